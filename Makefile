@@ -1,0 +1,66 @@
+# Python 3.11+ and make are all a machine needs: everything else is installed into .venv and frontend/node_modules.
+
+PYTHON ?= python3
+# Another index for torch, for example https://download.pytorch.org/whl/cpu on a Linux machine with no GPU.
+TORCH_INDEX ?=
+
+BIN := $(CURDIR)/.venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+NPM := cd frontend && PATH="$(BIN):$$PATH" npm
+STAMPS := .venv/.stamps
+WEB := backend/src/modelyard/web/static/index.html
+WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
+
+.PHONY: setup run test check bench types clean
+
+setup: $(STAMPS)/python $(WEB)
+
+run: setup
+	@exec $(BIN)/modelyard serve
+
+# torch first and by itself: as somebody's dependency, pip would choose a build of several gigabytes.
+$(STAMPS)/python: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { echo "Creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing torch"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@echo "Installing Modelyard"
+	@$(PIP) -e '.[build]'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: $(STAMPS)/python
+	@$(PIP) -e '.[build,dev]'
+	@touch $@
+
+$(STAMPS)/node: frontend/package.json frontend/package-lock.json $(STAMPS)/python
+	@echo "Installing the page's packages"
+	@$(NPM) ci --silent --no-audit --no-fund
+	@touch $@
+
+$(WEB): $(STAMPS)/node $(WEB_SOURCES)
+	@echo "Building the page"
+	@$(NPM) run --silent build
+	@touch $@
+
+test: setup $(STAMPS)/dev
+	$(NPM) run --silent test
+	$(BIN)/python -m pytest backend/tests $(PYTEST_ARGS)
+
+check: setup $(STAMPS)/dev
+	$(BIN)/ruff check backend benchmarks
+	$(BIN)/ruff format --check backend benchmarks
+	$(BIN)/mypy
+	$(NPM) run --silent lint
+	$(NPM) run --silent typecheck
+	@$(BIN)/python -m modelyard.openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date: make types"; exit 1; }
+	@$(NPM) run --silent types -- --check
+
+types: $(STAMPS)/dev $(STAMPS)/node
+	$(BIN)/python -m modelyard.openapi > frontend/openapi.json
+	$(NPM) run --silent types
+
+bench: setup $(STAMPS)/dev
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv frontend/node_modules backend/src/modelyard/web/static

@@ -1,0 +1,38 @@
+"""What endpoints ask for."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from modelyard.core.database import Database
+from modelyard.services.huggingface_model_service import HuggingFaceModelService
+
+
+def get_database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+
+
+def _session(database: DatabaseDep) -> Iterator[Session]:
+    with database.session() as session:
+        yield session
+
+
+def _reading(database: DatabaseDep) -> Iterator[Session]:
+    with database.reading() as session:
+        yield session
+
+
+def _hub_models(database: DatabaseDep) -> HuggingFaceModelService:
+    return HuggingFaceModelService(database)
+
+
+# scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
+SessionDep = Annotated[Session, Depends(_session, scope="function")]
+ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
+HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]

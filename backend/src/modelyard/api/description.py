@@ -1,0 +1,33 @@
+"""The API's description: OpenAPI, completed by what FastAPI does not know of."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from modelyard.schemas.common import Problem
+from modelyard.schemas.event import Event
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.1 whose components also hold the problem document and every message of the WebSocket.
+
+    With the messages among the components, one generator makes the page's types for both.
+    """
+    if app.openapi_schema is None:
+        described = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            license_info=app.license_info,
+            routes=app.routes,
+        )
+        schemas = described.setdefault("components", {}).setdefault("schemas", {})
+        events = TypeAdapter(Event).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+        for name, schema in events.pop("$defs").items():
+            schemas.setdefault(name, schema)
+        schemas["Event"] = events
+        schemas["Problem"] = Problem.model_json_schema(mode="serialization")
+        app.openapi_schema = described
+    return app.openapi_schema

@@ -1,0 +1,49 @@
+"""Probes for supervisors and load balancers, and metrics; without the API's prefix."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelyard.api.deps import DatabaseDep, ReadingDep
+from modelyard.models import Job, Worker
+from modelyard.schemas.system import Health, Readiness
+from modelyard.services.model_service import ModelService
+from modelyard.services.system_service import workers
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Alive")
+def healthz() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@router.get("/readyz", summary="Ready", responses={503: {"model": Readiness, "description": "Not ready yet."}})
+def readyz(response: Response, database: DatabaseDep) -> Readiness:
+    """The database answers too."""
+    try:
+        with database.reading() as session:
+            session.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        response.status_code = 503
+        return Readiness(ready=False, database=False, reason=f"The database does not answer: {type(error).__name__}.")
+    return Readiness(ready=True, database=True)
+
+
+@router.get("/metrics", summary="Metrics", response_class=PlainTextResponse)
+def metrics(session: ReadingDep) -> str:
+    """Counts for Prometheus, in its text format."""
+    lines = ["# HELP modelyard_models Models per status.", "# TYPE modelyard_models gauge"]
+    lines += [
+        f'modelyard_models{{status="{status}"}} {n}' for status, n in sorted(ModelService(session).counts().items())
+    ]
+    lines += ["# HELP modelyard_jobs Jobs per queue and state.", "# TYPE modelyard_jobs gauge"]
+    jobs = session.execute(select(Job.queue, Job.state, func.count()).group_by(Job.queue, Job.state)).all()
+    lines += [f'modelyard_jobs{{queue="{queue}",state="{state.value}"}} {n}' for queue, state, n in jobs]
+    alive = sum(worker.alive for worker in workers(session))
+    known = session.scalar(select(func.count()).select_from(Worker)) or 0
+    lines += ["# HELP modelyard_workers Workers seen.", "# TYPE modelyard_workers gauge"]
+    lines += [f'modelyard_workers{{state="alive"}} {alive}', f'modelyard_workers{{state="gone"}} {known - alive}']
+    return "\n".join(lines) + "\n"

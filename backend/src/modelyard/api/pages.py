@@ -1,0 +1,58 @@
+"""The built web page: hashed assets may be kept for ever, the page itself is asked for each time."""
+
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import modelyard
+
+STATIC = Path(modelyard.__file__).parent / "web" / "static"
+_NOT_BUILT = """<!doctype html><title>Modelyard</title><h1>The page is not built</h1>
+<p>The API runs, but this installation carries no web page. In a checkout, <code>make setup</code> builds it.</p>"""
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:;"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+_RESERVED = ("api/", "hub/", "assets/", "healthz", "readyz", "metrics")
+
+
+class _Assets(StaticFiles):
+    """Files whose names carry a hash of their content."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Serve the page under every path that nothing else answers, so that its own addresses can be opened directly."""
+    app.mount("/assets", _Assets(directory=STATIC / "assets", check_dir=False), name="assets")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return _page("docs.html")
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        if path.startswith(_RESERVED):
+            raise HTTPException(404, "There is nothing at this address.")
+        file = STATIC / path
+        if (
+            path
+            and "/" not in path
+            and file.name == path
+            and file.suffix in (".svg", ".png", ".ico", ".webmanifest")
+            and file.is_file()
+        ):
+            return FileResponse(file)
+        return _page("index.html")
+
+
+def _page(name: str) -> Response:
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+    file = STATIC / name
+    return FileResponse(file, headers=headers) if file.is_file() else HTMLResponse(_NOT_BUILT, headers=headers)

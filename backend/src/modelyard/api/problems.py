@@ -1,0 +1,137 @@
+"""Errors as RFC 9457 problem documents, and the one table that gives each its HTTP status."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from modelyard.core import errors
+
+logger = logging.getLogger(__name__)
+
+STATUSES: dict[type[errors.ModelyardError], int] = {
+    errors.InvalidRequest: 422,
+    errors.Unauthorized: 401,
+    errors.ForbiddenOrigin: 403,
+    errors.ModelNotFound: 404,
+    errors.HubModelNotFound: 404,
+    errors.RevisionNotFound: 404,
+    errors.GatedNoToken: 403,
+    errors.GatedNotAccepted: 403,
+    errors.TokenInvalid: 403,
+    errors.AlreadyExists: 409,
+    errors.ModelInUse: 409,
+    errors.SharedCache: 409,
+    errors.NotReady: 409,
+    errors.Conflict: 409,
+    errors.NoWeights: 422,
+    errors.UnsafeWeights: 422,
+    errors.UnsupportedArchitecture: 422,
+    errors.NeedsCustomCode: 422,
+    errors.AlreadyQuantized: 422,
+    errors.NoTokenizer: 422,
+    errors.SaeEngineMissing: 409,
+    errors.HubRateLimited: 503,
+    errors.HubUnreachable: 502,
+    errors.HubMisbehaved: 502,
+    errors.ChecksumMismatch: 502,
+    errors.HubError: 502,
+    errors.DiskFull: 507,
+    errors.OutOfMemory: 507,
+}
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of an endpoint that can fail in these ways."""
+    codes: dict[int, list[str]] = {}
+    # Every endpoint answers these; where it has others of the same status, they are named together.
+    for kind in (errors.InvalidRequest, errors.Unauthorized, errors.ForbiddenOrigin, *kinds):
+        known = codes.setdefault(STATUSES[kind], [])
+        if kind.code not in known:
+            known.append(kind.code)
+    return {
+        status: {
+            "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{code}`" for code in names),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, names in codes.items()
+    }
+
+
+HUB_PROBLEMS = (
+    errors.InvalidRequest,
+    errors.HubModelNotFound,
+    errors.RevisionNotFound,
+    errors.GatedNoToken,
+    errors.GatedNotAccepted,
+    errors.TokenInvalid,
+    errors.HubRateLimited,
+    errors.HubUnreachable,
+    errors.HubMisbehaved,
+)
+
+
+def problem_response(
+    status: int, code: str, detail: str, hint: str | None = None, headers: dict[str, str] | None = None, **extra: Any
+) -> JSONResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "hint": hint,
+        **extra,
+    }
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def error_response(error: errors.ModelyardError) -> JSONResponse:
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return problem_response(status, error.code, error.message, error.hint, headers, **error.extra)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure with a problem document."""
+
+    async def expected(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, errors.ModelyardError)  # noqa: S101 - FastAPI's handler type is wider than the truth
+        return error_response(error)
+
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        fields = [
+            {"field": ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]), "message": item["msg"]}
+            for item in error.errors()
+        ]
+        first = fields[0]
+        return problem_response(
+            422,
+            "invalid_request",
+            f"{first['field']}: {first['message']}.",
+            "Correct the request; /docs describes every field.",
+            errors=fields,
+        )
+
+    async def http(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        return problem_response(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem_response(
+            500, "internal_error", "The server met an unexpected error.", "Details are in the log of the API."
+        )
+
+    app.add_exception_handler(errors.ModelyardError, expected)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)

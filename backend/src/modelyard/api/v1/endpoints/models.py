@@ -1,0 +1,160 @@
+"""Models: list, download, inspect, steer, delete."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from modelyard.api.deps import DatabaseDep, HubModelsDep, ReadingDep, SessionDep
+from modelyard.api.problems import HUB_PROBLEMS, problems
+from modelyard.core import errors
+from modelyard.models import ModelStatus, Quantization
+from modelyard.schemas.common import DtypeName, QuantizationName
+from modelyard.schemas.model import (
+    DeletionReport,
+    MemoryEstimate,
+    ModelDownloadRequest,
+    ModelInfo,
+    ModelPage,
+    ModelResponse,
+    SearchPage,
+    StatusName,
+    example_model,
+)
+from modelyard.services.model_response import ModelResponses
+from modelyard.services.model_service import SORTS, ModelService, delete_model
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+RowId = Annotated[str, Path(description="A row's id, as in the list of models.", max_length=64)]
+HubModelId = Annotated[
+    str,
+    Query(
+        description="`owner/name`, a bare name such as `gpt2`, or a model page's address.", min_length=1, max_length=500
+    ),
+]
+Revision = Annotated[
+    str | None, Query(description="Branch, tag or commit; the default branch if left out.", max_length=200)
+]
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Taken; progress comes over the WebSocket.",
+        "content": {"application/json": {"example": example_model()}},
+    }
+}
+
+
+@router.get("", summary="List models")
+def list_models(
+    session: ReadingDep,
+    status: Annotated[list[StatusName] | None, Query(description="Only these; may be given several times.")] = None,
+    quantization: Annotated[QuantizationName | None, Query(description="Only this precision.")] = None,
+    q: Annotated[str | None, Query(description="Part of the name or architecture.", max_length=200)] = None,
+    sort: Annotated[
+        str, Query(description="A field, with - in front for descending.", pattern=f"^({'|'.join(SORTS)})$")
+    ] = "-created_at",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> ModelPage:
+    """One page of the models this instance manages."""
+    rows, total = ModelService(session).list(
+        statuses=[ModelStatus(name) for name in status or ()],
+        quantization=Quantization(quantization) if quantization else None,
+        query=q,
+        sort=sort,
+        limit=limit,
+        offset=offset,
+    )
+    return ModelPage(items=ModelResponses(session).of_all(rows), total=total, limit=limit, offset=offset)
+
+
+@router.post(
+    "/download",
+    status_code=202,
+    summary="Download a model",
+    responses=ACCEPTED
+    | problems(*HUB_PROBLEMS, errors.AlreadyExists, errors.NoWeights, errors.UnsafeWeights, errors.DiskFull),
+)
+def download_model(request: ModelDownloadRequest, hub: HubModelsDep, database: DatabaseDep) -> ModelResponse:
+    """Check that the model can be had and fits the disk, then queue its download.
+
+    A model that failed, was cancelled or lost its files is started again under the same id, and uses what is left.
+    """
+    row_id = hub.start_download(request)
+    with database.reading() as session:
+        return ModelResponses(session).of_id(row_id)
+
+
+@router.get("/search", summary="Search the Hub", responses=problems(*HUB_PROBLEMS))
+def search_models(
+    hub: HubModelsDep,
+    q: Annotated[str, Query(description="Part of a name; empty for the most downloaded.", max_length=200)] = "",
+    limit: Annotated[int, Query(ge=1, le=50)] = 10,
+) -> SearchPage:
+    """Models on the Hub in use whose name matches, the most downloaded first."""
+    return hub.search(q.strip(), limit)
+
+
+@router.get("/estimate-memory", summary="Memory per precision", responses=problems(*HUB_PROBLEMS))
+def estimate_memory(
+    hub: HubModelsDep,
+    model_id: HubModelId,
+    revision: Revision = None,
+    context: Annotated[int, Query(description="Tokens per sequence.", ge=1, le=10_000_000)] = 2048,
+    batch: Annotated[int, Query(description="Sequences at once.", ge=1, le=4096)] = 1,
+    dtype: Annotated[DtypeName, Query(description="What `none` loads in; auto is the checkpoint's own.")] = "auto",
+) -> MemoryEstimate:
+    """What the model needs in each precision, before a byte of weights is fetched, and whether it fits here."""
+    return hub.estimate_memory(model_id, revision, context=context, batch=batch, dtype=dtype)
+
+
+@router.get("/info/{model_id:path}", summary="A model on the Hub", responses=problems(*HUB_PROBLEMS))
+def get_model_info(
+    hub: HubModelsDep,
+    model_id: Annotated[str, Path(description="`owner/name` or a bare name.", max_length=500, examples=["gpt2"])],
+    revision: Revision = None,
+) -> ModelInfo:
+    """What the Hub tells of a model, and which of its files a download would fetch."""
+    return hub.get_model_info(model_id, revision)
+
+
+@router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))
+def get_model(id: RowId, session: ReadingDep) -> ModelResponse:
+    """The row as it is now, with live progress."""
+    return ModelResponses(session).of_id(id)
+
+
+@router.delete(
+    "/{id}",
+    summary="Delete a model",
+    responses=problems(errors.ModelNotFound, errors.ModelInUse, errors.SharedCache, errors.Conflict),
+)
+def delete_model_row(
+    id: RowId,
+    database: DatabaseDep,
+    dry_run: Annotated[bool, Query(description="Only tell what would be freed and kept.")] = False,
+    confirm_shared: Annotated[bool, Query(description="Delete files that were in the shared cache before.")] = False,
+) -> DeletionReport:
+    """Remove the row and the files nobody else uses; the answer says exactly how many bytes came free."""
+    if dry_run:
+        with database.reading() as session:
+            return ModelService(session).plan_deletion(id)
+    return delete_model(database, id, confirm_shared=confirm_shared)
+
+
+def _steer(action: str, summary: str, text: str) -> None:
+    @router.post(
+        f"/{{id}}/{action}",
+        status_code=202,
+        summary=summary,
+        description=text,
+        operation_id=f"{action}_model",
+        responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+    )
+    def steer(id: RowId, session: SessionDep) -> ModelResponse:
+        model = getattr(ModelService(session), action)(id)
+        return ModelResponses(session).of(model)
+
+
+_steer("pause", "Pause", "Stop and keep what was fetched; it goes on at the same byte.")
+_steer("resume", "Resume", "Go on with a paused, failed or cancelled download.")
+_steer("cancel", "Cancel", "Stop and remove partial data.")

@@ -1,0 +1,43 @@
+"""Settings a user changes while the server runs."""
+
+import huggingface_hub
+from fastapi import APIRouter, Request
+from sqlalchemy.orm import Session
+
+from modelyard.api.deps import ReadingDep, SessionDep
+from modelyard.api.problems import problems
+from modelyard.core import errors
+from modelyard.schemas.system import SettingsResponse, SettingsUpdate
+from modelyard.services.settings_service import SettingsService, store_token
+
+router = APIRouter(prefix="/settings", tags=["settings"])
+
+
+@router.get("", summary="Read settings")
+def get_settings(session: ReadingDep) -> SettingsResponse:
+    """The settings in force; of a Hub token only whether there is one."""
+    return _response(session)
+
+
+@router.put("", summary="Change settings", responses=problems(errors.InvalidRequest, errors.TokenInvalid))
+def update_settings(update: SettingsUpdate, session: SessionDep, request: Request) -> SettingsResponse:
+    """Change the settings that are sent; null takes one back to its default. Limits apply to running downloads."""
+    if "token" in update.model_fields_set:
+        store_token(update.token)
+    SettingsService(session).update(update)
+    request.app.state.hub_watch.forget()
+    return _response(session)
+
+
+def _response(session: Session) -> SettingsResponse:
+    settings = SettingsService(session)
+    transfers = settings.transfers()
+    return SettingsResponse(
+        endpoint=settings.endpoint_url(),
+        endpoint_source=settings.endpoint_source(),
+        parallel_downloads=transfers.parallel_downloads,
+        connections=transfers.connections,
+        bandwidth_limit_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
+        token_set=huggingface_hub.get_token() is not None,
+        defaults=settings.defaults(),
+    )

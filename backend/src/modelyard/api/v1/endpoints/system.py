@@ -1,0 +1,41 @@
+"""The machine and the server."""
+
+from fastapi import APIRouter, Request, Response
+
+from modelyard.api.deps import DatabaseDep, ReadingDep
+from modelyard.api.problems import problems
+from modelyard.api.security import COOKIE, session_token
+from modelyard.core import errors
+from modelyard.core.settings import get_settings
+from modelyard.schemas.system import SessionRequest, System
+from modelyard.services import system_service
+from modelyard.services.hub_watch import HubWatch
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/system", summary="The machine")
+def get_system(request: Request, session: ReadingDep, database: DatabaseDep) -> System:
+    """Devices with free memory, disks, whether the Hub answers, library versions and workers."""
+    watch: HubWatch = request.app.state.hub_watch
+    return system_service.system(session, lambda: watch.status(database))
+
+
+@router.post("/session", status_code=204, summary="Sign in", responses=problems(errors.Unauthorized))
+def sign_in(credentials: SessionRequest, response: Response, request: Request) -> None:
+    """Exchange the server's key for a cookie that only this server reads; needed where `MODELYARD_API_KEY` is set."""
+    key = get_settings().api_key
+    if key is None or not _same(credentials.api_key, key.get_secret_value()):
+        raise errors.Unauthorized("That is not this server's key.")
+    response.set_cookie(
+        COOKIE,
+        session_token(key.get_secret_value()),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        max_age=30 * 24 * 3600,
+    )
+
+
+def _same(given: str, key: str) -> bool:
+    return session_token(given) == session_token(key)

@@ -1,0 +1,163 @@
+"""Every error a user can meet: a stable `code`, one sentence of what happened, one of what to do next."""
+
+from typing import Any, ClassVar
+
+
+class ModelyardError(Exception):
+    """Base of all expected failures.
+
+    `message` says what happened, `hint` what to do next. `extra` holds fields that go beside them in
+    the problem document (the `id` of an existing row, for example). HTTP statuses live in the API layer.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    default_hint: ClassVar[str | None] = None
+
+    def __init__(self, message: str, *, hint: str | None = None, **extra: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint if hint is not None else self.default_hint
+        self.extra = extra
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form stored in a row and shown in `ModelResponse.error`."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class InvalidRequest(ModelyardError):
+    code = "invalid_request"
+
+
+class Unauthorized(ModelyardError):
+    code = "unauthorized"
+    default_hint = "Send the server's key: --api-key, MODELYARD_API_KEY, or the page's sign-in form."
+
+
+class ForbiddenOrigin(ModelyardError):
+    code = "forbidden_origin"
+    default_hint = "Open the page under the address the server listens on, or set MODELYARD_API_KEY."
+
+
+class ModelNotFound(ModelyardError):
+    code = "model_not_found"
+    default_hint = "`modelyard ls` lists the models there are."
+
+
+class AlreadyExists(ModelyardError):
+    code = "already_exists"
+
+
+class ModelInUse(ModelyardError):
+    code = "model_in_use"
+
+
+class SharedCache(ModelyardError):
+    code = "shared_cache"
+    default_hint = "Confirm the deletion (confirm_shared=true) if no other tool needs these files."
+
+
+class NotReady(ModelyardError):
+    code = "not_ready"
+
+
+class Conflict(ModelyardError):
+    """The row is in a state that does not allow what was asked."""
+
+    code = "conflict"
+
+
+class HubError(ModelyardError):
+    """A Hub did not give what was asked of it."""
+
+    code = "hub_error"
+
+
+class HubModelNotFound(HubError):
+    code = "hub_model_not_found"
+    default_hint = "Check the spelling; a private repository needs a token that may read it."
+
+
+class RevisionNotFound(HubError):
+    code = "revision_not_found"
+    default_hint = "Leave the revision out to get the default branch."
+
+
+class GatedNoToken(HubError):
+    code = "gated_no_token"
+    default_hint = "Add a Hub token in Settings (or `hf auth login`) and accept the terms on the model's page."
+
+
+class GatedNotAccepted(HubError):
+    code = "gated_not_accepted"
+    default_hint = "Accept the terms on the model's page, then try again."
+
+
+class TokenInvalid(HubError):
+    code = "token_invalid"
+    default_hint = "Replace the Hub token in Settings (or run `hf auth login`)."
+
+
+class HubUnreachable(HubError):
+    code = "hub_unreachable"
+    default_hint = "Check the network or proxy, set another endpoint in Settings, or use the built-in sample Hub."
+
+
+class HubRateLimited(HubError):
+    code = "hub_rate_limited"
+    default_hint = "Wait a little, or add a Hub token for a higher limit."
+
+
+class HubMisbehaved(HubError):
+    """The Hub answered something no well-behaved Hub answers; nothing was written because of it."""
+
+    code = "hub_misbehaved"
+    default_hint = "Check that the endpoint in Settings is a Hub you trust."
+
+
+class ChecksumMismatch(HubError):
+    code = "checksum_mismatch"
+    default_hint = "Retry; if it happens again, the Hub or a proxy on the way serves a damaged file."
+
+
+class DiskFull(ModelyardError):
+    code = "disk_full"
+    default_hint = "Free space or move HF_HUB_CACHE to a larger disk, then retry: what was fetched is kept."
+
+
+class UnsafeWeights(ModelyardError):
+    code = "unsafe_weights"
+    default_hint = (
+        "Choose a repository with safetensors, or allow pickle weights for this model if you trust its author."
+    )
+
+
+class NoWeights(ModelyardError):
+    code = "no_weights"
+    default_hint = "Choose a repository that holds safetensors weights for transformers."
+
+
+class UnsupportedArchitecture(ModelyardError):
+    code = "unsupported_architecture"
+
+
+class NeedsCustomCode(ModelyardError):
+    code = "needs_custom_code"
+    default_hint = "Modelyard never runs code from a repository; choose a model that transformers itself supports."
+
+
+class AlreadyQuantized(ModelyardError):
+    code = "already_quantized"
+    default_hint = "Download it with quantization none."
+
+
+class OutOfMemory(ModelyardError):
+    code = "out_of_memory"
+
+
+class NoTokenizer(ModelyardError):
+    code = "no_tokenizer"
+
+
+class SaeEngineMissing(ModelyardError):
+    code = "sae_engine_missing"
+    default_hint = "Install it with: pip install 'modelyard[sae]'"

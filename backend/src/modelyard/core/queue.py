@@ -1,0 +1,126 @@
+"""Waking workers. The `jobs` table is the truth; a message carries only a job's id and may be lost or sent twice.
+
+Celery is imported with the first message, not with this module, because it would slow the start of the API.
+"""
+
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+logger = logging.getLogger(__name__)
+
+QUEUES = ("downloads", "compute", "inference")
+
+_COLLECTED = "modelyard.wakeups"
+_CONNECT_SECONDS = 3.0
+
+
+def broker_options(settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The broker's URL and Kombu's transport options for it; InvalidRequest if the URL's scheme is not supported."""
+    # Kombu would otherwise try for ever to reach a broker that is down, inside a user's request.
+    options: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+    if settings.broker_url is None:
+        return "safefs://embedded", options | {"folder": str(settings.broker_folder), "polling_interval": 0.2}
+    match urlsplit(settings.broker_url).scheme:
+        case "redis" | "rediss" | "sentinel":
+            return settings.broker_url, options | {
+                # A job's lease decides who may take it over; Redis must never hand out a running one again.
+                "visibility_timeout": 86_400,
+                "global_keyprefix": "modelyard:",
+                "socket_connect_timeout": _CONNECT_SECONDS,
+                "socket_timeout": _CONNECT_SECONDS,  # more than the second for which Kombu's BRPOP waits
+                "socket_keepalive": True,
+            }
+        case "amqp" | "amqps" | "pyamqp":
+            return settings.broker_url, options
+        case scheme:
+            raise InvalidRequest(
+                f"MODELYARD_BROKER_URL begins with {scheme or 'no scheme'!r}, which is not supported.",
+                hint="Use redis://…, rediss://…, amqp://… or leave it unset for the embedded queue.",
+            )
+
+
+def create_celery(settings: Settings) -> "Celery":
+    """A Celery app for this instance's broker. It has no result backend: results are in the database."""
+    from celery import Celery
+    from kombu import Exchange, Queue
+    from kombu.transport import TRANSPORT_ALIASES
+
+    TRANSPORT_ALIASES["safefs"] = "modelyard.workers.safe_filesystem:Transport"
+    url, options = broker_options(settings)
+    app = Celery("modelyard", broker=url)
+    exchange = Exchange("modelyard", type="direct")
+    app.conf.update(
+        broker_transport_options=options,
+        broker_connection_timeout=_CONNECT_SECONDS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_publish_retry=False,
+        task_queues=[Queue(name, exchange, routing_key=name) for name in QUEUES],
+        task_default_queue=QUEUES[0],
+        task_default_exchange=exchange.name,
+        task_default_routing_key=QUEUES[0],
+        task_create_missing_queues=False,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_redirect_stdouts=False,
+        worker_hijack_root_logger=False,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+@lru_cache
+def get_celery() -> "Celery":
+    return create_celery(get_settings())
+
+
+def send_wakeup(queue: str, task_name: str, job_id: str) -> bool:
+    """Tell the workers of `queue` that a job waits; False, and a line in the log, if the broker cannot be reached.
+
+    That is no error for the caller: the job is in the database, and the reconciler sends its wake-up again.
+    """
+    from kombu.exceptions import KombuError
+
+    try:
+        get_celery().send_task(task_name, args=[job_id], queue=queue, retry=False)
+    except (KombuError, OSError) as error:
+        logger.warning("The queue cannot be reached, job %s waits until it can: %s", job_id, error)
+        return False
+    return True
+
+
+def wake_after_commit(session: Session, queue: str, task_name: str, job_id: str) -> None:
+    """Call `send_wakeup` once the session's transaction has committed; never if it is rolled back."""
+    session.info.setdefault(_COLLECTED, []).append((queue, task_name, job_id))
+
+
+@event.listens_for(Session, "after_commit")
+def _send_collected(session: Session) -> None:
+    # A savepoint's commit comes here too. (If it is rolled back instead, its wake-ups are sent for jobs that do not
+    # exist, which workers ignore.)
+    if session.in_nested_transaction():
+        return
+    for wakeup in session.info.pop(_COLLECTED, ()):
+        send_wakeup(*wakeup)
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _drop_collected(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_COLLECTED, None)

@@ -1,0 +1,70 @@
+"""Everything the environment decides, read once."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+from pydantic import SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """`MODELYARD_*` variables. `HF_*` belong to huggingface_hub, which reads them itself."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_ignore_empty=True)
+
+    home: Path = Path(platformdirs.user_data_dir("modelyard"))
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: str | None = None
+    broker_url: str | None = None
+    api_key: SecretStr | None = None
+    lease_seconds: float = 30.0
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database in use; SQLite in `home` unless `MODELYARD_DATABASE_URL` names another."""
+        return self.database_url or f"sqlite:///{self.home / 'modelyard.db'}"
+
+    @property
+    def broker_folder(self) -> Path:
+        return self.home / "broker"
+
+    @property
+    def samples_folder(self) -> Path:
+        return self.home / "samples"
+
+    @property
+    def artifacts_folder(self) -> Path:
+        return self.home / "artifacts"
+
+    @property
+    def logs_folder(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often a running job renews its lease and asks whether to pause or stop."""
+        return min(1.0, self.lease_seconds / 6)
+
+    @property
+    def local_url(self) -> str:
+        """Where processes on this machine reach the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return f"http://{host}:{self.port}"
+
+    def prepare_home(self) -> None:
+        """Create the folders that belong to this instance, readable by its owner only."""
+        for folder in (self.home, self.broker_folder, self.samples_folder, self.artifacts_folder, self.logs_folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings()

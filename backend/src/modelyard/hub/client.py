@@ -1,0 +1,343 @@
+"""Asking a Hub about models: huggingface_hub does the talking, its errors become ours."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Literal
+
+import httpx2
+from huggingface_hub import HfApi, ModelInfo, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    NotASafetensorsRepoError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    SafetensorsParsingError,
+)
+from huggingface_hub.utils import (
+    SafetensorsFileMetadata,
+    build_hf_headers,
+    get_session,
+    get_token,
+    hf_raise_for_status,
+    set_client_factory,
+)
+from huggingface_hub.utils._http import default_client_factory
+
+from modelyard.core.errors import (
+    GatedNoToken,
+    GatedNotAccepted,
+    HubMisbehaved,
+    HubModelNotFound,
+    HubRateLimited,
+    HubUnreachable,
+    RevisionNotFound,
+    TokenInvalid,
+)
+
+METADATA_TIMEOUT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 64_000_000
+MAX_CONFIG_BYTES = 5_000_000
+HEADER_READERS = 8
+
+Access = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository at one commit; large files carry a sha256, small ones git's blob hash."""
+
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+    git_sha1: str | None
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """What a Hub says of a repository at one commit."""
+
+    model_id: str
+    canonical_id: str
+    commit: str
+    files: tuple[HubFile, ...]
+    gated: bool
+    tags: tuple[str, ...]
+    licence: str | None
+    pipeline_tag: str | None
+    downloads: int | None
+    likes: int | None
+    last_modified: datetime | None
+    parameters_by_dtype: dict[str, int]
+
+    @property
+    def num_parameters(self) -> int | None:
+        return sum(self.parameters_by_dtype.values()) or None
+
+
+@dataclass(frozen=True)
+class HubSearchHit:
+    model_id: str
+    downloads: int | None
+    likes: int | None
+    num_parameters: int | None
+    size_bytes: int | None
+    gated: bool
+    pipeline_tag: str | None
+
+
+class HubClient:
+    """One Hub. `token` as huggingface_hub takes it: None for the stored one, False for none, or a string."""
+
+    def __init__(self, endpoint: str, token: str | bool | None = None) -> None:
+        _limit_answers()
+        self.endpoint = endpoint.rstrip("/")
+        self.token = token
+        self._api = HfApi(endpoint=self.endpoint, token=token)
+
+    def model_info(self, model_id: str, revision: str | None = None) -> HubModel:
+        """Resolve a revision to a commit and list its files.
+
+        Raises HubModelNotFound, RevisionNotFound, TokenInvalid, HubUnreachable, HubRateLimited, HubMisbehaved.
+        """
+        with self._translated(model_id, revision):
+            info = self._api.model_info(
+                model_id, revision=revision, files_metadata=True, timeout=METADATA_TIMEOUT_SECONDS
+            )
+            return _as_hub_model(model_id, info)
+
+    def access(self, model: HubModel) -> Access:
+        """Whether this token may fetch the files of a gated model."""
+        if not model.gated:
+            return "open"
+        try:
+            with self._translated(model.model_id, None):
+                self._api.auth_check(model.model_id)
+        except GatedNoToken:
+            return "no_token"
+        except (GatedNotAccepted, HubModelNotFound):
+            return "needs_acceptance"
+        except TokenInvalid:
+            return "token_invalid"
+        except (HubUnreachable, HubRateLimited, HubMisbehaved):
+            return "unknown"
+        return "accepted"
+
+    def search(self, query: str, limit: int) -> list[HubSearchHit]:
+        """Models whose id matches, the most downloaded first."""
+        with self._translated(query, None):
+            found = self._api.list_models(
+                search=query or None,
+                pipeline_tag=None if query else "text-generation",
+                sort="downloads",
+                limit=limit,
+                expand=["downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage"],
+            )
+            return [_as_hit(info) for info in found]
+
+    def read_json(self, model_id: str, commit: str, path: str) -> dict[str, Any] | None:
+        """A small JSON file of a repository, or None where there is none. Raises as `model_info` does."""
+        url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
+        with self._translated(model_id, commit):
+            try:
+                response = get_session().get(
+                    url, headers=build_hf_headers(token=self.token), timeout=METADATA_TIMEOUT_SECONDS
+                )
+                hf_raise_for_status(response)
+            except EntryNotFoundError:
+                return None
+            if len(response.content) > MAX_CONFIG_BYTES:
+                raise HubMisbehaved(f"{path} of {model_id} has {len(response.content)} bytes, too many to be true.")
+            content = json.loads(response.content)
+        if not isinstance(content, dict):
+            raise HubMisbehaved(f"{path} of {model_id} is not a JSON object.")
+        return content
+
+    def safetensors_headers(self, model_id: str, commit: str, paths: list[str]) -> list[SafetensorsFileMetadata]:
+        """The headers of weight files, read with Range requests, in the order given."""
+        with self._translated(model_id, commit), ThreadPoolExecutor(HEADER_READERS) as pool:
+            return list(
+                pool.map(lambda path: self._api.parse_safetensors_file_metadata(model_id, path, revision=commit), paths)
+            )
+
+    def user(self) -> tuple[Literal["none", "valid", "invalid", "unknown"], str | None]:
+        """The state of the token and the name of its owner."""
+        if self.token is False or (self.token is None and get_token() is None):
+            return "none", None
+        try:
+            with self._translated("", None):
+                name = self._api.whoami(cache=True).get("name")
+        except TokenInvalid:
+            return "invalid", None
+        except (HubUnreachable, HubRateLimited, HubMisbehaved, HubModelNotFound):
+            return "unknown", None
+        return "valid", str(name) if name else None
+
+    def check(self, timeout_seconds: float) -> None:
+        """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint."""
+        with self._translated("", None):
+            response = get_session().get(
+                f"{self.endpoint}/api/models",
+                params={"limit": "1"},
+                headers=build_hf_headers(token=self.token),
+                timeout=timeout_seconds,
+            )
+            hf_raise_for_status(response)
+            if not isinstance(response.json(), list):
+                raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
+
+    @contextmanager
+    def _translated(self, model_id: str, revision: str | None) -> Iterator[None]:
+        with translate_hub_errors(self.endpoint, model_id, revision, has_token=self.has_token):
+            yield
+
+    def has_token(self) -> bool:
+        """Whether a token would be sent, valid or not."""
+        return bool(self.token) if self.token is not None else get_token() is not None
+
+
+@contextmanager
+def translate_hub_errors(
+    endpoint: str, model_id: str, revision: str | None, *, has_token: Callable[[], bool] = lambda: bool(get_token())
+) -> Iterator[None]:
+    """Turn what huggingface_hub and its HTTP client raise into the errors of `core.errors`."""
+    try:
+        yield
+    except GatedRepoError as error:
+        if _is_invalid_token(error):
+            raise TokenInvalid(f"{endpoint} does not accept the stored token.") from error
+        page = f"{endpoint}/{model_id}"
+        if not has_token():
+            raise GatedNoToken(f"{model_id} is gated and there is no Hub token.", url=page) from error
+        raise GatedNotAccepted(f"{model_id} is gated and its terms are not accepted yet.", url=page) from error
+    except RevisionNotFoundError as error:
+        raise RevisionNotFound(f"{model_id} has no revision {revision!r}.") from error
+    except RepositoryNotFoundError as error:
+        if _is_invalid_token(error):
+            raise TokenInvalid(f"{endpoint} does not accept the stored token.") from error
+        raise HubModelNotFound(f"There is no model {model_id!r} on {endpoint}.") from error
+    except HfHubHTTPError as error:
+        raise _from_status(error, endpoint) from error
+    except LocalTokenNotFoundError as error:
+        raise TokenInvalid("There is no Hub token.") from error
+    except OfflineModeIsEnabled as error:
+        raise HubUnreachable(
+            "HF_HUB_OFFLINE is set, so no Hub is asked.", hint="Unset HF_HUB_OFFLINE and restart the server."
+        ) from error
+    except httpx2.InvalidURL as error:
+        raise HubUnreachable(f"{endpoint} is not an address.") from error
+    except httpx2.TimeoutException as error:
+        raise HubUnreachable(f"{endpoint} did not answer in time.") from error
+    except httpx2.TooManyRedirects as error:
+        raise HubMisbehaved(f"{endpoint} redirects in circles.") from error
+    except httpx2.HTTPError as error:
+        raise HubUnreachable(f"{endpoint} cannot be reached: {error}.") from error
+    except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
+        raise HubMisbehaved(f"A weight file of {model_id} has no readable safetensors header.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        # huggingface_hub trusts the shape of an answer; a Hub that sends another shape ends here.
+        raise HubMisbehaved(f"{endpoint} sent an answer that makes no sense.") from error
+
+
+def _is_invalid_token(error: HfHubHTTPError) -> bool:
+    return "Invalid credentials" in (error.response.headers.get("X-Error-Message") or "")
+
+
+def _from_status(error: HfHubHTTPError, endpoint: str) -> Exception:
+    status = error.response.status_code
+    if status == 401:
+        return TokenInvalid(f"{endpoint} does not accept the stored token.")
+    if status == 403:
+        return GatedNotAccepted(f"{endpoint} does not give access with this token.")
+    if status == 429:
+        return HubRateLimited(f"{endpoint} asks to be called less often.")
+    if status >= 500:
+        return HubUnreachable(f"{endpoint} answered {status}.")
+    return HubMisbehaved(f"{endpoint} answered {status}.")
+
+
+def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
+    commit = info.sha or ""
+    if not (7 <= len(commit) <= 64 and all(c in "0123456789abcdef" for c in commit)):
+        raise HubMisbehaved(f"The Hub named no commit for {model_id}.")
+    files = []
+    for sibling in info.siblings or []:
+        lfs = sibling.lfs
+        files.append(
+            HubFile(
+                path=sibling.rfilename,
+                size_bytes=lfs.size if lfs else sibling.size,
+                sha256=lfs.sha256 if lfs else None,
+                git_sha1=None if lfs else sibling.blob_id,
+            )
+        )
+    card = info.card_data
+    licence = getattr(card, "license", None) if card else None
+    return HubModel(
+        model_id=model_id,
+        canonical_id=info.id,
+        commit=commit,
+        files=tuple(files),
+        gated=bool(info.gated),
+        tags=tuple(info.tags or ()),
+        licence=licence if isinstance(licence, str) else None,
+        pipeline_tag=info.pipeline_tag,
+        downloads=info.downloads,
+        likes=info.likes,
+        last_modified=info.last_modified,
+        parameters_by_dtype=dict(info.safetensors.parameters) if info.safetensors else {},
+    )
+
+
+def _as_hit(info: ModelInfo) -> HubSearchHit:
+    return HubSearchHit(
+        model_id=info.id,
+        downloads=info.downloads,
+        likes=info.likes,
+        num_parameters=info.safetensors.total if info.safetensors else None,
+        size_bytes=info.used_storage,
+        gated=bool(info.gated),
+        pipeline_tag=info.pipeline_tag,
+    )
+
+
+class _CappedStream(httpx2.SyncByteStream):
+    """Stops reading an answer that is larger than any honest one."""
+
+    def __init__(self, stream: httpx2.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen = 0
+        for chunk in self._stream:
+            seen += len(chunk)
+            if seen > MAX_ANSWER_BYTES:
+                raise HubMisbehaved(f"The Hub sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _cap_answer(response: httpx2.Response) -> None:
+    if isinstance(response.stream, httpx2.SyncByteStream):
+        response.stream = _CappedStream(response.stream)
+
+
+@cache
+def _limit_answers() -> None:
+    # A hostile Hub must not fill the memory of the process; file contents do not come this way.
+    def factory() -> httpx2.Client:
+        client = default_client_factory()
+        client.event_hooks["response"] = [*client.event_hooks["response"], _cap_answer]
+        return client
+
+    set_client_factory(factory)

@@ -1,0 +1,159 @@
+"""What a Hub says of a repository besides its files: read from its config, its card and its weights' headers."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+from modelyard.hub.repos import StoredRepo
+
+MAX_HEADER_BYTES = 100_000_000
+MAX_JSON_BYTES = 50_000_000
+MAX_CARD_BYTES = 2_000_000
+
+_WEIGHTS = "model.safetensors"
+_WEIGHTS_INDEX = "model.safetensors.index.json"
+_CONFIG_KEYS = ("architectures", "model_type", "quantization_config", "auto_map")
+_TOKENIZER_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RepoFacts:
+    """`config` is the Hub's short form of config.json; `parameters_by_dtype` is empty without safetensors."""
+
+    config: Mapping[str, Any] | None
+    card: Mapping[str, Any] | None
+    tags: tuple[str, ...]
+    pipeline_tag: str | None
+    library_name: str | None
+    auto_model: str | None
+    parameters_by_dtype: Mapping[str, int]
+
+
+def read_facts(repo: StoredRepo) -> RepoFacts:
+    """Read them from the repository's files. Blocks on the disk; a damaged file counts as one that is not there."""
+    config = _read_json(repo, "config.json")
+    card = _read_card(repo)
+    generates = any(
+        str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in (config or {}).get("architectures") or ()
+    )
+    pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates else None)
+    library_name = _text(card, "library_name") or ("transformers" if config else None)
+    parameters = _count_parameters(repo)
+    return RepoFacts(
+        config=_short_config(repo, config),
+        card=card,
+        tags=repo.tags or _tags(library_name, pipeline_tag, config, card, has_safetensors=bool(parameters)),
+        pipeline_tag=pipeline_tag,
+        library_name=library_name,
+        auto_model="AutoModelForCausalLM" if generates else None,
+        parameters_by_dtype=parameters,
+    )
+
+
+def _short_config(repo: StoredRepo, config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    short = {key: config[key] for key in _CONFIG_KEYS if key in config}
+    tokenizer = _read_json(repo, "tokenizer_config.json") or {}
+    short["tokenizer_config"] = {key: tokenizer[key] for key in _TOKENIZER_KEYS if key in tokenizer}
+    return _plain_json(short)
+
+
+def _tags(
+    library_name: str | None,
+    pipeline_tag: str | None,
+    config: Mapping[str, Any] | None,
+    card: Mapping[str, Any] | None,
+    *,
+    has_safetensors: bool,
+) -> tuple[str, ...]:
+    tags = [library_name, "safetensors" if has_safetensors else None, _text(config, "model_type"), pipeline_tag]
+    own = (card or {}).get("tags")
+    tags += [tag for tag in own if isinstance(tag, str)] if isinstance(own, list) else []
+    licence = _text(card, "license")
+    tags.append(f"license:{licence}" if licence else None)
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
+
+
+def _text(mapping: Mapping[str, Any] | None, key: str) -> str | None:
+    value = (mapping or {}).get(key)
+    return value if isinstance(value, str) else None
+
+
+def _read_json(repo: StoredRepo, path: str) -> dict[str, Any] | None:
+    file = repo.files.get(path)
+    if file is None or file.size_bytes > MAX_JSON_BYTES:
+        return None
+    try:
+        content = json.loads(file.local_path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        logger.warning("%s of %s cannot be read: %s", path, repo.repo_id, error)
+        return None
+    return content if isinstance(content, dict) else None
+
+
+class _CardLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses aliases: a few of them can stand for more text than fits in memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
+def _read_card(repo: StoredRepo) -> dict[str, Any] | None:
+    file = repo.files.get("README.md")
+    if file is None or file.size_bytes > MAX_CARD_BYTES:
+        return None
+    try:
+        match = REGEX_YAML_BLOCK.search(file.local_path.read_text(encoding="utf-8-sig"))
+        card = yaml.load(match[2], _CardLoader) if match else None  # noqa: S506 (derived from SafeLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        logger.warning("the card of %s cannot be read: %s", repo.repo_id, error)
+        return None
+    return _plain_json(card) if isinstance(card, dict) else None
+
+
+def _plain_json(content: dict[Any, Any]) -> dict[str, Any]:
+    """Only what every JSON reader takes: no dates, no NaN, no half of a surrogate pair."""
+    text = json.dumps(content, default=str, skipkeys=True, ensure_ascii=False)
+    plain: dict[str, Any] = json.loads(text.encode("utf-8", "replace"), parse_constant=str)
+    return plain
+
+
+def _count_parameters(repo: StoredRepo) -> dict[str, int]:
+    """Parameters by dtype, as the Hub counts them: of model.safetensors, or of the shards its index names."""
+    index = _read_json(repo, _WEIGHTS_INDEX)
+    weight_map = (index or {}).get("weight_map")
+    paths = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else [_WEIGHTS]
+    counts: dict[str, int] = {}
+    for path in paths:
+        file = repo.files.get(path)
+        if file is None:
+            return {}
+        try:
+            for dtype, shape in _read_tensor_shapes(file.local_path):
+                counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("the header of %s in %s cannot be read: %s", path, repo.repo_id, error)
+            return {}
+    return counts
+
+
+def _read_tensor_shapes(path: Path) -> list[tuple[str, list[int]]]:
+    """The dtype and shape of each tensor in a safetensors file. Raises ValueError when it is not one."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {length} bytes")
+        header = json.loads(file.read(length))
+    return [(entry["dtype"], entry["shape"]) for name, entry in header.items() if name != "__metadata__"]

@@ -1,0 +1,174 @@
+"""The sample models: what there is, making them on first use, and serving them."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from anyio import CapacityLimiter, to_thread
+
+from modelyard.hub.repos import (
+    DEFAULT_BRANCH,
+    PlannedRepo,
+    RepoNotFound,
+    RepoRevisionNotFound,
+    RepoUnavailable,
+    StoredFile,
+    StoredRepo,
+    git_blob_sha1,
+    git_tree_sha1,
+    lfs_pointer,
+)
+
+SAMPLES_OWNER = "modelyard-samples"
+SAMPLE_TAG = "modelyard-sample"
+MAKING_TIMEOUT_SECONDS = 180.0
+
+_LFS_SUFFIXES = (".safetensors",)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SampleModel:
+    """What is known of a sample before it is made; `ml.sample_models` knows how to make it."""
+
+    folder: str
+    model_type: str
+    dtype: str
+    num_parameters: int
+
+    @property
+    def repo_id(self) -> str:
+        return f"{SAMPLES_OWNER}/{self.folder}"
+
+
+CATALOGUE = (
+    SampleModel("tiny-llama", "llama", "BF16", 13_048_064),
+    SampleModel("tiny-gpt2", "gpt2", "F32", 1_907_456),
+    SampleModel("tiny-qwen-moe", "qwen3_moe", "BF16", 27_046_656),
+)
+
+
+class SampleSource:
+    """The sample models in `folder`, which a child process fills when they are first asked for."""
+
+    def __init__(self, folder: Path, *, making_timeout_seconds: float = MAKING_TIMEOUT_SECONDS) -> None:
+        self._folder = folder
+        self._making_timeout_seconds = making_timeout_seconds
+        self._making: asyncio.Task[None] | None = None
+        self._made: dict[str, StoredRepo] = {}
+        self._threads = CapacityLimiter(2)
+
+    async def list_repos(self) -> Sequence[StoredRepo | PlannedRepo]:
+        if not self._all_made():
+            self._make_in_background()
+        return [await self._made_repo(sample) or _planned(sample) for sample in CATALOGUE]
+
+    async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
+        sample = next((sample for sample in CATALOGUE if sample.repo_id == repo_id), None)
+        if sample is None:
+            raise RepoNotFound(f"there is no sample model {repo_id}")
+        repo = await self._made_repo(sample)
+        if repo is None:
+            # A client that gives up must not stop the making that others wait for.
+            await asyncio.shield(self._make_in_background())
+            repo = await self._made_repo(sample)
+        if repo is None:
+            raise RepoUnavailable(f"Making the sample models left no {sample.folder}.")
+        if revision not in (None, DEFAULT_BRANCH, repo.commit):
+            raise RepoRevisionNotFound(f"{repo_id} has no revision {revision}")
+        return repo
+
+    def _all_made(self) -> bool:
+        return all((self._folder / sample.folder).is_dir() for sample in CATALOGUE)
+
+    async def _made_repo(self, sample: SampleModel) -> StoredRepo | None:
+        folder = self._folder / sample.folder
+        if not folder.is_dir():
+            self._made.pop(sample.folder, None)
+            return None
+        if sample.folder in self._made:
+            return self._made[sample.folder]
+        repo = await to_thread.run_sync(_read_sample, sample, folder, limiter=self._threads)
+        self._made[sample.folder] = repo
+        return repo
+
+    def _make_in_background(self) -> "asyncio.Task[None]":
+        """One making for all who wait; a failed one is tried again by the next who asks."""
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(self._make())
+            self._making.add_done_callback(_log_failure)
+        return self._making
+
+    async def _make(self) -> None:
+        """Run the child process. Raises RepoUnavailable when it fails or takes too long."""
+        logger.info("making the sample models in %s", self._folder)
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(self._folder)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+        try:
+            async with asyncio.timeout(self._making_timeout_seconds):
+                _, stderr = await child.communicate()
+        except TimeoutError as error:
+            raise RepoUnavailable(
+                f"Making the sample models took longer than {self._making_timeout_seconds:.0f} s and was stopped."
+            ) from error
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        if child.returncode != 0:
+            said = stderr.decode(errors="replace").strip()
+            logger.error("the sample models could not be made:\n%s", said)
+            last_line = said.rsplit("\n", 1)[-1] or f"exit status {child.returncode}"
+            raise RepoUnavailable(f"The sample models could not be made: {last_line}")
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    # Taking the exception also tells asyncio that it was not forgotten when nobody waits for it.
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("%s", error)
+
+
+def _planned(sample: SampleModel) -> PlannedRepo:
+    return PlannedRepo(
+        repo_id=sample.repo_id,
+        tags=("transformers", "safetensors", sample.model_type, "text-generation", SAMPLE_TAG, "license:apache-2.0"),
+        pipeline_tag="text-generation",
+        library_name="transformers",
+        parameters_by_dtype={sample.dtype: sample.num_parameters},
+    )
+
+
+def _read_sample(sample: SampleModel, folder: Path) -> StoredRepo:
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [_read_file(path, path.relative_to(folder).as_posix()) for path in paths]
+    commit = git_tree_sha1({file.path: file.git_oid for file in files})
+    return StoredRepo(
+        repo_id=sample.repo_id,
+        commit=commit,
+        files={file.path: file for file in files},
+        refs={DEFAULT_BRANCH: commit},
+        last_modified=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
+        tags=_planned(sample).tags,
+        is_sample=True,
+    )
+
+
+def _read_file(local_path: Path, path: str) -> StoredFile:
+    size_bytes = local_path.stat().st_size
+    if not path.endswith(_LFS_SUFFIXES):
+        return StoredFile(path, size_bytes, git_blob_sha1(local_path.read_bytes()), None, local_path)
+    with local_path.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    return StoredFile(path, size_bytes, git_blob_sha1(lfs_pointer(sha256, size_bytes)), sha256, local_path)

@@ -1,0 +1,284 @@
+"""HTTP for file contents: HEAD through huggingface_hub, bodies through urllib3, which costs far less per byte."""
+
+import os
+import re
+import ssl
+import threading
+import urllib.request
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpx2
+import urllib3
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.utils._headers import build_hf_headers
+
+from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
+from modelyard.hub.client import translate_hub_errors
+from modelyard.hub.retry import Transient, as_transient, transient_status
+
+MAX_REDIRECTS = 10
+_REDIRECTS = {301, 302, 303, 307, 308}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class ResolvedFile:
+    """What the Hub says of one file right now. `location` may be signed for a short time, on another host."""
+
+    location: str
+    etag: str | None
+    size_bytes: int | None
+    commit: str | None
+
+
+class LocationExpired(Exception):
+    """A storage host refused a location that the Hub gave earlier; a new one may be asked for."""
+
+
+def tls_context() -> ssl.SSLContext:
+    """Whom to trust: SSL_CERT_FILE, REQUESTS_CA_BUNDLE, else what huggingface_hub's client trusts."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+    if not bundle or os.environ.get("SSL_CERT_FILE"):
+        return httpx2.create_ssl_context()
+    if Path(bundle).is_dir():
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)
+
+
+class Transport:
+    """The connections of one download. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        repo_id: str,
+        commit: str,
+        token: str | bool | None,
+        connect_timeout_seconds: float,
+        stall_seconds: float,
+        connections: int = 8,
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.repo_id = repo_id
+        self.commit = commit
+        self._token = token
+        self._timeout_seconds = connect_timeout_seconds
+        self._timeout = urllib3.Timeout(connect=connect_timeout_seconds, read=stall_seconds)
+        self._headers = build_hf_headers(token=token, library_name="modelyard")
+        self._headers["Accept-Encoding"] = "identity"
+        self._connections = connections
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
+
+    def resolve(self, path: str) -> ResolvedFile:
+        """Ask the Hub where a file is. Raises Transient, or one of the HubErrors."""
+        url = hf_hub_url(self.repo_id, path, revision=self.commit, endpoint=self.endpoint)
+        with translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token):
+            try:
+                found = get_hf_file_metadata(
+                    url,
+                    token=self._token,
+                    timeout=self._timeout_seconds,
+                    library_name="modelyard",
+                    headers={constants.X_HF_DOWNLOAD_COUNTER: "1"},
+                    endpoint=self.endpoint,
+                )
+            except Exception as error:
+                transient = as_transient(error)
+                if transient is not None:
+                    raise transient from error
+                raise
+        location = urljoin(url, found.location)
+        return ResolvedFile(location, found.etag, found.size, found.commit_hash)
+
+    def open(self, location: str, *, start: int, stop: int, size_bytes: int) -> "Body":
+        """Ask for the bytes from `start` to `stop` (exclusive) of a file of `size_bytes`.
+
+        Raises Transient, LocationExpired, or one of the HubErrors.
+        """
+        ranged = start > 0 or stop < size_bytes
+        url = location
+        for _ in range(MAX_REDIRECTS):
+            response = self._get(url, f"bytes={start}-{stop - 1}" if ranged else None)
+            if response.status not in _REDIRECTS:
+                return self._as_body(response, url, start=start, size_bytes=size_bytes, ranged=ranged)
+            target = response.headers.get("Location")
+            response.close()
+            if not target:
+                break
+            url = urljoin(url, target)
+        raise HubMisbehaved(f"{self.endpoint} redirects in circles.")
+
+    def close(self) -> None:
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
+
+    def _get(self, url: str, byte_range: str | None) -> urllib3.BaseHTTPResponse:
+        scheme = urlsplit(url).scheme
+        if scheme not in _PORTS:
+            raise HubMisbehaved(f"{self.endpoint} redirects to an address of the kind {scheme!a}.")
+        headers = dict(self._headers)
+        if _origin(url) != _origin(self.endpoint):
+            # The token is for the Hub alone: a storage host gets its permission in the signed address.
+            headers.pop("authorization", None)
+        elif byte_range is None or byte_range.startswith("bytes=0-"):
+            headers[constants.X_HF_DOWNLOAD_COUNTER] = "1"
+        if byte_range:
+            headers["Range"] = byte_range
+        try:
+            return self._pool(url).urlopen(
+                "GET",
+                url,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=self._timeout,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            transient = as_transient(error)
+            if transient is not None:
+                raise transient from error
+            raise HubUnreachable(f"{urlsplit(url).hostname} cannot be reached: {error}.") from error
+
+    def _as_body(
+        self, response: urllib3.BaseHTTPResponse, url: str, *, start: int, size_bytes: int, ranged: bool
+    ) -> "Body":
+        try:
+            if response.status not in (200, 206):
+                raise self._refusal(response, url, size_bytes)
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding != "identity":
+                raise HubMisbehaved(f"{urlsplit(url).hostname} sent the file in the encoding {encoding!a}.")
+            length = response.headers.get("Content-Length")
+            announced = int(length) if length and length.isdigit() else None
+            if response.status == 200:
+                return Body(response, offset=0, announced_bytes=announced, range_ignored=ranged)
+            match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if not match or int(match[1]) != start or match[3] not in ("*", str(size_bytes)):
+                raise HubMisbehaved(
+                    f"{urlsplit(url).hostname} sent another part than asked for: "
+                    f"{ascii(response.headers.get('Content-Range', ''))[:100]}."
+                )
+            return Body(response, offset=start, announced_bytes=announced, range_ignored=False)
+        except BaseException:
+            response.close()
+            raise
+
+    def _refusal(self, response: urllib3.BaseHTTPResponse, url: str, size_bytes: int) -> Exception:
+        host, status = urlsplit(url).hostname, response.status
+        transient = transient_status(status, response.headers.get("Retry-After"))
+        if transient is not None:
+            return transient
+        if status == 416:
+            return HubMisbehaved(f"{host} has fewer than the {size_bytes} bytes that the Hub announced.")
+        if _origin(url) != _origin(self.endpoint):
+            return LocationExpired(f"{host} answered {status}")
+        if status == 401:
+            if self._has_token():
+                return TokenInvalid(f"{self.endpoint} does not accept the stored token.")
+            return GatedNoToken(f"{self.repo_id} cannot be fetched without a Hub token.")
+        if status == 403:
+            return GatedNotAccepted(f"{self.endpoint} does not give access to {self.repo_id} with this token.")
+        return HubMisbehaved(f"{host} answered {status} for a file it lists.")
+
+    def _has_token(self) -> bool:
+        return "authorization" in self._headers
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        proxy = _proxy_for(url)
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = self._new_pool(proxy)
+            return self._pools[proxy]
+
+    def _new_pool(self, proxy: str | None) -> urllib3.PoolManager:
+        if proxy is None:
+            return urllib3.PoolManager(maxsize=self._connections, ssl_context=_shared_tls_context())
+        parts = urlsplit(proxy)
+        if parts.scheme not in _PORTS:
+            raise HubUnreachable(f"A proxy of the kind {parts.scheme!a} is not supported, only http and https.")
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        return urllib3.ProxyManager(
+            proxy,
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+            maxsize=self._connections,
+            ssl_context=_shared_tls_context(),
+            proxy_ssl_context=_shared_tls_context(),
+        )
+
+
+class Body:
+    """The content of one answer, read in order. `offset` is the place in the file of its first byte."""
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        *,
+        offset: int,
+        announced_bytes: int | None,
+        range_ignored: bool,
+    ) -> None:
+        self.offset = offset
+        self.announced_bytes = announced_bytes
+        self.range_ignored = range_ignored
+        self._response = response
+
+    def read(self, limit: int) -> bytes:
+        """What has arrived, at most `limit` bytes; waits for the first; empty at the end. Raises Transient."""
+        try:
+            return self._response.read1(limit, decode_content=False) or b""
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # ValueError: another thread interrupted and closed the connection under this read.
+            transient = as_transient(error)
+            raise transient or Transient("connection lost") from error
+
+    def interrupt(self) -> None:
+        """Make a read that waits in another thread return at once."""
+        try:
+            self._response.shutdown()
+        except (OSError, ValueError, RuntimeError):
+            return  # it ended by itself meanwhile
+
+    def close(self) -> None:
+        """Give the connection back if the whole answer was read, else close it."""
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@cache
+def _shared_tls_context() -> ssl.SSLContext:
+    return tls_context()
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def _proxy_for(url: str) -> str | None:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if urllib.request.proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy and "://" not in proxy:
+        return f"http://{proxy}"
+    return proxy or None

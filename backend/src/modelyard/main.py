@@ -1,0 +1,86 @@
+"""The API process: wiring only."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from fastapi import FastAPI
+from huggingface_hub import constants
+
+import modelyard
+from modelyard.api import health, pages, problems
+from modelyard.api.description import describe
+from modelyard.api.security import SecurityMiddleware
+from modelyard.api.v1.router import router
+from modelyard.core import migrate
+from modelyard.core.database import Database, get_database
+from modelyard.core.settings import get_settings
+from modelyard.hub.repos import StoreSource
+from modelyard.hub.samples import SampleSource
+from modelyard.hub.server import create_hub_app
+from modelyard.services.event_hub import EventHub
+from modelyard.services.hub_watch import HubWatch
+from modelyard.services.maintenance import maintain
+from modelyard.services.served_models import ready_snapshots
+from modelyard.services.settings_service import SettingsService
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Manage Hugging Face transformer models: what they need, getting them, using them.
+
+Errors are RFC 9457 problem documents with a stable `code`, a `detail` that says what happened and a `hint` that says
+what to do next. Live changes come over the WebSocket at `/api/v1/events`."""
+
+
+def create_app() -> FastAPI:
+    """The application for the settings of the environment; tables are brought up to date when it starts."""
+    settings = get_settings()
+    database = get_database()
+    app = FastAPI(
+        title="Modelyard",
+        version=modelyard.__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        responses=problems.problems(),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.database = database
+    app.state.event_hub = EventHub(database)
+    app.state.hub_watch = HubWatch()
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
+    problems.install(app)
+    app.include_router(router)
+    app.include_router(health.router)
+    sources = [
+        SampleSource(settings.samples_folder),
+        StoreSource(Path(constants.HF_HUB_CACHE), lambda: ready_snapshots(database)),
+    ]
+    app.mount("/hub", create_hub_app(sources, api_key=settings.api_key))
+    pages.install(app)
+    app.add_middleware(SecurityMiddleware, settings=settings)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings = get_settings()
+    database: Database = app.state.database
+    settings.prepare_home()
+    migrate.upgrade(database)
+    with database.session() as session:
+        SettingsService(session).remember_server_url(settings.local_url)
+    tasks = [asyncio.create_task(app.state.event_hub.run()), asyncio.create_task(maintain(database))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        database.dispose()

@@ -1,0 +1,166 @@
+"""The parent's side of the inspector: one warm child process that builds models on the meta device.
+
+Imports neither torch nor transformers. The child (`inspector_child`) patches transformers while it builds, so it never
+loads weights, and no process that loads weights inspects.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, Literal
+
+from modelyard.core.errors import ModelyardError
+
+Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture"]
+
+# The child reads configs written by strangers; it gets no credential and no way to a Hub.
+_WITHHELD = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MODELYARD_API_KEY",
+    "MODELYARD_DATABASE_URL",
+    "MODELYARD_BROKER_URL",
+)
+_CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+_GRACE_SECONDS = 1.0
+
+
+class InspectorTimeout(ModelyardError):
+    """The answer did not come in time."""
+
+    code = "inspector_timeout"
+    default_hint = "Try again; a very deep model may need longer than the limit."
+
+
+class InspectorCrashed(ModelyardError):
+    """The child process ended instead of answering; the next question starts a new one."""
+
+    code = "inspector_crashed"
+    default_hint = "Try again; if it happens again, this config.json cannot be inspected here."
+
+
+class Inspector:
+    """Asks questions about configs, one at a time, and restarts its child when it hangs or dies.
+
+    Thread-safe: callers wait for each other, and waiting counts towards their own time limit. The child starts with
+    the first question and ends when this process does, however that ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+
+    def inspect(self, kind: Kind, config: Mapping[str, Any], *, timeout: float, **options: Any) -> dict[str, Any]:
+        """The child's answer to one question, as the JSON form of the dataclass that `kind` names.
+
+        `timeout` is in seconds and covers waiting, starting and answering. `options` are the keyword arguments of the
+        function asked for. Raises `InspectorTimeout`, `InspectorCrashed`, or the error the child's function raised.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=timeout):
+            raise InspectorTimeout(f"The inspector was busy for {timeout:.0f} s.")
+        try:
+            if self._child is None or not self._child.alive:
+                self._child = _Child()
+            return self._ask(self._child, kind, config, options, deadline)
+        except (InspectorTimeout, InspectorCrashed):
+            self._stop()
+            raise
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """End the child, after the question it is answering."""
+        with self._lock:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    @staticmethod
+    def _ask(
+        child: "_Child", kind: Kind, config: Mapping[str, Any], options: Mapping[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        left = deadline - time.monotonic()
+        # The child gives up by itself a little earlier, which keeps it warm; killing it is for real hangs.
+        limit = max(left - _GRACE_SECONDS, left / 2)
+        child.send({"kind": kind, "config": config, "options": options, "limit_seconds": limit})
+        reply = child.receive(max(deadline - time.monotonic(), 0.0))
+        if reply["ok"]:
+            result: dict[str, Any] = reply["result"]
+            return result
+        raise _error(reply["error"])
+
+
+class _Child:
+    """The child process and the two ends of its pipes."""
+
+    def __init__(self) -> None:
+        environment = {key: value for key, value in os.environ.items() if key not in _WITHHELD}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "modelyard.ml.inspector_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**environment, **_CHILD_ENVIRONMENT},
+            encoding="utf-8",
+        )
+        self._replies: queue.Queue[str | None] = queue.Queue()
+        assert self._process.stdin is not None  # noqa: S101 - Popen was told PIPE
+        assert self._process.stdout is not None  # noqa: S101
+        self._requests = self._process.stdin
+        threading.Thread(target=self._read, args=(self._process.stdout,), name="inspector-replies", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        try:
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+        except BrokenPipeError as error:
+            raise self._crashed() from error
+
+    def receive(self, timeout: float) -> dict[str, Any]:
+        try:
+            line = self._replies.get(timeout=timeout)
+        except queue.Empty:
+            raise InspectorTimeout("The inspector did not answer in time and was restarted.") from None
+        if line is None:
+            raise self._crashed()
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._requests.close()
+
+    def _crashed(self) -> InspectorCrashed:
+        return InspectorCrashed(f"The inspector ended with exit status {self._process.wait()}.")
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._replies.put(line)
+        self._replies.put(None)
+
+
+def _error(payload: Mapping[str, Any]) -> ModelyardError:
+    for cls in _subclasses(ModelyardError):
+        if cls.code == payload["code"]:
+            return cls(payload["message"], hint=payload["hint"])
+    return ModelyardError(payload["message"], hint=payload["hint"])
+
+
+def _subclasses(cls: type[ModelyardError]) -> Iterator[type[ModelyardError]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)

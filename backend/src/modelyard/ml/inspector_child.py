@@ -1,0 +1,154 @@
+"""The inspector's child process: answers JSON lines on standard input with JSON lines on standard output."""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from modelyard.core.errors import ModelyardError
+from modelyard.ml.inspector import InspectorTimeout
+
+_KEPT_SKELETONS = 4
+_ADDRESS_SPACE_BYTES = 16 * 10**9  # far above what the largest skeleton takes; a config may ask for anything
+
+
+class _TimeLimit(BaseException):
+    """Not an Exception, so that no handler between here and the slow loop takes it for a failure of the model."""
+
+
+def main() -> None:
+    """Serve until standard input closes, which happens when the parent ends in any way."""
+    # Libraries print; only replies may reach the pipe.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    os.nice(10)
+    service = _Service()
+    while True:
+        replies.write(json.dumps(service.reply(json.loads(requests.get()))) + "\n")
+        replies.flush()
+
+
+def _read_requests(requests: "queue.Queue[str]") -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    os._exit(0)  # the main thread may be deep in a model
+
+
+class _Service:
+    def __init__(self) -> None:
+        import torch
+        import transformers
+
+        torch.set_num_threads(1)
+        transformers.logging.set_verbosity_error()
+        _limit_memory()
+        self._skeletons: OrderedDict[str, Any] = OrderedDict()
+        self._functions: dict[str, Callable[..., Mapping[str, Any]]] = {
+            "warm_up": self._warm_up,
+            "support": self._support,
+            "memory": self._memory,
+            "kv_cache": self._kv_cache,
+            "activations": self._activations,
+            "architecture": self._architecture,
+        }
+
+    def reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            with _time_limit(request["limit_seconds"]):
+                result = self._functions[request["kind"]](request["config"], **request["options"])
+            return {"ok": True, "result": result}
+        except ModelyardError as error:
+            return {"ok": False, "error": error.as_dict()}
+        except _TimeLimit:
+            late = InspectorTimeout(f"No answer within {request['limit_seconds']:.0f} s.")
+            return {"ok": False, "error": late.as_dict()}
+
+    def _skeleton(self, config: Mapping[str, Any], dtype: str, checkpoint_dtype: str | None) -> Any:
+        from modelyard.ml import meta_model
+
+        key = json.dumps([config, dtype, checkpoint_dtype], sort_keys=True)
+        if key not in self._skeletons:
+            self._skeletons[key] = meta_model.build(config, dtype=dtype, checkpoint_dtype=checkpoint_dtype)
+            while len(self._skeletons) > _KEPT_SKELETONS:
+                self._skeletons.popitem(last=False)
+        self._skeletons.move_to_end(key)
+        return self._skeletons[key]
+
+    def _warm_up(self, _config: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
+    def _support(self, config: Mapping[str, Any], files: list[str]) -> dict[str, Any]:
+        from modelyard.ml import support
+
+        return asdict(support.full_support(config, files))
+
+    def _memory(
+        self, config: Mapping[str, Any], dtype: str = "auto", checkpoint_dtype: str | None = None
+    ) -> dict[str, Any]:
+        from modelyard.ml import memory
+
+        return asdict(memory.estimate_skeleton(self._skeleton(config, dtype, checkpoint_dtype)))
+
+    def _kv_cache(
+        self, config: Mapping[str, Any], dtype: str = "auto", checkpoint_dtype: str | None = None
+    ) -> dict[str, Any]:
+        from modelyard.ml import kv_cache
+
+        return asdict(kv_cache.measure_kv_cache(self._skeleton(config, dtype, checkpoint_dtype)))
+
+    def _activations(
+        self,
+        config: Mapping[str, Any],
+        batch: int,
+        sequence: int,
+        dtype: str = "auto",
+        checkpoint_dtype: str | None = None,
+    ) -> dict[str, Any]:
+        from modelyard.ml import activations
+
+        skeleton = self._skeleton(config, dtype, checkpoint_dtype)
+        return asdict(activations.measure_activations(skeleton, batch=batch, sequence=sequence))
+
+    def _architecture(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        from modelyard.ml import architecture
+
+        return architecture.inspect_architecture(self._skeleton(config, "bfloat16", None)).as_dict()
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    def expire(_signal: int, _frame: FrameType | None) -> None:
+        raise _TimeLimit
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _limit_memory() -> None:
+    if sys.platform == "linux":
+        import resource
+
+        used = psutil.Process().memory_info().vms
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE_BYTES, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The size of a model's KV cache or recurrent state, read off the cache that a forward pass on the meta device fills.
+
+No formula: latent caches, sliding windows, chunks, convolution and state-space states are whatever the model's own code
+puts there.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from modelyard.ml.dimensions import context_length
+from modelyard.ml.kv_segments import KvSegment
+from modelyard.ml.meta_forward import CannotRun, forward
+from modelyard.ml.meta_model import MetaModel
+
+# Where transformers' model outputs carry what the next step needs.
+STATE_FIELDS = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
+_WINDOW_WORDS = ("window", "chunk", "local_size")
+_MAX_PIECES = 24
+_DEFAULT_CONTEXT = 4096  # tokens, where the config names no limit
+_SHORT, _TIMED = 24, (384, 8192)  # tokens of the first probe, and of those that show whether length costs time
+_SECONDS_FOR_LONGEST = 0.5
+
+
+class _NotLinear(Exception):
+    """The size is not made of a few straight pieces."""
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """Segments for one sequence, or `None` with the reason. Above `checked_tokens` the last segment is extrapolated.
+
+    `exact` is false where the cache grows in steps (compressed in blocks): the segments then run along the steps.
+    """
+
+    segments: tuple[KvSegment, ...] | None
+    reason: str | None
+    checked_tokens: int
+    exact: bool
+
+
+def measure_kv_cache(skeleton: MetaModel) -> KvCache:
+    """The logical bytes of the cache of one sequence, for every length up to the model's context."""
+    probe = _Probe(skeleton)
+    try:
+        if not probe(_SHORT):
+            reason = "The model keeps no cache: every new token runs over the whole sequence again."
+            return KvCache((KvSegment(0, 0, 0),), reason, _SHORT, exact=True)
+        end = probe.affordable_length()
+        marks = sorted({1, end, *(mark for mark in probe.window_marks() if 1 < mark < end)})
+        try:
+            return KvCache(_segments(_straight_pieces(probe, marks)), None, end, exact=True)
+        except _NotLinear:
+            steps = sorted({*marks, *(end >> shift for shift in range(1, end.bit_length()))})
+            highest = accumulate((probe(tokens) for tokens in steps), max)
+            return KvCache(_segments(dict(zip(steps, highest, strict=True)), rounded=True), None, end, exact=False)
+    except CannotRun as error:
+        return KvCache(None, str(error), 0, exact=False)
+
+
+class _Probe:
+    """Cache bytes after a prefill of n tokens, each length run once."""
+
+    def __init__(self, skeleton: MetaModel) -> None:
+        self._skeleton = skeleton
+        self._known: dict[int, int] = {}
+        self._seconds: dict[int, float] = {}
+        self._windows: set[int] = set()
+        self._own_tensors = {
+            (id(module), name)
+            for module in skeleton.model.modules()
+            for name, value in vars(module).items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    def __call__(self, tokens: int) -> int:
+        if tokens not in self._known:
+            started = time.perf_counter()
+            outputs = forward(self._skeleton, batch=1, sequence=tokens, use_cache=True)
+            self._seconds[tokens] = time.perf_counter() - started
+            state = [getattr(outputs, name, None) for name in STATE_FIELDS]
+            self._known[tokens] = state_bytes(state) or self._take_state_from_modules()
+            self._windows.update(_windows_of(state))
+        return self._known[tokens]
+
+    def affordable_length(self) -> int:
+        """The context length, or less where the model's code loops over tokens in Python."""
+        windows = self._all_windows()
+        wanted = context_length(self._skeleton.config) or max([_DEFAULT_CONTEXT, *(2 * window for window in windows)])
+        for length in _TIMED:
+            if wanted <= length:
+                return wanted
+            self(length)
+            if self._seconds[length] > 1.5 * self._seconds[_SHORT]:
+                per_token = (self._seconds[length] - self._seconds[_SHORT]) / (length - _SHORT)
+                affordable = max(length, int(_SECONDS_FOR_LONGEST / per_token))
+                return min(wanted, max([affordable, *(2 * window for window in windows)]))
+        return wanted
+
+    def window_marks(self) -> Iterator[int]:
+        """Lengths on both sides of every window the config or the cache names."""
+        for window in self._all_windows():
+            yield from (window - 2, window - 1, window, window + 1)
+
+    def _take_state_from_modules(self) -> int:
+        """State that a model keeps in its own modules (RecurrentGemma), removed again for the next length."""
+        total = 0
+        for module in self._skeleton.model.modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, torch.Tensor) and (id(module), name) not in self._own_tensors:
+                    total += state_bytes(value)
+                    setattr(module, name, None)
+        return total
+
+    def _all_windows(self) -> set[int]:
+        return self._windows | set(_config_windows(self._skeleton.text_config.to_dict()))
+
+
+def state_bytes(state: Any) -> int:
+    """Bytes of all tensors reachable from a cache object, each once; not the single numbers it keeps its books with."""
+    tensors = _reachable(state, lambda value: isinstance(value, torch.Tensor) and value.dim() > 0)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _reachable(root: Any, wanted: Callable[[Any], bool]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    pending = [root]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if wanted(value):
+            found[id(value)] = value
+        if isinstance(value, Mapping):
+            pending.extend(value.values())
+        elif isinstance(value, (list, tuple, set)):
+            pending.extend(value)
+        elif _is_cache_part(value):
+            pending.extend(vars(value).values())
+    return found
+
+
+def _is_cache_part(value: Any) -> bool:
+    """Objects of transformers' cache classes, but neither configs nor modules that they refer to."""
+    return type(value).__module__.startswith("transformers.") and not isinstance(
+        value, (PreTrainedConfig, nn.Module, type)
+    )
+
+
+def _windows_of(state: Any) -> Iterator[int]:
+    for part in _reachable(state, _is_cache_part).values():
+        window = getattr(part, "sliding_window", None)
+        if isinstance(window, int):
+            yield window
+
+
+def _config_windows(values: Mapping[str, Any]) -> Iterator[int]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _config_windows(value)
+        elif type(value) is int and value > 1 and any(word in key for word in _WINDOW_WORDS):
+            yield value
+
+
+def _straight_pieces(probe: _Probe, marks: Sequence[int]) -> dict[int, int]:
+    """Sizes at the ends of the straight pieces; a single bend always moves the middle off the line between two ends."""
+    sizes = {marks[0]: probe(marks[0])}
+    pending = list(pairwise(marks))
+    while pending:
+        low, high = pending.pop()
+        middle = (low + high) // 2
+        if middle == low or _on_line(low, middle, high, probe):
+            sizes[high] = probe(high)
+        else:
+            pending += [(low, middle), (middle, high)]
+        if len(sizes) + len(pending) > len(marks) + _MAX_PIECES:
+            raise _NotLinear
+    return sizes
+
+
+def _on_line(low: int, middle: int, high: int, probe: _Probe) -> bool:
+    rise = (probe(high) - probe(low)) * (middle - low)
+    return rise == (probe(middle) - probe(low)) * (high - low)
+
+
+def _segments(sizes: Mapping[int, int], *, rounded: bool = False) -> tuple[KvSegment, ...]:
+    tokens = sorted(sizes)
+    segments: list[KvSegment] = []
+    for low, high in pairwise(tokens):
+        slope, rest = divmod(sizes[high] - sizes[low], high - low)
+        if rest and not rounded:
+            raise _NotLinear
+        slope += bool(rest)
+        if segments and segments[-1].bytes_per_token == slope and not rounded:
+            continue
+        start = low if segments else 0
+        segments.append(KvSegment(start, sizes[low] - (low - start) * slope, slope))
+    return tuple(segments)

@@ -1,0 +1,58 @@
+"""Running a skeleton: a forward pass on the meta device computes shapes only, whatever the size of the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from modelyard.ml.meta_model import MetaModel, first_line
+
+
+class CannotRun(Exception):
+    """The model's forward pass does not run on the meta device; the message is a sentence for the user."""
+
+
+def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any) -> Any:
+    """The outputs, as meta tensors, of one prefill of token ids without padding. `arguments` go to the model as well.
+
+    Raises `CannotRun` if the model needs other inputs or values that only real tensors have.
+    """
+    if skeleton.config.is_encoder_decoder:
+        raise CannotRun("An encoder-decoder model needs two inputs; only decoder-only models are run here.")
+    try:
+        return _call(skeleton, batch, sequence, arguments)
+    except CannotRun:
+        raise
+    except RuntimeError as error:
+        if "meta tensor" not in str(error):
+            raise _cannot_run(error) from error
+    except Exception as error:  # modelling code raises anything when an input is not to its liking
+        raise _cannot_run(error) from error
+    with _ScalarsReadAsZero():  # type: ignore[no-untyped-call]
+        try:
+            return _call(skeleton, batch, sequence, arguments)
+        except Exception as error:  # as above
+            raise _cannot_run(error) from error
+
+
+def _call(skeleton: MetaModel, batch: int, sequence: int, arguments: Mapping[str, Any]) -> Any:
+    ids = torch.zeros(batch, sequence, dtype=torch.long, device="meta")
+    with torch.no_grad():
+        return skeleton.model(input_ids=ids, **arguments)
+
+
+def _cannot_run(error: Exception) -> CannotRun:
+    return CannotRun(f"The model does not run without weights: {first_line(error)}")
+
+
+class _ScalarsReadAsZero(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers `.item()` on a meta tensor with zero: such values steer masks and scaling, not the shapes we want."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
+            return torch.zeros((), dtype=args[0].dtype).item()
+        return func(*args, **(kwargs or {}))
+

@@ -1,0 +1,66 @@
+"""The `jobs` table: the truth about long work. A queue message only carries a job's id."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.core.database import utc_now
+from modelyard.models.base import Base, Bytes, new_id, string_enum
+
+
+class JobKind(StrEnum):
+    DOWNLOAD = "download"
+    VERIFY = "verify"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobControl(StrEnum):
+    """What the user wants of a job; its worker reads it with every heartbeat."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_queue_state", "queue", "state"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    kind: Mapped[JobKind] = mapped_column(string_enum(JobKind, "kind"))
+    queue: Mapped[str] = mapped_column(String(32))
+    subject_id: Mapped[str] = mapped_column(String(32), index=True)
+    """The row the job works on: a model's id."""
+    state: Mapped[JobState] = mapped_column(string_enum(JobState, "state"), default=JobState.QUEUED)
+    control: Mapped[JobControl] = mapped_column(string_enum(JobControl, "control"), default=JobControl.RUN)
+
+    owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires_at: Mapped[datetime | None]
+    wake_after: Mapped[datetime] = mapped_column(default=utc_now)
+    """The reconciler sends no wake-up before this; each one pushes it further out."""
+    attempts: Mapped[int] = mapped_column(default=0)
+
+    phase: Mapped[str | None] = mapped_column(String(32))
+    bytes_done: Mapped[int] = mapped_column(Bytes, default=0)
+    bytes_total: Mapped[int | None] = mapped_column(Bytes)
+    bytes_per_second: Mapped[float | None]
+    eta_seconds: Mapped[float | None]
+    files_done: Mapped[int] = mapped_column(default=0)
+    files_total: Mapped[int | None]
+    message: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[dict[str, Any] | None]
+
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now, index=True)
+    finished_at: Mapped[datetime | None]

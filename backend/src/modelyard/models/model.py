@@ -1,0 +1,87 @@
+"""The `models` table: one row per (model_id, commit, quantization)."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.core.database import utc_now
+from modelyard.models.base import Base, Bytes, new_id, string_enum
+
+
+class ModelStatus(StrEnum):
+    PENDING = "pending"
+    DOWNLOADING = "downloading"
+    PAUSED = "paused"
+    QUANTIZING = "quantizing"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    DELETING = "deleting"
+
+
+ACTIVE_STATUSES = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.QUANTIZING, ModelStatus.DELETING)
+"""Something is happening to the row right now."""
+
+RESTARTABLE_STATUSES = (ModelStatus.FAILED, ModelStatus.CANCELLED, ModelStatus.MISSING)
+"""Asking for the same download again starts it again."""
+
+
+class Quantization(StrEnum):
+    NONE = "none"
+    EIGHT_BIT = "8bit"
+    FOUR_BIT = "4bit"
+
+
+class Model(Base):
+    __tablename__ = "models"
+    __table_args__ = (Index("uq_models_identity", "model_id", "commit", "quantization", unique=True),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    model_id: Mapped[str] = mapped_column(String(200), index=True)
+    canonical_id: Mapped[str] = mapped_column(String(200))
+    endpoint: Mapped[str] = mapped_column(String(500))
+    revision: Mapped[str] = mapped_column(String(200), default="main")
+    commit: Mapped[str] = mapped_column(String(64))
+    status: Mapped[ModelStatus] = mapped_column(string_enum(ModelStatus, "status"), default=ModelStatus.PENDING)
+    quantization: Mapped[Quantization] = mapped_column(
+        string_enum(Quantization, "quantization"), default=Quantization.NONE
+    )
+    keep_original: Mapped[bool] = mapped_column(default=True)
+    allow_pickle: Mapped[bool] = mapped_column(default=False)
+    gated: Mapped[bool] = mapped_column(default=False)
+    adopted: Mapped[bool] = mapped_column(default=False)
+    """The snapshot was in the cache before Modelyard managed it, so other tools may rely on it."""
+
+    architecture: Mapped[str | None] = mapped_column(String(200))
+    model_type: Mapped[str | None] = mapped_column(String(100))
+    num_parameters: Mapped[int | None] = mapped_column(Bytes)
+    dtype: Mapped[str | None] = mapped_column(String(32))
+    hidden_size: Mapped[int | None]
+    num_layers: Mapped[int | None]
+    num_attention_heads: Mapped[int | None]
+    num_key_value_heads: Mapped[int | None]
+    head_dim: Mapped[int | None]
+    intermediate_size: Mapped[int | None]
+    vocab_size: Mapped[int | None]
+    max_position_embeddings: Mapped[int | None]
+
+    files: Mapped[list[dict[str, Any]] | None]
+    """The manifest: path, size_bytes, sha256 or git_sha1 of every file the snapshot must hold to be whole."""
+    size_bytes: Mapped[int | None] = mapped_column(Bytes)
+    disk_bytes: Mapped[int] = mapped_column(Bytes, default=0)
+    artifact_path: Mapped[str | None] = mapped_column(String(1000))
+    memory_estimated_bytes: Mapped[int | None] = mapped_column(Bytes)
+    memory_measured_bytes: Mapped[int | None] = mapped_column(Bytes)
+    error: Mapped[dict[str, Any] | None]
+
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now, index=True)
+
+    @property
+    def name(self) -> str:
+        return self.model_id.rsplit("/", 1)[-1]

@@ -1,0 +1,49 @@
+"""Messages of the WebSocket `/api/v1/events`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modelyard.schemas.common import Schema
+from modelyard.schemas.model import ModelResponse
+
+ModelEventType = Literal[
+    "model.download.progress",
+    "model.download.completed",
+    "model.download.failed",
+    "model.quantize.progress",
+    "model.updated",
+    "model.loaded",
+    "model.unloaded",
+]
+
+
+class SnapshotEvent(Schema):
+    """The first message on a connection: the rows something is happening to."""
+
+    type: Literal["snapshot"] = "snapshot"
+    epoch: str = Field(description="Another epoch means another server life: fetch everything again.")
+    seq: int
+    models: list[ModelResponse]
+    counts: dict[str, int] = Field(description="Models per status.")
+
+
+class ModelEvent(Schema):
+    """A model's row as it is now."""
+
+    type: ModelEventType
+    epoch: str
+    seq: int
+    model: ModelResponse
+
+
+class ModelDeletedEvent(Schema):
+    """A model's row is gone."""
+
+    type: Literal["model.deleted"] = "model.deleted"
+    epoch: str
+    seq: int
+    id: str
+
+
+Event = Annotated[SnapshotEvent | ModelEvent | ModelDeletedEvent, Field(discriminator="type")]

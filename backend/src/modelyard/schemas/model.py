@@ -1,0 +1,304 @@
+"""What goes over the wire about models."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from modelyard.schemas.common import ErrorDetail, ModelIdField, QuantizationName, Schema, UtcTime
+
+StatusName = Literal[
+    "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
+]
+PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quantizing", "checking"]
+AccessName = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
+
+
+class ModelDownloadRequest(Schema):
+    """Ask for a model in one precision."""
+
+    model_id: ModelIdField
+    revision: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Branch, tag or commit; the default branch when null.",
+        examples=["main"],
+    )
+    quantization: QuantizationName = Field(default="none", examples=["4bit"])
+    keep_original: bool = Field(
+        default=True, description="Keep the unquantized snapshot after a quantized copy was written."
+    )
+    allow_pickle: bool = Field(
+        default=False, description="Accept pickle weights (.bin) when a repository has no safetensors."
+    )
+
+
+class ModelCreate(Schema):
+    """A row to be made: a model whose commit is known."""
+
+    model_id: str
+    canonical_id: str
+    endpoint: str
+    revision: str
+    commit: str
+    quantization: QuantizationName = "none"
+    keep_original: bool = True
+    allow_pickle: bool = False
+    gated: bool = False
+
+
+class Progress(Schema):
+    """Where the work on a model stands."""
+
+    phase: PhaseName
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: float | None = Field(description="Over the last seconds; 0 when nothing flows.")
+    eta_seconds: float | None = Field(description="Null until the rate is stable.")
+    files_done: int
+    files_total: int | None
+    message: str | None = Field(description='Said to the user, such as "retrying in 4 s (connection reset)".')
+
+
+class UsedBy(Schema):
+    """What holds a model in use."""
+
+    kind: Literal["loaded", "training"]
+    id: str
+    name: str
+
+
+class Dimensions(Schema):
+    """The shape of a transformer, as far as its configuration tells."""
+
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    num_attention_heads: int | None = None
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    intermediate_size: int | None = None
+    vocab_size: int | None = None
+    max_position_embeddings: int | None = None
+
+
+class ModelResponse(Dimensions):
+    """A model Modelyard manages: one snapshot in one precision."""
+
+    id: str
+    model_id: str = Field(description="The name that was asked for.", examples=["Qwen/Qwen3-0.6B"])
+    canonical_id: str = Field(description="What the Hub calls it.")
+    name: str
+    endpoint: str = Field(description="The Hub it comes from.")
+    revision: str
+    commit: str
+    status: StatusName
+    quantization: QuantizationName
+    architecture: str | None
+    model_type: str | None
+    num_parameters: int | None
+    dtype: str | None
+    size_bytes: int | None = Field(description="Bytes of the snapshot's files.")
+    downloaded_bytes: int
+    disk_bytes: int = Field(description="Bytes on this machine's disk now.")
+    memory_estimated_bytes: int | None
+    memory_measured_bytes: int | None
+    progress: Progress | None
+    error: ErrorDetail | None
+    loaded: bool
+    used_by: list[UsedBy]
+    adopted: bool = Field(description="The files were in the shared cache before Modelyard managed them.")
+    gated: bool
+    job_id: str | None
+    snapshot_path: str | None = Field(description="Folder with the model's files, once it is ready.")
+    created_at: UtcTime
+    updated_at: UtcTime
+
+
+class ModelPage(Schema):
+    """One page of the list of models."""
+
+    items: list[ModelResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class FilePlan(Schema):
+    """One file of a repository and whether it is fetched."""
+
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+    fetch: bool
+    reason: str
+
+
+class Reason(Schema):
+    code: str
+    message: str
+
+
+class Support(Schema):
+    """Whether Modelyard can load the model."""
+
+    level: Literal["supported", "unverified", "unsupported"]
+    reasons: list[Reason]
+
+
+class ModelInfo(Schema):
+    """What a Hub tells of a model before anything is downloaded."""
+
+    model_id: str
+    canonical_id: str
+    commit: str
+    endpoint: str
+    architecture: str | None
+    model_type: str | None
+    dimensions: Dimensions
+    num_parameters: int | None
+    dtype: str | None
+    size_bytes: int = Field(description="Bytes of the files that would be fetched.")
+    missing_bytes: int = Field(description="Bytes a download would transfer now: the rest is in the cache already.")
+    files: list[FilePlan]
+    licence: str | None
+    access: AccessName
+    tags: list[str]
+    downloads: int | None
+    likes: int | None
+    last_modified: UtcTime | None
+    has_tokenizer: bool
+    needs_custom_code: bool
+    already_quantized: str | None = Field(description="The method, when the weights are quantized already.")
+    support: Support
+    warnings: list[str]
+
+
+class SearchItem(Schema):
+    model_id: str
+    downloads: int | None
+    likes: int | None
+    num_parameters: int | None
+    size_bytes: int | None
+    access: AccessName
+    pipeline_tag: str | None
+    installed: bool
+
+
+class SearchPage(Schema):
+    items: list[SearchItem]
+
+
+class KvCacheSegment(Schema):
+    """From `from_tokens` on, one sequence's cache is `bytes_at_from + (n - from_tokens) * bytes_per_token`."""
+
+    from_tokens: int
+    bytes_at_from: int
+    bytes_per_token: int
+
+
+class Verdict(Schema):
+    """Whether an option fits one device's free memory."""
+
+    device: str
+    verdict: Literal["fits", "tight", "does_not_fit", "unknown"]
+    free_bytes: int | None
+    total_bytes: int | None
+
+
+class MemoryOption(Schema):
+    """The memory one precision needs."""
+
+    quantization: QuantizationName
+    weights_bytes: int | None
+    quantization_state_bytes: int | None
+    quantized_fraction: float | None
+    kv_cache_bytes: int | None
+    activation_bytes: int | None
+    overhead_bytes: int | None
+    total_bytes: int | None
+    load_peak_bytes: int | None
+    download_bytes: int | None
+    disk_bytes: int | None
+    available: bool
+    note: str | None
+    verdicts: list[Verdict]
+
+
+class MemoryEstimate(Schema):
+    """Memory per precision, and how the figures were found."""
+
+    model_id: str
+    commit: str
+    method: Literal["exact", "approximate"]
+    method_reason: str | None
+    num_parameters: int | None
+    dtype: str | None
+    kv_cache_segments: list[KvCacheSegment]
+    context: int
+    batch: int
+    options: list[MemoryOption]
+
+
+class KeptBytes(Schema):
+    bytes: int
+    reason: str
+
+
+class DeletionReport(Schema):
+    """What a deletion frees and what it must leave."""
+
+    freed_bytes: int
+    kept_bytes: int
+    kept_because: list[KeptBytes]
+    shared_cache: bool
+    used_by: list[UsedBy] = Field(default_factory=list)
+
+
+def example_model() -> dict[str, Any]:
+    """The example shown in the API's description."""
+    return {
+        "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+        "model_id": "Qwen/Qwen3-0.6B",
+        "canonical_id": "Qwen/Qwen3-0.6B",
+        "name": "Qwen3-0.6B",
+        "endpoint": "https://huggingface.co",
+        "revision": "main",
+        "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+        "status": "downloading",
+        "quantization": "none",
+        "architecture": "Qwen3ForCausalLM",
+        "model_type": "qwen3",
+        "num_parameters": 596049920,
+        "dtype": "bfloat16",
+        "hidden_size": 1024,
+        "num_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 3072,
+        "vocab_size": 151936,
+        "max_position_embeddings": 40960,
+        "size_bytes": 1519209472,
+        "downloaded_bytes": 402653184,
+        "disk_bytes": 402653184,
+        "memory_estimated_bytes": 1192099840,
+        "memory_measured_bytes": None,
+        "progress": {
+            "phase": "downloading",
+            "bytes_done": 402653184,
+            "bytes_total": 1519209472,
+            "bytes_per_second": 52428800.0,
+            "eta_seconds": 21.3,
+            "files_done": 4,
+            "files_total": 6,
+            "message": None,
+        },
+        "error": None,
+        "loaded": False,
+        "used_by": [],
+        "adopted": False,
+        "gated": False,
+        "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+        "snapshot_path": None,
+        "created_at": "2026-11-24T10:00:00.000Z",
+        "updated_at": "2026-11-24T10:00:21.000Z",
+    }

@@ -1,0 +1,107 @@
+"""The machine, the Hub, the workers and the settings."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from modelyard.schemas.common import QuantizationName, Schema, UtcTime
+
+
+class Device(Schema):
+    """Where a model can be loaded; `cpu` is the machine's memory."""
+
+    id: str = Field(examples=["cpu", "cuda:0"])
+    name: str
+    total_bytes: int
+    free_bytes: int
+    used_by_us_bytes: int
+
+
+class Disk(Schema):
+    path: str
+    total_bytes: int
+    free_bytes: int
+    purpose: str
+
+
+class HubStatus(Schema):
+    endpoint: str
+    endpoint_source: Literal["default", "environment", "settings", "builtin"]
+    reachable: bool
+    reason: str | None = Field(description="Why it is not reachable.")
+    user: str | None = Field(description="Whom the stored token belongs to; never the token.")
+    token: Literal["none", "valid", "invalid", "unknown"]
+
+
+class WorkerStatus(Schema):
+    name: str
+    host: str
+    pid: int
+    queues: list[str]
+    alive: bool
+    started_at: UtcTime
+    seen_at: UtcTime
+
+
+class Extras(Schema):
+    sae: bool = Field(description="Whether the SAE training engine is installed.")
+
+
+class System(Schema):
+    version: str
+    devices: list[Device]
+    disks: list[Disk]
+    hub: HubStatus
+    extras: Extras
+    libraries: dict[str, str | None]
+    workers: list[WorkerStatus]
+
+
+class Defaults(Schema):
+    quantization: QuantizationName = "none"
+
+
+class SettingsResponse(Schema):
+    """What can be changed on the settings page."""
+
+    endpoint: str = Field(description="The Hub in use.")
+    endpoint_source: Literal["default", "environment", "settings", "builtin"]
+    parallel_downloads: int
+    connections: int
+    bandwidth_limit_bytes_per_second: int | None
+    token_set: bool
+    defaults: Defaults
+
+
+class SettingsUpdate(Schema):
+    """Only the fields that are sent change; null takes a setting back to its default."""
+
+    endpoint: str | None = Field(
+        default=None,
+        max_length=500,
+        description="A Hub's address, \"builtin\" for the sample Hub of this server, or null for the environment's.",
+        examples=["https://huggingface.co"],
+    )
+    parallel_downloads: int | None = Field(default=None, ge=1, le=16)
+    connections: int | None = Field(default=None, ge=1, le=64)
+    bandwidth_limit_bytes_per_second: int | None = Field(default=None, ge=1024)
+    token: str | None = Field(
+        default=None,
+        max_length=500,
+        description="Stored by huggingface_hub, never shown again; null forgets it.",
+    )
+    defaults: Defaults | None = None
+
+
+class SessionRequest(Schema):
+    api_key: str = Field(max_length=500)
+
+
+class Health(Schema):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Schema):
+    ready: bool
+    database: bool
+    reason: str | None = None

@@ -1,0 +1,126 @@
+"""What a model's `config.json` says by itself, read without torch or transformers.
+
+Configurations spell the same fact in many ways; the spellings here are those of transformers' own `attribute_map`s.
+A fact that is not written down is None: nothing is guessed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SPELLINGS: dict[str, tuple[str, ...]] = {
+    "hidden_size": ("hidden_size", "n_embd", "d_model", "dim", "n_embed", "emb_dim", "model_dim"),
+    "num_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"),
+    "num_attention_heads": (
+        "num_attention_heads",
+        "n_head",
+        "n_heads",
+        "num_heads",
+        "decoder_attention_heads",
+        "encoder_attention_heads",
+    ),
+    "num_key_value_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "n_kv_heads"),
+    "head_dim": ("head_dim", "d_kv", "attention_head_dim"),
+    "intermediate_size": (
+        "intermediate_size",
+        "ffn_dim",
+        "n_inner",
+        "d_ff",
+        "ffn_hidden_size",
+        "decoder_ffn_dim",
+        "encoder_ffn_dim",
+        "hidden_dim",
+    ),
+    "vocab_size": ("vocab_size", "padded_vocab_size"),
+    "max_position_embeddings": (
+        "max_position_embeddings",
+        "n_positions",
+        "n_ctx",
+        "max_seq_len",
+        "seq_length",
+        "max_sequence_length",
+        "max_target_positions",
+    ),
+}
+_TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
+_DTYPES = {"float32", "bfloat16", "float16"}
+
+
+@dataclass(frozen=True)
+class ConfigFacts:
+    architecture: str | None
+    model_type: str | None
+    dtype: str | None
+    dimensions: dict[str, int | None]
+    quantization_method: str | None
+    auto_map: bool
+
+
+def read_config(config: Mapping[str, Any]) -> ConfigFacts:
+    """Facts of a configuration; the text part where a model has several."""
+    architectures = config.get("architectures")
+    architecture = architectures[0] if isinstance(architectures, list) and architectures else None
+    text = _text_part(config)
+    dimensions = {name: _first_int(text, spellings) for name, spellings in _SPELLINGS.items()}
+    if dimensions["num_key_value_heads"] is None:
+        dimensions["num_key_value_heads"] = _implied_kv_heads(text, dimensions["num_attention_heads"])
+    if dimensions["head_dim"] is None:
+        dimensions["head_dim"] = _implied_head_dim(dimensions)
+    return ConfigFacts(
+        architecture=architecture if isinstance(architecture, str) else None,
+        model_type=_string(config.get("model_type")),
+        dtype=_dtype(text) or _dtype(config),
+        dimensions=dimensions,
+        quantization_method=_quantization_method(config) or _quantization_method(text),
+        auto_map=isinstance(config.get("auto_map"), dict),
+    )
+
+
+def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if _first_int(config, _SPELLINGS["num_layers"]) is not None:
+        return config
+    for name in _TEXT_PARTS:
+        part = config.get(name)
+        if isinstance(part, dict):
+            return _text_part(part)
+    return config
+
+
+def _first_int(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def _implied_kv_heads(text: Mapping[str, Any], heads: int | None) -> int | None:
+    # Falcon's and GPT-BigCode's switch for one shared key/value head.
+    if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
+        return 1
+    return heads
+
+
+def _implied_head_dim(dimensions: Mapping[str, int | None]) -> int | None:
+    hidden, heads = dimensions["hidden_size"], dimensions["num_attention_heads"]
+    return hidden // heads if hidden and heads and hidden % heads == 0 else None
+
+
+def _dtype(config: Mapping[str, Any]) -> str | None:
+    value = config.get("dtype") or config.get("torch_dtype")
+    value = value.removeprefix("torch.") if isinstance(value, str) else None
+    return value if value in _DTYPES else None
+
+
+def _quantization_method(config: Mapping[str, Any]) -> str | None:
+    section = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(section, dict):
+        return None
+    method = section.get("quant_method")
+    if method is None and (section.get("load_in_4bit") or section.get("load_in_8bit")):
+        return "bitsandbytes"
+    return _string(method) or "unknown"
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,178 @@
+"""Live events: the rows something happens to are read a few times a second, and what changed is sent to every socket.
+
+The database is the only source, so events survive restarts of workers and of this process, and several API processes
+tell the same. Each change is encoded once, however many sockets listen.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select
+
+from modelyard.core.database import Database, utc_now
+from modelyard.models import ACTIVE_STATUSES, Model
+from modelyard.schemas.event import ModelDeletedEvent, ModelEvent, ModelEventType, SnapshotEvent
+from modelyard.schemas.model import ModelResponse
+from modelyard.services.model_response import ModelResponses
+from modelyard.services.model_service import ModelService
+
+TICK_SECONDS = 0.25
+RECENT_SECONDS = 5.0
+MAX_WAITING_MESSAGES = 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Known:
+    """What was last sent about a row."""
+
+    content: str
+    status: str
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One look at the database."""
+
+    changed: list[ModelResponse]
+    count: int
+    ids: frozenset[str] | None
+
+
+class Subscription:
+    """The messages for one socket. One that does not keep up is closed; its page reconnects and gets a snapshot."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING_MESSAGES)
+        self.lagging = False
+
+    async def until(self, closed: Coroutine[Any, Any, None]) -> AsyncIterator[str]:
+        """Messages until `closed` ends or the socket has fallen too far behind."""
+        end = asyncio.ensure_future(closed)
+        try:
+            while not end.done() and not self.lagging:
+                following = asyncio.ensure_future(self.queue.get())
+                done, _ = await asyncio.wait({end, following}, return_when=asyncio.FIRST_COMPLETED)
+                if following not in done:
+                    following.cancel()
+                    return
+                yield following.result()
+        finally:
+            end.cancel()
+
+
+class EventHub:
+    """Tails the `models` and `jobs` tables for all sockets of this process."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.epoch = uuid.uuid4().hex
+        self.seq = 0
+        self._known: dict[str, _Known] = {}
+        self._ids: frozenset[str] = frozenset()
+        self._subscriptions: set[Subscription] = set()
+        self._lock = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                if self._subscriptions:
+                    async with self._lock:
+                        await self._tick()
+            except Exception:
+                logger.exception("Live events: reading the database failed, trying again")
+                await asyncio.sleep(1)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[Subscription]:
+        """A subscription whose first message is the snapshot and whose next ones are everything after it."""
+        subscription = Subscription()
+        async with self._lock:
+            if not self._subscriptions:
+                # Nobody listened, so nothing was followed: begin from what there is now, silently.
+                self._known.clear()
+                self._remember(await asyncio.to_thread(self._read, None))
+            else:
+                await self._tick()
+            subscription.queue.put_nowait(await asyncio.to_thread(self._snapshot))
+            self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    async def _tick(self) -> None:
+        reading = await asyncio.to_thread(self._read, self._ids)
+        for message in self._remember(reading):
+            for subscription in self._subscriptions:
+                try:
+                    subscription.queue.put_nowait(message)
+                except asyncio.QueueFull:
+                    subscription.lagging = True
+
+    def _read(self, ids: frozenset[str] | None) -> _Reading:
+        since = utc_now() - timedelta(seconds=RECENT_SECONDS)
+        with self.database.reading() as session:
+            rows = session.scalars(
+                select(Model).where(or_(Model.status.in_(ACTIVE_STATUSES), Model.updated_at >= since))
+            ).all()
+            changed = ModelResponses(session).of_all(rows)
+            count = session.scalar(select(func.count()).select_from(Model)) or 0
+            # Deleted rows show by the count; only then are all ids read.
+            expected = None if ids is None else ids | {row.id for row in rows}
+            complete = expected is not None and len(expected) == count
+            now = expected if complete else frozenset(session.scalars(select(Model.id)))
+        return _Reading(changed, count, now)
+
+    def _snapshot(self) -> str:
+        with self.database.reading() as session:
+            models = ModelService(session)
+            active = models.list(statuses=ACTIVE_STATUSES, limit=10_000)[0]
+            event = SnapshotEvent(
+                epoch=self.epoch,
+                seq=self.seq,
+                models=ModelResponses(session).of_all(active),
+                counts=models.counts(),
+            )
+        return event.model_dump_json()
+
+    def _remember(self, reading: _Reading) -> list[str]:
+        """Take a reading as the new truth; returns the messages that tell what changed."""
+        messages = []
+        for model in reading.changed:
+            content = model.model_dump_json()
+            before = self._known.get(model.id)
+            if before is not None and before.content == content:
+                continue
+            self._known[model.id] = _Known(content, model.status)
+            self.seq += 1
+            kind = _event_type(before.status if before else None, model.status)
+            messages.append(ModelEvent(type=kind, epoch=self.epoch, seq=self.seq, model=model).model_dump_json())
+        ids = reading.ids if reading.ids is not None else self._ids
+        for gone in self._ids - ids:
+            self._known.pop(gone, None)
+            self.seq += 1
+            messages.append(ModelDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
+        self._ids = ids
+        return messages
+
+
+def _event_type(before: str | None, status: str) -> ModelEventType:
+    if status == "downloading":
+        return "model.download.progress"
+    if status == "quantizing":
+        return "model.quantize.progress"
+    if before != status and status == "ready":
+        return "model.download.completed"
+    if before != status and status == "failed":
+        return "model.download.failed"
+    return "model.updated"

@@ -1,0 +1,443 @@
+"""Models on a Hub: what they are, what they need, and how their files get here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from huggingface_hub.utils import SafetensorsFileMetadata
+
+from modelyard.core.database import Database
+from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubError, HubMisbehaved
+from modelyard.core.model_ids import parse_model_reference
+from modelyard.hub.client import Access, HubClient, HubModel
+from modelyard.hub.fetcher import Control, FetchLimits, TransferProgress, fetch_snapshot
+from modelyard.hub.names import RemoteFile, validate_files
+from modelyard.models import JobControl, Model
+from modelyard.schemas.model import (
+    Dimensions,
+    MemoryEstimate,
+    MemoryOption,
+    ModelCreate,
+    ModelDownloadRequest,
+    ModelInfo,
+    Reason,
+    SearchItem,
+    SearchPage,
+    Support,
+    Verdict,
+)
+from modelyard.schemas.model import (
+    FilePlan as FilePlanRow,
+)
+from modelyard.schemas.system import Device
+from modelyard.services import header_estimate, system_service
+from modelyard.services.config_facts import ConfigFacts, read_config
+from modelyard.services.file_plan import FilePlan, plan_files
+from modelyard.services.job_service import JobProgress
+from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.services.settings_service import SettingsService
+
+DISK_RESERVE_BYTES = 500_000_000
+"""Kept free on the models' disk, so that a download never fills it to the last byte."""
+
+FITS_FRACTION = 0.85
+_QUANTIZATIONS = ("none", "8bit", "4bit")
+_CONTROLS = {JobControl.RUN: Control.RUN, JobControl.PAUSE: Control.PAUSE, JobControl.CANCEL: Control.CANCEL}
+
+
+class Reporter(Protocol):
+    """How work tells where it stands and learns what the user wants; both return at once."""
+
+    def report(self, progress: JobProgress) -> None: ...
+
+    def control(self) -> JobControl: ...
+
+
+class HuggingFaceModelService:
+    """Everything that involves a Hub. No database transaction is open while a Hub is asked."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.cache = hub_cache()
+
+    def client(self, reference: str | None = None) -> HubClient:
+        """A client for the Hub in use, or for the one a row remembers."""
+        with self.database.reading() as session:
+            return SettingsService(session).hub_client(reference)
+
+    def search(self, query: str, limit: int) -> SearchPage:
+        """Models on the Hub whose id matches. Raises HubError."""
+        client = self.client()
+        hits = client.search(query, limit)
+        with self.database.reading() as session:
+            installed = {model.model_id for model in ModelService(session).list_ready()}
+        gated: Access = "unknown" if client.has_token() else "no_token"
+        return SearchPage(
+            items=[
+                SearchItem(
+                    model_id=hit.model_id,
+                    downloads=hit.downloads,
+                    likes=hit.likes,
+                    num_parameters=hit.num_parameters,
+                    size_bytes=hit.size_bytes,
+                    access=gated if hit.gated else "open",
+                    pipeline_tag=hit.pipeline_tag,
+                    installed=hit.model_id in installed,
+                )
+                for hit in hits
+            ]
+        )
+
+    def get_model_info(self, text: str, revision: str | None = None) -> ModelInfo:
+        """What a model is and which of its files would be fetched. Raises InvalidRequest, HubError."""
+        client = self.client()
+        reference = parse_model_reference(text, endpoint=client.endpoint)
+        model = client.model_info(reference.model_id, revision or reference.revision)
+        access = client.access(model)
+        config = self._config(client, model) if access in ("open", "accepted") else None
+        return self._info(client, model, access, config)
+
+    def start_download(self, request: ModelDownloadRequest) -> str:
+        """Check that a download can become a ready model, then queue it. Returns the row's id.
+
+        Raises InvalidRequest, AlreadyExists, NoWeights, UnsafeWeights, DiskFull, GatedNoToken, GatedNotAccepted
+        and the other HubErrors; nothing is created then.
+        """
+        with self.database.reading() as session:
+            settings = SettingsService(session)
+            hub, client = settings.endpoint_reference(), settings.hub_client()
+        reference = parse_model_reference(request.model_id, endpoint=client.endpoint)
+        revision = request.revision or reference.revision
+        model = client.model_info(reference.model_id, revision)
+        _require_access(client, model)
+        plan = plan_files(model.files, allow_pickle=request.allow_pickle)
+        plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
+        files = _remote_files(plan)
+        validate_files(files)
+        self._require_disk(model, files)
+        with self.database.session() as session:
+            models = ModelService(session, self.cache)
+            row = models.create(
+                ModelCreate(
+                    model_id=model.model_id,
+                    canonical_id=model.canonical_id,
+                    endpoint=hub,
+                    revision=revision or "main",
+                    commit=model.commit,
+                    quantization=request.quantization,
+                    keep_original=request.keep_original,
+                    allow_pickle=request.allow_pickle,
+                    gated=model.gated,
+                )
+            )
+            row.size_bytes = plan.size_bytes
+            row.num_parameters = model.num_parameters
+            models.start_download(row)
+            return row.id
+
+    def download_model(self, row: Model, reporter: Reporter) -> None:
+        """Information first, then bytes: fill the row's architecture and manifest, fetch and verify every file.
+
+        Raises TransferPaused, TransferCancelled, HubError, DiskFull.
+        """
+        reporter.report(JobProgress(phase="resolving"))
+        client = self.client(row.endpoint)
+        model = client.model_info(row.model_id, row.commit)
+        _require_access(client, model)
+        plan = plan_files(model.files, allow_pickle=row.allow_pickle)
+        plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
+        files = _remote_files(plan)
+        validate_files(files)
+        self._require_disk(model, files)
+        present_before = not self.cache.inventory(row.model_id, row.commit, files).missing
+        self._store_facts(row.id, client, model, plan, files, adopted=present_before)
+        fetch_snapshot(
+            endpoint=client.endpoint,
+            repo_id=row.model_id,
+            commit=row.commit,
+            files=files,
+            store=self.cache,
+            token=client.token,
+            limits=self._limits,
+            on_progress=lambda progress: reporter.report(_job_progress(progress)),
+            control=lambda: _CONTROLS[reporter.control()],
+        )
+        self.cache.write_ref(row.model_id, row.revision, row.commit)
+
+    def estimate_memory(
+        self, text: str, revision: str | None = None, *, context: int = 2048, batch: int = 1, dtype: str = "auto"
+    ) -> MemoryEstimate:
+        """Memory per precision, from the weight files' headers. Raises InvalidRequest, HubError."""
+        client = self.client()
+        reference = parse_model_reference(text, endpoint=client.endpoint)
+        model = client.model_info(reference.model_id, revision or reference.revision)
+        _require_access(client, model)
+        plan = plan_files(model.files)
+        config = self._config(client, model) or {}
+        tensors = _tensors(self._headers(client, model, plan))
+        with self.database.reading() as session:
+            machine = system_service.devices(system_service.local_pids(session))
+        return _estimate(model, plan, config, tensors, machine, context=context, batch=batch, dtype=dtype)
+
+    def _store_facts(
+        self, row_id: str, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile], *, adopted: bool
+    ) -> None:
+        config = self._config(client, model) or {}
+        facts = read_config(config)
+        tensors = _tensors(self._headers(client, model, plan)) if plan.safetensors else []
+        load_dtype = facts.dtype or header_estimate.checkpoint_dtype(tensors)
+        with self.database.session() as session:
+            models = ModelService(session, self.cache)
+            row = models.get_by_id(row_id)
+            row.architecture, row.model_type, row.dtype = facts.architecture, facts.model_type, load_dtype
+            for name, value in facts.dimensions.items():
+                setattr(row, name, value)
+            if tensors:
+                row.num_parameters = sum(tensor.elements for tensor in tensors)
+                if load_dtype is not None and facts.quantization_method is None:
+                    figures = header_estimate.weight_figures(tensors, row.quantization.value, load_dtype)
+                    row.memory_estimated_bytes = figures.weights_bytes
+            row.files = [vars(file) for file in files]
+            row.size_bytes = plan.size_bytes
+            row.adopted = row.adopted or adopted
+            models.mark_downloading(row)
+
+    def _config(self, client: HubClient, model: HubModel) -> dict[str, Any] | None:
+        if not any(file.path == "config.json" for file in model.files):
+            return None
+        return client.read_json(model.model_id, model.commit, "config.json")
+
+    def _headers(self, client: HubClient, model: HubModel, plan: FilePlan) -> Sequence[SafetensorsFileMetadata]:
+        return client.safetensors_headers(model.model_id, model.commit, [file.path for file in plan.safetensors])
+
+    def _limits(self) -> FetchLimits:
+        with self.database.reading() as session:
+            transfers = SettingsService(session).transfers()
+        return FetchLimits(
+            connections=transfers.connections,
+            bandwidth_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
+        )
+
+    def _missing_bytes(self, model: HubModel, files: list[RemoteFile]) -> int:
+        """What a download would transfer now, after what the cache and earlier attempts hold."""
+        missing = self.cache.inventory(model.model_id, model.commit, files).missing
+        wanted = {file.blob: file for file in missing if not self.cache.has_blob(model.model_id, file)}
+        begun = {partial.blob: partial.size_bytes for partial in self.cache.partials(model.model_id)}
+        return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
+
+    def _require_disk(self, model: HubModel, files: list[RemoteFile]) -> None:
+        missing = self._missing_bytes(model, files)
+        if missing:
+            self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
+
+    def _info(self, client: HubClient, model: HubModel, access: Access, config: dict[str, Any] | None) -> ModelInfo:
+        plan = plan_files(model.files)
+        facts = read_config(config or {})
+        parameters = model.num_parameters
+        if parameters is None and plan.safetensors and access in ("open", "accepted"):
+            parameters = sum(tensor.elements for tensor in _tensors(self._headers(client, model, plan)))
+        files = _remote_files(plan)
+        return ModelInfo(
+            model_id=model.model_id,
+            canonical_id=model.canonical_id,
+            commit=model.commit,
+            endpoint=client.endpoint,
+            architecture=facts.architecture,
+            model_type=facts.model_type,
+            dimensions=Dimensions(**facts.dimensions),
+            num_parameters=parameters,
+            dtype=facts.dtype,
+            size_bytes=plan.size_bytes,
+            missing_bytes=self._missing_bytes(model, files),
+            files=[
+                FilePlanRow(
+                    path=planned.file.path,
+                    size_bytes=planned.file.size_bytes,
+                    sha256=planned.file.sha256,
+                    fetch=planned.fetch,
+                    reason=planned.reason,
+                )
+                for planned in plan.files
+            ],
+            licence=model.licence,
+            access=access,
+            tags=list(model.tags),
+            downloads=model.downloads,
+            likes=model.likes,
+            last_modified=model.last_modified,
+            has_tokenizer=plan.has_tokenizer,
+            needs_custom_code=facts.auto_map,
+            already_quantized=facts.quantization_method,
+            support=_support(model, plan, config, facts, access),
+            warnings=_warnings(model, plan, facts),
+        )
+
+
+def _require_access(client: HubClient, model: HubModel) -> None:
+    access = client.access(model)
+    page = f"{client.endpoint}/{model.canonical_id}"
+    if access in ("no_token", "token_invalid"):
+        raise GatedNoToken(f"{model.model_id} is gated and there is no valid Hub token.", url=page)
+    if access == "needs_acceptance":
+        raise GatedNotAccepted(f"{model.model_id} is gated and its terms are not accepted yet.", url=page)
+
+
+def _remote_files(plan: FilePlan) -> list[RemoteFile]:
+    files = []
+    for file in plan.fetched:
+        if file.size_bytes is None or (file.sha256 is None and file.git_sha1 is None):
+            raise HubMisbehaved(f"The Hub names no size or hash for {file.path!r}.")
+        files.append(RemoteFile(file.path, file.size_bytes, file.sha256, file.git_sha1))
+    return files
+
+
+def _tensors(headers: Sequence[SafetensorsFileMetadata]) -> list[header_estimate.Tensor]:
+    return [
+        header_estimate.Tensor(name, info.dtype, tuple(info.shape))
+        for header in headers
+        for name, info in header.tensors.items()
+    ]
+
+
+def _job_progress(progress: TransferProgress) -> JobProgress:
+    return JobProgress(
+        phase=progress.phase,
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+        bytes_per_second=progress.bytes_per_second,
+        eta_seconds=progress.eta_seconds,
+        files_done=progress.files_done,
+        files_total=progress.files_total,
+        message=progress.message,
+    )
+
+
+def _support(
+    model: HubModel, plan: FilePlan, config: dict[str, Any] | None, facts: ConfigFacts, access: Access
+) -> Support:
+    names = {file.path for file in model.files}
+    reasons: list[Reason] = []
+    try:
+        plan.require_weights(model.model_id, allow_pickle=True)
+    except HubError as error:
+        reasons.append(Reason(code=error.code, message=error.message))
+    if "adapter_config.json" in names and config is None:
+        reasons.append(Reason(code="adapter", message="This is an adapter (PEFT); it needs its base model beside it."))
+    elif config is None and access in ("open", "accepted"):
+        reasons.append(Reason(code="no_config", message="The repository has no config.json for transformers."))
+    if reasons:
+        return Support(level="unsupported", reasons=reasons)
+    if config is None:
+        return Support(level="unverified", reasons=[Reason(code="no_access", message="Its files cannot be read yet.")])
+    if facts.auto_map:
+        reasons.append(
+            Reason(code="needs_custom_code", message="The repository carries its own code, which Modelyard never runs.")
+        )
+    if facts.quantization_method:
+        reasons.append(
+            Reason(
+                code="already_quantized", message=f"The weights are quantized already ({facts.quantization_method})."
+            )
+        )
+    return Support(level="unverified" if reasons else "supported", reasons=reasons)
+
+
+def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts) -> list[str]:
+    warnings = []
+    if not plan.safetensors and any(planned.reason.startswith("pickle weights") for planned in plan.files):
+        warnings.append("Only pickle weights: they can run code when read and need your consent.")
+    if not plan.has_tokenizer:
+        warnings.append("No tokenizer in the repository.")
+    if "modelyard-sample" in model.tags:
+        warnings.append("A sample with random weights, for trying Modelyard out.")
+    if facts.auto_map:
+        warnings.append("Code in the repository is not downloaded and never run.")
+    return warnings
+
+
+def _estimate(
+    model: HubModel,
+    plan: FilePlan,
+    config: Mapping[str, Any],
+    tensors: list[header_estimate.Tensor],
+    machine: list[Device],
+    *,
+    context: int,
+    batch: int,
+    dtype: str,
+) -> MemoryEstimate:
+    facts = read_config(config)
+    own = facts.dtype or header_estimate.checkpoint_dtype(tensors)
+    load_dtype = own if dtype == "auto" else dtype
+    segments = header_estimate.kv_cache_segments(facts.dimensions, config, load_dtype) if load_dtype else []
+    kv_cache = segments[0].bytes_per_token * context * batch if segments else None
+    options = [
+        _option(name, tensors, load_dtype, facts.quantization_method, kv_cache, plan, machine)
+        for name in _QUANTIZATIONS
+    ]
+    return MemoryEstimate(
+        model_id=model.model_id,
+        commit=model.commit,
+        method="approximate",
+        method_reason="computed from the weight files' headers alone",
+        num_parameters=sum(tensor.elements for tensor in tensors) or model.num_parameters,
+        dtype=load_dtype,
+        kv_cache_segments=segments,
+        context=context,
+        batch=batch,
+        options=options,
+    )
+
+
+def _option(
+    quantization: str,
+    tensors: list[header_estimate.Tensor],
+    load_dtype: str | None,
+    already_quantized: str | None,
+    kv_cache: int | None,
+    plan: FilePlan,
+    machine: list[Device],
+) -> MemoryOption:
+    note = None
+    if not tensors:
+        note = "The repository has no safetensors headers to compute this from."
+    elif already_quantized and quantization != "none":
+        note = f"The weights are quantized already ({already_quantized}) and cannot be quantized again."
+    figures = None
+    if tensors and load_dtype and already_quantized is None:
+        figures = header_estimate.weight_figures(tensors, quantization, load_dtype)
+    weights = figures.weights_bytes if figures else None
+    if already_quantized and quantization == "none":
+        weights = sum(tensor.stored_bytes for tensor in tensors)
+        note = "As stored; what the quantization backend adds is not known."
+    total = weights + (kv_cache or 0) if weights is not None else None
+    return MemoryOption(
+        quantization=quantization,  # type: ignore[arg-type]
+        weights_bytes=weights,
+        quantization_state_bytes=figures.quantization_state_bytes if figures else None,
+        quantized_fraction=figures.quantized_fraction if figures else None,
+        kv_cache_bytes=kv_cache,
+        activation_bytes=None,
+        overhead_bytes=None,
+        total_bytes=total,
+        load_peak_bytes=None,
+        download_bytes=plan.size_bytes,
+        disk_bytes=plan.size_bytes if quantization == "none" else weights,
+        available=not (already_quantized and quantization != "none"),
+        note=note,
+        verdicts=[_verdict(total, device) for device in machine],
+    )
+
+
+def _verdict(total: int | None, device: Device) -> Verdict:
+    if total is None:
+        word = "unknown"
+    elif total <= FITS_FRACTION * device.free_bytes:
+        word = "fits"
+    else:
+        word = "tight" if total <= device.free_bytes else "does_not_fit"
+    return Verdict(
+        device=device.id,
+        verdict=word,  # type: ignore[arg-type]
+        free_bytes=device.free_bytes,
+        total_bytes=device.total_bytes,
+    )

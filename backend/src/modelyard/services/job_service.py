@@ -1,0 +1,217 @@
+"""Jobs: claimed, kept alive, steered and finished by single conditional UPDATEs.
+
+Whatever a broker loses, repeats or delays, a job has one owner at a time, because only the database says who owns it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from modelyard.core.database import utc_now
+from modelyard.core.queue import wake_after_commit
+from modelyard.core.settings import get_settings
+from modelyard.models import Job, JobControl, JobKind, JobState
+
+TASKS = {JobKind.DOWNLOAD: "models.download", JobKind.VERIFY: "models.verify"}
+QUEUES = {JobKind.DOWNLOAD: "downloads", JobKind.VERIFY: "compute"}
+WAKE_BACKOFF_SECONDS = 30.0
+
+
+class LeaseLost(Exception):
+    """The job belongs to somebody else now; whoever sees this stops without touching it."""
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """What a worker reports with a heartbeat; bytes and seconds."""
+
+    phase: str
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    bytes_per_second: float | None = None
+    eta_seconds: float | None = None
+    files_done: int = 0
+    files_total: int | None = None
+    message: str | None = None
+
+
+class JobService:
+    """Transitions of the `jobs` table; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def enqueue(self, kind: JobKind, subject_id: str) -> Job:
+        """Create a queued job; its wake-up is sent when the transaction commits."""
+        job = Job(kind=kind, queue=QUEUES[kind], subject_id=subject_id, wake_after=_later(WAKE_BACKOFF_SECONDS))
+        self.session.add(job)
+        self.session.flush()
+        self._wake(job)
+        return job
+
+    def claim(self, job_id: str, owner: str, *, parallel: int | None = None) -> Job | None:
+        """Take a queued job, or one whose owner fell silent. None when somebody else has it or the queue is full.
+
+        `parallel` limits how many jobs of the queue run at once.
+        """
+        now = utc_now()
+        wanted = and_(Job.id == job_id, claimable(now))
+        if parallel is not None:
+            other = aliased(Job)
+            running = (
+                select(func.count())
+                .select_from(other)
+                .where(
+                    other.queue == Job.queue,
+                    other.id != Job.id,
+                    other.state == JobState.RUNNING,
+                    other.lease_expires_at > now,
+                )
+                .correlate(Job)
+                .scalar_subquery()
+            )
+            wanted = and_(wanted, running < parallel)
+        return self.session.scalars(
+            update(Job)
+            .where(wanted)
+            .values(
+                state=JobState.RUNNING,
+                owner=owner,
+                lease_expires_at=_later(get_settings().lease_seconds),
+                attempts=Job.attempts + 1,
+                updated_at=now,
+                message=None,
+                error=None,
+            )
+            .returning(Job)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        ).one_or_none()
+
+    def beat(self, job_id: str, owner: str, progress: JobProgress | None) -> JobControl:
+        """Renew the lease, store progress and read what the user wants, in one UPDATE. Raises LeaseLost."""
+        values: dict[str, Any] = {"lease_expires_at": _later(get_settings().lease_seconds)}
+        if progress is not None:
+            values |= vars(progress) | {"updated_at": utc_now()}
+        control = self.session.execute(
+            update(Job)
+            .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
+            .values(**values)
+            .returning(Job.control)
+            .execution_options(synchronize_session=False)
+        ).scalar_one_or_none()
+        if control is None:
+            raise LeaseLost(job_id)
+        return control
+
+    def finish(self, job_id: str, owner: str, state: JobState, *, error: dict[str, Any] | None = None) -> None:
+        """End an owned job. Raises LeaseLost."""
+        self._leave(job_id, owner, state=state, error=error, finished_at=utc_now())
+
+    def give_back(self, job_id: str, owner: str) -> None:
+        """Return an owned job to the queue, because its worker stops. Raises LeaseLost."""
+        self._leave(job_id, owner, state=JobState.QUEUED, wake_after=utc_now())
+
+    def request(self, job_id: str, control: JobControl) -> JobState:
+        """Ask a running job to pause or stop; a job nobody works on changes at once. Returns the state after it."""
+        job = self.session.get_one(Job, job_id, with_for_update=True)
+        job.control = control
+        abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or utc_now()) <= utc_now()
+        idle = job.state in (JobState.QUEUED, JobState.PAUSED) or abandoned
+        if idle and control is JobControl.PAUSE:
+            job.state, job.owner = JobState.PAUSED, None
+        elif idle and control is JobControl.CANCEL:
+            job.state, job.owner, job.finished_at = JobState.CANCELLED, None, utc_now()
+        self.session.flush()
+        return job.state
+
+    def resume(self, job_id: str) -> bool:
+        """Queue a paused or failed job again. False when it is neither."""
+        job = self.session.get_one(Job, job_id, with_for_update=True)
+        if job.state not in (JobState.PAUSED, JobState.FAILED):
+            # A pause that was asked for and not yet taken is simply withdrawn.
+            withdrawn = job.state == JobState.RUNNING and job.control is JobControl.PAUSE
+            if withdrawn:
+                job.control = JobControl.RUN
+            return withdrawn
+        job.state, job.control, job.error, job.finished_at = JobState.QUEUED, JobControl.RUN, None, None
+        job.owner, job.lease_expires_at, job.message = None, None, None
+        job.wake_after = _later(WAKE_BACKOFF_SECONDS)
+        self.session.flush()
+        self._wake(job)
+        return True
+
+    def release_owner(self, owner: str) -> int:
+        """Free the jobs of a dead predecessor of the same name, so that they do not wait for the lease to run out."""
+        freed = self.session.scalars(
+            update(Job)
+            .where(Job.owner == owner, Job.state == JobState.RUNNING)
+            .values(state=JobState.QUEUED, owner=None, lease_expires_at=None, wake_after=utc_now())
+            .returning(Job)
+            .execution_options(synchronize_session=False)
+        ).all()
+        for job in freed:
+            self._wake(job)
+        return len(freed)
+
+    def wake_next(self, queue: str, limit: int) -> None:
+        """Send wake-ups for the oldest queued jobs, after room was made."""
+        for job in self._waiting(queue, utc_now(), limit):
+            self._wake(job)
+
+    def reconcile(self) -> int:
+        """Send a wake-up again for jobs that should run and do not. Returns how many."""
+        now = utc_now()
+        due = self.session.scalars(
+            select(Job)
+            .where(claimable(now), Job.wake_after <= now)
+            .order_by(Job.created_at)
+            .limit(100)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for job in due:
+            job.wake_after = _later(WAKE_BACKOFF_SECONDS)
+            self._wake(job)
+        return len(due)
+
+    def _waiting(self, queue: str, now: datetime, limit: int) -> Sequence[Job]:
+        return self.session.scalars(
+            select(Job).where(Job.queue == queue, claimable(now)).order_by(Job.created_at).limit(limit)
+        ).all()
+
+    def _leave(self, job_id: str, owner: str, **values: Any) -> None:
+        left = self.session.execute(
+            update(Job)
+            .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
+            .values(
+                owner=None,
+                lease_expires_at=None,
+                updated_at=utc_now(),
+                bytes_per_second=None,
+                eta_seconds=None,
+                message=None,
+                **values,
+            )
+            .returning(Job.id)
+            .execution_options(synchronize_session=False)
+        ).scalar_one_or_none()
+        if left is None:
+            raise LeaseLost(job_id)
+
+    def _wake(self, job: Job) -> None:
+        wake_after_commit(self.session, queue=job.queue, task_name=TASKS[job.kind], job_id=job.id)
+
+
+def claimable(now: datetime) -> Any:
+    """SQL: queued, or running under a lease that has run out."""
+    return or_(
+        Job.state == JobState.QUEUED,
+        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
+    )
+
+
+def _later(seconds: float) -> datetime:
+    return utc_now() + timedelta(seconds=seconds)

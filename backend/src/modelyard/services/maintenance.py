@@ -1,0 +1,44 @@
+"""What the API process sees to while it runs: jobs that should run do, rows tell the truth about the disk."""
+
+import asyncio
+import logging
+import time
+
+from modelyard.core.database import Database
+from modelyard.core.settings import get_settings
+from modelyard.services.job_service import JobService
+from modelyard.services.model_service import ModelService
+
+logger = logging.getLogger(__name__)
+
+MAX_INTERVAL_SECONDS = 5.0
+FILES_CHECK_SECONDS = 10.0
+
+
+async def maintain(database: Database) -> None:
+    """Until cancelled."""
+    interval = min(MAX_INTERVAL_SECONDS, get_settings().lease_seconds / 3)
+    files_checked = 0.0
+    while True:
+        try:
+            await asyncio.to_thread(reconcile_jobs, database)
+            if time.monotonic() - files_checked >= FILES_CHECK_SECONDS:
+                await asyncio.to_thread(check_files, database)
+                files_checked = time.monotonic()
+        except Exception:
+            logger.exception("Maintenance failed, trying again")
+        await asyncio.sleep(interval)
+
+
+def reconcile_jobs(database: Database) -> None:
+    with database.session() as session:
+        woken = JobService(session).reconcile()
+    if woken:
+        logger.info("Sent %d wake-ups again", woken)
+
+
+def check_files(database: Database) -> None:
+    with database.session() as session:
+        changed = ModelService(session).mark_missing_files()
+    if changed:
+        logger.warning("The files of %d models vanished or came back", changed)

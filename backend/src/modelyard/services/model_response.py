@@ -1,0 +1,102 @@
+"""A model's row as it goes over the wire."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.hub.store import HubCache
+from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus
+from modelyard.schemas.common import ErrorDetail
+from modelyard.schemas.model import ModelResponse, Progress
+from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.services.settings_service import SettingsService
+
+_SHOWS_PROGRESS = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
+
+
+class ModelResponses:
+    """Answers for rows, with what stands beside a row: its job, its files, its Hub's address."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.cache = hub_cache()
+        self._settings = SettingsService(session)
+
+    def of_id(self, row_id: str) -> ModelResponse:
+        """Raises ModelNotFound."""
+        return self.of(ModelService(self.session).get_by_id(row_id))
+
+    def of(self, model: Model) -> ModelResponse:
+        return self.of_all([model])[0]
+
+    def of_all(self, models: Sequence[Model]) -> list[ModelResponse]:
+        ids = [model.job_id for model in models if model.job_id]
+        jobs = {
+            job.id: job
+            for job in self.session.scalars(
+                select(Job).where(Job.id.in_(ids)).execution_options(populate_existing=True)
+            )
+        }
+        urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
+        return [model_response(model, jobs.get(model.job_id or ""), self.cache, urls.__getitem__) for model in models]
+
+
+def model_response(model: Model, job: Job | None, cache: HubCache, endpoint_url: Callable[[str], str]) -> ModelResponse:
+    """`endpoint_url` turns what the row remembers as its Hub into an address."""
+    done = model.status is ModelStatus.READY
+    return ModelResponse(
+        id=model.id,
+        model_id=model.model_id,
+        canonical_id=model.canonical_id,
+        name=model.name,
+        endpoint=endpoint_url(model.endpoint),
+        revision=model.revision,
+        commit=model.commit,
+        status=model.status.value,
+        quantization=model.quantization.value,
+        architecture=model.architecture,
+        model_type=model.model_type,
+        num_parameters=model.num_parameters,
+        dtype=model.dtype,
+        hidden_size=model.hidden_size,
+        num_layers=model.num_layers,
+        num_attention_heads=model.num_attention_heads,
+        num_key_value_heads=model.num_key_value_heads,
+        head_dim=model.head_dim,
+        intermediate_size=model.intermediate_size,
+        vocab_size=model.vocab_size,
+        max_position_embeddings=model.max_position_embeddings,
+        size_bytes=model.size_bytes,
+        downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
+        disk_bytes=model.disk_bytes,
+        memory_estimated_bytes=model.memory_estimated_bytes,
+        memory_measured_bytes=model.memory_measured_bytes,
+        progress=_progress(model, job),
+        error=ErrorDetail.model_validate(model.error) if model.error else None,
+        loaded=False,
+        used_by=[],
+        adopted=model.adopted,
+        gated=model.gated,
+        job_id=model.job_id,
+        snapshot_path=str(cache.snapshot_path(model.model_id, model.commit)) if done else None,
+        created_at=model.created_at,
+        updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
+    )
+
+
+def _progress(model: Model, job: Job | None) -> Progress | None:
+    if job is None or model.status not in _SHOWS_PROGRESS:
+        return None
+    if job.state is JobState.FAILED and job.bytes_total is None:
+        return None
+    return Progress(
+        phase=job.phase or "resolving",  # type: ignore[arg-type]
+        bytes_done=job.bytes_done,
+        bytes_total=job.bytes_total,
+        bytes_per_second=job.bytes_per_second,
+        eta_seconds=job.eta_seconds,
+        files_done=job.files_done,
+        files_total=job.files_total,
+        message=job.message,
+    )

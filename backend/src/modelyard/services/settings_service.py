@@ -1,0 +1,141 @@
+"""Settings a user changes while the server runs, kept in the database so that every process sees them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants
+from sqlalchemy.orm import Session
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.settings import get_settings
+from modelyard.hub.client import HubClient
+from modelyard.models import Setting
+from modelyard.schemas.system import Defaults, SettingsUpdate
+
+BUILTIN = "builtin"
+DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_PARALLEL_DOWNLOADS = 3
+DEFAULT_CONNECTIONS = 8
+
+EndpointSource = Literal["default", "environment", "settings", "builtin"]
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    parallel_downloads: int
+    connections: int
+    bandwidth_limit_bytes_per_second: int | None
+
+
+class SettingsService:
+    """Reads and writes the `settings` table; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def transfers(self) -> TransferSettings:
+        return TransferSettings(
+            parallel_downloads=self._get("parallel_downloads") or DEFAULT_PARALLEL_DOWNLOADS,
+            connections=self._get("connections") or DEFAULT_CONNECTIONS,
+            bandwidth_limit_bytes_per_second=self._get("bandwidth_limit_bytes_per_second"),
+        )
+
+    def defaults(self) -> Defaults:
+        return Defaults.model_validate(self._get("defaults") or {})
+
+    def endpoint_reference(self) -> str:
+        """What new rows remember as their Hub: an address, or `builtin`, whose address changes with the port."""
+        return self._get("endpoint") or constants.ENDPOINT
+
+    def endpoint_source(self) -> EndpointSource:
+        chosen = self._get("endpoint")
+        if chosen == BUILTIN:
+            return "builtin"
+        if chosen:
+            return "settings"
+        return "default" if constants.ENDPOINT == DEFAULT_ENDPOINT else "environment"
+
+    def endpoint_url(self, reference: str | None = None) -> str:
+        """The address of the Hub in use, or of the one a row remembers."""
+        reference = reference or self.endpoint_reference()
+        return f"{self.server_url()}/hub" if reference == BUILTIN else reference
+
+    def hub_client(self, reference: str | None = None) -> HubClient:
+        """A client for the Hub in use, or for the one a row remembers.
+
+        The built-in Hub gets this server's own key; the Hub token is not its business.
+        """
+        reference = reference or self.endpoint_reference()
+        if reference == BUILTIN:
+            key = get_settings().api_key
+            return HubClient(self.endpoint_url(reference), key.get_secret_value() if key else False)
+        return HubClient(reference)
+
+    def server_url(self) -> str:
+        """Where workers reach the API: what it wrote down when it started."""
+        return self._get("server_url") or get_settings().local_url
+
+    def remember_server_url(self, url: str) -> None:
+        self._set("server_url", url)
+
+    def update(self, request: SettingsUpdate) -> None:
+        """Store the fields that were sent; null removes a setting. Raises InvalidRequest."""
+        for field in request.model_fields_set - {"token"}:
+            value = getattr(request, field)
+            if field == "endpoint" and value is not None:
+                value = _checked_endpoint(value)
+            if isinstance(value, Defaults):
+                value = value.model_dump()
+            self._set(field, value)
+
+    def _get(self, key: str) -> Any:
+        row = self.session.get(Setting, key)
+        return None if row is None else row.value["value"]
+
+    def _set(self, key: str, value: Any) -> None:
+        row = self.session.get(Setting, key)
+        if value is None:
+            if row is not None:
+                self.session.delete(row)
+        elif row is None:
+            self.session.add(Setting(key=key, value={"value": value}))
+        else:
+            row.value = {"value": value}
+        self.session.flush()
+
+
+def store_token(token: str | None) -> None:
+    """Put the Hub token where huggingface_hub keeps it (readable by its owner only), or forget it.
+
+    Raises InvalidRequest when the environment decides about the token.
+    """
+    if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
+        raise InvalidRequest(
+            "HF_TOKEN is set in the server's environment and wins over a stored token.",
+            hint="Change or unset HF_TOKEN and restart the server.",
+        )
+    path = Path(constants.HF_TOKEN_PATH)
+    if not token:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(token.strip())
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    endpoint = endpoint.strip().rstrip("/")
+    if endpoint == BUILTIN:
+        return endpoint
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise InvalidRequest(
+            f"{endpoint!r} is not the address of a Hub.",
+            hint="Give it as https://host, without user, query or path of a model.",
+        )
+    return endpoint

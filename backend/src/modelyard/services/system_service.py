@@ -1,0 +1,163 @@
+"""What this machine has: devices and their memory, disks, libraries, workers, the Hub in use."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pynvml
+from huggingface_hub import constants
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+import modelyard
+from modelyard.core.database import utc_now
+from modelyard.core.errors import HubError
+from modelyard.core.settings import get_settings
+from modelyard.hub.client import HubClient
+from modelyard.models import Worker
+from modelyard.schemas.system import Device, Disk, Extras, HubStatus, System, WorkerStatus
+from modelyard.services.settings_service import SettingsService
+
+HUB_CHECK_SECONDS = 3.0
+WORKER_ALIVE_SECONDS = 15.0
+_LIBRARIES = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensors", "huggingface_hub", "sae-lens")
+
+
+def devices(our_pids: list[int]) -> list[Device]:
+    """Every GPU and the machine's memory; bytes, measured now."""
+    return [*_gpus(our_pids), _cpu(our_pids)]
+
+
+def disks() -> list[Disk]:
+    """The file systems that hold models and this instance's own data."""
+    found: dict[int, Disk] = {}
+    for path, purpose in ((Path(constants.HF_HUB_CACHE), "models"), (get_settings().home, "quantized models and data")):
+        existing = _nearest_existing(path)
+        device = existing.stat().st_dev
+        if device in found:
+            found[device] = found[device].model_copy(update={"purpose": f"{found[device].purpose}, {purpose}"})
+            continue
+        usage = shutil.disk_usage(existing)
+        found[device] = Disk(path=str(path), total_bytes=usage.total, free_bytes=usage.free, purpose=purpose)
+    return list(found.values())
+
+
+def libraries() -> dict[str, str | None]:
+    """Versions of what does the work, read from package metadata; nothing is imported."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def hub_status(settings: SettingsService, client: HubClient) -> HubStatus:
+    """Whether the Hub in use answers, and whose token is stored; takes up to a few seconds when it does not."""
+    reason = None
+    try:
+        client.check(HUB_CHECK_SECONDS)
+    except HubError as error:
+        reason = error.message
+    token, user = client.user() if reason is None else ("unknown", None)
+    return HubStatus(
+        endpoint=client.endpoint,
+        endpoint_source=settings.endpoint_source(),
+        reachable=reason is None,
+        reason=reason,
+        user=user,
+        token=token,
+    )
+
+
+def workers(session: Session) -> list[WorkerStatus]:
+    alive_since = utc_now() - timedelta(seconds=WORKER_ALIVE_SECONDS)
+    return [
+        WorkerStatus(
+            name=worker.name,
+            host=worker.host,
+            pid=worker.pid,
+            queues=worker.queues.split(","),
+            alive=worker.seen_at >= alive_since,
+            started_at=worker.started_at,
+            seen_at=worker.seen_at,
+        )
+        for worker in session.scalars(select(Worker).order_by(Worker.name))
+    ]
+
+
+def local_pids(session: Session) -> list[int]:
+    """Process ids of this server and of the live workers on this machine."""
+    here = socket.gethostname()
+    return [os.getpid(), *(worker.pid for worker in workers(session) if worker.alive and worker.host == here)]
+
+
+def system(session: Session, hub: Callable[[], HubStatus]) -> System:
+    """Everything `GET /system` tells."""
+    seen = workers(session)
+    return System(
+        version=modelyard.__version__,
+        devices=devices(local_pids(session)),
+        disks=disks(),
+        hub=hub(),
+        extras=Extras(sae=importlib.util.find_spec("sae_lens") is not None),
+        libraries=libraries(),
+        workers=seen,
+    )
+
+
+def _cpu(our_pids: list[int]) -> Device:
+    memory = psutil.virtual_memory()
+    ours = 0
+    for pid in our_pids:
+        try:
+            ours += psutil.Process(pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    name = platform.processor() or platform.machine()
+    return Device(
+        id="cpu",
+        name=f"Memory of {socket.gethostname()} ({name}, {os.cpu_count()} cores)",
+        total_bytes=memory.total,
+        free_bytes=memory.available,
+        used_by_us_bytes=ours,
+    )
+
+
+def _gpus(our_pids: list[int]) -> list[Device]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []  # no NVIDIA driver on this machine
+    try:
+        return [_gpu(index, our_pids) for index in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(index: int, our_pids: list[int]) -> Device:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    return Device(
+        id=f"cuda:{index}",
+        name=name if isinstance(name, str) else name.decode(),
+        total_bytes=int(memory.total),
+        free_bytes=int(memory.free),
+        used_by_us_bytes=sum(int(p.usedGpuMemory or 0) for p in processes if p.pid in our_pids),
+    )
+
+
+def _nearest_existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,60 @@
+"""`python -m modelyard.workers api|worker …`: the child processes of the supervisor."""
+
+import argparse
+import os
+import pkgutil
+import socket
+import sys
+
+from modelyard.core.errors import ModelyardError
+from modelyard.workers.process import EXIT_CONFIGURATION, configure_logging, watch_parent
+
+
+def main() -> int:
+    watch_parent()
+    parser = argparse.ArgumentParser()
+    parts = parser.add_subparsers(dest="part", required=True)
+    api = parts.add_parser("api")
+    api.add_argument("--application", required=True)
+    api.add_argument("--fd", type=int, required=True)
+    worker = parts.add_parser("worker")
+    worker.add_argument("--celery", required=True)
+    worker.add_argument("--queues", type=lambda value: value.split(","), required=True)
+    worker.add_argument("--concurrency", type=int)
+    arguments = parser.parse_args()
+    configure_logging("api" if arguments.part == "api" else "+".join(arguments.queues))
+    try:
+        if arguments.part == "api":
+            return _run_api(arguments.application, arguments.fd)
+        return _run_worker(arguments.celery, arguments.queues, arguments.concurrency)
+    except ModelyardError as error:
+        # The supervisor shows the last line of the log.
+        print(f"{error.message} {error.hint or ''}".strip(), file=sys.stderr)
+        return EXIT_CONFIGURATION
+
+
+def _run_api(application: str, descriptor: int) -> int:
+    import uvicorn
+
+    os.set_inheritable(descriptor, False)
+    config = uvicorn.Config(
+        pkgutil.resolve_name(application)(),
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+    return 0
+
+
+def _run_worker(celery: str, queues: list[str], concurrency: int | None) -> int:
+    from modelyard.workers.celery_app import run_worker
+
+    return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The Celery app of the workers, and how a worker runs."""
+
+import fcntl
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from celery.signals import setup_logging, worker_shutting_down
+
+from modelyard.core.queue import get_celery
+from modelyard.core.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+CONCURRENCY = {"downloads": 4, "compute": 2, "inference": 4}
+"""How many jobs of a queue one worker process runs at a time."""
+
+TASK_MODULES = ("modelyard.workers.lifecycle", "modelyard.workers.model_tasks")
+"""Imported when a worker starts, not with this module: `worker_init` and `worker_ready` handlers and the tasks."""
+
+celery_app = get_celery()
+celery_app.conf.include = TASK_MODULES
+
+stopping = threading.Event()
+"""Set when this process has been told to stop; running jobs look at it with every beat and give their lease back."""
+
+
+def _on_shutting_down(**_signal: Any) -> None:
+    stopping.set()
+
+
+def _keep_our_logging(**_signal: Any) -> None:
+    """Celery configures logging unless somebody listens to this signal."""
+
+
+worker_shutting_down.connect(_on_shutting_down)
+setup_logging.connect(_keep_our_logging)
+
+
+def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "Celery | None" = None) -> int:
+    """Work on `queues` in this process until SIGINT or SIGTERM, then let running jobs end; return the exit code.
+
+    `concurrency` is the number of threads; by default what `CONCURRENCY` says for the queues together. While it
+    runs, `MODELYARD_WORKER_NAME` in this process's environment is the name jobs are leased under.
+    """
+    with _claim_name(get_settings(), queues) as claim:
+        name = Path(claim.name).stem
+        os.environ["MODELYARD_WORKER_NAME"] = name
+        host, _, rest = name.partition(":")
+        worker = (app or celery_app).Worker(
+            hostname=f"{rest}@{host}",
+            queues=list(queues),
+            pool="threads",
+            concurrency=concurrency or sum(CONCURRENCY[queue] for queue in queues),
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
+        worker.start()
+        return worker.exitcode or 0
+
+
+def default_worker_name(settings: Settings, queues: Sequence[str]) -> str:
+    """The same for every start of a worker for these queues, on this host, with this home."""
+    home = hashlib.sha256(str(settings.home).encode()).hexdigest()[:8]
+    return f"{socket.gethostname()}:{home}:{'+'.join(queues)}"
+
+
+def _claim_name(settings: Settings, queues: Sequence[str]) -> IO[str]:
+    """An open, locked file whose name is the worker's.
+
+    Whoever gets the lock knows that the process that had this name before is dead (the system released its lock), so
+    that process's leases may be released. A second live worker for the same queues gets another name.
+    """
+    folder = settings.home / "workers"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    base = default_worker_name(settings, queues)
+    number = 1
+    while True:
+        name = base if number == 1 else f"{base}.{number}"
+        file = (folder / f"{name}.lock").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            file.close()
+            number += 1

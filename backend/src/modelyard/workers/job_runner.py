@@ -1,0 +1,138 @@
+"""Running a claimed job: its lease is kept alive, the user's wishes reach it, its end is recorded."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from modelyard.core.database import Database, get_database
+from modelyard.core.errors import ModelyardError
+from modelyard.core.settings import get_settings
+from modelyard.hub.fetcher import TransferCancelled, TransferPaused
+from modelyard.models import Job, JobControl, JobState
+from modelyard.services.job_service import JobProgress, JobService, LeaseLost
+from modelyard.services.settings_service import SettingsService
+from modelyard.workers import websocket_emitter
+from modelyard.workers.celery_app import stopping
+
+logger = logging.getLogger(__name__)
+
+MAX_BEAT_SECONDS = 0.4
+
+
+class RunningJob:
+    """What the work sees of its job. `report` and `control` return at once; a thread talks to the database."""
+
+    def __init__(self, database: Database, job: Job, owner: str) -> None:
+        self.id, self.subject_id, self.owner = job.id, job.subject_id, owner
+        self.lost = False
+        self._database = database
+        self._progress: JobProgress | None = None
+        self._control = job.control
+        self._ended = threading.Event()
+
+    def report(self, progress: JobProgress) -> None:
+        self._progress = progress
+
+    def control(self) -> JobControl:
+        """PAUSE also when this worker stops or has lost the job: what was done so far is kept."""
+        return JobControl.PAUSE if self.lost or stopping.is_set() else self._control
+
+    def flush(self) -> None:
+        """Publish the last progress now. Raises LeaseLost."""
+        self._control = websocket_emitter.emit_model_download_progress(
+            self._database, self.id, self.owner, self._progress
+        )
+
+    @property
+    def wanted(self) -> JobControl:
+        """What the user asked for, whatever this worker does."""
+        return self._control
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._beat, name=f"beat-{self.id[:8]}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        sent: JobProgress | None = None
+        interval = min(MAX_BEAT_SECONDS, get_settings().lease_seconds / 6)
+        while not self._ended.wait(interval):
+            progress = self._progress
+            try:
+                self._control = websocket_emitter.emit_model_download_progress(
+                    self._database, self.id, self.owner, None if progress is sent else progress
+                )
+                sent = progress
+            except LeaseLost:
+                self.lost = True
+                return
+            except Exception:
+                logger.warning("Heartbeat of job %s failed", self.id, exc_info=True)
+
+
+def owner_name() -> str:
+    """The name jobs of this process are leased under."""
+    return os.environ["MODELYARD_WORKER_NAME"]
+
+
+def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
+    """Claim a job and do its work; returns at once when somebody else has it or the queue is at its limit."""
+    database, owner = get_database(), owner_name()
+    with database.session() as session:
+        limit = SettingsService(session).transfers().parallel_downloads
+        jobs = JobService(session)
+        job = jobs.claim(job_id, owner, parallel=limit)
+    if job is None:
+        return
+    running = RunningJob(database, job, owner)
+    try:
+        _work(database, running, work)
+    except LeaseLost:
+        logger.warning("Job %s was taken over by another worker", job_id)
+    finally:
+        with database.session() as session:
+            JobService(session).wake_next(job.queue, limit)
+
+
+def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None]) -> None:
+    job_id, owner, row_id = running.id, running.owner, running.subject_id
+    try:
+        with running.beating():
+            work(running)
+        running.flush()
+    except TransferPaused:
+        if running.lost:
+            raise LeaseLost(job_id) from None
+        running.flush()
+        if running.wanted is JobControl.RUN:
+            with database.session() as session:
+                JobService(session).give_back(job_id, owner)
+            return
+        websocket_emitter.emit_model_download_stopped(database, job_id, owner, row_id, JobState.PAUSED)
+    except TransferCancelled:
+        websocket_emitter.emit_model_download_stopped(database, job_id, owner, row_id, JobState.CANCELLED)
+    except LeaseLost:
+        raise
+    except ModelyardError as error:
+        logger.warning("Job %s failed: %s", job_id, error.message)
+        websocket_emitter.emit_model_download_failed(database, job_id, owner, row_id, error.as_dict())
+    except Exception as error:
+        websocket_emitter.emit_model_download_failed(database, job_id, owner, row_id, _unexpected(error))
+        raise
+    else:
+        websocket_emitter.emit_model_download_completed(database, job_id, owner, row_id)
+
+
+def _unexpected(error: Exception) -> dict[str, str]:
+    return {
+        "code": "internal_error",
+        "message": f"The work stopped on an unexpected {type(error).__name__}.",
+        "hint": f"Details are in {get_settings().logs_folder} of the worker's machine; retry once that is mended.",
+    }

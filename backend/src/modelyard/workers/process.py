@@ -1,0 +1,239 @@
+"""Processes that never outlive the one that started them, and heavy work in a process that may be killed.
+
+For Linux and macOS. A parent keeps the writing end of a pipe open; when it dies, however it dies, its children read
+the end of that pipe and stop.
+"""
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, NoReturn, cast
+
+from modelyard.core.errors import ModelyardError
+
+PARENT_FD = "MODELYARD_PARENT_FD"
+REPORT_FD = "MODELYARD_REPORT_FD"
+CONSOLE_FD = "MODELYARD_CONSOLE_FD"
+
+EXIT_CONFIGURATION = 78
+"""A child's exit code (EX_CONFIG in sysexits.h) for what only a person can put right: starting it again is no use."""
+
+_PR_SET_PDEATHSIG = 1
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class ChildCrashed(ModelyardError):
+    """A child process ended without an answer; `exit_code` is negative if a signal (its number) ended it."""
+
+    code = "child_crashed"
+    default_hint = "The worker's log in the logs folder of MODELYARD_HOME has the details."
+
+    def __init__(self, module: str, exit_code: int) -> None:
+        super().__init__(f"The process for {module} {describe_exit(exit_code)}.")
+        self.exit_code = exit_code
+
+
+class ChildStopped(Exception):
+    """The child was ended because `should_stop` asked for it."""
+
+
+def describe_exit(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    return f"was killed by {name}" + (" (often: the machine ran out of memory)" if name == "SIGKILL" else "")
+
+
+@contextlib.contextmanager
+def life_line() -> Iterator[tuple[int, dict[str, str]]]:
+    """The descriptor and environment a child needs for `watch_parent`; leaving the context tells it to stop."""
+    reading, writing = os.pipe()
+    try:
+        yield reading, {PARENT_FD: str(reading)}
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+def watch_parent(*, grace_seconds: float = 10.0, kill: bool = False) -> None:
+    """Stop this process (and its process group, if it leads one) when its parent is gone.
+
+    To be called first thing in a child; does nothing in a process that was not started with a `life_line`. The
+    process gets SIGTERM, and SIGKILL after `grace_seconds`; with `kill`, SIGKILL at once, for work that may hold the
+    interpreter for so long that it would not notice anything else.
+    """
+    descriptor = os.environ.pop(PARENT_FD, None)
+    if descriptor is None:
+        return
+    if sys.platform == "linux":
+        # Works even while native code holds the interpreter; the pipe works everywhere.
+        death_signal = signal.SIGKILL if kill else signal.SIGTERM
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+    parent = int(descriptor)
+    os.set_inheritable(parent, False)
+    threading.Thread(target=_stop_at_end_of, args=(parent, 0.0 if kill else grace_seconds), daemon=True).start()
+
+
+def _stop_at_end_of(parent: int, grace_seconds: float) -> None:
+    while os.read(parent, 1):
+        pass
+    if grace_seconds:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_seconds)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _OneLine(logging.Formatter):
+    """For people at a console: no traceback, which is in the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first = record.getMessage().strip().partition("\n")[0]
+        return f"{self._fmt}: {first}" + (f" (details in {self._fmt}.log)" if record.exc_info else "")
+
+
+def configure_logging(name: str) -> None:
+    """Log to stderr, in UTC; under a supervisor, warnings and errors also go to its console, in one line each."""
+    log = logging.StreamHandler()
+    formatter = logging.Formatter("{asctime}Z {levelname} {name}: {message}", "%Y-%m-%dT%H:%M:%S", style="{")
+    formatter.converter = time.gmtime
+    log.setFormatter(formatter)
+    handlers: list[logging.Handler] = [log]
+    descriptor = os.environ.pop(CONSOLE_FD, None)
+    if descriptor is not None:
+        os.set_inheritable(int(descriptor), False)
+        console = logging.StreamHandler(os.fdopen(int(descriptor), "w"))
+        console.setLevel(logging.WARNING)
+        console.setFormatter(_OneLine(name, validate=False))
+        handlers.append(console)
+    logging.basicConfig(level=logging.INFO, handlers=handlers)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it notes every request
+
+
+def run_child(
+    module: str,
+    request: Mapping[str, Any],
+    *,
+    on_report: Report,
+    should_stop: Callable[[], bool],
+    poll_seconds: float = 0.5,
+    grace_seconds: float = 5.0,
+) -> dict[str, Any]:
+    """Run `python -m module`, whose body is `child_main(…)`, with `request` (JSON); return its result.
+
+    `on_report` gets each of its reports and `should_stop` is asked every `poll_seconds` (it may renew a lease). When
+    it says yes, or either of them raises, the child and everything it started get SIGTERM, then SIGKILL after
+    `grace_seconds`. Raises ChildStopped, ChildCrashed, or the ModelyardError the child ended with.
+    """
+    reports, reports_writing = os.pipe()
+    try:
+        with life_line() as (parent, environment):
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module],
+                stdin=subprocess.PIPE,
+                env=os.environ | environment | {REPORT_FD: str(reports_writing)},
+                pass_fds=(parent, reports_writing),
+                process_group=0,
+            )
+            try:
+                os.close(reports_writing)
+                reports_writing = -1
+                with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
+                    stdin.write(json.dumps(dict(request)).encode())
+                answer = _follow(reports, on_report, should_stop, poll_seconds)
+                if answer is not None:
+                    process.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                logging.getLogger(__name__).warning(
+                    "The process for %s answered but did not end; it was killed", module
+                )
+            finally:
+                end_group(process, grace_seconds)
+    finally:
+        os.close(reports)
+        if reports_writing >= 0:
+            os.close(reports_writing)
+    if answer is None:
+        raise ChildCrashed(module, process.returncode)
+    if "error" in answer:
+        raise _error_from(answer["error"])
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def _follow(
+    reports: int, on_report: Report, should_stop: Callable[[], bool], poll_seconds: float
+) -> dict[str, Any] | None:
+    """Hand on reports until the answer (the result or the error) comes; None if the child ended without one."""
+    buffered = b""
+    next_poll = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(reports, selectors.EVENT_READ)
+        while True:
+            if time.monotonic() >= next_poll:
+                if should_stop():
+                    raise ChildStopped
+                next_poll = time.monotonic() + poll_seconds
+            if not selector.select(max(0.0, next_poll - time.monotonic())):
+                continue
+            received = os.read(reports, 65_536)
+            if not received:
+                return None
+            *lines, buffered = (buffered + received).split(b"\n")
+            for line in lines:
+                message: dict[str, Any] = json.loads(line)
+                if "report" not in message:
+                    return message
+                on_report(message["report"])
+
+
+def end_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
+    """End a child that leads a process group: SIGTERM, after `grace_seconds` SIGKILL for whatever is left of it."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_seconds)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def child_main(work: Callable[[dict[str, Any], Report], dict[str, Any]]) -> NoReturn:
+    """The body of a module that `run_child` runs: `work(request, report)` returns the result.
+
+    A ModelyardError is handed to the parent; any other exception ends the process with a traceback in the log.
+    """
+    watch_parent(kill=True)
+    descriptor = int(os.environ.pop(REPORT_FD))
+    os.set_inheritable(descriptor, False)
+    request = json.load(sys.stdin)
+    with os.fdopen(descriptor, "w", buffering=1) as channel:
+
+        def send(message: dict[str, Any]) -> None:
+            channel.write(json.dumps(message) + "\n")
+
+        try:
+            send({"result": work(request, lambda report: send({"report": report}))})
+        except ModelyardError as error:
+            send({"error": error.as_dict() | {"extra": error.extra}})
+    sys.exit(0)
+
+
+def _error_from(error: dict[str, Any]) -> ModelyardError:
+    classes = [ModelyardError]
+    for known in classes:
+        if known.code == error["code"]:
+            return known(error["message"], hint=error["hint"], **error["extra"])
+        classes.extend(known.__subclasses__())
+    return ModelyardError(error["message"], hint=error["hint"], **error["extra"])

@@ -1,0 +1,301 @@
+"""`modelyard serve`: the API and three workers as child processes that are started again when they die.
+
+The supervisor opens the API's port itself and hands it down, so a taken port is found before anything starts, and
+nobody is refused while the API is started again. It has one thread and sleeps until a signal or a timer wakes it.
+"""
+
+import contextlib
+import errno
+import http.client
+import ipaddress
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from modelyard.core.errors import ModelyardError
+from modelyard.core.queue import QUEUES, broker_options
+from modelyard.core.settings import Settings
+from modelyard.workers.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
+
+_LOG_BYTES = 10_000_000
+_FIRST_DELAY_SECONDS = 0.5
+_LONGEST_DELAY_SECONDS = 30.0
+_SETTLED_SECONDS = 30.0
+_API_ATTEMPTS = 3
+
+
+class CannotStart(ModelyardError):
+    code = "cannot_start"
+
+
+@dataclass
+class _Child:
+    name: str
+    arguments: list[str]
+    descriptors: tuple[int, ...]
+    environment: Mapping[str, str]
+    log: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    log_offset: int = 0
+    started_at: float = 0.0
+    failures: int = 0
+    start_at: float = field(default_factory=time.monotonic)
+
+    def start(self) -> None:
+        self.started_at = time.monotonic()
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            self.log_offset = log.tell()
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "modelyard.workers", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+                pass_fds=self.descriptors,
+                start_new_session=True,
+            )
+
+    def failed(self) -> float:
+        """Note that the process died; return the seconds until it is to be started again."""
+        if time.monotonic() - self.started_at > _SETTLED_SECONDS:
+            self.failures = 0
+        delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**self.failures)
+        self.failures += 1
+        self.process = None
+        self.start_at = time.monotonic() + delay
+        return delay
+
+    def last_words(self) -> str:
+        """The last line the process wrote, which is what an exception or an error message says."""
+        with self.log.open("rb") as log:
+            log.seek(max(self.log_offset, self.log.stat().st_size - 4096))
+            lines = log.read().decode(errors="replace").split("\n")
+        return next((line.strip()[:400] for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+class Supervisor:
+    """Runs the API and, with `workers`, a Celery worker for each queue, until SIGINT, SIGTERM or SIGHUP.
+
+    `host` and `port` default to the settings'; port 0 takes a free one. `application` is the ASGI application
+    factory and `celery` the Celery app, both as `module:name`; `concurrency` is the number of threads for a queue
+    where it is not the default. After a signal the children have `grace_seconds` to end; a second one kills them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        workers: bool = True,
+        concurrency: Mapping[str, int] | None = None,
+        application: str = "modelyard.main:create_app",
+        celery: str = "modelyard.workers.celery_app:celery_app",
+        grace_seconds: float = 10.0,
+    ) -> None:
+        self._settings = settings
+        self._host = settings.host if host is None else host
+        self._port = settings.port if port is None else port
+        self._queues = QUEUES if workers else ()
+        self._concurrency = concurrency or {}
+        self._application = application
+        self._celery = celery
+        self._grace_seconds = grace_seconds
+        self._signals = 0
+        self._failure: str | None = None
+
+    def run(self) -> int:
+        """Block until told to stop; return 0, or 1 after one line on stderr that says what to do.
+
+        To be called in the main thread, because it handles signals.
+        """
+        try:
+            broker_options(self._settings)
+            self._settings.prepare_home()
+            with (
+                self._listen() as listener,
+                _waking(self._on_signal) as wakeups,
+                life_line() as (parent, environment),
+                contextlib.ExitStack() as stack,
+            ):
+                console = os.dup(sys.stderr.fileno())
+                stack.callback(os.close, console)
+                self._supervise(listener, wakeups, (parent, console), {**environment, CONSOLE_FD: str(console)})
+        except ModelyardError as error:
+            self._failure = f"{error.message} {error.hint or ''}".strip()
+        if self._failure is not None:
+            _say(f"Modelyard cannot run: {self._failure}", problem=True)
+            return 1
+        _say("Modelyard has stopped.")
+        return 0
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _listen(self) -> socket.socket:
+        """The listening socket. Raises CannotStart if the address cannot be used, or may not be without a key."""
+        host, port = self._host, self._port
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise CannotStart(
+                f"{host!r} is not an address of this machine.", hint="Set MODELYARD_HOST (or --host)."
+            ) from error
+        # `localhost` is often ::1 first, while people and programs say 127.0.0.1.
+        family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        if self._settings.api_key is None and not ipaddress.ip_address(address[0]).is_loopback:
+            raise CannotStart(
+                f"Listening on {host} would open this server to other machines.",
+                hint="Set MODELYARD_API_KEY to a long secret, or MODELYARD_HOST to 127.0.0.1.",
+            )
+        try:
+            return socket.create_server((str(address[0]), port), family=family, backlog=2048)
+        except OSError as error:
+            match error.errno:
+                case errno.EADDRINUSE:
+                    raise CannotStart(
+                        f"Port {port} on {host} is already in use.",
+                        hint="Set MODELYARD_PORT (or --port) to a free one.",
+                    ) from error
+                case errno.EACCES:
+                    raise CannotStart(
+                        f"Port {port} is reserved for the administrator.",
+                        hint="Set MODELYARD_PORT (or --port) to 1024 or more.",
+                    ) from error
+                case _:
+                    raise CannotStart(
+                        f"Cannot listen on {host}: {error.strerror}.", hint="Set MODELYARD_HOST (or --host)."
+                    ) from error
+
+    def _supervise(
+        self, listener: socket.socket, wakeups: int, descriptors: tuple[int, ...], environment: Mapping[str, str]
+    ) -> None:
+        url = _url_of(listener)
+        common = {
+            **environment,
+            "MODELYARD_HOME": str(self._settings.home),
+            "MODELYARD_HOST": self._host,
+            "MODELYARD_PORT": str(listener.getsockname()[1]),
+        }
+
+        def child(name: str, arguments: list[str], *more_descriptors: int) -> _Child:
+            log = self._settings.logs_folder / f"{name}.log"
+            return _Child(name, arguments, (*descriptors, *more_descriptors), common, log)
+
+        api_arguments = ["api", "--application", self._application, "--fd", str(listener.fileno())]
+        api = child("api", api_arguments, listener.fileno())
+        children = [api]
+        healthy = False
+        try:
+            while not self._signals and self._failure is None:
+                for each in children:
+                    if each.process is None:
+                        if time.monotonic() >= each.start_at:
+                            each.start()
+                    elif (exit_code := each.process.poll()) is not None:
+                        end_group(each.process, 0)
+                        self._on_exit(each, exit_code, can_wait=healthy or each is not api)
+                if not healthy and _answers(f"{url}/healthz"):
+                    healthy = True
+                    _say(f"Modelyard is ready: {url}")
+                    # Only now, because the API has brought the database up to date and no longer needs the processor.
+                    children += [child(queue, self._worker_arguments(queue)) for queue in self._queues]
+                    continue
+                pending = [each.start_at for each in children if each.process is None]
+                _sleep(wakeups, 0.05 if not healthy else min(pending) - time.monotonic() if pending else None)
+        finally:
+            self._stop([each.process for each in children if each.process is not None], wakeups)
+
+    def _worker_arguments(self, queue: str) -> list[str]:
+        arguments = ["worker", "--celery", self._celery, "--queues", queue]
+        if queue in self._concurrency:
+            arguments += ["--concurrency", str(self._concurrency[queue])]
+        return arguments
+
+    def _on_exit(self, child: _Child, exit_code: int, *, can_wait: bool) -> None:
+        if exit_code == EXIT_CONFIGURATION:
+            self._failure = child.last_words()
+            return
+        delay = child.failed()
+        why = f" ({child.last_words()})" if exit_code > 0 else ""
+        if not can_wait and child.failures >= _API_ATTEMPTS:
+            self._failure = f"{child.name} {describe_exit(exit_code)}{why}. Its log: {child.log}"
+            return
+        _say(
+            f"{child.name} {describe_exit(exit_code)}{why}; it starts again in {delay:g} s. Its log: {child.log}",
+            problem=True,
+        )
+
+    def _stop(self, processes: "list[subprocess.Popen[bytes]]", wakeups: int) -> None:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + self._grace_seconds
+        signals = self._signals
+        while any(process.poll() is None for process in processes):
+            if time.monotonic() >= deadline or self._signals > signals:
+                break
+            _sleep(wakeups, deadline - time.monotonic())
+        for process in processes:
+            end_group(process, 0)
+
+
+@contextlib.contextmanager
+def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
+    """A descriptor that becomes readable with every signal that matters here, a child's death included."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    handlers = {signal.SIGINT: on_signal, signal.SIGTERM: on_signal, signal.SIGCHLD: lambda *_: None}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        handlers[signal.SIGHUP] = on_signal
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(previous_descriptor)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(writing)
+        os.close(reading)
+
+
+def _sleep(wakeups: int, seconds: float | None) -> None:
+    if select.select([wakeups], [], [], None if seconds is None else max(0.0, seconds))[0]:
+        os.read(wakeups, 4096)
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if listener.family == socket.AF_INET6 else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+# An HTTP_PROXY in the environment is for the Hub, not for this machine.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _answers(url: str) -> bool:
+    try:
+        with _direct.open(url, timeout=0.5) as response:
+            return bool(response.status == 200)
+    except (OSError, http.client.HTTPException):  # URLError and timeouts are OSErrors
+        return False
+
+
+def _say(line: str, *, problem: bool = False) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone by now
+        print(line, file=sys.stderr if problem else sys.stdout, flush=True)

@@ -1,0 +1,47 @@
+"""What workers tell the page. An emitted event is a write to the job's and the model's row.
+
+The event hub of the API tails those rows and sends what changed to every socket, so no worker needs to reach the API,
+and nothing is lost while the API restarts.
+"""
+
+from typing import Any
+
+from modelyard.core.database import Database
+from modelyard.models import JobControl, JobState, ModelStatus
+from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_service import ModelService
+
+
+def emit_model_download_progress(
+    database: Database, job_id: str, owner: str, progress: JobProgress | None
+) -> JobControl:
+    """Renew the lease and publish progress; returns what the user wants of the job. Raises LeaseLost."""
+    with database.session() as session:
+        return JobService(session).beat(job_id, owner, progress)
+
+
+def emit_model_download_completed(database: Database, job_id: str, owner: str, row_id: str) -> None:
+    """Every file is in place and verified. Raises LeaseLost."""
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, JobState.DONE)
+        models = ModelService(session)
+        models.mark_ready(models.get_by_id(row_id))
+
+
+def emit_model_download_failed(
+    database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]
+) -> None:
+    """The work ended with an error; partial data is kept. Raises LeaseLost."""
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, JobState.FAILED, error=error)
+        models = ModelService(session)
+        models.mark_ended(models.get_by_id(row_id), ModelStatus.FAILED, error)
+
+
+def emit_model_download_stopped(database: Database, job_id: str, owner: str, row_id: str, state: JobState) -> None:
+    """The user paused or cancelled the work, and it has stopped. Raises LeaseLost."""
+    status = ModelStatus.PAUSED if state is JobState.PAUSED else ModelStatus.CANCELLED
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, state)
+        models = ModelService(session)
+        models.mark_ended(models.get_by_id(row_id), status)

@@ -1,0 +1,30 @@
+"""Hubs to talk to: one with the sample models, one with what this instance stores. The samples are made once."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard.hub.samples import SampleSource
+from modelyard.hub.server import create_hub_app
+
+from .hub_faults import serve
+
+
+@pytest.fixture(scope="session")
+def samples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished sample models, in a folder of their own. Not to be changed."""
+    folder = tmp_path_factory.mktemp("samples")
+    subprocess.run(
+        [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(folder)], check=True, capture_output=True
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_hub(samples_folder: Path) -> Iterator[str]:
+    """The address of a Hub with the sample models."""
+    with serve(create_hub_app([SampleSource(samples_folder)], api_key=None)) as endpoint:
+        yield endpoint

@@ -1,0 +1,165 @@
+"""Tiny random models of every causal-LM type transformers knows, and the bytes a loaded model really holds."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, BitsAndBytesConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+ALL_TYPES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+# Key spellings of transformers' configs, and a small value that keeps their arithmetic consistent.
+_SMALL: dict[str, Any] = {
+    r"hidden_size|n_embd|d_model|n_embed|dim|emb_dim|hidden_dim|attention_hidden_size|dim_model|embedding_size": 128,
+    r"num_hidden_layers|n_layers?|num_layers|num_hidden_blocks|num_blocks": 2,
+    r"(num_)?(decoder|encoder)_layers": 2,
+    r"num_attention_heads|n_heads?|num_heads|(decoder|encoder)_attention_heads|num_(decoder|encoder)_attention_heads": 4,
+    r"num_(decoder|encoder)_layers": 2,
+    r"intermediate_size|ffn_dim|(decoder|encoder)_ffn_dim|dim_ff|dff|mlp_hidden_size|ffn_hidden_size": 200,
+    r"vocab_size": 320,
+    r"head_dim|attention_head_dim|kv_channels|d_kv|global_head_dim": 32,
+    r"max_position_embeddings|n_positions|n_ctx|max_seq_len|max_sequence_length|context_length": 512,
+    r"num_experts|num_local_experts|n_routed_experts|moe_num_experts|num_routed_experts": 4,
+    r"num_experts_per_tok(en)?|moe_k|moe_topk|top_k_experts|num_selected_experts|experts_per_token": 2,
+    r"moe_intermediate_size|expert_ffn_hidden_size|moe_ffn_hidden_size": 48,
+    r"shared_expert_intermediate_size|shared_intermediate_size|moe_shared_expert_intermediate_size": 56,
+    r"kv_lora_rank|q_lora_rank": 32,
+    r"qk_rope_head_dim|qk_nope_head_dim": 16,
+    r"v_head_dim|qk_head_dim": 32,
+    r"sliding_window|attention_window_size|window_size|attention_chunk_size|local_window": 16,
+    r"mamba_d_state|ssm_state_size|state_size": 16,
+    r"n_group|topk_group|num_expert_groups|n_groups|mamba_n_groups": 1,
+    r"pad_token_id|bos_token_id|decoder_start_token_id": 1,
+    r"eos_token_id": 2,
+    r"first_k_dense_replace": 1,
+}
+_RULES = [(re.compile(rf"(?:{pattern})\Z"), value) for pattern, value in _SMALL.items()]
+
+# What the table cannot know: values tied to each other inside one type.
+_LINEAR_AND_FULL = ["linear_attention", "full_attention"]
+_MLA = {"head_dim": 16}  # transformers' name for the rotary part of the heads
+_OVERRIDES: dict[str, dict[str, Any]] = {
+    "axk1": _MLA,
+    "bailing_hybrid": {"num_hidden_layers": 4},
+    "bamba": {"attn_layer_indices": [1]},
+    "codegen": {"rotary_dim": 16},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4},
+    "deepseek_v3": _MLA,
+    "dots1": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1},
+    "gemma3n_text": {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "vocab_size_per_layer_input": 320},
+    "gemma4_text": {"vocab_size_per_layer_input": 320, "hidden_size_per_layer_input": 16, "per_layer_config": {}},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "gptj": {"rotary_dim": 16},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "hunyuan_v1_dense": {"head_dim": 32},
+    "hunyuan_v1_moe": {"head_dim": 32},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "kimi_linear": {"layer_types": _LINEAR_AND_FULL},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "lfm3": {"layer_types": ["conv", "full_attention"]},
+    "longcat_flash": _MLA,
+    "mamba2": {"num_heads": 8},
+    "ministral": {"head_dim": 32},
+    "nemotron": {"num_key_value_heads": 2},
+    "qwen3_5_moe_text": {"layer_types": _LINEAR_AND_FULL},
+    "qwen3_5_text": {"layer_types": _LINEAR_AND_FULL},
+    "qwen3_next": {"layer_types": _LINEAR_AND_FULL},
+    "qwen4_exp_text": {"layer_types": _LINEAR_AND_FULL},
+    "recurrent_gemma": {"num_hidden_layers": 3},
+    "reformer": {"is_decoder": True, "axial_pos_shape": [16, 32], "axial_pos_embds_dim": [64, 64]},
+    "youtu": _MLA,
+    "zamba": {"num_hidden_layers": 3, "layer_types": ["mamba", "hybrid", "hybrid"]},
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"], "attention_hidden_size": 256},
+    "zaya": {"num_experts_per_tok": 1},
+}
+
+# Types whose default config cannot be made small and consistent, or that need a package that is not installed.
+UNBUILDABLE = {
+    "blt": "byte-level: three models in one, its hash embeddings alone are 0.8 GB",
+    "gemma3n": "its vision tower needs timm and PIL even to be built",
+}
+
+# Composite configs whose causal LM is built from the text part.
+_TEXT_ONLY = {"emu3", "llama4", "mllama", "musicgen", "musicgen_melody", "qwen3_5", "qwen3_5_moe", "qwen4_exp"}
+
+
+def tiny_config(model_type: str) -> Any:
+    """A small config of one type, with the class name a checkpoint would carry."""
+    cls = CONFIG_MAPPING[model_type]
+    config = cls(**_shrunk(cls(), model_type))
+    config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING[cls].__name__]
+    config.dtype = torch.bfloat16
+    return config
+
+
+def _shrunk(default: Any, model_type: str) -> dict[str, Any]:
+    heads = getattr(default, "num_attention_heads", None)
+    values: dict[str, Any] = {}
+    for key, value in default.to_dict().items():
+        if isinstance(value, dict) and key in default.sub_configs:
+            values[key] = _shrunk(getattr(default, key), f"{model_type}.{key}")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            small = next((small for rule, small in _RULES if rule.match(key)), None)
+            if re.match(r"num_key_value_heads|num_kv_heads|multi_query_group_num\Z", key):
+                small = 4 if value == heads else min(value, 2)
+            if small is not None:
+                values[key] = small
+    if "is_decoder" in default.to_dict():
+        values["is_decoder"] = True
+    values.update(_OVERRIDES.get(model_type, {}))
+    return values
+
+
+def make(model_type: str, folder: Path, *, seed: int = 0) -> Path:
+    """Write a tiny random bfloat16 checkpoint of one type into `folder`."""
+    torch.manual_seed(seed)
+    config = tiny_config(model_type)
+    model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]._from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, quantization: str, **kwargs: Any) -> nn.Module:
+    """Load a checkpoint for real, with bitsandbytes for `8bit` and `4bit`."""
+    settings = {
+        "8bit": BitsAndBytesConfig(load_in_8bit=True),
+        "4bit": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
+    }.get(quantization)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    cls = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return cls.from_pretrained(folder, quantization_config=settings, device_map="cpu", dtype="auto", **kwargs)
+
+
+def resident_bytes(model: nn.Module) -> int:
+    """Unique storages of parameters, buffers, plain tensor attributes and bitsandbytes' state, in bytes."""
+    storages: dict[int, int] = {}
+    for tensor in _tensors(model):
+        if tensor.device.type != "meta":
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    for module in model.modules():
+        values = [*vars(module).values(), *module._parameters.values(), *module._buffers.values()]
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                yield value
+                yield from _quantization_state(value)
+
+
+def _quantization_state(parameter: torch.Tensor) -> Iterator[torch.Tensor]:
+    for name in ("CB", "SCB"):
+        value = vars(parameter).get(name)
+        if value is not None:
+            yield value
+    state = vars(parameter).get("quant_state")
+    while state is not None:
+        yield from (value for value in vars(state).values() if isinstance(value, torch.Tensor))
+        state = state.state2

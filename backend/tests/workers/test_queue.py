@@ -1,0 +1,210 @@
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.queue import broker_options, get_celery, send_wakeup, wake_after_commit
+from modelyard.core.settings import Settings, get_settings
+
+UseBroker = Callable[[str | None], None]
+
+
+@pytest.fixture
+def use_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UseBroker]:
+    """Makes this process an instance of its own, with the given broker URL."""
+
+    def forget() -> None:
+        get_settings.cache_clear()
+        if get_celery.cache_info().currsize:
+            get_celery().close()
+        get_celery.cache_clear()
+
+    def use(url: str | None) -> None:
+        forget()
+        if url is not None:
+            monkeypatch.setenv("MODELYARD_BROKER_URL", url)
+
+    monkeypatch.setenv("MODELYARD_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MODELYARD_BROKER_URL", raising=False)
+    yield use
+    forget()
+
+
+@pytest.fixture
+def embedded(use_broker: UseBroker) -> None:
+    use_broker(None)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    engine = create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
+
+
+def received(queue: str) -> list[object]:
+    """The arguments of every waiting message of `queue`."""
+    with get_celery().connection_for_read() as connection:
+        simple = connection.SimpleQueue(get_celery().amqp.queues[queue])
+        arguments = []
+        try:
+            while True:
+                message = simple.get(block=False)
+                arguments.append(message.payload[0])
+                message.ack()
+        except simple.Empty:
+            return arguments
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_wakeup_goes_to_its_queue_only() -> None:
+    assert send_wakeup("compute", "models.quantize", "job1")
+    assert received("downloads") == []
+    assert received("compute") == [["job1"]]
+
+
+@pytest.mark.usefixtures("embedded")
+def test_wakeups_are_sent_when_the_transaction_has_committed(session: Session) -> None:
+    session.execute(text("select 1"))
+    wake_after_commit(session, "downloads", "models.download", "job1")
+    wake_after_commit(session, "downloads", "models.download", "job2")
+    assert received("downloads") == []
+    session.commit()
+    assert received("downloads") == [["job1"], ["job2"]]
+    session.execute(text("select 1"))
+    session.commit()
+    assert received("downloads") == [], "nothing is sent twice"
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize("end", [Session.rollback, Session.close])
+def test_wakeups_of_a_transaction_that_ends_otherwise_are_dropped(
+    session: Session, end: Callable[[Session], None]
+) -> None:
+    session.execute(text("select 1"))
+    wake_after_commit(session, "downloads", "models.download", "job1")
+    end(session)
+    session.execute(text("select 1"))
+    session.commit()
+    assert received("downloads") == []
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_savepoint_sends_nothing_and_loses_nothing(session: Session) -> None:
+    session.execute(text("select 1"))
+    wake_after_commit(session, "downloads", "models.download", "job1")
+    with session.begin_nested():
+        wake_after_commit(session, "downloads", "models.download", "job2")
+    assert received("downloads") == []
+    session.begin_nested().rollback()
+    session.commit()
+    assert received("downloads") == [["job1"], ["job2"]]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_is_down_fails_no_commit(
+    use_broker: UseBroker, scheme: str, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    use_broker(f"{scheme}://user:secret@127.0.0.1:{port}")
+    session.execute(text("select 1"))
+    wake_after_commit(session, "downloads", "models.download", "job1")
+    started = time.monotonic()
+    session.commit()
+    assert time.monotonic() - started < 3
+    assert "job job1 waits" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_does_not_answer_holds_nobody_up_for_long(use_broker: UseBroker, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        use_broker(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        assert not send_wakeup("downloads", "models.download", "job1")
+        assert time.monotonic() - started < 6
+
+
+def test_an_unknown_broker_is_refused_with_the_variable_to_change() -> None:
+    with pytest.raises(InvalidRequest, match="MODELYARD_BROKER_URL"):
+        broker_options(Settings(broker_url="memory://"))
+
+
+def test_celery_is_not_imported_before_the_first_message() -> None:
+    program = "import sys, modelyard.core.queue; sys.exit('celery' in sys.modules or 'kombu' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("redis-server is missing; the Redis tests must not be skipped in CI")
+        pytest.skip("redis-server is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+    with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
+        try:
+            deadline = time.monotonic() + 10
+            while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def broker(request: pytest.FixtureRequest, use_broker: UseBroker) -> None:
+    use_broker(None if request.param == "embedded" else request.getfixturevalue("redis_url"))
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_worker_runs_what_is_sent_and_answers_control_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    source = Path(__file__).parents[2] / "src"
+    monkeypatch.setenv("TINY_NOTES", str(notes))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(source), str(Path(__file__).parent)]))
+    send_wakeup("downloads", "tiny.note", "sent-before-start")
+    command = [sys.executable, "-m", "modelyard.workers", "worker", "--celery", "tiny_tasks:celery_app"]
+    with subprocess.Popen([*command, "--queues", "downloads,compute"]) as worker:
+        try:
+            wait_for((notes / "job-sent-before-start").exists)
+            send_wakeup("downloads", "tiny.note", "1")
+            send_wakeup("compute", "tiny.note", "2")
+            send_wakeup("inference", "tiny.note", "not-for-this-worker")
+            wait_for((notes / "job-1").exists)
+            wait_for((notes / "job-2").exists)
+            (reply,) = get_celery().control.ping(timeout=2, limit=1)
+            assert list(reply.values()) == [{"ok": "pong"}]
+            send_wakeup("downloads", "tiny.wait_until_stopping", "3")
+            wait_for((notes / "waiting-3").exists)
+        finally:
+            worker.terminate()
+    assert worker.returncode == 0
+    assert (notes / "stopped-3").read_text() == "True\n", "running jobs are told that the worker stops"
+    assert not (notes / "job-not-for-this-worker").exists()
+    assert received("inference") == [["not-for-this-worker"]]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        threading.Event().wait(0.05)

@@ -1,0 +1,92 @@
+import type { Problem } from "../types/model";
+
+/** An answer that is not a success: the server's problem document, or what stood in its way. */
+export class ApiError extends Error {
+  readonly code: string;
+  readonly detail: string;
+  readonly hint: string | null;
+  readonly status: number;
+  readonly problem: Partial<Problem>;
+
+  constructor(problem: Partial<Problem> & { status: number }) {
+    const detail = problem.detail ?? problem.title ?? `The server answered ${problem.status}.`;
+    super(detail);
+    this.name = "ApiError";
+    this.code = problem.code ?? "internal_error";
+    this.detail = detail;
+    this.hint = problem.hint ?? null;
+    this.status = problem.status;
+    this.problem = problem;
+  }
+}
+
+type Query = Record<string, string | number | boolean | null | undefined>;
+
+interface RequestOptions {
+  query?: Query;
+  body?: unknown;
+  signal?: AbortSignal;
+}
+
+const PREFIX = "/api/v1";
+
+let onUnauthorized: () => void = () => undefined;
+
+/** Called whenever the server asks for its key, whichever request met it. */
+export function setUnauthorizedHandler(handler: () => void): void {
+  onUnauthorized = handler;
+}
+
+/** One request to the REST API. Rejects with ApiError, or with AbortError when the signal fired. */
+export async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+  const { query, body, signal } = options;
+  const response = await send(PREFIX + path + queryString(query), {
+    method,
+    signal: signal ?? null,
+    headers: body === undefined ? { Accept: "application/json" } : { "Content-Type": "application/json" },
+    body: body === undefined ? null : JSON.stringify(body),
+  });
+  if (!response.ok) {
+    const error = await errorFrom(response);
+    if (error.code === "unauthorized") onUnauthorized();
+    throw error;
+  }
+  return (response.status === 204 ? undefined : await response.json()) as T;
+}
+
+async function send(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(new URL(url, window.location.origin), init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError({
+      status: 0,
+      code: "server_unreachable",
+      detail: "The Modelyard server does not answer.",
+      hint: "Check that `modelyard serve` is running; the page reconnects by itself.",
+    });
+  }
+}
+
+async function errorFrom(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  try {
+    const problem = JSON.parse(text) as Partial<Problem>;
+    return new ApiError({ ...problem, status: response.status });
+  } catch {
+    // A proxy in between answers in its own format.
+    return new ApiError({ status: response.status, detail: `${response.status} ${response.statusText}`.trim() });
+  }
+}
+
+function queryString(query: Query | undefined): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== null && value !== undefined && value !== "") parameters.set(name, String(value));
+  }
+  return parameters.size === 0 ? "" : `?${parameters.toString()}`;
+}
+
+export function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}

@@ -1,0 +1,73 @@
+import type {
+  DeletionReport,
+  LoadedModel,
+  MemoryEstimate,
+  Model,
+  ModelDownloadRequest,
+  ModelInfo,
+  ModelPage,
+  SearchItem,
+} from "../types/model";
+import { request } from "./client";
+
+const PAGE = 200;
+
+/** Every managed model; asks for as many pages as there are. */
+export async function listModels(signal?: AbortSignal): Promise<Model[]> {
+  const models: Model[] = [];
+  for (;;) {
+    const page = await request<ModelPage>("GET", "/models", { query: { limit: PAGE, offset: models.length }, signal });
+    models.push(...page.items);
+    if (page.items.length === 0 || models.length >= page.total) return models;
+  }
+}
+
+export function getModel(id: string, signal?: AbortSignal): Promise<Model> {
+  return request("GET", `/models/${id}`, { signal });
+}
+
+export function downloadModel(body: ModelDownloadRequest): Promise<Model> {
+  return request("POST", "/models/download", { body });
+}
+
+export type ModelAction = "pause" | "resume" | "cancel" | "verify";
+
+export function actOnModel(id: string, action: ModelAction): Promise<Model> {
+  return request("POST", `/models/${id}/${action}`);
+}
+
+export function planDelete(id: string, signal?: AbortSignal): Promise<DeletionReport> {
+  return request("DELETE", `/models/${id}`, { query: { dry_run: true }, signal });
+}
+
+export function deleteModel(id: string, confirmShared: boolean): Promise<DeletionReport> {
+  return request("DELETE", `/models/${id}`, { query: { confirm_shared: confirmShared || undefined } });
+}
+
+export function searchHub(q: string, limit: number, signal?: AbortSignal): Promise<{ items: SearchItem[] }> {
+  return request("GET", "/models/search", { query: { q, limit }, signal });
+}
+
+/** What the Hub tells about a model, before anything is fetched. */
+export function getModelInfo(modelId: string, revision: string | null, signal?: AbortSignal): Promise<ModelInfo> {
+  return request("GET", `/models/info/${modelId.split("/").map(encodeURIComponent).join("/")}`, {
+    query: { revision },
+    signal,
+  });
+}
+
+export interface EstimateQuery {
+  model_id: string;
+  revision: string | null;
+  context: number;
+  batch: number;
+}
+
+/** May take up to 20 s: the server waits for the exact figure. */
+export function estimateMemory(query: EstimateQuery, signal?: AbortSignal): Promise<MemoryEstimate> {
+  return request("GET", "/models/estimate-memory", { query: { ...query }, signal });
+}
+
+export function listLoaded(signal?: AbortSignal): Promise<{ items: LoadedModel[] }> {
+  return request("GET", "/models/loaded", { signal });
+}

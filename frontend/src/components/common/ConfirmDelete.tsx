@@ -1,0 +1,105 @@
+import { Button, Checkbox, Group, List, Modal, Skeleton, Stack, Text } from "@mantine/core";
+import { useState } from "react";
+import { planDelete } from "../../api/models";
+import { useResource } from "../../hooks/useResource";
+import { formatBytes } from "../../lib/bytes";
+import { type ProblemView, toProblem } from "../../lib/problems";
+import { toastDone } from "../../lib/toast";
+import { QUANTIZATION_WORD } from "../../lib/words";
+import { useModelsStore } from "../../stores/modelsStore";
+import type { Model } from "../../types/model";
+import { ProblemAlert } from "./ProblemAlert";
+
+/** Asks with exact figures: what a deletion frees, what it keeps and why, and what stands in its way. */
+export function ConfirmDelete({ model, onClose }: { model: Model | null; onClose: () => void }) {
+  return (
+    <Modal opened={model !== null} onClose={onClose} title={model === null ? "" : `Delete ${model.name}`} size="md">
+      {model !== null && <Body key={model.id} model={model} onClose={onClose} />}
+    </Modal>
+  );
+}
+
+function Body({ model, onClose }: { model: Model; onClose: () => void }) {
+  const deleteModel = useModelsStore((state) => state.deleteModel);
+  const plan = useResource(model.id, (signal) => planDelete(model.id, signal));
+  const [confirmed, setConfirmed] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<ProblemView | null>(null);
+
+  async function confirm() {
+    setBusy(true);
+    try {
+      const report = await deleteModel(model.id, confirmed);
+      toastDone(`${model.name} deleted`, `${formatBytes(report.freed_bytes)} freed.`);
+      onClose();
+    } catch (error) {
+      setProblem(toProblem(error));
+      setBusy(false);
+    }
+  }
+
+  const report = plan.data;
+  const usedBy = report?.used_by ?? model.used_by;
+  const shared = report?.shared_cache ?? false;
+  const freed = report === null ? null : report.freed_bytes;
+  return (
+    <Stack>
+      <Text>
+        <span className="mono">{model.model_id}</span>, {QUANTIZATION_WORD[model.quantization].toLowerCase()}
+      </Text>
+      {plan.loading && <Skeleton h={48} aria-label="Working out what a deletion would free" />}
+      {plan.problem !== null && (
+        <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
+          <Button size="compact-sm" variant="default" onClick={plan.reload}>
+            Try again
+          </Button>
+        </ProblemAlert>
+      )}
+      {report !== null && (
+        <div>
+          <Text className="num">
+            Frees <strong>{formatBytes(report.freed_bytes)}</strong>
+            {report.kept_bytes > 0 && <>, keeps {formatBytes(report.kept_bytes)}</>}.
+          </Text>
+          {report.kept_because.length > 0 && (
+            <List size="sm" mt={4} c="dimmed">
+              {report.kept_because.map((kept) => (
+                <List.Item key={kept.reason} className="num">
+                  {formatBytes(kept.bytes)}: {kept.reason}
+                </List.Item>
+              ))}
+            </List>
+          )}
+        </div>
+      )}
+      {usedBy.length > 0 && (
+        <Text>
+          It is in use by {usedBy.map((use) => use.name).join(", ")}. Stop or unload {usedBy.length === 1 ? "that" : "those"}{" "}
+          first.
+        </Text>
+      )}
+      {shared && (
+        <Checkbox
+          checked={confirmed}
+          onChange={(event) => setConfirmed(event.currentTarget.checked)}
+          label="Remove the files from the shared Hugging Face cache"
+          description="Modelyard did not download them itself; another tool may still need them."
+        />
+      )}
+      {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
+      <Group justify="flex-end">
+        <Button variant="default" onClick={onClose} data-autofocus>
+          Keep it
+        </Button>
+        <Button
+          color="red"
+          loading={busy}
+          disabled={report === null || usedBy.length > 0 || (shared && !confirmed)}
+          onClick={() => void confirm()}
+        >
+          {freed === null || freed === 0 ? "Delete" : `Delete and free ${formatBytes(freed)}`}
+        </Button>
+      </Group>
+    </Stack>
+  );
+}

@@ -1,0 +1,21 @@
+import { Check, Copy } from "lucide-react";
+import { useClipboard } from "@mantine/hooks";
+import classes from "./CopyText.module.css";
+
+/** A name, hash or path in monospace; a click copies it. */
+export function CopyText({ text, label, children }: { text: string; label: string; children?: React.ReactNode }) {
+  const clipboard = useClipboard({ timeout: 1500 });
+  const Icon = clipboard.copied ? Check : Copy;
+  return (
+    <button
+      type="button"
+      className={`${classes.copy} mono`}
+      onClick={() => clipboard.copy(text)}
+      aria-label={clipboard.copied ? `Copied ${text}` : `Copy ${label} ${text}`}
+      title={clipboard.copied ? "Copied" : "Click to copy"}
+    >
+      <span className="truncate">{children ?? text}</span>
+      <Icon size={12} aria-hidden />
+    </button>
+  );
+}

@@ -1,0 +1,50 @@
+import { formatBytes, formatRate, fraction } from "../../lib/bytes";
+import { etaWords, PENDING_WORD, phaseWords } from "../../lib/words";
+import type { Live, Pending } from "../../stores/applyEvents";
+import type { Model } from "../../types/model";
+import classes from "./ProgressLine.module.css";
+
+interface Props {
+  model: Model;
+  live: Live | undefined;
+  pending: Pending | undefined;
+}
+
+/** A job as facts: the phase in words, a bar where a total is known, bytes, rate and time left. */
+export function ProgressLine({ model, live, pending }: Props) {
+  const progress = live?.progress ?? model.progress;
+  const share = progress === null ? fraction(model.downloaded_bytes, model.size_bytes) : fraction(progress.bytes_done, progress.bytes_total);
+  const phase = pending === undefined ? phaseWords(model.status, progress) : PENDING_WORD[pending.op];
+  const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
+  const total = progress?.bytes_total ?? model.size_bytes;
+  const flowing = model.status === "downloading" && pending === undefined;
+  const figures = [
+    total === null ? (done > 0 ? formatBytes(done) : "") : `${formatBytes(done)} of ${formatBytes(total)}`,
+    flowing ? formatRate(progress?.bytes_per_second) : "",
+    flowing ? etaWords(progress) : "",
+  ].filter(Boolean);
+  return (
+    <div className={classes.line}>
+      <div className={classes.words}>
+        <span className={classes.phase} data-phase={progress?.phase}>
+          {phase}
+        </span>
+        {share !== null && <span className="num">{Math.floor(share * 100)} %</span>}
+      </div>
+      <div
+        className={classes.track}
+        role="progressbar"
+        aria-label={`${model.name}: ${phase}`}
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={share === null ? undefined : Math.floor(share * 100)}
+        aria-valuetext={[phase, ...figures].join(", ")}
+        data-paused={model.status === "paused" || undefined}
+        data-retrying={progress?.phase === "retrying" || undefined}
+      >
+        <div className={classes.fill} style={{ transform: `scaleX(${share ?? 0})` }} />
+      </div>
+      <div className={`${classes.figures} num`}>{figures.length > 0 ? figures.join(" · ") : " "}</div>
+    </div>
+  );
+}

@@ -1,0 +1,109 @@
+import { ActionIcon, AppShell, Burger, Group, NavLink, Skeleton, Stack, Text } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
+import { Boxes, BrainCircuit, Moon, Settings2, Sun } from "lucide-react";
+import { Suspense, useEffect } from "react";
+import { NavLink as RouterLink, Outlet, useLocation } from "react-router";
+import { useColorScheme } from "../../hooks/useColorScheme";
+import { useLiveFeed } from "../../hooks/useLiveFeed";
+import { useSystemStore } from "../../stores/systemStore";
+import { useModelsStore } from "../../stores/modelsStore";
+import { Announcer } from "./Announcer";
+import classes from "./AppLayout.module.css";
+import { Brand } from "./Brand";
+import { ConnectionBadge } from "./ConnectionBadge";
+import { DownloadsTray } from "./DownloadsTray";
+
+const PAGES = [
+  { to: "/models", label: "Models", icon: Boxes },
+  { to: "/training", label: "Training", icon: BrainCircuit },
+  { to: "/settings", label: "Settings", icon: Settings2 },
+] as const;
+
+export function AppLayout() {
+  const [menuOpen, menu] = useDisclosure(false);
+  const { pathname } = useLocation();
+  const { close } = menu;
+  useLiveFeed();
+  useEffect(close, [pathname, close]);
+
+  return (
+    <AppShell
+      header={{ height: 56 }}
+      navbar={{ width: 208, breakpoint: "sm", collapsed: { mobile: !menuOpen } }}
+      transitionDuration={120}
+    >
+      <a href="#main" className={classes.skip}>
+        Skip to content
+      </a>
+      <AppShell.Header className={classes.header}>
+        <Group h="100%" px="md" gap="sm" wrap="nowrap">
+          <Burger
+            opened={menuOpen}
+            onClick={menu.toggle}
+            hiddenFrom="sm"
+            size="sm"
+            aria-label={menuOpen ? "Close the menu" : "Open the menu"}
+          />
+          <Brand />
+          <Group ml="auto" gap="xs" wrap="nowrap">
+            <DownloadsTray />
+            <ConnectionBadge />
+            <ThemeToggle />
+          </Group>
+        </Group>
+      </AppShell.Header>
+
+      <AppShell.Navbar className={classes.navbar} aria-label="Main">
+        <Stack gap={4} p="xs">
+          {PAGES.map(({ to, label, icon: Icon }) => (
+            <NavLink
+              key={to}
+              component={RouterLink}
+              to={to}
+              label={label}
+              active={pathname.startsWith(to)}
+              leftSection={<Icon size={18} aria-hidden />}
+              rightSection={to === "/models" ? <ModelCount /> : undefined}
+              className={classes.link}
+            />
+          ))}
+        </Stack>
+        <Footer />
+      </AppShell.Navbar>
+
+      <AppShell.Main id="main" className={classes.main}>
+        <Suspense fallback={<Skeleton h={240} maw={720} aria-label="Loading" />}>
+          <Outlet />
+        </Suspense>
+      </AppShell.Main>
+      <Announcer />
+    </AppShell>
+  );
+}
+
+function ModelCount() {
+  const count = useModelsStore((state) => (state.load.state === "ready" ? state.ids.length : null));
+  return count === null ? null : (
+    <Text span size="xs" c="dimmed" className="num">
+      {count}
+    </Text>
+  );
+}
+
+function Footer() {
+  const version = useSystemStore((state) => state.system?.version);
+  return version === undefined ? null : (
+    <Text size="xs" c="dimmed" className={classes.footer}>
+      Version {version}
+    </Text>
+  );
+}
+
+function ThemeToggle() {
+  const { scheme, toggle } = useColorScheme();
+  return (
+    <ActionIcon onClick={toggle} aria-label={scheme === "dark" ? "Use light colours" : "Use dark colours"}>
+      {scheme === "dark" ? <Sun size={18} aria-hidden /> : <Moon size={18} aria-hidden />}
+    </ActionIcon>
+  );
+}

@@ -1,0 +1,434 @@
+import { Anchor, Autocomplete, Button, Checkbox, Group, Loader, NativeSelect, Skeleton, Stack, Text, TextInput } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { useState } from "react";
+import { Link } from "react-router";
+import { ApiError } from "../../api/client";
+import { estimateMemory, getModelInfo, searchHub } from "../../api/models";
+import { type Resource, useResource } from "../../hooks/useResource";
+import { formatBytes, formatCount } from "../../lib/bytes";
+import { bestVerdict } from "../../lib/fit";
+import { type ModelReference, parseModelReference } from "../../lib/modelId";
+import { type ProblemView, toProblem } from "../../lib/problems";
+import { bestMemoryPlace, placesOf } from "../../lib/yard";
+import { useModelsStore } from "../../stores/modelsStore";
+import { useSystemStore } from "../../stores/systemStore";
+import type { MemoryEstimate, MemoryOption, Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
+import { ProblemAlert } from "../common/ProblemAlert";
+import { HubUnreachable } from "./HubUnreachable";
+import classes from "./ModelDownloadForm.module.css";
+import { ModelPreview } from "./ModelPreview";
+import { QuantOption } from "./QuantOption";
+import { Yard } from "./Yard";
+
+const SEARCH_DELAY_MS = 250;
+const CONTEXTS = [512, 2048, 8192, 32_768, 131_072];
+
+interface Props {
+  /** A model to look up at once. */
+  initial: string;
+  onDone: (model: Model) => void;
+}
+
+/** From a name to a started download: search, preview, precision with its memory, disk, go. */
+export function ModelDownloadForm({ initial, onDone }: Props) {
+  const [text, setText] = useState(initial);
+  const [revision, setRevision] = useState("");
+  const [target, setTarget] = useState<ModelReference | null>(() => parseModelReference(initial));
+  const [invalid, setInvalid] = useState(false);
+
+  const info = useResource(target === null ? null : `${target.model_id}@${target.revision ?? ""}`, (signal) =>
+    target === null ? Promise.reject(new Error("no model")) : getModelInfo(target.model_id, target.revision, signal),
+  );
+
+  function lookUp(value: string, at = revision) {
+    const reference = parseModelReference(value);
+    setInvalid(reference === null);
+    if (reference === null) return;
+    if (reference.revision !== null) setRevision(reference.revision);
+    setTarget({ model_id: reference.model_id, revision: reference.revision ?? (at.trim() === "" ? null : at.trim()) });
+  }
+
+  return (
+    <Stack gap="md">
+      <form
+        className={classes.lookup}
+        onSubmit={(event) => {
+          event.preventDefault();
+          lookUp(text);
+        }}
+      >
+        <HubSearch
+          text={text}
+          invalid={invalid}
+          current={target?.model_id ?? null}
+          onText={(value) => {
+            setText(value);
+            setInvalid(false);
+          }}
+          onPick={lookUp}
+        />
+        <TextInput
+          label="Revision"
+          placeholder="default branch"
+          value={revision}
+          onChange={(event) => setRevision(event.currentTarget.value)}
+          className={classes.revision}
+        />
+        <Button type="submit" variant="default" className={classes.submit} disabled={text.trim() === ""} loading={info.loading}>
+          Look up
+        </Button>
+      </form>
+
+      {info.loading && <Skeleton h={168} aria-label="Asking the Hub" />}
+      {info.problem !== null &&
+        (info.problem.code === "hub_unreachable" ? (
+          <HubUnreachable problem={info.problem} onRetry={info.reload} />
+        ) : (
+          <InfoProblem problem={info.problem} target={target} onRetry={info.reload} />
+        ))}
+      {info.data !== null && (
+        <Chosen
+          key={`${info.data.model_id}@${info.data.commit}`}
+          info={info.data}
+          revision={target?.revision ?? null}
+          onRecheck={info.reload}
+          onDone={onDone}
+        />
+      )}
+    </Stack>
+  );
+}
+
+interface HubSearchProps {
+  text: string;
+  invalid: boolean;
+  /** The model shown below already; it needs no search. */
+  current: string | null;
+  onText: (text: string) => void;
+  onPick: (modelId: string) => void;
+}
+
+function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
+  const [query] = useDebouncedValue(text.trim(), SEARCH_DELAY_MS);
+  const settled = query === current || /^https?:/i.test(query);
+  const search = useResource(settled ? null : `search:${query}`, async (signal) => (await searchHub(query, 10, signal)).items);
+  const hub = useSystemStore((state) => state.system?.hub);
+  const items = new Map((search.data ?? []).map((item) => [item.model_id, item]));
+  const unreachable = search.problem?.code === "hub_unreachable";
+  return (
+    <div className={classes.search}>
+      <Autocomplete
+        label="Model"
+        description={hub === undefined ? " " : hub.endpoint_source === "builtin" ? "Searching the built-in sample Hub" : `Searching ${hub.endpoint}`}
+        placeholder="owner/name, gpt2, or the address of a model page"
+        value={text}
+        onChange={onText}
+        onOptionSubmit={onPick}
+        onPaste={(event) => {
+          const pasted = event.clipboardData.getData("text");
+          if (parseModelReference(pasted) !== null && /^https?:/i.test(pasted.trim())) {
+            event.preventDefault();
+            onText(pasted.trim());
+            onPick(pasted);
+          }
+        }}
+        data={[...items.keys()]}
+        filter={({ options }) => options}
+        renderOption={({ option }) => <SearchOption id={option.value} item={items.get(option.value)} />}
+        rightSection={search.loading ? <Loader size={14} aria-label="Searching" /> : null}
+        error={invalid ? "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page." : null}
+        aria-autocomplete="list"
+        comboboxProps={{ shadow: "none", transitionProps: { duration: 80 } }}
+        spellCheck={false}
+        autoCapitalize="none"
+        data-autofocus
+      />
+      {search.problem !== null &&
+        (unreachable ? (
+          <HubUnreachable problem={search.problem} onRetry={search.reload} />
+        ) : (
+          <Text size="xs" c="dimmed">
+            The search is not available: {search.problem.message} A full name still works.
+          </Text>
+        ))}
+      {search.data?.length === 0 && query !== "" && (
+        <Text size="xs" c="dimmed">
+          The Hub finds nothing for “{query}”. A full name still works.
+        </Text>
+      )}
+    </div>
+  );
+}
+
+function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }) {
+  const facts = [
+    item?.num_parameters == null ? null : `${formatCount(item.num_parameters)} parameters`,
+    item?.size_bytes == null ? null : formatBytes(item.size_bytes),
+    item?.downloads == null ? null : `${formatCount(item.downloads)} downloads`,
+    item !== undefined && item.access !== "open" && item.access !== "unknown" ? "gated" : null,
+    item?.installed === true ? "already here" : null,
+  ].filter((fact) => fact !== null);
+  return (
+    <span className={classes.found}>
+      <span className="truncate">{id}</span>
+      <span className={`${classes.foundFacts} num`}>{facts.join(" · ")}</span>
+    </span>
+  );
+}
+
+function InfoProblem({ problem, target, onRetry }: { problem: ProblemView; target: ModelReference | null; onRetry: () => void }) {
+  const title = {
+    hub_model_not_found: `There is no model ${target?.model_id ?? ""} on this Hub`,
+    revision_not_found: `${target?.model_id ?? ""} has no revision ${target?.revision ?? ""}`,
+  }[problem.code];
+  return (
+    <ProblemAlert title={title ?? "The Hub does not show this model"} problem={problem}>
+      <Button size="compact-sm" variant="default" onClick={onRetry}>
+        Try again
+      </Button>
+      {["gated_no_token", "token_invalid", "hub_model_not_found", "hub_rate_limited"].includes(problem.code) && (
+        <Button size="compact-sm" variant="default" component={Link} to="/settings">
+          Set a token
+        </Button>
+      )}
+    </ProblemAlert>
+  );
+}
+
+interface ChosenProps {
+  info: ModelInfo;
+  revision: string | null;
+  onRecheck: () => void;
+  onDone: (model: Model) => void;
+}
+
+function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
+  const [context, setContext] = useState(2048);
+  const [picked, setPicked] = useState<Quantization | null>(null);
+  const [keepOriginal, setKeepOriginal] = useState(true);
+  const [allowPickle, setAllowPickle] = useState(false);
+  const commit = `${info.model_id}@${info.commit}`;
+  const estimate = useResource(
+    info.support.level === "unsupported" && !onlyPickle(info) ? null : `${commit}:${context}`,
+    (signal) => estimateMemory({ model_id: info.model_id, revision: info.commit, context, batch: 1 }, signal),
+    commit,
+  );
+  const options = estimate.data?.options ?? [];
+  const quantization = picked ?? suggest(options);
+  const option = options.find((candidate) => candidate.quantization === quantization);
+  const disk = useDiskAfter(info, option);
+
+  return (
+    <>
+      <ModelPreview info={info} />
+      {onlyPickle(info) && (
+        <Checkbox
+          checked={allowPickle}
+          onChange={(event) => setAllowPickle(event.currentTarget.checked)}
+          label="Accept pickle weights from this author"
+          description="The repository has no safetensors. The weights are read without running code in them."
+        />
+      )}
+      {(info.support.level !== "unsupported" || onlyPickle(info)) && (
+        <Precision
+          estimate={estimate}
+          info={info}
+          quantization={quantization}
+          context={context}
+          onContext={setContext}
+          onPick={setPicked}
+        />
+      )}
+      {option !== undefined && (
+        <Yard
+          label="Where it would go"
+          ghost={{ label: info.model_id, quantization, memoryBytes: option.total_bytes, diskBytes: disk.needed }}
+        />
+      )}
+      {quantization !== "none" && (
+        <Checkbox
+          checked={keepOriginal}
+          onChange={(event) => setKeepOriginal(event.currentTarget.checked)}
+          label="Keep the original weights"
+          description="Another precision can then be made later without a second download."
+        />
+      )}
+      <Submit
+        info={info}
+        doesNotFit={option !== undefined && option.verdicts.length > 0 && option.verdicts.every(({ verdict }) => verdict === "does_not_fit")}
+        diskShort={disk.short}
+        blocked={info.support.level === "unsupported" && !(onlyPickle(info) && allowPickle)}
+        request={{ model_id: info.model_id, revision, quantization, keep_original: keepOriginal, allow_pickle: allowPickle }}
+        onRecheck={onRecheck}
+        onDone={onDone}
+      />
+    </>
+  );
+}
+
+/** The only obstacle is the file format, which a person may accept. */
+function onlyPickle(info: ModelInfo): boolean {
+  const { level, reasons } = info.support;
+  return level === "unsupported" && reasons.length > 0 && reasons.every(({ code }) => code === "unsafe_weights");
+}
+
+/** The most precise option that fits somewhere; full precision when none does or nothing is known. */
+function suggest(options: MemoryOption[]): Quantization {
+  const order: Quantization[] = ["none", "8bit", "4bit"];
+  const fitting = order.find((name) =>
+    options.some((option) => {
+      const verdict = bestVerdict(option)?.verdict;
+      return option.quantization === name && option.available && (verdict === "fits" || verdict === "tight");
+    }),
+  );
+  return fitting ?? "none";
+}
+
+function useDiskAfter(info: ModelInfo, option: MemoryOption | undefined) {
+  const disk = useSystemStore((state) => state.system?.disks[0]);
+  const artifact = option === undefined || option.quantization === "none" ? 0 : (option.disk_bytes ?? 0);
+  const needed = info.missing_bytes + artifact;
+  const short = disk !== undefined && needed > disk.free_bytes ? needed - disk.free_bytes : 0;
+  return { needed, short };
+}
+
+interface PrecisionProps {
+  estimate: Resource<MemoryEstimate>;
+  info: ModelInfo;
+  quantization: Quantization;
+  context: number;
+  onContext: (context: number) => void;
+  onPick: (quantization: Quantization) => void;
+}
+
+function Precision({ estimate, info, quantization, context, onContext, onPick }: PrecisionProps) {
+  const system = useSystemStore((state) => state.system);
+  const loaded = useSystemStore((state) => state.loaded);
+  const scale = system === null ? undefined : bestMemoryPlace(placesOf(system, loaded));
+  const longest = info.dimensions.max_position_embeddings ?? Number.POSITIVE_INFINITY;
+  const { data } = estimate;
+  return (
+    <fieldset className={classes.precision} aria-busy={estimate.loading}>
+      <legend>Precision</legend>
+      <div className={classes.how}>
+        <Text size="sm" c="dimmed">
+          {data === null
+            ? "Working out the memory from the model's own structure."
+            : data.method === "exact"
+              ? "Memory is exact for the weights, computed for the context chosen."
+              : `Memory is approximate (≈): ${data.method_reason ?? "the exact figure is not available."}`}
+        </Text>
+        <NativeSelect
+          label="Context"
+          size="xs"
+          value={context}
+          onChange={(event) => onContext(Number(event.currentTarget.value))}
+          data={CONTEXTS.filter((value) => value <= longest || value === 512).map((value) => ({
+            value: String(value),
+            label: `${value.toLocaleString("en")} tokens`,
+          }))}
+        />
+      </div>
+      {estimate.problem !== null && (
+        <ProblemAlert title="The memory is not known" problem={estimate.problem}>
+          <Button size="compact-sm" variant="default" onClick={estimate.reload}>
+            Try again
+          </Button>
+        </ProblemAlert>
+      )}
+      {data === null && estimate.loading && (
+        <>
+          <Skeleton h={76} />
+          <Skeleton h={76} />
+          <Skeleton h={76} />
+        </>
+      )}
+      {data?.options.map((option) => (
+        <QuantOption
+          key={option.quantization}
+          option={option}
+          dtype={data.dtype}
+          approximate={data.method === "approximate"}
+          selected={option.quantization === quantization}
+          scale={scale}
+          onSelect={() => onPick(option.quantization)}
+        />
+      ))}
+    </fieldset>
+  );
+}
+
+interface SubmitProps {
+  info: ModelInfo;
+  doesNotFit: boolean;
+  /** Bytes missing on the disk; 0 when there is room. */
+  diskShort: number;
+  blocked: boolean;
+  request: Parameters<ReturnType<typeof useModelsStore.getState>["downloadModel"]>[0];
+  onRecheck: () => void;
+  onDone: (model: Model) => void;
+}
+
+function Submit({ info, doesNotFit, diskShort, blocked, request, onRecheck, onDone }: SubmitProps) {
+  const downloadModel = useModelsStore((state) => state.downloadModel);
+  const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
+
+  async function submit() {
+    setBusy(true);
+    setFailure(null);
+    try {
+      onDone(await downloadModel(request));
+    } catch (error) {
+      const id = error instanceof ApiError && error.code === "already_exists" ? error.problem.id : null;
+      setFailure({ problem: toProblem(error), existing: typeof id === "string" ? id : null });
+      setBusy(false);
+    }
+  }
+
+  const locked = info.access === "needs_acceptance" || info.access === "no_token" || info.access === "token_invalid";
+  return (
+    <Stack gap="sm">
+      {diskShort > 0 && (
+        <Text size="sm" className={classes.short}>
+          The disk lacks {formatBytes(diskShort)} for this.{" "}
+          <Anchor component={Link} to="/models?sort=disk" fz="inherit">
+            Show the largest models
+          </Anchor>
+        </Text>
+      )}
+      {failure !== null && (
+        <ProblemAlert title="The download did not start" problem={failure.problem}>
+          {failure.existing !== null && (
+            <Button size="compact-sm" variant="default" component={Link} to={`/models/${failure.existing}`}>
+              Show it
+            </Button>
+          )}
+        </ProblemAlert>
+      )}
+      <Group justify="flex-end">
+        {locked ? (
+          <>
+            <Button variant="default" onClick={onRecheck}>
+              Check again
+            </Button>
+            {info.access === "needs_acceptance" ? (
+              <Button component="a" href={`${info.endpoint}/${info.canonical_id}`} target="_blank" rel="noreferrer">
+                Open the model's page
+              </Button>
+            ) : (
+              <Button component={Link} to="/settings">
+                Set a token
+              </Button>
+            )}
+          </>
+        ) : (
+          <Button loading={busy} disabled={blocked || diskShort > 0} onClick={() => void submit()}>
+            {doesNotFit ? "Download anyway" : "Download"}
+            {info.missing_bytes > 0 && ` ${formatBytes(info.missing_bytes)}`}
+          </Button>
+        )}
+      </Group>
+    </Stack>
+  );
+}

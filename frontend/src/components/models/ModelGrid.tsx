@@ -1,0 +1,117 @@
+import { useElementSize } from "@mantine/hooks";
+import { defaultRangeExtractor, type Range, useWindowVirtualizer } from "@tanstack/react-virtual";
+import { useCallback, useLayoutEffect, useRef, useState } from "react";
+import classes from "./ModelGrid.module.css";
+
+const CARD_MIN_PX = 340;
+const GAP_PX = 16;
+const ROW_GUESS_PX = 216;
+
+interface Props {
+  ids: string[];
+  renderCard: (id: string) => React.ReactNode;
+}
+
+/** Cards in rows, only those near the window are in the page; arrows move between cards. */
+export function ModelGrid({ ids, renderCard }: Props) {
+  const { ref: sizeRef, width } = useElementSize<HTMLDivElement>();
+  const list = useRef<HTMLDivElement | null>(null);
+  const [offset, setOffset] = useState(0);
+  const [focused, setFocused] = useState<number | null>(null);
+  const columns = Math.max(1, Math.floor((width + GAP_PX) / (CARD_MIN_PX + GAP_PX)));
+  const rows = Math.ceil(ids.length / columns);
+  const focusedRow = focused === null ? null : Math.floor(focused / columns);
+
+  useLayoutEffect(() => {
+    const measure = () => setOffset(list.current === null ? 0 : list.current.getBoundingClientRect().top + window.scrollY);
+    measure();
+    // Anything above the list may grow (the yard, an alert): the page's height tells.
+    const observer = new ResizeObserver(measure);
+    observer.observe(document.body);
+    return () => observer.disconnect();
+  }, []);
+
+  const virtualizer = useWindowVirtualizer({
+    count: rows,
+    estimateSize: () => ROW_GUESS_PX,
+    gap: GAP_PX,
+    overscan: 2,
+    scrollMargin: offset,
+    // The row that holds the focus stays, or scrolling would throw the focus back to the page.
+    rangeExtractor: useCallback(
+      (range: Range) => {
+        const indexes = defaultRangeExtractor(range);
+        if (focusedRow === null || focusedRow >= rows || indexes.includes(focusedRow)) return indexes;
+        return [...indexes, focusedRow].sort((a, b) => a - b);
+      },
+      [focusedRow, rows],
+    ),
+  });
+
+  function onKeyDown(event: React.KeyboardEvent<HTMLDivElement>) {
+    if (!(event.target instanceof HTMLElement) || !event.target.matches("[data-card-link]")) return;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    const from = indexOf(event.target);
+    if (step === undefined || from === null) return;
+    const next = from + step;
+    if (next < 0 || next >= ids.length) return;
+    event.preventDefault();
+    setFocused(next);
+    virtualizer.scrollToIndex(Math.floor(next / columns));
+    focusWhenMounted(list.current, next);
+  }
+
+  return (
+    <div
+      ref={(node) => {
+        list.current = node;
+        sizeRef(node);
+      }}
+      className={classes.list}
+      role="list"
+      aria-label="Models"
+      style={{ height: virtualizer.getTotalSize() }}
+      onKeyDown={onKeyDown}
+      onFocus={(event) => setFocused(indexOf(event.target))}
+      onBlur={() => setFocused(null)}
+    >
+      {virtualizer.getVirtualItems().map((row) => (
+        <div
+          key={row.key}
+          ref={virtualizer.measureElement}
+          data-index={row.index}
+          role="presentation"
+          className={classes.row}
+          style={{
+            transform: `translateY(${row.start - virtualizer.options.scrollMargin}px)`,
+            gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
+          }}
+        >
+          {ids.slice(row.index * columns, (row.index + 1) * columns).map((id, column) => (
+            <div
+              key={id}
+              role="listitem"
+              aria-setsize={ids.length}
+              aria-posinset={row.index * columns + column + 1}
+              data-position={row.index * columns + column}
+            >
+              {renderCard(id)}
+            </div>
+          ))}
+        </div>
+      ))}
+    </div>
+  );
+}
+
+function indexOf(element: Element): number | null {
+  const position = element.closest("[data-position]")?.getAttribute("data-position");
+  return position == null ? null : Number(position);
+}
+
+/** A row scrolled into view is mounted a frame or two later. */
+function focusWhenMounted(list: HTMLElement | null, position: number, frames = 10): void {
+  const link = list?.querySelector<HTMLElement>(`[data-position="${position}"] [data-card-link]`);
+  if (link != null) link.focus({ preventScroll: true });
+  else if (frames > 0) requestAnimationFrame(() => focusWhenMounted(list, position, frames - 1));
+}

@@ -1,0 +1,125 @@
+import { Anchor, Collapse, Text, UnstyledButton } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
+import { ChevronDown, ChevronRight } from "lucide-react";
+import { Link } from "react-router";
+import { formatBytes, formatCount } from "../../lib/bytes";
+import { ACCESS_WORD } from "../../lib/words";
+import type { ModelInfo } from "../../types/model";
+import { CopyText } from "../common/CopyText";
+import { FileTable } from "./FileTable";
+import classes from "./ModelPreview.module.css";
+import { VerdictWords } from "./Yard";
+
+const SUPPORT = {
+  supported: { verdict: "fits", word: "Supported" },
+  unverified: { verdict: "tight", word: "Not verified" },
+  unsupported: { verdict: "does_not_fit", word: "Not supported" },
+} as const;
+
+/** What the Hub tells of a model before a byte of weights is fetched. */
+export function ModelPreview({ info }: { info: ModelInfo }) {
+  const support = SUPPORT[info.support.level];
+  const { num_layers: layers, hidden_size: hidden, max_position_embeddings: context } = info.dimensions;
+  return (
+    <section className={classes.preview} aria-label={`About ${info.model_id}`}>
+      <div className={classes.head}>
+        <h3>{info.canonical_id}</h3>
+        <CopyText text={info.commit} label="commit">
+          {info.commit.slice(0, 10)}
+        </CopyText>
+      </div>
+      <dl className={`${classes.facts} num`}>
+        <Fact name="Parameters">
+          {info.num_parameters === null ? "unknown" : `${info.num_parameters.toLocaleString("en")} (${formatCount(info.num_parameters)})`}
+        </Fact>
+        <Fact name="Architecture">{info.architecture ?? info.model_type ?? "unknown"}</Fact>
+        <Fact name="Shape">
+          {layers == null || hidden == null ? "unknown" : `${layers} layers × ${hidden}`}
+          {context != null && `, ${context.toLocaleString("en")} context`}
+        </Fact>
+        <Fact name="Stored as">
+          {info.already_quantized === null ? (info.dtype ?? "unknown") : `quantized already (${info.already_quantized})`}
+        </Fact>
+        <Fact name="Licence">{info.licence ?? "not stated"}</Fact>
+        <Fact name="Access">
+          <AccessWords info={info} />
+        </Fact>
+        <Fact name="Support">
+          <VerdictWords verdict={support.verdict}>{support.word}</VerdictWords>
+        </Fact>
+        <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
+      </dl>
+      {info.support.reasons.map((reason) => (
+        <Text key={reason.code + reason.message} size="sm">
+          {reason.message}
+        </Text>
+      ))}
+      {info.needs_custom_code && (
+        <Text size="sm">
+          The repository brings its own code. Modelyard never runs it; a model that transformers supports by itself is needed.
+        </Text>
+      )}
+      {info.warnings.map((warning) => (
+        <Text key={warning} size="sm" c="dimmed">
+          {warning}
+        </Text>
+      ))}
+      <FilesLine info={info} />
+    </section>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: React.ReactNode }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function AccessWords({ info }: { info: ModelInfo }) {
+  const words = ACCESS_WORD[info.access];
+  if (info.access === "needs_acceptance") {
+    return (
+      <>
+        {words}.{" "}
+        <Anchor href={`${info.endpoint}/${info.canonical_id}`} target="_blank" rel="noreferrer" fz="inherit">
+          Read and accept them
+        </Anchor>
+      </>
+    );
+  }
+  if (info.access === "no_token" || info.access === "token_invalid") {
+    return (
+      <>
+        {words}.{" "}
+        <Anchor component={Link} to="/settings" fz="inherit">
+          Set a token
+        </Anchor>
+      </>
+    );
+  }
+  return words;
+}
+
+function FilesLine({ info }: { info: ModelInfo }) {
+  const [open, { toggle }] = useDisclosure(false);
+  const fetched = info.files.filter((file) => file.fetch).length;
+  const skipped = info.files.length - fetched;
+  const cached = info.size_bytes - info.missing_bytes;
+  const Icon = open ? ChevronDown : ChevronRight;
+  return (
+    <div>
+      <UnstyledButton onClick={toggle} aria-expanded={open} className={`${classes.files} num`}>
+        <Icon size={14} aria-hidden />
+        {fetched === 1 ? "1 file" : `${fetched} files`}, {formatBytes(info.size_bytes)}
+        {cached > 0 && `, ${formatBytes(cached)} here already`}
+        {skipped > 0 && `; ${skipped} skipped`}
+      </UnstyledButton>
+      <Collapse expanded={open} transitionDuration={100}>
+        <FileTable files={info.files} />
+      </Collapse>
+    </div>
+  );
+}

@@ -1,0 +1,30 @@
+import { QUANTIZATION_WORD } from "../../lib/words";
+import type { Quantization } from "../../types/model";
+import classes from "./QuantBadge.module.css";
+
+const FILLED: Record<Quantization, number> = { none: 4, "8bit": 2, "4bit": 1 };
+
+/** The precision as a hue, a word and a glyph of how many of four quarters are kept. */
+export function QuantBadge({ quantization, dtype }: { quantization: Quantization; dtype?: string | null }) {
+  const word = quantization === "none" && dtype != null ? dtype : QUANTIZATION_WORD[quantization];
+  return (
+    <span className={classes.badge} data-quantization={quantization}>
+      <svg width="14" height="10" viewBox="0 0 14 10" aria-hidden>
+        {[0, 1, 2, 3].map((index) => (
+          <rect
+            key={index}
+            x={index * 3.6 + 0.4}
+            y="0.5"
+            width="2.4"
+            height="9"
+            rx="0.6"
+            fill={index < FILLED[quantization] ? "currentColor" : "none"}
+            stroke="currentColor"
+            strokeWidth="0.8"
+          />
+        ))}
+      </svg>
+      {word}
+    </span>
+  );
+}

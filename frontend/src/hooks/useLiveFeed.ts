@@ -1,0 +1,43 @@
+import { useEffect } from "react";
+import { eventsUrl, webSocketTransport } from "../api/socket";
+import { useModelsStore } from "../stores/modelsStore";
+import { useSystemStore } from "../stores/systemStore";
+
+const SYSTEM_EVERY_MS = 10_000;
+const SYSTEM_AFTER_CHANGE_MS = 400;
+const QUIET_MS = 20_000;
+
+/** Keeps the stores in step with the server for as long as the page is open. */
+export function useLiveFeed(): void {
+  useEffect(() => useModelsStore.getState().connect(webSocketTransport(eventsUrl())), []);
+
+  useEffect(() => {
+    const { refresh } = useSystemStore.getState();
+    void refresh();
+    const poll = setInterval(() => {
+      if (!document.hidden) void refresh();
+    }, SYSTEM_EVERY_MS);
+
+    let soon: ReturnType<typeof setTimeout> | undefined;
+    const unsubscribe = useModelsStore.subscribe((state, before) => {
+      if (state.byId === before.byId) return;
+      clearTimeout(soon);
+      soon = setTimeout(() => void refresh(), SYSTEM_AFTER_CHANGE_MS);
+    });
+
+    const onVisible = () => {
+      if (document.hidden) return;
+      void refresh();
+      const { lastAt, fetchModels } = useModelsStore.getState();
+      // A sleeping tab or machine may have missed messages without the socket noticing.
+      if (Date.now() - lastAt > QUIET_MS) void fetchModels();
+    };
+    document.addEventListener("visibilitychange", onVisible);
+    return () => {
+      clearInterval(poll);
+      clearTimeout(soon);
+      unsubscribe();
+      document.removeEventListener("visibilitychange", onVisible);
+    };
+  }, []);
+}

@@ -1,0 +1,81 @@
+import type { Model, ModelStatus, Quantization } from "../types/model";
+
+export const SORTS = ["newest", "name", "parameters", "memory", "disk"] as const;
+export type Sort = (typeof SORTS)[number];
+
+export const SORT_WORD: Record<Sort, string> = {
+  newest: "Newest first",
+  name: "Name",
+  parameters: "Most parameters",
+  memory: "Most memory",
+  disk: "Most disk",
+};
+
+export type StatusGroup = "ready" | "active" | "attention";
+export const STATUS_GROUP_WORD: Record<StatusGroup, string> = {
+  ready: "Ready",
+  active: "In progress",
+  attention: "Needs attention",
+};
+
+const GROUP: Record<ModelStatus, StatusGroup> = {
+  ready: "ready",
+  pending: "active",
+  downloading: "active",
+  paused: "active",
+  quantizing: "active",
+  deleting: "active",
+  failed: "attention",
+  cancelled: "attention",
+  missing: "attention",
+};
+
+export interface ModelFilter {
+  q: string;
+  status: StatusGroup | null;
+  quantization: Quantization | null;
+  sort: Sort;
+}
+
+/** The filter as the address bar holds it; unknown values mean "no filter". */
+export function readFilter(parameters: URLSearchParams): ModelFilter {
+  return {
+    q: parameters.get("q") ?? "",
+    status: oneOf(parameters.get("status"), ["ready", "active", "attention"]),
+    quantization: oneOf(parameters.get("quantization"), ["none", "8bit", "4bit"]),
+    sort: oneOf(parameters.get("sort"), SORTS) ?? "newest",
+  };
+}
+
+function oneOf<T extends string>(value: string | null, allowed: readonly T[]): T | null {
+  return allowed.find((candidate) => candidate === value) ?? null;
+}
+
+const memoryOf = (model: Model) => model.memory_measured_bytes ?? model.memory_estimated_bytes ?? -1;
+
+const ORDER: Record<Sort, (a: Model, b: Model) => number> = {
+  newest: (a, b) => b.created_at.localeCompare(a.created_at),
+  name: (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
+  parameters: (a, b) => (b.num_parameters ?? -1) - (a.num_parameters ?? -1),
+  memory: (a, b) => memoryOf(b) - memoryOf(a),
+  disk: (a, b) => b.disk_bytes - a.disk_bytes,
+};
+
+export function filterModels(models: Model[], filter: ModelFilter): Model[] {
+  const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
+  return models
+    .filter((model) => {
+      if (filter.status !== null && GROUP[model.status] !== filter.status) return false;
+      if (filter.quantization !== null && model.quantization !== filter.quantization) return false;
+      const text = `${model.model_id} ${model.architecture ?? ""} ${model.model_type ?? ""}`.toLowerCase();
+      return words.every((word) => text.includes(word));
+    })
+    .sort((a, b) => ORDER[filter.sort](a, b) || a.id.localeCompare(b.id));
+}
+
+/** How many rows each status group holds. */
+export function countGroups(models: Model[]): Record<StatusGroup, number> {
+  const counts = { ready: 0, active: 0, attention: 0 };
+  for (const model of models) counts[GROUP[model.status]] += 1;
+  return counts;
+}

@@ -1,0 +1,44 @@
+import { ApiError } from "../api/client";
+import type { RowError } from "../types/model";
+
+/** What went wrong and what to do, in the one shape every error view takes. */
+export interface ProblemView {
+  code: string;
+  message: string;
+  hint: string | null;
+}
+
+export function toProblem(error: unknown): ProblemView {
+  if (error instanceof ApiError) return { code: error.code, message: error.detail, hint: error.hint };
+  return { code: "internal_error", message: error instanceof Error ? error.message : String(error), hint: null };
+}
+
+export function fromRow(error: RowError): ProblemView {
+  return { code: error.code, message: error.message, hint: error.hint };
+}
+
+/** The step that moves on from a problem, chosen by its code. */
+export type NextStep = "settings" | "licence" | "sample-hub" | "free-space" | "retry";
+
+export function nextSteps(code: string): NextStep[] {
+  switch (code) {
+    case "gated_no_token":
+    case "token_invalid":
+    case "hub_rate_limited":
+      return ["settings", "retry"];
+    case "gated_not_accepted":
+      return ["licence", "retry"];
+    case "hub_unreachable":
+      return ["sample-hub", "settings", "retry"];
+    case "disk_full":
+      return ["free-space", "retry"];
+    case "unsupported_architecture":
+    case "needs_custom_code":
+    case "no_weights":
+    case "unsafe_weights":
+    case "already_quantized":
+      return [];
+    default:
+      return ["retry"];
+  }
+}

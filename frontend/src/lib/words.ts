@@ -1,0 +1,93 @@
+import type { Access, Model, ModelStatus, Progress, Quantization, Verdict } from "../types/model";
+import type { PendingOp } from "../stores/applyEvents";
+import { formatDuration } from "./bytes";
+
+export const STATUS_WORD: Record<ModelStatus, string> = {
+  pending: "Waiting",
+  downloading: "Downloading",
+  paused: "Paused",
+  quantizing: "Quantizing",
+  ready: "Ready",
+  failed: "Failed",
+  cancelled: "Cancelled",
+  missing: "Files missing",
+  deleting: "Deleting",
+};
+
+export const QUANTIZATION_WORD: Record<Quantization, string> = {
+  none: "Full precision",
+  "8bit": "8-bit",
+  "4bit": "4-bit",
+};
+
+export const ACCESS_WORD: Record<Access, string> = {
+  open: "Open to everyone",
+  accepted: "Gated; your account has access",
+  needs_acceptance: "Gated; the terms are not accepted yet",
+  no_token: "Gated; no Hub token is set",
+  token_invalid: "The Hub refuses the stored token",
+  unknown: "Not known",
+};
+
+export const VERDICT_WORD: Record<Verdict, string> = {
+  fits: "fits",
+  tight: "tight",
+  does_not_fit: "does not fit",
+  unknown: "unknown",
+};
+
+/** Statuses with a job under way or waiting: they belong in the downloads tray. */
+export function isActive(status: ModelStatus): boolean {
+  return status === "pending" || status === "downloading" || status === "quantizing" || status === "paused";
+}
+
+/** What the job is doing now, in words; falls back to the status when there is no progress yet. */
+export function phaseWords(status: ModelStatus, progress: Progress | null): string {
+  if (status === "paused") return "Paused";
+  if (progress === null) return status === "pending" ? "Waiting for a worker" : STATUS_WORD[status];
+  switch (progress.phase) {
+    case "resolving":
+      return "Looking up files";
+    case "downloading":
+      return downloadingWords(progress);
+    case "verifying":
+      return "Verifying hashes";
+    case "retrying":
+      return progress.message ?? "Retrying";
+    case "quantizing":
+      return progress.message ?? "Quantizing";
+    case "checking":
+      return progress.message ?? "Checking that it loads";
+  }
+}
+
+function downloadingWords({ files_done, files_total }: Progress): string {
+  if (files_total == null || files_total === 0) return "Downloading";
+  // The file being fetched counts: the first of five is "1 of 5", not "0 of 5".
+  const current = Math.min((files_done ?? 0) + 1, files_total);
+  return `Downloading file ${current} of ${files_total}`;
+}
+
+/** "3 min left", or nothing while it cannot be known. */
+export function etaWords(progress: Progress | null): string {
+  return progress?.eta_seconds == null ? "" : `${formatDuration(progress.eta_seconds)} left`;
+}
+
+/** The lines that load this model with transformers. */
+export function loadSnippet(model: Model): string {
+  const revision = model.revision !== null && model.revision !== "main" ? `, revision="${model.revision}"` : "";
+  return [
+    "from transformers import AutoModelForCausalLM, AutoTokenizer",
+    "",
+    `tokenizer = AutoTokenizer.from_pretrained("${model.model_id}"${revision})`,
+    `model = AutoModelForCausalLM.from_pretrained("${model.model_id}"${revision}, dtype="auto")`,
+  ].join("\n");
+}
+
+export const PENDING_WORD: Record<PendingOp, string> = {
+  pause: "Pausing",
+  resume: "Resuming",
+  cancel: "Cancelling",
+  verify: "Starting verification",
+  delete: "Deleting",
+};

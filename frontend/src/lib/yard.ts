@@ -1,0 +1,90 @@
+/** The yard's bars as data: what stands in each place where bytes live, in its true size. */
+import type { Device, Disk, LoadedModel, Quantization, SystemInfo } from "../types/model";
+import { usedByOthers } from "./fit";
+
+export interface Block {
+  key: string;
+  label: string;
+  bytes: number;
+  quantization: Quantization;
+}
+
+export interface Place {
+  key: string;
+  kind: "gpu" | "memory" | "disk";
+  label: string;
+  detail: string;
+  total: number;
+  free: number;
+  others: number;
+  /** Loaded models on a device, one block each. */
+  blocks: Block[];
+}
+
+export function placesOf(system: SystemInfo, loaded: LoadedModel[]): Place[] {
+  const gpus = system.devices.filter((device) => device.id !== "cpu");
+  const memory = system.devices.filter((device) => device.id === "cpu");
+  return [
+    ...[...gpus, ...memory].map((device) => devicePlace(device, loaded)),
+    ...mergeDisks(system.disks).map(diskPlace),
+  ];
+}
+
+function devicePlace(device: Device, loaded: LoadedModel[]): Place {
+  const blocks: Block[] = loaded
+    .filter((item) => item.device === device.id)
+    .map((item) => ({
+      key: item.id,
+      label: item.model_id.split("/").at(-1) ?? item.model_id,
+      bytes: item.measured_bytes ?? 0,
+      quantization: item.quantization,
+    }));
+  const named = blocks.reduce((sum, block) => sum + block.bytes, 0);
+  const rest = device.used_by_us_bytes - named;
+  // Workers and the libraries they loaded take memory beside the models themselves.
+  if (rest > device.total_bytes / 200) {
+    blocks.push({ key: "modelyard", label: "Modelyard", bytes: rest, quantization: "none" });
+  }
+  const cpu = device.id === "cpu";
+  return {
+    key: device.id,
+    kind: cpu ? "memory" : "gpu",
+    label: cpu ? "System memory" : `GPU ${device.id.split(":")[1] ?? ""}`.trim(),
+    detail: device.name,
+    total: device.total_bytes,
+    free: device.free_bytes,
+    others: usedByOthers(device) ?? 0,
+    blocks,
+  };
+}
+
+function diskPlace(disk: Disk): Place {
+  return {
+    key: disk.path,
+    kind: "disk",
+    label: "Disk",
+    detail: `${disk.purpose}, ${disk.path}`,
+    total: disk.total_bytes,
+    free: disk.free_bytes,
+    others: Math.max(0, disk.total_bytes - disk.free_bytes),
+    blocks: [],
+  };
+}
+
+/** Two folders on one file system are one place: the bytes there exist once. */
+function mergeDisks(disks: Disk[]): Disk[] {
+  const merged: Disk[] = [];
+  for (const disk of disks) {
+    const same = merged.find((other) => other.total_bytes === disk.total_bytes);
+    if (same === undefined) merged.push({ ...disk });
+    else if (!same.purpose.includes(disk.purpose)) same.purpose += ` and ${disk.purpose}`;
+  }
+  return merged;
+}
+
+/** The device whose size sets the scale of the small bars: the largest accelerator, else system memory. */
+export function bestMemoryPlace(places: Place[]): Place | undefined {
+  const devices = places.filter((place) => place.kind !== "disk");
+  const gpus = devices.filter((place) => place.kind === "gpu");
+  return (gpus.length > 0 ? gpus : devices).toSorted((a, b) => b.total - a.total)[0];
+}

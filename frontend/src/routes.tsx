@@ -1,0 +1,22 @@
+import { lazy } from "react";
+import { Navigate, Route, Routes } from "react-router";
+import { AppLayout } from "./components/layout/AppLayout";
+import { ModelsPanel } from "./components/panels/ModelsPanel";
+import { NotFound } from "./components/panels/NotFound";
+
+const TrainingPanel = lazy(() => import("./components/panels/TrainingPanel"));
+const SettingsPanel = lazy(() => import("./components/panels/SettingsPanel"));
+
+export function AppRoutes() {
+  return (
+    <Routes>
+      <Route element={<AppLayout />}>
+        <Route index element={<Navigate to="/models" replace />} />
+        <Route path="models/:id?" element={<ModelsPanel />} />
+        <Route path="training" element={<TrainingPanel />} />
+        <Route path="settings" element={<SettingsPanel />} />
+        <Route path="*" element={<NotFound />} />
+      </Route>
+    </Routes>
+  );
+}

@@ -1,0 +1,105 @@
+/** How an event changes the store's data. Pure: no sockets, no timers, no requests. */
+import type { Model, ModelStatus, Progress } from "../types/model";
+
+/** The fast-moving part of a row that work is being done on. */
+export interface Live {
+  progress: Progress | null;
+  downloaded_bytes: number;
+  disk_bytes: number;
+}
+
+export type PendingOp = "pause" | "resume" | "cancel" | "verify" | "delete";
+
+export interface Pending {
+  op: PendingOp;
+  prev: ModelStatus;
+}
+
+export interface Feed {
+  /** Cold: changes when a row's status or facts change, never for progress. */
+  byId: Record<string, Model>;
+  ids: string[];
+  /** Hot: only rows with work under way. */
+  live: Record<string, Live>;
+  pending: Record<string, Pending>;
+}
+
+export interface Cursor {
+  epoch: string;
+  seq: number;
+}
+
+/** Whether a stamped event follows what is known (`next`), was seen (`old`), or something is missing (`gap`). */
+export function follows(cursor: Cursor, event: Cursor): "next" | "old" | "gap" {
+  if (event.epoch !== cursor.epoch) return "gap";
+  if (event.seq <= cursor.seq) return "old";
+  return event.seq === cursor.seq + 1 ? "next" : "gap";
+}
+
+const HOT_FIELDS = new Set<keyof Model>(["progress", "downloaded_bytes", "disk_bytes", "updated_at"]);
+
+/** True when anything but progress differs: such an event must reach `byId`. */
+export function isStructural(known: Model | undefined, incoming: Model): boolean {
+  if (known === undefined) return true;
+  if ((known.progress === null) !== (incoming.progress === null)) return true;
+  return (Object.keys(incoming) as (keyof Model)[]).some((field) => {
+    if (HOT_FIELDS.has(field) || known[field] === incoming[field]) return false;
+    return typeof incoming[field] !== "object" || JSON.stringify(known[field]) !== JSON.stringify(incoming[field]);
+  });
+}
+
+export function applyList(feed: Feed, models: Model[]): Feed {
+  const byId = Object.fromEntries(models.map((model) => [model.id, model]));
+  const live = Object.fromEntries(
+    models.filter((model) => model.progress !== null).map((model) => [model.id, liveOf(model)]),
+  );
+  return { byId, ids: models.map((model) => model.id), live, pending: keepPending(feed.pending, byId) };
+}
+
+/** A row as it is now: replaces the cold record. The server writes `updated_at` alike, so text order is time order. */
+export function applyModel(feed: Feed, model: Model): Feed {
+  const known = feed.byId[model.id];
+  if (known !== undefined && model.updated_at < known.updated_at) return feed;
+  const byId = { ...feed.byId, [model.id]: model };
+  const live = model.progress === null ? without(feed.live, model.id) : { ...feed.live, [model.id]: liveOf(model) };
+  return {
+    byId,
+    ids: known === undefined ? [model.id, ...feed.ids] : feed.ids,
+    live,
+    pending: keepPending(feed.pending, byId),
+  };
+}
+
+/** Progress of several rows at once; touches nothing but `live`. */
+export function applyProgress(feed: Feed, models: Iterable<Model>): Feed {
+  const live = { ...feed.live };
+  for (const model of models) live[model.id] = liveOf(model);
+  return { ...feed, live };
+}
+
+export function removeModel(feed: Feed, id: string): Feed {
+  if (feed.byId[id] === undefined) return feed;
+  return {
+    byId: without(feed.byId, id),
+    ids: feed.ids.filter((other) => other !== id),
+    live: without(feed.live, id),
+    pending: without(feed.pending, id),
+  };
+}
+
+function liveOf(model: Model): Live {
+  return { progress: model.progress, downloaded_bytes: model.downloaded_bytes, disk_bytes: model.disk_bytes };
+}
+
+/** An optimistic action is over once the row's status moved, whatever it moved to. */
+function keepPending(pending: Record<string, Pending>, byId: Record<string, Model>): Record<string, Pending> {
+  const entries = Object.entries(pending);
+  const kept = entries.filter(([id, { prev }]) => byId[id]?.status === prev);
+  return kept.length === entries.length ? pending : Object.fromEntries(kept);
+}
+
+export function without<T>(record: Record<string, T>, id: string): Record<string, T> {
+  if (!(id in record)) return record;
+  const { [id]: _removed, ...rest } = record;
+  return rest;
+}

@@ -1,0 +1,17 @@
+import { create } from "zustand";
+import type { Quantization } from "../types/model";
+
+/** A model that is not there yet, laid over the yard's bars in its true size. */
+export interface Ghost {
+  label: string;
+  quantization: Quantization;
+  memoryBytes: number | null;
+  diskBytes: number | null;
+}
+
+interface GhostState {
+  ghost: Ghost | null;
+  show: (ghost: Ghost | null) => void;
+}
+
+export const useGhostStore = create<GhostState>()((set) => ({ ghost: null, show: (ghost) => set({ ghost }) }));

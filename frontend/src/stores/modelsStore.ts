@@ -1,0 +1,214 @@
+import { create } from "zustand";
+import * as api from "../api/models";
+import { isAbort } from "../api/client";
+import type { Transport } from "../api/socket";
+import { toastProblem } from "../lib/toast";
+import { type ProblemView, toProblem } from "../lib/problems";
+import type { ModelEvent, ServerEvent } from "../types/events";
+import type { DeletionReport, Model, ModelDownloadRequest } from "../types/model";
+import {
+  applyList,
+  applyModel,
+  applyProgress,
+  type Cursor,
+  type Feed,
+  follows,
+  isStructural,
+  type PendingOp,
+  removeModel,
+  without,
+} from "./applyEvents";
+
+export type Connection = "connecting" | "live" | "stale";
+
+export interface ModelsState extends Feed, Cursor {
+  conn: Connection;
+  /** When the server was last heard, in milliseconds since the epoch. */
+  lastAt: number;
+  load: { state: "idle" | "loading" | "ready" | "error"; error?: ProblemView };
+
+  /** Opens the event feed; the returned function closes it. */
+  connect: (transport: Transport) => () => void;
+  fetchModels: () => Promise<void>;
+  downloadModel: (body: ModelDownloadRequest) => Promise<Model>;
+  act: (id: string, op: api.ModelAction) => Promise<void>;
+  deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
+  getReadyModels: () => Model[];
+}
+
+const FLUSH_MS = 200;
+/** An accepted action whose effect no event reported is looked up after this long. */
+const PENDING_CHECK_MS = 10_000;
+
+const OP_TITLE: Record<PendingOp, string> = {
+  pause: "Could not pause",
+  resume: "Could not resume",
+  cancel: "Could not cancel",
+  verify: "Could not start the verification",
+  delete: "Could not delete",
+};
+
+export function createModelsStore() {
+  return create<ModelsState>()((set, get) => {
+    let cursor: Cursor = { epoch: "", seq: 0 };
+    const buffer = new Map<string, Model>();
+    let flushTimer: ReturnType<typeof setTimeout> | undefined;
+    let syncing = false;
+    let syncAgain = false;
+    let held: ModelEvent[] = [];
+
+    function flush(): void {
+      clearTimeout(flushTimer);
+      flushTimer = undefined;
+      const waiting = [...buffer.values()].filter((model) => get().byId[model.id] !== undefined);
+      buffer.clear();
+      if (waiting.length > 0) set((state) => ({ ...applyProgress(state, waiting), ...cursor, lastAt: Date.now() }));
+    }
+
+    function receiveModel(event: ModelEvent): void {
+      const { model } = event;
+      const known = get().byId[model.id];
+      if (!isStructural(known, model)) {
+        buffer.set(model.id, model);
+        flushTimer ??= setTimeout(flush, FLUSH_MS);
+        return;
+      }
+      buffer.delete(model.id);
+      set((state) => ({ ...applyModel(state, model), ...cursor, lastAt: Date.now() }));
+    }
+
+    function receive(event: ServerEvent): void {
+      if (event.type === "snapshot") {
+        cursor = { epoch: event.epoch, seq: event.seq };
+        set({ ...cursor, conn: "live", lastAt: Date.now() });
+        void sync();
+        return;
+      }
+      const order = follows(cursor, event);
+      if (order === "old") return;
+      cursor = { epoch: event.epoch, seq: event.seq };
+      if (order === "gap") void sync();
+      if (event.type === "model.deleted") {
+        // Deleting twice is harmless, so this need not wait for a running sync; the list is read again after it.
+        set((state) => ({ ...removeModel(state, event.id), ...cursor, lastAt: Date.now() }));
+        held = held.filter((other) => other.model.id !== event.id);
+        if (syncing) syncAgain = true;
+      } else if ("model" in event) {
+        if (syncing) held.push(event);
+        else if (get().byId[event.model.id] === undefined && event.type !== "model.updated") {
+          held.push(event);
+          void sync();
+        } else receiveModel(event);
+      }
+    }
+
+    /** Reads the whole list, then applies what arrived meanwhile. Calls made during a run make it run once more. */
+    async function sync(): Promise<void> {
+      if (syncing) {
+        syncAgain = true;
+        return;
+      }
+      syncing = true;
+      if (get().load.state !== "ready") set({ load: { state: "loading" } });
+      try {
+        do {
+          syncAgain = false;
+          const models = await api.listModels();
+          buffer.clear();
+          set((state) => ({ ...applyList(state, models), load: { state: "ready" }, lastAt: Date.now() }));
+        } while (syncAgain as boolean);
+      } catch (error) {
+        if (!isAbort(error) && get().load.state !== "ready") set({ load: { state: "error", error: toProblem(error) } });
+      } finally {
+        syncing = false;
+        const events = held;
+        held = [];
+        events.forEach(receiveModel);
+      }
+    }
+
+    function begin(id: string, op: PendingOp): Model | null {
+      const model = get().byId[id];
+      if (model === undefined || get().pending[id] !== undefined) return null;
+      set((state) => ({ pending: { ...state.pending, [id]: { op, prev: model.status } } }));
+      return model;
+    }
+
+    function end(id: string): void {
+      set((state) => ({ pending: without(state.pending, id) }));
+    }
+
+    return {
+      byId: {},
+      ids: [],
+      live: {},
+      pending: {},
+      epoch: "",
+      seq: 0,
+      conn: "connecting",
+      lastAt: 0,
+      load: { state: "idle" },
+
+      connect: (transport) => {
+        set({ conn: "connecting" });
+        transport.connect({
+          onOpen: () => undefined,
+          onEvent: receive,
+          onClose: () => {
+            set({ conn: "stale" });
+            // The list may answer, or say why it cannot, when the feed does not.
+            if (get().load.state !== "ready") void sync();
+          },
+        });
+        return () => {
+          clearTimeout(flushTimer);
+          transport.close();
+        };
+      },
+
+      fetchModels: sync,
+
+      downloadModel: async (body) => {
+        const model = await api.downloadModel(body);
+        set((state) => applyModel(state, model));
+        return model;
+      },
+
+      act: async (id, op) => {
+        const before = begin(id, op);
+        if (before === null) return;
+        try {
+          const model = await api.actOnModel(id, op);
+          set((state) => applyModel(state, model));
+          if (op === "verify" || model.status !== before.status) end(id);
+          else
+            setTimeout(() => {
+              if (get().pending[id]?.op === op) void sync().then(() => end(id));
+            }, PENDING_CHECK_MS);
+        } catch (error) {
+          end(id);
+          toastProblem(`${OP_TITLE[op]} ${before.name}`, error);
+        }
+      },
+
+      deleteModel: async (id, confirmShared) => {
+        begin(id, "delete");
+        try {
+          const report = await api.deleteModel(id, confirmShared);
+          set((state) => removeModel(state, id));
+          return report;
+        } catch (error) {
+          end(id);
+          throw error;
+        }
+      },
+
+      getReadyModels: () =>
+        get()
+          .ids.map((id) => get().byId[id])
+          .filter((model): model is Model => model?.status === "ready"),
+    };
+  });
+}
+
+export const useModelsStore = createModelsStore();

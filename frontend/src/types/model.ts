@@ -1,0 +1,36 @@
+/** What goes over the wire. The server's schemas are the source; this file only names them for the page. */
+import type { components } from "./openapi.gen";
+
+type Schemas = components["schemas"];
+
+export type Model = Schemas["ModelResponse"];
+export type ModelStatus = Model["status"];
+export type Quantization = Model["quantization"];
+export type Progress = Schemas["Progress"];
+export type RowError = Schemas["ErrorDetail"];
+export type ModelPage = Schemas["ModelPage"];
+export type ModelDownloadRequest = Required<Schemas["ModelDownloadRequest"]>;
+export type ModelInfo = Schemas["ModelInfo"];
+export type RepoFile = Schemas["FilePlan"];
+export type Access = ModelInfo["access"];
+export type SearchItem = Schemas["SearchItem"];
+export type MemoryEstimate = Schemas["MemoryEstimate"];
+export type MemoryOption = Schemas["MemoryOption"];
+export type DeviceVerdict = Schemas["Verdict"];
+export type Verdict = DeviceVerdict["verdict"];
+export type DeletionReport = Schemas["DeletionReport"];
+export type SystemInfo = Schemas["System"];
+export type Device = Schemas["Device"];
+export type Disk = Schemas["Disk"];
+export type SettingsView = Schemas["SettingsResponse"];
+export type SettingsChange = Partial<Schemas["SettingsUpdate"]>;
+export type Problem = Schemas["Problem"];
+
+/** One entry of `GET /models/loaded`. */
+export interface LoadedModel {
+  id: string;
+  model_id: string;
+  quantization: Quantization;
+  device: string;
+  measured_bytes: number | null;
+}

@@ -1,0 +1,29 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+const api = process.env.MODELYARD_URL ?? "http://127.0.0.1:8000";
+
+export default defineConfig({
+  base: "/",
+  plugins: [react()],
+  build: {
+    outDir: "../backend/src/modelyard/web/static",
+    emptyOutDir: true,
+    target: "es2023",
+  },
+  server: {
+    host: "127.0.0.1",
+    proxy: {
+      "/api": { target: api, ws: true, changeOrigin: true },
+      "/hub": { target: api, changeOrigin: true },
+    },
+  },
+  test: {
+    environment: "jsdom",
+    include: ["src/**/*.test.{ts,tsx}"],
+    setupFiles: ["src/test/setup.ts"],
+    css: { modules: { classNameStrategy: "non-scoped" } },
+    restoreMocks: true,
+    testTimeout: 15_000,
+  },
+});
