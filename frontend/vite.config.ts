@@ -14,8 +14,8 @@ export default defineConfig({
   server: {
     host: "127.0.0.1",
     proxy: {
-      "/api": { target: api, ws: true, changeOrigin: true },
-      "/hub": { target: api, changeOrigin: true },
+      "/api": { target: api, ws: true },
+      "/hub": { target: api },
     },
   },
   test: {

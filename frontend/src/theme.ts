@@ -110,6 +110,8 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-red-filled": "#b3261e",
     "--mantine-color-red-filled-hover": "#971f18",
     "--mantine-color-red-text": "#b3261e",
+    "--mantine-color-red-light": "#fce9e7",
+    "--mantine-color-yellow-light": "#fcf0d9",
     "--mantine-color-yellow-light-color": "#754600",
   },
   dark: {
@@ -128,6 +130,8 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-red-filled": "#c2362c",
     "--mantine-color-red-filled-hover": "#a92d24",
     "--mantine-color-red-text": "#ff9b92",
+    "--mantine-color-red-light": "#3b1c1a",
+    "--mantine-color-yellow-light": "#352812",
     "--mantine-color-yellow-light-color": "#f2c46d",
   },
 });

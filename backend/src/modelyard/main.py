@@ -18,7 +18,7 @@ from modelyard.api.v1.router import router
 from modelyard.core import migrate
 from modelyard.core.database import Database, get_database
 from modelyard.core.settings import get_settings
-from modelyard.hub.repos import StoreSource
+from modelyard.hub.repos import RepoSource, StoreSource
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
 from modelyard.services.event_hub import EventHub
@@ -56,7 +56,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(router)
     app.include_router(health.router)
-    sources = [
+    sources: list[RepoSource] = [
         SampleSource(settings.samples_folder),
         StoreSource(Path(constants.HF_HUB_CACHE), lambda: ready_snapshots(database)),
     ]

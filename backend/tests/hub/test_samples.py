@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from modelyard.hub import samples
-from modelyard.hub.repos import PlannedRepo, RepoNotFound, RepoRevisionNotFound, RepoUnavailable, StoredRepo
+from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, RepoUnavailable
 from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG, SampleSource
 from modelyard.hub.server import create_hub_app
 
@@ -25,21 +25,52 @@ from .hub_faults import serve
 LLAMA = "modelyard-samples/tiny-llama"
 
 
-def test_listing_answers_at_once_and_starts_the_making(tmp_path: Path) -> None:
-    async def listed_then_made() -> float:
-        source = SampleSource(tmp_path)
+def test_the_first_listing_answers_at_once_and_all_who_wait_share_one_making(tmp_path: Path) -> None:
+    with serve(create_hub_app([SampleSource(tmp_path)], api_key=None)) as endpoint, ThreadPoolExecutor(8) as pool:
+        api = HfApi(endpoint=endpoint, token=False)
         started = time.monotonic()
-        before = await source.list_repos()
-        seconds = time.monotonic() - started
-        assert all(isinstance(repo, PlannedRepo) for repo in before)
-        repo = await source.get_repo(LLAMA, None)
-        after = await source.list_repos()
-        assert all(isinstance(repo, StoredRepo) for repo in after)
-        assert {repo.repo_id for repo in before} == {repo.repo_id for repo in after}
-        assert repo in after
-        return seconds
+        listed = list(api.list_models(search="tiny", full=True))
+        assert time.monotonic() - started < 1
+        assert {model.id for model in listed} == {sample.repo_id for sample in CATALOGUE}
+        assert all(model.sha is None and model.siblings == [] for model in listed)
+        answers = [pool.submit(api.model_info, CATALOGUE[n % 3].repo_id) for n in range(8)]
+        most = 0
+        while not all(answer.done() for answer in answers):
+            most = max(most, len(_makers()))
+            time.sleep(0.05)
+        assert all(answer.result().sha for answer in answers)
+        assert most == 1
+        assert all(model.sha and model.siblings for model in api.list_models(full=True))
 
-    assert asyncio.run(listed_then_made()) < 0.5
+
+def test_processes_that_want_the_same_make_it_once_and_always_the_same(samples_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(tmp_path)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    results = [json.loads(child.communicate(timeout=60)[0]) for child in children]
+    assert sorted(len(result["made"]) for result in results) == [0, len(CATALOGUE)]
+    assert max(result["seconds"] for result in results) < 30
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == sorted(s.folder for s in CATALOGUE)
+
+    def commits(folder: Path) -> list[str]:
+        source = SampleSource(folder)
+        return [asyncio.run(source.get_repo(sample.repo_id, None)).commit for sample in CATALOGUE]
+
+    first = commits(samples_folder)
+    assert commits(tmp_path) == first
+    with (tmp_path / "tiny-gpt2/README.md").open("a") as card:
+        card.write("\nchanged\n")
+    changed = commits(tmp_path)
+    assert [old == new for old, new in zip(first, changed, strict=True)] == [True, False, True]
+
+
+def test_a_sample_that_was_removed_is_not_remembered(samples_folder: Path, tmp_path: Path) -> None:
+    for sample in CATALOGUE:
+        (tmp_path / sample.folder).symlink_to(samples_folder / sample.folder)
+    source = SampleSource(tmp_path, making_timeout_seconds=0.01)
+    asyncio.run(source.get_repo(LLAMA, None))
+    (tmp_path / "tiny-llama").unlink()
+    with pytest.raises(RepoUnavailable):
+        asyncio.run(source.get_repo(LLAMA, None))
 
 
 def test_what_is_said_before_the_making_is_true_after_it(sample_hub: str) -> None:
@@ -66,32 +97,6 @@ def test_one_is_sharded_and_sizes_are_as_announced(samples_folder: Path) -> None
     assert len(list((samples_folder / "tiny-qwen-moe").glob("*.safetensors"))) >= 3
     assert (samples_folder / "tiny-qwen-moe/model.safetensors.index.json").is_file()
     assert "random weights" in (samples_folder / "tiny-llama/README.md").read_text()
-
-
-def test_the_same_commit_comes_of_the_same_content(samples_folder: Path, tmp_path: Path) -> None:
-    again = subprocess.run(
-        [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(tmp_path)], check=True, capture_output=True
-    )
-    assert json.loads(again.stdout)["seconds"] < 15
-
-    async def commits(folder: Path) -> list[str]:
-        return [(await SampleSource(folder).get_repo(s.repo_id, None)).commit for s in CATALOGUE]
-
-    first = asyncio.run(commits(samples_folder))
-    assert asyncio.run(commits(tmp_path)) == first
-    with (tmp_path / "tiny-gpt2/README.md").open("a") as card:
-        card.write("\nchanged\n")
-    assert asyncio.run(commits(tmp_path))[1] != first[1]
-
-
-def test_processes_that_want_the_same_make_it_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(tmp_path)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [child.communicate(timeout=60)[0] for child in children]
-    assert [child.returncode for child in children] == [0, 0]
-    made = [json.loads(output)["made"] for output in outputs]
-    assert sorted(map(len, made)) == [0, len(CATALOGUE)]
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == sorted(s.folder for s in CATALOGUE)
 
 
 def test_a_killed_making_leaves_nothing_half_done_and_is_made_up_for(tmp_path: Path) -> None:
@@ -130,33 +135,6 @@ def test_a_making_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     while _makers() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _makers()
-
-
-def test_many_who_wait_share_one_making(tmp_path: Path) -> None:
-    with serve(create_hub_app([SampleSource(tmp_path)], api_key=None)) as endpoint, ThreadPoolExecutor(8) as pool:
-        api = HfApi(endpoint=endpoint, token=False)
-        most = 0
-        answers = [pool.submit(api.model_info, CATALOGUE[n % 3].repo_id) for n in range(8)]
-        while not all(answer.done() for answer in answers):
-            most = max(most, len(_makers()))
-            time.sleep(0.05)
-        assert all(answer.result().sha for answer in answers)
-    assert most == 1
-
-
-def test_a_sample_that_was_removed_is_made_again(samples_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny-llama").symlink_to(samples_folder / "tiny-llama")
-    (tmp_path / "tiny-qwen-moe").symlink_to(samples_folder / "tiny-qwen-moe")
-
-    async def removed_and_asked_for() -> None:
-        source = SampleSource(tmp_path)
-        await source.get_repo("modelyard-samples/tiny-gpt2", None)
-        for file in (tmp_path / "tiny-gpt2").iterdir():
-            file.unlink()
-        (tmp_path / "tiny-gpt2").rmdir()
-        assert (await source.get_repo("modelyard-samples/tiny-gpt2", None)).files["config.json"].local_path.is_file()
-
-    asyncio.run(removed_and_asked_for())
 
 
 def test_only_the_catalogue_at_its_one_commit(samples_folder: Path) -> None:

@@ -3,7 +3,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.queue import broker_options, get_celery, send_wakeup, wake_after_commit
 from modelyard.core.settings import Settings, get_settings
+from modelyard.workers.celery_app import run_worker
 
 UseBroker = Callable[[str | None], None]
 
@@ -147,6 +147,11 @@ def test_celery_is_not_imported_before_the_first_message() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_a_worker_for_an_unknown_queue_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="'uploads'"):
+        run_worker(["downloads", "uploads"])
+
+
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     binary = shutil.which("redis-server")
@@ -207,4 +212,4 @@ def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
-        threading.Event().wait(0.05)
+        time.sleep(0.05)

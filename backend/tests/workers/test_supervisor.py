@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -41,7 +42,7 @@ class Server:
             "HTTP_PROXY": "http://127.0.0.1:9",  # must not be used for the server's own address
         }
         self.environment.update(options.pop("environment", {}))  # type: ignore[call-overload]
-        self.options = __import__("json").dumps(options)
+        self.options = json.dumps(options)
         self.output = folder / "output"
 
     def start(self) -> None:

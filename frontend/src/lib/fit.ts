@@ -36,7 +36,6 @@ export function fitSentence(device: string, needed: number | null, free: number 
 }
 
 /** Bytes others use on a device: everything that is neither free nor ours. */
-export function usedByOthers(device: Device): number | null {
-  if (device.total_bytes === null || device.free_bytes === null) return null;
+export function usedByOthers(device: Device): number {
   return Math.max(0, device.total_bytes - device.free_bytes - device.used_by_us_bytes);
 }

@@ -14,11 +14,11 @@ export function toProblem(error: unknown): ProblemView {
 }
 
 export function fromRow(error: RowError): ProblemView {
-  return { code: error.code, message: error.message, hint: error.hint };
+  return { code: error.code, message: error.message, hint: error.hint ?? null };
 }
 
 /** The step that moves on from a problem, chosen by its code. */
-export type NextStep = "settings" | "licence" | "sample-hub" | "free-space" | "retry";
+export type NextStep = "settings" | "licence" | "free-space" | "retry";
 
 export function nextSteps(code: string): NextStep[] {
   switch (code) {
@@ -29,7 +29,7 @@ export function nextSteps(code: string): NextStep[] {
     case "gated_not_accepted":
       return ["licence", "retry"];
     case "hub_unreachable":
-      return ["sample-hub", "settings", "retry"];
+      return ["settings", "retry"];
     case "disk_full":
       return ["free-space", "retry"];
     case "unsupported_architecture":

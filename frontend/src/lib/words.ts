@@ -62,25 +62,28 @@ export function phaseWords(status: ModelStatus, progress: Progress | null): stri
 }
 
 function downloadingWords({ files_done, files_total }: Progress): string {
-  if (files_total == null || files_total === 0) return "Downloading";
+  if (files_total === null || files_total === 0) return "Downloading";
   // The file being fetched counts: the first of five is "1 of 5", not "0 of 5".
-  const current = Math.min((files_done ?? 0) + 1, files_total);
+  const current = Math.min(files_done + 1, files_total);
   return `Downloading file ${current} of ${files_total}`;
 }
 
 /** "3 min left", or nothing while it cannot be known. */
 export function etaWords(progress: Progress | null): string {
-  return progress?.eta_seconds == null ? "" : `${formatDuration(progress.eta_seconds)} left`;
+  return progress === null || progress.eta_seconds === null ? "" : `${formatDuration(progress.eta_seconds)} left`;
 }
 
 /** The lines that load this model with transformers. */
 export function loadSnippet(model: Model): string {
-  const revision = model.revision !== null && model.revision !== "main" ? `, revision="${model.revision}"` : "";
+  const source =
+    model.quantization !== "none" && model.snapshot_path !== null
+      ? JSON.stringify(model.snapshot_path)
+      : `"${model.model_id}"${model.revision === "main" ? "" : `, revision="${model.revision}"`}`;
   return [
     "from transformers import AutoModelForCausalLM, AutoTokenizer",
     "",
-    `tokenizer = AutoTokenizer.from_pretrained("${model.model_id}"${revision})`,
-    `model = AutoModelForCausalLM.from_pretrained("${model.model_id}"${revision}, dtype="auto")`,
+    `tokenizer = AutoTokenizer.from_pretrained(${source})`,
+    `model = AutoModelForCausalLM.from_pretrained(${source}, dtype="auto")`,
   ].join("\n");
 }
 

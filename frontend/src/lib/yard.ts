@@ -53,7 +53,7 @@ function devicePlace(device: Device, loaded: LoadedModel[]): Place {
     detail: device.name,
     total: device.total_bytes,
     free: device.free_bytes,
-    others: usedByOthers(device) ?? 0,
+    others: usedByOthers(device),
     blocks,
   };
 }

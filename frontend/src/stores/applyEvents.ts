@@ -51,17 +51,16 @@ export function isStructural(known: Model | undefined, incoming: Model): boolean
 export function applyList(feed: Feed, models: Model[]): Feed {
   const byId = Object.fromEntries(models.map((model) => [model.id, model]));
   const live = Object.fromEntries(
-    models.filter((model) => model.progress !== null).map((model) => [model.id, liveOf(model)]),
+    models.filter(isMoving).map((model) => [model.id, liveOf(model)]),
   );
   return { byId, ids: models.map((model) => model.id), live, pending: keepPending(feed.pending, byId) };
 }
 
-/** A row as it is now: replaces the cold record. The server writes `updated_at` alike, so text order is time order. */
+/** A row as it is now: replaces the cold record. */
 export function applyModel(feed: Feed, model: Model): Feed {
   const known = feed.byId[model.id];
-  if (known !== undefined && model.updated_at < known.updated_at) return feed;
   const byId = { ...feed.byId, [model.id]: model };
-  const live = model.progress === null ? without(feed.live, model.id) : { ...feed.live, [model.id]: liveOf(model) };
+  const live = isMoving(model) ? { ...feed.live, [model.id]: liveOf(model) } : without(feed.live, model.id);
   return {
     byId,
     ids: known === undefined ? [model.id, ...feed.ids] : feed.ids,
@@ -87,6 +86,11 @@ export function removeModel(feed: Feed, id: string): Feed {
   };
 }
 
+/** A failed row still tells how far it came, but nothing moves. */
+function isMoving(model: Model): boolean {
+  return model.progress !== null && model.status !== "failed";
+}
+
 function liveOf(model: Model): Live {
   return { progress: model.progress, downloaded_bytes: model.downloaded_bytes, disk_bytes: model.disk_bytes };
 }
@@ -100,6 +104,7 @@ function keepPending(pending: Record<string, Pending>, byId: Record<string, Mode
 
 export function without<T>(record: Record<string, T>, id: string): Record<string, T> {
   if (!(id in record)) return record;
-  const { [id]: _removed, ...rest } = record;
+  const rest = { ...record };
+  Reflect.deleteProperty(rest, id);
   return rest;
 }

@@ -1,9 +1,10 @@
+import type { Model } from "./model";
 import type { components } from "./openapi.gen";
 
 type Schemas = components["schemas"];
 
 export type SnapshotEvent = Schemas["SnapshotEvent"];
-export type ModelEvent = Schemas["ModelEvent"];
+export type ModelEvent = Schemas["ModelEvent"] & { model: Model };
 export type ModelDeletedEvent = Schemas["ModelDeletedEvent"];
 
 /** Events about trainings carry a stamp like every other; their body belongs to the training pages. */

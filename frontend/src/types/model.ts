@@ -3,12 +3,13 @@ import type { components } from "./openapi.gen";
 
 type Schemas = components["schemas"];
 
-export type Model = Schemas["ModelResponse"];
+/** Fields that are null when unknown count as optional in the schema; an answer always carries them. */
+export type Model = Required<Schemas["ModelResponse"]>;
 export type ModelStatus = Model["status"];
 export type Quantization = Model["quantization"];
 export type Progress = Schemas["Progress"];
-export type RowError = Schemas["ErrorDetail"];
-export type ModelPage = Schemas["ModelPage"];
+export type RowError = NonNullable<Model["error"]>;
+export type ModelPage = Schemas["ModelPage"] & { items: Model[] };
 export type ModelDownloadRequest = Required<Schemas["ModelDownloadRequest"]>;
 export type ModelInfo = Schemas["ModelInfo"];
 export type RepoFile = Schemas["FilePlan"];

@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelyard.api.deps import DatabaseDep, ReadingDep
 from modelyard.models import Job, Worker
+from modelyard.schemas import examples
 from modelyard.schemas.system import Health, Readiness
 from modelyard.services.model_service import ModelService
 from modelyard.services.system_service import workers
@@ -32,7 +33,12 @@ def readyz(response: Response, database: DatabaseDep) -> Readiness:
     return Readiness(ready=True, database=True)
 
 
-@router.get("/metrics", summary="Metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    summary="Metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": examples.METRICS}}}},
+)
 def metrics(session: ReadingDep) -> str:
     """Counts for Prometheus, in its text format."""
     lines = ["# HELP modelyard_models Models per status.", "# TYPE modelyard_models gauge"]

@@ -51,7 +51,12 @@ def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, A
     """The `responses=` of an endpoint that can fail in these ways."""
     codes: dict[int, list[str]] = {}
     # Every endpoint answers these; where it has others of the same status, they are named together.
-    for kind in (errors.InvalidRequest, errors.Unauthorized, errors.ForbiddenOrigin, *kinds):
+    everywhere: tuple[type[errors.ModelyardError], ...] = (
+        errors.InvalidRequest,
+        errors.Unauthorized,
+        errors.ForbiddenOrigin,
+    )
+    for kind in (*everywhere, *kinds):
         known = codes.setdefault(STATUSES[kind], [])
         if kind.code not in known:
             known.append(kind.code)

@@ -1,5 +1,6 @@
 """The forms in which the Hub's protocol answers: repositories, files and failures."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -38,8 +39,8 @@ class HubFailure(Exception):
         self.headers = headers or {}
 
     def as_response(self) -> Response:
-        # HTTP headers carry Latin-1 and no line breaks.
-        header_text = " ".join(self.message.encode("latin-1", "replace").decode("latin-1").split())
+        # A header takes printable Latin-1 only, and the message may repeat what the client sent.
+        header_text = re.sub(r"[^\x20-\x7e\xa0-\xff]", "?", self.message)
         headers = {"X-Error-Message": header_text, **self.headers}
         if self.code is not None:
             headers["X-Error-Code"] = self.code

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 CLAIM_BLOCKS = 8
-READ_BYTES = 1 << 20
+READ_BYTES = 256 << 10
 FLUSH_BYTES = 1 << 20
 HASH_THREADS = 2
 TICK_SECONDS = 0.1
@@ -580,7 +580,7 @@ class _Download:
         with self._wake:
             if content.state is _State.DONE:
                 return
-            ready = part.is_complete or part.unhashed_bytes >= 4 * HASH_CHUNK_BYTES
+            ready = part.is_complete or part.unhashed_bytes >= HASH_CHUNK_BYTES
             if not ready or content.hash_queued:
                 return
             content.hash_queued = True

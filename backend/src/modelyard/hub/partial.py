@@ -24,6 +24,8 @@ from modelyard.hub.store import (
 
 BLOCK_BYTES = 16 << 20
 _SYNC_BYTES = 256 << 20
+# Written content that waits in memory to be hashed, per file; what does not fit is read back.
+_WARM_BYTES = 4 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 Ranges = list[tuple[int, int]]
@@ -69,6 +71,8 @@ class PartialFile:
         self._claims: list[Claim] = []
         self._hasher = content_hasher(file)
         self._hashed = 0
+        self._warm: dict[int, Sequence[bytes]] = {}
+        self._warm_bytes = 0
         self._prefix = 0
         self._filled = [0] * -(-file.size_bytes // BLOCK_BYTES)
         self._durable: Ranges = []
@@ -184,7 +188,7 @@ class PartialFile:
                 _write_all(descriptor, chunks, claim.position)
             except OSError as error:
                 raise disk_error(error, self._path) from error
-            completed = self._advance(claim, length)
+            completed = self._advance(claim, chunks, length)
         if completed:
             self.save()
 
@@ -197,19 +201,27 @@ class PartialFile:
                 # A reset meanwhile replaces the hasher, and with it what this round finds out.
                 hasher, position = self._hasher, self._hashed
                 ready = self._prefix - position
+                chunks: Sequence[bytes | memoryview] = self._warm.pop(position, ())
+                count = sum(map(len, chunks))
+                self._warm_bytes -= count
             # Whole chunks only until the end is there: many small updates cost more than they help.
-            if ready < HASH_CHUNK_BYTES and position + ready < self.size_bytes:
-                return False
-            if ready == 0:
-                return True
-            with self._using() as descriptor:
-                count = os.preadv(descriptor, [view[: min(ready, HASH_CHUNK_BYTES)]], position)
-            if count == 0:
-                raise Conflict(f"{self._path} was shortened while it was being written.", hint="Retry.")
-            hasher.update(view[:count])
+            if not chunks:
+                if ready < HASH_CHUNK_BYTES and position + ready < self.size_bytes:
+                    return False
+                if ready == 0:
+                    return True
+                with self._using() as descriptor:
+                    count = os.preadv(descriptor, [view[: min(ready, HASH_CHUNK_BYTES)]], position)
+                if count == 0:
+                    raise Conflict(f"{self._path} was shortened while it was being written.", hint="Retry.")
+                chunks = [view[:count]]
+            for chunk in chunks:
+                hasher.update(chunk)
             with self._lock:
                 if hasher is self._hasher:
                     self._hashed += count
+                    for passed in [start for start in self._warm if start < self._hashed]:
+                        self._warm_bytes -= sum(map(len, self._warm.pop(passed)))
         return False
 
     def is_genuine(self) -> bool:
@@ -254,6 +266,8 @@ class PartialFile:
             self._filled = [0] * len(self._filled)
             self._prefix = self._hashed = self._unsynced = 0
             self._durable = []
+            self._warm.clear()
+            self._warm_bytes = 0
             self._hasher = content_hasher(self.file)
         self._journal.unlink(missing_ok=True)
 
@@ -314,12 +328,15 @@ class PartialFile:
                 self._users -= 1
                 self._lock.notify_all()
 
-    def _advance(self, claim: Claim, length: int) -> bool:
+    def _advance(self, claim: Claim, chunks: Sequence[bytes], length: int) -> bool:
         completed = False
         with self._lock:
             if claim.revoked:
                 raise PartClosed
             self._unsynced += length
+            if claim.position - self._hashed <= _WARM_BYTES and self._warm_bytes + length <= _WARM_BYTES:
+                self._warm[claim.position] = chunks
+                self._warm_bytes += length
             while length:
                 block = claim.position // BLOCK_BYTES
                 start = block * BLOCK_BYTES

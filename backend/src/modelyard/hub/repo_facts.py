@@ -42,9 +42,7 @@ def read_facts(repo: StoredRepo) -> RepoFacts:
     """Read them from the repository's files. Blocks on the disk; a damaged file counts as one that is not there."""
     config = _read_json(repo, "config.json")
     card = _read_card(repo)
-    generates = any(
-        str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in (config or {}).get("architectures") or ()
-    )
+    generates = _generates_text(config)
     pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates else None)
     library_name = _text(card, "library_name") or ("transformers" if config else None)
     parameters = _count_parameters(repo)
@@ -59,13 +57,18 @@ def read_facts(repo: StoredRepo) -> RepoFacts:
     )
 
 
+def _generates_text(config: Mapping[str, Any] | None) -> bool:
+    names = (config or {}).get("architectures")
+    return isinstance(names, list) and any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+
+
 def _short_config(repo: StoredRepo, config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if config is None:
         return None
     short = {key: config[key] for key in _CONFIG_KEYS if key in config}
     tokenizer = _read_json(repo, "tokenizer_config.json") or {}
     short["tokenizer_config"] = {key: tokenizer[key] for key in _TOKENIZER_KEYS if key in tokenizer}
-    return _plain_json(short)
+    return short
 
 
 def _tags(
@@ -94,11 +97,10 @@ def _read_json(repo: StoredRepo, path: str) -> dict[str, Any] | None:
     if file is None or file.size_bytes > MAX_JSON_BYTES:
         return None
     try:
-        content = json.loads(file.local_path.read_bytes())
+        return _plain_json(json.loads(file.local_path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         logger.warning("%s of %s cannot be read: %s", path, repo.repo_id, error)
         return None
-    return content if isinstance(content, dict) else None
 
 
 class _CardLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -116,15 +118,16 @@ def _read_card(repo: StoredRepo) -> dict[str, Any] | None:
         return None
     try:
         match = REGEX_YAML_BLOCK.search(file.local_path.read_text(encoding="utf-8-sig"))
-        card = yaml.load(match[2], _CardLoader) if match else None  # noqa: S506 (derived from SafeLoader)
+        return _plain_json(yaml.load(match[2], _CardLoader)) if match else None  # noqa: S506 (derived from SafeLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         logger.warning("the card of %s cannot be read: %s", repo.repo_id, error)
         return None
-    return _plain_json(card) if isinstance(card, dict) else None
 
 
-def _plain_json(content: dict[Any, Any]) -> dict[str, Any]:
-    """Only what every JSON reader takes: no dates, no NaN, no half of a surrogate pair."""
+def _plain_json(content: Any) -> dict[str, Any] | None:
+    """An object of only what every JSON reader takes: no dates, no NaN, no half of a surrogate pair."""
+    if not isinstance(content, dict):
+        return None
     text = json.dumps(content, default=str, skipkeys=True, ensure_ascii=False)
     plain: dict[str, Any] = json.loads(text.encode("utf-8", "replace"), parse_constant=str)
     return plain
@@ -134,7 +137,9 @@ def _count_parameters(repo: StoredRepo) -> dict[str, int]:
     """Parameters by dtype, as the Hub counts them: of model.safetensors, or of the shards its index names."""
     index = _read_json(repo, _WEIGHTS_INDEX)
     weight_map = (index or {}).get("weight_map")
-    paths = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else [_WEIGHTS]
+    paths = [_WEIGHTS]
+    if isinstance(weight_map, dict):
+        paths = sorted({path for path in weight_map.values() if isinstance(path, str)})
     counts: dict[str, int] = {}
     for path in paths:
         file = repo.files.get(path)
@@ -143,7 +148,7 @@ def _count_parameters(repo: StoredRepo) -> dict[str, int]:
         try:
             for dtype, shape in _read_tensor_shapes(file.local_path):
                 counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("the header of %s in %s cannot be read: %s", path, repo.repo_id, error)
             return {}
     return counts

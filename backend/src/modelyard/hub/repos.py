@@ -1,24 +1,26 @@
 """The repositories that our own Hub endpoint serves, and where they come from."""
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
-from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils._validators import validate_repo_id
+
+from modelyard.core.errors import HubMisbehaved, InvalidRequest
+from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
 
 DEFAULT_BRANCH = "main"
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+logger = logging.getLogger(__name__)
 
 
 class RepoNotFound(LookupError):
@@ -102,16 +104,6 @@ class ReadyFile:
     sha256: str | None = None
     git_sha1: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.size < 0 or not is_safe_file_path(self.path):
-            raise ValueError(f"not a file of a repository: {self.path!r}")
-        if self.sha256 is not None:
-            valid = bool(_SHA256.fullmatch(self.sha256))
-        else:
-            valid = self.git_sha1 is not None and bool(_SHA1.fullmatch(self.git_sha1))
-        if not valid:
-            raise ValueError(f"{self.path} has no valid hash")
-
 
 @dataclass(frozen=True)
 class ReadySnapshot:
@@ -130,15 +122,6 @@ class ReadySnapshot:
     canonical_id: str | None = None
     tags: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        for name in (self.model_id, self.canonical_id or self.model_id):
-            try:
-                validate_repo_id(name)
-            except HFValidationError as error:
-                raise ValueError(f"not a repository's name: {name!r}") from error
-        if not _COMMIT.fullmatch(self.commit):
-            raise ValueError(f"not a commit: {self.commit!r}")
-
 
 @dataclass
 class _Seen:
@@ -152,8 +135,8 @@ class StoreSource:
     """What this instance stores in the Hugging Face cache at `cache_dir`.
 
     `ready` returns the snapshots whose files are all verified; it may block, and is called in a thread. Only
-    files of their manifests are served. The default branch is the newest snapshot that was asked for as `main`,
-    or else the newest of all.
+    files of their manifests are served, and no snapshot with a name that could lead out of its folder. The
+    default branch is the newest snapshot that was asked for as `main`, or else the newest of all.
     """
 
     REREAD_SECONDS = 1.0
@@ -163,6 +146,7 @@ class StoreSource:
         self._cache_dir = cache_dir
         self._ready = ready
         self._seen = _Seen()
+        self._servable: dict[tuple[str, str, str, datetime], bool] = {}
         # Its own threads: requests that wait for this Hub may hold all of the default ones.
         self._threads = CapacityLimiter(4)
 
@@ -183,13 +167,21 @@ class StoreSource:
         raise RepoNotFound(f"{repo_id} is not stored here")
 
     async def _read(self) -> dict[str, list[ReadySnapshot]]:
-        snapshots = await to_thread.run_sync(self._ready, limiter=self._threads)
+        snapshots = await to_thread.run_sync(self._read_servable, limiter=self._threads)
         by_name: dict[str, list[ReadySnapshot]] = {}
         for snapshot in sorted(snapshots, key=lambda s: s.ready_at, reverse=True):
             for name in {snapshot.model_id, _served_name(snapshot)}:
                 by_name.setdefault(name, []).append(snapshot)
         self._seen = _Seen(by_name, time.monotonic())
         return by_name
+
+    def _read_servable(self) -> list[ReadySnapshot]:
+        snapshots = {(s.model_id, s.commit, s.revision, s.ready_at): s for s in self._ready()}
+        known = self._servable
+        self._servable = {
+            key: known[key] if key in known else _is_servable(snapshot) for key, snapshot in snapshots.items()
+        }
+        return [snapshot for key, snapshot in snapshots.items() if self._servable[key]]
 
     def _find(
         self, by_name: Mapping[str, list[ReadySnapshot]], repo_id: str, revision: str | None
@@ -231,6 +223,19 @@ class StoreSource:
         )
 
 
+def _is_servable(snapshot: ReadySnapshot) -> bool:
+    """Whether all its names may become paths; logs why not."""
+    try:
+        validate_repo_id(snapshot.model_id)
+        validate_repo_id(_served_name(snapshot))
+        validate_commit(snapshot.commit)
+        validate_files([RemoteFile(file.path, file.size, file.sha256, file.git_sha1) for file in snapshot.files])
+    except (InvalidRequest, HubMisbehaved) as error:
+        logger.warning("%s at %s is not served: %s", snapshot.model_id, snapshot.commit, error.message)
+        return False
+    return True
+
+
 def _served_name(snapshot: ReadySnapshot) -> str:
     return snapshot.canonical_id or snapshot.model_id
 
@@ -242,22 +247,8 @@ def _default_of(snapshots: Sequence[ReadySnapshot]) -> ReadySnapshot:
 def _git_oid_of(file: ReadyFile) -> str:
     if file.git_sha1 is not None:
         return file.git_sha1
-    assert file.sha256 is not None  # noqa: S101 (ReadyFile has one of the two)
+    assert file.sha256 is not None  # noqa: S101 (checked by _is_servable)
     return git_blob_sha1(lfs_pointer(file.sha256, file.size))
-
-
-def is_safe_file_path(path: str) -> bool:
-    """Whether a repository's file name stays inside the folder it is joined to."""
-    parts = PurePosixPath(path).parts
-    return (
-        bool(parts)
-        and not path.startswith("/")
-        and "/".join(parts) == path
-        and ".." not in parts
-        and "\\" not in path
-        and ":" not in parts[0]
-        and all(ord(character) >= 0x20 for character in path)
-    )
 
 
 def lfs_pointer(sha256: str, size_bytes: int) -> bytes:

@@ -193,19 +193,17 @@ class _HubServer:
 
     async def _repo(self, path: Mapping[str, str]) -> StoredRepo:
         revision = path.get("revision") or None
-        missing: RepoNotFound | RepoRevisionNotFound = RepoNotFound(path["repo"])
+        failure = HubFailure(404, "Repository not found", code="RepoNotFound")
         for source in self._sources:
             try:
                 return await source.get_repo(path["repo"], revision)
             except RepoNotFound:
                 continue
-            except RepoRevisionNotFound as error:
-                missing = error
+            except RepoRevisionNotFound:
+                failure = HubFailure(404, f"Invalid rev id: {revision}", code="RevisionNotFound")
             except RepoUnavailable as error:
-                raise HubFailure(503, str(error)) from error
-        if isinstance(missing, RepoRevisionNotFound):
-            raise HubFailure(404, f"Invalid rev id: {revision}", code="RevisionNotFound") from missing
-        raise HubFailure(404, "Repository not found", code="RepoNotFound") from missing
+                failure = HubFailure(503, str(error))
+        raise failure
 
     async def _facts_of(self, repo: StoredRepo | PlannedRepo) -> RepoFacts:
         if isinstance(repo, PlannedRepo):

@@ -396,11 +396,12 @@ class HubCache:
 
     def _make_folder(self, folder: Path) -> None:
         """`mkdir -p` below the cache that refuses to pass through a link."""
-        for path in [*reversed(folder.relative_to(self.cache_dir).parents), folder.relative_to(self.cache_dir)][1:]:
-            full = self.cache_dir / path
+        path = self.cache_dir
+        for name in folder.relative_to(self.cache_dir).parts:
+            path /= name
             with suppress(FileExistsError):
-                full.mkdir()
-        self._refuse_links(folder)
+                path.mkdir()
+            self._refuse_links(path)
 
     def _refuse_links(self, folder: Path) -> None:
         for path in [folder, *folder.parents]:

@@ -1,18 +1,16 @@
 """The most memory a forward pass holds beside the weights, measured on the meta device.
 
-Every tensor a real eager pass would allocate is made here too, with its size but no memory behind it; we watch them come
-and go. Attention counts as a flash kernel: it needs no score matrix. Not covered are a kernel's own workspace,
-allocator rounding and what torch.compile changes.
+Every tensor a real eager pass would allocate is made here too, with its size but no memory behind it; we watch them
+come and go. Fused attention counts as a flash kernel, which needs no score matrix. Not covered are a kernel's own
+workspace, allocator rounding and what torch.compile changes.
 """
 
-import inspect
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -23,7 +21,7 @@ from modelyard.ml.meta_model import MetaModel
 
 @dataclass(frozen=True)
 class Activations:
-    """`activation_bytes` is the peak less the `kv_cache_bytes` that stay afterwards; `None` with the reason if unknown."""
+    """`activation_bytes` is the peak less the `kv_cache_bytes` that stay; `None` with a reason if unknown."""
 
     activation_bytes: int | None
     kv_cache_bytes: int | None
@@ -38,10 +36,10 @@ def measure_activations(
     As in generation, logits are computed for the last position only where the model can do that, unless `all_logits`.
     """
     arguments: dict[str, Any] = {"use_cache": use_cache}
-    if not all_logits and "logits_to_keep" in inspect.signature(skeleton.model.forward).parameters:
+    if not all_logits:
         arguments["logits_to_keep"] = 1
     try:
-        with _FlashAttention(), _LiveBytes() as live:  # type: ignore[no-untyped-call]
+        with _LiveBytes() as live:
             outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
             live.stop()
     except CannotRun as error:
@@ -85,20 +83,3 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _remove(self, size: int) -> None:
         self._live -= size
-
-
-class _FlashAttention(TorchFunctionMode):
-    """Replaces fused attention, which falls apart into matrix products on the meta device, by its output alone."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            return _attention_output(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _attention_output(query: torch.Tensor, _key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    # Kernels write (batch, tokens, heads, size) and hand out a transposed view, so that merging heads copies nothing.
-    batch, heads, tokens, _size = query.shape
-    return query.new_empty(batch, tokens, heads, value.shape[-1]).transpose(1, 2)

@@ -85,9 +85,11 @@ def _first(config: Any, names: Iterable[str]) -> int | None:
     for name in names:
         value = _read(config, name)
         if type(value) is int and value > 0:
-            return value
+            found: int = value
+            return found
         if isinstance(value, (list, tuple)) and value and type(value[0]) is int:
-            return max(value)  # one value per layer
+            largest: int = max(value)  # one value per layer
+            return largest
     return None
 
 

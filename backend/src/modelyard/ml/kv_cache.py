@@ -24,7 +24,8 @@ STATE_FIELDS = ("past_key_values", "cache_params", "state", "mems", "past_bucket
 _WINDOW_WORDS = ("window", "chunk", "local_size")
 _MAX_PIECES = 24
 _DEFAULT_CONTEXT = 4096  # tokens, where the config names no limit
-_SHORT, _TIMED = 24, (384, 8192)  # tokens of the first probe, and of those that show whether length costs time
+_SHORT, _LONGER = 24, 384  # tokens of the two probes that show whether length costs time
+_LONGEST_PROBE = 32768  # tokens; code that walks over blocks of tokens gets slow beyond
 _SECONDS_FOR_LONGEST = 0.5
 
 
@@ -53,7 +54,7 @@ def measure_kv_cache(skeleton: MetaModel) -> KvCache:
             reason = "The model keeps no cache: every new token runs over the whole sequence again."
             return KvCache((KvSegment(0, 0, 0),), reason, _SHORT, exact=True)
         end = probe.affordable_length()
-        marks = sorted({1, end, *(mark for mark in probe.window_marks() if 1 < mark < end)})
+        marks = sorted({_SHORT, end, *(mark for mark in probe.window_marks() if 1 <= mark < end)})
         try:
             return KvCache(_segments(_straight_pieces(probe, marks)), None, end, exact=True)
         except _NotLinear:
@@ -89,24 +90,26 @@ class _Probe:
             self._windows.update(_windows_of(state))
         return self._known[tokens]
 
+    def known_between(self, low: int, high: int) -> int | None:
+        """A length inside that was run already: as good as the middle to find a bend, and free."""
+        return next((tokens for tokens in self._known if low < tokens < high), None)
+
     def affordable_length(self) -> int:
         """The context length, or less where the model's code loops over tokens in Python."""
-        windows = self._all_windows()
-        wanted = context_length(self._skeleton.config) or max([_DEFAULT_CONTEXT, *(2 * window for window in windows)])
-        for length in _TIMED:
-            if wanted <= length:
-                return wanted
-            self(length)
-            if self._seconds[length] > 1.5 * self._seconds[_SHORT]:
-                per_token = (self._seconds[length] - self._seconds[_SHORT]) / (length - _SHORT)
-                affordable = max(length, int(_SECONDS_FOR_LONGEST / per_token))
-                return min(wanted, max([affordable, *(2 * window for window in windows)]))
-        return wanted
+        needed = max((2 * window for window in self._all_windows()), default=0)
+        wanted = min(context_length(self._skeleton.config) or _DEFAULT_CONTEXT, max(_LONGEST_PROBE, needed))
+        if wanted <= _LONGER:
+            return max(wanted, _SHORT + 1)
+        self(_LONGER)
+        if self._seconds[_LONGER] < 2 * self._seconds[_SHORT]:
+            return wanted
+        per_token = (self._seconds[_LONGER] - self._seconds[_SHORT]) / (_LONGER - _SHORT)
+        return min(wanted, max(_LONGER, needed, int(_SECONDS_FOR_LONGEST / per_token)))
 
     def window_marks(self) -> Iterator[int]:
         """Lengths on both sides of every window the config or the cache names."""
         for window in self._all_windows():
-            yield from (window - 2, window - 1, window, window + 1)
+            yield from (window - 2, window + 1)
 
     def _take_state_from_modules(self) -> int:
         """State that a model keeps in its own modules (RecurrentGemma), removed again for the next length."""
@@ -171,12 +174,12 @@ def _config_windows(values: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _straight_pieces(probe: _Probe, marks: Sequence[int]) -> dict[int, int]:
-    """Sizes at the ends of the straight pieces; a single bend always moves the middle off the line between two ends."""
+    """Sizes at the ends of the straight pieces; a single bend moves every point between two ends off their line."""
     sizes = {marks[0]: probe(marks[0])}
     pending = list(pairwise(marks))
     while pending:
         low, high = pending.pop()
-        middle = (low + high) // 2
+        middle = probe.known_between(low, high) or (low + high) // 2
         if middle == low or _on_line(low, middle, high, probe):
             sizes[high] = probe(high)
         else:

@@ -1,9 +1,11 @@
 """Running a skeleton: a forward pass on the meta device computes shapes only, whatever the size of the model."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modelyard.ml.meta_model import MetaModel, first_line
@@ -14,8 +16,9 @@ class CannotRun(Exception):
 
 
 def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any) -> Any:
-    """The outputs, as meta tensors, of one prefill of token ids without padding. `arguments` go to the model as well.
+    """The outputs, as meta tensors, of one prefill of token ids without padding.
 
+    `arguments` that the model's forward knows are passed on, others are left out.
     Raises `CannotRun` if the model needs other inputs or values that only real tensors have.
     """
     if skeleton.config.is_encoder_decoder:
@@ -38,8 +41,9 @@ def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any)
 
 def _call(skeleton: MetaModel, batch: int, sequence: int, arguments: Mapping[str, Any]) -> Any:
     ids = torch.zeros(batch, sequence, dtype=torch.long, device="meta")
-    with torch.no_grad():
-        return skeleton.model(input_ids=ids, **arguments)
+    known = inspect.signature(skeleton.model.forward).parameters
+    with torch.no_grad(), _FlashAttention():
+        return skeleton.model(input_ids=ids, **{name: value for name, value in arguments.items() if name in known})
 
 
 def _cannot_run(error: Exception) -> CannotRun:
@@ -56,3 +60,19 @@ class _ScalarsReadAsZero(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return torch.zeros((), dtype=args[0].dtype).item()
         return func(*args, **(kwargs or {}))
 
+
+class _FlashAttention(TorchFunctionMode):
+    """Replaces fused attention by its output alone; on the meta device it would fall apart into matrix products."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _attention_output(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _attention_output(query: torch.Tensor, _key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    # Kernels write (batch, tokens, heads, size) and hand out a transposed view, so that merging heads copies nothing.
+    batch, heads, tokens, _size = query.shape
+    return query.new_empty(batch, tokens, heads, value.shape[-1]).transpose(1, 2)

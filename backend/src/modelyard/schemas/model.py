@@ -1,9 +1,10 @@
 """What goes over the wire about models."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from modelyard.schemas import examples
 from modelyard.schemas.common import ErrorDetail, ModelIdField, QuantizationName, Schema, UtcTime
 
 StatusName = Literal[
@@ -83,6 +84,8 @@ class Dimensions(Schema):
 class ModelResponse(Dimensions):
     """A model Modelyard manages: one snapshot in one precision."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_RESPONSE]})
+
     id: str
     model_id: str = Field(description="The name that was asked for.", examples=["Qwen/Qwen3-0.6B"])
     canonical_id: str = Field(description="What the Hub calls it.")
@@ -116,6 +119,8 @@ class ModelResponse(Dimensions):
 class ModelPage(Schema):
     """One page of the list of models."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_PAGE]})
+
     items: list[ModelResponse]
     total: int
     limit: int
@@ -146,6 +151,8 @@ class Support(Schema):
 
 class ModelInfo(Schema):
     """What a Hub tells of a model before anything is downloaded."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_INFO]})
 
     model_id: str
     canonical_id: str
@@ -184,6 +191,8 @@ class SearchItem(Schema):
 
 
 class SearchPage(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SEARCH_PAGE]})
+
     items: list[SearchItem]
 
 
@@ -226,6 +235,8 @@ class MemoryOption(Schema):
 class MemoryEstimate(Schema):
     """Memory per precision, and how the figures were found."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MEMORY_ESTIMATE]})
+
     model_id: str
     commit: str
     method: Literal["exact", "approximate"]
@@ -246,59 +257,10 @@ class KeptBytes(Schema):
 class DeletionReport(Schema):
     """What a deletion frees and what it must leave."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_REPORT]})
+
     freed_bytes: int
     kept_bytes: int
     kept_because: list[KeptBytes]
     shared_cache: bool
     used_by: list[UsedBy] = Field(default_factory=list)
-
-
-def example_model() -> dict[str, Any]:
-    """The example shown in the API's description."""
-    return {
-        "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
-        "model_id": "Qwen/Qwen3-0.6B",
-        "canonical_id": "Qwen/Qwen3-0.6B",
-        "name": "Qwen3-0.6B",
-        "endpoint": "https://huggingface.co",
-        "revision": "main",
-        "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
-        "status": "downloading",
-        "quantization": "none",
-        "architecture": "Qwen3ForCausalLM",
-        "model_type": "qwen3",
-        "num_parameters": 596049920,
-        "dtype": "bfloat16",
-        "hidden_size": 1024,
-        "num_layers": 28,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 3072,
-        "vocab_size": 151936,
-        "max_position_embeddings": 40960,
-        "size_bytes": 1519209472,
-        "downloaded_bytes": 402653184,
-        "disk_bytes": 402653184,
-        "memory_estimated_bytes": 1192099840,
-        "memory_measured_bytes": None,
-        "progress": {
-            "phase": "downloading",
-            "bytes_done": 402653184,
-            "bytes_total": 1519209472,
-            "bytes_per_second": 52428800.0,
-            "eta_seconds": 21.3,
-            "files_done": 4,
-            "files_total": 6,
-            "message": None,
-        },
-        "error": None,
-        "loaded": False,
-        "used_by": [],
-        "adopted": False,
-        "gated": False,
-        "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
-        "snapshot_path": None,
-        "created_at": "2026-11-24T10:00:00.000Z",
-        "updated_at": "2026-11-24T10:00:21.000Z",
-    }

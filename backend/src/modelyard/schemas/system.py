@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from modelyard.schemas import examples
 from modelyard.schemas.common import QuantizationName, Schema, UtcTime
 
 
@@ -48,6 +49,8 @@ class Extras(Schema):
 
 
 class System(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SYSTEM]})
+
     version: str
     devices: list[Device]
     disks: list[Disk]
@@ -63,6 +66,8 @@ class Defaults(Schema):
 
 class SettingsResponse(Schema):
     """What can be changed on the settings page."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SETTINGS_RESPONSE]})
 
     endpoint: str = Field(description="The Hub in use.")
     endpoint_source: Literal["default", "environment", "settings", "builtin"]
@@ -98,10 +103,18 @@ class SessionRequest(Schema):
 
 
 class Health(Schema):
+    """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
     status: Literal["ok"] = "ok"
 
 
 class Readiness(Schema):
+    """Whether requests can be served."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ready": True, "database": True, "reason": None}]})
+
     ready: bool
     database: bool
     reason: str | None = None

@@ -1,16 +1,33 @@
 """Models on a Hub: what they are, what they need, and how their files get here."""
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
-from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubError, HubMisbehaved
+from modelyard.core.errors import (
+    GatedNoToken,
+    GatedNotAccepted,
+    HubError,
+    HubMisbehaved,
+    HubRateLimited,
+    HubUnreachable,
+)
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.hub.client import Access, HubClient, HubModel
-from modelyard.hub.fetcher import Control, FetchLimits, TransferProgress, fetch_snapshot
+from modelyard.hub.fetcher import (
+    Control,
+    FetchLimits,
+    TransferCancelled,
+    TransferPaused,
+    TransferProgress,
+    fetch_snapshot,
+)
 from modelyard.hub.names import RemoteFile, validate_files
+from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model
 from modelyard.schemas.model import (
     Dimensions,
@@ -38,6 +55,9 @@ from modelyard.services.settings_service import SettingsService
 
 DISK_RESERVE_BYTES = 500_000_000
 """Kept free on the models' disk, so that a download never fills it to the last byte."""
+
+PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
+"""Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
 
 FITS_FRACTION = 0.85
 _QUANTIZATIONS = ("none", "8bit", "4bit")
@@ -141,15 +161,7 @@ class HuggingFaceModelService:
         """
         reporter.report(JobProgress(phase="resolving"))
         client = self.client(row.endpoint)
-        model = client.model_info(row.model_id, row.commit)
-        _require_access(client, model)
-        plan = plan_files(model.files, allow_pickle=row.allow_pickle)
-        plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
-        files = _remote_files(plan)
-        validate_files(files)
-        self._require_disk(model, files)
-        present_before = not self.cache.inventory(row.model_id, row.commit, files).missing
-        self._store_facts(row.id, client, model, plan, files, adopted=present_before)
+        files = _patiently(reporter, lambda: self._resolve(row, client))
         fetch_snapshot(
             endpoint=client.endpoint,
             repo_id=row.model_id,
@@ -177,6 +189,19 @@ class HuggingFaceModelService:
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
         return _estimate(model, plan, config, tensors, machine, context=context, batch=batch, dtype=dtype)
+
+    def _resolve(self, row: Model, client: HubClient) -> list[RemoteFile]:
+        """Ask the Hub what the row's snapshot consists of and write it down; returns the files to fetch."""
+        model = client.model_info(row.model_id, row.commit)
+        _require_access(client, model)
+        plan = plan_files(model.files, allow_pickle=row.allow_pickle)
+        plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
+        files = _remote_files(plan)
+        validate_files(files)
+        self._require_disk(model, files)
+        present_before = not self.cache.inventory(row.model_id, row.commit, files).missing
+        self._store_facts(row.id, client, model, plan, files, adopted=present_before)
+        return files
 
     def _store_facts(
         self, row_id: str, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile], *, adopted: bool
@@ -213,6 +238,7 @@ class HuggingFaceModelService:
         with self.database.reading() as session:
             transfers = SettingsService(session).transfers()
         return FetchLimits(
+            retry=PATIENCE,
             connections=transfers.connections,
             bandwidth_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
         )
@@ -270,6 +296,32 @@ class HuggingFaceModelService:
             support=_support(model, plan, config, facts, access),
             warnings=_warnings(model, plan, facts),
         )
+
+
+def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:
+    """`call()`, again while the Hub does not answer; the user sees each wait and can end it.
+
+    Raises TransferPaused or TransferCancelled when asked to stop while waiting.
+    """
+    for failures in range(1, PATIENCE.attempts):
+        try:
+            return call()
+        except (HubUnreachable, HubRateLimited) as error:
+            end = time.monotonic() + PATIENCE.wait_seconds(failures)
+            while (left := end - time.monotonic()) > 0:
+                message = f"retrying in {math.ceil(left)} s ({error.message.rstrip('.')})"
+                reporter.report(JobProgress(phase="retrying", message=message))
+                _stop_if_asked(reporter)
+                time.sleep(min(left, 0.5))
+    return call()
+
+
+def _stop_if_asked(reporter: Reporter) -> None:
+    match reporter.control():
+        case JobControl.PAUSE:
+            raise TransferPaused
+        case JobControl.CANCEL:
+            raise TransferCancelled(0)
 
 
 def _require_access(client: HubClient, model: HubModel) -> None:
@@ -411,7 +463,7 @@ def _option(
         note = "As stored; what the quantization backend adds is not known."
     total = weights + (kv_cache or 0) if weights is not None else None
     return MemoryOption(
-        quantization=quantization,  # type: ignore[arg-type]
+        quantization=quantization,
         weights_bytes=weights,
         quantization_state_bytes=figures.quantization_state_bytes if figures else None,
         quantized_fraction=figures.quantized_fraction if figures else None,
@@ -437,7 +489,7 @@ def _verdict(total: int | None, device: Device) -> Verdict:
         word = "tight" if total <= device.free_bytes else "does_not_fit"
     return Verdict(
         device=device.id,
-        verdict=word,  # type: ignore[arg-type]
+        verdict=word,
         free_bytes=device.free_bytes,
         total_bytes=device.total_bytes,
     )

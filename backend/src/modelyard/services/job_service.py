@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from modelyard.core.database import utc_now
@@ -95,7 +95,13 @@ class JobService:
         """Renew the lease, store progress and read what the user wants, in one UPDATE. Raises LeaseLost."""
         values: dict[str, Any] = {"lease_expires_at": _later(get_settings().lease_seconds)}
         if progress is not None:
-            values |= vars(progress) | {"updated_at": utc_now()}
+            values |= vars(progress) | {
+                "updated_at": utc_now(),
+                # A worker that takes over finds less on disk than the dead one had counted; the user never sees that.
+                "bytes_done": case((Job.bytes_done > progress.bytes_done, Job.bytes_done), else_=progress.bytes_done),
+                "bytes_total": func.coalesce(progress.bytes_total, Job.bytes_total),
+                "files_total": func.coalesce(progress.files_total, Job.files_total),
+            }
         control = self.session.execute(
             update(Job)
             .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)

@@ -91,7 +91,7 @@ def _progress(model: Model, job: Job | None) -> Progress | None:
     if job.state is JobState.FAILED and job.bytes_total is None:
         return None
     return Progress(
-        phase=job.phase or "resolving",  # type: ignore[arg-type]
+        phase=job.phase or "resolving",
         bytes_done=job.bytes_done,
         bytes_total=job.bytes_total,
         bytes_per_second=job.bytes_per_second,

@@ -11,14 +11,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from celery.signals import setup_logging, worker_shutting_down
 
-from modelyard.core.queue import get_celery
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.queue import QUEUES, get_celery
 from modelyard.core.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-CONCURRENCY = {"downloads": 4, "compute": 2, "inference": 4}
-"""How many jobs of a queue one worker process runs at a time."""
+CONCURRENCY = {"downloads": 16, "compute": 2, "inference": 4}
+"""How many jobs of a queue one worker process can run at a time; settings may allow fewer."""
 
 TASK_MODULES = ("modelyard.workers.lifecycle", "modelyard.workers.model_tasks")
 """Imported when a worker starts, not with this module: `worker_init` and `worker_ready` handlers and the tasks."""
@@ -45,9 +46,13 @@ setup_logging.connect(_keep_our_logging)
 def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "Celery | None" = None) -> int:
     """Work on `queues` in this process until SIGINT or SIGTERM, then let running jobs end; return the exit code.
 
-    `concurrency` is the number of threads; by default what `CONCURRENCY` says for the queues together. While it
-    runs, `MODELYARD_WORKER_NAME` in this process's environment is the name jobs are leased under.
+    `concurrency` is the number of threads; by default what `CONCURRENCY` says for the queues together. Logging is the
+    caller's (`process.configure_logging`). While the worker runs, `MODELYARD_WORKER_NAME` in this process's
+    environment is the name jobs are leased under. Raises InvalidRequest for an unknown queue.
     """
+    for queue in queues:
+        if queue not in QUEUES:
+            raise InvalidRequest(f"There is no queue {queue!r}.", hint=f"The queues are {', '.join(QUEUES)}.")
     with _claim_name(get_settings(), queues) as claim:
         name = Path(claim.name).stem
         os.environ["MODELYARD_WORKER_NAME"] = name

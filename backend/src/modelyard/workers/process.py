@@ -104,7 +104,10 @@ class _OneLine(logging.Formatter):
 
 
 def configure_logging(name: str) -> None:
-    """Log to stderr, in UTC; under a supervisor, warnings and errors also go to its console, in one line each."""
+    """Log to stderr, in UTC; under a supervisor, warnings and errors also go to its console, in one line each.
+
+    Of libraries only errors go there: what one of them warns of, Modelyard either handles or says better.
+    """
     log = logging.StreamHandler()
     formatter = logging.Formatter("{asctime}Z {levelname} {name}: {message}", "%Y-%m-%dT%H:%M:%S", style="{")
     formatter.converter = time.gmtime
@@ -115,10 +118,12 @@ def configure_logging(name: str) -> None:
         os.set_inheritable(int(descriptor), False)
         console = logging.StreamHandler(os.fdopen(int(descriptor), "w"))
         console.setLevel(logging.WARNING)
+        console.addFilter(lambda record: record.levelno >= logging.ERROR or record.name.startswith("modelyard"))
         console.setFormatter(_OneLine(name, validate=False))
         handlers.append(console)
     logging.basicConfig(level=logging.INFO, handlers=handlers)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it notes every request
+    for library in ("httpx", "httpx2"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # they note every request
 
 
 def run_child(
@@ -136,34 +141,25 @@ def run_child(
     it says yes, or either of them raises, the child and everything it started get SIGTERM, then SIGKILL after
     `grace_seconds`. Raises ChildStopped, ChildCrashed, or the ModelyardError the child ended with.
     """
-    reports, reports_writing = os.pipe()
-    try:
-        with life_line() as (parent, environment):
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reports, life_line() as (parent, environment):
+        with os.fdopen(writing, "wb"):  # only the child keeps it, so that its end is the end of the reports
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
-                env=os.environ | environment | {REPORT_FD: str(reports_writing)},
-                pass_fds=(parent, reports_writing),
+                env={**os.environ, **environment, REPORT_FD: str(writing)},
+                pass_fds=(parent, writing),
                 process_group=0,
             )
-            try:
-                os.close(reports_writing)
-                reports_writing = -1
-                with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
-                    stdin.write(json.dumps(dict(request)).encode())
-                answer = _follow(reports, on_report, should_stop, poll_seconds)
-                if answer is not None:
-                    process.wait(grace_seconds)
-            except subprocess.TimeoutExpired:
-                logging.getLogger(__name__).warning(
-                    "The process for %s answered but did not end; it was killed", module
-                )
-            finally:
-                end_group(process, grace_seconds)
-    finally:
-        os.close(reports)
-        if reports_writing >= 0:
-            os.close(reports_writing)
+        try:
+            with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
+                stdin.write(json.dumps(dict(request)).encode())
+            answer = _follow(reports, on_report, should_stop, poll_seconds)
+            # It is about to end by itself, with an exit code that says more than a signal's.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_seconds)
+        finally:
+            end_group(process, grace_seconds)
     if answer is None:
         raise ChildCrashed(module, process.returncode)
     if "error" in answer:
@@ -173,7 +169,7 @@ def run_child(
 
 
 def _follow(
-    reports: int, on_report: Report, should_stop: Callable[[], bool], poll_seconds: float
+    reports: IO[bytes], on_report: Report, should_stop: Callable[[], bool], poll_seconds: float
 ) -> dict[str, Any] | None:
     """Hand on reports until the answer (the result or the error) comes; None if the child ended without one."""
     buffered = b""
@@ -187,7 +183,7 @@ def _follow(
                 next_poll = time.monotonic() + poll_seconds
             if not selector.select(max(0.0, next_poll - time.monotonic())):
                 continue
-            received = os.read(reports, 65_536)
+            received = reports.read(65_536)
             if not received:
                 return None
             *lines, buffered = (buffered + received).split(b"\n")

@@ -13,7 +13,7 @@ export function HubUnreachable({ problem, onRetry }: { problem: ProblemView; onR
   const refresh = useSystemStore((state) => state.refresh);
   const [busy, setBusy] = useState(false);
 
-  async function useSamples() {
+  async function switchToSamples() {
     setBusy(true);
     try {
       await putSettings({ endpoint: "builtin" });
@@ -27,9 +27,9 @@ export function HubUnreachable({ problem, onRetry }: { problem: ProblemView; onR
   }
 
   return (
-    <ProblemAlert title={hub === undefined ? "The Hub does not answer" : `The Hub at ${hub.endpoint} does not answer`} problem={problem}>
+    <ProblemAlert title={hub === undefined ? "The Hub does not answer" : `The Hub at ${hub.endpoint} does not answer`} problem={problem} tone="warn">
       {hub?.endpoint_source !== "builtin" && (
-        <Button size="compact-sm" loading={busy} onClick={() => void useSamples()}>
+        <Button size="compact-sm" loading={busy} onClick={() => void switchToSamples()}>
           Use the built-in sample Hub
         </Button>
       )}

@@ -1,3 +1,4 @@
+import type { Place } from "../../lib/yard";
 import type { Quantization } from "../../types/model";
 import classes from "./MemoryBar.module.css";
 
@@ -10,16 +11,20 @@ interface Props {
   quantization: Quantization;
   /** Drawn one after the other; the first is the weights, in the precision's own hue. */
   parts: MemoryPart[];
-  /** The device whose whole memory is the bar's width; the mark stands where its free memory ends. */
-  total: number;
-  free: number;
+  place: Place;
+  /** The model is loaded there: its block takes the place of a part of what is in use. */
+  inside?: boolean;
 }
 
-/** A model's memory in the yard's scale. Words stand beside it, so it is hidden from assistive technology. */
-export function MemoryBar({ quantization, parts, total, free }: Props) {
-  const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / total)}%`;
+/** One device's bar of the yard in small, with this model in it. Words stand beside it, so it is hidden from
+ * assistive technology. */
+export function MemoryBar({ quantization, parts, place, inside = false }: Props) {
+  const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / place.total)}%`;
+  const wanted = parts.reduce((sum, part) => sum + part.bytes, 0);
+  const used = place.total - place.free - (inside ? wanted : 0);
   return (
-    <div className={classes.bar} aria-hidden>
+    <div className={classes.bar} data-over={used + wanted > place.total || undefined} aria-hidden>
+      <div className={classes.used} style={{ width: percent(Math.max(0, used)) }} />
       {parts.map((part, index) => (
         <div
           key={part.label}
@@ -29,7 +34,6 @@ export function MemoryBar({ quantization, parts, total, free }: Props) {
           style={{ width: percent(part.bytes) }}
         />
       ))}
-      <div className={classes.mark} style={{ left: percent(free) }} />
     </div>
   );
 }

@@ -28,7 +28,7 @@ import classes from "./ModelCard.module.css";
 import { QuantBadge } from "./QuantBadge";
 import { StatusPill } from "./StatusPill";
 
-export type CardAction = "pause" | "resume" | "cancel" | "verify" | "again" | "delete";
+export type CardAction = "pause" | "resume" | "cancel" | "verify" | "delete";
 
 interface Props {
   model: Model;
@@ -62,7 +62,11 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
         <QuantBadge quantization={model.quantization} dtype={model.dtype} />
       </header>
       <CopyText text={model.model_id} label="repository id" />
-      <p className={`${classes.facts} num`}>{facts(model)}</p>
+      <p className={`${classes.facts} num`}>
+        {facts(model).map((fact) => (
+          <span key={fact}>{fact}</span>
+        ))}
+      </p>
 
       <Memory model={model} scale={scale} />
 
@@ -88,18 +92,16 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
   );
 });
 
-/** One line that says what the model is; what is not known is left out. */
-function facts(model: Model): string {
+/** What the model is, in a few words; what is not known is left out. */
+function facts(model: Model): string[] {
   const shape = model.num_layers !== null && model.hidden_size !== null ? `${model.num_layers} × ${model.hidden_size}` : null;
   const context = model.max_position_embeddings;
   return [
-    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} parameters`,
+    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} params`,
     model.architecture ?? model.model_type,
     shape,
     context === null ? null : `${context.toLocaleString("en")} context`,
-  ]
-    .filter((fact) => fact !== null)
-    .join(" · ");
+  ].filter((fact) => fact !== null);
 }
 
 function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
@@ -124,8 +126,8 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
         <MemoryBar
           quantization={model.quantization}
           parts={bytes === null ? [] : [{ label: "weights", bytes }]}
-          total={scale.total}
-          free={scale.free}
+          place={scale}
+          inside={model.loaded}
         />
       )}
     </div>
@@ -178,7 +180,7 @@ function PrimaryAction({ model, busy, onAction }: { model: Model; busy: boolean;
       return button("Retry", <RotateCcw size={14} aria-hidden />, "resume");
     case "cancelled":
     case "missing":
-      return button("Download again", <RotateCcw size={14} aria-hidden />, "again");
+      return button("Download again", <RotateCcw size={14} aria-hidden />, "resume");
     case "ready":
       return (
         <Button

@@ -72,7 +72,6 @@ export function ModelDownloadForm({ initial, onDone }: Props) {
           placeholder="default branch"
           value={revision}
           onChange={(event) => setRevision(event.currentTarget.value)}
-          className={classes.revision}
         />
         <Button type="submit" variant="default" className={classes.submit} disabled={text.trim() === ""} loading={info.loading}>
           Look up
@@ -120,6 +119,7 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
       <Autocomplete
         label="Model"
         description={hub === undefined ? " " : hub.endpoint_source === "builtin" ? "Searching the built-in sample Hub" : `Searching ${hub.endpoint}`}
+        inputWrapperOrder={["label", "input", "error", "description"]}
         placeholder="owner/name, gpt2, or the address of a model page"
         value={text}
         onChange={onText}
@@ -164,7 +164,7 @@ function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }
   const facts = [
     item?.num_parameters == null ? null : `${formatCount(item.num_parameters)} parameters`,
     item?.size_bytes == null ? null : formatBytes(item.size_bytes),
-    item?.downloads == null ? null : `${formatCount(item.downloads)} downloads`,
+    item?.downloads == null || item.downloads === 0 ? null : `${formatCount(item.downloads)} downloads`,
     item !== undefined && item.access !== "open" && item.access !== "unknown" ? "gated" : null,
     item?.installed === true ? "already here" : null,
   ].filter((fact) => fact !== null);
@@ -406,7 +406,7 @@ function Submit({ info, doesNotFit, diskShort, blocked, request, onRecheck, onDo
           )}
         </ProblemAlert>
       )}
-      <Group justify="flex-end">
+      <Group justify="flex-end" className={classes.actions}>
         {locked ? (
           <>
             <Button variant="default" onClick={onRecheck}>

@@ -1,35 +1,50 @@
-import { useElementSize } from "@mantine/hooks";
 import { defaultRangeExtractor, type Range, useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useCallback, useLayoutEffect, useRef, useState } from "react";
 import classes from "./ModelGrid.module.css";
 
 const CARD_MIN_PX = 340;
 const GAP_PX = 16;
-const ROW_GUESS_PX = 216;
+const ROW_GUESS_PX = 200;
 
 interface Props {
   ids: string[];
   renderCard: (id: string) => React.ReactNode;
 }
 
-/** Cards in rows, only those near the window are in the page; arrows move between cards. */
+/** Cards in rows, of which only those near the window are in the page; arrows move between cards. */
 export function ModelGrid({ ids, renderCard }: Props) {
-  const { ref: sizeRef, width } = useElementSize<HTMLDivElement>();
-  const list = useRef<HTMLDivElement | null>(null);
+  const frame = useRef<HTMLDivElement>(null);
+  const [columns, setColumns] = useState(1);
   const [offset, setOffset] = useState(0);
-  const [focused, setFocused] = useState<number | null>(null);
-  const columns = Math.max(1, Math.floor((width + GAP_PX) / (CARD_MIN_PX + GAP_PX)));
-  const rows = Math.ceil(ids.length / columns);
-  const focusedRow = focused === null ? null : Math.floor(focused / columns);
 
   useLayoutEffect(() => {
-    const measure = () => setOffset(list.current === null ? 0 : list.current.getBoundingClientRect().top + window.scrollY);
+    const element = frame.current;
+    if (element === null) return;
+    const measure = () => {
+      const box = element.getBoundingClientRect();
+      setColumns(Math.max(1, Math.floor((box.width + GAP_PX) / (CARD_MIN_PX + GAP_PX))));
+      setOffset(Math.round(box.top + window.scrollY));
+    };
     measure();
-    // Anything above the list may grow (the yard, an alert): the page's height tells.
+    // Whatever stands above the list may grow (the yard, an alert): the page's own size tells.
     const observer = new ResizeObserver(measure);
     observer.observe(document.body);
     return () => observer.disconnect();
   }, []);
+
+  return (
+    <div ref={frame}>
+      <Rows key={columns} ids={ids} columns={columns} offset={offset} renderCard={renderCard} />
+    </div>
+  );
+}
+
+/** The rows for one number of columns; with another number nothing measured before is of use. */
+function Rows({ ids, columns, offset, renderCard }: Props & { columns: number; offset: number }) {
+  const list = useRef<HTMLDivElement>(null);
+  const [focused, setFocused] = useState<number | null>(null);
+  const rows = Math.ceil(ids.length / columns);
+  const focusedRow = focused === null ? null : Math.floor(focused / columns);
 
   const virtualizer = useWindowVirtualizer({
     count: rows,
@@ -41,17 +56,17 @@ export function ModelGrid({ ids, renderCard }: Props) {
     rangeExtractor: useCallback(
       (range: Range) => {
         const indexes = defaultRangeExtractor(range);
-        if (focusedRow === null || focusedRow >= rows || indexes.includes(focusedRow)) return indexes;
+        if (focusedRow === null || focusedRow >= range.count || indexes.includes(focusedRow)) return indexes;
         return [...indexes, focusedRow].sort((a, b) => a - b);
       },
-      [focusedRow, rows],
+      [focusedRow],
     ),
   });
 
   function onKeyDown(event: React.KeyboardEvent<HTMLDivElement>) {
     if (!(event.target instanceof HTMLElement) || !event.target.matches("[data-card-link]")) return;
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
-    const from = indexOf(event.target);
+    const from = positionOf(event.target);
     if (step === undefined || from === null) return;
     const next = from + step;
     if (next < 0 || next >= ids.length) return;
@@ -63,16 +78,13 @@ export function ModelGrid({ ids, renderCard }: Props) {
 
   return (
     <div
-      ref={(node) => {
-        list.current = node;
-        sizeRef(node);
-      }}
+      ref={list}
       className={classes.list}
       role="list"
       aria-label="Models"
       style={{ height: virtualizer.getTotalSize() }}
       onKeyDown={onKeyDown}
-      onFocus={(event) => setFocused(indexOf(event.target))}
+      onFocus={(event) => setFocused(positionOf(event.target))}
       onBlur={() => setFocused(null)}
     >
       {virtualizer.getVirtualItems().map((row) => (
@@ -83,7 +95,7 @@ export function ModelGrid({ ids, renderCard }: Props) {
           role="presentation"
           className={classes.row}
           style={{
-            transform: `translateY(${row.start - virtualizer.options.scrollMargin}px)`,
+            transform: `translateY(${row.start - offset}px)`,
             gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
           }}
         >
@@ -93,7 +105,7 @@ export function ModelGrid({ ids, renderCard }: Props) {
               role="listitem"
               aria-setsize={ids.length}
               aria-posinset={row.index * columns + column + 1}
-              data-position={row.index * columns + column}
+              data-card-index={row.index * columns + column}
             >
               {renderCard(id)}
             </div>
@@ -104,14 +116,14 @@ export function ModelGrid({ ids, renderCard }: Props) {
   );
 }
 
-function indexOf(element: Element): number | null {
-  const position = element.closest("[data-position]")?.getAttribute("data-position");
+function positionOf(element: Element): number | null {
+  const position = element.closest("[data-card-index]")?.getAttribute("data-card-index");
   return position == null ? null : Number(position);
 }
 
 /** A row scrolled into view is mounted a frame or two later. */
 function focusWhenMounted(list: HTMLElement | null, position: number, frames = 10): void {
-  const link = list?.querySelector<HTMLElement>(`[data-position="${position}"] [data-card-link]`);
+  const link = list?.querySelector<HTMLElement>(`[data-card-index="${position}"] [data-card-link]`);
   if (link != null) link.focus({ preventScroll: true });
   else if (frames > 0) requestAnimationFrame(() => focusWhenMounted(list, position, frames - 1));
 }

@@ -43,12 +43,12 @@ export function QuantOption({ option, dtype, approximate, selected, scale, onSel
         {available && (
           <>
             {scale !== undefined && parts.length > 0 && (
-              <MemoryBar quantization={quantization} parts={parts} total={scale.total} free={scale.free} />
+              <MemoryBar quantization={quantization} parts={parts} place={scale} />
             )}
-            <span className={`${classes.detail} num`}>
-              {parts.map((part) => `${part.label} ${formatBytes(part.bytes)}`).join(" + ")}
-            </span>
-            <span className={`${classes.verdicts} num`}>
+            <span className={`${classes.line} num`}>
+              <span className={classes.detail}>
+                {parts.map((part) => `${part.label} ${formatBytes(part.bytes)}`).join(" + ")}
+              </span>
               {option.verdicts.map((verdict) => (
                 <VerdictWords key={verdict.device} verdict={verdict.verdict}>
                   {fitSentence(verdict.device, total, verdict.free_bytes)}

@@ -31,7 +31,26 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
       {places.map((place) => (
         <PlaceRow key={place.key} place={place} ghost={ghost} />
       ))}
+      <Legend ours={places.some((place) => place.blocks.length > 0)} />
     </div>
+  );
+}
+
+function Legend({ ours }: { ours: boolean }) {
+  return (
+    <ul className={classes.legend} aria-label="Legend">
+      <li>
+        <span className={classes.others} /> in use by others
+      </li>
+      {ours && (
+        <li>
+          <span className={classes.block} data-quantization="none" /> in use by Modelyard
+        </li>
+      )}
+      <li>
+        <span className={classes.free} /> free
+      </li>
+    </ul>
   );
 }
 
@@ -108,7 +127,7 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
             style={{ width: percent(block.bytes) }}
             title={`${block.label}: ${formatBytes(block.bytes)}`}
           >
-            <span>{block.label}</span>
+            <span aria-hidden>{block.label}</span>
           </div>
         ))}
       </div>

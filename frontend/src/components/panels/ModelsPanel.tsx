@@ -6,7 +6,7 @@ import { useLocation, useNavigate, useParams, useSearchParams } from "react-rout
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { countGroups, type ModelFilter, readFilter, SORT_WORD, SORTS, STATUS_GROUP_WORD, type StatusGroup } from "../../lib/filter";
-import { toastDone, toastProblem } from "../../lib/toast";
+import { toastDone } from "../../lib/toast";
 import { QUANTIZATION_WORD } from "../../lib/words";
 import { bestMemoryPlace, type Place, placesOf } from "../../lib/yard";
 import { type Ghost, useGhostStore } from "../../stores/ghostStore";
@@ -38,7 +38,6 @@ export function ModelsPanel() {
   const load = useModelsStore((state) => state.load);
   const fetchModels = useModelsStore((state) => state.fetchModels);
   const act = useModelsStore((state) => state.act);
-  const downloadModel = useModelsStore((state) => state.downloadModel);
   const models = useModelList();
   const filter = readFilter(parameters);
   const ids = useFilteredIds(filter);
@@ -83,14 +82,9 @@ export function ModelsPanel() {
   const onAction = useCallback(
     (model: Model, action: CardAction) => {
       if (action === "delete") setDeleting(model);
-      else if (action === "again") {
-        const { model_id, commit, quantization } = model;
-        downloadModel({ model_id, revision: commit, quantization, keep_original: true, allow_pickle: false }).catch(
-          (error: unknown) => toastProblem(`${model.name} was not started again`, error),
-        );
-      } else void act(model.id, action);
+      else void act(model.id, action);
     },
-    [act, downloadModel],
+    [act],
   );
 
   return (

@@ -97,7 +97,7 @@ function Endpoint({ settings, onSaved }: SectionProps) {
   return (
     <Section title="Hub">
       <Stack gap="sm">
-        <Radio.Group label="Models come from" value={source} onChange={(value) => setSource(value as Source)}>
+        <Radio.Group label="Models come from" value={source} onChange={(value) => setSource(value)}>
           <Stack gap={8} mt={8}>
             <Radio
               value="environment"
@@ -229,7 +229,7 @@ function Downloads({ settings, onSaved }: SectionProps) {
     initialValues: {
       parallel: settings.parallel_downloads as number | string,
       connections: settings.connections as number | string,
-      limit: (limit === null ? "" : limit / MEGA) as number | string,
+      limit: limit === null ? "" : limit / MEGA,
     },
     validate: {
       parallel: (value) => (typeof value === "number" ? null : "Give a number from 1 to 16"),
@@ -341,7 +341,7 @@ function About({ system }: { system: SystemInfo }) {
           </Title>
           <Group gap={8}>
             {Object.entries(system.libraries).map(([name, version]) => (
-              <Badge key={name} variant="default" className="mono">
+              <Badge key={name} variant="default" fw={400} className="mono">
                 {name} {version ?? "not installed"}
               </Badge>
             ))}

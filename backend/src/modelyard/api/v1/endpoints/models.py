@@ -18,7 +18,6 @@ from modelyard.schemas.model import (
     ModelResponse,
     SearchPage,
     StatusName,
-    example_model,
 )
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService, delete_model
@@ -35,12 +34,7 @@ HubModelId = Annotated[
 Revision = Annotated[
     str | None, Query(description="Branch, tag or commit; the default branch if left out.", max_length=200)
 ]
-ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {
-        "description": "Taken; progress comes over the WebSocket.",
-        "content": {"application/json": {"example": example_model()}},
-    }
-}
+ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}
 
 
 @router.get("", summary="List models")

@@ -1,0 +1,207 @@
+"""A client of the REST API: what the command line uses, and what a script may use.
+
+Answers are the API's own JSON, so a client and a server of different versions understand each other.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from modelyard.core.errors import ModelyardError
+
+Json = dict[str, Any]
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 120.0
+"""An exact estimate or a Hub that answers slowly takes long; nothing takes longer than this."""
+
+POLL_SECONDS = 0.5
+QUIET_SECONDS = 2.0
+"""After so long without an event a row is asked for, because a rate that fell to 0 is no event."""
+
+OUTAGE_SECONDS = 30.0
+"""How long `watch` waits for a server that is being started again."""
+
+_PAGE = 200
+_MAX_EVENT_BYTES = 64_000_000
+
+
+class ApiError(ModelyardError):
+    """The server refused: `code`, `message` and `hint` of its problem document, other fields in `extra`."""
+
+    def __init__(self, code: str, detail: str, hint: str | None = None, **extra: Any) -> None:
+        super().__init__(detail, hint=hint, **extra)
+        self.code = code  # type: ignore[misc]  # a class's constant elsewhere, here whatever the server says
+
+
+class ServerUnreachable(ModelyardError):
+    """There is no Modelyard server at the address."""
+
+    code = "server_unreachable"
+    default_hint = "Start one with `modelyard serve`, or name another with --server or MODELYARD_SERVER."
+
+
+class ApiClient:
+    """`url` is the server's address without `/api/v1`. Every call may raise ApiError or ServerUnreachable."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        host = urlsplit(self.url).hostname or ""
+        self.is_local = host in ("localhost", "::1") or host.startswith("127.")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            headers=self._headers,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            # A proxy in the environment is for the world outside, not for this machine.
+            trust_env=not self.is_local,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, *, timeout_seconds: float | None = None, **query: Any) -> Json:
+        """`path` begins after `/api/v1`; parameters that are None are left out."""
+        return self._call("GET", path, query=query, timeout_seconds=timeout_seconds)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        return self._call("POST", path, body=body)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Json:
+        return self._call("PUT", path, body=body)
+
+    def delete(self, path: str, **query: Any) -> Json:
+        return self._call("DELETE", path, query=query)
+
+    def is_ready(self) -> Json:
+        """What `/readyz` says, which is no error when the answer is no."""
+        return self._json(self._send("GET", f"{self.url}/readyz", timeout_seconds=CONNECT_SECONDS))
+
+    def models(self, **query: Any) -> Json:
+        """Every row that matches, as one page."""
+        page = self.get("/models", limit=_PAGE, **query)
+        while len(page["items"]) < page["total"]:
+            more = self.get("/models", limit=_PAGE, offset=len(page["items"]), **query)
+            if not more["items"]:
+                break
+            page["items"] += more["items"]
+        return page | {"limit": len(page["items"])}
+
+    def watch(self, row_id: str) -> Iterator[Json]:
+        """A model's row now and whenever it changes, for ever: the caller stops when it has seen enough.
+
+        Told by the events' socket; by asking twice a second where no socket can be had. A server that goes away is
+        waited for, for OUTAGE_SECONDS.
+        """
+        yield from self._events_of(row_id)
+        while True:
+            yield self._row_patiently(row_id)
+            time.sleep(POLL_SECONDS)
+
+    def _events_of(self, row_id: str) -> Iterator[Json]:
+        """Ends when the socket cannot be opened or is closed."""
+        from websockets.exceptions import WebSocketException
+        from websockets.sync.client import connect
+
+        address = "ws" + self.url.removeprefix("http") + "/api/v1/events"
+        try:
+            with connect(
+                address,
+                additional_headers=self._headers,
+                open_timeout=CONNECT_SECONDS,
+                close_timeout=1,
+                max_size=_MAX_EVENT_BYTES,
+                proxy=None if self.is_local else True,
+            ) as socket:
+                # The events tell what changes from here on, so the row is read after the socket is open.
+                yield self._row_patiently(row_id)
+                while True:
+                    try:
+                        event = json.loads(socket.recv(timeout=QUIET_SECONDS))
+                    except TimeoutError:
+                        yield self._row_patiently(row_id)
+                        continue
+                    if event["type"] == "model.deleted" and event["id"] == row_id:
+                        yield self._row_patiently(row_id)
+                    elif event.get("model", {}).get("id") == row_id:
+                        yield event["model"]
+        except (OSError, WebSocketException):
+            return
+
+    def _row_patiently(self, row_id: str) -> Json:
+        deadline = time.monotonic() + OUTAGE_SECONDS
+        while True:
+            try:
+                return self.get(f"/models/{row_id}")
+            except ServerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Json:
+        response = self._send(
+            method, f"{self.url}/api/v1{path}", query=query, body=body, timeout_seconds=timeout_seconds
+        )
+        answer = self._json(response)
+        if response.is_error:
+            if "code" not in answer or "detail" not in answer:
+                raise self._stranger(response)
+            known = ("type", "title", "status", "detail", "code", "hint")
+            extra = {name: value for name, value in answer.items() if name not in known}
+            raise ApiError(answer["code"], answer["detail"], answer.get("hint"), **extra)
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> httpx.Response:
+        try:
+            return self._http.request(
+                method,
+                url,
+                params={name: value for name, value in (query or {}).items() if value is not None},
+                json=body,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else timeout_seconds,
+            )
+        except httpx.ReadTimeout as error:
+            raise ServerUnreachable(f"The server at {self.url} took too long to answer.") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServerUnreachable(f"No Modelyard server answers at {self.url}.") from error
+
+    def _json(self, response: httpx.Response) -> Json:
+        try:
+            answer = response.json()
+        except ValueError as error:  # neither JSON nor text
+            raise self._stranger(response) from error
+        if not isinstance(answer, dict):
+            raise self._stranger(response)
+        return answer
+
+    def _stranger(self, response: httpx.Response) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"What answers at {self.url} is not a Modelyard server (HTTP {response.status_code}).",
+            hint="Name the server with --server or MODELYARD_SERVER, or start one on a free port:"
+            " `modelyard serve --port 8001`.",
+        )

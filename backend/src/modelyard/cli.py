@@ -1,0 +1,45 @@
+"""The command `modelyard`: a client of the REST API, and the commands that run a server.
+
+Nothing heavy is imported here: a command imports what it needs when it runs.
+"""
+
+from typing import Annotated
+
+import typer
+
+from modelyard import __version__
+from modelyard.commands import doctor, get, hub, own, serve
+from modelyard.commands.common import ApiKeyOption, ModelyardGroup, ServerOption
+
+app = typer.Typer(
+    name="modelyard",
+    cls=ModelyardGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"modelyard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    server: ServerOption = None,
+    api_key: ApiKeyOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Manage Hugging Face transformer models: see what they need, get them, keep them in order.
+
+    `modelyard serve` starts the server and its web page; the other commands talk to it.
+    """
+
+
+for group in (serve, doctor, hub, get, own):
+    group.register(app)

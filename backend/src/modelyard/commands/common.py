@@ -1,0 +1,231 @@
+"""What the commands share: options, the connection to the server, output, errors."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+
+from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.api_client import ApiClient
+    from modelyard.core.settings import Settings
+
+Json = dict[str, Any]
+QuantizationName = Literal["none", "8bit", "4bit"]
+Cell = str | Text | None
+
+SERVER_PANEL = "Run Modelyard"
+HUB_PANEL = "Find a model"
+GET_PANEL = "Download it"
+OWN_PANEL = "Models here"
+_WIDE = 10_000
+_NO_HUB = (
+    "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in sample models,"
+    " `modelyard hub URL` to another endpoint, such as a mirror."
+)
+
+
+@dataclass
+class Connection:
+    """Where the server is and how errors are to be written; the `obj` of the outermost context."""
+
+    server: str | None = None
+    api_key: str | None = None
+    json: bool = False
+
+
+def _connection(context: typer.Context) -> Connection:
+    return context.find_root().ensure_object(Connection)
+
+
+def _server_address(value: str | None) -> str | None:
+    if not value:
+        return None
+    address = value if "://" in value else f"http://{value}"
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise typer.BadParameter(f"{value!r} is not an address such as http://127.0.0.1:8000.")
+    return address
+
+
+def _keep(name: str) -> Callable[[typer.Context, Any], Any]:
+    def keep(context: typer.Context, value: Any) -> Any:
+        if name == "server":
+            value = _server_address(value)
+        if value:
+            setattr(_connection(context), name, value)
+        return value
+
+    return keep
+
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The server; otherwise MODELYARD_SERVER, otherwise this machine's.",
+        callback=_keep("server"),
+        expose_value=False,
+    ),
+]
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="The server's key, if it has one; better in MODELYARD_API_KEY.",
+        callback=_keep("api_key"),
+        expose_value=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON; errors too.", callback=_keep("json"))]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="owner/name, a row's id, or the id's first letters.")
+]
+HubModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL_ID", help="owner/name, a bare name such as gpt2, or a model page's address.")
+]
+WhichQuantization = Annotated[
+    QuantizationName | None, typer.Option("--quantization", "-q", help="Which one, where there are several.")
+]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit; the default branch if left out.")]
+
+
+class ClientCommand(TyperCommand):
+    """A command that asks the server: it takes --server and --api-key, as `modelyard` itself does."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        options = typer.Typer(add_completion=False)
+
+        @options.command()
+        def connection(server: ServerOption = None, api_key: ApiKeyOption = None) -> None: ...
+
+        self.params += typer.main.get_command(options).params
+
+
+class ModelyardGroup(TyperGroup):
+    """Turns expected failures into two lines and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModelyardError as error:
+            _show_error(error, as_json=_connection(ctx).json)
+            raise typer.Exit(1) from error
+
+
+def load_settings() -> "Settings":
+    """The environment's settings. Raises InvalidRequest naming the variable that is wrong."""
+    from pydantic import ValidationError
+
+    from modelyard.core.settings import get_settings
+
+    try:
+        return get_settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = f"MODELYARD_{'_'.join(map(str, first['loc']))}".upper()
+        raise InvalidRequest(
+            f"{variable} is {first['input']!r}: {first['msg']}.", hint=f"Correct {variable}."
+        ) from error
+
+
+def connect(context: typer.Context) -> "ApiClient":
+    """A client of the server that the options or the environment name. Raises InvalidRequest."""
+    from modelyard.api_client import ApiClient
+
+    connection = _connection(context)
+    server = connection.server or _server_address(os.environ.get("MODELYARD_SERVER"))
+    return ApiClient(server or load_settings().local_url, connection.api_key or os.environ.get("MODELYARD_API_KEY"))
+
+
+def out() -> Console:
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _WIDE  # a pipe has no edge: nothing is cut or wrapped
+    return console
+
+
+def say(text: str) -> None:
+    """A result, on stdout."""
+    out().print(printable(text), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A remark, on stderr, so that it never ends up in a pipe."""
+    err().print(printable(text), soft_wrap=True)
+
+
+def print_json(answer: object) -> None:
+    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Without control characters: a Hub's texts must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Collection[str] = ()) -> None:
+    """`right` names the columns of figures; None is an empty cell."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        # The first column names the model; it is never cut.
+        table.add_column(
+            heading,
+            justify="right" if heading in right else "left",
+            no_wrap=index > 0 and heading in right,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(_cell(cell) for cell in row))
+    out().print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, Cell]]) -> None:
+    """Name and value, one pair a line; what is None is left out."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        if value is not None:
+            grid.add_row(name, _cell(value))
+    out().print(grid)
+
+
+def _cell(cell: Cell) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    return Text(printable(cell or ""))
+
+
+def _show_error(error: ModelyardError, *, as_json: bool) -> None:
+    hint = error.hint
+    if error.code == HubUnreachable.code:
+        # The default speaks of the page.
+        hint = _NO_HUB if hint in (None, HubUnreachable.default_hint) else f"{hint} {_NO_HUB}"
+    if as_json:
+        answer = error.as_dict() | error.extra | {"hint": hint}
+        print(json.dumps(answer, indent=2, ensure_ascii=False, default=str), file=sys.stderr)
+        return
+    console = err()
+    console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)), soft_wrap=True)
+    if hint:
+        console.print(Text.assemble(("Hint: ", "bold"), printable(hint)), soft_wrap=True)

@@ -1,0 +1,229 @@
+"""Getting models: pull, pause, resume, cancel."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from modelyard.commands import words
+from modelyard.commands.common import (
+    GET_PANEL,
+    ClientCommand,
+    HubModelArgument,
+    Json,
+    JsonOption,
+    ModelArgument,
+    QuantizationName,
+    RevisionOption,
+    WhichQuantization,
+    connect,
+    err,
+    note,
+    print_json,
+    printable,
+    say,
+)
+from modelyard.commands.which import find_row
+from modelyard.core.errors import AlreadyExists, Conflict
+
+if TYPE_CHECKING:
+    from modelyard.api_client import ApiClient
+
+WAITING_SECONDS = 10.0
+"""After so long without a worker the reason is looked for."""
+
+_LINE_SECONDS = 10.0
+_BAR_STEPS = 1_000
+
+
+def register(app: typer.Typer) -> None:
+    for command in (pull, pause, resume, cancel):
+        app.command(cls=ClientCommand, rich_help_panel=GET_PANEL)(command)
+
+
+def pull(
+    context: typer.Context,
+    model_id: HubModelArgument,
+    revision: RevisionOption = None,
+    quantization: Annotated[
+        QuantizationName, typer.Option("--quantization", "-q", help="The precision to keep it in.")
+    ] = "none",
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept pickle weights where there are no safetensors.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a model and wait until it is ready.
+
+    The server does the downloading: after Ctrl-C it goes on, and the same command follows it again.
+    """
+    client = connect(context)
+    begun = time.monotonic()
+    row: Json | None = None
+    try:
+        row, fresh = _start(
+            client,
+            {"model_id": model_id, "revision": revision, "quantization": quantization, "allow_pickle": allow_pickle},
+        )
+        if row["status"] != "ready":
+            row = _follow(client, row)
+    except KeyboardInterrupt:
+        note(_left_running(client.url, row))
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(row)
+    elif fresh:
+        took = words.duration(time.monotonic() - begun)
+        say(f"{row['model_id']} is ready: {words.size(row['disk_bytes'])} in {took}.")
+    else:
+        say(f"{row['model_id']} is already here: {words.size(row['disk_bytes'])}.")
+
+
+def pause(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
+    """Stop a download and keep what was fetched."""
+    row = _steer(context, "pause", model, quantization)
+    say(f"{row['model_id']} is {'paused' if row['status'] == 'paused' else 'being paused'}.")
+    note(f"`modelyard resume {row['id'][:8]}` goes on at the same byte.")
+
+
+def resume(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
+    """Go on with a paused, failed or cancelled download."""
+    row = _steer(context, "resume", model, quantization)
+    say(f"{row['model_id']} goes on.")
+    note("`modelyard ps` shows how far it is.")
+
+
+def cancel(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
+    """Stop a download and remove what was fetched."""
+    row = _steer(context, "cancel", model, quantization)
+    say(f"{row['model_id']} is {'cancelled' if row['status'] == 'cancelled' else 'being cancelled'}.")
+
+
+def _steer(context: typer.Context, action: str, model: str, quantization: str | None) -> Json:
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    return client.post(f"/models/{row['id']}/{action}")
+
+
+def _start(client: "ApiClient", request: Json) -> tuple[Json, bool]:
+    """The row to follow, and whether its download was not finished before."""
+    from modelyard.api_client import ApiError
+
+    try:
+        return client.post("/models/download", request), True
+    except ApiError as error:
+        if error.code != AlreadyExists.code or "id" not in error.extra:
+            raise
+        row = client.get(f"/models/{error.extra['id']}")
+    if row["status"] == "paused":
+        note(f"{row['model_id']} was paused; going on.")
+        row = client.post(f"/models/{row['id']}/resume")
+    return row, row["status"] != "ready"
+
+
+def _follow(client: "ApiClient", row: Json) -> Json:
+    """Show progress until the model is ready. Raises ApiError with the reason when it will not be."""
+    waiting_since: float | None = time.monotonic()
+    with _display() as display:
+        for now in client.watch(row["id"]):
+            display.update(now)
+            match now["status"]:
+                case "ready":
+                    return now
+                case "pending" | "downloading" | "quantizing":
+                    pass
+                case _:
+                    raise _stopped(now)
+            if now["status"] != "pending":
+                waiting_since = None
+            elif waiting_since is not None and time.monotonic() - waiting_since > WAITING_SECONDS:
+                waiting_since = None
+                note(_why_waiting(client))
+    raise AssertionError("watching ends only with a result")
+
+
+def _stopped(row: Json) -> Exception:
+    from modelyard.api_client import ApiError
+
+    name, short = row["model_id"], row["id"][:8]
+    if row["status"] == "failed" and row["error"]:
+        again = "What was fetched is kept: the same pull goes on from there."
+        hint = f"{row['error']['hint']} {again}" if row["error"]["hint"] else again
+        return ApiError(row["error"]["code"], row["error"]["message"], hint, id=row["id"])
+    if row["status"] == "paused":
+        return Conflict(f"{name} was paused.", hint=f"`modelyard resume {short}` goes on with it.", id=row["id"])
+    return Conflict(f"{name} is {row['status']}.", hint="The same pull starts it again.", id=row["id"])
+
+
+def _why_waiting(client: "ApiClient") -> str:
+    workers = client.get("/system")["workers"]
+    if any(worker["alive"] and "downloads" in worker["queues"] for worker in workers):
+        return "It waits for its turn: other downloads come first (`modelyard ps`)."
+    return "No download worker is alive, so it waits. `modelyard worker` starts one; `modelyard doctor` tells more."
+
+
+def _left_running(url: str, row: Json | None) -> str:
+    if row is None:
+        return f"Stopped before {url} answered. `modelyard ps` tells whether a download began."
+    short = row["id"][:8]
+    return (
+        f"The download of {row['model_id']} goes on at {url}.\n"
+        f"`modelyard cancel {short}` stops it, `modelyard pull {row['model_id']}` follows it again."
+    )
+
+
+class _Display(Protocol):
+    def update(self, row: Json) -> None: ...
+
+
+@contextmanager
+def _display() -> Iterator[_Display]:
+    """A bar on a terminal; elsewhere a line now and then."""
+    console = err()
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[amounts]}"),
+        TextColumn("{task.fields[speed]}", style="cyan"),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None, amounts="", speed="")
+
+        class Bar:
+            def update(self, row: Json) -> None:
+                now = row["progress"]
+                progress.update(
+                    task,
+                    description=printable(f"{row['model_id']}: {words.phase(row)}"),
+                    total=now["bytes_total"] if now else None,
+                    completed=now["bytes_done"] if now else 0,
+                    amounts=words.amounts(now),
+                    speed=words.speed(now),
+                )
+
+        yield Bar()
+
+
+class _Lines:
+    """A line for each phase, and one every few seconds within it."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._said_at = 0.0
+
+    def update(self, row: Json) -> None:
+        phase = words.phase(row)
+        if row["status"] == "ready" or (phase == self._phase and time.monotonic() - self._said_at < _LINE_SECONDS):
+            return
+        self._phase, self._said_at = phase, time.monotonic()
+        parts = (phase, words.amounts(row["progress"]), words.speed(row["progress"]))
+        note(f"{row['model_id']}: " + ", ".join(part for part in parts if part))

@@ -1,0 +1,254 @@
+"""Choosing a model: what a Hub has, what it needs, which Hub is asked."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from modelyard.commands import words
+from modelyard.commands.common import (
+    HUB_PANEL,
+    ClientCommand,
+    HubModelArgument,
+    Json,
+    JsonOption,
+    RevisionOption,
+    connect,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
+from modelyard.commands.own import dimension_facts
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from modelyard.api_client import ApiClient
+    from modelyard.services.huggingface_model_service import HuggingFaceModelService
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+_FIGURES = {
+    "WEIGHTS": "weights",
+    "KV CACHE": "kv_cache",
+    "ACTIVATIONS": "activation",
+    "OVERHEAD": "overhead",
+    "TOTAL": "total",
+    "LOAD PEAK": "load_peak",
+    "DOWNLOAD": "download",
+    "ON DISK": "disk",
+}
+_VERDICT_STYLES = {"fits": "green", "tight": "yellow", "does_not_fit": "red", "unknown": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    for command in (search, info, estimate, hub):
+        app.command(cls=ClientCommand, rich_help_panel=HUB_PANEL)(command)
+
+
+def search(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Part of a name; none for the most downloaded.")] = "",
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=50)] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the Hub for models."""
+    answer = connect(context).get("/models/search", q=text, limit=limit)
+    if as_json:
+        print_json(answer)
+    elif answer["items"]:
+        print_table(
+            ("MODEL", "PARAMETERS", "SIZE", "DOWNLOADS", "ACCESS", ""),
+            [
+                (
+                    item["model_id"],
+                    words.count(item["num_parameters"]),
+                    words.size(item["size_bytes"]),
+                    words.count(item["downloads"]),
+                    "open" if item["access"] == "open" else "gated",
+                    "here" if item["installed"] else "",
+                )
+                for item in answer["items"]
+            ],
+            right=("PARAMETERS", "SIZE", "DOWNLOADS"),
+        )
+    else:
+        note(f"The Hub has no model whose name contains {text!r}.")
+
+
+def info(
+    context: typer.Context, model_id: HubModelArgument, revision: RevisionOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what the Hub tells of a model, and which files a download would fetch."""
+    answer = _ask(
+        context,
+        lambda client: client.get(f"/models/info/{_quoted(model_id)}", revision=revision),
+        lambda service: service.get_model_info(model_id, revision),
+    )
+    if as_json:
+        print_json(answer)
+        return
+    print_facts(
+        [
+            ("model", answer["model_id"]),
+            ("on the Hub", answer["canonical_id"] if answer["canonical_id"] != answer["model_id"] else None),
+            ("commit", answer["commit"]),
+            ("from", answer["endpoint"]),
+            ("architecture", answer["architecture"]),
+            ("parameters", words.count(answer["num_parameters"])),
+            ("stored as", answer["dtype"]),
+            *dimension_facts(answer["dimensions"]),
+            ("licence", answer["licence"]),
+            ("access", words.ACCESS[answer["access"]]),
+            ("quantized", answer["already_quantized"]),
+            ("support", _support(answer["support"])),
+            ("download", _download(answer)),
+            *(("note", warning) for warning in answer["warnings"]),
+        ]
+    )
+    print()
+    print_table(
+        ("FILE", "SIZE", "FETCHED", "BECAUSE"),
+        [
+            (file["path"], words.size(file["size_bytes"]), "yes" if file["fetch"] else "no", file["reason"])
+            for file in answer["files"]
+        ],
+        right=("SIZE",),
+    )
+
+
+def estimate(
+    context: typer.Context,
+    model_id: HubModelArgument,
+    revision: RevisionOption = None,
+    tokens: Annotated[int, typer.Option("--context", help="Tokens per sequence.", min=1)] = 2048,
+    batch: Annotated[int, typer.Option(help="Sequences at once.", min=1)] = 1,
+    dtype: Annotated[DtypeName, typer.Option(help="What `none` loads in; auto: as it is stored.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the memory a model needs in each precision, and whether it fits, before anything is downloaded."""
+    answer = _ask(
+        context,
+        lambda client: client.get(
+            "/models/estimate-memory", model_id=model_id, revision=revision, context=tokens, batch=batch, dtype=dtype
+        ),
+        lambda service: service.estimate_memory(model_id, revision, context=tokens, batch=batch, dtype=dtype),
+    )
+    if as_json:
+        print_json(answer)
+        return
+    how = answer["method"] + (f" ({answer['method_reason']})" if answer["method_reason"] else "")
+    say(f"{answer['model_id']}: {words.count(answer['num_parameters'])} parameters in {answer['dtype'] or 'unknown'}.")
+    say(f"Memory for {answer['context']:,} tokens x {answer['batch']}, {how}:")
+    devices = list(dict.fromkeys(v["device"] for option in answer["options"] for v in option["verdicts"]))
+    # Headings and fields; what is known for no precision is left out.
+    figures = {
+        heading: f"{name}_bytes"
+        for heading, name in _FIGURES.items()
+        if any(option[f"{name}_bytes"] is not None for option in answer["options"])
+    }
+    print()
+    print_table(
+        ("QUANTIZATION", *figures, *(device.upper() for device in devices)),
+        [
+            (
+                option["quantization"],
+                *(_figure(option[field]) for field in figures.values()),
+                *(_verdict(option, device) for device in devices),
+            )
+            for option in answer["options"]
+        ],
+        right=figures.keys(),
+    )
+    for option in answer["options"]:
+        if option["note"]:
+            say(f"{option['quantization']}: {option['note']}")
+
+
+def hub(
+    context: typer.Context,
+    endpoint: Annotated[
+        str | None,
+        typer.Argument(metavar="URL|builtin|default", help="The Hub to use from now on; none shows the one in use."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show or choose the Hub that models come from.
+
+    `builtin` is the server's own: a few small sample models, for trying everything out with no internet.
+    """
+    client = connect(context)
+    if endpoint is not None:
+        client.put("/settings", {"endpoint": None if endpoint == "default" else endpoint})
+    status = client.get("/system")["hub"]
+    if as_json:
+        print_json(status)
+        return
+    print_facts(
+        [
+            ("Hub", f"{status['endpoint']} ({words.ENDPOINT_SOURCES[status['endpoint_source']]})"),
+            ("state", Text("answers", "green") if status["reachable"] else Text("cannot be reached", "red")),
+            ("because", status["reason"]),
+            ("token", f"{status['token']} ({status['user']})" if status["user"] else status["token"]),
+        ]
+    )
+
+
+def _ask(
+    context: typer.Context,
+    server: "Callable[[ApiClient], Json]",
+    local: "Callable[[HuggingFaceModelService], BaseModel]",
+) -> Json:
+    """The server's answer, or this process's where there is no server."""
+    from modelyard.api_client import ServerUnreachable
+
+    try:
+        return server(connect(context))
+    except ServerUnreachable as error:
+        from modelyard.commands.local import database
+        from modelyard.services.huggingface_model_service import HuggingFaceModelService
+        from modelyard.services.settings_service import SettingsService
+
+        with database() as found:
+            with found.reading() as session:
+                settings = SettingsService(session)
+                endpoint, source = settings.endpoint_url(), settings.endpoint_source()
+            if source == "builtin":
+                raise ServerUnreachable(
+                    f"{error.message} The Hub in use is the built-in one, which is a part of it."
+                ) from error
+            note(f"{error.message} Asking {endpoint} from this machine.")
+            return local(HuggingFaceModelService(found)).model_dump(mode="json")
+
+
+def _quoted(model_id: str) -> str:
+    from urllib.parse import quote
+
+    return quote(model_id, safe="/:")
+
+
+def _support(support: Json) -> str:
+    return f"{support['level']}" + "".join(f"; {reason['message']}" for reason in support["reasons"])
+
+
+def _download(answer: Json) -> str:
+    whole, missing = answer["size_bytes"], answer["missing_bytes"]
+    if missing == whole:
+        return words.size(whole)
+    if missing == 0:
+        return f"{words.size(whole)}, all of it here already"
+    return f"{words.size(whole)}, {words.size(missing)} of it not here yet"
+
+
+def _figure(count: int | None) -> str:
+    return "-" if count is None else words.size(count)
+
+
+def _verdict(option: Json, device: str) -> Text:
+    if not option["available"]:
+        return Text("-", "dim")
+    verdict = next(v for v in option["verdicts"] if v["device"] == device)
+    free = f" ({words.size(verdict['free_bytes'])} free)" if verdict["free_bytes"] is not None else ""
+    return Text(words.VERDICTS[verdict["verdict"]] + free, _VERDICT_STYLES[verdict["verdict"]])

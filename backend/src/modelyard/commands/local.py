@@ -1,0 +1,100 @@
+"""Doing without a server: the services in this process, leaving no trace on the disk."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelyard.commands.common import load_settings
+from modelyard.core import migrate
+from modelyard.core.database import Database
+from modelyard.core.errors import ModelyardError
+
+Result = TypeVar("Result")
+
+
+class DatabaseUnusable(ModelyardError):
+    """The database cannot be read, or its tables are those of another version."""
+
+    code = "database_unusable"
+
+
+def database_name() -> str:
+    """Where the database is, without its password."""
+    url = make_url(load_settings().sqlalchemy_url)
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def database_exists() -> bool:
+    """Whether there is something to connect to; connecting to SQLite would create it."""
+    url = make_url(load_settings().sqlalchemy_url)
+    return url.get_backend_name() != "sqlite" or (url.database is not None and Path(url.database).exists())
+
+
+def open_database() -> Database:
+    """The instance's database, which must exist. Raises DatabaseUnusable."""
+    found = Database(load_settings().sqlalchemy_url)
+    try:
+        with found.engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        found.dispose()
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise DatabaseUnusable(
+            f"The database {database_name()} does not answer: {reason}", hint="Check MODELYARD_DATABASE_URL."
+        ) from error
+    if current != ScriptDirectory.from_config(migrate.alembic_config()).get_current_head():
+        found.dispose()
+        raise DatabaseUnusable(
+            f"The database {database_name()} holds another version's tables.",
+            hint="`modelyard serve` of this version brings it up to date.",
+        )
+    return found
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """This instance's database where it can be used, else an empty one in memory.
+
+    So the Hub that was chosen is the one that is asked, and asking creates no file.
+    """
+    found = None
+    if database_exists():
+        try:
+            found = open_database()
+        except DatabaseUnusable:
+            found = None
+    if found is None:
+        found = Database("sqlite://")
+        migrate.upgrade(found)
+    try:
+        yield found
+    finally:
+        found.dispose()
+
+
+def within(seconds: float, work: Callable[[], Result]) -> Result:
+    """The result of `work`, or TimeoutError: looking up a name may take longer than any client's time-out."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return results[0]

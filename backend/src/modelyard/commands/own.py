@@ -1,0 +1,240 @@
+"""What is here: listing, looking at, following and deleting models."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from modelyard.commands import words
+from modelyard.commands.common import (
+    OWN_PANEL,
+    Cell,
+    ClientCommand,
+    Json,
+    JsonOption,
+    ModelArgument,
+    QuantizationName,
+    WhichQuantization,
+    connect,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
+from modelyard.commands.which import describe, find_row
+from modelyard.core.errors import SharedCache
+
+SortName = Literal[
+    "name", "-name", "created_at", "-created_at", "size_bytes", "-size_bytes", "num_parameters", "-num_parameters"
+]
+UNFINISHED = ("pending", "downloading", "quantizing", "paused", "deleting")
+
+
+class Status(StrEnum):
+    """The statuses of `models.model`, which would bring SQLAlchemy with it."""
+
+    PENDING = "pending"
+    DOWNLOADING = "downloading"
+    PAUSED = "paused"
+    QUANTIZING = "quantizing"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    DELETING = "deleting"
+
+
+_ANY_SORT = "name, created_at, size_bytes or num_parameters; - in front for descending"
+_ANY_STATUS = ", ".join(Status)
+
+
+def register(app: typer.Typer) -> None:
+    for command in (ls, show, ps, rm):
+        app.command(cls=ClientCommand, rich_help_panel=OWN_PANEL)(command)
+
+
+def ls(
+    context: typer.Context,
+    query: Annotated[str | None, typer.Argument(metavar="TEXT", help="Part of a name or architecture.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
+    ] = None,
+    quantization: Annotated[QuantizationName | None, typer.Option("--quantization", "-q", help="Only this.")] = None,
+    sort: Annotated[SortName, typer.Option(metavar="FIELD", help=f"{_ANY_SORT}.")] = "-created_at",
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that are here."""
+    page = connect(context).models(q=query, status=list(status or ()), quantization=quantization, sort=sort)
+    if as_json:
+        print_json(page)
+    elif page["items"]:
+        print_table(
+            ("MODEL", "QUANTIZATION", "STATUS", "PARAMETERS", "ON DISK", "MEMORY", "ID"),
+            [
+                (
+                    row["model_id"],
+                    row["quantization"],
+                    _status(row),
+                    words.count(row["num_parameters"]),
+                    words.size(row["disk_bytes"]),
+                    _memory(row),
+                    row["id"][:8],
+                )
+                for row in page["items"]
+            ],
+            right=("PARAMETERS", "ON DISK", "MEMORY"),
+        )
+    elif query or status or quantization:
+        note("No model here matches. `modelyard ls` lists all of them.")
+    else:
+        note("No models yet. `modelyard search TEXT` finds some, `modelyard pull MODEL_ID` gets one.")
+
+
+def show(
+    context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
+) -> None:
+    """Show everything about one model that is here."""
+    row = find_row(connect(context), model, quantization)
+    if as_json:
+        print_json(row)
+        return
+    print_facts(_facts(row))
+
+
+def ps(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show the work under way: downloads that run, wait or are paused."""
+    page = connect(context).models(status=UNFINISHED, sort="created_at")
+    if as_json:
+        print_json(page)
+    elif page["items"]:
+        print_table(
+            ("MODEL", "QUANTIZATION", "STATE", "DONE", "SPEED", "ID"),
+            [
+                (
+                    row["model_id"],
+                    row["quantization"],
+                    words.phase(row),
+                    words.amounts(row["progress"]),
+                    words.speed(row["progress"]) if row["status"] != "paused" else "",
+                    row["id"][:8],
+                )
+                for row in page["items"]
+            ],
+        )
+    else:
+        note("Nothing is under way.")
+
+
+def rm(
+    context: typer.Context,
+    model: ModelArgument,
+    quantization: WhichQuantization = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")] = False,
+    confirm_shared: Annotated[
+        bool,
+        typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a model and the files nobody else uses."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    path = f"/models/{row['id']}"
+    plan = client.delete(path, dry_run=True)
+    if dry_run:
+        print_json(plan) if as_json else say(_plan_text(row, plan))
+        return
+    if plan["shared_cache"] and not confirm_shared:
+        raise SharedCache(
+            f"The files of {row['model_id']} ({words.size(plan['freed_bytes'])}) were in the Hugging Face cache before"
+            " Modelyard used them; other tools may rely on them.",
+            hint="If nothing else needs them: the same command with --confirm-shared.",
+        )
+    if not yes:
+        note(_plan_text(row, plan))
+        if not typer.confirm("Delete it?", err=True):
+            note("Nothing was deleted.")
+            raise typer.Exit(1)
+    report = client.delete(path, confirm_shared=confirm_shared)
+    if as_json:
+        print_json(report)
+    else:
+        say(f"Deleted {describe(row)}; {words.size(report['freed_bytes'])} came free.")
+
+
+def _plan_text(row: Json, plan: Json) -> str:
+    lines = [f"Deleting {describe(row)} frees {words.size(plan['freed_bytes'])}."]
+    if row["status"] in UNFINISHED:
+        lines.append(f"It is {row['status']}: the download is cancelled first.")
+    lines += [f"{words.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]]
+    lines += [f"In use: {user['name']} ({user['kind']})." for user in plan["used_by"]]
+    return "\n".join(lines)
+
+
+def _status(row: Json) -> Text:
+    status, progress = row["status"], row["progress"]
+    text = status
+    if progress and progress["bytes_total"] and status in ("downloading", "quantizing", "paused", "failed"):
+        text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
+    return Text(text, style=words.STATUS_STYLES.get(status, "cyan"))
+
+
+def _memory(row: Json) -> str:
+    if row["memory_measured_bytes"] is not None:
+        return words.size(row["memory_measured_bytes"])
+    return words.size(row["memory_estimated_bytes"])
+
+
+def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
+    yield "model", row["model_id"]
+    if row["canonical_id"] != row["model_id"]:
+        yield "on the Hub", row["canonical_id"]
+    yield "id", row["id"]
+    yield "status", _status(row)
+    if row["error"]:
+        yield "error", f"{row['error']['message']} {row['error']['hint'] or ''}".strip()
+    if row["status"] in UNFINISHED:
+        yield (
+            "progress",
+            ", ".join(
+                part
+                for part in (words.phase(row), words.amounts(row["progress"]), words.speed(row["progress"]))
+                if part
+            ),
+        )
+    yield "quantization", row["quantization"]
+    yield "revision", f"{row['revision']} ({row['commit']})"
+    yield "from", row["endpoint"]
+    yield "architecture", row["architecture"]
+    yield "parameters", words.count(row["num_parameters"])
+    yield "stored as", row["dtype"]
+    yield from dimension_facts(row)
+    yield "download", words.size(row["size_bytes"])
+    yield "on disk", words.size(row["disk_bytes"])
+    yield "memory", _memory(row) + (" measured" if row["memory_measured_bytes"] is not None else " estimated")
+    yield "used by", ", ".join(f"{user['name']} ({user['kind']})" for user in row["used_by"]) or None
+    if row["adopted"]:
+        yield "files", "were in the Hugging Face cache before Modelyard used them"
+    yield "folder", row["snapshot_path"]
+    yield "added", row["created_at"]
+
+
+def dimension_facts(dimensions: Json) -> Iterator[tuple[str, Cell]]:
+    """The shape of a model; what its configuration does not tell is left out."""
+
+    def number(name: str) -> str | None:
+        return None if dimensions[name] is None else f"{dimensions[name]:,}"
+
+    yield "layers", number("num_layers")
+    yield "hidden size", number("hidden_size")
+    heads, groups = number("num_attention_heads"), number("num_key_value_heads")
+    yield (
+        "attention heads",
+        f"{heads} ({groups} for keys and values)" if heads and groups != heads and groups else heads,
+    )
+    yield "vocabulary", number("vocab_size")
+    yield "longest context", number("max_position_embeddings")

@@ -1,0 +1,73 @@
+"""Running a server or a worker in the foreground."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelyard.commands.common import SERVER_PANEL, load_settings
+
+if TYPE_CHECKING:
+    from modelyard.core.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=SERVER_PANEL)(serve)
+    app.command(rich_help_panel=SERVER_PANEL)(worker)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; MODELYARD_HOST, otherwise 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; MODELYARD_PORT, otherwise 8000; 0 takes a free one.", min=0, max=65535)
+    ] = None,
+    no_workers: Annotated[
+        bool, typer.Option("--no-workers", help="Only the API and the page; workers run elsewhere.")
+    ] = False,
+) -> None:
+    """Start the server: the API, the web page and the workers.
+
+    It runs in the foreground until Ctrl-C. Beyond this machine it listens only with MODELYARD_API_KEY.
+    """
+    from modelyard.workers.supervisor import Supervisor
+
+    raise typer.Exit(Supervisor(_prepared(), host=host, port=port, workers=not no_workers).run())
+
+
+def worker(
+    queues: Annotated[
+        str, typer.Option(metavar="NAMES", help="Queues to work on, with commas between them.")
+    ] = "downloads,compute,inference",
+) -> None:
+    """Start a worker for a server that was started with --no-workers.
+
+    It needs the server's MODELYARD_DATABASE_URL, MODELYARD_BROKER_URL and folders.
+    """
+    from modelyard.core import migrate
+    from modelyard.core.database import get_database
+    from modelyard.core.queue import QUEUES, broker_options
+
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    if not names or set(names) - set(QUEUES):
+        raise typer.BadParameter(f"The queues are {', '.join(QUEUES)}.", param_hint="--queues")
+    settings = _prepared()
+    broker_options(settings)
+    migrate.upgrade(get_database())
+
+    from modelyard.workers.celery_app import run_worker
+    from modelyard.workers.process import configure_logging
+
+    configure_logging("+".join(names))
+    raise typer.Exit(run_worker(names))
+
+
+def _prepared() -> "Settings":
+    from modelyard.workers.supervisor import CannotStart
+
+    settings = load_settings()
+    try:
+        settings.prepare_home()
+    except OSError as error:
+        raise CannotStart(
+            f"{settings.home} cannot be used: {error.strerror}.", hint="Set MODELYARD_HOME to a folder you may write."
+        ) from error
+    return settings

@@ -1,0 +1,42 @@
+"""Finding the row that a person means."""
+
+from typing import TYPE_CHECKING
+
+from modelyard.commands.common import Json
+from modelyard.core.errors import ModelNotFound, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.api_client import ApiClient
+
+
+class Ambiguous(ModelyardError):
+    """Several rows fit; `candidates` in `extra`."""
+
+    code = "ambiguous_model"
+
+
+def find_row(client: "ApiClient", text: str, quantization: str | None = None) -> Json:
+    """The one row whose id, name or beginning of the id is `text`. Raises ModelNotFound, Ambiguous."""
+    rows = client.models()["items"]
+    named = [row for row in rows if text in (row["id"], row["model_id"], row["canonical_id"])]
+    found = named or [row for row in rows if row["id"].startswith(text.lower())]
+    if not found:
+        raise ModelNotFound(f"There is no model {text!r} here.")
+    wanted = [row for row in found if quantization in (None, row["quantization"])]
+    if not wanted:
+        there = ", ".join(sorted({row["quantization"] for row in found}))
+        raise ModelNotFound(f"{text} is here in precision {there}, not {quantization}.")
+    if len(wanted) > 1:
+        lines = [f"{row['id'][:12]}  {describe(row)} ({row['status']})" for row in wanted]
+        raise Ambiguous(
+            f"{text} may mean {len(wanted)} models:\n  " + "\n  ".join(lines),
+            hint="Give the id, or --quantization where the precisions differ.",
+            candidates=[{name: row[name] for name in ("id", "model_id", "quantization", "commit")} for row in wanted],
+        )
+    return dict(wanted[0])
+
+
+def describe(row: Json) -> str:
+    """Qwen/Qwen3-0.6B, 4bit, commit c1899de2."""
+    precision = "" if row["quantization"] == "none" else f", {row['quantization']}"
+    return f"{row['model_id']}{precision}, commit {row['commit'][:8]}"

@@ -1,0 +1,106 @@
+"""Figures and states as people read them; GB = 10^9 bytes, as disks and the Hub count. The page says the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_COUNT_UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
+
+STATUS_STYLES = {
+    "ready": "green",
+    "failed": "red",
+    "missing": "red",
+    "paused": "yellow",
+    "cancelled": "dim",
+    "deleting": "dim",
+}
+VERDICTS = {"fits": "fits", "tight": "tight", "does_not_fit": "does not fit", "unknown": "unknown"}
+ACCESS = {
+    "open": "open to everyone",
+    "accepted": "gated; your account has access",
+    "needs_acceptance": "gated; the terms are not accepted yet",
+    "no_token": "gated; there is no Hub token",
+    "token_invalid": "gated; the Hub refuses the stored token",
+    "unknown": "not known",
+}
+ENDPOINT_SOURCES = {
+    "default": "the default",
+    "environment": "from HF_ENDPOINT",
+    "settings": "set in Modelyard",
+    "builtin": "the built-in sample Hub",
+}
+
+
+def size(count: float | None) -> str:
+    """1.5 GB, 497 MB, 0 B; three significant digits at most."""
+    if count is None:
+        return "unknown"
+    unit = 0
+    while count >= 999.5 and unit < len(_BYTE_UNITS) - 1:
+        count /= 1000
+        unit += 1
+    return f"{_significant(count, whole=unit == 0)} {_BYTE_UNITS[unit]}"
+
+
+def count(number: int | None) -> str:
+    """596 M, 1.24 B: parameters and downloads."""
+    if number is None:
+        return "unknown"
+    for unit, scale in _COUNT_UNITS:
+        if number >= 10_000 and number >= scale * 0.9995:
+            return f"{_significant(number / scale)} {unit}"
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """8 s, 3 min, 1 h 20 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(hours / 24)} days"
+
+
+def phase(row: Mapping[str, Any]) -> str:
+    """What is being done to a model, in words."""
+    progress = row["progress"]
+    if row["status"] == "pending":
+        return "waiting for a worker"
+    if progress is None or row["status"] in ("paused", "failed", "deleting"):
+        return str(row["status"])
+    match progress["phase"]:
+        case "resolving":
+            return "looking up files"
+        case "downloading" if progress["files_total"]:
+            now = min(progress["files_done"] + 1, progress["files_total"])
+            return f"downloading file {now} of {progress['files_total']}"
+        case "verifying":
+            return "verifying"
+        case name:
+            return progress["message"] or str(name)
+
+
+def amounts(progress: Mapping[str, Any] | None) -> str:
+    """4.2 GB of 16.1 GB; empty while nothing is known."""
+    if progress is None or progress["bytes_total"] is None:
+        return ""
+    return f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}"
+
+
+def speed(progress: Mapping[str, Any] | None) -> str:
+    """52.4 MB/s, 3 min left; empty while nothing flows."""
+    if progress is None or not progress["bytes_per_second"]:
+        return ""
+    left = progress["eta_seconds"]
+    return f"{size(progress['bytes_per_second'])}/s" + (f", {duration(left)} left" if left is not None else "")
+
+
+def _significant(value: float, *, whole: bool = False) -> str:
+    if whole or value >= 99.95:
+        return str(round(value))
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"

@@ -1,0 +1,403 @@
+"""What a model is made of: sizes, decoder blocks, places to hook, and the module tree; found without its weights.
+
+Blocks and their parts are proposed from the module structure and then checked by a forward pass on the meta device: a
+residual point counts as verified only if every block ran once and each block's output is what the next block received.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from modelyard.ml.dimensions import Dimensions, read_dimensions
+from modelyard.ml.memory import resident_parameters
+from modelyard.ml.meta_forward import CannotRun, forward
+from modelyard.ml.meta_model import MetaModel
+from modelyard.ml.transformer_lens_names import transformer_lens_name
+
+Kind = Literal["residual", "attention", "mlp", "mixer", "norm"]
+
+_OTHER_TOWERS = re.compile(r"vision|visual|image|audio|speech|tower|vit\b|perceiver|resampler|depth_decoder")
+_NOT_A_SUBLAYER = re.compile(
+    r"norm|ln|drop|act_fn|cross|encoder_attn|encodec|inter|rotary|rope|router|gate\Z|scale|hc\b"
+)
+_ATTENTION = re.compile(r"attn|attention|\Aatt\Z")
+_MIXER = re.compile(r"linear_attn|mamba|mixer|ssm|\Aconv|temporal|recurrent|lru|delta|kda|mlstm|xlstm|\Assd")
+_MLP = re.compile(r"mlp|feed_?forward|ffn|\Aff\Z|\Aff_|moe|experts?\Z")
+_RESIDUAL_SCALES = (
+    "residual_multiplier",
+    "scale_depth",
+    "mlp_alpha_factor",
+    "full_attn_alpha_factor",
+    "mlp_multiplier",
+)
+_BATCH, _SEQUENCE = 2, 7  # unlike each other and unlike any width
+
+
+@dataclass(frozen=True)
+class HookPoint:
+    """A module whose output can be read. `output` says whether that is a tensor or a tuple that begins with it."""
+
+    path: str
+    layer: int | None
+    kind: Kind
+    shape: tuple[str | int, ...]
+    width: int
+    output: Literal["tensor", "tuple"]
+    verified: bool
+    transformer_lens: str | None
+
+
+@dataclass(frozen=True)
+class ModuleNode:
+    """One module: its own name, class, parameters of it and everything below (tied ones once), and its children."""
+
+    name: str
+    type: str
+    num_parameters: int
+    children: tuple["ModuleNode", ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model's structure. `verified` is about the residual points; `reason` says why they are not."""
+
+    model_class: str
+    model_type: str
+    num_parameters: int
+    method: Literal["meta"]
+    verified: bool
+    reason: str | None
+    dimensions: Dimensions
+    layers_path: str | None
+    final_norm: str | None
+    tied: tuple[tuple[str, str], ...]
+    flags: tuple[str, ...]
+    hook_points: tuple[HookPoint, ...]
+    tree: ModuleNode
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form of `GET …/architecture`, without the model's name."""
+        return asdict(self)
+
+
+@dataclass
+class _Call:
+    """What one module received (`latest` in its last call, if it has several) and returned, as first tensors."""
+
+    received: torch.Tensor | None
+    latest: torch.Tensor | None
+    returned: torch.Tensor | None
+    is_tuple: bool
+    times: int = 1
+
+
+def inspect_architecture(skeleton: MetaModel) -> Architecture:
+    """Dimensions, blocks, hook points and tree of a skeleton. Never fails: what cannot be verified says so."""
+    model = skeleton.model
+    dimensions = read_dimensions(skeleton.config)
+    layers_path = find_layers(model, dimensions.num_layers)
+    resident = resident_parameters(model)
+    flags, points, final_norm, verified = set(), [], None, False
+    reason: str | None = "No list of decoder blocks was found."
+    if layers_path is not None:
+        survey = _Survey(skeleton, layers_path, dimensions.hidden_size or 0)
+        reason = survey.run()
+        points, final_norm, verified = survey.hook_points(), survey.final_norm, survey.verified
+        flags = survey.flags()
+    tied: dict[str, str] = model.all_tied_weights_keys  # type: ignore[assignment]
+    if tied:
+        flags.add("tied_weights")
+    if skeleton.config.is_encoder_decoder:
+        flags.add("encoder_decoder")
+    if dimensions.intermediate_size is None:
+        dimensions = replace(dimensions, intermediate_size=_mlp_width(model, points, dimensions.hidden_size))
+    return Architecture(
+        model_class=type(model).__name__,
+        model_type=skeleton.config.model_type,
+        num_parameters=sum(parameter.numel() for parameter in resident.values()),
+        method="meta",
+        verified=verified,
+        reason=None if verified else reason,
+        dimensions=dimensions,
+        layers_path=layers_path,
+        final_norm=final_norm,
+        tied=tuple(sorted(tied.items())),
+        flags=tuple(sorted(flags)),
+        hook_points=tuple(points),
+        tree=_tree(model, "", {id(parameter) for parameter in resident.values()}),
+    )
+
+
+def find_layers(model: nn.Module, num_layers: int | None) -> str | None:
+    """The path of the decoder blocks: an outermost `ModuleList` of the text model, preferably of `num_layers`."""
+    found = [
+        (path, module) for path, module in _outermost_lists(model, "") if len(module) and not _OTHER_TOWERS.search(path)
+    ]
+    if not found:
+        return None
+
+    def preference(candidate: tuple[str, nn.ModuleList]) -> tuple[bool, bool, int]:
+        path, module = candidate
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        return len(module) == num_layers, "encoder" not in path.replace("encoder_decoder", ""), parameters
+
+    return max(found, key=preference)[0]
+
+
+def _outermost_lists(module: nn.Module, path: str) -> Iterator[tuple[str, nn.ModuleList]]:
+    for name, child in module.named_children():
+        child_path = f"{path}.{name}" if path else name
+        if isinstance(child, nn.ModuleList):
+            yield child_path, child
+        else:
+            yield from _outermost_lists(child, child_path)
+
+
+class _Survey:
+    """Proposes the parts of every block, watches one forward pass, and keeps what it showed."""
+
+    def __init__(self, skeleton: MetaModel, layers_path: str, width: int) -> None:
+        self._skeleton = skeleton
+        self._layers_path = layers_path
+        self._width = width
+        layers = skeleton.model.get_submodule(layers_path)
+        self._blocks = [f"{layers_path}.{index}" for index, _ in enumerate(layers.children())]
+        self._parts = [sublayers(block, path) for block, path in zip(layers.children(), self._blocks, strict=True)]
+        self._norms = [
+            path for path, module in skeleton.model.named_modules() if "norm" in type(module).__name__.lower()
+        ]
+        self._calls: dict[str, _Call] = {}
+        self._ran = False
+        self.verified = False
+        self.final_norm: str | None = self._guess_final_norm()
+
+    def run(self) -> str | None:
+        """Run the forward pass; the reason why the residual points are not verified, if they are not."""
+        watched = {*self._blocks, *self._norms, *(path for parts in self._parts for path, _ in parts)}
+        handles = [self._watch(path) for path in watched]
+        try:
+            forward(self._skeleton, batch=_BATCH, sequence=_SEQUENCE, use_cache=False)
+            self._ran = True
+        except CannotRun as error:
+            return str(error)
+        finally:
+            for handle in handles:
+                handle.remove()
+        reason = self._chain_problem()
+        self.verified = reason is None
+        if self.verified:
+            last = self._calls[self._blocks[-1]].returned
+            readers = [path for path in self._norms if path in self._calls and _same(self._calls[path].latest, last)]
+            outside = [path for path in readers if not path.startswith(self._layers_path + ".")]
+            self.final_norm = outside[0] if outside else None
+        return reason
+
+    def hook_points(self) -> list[HookPoint]:
+        """Residual points of all blocks with their sublayers, then the final norm."""
+        points = []
+        for index, (path, parts) in enumerate(zip(self._blocks, self._parts, strict=True)):
+            points.append(self._point(path, index, "residual", self.verified))
+            for part, kind in parts:
+                points.append(self._point(part, index, kind, self._has_stream_shape(part)))
+            for norm in self._post_norms(path, parts):
+                points.append(self._point(norm, index, "norm", self._has_stream_shape(norm)))
+        if self.final_norm is not None:
+            points.append(
+                self._point(self.final_norm, None, "norm", self.verified and self._has_stream_shape(self.final_norm))
+            )
+        names = self._transformer_lens_names(points)
+        return [replace(point, transformer_lens=name) for point, name in zip(points, names, strict=True)]
+
+    def flags(self) -> set[str]:
+        """Peculiarities that matter to whoever reads or edits activations."""
+        flags = set()
+        layers = self._skeleton.model.get_submodule(self._layers_path)
+        kinds = {tuple(kind for _, kind in parts) for parts in self._parts}
+        if len(kinds) > 1 or len({type(block) for block in layers.children()}) > 1:
+            flags.add("hybrid")
+        if any(self._post_norms(path, parts) for path, parts in zip(self._blocks, self._parts, strict=True)):
+            flags.add("post_norm")
+        first = self._calls.get(self._blocks[0])
+        if first is not None and first.returned is not None and first.returned.dim() > 3:
+            flags.add("hyper_connections")
+        text = self._skeleton.text_config
+        if any(getattr(text, name, None) not in (None, 1, 1.0) for name in _RESIDUAL_SCALES):
+            flags.add("residual_multiplier")
+        if any("experts" in name for name, _ in layers.named_modules()):
+            flags.add("mixture_of_experts")
+        if self._reads_in_parallel():
+            flags.add("parallel_sublayers")
+        return flags
+
+    def _watch(self, path: str) -> torch.utils.hooks.RemovableHandle:
+        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            received = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+            if path in self._calls:
+                self._calls[path].times += 1
+                self._calls[path].latest = received
+                return
+            self._calls[path] = _Call(received, received, _first_tensor(output), isinstance(output, (tuple, list)))
+
+        return self._skeleton.model.get_submodule(path).register_forward_hook(note, with_kwargs=True)
+
+    def _chain_problem(self) -> str | None:
+        calls = [self._calls.get(path) for path in self._blocks]
+        if any(call is None or call.returned is None for call in calls):
+            return "Not every block took part in the forward pass."
+        known = [call for call in calls if call is not None]
+        if any(call.times != 1 for call in known):
+            return "Blocks run more than once in a forward pass."
+        shape = known[0].returned.shape if known[0].returned is not None else torch.Size()
+        if shape[:2] != (_BATCH, _SEQUENCE) or shape[-1] != self._width:
+            return f"The blocks return {tuple(shape)} and not (batch, sequence, {self._width})."
+        for before, after in pairwise(known):
+            if not _same(before.returned, after.received):
+                return "The output of a block is not what the next block receives."
+        return None
+
+    def _has_stream_shape(self, path: str) -> bool:
+        call = self._calls.get(path)
+        flat = (_BATCH * _SEQUENCE, self._width)
+        return (
+            call is not None
+            and call.returned is not None
+            and call.returned.shape in {(_BATCH, _SEQUENCE, self._width), flat}
+        )
+
+    def _post_norms(self, block: str, parts: list[tuple[str, Kind]]) -> list[str]:
+        """Norms of a block that read a sublayer's output directly, so that the stream gets the normalized value."""
+        outputs = [self._calls[path].returned for path, _ in parts if path in self._calls]
+        return [
+            path
+            for path in self._norms
+            if path.startswith(block + ".")
+            and path in self._calls
+            and any(_same(self._calls[path].received, output) for output in outputs)
+        ]
+
+    def _reads_in_parallel(self) -> bool:
+        if getattr(self._skeleton.text_config, "use_parallel_residual", False):
+            return True  # each sublayer has its own norm, so their inputs are different tensors
+        inputs = [self._calls[path].received for path, kind in self._parts[0] if path in self._calls and kind != "norm"]
+        return len(inputs) > 1 and any(_same(inputs[0], other) for other in inputs[1:])
+
+    def _point(self, path: str, layer: int | None, kind: Kind, verified: bool) -> HookPoint:
+        call = self._calls.get(path)
+        shape: tuple[str | int, ...] = ("batch", "seq", self._width)
+        if call is not None and call.returned is not None:
+            sizes = tuple(call.returned.shape)
+            if sizes[:2] == (_BATCH, _SEQUENCE):
+                shape = ("batch", "seq", *sizes[2:])
+            elif sizes[:2] == (_SEQUENCE, _BATCH):
+                shape = ("seq", "batch", *sizes[2:])
+            elif sizes[:1] == (_BATCH * _SEQUENCE,):
+                shape = ("batch*seq", *sizes[1:])
+        width = shape[-1] if isinstance(shape[-1], int) else self._width
+        output: Literal["tensor", "tuple"] = "tuple" if call is not None and call.is_tuple else "tensor"
+        return HookPoint(path, layer, kind, shape, width, output, verified, None)
+
+    def _guess_final_norm(self) -> str | None:
+        parent = self._layers_path.rpartition(".")[0]
+        siblings = self._skeleton.model.get_submodule(parent).named_children()
+        names = [name for name, child in siblings if "norm" in type(child).__name__.lower()]
+        if not names:
+            return None
+        return f"{parent}.{names[-1]}" if parent else names[-1]
+
+    def _transformer_lens_names(self, points: list[HookPoint]) -> list[str | None]:
+        model_type = self._skeleton.text_config.model_type
+        normed = {(point.layer, point.path) for point in points if point.kind == "norm" and point.layer is not None}
+        sublayers_of: Counter[int | None] = Counter(layer for layer, _ in normed)
+        return [
+            transformer_lens_name(model_type, point.kind, point.layer, post_norm=bool(sublayers_of[point.layer]))
+            for point in points
+        ]
+
+
+def sublayers(block: nn.Module, path: str) -> list[tuple[str, Kind]]:
+    """The parts of one block that write into the residual stream, by the names of its children."""
+    if _has(block, "attention.output.dense") and _has(block, "output.dense"):  # BERT adds the residual inside both
+        return [(f"{path}.attention.output.dense", "attention"), (f"{path}.output.dense", "mlp")]
+    parts: dict[Kind, str] = {}
+    for name, child in _children(block):
+        kind = _kind(name)
+        if kind is not None and kind not in parts:
+            parts[kind] = f"{path}.{_writer(child, name)}"
+    if "mlp" not in parts and _has(block, "fc2"):
+        parts["mlp"] = f"{path}.fc2"
+    order: tuple[Kind, ...] = ("attention", "mixer", "mlp")
+    return [(parts[kind], kind) for kind in order if kind in parts]
+
+
+def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in block.named_children():
+        if _kind(name) is None and not isinstance(child, nn.ModuleList) and _has_sublayer_children(child):
+            yield from ((f"{name}.{inner}", grandchild) for inner, grandchild in child.named_children())
+        else:
+            yield name, child
+
+
+def _has_sublayer_children(module: nn.Module) -> bool:
+    return any(_kind(name) == "attention" for name, _ in module.named_children())
+
+
+def _kind(name: str) -> Kind | None:
+    own = name.rpartition(".")[2]
+    if _NOT_A_SUBLAYER.search(own):
+        return None
+    for pattern, kind in ((_MIXER, "mixer"), (_ATTENTION, "attention"), (_MLP, "mlp")):
+        if pattern.search(own):
+            return kind  # type: ignore[return-value]
+    return None
+
+
+def _writer(module: nn.Module, name: str) -> str:
+    """The module that makes a sublayer's contribution: itself, or its last linear one if it adds the residual too."""
+    if "residual" in module.forward.__code__.co_varnames[: module.forward.__code__.co_argcount]:
+        linear = [inner for inner, child in module.named_children() if isinstance(child, (nn.Linear, Conv1D))]
+        if linear:
+            return f"{name}.{linear[-1]}"
+    return name
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def _first_tensor(output: Any) -> torch.Tensor | None:
+    if isinstance(output, torch.Tensor):
+        return output
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], torch.Tensor):
+        return output[0]
+    return None
+
+
+def _same(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
+    return left is not None and right is not None and left.untyped_storage() is right.untyped_storage()
+
+
+def _mlp_width(model: nn.Module, points: list[HookPoint], hidden: int | None) -> int | None:
+    """The widest layer inside the first MLP, where the config does not say."""
+    for point in points:
+        if point.kind == "mlp" and "." in point.path:
+            sizes = [size for p in model.get_submodule(point.path).parameters() if p.dim() == 2 for size in p.shape]
+            wider = [size for size in sizes if size != hidden]
+            return max(wider) if wider else hidden
+    return None
+
+
+def _tree(module: nn.Module, name: str, resident: set[int]) -> ModuleNode:
+    children = tuple(_tree(child, child_name, resident) for child_name, child in module.named_children())
+    own = sum(p.numel() for p in module.parameters(recurse=False) if id(p) in resident)
+    return ModuleNode(name, type(module).__name__, own + sum(child.num_parameters for child in children), children)

@@ -1,0 +1,222 @@
+"""What this installation can do with a repository, each limit as one true sentence with a code.
+
+`static_support` needs only `config.json` and the file names, and imports neither torch nor transformers.
+`full_support` adds what only the installed transformers can tell and belongs in the inspector.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from modelyard.core.errors import ModelyardError
+
+Level = Literal["supported", "unverified", "unsupported"]
+
+_ORDER: tuple[Level, ...] = ("supported", "unverified", "unsupported")
+_PICKLE = (".bin", ".pt", ".pth", ".ckpt")
+_FOREIGN = {".h5": "TensorFlow", ".msgpack": "Flax", ".onnx": "ONNX", ".nemo": "NeMo", ".mlmodel": "Core ML"}
+_NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt")
+
+# quant_method → (how people call it, packages without which transformers refuses to load it)
+_NEEDS_PACKAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gptq": ("GPTQ", ("optimum", "gptqmodel")),
+    "awq": ("AWQ", ("gptqmodel",)),
+    "compressed-tensors": ("compressed-tensors", ("compressed_tensors",)),
+    "hqq": ("HQQ", ("hqq",)),
+    "aqlm": ("AQLM", ("aqlm",)),
+    "quanto": ("Quanto", ("optimum",)),
+    "torchao": ("torchao", ("torchao",)),
+    "auto-round": ("AutoRound", ("auto_round",)),
+    "eetq": ("EETQ", ("kernels",)),
+    "vptq": ("VPTQ", ("vptq",)),
+    "spqr": ("SpQR", ("spqr_quant",)),
+    "quark": ("Quark", ("quark",)),
+    "bitnet": ("BitNet", ()),
+}
+# quant_method → (name, how much larger it is once dequantized)
+_DEQUANTIZED: dict[str, tuple[str, int]] = {
+    "fp8": ("FP8", 2),
+    "fbgemm_fp8": ("FP8", 2),
+    "mxfp8": ("MXFP8", 2),
+    "mxfp4": ("MXFP4", 4),
+    "nvfp4": ("NVFP4", 4),
+}
+_ENCODER_HEADS = (
+    "ForMaskedLM",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForPreTraining",
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a repository is not plainly supported. `level` is what this reason alone makes of it."""
+
+    code: str
+    message: str
+    level: Level
+
+
+@dataclass(frozen=True)
+class Support:
+    """The verdict. `needs_custom_code` is `None` until the inspector has looked whether transformers knows the type."""
+
+    level: Level
+    reasons: tuple[Reason, ...]
+    already_quantized: str | None
+    needs_custom_code: bool | None
+
+
+def static_support(config: Mapping[str, Any] | None, files: Iterable[str]) -> Support:
+    """Classify a repository by its `config.json` (`None` if it has none) and its file names."""
+    names = list(files)
+    reasons = [*_file_reasons(config, names)]
+    method = None
+    if config is not None:
+        method = quantization_method(config)
+        reasons += _quantization_reasons(method)
+        reasons += _kind_reasons(config)
+    custom = None if config is not None and "auto_map" in config else False
+    return _verdict(reasons, method, custom)
+
+
+def full_support(config: Mapping[str, Any], files: Iterable[str]) -> Support:
+    """`static_support`, and whether the installed transformers knows the model and can build it."""
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    from modelyard.ml import meta_model
+
+    static = static_support(config, files)
+    model_type = config.get("model_type")
+    known = model_type in CONFIG_MAPPING
+    if not known and "auto_map" in config:
+        message = (
+            f"This model is defined by code in the repository ({model_type!r}), which Modelyard never runs; "
+            "only the size of its files is known."
+        )
+        return _verdict(
+            [*static.reasons, Reason("needs_custom_code", message, "unsupported")], static.already_quantized, True
+        )
+    static = replace(static, needs_custom_code=False)
+    if any(reason.level == "unsupported" for reason in static.reasons):
+        return static
+    try:
+        meta_model.build(config)
+    except ModelyardError as error:
+        written_by = config.get("transformers_version")
+        if known:
+            message = f"transformers {transformers.__version__} cannot build this model: {error.message}"
+        elif model_type is None:
+            message = "config.json does not name a model type, so transformers cannot tell what this is."
+        else:
+            by = f" (the repository was made with {written_by})" if written_by else ""
+            message = f"The installed transformers {transformers.__version__} does not know {model_type!r}{by}."
+        code = "unsupported_architecture"
+        return _verdict([*static.reasons, Reason(code, message, "unsupported")], static.already_quantized, False)
+    return static
+
+
+def quantization_method(config: Mapping[str, Any]) -> str | None:
+    """The method a checkpoint is already quantized with, `unknown` if it does not say which, else `None`."""
+    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
+        section = part.get("quantization_config") or part.get("compression_config")
+        if isinstance(section, Mapping):
+            if section.get("load_in_4bit") or section.get("load_in_8bit"):
+                return "bitsandbytes"
+            method = section.get("quant_method")
+            return method if isinstance(method, str) and method else "unknown"
+    return None
+
+
+def _file_reasons(config: Mapping[str, Any] | None, names: list[str]) -> list[Reason]:
+    suffixes = {PurePosixPath(name).suffix for name in names}
+    safetensors = ".safetensors" in suffixes
+    pickles = [name for name in names if name.endswith(_PICKLE) and PurePosixPath(name).name not in _NOT_WEIGHTS]
+    if "model_index.json" in names:
+        return [
+            Reason("not_a_language_model", "This is a Diffusers pipeline, not a transformers model.", "unsupported")
+        ]
+    if "adapter_config.json" in names and config is None:
+        message = "This is a PEFT adapter: a small change to another model, not a model. Download its base model."
+        return [Reason("peft_adapter", message, "unsupported")]
+    if not safetensors and not pickles:
+        return [_no_weights(suffixes)]
+    if config is None:
+        return [
+            Reason("no_config", "The repository has no config.json, so transformers cannot load it.", "unsupported")
+        ]
+    if not safetensors:
+        message = (
+            "Only pickle weights: loading them can run code, so they are refused unless you allow them for this model. "
+            "Memory figures come from config.json and are not checked against the files."
+        )
+        return [Reason("unsafe_weights", message, "unverified")]
+    return []
+
+
+def _no_weights(suffixes: set[str]) -> Reason:
+    if ".gguf" in suffixes:
+        message = "Only GGUF files: they are for llama.cpp and the like, transformers has nothing to load here."
+        return Reason("gguf_only", message, "unsupported")
+    foreign = sorted(name for suffix, name in _FOREIGN.items() if suffix in suffixes)
+    if foreign:
+        return Reason(
+            "no_weights", f"Only {' and '.join(foreign)} weights, which PyTorch does not load.", "unsupported"
+        )
+    return Reason("no_weights", "The repository holds no weights that transformers can load.", "unsupported")
+
+
+def _quantization_reasons(method: str | None) -> list[Reason]:
+    if method is None:
+        return []
+    code = "already_quantized"
+    if method == "bitsandbytes":
+        message = "Already quantized with bitsandbytes: it loads as it is and cannot be quantized again."
+        return [Reason(code, message, "supported")]
+    if method in _DEQUANTIZED:
+        name, factor = _DEQUANTIZED[method]
+        message = (
+            f"Already quantized ({name}); it cannot be quantized again. Without a GPU that computes in {name} it is "
+            f"unpacked while loading and takes up to {factor} times its file size."
+        )
+        return [Reason(code, message, "unverified")]
+    if method in _NEEDS_PACKAGES:
+        name, packages = _NEEDS_PACKAGES[method]
+        missing = [package for package in packages if find_spec(package) is None]
+        message = f"Already quantized ({name}); it cannot be quantized again."
+        if missing:
+            message += f" Loading it needs {' and '.join(missing)}, which is not installed here."
+        return [Reason(code, message, "unsupported" if missing else "unverified")]
+    message = "Quantized in a way transformers may silently ignore"
+    message += "." if method == "unknown" else f" ({method})."
+    return [Reason("unknown_quantization", f"{message} No memory figure for it is reliable.", "unverified")]
+
+
+def _kind_reasons(config: Mapping[str, Any]) -> list[Reason]:
+    architectures = [name for name in config.get("architectures") or () if isinstance(name, str)]
+    first = architectures[0] if architectures else ""
+    if config.get("is_encoder_decoder"):
+        message = (
+            "An encoder-decoder model: memory figures are exact, but only its decoder is offered for hooks, unverified."
+        )
+        return [Reason("encoder_decoder", message, "unverified")]
+    if isinstance(config.get("vision_config"), Mapping) or isinstance(config.get("audio_config"), Mapping):
+        message = (
+            "A model that also takes images or sound: all of it is loaded, but only its language part is offered here."
+        )
+        return [Reason("vision_language", message, "unverified")]
+    if first.endswith(_ENCODER_HEADS) and not config.get("is_decoder"):
+        message = "An encoder: it reads text in both directions and does not generate any."
+        return [Reason("encoder_only", message, "unverified")]
+    return []
+
+
+def _verdict(reasons: list[Reason], method: str | None, custom: bool | None) -> Support:
+    levels: list[Level] = ["supported", *(reason.level for reason in reasons)]
+    level = max(levels, key=_ORDER.index)
+    return Support(level, tuple(reasons), method, custom)

@@ -1,0 +1,224 @@
+"""The examples shown in the API's description; a test keeps them valid."""
+
+from typing import Any
+
+MODEL_RESPONSE: dict[str, Any] = {
+    "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+    "model_id": "Qwen/Qwen3-0.6B",
+    "canonical_id": "Qwen/Qwen3-0.6B",
+    "name": "Qwen3-0.6B",
+    "endpoint": "https://huggingface.co",
+    "revision": "main",
+    "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+    "status": "downloading",
+    "quantization": "none",
+    "architecture": "Qwen3ForCausalLM",
+    "model_type": "qwen3",
+    "num_parameters": 596049920,
+    "dtype": "bfloat16",
+    "hidden_size": 1024,
+    "num_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+    "size_bytes": 1519209472,
+    "downloaded_bytes": 402653184,
+    "disk_bytes": 402653184,
+    "memory_estimated_bytes": 1192099840,
+    "memory_measured_bytes": None,
+    "progress": {
+        "phase": "downloading",
+        "bytes_done": 402653184,
+        "bytes_total": 1519209472,
+        "bytes_per_second": 52428800.0,
+        "eta_seconds": 21.3,
+        "files_done": 4,
+        "files_total": 6,
+        "message": None,
+    },
+    "error": None,
+    "loaded": False,
+    "used_by": [],
+    "adopted": False,
+    "gated": False,
+    "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+    "snapshot_path": None,
+    "created_at": "2026-11-24T10:00:00.000Z",
+    "updated_at": "2026-11-24T10:00:21.000Z",
+}
+
+MODEL_PAGE: dict[str, Any] = {"items": [MODEL_RESPONSE], "total": 1, "limit": 50, "offset": 0}
+
+MODEL_INFO: dict[str, Any] = {
+    "model_id": "gpt2",
+    "canonical_id": "openai-community/gpt2",
+    "commit": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+    "endpoint": "https://huggingface.co",
+    "architecture": "GPT2LMHeadModel",
+    "model_type": "gpt2",
+    "dimensions": {
+        "hidden_size": 768,
+        "num_layers": 12,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 12,
+        "head_dim": 64,
+        "intermediate_size": None,
+        "vocab_size": 50257,
+        "max_position_embeddings": 1024,
+    },
+    "num_parameters": 137022720,
+    "dtype": "float32",
+    "size_bytes": 550989000,
+    "missing_bytes": 550989000,
+    "files": [
+        {
+            "path": "model.safetensors",
+            "size_bytes": 548105171,
+            "sha256": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+            "fetch": True,
+            "reason": "weights",
+        },
+        {
+            "path": "pytorch_model.bin",
+            "size_bytes": 548118077,
+            "sha256": "7c5d3f4b8b76583b422fcb9189ad6c89d5d97a094541ce8932dce3ecabde1421",
+            "fetch": False,
+            "reason": "pickle: the safetensors files hold the same weights",
+        },
+    ],
+    "licence": "mit",
+    "access": "open",
+    "tags": ["transformers", "safetensors", "gpt2", "text-generation"],
+    "downloads": 12000000,
+    "likes": 2900,
+    "last_modified": "2024-02-19T10:57:45.000Z",
+    "has_tokenizer": True,
+    "needs_custom_code": False,
+    "already_quantized": None,
+    "support": {"level": "supported", "reasons": []},
+    "warnings": [],
+}
+
+SEARCH_PAGE: dict[str, Any] = {
+    "items": [
+        {
+            "model_id": "Qwen/Qwen3-0.6B",
+            "downloads": 9000000,
+            "likes": 800,
+            "num_parameters": 751632384,
+            "size_bytes": 1519209472,
+            "access": "open",
+            "pipeline_tag": "text-generation",
+            "installed": False,
+        }
+    ]
+}
+
+MEMORY_ESTIMATE: dict[str, Any] = {
+    "model_id": "unsloth/Llama-3.2-1B",
+    "commit": "9c1a2b3c4d5e6f708192a3b4c5d6e7f809a1b2c3",
+    "method": "approximate",
+    "method_reason": "computed from the weight files' headers alone",
+    "num_parameters": 1235814400,
+    "dtype": "bfloat16",
+    "kv_cache_segments": [{"from_tokens": 0, "bytes_at_from": 0, "bytes_per_token": 32768}],
+    "context": 2048,
+    "batch": 1,
+    "options": [
+        {
+            "quantization": "none",
+            "weights_bytes": 2471628928,
+            "quantization_state_bytes": 0,
+            "quantized_fraction": 0.0,
+            "kv_cache_bytes": 67108864,
+            "activation_bytes": None,
+            "overhead_bytes": None,
+            "total_bytes": 2538737792,
+            "load_peak_bytes": None,
+            "download_bytes": 2488783467,
+            "disk_bytes": 2488783467,
+            "available": True,
+            "note": None,
+            "verdicts": [
+                {"device": "cpu", "verdict": "fits", "free_bytes": 21000000000, "total_bytes": 25000000000},
+            ],
+        }
+    ],
+}
+
+DELETION_REPORT: dict[str, Any] = {
+    "freed_bytes": 0,
+    "kept_bytes": 1519209472,
+    "kept_because": [
+        {"bytes": 1519209472, "reason": "the same files serve Qwen/Qwen3-0.6B in precision 4bit"},
+    ],
+    "shared_cache": False,
+    "used_by": [],
+}
+
+SYSTEM: dict[str, Any] = {
+    "version": "0.1.0",
+    "devices": [
+        {
+            "id": "cuda:0",
+            "name": "NVIDIA GeForce RTX 4090",
+            "total_bytes": 25757220864,
+            "free_bytes": 24100000000,
+            "used_by_us_bytes": 0,
+        },
+        {
+            "id": "cpu",
+            "name": "Memory of lab-box (x86_64, 16 cores)",
+            "total_bytes": 67000000000,
+            "free_bytes": 51000000000,
+            "used_by_us_bytes": 410000000,
+        },
+    ],
+    "disks": [
+        {
+            "path": "/home/ada/.cache/huggingface/hub",
+            "total_bytes": 1000000000000,
+            "free_bytes": 420000000000,
+            "purpose": "models",
+        }
+    ],
+    "hub": {
+        "endpoint": "https://huggingface.co",
+        "endpoint_source": "default",
+        "reachable": True,
+        "reason": None,
+        "user": "ada",
+        "token": "valid",
+    },
+    "extras": {"sae": False},
+    "libraries": {"python": "3.12.4", "torch": "2.13.0", "transformers": "5.23.0", "sae-lens": None},
+    "workers": [
+        {
+            "name": "lab-box:1f2e3d4c:downloads",
+            "host": "lab-box",
+            "pid": 4242,
+            "queues": ["downloads"],
+            "alive": True,
+            "started_at": "2026-11-24T09:00:00.000Z",
+            "seen_at": "2026-11-24T10:00:21.000Z",
+        }
+    ],
+}
+
+SETTINGS_RESPONSE: dict[str, Any] = {
+    "endpoint": "https://huggingface.co",
+    "endpoint_source": "default",
+    "parallel_downloads": 3,
+    "connections": 8,
+    "bandwidth_limit_bytes_per_second": None,
+    "token_set": True,
+    "defaults": {"quantization": "none"},
+}
+
+METRICS = """# HELP modelyard_models Models per status.
+# TYPE modelyard_models gauge
+modelyard_models{status="ready"} 12
+"""

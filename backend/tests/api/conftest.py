@@ -1,0 +1,53 @@
+"""A server whose Hub misbehaves on request."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.hub_faults import HubFaults, serve
+from modelyard.hub.samples import SampleSource
+from modelyard.hub.server import create_hub_app
+from support.instance import Instance
+
+
+@pytest.fixture(scope="session")
+def hub_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hub-samples")
+    subprocess.run([sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _hub(hub_samples: Path) -> Iterator[tuple[HubFaults, str]]:
+    faults = HubFaults(create_hub_app([SampleSource(hub_samples)], api_key=None), tokens={"good", "stranger"})
+    with serve(faults) as endpoint:
+        yield faults, endpoint
+
+
+@pytest.fixture
+def hub(_hub: tuple[HubFaults, str]) -> Iterator[HubFaults]:
+    """The Hub of `instance`: healthy unless the test says otherwise."""
+    yield _hub[0]
+    _hub[0].clear()
+
+
+@pytest.fixture(scope="session")
+def instance(_hub: tuple[HubFaults, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    instance = Instance(tmp_path_factory.mktemp("api"), {"HF_ENDPOINT": _hub[1], "MODELYARD_LEASE_SECONDS": "4"})
+    instance.start()
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture(autouse=True)
+def _clean(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "instance" not in request.fixturenames:
+        return
+    instance: Instance = request.getfixturevalue("instance")
+    for model in instance.api.get("/models").json()["items"]:
+        assert instance.api.delete(f"/models/{model['id']}").status_code == 200
+    instance.api.put("/settings", json={"token": None, "endpoint": None})

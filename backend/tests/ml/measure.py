@@ -1,0 +1,143 @@
+"""What a tiny model does for real, beside what was worked out for it without its weights."""
+
+import gc
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ml import zoo
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from modelyard.ml import activations, architecture, kv_cache, memory, meta_model
+from modelyard.ml.kv_cache import STATE_FIELDS, state_bytes
+from modelyard.ml.kv_segments import kv_cache_bytes
+
+KV_LENGTHS = (1, 5, 14, 15, 16, 17, 40, 130)
+ACTIVATION_BATCH, ACTIVATION_SEQUENCE = 2, 300
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Figures of one model, `(estimated, measured)` each."""
+
+    pairs: dict[str, tuple[int, int]]
+
+    @property
+    def exact(self) -> bool:
+        return all(estimated == measured for estimated, measured in self.pairs.values())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
+
+
+def skeleton(folder: Path) -> meta_model.MetaModel:
+    return meta_model.build(read_config(folder))
+
+
+def weights(folder: Path, **load_options: Any) -> Compared:
+    """Bytes of the loaded model for each quantization."""
+    dtype = load_options.get("dtype", "auto")
+    estimate = memory.estimate_memory(read_config(folder), dtype=dtype)
+    pairs = {}
+    for option in estimate.options:
+        model = zoo.load(folder, option.quantization, **load_options)
+        pairs[option.quantization] = (option.weights_bytes, zoo.resident_bytes(model))
+    return Compared(pairs)
+
+
+def kv(folder: Path) -> Compared | str:
+    """Bytes of the cache after prefills of several lengths, or why there is no estimate."""
+    estimate = kv_cache.measure_kv_cache(skeleton(folder))
+    if estimate.segments is None:
+        return estimate.reason or "no reason"
+    segments = [vars(segment) for segment in estimate.segments]
+    model = zoo.load(folder, "none")
+    pairs = {}
+    for tokens in KV_LENGTHS:
+        with torch.no_grad():
+            outputs = model(input_ids=_ids(1, tokens), use_cache=True)
+        measured = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS]) or _state_in_modules(model)
+        pairs[f"{tokens} tokens"] = (kv_cache_bytes(segments, tokens=tokens), measured)
+    return Compared(pairs)
+
+
+def activation_peak(folder: Path) -> tuple[int, int] | str:
+    """The peak of a prefill, estimated and as torch's profiler sees the allocator; or why there is no estimate."""
+    batch, sequence = ACTIVATION_BATCH, ACTIVATION_SEQUENCE
+    found = activations.measure_activations(skeleton(folder), batch=batch, sequence=sequence, all_logits=True)
+    if found.activation_bytes is None or found.kv_cache_bytes is None:
+        return found.reason or "no reason"
+    model = zoo.load(folder, "none")
+    with torch.no_grad():
+        model(input_ids=_ids(batch, 4), use_cache=True)  # libraries allocate once, on first use
+        gc.collect()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            outputs = model(input_ids=_ids(batch, sequence), use_cache=True)
+    del outputs
+    return found.activation_bytes + found.kv_cache_bytes, _peak(profiler)
+
+
+def residual(folder: Path) -> tuple[architecture.Architecture, list[str]]:
+    """The architecture found, and what a real forward pass says against its verified hook points."""
+    found = architecture.inspect_architecture(skeleton(folder))
+    points = {point.path: point for point in found.hook_points if point.verified}
+    model = zoo.load(folder, "none")
+    received: dict[str, torch.Tensor] = {}
+    returned: dict[str, Any] = {}
+    for path in points:
+        model.get_submodule(path).register_forward_hook(_recorder(path, received, returned), with_kwargs=True)
+    sizes = {"batch": 2, "seq": 9, "batch*seq": 18}
+    with torch.no_grad():
+        model(input_ids=_ids(sizes["batch"], sizes["seq"]))
+    problems = []
+    for path, point in points.items():
+        output = returned.get(path)
+        tensor = output[0] if isinstance(output, (tuple, list)) else output
+        if tensor is None:
+            problems.append(f"{path} did not run")
+        elif tuple(tensor.shape) != tuple(sizes.get(str(size), size) for size in point.shape):
+            problems.append(f"{path} returned {tuple(tensor.shape)}, not {point.shape}")
+        elif isinstance(output, (tuple, list)) != (point.output == "tuple"):
+            problems.append(f"{path} returned {type(output).__name__}, not a {point.output}")
+    stream = [point.path for point in points.values() if point.kind == "residual"]
+    for before, after in zip(stream, stream[1:], strict=False):
+        output = returned[before]
+        if not torch.equal(output[0] if isinstance(output, (tuple, list)) else output, received[after]):
+            problems.append(f"{after} did not receive what {before} returned")
+    return found, problems
+
+
+def _recorder(path: str, received: dict[str, torch.Tensor], returned: dict[str, Any]) -> Any:
+    def record(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        received.setdefault(path, tensors[0].clone())
+        returned[path] = output
+
+    return record
+
+
+def _ids(batch: int, tokens: int) -> torch.Tensor:
+    return torch.arange(batch * tokens).reshape(batch, tokens) % 250 + 5
+
+
+def _state_in_modules(model: nn.Module) -> int:
+    names = ("recurrent_states", "conv1d_state", "key_states", "value_states")
+    return sum(state_bytes(vars(module).get(name)) for module in model.modules() for name in names)
+
+
+def _peak(profiler: profile) -> int:
+    results: Any = profiler.profiler
+    events = sorted(
+        (event for event in results.kineto_results.events() if event.name() == "[memory]"),
+        key=lambda event: event.start_ns(),
+    )
+    live = peak = 0
+    for event in events:
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak

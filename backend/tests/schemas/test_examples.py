@@ -1,0 +1,22 @@
+"""The examples of the API's description are true to their schemas."""
+
+import pytest
+
+from modelyard.schemas import model, system
+from modelyard.schemas.common import Schema
+
+KINDS = [
+    kind
+    for module in (model, system)
+    for kind in vars(module).values()
+    if isinstance(kind, type)
+    and issubclass(kind, Schema)
+    and "json_schema_extra" in kind.__dict__.get("model_config", {})
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_example_is_valid(kind: type[Schema]) -> None:
+    for example in kind.model_json_schema()["examples"]:
+        shown = kind.model_validate(example).model_dump(mode="json")
+        assert {name: shown[name] for name in example} == example

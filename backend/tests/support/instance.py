@@ -1,0 +1,134 @@
+"""A real `modelyard serve` with a home and a cache of its own, driven over HTTP as a user's page would."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Instance:
+    """One server with its workers. `folder` holds home, cache and the console's output."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, arguments: tuple[str, ...] = ()):
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.home, self.hf_home = folder / "home", folder / "hf"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "HF_"))},
+            "MODELYARD_HOME": str(self.home),
+            "MODELYARD_PORT": str(self.port),
+            "HF_HOME": str(self.hf_home),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            **(environment or {}),
+        }
+        self.arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+        key = self.environment.get("MODELYARD_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.api = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60, headers=headers)
+
+    def start(self) -> "Instance":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "console.log").open("ab") as console:
+            self.process = subprocess.Popen(
+                [sys.executable, "/tmp/w/serve.py"],
+                env=self.environment,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        self.wait_until(self.healthy, START_SECONDS, "the server is healthy")
+        return self
+
+    def healthy(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the server ended: {self.console()}"
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=1).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        """kill -9 of the supervisor alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+        self.process = None
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The processes the supervisor started, by role: api, downloads, compute, inference."""
+        assert self.process is not None
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            words = child.cmdline()
+            if "modelyard.workers" in words:
+                found["api" if "api" in words else words[words.index("--queues") + 1]] = child
+        return found
+
+    def console(self) -> str:
+        return (self.folder / "console.log").read_text()
+
+    def use_builtin_hub(self) -> None:
+        assert self.api.put("/settings", json={"endpoint": "builtin"}).status_code == 200
+
+    def download(self, model_id: str, **fields: Any) -> dict[str, Any]:
+        answer = self.api.post("/models/download", json={"model_id": model_id, **fields})
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def model(self, row_id: str) -> dict[str, Any]:
+        answer = self.api.get(f"/models/{row_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wait_for(self, row_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
+        """The row once it has one of the statuses; a failed row ends the wait."""
+
+        def reached() -> dict[str, Any] | None:
+            model = self.model(row_id)
+            if model["status"] in statuses:
+                return model
+            assert model["status"] != "failed", model["error"]
+            return None
+
+        return self.wait_until(reached, seconds, f"{row_id} is {' or '.join(statuses)}")
+
+    def wait_until(self, probe: Callable[[], Any], seconds: float, what: str) -> Any:
+        """The first true answer of `probe`; fails after `seconds`."""
+        end = time.monotonic() + seconds
+        while True:
+            if answer := probe():
+                return answer
+            assert time.monotonic() < end, f"not within {seconds} s: {what}\n{self.console()[-2000:]}"
+            time.sleep(0.1)
+
+    def cache_bytes(self) -> int:
+        """Bytes of file content under the cache, links not counted."""
+        hub = self.hf_home / "hub"
+        return sum(path.lstat().st_size for path in hub.rglob("*") if path.is_file() and not path.is_symlink())

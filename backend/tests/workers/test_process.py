@@ -1,0 +1,132 @@
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from modelyard.core.errors import AlreadyExists
+from modelyard.workers.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(__file__).parents[2] / "src"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(source), str(Path(__file__).parent)]))
+
+
+def run(reports: list[dict[str, Any]] | None = None, **request: object) -> dict[str, Any]:
+    on_report = (reports if reports is not None else []).append
+    return run_child("tiny_child", request, on_report=on_report, should_stop=lambda: False)
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_reports_and_answers() -> None:
+    reports: list[dict[str, Any]] = []
+    assert run(reports, do="add", a=1, b=2, steps=3) == {"sum": 3}
+    assert reports == [{"step": 0}, {"step": 1}, {"step": 2}]
+
+
+def test_many_reports_arrive_whole_and_in_order() -> None:
+    reports: list[dict[str, Any]] = []
+    run(reports, do="add", a=0, b=0, steps=20_000)
+    assert [report["step"] for report in reports] == list(range(20_000))
+
+
+def test_a_childs_error_is_raised_here_with_all_it_says() -> None:
+    with pytest.raises(AlreadyExists) as caught:
+        run(do="error")
+    assert (caught.value.message, caught.value.hint, caught.value.extra) == ("It is there.", "Look.", {"id": "1"})
+
+
+@pytest.mark.parametrize(("what", "words", "exit_code"), [("bug", "exit code 1", 1), ("die", "out of memory", -9)])
+def test_a_child_that_dies_says_how(what: str, words: str, exit_code: int) -> None:
+    with pytest.raises(ChildCrashed, match=words) as caught:
+        run(do=what)
+    assert caught.value.exit_code == exit_code
+
+
+def test_a_stopped_child_is_killed_with_all_it_started() -> None:
+    reports: list[dict[str, Any]] = []
+    with pytest.raises(ChildStopped):
+        run_child(
+            "tiny_child",
+            {"do": "hang"},
+            on_report=reports.append,
+            should_stop=lambda: bool(reports),
+            poll_seconds=0.05,
+            grace_seconds=0.2,
+        )
+    assert all(is_gone(pid) for pid in reports[0]["pids"])
+
+
+def test_a_child_is_killed_when_looking_after_it_fails() -> None:
+    pids: list[int] = []
+
+    def on_report(report: dict[str, Any]) -> None:
+        pids.extend(report["pids"])
+        raise RuntimeError("the database is gone")
+
+    with pytest.raises(RuntimeError, match="the database is gone"):
+        run_child("tiny_child", {"do": "hang"}, on_report=on_report, should_stop=lambda: False, grace_seconds=0.2)
+    assert all(is_gone(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("platform", [sys.platform, "other"])
+def test_a_process_ends_with_its_parent_on_every_platform(platform: str) -> None:
+    program = (
+        f"import sys; sys.platform = {platform!r}\n"
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "from modelyard.workers.process import watch_parent; watch_parent(grace_seconds=0.5)\n"
+        "print('watching', flush=True); time.sleep(60)"
+    )
+    with life_line() as (parent, environment):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, **environment},
+            pass_fds=(parent,),
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"watching\n"
+        time.sleep(0.2)
+        assert child.poll() is None
+    # The life line is cut: that is what the death of this process would look like.
+    assert child.wait(5) == -9
+    child.stdout.close()
+
+
+def test_the_console_gets_one_line_and_the_log_everything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setenv("MODELYARD_CONSOLE_FD", str(writing))
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logging("downloads")
+    logging.getLogger("modelyard.x").info("calm")
+    logging.getLogger("modelyard.x").warning("first line\nsecond line")
+    logging.getLogger("some.library").warning("chatter")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("some.library").exception("it broke")
+    for handler in root.handlers:
+        handler.flush()
+    console = os.read(reading, 10_000).decode()
+    assert console == "downloads: first line\ndownloads: it broke (details in downloads.log)\n"
+    log = capsys.readouterr().err
+    assert all(words in log for words in ("calm", "second line", "chatter", "Traceback"))
+    assert "Z WARNING modelyard.x: first line" in log
+    for handler in root.handlers[1:]:
+        handler.stream.close()  # type: ignore[attr-defined]
+    os.close(reading)
