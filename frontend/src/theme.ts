@@ -85,6 +85,7 @@ export const theme = createTheme({
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, transitionProps: { duration: 100 } } }),
     Modal: Modal.extend({
       defaultProps: { closeButtonProps: { "aria-label": "Close" }, transitionProps: { duration: 120 }, shadow: "none" },
+      styles: { title: { fontSize: "17px", fontWeight: 620 } },
     }),
     Drawer: Drawer.extend({
       defaultProps: { closeButtonProps: { "aria-label": "Close" }, transitionProps: { duration: 120 }, shadow: "none" },

@@ -48,16 +48,17 @@ class Listener:
 
     def __init__(self, instance: Instance) -> None:
         self.events: list[dict[str, Any]] = []
-        self._socket = connect(f"ws://127.0.0.1:{instance.port}/api/v1/events")
+        self._connection = connect(f"ws://127.0.0.1:{instance.port}/api/v1/events")
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> "Listener":
+        self._socket = self._connection.__enter__()
         self.events.append(json.loads(self._socket.recv(10)))
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._connection.__exit__(None, None, None)
         self._thread.join(5)
 
     def _listen(self) -> None:

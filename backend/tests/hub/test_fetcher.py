@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import random
-import resource
+import re
 import signal
 import subprocess
 import sys
@@ -270,9 +270,7 @@ def test_hopeless_fault_ends_with_a_clear_error(
     with pytest.raises(error) as caught:
         fetch()
     assert type(caught.value) is error
-    assert (
-        "model.bin" in caught.value.message or hub.endpoint in caught.value.message or "bytes" in caught.value.message
-    )
+    assert any(word in caught.value.message for word in ("model.bin", REPO, hub.endpoint, "bytes"))
     assert not store.blob_path(REPO, file.blob).exists()
     assert not list(store.repo_folder(REPO).glob("snapshots/*/*"))
     assert_honest(fetch.told)
@@ -532,18 +530,24 @@ def test_disk_that_fills_up_keeps_what_is_there(
     fetch.assert_arrived()
 
 
-def test_stall_is_told_and_the_rate_falls_to_zero(hub: FaultHub, store: HubCache) -> None:
+def test_stall_is_told_and_the_rate_falls_to_zero(
+    hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.hub.fetcher.RATE_WINDOW_SECONDS", 1.0)
     file = hub.add("model.bin", noise(4 * BLOCK), stall_after=2 * BLOCK, stall_times=9)
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=1, stall_seconds=60))
     with pytest.raises(TransferPaused):
-        fetch(wanted=stop_after(6.5, Control.PAUSE))
-    assert fetch.told[-1].message in ("stalled for 5 s", "stalled for 6 s")
+        fetch(wanted=stop_after(2.5, Control.PAUSE))
+    assert fetch.told[-1].message == "stalled for 2 s"
     assert fetch.told[-1].bytes_per_second == 0
     assert all(progress.eta_seconds is None for progress in fetch.told)
 
 
-def test_estimate_of_the_time_left_comes_once_it_is_stable(hub: FaultHub, store: HubCache) -> None:
-    file = hub.add("model.bin", noise(8 * BLOCK), bytes_per_second=2 * BLOCK)
+def test_estimate_of_the_time_left_comes_once_it_is_stable(
+    hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.hub.fetcher.STABLE_SECONDS", 1.0)
+    file = hub.add("model.bin", noise(4 * BLOCK), bytes_per_second=2 * BLOCK)
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=1))
     fetch()
     estimates = [progress.eta_seconds for progress in fetch.told if progress.eta_seconds is not None]
@@ -585,9 +589,9 @@ def test_garbage_in_a_journal_starts_the_file_again(hub: FaultHub, store: HubCac
 
 
 def test_journal_that_promises_too_much_is_caught_by_the_hash(hub: FaultHub, store: HubCache) -> None:
-    file = hub.add("model.bin", noise(3 * BLOCK), bytes_per_second=2 * BLOCK)
+    file = hub.add("model.bin", noise(3 * BLOCK), bytes_per_second=BLOCK)
     with pytest.raises(TransferPaused):
-        Fetch(hub, store, [file])(wanted=stop_after(0.7, Control.PAUSE))
+        Fetch(hub, store, [file])(wanted=stop_after(0.6, Control.PAUSE))
     hub.faults["model.bin"].bytes_per_second = None
     with store.part_path(REPO, file.blob).open("r+b") as part:
         part.write(b"damage")
@@ -609,9 +613,11 @@ CHILD = textwrap.dedent("""
     print("go", flush=True)
     fetch_snapshot(
         endpoint=endpoint, repo_id="owner/model", commit=COMMIT, store=HubCache(Path(cache)), token=False,
-        files=[RemoteFile(path, int(size), sha256, None)], limits=lambda: FetchLimits(connections=4, disk_reserve_bytes=0),
+        files=[RemoteFile(path, int(size), sha256, None)],
+        limits=lambda: FetchLimits(connections=4, disk_reserve_bytes=0),
         on_progress=lambda progress: None, control=lambda: Control.RUN,
     )
+    print(Path("/proc/self/status").read_text())
 """)
 
 
@@ -694,10 +700,8 @@ def test_two_processes_and_a_kill_leave_one_right_file(hub: FaultHub, store: Hub
 def test_memory_does_not_grow_with_the_file(hub: FaultHub, store: HubCache) -> None:
     file = hub.add("model.bin", noise(192 * BLOCK))
     process = child(hub, store, file)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.stdout is not None
-    process.stdout.close()
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert isinstance(usage, resource.struct_rusage)
-    assert usage.ru_maxrss * 1024 < 150e6
+    peak = re.search(rb"VmHWM:\s+(\d+) kB", output)
+    assert peak is not None
+    assert int(peak[1]) * 1024 < 150e6

@@ -123,6 +123,8 @@ def test_a_failed_making_is_a_clear_503_and_the_next_request_tries_again(tmp_pat
             api.model_info(LLAMA)
         assert caught.value.response.status_code == 503
         assert caught.value.response.headers["X-Error-Message"].startswith("The sample models could not be made")
+        assert len(list(api.list_models())) == len(CATALOGUE)
+        assert not _makers()
         folder.unlink()
         assert api.model_info(LLAMA).sha
 

@@ -59,7 +59,7 @@ _LINEAR_AND_FULL = ["linear_attention", "full_attention"]
 _MLA = {"head_dim": 16}  # transformers' name for the rotary part of the heads
 _OVERRIDES: dict[str, dict[str, Any]] = {
     "axk1": _MLA,
-    "bailing_hybrid": {"num_hidden_layers": 4},
+    "bailing_hybrid": {"layer_group_size": 2, "num_expert_group": 1, "num_experts_per_token": 2},
     "bamba": {"attn_layer_indices": [1]},
     "codegen": {"rotary_dim": 16},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4},
@@ -83,11 +83,16 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "qwen3_5_moe_text": {"layer_types": _LINEAR_AND_FULL},
     "qwen3_5_text": {"layer_types": _LINEAR_AND_FULL},
     "qwen3_next": {"layer_types": _LINEAR_AND_FULL},
-    "qwen4_exp_text": {"layer_types": _LINEAR_AND_FULL},
     "recurrent_gemma": {"num_hidden_layers": 3},
     "reformer": {"is_decoder": True, "axial_pos_shape": [16, 32], "axial_pos_embds_dim": [64, 64]},
     "youtu": _MLA,
-    "zamba": {"num_hidden_layers": 3, "layer_types": ["mamba", "hybrid", "hybrid"]},
+    "xmod": {"default_language": "en_XX"},
+    "zamba": {
+        "attention_hidden_size": 256,
+        "attention_head_dim": 64,
+        "num_hidden_layers": 3,
+        "layer_types": ["mamba", "hybrid", "hybrid"],
+    },
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid"], "attention_hidden_size": 256},
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -110,7 +115,8 @@ NOT_IN_ZOO = {
     "musicgen_melody": "the library maps it to a class its configuration does not fit",
     "qwen3_5": "covered by qwen3_5_text",
     "qwen3_5_moe": "covered by qwen3_5_moe_text",
-    "qwen4_exp": "covered by qwen4_exp_text",
+    "qwen4_exp": "no consistent small configuration found",
+    "qwen4_exp_text": "no consistent small configuration found",
 }
 ALL_TYPES = tuple(name for name in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) if name not in NOT_IN_ZOO)
 

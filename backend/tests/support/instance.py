@@ -48,7 +48,7 @@ class Instance:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
-                [sys.executable, "/tmp/w/serve.py"],
+                [sys.executable, "-m", "modelyard", "serve", *self.arguments],
                 env=self.environment,
                 stdout=console,
                 stderr=console,

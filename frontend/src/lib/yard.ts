@@ -19,6 +19,8 @@ export interface Place {
   others: number;
   /** Loaded models on a device, one block each. */
   blocks: Block[];
+  /** What of a model comes to stand here. */
+  holds: ("memory" | "cache" | "artifact")[];
 }
 
 export function placesOf(system: SystemInfo, loaded: LoadedModel[]): Place[] {
@@ -26,7 +28,7 @@ export function placesOf(system: SystemInfo, loaded: LoadedModel[]): Place[] {
   const memory = system.devices.filter((device) => device.id === "cpu");
   return [
     ...[...gpus, ...memory].map((device) => devicePlace(device, loaded)),
-    ...mergeDisks(system.disks).map(diskPlace),
+    ...system.disks.map(diskPlace),
   ];
 }
 
@@ -55,10 +57,12 @@ function devicePlace(device: Device, loaded: LoadedModel[]): Place {
     free: device.free_bytes,
     others: usedByOthers(device),
     blocks,
+    holds: ["memory"],
   };
 }
 
-function diskPlace(disk: Disk): Place {
+/** The server tells the disk of the Hugging Face cache first and that of quantized models last; they may be one. */
+function diskPlace(disk: Disk, index: number, all: Disk[]): Place {
   return {
     key: disk.path,
     kind: "disk",
@@ -68,18 +72,21 @@ function diskPlace(disk: Disk): Place {
     free: disk.free_bytes,
     others: Math.max(0, disk.total_bytes - disk.free_bytes),
     blocks: [],
+    holds: [...(index === 0 ? ["cache" as const] : []), ...(index === all.length - 1 ? ["artifact" as const] : [])],
   };
 }
 
-/** Two folders on one file system are one place: the bytes there exist once. */
-function mergeDisks(disks: Disk[]): Disk[] {
-  const merged: Disk[] = [];
-  for (const disk of disks) {
-    const same = merged.find((other) => other.total_bytes === disk.total_bytes);
-    if (same === undefined) merged.push({ ...disk });
-    else if (!same.purpose.includes(disk.purpose)) same.purpose += ` and ${disk.purpose}`;
-  }
-  return merged;
+/** Bytes a model would take in each kind of place; null where it is not known. */
+export interface Wanted {
+  memory: number | null;
+  cache: number | null;
+  artifact: number | null;
+}
+
+/** What of it would stand in this place; null when a part is not known. */
+export function wantedIn(place: Place, wanted: Wanted): number | null {
+  const parts = place.holds.map((part) => wanted[part]);
+  return parts.some((part) => part === null) ? null : parts.reduce<number>((sum, part) => sum + (part ?? 0), 0);
 }
 
 /** The device whose size sets the scale of the small bars: the largest accelerator, else system memory. */

@@ -1,12 +1,12 @@
 import { create } from "zustand";
+import type { Wanted } from "../lib/yard";
 import type { Quantization } from "../types/model";
 
 /** A model that is not there yet, laid over the yard's bars in its true size. */
 export interface Ghost {
   label: string;
   quantization: Quantization;
-  memoryBytes: number | null;
-  diskBytes: number | null;
+  wanted: Wanted;
 }
 
 interface GhostState {

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.local_model_service import LocalModelService
 
 
 def get_database(request: Request) -> Database:
@@ -32,7 +33,12 @@ def _hub_models(database: DatabaseDep) -> HuggingFaceModelService:
     return HuggingFaceModelService(database)
 
 
+def _local_models(database: DatabaseDep) -> LocalModelService:
+    return LocalModelService(database)
+
+
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
+LocalModelsDep = Annotated[LocalModelService, Depends(_local_models)]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
-from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError
+from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError, UnsafeWeights
 
 if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
@@ -29,10 +29,12 @@ HUB_PANEL = "Find a model"
 GET_PANEL = "Download it"
 OWN_PANEL = "Models here"
 _WIDE = 10_000
-_NO_HUB = (
-    "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in sample models,"
-    " `modelyard hub URL` to another endpoint, such as a mirror."
-)
+_HINTS: dict[type[ModelyardError], str] = {
+    HubUnreachable: "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in"
+    " sample models, `modelyard hub URL` to another endpoint, such as a mirror.",
+    UnsafeWeights: "Choose a repository with safetensors, or `modelyard pull --allow-pickle` if you trust its author.",
+}
+"""Said instead of the default hint, which speaks of the page."""
 
 
 @dataclass
@@ -217,10 +219,7 @@ def _cell(cell: Cell) -> Text:
 
 
 def _show_error(error: ModelyardError, *, as_json: bool) -> None:
-    hint = error.hint
-    if error.code == HubUnreachable.code:
-        # The default speaks of the page.
-        hint = _NO_HUB if hint in (None, HubUnreachable.default_hint) else f"{hint} {_NO_HUB}"
+    hint = _hint(error)
     if as_json:
         answer = error.as_dict() | error.extra | {"hint": hint}
         print(json.dumps(answer, indent=2, ensure_ascii=False, default=str), file=sys.stderr)
@@ -229,3 +228,12 @@ def _show_error(error: ModelyardError, *, as_json: bool) -> None:
     console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)), soft_wrap=True)
     if hint:
         console.print(Text.assemble(("Hint: ", "bold"), printable(hint)), soft_wrap=True)
+
+
+def _hint(error: ModelyardError) -> str | None:
+    hint = error.hint
+    for kind, ours in _HINTS.items():
+        if error.code == kind.code:
+            hint = ours if hint in (None, kind.default_hint) else f"{hint} {ours}"
+    # The page where a gated model's terms are accepted.
+    return f"{hint or ''} {error.extra['url']}".strip() if "url" in error.extra else hint

@@ -203,7 +203,7 @@ def _display() -> Iterator[_Display]:
                 now = row["progress"]
                 progress.update(
                     task,
-                    description=printable(f"{row['model_id']}: {words.phase(row)}"),
+                    description=printable(words.phase(row)),
                     total=now["bytes_total"] if now else None,
                     completed=now["bytes_done"] if now else 0,
                     amounts=words.amounts(now),

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from alembic.runtime.migration import MigrationContext
@@ -17,6 +18,8 @@ from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
 
 Result = TypeVar("Result")
+
+ANSWER_SECONDS = 5.0
 
 
 class DatabaseUnusable(ModelyardError):
@@ -41,9 +44,8 @@ def open_database() -> Database:
     """The instance's database, which must exist. Raises DatabaseUnusable."""
     found = Database(load_settings().sqlalchemy_url)
     try:
-        with found.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-    except SQLAlchemyError as error:
+        current = within(ANSWER_SECONDS, lambda: _revision(found))
+    except (SQLAlchemyError, TimeoutError) as error:
         found.dispose()
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise DatabaseUnusable(
@@ -58,25 +60,29 @@ def open_database() -> Database:
     return found
 
 
+def _revision(found: Database) -> str | None:
+    with found.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
 @contextmanager
 def database() -> Iterator[Database]:
-    """This instance's database where it can be used, else an empty one in memory.
+    """This instance's database where it can be used, else an empty one that is gone afterwards.
 
-    So the Hub that was chosen is the one that is asked, and asking creates no file.
+    So the Hub that was chosen is the one that is asked, and asking leaves no file behind.
     """
-    found = None
-    if database_exists():
-        try:
-            found = open_database()
-        except DatabaseUnusable:
-            found = None
-    if found is None:
-        found = Database("sqlite://")
-        migrate.upgrade(found)
-    try:
+    with ExitStack() as stack:
+        found = None
+        if database_exists():
+            with suppress(DatabaseUnusable):
+                found = open_database()
+        if found is None:
+            # A file, because services use several connections, and those of an in-memory database share nothing.
+            folder = stack.enter_context(TemporaryDirectory(prefix="modelyard-"))
+            found = Database(f"sqlite:///{folder}/empty.db")
+            migrate.upgrade(found)
+        stack.callback(found.dispose)
         yield found
-    finally:
-        found.dispose()
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:

@@ -1,12 +1,14 @@
 """Bringing the database to the schema this version needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 import modelyard
 from modelyard.core.database import Database
@@ -21,15 +23,31 @@ def alembic_config() -> Config:
     return config
 
 
-def upgrade(database: Database, revision: str = "head") -> None:
-    """Apply every missing migration in one transaction.
+@contextmanager
+def migrating(database: Database) -> Iterator[Connection]:
+    """One transaction for changes of the schema; concurrent callers wait for each other.
 
-    SQLite's BEGIN IMMEDIATE and a Postgres advisory lock make concurrent callers wait for each other.
+    SQLite alters a table by copying and dropping it. With foreign keys enforced the drop would clear what refers to
+    it, and they can only be switched outside a transaction.
     """
+    with database.engine.connect() as connection:
+        sqlite = connection.dialect.name == "sqlite"
+        if sqlite:
+            connection.connection.cursor().execute("PRAGMA foreign_keys=off")
+        try:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+                yield connection
+        finally:
+            if sqlite:
+                connection.connection.cursor().execute("PRAGMA foreign_keys=on")
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Apply every missing migration in one transaction."""
     config = alembic_config()
-    with database.engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
+    with migrating(database) as connection:
         if revision == "head":
             current = MigrationContext.configure(connection).get_current_revision()
             if current == ScriptDirectory.from_config(config).get_current_head():
@@ -39,7 +57,8 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 
 def downgrade(database: Database, revision: str = "base") -> None:
+    """Undo migrations down to `revision`; `base` leaves no tables."""
     config = alembic_config()
-    with database.engine.begin() as connection:
+    with migrating(database) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)

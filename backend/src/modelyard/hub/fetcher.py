@@ -10,13 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from modelyard.core.errors import ChecksumMismatch, HubMisbehaved, HubUnreachable
 from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
 from modelyard.hub.partial import Claim, PartClosed, PartialFile
 from modelyard.hub.retry import RetryPolicy, Transient
-from modelyard.hub.store import HASH_CHUNK_BYTES, HubCache, content_hasher
+from modelyard.hub.store import HASH_CHUNK_BYTES, HubCache, has_hash
 from modelyard.hub.transport import Body, LocationExpired, ResolvedFile, Transport
 
 __all__ = [
@@ -229,14 +230,14 @@ class _Download:
             self._hashers = [self._start(self._hash_loop, f"hash-{n}") for n in range(HASH_THREADS)]
             next_report = next_disk_check = 0.0  # on the clock of time.monotonic
             while True:
-                wanted = control()
-                if wanted is not Control.RUN:
-                    break
-                self._apply(limits())
                 now = time.monotonic()
                 if now >= next_report or self._report_due:
                     self._report_due = False
                     next_report = now + REPORT_SECONDS
+                    wanted = control()
+                    if wanted is not Control.RUN:
+                        break
+                    self._apply(limits())
                     on_progress(self._progress())
                 if now >= next_disk_check:
                     next_disk_check = now + DISK_CHECK_SECONDS
@@ -272,6 +273,7 @@ class _Download:
                     reused += content.bytes_done * len(content.files)
                 continue
             reused += content.file.size_bytes * len(content.files)
+            self._store.remove_stale_journal(self._repo_id, content.file.blob)
             if self._store.is_marked_verified(self._repo_id, content.file):
                 self._complete(content)
             else:
@@ -342,13 +344,12 @@ class _Download:
         self._transport.close()
 
     def _keep_parts(self) -> None:
-        for content in self._contents:
-            if content.part is None or content.state is _State.DONE:
-                continue
-            if content.part.filled_bytes:
-                content.part.close()
-            else:
-                content.part.discard()
+        # All of them, even if the journal of one cannot be written: a part left open stays locked.
+        with ExitStack() as stack:
+            for content in self._contents:
+                if content.part is None or content.state is _State.DONE:
+                    continue
+                stack.callback(content.part.close if content.part.filled_bytes else content.part.discard)
 
     def _discard_parts(self) -> int:
         freed = 0
@@ -504,6 +505,7 @@ class _Download:
         skip = claim.position - body.offset
         chunks: list[bytes] = []
         gathered = 0
+        flushed_at = time.monotonic()
         try:
             while (missing := claim.stop - claim.position - gathered) > 0:
                 allowed = self._bucket.take(min(READ_BYTES, skip + missing), self._stop)
@@ -512,20 +514,22 @@ class _Download:
                 self._bucket.refund(allowed - len(data))
                 if not data:
                     raise self._cut_short(body, claim.position + gathered)
-                content.received += len(data)
-                self._meter.add(len(data))
-                watchdog.end_read(len(data))
+                received = len(data)
+                content.received += received
+                self._meter.add(received)
                 if skip:
-                    dropped = min(skip, len(data))
+                    dropped = min(skip, received)
                     skip -= dropped
                     data = data[dropped:]
                 if data:
                     chunks.append(data)
                     gathered += len(data)
-                if gathered >= FLUSH_BYTES:
+                now = time.monotonic()
+                if gathered >= FLUSH_BYTES or (gathered and now - flushed_at >= REPORT_SECONDS):
                     part.write(claim, chunks)
-                    chunks, gathered = [], 0
+                    chunks, gathered, flushed_at = [], 0, now
                     self._queue_hash(content)
+                watchdog.end_read(received, now)
         finally:
             if chunks:
                 part.write(claim, chunks)
@@ -604,13 +608,12 @@ class _Download:
 
     def _check_blob(self, content: _Content) -> None:
         """Hash a file that was in the cache before; fetch it again if it is damaged."""
-        hasher = content_hasher(content.file)
-        with self._store.blob_path(self._repo_id, content.file.blob).open("rb", buffering=0) as source:
-            while chunk := source.read(HASH_CHUNK_BYTES):
-                if self._stop.is_set():
-                    return
-                hasher.update(chunk)
-        if hasher.hexdigest() == content.file.blob:
+
+        def check_stop(_: int) -> None:
+            if self._stop.is_set():
+                raise PartClosed
+
+        if has_hash(self._store.blob_path(self._repo_id, content.file.blob), content.file, check_stop):
             self._store.mark_verified(self._repo_id, content.file)
             self._complete(content)
             return
@@ -702,9 +705,9 @@ class _Watchdog:
     def start_read(self) -> None:
         self._started = time.monotonic()
 
-    def end_read(self, count: int) -> None:
+    def end_read(self, count: int, now: float) -> None:
         # Only time spent waiting for the network counts: a bandwidth limit makes nobody suspicious.
-        self._waited += time.monotonic() - self._started
+        self._waited += now - self._started
         self._bytes += count
         if self._waited < self._window_seconds:
             return
@@ -776,8 +779,8 @@ class _Meter:
 
     @property
     def flowing_seconds(self) -> float:
-        """For how long bytes have been coming without a long break."""
-        return 0.0 if self._flowing_since is None else time.monotonic() - self._flowing_since
+        """For how long bytes came without a long break."""
+        return 0.0 if self._flowing_since is None else self._last - self._flowing_since
 
     def bytes_per_second(self) -> float:
         now = time.monotonic()

@@ -1,7 +1,6 @@
 """A file that is being fetched: its part beside the blob, the journal of what it holds, its hash."""
 
 import fcntl
-import json
 import os
 import stat
 import threading
@@ -19,7 +18,8 @@ from modelyard.hub.store import (
     content_hasher,
     disk_error,
     read_journal,
-    write_atomically,
+    remove_journal,
+    write_journal,
 )
 
 BLOCK_BYTES = 16 << 20
@@ -255,7 +255,7 @@ class PartialFile:
                     "written": self._ranges(),
                     "durable": self._durable,
                 }
-            write_atomically(self._journal, json.dumps(content).encode(), durable=durable)
+            write_journal(self._journal, content, durable=durable)
 
     def reset(self) -> None:
         """Forget everything fetched so far."""
@@ -269,7 +269,7 @@ class PartialFile:
             self._warm.clear()
             self._warm_bytes = 0
             self._hasher = content_hasher(self.file)
-        self._journal.unlink(missing_ok=True)
+        self.save()
 
     def publish(self) -> None:
         """Give the verified content its final name and let go of it."""
@@ -281,8 +281,9 @@ class PartialFile:
                 raise disk_error(error, self._path) from error
             self._path.replace(self._blob)
         _sync_folder(self._blob.parent)
-        self._journal.unlink(missing_ok=True)
-        self._close()
+        with self._journal_lock:
+            self._close()
+            remove_journal(self._journal)
 
     def discard(self) -> int:
         """Remove the part and its journal; returns the bytes this freed."""
@@ -292,6 +293,7 @@ class PartialFile:
         freed = allocated_bytes(os.fstat(self._descriptor))
         with self._journal_lock:
             self._close(remove=True)
+            remove_journal(self._journal)
         return freed
 
     def close(self) -> None:
@@ -310,7 +312,6 @@ class PartialFile:
             while self._users:
                 self._lock.wait()
         if remove:
-            self._journal.unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import httpx2
 import urllib3.exceptions as urllib3_errors
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from modelyard.core.errors import HubError, HubRateLimited, HubUnreachable
 
@@ -69,7 +69,7 @@ def as_transient(error: BaseException) -> Transient | None:
     """
     if isinstance(error, Transient):
         return error
-    if _is_untrusted_certificate(error):
+    if isinstance(error, OfflineModeIsEnabled) or _is_untrusted_certificate(error):
         return None
     if isinstance(error, HfHubHTTPError):
         return transient_status(error.response.status_code, error.response.headers.get("Retry-After"))

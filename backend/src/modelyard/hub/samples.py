@@ -66,7 +66,8 @@ class SampleSource:
         self._threads = CapacityLimiter(2)
 
     async def list_repos(self) -> Sequence[StoredRepo | PlannedRepo]:
-        if not self._all_made():
+        # Only the first listing starts the making: listings are polled, and one that fails must not run all the time.
+        if self._making is None and not self._all_made():
             self._make_in_background()
         return [await self._made_repo(sample) or _planned(sample) for sample in CATALOGUE]
 
@@ -109,13 +110,16 @@ class SampleSource:
     async def _make(self) -> None:
         """Run the child process. Raises RepoUnavailable when it fails or takes too long."""
         logger.info("making the sample models in %s", self._folder)
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(self._folder)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(self._folder)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            )
+        except OSError as error:
+            raise RepoUnavailable(f"The sample models could not be made: {error}") from error
         try:
             async with asyncio.timeout(self._making_timeout_seconds):
                 _, stderr = await child.communicate()

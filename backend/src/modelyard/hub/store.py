@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +156,7 @@ class HubCache:
         self._make_folder(path.parent)
         if path.is_dir() and not path.is_symlink():
             raise Conflict(f"The revision {revision!r} clashes with another one in {path}.")
-        write_atomically(path, commit.encode())
+        _write_atomically(path, _unique_beside(path), commit.encode())
 
     def link(self, repo_id: str, commit: str, file: RemoteFile) -> None:
         """Make a published blob appear under its name in the snapshot (a copy where links cannot be made)."""
@@ -169,19 +169,12 @@ class HubCache:
             return
         if path.is_dir() and not path.is_symlink():
             raise Conflict(f"There is a folder where the file {path} belongs.", hint="Remove it, then retry.")
-        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
-            try:
-                temporary.symlink_to(target)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                shutil.copyfile(blob, temporary)
-            temporary.replace(path)
+            path.symlink_to(target)
         except OSError as error:
-            raise disk_error(error, path) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise disk_error(error, path) from error
+            _replace_with_link_or_copy(path, target, blob)
 
     def inventory(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> Inventory:
         """Which of `files` the snapshot holds, judged by size alone (`verify_file` reads the content)."""
@@ -194,16 +187,15 @@ class HubCache:
         """Whether the content is in the cache with the right size, linked into a snapshot or not."""
         return _has_size(self.blob_path(repo_id, file.blob), file.size_bytes)
 
-    def verify_file(self, repo_id: str, commit: str, file: RemoteFile) -> bool:
-        """Read a file of a snapshot in full and say whether its size and hash are right."""
+    def verify_file(
+        self, repo_id: str, commit: str, file: RemoteFile, *, on_bytes: Callable[[int], None] | None = None
+    ) -> bool:
+        """Read a file of a snapshot in full and say whether its size and hash are right.
+
+        `on_bytes` is told how many bytes were read since its last call; what it raises ends the reading.
+        """
         path = self.snapshot_path(repo_id, commit) / file.path
-        if not _has_size(path, file.size_bytes):
-            return False
-        hasher = content_hasher(file)
-        with path.open("rb", buffering=0) as source:
-            while chunk := source.read(HASH_CHUNK_BYTES):
-                hasher.update(chunk)
-        return hasher.hexdigest() == file.blob
+        return _has_size(path, file.size_bytes) and has_hash(path, file, on_bytes)
 
     def is_marked_verified(self, repo_id: str, file: RemoteFile) -> bool:
         """Whether Modelyard hashed this blob before and it has not changed since."""
@@ -242,12 +234,41 @@ class HubCache:
                     )
         return sorted(found, key=lambda partial: str(partial.path))
 
+    def remove_stale_journal(self, repo_id: str, blob: str) -> None:
+        """Remove what a process that was killed while publishing left beside a finished blob."""
+        journal = self.journal_path(repo_id, blob)
+        if journal.exists() and not self.part_path(repo_id, blob).exists():
+            remove_journal(journal)
+
     def remove_partials(self, repo_id: str, blobs: Collection[str] | None = None) -> int:
         """Remove unfinished files that nobody is writing; returns the bytes this freed."""
         freed = 0
         for partial in self.partials(repo_id):
             if blobs is None or partial.blob in blobs:
                 freed += _remove_unlocked(partial)
+        self._remove_if_empty(repo_id)
+        return freed
+
+    def remove_files(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> int:
+        """Take files out of a snapshot, and their content where no other path or revision uses it.
+
+        Returns the bytes freed.
+        """
+        folder, snapshot = self.repo_folder(repo_id), self.snapshot_path(repo_id, commit)
+        self._refuse_links(snapshot)
+        freed = 0
+        for file in files:
+            validate_path(file.path)
+            path = snapshot / file.path
+            if not path.is_symlink():
+                freed += _size(path)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+        used = {blob for other in _entries(folder / "snapshots") for blob in _read_snapshot(other).blobs.values()}
+        for blob in {self.blob_path(repo_id, file.blob) for file in files} - used:
+            if blob.exists():
+                freed += self._remove_blob(blob)
+        _remove_empty_folders(snapshot)
         self._remove_if_empty(repo_id)
         return freed
 
@@ -459,9 +480,35 @@ def content_hasher(file: RemoteFile) -> "hashlib._Hash":
     return hashlib.sha1(b"blob %d\0" % file.size_bytes, usedforsecurity=False)
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a small file in one step. Raises DiskFull; a link at `path` is replaced, not followed."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+def has_hash(path: Path, file: RemoteFile, on_bytes: Callable[[int], None] | None = None) -> bool:
+    """Read `path` in full and say whether it has the content that `file` names."""
+    hasher = content_hasher(file)
+    with path.open("rb", buffering=0) as source:
+        while chunk := source.read(HASH_CHUNK_BYTES):
+            hasher.update(chunk)
+            if on_bytes is not None:
+                on_bytes(len(chunk))
+    return hasher.hexdigest() == file.blob
+
+
+def write_journal(path: Path, content: Mapping[str, object], *, durable: bool) -> None:
+    """Replace the journal of an unfinished file, for its owner alone. Raises DiskFull."""
+    temporary = _journal_draft(path)
+    # Left by a process that was killed; a link there is removed, not followed.
+    temporary.unlink(missing_ok=True)
+    _write_atomically(path, temporary, json.dumps(content).encode(), durable=durable)
+
+
+def remove_journal(path: Path) -> None:
+    _journal_draft(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _journal_draft(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
+
+
+def _write_atomically(path: Path, temporary: Path, content: bytes, *, durable: bool = False) -> None:
     try:
         with temporary.open("xb") as output:
             output.write(content)
@@ -473,6 +520,25 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
         raise disk_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _replace_with_link_or_copy(path: Path, target: str, blob: Path) -> None:
+    """For what cannot be linked just so: another file is in the way, or the disk knows no links."""
+    temporary = _unique_beside(path)
+    try:
+        try:
+            temporary.symlink_to(target)
+        except OSError:
+            shutil.copyfile(blob, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unique_beside(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
@@ -504,7 +570,7 @@ def _remove_unlocked(partial: Partial) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         freed = allocated_bytes(os.fstat(descriptor))
-        partial.path.with_name(partial.blob + JOURNAL_SUFFIX).unlink(missing_ok=True)
+        remove_journal(partial.path.with_name(partial.blob + JOURNAL_SUFFIX))
         partial.path.unlink(missing_ok=True)
     except BlockingIOError:
         return 0

@@ -32,7 +32,7 @@ def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any)
             raise _cannot_run(error) from error
     except Exception as error:  # modelling code raises anything when an input is not to its liking
         raise _cannot_run(error) from error
-    with _ScalarsReadAsZero():  # type: ignore[no-untyped-call]
+    with _ScalarsInvented():  # type: ignore[no-untyped-call]
         try:
             return _call(skeleton, batch, sequence, arguments)
         except Exception as error:  # as above
@@ -47,17 +47,22 @@ def _call(skeleton: MetaModel, batch: int, sequence: int, arguments: Mapping[str
 
 
 def _cannot_run(error: Exception) -> CannotRun:
+    if "meta" in str(error):
+        return CannotRun("The model's code steers by the values of tensors, and without weights there are none.")
     return CannotRun(f"The model does not run without weights: {first_line(error)}")
 
 
-class _ScalarsReadAsZero(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers `.item()` on a meta tensor with zero: such values steer masks and scaling, not the shapes we want."""
+class _ScalarsInvented(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers `.item()` on a meta tensor: truth values are true (nothing is padded), numbers are zero.
+
+    Such values steer masks, warnings and scaling, not the shapes we want.
+    """
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and args[0].device.type == "meta":
-            return torch.zeros((), dtype=args[0].dtype).item()
+            return True if args[0].dtype is torch.bool else torch.zeros((), dtype=args[0].dtype).item()
         return func(*args, **(kwargs or {}))
 
 

@@ -14,6 +14,7 @@ from modelyard.models.base import Base, Bytes, new_id, string_enum
 class JobKind(StrEnum):
     DOWNLOAD = "download"
     VERIFY = "verify"
+    IMPORT = "import"
 
 
 class JobState(StrEnum):
@@ -42,6 +43,8 @@ class Job(Base):
     queue: Mapped[str] = mapped_column(String(32))
     subject_id: Mapped[str] = mapped_column(String(32), index=True)
     """The row the job works on: a model's id."""
+    payload: Mapped[dict[str, Any] | None]
+    """What the job needs to know beside its row: the folder an import reads, for example."""
     state: Mapped[JobState] = mapped_column(string_enum(JobState, "state"), default=JobState.QUEUED)
     control: Mapped[JobControl] = mapped_column(string_enum(JobControl, "control"), default=JobControl.RUN)
 

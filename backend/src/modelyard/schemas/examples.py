@@ -222,3 +222,24 @@ METRICS = """# HELP modelyard_models Models per status.
 # TYPE modelyard_models gauge
 modelyard_models{status="ready"} 12
 """
+
+CACHE_LISTING: dict[str, Any] = {
+    "items": [
+        {
+            "model_id": "openai-community/gpt2",
+            "commit": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+            "revisions": ["main"],
+            "size_bytes": 550989000,
+            "importable": True,
+            "problem": None,
+        }
+    ],
+    "leftovers": [
+        {
+            "model_id": "Qwen/Qwen3-0.6B",
+            "path": "/home/ada/.cache/huggingface/hub/models--Qwen--Qwen3-0.6B/blobs/f47f7117….modelyard.part",
+            "size_bytes": 402653184,
+            "age_seconds": 86400.0,
+        }
+    ],
+}

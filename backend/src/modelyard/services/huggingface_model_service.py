@@ -9,8 +9,8 @@ from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
 from modelyard.core.errors import (
-    GatedNoToken,
     GatedNotAccepted,
+    GatedNoToken,
     HubError,
     HubMisbehaved,
     HubRateLimited,
@@ -50,11 +50,15 @@ from modelyard.services import header_estimate, system_service
 from modelyard.services.config_facts import ConfigFacts, read_config
 from modelyard.services.file_plan import FilePlan, plan_files
 from modelyard.services.job_service import JobProgress
-from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.services.model_facts import store_facts, tensors
+from modelyard.services.model_service import (
+    DISK_RESERVE_BYTES,
+    ModelService,
+    bytes_to_fetch,
+    hub_cache,
+    new_manifest,
+)
 from modelyard.services.settings_service import SettingsService
-
-DISK_RESERVE_BYTES = 500_000_000
-"""Kept free on the models' disk, so that a download never fills it to the last byte."""
 
 PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
 """Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
@@ -185,10 +189,10 @@ class HuggingFaceModelService:
         _require_access(client, model)
         plan = plan_files(model.files)
         config = self._config(client, model) or {}
-        tensors = _tensors(self._headers(client, model, plan))
+        found = tensors(self._headers(client, model, plan))
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
-        return _estimate(model, plan, config, tensors, machine, context=context, batch=batch, dtype=dtype)
+        return _estimate(model, plan, config, found, machine, context=context, batch=batch, dtype=dtype)
 
     def _resolve(self, row: Model, client: HubClient) -> list[RemoteFile]:
         """Ask the Hub what the row's snapshot consists of and write it down; returns the files to fetch."""
@@ -199,31 +203,22 @@ class HuggingFaceModelService:
         files = _remote_files(plan)
         validate_files(files)
         self._require_disk(model, files)
-        present_before = not self.cache.inventory(row.model_id, row.commit, files).missing
-        self._store_facts(row.id, client, model, plan, files, adopted=present_before)
+        self._store_facts(row.id, client, model, plan, files)
         return files
 
     def _store_facts(
-        self, row_id: str, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile], *, adopted: bool
+        self, row_id: str, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile]
     ) -> None:
         config = self._config(client, model) or {}
-        facts = read_config(config)
-        tensors = _tensors(self._headers(client, model, plan)) if plan.safetensors else []
-        load_dtype = facts.dtype or header_estimate.checkpoint_dtype(tensors)
+        headers = self._headers(client, model, plan)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
             row = models.get_by_id(row_id)
-            row.architecture, row.model_type, row.dtype = facts.architecture, facts.model_type, load_dtype
-            for name, value in facts.dimensions.items():
-                setattr(row, name, value)
-            if tensors:
-                row.num_parameters = sum(tensor.elements for tensor in tensors)
-                if load_dtype is not None and facts.quantization_method is None:
-                    figures = header_estimate.weight_figures(tensors, row.quantization.value, load_dtype)
-                    row.memory_estimated_bytes = figures.weights_bytes
-            row.files = [vars(file) for file in files]
+            store_facts(row, config, headers)
+            if row.files is None:
+                row.files = new_manifest(self.cache, row, files)
+                row.adopted = any(file["present_before"] for file in row.files)
             row.size_bytes = plan.size_bytes
-            row.adopted = row.adopted or adopted
             models.mark_downloading(row)
 
     def _config(self, client: HubClient, model: HubModel) -> dict[str, Any] | None:
@@ -243,15 +238,8 @@ class HuggingFaceModelService:
             bandwidth_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
         )
 
-    def _missing_bytes(self, model: HubModel, files: list[RemoteFile]) -> int:
-        """What a download would transfer now, after what the cache and earlier attempts hold."""
-        missing = self.cache.inventory(model.model_id, model.commit, files).missing
-        wanted = {file.blob: file for file in missing if not self.cache.has_blob(model.model_id, file)}
-        begun = {partial.blob: partial.size_bytes for partial in self.cache.partials(model.model_id)}
-        return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
-
     def _require_disk(self, model: HubModel, files: list[RemoteFile]) -> None:
-        missing = self._missing_bytes(model, files)
+        missing = bytes_to_fetch(self.cache, model.model_id, model.commit, files)
         if missing:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
 
@@ -260,7 +248,7 @@ class HuggingFaceModelService:
         facts = read_config(config or {})
         parameters = model.num_parameters
         if parameters is None and plan.safetensors and access in ("open", "accepted"):
-            parameters = sum(tensor.elements for tensor in _tensors(self._headers(client, model, plan)))
+            parameters = sum(tensor.elements for tensor in tensors(self._headers(client, model, plan)))
         files = _remote_files(plan)
         return ModelInfo(
             model_id=model.model_id,
@@ -273,7 +261,7 @@ class HuggingFaceModelService:
             num_parameters=parameters,
             dtype=facts.dtype,
             size_bytes=plan.size_bytes,
-            missing_bytes=self._missing_bytes(model, files),
+            missing_bytes=bytes_to_fetch(self.cache, model.model_id, model.commit, files),
             files=[
                 FilePlanRow(
                     path=planned.file.path,
@@ -311,12 +299,13 @@ def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list
             while (left := end - time.monotonic()) > 0:
                 message = f"retrying in {math.ceil(left)} s ({error.message.rstrip('.')})"
                 reporter.report(JobProgress(phase="retrying", message=message))
-                _stop_if_asked(reporter)
+                stop_if_asked(reporter)
                 time.sleep(min(left, 0.5))
     return call()
 
 
-def _stop_if_asked(reporter: Reporter) -> None:
+def stop_if_asked(reporter: Reporter) -> None:
+    """Raises TransferPaused or TransferCancelled when the user, or the worker's end, wants the work to stop."""
     match reporter.control():
         case JobControl.PAUSE:
             raise TransferPaused
@@ -340,14 +329,6 @@ def _remote_files(plan: FilePlan) -> list[RemoteFile]:
             raise HubMisbehaved(f"The Hub names no size or hash for {file.path!r}.")
         files.append(RemoteFile(file.path, file.size_bytes, file.sha256, file.git_sha1))
     return files
-
-
-def _tensors(headers: Sequence[SafetensorsFileMetadata]) -> list[header_estimate.Tensor]:
-    return [
-        header_estimate.Tensor(name, info.dtype, tuple(info.shape))
-        for header in headers
-        for name, info in header.tensors.items()
-    ]
 
 
 def _job_progress(progress: TransferProgress) -> JobProgress:

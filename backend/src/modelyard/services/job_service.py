@@ -16,8 +16,13 @@ from modelyard.core.queue import wake_after_commit
 from modelyard.core.settings import get_settings
 from modelyard.models import Job, JobControl, JobKind, JobState
 
-TASKS = {JobKind.DOWNLOAD: "models.download", JobKind.VERIFY: "models.verify"}
-QUEUES = {JobKind.DOWNLOAD: "downloads", JobKind.VERIFY: "compute"}
+TASKS = {
+    JobKind.DOWNLOAD: "models.download",
+    JobKind.VERIFY: "models.verify",
+    JobKind.IMPORT: "models.import",
+}
+# All three move or read whole models: they wait for each other, not for the GPU.
+QUEUES = dict.fromkeys(TASKS, "downloads")
 WAKE_BACKOFF_SECONDS = 30.0
 
 
@@ -45,9 +50,15 @@ class JobService:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def enqueue(self, kind: JobKind, subject_id: str) -> Job:
+    def enqueue(self, kind: JobKind, subject_id: str, payload: dict[str, Any] | None = None) -> Job:
         """Create a queued job; its wake-up is sent when the transaction commits."""
-        job = Job(kind=kind, queue=QUEUES[kind], subject_id=subject_id, wake_after=_later(WAKE_BACKOFF_SECONDS))
+        job = Job(
+            kind=kind,
+            queue=QUEUES[kind],
+            subject_id=subject_id,
+            payload=payload,
+            wake_after=_later(WAKE_BACKOFF_SECONDS),
+        )
         self.session.add(job)
         self.session.flush()
         self._wake(job)

@@ -39,6 +39,9 @@ def reconcile_jobs(database: Database) -> None:
 
 def check_files(database: Database) -> None:
     with database.session() as session:
-        changed = ModelService(session).mark_missing_files()
+        models = ModelService(session)
+        changed, resumed = models.mark_missing_files(), models.resume_where_room()
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)
+    if resumed:
+        logger.warning("There is room on the disk again: %d downloads go on", resumed)

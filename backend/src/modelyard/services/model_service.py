@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database
-from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, SharedCache
+from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelNotFound, SharedCache
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
 from modelyard.models import (
@@ -28,6 +28,9 @@ from modelyard.schemas.model import DeletionReport, KeptBytes, ModelCreate
 from modelyard.services.job_service import JobService
 
 CANCEL_WAIT_SECONDS = 5.0
+
+DISK_RESERVE_BYTES = 500_000_000
+"""Kept free on the models' disk, so that a download never fills it to the last byte."""
 
 SORTS: dict[str, Any] = {
     "name": func.lower(Model.model_id),
@@ -78,7 +81,11 @@ class ModelService:
 
     def start_download(self, model: Model) -> Job:
         """Queue the download of a row; partial data of an earlier attempt is used."""
-        job = self.jobs.enqueue(JobKind.DOWNLOAD, model.id)
+        return self.start_job(model, JobKind.DOWNLOAD)
+
+    def start_job(self, model: Model, kind: JobKind, payload: dict[str, Any] | None = None) -> Job:
+        """Queue work on a row, which is `pending` until a worker takes it."""
+        job = self.jobs.enqueue(kind, model.id, payload)
         model.job_id, model.status, model.error = job.id, ModelStatus.PENDING, None
         self.session.flush()
         return job
@@ -167,16 +174,24 @@ class ModelService:
         if model.status is ModelStatus.CANCELLED:
             return model
         if model.status in (ModelStatus.FAILED, ModelStatus.MISSING):
-            self._drop_partial_data(model)
+            self.drop_partial_data(model)
             model.status = ModelStatus.CANCELLED
             self.session.flush()
             return model
         job = self._active_job(model, "cancelled")
         if self.jobs.request(job.id, JobControl.CANCEL) is JobState.CANCELLED:
-            self._drop_partial_data(model)
-            model.status = ModelStatus.CANCELLED
+            self.mark_cancelled(model, job.kind)
         self.session.flush()
         return model
+
+    def mark_cancelled(self, model: Model, kind: JobKind) -> None:
+        """What was fetched is removed; of a check that was cancelled, the model stays as it was."""
+        if kind is JobKind.VERIFY:
+            whole = not self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
+            self.mark_ended(model, ModelStatus.READY if whole else ModelStatus.MISSING)
+            return
+        self.drop_partial_data(model)
+        self.mark_ended(model, ModelStatus.CANCELLED)
 
     def mark_downloading(self, model: Model) -> None:
         model.status, model.error = ModelStatus.DOWNLOADING, None
@@ -188,7 +203,7 @@ class ModelService:
         self.session.flush()
 
     def mark_ended(self, model: Model, status: ModelStatus, error: dict[str, Any] | None = None) -> None:
-        """Paused, failed, cancelled or missing."""
+        """Not worked on any more: paused, failed, cancelled, missing, or ready as before."""
         model.status, model.error = status, error
         model.disk_bytes = self.cache.snapshot_bytes(model.model_id, model.commit)
         self.session.flush()
@@ -208,6 +223,21 @@ class ModelService:
             changed += 1
         self.session.flush()
         return changed
+
+    def resume_where_room(self) -> int:
+        """Go on with downloads that stopped because the disk was full, where it no longer is. Returns how many."""
+        stopped = self.session.scalars(
+            select(Model).where(Model.status == ModelStatus.PAUSED, Model.error.is_not(None)).order_by(Model.created_at)
+        )
+        room = self.cache.free_bytes() - DISK_RESERVE_BYTES
+        resumed = 0
+        for model in stopped:
+            needed = bytes_to_fetch(self.cache, model.model_id, model.commit, manifest(model))
+            if model.error and model.error["code"] == DiskFull.code and needed <= room:
+                self.resume(model.id)
+                room -= needed
+                resumed += 1
+        return resumed
 
     def plan_deletion(self, row_id: str) -> DeletionReport:
         """Exactly what `delete` would free, and what it must leave and why."""
@@ -242,22 +272,27 @@ class ModelService:
                 f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
             )
         if not self._other_rows_of_snapshot(model):
-            self._drop_partial_data(model)
+            self.drop_partial_data(model)
             self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
         self.session.delete(model)
         self.session.flush()
         return report
 
-    def _drop_partial_data(self, model: Model) -> None:
-        sharing = self.session.scalar(
-            select(func.count())
-            .select_from(Model)
-            .where(
-                Model.model_id == model.model_id, Model.id != model.id, Model.status.in_((*ACTIVE_STATUSES, "paused"))
+    def drop_partial_data(self, model: Model) -> None:
+        """Remove what was fetched for a row that will not become ready; other rows' files stay."""
+        sharing = self.session.scalars(
+            select(Model).where(
+                Model.model_id == model.model_id,
+                Model.id != model.id,
+                Model.status.in_((*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.READY, ModelStatus.FAILED)),
             )
-        )
-        if not sharing:
+        ).all()
+        if not any(other.status is not ModelStatus.READY for other in sharing):
             self.cache.remove_partials(model.model_id)
+        if not any(other.commit == model.commit for other in sharing):
+            present_before = {file["path"] for file in model.files or () if file["present_before"]}
+            ours = [file for file in manifest(model) if file.path not in present_before]
+            self.cache.remove_files(model.model_id, model.commit, ours)
 
     def _other_rows_of_snapshot(self, model: Model) -> Sequence[Model]:
         return self.session.scalars(
@@ -301,4 +336,20 @@ _MISSING_ERROR = {
 
 def manifest(model: Model) -> list[RemoteFile]:
     """The files a model's snapshot must hold; empty until its download has begun."""
-    return [RemoteFile(**file) for file in model.files or ()]
+    return [
+        RemoteFile(file["path"], file["size_bytes"], file["sha256"], file["git_sha1"]) for file in model.files or ()
+    ]
+
+
+def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:
+    """What a download would transfer now, after what the cache and earlier attempts hold."""
+    missing = cache.inventory(model_id, commit, files).missing
+    wanted = {file.blob: file for file in missing if not cache.has_blob(model_id, file)}
+    begun = {partial.blob: partial.size_bytes for partial in cache.partials(model_id)}
+    return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
+
+
+def new_manifest(cache: HubCache, model: Model, files: Sequence[RemoteFile]) -> list[dict[str, Any]]:
+    """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard."""
+    present = {file.path for file in cache.inventory(model.model_id, model.commit, files).present}
+    return [vars(file) | {"present_before": file.path in present} for file in files]

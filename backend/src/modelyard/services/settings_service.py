@@ -16,6 +16,8 @@ from modelyard.models import Setting
 from modelyard.schemas.system import Defaults, SettingsUpdate
 
 BUILTIN = "builtin"
+LOCAL = "local"
+"""What rows remember as their Hub when their files came from a folder."""
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_PARALLEL_DOWNLOADS = 3
 DEFAULT_CONNECTIONS = 8

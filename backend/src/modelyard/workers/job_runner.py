@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from modelyard.core.database import Database, get_database
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import DiskFull, ModelyardError
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
-from modelyard.models import Job, JobControl, JobState
+from modelyard.models import Job, JobControl
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers import websocket_emitter
@@ -24,8 +24,9 @@ MAX_BEAT_SECONDS = 0.4
 class RunningJob:
     """What the work sees of its job. `report` and `control` return at once; a thread talks to the database."""
 
-    def __init__(self, database: Database, job: Job, owner: str) -> None:
-        self.id, self.subject_id, self.owner = job.id, job.subject_id, owner
+    def __init__(self, database: Database, job: Job) -> None:
+        self.id, self.kind, self.subject_id, self.owner = job.id, job.kind, job.subject_id, job.owner or ""
+        self.payload = job.payload or {}
         self.lost = False
         self._database = database
         self._progress: JobProgress | None = None
@@ -78,20 +79,20 @@ class RunningJob:
 
 
 def owner_name() -> str:
-    """The name jobs of this process are leased under."""
+    """The name of this worker process; the owner of every job it claims begins with it."""
     return os.environ["MODELYARD_WORKER_NAME"]
 
 
 def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
     """Claim a job and do its work; returns at once when somebody else has it or the queue is at its limit."""
-    database, owner = get_database(), owner_name()
+    database = get_database()
     with database.session() as session:
         limit = SettingsService(session).transfers().parallel_downloads
         jobs = JobService(session)
-        job = jobs.claim(job_id, owner, parallel=limit)
+        job = jobs.claim(job_id, owner_name(), parallel=limit)
     if job is None:
         return
-    running = RunningJob(database, job, owner)
+    running = RunningJob(database, job)
     try:
         _work(database, running, work)
     except LeaseLost:
@@ -111,13 +112,17 @@ def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], 
         if running.lost:
             raise LeaseLost(job_id) from None
         running.flush()
-        if running.wanted is JobControl.RUN:
+        if running.wanted is not JobControl.PAUSE:
             with database.session() as session:
                 JobService(session).give_back(job_id, owner)
             return
-        websocket_emitter.emit_model_download_stopped(database, job_id, owner, row_id, JobState.PAUSED)
+        websocket_emitter.emit_model_download_paused(database, job_id, owner, row_id)
     except TransferCancelled:
-        websocket_emitter.emit_model_download_stopped(database, job_id, owner, row_id, JobState.CANCELLED)
+        websocket_emitter.emit_model_download_cancelled(database, job_id, owner, row_id, running.kind)
+    except DiskFull as error:
+        # Not lost and not failed: maintenance resumes it when there is room.
+        logger.warning("Job %s waits for room on the disk: %s", job_id, error.message)
+        websocket_emitter.emit_model_download_paused(database, job_id, owner, row_id, error.as_dict())
     except LeaseLost:
         raise
     except ModelyardError as error:

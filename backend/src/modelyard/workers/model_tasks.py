@@ -1,7 +1,9 @@
 """Celery tasks about models. A task's only argument is the id of a job."""
 
 from modelyard.core.database import get_database
+from modelyard.models import Model
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_service import ModelService
 from modelyard.workers.celery_app import celery_app
 from modelyard.workers.job_runner import RunningJob, run_job
@@ -13,8 +15,30 @@ def download_model_task(job_id: str) -> None:
     run_job(job_id, _download)
 
 
+@celery_app.task(name="models.verify")
+def verify_model_task(job_id: str) -> None:
+    """Hash every file of an installed model and fetch again what is damaged."""
+    run_job(job_id, _verify)
+
+
+@celery_app.task(name="models.import")
+def import_model_task(job_id: str) -> None:
+    """Bring a local folder into the cache."""
+    run_job(job_id, _import)
+
+
 def _download(job: RunningJob) -> None:
-    database = get_database()
-    with database.reading() as session:
-        row = ModelService(session).get_by_id(job.subject_id)
-    HuggingFaceModelService(database).download_model(row, job)
+    HuggingFaceModelService(get_database()).download_model(_row(job), job)
+
+
+def _verify(job: RunningJob) -> None:
+    LocalModelService(get_database()).verify(_row(job), job)
+
+
+def _import(job: RunningJob) -> None:
+    LocalModelService(get_database()).import_folder(_row(job), job.payload, job)
+
+
+def _row(job: RunningJob) -> Model:
+    with get_database().reading() as session:
+        return ModelService(session).get_by_id(job.subject_id)

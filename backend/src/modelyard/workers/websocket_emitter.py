@@ -7,7 +7,7 @@ and nothing is lost while the API restarts.
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.models import JobControl, JobState, ModelStatus
+from modelyard.models import JobControl, JobKind, JobState, ModelStatus
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_service import ModelService
 
@@ -28,9 +28,7 @@ def emit_model_download_completed(database: Database, job_id: str, owner: str, r
         models.mark_ready(models.get_by_id(row_id))
 
 
-def emit_model_download_failed(
-    database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]
-) -> None:
+def emit_model_download_failed(database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]) -> None:
     """The work ended with an error; partial data is kept. Raises LeaseLost."""
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.FAILED, error=error)
@@ -38,10 +36,19 @@ def emit_model_download_failed(
         models.mark_ended(models.get_by_id(row_id), ModelStatus.FAILED, error)
 
 
-def emit_model_download_stopped(database: Database, job_id: str, owner: str, row_id: str, state: JobState) -> None:
-    """The user paused or cancelled the work, and it has stopped. Raises LeaseLost."""
-    status = ModelStatus.PAUSED if state is JobState.PAUSED else ModelStatus.CANCELLED
+def emit_model_download_paused(
+    database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any] | None = None
+) -> None:
+    """The work has stopped and can go on, because the user asked or for the reason in `error`. Raises LeaseLost."""
     with database.session() as session:
-        JobService(session).finish(job_id, owner, state)
+        JobService(session).finish(job_id, owner, JobState.PAUSED, error=error)
         models = ModelService(session)
-        models.mark_ended(models.get_by_id(row_id), status)
+        models.mark_ended(models.get_by_id(row_id), ModelStatus.PAUSED, error)
+
+
+def emit_model_download_cancelled(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
+    """The user cancelled the work; what it fetched is removed. Raises LeaseLost."""
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, JobState.CANCELLED)
+        models = ModelService(session)
+        models.mark_cancelled(models.get_by_id(row_id), kind)

@@ -18,10 +18,12 @@ export function ProgressLine({ model, live, pending }: Props) {
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
   const total = progress?.bytes_total ?? model.size_bytes;
   const flowing = model.status === "downloading" && pending === undefined;
+  // Quantizing and checking count layers, not bytes; their message says it in words.
+  const inBytes = progress === null || !["quantizing", "checking"].includes(progress.phase);
   const figures = [
-    total === null ? (done > 0 ? formatBytes(done) : "") : `${formatBytes(done)} of ${formatBytes(total)}`,
+    !inBytes ? "" : total === null ? (done > 0 ? formatBytes(done) : "") : `${formatBytes(done)} of ${formatBytes(total)}`,
     flowing ? formatRate(progress?.bytes_per_second) : "",
-    flowing ? etaWords(progress) : "",
+    flowing || !inBytes ? etaWords(progress) : "",
   ].filter(Boolean);
   return (
     <div className={classes.line}>

@@ -9,7 +9,7 @@ import { formatBytes, formatCount } from "../../lib/bytes";
 import { bestVerdict } from "../../lib/fit";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
-import { bestMemoryPlace, placesOf } from "../../lib/yard";
+import { bestMemoryPlace, placesOf, type Wanted, wantedIn } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { MemoryEstimate, MemoryOption, Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
@@ -216,7 +216,12 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   const options = estimate.data?.options ?? [];
   const quantization = picked ?? suggest(options);
   const option = options.find((candidate) => candidate.quantization === quantization);
-  const disk = useDiskAfter(info, option);
+  const wanted: Wanted = {
+    memory: option?.total_bytes ?? null,
+    cache: info.missing_bytes,
+    artifact: option === undefined || quantization === "none" ? 0 : (option.disk_bytes ?? 0),
+  };
+  const diskShort = useDiskShort(wanted);
 
   return (
     <>
@@ -242,7 +247,7 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       {option !== undefined && (
         <Yard
           label="Where it would go"
-          ghost={{ label: info.model_id, quantization, memoryBytes: option.total_bytes, diskBytes: disk.needed }}
+          ghost={{ label: info.model_id, quantization, wanted }}
         />
       )}
       {quantization !== "none" && (
@@ -256,7 +261,7 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       <Submit
         info={info}
         doesNotFit={option !== undefined && option.verdicts.length > 0 && option.verdicts.every(({ verdict }) => verdict === "does_not_fit")}
-        diskShort={disk.short}
+        diskShort={diskShort}
         blocked={info.support.level === "unsupported" && !(onlyPickle(info) && allowPickle)}
         request={{ model_id: info.model_id, revision, quantization, keep_original: keepOriginal, allow_pickle: allowPickle }}
         onRecheck={onRecheck}
@@ -284,12 +289,11 @@ function suggest(options: MemoryOption[]): Quantization {
   return fitting ?? "none";
 }
 
-function useDiskAfter(info: ModelInfo, option: MemoryOption | undefined) {
-  const disk = useSystemStore((state) => state.system?.disks[0]);
-  const artifact = option === undefined || option.quantization === "none" ? 0 : (option.disk_bytes ?? 0);
-  const needed = info.missing_bytes + artifact;
-  const short = disk !== undefined && needed > disk.free_bytes ? needed - disk.free_bytes : 0;
-  return { needed, short };
+/** Bytes the fullest disk lacks for this; 0 when there is room. */
+function useDiskShort(wanted: Wanted): number {
+  const system = useSystemStore((state) => state.system);
+  const disks = system === null ? [] : placesOf(system, []).filter((place) => place.kind === "disk");
+  return Math.max(0, ...disks.map((disk) => (wantedIn(disk, wanted) ?? 0) - disk.free));
 }
 
 interface PrecisionProps {
@@ -388,7 +392,7 @@ function Submit({ info, doesNotFit, diskShort, blocked, request, onRecheck, onDo
 
   const locked = info.access === "needs_acceptance" || info.access === "no_token" || info.access === "token_invalid";
   return (
-    <Stack gap="sm">
+    <Stack gap="sm" className={classes.actions}>
       {diskShort > 0 && (
         <Text size="sm" className={classes.short}>
           The disk lacks {formatBytes(diskShort)} for this.{" "}
@@ -406,7 +410,7 @@ function Submit({ info, doesNotFit, diskShort, blocked, request, onRecheck, onDo
           )}
         </ProblemAlert>
       )}
-      <Group justify="flex-end" className={classes.actions}>
+      <Group justify="flex-end">
         {locked ? (
           <>
             <Button variant="default" onClick={onRecheck}>

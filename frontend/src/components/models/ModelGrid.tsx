@@ -29,6 +29,7 @@ export function ModelGrid({ ids, renderCard }: Props) {
     // Whatever stands above the list may grow (the yard, an alert): the page's own size tells.
     const observer = new ResizeObserver(measure);
     observer.observe(document.body);
+    observer.observe(element);
     return () => observer.disconnect();
   }, []);
 

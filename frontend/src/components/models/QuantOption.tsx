@@ -48,16 +48,19 @@ export function QuantOption({ option, dtype, approximate, selected, scale, onSel
             <span className={`${classes.line} num`}>
               <span className={classes.detail}>
                 {parts.map((part) => `${part.label} ${formatBytes(part.bytes)}`).join(" + ")}
+                {option.note !== null && <span>{option.note}</span>}
               </span>
-              {option.verdicts.map((verdict) => (
-                <VerdictWords key={verdict.device} verdict={verdict.verdict}>
-                  {fitSentence(verdict.device, total, verdict.free_bytes)}
-                </VerdictWords>
-              ))}
+              <span className={classes.verdicts}>
+                {option.verdicts.map((verdict) => (
+                  <VerdictWords key={verdict.device} verdict={verdict.verdict}>
+                    {fitSentence(verdict.device, total, verdict.free_bytes)}
+                  </VerdictWords>
+                ))}
+              </span>
             </span>
           </>
         )}
-        {option.note !== null && <span className={classes.detail}>{option.note}</span>}
+        {!available && option.note !== null && <span className={classes.detail}>{option.note}</span>}
       </span>
     </label>
   );

@@ -3,7 +3,7 @@ import { AlertTriangle, CheckCircle2, CircleHelp, Cpu, HardDrive, MemoryStick, X
 import { useMemo } from "react";
 import { formatBytes } from "../../lib/bytes";
 import { verdictFor } from "../../lib/fit";
-import { type Block, type Place, placesOf } from "../../lib/yard";
+import { type Block, type Place, placesOf, wantedIn } from "../../lib/yard";
 import type { Ghost } from "../../stores/ghostStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Verdict } from "../../types/model";
@@ -80,7 +80,7 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
 /** Bytes the ghost would take here; undefined where it takes none. */
 function ghostBytes(place: Place, ghost: Ghost | null): number | null | undefined {
   if (ghost === null) return undefined;
-  const bytes = place.kind === "disk" ? ghost.diskBytes : ghost.memoryBytes;
+  const bytes = wantedIn(place, ghost.wanted);
   return bytes === 0 ? undefined : bytes;
 }
 

@@ -132,7 +132,6 @@ export function ModelsPanel() {
         size={880}
         fullScreen={small}
         yOffset="5dvh"
-        classNames={{ title: classes.dialogTitle ?? "" }}
       >
         <ModelDownloadForm
           key={parameters.get("download") ?? ""}
@@ -292,9 +291,11 @@ function ghostOf(model: Model): Ghost {
   return {
     label: model.name,
     quantization: model.quantization,
-    memoryBytes: model.loaded ? 0 : (model.memory_measured_bytes ?? model.memory_estimated_bytes),
-    diskBytes:
-      model.status === "ready" || model.size_bytes === null ? 0 : Math.max(0, model.size_bytes - model.downloaded_bytes),
+    wanted: {
+      memory: model.loaded ? 0 : (model.memory_measured_bytes ?? model.memory_estimated_bytes),
+      cache: model.status === "ready" || model.size_bytes === null ? 0 : Math.max(0, model.size_bytes - model.downloaded_bytes),
+      artifact: 0,
+    },
   };
 }
 

@@ -22,11 +22,12 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column(
             "kind",
-            sa.Enum("download", "verify", name="kind", native_enum=False, create_constraint=True, length=32),
+            sa.Enum("download", "verify", "import", name="kind", native_enum=False, create_constraint=True, length=32),
             nullable=False,
         ),
         sa.Column("queue", sa.String(length=32), nullable=False),
         sa.Column("subject_id", sa.String(length=32), nullable=False),
+        sa.Column("payload", JSON, nullable=True),
         sa.Column(
             "state",
             sa.Enum(

@@ -4,15 +4,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from modelyard.api.deps import DatabaseDep, HubModelsDep, ReadingDep, SessionDep
+from modelyard.api.deps import DatabaseDep, HubModelsDep, LocalModelsDep, ReadingDep, SessionDep
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.core import errors
 from modelyard.models import ModelStatus, Quantization
 from modelyard.schemas.common import DtypeName, QuantizationName
 from modelyard.schemas.model import (
+    CacheListing,
     DeletionReport,
+    FreedBytes,
     MemoryEstimate,
     ModelDownloadRequest,
+    ModelImportRequest,
     ModelInfo,
     ModelPage,
     ModelResponse,
@@ -109,6 +112,48 @@ def get_model_info(
 ) -> ModelInfo:
     """What the Hub tells of a model, and which of its files a download would fetch."""
     return hub.get_model_info(model_id, revision)
+
+
+@router.get("/cache", summary="The shared cache")
+def list_cache(local: LocalModelsDep) -> CacheListing:
+    """What the Hugging Face cache holds that is not managed yet, and what unfinished downloads left behind."""
+    return local.list_cache()
+
+
+@router.delete("/cache/leftovers", summary="Drop leftovers")
+def drop_leftovers(
+    local: LocalModelsDep,
+    older_than_seconds: Annotated[float, Query(description="Only files untouched for this long.", ge=0)] = 3600,
+) -> FreedBytes:
+    """Remove unfinished files that no model in the list will go on with."""
+    return FreedBytes(freed_bytes=local.drop_leftovers(older_than_seconds))
+
+
+@router.post(
+    "/import",
+    status_code=202,
+    summary="Import a model",
+    responses=ACCEPTED
+    | problems(errors.InvalidRequest, errors.ModelNotFound, errors.AlreadyExists, errors.NoWeights, errors.Conflict),
+)
+def import_model(request: ModelImportRequest, local: LocalModelsDep, database: DatabaseDep) -> ModelResponse:
+    """Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed."""
+    row_id = local.start_import(request)
+    with database.reading() as session:
+        return ModelResponses(session).of_id(row_id)
+
+
+@router.post(
+    "/{id}/verify",
+    status_code=202,
+    summary="Verify",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+)
+def verify_model(id: RowId, local: LocalModelsDep, database: DatabaseDep) -> ModelResponse:
+    """Hash every file of an installed model; what is damaged is fetched again, and only that."""
+    local.start_verify(id)
+    with database.reading() as session:
+        return ModelResponses(session).of_id(id)
 
 
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))

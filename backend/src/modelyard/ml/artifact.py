@@ -1,0 +1,289 @@
+"""Quantize once: a snapshot folder becomes an artifact folder that `from_pretrained` loads.
+
+Before it gets its name, it is loaded back, run, and compared with the model it was made of and with the source.
+"""
+
+import errno
+import importlib.metadata
+import json
+import os
+import re
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from modelyard.core.errors import Conflict, DiskFull, ModelyardError, NoTokenizer
+from modelyard.ml import devices, drift
+from modelyard.ml.artifact_folder import (
+    FORMAT,
+    MANIFEST,
+    ArtifactRequest,
+    exclusive,
+    partial_of,
+    read_manifest,
+    sha256_of,
+)
+from modelyard.ml.meta_model import dtype_name
+from modelyard.ml.packed_experts import METHOD
+from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
+from modelyard.ml.quantization import measured_bytes
+
+SHARD_SIZE = "5GB"
+SPARE_BYTES = 64 * 10**6
+"""Left free on the disk, beyond what the artifact takes."""
+
+_LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "accelerate")
+_COPIED = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.tiktoken", "spiece.model",
+    "sentencepiece*.model", "chat_template*", "additional_chat_templates/*", "generation_config.json",
+    "preprocessor_config.json", "processor_config.json", "image_processor_config.json", "video_preprocessor_config.json",
+    "LICENSE*", "NOTICE*",
+)  # fmt: skip
+_LAYER = re.compile(r"\.(\d+)\.")
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class ArtifactMismatch(ModelyardError):
+    """What was written does not compute what the model that was written computes."""
+
+    code = "artifact_mismatch"
+    default_hint = "Load the model with this precision on the fly, and report its name: its architecture does not save."
+
+
+def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
+    """Quantize a snapshot into an artifact, check it, and return its manifest; an artifact that is there is kept.
+
+    Reports `{"phase", "done", "total", "message"}`. Raises DiskFull before anything is written that would not fit,
+    Conflict if another process makes the same artifact, ArtifactMismatch, and what `load_model` raises. Not
+    reentrant: it watches the process's transformers progress bars and reports the process's peak memory.
+    """
+    target = Path(request.target)
+    manifest = read_manifest(target)
+    if manifest is not None and _is_of(manifest, request):
+        return manifest
+    if target.exists() and manifest is None and any(target.iterdir()):
+        raise Conflict(f"{target} exists and is not an artifact.", hint="Move it away, then try again.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(partial_of(target)) as partial:
+        _check_disk(partial, request.expected_bytes or _least_bytes(request))
+        manifest = _make(request, partial, report)
+        if target.exists():
+            shutil.rmtree(target)  # another commit's or precision's artifact, or an empty folder
+        partial.rename(target)
+        _sync(target.parent)
+    return manifest
+
+
+def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, Any]:
+    source = Path(request.source)
+    device = devices.parse_device(request.device)
+    model = _quantize(request, source, device, report)
+    prompts = _prompts(source, model)
+    stored_bytes = measured_bytes(model)
+    _check_disk(partial, stored_bytes)
+    report(_progress("quantizing", 1, 1, "writing the artifact"))
+    dtype = _write(model, source, partial)
+    quantizing_peak = _peak_rss_bytes()
+    special = read_config(partial)["quantization_config"]["quant_method"] == METHOD
+
+    report(_progress("checking", 0, 3, "running the quantized model"))
+    on_the_fly = drift.observe(model, prompts)
+    del model
+    devices.release_memory()
+    report(_progress("checking", 1, 3, "loading the artifact"))
+    model = load_model(partial, quantization=request.quantization, device_map={"": device})
+    loaded_bytes = measured_bytes(model)
+    reloaded = drift.observe(model, prompts)
+    if not drift.identical(on_the_fly, reloaded):
+        raise ArtifactMismatch(f"The artifact of {request.model_id} gives other logits than the model it was made of.")
+    del model, on_the_fly
+    devices.release_memory()
+    report(_progress("checking", 2, 3, "comparing with the source"))
+    found = _drift(request, source, device, reloaded, prompts)
+
+    manifest = {
+        "format": FORMAT,
+        "model_id": request.model_id,
+        "commit": request.commit,
+        "quantization": request.quantization,
+        "requested_dtype": request.dtype,
+        "dtype": dtype,
+        "quant_method": METHOD if special else "bitsandbytes",
+        "loads_with": "modelyard.load" if special else "from_pretrained",
+        "loads_with_reason": (
+            "Weights that bitsandbytes leaves alone are quantized too; transformers alone cannot read them."
+            if special
+            else None
+        ),
+        "memory_measured_bytes": loaded_bytes,
+        "drift": asdict(found),
+        "peak_rss_bytes": {"quantizing": quantizing_peak, "in_all": _peak_rss_bytes()},
+        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "files": {
+            path.relative_to(partial).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for path in sorted(partial.rglob("*"))
+            if path.is_file()
+        },
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    for path in (*partial.rglob("*"), partial):
+        _sync(path)
+    report(_progress("checking", 3, 3, "done"))
+    return manifest
+
+
+def _quantize(request: ArtifactRequest, source: Path, device: torch.device, report: Report) -> PreTrainedModel:
+    if stored_quantization(read_config(source)) is not None:
+        # load_model would hand back what is there; an artifact of it would be a copy.
+        load_model(source, quantization="4bit" if request.quantization == "8bit" else "8bit")
+    with _watching_layers(report):
+        return load_model(
+            source,
+            quantization=request.quantization,
+            device_map={"": device},
+            dtype=request.dtype,
+            allow_pickle=request.allow_pickle,
+        )
+
+
+def _write(model: PreTrainedModel, source: Path, folder: Path) -> str:
+    """Write everything but the manifest; returns the dtype of what stayed unquantized.
+
+    Before the model's first forward pass, in which bitsandbytes repacks weights on some processors.
+    """
+    # What from_pretrained set; after saving, the first parameter's, which may be one that is kept in float32.
+    dtype = dtype_name(model.config.dtype) if isinstance(model.config.dtype, torch.dtype) else str(model.config.dtype)
+    with _disk_errors(folder):
+        # The original names would need the quantized values split or merged, which they cannot be.
+        model.save_pretrained(folder, max_shard_size=SHARD_SIZE, save_original_format=False)
+        for pattern in _COPIED:
+            for path in source.glob(pattern):
+                if path.is_file():
+                    copied = folder / path.relative_to(source)
+                    copied.parent.mkdir(exist_ok=True)
+                    shutil.copyfile(path, copied)
+        config = read_config(folder)
+        config["dtype"] = dtype
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return dtype
+
+
+def _prompts(source: Path, model: PreTrainedModel) -> list[torch.Tensor]:
+    vocab_size = model.config.get_text_config(decoder=True).vocab_size
+    try:
+        return drift.prompt_ids(load_tokenizer(source), vocab_size)
+    except NoTokenizer:
+        return drift.prompt_ids(None, vocab_size)
+
+
+def _drift(
+    request: ArtifactRequest,
+    source: Path,
+    device: torch.device,
+    quantized: drift.Observation,
+    prompts: list[torch.Tensor],
+) -> drift.Drift:
+    needed = sum(path.stat().st_size for path in weight_files(source))
+    free = devices.free_bytes(device)
+    if needed > free * 0.9:
+        reason = f"The source needs {needed:,} bytes on {device}, where {free:,} are free."
+        return drift.Drift(len(prompts), sum(ids.numel() for ids in prompts), reason=reason)
+    model = load_model(source, device_map={"": device}, dtype=request.dtype, allow_pickle=request.allow_pickle)
+    return drift.compare(drift.observe(model, prompts), quantized, dtype_name(model.dtype))
+
+
+@contextmanager
+def _watching_layers(report: Report) -> Iterator[None]:
+    """Report each layer that `from_pretrained` begins; its progress bar is handed every parameter it loads."""
+
+    def layers(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        names = [int(match[1]) for name, _ in items if (match := _LAYER.search(name))]
+        total, seen = max(names, default=0) + 1, -1
+        for name, mapping in items:
+            match = _LAYER.search(name)
+            if match and int(match[1]) > seen:
+                seen = int(match[1])
+                report(_progress("quantizing", seen, total, f"layer {seen + 1} of {total}"))
+            yield name, mapping
+        report(_progress("quantizing", total, total, f"layer {total} of {total}"))
+
+    def hook(factory: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+        if options.get("desc") == "Loading weights":
+            return layers(arguments[0])
+        return factory(*arguments, **options)
+
+    previous = transformers_logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(previous)
+
+
+def _progress(phase: str, done: int, total: int, message: str) -> dict[str, Any]:
+    return {"phase": phase, "done": done, "total": total, "message": message}
+
+
+def _is_of(manifest: Mapping[str, Any], request: ArtifactRequest) -> bool:
+    made = (manifest["model_id"], manifest["commit"], manifest["quantization"], manifest["requested_dtype"])
+    return manifest["format"] == FORMAT and made == (
+        request.model_id,
+        request.commit,
+        request.quantization,
+        request.dtype,
+    )
+
+
+def _least_bytes(request: ArtifactRequest) -> int:
+    """No artifact is smaller than this share of its source; the exact size is checked again before writing."""
+    stored = sum(path.stat().st_size for path in weight_files(Path(request.source)))
+    return stored // (8 if request.quantization == "4bit" else 4)
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE_BYTES > free:
+        raise _disk_full(folder, f"needs {needed:,} bytes and {free:,} are free")
+
+
+def _disk_full(folder: Path, numbers: str) -> DiskFull:
+    return DiskFull(
+        f"The quantized copy {numbers} on the disk of {folder.parent}.",
+        hint="Free space there or move MODELYARD_HOME to a larger disk, then retry.",
+    )
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a disk that fills up while it is written to into DiskFull."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = error.errno == errno.ENOSPC if isinstance(error, OSError) else "No space left" in str(error)
+        if not full:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise _disk_full(folder, f"stopped when {free:,} bytes were free") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

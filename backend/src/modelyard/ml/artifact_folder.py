@@ -1,0 +1,118 @@
+"""An artifact's folder: what makes it one, its manifest, and the lock of its maker. Needs no torch.
+
+An artifact appears under its name only when it is whole: it is made in `NAME.partial` beside it, which is locked while
+its maker lives, and renamed.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from modelyard.core.errors import Conflict
+
+MANIFEST = "modelyard.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ArtifactRequest:
+    """What to quantize and where to. `expected_bytes` is the estimate of the weights, for the first disk check."""
+
+    source: str
+    target: str
+    quantization: Literal["8bit", "4bit"]
+    model_id: str
+    commit: str
+    device: str = "cpu"
+    dtype: str = "auto"
+    allow_pickle: bool = False
+    expected_bytes: int | None = None
+
+
+def read_manifest(artifact: Path) -> dict[str, Any] | None:
+    """The manifest of an artifact, None if the folder is none."""
+    try:
+        manifest: dict[str, Any] = json.loads((artifact / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return manifest
+
+
+def damaged_files(artifact: Path) -> list[str]:
+    """The manifest's files that are missing or have changed, after reading all of them."""
+    manifest = read_manifest(artifact)
+    if manifest is None:
+        return [MANIFEST]
+    return [
+        name
+        for name, file in manifest["files"].items()
+        if not (artifact / name).is_file() or sha256_of(artifact / name) != file["sha256"]
+    ]
+
+
+def partial_of(artifact: Path) -> Path:
+    """Where an artifact is made until it is whole."""
+    return artifact.with_name(artifact.name + ".partial")
+
+
+def remove_leftovers(artifact: Path) -> int:
+    """Remove what an ended attempt left of an artifact; returns the bytes freed. Leaves a running one alone."""
+    partial = partial_of(artifact)
+    if not partial.exists():
+        return 0
+    try:
+        with exclusive(partial):
+            freed = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+            shutil.rmtree(partial)
+            return freed
+    except Conflict:
+        return 0
+
+
+@contextmanager
+def exclusive(partial: Path) -> Iterator[Path]:
+    """The empty folder `partial`, locked; the lock dies with this process, so a killed one's leftovers are taken over.
+
+    Removes the folder when the work fails; a folder that has been renamed is no longer there to be removed.
+    """
+    descriptor = _lock(partial)
+    try:
+        for leftover in partial.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _lock(partial: Path) -> int:
+    while True:
+        partial.mkdir(exist_ok=True)
+        try:
+            descriptor = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have renamed or removed the folder in the meantime.
+            if partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Conflict(f"Another process is making {partial.name.removesuffix('.partial')}.") from None
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,75 @@
+"""The devices torch can compute on: which one to use, and what is free on it, in bytes."""
+
+import ctypes
+import gc
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+from modelyard.core.errors import InvalidRequest
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def accelerators() -> list[torch.device]:
+    if torch.cuda.is_available():
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [torch.device("mps")] if torch.backends.mps.is_available() else []
+
+
+def parse_device(name: str) -> torch.device:
+    """`cpu`, `cuda:N` or `mps`, if this machine has it. Raises InvalidRequest."""
+    known = {"cpu": torch.device("cpu")} | {str(device): device for device in accelerators()}
+    known |= {"cuda": known["cuda:0"]} if "cuda:0" in known else {}
+    if name not in known:
+        raise InvalidRequest(f"There is no device {name!r} here.", hint=f"Use auto or one of {', '.join(known)}.")
+    return known[name]
+
+
+def free_bytes(device: torch.device) -> int:
+    """What can still be allocated: free memory, and what this process has cached but does not use."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    available = int(psutil.virtual_memory().available)
+    limit = _container_free_bytes()
+    return available if limit is None else min(available, limit)
+
+
+def held_bytes(device: torch.device) -> int:
+    """What this process holds on the device, as the system (not the allocator's user) sees it."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_reserved(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    return int(psutil.Process().memory_info().rss)
+
+
+def release_memory() -> None:
+    """Give memory that nothing refers to any more back to the system and the devices."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+        if trim is not None:
+            trim(0)
+
+
+def _container_free_bytes() -> int | None:
+    """What a cgroup (v2) limit leaves, None without one; page cache counts as free because it is given up first."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        if limit == "max":
+            return None
+        current = int((_CGROUP / "memory.current").read_text())
+        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        return int(limit) - current + int(statistics["inactive_file"])
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,200 @@
+"""Text from a loaded model, piece by piece, the same every time for the same request."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jinja2 import TemplateError
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.generation.streamers import BaseStreamer
+
+from modelyard.core.errors import InvalidRequest, UnsupportedArchitecture
+from modelyard.ml.model_loader import LoadedModel
+
+
+@dataclass(frozen=True)
+class Generated:
+    """`tokens_per_second` counts new tokens from the start of the prompt's processing to the last token."""
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    tokens_per_second: float
+    finish_reason: Literal["stop", "length", "cancelled"]
+
+
+def generate(
+    loaded: LoadedModel,
+    *,
+    prompt: str | None = None,
+    messages: Sequence[Mapping[str, str]] | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    on_delta: Callable[[str], None] = lambda _delta: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Generated:
+    """Continue `prompt`, or answer `messages` with the tokenizer's chat template.
+
+    `on_delta` gets the text as it comes (the deltas together are the text); `should_stop` is asked once per token.
+    Temperature 0 takes the likeliest token; above it, `seed` decides, with the model's own top-k and top-p. Waits for
+    other generations of the same model. Raises NoTokenizer, InvalidRequest, and UnsupportedArchitecture for a model
+    that cannot generate.
+    """
+    tokenizer, model = loaded.tokenizer, loaded.model
+    if not model.can_generate():
+        raise UnsupportedArchitecture(f"{type(model).__name__} has no language head to generate text with.")
+    with loaded.lock:
+        inputs = _encode(tokenizer, prompt, messages)
+        prompt_tokens = inputs["input_ids"].shape[1]
+        budget = _new_tokens_left(model.config, prompt_tokens, max_new_tokens)
+        config = copy.deepcopy(model.generation_config)
+        processors = LogitsProcessorList()
+        if temperature > 0:
+            processors.append(_Sampler(temperature, seed, config.top_k, config.top_p))
+        config.update(
+            do_sample=False, temperature=None, top_k=None, top_p=None, num_beams=1, max_length=None,
+            max_new_tokens=budget, use_cache=True,
+        )  # fmt: skip
+        if config.pad_token_id is None:
+            ends = config.eos_token_id
+            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+        stream = _TextStream(tokenizer, on_delta)
+        stop = _Stop(should_stop)
+        started = time.monotonic()
+        model.generate(
+            **{name: tensor.to(model.device) for name, tensor in inputs.items()},
+            generation_config=config,
+            logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([stop]),
+            streamer=stream,
+        )
+        seconds = time.monotonic() - started
+    count = len(stream.token_ids)
+    finished: Literal["stop", "length", "cancelled"] = "length" if count >= budget else "stop"
+    return Generated(
+        text=stream.text,
+        prompt_tokens=prompt_tokens,
+        new_tokens=count,
+        tokens_per_second=count / seconds if seconds else 0.0,
+        finish_reason="cancelled" if stop.stopped else finished,
+    )
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, prompt: str | None, messages: Sequence[Mapping[str, str]] | None
+) -> dict[str, torch.Tensor]:
+    if (prompt is None) == (messages is None):
+        raise InvalidRequest("Give either a prompt or messages.")
+    if messages is None:
+        encoded = tokenizer(prompt, return_tensors="pt")
+    elif tokenizer.chat_template is None:
+        raise InvalidRequest("This model's tokenizer has no chat template.", hint="Use prompt instead of messages.")
+    else:
+        try:
+            encoded = tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )
+        except (TemplateError, ValueError, KeyError, TypeError) as error:
+            raise InvalidRequest(f"The chat template refuses these messages: {error}") from error
+    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
+    if inputs["input_ids"].shape[1] == 0:
+        if tokenizer.bos_token_id is None:
+            raise InvalidRequest("The prompt is empty.")
+        start = torch.tensor([[tokenizer.bos_token_id]])
+        inputs = {"input_ids": start, "attention_mask": torch.ones_like(start)}
+    return {name: tensor.long() for name, tensor in inputs.items()}
+
+
+def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int) -> int:
+    if wanted < 1:
+        raise InvalidRequest("max_new_tokens must be at least 1.")
+    limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if config.is_encoder_decoder or not isinstance(limit, int) or limit <= 0:
+        return wanted
+    if prompt_tokens >= limit:
+        raise InvalidRequest(f"The prompt has {prompt_tokens} tokens; this model reads at most {limit - 1}.")
+    return min(wanted, limit - prompt_tokens)
+
+
+class _Sampler(LogitsProcessor):  # type: ignore[misc]
+    """Draws the next token and leaves only it, so that greedy decoding takes it.
+
+    transformers' own sampling draws from the process-wide generator, which other threads use at the same time.
+    """
+
+    def __init__(self, temperature: float, seed: int, top_k: int | None, top_p: float | None) -> None:
+        self._warpers: list[Any] = [TemperatureLogitsWarper(float(temperature))]
+        if top_k:
+            self._warpers.append(TopKLogitsWarper(top_k))
+        if top_p is not None and top_p < 1:
+            self._warpers.append(TopPLogitsWarper(top_p))
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        warped = scores.float()
+        for warper in self._warpers:
+            warped = warper(input_ids, warped)
+        chosen = torch.multinomial(warped.softmax(-1).cpu(), 1, generator=self._generator).to(scores.device)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+
+class _Stop(StoppingCriteria):  # type: ignore[misc]
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+        self.stopped = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        self.stopped = self.stopped or self._should_stop()
+        return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
+
+
+class _TextStream(BaseStreamer):  # type: ignore[misc]
+    """Turns token ids into text as they come, holding back what may still change.
+
+    A token is decoded together with the one piece before it, because tokenizers treat the start of a text specially;
+    a character whose bytes are spread over several tokens comes out when its last byte has.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_delta: Callable[[str], None]) -> None:
+        self._tokenizer = tokenizer
+        self._on_delta = on_delta
+        self._prompt_seen = False
+        self._context = self._read = 0
+        self.token_ids: list[int] = []
+        self.text = ""
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        self.token_ids.extend(value.reshape(-1).tolist())
+        self._emit(final=False)
+
+    def end(self) -> None:
+        self._emit(final=True)
+
+    def _emit(self, *, final: bool) -> None:
+        known = self._decode(self.token_ids[self._context : self._read])
+        now = self._decode(self.token_ids[self._context :])
+        if len(now) > len(known) and (final or not now.endswith("\ufffd")):
+            delta = now[len(known) :]
+            self._context, self._read = self._read, len(self.token_ids)
+            self.text += delta
+            self._on_delta(delta)
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text

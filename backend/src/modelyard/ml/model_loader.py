@@ -1,0 +1,455 @@
+"""The models this process holds: each loaded once, shared by its users, and given back to the system when idle."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from modelyard.core.errors import ModelInUse, NoTokenizer, NotReady, OutOfMemory
+from modelyard.ml import devices
+from modelyard.ml.pretrained import load_model, load_tokenizer, weight_files
+from modelyard.ml.quantization import Quantization, measured_bytes
+
+SPREAD = "auto"
+"""The device of a model that needs several accelerators."""
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+class ModelKey(NamedTuple):
+    """What makes two loaded models the same."""
+
+    model_id: str
+    commit: str
+    quantization: Quantization
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """What to load and how long to keep it.
+
+    `folder` is the snapshot, or the artifact of this quantization. `option_bytes` are the estimated resident bytes of
+    each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
+    `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
+    """
+
+    model_id: str
+    commit: str
+    quantization: Quantization
+    folder: Path
+    device: str = "auto"
+    dtype: str = "auto"
+    allow_pickle: bool = False
+    option_bytes: Mapping[str, int] = field(default_factory=dict)
+    ttl_seconds: float | None = 3600
+    pinned: bool = False
+
+    @property
+    def needed_bytes(self) -> int:
+        """The estimate for this quantization; without one, the size of the files."""
+        known = self.option_bytes.get(self.quantization)
+        return known if known is not None else sum(path.stat().st_size for path in weight_files(self.folder))
+
+
+class LoadedModel:
+    """A model in memory. `lock` is held by whoever runs it: one generation at a time."""
+
+    def __init__(self, key: ModelKey, model: PreTrainedModel, folder: Path, load_seconds: float) -> None:
+        self.key = key
+        self.load_seconds = load_seconds
+        self.measured_bytes = measured_bytes(model)
+        self.lock = threading.Lock()
+        self._model: PreTrainedModel | None = model
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._no_tokenizer: NoTokenizer | None = None
+        try:
+            self._tokenizer = load_tokenizer(folder)
+        except NoTokenizer as error:
+            self._no_tokenizer = error.with_traceback(None)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """Raises NotReady once the model has been unloaded."""
+        if self._model is None:
+            raise NotReady(f"{self.key.model_id} has been unloaded.")
+        return self._model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Raises NoTokenizer, with the reason."""
+        if self._tokenizer is None:
+            reason = self._no_tokenizer
+            raise (
+                NoTokenizer(f"{self.key.model_id}: {reason.message}", hint=reason.hint)
+                if reason
+                else NotReady(f"{self.key.model_id} has been unloaded.")
+            )
+        return self._tokenizer
+
+    def drop(self) -> None:
+        """Let go of the weights, whoever still holds this object."""
+        self._model = None
+        self._tokenizer = None
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """`held_before_bytes` is what the model's storages held, `freed_bytes` how much less the process holds now."""
+
+    key: ModelKey
+    freed_bytes: int
+    held_before_bytes: int
+
+
+@dataclass(frozen=True)
+class LoadedInfo:
+    """A loaded model as `GET /models/loaded` shows it. `expires_at` is None while it is used or pinned."""
+
+    key: ModelKey
+    measured_bytes: int
+    load_seconds: float
+    in_use: int
+    pinned: bool
+    expires_at: datetime | None
+
+
+class _Entry:
+    def __init__(self, key: ModelKey, spec: LoadSpec) -> None:
+        self.key, self.spec = key, spec
+        self.ttl_seconds, self.pinned = spec.ttl_seconds, spec.pinned
+        self.ready = threading.Event()
+        self.loaded: LoadedModel | None = None
+        self.error: BaseException | None = None
+        self.uses = 0
+        self.last_used = time.monotonic()
+
+    @property
+    def expires(self) -> float | None:
+        """On the monotonic clock."""
+        if self.loaded is None or self.uses or self.pinned or self.ttl_seconds is None:
+            return None
+        return self.last_used + self.ttl_seconds
+
+    @property
+    def idle(self) -> bool:
+        return self.loaded is not None and not self.uses
+
+
+class ModelLoader:
+    """Loads models at most once and shares them; thread-safe.
+
+    Locks: `_memory` is held for as long as a load or an unload takes, so that measurements are of one model; `_lock`
+    guards the table and is held for moments only, and never while waiting for `_memory`.
+    """
+
+    _instance: ClassVar["ModelLoader | None"] = None
+    _instance_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, *, on_unload: Callable[[Unloaded], None] | None = None) -> None:
+        """`on_unload` hears of every unload, evictions and expiries included; it is called with no lock held."""
+        self.on_unload = on_unload
+        self.last_unload: dict[str, Unloaded] = {}
+        self._entries: dict[ModelKey, _Entry] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._memory = threading.RLock()
+        self._reaper: threading.Thread | None = None
+        self._closed = False
+
+    @classmethod
+    def instance(cls) -> "ModelLoader":
+        """The one of this process."""
+        with cls._instance_lock:
+            if cls._instance is None:
+                cls._instance = cls()
+            return cls._instance
+
+    @contextmanager
+    def get(self, spec: LoadSpec) -> Iterator[LoadedModel]:
+        """The model, loaded if it is not; it is not unloaded inside this context.
+
+        Models that nobody uses and nobody pinned are evicted for it, the least recently used first. Raises
+        OutOfMemory before loading what cannot fit, and whatever `load_model` raises.
+        """
+        entry, is_first = self._enter(spec)
+        try:
+            if is_first:
+                self._load(entry)
+            else:
+                entry.ready.wait()
+            if entry.loaded is None:
+                raise entry.error or NotReady(f"{spec.model_id} could not be loaded.")
+            yield entry.loaded
+        finally:
+            with self._changed:
+                entry.uses -= 1
+                entry.last_used = time.monotonic()
+                self._changed.notify_all()
+
+    def load(self, spec: LoadSpec) -> LoadedInfo:
+        """Have the model in memory, with this spec's TTL and pin."""
+        with self.get(spec) as loaded, self._changed:
+            entry = self._entries[loaded.key]
+            entry.ttl_seconds, entry.pinned = spec.ttl_seconds, spec.pinned
+            return _info(entry)
+
+    def loaded(self) -> list[LoadedInfo]:
+        """The models in memory, the most recently used first."""
+        with self._lock:
+            entries = sorted(self._entries.values(), key=lambda entry: -entry.last_used)
+            return [_info(entry) for entry in entries if entry.loaded is not None]
+
+    def pin(self, key: ModelKey, pinned: bool) -> None:
+        """Keep a model until it is unpinned or unloaded by name. Raises NotReady if it is not loaded."""
+        with self._changed:
+            if key not in self._entries:
+                raise NotReady(f"{key.model_id} is not loaded.")
+            self._entries[key].pinned = pinned
+            self._changed.notify_all()
+
+    def unload_model(self, key: ModelKey) -> Unloaded:
+        """Free a model's memory for real, pinned or not. Raises NotReady if it is not loaded, ModelInUse if it is used."""
+        with self._memory:
+            with self._changed:
+                entry = self._entries.get(key)
+                if entry is None:
+                    raise NotReady(f"{key.model_id} is not loaded.")
+                if not entry.idle:
+                    doing = f"used by {entry.uses}" if entry.loaded is not None else "being loaded"
+                    raise ModelInUse(f"{key.model_id} is {doing}.", hint="Wait until it is done, then unload it.")
+                del self._entries[key]
+            unloaded = self._free(entry)
+        self._tell([unloaded])
+        return unloaded
+
+    def make_room(self, device: str, needed_bytes: int) -> int:
+        """Evict idle, unpinned models until `needed_bytes` are free on `device` or none is left; returns what is free."""
+        with self._memory:
+            evicted = self._evict(device, needed_bytes)
+            free = _free_bytes(device)
+        self._tell(evicted)
+        return free
+
+    def close(self) -> None:
+        """Stop watching for expiry and unload what is idle."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._reaper is not None:
+            self._reaper.join()
+        with self._lock:
+            idle = [entry.key for entry in self._entries.values() if entry.idle]
+        for key in idle:
+            self.unload_model(key)
+
+    def _enter(self, spec: LoadSpec) -> tuple[_Entry, bool]:
+        with self._lock:
+            entry = self._find(spec)
+            is_first = entry is None
+            if entry is None:
+                device = _resolve(spec)
+                key = ModelKey(spec.model_id, spec.commit, spec.quantization, device, spec.dtype)
+                entry = self._entries[key] = _Entry(key, spec)
+            entry.uses += 1
+            if self._reaper is None:
+                self._reaper = threading.Thread(target=self._expire, name="model-expiry", daemon=True)
+                self._reaper.start()
+            return entry, is_first
+
+    def _find(self, spec: LoadSpec) -> _Entry | None:
+        device = spec.device if spec.device == SPREAD else str(devices.parse_device(spec.device))
+        for key, entry in self._entries.items():
+            same = (key.model_id, key.commit, key.quantization, key.dtype) == (
+                spec.model_id,
+                spec.commit,
+                spec.quantization,
+                spec.dtype,
+            )
+            if same and device in (key.device, SPREAD):
+                return entry
+        return None
+
+    def _load(self, entry: _Entry) -> None:
+        evicted: list[Unloaded] = []
+        try:
+            with self._memory:
+                evicted = self._make_it_fit(entry)
+                loaded = _read(entry)
+            with self._lock:
+                entry.loaded = loaded
+        except BaseException as error:
+            with self._lock:
+                del self._entries[entry.key]
+            # A traceback would keep half a model alive.
+            entry.error = error.with_traceback(None)
+            raise
+        finally:
+            entry.ready.set()
+            self._tell(evicted)
+
+    def _make_it_fit(self, entry: _Entry) -> list[Unloaded]:
+        needed, device = entry.spec.needed_bytes, entry.key.device
+        evicted = self._evict(device, needed)
+        free = _free_bytes(device)
+        if needed > free:
+            self._tell(evicted)
+            raise _out_of_memory(entry, f"needs about {needed:,} bytes on {device}, where {free:,} are free")
+        return evicted
+
+    def _evict(self, device: str, needed_bytes: int) -> list[Unloaded]:
+        evicted = []
+        while _free_bytes(device) < needed_bytes:
+            with self._lock:
+                idle = [
+                    entry
+                    for entry in self._entries.values()
+                    if entry.idle
+                    and not entry.pinned
+                    and (entry.key.device == device or SPREAD in (device, entry.key.device))
+                ]
+                if not idle:
+                    break
+                entry = min(idle, key=lambda entry: entry.last_used)
+                del self._entries[entry.key]
+            evicted.append(self._free(entry))
+        return evicted
+
+    def _free(self, entry: _Entry) -> Unloaded:
+        """Unload an entry that is out of the table; the caller holds `_memory`."""
+        loaded = entry.loaded
+        assert loaded is not None  # noqa: S101 - only idle entries are unloaded
+        places = _places(entry.key.device)
+        devices.release_memory()  # what is garbage already is not this model's
+        held_before = measured_bytes(loaded.model)
+        before = sum(map(devices.held_bytes, places))
+        entry.loaded = None
+        loaded.drop()
+        devices.release_memory()
+        freed = max(0, before - sum(map(devices.held_bytes, places)))
+        unloaded = Unloaded(entry.key, freed, held_before)
+        self.last_unload[entry.key.model_id] = unloaded
+        return unloaded
+
+    def _tell(self, unloaded: list[Unloaded]) -> None:
+        if self.on_unload is not None:
+            for each in unloaded:
+                self.on_unload(each)
+
+    def _expire(self) -> None:
+        while True:
+            with self._changed:
+                if self._closed:
+                    return
+                due = [entry for entry in self._entries.values() if entry.expires is not None]
+                first = min(due, key=lambda entry: entry.expires or 0.0, default=None)
+                wait = None if first is None or first.expires is None else first.expires - time.monotonic()
+                if first is None or wait is None or wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                key = first.key
+            try:
+                with self._memory:
+                    with self._lock:
+                        entry = self._entries.get(key)
+                        if entry is None or entry.expires is None or entry.expires > time.monotonic():
+                            continue
+                        del self._entries[key]
+                    unloaded = self._free(entry)
+            finally:
+                first = None
+            self._tell([unloaded])
+
+
+def _read(entry: _Entry) -> LoadedModel:
+    spec, device = entry.spec, entry.key.device
+    started = time.monotonic()
+    out_of_memory = False
+    try:
+        model = load_model(
+            spec.folder,
+            quantization=spec.quantization,
+            device_map="auto" if device == SPREAD else {"": torch.device(device)},
+            max_memory=_shares() if device == SPREAD else None,
+            dtype=spec.dtype,
+            allow_pickle=spec.allow_pickle,
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError):
+            text = str(error).lower()
+            if not any(words in text for words in _OUT_OF_MEMORY):
+                raise
+        out_of_memory = True
+    if out_of_memory:  # outside the handler, because the error's traceback holds what was loaded so far
+        devices.release_memory()
+        free = _free_bytes(device)
+        raise _out_of_memory(entry, f"ran out of memory while loading on {device}, where {free:,} bytes are free")
+    if {"cpu", "disk"} & {str(place) for place in getattr(model, "hf_device_map", {}).values()} and device == SPREAD:
+        del model
+        devices.release_memory()
+        raise _out_of_memory(entry, "does not fit on the accelerators of this machine together")
+    return LoadedModel(entry.key, model, spec.folder, time.monotonic() - started)
+
+
+def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:
+    """With a hint that names the next smaller way to have the model, never a larger one."""
+    spec, free = entry.spec, _free_bytes(entry.key.device)
+    smaller = sorted(
+        ((size, option) for option, size in spec.option_bytes.items() if size < spec.needed_bytes), reverse=True
+    )
+    fitting = [(size, option) for size, option in smaller if size <= free]
+    if fitting or smaller:
+        size, option = (fitting or smaller[-1:])[0]
+        hint = f"Quantize it to {option}: about {size:,} bytes."
+        if not fitting:
+            hint += f" That is still more than the {free:,} that are free: unload other models first."
+    elif spec.dtype == "float32":
+        hint = "Load it in bfloat16, which takes half of float32."
+    else:
+        hint = "This is its smallest form: unload other models, use another device, or choose a smaller model."
+    return OutOfMemory(f"{spec.model_id} ({spec.quantization}) {what}.", hint=hint)
+
+
+def _resolve(spec: LoadSpec) -> str:
+    """The device that `auto` means: the accelerator with the most free memory, all of them if it takes them all."""
+    if spec.device != SPREAD:
+        return str(devices.parse_device(spec.device))
+    found = devices.accelerators()
+    if not found:
+        return "cpu"
+    roomiest = max(found, key=devices.free_bytes)
+    return SPREAD if len(found) > 1 and devices.free_bytes(roomiest) < spec.needed_bytes else str(roomiest)
+
+
+def _places(device: str) -> list[torch.device]:
+    return devices.accelerators() if device == SPREAD else [torch.device(device)]
+
+
+def _free_bytes(device: str) -> int:
+    return sum(map(devices.free_bytes, _places(device)))
+
+
+def _shares() -> dict[int, int]:
+    """What each accelerator may take of a model that is spread; the rest is for caches and activations."""
+    return {device.index or 0: int(devices.free_bytes(device) * 0.9) for device in devices.accelerators()}
+
+
+def _info(entry: _Entry) -> LoadedInfo:
+    assert entry.loaded is not None  # noqa: S101 - callers look first
+    expires = entry.expires
+    return LoadedInfo(
+        key=entry.key,
+        measured_bytes=entry.loaded.measured_bytes,
+        load_seconds=entry.loaded.load_seconds,
+        in_use=entry.uses,
+        pinned=entry.pinned,
+        expires_at=None if expires is None else datetime.now(UTC) + timedelta(seconds=expires - time.monotonic()),
+    )

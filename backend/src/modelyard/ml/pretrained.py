@@ -1,0 +1,149 @@
+"""The one way a model or tokenizer is read from a folder: no network, no code from the folder, no pickle unasked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from modelyard.core.errors import (
+    AlreadyQuantized,
+    NoTokenizer,
+    NoWeights,
+    UnsafeWeights,
+    UnsupportedArchitecture,
+)
+from modelyard.ml import meta_model, packed_experts
+from modelyard.ml.meta_model import DTYPES, first_line
+from modelyard.ml.quantization import (
+    Quantization,
+    best_compute_dtype,
+    keep_odd_shapes_off_the_fast_path,
+    quantization_config,
+)
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+)
+_BITSANDBYTES = ("bitsandbytes", packed_experts.METHOD)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's `config.json`. Raises NoWeights if there is none."""
+    try:
+        values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NoWeights(f"{folder.name} has no config.json.") from None
+    return values
+
+
+def stored_quantization(config: Mapping[str, Any]) -> str | None:
+    """How the weights behind a `config.json` are stored: 8bit or 4bit by bitsandbytes, another method's name, None."""
+    stored = config.get("quantization_config") or config.get("compression_config")
+    if not stored:
+        return None
+    method = str(stored.get("quant_method") or "bitsandbytes")
+    if method not in _BITSANDBYTES:
+        return method
+    return "8bit" if stored.get("load_in_8bit") else "4bit"
+
+
+def load_model(
+    folder: Path,
+    *,
+    quantization: Quantization = "none",
+    device_map: str | Mapping[str, torch.device] = "cpu",
+    dtype: str = "auto",
+    allow_pickle: bool = False,
+    max_memory: Mapping[int, int] | None = None,
+) -> PreTrainedModel:
+    """Load a snapshot (quantizing it on the fly if `quantization` says so) or an artifact, ready for inference.
+
+    `dtype` is `auto` or a torch name. Raises AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode,
+    UnsupportedArchitecture, and torch's own errors when memory runs out.
+    """
+    values = read_config(folder)
+    stored = stored_quantization(values)
+    if quantization != "none" and stored not in (None, quantization):
+        raise AlreadyQuantized(f"The weights are already stored as {stored}; they cannot become {quantization}.")
+    config = meta_model.load_config(values)
+    cls = meta_model.model_class(config)
+    if cls.config_class is not type(config) and cls.config_class is config.sub_configs.get("text_config"):
+        config = config.get_text_config()
+    compute_dtype = best_compute_dtype(_main_device(device_map))
+    if stored is not None:
+        config.quantization_config = dict(values.get("quantization_config") or values["compression_config"])
+        if stored == "4bit":
+            config.quantization_config["bnb_4bit_compute_dtype"] = str(compute_dtype).removeprefix("torch.")
+    _check_weight_files(folder, allow_pickle)
+    try:
+        model, loading = cls.from_pretrained(
+            folder,
+            config=config,
+            quantization_config=quantization_config(quantization, compute_dtype) if stored is None else None,
+            device_map=device_map if isinstance(device_map, str) else dict(device_map),
+            max_memory=None if max_memory is None else dict(max_memory),
+            dtype=DTYPES.get(dtype, dtype),
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=not allow_pickle or None,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except (ImportError, ValueError, KeyError, TypeError) as error:  # whatever a config can make transformers raise
+        raise UnsupportedArchitecture(
+            f"transformers {transformers.__version__} cannot load {cls.__name__} from {folder.name}: {first_line(error)}"
+        ) from error
+    if loading["missing_keys"]:
+        # transformers would go on with random values.
+        missing = sorted(loading["missing_keys"])
+        raise NoWeights(f"The weight files lack {len(missing)} tensors of {cls.__name__}, {missing[0]} for one.")
+    keep_odd_shapes_off_the_fast_path(model)
+    found: PreTrainedModel = model.eval()
+    return found
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer. Raises NoTokenizer, with the reason."""
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES) and not any(folder.glob("*.tiktoken")):
+        raise NoTokenizer(
+            f"{folder.name} has no tokenizer files.", hint="Use the model's hook points or token ids instead of text."
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # tokenizer classes raise whatever their files make them raise
+        raise NoTokenizer(f"The tokenizer of {folder.name} cannot be read: {first_line(error)}") from error
+    return tokenizer
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, or its pickle files if it has none."""
+    for pattern in ("*.safetensors", "*.bin"):
+        found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.name != "training_args.bin")
+        if found:
+            return found
+    return []
+
+
+def _check_weight_files(folder: Path, allow_pickle: bool) -> None:
+    files = weight_files(folder)
+    if not files:
+        raise NoWeights(f"{folder.name} holds no weights that transformers can load.")
+    if files[0].suffix != ".safetensors" and not allow_pickle:
+        raise UnsafeWeights(f"The weights of {folder.name} are pickle files, which can run code when they are read.")
+
+
+def _main_device(device_map: str | Mapping[str, torch.device]) -> torch.device:
+    if isinstance(device_map, str):
+        return torch.device("cuda", 0) if device_map == "auto" else torch.device(device_map)
+    return torch.device(next(iter(device_map.values())))

@@ -1,0 +1,28 @@
+"""The process that quantizes: `run_child("modelyard.ml.quantize_child", asdict(ArtifactRequest(…)), …)`.
+
+Its result is the artifact's manifest. It may be killed at any time: what it leaves behind is taken over or removed by
+the next attempt (`artifact_folder.remove_leftovers`).
+"""
+
+import os
+from typing import Any
+
+from modelyard.workers.process import Report, child_main, configure_logging
+
+
+def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+    os.nice(5)
+    from transformers.utils import logging
+
+    from modelyard.ml.artifact import make_artifact
+    from modelyard.ml.artifact_folder import ArtifactRequest
+
+    logging.disable_progress_bar()
+
+    return make_artifact(ArtifactRequest(**request), report)
+
+
+if __name__ == "__main__":
+    configure_logging("quantize")
+    child_main(_work)

@@ -1,0 +1,365 @@
+"""Models whose bytes are here already: in the shared cache, in a folder, or installed and to be checked again."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import parse_local_safetensors_file_metadata
+from huggingface_hub.utils import SafetensorsFileMetadata
+
+from modelyard.core.database import Database
+from modelyard.core.errors import ChecksumMismatch, Conflict, InvalidRequest, ModelNotFound, NoWeights
+from modelyard.core.model_ids import parse_model_reference
+from modelyard.hub.client import HubFile
+from modelyard.hub.names import RemoteFile, validate_path
+from modelyard.hub.store import HASH_CHUNK_BYTES, CachedRepo, CachedSnapshot, content_hasher
+from modelyard.models import JobKind, Model, ModelStatus
+from modelyard.schemas.model import CachedModel, CacheListing, Leftover, ModelCreate, ModelImportRequest
+from modelyard.services.file_plan import plan_files
+from modelyard.services.huggingface_model_service import HuggingFaceModelService, Reporter, stop_if_asked
+from modelyard.services.job_service import JobProgress
+from modelyard.services.model_facts import store_facts
+from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache, manifest
+from modelyard.services.settings_service import LOCAL, SettingsService
+
+MAX_IMPORTED_FILES = 10_000
+
+
+class LocalModelService:
+    """Adopting, importing and verifying; nothing here needs a Hub unless a damaged file must be fetched again."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.cache = hub_cache()
+
+    def list_cache(self) -> CacheListing:
+        """What the shared cache holds that no row manages, and what unfinished downloads left."""
+        with self.database.reading() as session:
+            managed = {(row.model_id, row.commit) for row in ModelService(session).list(limit=1_000_000)[0]}
+        return CacheListing(
+            items=[
+                CachedModel(
+                    model_id=repo.repo_id,
+                    commit=snapshot.commit,
+                    revisions=list(snapshot.refs),
+                    size_bytes=snapshot.size_bytes,
+                    importable=(problem := _adoption_problem(snapshot)) is None,
+                    problem=problem,
+                )
+                for repo in self.cache.scan()
+                for snapshot in repo.snapshots
+                if (repo.repo_id, snapshot.commit) not in managed
+            ],
+            leftovers=[
+                Leftover(
+                    model_id=partial.repo_id,
+                    path=str(partial.path),
+                    size_bytes=partial.size_bytes,
+                    age_seconds=partial.age_seconds,
+                )
+                for partial in self.cache.partials()
+            ],
+        )
+
+    def drop_leftovers(self, older_than_seconds: float) -> int:
+        """Remove unfinished files that no row will go on with. Returns the bytes freed."""
+        with self.database.reading() as session:
+            unfinished = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.PAUSED, ModelStatus.FAILED)
+            rows = ModelService(session).list(statuses=unfinished, limit=1_000_000)[0]
+            wanted = {(row.model_id, file.blob) for row in rows for file in manifest(row)}
+        freed = 0
+        for partial in self.cache.partials():
+            if partial.age_seconds >= older_than_seconds and (partial.repo_id, partial.blob) not in wanted:
+                freed += self.cache.remove_partials(partial.repo_id, {partial.blob})
+        return freed
+
+    def start_import(self, request: ModelImportRequest) -> str:
+        """Queue the adoption of a cached model or the import of a folder. Returns the row's id.
+
+        Raises InvalidRequest, ModelNotFound, AlreadyExists, NoWeights, Conflict.
+        """
+        if request.cached is not None:
+            return self._start_adoption(request.cached)
+        if request.path is None or request.model_id is None:
+            raise InvalidRequest(
+                "An import needs a path and a model_id, or the name of a cached model.",
+                hint='Send {"path": "/folder", "model_id": "local/name"} or {"cached": "owner/name"}.',
+            )
+        return self._start_folder(Path(request.path), request.model_id, request.mode)
+
+    def start_verify(self, row_id: str) -> None:
+        """Queue a check of every byte. Raises ModelNotFound, Conflict."""
+        with self.database.session() as session:
+            models = ModelService(session)
+            model = models.get_by_id(row_id)
+            if model.status not in (ModelStatus.READY, ModelStatus.MISSING):
+                raise Conflict(f"{model.model_id} is {model.status}; only an installed model can be verified.")
+            models.start_job(model, JobKind.VERIFY)
+
+    def verify(self, row: Model, reporter: Reporter) -> None:
+        """Hash every file of a row's snapshot; what is damaged or gone is fetched again, and only that.
+
+        Raises ChecksumMismatch when the damaged files came from a folder, besides what a download raises.
+        """
+        files = self._with_hashes(row, reporter)
+        bad = []
+        for file, good in self._checked(row, files, reporter):
+            if good:
+                self.cache.mark_verified(row.model_id, file)
+            else:
+                bad.append(file)
+        if bad and row.endpoint == LOCAL:
+            raise ChecksumMismatch(
+                f"{bad[0].path} of {row.model_id} is damaged or gone, and there is no Hub to fetch it from.",
+                hint="Delete the entry and import the folder again.",
+            )
+        if bad:
+            self.cache.remove_files(row.model_id, row.commit, bad)
+            HuggingFaceModelService(self.database).download_model(row, reporter)
+            return
+        self._store_local_facts(row.id)
+
+    def import_folder(self, row: Model, payload: dict[str, Any], reporter: Reporter) -> None:
+        """Bring a folder's files into the cache by hard link or copy, each under its hash. Raises InvalidRequest."""
+        source = Path(payload["path"])
+        files = _listed(source)
+        total = sum(file.stat().st_size for file in files.values())
+        self.cache.prepare(row.model_id)
+        if payload["mode"] == "copy":
+            self.cache.ensure_free(total, reserve_bytes=DISK_RESERVE_BYTES)
+        counter = _Counter(reporter, "verifying", total, len(files))
+        stored = []
+        for name, path in files.items():
+            size = path.stat().st_size
+            sha256 = _hash(path, hashlib.sha256(), counter.add)
+            file = RemoteFile(name, size, sha256, None)
+            self._take(row, path, file, payload["mode"])
+            self.cache.link(row.model_id, row.commit, file)
+            self.cache.mark_verified(row.model_id, file)
+            stored.append(vars(file) | {"present_before": False})
+            counter.file_done()
+        with self.database.session() as session:
+            found = ModelService(session).get_by_id(row.id)
+            found.files, found.size_bytes = stored, sum(file["size_bytes"] for file in stored)
+        self.cache.write_ref(row.model_id, "main", row.commit)
+        self._store_local_facts(row.id)
+
+    def _start_adoption(self, name: str) -> str:
+        model_id = parse_model_reference(name).model_id
+        repo = next((repo for repo in self.cache.scan() if repo.repo_id == model_id), None)
+        snapshot = _best_snapshot(repo) if repo else None
+        if snapshot is None:
+            raise ModelNotFound(f"The cache holds no snapshot of {model_id}.", hint="Download it instead.")
+        if problem := _adoption_problem(snapshot):
+            raise Conflict(
+                f"{model_id} in the cache cannot be used as it is: {problem}.",
+                hint="Download it: what is there is used.",
+            )
+        folder = self.cache.snapshot_path(model_id, snapshot.commit)
+        files = [_cached_file(folder, path) for path in snapshot.files]
+        with self.database.session() as session:
+            models = ModelService(session)
+            row = models.create(
+                ModelCreate(
+                    model_id=model_id,
+                    canonical_id=model_id,
+                    endpoint=SettingsService(session).endpoint_reference(),
+                    revision=snapshot.refs[0] if snapshot.refs else snapshot.commit,
+                    commit=snapshot.commit,
+                )
+            )
+            row.files = [file | {"present_before": True} for file in files]
+            row.size_bytes = snapshot.size_bytes
+            row.adopted = True
+            models.start_job(row, JobKind.VERIFY)
+            return row.id
+
+    def _start_folder(self, path: Path, model_id: str, mode: str) -> str:
+        if not path.is_absolute() or not path.is_dir():
+            raise InvalidRequest(f"{path} is not a folder on the server's machine.", hint="Give its absolute path.")
+        model_id = parse_model_reference(model_id).model_id
+        files = _listed(path)
+        cache_device = (
+            next(p for p in (self.cache.cache_dir, *self.cache.cache_dir.parents) if p.exists()).stat().st_dev
+        )
+        if mode == "link" and any(file.stat().st_dev != cache_device for file in files.values()):
+            raise InvalidRequest(
+                f"{path} is on another disk than {self.cache.cache_dir}, so its files cannot be linked.",
+                hint='Import it with mode "copy".',
+            )
+        with self.database.session() as session:
+            models = ModelService(session)
+            row = models.create(
+                ModelCreate(
+                    model_id=model_id, canonical_id=model_id, endpoint=LOCAL, revision="main", commit=_commit_of(files)
+                )
+            )
+            row.size_bytes = sum(file.stat().st_size for file in files.values())
+            models.start_job(row, JobKind.IMPORT, {"path": str(path), "mode": mode})
+            return row.id
+
+    def _with_hashes(self, row: Model, reporter: Reporter) -> list[RemoteFile]:
+        """The manifest; a file that lies in the cache without its hash as name is hashed, and its hash kept."""
+        entries = [dict(file) for file in row.files or ()]
+        unknown = [entry for entry in entries if entry["sha256"] is None and entry["git_sha1"] is None]
+        if unknown:
+            folder = self.cache.snapshot_path(row.model_id, row.commit)
+            counter = _Counter(reporter, "verifying", sum(e["size_bytes"] for e in unknown), len(unknown))
+            for entry in unknown:
+                entry["sha256"] = _hash(folder / entry["path"], hashlib.sha256(), counter.add)
+            with self.database.session() as session:
+                ModelService(session).get_by_id(row.id).files = entries
+            row.files = entries
+        return manifest(row)
+
+    def _checked(self, row: Model, files: list[RemoteFile], reporter: Reporter) -> Iterator[tuple[RemoteFile, bool]]:
+        folder = self.cache.snapshot_path(row.model_id, row.commit)
+        counter = _Counter(reporter, "verifying", sum(file.size_bytes for file in files), len(files))
+        with self.database.session() as session:
+            models = ModelService(session)
+            models.mark_downloading(models.get_by_id(row.id))
+        for file in files:
+            path = folder / file.path
+            good = path.is_file() and path.stat().st_size == file.size_bytes
+            if good:
+                good = _hash(path, content_hasher(file), counter.add) == file.blob
+            counter.file_done()
+            yield file, good
+
+    def _take(self, row: Model, path: Path, file: RemoteFile, mode: str) -> None:
+        """Put a file's content under its hash into the cache, whole or not at all."""
+        blob = self.cache.blob_path(row.model_id, file.blob)
+        if self.cache.has_blob(row.model_id, file):
+            return
+        temporary = self.cache.part_path(row.model_id, file.blob)
+        temporary.unlink(missing_ok=True)
+        if mode == "link":
+            try:
+                os.link(path.resolve(), temporary)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    raise
+                raise InvalidRequest(f"{path} cannot be linked into the cache.", hint='Use mode "copy".') from error
+        else:
+            shutil.copyfile(path, temporary)
+        temporary.replace(blob)
+
+    def _store_local_facts(self, row_id: str) -> None:
+        with self.database.reading() as session:
+            row = ModelService(session).get_by_id(row_id)
+        folder = self.cache.snapshot_path(row.model_id, row.commit)
+        config_file = folder / "config.json"
+        config = json.loads(config_file.read_bytes()) if config_file.is_file() else {}
+        headers = _headers(folder, manifest(row))
+        with self.database.session() as session:
+            store_facts(ModelService(session).get_by_id(row_id), config, headers)
+
+
+class _Counter:
+    """Progress of reading files, with a rate over the whole read so far; asks whether to stop."""
+
+    def __init__(self, reporter: Reporter, phase: str, total: int, files: int) -> None:
+        self._reporter, self._phase, self._total, self._files = reporter, phase, total, files
+        self._done = self._files_done = 0
+        self._began = time.monotonic()
+
+    def add(self, size: int) -> None:
+        """Raises TransferPaused or TransferCancelled when asked to stop."""
+        self._done += size
+        stop_if_asked(self._reporter)
+        self._report()
+
+    def file_done(self) -> None:
+        self._files_done += 1
+        self._report()
+
+    def _report(self) -> None:
+        rate = self._done / max(time.monotonic() - self._began, 0.001)
+        self._reporter.report(
+            JobProgress(
+                phase=self._phase,
+                bytes_done=self._done,
+                bytes_total=self._total,
+                bytes_per_second=rate,
+                eta_seconds=(self._total - self._done) / rate if rate else None,
+                files_done=self._files_done,
+                files_total=self._files,
+            )
+        )
+
+
+def _hash(path: Path, hasher: Any, on_bytes: Callable[[int], None]) -> str:
+    with path.open("rb", buffering=0) as source:
+        while chunk := source.read(HASH_CHUNK_BYTES):
+            hasher.update(chunk)
+            on_bytes(len(chunk))
+    return str(hasher.hexdigest())
+
+
+def _listed(folder: Path) -> dict[str, Path]:
+    """The files of a folder that a download would have fetched, by name. Raises InvalidRequest, NoWeights."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            found[path.relative_to(folder).as_posix()] = path
+        if len(found) > MAX_IMPORTED_FILES:
+            raise InvalidRequest(f"{folder} holds more than {MAX_IMPORTED_FILES} files, so it is not a model's folder.")
+    plan = plan_files([HubFile(name, path.stat().st_size, None, None) for name, path in found.items()])
+    plan.require_weights(str(folder), allow_pickle=False)
+    if "config.json" not in found:
+        raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")
+    for file in plan.fetched:
+        validate_path(file.path)
+    return {file.path: found[file.path] for file in plan.fetched}
+
+
+def _commit_of(files: dict[str, Path]) -> str:
+    """A name for a folder's state: git-like, from names, sizes and times of change."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for name, path in files.items():
+        status = path.stat()
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def _best_snapshot(repo: CachedRepo) -> CachedSnapshot | None:
+    by_ref = [snapshot for snapshot in repo.snapshots if "main" in snapshot.refs]
+    return next(iter(by_ref or repo.snapshots), None)
+
+
+def _adoption_problem(snapshot: CachedSnapshot) -> str | None:
+    """Why a cached snapshot is not a whole model, or None."""
+    names = set(snapshot.files)
+    if snapshot.missing:
+        return f"{len(snapshot.missing)} of its files are broken links"
+    if "config.json" not in names:
+        return "it has no config.json"
+    plan = plan_files([HubFile(name, 0, None, None) for name in names])
+    if not plan.safetensors:
+        return "it has no safetensors weights"
+    numbered = [file.path for file in plan.safetensors if "-of-" in file.path]
+    if numbered and len(numbered) != int(numbered[0].removesuffix(".safetensors").rsplit("-", 1)[1]):
+        return "some of its weight files are not there"
+    return None
+
+
+def _cached_file(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    # The cache names content by its hash: sha256 of large files, git's of small ones.
+    blob = path.readlink().name if path.is_symlink() else ""
+    return {
+        "path": name,
+        "size_bytes": path.stat().st_size,
+        "sha256": blob if len(blob) == 64 else None,
+        "git_sha1": blob if len(blob) == 40 else None,
+    }
+
+
+def _headers(folder: Path, files: list[RemoteFile]) -> list[SafetensorsFileMetadata]:
+    return [parse_local_safetensors_file_metadata(folder / f.path) for f in files if f.path.endswith(".safetensors")]

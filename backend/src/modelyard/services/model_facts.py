@@ -1,0 +1,33 @@
+"""What a model's configuration and weight headers tell, written into its row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub.utils import SafetensorsFileMetadata
+
+from modelyard.models import Model
+from modelyard.services import header_estimate
+from modelyard.services.config_facts import read_config
+
+
+def store_facts(row: Model, config: Mapping[str, Any], headers: Sequence[SafetensorsFileMetadata]) -> None:
+    """Fill the row's architecture, dimensions, parameter count and estimated memory; unknown stays None."""
+    facts = read_config(config)
+    found = tensors(headers)
+    load_dtype = facts.dtype or header_estimate.checkpoint_dtype(found)
+    row.architecture, row.model_type, row.dtype = facts.architecture, facts.model_type, load_dtype
+    for name, value in facts.dimensions.items():
+        setattr(row, name, value)
+    if found:
+        row.num_parameters = sum(tensor.elements for tensor in found)
+        if load_dtype is not None and facts.quantization_method is None:
+            figures = header_estimate.weight_figures(found, row.quantization.value, load_dtype)
+            row.memory_estimated_bytes = figures.weights_bytes
+
+
+def tensors(headers: Sequence[SafetensorsFileMetadata]) -> list[header_estimate.Tensor]:
+    return [
+        header_estimate.Tensor(name, info.dtype, tuple(info.shape))
+        for header in headers
+        for name, info in header.tensors.items()
+    ]

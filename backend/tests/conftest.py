@@ -1,0 +1,74 @@
+"""What holds for every test: an environment of its own, and no network beyond this machine.
+
+The variables are set when this file is read, because huggingface_hub and Modelyard read them when they are imported.
+"""
+
+import errno
+import ipaddress
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+def _isolate_environment() -> None:
+    assert not {"modelyard", "huggingface_hub"} & set(sys.modules), "imported before the environment was isolated"
+    for name in list(os.environ):
+        if name.startswith(("MODELYARD_", "HF_", "HUGGING_FACE_", "TRANSFORMERS_")) or name.lower() in _PROXIES:
+            del os.environ[name]
+    os.environ |= {
+        "HF_HOME": str(_FOLDER / "hf"),
+        "HF_HUB_CACHE": str(_FOLDER / "hf" / "hub"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MODELYARD_HOME": str(_FOLDER / "home"),
+    }
+
+
+def _is_local(host: object) -> bool:
+    if not host or host in ("localhost", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        if isinstance(address, tuple) and not _is_local(address[0]):
+            raise OSError(errno.ENETUNREACH, f"Network is unreachable: tests stay on this machine, not {address[0]}")
+    elif event == "socket.getaddrinfo":
+        host = arguments[0].decode() if isinstance(arguments[0], bytes) else arguments[0]
+        if not _is_local(host) and not _is_number(host):
+            raise socket.gaierror(socket.EAI_NONAME, f"Name or service not known: tests ask no DNS for {host}")
+
+
+_isolate_environment()
+sys.addaudithook(_refuse_network)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_folder() -> Iterator[None]:
+    yield
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+pytest_plugins = ["support.databases"]

@@ -1,0 +1,123 @@
+"""Blocks and hook points found without weights, against forward passes of loaded models."""
+
+import json
+
+import pytest
+from ml import known_exceptions, measure, zoo
+from ml.conftest import TinyModel
+
+from modelyard.ml import architecture, meta_model
+
+
+@pytest.mark.parametrize("model_type", zoo.chosen_types())
+def test_hook_points_hold_in_a_real_forward_pass(tiny_model: TinyModel, model_type: str) -> None:
+    if model_type in {"reformer", "xlnet", "xmod"}:
+        pytest.skip(known_exceptions.KV_CACHE[model_type])
+    found, problems = measure.residual(tiny_model(model_type))
+
+    assert problems == []
+    assert found.verified != (model_type in known_exceptions.RESIDUAL), found.reason
+
+
+def found_in(tiny_model: TinyModel, model_type: str) -> architecture.Architecture:
+    return architecture.inspect_architecture(measure.skeleton(tiny_model(model_type)))
+
+
+def by_kind(found: architecture.Architecture, layer: int | None = 0) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for point in found.hook_points:
+        if point.layer == layer:
+            kinds.setdefault(point.kind, []).append(point.path)
+    return kinds
+
+
+def test_gpt2_has_its_own_names_and_transformer_lens_has_others(tiny_model: TinyModel) -> None:
+    found = found_in(tiny_model, "gpt2")
+
+    assert (found.layers_path, found.final_norm) == ("transformer.h", "transformer.ln_f")
+    assert found.dimensions.intermediate_size is not None
+    assert found.tied == (("lm_head.weight", "transformer.wte.weight"),)
+    assert [point.transformer_lens for point in found.hook_points[:3]] == [
+        "blocks.0.hook_resid_post",
+        "blocks.0.hook_attn_out",
+        "blocks.0.hook_mlp_out",
+    ]
+
+
+def test_norms_behind_the_sublayers_are_offered(tiny_model: TinyModel) -> None:
+    found = found_in(tiny_model, "gemma2")
+
+    assert "post_norm" in found.flags
+    assert by_kind(found)["norm"] == [
+        "model.layers.0.post_attention_layernorm",
+        "model.layers.0.post_feedforward_layernorm",
+    ]
+
+
+def test_sublayers_that_add_the_residual_themselves_are_hooked_before_that(tiny_model: TinyModel) -> None:
+    kinds = by_kind(found_in(tiny_model, "bloom"))
+
+    assert kinds["attention"] == ["transformer.h.0.self_attention.dense"]
+    assert kinds["mlp"] == ["transformer.h.0.mlp.dense_4h_to_h"]
+
+
+def test_hybrids_have_names_per_layer(tiny_model: TinyModel) -> None:
+    found = found_in(tiny_model, "jamba")
+
+    assert "hybrid" in found.flags
+    assert by_kind(found, 0)["mixer"] == ["model.layers.0.mamba"]
+    assert by_kind(found, 1)["attention"] == ["model.layers.1.self_attn"]
+
+
+def test_a_single_mixer_gets_no_invented_mlp(tiny_model: TinyModel) -> None:
+    kinds = by_kind(found_in(tiny_model, "mamba"))
+
+    assert sorted(kinds) == ["mixer", "residual"]
+
+
+def test_parallel_sublayers_and_experts_are_flagged(tiny_model: TinyModel) -> None:
+    assert "parallel_sublayers" in found_in(tiny_model, "falcon").flags
+    assert "mixture_of_experts" in found_in(tiny_model, "mixtral").flags
+
+
+def test_vision_towers_are_not_taken_for_the_decoder() -> None:
+    config = zoo.tiny_config("gemma3")
+    found = architecture.inspect_architecture(
+        meta_model.build(config.to_dict() | {"architectures": config.architectures})
+    )
+
+    assert found.layers_path == "model.language_model.layers"
+    assert found.dimensions.hidden_size == config.text_config.hidden_size
+    assert found.verified
+
+
+def test_encoder_decoder_is_described_but_not_verified() -> None:
+    found = architecture.inspect_architecture(meta_model.build({"model_type": "t5", "num_layers": 2, "d_model": 64}))
+
+    assert not found.verified
+    assert "encoder_decoder" in found.flags
+    assert found.layers_path == "decoder.block"
+    assert not any(point.verified for point in found.hook_points)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "mixtral", "zamba2"])
+def test_the_tree_adds_up(tiny_model: TinyModel, model_type: str) -> None:
+    found = found_in(tiny_model, model_type)
+
+    def check(node: architecture.ModuleNode) -> None:
+        assert node.num_parameters >= sum(child.num_parameters for child in node.children)
+        for child in node.children:
+            check(child)
+
+    check(found.tree)
+    assert found.tree.num_parameters == found.num_parameters
+    assert json.loads(json.dumps(found.as_dict()))["tree"]["type"] == found.model_class
+
+
+def test_grouped_heads_and_windows_are_read_under_any_spelling() -> None:
+    falcon = {"model_type": "falcon", "hidden_size": 256, "num_attention_heads": 8, "num_hidden_layers": 1}
+    dimensions = architecture.read_dimensions(meta_model.load_config(falcon))
+    assert (dimensions.num_attention_heads, dimensions.num_key_value_heads, dimensions.head_dim) == (8, 1, 32)
+
+    mamba = architecture.read_dimensions(meta_model.load_config({"model_type": "mamba", "num_hidden_layers": 1}))
+    assert (mamba.num_attention_heads, mamba.num_key_value_heads, mamba.head_dim) == (None, None, None)

@@ -1,0 +1,159 @@
+"""The inspector answers, gives up in time, and survives its child."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from modelyard.core.errors import UnsupportedArchitecture
+from modelyard.ml.inspector import Inspector, InspectorCrashed, InspectorTimeout
+
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
+    "torch_dtype": "bfloat16",
+}
+ENDLESS = {**LLAMA, "num_hidden_layers": 10**9}
+TIMEOUT = 60.0
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Iterator[Inspector]:
+    inspector = Inspector()
+    yield inspector
+    inspector.close()
+
+
+def child_of(inspector: Inspector) -> psutil.Process:
+    assert inspector._child is not None
+    return psutil.Process(inspector._child._process.pid)
+
+
+def test_every_kind_of_question_is_answered(inspector: Inspector) -> None:
+    memory = inspector.inspect("memory", LLAMA, timeout=TIMEOUT)
+    cache = inspector.inspect("kv_cache", LLAMA, timeout=TIMEOUT)
+    peak = inspector.inspect("activations", LLAMA, timeout=TIMEOUT, batch=1, sequence=16)
+    found = inspector.inspect("architecture", LLAMA, timeout=TIMEOUT)
+    support = inspector.inspect("support", LLAMA, timeout=TIMEOUT, files=["model.safetensors"])
+
+    assert [option["quantization"] for option in memory["options"]] == ["none", "8bit", "4bit"]
+    assert cache["segments"] == [{"from_tokens": 0, "bytes_at_from": 0, "bytes_per_token": 512}]
+    assert peak["kv_cache_bytes"] == 16 * 512
+    assert found["verified"]
+    assert support["level"] == "supported"
+
+
+def test_errors_keep_their_class_and_the_child(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    before = child_of(inspector).pid
+
+    with pytest.raises(UnsupportedArchitecture, match="from_the_future"):
+        inspector.inspect("memory", {"model_type": "from_the_future"}, timeout=TIMEOUT)
+
+    assert child_of(inspector).pid == before
+
+
+def test_an_endless_build_is_given_up_in_time(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    started = time.monotonic()
+
+    with pytest.raises(InspectorTimeout):
+        inspector.inspect("memory", ENDLESS, timeout=3)
+
+    assert time.monotonic() - started < 5
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_a_frozen_child_is_replaced(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    frozen = child_of(inspector)
+    frozen.send_signal(signal.SIGSTOP)
+
+    with pytest.raises(InspectorTimeout):
+        inspector.inspect("memory", LLAMA, timeout=1)
+
+    assert not frozen.is_running()
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_a_killed_child_is_an_error_once(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector)
+    threading.Timer(0.5, child.kill).start()
+
+    with pytest.raises(InspectorCrashed):
+        inspector.inspect("memory", ENDLESS, timeout=20)
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_callers_on_several_threads_get_their_own_answers(inspector: Inspector) -> None:
+    answers: dict[int, int] = {}
+
+    def ask(layers: int) -> None:
+        result = inspector.inspect("memory", {**LLAMA, "num_hidden_layers": layers}, timeout=TIMEOUT)
+        answers[layers] = result["num_parameters"]
+
+    threads = [threading.Thread(target=ask, args=(layers,)) for layers in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    steps = {answers[layers + 1] - answers[layers] for layers in range(1, 6)}
+    assert len(steps) == 1
+
+
+def test_waiting_for_others_counts_towards_the_limit(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    busy = threading.Thread(
+        target=lambda: pytest.raises(InspectorTimeout, inspector.inspect, "memory", ENDLESS, timeout=4)
+    )
+    busy.start()
+    time.sleep(0.3)
+
+    with pytest.raises(InspectorTimeout, match="busy"):
+        inspector.inspect("memory", LLAMA, timeout=1)
+
+    busy.join()
+
+
+def test_the_child_has_no_credentials_and_low_priority(inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector.close()
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("MODELYARD_API_KEY", "secret")
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector)
+
+    assert not {"HF_TOKEN", "MODELYARD_API_KEY"} & set(child.environ())
+    assert child.environ()["HF_HUB_OFFLINE"] == "1"
+    assert child.nice() > psutil.Process().nice()
+
+
+@pytest.mark.parametrize("config", ["LLAMA", "ENDLESS"], ids=["idle", "busy"])
+def test_the_child_ends_when_its_parent_is_killed(config: str) -> None:
+    program = (
+        "import sys, threading; sys.path.insert(0, sys.argv[1]);"
+        "from ml.test_inspector import Inspector, LLAMA, ENDLESS, child_of;"
+        "inspector = Inspector(); inspector.inspect('memory', LLAMA, timeout=60);"
+        f"threading.Thread(target=inspector.inspect, args=('memory', {config}), kwargs={{'timeout': 60}}).start();"
+        "import time; time.sleep(0.5); print(child_of(inspector).pid, flush=True); time.sleep(60)"
+    )
+    tests = os.fspath(__file__).removesuffix("/ml/test_inspector.py")
+    with subprocess.Popen([sys.executable, "-c", program, tests], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+
+    child.wait(timeout=10)
