@@ -197,7 +197,7 @@ def test_a_hub_that_cannot_be_reached_is_named_with_a_way_out(server: Server) ->
         assert answer.stdout == ""
         assert CLOSED in answer.stderr
         assert "modelyard hub builtin" in answer.stderr
-    as_json = server.modelyard("search", "x", "--json")
+    as_json = server.modelyard("info", "a/b", "--json")
     assert json.loads(as_json.stderr)["code"] == "hub_unreachable"
     unwell = server.modelyard("doctor", "--json")
     assert unwell.returncode == 1

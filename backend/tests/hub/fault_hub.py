@@ -3,12 +3,14 @@
 import hashlib
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
@@ -75,7 +77,7 @@ class Seen:
 class FaultHub:
     """Use as a context manager; `endpoint` is what a client needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.contents: dict[str, bytes] = {}
         self.lfs: dict[str, bool] = {}
         self.faults: dict[str, Faults] = {}
@@ -91,7 +93,14 @@ class FaultHub:
 
         Handler.hub = hub
         self.server = _Server(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        scheme = "https" if certificate else "http"
+        self.endpoint = f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
         self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def add(self, path: str, content: bytes, *, lfs: bool = True, **faults: Any) -> RemoteFile:

@@ -1,7 +1,6 @@
 """What is worth trying again, and how long to wait for it."""
 
 import errno
-import socket
 import ssl
 import time
 from email.utils import formatdate
@@ -35,7 +34,6 @@ def caused_by(error: Exception, cause: Exception) -> Exception:
         (httpx2.ReadError("[Errno 104] Connection reset by peer"), "connection reset"),
         (httpx2.ReadTimeout(""), "no answer in time"),
         (httpx2.RemoteProtocolError("Server disconnected without response"), "connection closed early"),
-        (socket.gaierror(-3, "Temporary failure in name resolution"), None),
         (httpx2.ConnectError("[Errno -3] Temporary failure in name resolution"), "the host name cannot be resolved"),
         (urllib3_errors.ProtocolError("Connection broken: IncompleteRead(3 bytes read)"), "connection closed early"),
         (urllib3_errors.ReadTimeoutError(None, None, "Read timed out."), "no answer in time"),  # type: ignore[arg-type]

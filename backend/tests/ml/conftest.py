@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
+
 from ml import zoo
 
 TinyModel = Callable[[str], Path]

@@ -3,14 +3,15 @@
 import gc
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from ml import zoo
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from ml import zoo
 from modelyard.ml import activations, architecture, kv_cache, memory, meta_model
 from modelyard.ml.kv_cache import STATE_FIELDS, state_bytes
 from modelyard.ml.kv_segments import kv_cache_bytes
@@ -39,13 +40,12 @@ def skeleton(folder: Path) -> meta_model.MetaModel:
     return meta_model.build(read_config(folder))
 
 
-def weights(folder: Path, **load_options: Any) -> Compared:
+def weights(folder: Path, *, dtype: str = "auto") -> Compared:
     """Bytes of the loaded model for each quantization."""
-    dtype = load_options.get("dtype", "auto")
     estimate = memory.estimate_memory(read_config(folder), dtype=dtype)
     pairs = {}
     for option in estimate.options:
-        model = zoo.load(folder, option.quantization, **load_options)
+        model = zoo.load(folder, option.quantization, dtype=dtype)
         pairs[option.quantization] = (option.weights_bytes, zoo.resident_bytes(model))
     return Compared(pairs)
 
@@ -105,7 +105,7 @@ def residual(folder: Path) -> tuple[architecture.Architecture, list[str]]:
         elif isinstance(output, (tuple, list)) != (point.output == "tuple"):
             problems.append(f"{path} returned {type(output).__name__}, not a {point.output}")
     stream = [point.path for point in points.values() if point.kind == "residual"]
-    for before, after in zip(stream, stream[1:], strict=False):
+    for before, after in pairwise(stream):
         output = returned[before]
         if not torch.equal(output[0] if isinstance(output, (tuple, list)) else output, received[after]):
             problems.append(f"{after} did not receive what {before} returned")

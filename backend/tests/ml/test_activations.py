@@ -1,9 +1,9 @@
 """The peak of a forward pass, against the allocator of a real one."""
 
 import pytest
+
 from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
-
 from modelyard.ml import activations, meta_model
 
 LLAMA_8B = {

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+
 from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
-
 from modelyard.ml import architecture, meta_model
 
 

@@ -117,9 +117,12 @@ def test_callers_on_several_threads_get_their_own_answers(inspector: Inspector) 
 
 def test_waiting_for_others_counts_towards_the_limit(inspector: Inspector) -> None:
     inspector.inspect("warm_up", {}, timeout=TIMEOUT)
-    busy = threading.Thread(
-        target=lambda: pytest.raises(InspectorTimeout, inspector.inspect, "memory", ENDLESS, timeout=4)
-    )
+
+    def ask_for_too_much() -> None:
+        with pytest.raises(InspectorTimeout):
+            inspector.inspect("memory", ENDLESS, timeout=4)
+
+    busy = threading.Thread(target=ask_for_too_much)
     busy.start()
     time.sleep(0.3)
 

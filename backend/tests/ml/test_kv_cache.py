@@ -1,9 +1,9 @@
 """The cache's size for any length, against caches that real forward passes filled."""
 
 import pytest
+
 from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
-
 from modelyard.ml import kv_cache, meta_model
 from modelyard.ml.kv_segments import KvSegment, kv_cache_bytes
 

@@ -3,9 +3,9 @@
 import bitsandbytes as bnb
 import pytest
 import torch
+
 from ml import measure, zoo
 from ml.conftest import TinyModel
-
 from modelyard.core.errors import InvalidRequest, NeedsCustomCode, UnsupportedArchitecture
 from modelyard.ml import memory, meta_model
 from modelyard.ml.quantization_plan import INT8, NF4, KeptBecause

@@ -97,7 +97,7 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
 }
 
-# Composite configs whose causal LM is a type of its own in the list, and types no small consistent config was found for.
+# Composite configs whose causal LM is a type of its own in the list, and types without a small consistent config.
 NOT_IN_ZOO = {
     "blt": "three models in one whose hash embeddings alone take 0.8 GB",
     "cohere_compass_text": "no consistent small configuration found",
@@ -162,7 +162,7 @@ def make(model_type: str, folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def load(folder: Path, quantization: str, **kwargs: Any) -> nn.Module:
+def load(folder: Path, quantization: str, *, dtype: str = "auto") -> nn.Module:
     """Load a checkpoint for real, with bitsandbytes for `8bit` and `4bit`."""
     settings = {
         "8bit": BitsAndBytesConfig(load_in_8bit=True),
@@ -170,7 +170,7 @@ def load(folder: Path, quantization: str, **kwargs: Any) -> nn.Module:
     }.get(quantization)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     cls = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    return cls.from_pretrained(folder, quantization_config=settings, device_map="cpu", dtype="auto", **kwargs)
+    return cls.from_pretrained(folder, quantization_config=settings, device_map="cpu", dtype=dtype)
 
 
 def resident_bytes(model: nn.Module) -> int:

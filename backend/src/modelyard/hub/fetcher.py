@@ -285,9 +285,10 @@ class _Download:
         return sum(content.file.size_bytes - content.bytes_done for content in self._contents)
 
     def _check_disk(self, reserve_bytes: int) -> None:
-        missing = self._missing_bytes()
-        if missing:
-            self._store.ensure_free(missing, reserve_bytes=reserve_bytes)
+        if self._missing_bytes():
+            taken = sum(content.part.allocated_bytes for content in self._contents if content.part)
+            pending = sum(content.file.size_bytes for content in self._contents if content.state is _State.PENDING)
+            self._store.ensure_free(max(0, pending - taken), reserve_bytes=reserve_bytes)
 
     def _check_disk_while_running(self) -> None:
         # Others write to this disk too: stop while there is still room for them, not at the last byte.

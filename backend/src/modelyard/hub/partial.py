@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import Conflict, DiskFull
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import (
     HASH_CHUNK_BYTES,
@@ -17,6 +17,7 @@ from modelyard.hub.store import (
     allocated_bytes,
     content_hasher,
     disk_error,
+    overwrite_journal,
     read_journal,
     remove_journal,
     write_journal,
@@ -116,8 +117,10 @@ class PartialFile:
             return sum(self._filled)
 
     @property
-    def hashed_bytes(self) -> int:
-        return self._hashed
+    def allocated_bytes(self) -> int:
+        """Disk space the part takes already, also for content that no journal knows of any more."""
+        with self._using() as descriptor:
+            return allocated_bytes(os.fstat(descriptor))
 
     @property
     def is_complete(self) -> bool:
@@ -137,6 +140,8 @@ class PartialFile:
             self._etag = etag
         if changed:
             self.reset()
+        else:
+            self.save()
 
     def claim(self, max_blocks: int) -> Claim | None:
         """Take the next blocks that nobody fetches; None when there are none (for now)."""
@@ -242,7 +247,7 @@ class PartialFile:
         self.save(durable=True)
 
     def save(self, *, durable: bool = False) -> None:
-        """Write the journal. Raises DiskFull; the one before it then stays."""
+        """Write the journal. Raises DiskFull if even replacing the old one in place needs room there is not."""
         with self._journal_lock:
             with self._lock:
                 if self._closed:
@@ -255,7 +260,11 @@ class PartialFile:
                     "written": self._ranges(),
                     "durable": self._durable,
                 }
-            write_journal(self._journal, content, durable=durable)
+            try:
+                write_journal(self._journal, content, durable=durable)
+            except DiskFull:
+                # What was fetched until the disk was full must not be forgotten.
+                overwrite_journal(self._journal, content)
 
     def reset(self) -> None:
         """Forget everything fetched so far."""

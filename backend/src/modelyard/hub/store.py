@@ -362,9 +362,10 @@ class HubCache:
         """Raise DiskFull unless `needed_bytes` fit and `reserve_bytes` remain after that."""
         free = self.free_bytes()
         if free < needed_bytes + reserve_bytes:
+            reserve = f" and {_shown_size(reserve_bytes)} must stay free" if reserve_bytes else ""
             raise DiskFull(
-                f"{_gigabytes(needed_bytes)} are needed and {_gigabytes(reserve_bytes)} must stay free, "
-                f"but the disk of {self.cache_dir} has {_gigabytes(free)} free.",
+                f"{_shown_size(needed_bytes)} are needed{reserve}, "
+                f"but the disk of {self.cache_dir} has {_shown_size(free)} free.",
                 needed_bytes=needed_bytes,
                 free_bytes=free,
                 reserve_bytes=reserve_bytes,
@@ -499,6 +500,17 @@ def write_journal(path: Path, content: Mapping[str, object], *, durable: bool) -
     _write_atomically(path, temporary, json.dumps(content).encode(), durable=durable)
 
 
+def overwrite_journal(path: Path, content: Mapping[str, object]) -> None:
+    """The same in place, for a disk without room for a second copy. Raises DiskFull."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "wb", closefd=True) as output:  # noqa: PTH123 - of a descriptor
+            output.write(json.dumps(content).encode())
+            output.truncate()
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
 def remove_journal(path: Path) -> None:
     _journal_draft(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
@@ -544,7 +556,7 @@ def _unique_beside(path: Path) -> Path:
 def disk_error(error: OSError, path: Path) -> Exception:
     """DiskFull for the ways a disk says it is full; any other error as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"The disk is full: {path.parent} has {_gigabytes(shutil.disk_usage(path.parent).free)} free.")
+        return DiskFull(f"The disk is full: {path.parent} has {_shown_size(shutil.disk_usage(path.parent).free)} free.")
     return error
 
 
@@ -667,5 +679,5 @@ def _repo_id(folder: Path) -> str:
     return folder.name.removeprefix("models--").replace("--", "/")
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"
+def _shown_size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -1,18 +1,13 @@
 """HTTP for file contents: HEAD through huggingface_hub, bodies through urllib3, which costs far less per byte."""
 
-import os
 import re
-import ssl
 import threading
 import urllib.request
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urljoin, urlsplit
 
-import httpx2
 import urllib3
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils._headers import build_hf_headers
@@ -20,6 +15,7 @@ from huggingface_hub.utils._headers import build_hf_headers
 from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
 from modelyard.hub.client import translate_hub_errors
 from modelyard.hub.retry import Transient, as_transient, transient_status
+from modelyard.hub.tls import tls_context
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -39,16 +35,6 @@ class ResolvedFile:
 
 class LocationExpired(Exception):
     """A storage host refused a location that the Hub gave earlier; a new one may be asked for."""
-
-
-def tls_context() -> ssl.SSLContext:
-    """Whom to trust: SSL_CERT_FILE, REQUESTS_CA_BUNDLE, else what huggingface_hub's client trusts."""
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
-    if not bundle or os.environ.get("SSL_CERT_FILE"):
-        return httpx2.create_ssl_context()
-    if Path(bundle).is_dir():
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
 
 
 class Transport:
@@ -203,7 +189,7 @@ class Transport:
 
     def _new_pool(self, proxy: str | None) -> urllib3.PoolManager:
         if proxy is None:
-            return urllib3.PoolManager(maxsize=self._connections, ssl_context=_shared_tls_context())
+            return urllib3.PoolManager(maxsize=self._connections, ssl_context=tls_context())
         parts = urlsplit(proxy)
         if parts.scheme not in _PORTS:
             raise HubUnreachable(f"A proxy of the kind {parts.scheme!a} is not supported, only http and https.")
@@ -212,8 +198,8 @@ class Transport:
             proxy,
             proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
             maxsize=self._connections,
-            ssl_context=_shared_tls_context(),
-            proxy_ssl_context=_shared_tls_context(),
+            ssl_context=tls_context(),
+            proxy_ssl_context=tls_context(),
         )
 
 
@@ -260,11 +246,6 @@ class Body:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-@cache
-def _shared_tls_context() -> ssl.SSLContext:
-    return tls_context()
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -33,7 +33,7 @@ from modelyard.ml.artifact_folder import (
     read_manifest,
     sha256_of,
 )
-from modelyard.ml.meta_model import dtype_name
+from modelyard.ml.meta_model import dtype_name, first_line
 from modelyard.ml.packed_experts import METHOD
 from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import measured_bytes
@@ -46,10 +46,10 @@ _LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "accelerat
 _COPIED = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.tiktoken", "spiece.model",
     "sentencepiece*.model", "chat_template*", "additional_chat_templates/*", "generation_config.json",
-    "preprocessor_config.json", "processor_config.json", "image_processor_config.json", "video_preprocessor_config.json",
-    "LICENSE*", "NOTICE*",
+    "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
+    "video_preprocessor_config.json", "LICENSE*", "NOTICE*",
 )  # fmt: skip
-_LAYER = re.compile(r"\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -98,19 +98,25 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     special = read_config(partial)["quantization_config"]["quant_method"] == METHOD
 
     report(_progress("checking", 0, 3, "running the quantized model"))
-    on_the_fly = drift.observe(model, prompts)
+    try:
+        on_the_fly = drift.observe(model, prompts)
+    except Exception as error:  # a model may need more than text, and says so with any exception
+        on_the_fly, cannot_run = None, f"The model does not run on text alone: {first_line(error)}"
     del model
     devices.release_memory()
     report(_progress("checking", 1, 3, "loading the artifact"))
-    model = load_model(partial, quantization=request.quantization, device_map={"": device})
+    model = _load_back(request, partial, device)
     loaded_bytes = measured_bytes(model)
-    reloaded = drift.observe(model, prompts)
-    if not drift.identical(on_the_fly, reloaded):
-        raise ArtifactMismatch(f"The artifact of {request.model_id} gives other logits than the model it was made of.")
-    del model, on_the_fly
-    devices.release_memory()
-    report(_progress("checking", 2, 3, "comparing with the source"))
-    found = _drift(request, source, device, reloaded, prompts)
+    if on_the_fly is None:
+        found = drift.Drift(prompts=0, tokens=0, reason=cannot_run)
+    else:
+        reloaded = drift.observe(model, prompts)
+        if not drift.identical(on_the_fly, reloaded):
+            raise ArtifactMismatch(f"The artifact of {request.model_id} gives other logits than what it was made of.")
+        del model, on_the_fly
+        devices.release_memory()
+        report(_progress("checking", 2, 3, "comparing with the source"))
+        found = _drift(request, source, device, reloaded, prompts)
 
     manifest = {
         "format": FORMAT,
@@ -177,6 +183,15 @@ def _write(model: PreTrainedModel, source: Path, folder: Path) -> str:
         config["dtype"] = dtype
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return dtype
+
+
+def _load_back(request: ArtifactRequest, folder: Path, device: torch.device) -> PreTrainedModel:
+    try:
+        return load_model(folder, quantization=request.quantization, device_map={"": device})
+    except Exception as error:  # whatever transformers raises, it means that this format is of no use for this model
+        raise ArtifactMismatch(
+            f"{request.model_id} cannot be loaded back after saving it as {request.quantization}: {first_line(error)}"
+        ) from error
 
 
 def _prompts(source: Path, model: PreTrainedModel) -> list[torch.Tensor]:

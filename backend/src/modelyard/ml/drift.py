@@ -1,7 +1,7 @@
 """How far a quantized model's answers are from its source's, on a small fixed set of prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -102,15 +102,15 @@ def compare(source: Observation, quantized: Observation, dtype: str) -> Drift:
         divergences.append(functional.kl_div(actual, expected, log_target=True, reduction="none").sum(-1))
         agreements.append(expected.argmax(-1) == actual.argmax(-1))
     divergence, agreement = torch.cat(divergences), torch.cat(agreements)
-    counts = {"prompts": len(source.logits), "tokens": divergence.numel(), "compared_dtype": dtype}
+    counts = Drift(prompts=len(source.logits), tokens=divergence.numel(), compared_dtype=dtype)
     if not torch.isfinite(divergence).all():
-        return Drift(**counts, reason="The logits of the source or of the quantized model are not finite.")
+        return replace(counts, reason="The logits of the source or of the quantized model are not finite.")
     cosines = [
         float(functional.cosine_similarity(a.float(), b.float(), dim=-1).mean())
         for a, b in zip(source.residuals, quantized.residuals, strict=True)
     ]
-    return Drift(
-        **counts,
+    return replace(
+        counts,
         kl_mean=float(divergence.mean()),
         kl_max=float(divergence.max()),
         top1_agreement=float(agreement.float().mean()),

@@ -156,7 +156,7 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]
         self._should_stop = should_stop
         self.stopped = False
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, *_unused: Any, **_options: Any) -> torch.Tensor:
         self.stopped = self.stopped or self._should_stop()
         return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
 

@@ -1,5 +1,6 @@
 """The models this process holds: each loaded once, shared by its users, and given back to the system when idle."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from modelyard.core.errors import ModelInUse, NoTokenizer, NotReady, OutOfMemory
 from modelyard.ml import devices
 from modelyard.ml.pretrained import load_model, load_tokenizer, weight_files
 from modelyard.ml.quantization import Quantization, measured_bytes
+
+logger = logging.getLogger(__name__)
 
 SPREAD = "auto"
 """The device of a model that needs several accelerators."""
@@ -120,6 +123,7 @@ class LoadedInfo:
     in_use: int
     pinned: bool
     expires_at: datetime | None
+    last_unload: Unloaded | None
 
 
 class _Entry:
@@ -157,7 +161,7 @@ class ModelLoader:
     def __init__(self, *, on_unload: Callable[[Unloaded], None] | None = None) -> None:
         """`on_unload` hears of every unload, evictions and expiries included; it is called with no lock held."""
         self.on_unload = on_unload
-        self.last_unload: dict[str, Unloaded] = {}
+        self._last_unload: dict[ModelKey, Unloaded] = {}
         self._entries: dict[ModelKey, _Entry] = {}
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -200,13 +204,13 @@ class ModelLoader:
         with self.get(spec) as loaded, self._changed:
             entry = self._entries[loaded.key]
             entry.ttl_seconds, entry.pinned = spec.ttl_seconds, spec.pinned
-            return _info(entry)
+            return self._info(entry)
 
     def loaded(self) -> list[LoadedInfo]:
         """The models in memory, the most recently used first."""
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: -entry.last_used)
-            return [_info(entry) for entry in entries if entry.loaded is not None]
+            return [self._info(entry) for entry in entries if entry.loaded is not None]
 
     def pin(self, key: ModelKey, pinned: bool) -> None:
         """Keep a model until it is unpinned or unloaded by name. Raises NotReady if it is not loaded."""
@@ -217,24 +221,25 @@ class ModelLoader:
             self._changed.notify_all()
 
     def unload_model(self, key: ModelKey) -> Unloaded:
-        """Free a model's memory for real, pinned or not. Raises NotReady if it is not loaded, ModelInUse if it is used."""
+        """Free a model's memory for real, pinned or not.
+
+        Raises NotReady if it is not loaded, ModelInUse if it is used or still being loaded.
+        """
+        with self._lock:
+            self._idle(key)  # refused at once, not after somebody else's load
         with self._memory:
-            with self._changed:
-                entry = self._entries.get(key)
-                if entry is None:
-                    raise NotReady(f"{key.model_id} is not loaded.")
-                if not entry.idle:
-                    doing = f"used by {entry.uses}" if entry.loaded is not None else "being loaded"
-                    raise ModelInUse(f"{key.model_id} is {doing}.", hint="Wait until it is done, then unload it.")
+            with self._lock:
+                entry = self._idle(key)
                 del self._entries[key]
             unloaded = self._free(entry)
         self._tell([unloaded])
         return unloaded
 
     def make_room(self, device: str, needed_bytes: int) -> int:
-        """Evict idle, unpinned models until `needed_bytes` are free on `device` or none is left; returns what is free."""
+        """Evict idle, unpinned models until `needed_bytes` are free on `device`; returns what is free in the end."""
+        evicted: list[Unloaded] = []
         with self._memory:
-            evicted = self._evict(device, needed_bytes)
+            self._evict(device, needed_bytes, evicted)
             free = _free_bytes(device)
         self._tell(evicted)
         return free
@@ -282,7 +287,7 @@ class ModelLoader:
         evicted: list[Unloaded] = []
         try:
             with self._memory:
-                evicted = self._make_it_fit(entry)
+                self._make_it_fit(entry, evicted)
                 loaded = _read(entry)
             with self._lock:
                 entry.loaded = loaded
@@ -296,32 +301,35 @@ class ModelLoader:
             entry.ready.set()
             self._tell(evicted)
 
-    def _make_it_fit(self, entry: _Entry) -> list[Unloaded]:
+    def _make_it_fit(self, entry: _Entry, evicted: list[Unloaded]) -> None:
         needed, device = entry.spec.needed_bytes, entry.key.device
-        evicted = self._evict(device, needed)
+        self._evict(device, needed, evicted)
         free = _free_bytes(device)
         if needed > free:
-            self._tell(evicted)
             raise _out_of_memory(entry, f"needs about {needed:,} bytes on {device}, where {free:,} are free")
-        return evicted
 
-    def _evict(self, device: str, needed_bytes: int) -> list[Unloaded]:
-        evicted = []
+    def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded]) -> None:
         while _free_bytes(device) < needed_bytes:
             with self._lock:
-                idle = [
+                candidates = [
                     entry
                     for entry in self._entries.values()
-                    if entry.idle
-                    and not entry.pinned
-                    and (entry.key.device == device or SPREAD in (device, entry.key.device))
+                    if entry.idle and not entry.pinned and set(_places(entry.key.device)) & set(_places(device))
                 ]
-                if not idle:
-                    break
-                entry = min(idle, key=lambda entry: entry.last_used)
+                if not candidates:
+                    return
+                entry = min(candidates, key=lambda entry: entry.last_used)
                 del self._entries[entry.key]
             evicted.append(self._free(entry))
-        return evicted
+
+    def _idle(self, key: ModelKey) -> _Entry:
+        entry = self._entries.get(key)
+        if entry is None:
+            raise NotReady(f"{key.model_id} is not loaded.")
+        if not entry.idle:
+            doing = f"used by {entry.uses}" if entry.loaded is not None else "being loaded"
+            raise ModelInUse(f"{key.model_id} is {doing}.", hint="Wait until it is done, then unload it.")
+        return entry
 
     def _free(self, entry: _Entry) -> Unloaded:
         """Unload an entry that is out of the table; the caller holds `_memory`."""
@@ -336,8 +344,21 @@ class ModelLoader:
         devices.release_memory()
         freed = max(0, before - sum(map(devices.held_bytes, places)))
         unloaded = Unloaded(entry.key, freed, held_before)
-        self.last_unload[entry.key.model_id] = unloaded
+        self._last_unload[entry.key] = unloaded
         return unloaded
+
+    def _info(self, entry: _Entry) -> LoadedInfo:
+        assert entry.loaded is not None  # noqa: S101 - callers look first
+        expires = entry.expires
+        return LoadedInfo(
+            key=entry.key,
+            measured_bytes=entry.loaded.measured_bytes,
+            load_seconds=entry.loaded.load_seconds,
+            in_use=entry.uses,
+            pinned=entry.pinned,
+            expires_at=None if expires is None else datetime.now(UTC) + timedelta(seconds=expires - time.monotonic()),
+            last_unload=self._last_unload.get(entry.key),
+        )
 
     def _tell(self, unloaded: list[Unloaded]) -> None:
         if self.on_unload is not None:
@@ -345,28 +366,32 @@ class ModelLoader:
                 self.on_unload(each)
 
     def _expire(self) -> None:
+        """The reaper thread: unloads what has expired, waits for the next."""
         while True:
             with self._changed:
                 if self._closed:
                     return
-                due = [entry for entry in self._entries.values() if entry.expires is not None]
-                first = min(due, key=lambda entry: entry.expires or 0.0, default=None)
-                wait = None if first is None or first.expires is None else first.expires - time.monotonic()
-                if first is None or wait is None or wait > 0:
-                    self._changed.wait(wait)
+                expiries = {key: entry.expires for key, entry in self._entries.items()}
+                due = {key: expires for key, expires in expiries.items() if expires is not None}
+                key = min(due, key=lambda key: due[key], default=None)
+                left = None if key is None else due[key] - time.monotonic()
+                if key is None or left is None or left > 0:
+                    self._changed.wait(left)
                     continue
-                key = first.key
             try:
-                with self._memory:
-                    with self._lock:
-                        entry = self._entries.get(key)
-                        if entry is None or entry.expires is None or entry.expires > time.monotonic():
-                            continue
-                        del self._entries[key]
-                    unloaded = self._free(entry)
-            finally:
-                first = None
-            self._tell([unloaded])
+                self._unload_expired(key)
+            except Exception:  # the thread has to go on; the next model is not to blame
+                logger.exception("Unloading %s after its time failed", key.model_id)
+
+    def _unload_expired(self, key: ModelKey) -> None:
+        with self._memory:
+            with self._lock:
+                entry = self._entries.get(key)
+                if entry is None or entry.expires is None or entry.expires > time.monotonic():
+                    return  # used or unloaded in the meantime
+                del self._entries[key]
+            unloaded = self._free(entry)
+        self._tell([unloaded])
 
 
 def _read(entry: _Entry) -> LoadedModel:
@@ -440,16 +465,3 @@ def _free_bytes(device: str) -> int:
 def _shares() -> dict[int, int]:
     """What each accelerator may take of a model that is spread; the rest is for caches and activations."""
     return {device.index or 0: int(devices.free_bytes(device) * 0.9) for device in devices.accelerators()}
-
-
-def _info(entry: _Entry) -> LoadedInfo:
-    assert entry.loaded is not None  # noqa: S101 - callers look first
-    expires = entry.expires
-    return LoadedInfo(
-        key=entry.key,
-        measured_bytes=entry.loaded.measured_bytes,
-        load_seconds=entry.loaded.load_seconds,
-        in_use=entry.uses,
-        pinned=entry.pinned,
-        expires_at=None if expires is None else datetime.now(UTC) + timedelta(seconds=expires - time.monotonic()),
-    )

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 from transformers.core_model_loading import ConversionOps
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -208,7 +209,9 @@ class FourBitQuantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
         subclassed = [module for module in model.modules() if same_as_linear(module)]
         for module in subclassed:
             module.__class__ = nn.Linear
-        self._special = bool(self.experts or subclassed)
+        # transformers swaps these for other modules when it reads plain bitsandbytes weights, not when it makes them.
+        swapped = [module for module in model.modules() if type(module).__name__ in MODULES_TO_PATCH_FOR_QUANTIZATION]
+        self._special = bool(self.experts or subclassed or swapped)
         super()._process_model_before_weight_loading(model, device_map, **kwargs)
         if self.pre_quantized:
             for name, shape in self.experts.items():

@@ -33,6 +33,8 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
 )
+# From the two messages of transformers' loading report that end a load.
+_UNFIT_WEIGHTS = ("ignore_mismatched_sizes", "automatic conversion of the weights")
 _BITSANDBYTES = ("bitsandbytes", packed_experts.METHOD)
 
 
@@ -100,7 +102,14 @@ def load_model(
         )
     except (ImportError, ValueError, KeyError, TypeError) as error:  # whatever a config can make transformers raise
         raise UnsupportedArchitecture(
-            f"transformers {transformers.__version__} cannot load {cls.__name__} from {folder.name}: {first_line(error)}"
+            f"transformers {transformers.__version__} cannot load {cls.__name__}: {first_line(error)}"
+        ) from error
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _UNFIT_WEIGHTS):
+            raise
+        raise NoWeights(
+            f"The weight files do not fit {cls.__name__} as config.json describes it.",
+            hint="The log lists the tensors. Verify the model's files; a newer transformers may know this checkpoint.",
         ) from error
     if loading["missing_keys"]:
         # transformers would go on with random values.

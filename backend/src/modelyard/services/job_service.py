@@ -3,6 +3,7 @@
 Whatever a broker loses, repeats or delays, a job has one owner at a time, because only the database says who owns it.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,9 @@ TASKS = {
 # All three move or read whole models: they wait for each other, not for the GPU.
 QUEUES = dict.fromkeys(TASKS, "downloads")
 WAKE_BACKOFF_SECONDS = 30.0
+ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+# Any fixed number of ours: whoever holds it counts the running jobs of a queue and claims one more.
+_CLAIM_LOCK = 0x6D6F6A62
 
 
 class LeaseLost(Exception):
@@ -64,11 +68,14 @@ class JobService:
         self._wake(job)
         return job
 
-    def claim(self, job_id: str, owner: str, *, parallel: int | None = None) -> Job | None:
+    def claim(self, job_id: str, worker: str, *, parallel: int | None = None) -> Job | None:
         """Take a queued job, or one whose owner fell silent. None when somebody else has it or the queue is full.
 
-        `parallel` limits how many jobs of the queue run at once.
+        The job's `owner` is this claim, not the worker: of two threads of one worker that both believe they have the
+        job, only the later one does. `parallel` limits how many jobs of the queue run at once.
         """
+        if parallel is not None:
+            self._count_alone()
         now = utc_now()
         wanted = and_(Job.id == job_id, claimable(now))
         if parallel is not None:
@@ -91,7 +98,7 @@ class JobService:
             .where(wanted)
             .values(
                 state=JobState.RUNNING,
-                owner=owner,
+                owner=f"{worker}/{secrets.token_hex(4)}",
                 lease_expires_at=_later(get_settings().lease_seconds),
                 attempts=Job.attempts + 1,
                 updated_at=now,
@@ -104,7 +111,11 @@ class JobService:
 
     def beat(self, job_id: str, owner: str, progress: JobProgress | None) -> JobControl:
         """Renew the lease, store progress and read what the user wants, in one UPDATE. Raises LeaseLost."""
-        values: dict[str, Any] = {"lease_expires_at": _later(get_settings().lease_seconds)}
+        # A heartbeat without progress is no news, so it leaves the time of change alone.
+        values: dict[str, Any] = {
+            "lease_expires_at": _later(get_settings().lease_seconds),
+            "updated_at": Job.updated_at,
+        }
         if progress is not None:
             values |= vars(progress) | {
                 "updated_at": utc_now(),
@@ -125,16 +136,22 @@ class JobService:
         return control
 
     def finish(self, job_id: str, owner: str, state: JobState, *, error: dict[str, Any] | None = None) -> None:
-        """End an owned job. Raises LeaseLost."""
-        self._leave(job_id, owner, state=state, error=error, finished_at=utc_now())
+        """End or pause an owned job. Raises LeaseLost."""
+        finished_at = None if state is JobState.PAUSED else utc_now()
+        self._leave(job_id, owner, state=state, error=error, finished_at=finished_at)
 
     def give_back(self, job_id: str, owner: str) -> None:
         """Return an owned job to the queue, because its worker stops. Raises LeaseLost."""
         self._leave(job_id, owner, state=JobState.QUEUED, wake_after=utc_now())
 
     def request(self, job_id: str, control: JobControl) -> JobState:
-        """Ask a running job to pause or stop; a job nobody works on changes at once. Returns the state after it."""
-        job = self.session.get_one(Job, job_id, with_for_update=True)
+        """Ask a running job to pause or stop; a job nobody works on changes at once. Returns the state after it.
+
+        A job that has ended stays as it is, and one that was told to cancel is not paused instead.
+        """
+        job = self._locked(job_id)
+        if job.state in ENDED_STATES or job.control is JobControl.CANCEL:
+            control = job.control
         job.control = control
         abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or utc_now()) <= utc_now()
         idle = job.state in (JobState.QUEUED, JobState.PAUSED) or abandoned
@@ -147,10 +164,10 @@ class JobService:
 
     def resume(self, job_id: str) -> bool:
         """Queue a paused or failed job again. False when it is neither."""
-        job = self.session.get_one(Job, job_id, with_for_update=True)
+        job = self._locked(job_id)
         if job.state not in (JobState.PAUSED, JobState.FAILED):
             # A pause that was asked for and not yet taken is simply withdrawn.
-            withdrawn = job.state == JobState.RUNNING and job.control is JobControl.PAUSE
+            withdrawn = job.state not in ENDED_STATES and job.control is JobControl.PAUSE
             if withdrawn:
                 job.control = JobControl.RUN
             return withdrawn
@@ -161,11 +178,11 @@ class JobService:
         self._wake(job)
         return True
 
-    def release_owner(self, owner: str) -> int:
+    def release_owner(self, worker: str) -> int:
         """Free the jobs of a dead predecessor of the same name, so that they do not wait for the lease to run out."""
         freed = self.session.scalars(
             update(Job)
-            .where(Job.owner == owner, Job.state == JobState.RUNNING)
+            .where(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
             .values(state=JobState.QUEUED, owner=None, lease_expires_at=None, wake_after=utc_now())
             .returning(Job)
             .execution_options(synchronize_session=False)
@@ -198,6 +215,15 @@ class JobService:
         return self.session.scalars(
             select(Job).where(Job.queue == queue, claimable(now)).order_by(Job.created_at).limit(limit)
         ).all()
+
+    def _locked(self, job_id: str) -> Job:
+        """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""
+        return self.session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
+
+    def _count_alone(self) -> None:
+        # SQLite has one writer at a time anyway; on PostgreSQL two claims would not see each other's job.
+        if self.session.get_bind().dialect.name == "postgresql":
+            self.session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
 
     def _leave(self, job_id: str, owner: str, **values: Any) -> None:
         left = self.session.execute(

@@ -15,7 +15,7 @@ import {
 import { memo } from "react";
 import { Link } from "react-router";
 import { formatBytes, formatCount } from "../../lib/bytes";
-import { fromRow, nextSteps } from "../../lib/problems";
+import { fromRow } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import { isActive, loadSnippet } from "../../lib/words";
 import type { Place } from "../../lib/yard";
@@ -26,6 +26,7 @@ import { ProgressLine } from "../common/ProgressLine";
 import { MemoryBar } from "./MemoryBar";
 import classes from "./ModelCard.module.css";
 import { QuantBadge } from "./QuantBadge";
+import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
 
 export type CardAction = "pause" | "resume" | "cancel" | "verify" | "delete";
@@ -136,20 +137,13 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
 
 function RowProblem({ model }: { model: Model }) {
   if (model.error === null) return null;
-  const { code, message, hint } = fromRow(model.error);
-  const steps = nextSteps(code);
+  const { message, hint } = fromRow(model.error);
   return (
     <div className={classes.problem}>
       <Text size="xs" lineClamp={3} title={`${message} ${hint ?? ""}`}>
         {message} {hint}
       </Text>
-      {steps.includes("settings") && <Link to="/settings">Open settings</Link>}
-      {steps.includes("licence") && (
-        <a href={`${model.endpoint}/${model.canonical_id}`} target="_blank" rel="noreferrer">
-          Open the licence page
-        </a>
-      )}
-      {steps.includes("free-space") && <Link to="/models?sort=disk">Show the largest models</Link>}
+      <RowProblemSteps model={model} />
     </div>
   );
 }

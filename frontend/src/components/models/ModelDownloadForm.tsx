@@ -325,6 +325,7 @@ function Precision({ estimate, info, quantization, context, onContext, onPick }:
         <NativeSelect
           label="Context"
           size="xs"
+          classNames={{ root: classes.context ?? "" }}
           value={context}
           onChange={(event) => onContext(Number(event.currentTarget.value))}
           data={CONTEXTS.filter((value) => value <= longest || value === 512).map((value) => ({

@@ -15,6 +15,7 @@ import type { CardAction } from "./ModelCard";
 import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
 import { QuantBadge } from "./QuantBadge";
+import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
 
 interface Props {
@@ -91,6 +92,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
               Retry
             </Button>
           )}
+          <RowProblemSteps model={model} />
         </ProblemAlert>
       )}
       <Tabs

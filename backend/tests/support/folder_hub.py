@@ -1,0 +1,92 @@
+"""A Hub that serves folders of a test, and counts what it sends."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, StoredFile, StoredRepo, git_blob_sha1
+
+
+class FolderSource:
+    """Repositories that are folders; safetensors are large files, the rest small ones."""
+
+    def __init__(self, **folders: Path) -> None:
+        self.repos = {name.replace("__", "/"): _read(name.replace("__", "/"), path) for name, path in folders.items()}
+
+    async def list_repos(self) -> Sequence[StoredRepo]:
+        return list(self.repos.values())
+
+    async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
+        repo = self.repos.get(repo_id)
+        if repo is None:
+            raise RepoNotFound(repo_id)
+        if revision not in (None, "main", repo.commit):
+            raise RepoRevisionNotFound(revision)
+        return repo
+
+
+class CountSent:
+    """ASGI middleware that counts the bytes of file contents."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.sent_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counts = scope["type"] == "http" and scope["method"] == "GET" and "/resolve/" in scope["path"]
+
+        async def counted(message: Message) -> None:
+            if counts:
+                self.sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        await self.app(scope, receive, counted)
+
+
+def make_llama(folder: Path, *, weight_bytes: int, shards: int = 1) -> Path:
+    """A folder that looks like a Llama checkpoint of about this size; random content, which nothing can compress."""
+    folder.mkdir(parents=True)
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "float16",
+        "hidden_size": 1024,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "intermediate_size": 2048,
+        "vocab_size": 1000,
+        "max_position_embeddings": 2048,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    generator = np.random.default_rng(7)
+    each = weight_bytes // shards
+    index = {}
+    for number in range(shards):
+        name = "model.safetensors" if shards == 1 else f"model-{number + 1:05}-of-{shards:05}.safetensors"
+        rows = each // 2048
+        key = f"model.layers.{number}.mlp.up_proj.weight"
+        bits = np.frombuffer(generator.bytes(rows * 2048), dtype=np.uint16).reshape(rows, 1024)
+        save_file({key: bits.view(np.float16)}, folder / name)
+        index[key] = name
+    if shards > 1:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    return folder
+
+
+def _read(repo_id: str, folder: Path) -> StoredRepo:
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        name = path.relative_to(folder).as_posix()
+        large = name.endswith((".safetensors", ".bin"))
+        sha256 = hashlib.sha256(content).hexdigest() if large else None
+        files[name] = StoredFile(name, len(content), git_blob_sha1(content), sha256, path)
+    commit = git_blob_sha1("".join(file.git_oid for file in files.values()).encode())
+    return StoredRepo(repo_id, commit, files, {"main": commit}, datetime.now(UTC))

@@ -1,0 +1,29 @@
+import { expect, it } from "vitest";
+import { model } from "../test/fixtures";
+import { filterModels, readFilter } from "./filter";
+
+const models = [
+  model({ id: "a", model_id: "Qwen/Qwen3-0.6B", created_at: "2026-01-01T00:00:00.000Z" }),
+  model({ id: "b", model_id: "gpt2", architecture: "GPT2LMHeadModel", status: "failed", created_at: "2026-01-03T00:00:00.000Z" }),
+  model({ id: "c", model_id: "Qwen/Qwen3-14B", quantization: "4bit", memory_estimated_bytes: null, created_at: "2026-01-02T00:00:00.000Z" }),
+];
+const ids = (query: string) => filterModels(models, readFilter(new URLSearchParams(query))).map(({ id }) => id);
+
+it("reads the address and ignores what it does not know", () => {
+  expect(readFilter(new URLSearchParams("status=nope&sort=zzz&quantization=2bit"))).toEqual({
+    q: "",
+    status: null,
+    quantization: null,
+    sort: "newest",
+  });
+});
+
+it("filters by words, status and precision, and sorts", () => {
+  expect(ids("")).toEqual(["b", "c", "a"]);
+  expect(ids("q=qwen 14")).toEqual(["c"]);
+  expect(ids("q=GPT2LM")).toEqual(["b"]);
+  expect(ids("status=attention")).toEqual(["b"]);
+  expect(ids("quantization=4bit")).toEqual(["c"]);
+  expect(ids("sort=name")).toEqual(["b", "a", "c"]);
+  expect(ids("sort=memory").at(-1)).toBe("c");
+});

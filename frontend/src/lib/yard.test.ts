@@ -1,0 +1,46 @@
+import { expect, it } from "vitest";
+import { GB, system } from "../test/fixtures";
+import { verdictFor } from "./fit";
+import { placesOf, wantedIn } from "./yard";
+
+const machine = system({
+  devices: [
+    { id: "cpu", name: "Memory", total_bytes: 64 * GB, free_bytes: 50 * GB, used_by_us_bytes: 0.1 * GB },
+    { id: "cuda:0", name: "GPU", total_bytes: 24 * GB, free_bytes: 10 * GB, used_by_us_bytes: 8 * GB },
+  ],
+  disks: [
+    { path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, purpose: "models" },
+    { path: "/home", total_bytes: 100 * GB, free_bytes: 20 * GB, purpose: "data" },
+  ],
+});
+
+it("puts accelerators first and splits their memory into others, models and free", () => {
+  const places = placesOf(machine, [
+    { id: "a", model_id: "Qwen/Qwen3-0.6B", quantization: "4bit", device: "cuda:0", measured_bytes: 6 * GB },
+  ]);
+  const [gpu, memory] = places;
+  expect(places.map((place) => place.label)).toEqual(["GPU 0", "System memory", "Disk", "Disk"]);
+  expect(gpu?.others).toBe(6 * GB);
+  expect(gpu?.blocks.map((block) => [block.label, block.bytes])).toEqual([
+    ["Qwen3-0.6B", 6 * GB],
+    ["Modelyard", 2 * GB],
+  ]);
+  // Too little to be drawn.
+  expect(memory?.blocks).toEqual([]);
+});
+
+it("lays each part of a model where it would stand", () => {
+  const wanted = { memory: 3 * GB, cache: 7 * GB, artifact: 2 * GB };
+  expect(placesOf(machine, []).map((place) => wantedIn(place, wanted))).toEqual([3 * GB, 3 * GB, 7 * GB, 2 * GB]);
+  const oneDisk = placesOf(system(), []).at(-1);
+  expect(oneDisk && wantedIn(oneDisk, wanted)).toBe(9 * GB);
+  expect(oneDisk && wantedIn(oneDisk, { ...wanted, artifact: null })).toBeNull();
+});
+
+it("judges by what is free, and never guesses", () => {
+  expect(verdictFor(8.5, 10)).toBe("fits");
+  expect(verdictFor(8.6, 10)).toBe("tight");
+  expect(verdictFor(10, 10)).toBe("tight");
+  expect(verdictFor(10.1, 10)).toBe("does_not_fit");
+  expect(verdictFor(null, 10)).toBe("unknown");
+});

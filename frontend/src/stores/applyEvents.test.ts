@@ -1,0 +1,49 @@
+import { expect, it } from "vitest";
+import { downloading, model, progress } from "../test/fixtures";
+import { applyList, applyModel, applyProgress, type Feed, follows, isStructural, removeModel } from "./applyEvents";
+
+const EMPTY: Feed = { byId: {}, ids: [], live: {}, pending: {} };
+
+it("tells what follows, what is old and where something is missing", () => {
+  const cursor = { epoch: "a", seq: 5 };
+  expect(follows(cursor, { epoch: "a", seq: 6 })).toBe("next");
+  expect(follows(cursor, { epoch: "a", seq: 5 })).toBe("old");
+  expect(follows(cursor, { epoch: "a", seq: 8 })).toBe("gap");
+  expect(follows(cursor, { epoch: "b", seq: 6 })).toBe("gap");
+});
+
+it("keeps progress away from the cold record", () => {
+  const feed = applyList(EMPTY, [downloading(), model({ id: "m2" })]);
+  const next = applyProgress(feed, [downloading({ progress: progress({ bytes_done: 800_000_000 }), downloaded_bytes: 8 })]);
+  expect(next.byId).toBe(feed.byId);
+  expect(next.ids).toBe(feed.ids);
+  expect(next.live.m1?.progress?.bytes_done).toBe(800_000_000);
+});
+
+it("knows progress from facts", () => {
+  const known = downloading();
+  expect(isStructural(known, downloading({ progress: progress({ phase: "retrying" }), disk_bytes: 1, updated_at: "x" }))).toBe(false);
+  expect(isStructural(known, downloading({ status: "paused" }))).toBe(true);
+  expect(isStructural(known, downloading({ architecture: "Other" }))).toBe(true);
+  expect(isStructural(known, downloading({ used_by: [{ kind: "loaded", id: "x", name: "x" }] }))).toBe(true);
+  expect(isStructural(undefined, known)).toBe(true);
+});
+
+it("drops live figures when a job ends, also when it fails with progress left", () => {
+  const feed = applyList(EMPTY, [downloading()]);
+  expect(applyModel(feed, model()).live).toEqual({});
+  expect(applyModel(feed, downloading({ status: "failed" })).live).toEqual({});
+});
+
+it("ends an optimistic action when the status moves, and not before", () => {
+  const feed = { ...applyList(EMPTY, [downloading()]), pending: { m1: { op: "pause" as const, prev: "downloading" as const } } };
+  expect(applyModel(feed, downloading({ memory_estimated_bytes: 1 })).pending).toBe(feed.pending);
+  expect(applyModel(feed, downloading({ status: "paused" })).pending).toEqual({});
+});
+
+it("removes a row from everywhere and puts a new one first", () => {
+  const feed = applyList(EMPTY, [downloading()]);
+  expect(removeModel(feed, "m1")).toEqual(EMPTY);
+  expect(removeModel(feed, "nope")).toBe(feed);
+  expect(applyModel(feed, model({ id: "m0" })).ids).toEqual(["m0", "m1"]);
+});

@@ -1,0 +1,201 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import * as toast from "../lib/toast";
+import { FakeSocket } from "../test/fakeSocket";
+import { downloading, model, problem, progress } from "../test/fixtures";
+import { api, http, HttpResponse, page, refuse, server } from "../test/handlers";
+import type { Model } from "../types/model";
+import { createModelsStore } from "./modelsStore";
+
+let rows: Model[];
+let reads: number;
+
+beforeEach(() => {
+  rows = [downloading(), model({ id: "m2", model_id: "gpt2" })];
+  reads = 0;
+  server.use(
+    http.get(api("/models"), () => {
+      reads += 1;
+      return HttpResponse.json(page(rows));
+    }),
+  );
+});
+
+async function connected() {
+  const store = createModelsStore();
+  const socket = new FakeSocket();
+  store.getState().connect(socket);
+  socket.snapshot([downloading()]);
+  await vi.waitFor(() => expect(store.getState().load.state).toBe("ready"));
+  return { store, socket };
+}
+
+describe("the feed", () => {
+  it("reads the list once after the snapshot", async () => {
+    const { store } = await connected();
+    expect(store.getState().conn).toBe("live");
+    expect(store.getState().ids).toEqual(["m1", "m2"]);
+    expect(reads).toBe(1);
+  });
+
+  it("reads every page", async () => {
+    const many = Array.from({ length: 450 }, (_, index) => model({ id: `x${index}` }));
+    server.use(
+      http.get(api("/models"), ({ request }) => {
+        const query = new URL(request.url).searchParams;
+        const [offset, limit] = [Number(query.get("offset")), Number(query.get("limit"))];
+        return HttpResponse.json({ items: many.slice(offset, offset + limit), total: many.length, limit, offset });
+      }),
+    );
+    const { store } = await connected();
+    expect(store.getState().ids).toHaveLength(450);
+  });
+
+  it("gathers progress and applies it together, leaving the cold records alone", async () => {
+    const { store, socket } = await connected();
+    const { byId } = store.getState();
+    const seen = vi.fn();
+    store.subscribe(seen);
+    for (const bytes_done of [5e8, 6e8, 7e8]) {
+      socket.model("model.download.progress", downloading({ progress: progress({ bytes_done }) }));
+    }
+    expect(seen).not.toHaveBeenCalled();
+    await vi.waitFor(() => expect(store.getState().live.m1?.progress?.bytes_done).toBe(7e8));
+    expect(seen).toHaveBeenCalledTimes(1);
+    expect(store.getState().byId).toBe(byId);
+  });
+
+  it("shows a change of status at once, and no older progress after it", async () => {
+    const { store, socket } = await connected();
+    socket.model("model.download.progress", downloading({ progress: progress({ bytes_done: 9e8 }) }));
+    socket.model("model.download.completed", model());
+    expect(store.getState().byId.m1?.status).toBe("ready");
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    expect(store.getState().live).toEqual({});
+  });
+
+  it("reads again after a gap, with what came meanwhile applied on top", async () => {
+    const { store, socket } = await connected();
+    rows = [downloading(), model({ id: "m2", model_id: "gpt2" }), model({ id: "m3", model_id: "missed/one" })];
+    socket.seq += 4;
+    socket.model("model.download.completed", model());
+    await vi.waitFor(() => expect(store.getState().ids).toEqual(["m1", "m2", "m3"]));
+    expect(reads).toBe(2);
+    expect(store.getState().byId.m1?.status).toBe("ready");
+  });
+
+  it("reads again when the server began a new life", async () => {
+    const { store, socket } = await connected();
+    rows = [];
+    socket.epoch = "e2";
+    socket.seq = 0;
+    socket.deleted("m1");
+    await vi.waitFor(() => expect(store.getState().ids).toEqual([]));
+    expect(reads).toBe(2);
+    expect(store.getState().epoch).toBe("e2");
+  });
+
+  it("reads again for a row it never heard of", async () => {
+    const { store, socket } = await connected();
+    rows = [...rows, downloading({ id: "m9" })];
+    socket.model("model.download.progress", downloading({ id: "m9" }));
+    await vi.waitFor(() => expect(store.getState().ids).toContain("m9"));
+    expect(reads).toBe(2);
+  });
+
+  it("ignores what it has seen", async () => {
+    const { store, socket } = await connected();
+    socket.model("model.updated", downloading({ status: "paused" }));
+    socket.seq = 0;
+    socket.model("model.updated", downloading());
+    expect(store.getState().byId.m1?.status).toBe("paused");
+  });
+
+  it("does not bring back a row that was deleted during a read", async () => {
+    const { store, socket } = await connected();
+    void store.getState().fetchModels();
+    socket.model("model.updated", downloading({ status: "paused" }));
+    rows = rows.filter(({ id }) => id !== "m1");
+    socket.deleted("m1");
+    await vi.waitFor(() => expect(store.getState().ids).toEqual(["m2"]));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(store.getState().ids).toEqual(["m2"]);
+  });
+
+  it("is stale when the socket closes, keeps what it knows, and catches up with the next snapshot", async () => {
+    const { store, socket } = await connected();
+    socket.drop();
+    expect(store.getState().conn).toBe("stale");
+    expect(store.getState().ids).toEqual(["m1", "m2"]);
+    rows = [model({ id: "m2", model_id: "gpt2" })];
+    socket.snapshot();
+    await vi.waitFor(() => expect(store.getState().ids).toEqual(["m2"]));
+    expect(store.getState().conn).toBe("live");
+  });
+
+  it("reads without a socket, and says why it cannot", async () => {
+    server.use(http.get(api("/models"), () => refuse(problem(500, "internal_error", "The database is locked."))));
+    const store = createModelsStore();
+    const socket = new FakeSocket();
+    store.getState().connect(socket);
+    socket.drop();
+    await vi.waitFor(() => expect(store.getState().load.state).toBe("error"));
+    expect(store.getState().load.error?.message).toBe("The database is locked.");
+  });
+});
+
+describe("actions", () => {
+  it("are shown before the server answers, and locked until it did", async () => {
+    const { store, socket } = await connected();
+    let asked = 0;
+    server.use(
+      http.post(api("/models/m1/pause"), () => {
+        asked += 1;
+        return HttpResponse.json(downloading(), { status: 202 });
+      }),
+    );
+    const acting = store.getState().act("m1", "pause");
+    expect(store.getState().pending.m1).toEqual({ op: "pause", prev: "downloading" });
+    await store.getState().act("m1", "pause");
+    await acting;
+    expect(asked).toBe(1);
+    // Taken, but the worker has not stopped yet.
+    expect(store.getState().pending.m1?.op).toBe("pause");
+    socket.model("model.updated", downloading({ status: "paused" }));
+    expect(store.getState().pending).toEqual({});
+  });
+
+  it("roll back and say what the server said", async () => {
+    const { store } = await connected();
+    const said = vi.spyOn(toast, "toastProblem").mockImplementation(() => undefined);
+    server.use(http.post(api("/models/m1/pause"), () => refuse(problem(409, "conflict", "It has just finished."))));
+    await store.getState().act("m1", "pause");
+    expect(store.getState().pending).toEqual({});
+    expect(store.getState().byId.m1?.status).toBe("downloading");
+    expect(said).toHaveBeenCalledWith("Could not pause Qwen3-0.6B", expect.objectContaining({ code: "conflict" }));
+  });
+
+  it("delete removes the row at once, and keeps it when refused", async () => {
+    const { store } = await connected();
+    server.use(http.delete(api("/models/m2"), () => refuse(problem(409, "model_in_use", "A training uses it."))));
+    await expect(store.getState().deleteModel("m2", false)).rejects.toMatchObject({ code: "model_in_use" });
+    expect(store.getState().ids).toContain("m2");
+    expect(store.getState().pending).toEqual({});
+    server.use(
+      http.delete(api("/models/m2"), () =>
+        HttpResponse.json({ freed_bytes: 1, kept_bytes: 0, kept_because: [], shared_cache: false, used_by: [] }),
+      ),
+    );
+    await store.getState().deleteModel("m2", false);
+    expect(store.getState().ids).toEqual(["m1"]);
+  });
+
+  it("download adds the row it is answered with", async () => {
+    const { store } = await connected();
+    server.use(
+      http.post(api("/models/download"), () => HttpResponse.json(downloading({ id: "m7", status: "pending", progress: null }), { status: 202 })),
+    );
+    await store.getState().downloadModel({ model_id: "a/b", revision: null, quantization: "none", keep_original: true, allow_pickle: false });
+    expect(store.getState().ids[0]).toBe("m7");
+    expect(store.getState().getReadyModels().map(({ id }) => id)).toEqual(["m2"]);
+  });
+});

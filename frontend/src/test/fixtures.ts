@@ -1,0 +1,173 @@
+import type { MemoryEstimate, MemoryOption, Model, ModelInfo, Problem, Progress, SettingsView, SystemInfo } from "../types/model";
+
+export const GB = 1e9;
+
+export function model(changes: Partial<Model> = {}): Model {
+  const model_id = changes.model_id ?? "Qwen/Qwen3-0.6B";
+  return {
+    id: "m1",
+    model_id,
+    canonical_id: model_id,
+    name: model_id.split("/").at(-1) ?? model_id,
+    endpoint: "https://huggingface.co",
+    revision: "main",
+    commit: "c1899de289a04d12100db370d81485cdf75e47ca",
+    status: "ready",
+    quantization: "none",
+    architecture: "Qwen3ForCausalLM",
+    model_type: "qwen3",
+    num_parameters: 596_049_920,
+    dtype: "bfloat16",
+    hidden_size: 1024,
+    num_layers: 28,
+    num_attention_heads: 16,
+    num_key_value_heads: 8,
+    head_dim: 128,
+    intermediate_size: 3072,
+    vocab_size: 151_936,
+    max_position_embeddings: 40_960,
+    size_bytes: 1_503_300_328,
+    downloaded_bytes: 1_503_300_328,
+    disk_bytes: 1_503_300_328,
+    memory_estimated_bytes: 1_192_099_840,
+    memory_measured_bytes: null,
+    progress: null,
+    error: null,
+    loaded: false,
+    used_by: [],
+    adopted: false,
+    gated: false,
+    job_id: null,
+    snapshot_path: "/cache/models--Qwen--Qwen3-0.6B/snapshots/c1899de",
+    created_at: "2026-11-24T10:00:00.000Z",
+    updated_at: "2026-11-24T10:00:00.000Z",
+    ...changes,
+  };
+}
+
+export function progress(changes: Partial<Progress> = {}): Progress {
+  return {
+    phase: "downloading",
+    bytes_done: 400_000_000,
+    bytes_total: 1_600_000_000,
+    bytes_per_second: 50_000_000,
+    eta_seconds: 24,
+    files_done: 2,
+    files_total: 5,
+    message: null,
+    ...changes,
+  };
+}
+
+export function downloading(changes: Partial<Model> = {}): Model {
+  return model({ status: "downloading", snapshot_path: null, job_id: "j1", progress: progress(), ...changes });
+}
+
+export function info(changes: Partial<ModelInfo> = {}): ModelInfo {
+  return {
+    model_id: "Qwen/Qwen3-0.6B",
+    canonical_id: "Qwen/Qwen3-0.6B",
+    commit: "c1899de289a04d12100db370d81485cdf75e47ca",
+    endpoint: "https://huggingface.co",
+    architecture: "Qwen3ForCausalLM",
+    model_type: "qwen3",
+    dimensions: { hidden_size: 1024, num_layers: 28, max_position_embeddings: 40_960 },
+    num_parameters: 596_049_920,
+    dtype: "bfloat16",
+    size_bytes: 1_503_300_328,
+    missing_bytes: 1_503_300_328,
+    files: [
+      { path: "model.safetensors", size_bytes: 1_503_300_000, sha256: "ab".repeat(32), fetch: true, reason: "weights" },
+      { path: "model.bin", size_bytes: 1_503_300_000, sha256: null, fetch: false, reason: "pickle; safetensors are there" },
+    ],
+    licence: "apache-2.0",
+    access: "open",
+    tags: [],
+    downloads: 10,
+    likes: 1,
+    last_modified: null,
+    has_tokenizer: true,
+    needs_custom_code: false,
+    already_quantized: null,
+    support: { level: "supported", reasons: [] },
+    warnings: [],
+    ...changes,
+  };
+}
+
+export function option(changes: Partial<MemoryOption> = {}): MemoryOption {
+  return {
+    quantization: "none",
+    weights_bytes: 1.2 * GB,
+    quantization_state_bytes: 0,
+    quantized_fraction: 0,
+    kv_cache_bytes: 0.2 * GB,
+    activation_bytes: 0.1 * GB,
+    overhead_bytes: 0,
+    total_bytes: 1.5 * GB,
+    load_peak_bytes: 1.5 * GB,
+    download_bytes: 1.5 * GB,
+    disk_bytes: 1.5 * GB,
+    available: true,
+    note: null,
+    verdicts: [{ device: "cpu", verdict: "fits", free_bytes: 20 * GB, total_bytes: 25 * GB }],
+    ...changes,
+  };
+}
+
+export function estimate(changes: Partial<MemoryEstimate> = {}): MemoryEstimate {
+  return {
+    model_id: "Qwen/Qwen3-0.6B",
+    commit: "c1899de289a04d12100db370d81485cdf75e47ca",
+    method: "exact",
+    method_reason: null,
+    num_parameters: 596_049_920,
+    dtype: "bfloat16",
+    kv_cache_segments: [],
+    context: 2048,
+    batch: 1,
+    options: [
+      option(),
+      option({ quantization: "8bit", weights_bytes: 0.75 * GB, total_bytes: 1.05 * GB }),
+      option({ quantization: "4bit", weights_bytes: 0.5 * GB, total_bytes: 0.8 * GB, disk_bytes: 0.5 * GB }),
+    ],
+    ...changes,
+  };
+}
+
+export function system(changes: Partial<SystemInfo> = {}): SystemInfo {
+  return {
+    version: "0.1.0",
+    devices: [{ id: "cpu", name: "Memory of test", total_bytes: 25 * GB, free_bytes: 20 * GB, used_by_us_bytes: 0 }],
+    disks: [{ path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, purpose: "models" }],
+    hub: {
+      endpoint: "https://huggingface.co",
+      endpoint_source: "default",
+      reachable: true,
+      reason: null,
+      user: null,
+      token: "none",
+    },
+    extras: { sae: false },
+    libraries: { torch: "2.13.0" },
+    workers: [],
+    ...changes,
+  };
+}
+
+export function settings(changes: Partial<SettingsView> = {}): SettingsView {
+  return {
+    endpoint: "https://huggingface.co",
+    endpoint_source: "default",
+    parallel_downloads: 3,
+    connections: 8,
+    bandwidth_limit_bytes_per_second: null,
+    token_set: false,
+    defaults: { quantization: "none" },
+    ...changes,
+  };
+}
+
+export function problem(status: number, code: string, detail: string, more: Record<string, unknown> = {}): Problem {
+  return { type: "about:blank", title: code, status, code, detail, hint: null, ...more };
+}

@@ -1,0 +1,28 @@
+import { http, HttpResponse } from "msw";
+import { setupServer } from "msw/node";
+import type { Model, Problem } from "../types/model";
+import * as fixtures from "./fixtures";
+
+const api = (path: string) => `*/api/v1${path}`;
+
+/** An answer in the server's own error format. */
+export function refuse(problem: Problem) {
+  return HttpResponse.json(problem, { status: problem.status, headers: { "Content-Type": "application/problem+json" } });
+}
+
+export function page(models: Model[]) {
+  return { items: models, total: models.length, limit: 200, offset: 0 };
+}
+
+/** A reachable Hub, one machine, no models; tests replace what they are about. */
+export const handlers = [
+  http.get(api("/models"), () => HttpResponse.json(page([]))),
+  http.get(api("/models/search"), () => HttpResponse.json({ items: [] })),
+  http.get(api("/models/info/*"), () => HttpResponse.json(fixtures.info())),
+  http.get(api("/models/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),
+  http.get(api("/system"), () => HttpResponse.json(fixtures.system())),
+  http.get(api("/settings"), () => HttpResponse.json(fixtures.settings())),
+];
+
+export const server = setupServer(...handlers);
+export { api, http, HttpResponse };
