@@ -608,6 +608,7 @@ def test_own_certificate_authority_is_trusted_when_named(
 @pytest.mark.usefixtures("fresh_trust")
 def test_bytes_honour_the_certificates_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = make_certificate(tmp_path)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     with FaultHub(certificate) as hub:
         hub.add("model.bin", b"content")
@@ -699,8 +700,6 @@ CHILD = textwrap.dedent("""
     from modelyard.hub.fetcher import Control, FetchLimits, fetch_snapshot
     from modelyard.hub.names import RemoteFile
     from modelyard.hub.store import HubCache
-from modelyard.hub.tls import tls_context
-from modelyard.hub.transport import Transport
     endpoint, cache, path, size, sha256 = sys.argv[1:]
     partial.BLOCK_BYTES = 1 << 20
     print("go", flush=True)

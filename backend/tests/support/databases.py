@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, delete, make_url, text
 
 from modelyard.core import migrate
 from modelyard.core.database import Database
+from modelyard.models import Base
 from support.postgres import running_postgres
 
 BACKENDS = ("sqlite", "postgres")
-_TEMPLATE = "modelyard_template"
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +24,10 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_url: str) -> str:
-    _run(postgres_url, f"CREATE DATABASE {_TEMPLATE}")
-    _migrate(_named(postgres_url, _TEMPLATE))
-    return _TEMPLATE
+def _postgres_with_tables(postgres_url: str) -> Iterator[str]:
+    with _new_postgres_database(postgres_url) as url:
+        _migrate(url)
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'modelyard.db'}"
         return
-    with _new_postgres_database(request.getfixturevalue("postgres_url"), "template1") as url:
+    with _new_postgres_database(request.getfixturevalue("postgres_url")) as url:
         yield url
 
 
@@ -55,9 +55,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         path.write_bytes(request.getfixturevalue("_sqlite_template").read_bytes())
         yield f"sqlite:///{path}"
         return
-    template = request.getfixturevalue("_postgres_template")
-    with _new_postgres_database(request.getfixturevalue("postgres_url"), template) as url:
-        yield url
+    url = request.getfixturevalue("_postgres_with_tables")
+    yield url
+    _delete_rows(url)
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @contextmanager
-def _new_postgres_database(server: str, template: str) -> Iterator[str]:
+def _new_postgres_database(server: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
-    _run(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _run(server, f"CREATE DATABASE {name}")
     try:
         yield _named(server, name)
     finally:
@@ -86,6 +86,14 @@ def _run(url: str, statement: str) -> None:
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(statement))
+    engine.dispose()
+
+
+def _delete_rows(url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(delete(table))
     engine.dispose()
 
 

@@ -87,19 +87,19 @@ export function createModelsStore() {
       const order = follows(cursor, event);
       if (order === "old") return;
       cursor = { epoch: event.epoch, seq: event.seq };
-      if (order === "gap") void sync();
+      let missing = order === "gap";
       if (event.type === "model.deleted") {
         // Deleting twice is harmless, so this need not wait for a running sync; the list is read again after it.
         set((state) => ({ ...removeModel(state, event.id), ...cursor, lastAt: Date.now() }));
         held = held.filter((other) => other.model.id !== event.id);
         if (syncing) syncAgain = true;
       } else if ("model" in event) {
-        if (syncing) held.push(event);
-        else if (get().byId[event.model.id] === undefined && event.type !== "model.updated") {
-          held.push(event);
-          void sync();
-        } else receiveModel(event);
+        // A row is announced by `model.updated`; any other first word of it means that one was missed.
+        missing ||= get().byId[event.model.id] === undefined && event.type !== "model.updated";
+        if (missing || syncing) held.push(event);
+        else receiveModel(event);
       }
+      if (missing) void sync();
     }
 
     /** Reads the whole list, then applies what arrived meanwhile. Calls made during a run make it run once more. */

@@ -23,7 +23,7 @@ vi.stubGlobal(
 Element.prototype.scrollIntoView = () => undefined;
 Object.defineProperty(document, "fonts", { value: { addEventListener: () => undefined, removeEventListener: () => undefined } });
 
-beforeAll(() => server.listen({ onUnhandledRequest: "error" }));
+beforeAll(() => server.listen({ onUnhandledFrame: "error" }));
 beforeEach(() => localStorage.clear());
 afterEach(() => {
   cleanup();

@@ -233,7 +233,7 @@ def _show_error(error: ModelyardError, *, as_json: bool) -> None:
 def _hint(error: ModelyardError) -> str | None:
     hint = error.hint
     for kind, ours in _HINTS.items():
-        if error.code == kind.code:
-            hint = ours if hint in (None, kind.default_hint) else f"{hint} {ours}"
+        if error.code == kind.code and hint in (None, kind.default_hint):
+            hint = ours
     # The page where a gated model's terms are accepted.
     return f"{hint or ''} {error.extra['url']}".strip() if "url" in error.extra else hint

@@ -225,6 +225,8 @@ def _hub(hub: "HubStatus") -> Check:
         return Check(
             "hub", "warning", f"{where} answers, but refuses the stored token", "Store a valid one: `hf auth login`."
         )
+    if hub.endpoint_source == "builtin":
+        return Check("hub", "ok", f"{where} answers")
     token = {"none": "no token: gated models cannot be had", "valid": f"token of {hub.user}"}.get(hub.token)
     return Check("hub", "ok", f"{where} answers" + (f"; {token}" if token else ""))
 

@@ -19,6 +19,7 @@ from modelyard.commands.common import (
     print_facts,
     print_json,
     print_table,
+    printable,
     say,
 )
 from modelyard.commands.own import dimension_facts
@@ -60,7 +61,7 @@ def search(
         print_json(answer)
     elif answer["items"]:
         print_table(
-            ("MODEL", "PARAMETERS", "SIZE", "DOWNLOADS", "ACCESS", ""),
+            ("MODEL", "PARAMS", "SIZE", "DOWNLOADS", "ACCESS", ""),
             [
                 (
                     item["model_id"],
@@ -72,7 +73,7 @@ def search(
                 )
                 for item in answer["items"]
             ],
-            right=("PARAMETERS", "SIZE", "DOWNLOADS"),
+            right=("PARAMS", "SIZE", "DOWNLOADS"),
         )
     else:
         note(f"The Hub has no model whose name contains {text!r}.")
@@ -141,7 +142,8 @@ def estimate(
         return
     how = answer["method"] + (f" ({answer['method_reason']})" if answer["method_reason"] else "")
     say(f"{answer['model_id']}: {words.count(answer['num_parameters'])} parameters in {answer['dtype'] or 'unknown'}.")
-    say(f"Memory for {answer['context']:,} tokens x {answer['batch']}, {how}:")
+    sequences = "a sequence" if answer["batch"] == 1 else f"{answer['batch']} sequences"
+    say(f"Memory for {sequences} of {answer['context']:,} tokens; {how}:")
     devices = list(dict.fromkeys(v["device"] for option in answer["options"] for v in option["verdicts"]))
     # Headings and fields; what is known for no precision is left out.
     figures = {
@@ -151,7 +153,7 @@ def estimate(
     }
     print()
     print_table(
-        ("QUANTIZATION", *figures, *(device.upper() for device in devices)),
+        ("QUANT", *figures, *(device.upper() for device in devices)),
         [
             (
                 option["quantization"],
@@ -189,8 +191,7 @@ def hub(
     print_facts(
         [
             ("Hub", f"{status['endpoint']} ({words.ENDPOINT_SOURCES[status['endpoint_source']]})"),
-            ("state", Text("answers", "green") if status["reachable"] else Text("cannot be reached", "red")),
-            ("because", status["reason"]),
+            ("state", Text("answers", "green") if status["reachable"] else Text(printable(status["reason"]), "red")),
             ("token", f"{status['token']} ({status['user']})" if status["user"] else status["token"]),
         ]
     )

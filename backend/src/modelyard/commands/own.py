@@ -72,7 +72,7 @@ def ls(
         print_json(page)
     elif page["items"]:
         print_table(
-            ("MODEL", "QUANTIZATION", "STATUS", "PARAMETERS", "ON DISK", "MEMORY", "ID"),
+            ("MODEL", "QUANT", "STATUS", "PARAMS", "ON DISK", "MEMORY", "ID"),
             [
                 (
                     row["model_id"],
@@ -85,7 +85,7 @@ def ls(
                 )
                 for row in page["items"]
             ],
-            right=("PARAMETERS", "ON DISK", "MEMORY"),
+            right=("PARAMS", "ON DISK", "MEMORY"),
         )
     elif query or status or quantization:
         note("No model here matches. `modelyard ls` lists all of them.")
@@ -111,7 +111,7 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
         print_json(page)
     elif page["items"]:
         print_table(
-            ("MODEL", "QUANTIZATION", "STATE", "DONE", "SPEED", "ID"),
+            ("MODEL", "QUANT", "STATE", "DONE", "SPEED", "ID"),
             [
                 (
                     row["model_id"],

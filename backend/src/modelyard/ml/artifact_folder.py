@@ -68,12 +68,15 @@ def remove_leftovers(artifact: Path) -> int:
     if not partial.exists():
         return 0
     try:
-        with exclusive(partial):
-            freed = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-            shutil.rmtree(partial)
-            return freed
+        descriptor = _lock(partial)
     except Conflict:
         return 0
+    try:
+        freed = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        shutil.rmtree(partial)
+        return freed
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

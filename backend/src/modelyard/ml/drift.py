@@ -1,7 +1,7 @@
 """How far a quantized model's answers are from its source's, on a small fixed set of prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class Drift:
     kl_mean: float | None = None
     kl_max: float | None = None
     top1_agreement: float | None = None
-    residual_cosine: tuple[float, ...] = ()
+    residual_cosine: list[float] = field(default_factory=list)
     reason: str | None = None
 
 
@@ -114,5 +114,5 @@ def compare(source: Observation, quantized: Observation, dtype: str) -> Drift:
         kl_mean=float(divergence.mean()),
         kl_max=float(divergence.max()),
         top1_agreement=float(agreement.float().mean()),
-        residual_cosine=tuple(round(cosine, 6) for cosine in cosines),
+        residual_cosine=[round(cosine, 6) for cosine in cosines],
     )

@@ -150,7 +150,7 @@ class JobService:
         A job that has ended stays as it is, and one that was told to cancel is not paused instead.
         """
         job = self._locked(job_id)
-        if job.state in ENDED_STATES or job.control is JobControl.CANCEL:
+        if job.control is JobControl.CANCEL:
             control = job.control
         job.control = control
         abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or utc_now()) <= utc_now()
@@ -218,7 +218,7 @@ class JobService:
 
     def _locked(self, job_id: str) -> Job:
         """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""
-        return self.session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
+        return self.session.get_one(Job, job_id, with_for_update=True)
 
     def _count_alone(self) -> None:
         # SQLite has one writer at a time anyway; on PostgreSQL two claims would not see each other's job.

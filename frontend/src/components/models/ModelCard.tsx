@@ -55,11 +55,11 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
       onBlur={() => onPoint(null)}
     >
       <header className={classes.head}>
-        <h3 className={classes.name}>
+        <h2 className={classes.name}>
           <Link to={href} data-card-link>
             {model.name}
           </Link>
-        </h3>
+        </h2>
         <QuantBadge quantization={model.quantization} dtype={model.dtype} />
       </header>
       <CopyText text={model.model_id} label="repository id" />

@@ -73,7 +73,7 @@ export function ModelDownloadForm({ initial, onDone }: Props) {
           value={revision}
           onChange={(event) => setRevision(event.currentTarget.value)}
         />
-        <Button type="submit" variant="default" className={classes.submit} disabled={text.trim() === ""} loading={info.loading}>
+        <Button type="submit" variant="default" className={classes.submit} disabled={text.trim() === ""}>
           Look up
         </Button>
       </form>
@@ -134,6 +134,7 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
         }}
         data={[...items.keys()]}
         filter={({ options }) => options}
+        openOnFocus={false}
         renderOption={({ option }) => <SearchOption id={option.value} item={items.get(option.value)} />}
         rightSection={search.loading ? <Loader size={14} aria-label="Searching" /> : null}
         error={invalid ? "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page." : null}

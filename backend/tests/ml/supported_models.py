@@ -1,0 +1,86 @@
+"""Writes docs/supported-models.md: every model type of the zoo, measured. Takes some minutes.
+
+python backend/tests/ml/supported_models.py
+"""
+
+import importlib.metadata
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+
+from ml import known_exceptions, measure, zoo
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "supported-models.md"
+HEAD = """# Supported models
+
+Modelyard loads what the installed transformers loads: safetensors checkpoints of its own model classes. This page is
+what was measured, with tiny random models of every causal-language-model type of transformers {transformers}
+(torch {torch}, bitsandbytes {bitsandbytes}, CPU). It is written by `backend/tests/ml/supported_models.py`.
+
+| column | meaning |
+|---|---|
+| Weights | bytes estimated from `config.json` alone, against every storage of the loaded model: none, 8bit and 4bit |
+| 4-bit | the loaded 4-bit model's bytes, relative to bfloat16; the models are so small that embeddings weigh a lot |
+| KV cache | bytes estimated for any length, against the cache that a forward pass filled, at {lengths} lengths |
+| Activations | estimated peak of a forward pass ({batch} x {sequence} tokens) relative to what torch's profiler saw |
+| Hook points | residual stream, sublayers and norms found without weights, checked against the loaded model |
+
+Experts stored as one three-dimensional parameter, and linear layers of an architecture's own class (Falcon), stay
+unquantized when transformers loads with bitsandbytes; the estimate says so for each model.
+
+| Type | Class | Weights | 4-bit | KV cache | Activations | Hook points |
+|---|---|---|---|---|---|---|
+"""
+
+
+def row(model_type: str, folder: Path) -> str:
+    zoo.make(model_type, folder)
+    weights = measure.weights(folder)
+    small = weights.pairs["4bit"][1] / weights.pairs["none"][1]
+    cells = [f"`{model_type}`", zoo.tiny_config(model_type).architectures[0]]
+    cells += ["exact" if weights.exact else "differs", f"{small:.0%}"]
+    problem = known_exceptions.NOT_RUNNABLE.get(model_type)
+    if problem is not None:
+        return _line([*cells, *["not run"] * 2, problem])
+    cache = measure.kv(folder)
+    peak = measure.activation_peak(folder)
+    found, problems = measure.residual(folder)
+    exact = isinstance(cache, measure.Compared) and cache.exact
+    cells.append("exact" if exact else known_exceptions.KV_CACHE[model_type])
+    cells.append(f"{peak[0] / peak[1] - 1:+.1%}" if isinstance(peak, tuple) else "unknown")
+    if problems:
+        raise AssertionError(f"{model_type}: {problems}")
+    return _line([*cells, "verified" if found.verified else known_exceptions.RESIDUAL[model_type]])
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    rows = []
+    for model_type in zoo.ALL_TYPES:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(row(model_type, Path(folder)))
+        print(rows[-1], end="", flush=True)
+    page = HEAD.format(
+        transformers=transformers.__version__,
+        torch=torch.__version__.partition("+")[0],
+        bitsandbytes=importlib.metadata.version("bitsandbytes"),
+        lengths=len(measure.KV_LENGTHS),
+        batch=measure.ACTIVATION_BATCH,
+        sequence=measure.ACTIVATION_SEQUENCE,
+    )
+    page += "".join(rows)
+    page += "\nNot measured:\n\n| Type | Why |\n|---|---|\n"
+    page += "".join(_line([f"`{name}`", reason]) for name, reason in zoo.NOT_IN_ZOO.items())
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()

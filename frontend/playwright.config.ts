@@ -1,0 +1,30 @@
+import { defineConfig } from "@playwright/test";
+
+/** The server is started by whoever runs this and named in BASE_URL; nothing is downloaded to get a browser. */
+export default defineConfig({
+  testDir: "e2e",
+  outputDir: "test-results",
+  reporter: [["list"]],
+  // One server holds one state: the specs run one after the other, in the order of their names.
+  workers: 1,
+  fullyParallel: false,
+  timeout: 120_000,
+  expect: { timeout: 20_000 },
+  use: {
+    baseURL: process.env.BASE_URL ?? "http://127.0.0.1:8000",
+    viewport: { width: 1440, height: 900 },
+    trace: "retain-on-failure",
+    launchOptions: {
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+      ],
+    },
+  },
+});

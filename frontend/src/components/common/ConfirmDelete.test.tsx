@@ -1,0 +1,64 @@
+import { screen, waitFor } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { expect, it, vi } from "vitest";
+import { model, problem } from "../../test/fixtures";
+import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
+import { expectAccessible, renderPage } from "../../test/render";
+import type { DeletionReport } from "../../types/model";
+import { ConfirmDelete } from "./ConfirmDelete";
+
+const plan: DeletionReport = {
+  freed_bytes: 1_200_000_000,
+  kept_bytes: 300_000_000,
+  kept_because: [{ bytes: 300_000_000, reason: "another revision uses them" }],
+  shared_cache: false,
+  used_by: [],
+};
+
+function show(report: DeletionReport) {
+  const asked: string[] = [];
+  server.use(
+    http.delete(api("/models/m1"), ({ request }) => {
+      asked.push(new URL(request.url).search);
+      return HttpResponse.json(report);
+    }),
+  );
+  const onClose = vi.fn();
+  renderPage(<ConfirmDelete model={model()} onClose={onClose} />);
+  return { asked, onClose };
+}
+
+it("says what is freed and kept before it deletes", async () => {
+  const { asked, onClose } = show(plan);
+  expect(await screen.findByText("1.20 GB")).toBeVisible();
+  expect(screen.getByText("300 MB: another revision uses them")).toBeVisible();
+  expect(asked).toEqual(["?dry_run=true"]);
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "Delete and free 1.20 GB" }));
+  await waitFor(() => expect(onClose).toHaveBeenCalled());
+  expect(asked).toEqual(["?dry_run=true", ""]);
+});
+
+it("asks again for files of the shared cache", async () => {
+  const { asked } = show({ ...plan, shared_cache: true });
+  const button = await screen.findByRole("button", { name: /^Delete and free/ });
+  expect(button).toBeDisabled();
+  await userEvent.click(screen.getByRole("checkbox", { name: /shared Hugging Face cache/ }));
+  await userEvent.click(button);
+  await waitFor(() => expect(asked).toEqual(["?dry_run=true", "?confirm_shared=true"]));
+});
+
+it("does not delete what is in use", async () => {
+  show({ ...plan, used_by: [{ kind: "training", id: "t1", name: "SAE on layer 8" }] });
+  expect(await screen.findByText(/in use by SAE on layer 8/)).toBeVisible();
+  expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
+});
+
+it("stays open and says why nothing was deleted", async () => {
+  const { onClose } = show(plan);
+  const button = await screen.findByRole("button", { name: /^Delete and free/ });
+  server.use(http.delete(api("/models/m1"), () => refuse(problem(409, "conflict", "It is still being worked on."))));
+  await userEvent.click(button);
+  expect(await screen.findByText(/It is still being worked on/)).toBeVisible();
+  expect(onClose).not.toHaveBeenCalled();
+});

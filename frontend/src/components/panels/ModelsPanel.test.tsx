@@ -1,0 +1,121 @@
+import { screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { Route, Routes } from "react-router";
+import { beforeEach, expect, it } from "vitest";
+import { useModelsStore } from "../../stores/modelsStore";
+import { useSystemStore } from "../../stores/systemStore";
+import { downloading, model, problem, system } from "../../test/fixtures";
+import { api, http, refuse, server } from "../../test/handlers";
+import { expectAccessible, renderPage } from "../../test/render";
+import type { Model } from "../../types/model";
+import { applyList } from "../../stores/applyEvents";
+import { ModelsPanel } from "./ModelsPanel";
+
+const EMPTY = { byId: {}, ids: [], live: {}, pending: {} };
+
+beforeEach(() => {
+  useSystemStore.setState({ system: system(), loaded: [], error: null });
+  useModelsStore.setState({ ...EMPTY, load: { state: "idle" } });
+});
+
+function show(models: Model[], path = "/models") {
+  useModelsStore.setState({ ...applyList(EMPTY, models), load: { state: "ready" } });
+  return renderPage(
+    <Routes>
+      <Route path="models/:id?" element={<ModelsPanel />} />
+    </Routes>,
+    path,
+  );
+}
+
+const MODELS = [
+  model({ id: "a", model_id: "Qwen/Qwen3-0.6B" }),
+  model({ id: "b", model_id: "gpt2", architecture: "GPT2LMHeadModel", model_type: "gpt2", quantization: "4bit" }),
+  downloading({ id: "c", model_id: "EleutherAI/pythia-70m", model_type: "gpt_neox", architecture: "GPTNeoXForCausalLM" }),
+];
+
+it("shows the yard and the models", async () => {
+  show(MODELS);
+  expect(screen.getByRole("img", { name: /System memory, 25.0 GB; 5.00 GB used by others; 20.0 GB free/ })).toBeVisible();
+  expect(screen.getAllByRole("article")).toHaveLength(3);
+  expect(screen.getByText("3 models")).toBeVisible();
+  await expectAccessible();
+});
+
+it("lays the model that is pointed at over the bars", async () => {
+  show(MODELS);
+  const [memory] = screen.getAllByText(/free of/);
+  expect(memory).toBeVisible();
+  await userEvent.hover(screen.getByRole("article", { name: /^Qwen3-0.6B/ }));
+  expect(await screen.findByTestId("ghost-cpu")).toHaveAttribute("data-verdict", "fits");
+  expect(screen.getByText("fits, 18.8 GB left")).toBeVisible();
+  // It is on the disk already.
+  expect(screen.queryByTestId("ghost-/cache")).toBeNull();
+});
+
+it("filters from the address, counts, and clears", async () => {
+  show(MODELS, "/models?q=qwen&status=ready");
+  expect(screen.getAllByRole("article")).toHaveLength(1);
+  expect(screen.getByText("1 of 3 models")).toBeVisible();
+  await userEvent.selectOptions(screen.getByRole("combobox", { name: "Precision" }), "4bit");
+  expect(await screen.findByText("No model matches")).toBeVisible();
+  expect(screen.getByText("The filter is “qwen”, status ready, precision 4-bit.")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Clear the filters" }));
+  expect(screen.getAllByRole("article")).toHaveLength(3);
+});
+
+it("welcomes with the machine and first steps when there is nothing", async () => {
+  show([]);
+  expect(screen.getByRole("heading", { name: "Get a first model" })).toBeVisible();
+  expect(screen.getByText(/System memory: 20.0 GB free of 25.0 GB/)).toBeVisible();
+  expect(screen.getByText("No GPU was found; models run on the processor.")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: /gpt2/ }));
+  expect(await screen.findByRole("combobox", { name: "Model" })).toHaveValue("gpt2");
+});
+
+it("offers the sample Hub on first run without internet", () => {
+  useSystemStore.setState({
+    system: system({ hub: { ...system().hub, reachable: false, reason: "Name or service not known." } }),
+  });
+  show([]);
+  expect(screen.getByText("The Hub at https://huggingface.co does not answer")).toBeVisible();
+  expect(screen.getByRole("button", { name: "Use the built-in sample Hub" })).toBeVisible();
+});
+
+it("says why the list could not be read", async () => {
+  server.use(http.get(api("/models"), () => refuse(problem(500, "internal_error", "The database is locked."))));
+  renderPage(
+    <Routes>
+      <Route path="models/:id?" element={<ModelsPanel />} />
+    </Routes>,
+  );
+  await useModelsStore.getState().fetchModels();
+  expect(await screen.findByText(/The database is locked/)).toBeVisible();
+  expect(screen.getByRole("button", { name: "Try again" })).toBeVisible();
+});
+
+it("opens the form with n and a model at its own address", async () => {
+  show(MODELS);
+  await userEvent.keyboard("n");
+  expect(await screen.findByRole("dialog", { name: "Download a model" })).toBeVisible();
+  await userEvent.keyboard("{Escape}");
+  await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+  await userEvent.click(screen.getByRole("link", { name: "gpt2" }));
+  const drawer = await screen.findByRole("dialog", { name: /gpt2/ });
+  expect(within(drawer).getByText("GPT2LMHeadModel")).toBeVisible();
+  expect(within(drawer).getByRole("tab", { name: "Overview" })).toHaveAttribute("aria-selected", "true");
+  await expectAccessible();
+});
+
+it("moves between cards with the arrow keys", async () => {
+  show(MODELS);
+  const links = screen.getAllByRole("link", { name: /Qwen3-0.6B|gpt2|pythia-70m/ });
+  links[0]?.focus();
+  await userEvent.keyboard("{ArrowDown}");
+  expect(links[1]).toHaveFocus();
+});
+
+it("says that a model is gone", async () => {
+  show(MODELS, "/models/nope");
+  expect(await screen.findByText("This model is not here any more")).toBeVisible();
+});
