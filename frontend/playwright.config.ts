@@ -3,7 +3,7 @@ import { defineConfig } from "@playwright/test";
 /** The server is started by whoever runs this and named in BASE_URL; nothing is downloaded to get a browser. */
 export default defineConfig({
   testDir: "e2e",
-  outputDir: "test-results",
+  outputDir: process.env.PLAYWRIGHT_OUTPUT ?? "test-results",
   reporter: [["list"]],
   // One server holds one state: the specs run one after the other, in the order of their names.
   workers: 1,

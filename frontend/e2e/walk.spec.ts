@@ -39,7 +39,8 @@ test("from an empty page to a ready model, through a reload, and back to empty",
   await page.getByRole("combobox", { name: "Model" }).fill("qwen-moe");
   await page.getByRole("option", { name: /tiny-qwen-moe/ }).click();
   const about = page.getByRole("region", { name: `About ${SAMPLE}` });
-  await expect(about).toContainText("Qwen3MoeForCausalLM");
+  // A sample is made when it is first asked for.
+  await expect(about).toContainText("Qwen3MoeForCausalLM", { timeout: 60_000 });
   await expect(about).toContainText("Supported");
   await expect(page.getByRole("radio")).toHaveCount(3);
   await expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 });

@@ -316,6 +316,8 @@ def test_a_server_with_a_key_and_a_worker_of_its_own(tmp_path: Path) -> None:
         assert unwell.returncode == 1
         assert "no worker is alive for: downloads, compute, inference" in unwell.stdout
 
+        # The samples are made now; on a busy machine that takes longer than a Hub is waited for.
+        wait_for(lambda: server.modelyard("info", SAMPLE).returncode == 0)
         pull = server.modelyard.start("pull", SAMPLE)
         worker = subprocess.Popen(
             [*COMMAND, "worker", "--queues", "downloads"],

@@ -42,11 +42,13 @@ def skeleton(folder: Path) -> meta_model.MetaModel:
 
 def weights(folder: Path, *, dtype: str = "auto") -> Compared:
     """Bytes of the loaded model for each quantization."""
-    estimate = memory.estimate_memory(read_config(folder), dtype=dtype)
+    config = read_config(folder)
+    options = memory.estimate_memory(config, dtype=dtype).options
+    plain = memory.estimate_memory(config, dtype=dtype, plain_bitsandbytes=True).options[-1]
     pairs = {}
-    for option in estimate.options:
-        model = zoo.load(folder, option.quantization, dtype=dtype)
-        pairs[option.quantization] = (option.weights_bytes, zoo.resident_bytes(model))
+    for name, option in (*((option.quantization, option) for option in options), ("plain 4bit", plain)):
+        model = zoo.load(folder, name, dtype=dtype)
+        pairs[name] = (option.weights_bytes, zoo.resident_bytes(model))
     return Compared(pairs)
 
 

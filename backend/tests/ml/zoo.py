@@ -12,6 +12,8 @@ from transformers import AutoConfig, BitsAndBytesConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from modelyard.ml.packed_experts import FourBitConfig
+
 # One of every kind: dense, tied, Conv1D, MoE, latent attention, windows, hybrids, state space, linear subclasses.
 SAMPLE = (
     "bloom",
@@ -163,10 +165,11 @@ def make(model_type: str, folder: Path, *, seed: int = 0) -> Path:
 
 
 def load(folder: Path, quantization: str, *, dtype: str = "auto") -> nn.Module:
-    """Load a checkpoint for real, with bitsandbytes for `8bit` and `4bit`."""
+    """Load a checkpoint for real: `8bit`, `4bit` as Modelyard makes it, or `plain 4bit` as bitsandbytes alone does."""
     settings = {
+        "4bit": FourBitConfig(bnb_4bit_compute_dtype=torch.bfloat16),
         "8bit": BitsAndBytesConfig(load_in_8bit=True),
-        "4bit": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
+        "plain 4bit": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
     }.get(quantization)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     cls = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]

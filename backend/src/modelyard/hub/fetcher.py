@@ -440,6 +440,8 @@ class _Download:
             return
         self._resolve(content)
         with self._wake:
+            if content.state is not _State.OPENING:
+                return
             content.state = _State.ACTIVE
             self._wake.notify_all()
         self._queue_hash(content)
@@ -635,8 +637,9 @@ class _Download:
             raise ChecksumMismatch(
                 f"{content.file.path!r} arrived twice with another hash than the Hub announces ({content.file.blob})."
             )
-        part.reset()
         with self._wake:
+            # In one step: no connection may claim blocks of the new attempt before the Hub is asked again.
+            part.reset()
             content.state = _State.PENDING
             self._wake.notify_all()
 

@@ -17,6 +17,7 @@ from modelyard.ml.quantization_plan import (
     KeptBecause,
     QuantizationPlan,
     Scheme,
+    packed_bytes,
     plan_quantization,
     stored_shape,
 )
@@ -49,8 +50,8 @@ class KeptPart:
 class OptionMemory:
     """One precision. `weights_bytes` includes `quantization_state_bytes`.
 
-    `largest_matrix_bytes` is the largest quantized matrix in the load dtype: it exists once more while it is being
-    quantized, and again whenever it is dequantized for a product. `available` is false where nothing gets smaller.
+    `largest_matrix_bytes` is the largest quantized matrix (one expert's, where experts are packed) in the load dtype:
+    it exists once more whenever it is dequantized for a product. `available` is false where nothing gets smaller.
     """
 
     quantization: str
@@ -77,43 +78,50 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: str | None = None
+    config: Mapping[str, Any],
+    *,
+    dtype: str = "auto",
+    checkpoint_dtype: str | None = None,
+    plain_bitsandbytes: bool = False,
 ) -> MemoryEstimate:
     """Bytes of every storage a model holds right after `from_pretrained`, before its first forward pass.
 
     Counted are parameters (tied ones once), buffers and quantization state. `checkpoint_dtype` is the dtype of the
     checkpoint's first floating tensor; it matters only where the config names none. 8bit is LLM.int8, 4bit is nf4 with
-    double quantization stored as uint8. Builds on the meta device, see `meta_model.build` for what that may raise.
+    double quantization stored as uint8, of experts too unless `plain_bitsandbytes`. Builds on the meta device, see
+    `meta_model.build` for what that may raise.
     """
-    return estimate_skeleton(build(config, dtype=dtype, checkpoint_dtype=checkpoint_dtype))
+    skeleton = build(config, dtype=dtype, checkpoint_dtype=checkpoint_dtype)
+    return estimate_skeleton(skeleton, plain_bitsandbytes=plain_bitsandbytes)
 
 
-def estimate_skeleton(skeleton: MetaModel) -> MemoryEstimate:
+def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) -> MemoryEstimate:
     """`estimate_memory` for a model that is already on the meta device."""
     model = skeleton.model
-    plan = plan_quantization(model)
     item_bytes = _LoadDtypes(skeleton)
     parameters = resident_parameters(model)
-    shapes = {name: parameter.shape for name, parameter in parameters.items()}
     plain = {name: p.numel() * item_bytes(name, p) for name, p in parameters.items()}
     buffers = _buffer_bytes(model, item_bytes) + _plain_tensor_bytes(model)
-    num_parameters = sum(shape.numel() for shape in shapes.values())
-    quantized = {
-        name: stored_shape(model.get_submodule(name.rpartition(".")[0])) for name in plan.quantized & shapes.keys()
-    }
-    full = buffers + sum(plain.values())
-    options = [OptionMemory("none", full, 0, 0.0, 0, (), True, None)]
-    kept = _kept_parts(plan, shapes, plain)
-    for scheme in (INT8, NF4):
-        options.append(_quantized_option(scheme, quantized, plain, full, num_parameters, kept, skeleton.dtype))
+    weights = _Weights(
+        shapes={name: parameter.shape for name, parameter in parameters.items()},
+        plain=plain,
+        num_parameters=sum(parameter.numel() for parameter in parameters.values()),
+        total=buffers + sum(plain.values()),
+        dtype=dtype_name(skeleton.dtype),
+    )
+    plan = plan_quantization(model)
     return MemoryEstimate(
         model_class=type(model).__name__,
         model_type=skeleton.config.model_type,
-        num_parameters=num_parameters,
+        num_parameters=weights.num_parameters,
         buffers_bytes=buffers,
-        dtype=dtype_name(skeleton.dtype),
+        dtype=weights.dtype,
         dtype_assumed=skeleton.dtype_assumed,
-        options=tuple(options),
+        options=(
+            OptionMemory("none", weights.total, 0, 0.0, 0, (), True, None),
+            _quantized_option(INT8, plan, model, weights),
+            _quantized_option(NF4, plan if plain_bitsandbytes else plan.with_packing(), model, weights),
+        ),
     )
 
 
@@ -167,46 +175,50 @@ def _plain_tensor_bytes(model: nn.Module) -> int:
     return sum(storages.values())
 
 
-def _quantized_option(
-    scheme: Scheme,
-    quantized: Mapping[str, torch.Size],
-    plain: Mapping[str, int],
-    full: int,
-    num_parameters: int,
-    kept: tuple[KeptPart, ...],
-    dtype: torch.dtype,
-) -> OptionMemory:
-    elements = {name: shape.numel() for name, shape in quantized.items()}
-    values = sum(scheme.value_bytes(count) for count in elements.values())
-    # Most layers repeat a few shapes.
-    state = sum(scheme.state_bytes(shape) * times for shape, times in Counter(quantized.values()).items())
-    weights = full - sum(plain[name] for name in quantized) + values + state
-    fraction = sum(elements.values()) / num_parameters if num_parameters else 0.0
-    return OptionMemory(
-        quantization=scheme.name,
-        weights_bytes=weights,
-        quantization_state_bytes=state,
-        quantized_fraction=fraction,
-        largest_matrix_bytes=max((plain[name] for name in quantized), default=0),
-        kept=kept,
-        available=weights < full,
-        note=_note(scheme, fraction, weights < full, kept, dtype_name(dtype)),
-    )
+@dataclass(frozen=True)
+class _Weights:
+    """A model's parameters unquantized: shapes, bytes as loaded, and totals (buffers are part of `total`)."""
+
+    shapes: Mapping[str, torch.Size]
+    plain: Mapping[str, int]
+    num_parameters: int
+    total: int
+    dtype: str
 
 
-def _kept_parts(
-    plan: QuantizationPlan, shapes: Mapping[str, torch.Size], plain: Mapping[str, int]
-) -> tuple[KeptPart, ...]:
+def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, weights: _Weights) -> OptionMemory:
+    present = weights.shapes.keys()
+    matrices = Counter(stored_shape(model.get_submodule(name.rpartition(".")[0])) for name in plan.quantized & present)
+    experts = Counter(weights.shapes[name] for name in plan.packed & present)
+    values = sum(scheme.value_bytes(shape.numel()) * times for shape, times in matrices.items())
+    state = sum(scheme.state_bytes(shape) * times for shape, times in matrices.items())
+    for shape, times in experts.items():
+        packed_values = shape[0] * scheme.value_bytes(shape[1:].numel())
+        values += packed_values * times
+        state += (packed_bytes(shape) - packed_values) * times
+    names = (plan.quantized | plan.packed) & present
+    size = weights.total - sum(weights.plain[name] for name in names) + values + state
+    elements = sum(weights.shapes[name].numel() for name in names)
+    fraction = elements / weights.num_parameters if weights.num_parameters else 0.0
+    largest = [weights.plain[name] for name in plan.quantized & present]
+    largest += [weights.plain[name] // weights.shapes[name][0] for name in plan.packed & present]
+    kept = _kept_parts(plan, weights)
+    smaller = size < weights.total
+    note = _note(scheme, fraction, smaller, kept, weights.dtype)
+    return OptionMemory(scheme.name, size, state, fraction, max(largest, default=0), kept, smaller, note)
+
+
+def _kept_parts(plan: QuantizationPlan, weights: _Weights) -> tuple[KeptPart, ...]:
     names: dict[KeptBecause, list[str]] = defaultdict(list)
     for name, reason in plan.kept.items():
-        if name in shapes:
+        if name in weights.shapes:
             names[reason].append(name)
     parts = [
         KeptPart(
             reason=reason,
             description=_REASON_TEXT[reason],
-            num_parameters=sum(shapes[name].numel() for name in group),
-            bytes=sum(plain[name] for name in group),
+            num_parameters=sum(weights.shapes[name].numel() for name in group),
+            bytes=sum(weights.plain[name] for name in group),
             example=group[0],
         )
         for reason, group in names.items()

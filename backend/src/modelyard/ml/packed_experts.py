@@ -117,7 +117,7 @@ class PackedExperts(nn.Module):
         )
         state = bnb.QuantState(
             absmax=self.absmax[expert],
-            shape=self.shape[1:],
+            shape=(self.shape[1:].numel(),),  # as rows, bitsandbytes 0.50 misreads blocks that straddle them on a CPU
             code=self.code,
             blocksize=BLOCK,
             quant_type="nf4",
@@ -126,7 +126,7 @@ class PackedExperts(nn.Module):
             state2=nested,
         )
         matrix: torch.Tensor = bnb.dequantize_4bit(self.packed[expert].view(-1, 1), state)
-        return matrix
+        return matrix.view(self.shape[1:])
 
     def extra_repr(self) -> str:
         return f"{tuple(self.shape)}, 4bit"

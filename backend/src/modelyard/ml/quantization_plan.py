@@ -1,7 +1,8 @@
-"""Which parameters bitsandbytes quantizes, which it leaves alone and why, and the bytes of a quantized matrix.
+"""Which parameters are quantized, which are left alone and why, and the bytes they take; the only place with the rule.
 
-The only place that knows the rule. It follows what transformers' `from_pretrained` does with a `BitsAndBytesConfig`:
-`nn.Linear` and GPT-2's `Conv1D` are converted, by exact type, except for the names transformers itself keeps back.
+8bit is what transformers' `from_pretrained` does with a `BitsAndBytesConfig`: `nn.Linear` and GPT-2's `Conv1D` are
+converted, by exact type, except for the names transformers itself keeps back. 4bit is the same and, unless it is to be
+`plain`, what `packed_experts` adds: fused experts, one matrix at a time, and Falcon's linear layers.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,11 @@ NESTED_BLOCK = 256  # absmax values that share one second-level absmax
 NF4_CODE_BYTES = 16 * 4
 NESTED_CODE_BYTES = 256 * 4
 NESTED_OFFSET_BYTES = 4
+
+# The names transformers' `use_experts_implementation` classes index by expert, and nothing else, in their eager form.
+_EXPERT_NAMES = ("gate_up_proj", "up_proj", "down_proj")
+# Subclasses of nn.Linear that compute what nn.Linear computes.
+_SAME_AS_LINEAR = {"transformers.models.falcon.modeling_falcon.FalconLinear"}
 
 
 class KeptBecause(StrEnum):
@@ -46,10 +52,22 @@ class Scheme:
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """The parameters of a model, split: `quantized` names, and for every other name the reason it is kept."""
+    """The parameters of a model, split: quantized as a whole, packed expert by expert, or kept for a reason.
+
+    Of what bitsandbytes keeps, `packable` can be quantized all the same; `with_packing` is the plan that does so.
+    """
 
     quantized: frozenset[str]
+    packed: frozenset[str]
     kept: dict[str, KeptBecause]
+    packable: frozenset[str]
+
+    def with_packing(self) -> "QuantizationPlan":
+        experts = {name for name in self.packable if self.kept[name] is KeptBecause.EXPERTS}
+        kept = {name: reason for name, reason in self.kept.items() if name not in self.packable}
+        return QuantizationPlan(
+            self.quantized | (self.packable - experts), frozenset(experts), kept, packable=frozenset()
+        )
 
 
 def _int8_state(shape: torch.Size) -> int:
@@ -72,42 +90,83 @@ def stored_shape(module: nn.Module) -> torch.Size:
     return torch.Size(reversed(weight.shape)) if isinstance(module, Conv1D) else weight.shape
 
 
+def packed_bytes(shape: torch.Size) -> int:
+    """Bytes of an expert parameter of this shape once packed, state included; the code tables exist once."""
+    experts, elements = shape[0], shape[1:].numel()
+    each = NF4.value_bytes(elements) + _nf4_state(shape[1:]) - NF4_CODE_BYTES - NESTED_CODE_BYTES
+    return experts * each + NF4_CODE_BYTES + NESTED_CODE_BYTES
+
+
+def same_as_linear(module: nn.Module) -> bool:
+    """Whether 4bit may treat a subclass of `nn.Linear` as one."""
+    kind = type(module)
+    return f"{kind.__module__}.{kind.__qualname__}" in _SAME_AS_LINEAR
+
+
+def packable_experts(model: nn.Module) -> dict[str, torch.Size]:
+    """The expert parameters of a skeleton (nothing tied or converted yet) that 4bit packs, with their shapes."""
+    return {name: model.get_parameter(name).shape for name in plan_quantization(model).with_packing().packed}
+
+
 def plan_quantization(model: nn.Module) -> QuantizationPlan:
-    """Split a skeleton's parameters (nothing tied yet) as `from_pretrained(quantization_config=…)` does."""
+    """Split a skeleton's parameters (nothing tied yet) as `from_pretrained` does with bitsandbytes."""
     kept_names = get_keys_to_not_convert(model)
-    patterns = list({*kept_names, *(getattr(model, "_keep_in_fp32_modules", None) or ())})
+    kept_in_full = list(getattr(model, "_keep_in_fp32_modules", None) or ())
+    patterns = list({*kept_names, *kept_in_full})
     tied = _tied_modules(model)
     output = _output_embedding(model)
     quantized: set[str] = set()
+    packable: set[str] = set()
     kept: dict[str, KeptBecause] = {}
     for path, module in model.named_modules():
         own = [(f"{path}.{name}" if path else name, p) for name, p in module.named_parameters(recurse=False)]
         if not own:
             continue
-        convertible = isinstance(module, Conv1D) or type(module) is nn.Linear
-        if convertible and should_convert_module(path, patterns):
-            quantized.add(f"{path}.weight")
-            kept.update({name: KeptBecause.VECTOR for name, _ in own if not name.endswith(".weight")})
-            continue
+        linear = isinstance(module, Conv1D) or type(module) is nn.Linear
+        convert = (linear or same_as_linear(module)) and should_convert_module(path, patterns)
         for name, parameter in own:
-            if module is output:
-                reason = KeptBecause.OUTPUT_EMBEDDING
-            elif path in tied:
-                reason = KeptBecause.TIED
-            elif isinstance(module, nn.Embedding):
-                reason = KeptBecause.EMBEDDING
-            elif parameter.dim() < 2:
-                reason = KeptBecause.VECTOR
-            elif convertible:
-                reason = KeptBecause.LAST_MODULE if path in kept_names else KeptBecause.KEPT_BY_MODEL
-            elif isinstance(module, nn.Linear):
-                reason = KeptBecause.LINEAR_SUBCLASS
-            elif parameter.dim() == 3 and not isinstance(module, nn.modules.conv._ConvNd):
-                reason = KeptBecause.EXPERTS
-            else:
-                reason = KeptBecause.OTHER_LAYER
+            if linear and convert and name.endswith(".weight"):
+                quantized.add(name)
+                continue
+            reason = _reason(module, path, parameter, linear, output, tied, kept_names)
             kept[name] = reason
-    return QuantizationPlan(frozenset(quantized), kept)
+            if (reason is KeptBecause.LINEAR_SUBCLASS and convert) or (
+                reason is KeptBecause.EXPERTS
+                and _is_packable(module, name)
+                and should_convert_module(path, kept_in_full)
+            ):
+                packable.add(name)
+    return QuantizationPlan(frozenset(quantized), frozenset(), kept, frozenset(packable))
+
+
+def _is_packable(module: nn.Module, name: str) -> bool:
+    return name.rpartition(".")[2] in _EXPERT_NAMES and hasattr(module, "is_concatenated")
+
+
+def _reason(
+    module: nn.Module,
+    path: str,
+    parameter: nn.Parameter,
+    linear: bool,
+    output: nn.Module | None,
+    tied: set[str],
+    kept_names: list[str],
+) -> KeptBecause:
+    if module is output:
+        return KeptBecause.OUTPUT_EMBEDDING
+    if path in tied:
+        return KeptBecause.TIED
+    if isinstance(module, nn.Embedding):
+        return KeptBecause.EMBEDDING
+    if parameter.dim() < 2:
+        return KeptBecause.VECTOR
+    if linear:
+        return KeptBecause.LAST_MODULE if path in kept_names else KeptBecause.KEPT_BY_MODEL
+    if isinstance(module, nn.Linear):
+        return KeptBecause.LINEAR_SUBCLASS
+    if parameter.dim() == 3 and not isinstance(module, nn.modules.conv._ConvNd):
+        return KeptBecause.EXPERTS
+    return KeptBecause.OTHER_LAYER
 
 
 def _tied_modules(model: nn.Module) -> set[str]:

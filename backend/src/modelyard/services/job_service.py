@@ -150,7 +150,7 @@ class JobService:
         A job that has ended stays as it is, and one that was told to cancel is not paused instead.
         """
         job = self._locked(job_id)
-        if job.control is JobControl.CANCEL:
+        if job.state in ENDED_STATES or job.control is JobControl.CANCEL:
             control = job.control
         job.control = control
         abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or utc_now()) <= utc_now()
@@ -252,7 +252,7 @@ def claimable(now: datetime) -> Any:
     """SQL: queued, or running under a lease that has run out."""
     return or_(
         Job.state == JobState.QUEUED,
-        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
+        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now, Job.attempts < 2),
     )
 
 
