@@ -22,25 +22,26 @@ what was measured, with tiny random models of every causal-language-model type o
 | column | meaning |
 |---|---|
 | Weights | bytes estimated from `config.json` alone, against every storage of the loaded model: none, 8bit and 4bit |
-| 4-bit | the loaded 4-bit model's bytes, relative to bfloat16; the models are so small that embeddings weigh a lot |
+| 8bit, 4bit | the loaded model's bytes relative to bfloat16; in models this small embeddings weigh a lot |
 | KV cache | bytes estimated for any length, against the cache that a forward pass filled, at {lengths} lengths |
 | Activations | estimated peak of a forward pass ({batch} x {sequence} tokens) relative to what torch's profiler saw |
 | Hook points | residual stream, sublayers and norms found without weights, checked against the loaded model |
 
-Experts stored as one three-dimensional parameter, and linear layers of an architecture's own class (Falcon), stay
-unquantized when transformers loads with bitsandbytes; the estimate says so for each model.
+8bit is bitsandbytes as transformers uses it: experts stored as one three-dimensional parameter, and linear layers of an
+architecture's own class (Falcon), stay unquantized. 4bit quantizes those too where it can. The estimate says for each
+model what stays unquantized and why.
 
-| Type | Class | Weights | 4-bit | KV cache | Activations | Hook points |
-|---|---|---|---|---|---|---|
+| Type | Class | Weights | 8bit | 4bit | KV cache | Activations | Hook points |
+|---|---|---|---|---|---|---|---|
 """
 
 
 def row(model_type: str, folder: Path) -> str:
     zoo.make(model_type, folder)
     weights = measure.weights(folder)
-    small = weights.pairs["4bit"][1] / weights.pairs["none"][1]
     cells = [f"`{model_type}`", zoo.tiny_config(model_type).architectures[0]]
-    cells += ["exact" if weights.exact else "differs", f"{small:.0%}"]
+    cells.append("exact" if weights.exact else "differs")
+    cells += [f"{weights.pairs[name][1] / weights.pairs['none'][1]:.0%}" for name in ("8bit", "4bit")]
     problem = known_exceptions.NOT_RUNNABLE.get(model_type)
     if problem is not None:
         return _line([*cells, *["not run"] * 2, problem])

@@ -60,31 +60,35 @@ def test_checkpoint_dtype_counts_only_where_the_config_names_none() -> None:
     assert assumed.options[0].weights_bytes > 1.9 * known.options[0].weights_bytes
 
 
-def test_falcon_is_said_not_to_shrink(tiny_model: TinyModel) -> None:
-    estimate = memory.estimate_memory(measure.read_config(tiny_model("falcon")))
+def test_falcon_is_said_not_to_shrink_in_8bit(tiny_model: TinyModel) -> None:
+    config = measure.read_config(tiny_model("falcon"))
+    _, eight, four = memory.estimate_memory(config).options
 
-    assert [option.available for option in estimate.options] == [True, False, False]
-    assert "nothing to quantize" in (estimate.options[2].note or "")
-    assert estimate.options[2].kept[0].reason is KeptBecause.LINEAR_SUBCLASS
+    assert (eight.available, four.available) == (False, True)
+    assert "nothing to quantize" in (eight.note or "")
+    assert eight.kept[0].reason is KeptBecause.LINEAR_SUBCLASS
+    assert not memory.estimate_memory(config, plain_bitsandbytes=True).options[2].available
 
 
-def test_experts_that_stay_unquantized_are_named(tiny_model: TinyModel) -> None:
-    option = memory.estimate_memory(measure.read_config(tiny_model("mixtral"))).options[2]
+def test_experts_are_quantized_in_4bit_and_named_where_they_are_not(tiny_model: TinyModel) -> None:
+    _, eight, four = memory.estimate_memory(measure.read_config(tiny_model("mixtral"))).options
 
-    assert option.quantized_fraction < 0.2
-    assert "expert" in (option.note or "")
-    assert {part.reason for part in option.kept} >= {KeptBecause.EXPERTS, KeptBecause.OUTPUT_EMBEDDING}
+    assert eight.quantized_fraction < 0.2
+    assert four.quantized_fraction > 0.8
+    assert "expert" in (eight.note or "")
+    assert KeptBecause.EXPERTS in {part.reason for part in eight.kept}
+    assert KeptBecause.EXPERTS not in {part.reason for part in four.kept}
+    assert four.largest_matrix_bytes < 200 * 128 * 4
 
 
 def test_parameters_are_accounted_for_once(tiny_model: TinyModel) -> None:
     for model_type in ("gpt2", "mixtral", "gemma2", "zamba2"):
         estimate = memory.estimate_memory(measure.read_config(tiny_model(model_type)))
         real = zoo.load(tiny_model(model_type), "none")
-        option = estimate.options[2]
-        kept = sum(part.num_parameters for part in option.kept)
-
         assert estimate.num_parameters == sum(parameter.numel() for parameter in real.parameters())
-        assert kept == round(estimate.num_parameters * (1 - option.quantized_fraction))
+        for option in estimate.options[1:]:
+            kept = sum(part.num_parameters for part in option.kept)
+            assert kept == round(estimate.num_parameters * (1 - option.quantized_fraction))
 
 
 @pytest.mark.parametrize(

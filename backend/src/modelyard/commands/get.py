@@ -68,7 +68,7 @@ def pull(
             {"model_id": model_id, "revision": revision, "quantization": quantization, "allow_pickle": allow_pickle},
         )
         if row["status"] != "ready":
-            row = _follow(client, row)
+            row = follow(client, row)
     except KeyboardInterrupt:
         note(_left_running(client.url, row))
         raise typer.Exit(130) from None
@@ -123,7 +123,7 @@ def _start(client: "ApiClient", request: Json) -> tuple[Json, bool]:
     return row, row["status"] != "ready"
 
 
-def _follow(client: "ApiClient", row: Json) -> Json:
+def follow(client: "ApiClient", row: Json) -> Json:
     """Show progress until the model is ready. Raises ApiError with the reason when it will not be."""
     waiting_since: float | None = time.monotonic()
     with _display() as display:
