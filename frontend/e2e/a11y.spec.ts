@@ -52,7 +52,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     test("the download form", async ({ page }) => {
       await page.goto("/models?download");
       await page.getByRole("combobox", { name: "Model" }).fill("tiny");
-      await expect(page.getByRole("option").first()).toBeVisible();
+      await expect(page.getByRole("listbox").getByRole("option").first()).toBeVisible();
       await expectAccessible(page);
       await page.getByRole("option", { name: /tiny-llama/ }).click();
       await expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 });

@@ -53,6 +53,14 @@ const dark: MantineColorsTuple = [
   "#080b10",
 ];
 
+/** The header of a dialog is a `header` element; without a role of its own it counts as a second banner of the page. */
+const dialogProps = {
+  closeButtonProps: { "aria-label": "Close" },
+  attributes: { header: { role: "presentation" } },
+  transitionProps: { duration: 120 },
+  shadow: "none",
+} as const;
+
 export const theme = createTheme({
   colors: { accent, gray: slate, dark },
   primaryColor: "accent",
@@ -84,11 +92,11 @@ export const theme = createTheme({
     NavLink: NavLink.extend({ defaultProps: { variant: "light" } }),
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, transitionProps: { duration: 100 } } }),
     Modal: Modal.extend({
-      defaultProps: { closeButtonProps: { "aria-label": "Close" }, transitionProps: { duration: 120 }, shadow: "none" },
+      defaultProps: dialogProps,
       styles: { title: { fontSize: "17px", fontWeight: 620 } },
     }),
     Drawer: Drawer.extend({
-      defaultProps: { closeButtonProps: { "aria-label": "Close" }, transitionProps: { duration: 120 }, shadow: "none" },
+      defaultProps: dialogProps,
     }),
   },
 });

@@ -421,3 +421,19 @@ def test_a_model_is_meant_by_id_beginning_of_id_or_name() -> None:
 )
 def test_figures_are_written_for_people(written: str, expected: str) -> None:
     assert written == expected
+
+
+def test_installed_models_are_verified_and_folders_imported(server: Server, tmp_path: Path) -> None:
+    server.modelyard("pull", SAMPLE)
+    verified = server.modelyard("verify", SAMPLE)
+    assert (verified.returncode, "every file is right" in verified.stdout) == (0, True), verified.stderr
+    folder = json.loads(server.modelyard("show", SAMPLE, "--json").stdout)["snapshot_path"]
+    imported = server.modelyard("import", folder, "--name", "local/mine", "--mode", "copy", "--json")
+    assert imported.returncode == 0, imported.stderr
+    assert json.loads(imported.stdout)["status"] == "ready"
+    assert server.modelyard("import", str(tmp_path)).returncode == 1
+    assert server.modelyard("import", "no/such-model").returncode == 1
+    assert json.loads(server.modelyard("cache", "--json").stdout) == {"items": [], "leftovers": []}
+    assert "came free" in server.modelyard("cache", "--drop-leftovers").stdout
+    for model in ("local/mine", SAMPLE):
+        assert server.modelyard("rm", model, "--yes").returncode == 0

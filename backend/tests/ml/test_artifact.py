@@ -173,14 +173,6 @@ def test_what_is_quantized_already_is_refused(source: Path, tmp_path: Path) -> N
             make_artifact(request(tmp_path / "8", tmp_path / "again", quantization), ignore)
 
 
-def test_a_child_hands_over_its_errors(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "file").touch()
-    wanted = asdict(request(source, tmp_path / "mine"))
-    with pytest.raises(Conflict):
-        run_child(CHILD, wanted, on_report=ignore, should_stop=lambda: False)
-
-
 def test_kill_9_leaves_nothing_half_made_and_the_next_run_succeeds(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "artifact"
     wanted = asdict(request(source, target))

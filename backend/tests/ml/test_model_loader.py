@@ -206,7 +206,7 @@ def test_idle_models_expire_each_after_its_own_time(loader: ModelLoader, spec: L
             time.sleep(0.02)
         time.sleep(0.4)
         assert names(loader) == ["tests/llama-2", "tests/llama-3", "tests/llama-4"]
-    while len(loader.loaded()) > 2 and time.monotonic() < deadline:
+    while len(told) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert names(loader) == ["tests/llama-2", "tests/llama-3"]
     assert [unloaded.key.model_id[-1] for unloaded in told] == ["1", "4"]
@@ -285,8 +285,8 @@ from modelyard.ml.model_loader import LoadSpec, ModelLoader
 def rss():
     return psutil.Process().memory_info().rss
 
-def use(folder, quantization):
-    spec = LoadSpec(folder, "c", quantization, Path(folder), device="cpu")
+def use(folder, **options):
+    spec = LoadSpec(folder, "c", folder=Path(folder), device="cpu", **options)
     before = rss()
     with loader.get(spec) as loaded, torch.inference_mode():
         loaded.model(torch.arange(64).view(1, -1))
@@ -297,8 +297,8 @@ def use(folder, quantization):
 loader = ModelLoader()
 warm, large = sys.argv[1:3]
 for quantization in ("none", "4bit"):
-    use(warm, quantization)
-print(json.dumps([use(large, "none"), use(large, "none")]))
+    use(warm, quantization=quantization)
+print(json.dumps([use(large, quantization="none"), use(large, quantization="none", dtype="float32")]))
 """
 
 
@@ -330,6 +330,6 @@ def test_unloading_gives_the_memory_back_to_the_system(spec: LoadSpec, tmp_path:
         text=True,
     )
     for measured in json.loads(done.stdout):
-        assert measured["took"] > 0.98 * size
+        assert measured["took"] > 0.95 * size  # an embedding is mapped, and only the rows that were looked up are read
         assert measured["left"] <= 0.02 * measured["took"]
         assert measured["freed"] >= 0.98 * measured["held"]

@@ -1,13 +1,13 @@
 """Asking a Hub about models: huggingface_hub does the talking, its errors become ours."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, ModelInfo, hf_hub_url
@@ -33,8 +33,8 @@ from huggingface_hub.utils import (
 from huggingface_hub.utils._http import default_client_factory
 
 from modelyard.core.errors import (
-    GatedNoToken,
     GatedNotAccepted,
+    GatedNoToken,
     HubMisbehaved,
     HubModelNotFound,
     HubRateLimited,
@@ -42,12 +42,16 @@ from modelyard.core.errors import (
     RevisionNotFound,
     TokenInvalid,
 )
+from modelyard.hub.retry import RetryPolicy, as_transient, call_with_retries
 
 METADATA_TIMEOUT_SECONDS = 10.0
+# Somebody waits for the answer; work in the background has patience of its own.
+IMPATIENT = RetryPolicy(attempts=3, max_wait_seconds=2.0, max_retry_after_seconds=5.0)
 MAX_ANSWER_BYTES = 64_000_000
 MAX_CONFIG_BYTES = 5_000_000
 HEADER_READERS = 8
 
+Answer = TypeVar("Answer")
 Access = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
 
 
@@ -97,10 +101,13 @@ class HubSearchHit:
 class HubClient:
     """One Hub. `token` as huggingface_hub takes it: None for the stored one, False for none, or a string."""
 
-    def __init__(self, endpoint: str, token: str | bool | None = None) -> None:
+    def __init__(
+        self, endpoint: str, token: str | bool | None = None, *, timeout_seconds: float = METADATA_TIMEOUT_SECONDS
+    ) -> None:
         _limit_answers()
         self.endpoint = endpoint.rstrip("/")
         self.token = token
+        self.timeout_seconds = timeout_seconds
         self._api = HfApi(endpoint=self.endpoint, token=token)
 
     def model_info(self, model_id: str, revision: str | None = None) -> HubModel:
@@ -108,11 +115,12 @@ class HubClient:
 
         Raises HubModelNotFound, RevisionNotFound, TokenInvalid, HubUnreachable, HubRateLimited, HubMisbehaved.
         """
-        with self._translated(model_id, revision):
-            info = self._api.model_info(
-                model_id, revision=revision, files_metadata=True, timeout=METADATA_TIMEOUT_SECONDS
-            )
+
+        def ask() -> HubModel:
+            info = self._api.model_info(model_id, revision=revision, files_metadata=True, timeout=self.timeout_seconds)
             return _as_hub_model(model_id, info)
+
+        return self._ask(ask, model_id, revision)
 
     def access(self, model: HubModel) -> Access:
         """Whether this token may fetch the files of a gated model."""
@@ -133,33 +141,37 @@ class HubClient:
 
     def search(self, query: str, limit: int) -> list[HubSearchHit]:
         """Models whose id matches, the most downloaded first."""
-        with self._translated(query, None):
-            found = self._api.list_models(
-                search=query or None,
-                pipeline_tag=None if query else "text-generation",
-                sort="downloads",
-                limit=limit,
-                expand=["downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage"],
-            )
-            return [_as_hit(info) for info in found]
+        params: dict[str, Any] = {
+            "sort": "downloads",
+            "limit": limit,
+            "expand": ["downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage"],
+        }
+        params |= {"search": query} if query else {"pipeline_tag": "text-generation"}
+
+        def ask() -> list[HubSearchHit]:
+            # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away.
+            answer = self._get(f"{self.endpoint}/api/models", params=params).json()
+            return [_as_hit(ModelInfo(**item)) for item in answer]  # type: ignore[no-untyped-call]
+
+        return self._ask(ask, query, None)
 
     def read_json(self, model_id: str, commit: str, path: str) -> dict[str, Any] | None:
         """A small JSON file of a repository, or None where there is none. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
-        with self._translated(model_id, commit):
+
+        def ask() -> dict[str, Any] | None:
             try:
-                response = get_session().get(
-                    url, headers=build_hf_headers(token=self.token), timeout=METADATA_TIMEOUT_SECONDS
-                )
-                hf_raise_for_status(response)
+                response = self._get(url)
             except EntryNotFoundError:
                 return None
             if len(response.content) > MAX_CONFIG_BYTES:
                 raise HubMisbehaved(f"{path} of {model_id} has {len(response.content)} bytes, too many to be true.")
             content = json.loads(response.content)
-        if not isinstance(content, dict):
-            raise HubMisbehaved(f"{path} of {model_id} is not a JSON object.")
-        return content
+            if not isinstance(content, dict):
+                raise HubMisbehaved(f"{path} of {model_id} is not a JSON object.")
+            return content
+
+        return self._ask(ask, model_id, commit)
 
     def safetensors_headers(self, model_id: str, commit: str, paths: list[str]) -> list[SafetensorsFileMetadata]:
         """The headers of weight files, read with Range requests, in the order given."""
@@ -184,15 +196,25 @@ class HubClient:
     def check(self, timeout_seconds: float) -> None:
         """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint."""
         with self._translated("", None):
-            response = get_session().get(
-                f"{self.endpoint}/api/models",
-                params={"limit": "1"},
-                headers=build_hf_headers(token=self.token),
-                timeout=timeout_seconds,
-            )
-            hf_raise_for_status(response)
+            response = self._get(f"{self.endpoint}/api/models", params={"limit": 1}, timeout_seconds=timeout_seconds)
             if not isinstance(response.json(), list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
+
+    def _get(
+        self, url: str, *, params: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
+    ) -> httpx2.Response:
+        response = get_session().get(
+            url,
+            params=params,
+            headers=build_hf_headers(token=self.token),
+            timeout=timeout_seconds or self.timeout_seconds,
+        )
+        hf_raise_for_status(response)
+        return response
+
+    def _ask(self, call: Callable[[], Answer], model_id: str, revision: str | None) -> Answer:
+        with self._translated(model_id, revision):
+            return call_with_retries(call, policy=IMPATIENT)
 
     @contextmanager
     def _translated(self, model_id: str, revision: str | None) -> Iterator[None]:
@@ -239,7 +261,8 @@ def translate_hub_errors(
     except httpx2.TooManyRedirects as error:
         raise HubMisbehaved(f"{endpoint} redirects in circles.") from error
     except httpx2.HTTPError as error:
-        raise HubUnreachable(f"{endpoint} cannot be reached: {error}.") from error
+        transient = as_transient(error)
+        raise HubUnreachable(f"{endpoint} cannot be reached: {transient.reason if transient else error}.") from error
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise HubMisbehaved(f"A weight file of {model_id} has no readable safetensors header.") from error
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:

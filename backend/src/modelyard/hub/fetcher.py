@@ -309,10 +309,8 @@ class _Download:
     def _guarded(self, target: Callable[[], None]) -> None:
         try:
             target()
-        except PartClosed:
-            return
         except BaseException as error:  # noqa: BLE001 - carried to the calling thread, which raises it
-            self._fail(error)
+            self._fail(error)  # (a closed part, when stopping, is how threads are told; _fail ignores it then)
 
     def _fail(self, error: BaseException) -> None:
         with self._wake:

@@ -35,7 +35,7 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + cached
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    available = int(psutil.virtual_memory().available)
+    available = int(psutil.virtual_memory().available) - _mapped_bytes()
     limit = _container_free_bytes()
     return available if limit is None else min(available, limit)
 
@@ -60,6 +60,11 @@ def release_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
         if trim is not None:
             trim(0)
+
+
+def _mapped_bytes() -> int:
+    """Pages of files in this process's memory: to the system they are available, to us they are models' weights."""
+    return int(getattr(psutil.Process().memory_info(), "shared", 0))
 
 
 def _container_free_bytes() -> int | None:

@@ -42,7 +42,7 @@ def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any)
 def _call(skeleton: MetaModel, batch: int, sequence: int, arguments: Mapping[str, Any]) -> Any:
     ids = torch.zeros(batch, sequence, dtype=torch.long, device="meta")
     known = inspect.signature(skeleton.model.forward).parameters
-    with torch.no_grad(), _FlashAttention():
+    with torch.no_grad(), _KernelOutputs():
         return skeleton.model(input_ids=ids, **{name: value for name, value in arguments.items() if name in known})
 
 
@@ -66,14 +66,17 @@ class _ScalarsInvented(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-class _FlashAttention(TorchFunctionMode):
-    """Replaces fused attention by its output alone; on the meta device it would fall apart into matrix products."""
+class _KernelOutputs(TorchFunctionMode):
+    """Replaces two kernels by their output alone: on the meta device the one for attention falls apart into matrix
+    products with all their scores, and the one for experts takes bfloat16 only."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention_output(*args, **(kwargs or {}))
+        if func is torch.nn.functional.grouped_mm and args[0].device.type == "meta":
+            return args[0].new_empty(args[0].shape[0], args[1].shape[-1])
         return func(*args, **(kwargs or {}))
 
 

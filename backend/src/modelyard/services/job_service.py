@@ -252,7 +252,7 @@ def claimable(now: datetime) -> Any:
     """SQL: queued, or running under a lease that has run out."""
     return or_(
         Job.state == JobState.QUEUED,
-        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now, Job.attempts < 2),
+        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
     )
 
 

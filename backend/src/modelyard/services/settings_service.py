@@ -18,6 +18,8 @@ from modelyard.schemas.system import Defaults, SettingsUpdate
 BUILTIN = "builtin"
 LOCAL = "local"
 """What rows remember as their Hub when their files came from a folder."""
+SAMPLES_TIMEOUT_SECONDS = 120.0
+"""The sample models are made when they are first asked for."""
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_PARALLEL_DOWNLOADS = 3
 DEFAULT_CONNECTIONS = 8
@@ -73,7 +75,11 @@ class SettingsService:
         reference = reference or self.endpoint_reference()
         if reference == BUILTIN:
             key = get_settings().api_key
-            return HubClient(self.endpoint_url(reference), key.get_secret_value() if key else False)
+            return HubClient(
+                self.endpoint_url(reference),
+                key.get_secret_value() if key else False,
+                timeout_seconds=SAMPLES_TIMEOUT_SECONDS,
+            )
         return HubClient(reference)
 
     def server_url(self) -> str:

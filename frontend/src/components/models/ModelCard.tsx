@@ -233,7 +233,7 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
         <Menu.Divider />
         {active ? (
           <Menu.Item
-            color="red"
+            c="var(--y-bad)"
             leftSection={<Ban size={14} aria-hidden />}
             disabled={busy}
             onClick={() => onAction(model, "cancel")}
@@ -242,7 +242,7 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
           </Menu.Item>
         ) : (
           <Menu.Item
-            color="red"
+            c="var(--y-bad)"
             leftSection={<Trash2 size={14} aria-hidden />}
             disabled={busy}
             onClick={() => onAction(model, "delete")}

@@ -9,6 +9,7 @@ export function NotFound() {
   return (
     <EmptyState
       title="There is no such page"
+      order={1}
       action={
         <Button component={Link} to="/models">
           Go to models
