@@ -30,9 +30,10 @@ export async function readySample(request: APIRequestContext, modelId: string): 
   return (await find())?.id ?? "";
 }
 
-export async function expectAccessible(page: Page): Promise<void> {
+/** `popup`: a menu or list of suggestions is open; it stands outside the landmarks, as such things do. */
+export async function expectAccessible(page: Page, { popup = false } = {}): Promise<void> {
   // Colours that are still fading in are not what is seen.
   await page.waitForTimeout(300);
-  const { violations } = await new AxeBuilder({ page }).analyze();
+  const { violations } = await new AxeBuilder({ page }).disableRules(popup ? ["region"] : []).analyze();
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`)).toEqual([]);
 }

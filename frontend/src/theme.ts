@@ -6,6 +6,7 @@ import {
   createTheme,
   type CSSVariablesResolver,
   Drawer,
+  Menu,
   type MantineColorsTuple,
   Modal,
   NavLink,
@@ -89,6 +90,8 @@ export const theme = createTheme({
     ActionIcon: ActionIcon.extend({ defaultProps: { variant: "subtle", color: "gray", size: 32 } }),
     Badge: Badge.extend({ defaultProps: { tt: "none" } }),
     Anchor: Anchor.extend({ defaultProps: { underline: "always" } }),
+    // Its placeholder for the first focus is no menu item, and nothing else may stand in a menu.
+    Menu: Menu.extend({ defaultProps: { withInitialFocusPlaceholder: false, shadow: "none" } }),
     NavLink: NavLink.extend({ defaultProps: { variant: "light" } }),
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, transitionProps: { duration: 100 } } }),
     Modal: Modal.extend({
@@ -119,6 +122,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-red-filled": "#b3261e",
     "--mantine-color-red-filled-hover": "#971f18",
     "--mantine-color-red-text": "#b3261e",
+    "--mantine-color-red-outline": "#b3261e",
     "--mantine-color-red-light": "#fce9e7",
     "--mantine-color-yellow-light": "#fcf0d9",
     "--mantine-color-yellow-light-color": "#754600",
@@ -139,6 +143,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     "--mantine-color-red-filled": "#c2362c",
     "--mantine-color-red-filled-hover": "#a92d24",
     "--mantine-color-red-text": "#ff9b92",
+    "--mantine-color-red-outline": "#ff9b92",
     "--mantine-color-red-light": "#3b1c1a",
     "--mantine-color-yellow-light": "#352812",
     "--mantine-color-yellow-light-color": "#f2c46d",

@@ -23,7 +23,8 @@ from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
 from modelyard.services.event_hub import EventHub
 from modelyard.services.hub_watch import HubWatch
-from modelyard.services.maintenance import maintain
+from modelyard.services.inspection_service import close_inspector
+from modelyard.services.maintenance import maintain, refine_estimates
 from modelyard.services.served_models import ready_snapshots
 from modelyard.services.settings_service import SettingsService
 
@@ -74,7 +75,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     migrate.upgrade(database)
     with database.session() as session:
         SettingsService(session).remember_server_url(settings.local_url)
-    tasks = [asyncio.create_task(app.state.event_hub.run()), asyncio.create_task(maintain(database))]
+    duties = (app.state.event_hub.run(), maintain(database), refine_estimates(database))
+    tasks = [asyncio.create_task(duty) for duty in duties]
     try:
         yield
     finally:
@@ -83,4 +85,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(close_inspector)
         database.dispose()

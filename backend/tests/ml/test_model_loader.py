@@ -290,6 +290,7 @@ def use(folder, **options):
     before = rss()
     with loader.get(spec) as loaded, torch.inference_mode():
         loaded.model(torch.arange(64).view(1, -1))
+        loaded.model.get_input_embeddings().weight.sum()  # mapped: only rows that were read are in memory
         took = rss() - before
     unloaded = loader.unload_model(loaded.key)
     return {"took": took, "left": rss() - before, "freed": unloaded.freed_bytes, "held": unloaded.held_before_bytes}
@@ -330,6 +331,6 @@ def test_unloading_gives_the_memory_back_to_the_system(spec: LoadSpec, tmp_path:
         text=True,
     )
     for measured in json.loads(done.stdout):
-        assert measured["took"] > 0.95 * size  # an embedding is mapped, and only the rows that were looked up are read
+        assert measured["took"] > 0.98 * size
         assert measured["left"] <= 0.02 * measured["took"]
         assert measured["freed"] >= 0.98 * measured["held"]

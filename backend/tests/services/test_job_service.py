@@ -578,8 +578,8 @@ def test_in_any_order(database: Database, clock: Clock) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100,
-            stateful_step_count=40,
+            max_examples=40,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,4 +1,5 @@
 import type {
+  CacheListing,
   DeletionReport,
   LoadedModel,
   MemoryEstimate,
@@ -66,6 +67,20 @@ export interface EstimateQuery {
 /** May take up to 20 s: the server waits for the exact figure. */
 export function estimateMemory(query: EstimateQuery, signal?: AbortSignal): Promise<MemoryEstimate> {
   return request("GET", "/models/estimate-memory", { query: { ...query }, signal });
+}
+
+/** What the Hugging Face cache holds that is not managed, and what unfinished downloads left there. */
+export function listCache(signal?: AbortSignal): Promise<CacheListing> {
+  return request("GET", "/models/cache", { signal });
+}
+
+/** Takes over a model of the cache without a copy; every byte is hashed first. */
+export function adoptModel(modelId: string): Promise<Model> {
+  return request("POST", "/models/import", { body: { cached: modelId } });
+}
+
+export function dropLeftovers(): Promise<{ freed_bytes: number }> {
+  return request("DELETE", "/models/cache/leftovers");
 }
 
 export function listLoaded(signal?: AbortSignal): Promise<{ items: LoadedModel[] }> {

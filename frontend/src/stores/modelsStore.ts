@@ -31,6 +31,7 @@ export interface ModelsState extends Feed, Cursor {
   connect: (transport: Transport) => () => void;
   fetchModels: () => Promise<void>;
   downloadModel: (body: ModelDownloadRequest) => Promise<Model>;
+  adoptModel: (modelId: string) => Promise<Model>;
   act: (id: string, op: api.ModelAction) => Promise<void>;
   deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
   getReadyModels: () => Model[];
@@ -170,6 +171,12 @@ export function createModelsStore() {
 
       downloadModel: async (body) => {
         const model = await api.downloadModel(body);
+        set((state) => applyModel(state, model));
+        return model;
+      },
+
+      adoptModel: async (modelId) => {
+        const model = await api.adoptModel(modelId);
         set((state) => applyModel(state, model));
         return model;
       },

@@ -17,6 +17,7 @@ export function page(models: Model[]) {
 /** A reachable Hub, one machine, no models; tests replace what they are about. */
 export const handlers = [
   http.get(api("/models"), () => HttpResponse.json(page([]))),
+  http.get(api("/models/cache"), () => HttpResponse.json({ items: [], leftovers: [] })),
   http.get(api("/models/search"), () => HttpResponse.json({ items: [] })),
   http.get(api("/models/info/*"), () => HttpResponse.json(fixtures.info())),
   http.get(api("/models/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),

@@ -20,6 +20,7 @@ export type MemoryOption = Schemas["MemoryOption"];
 export type DeviceVerdict = Schemas["Verdict"];
 export type Verdict = DeviceVerdict["verdict"];
 export type DeletionReport = Schemas["DeletionReport"];
+export type CacheListing = Schemas["CacheListing"];
 export type SystemInfo = Schemas["System"];
 export type Device = Schemas["Device"];
 export type Disk = Schemas["Disk"];

@@ -24,6 +24,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/cache": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The shared cache
+         * @description What the Hugging Face cache holds that is not managed yet, and what unfinished downloads left behind.
+         */
+        get: operations["list_cache_api_v1_models_cache_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/cache/leftovers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Drop leftovers
+         * @description Remove unfinished files that no model in the list will go on with.
+         */
+        delete: operations["drop_leftovers_api_v1_models_cache_leftovers_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/download": {
         parameters: {
             query?: never;
@@ -60,6 +100,26 @@ export interface paths {
         get: operations["estimate_memory_api_v1_models_estimate_memory_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import a model
+         * @description Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed.
+         */
+        post: operations["import_model_api_v1_models_import_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -184,6 +244,26 @@ export interface paths {
          * @description Go on with a paused, failed or cancelled download.
          */
         post: operations["resume_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify
+         * @description Hash every file of an installed model; what is damaged is fetched again, and only that.
+         */
+        post: operations["verify_model_api_v1_models__id__verify_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -318,6 +398,58 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * CacheListing
+         * @description What the shared cache holds besides the managed models.
+         * @example {
+         *       "items": [
+         *         {
+         *           "commit": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+         *           "importable": true,
+         *           "model_id": "openai-community/gpt2",
+         *           "revisions": [
+         *             "main"
+         *           ],
+         *           "size_bytes": 550989000
+         *         }
+         *       ],
+         *       "leftovers": [
+         *         {
+         *           "age_seconds": 86400,
+         *           "model_id": "Qwen/Qwen3-0.6B",
+         *           "path": "/home/ada/.cache/huggingface/hub/models--Qwen--Qwen3-0.6B/blobs/f47f7117….modelyard.part",
+         *           "size_bytes": 402653184
+         *         }
+         *       ]
+         *     }
+         */
+        CacheListing: {
+            /** Items */
+            items: components["schemas"]["CachedModel"][];
+            /** Leftovers */
+            leftovers: components["schemas"]["Leftover"][];
+        };
+        /**
+         * CachedModel
+         * @description A snapshot in the shared cache that Modelyard does not manage.
+         */
+        CachedModel: {
+            /** Commit */
+            commit: string;
+            /** Importable */
+            importable: boolean;
+            /** Model Id */
+            model_id: string;
+            /**
+             * Problem
+             * @description Why it cannot be adopted as it is.
+             */
+            problem: string | null;
+            /** Revisions */
+            revisions: string[];
+            /** Size Bytes */
+            size_bytes: number;
+        };
         /** Defaults */
         Defaults: {
             /**
@@ -330,6 +462,18 @@ export interface components {
         /**
          * DeletionReport
          * @description What a deletion frees and what it must leave.
+         * @example {
+         *       "freed_bytes": 0,
+         *       "kept_because": [
+         *         {
+         *           "bytes": 1519209472,
+         *           "reason": "the same files serve Qwen/Qwen3-0.6B in precision 4bit"
+         *         }
+         *       ],
+         *       "kept_bytes": 1519209472,
+         *       "shared_cache": false,
+         *       "used_by": []
+         *     }
          */
         DeletionReport: {
             /** Freed Bytes */
@@ -436,7 +580,23 @@ export interface components {
             /** Size Bytes */
             size_bytes: number | null;
         };
-        /** Health */
+        /**
+         * FreedBytes
+         * @example {
+         *       "freed_bytes": 1073741824
+         *     }
+         */
+        FreedBytes: {
+            /** Freed Bytes */
+            freed_bytes: number;
+        };
+        /**
+         * Health
+         * @description The process answers.
+         * @example {
+         *       "status": "ok"
+         *     }
+         */
         Health: {
             /**
              * Status
@@ -492,8 +652,60 @@ export interface components {
             from_tokens: number;
         };
         /**
+         * Leftover
+         * @description An unfinished file of a download.
+         */
+        Leftover: {
+            /** Age Seconds */
+            age_seconds: number;
+            /** Model Id */
+            model_id: string;
+            /** Path */
+            path: string;
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
          * MemoryEstimate
          * @description Memory per precision, and how the figures were found.
+         * @example {
+         *       "batch": 1,
+         *       "commit": "9c1a2b3c4d5e6f708192a3b4c5d6e7f809a1b2c3",
+         *       "context": 2048,
+         *       "dtype": "bfloat16",
+         *       "kv_cache_segments": [
+         *         {
+         *           "bytes_at_from": 0,
+         *           "bytes_per_token": 32768,
+         *           "from_tokens": 0
+         *         }
+         *       ],
+         *       "method": "approximate",
+         *       "method_reason": "computed from the weight files' headers alone",
+         *       "model_id": "unsloth/Llama-3.2-1B",
+         *       "num_parameters": 1235814400,
+         *       "options": [
+         *         {
+         *           "available": true,
+         *           "disk_bytes": 2488783467,
+         *           "download_bytes": 2488783467,
+         *           "kv_cache_bytes": 67108864,
+         *           "quantization": "none",
+         *           "quantization_state_bytes": 0,
+         *           "quantized_fraction": 0,
+         *           "total_bytes": 2538737792,
+         *           "verdicts": [
+         *             {
+         *               "device": "cpu",
+         *               "free_bytes": 21000000000,
+         *               "total_bytes": 25000000000,
+         *               "verdict": "fits"
+         *             }
+         *           ],
+         *           "weights_bytes": 2471628928
+         *         }
+         *       ]
+         *     }
          */
         MemoryEstimate: {
             /** Batch */
@@ -628,8 +840,94 @@ export interface components {
             type: "model.download.completed" | "model.download.failed" | "model.download.progress" | "model.loaded" | "model.quantize.progress" | "model.unloaded" | "model.updated";
         };
         /**
+         * ModelImportRequest
+         * @description Take over a folder, or a model the shared cache holds already.
+         */
+        ModelImportRequest: {
+            /**
+             * Cached
+             * @description A model of the cache instead of a folder.
+             * @example null
+             */
+            cached?: string | null;
+            /**
+             * Mode
+             * @description Hard links (no extra space) or a copy.
+             * @default link
+             * @enum {string}
+             */
+            mode: "link" | "copy";
+            /**
+             * Model Id
+             * @description The name it gets.
+             * @example local/my-model
+             */
+            model_id?: string | null;
+            /**
+             * Path
+             * @description An absolute path on the server's machine.
+             * @example /data/my-model
+             */
+            path?: string | null;
+        };
+        /**
          * ModelInfo
          * @description What a Hub tells of a model before anything is downloaded.
+         * @example {
+         *       "access": "open",
+         *       "architecture": "GPT2LMHeadModel",
+         *       "canonical_id": "openai-community/gpt2",
+         *       "commit": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+         *       "dimensions": {
+         *         "head_dim": 64,
+         *         "hidden_size": 768,
+         *         "max_position_embeddings": 1024,
+         *         "num_attention_heads": 12,
+         *         "num_key_value_heads": 12,
+         *         "num_layers": 12,
+         *         "vocab_size": 50257
+         *       },
+         *       "downloads": 12000000,
+         *       "dtype": "float32",
+         *       "endpoint": "https://huggingface.co",
+         *       "files": [
+         *         {
+         *           "fetch": true,
+         *           "path": "model.safetensors",
+         *           "reason": "weights",
+         *           "sha256": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+         *           "size_bytes": 548105171
+         *         },
+         *         {
+         *           "fetch": false,
+         *           "path": "pytorch_model.bin",
+         *           "reason": "pickle: the safetensors files hold the same weights",
+         *           "sha256": "7c5d3f4b8b76583b422fcb9189ad6c89d5d97a094541ce8932dce3ecabde1421",
+         *           "size_bytes": 548118077
+         *         }
+         *       ],
+         *       "has_tokenizer": true,
+         *       "last_modified": "2024-02-19T10:57:45.000Z",
+         *       "licence": "mit",
+         *       "likes": 2900,
+         *       "missing_bytes": 550989000,
+         *       "model_id": "gpt2",
+         *       "model_type": "gpt2",
+         *       "needs_custom_code": false,
+         *       "num_parameters": 137022720,
+         *       "size_bytes": 550989000,
+         *       "support": {
+         *         "level": "supported",
+         *         "reasons": []
+         *       },
+         *       "tags": [
+         *         "transformers",
+         *         "safetensors",
+         *         "gpt2",
+         *         "text-generation"
+         *       ],
+         *       "warnings": []
+         *     }
          */
         ModelInfo: {
             /**
@@ -692,6 +990,57 @@ export interface components {
         /**
          * ModelPage
          * @description One page of the list of models.
+         * @example {
+         *       "items": [
+         *         {
+         *           "adopted": false,
+         *           "architecture": "Qwen3ForCausalLM",
+         *           "canonical_id": "Qwen/Qwen3-0.6B",
+         *           "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *           "created_at": "2026-11-24T10:00:00.000Z",
+         *           "disk_bytes": 402653184,
+         *           "downloaded_bytes": 402653184,
+         *           "dtype": "bfloat16",
+         *           "endpoint": "https://huggingface.co",
+         *           "gated": false,
+         *           "head_dim": 128,
+         *           "hidden_size": 1024,
+         *           "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *           "intermediate_size": 3072,
+         *           "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *           "loaded": false,
+         *           "max_position_embeddings": 40960,
+         *           "memory_estimated_bytes": 1192099840,
+         *           "memory_method": "exact",
+         *           "model_id": "Qwen/Qwen3-0.6B",
+         *           "model_type": "qwen3",
+         *           "name": "Qwen3-0.6B",
+         *           "num_attention_heads": 16,
+         *           "num_key_value_heads": 8,
+         *           "num_layers": 28,
+         *           "num_parameters": 596049920,
+         *           "progress": {
+         *             "bytes_done": 402653184,
+         *             "bytes_per_second": 52428800,
+         *             "bytes_total": 1519209472,
+         *             "eta_seconds": 21.3,
+         *             "files_done": 4,
+         *             "files_total": 6,
+         *             "phase": "downloading"
+         *           },
+         *           "quantization": "none",
+         *           "revision": "main",
+         *           "size_bytes": 1519209472,
+         *           "status": "downloading",
+         *           "updated_at": "2026-11-24T10:00:21.000Z",
+         *           "used_by": [],
+         *           "vocab_size": 151936
+         *         }
+         *       ],
+         *       "limit": 50,
+         *       "offset": 0,
+         *       "total": 1
+         *     }
          */
         ModelPage: {
             /** Items */
@@ -706,6 +1055,50 @@ export interface components {
         /**
          * ModelResponse
          * @description A model Modelyard manages: one snapshot in one precision.
+         * @example {
+         *       "adopted": false,
+         *       "architecture": "Qwen3ForCausalLM",
+         *       "canonical_id": "Qwen/Qwen3-0.6B",
+         *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *       "created_at": "2026-11-24T10:00:00.000Z",
+         *       "disk_bytes": 402653184,
+         *       "downloaded_bytes": 402653184,
+         *       "dtype": "bfloat16",
+         *       "endpoint": "https://huggingface.co",
+         *       "gated": false,
+         *       "head_dim": 128,
+         *       "hidden_size": 1024,
+         *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *       "intermediate_size": 3072,
+         *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *       "loaded": false,
+         *       "max_position_embeddings": 40960,
+         *       "memory_estimated_bytes": 1192099840,
+         *       "memory_method": "exact",
+         *       "model_id": "Qwen/Qwen3-0.6B",
+         *       "model_type": "qwen3",
+         *       "name": "Qwen3-0.6B",
+         *       "num_attention_heads": 16,
+         *       "num_key_value_heads": 8,
+         *       "num_layers": 28,
+         *       "num_parameters": 596049920,
+         *       "progress": {
+         *         "bytes_done": 402653184,
+         *         "bytes_per_second": 52428800,
+         *         "bytes_total": 1519209472,
+         *         "eta_seconds": 21.3,
+         *         "files_done": 4,
+         *         "files_total": 6,
+         *         "phase": "downloading"
+         *       },
+         *       "quantization": "none",
+         *       "revision": "main",
+         *       "size_bytes": 1519209472,
+         *       "status": "downloading",
+         *       "updated_at": "2026-11-24T10:00:21.000Z",
+         *       "used_by": [],
+         *       "vocab_size": 151936
+         *     }
          */
         ModelResponse: {
             /**
@@ -759,6 +1152,11 @@ export interface components {
             memory_estimated_bytes: number | null;
             /** Memory Measured Bytes */
             memory_measured_bytes: number | null;
+            /**
+             * Memory Method
+             * @description How the estimate was found: exact or approximate.
+             */
+            memory_method: string | null;
             /**
              * Model Id
              * @description The name that was asked for.
@@ -875,7 +1273,14 @@ export interface components {
              */
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking";
         };
-        /** Readiness */
+        /**
+         * Readiness
+         * @description Whether requests can be served.
+         * @example {
+         *       "database": true,
+         *       "ready": true
+         *     }
+         */
         Readiness: {
             /** Database */
             database: boolean;
@@ -913,7 +1318,23 @@ export interface components {
             /** Size Bytes */
             size_bytes: number | null;
         };
-        /** SearchPage */
+        /**
+         * SearchPage
+         * @example {
+         *       "items": [
+         *         {
+         *           "access": "open",
+         *           "downloads": 9000000,
+         *           "installed": false,
+         *           "likes": 800,
+         *           "model_id": "Qwen/Qwen3-0.6B",
+         *           "num_parameters": 751632384,
+         *           "pipeline_tag": "text-generation",
+         *           "size_bytes": 1519209472
+         *         }
+         *       ]
+         *     }
+         */
         SearchPage: {
             /** Items */
             items: components["schemas"]["SearchItem"][];
@@ -926,6 +1347,16 @@ export interface components {
         /**
          * SettingsResponse
          * @description What can be changed on the settings page.
+         * @example {
+         *       "connections": 8,
+         *       "defaults": {
+         *         "quantization": "none"
+         *       },
+         *       "endpoint": "https://huggingface.co",
+         *       "endpoint_source": "default",
+         *       "parallel_downloads": 3,
+         *       "token_set": true
+         *     }
          */
         SettingsResponse: {
             /** Bandwidth Limit Bytes Per Second */
@@ -1012,7 +1443,64 @@ export interface components {
             /** Reasons */
             reasons: components["schemas"]["Reason"][];
         };
-        /** System */
+        /**
+         * System
+         * @example {
+         *       "devices": [
+         *         {
+         *           "free_bytes": 24100000000,
+         *           "id": "cuda:0",
+         *           "name": "NVIDIA GeForce RTX 4090",
+         *           "total_bytes": 25757220864,
+         *           "used_by_us_bytes": 0
+         *         },
+         *         {
+         *           "free_bytes": 51000000000,
+         *           "id": "cpu",
+         *           "name": "Memory of lab-box (x86_64, 16 cores)",
+         *           "total_bytes": 67000000000,
+         *           "used_by_us_bytes": 410000000
+         *         }
+         *       ],
+         *       "disks": [
+         *         {
+         *           "free_bytes": 420000000000,
+         *           "path": "/home/ada/.cache/huggingface/hub",
+         *           "purpose": "models",
+         *           "total_bytes": 1000000000000
+         *         }
+         *       ],
+         *       "extras": {
+         *         "sae": false
+         *       },
+         *       "hub": {
+         *         "endpoint": "https://huggingface.co",
+         *         "endpoint_source": "default",
+         *         "reachable": true,
+         *         "token": "valid",
+         *         "user": "ada"
+         *       },
+         *       "libraries": {
+         *         "python": "3.12.4",
+         *         "torch": "2.13.0",
+         *         "transformers": "5.23.0"
+         *       },
+         *       "version": "0.1.0",
+         *       "workers": [
+         *         {
+         *           "alive": true,
+         *           "host": "lab-box",
+         *           "name": "lab-box:1f2e3d4c:downloads",
+         *           "pid": 4242,
+         *           "queues": [
+         *             "downloads"
+         *           ],
+         *           "seen_at": "2026-11-24T10:00:21.000Z",
+         *           "started_at": "2026-11-24T09:00:00.000Z"
+         *         }
+         *       ]
+         *     }
+         */
         System: {
             /** Devices */
             devices: components["schemas"]["Device"][];
@@ -1145,6 +1633,103 @@ export interface operations {
             };
         };
     };
+    list_cache_api_v1_models_cache_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheListing"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drop_leftovers_api_v1_models_cache_leftovers_delete: {
+        parameters: {
+            query?: {
+                /** @description Only files untouched for this long. */
+                older_than_seconds?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreedBytes"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     download_model_api_v1_models_download_post: {
         parameters: {
             query?: never;
@@ -1164,51 +1749,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "adopted": false,
-                     *       "architecture": "Qwen3ForCausalLM",
-                     *       "canonical_id": "Qwen/Qwen3-0.6B",
-                     *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
-                     *       "created_at": "2026-11-24T10:00:00.000Z",
-                     *       "disk_bytes": 402653184,
-                     *       "downloaded_bytes": 402653184,
-                     *       "dtype": "bfloat16",
-                     *       "endpoint": "https://huggingface.co",
-                     *       "gated": false,
-                     *       "head_dim": 128,
-                     *       "hidden_size": 1024,
-                     *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
-                     *       "intermediate_size": 3072,
-                     *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
-                     *       "loaded": false,
-                     *       "max_position_embeddings": 40960,
-                     *       "memory_estimated_bytes": 1192099840,
-                     *       "model_id": "Qwen/Qwen3-0.6B",
-                     *       "model_type": "qwen3",
-                     *       "name": "Qwen3-0.6B",
-                     *       "num_attention_heads": 16,
-                     *       "num_key_value_heads": 8,
-                     *       "num_layers": 28,
-                     *       "num_parameters": 596049920,
-                     *       "progress": {
-                     *         "bytes_done": 402653184,
-                     *         "bytes_per_second": 52428800,
-                     *         "bytes_total": 1519209472,
-                     *         "eta_seconds": 21.3,
-                     *         "files_done": 4,
-                     *         "files_total": 6,
-                     *         "phase": "downloading"
-                     *       },
-                     *       "quantization": "none",
-                     *       "revision": "main",
-                     *       "size_bytes": 1519209472,
-                     *       "status": "downloading",
-                     *       "updated_at": "2026-11-24T10:00:21.000Z",
-                     *       "used_by": [],
-                     *       "vocab_size": 151936
-                     *     }
-                     */
                     "application/json": components["schemas"]["ModelResponse"];
                 };
             };
@@ -1362,6 +1902,75 @@ export interface operations {
             };
             /** @description Service Unavailable: `hub_rate_limited` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_model_api_v1_models_import_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `already_exists`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `no_weights` */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1679,51 +2288,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "adopted": false,
-                     *       "architecture": "Qwen3ForCausalLM",
-                     *       "canonical_id": "Qwen/Qwen3-0.6B",
-                     *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
-                     *       "created_at": "2026-11-24T10:00:00.000Z",
-                     *       "disk_bytes": 402653184,
-                     *       "downloaded_bytes": 402653184,
-                     *       "dtype": "bfloat16",
-                     *       "endpoint": "https://huggingface.co",
-                     *       "gated": false,
-                     *       "head_dim": 128,
-                     *       "hidden_size": 1024,
-                     *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
-                     *       "intermediate_size": 3072,
-                     *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
-                     *       "loaded": false,
-                     *       "max_position_embeddings": 40960,
-                     *       "memory_estimated_bytes": 1192099840,
-                     *       "model_id": "Qwen/Qwen3-0.6B",
-                     *       "model_type": "qwen3",
-                     *       "name": "Qwen3-0.6B",
-                     *       "num_attention_heads": 16,
-                     *       "num_key_value_heads": 8,
-                     *       "num_layers": 28,
-                     *       "num_parameters": 596049920,
-                     *       "progress": {
-                     *         "bytes_done": 402653184,
-                     *         "bytes_per_second": 52428800,
-                     *         "bytes_total": 1519209472,
-                     *         "eta_seconds": 21.3,
-                     *         "files_done": 4,
-                     *         "files_total": 6,
-                     *         "phase": "downloading"
-                     *       },
-                     *       "quantization": "none",
-                     *       "revision": "main",
-                     *       "size_bytes": 1519209472,
-                     *       "status": "downloading",
-                     *       "updated_at": "2026-11-24T10:00:21.000Z",
-                     *       "used_by": [],
-                     *       "vocab_size": 151936
-                     *     }
-                     */
                     "application/json": components["schemas"]["ModelResponse"];
                 };
             };
@@ -1792,51 +2356,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "adopted": false,
-                     *       "architecture": "Qwen3ForCausalLM",
-                     *       "canonical_id": "Qwen/Qwen3-0.6B",
-                     *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
-                     *       "created_at": "2026-11-24T10:00:00.000Z",
-                     *       "disk_bytes": 402653184,
-                     *       "downloaded_bytes": 402653184,
-                     *       "dtype": "bfloat16",
-                     *       "endpoint": "https://huggingface.co",
-                     *       "gated": false,
-                     *       "head_dim": 128,
-                     *       "hidden_size": 1024,
-                     *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
-                     *       "intermediate_size": 3072,
-                     *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
-                     *       "loaded": false,
-                     *       "max_position_embeddings": 40960,
-                     *       "memory_estimated_bytes": 1192099840,
-                     *       "model_id": "Qwen/Qwen3-0.6B",
-                     *       "model_type": "qwen3",
-                     *       "name": "Qwen3-0.6B",
-                     *       "num_attention_heads": 16,
-                     *       "num_key_value_heads": 8,
-                     *       "num_layers": 28,
-                     *       "num_parameters": 596049920,
-                     *       "progress": {
-                     *         "bytes_done": 402653184,
-                     *         "bytes_per_second": 52428800,
-                     *         "bytes_total": 1519209472,
-                     *         "eta_seconds": 21.3,
-                     *         "files_done": 4,
-                     *         "files_total": 6,
-                     *         "phase": "downloading"
-                     *       },
-                     *       "quantization": "none",
-                     *       "revision": "main",
-                     *       "size_bytes": 1519209472,
-                     *       "status": "downloading",
-                     *       "updated_at": "2026-11-24T10:00:21.000Z",
-                     *       "used_by": [],
-                     *       "vocab_size": 151936
-                     *     }
-                     */
                     "application/json": components["schemas"]["ModelResponse"];
                 };
             };
@@ -1905,51 +2424,74 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "adopted": false,
-                     *       "architecture": "Qwen3ForCausalLM",
-                     *       "canonical_id": "Qwen/Qwen3-0.6B",
-                     *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
-                     *       "created_at": "2026-11-24T10:00:00.000Z",
-                     *       "disk_bytes": 402653184,
-                     *       "downloaded_bytes": 402653184,
-                     *       "dtype": "bfloat16",
-                     *       "endpoint": "https://huggingface.co",
-                     *       "gated": false,
-                     *       "head_dim": 128,
-                     *       "hidden_size": 1024,
-                     *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
-                     *       "intermediate_size": 3072,
-                     *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
-                     *       "loaded": false,
-                     *       "max_position_embeddings": 40960,
-                     *       "memory_estimated_bytes": 1192099840,
-                     *       "model_id": "Qwen/Qwen3-0.6B",
-                     *       "model_type": "qwen3",
-                     *       "name": "Qwen3-0.6B",
-                     *       "num_attention_heads": 16,
-                     *       "num_key_value_heads": 8,
-                     *       "num_layers": 28,
-                     *       "num_parameters": 596049920,
-                     *       "progress": {
-                     *         "bytes_done": 402653184,
-                     *         "bytes_per_second": 52428800,
-                     *         "bytes_total": 1519209472,
-                     *         "eta_seconds": 21.3,
-                     *         "files_done": 4,
-                     *         "files_total": 6,
-                     *         "phase": "downloading"
-                     *       },
-                     *       "quantization": "none",
-                     *       "revision": "main",
-                     *       "size_bytes": 1519209472,
-                     *       "status": "downloading",
-                     *       "updated_at": "2026-11-24T10:00:21.000Z",
-                     *       "used_by": [],
-                     *       "vocab_size": 151936
-                     *     }
-                     */
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify_model_api_v1_models__id__verify_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/json": components["schemas"]["ModelResponse"];
                 };
             };
@@ -2256,6 +2798,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example # HELP modelyard_models Models per status.
+                     *     # TYPE modelyard_models gauge
+                     *     modelyard_models{status="ready"} 12
+                     */
                     "text/plain": string;
                 };
             };

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database
+from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.local_model_service import LocalModelService
 
@@ -37,8 +38,13 @@ def _local_models(database: DatabaseDep) -> LocalModelService:
     return LocalModelService(database)
 
 
+def _architectures(database: DatabaseDep) -> ArchitectureService:
+    return ArchitectureService(database)
+
+
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
 LocalModelsDep = Annotated[LocalModelService, Depends(_local_models)]
+ArchitecturesDep = Annotated[ArchitectureService, Depends(_architectures)]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]

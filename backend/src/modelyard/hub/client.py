@@ -1,6 +1,10 @@
-"""Asking a Hub about models: huggingface_hub does the talking, its errors become ours."""
+"""Asking a Hub about models: huggingface_hub does the talking, its errors become ours.
+
+Nothing a Hub answers is believed as it comes: its size, the time it takes, its shape and its values have limits.
+"""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,11 +14,12 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, hf_hub_url
+from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalTokenNotFoundError,
     NotASafetensorsRepoError,
     OfflineModeIsEnabled,
@@ -22,6 +27,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     SafetensorsParsingError,
 )
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import (
     SafetensorsFileMetadata,
     build_hf_headers,
@@ -35,21 +41,28 @@ from huggingface_hub.utils._http import default_client_factory
 from modelyard.core.errors import (
     GatedNotAccepted,
     GatedNoToken,
+    HubError,
     HubMisbehaved,
     HubModelNotFound,
     HubRateLimited,
     HubUnreachable,
+    InvalidRequest,
     RevisionNotFound,
     TokenInvalid,
 )
+from modelyard.hub.names import validate_repo_id
 from modelyard.hub.retry import RetryPolicy, as_transient, call_with_retries
 
 METADATA_TIMEOUT_SECONDS = 10.0
 # Somebody waits for the answer; work in the background has patience of its own.
-IMPATIENT = RetryPolicy(attempts=3, max_wait_seconds=2.0, max_retry_after_seconds=5.0)
-MAX_ANSWER_BYTES = 64_000_000
+IMPATIENT = RetryPolicy(attempts=3, max_wait_seconds=2.0)
+PATIENCE_SECONDS = 5.0
+MAX_ANSWER_SECONDS = 60.0
+MAX_ANSWER_BYTES = 20_000_000
 MAX_CONFIG_BYTES = 5_000_000
 HEADER_READERS = 8
+# What fits a database's integer and a JSON number in a browser.
+_MAX_NUMBER = 2**53
 
 Answer = TypeVar("Answer")
 Access = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
@@ -84,7 +97,7 @@ class HubModel:
 
     @property
     def num_parameters(self) -> int | None:
-        return sum(self.parameters_by_dtype.values()) or None
+        return _number(sum(self.parameters_by_dtype.values())) or None
 
 
 @dataclass(frozen=True)
@@ -127,8 +140,7 @@ class HubClient:
         if not model.gated:
             return "open"
         try:
-            with self._translated(model.model_id, None):
-                self._api.auth_check(model.model_id)
+            self._ask(lambda: self._api.auth_check(model.model_id), model.model_id, None)
         except GatedNoToken:
             return "no_token"
         except (GatedNotAccepted, HubModelNotFound):
@@ -149,11 +161,14 @@ class HubClient:
         params |= {"search": query} if query else {"pipeline_tag": "text-generation"}
 
         def ask() -> list[HubSearchHit]:
-            # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away.
-            answer = self._get(f"{self.endpoint}/api/models", params=params).json()
-            return [_as_hit(ModelInfo(**item)) for item in answer]  # type: ignore[no-untyped-call]
+            # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away, and it
+            # follows a misbehaving Hub from page to page for ever.
+            answer = json.loads(self._get(f"{self.endpoint}/api/models", params=params).content)
+            if not isinstance(answer, list):
+                raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
+            return [_as_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
 
-        return self._ask(ask, query, None)
+        return self._ask(ask, "", None)
 
     def read_json(self, model_id: str, commit: str, path: str) -> dict[str, Any] | None:
         """A small JSON file of a repository, or None where there is none. Raises as `model_info` does."""
@@ -175,29 +190,37 @@ class HubClient:
 
     def safetensors_headers(self, model_id: str, commit: str, paths: list[str]) -> list[SafetensorsFileMetadata]:
         """The headers of weight files, read with Range requests, in the order given."""
-        with self._translated(model_id, commit), ThreadPoolExecutor(HEADER_READERS) as pool:
-            return list(
-                pool.map(lambda path: self._api.parse_safetensors_file_metadata(model_id, path, revision=commit), paths)
+
+        def read(path: str) -> SafetensorsFileMetadata:
+            return self._ask(
+                lambda: self._api.parse_safetensors_file_metadata(model_id, path, revision=commit), model_id, commit
             )
+
+        with ThreadPoolExecutor(HEADER_READERS) as pool:
+            reading = [pool.submit(read, path) for path in paths]
+            try:
+                return [future.result() for future in reading]
+            except HubError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def user(self) -> tuple[Literal["none", "valid", "invalid", "unknown"], str | None]:
         """The state of the token and the name of its owner."""
         if self.token is False or (self.token is None and get_token() is None):
             return "none", None
         try:
-            with self._translated("", None):
-                name = self._api.whoami(cache=True).get("name")
+            name = self._ask(self._api.whoami, "", None).get("name")
         except TokenInvalid:
             return "invalid", None
         except (HubUnreachable, HubRateLimited, HubMisbehaved, HubModelNotFound):
             return "unknown", None
-        return "valid", str(name) if name else None
+        return "valid", _text(name)
 
     def check(self, timeout_seconds: float) -> None:
-        """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint."""
+        """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint. Asks once."""
         with self._translated("", None):
             response = self._get(f"{self.endpoint}/api/models", params={"limit": 1}, timeout_seconds=timeout_seconds)
-            if not isinstance(response.json(), list):
+            if not isinstance(json.loads(response.content), list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
 
     def _get(
@@ -213,8 +236,17 @@ class HubClient:
         return response
 
     def _ask(self, call: Callable[[], Answer], model_id: str, revision: str | None) -> Answer:
+        """`call()`, again while its failure may pass and the user still waits; its errors become ours."""
+        end = time.monotonic() + PATIENCE_SECONDS
+
+        def within_patience(seconds: float, _reason: str) -> None:
+            if time.monotonic() + seconds > end:
+                raise  # the failure that is being handled
+
         with self._translated(model_id, revision):
-            return call_with_retries(call, policy=IMPATIENT)
+            if constants.is_offline_mode():
+                raise OfflineModeIsEnabled
+            return call_with_retries(call, policy=IMPATIENT, on_wait=within_patience)
 
     @contextmanager
     def _translated(self, model_id: str, revision: str | None) -> Iterator[None]:
@@ -245,6 +277,8 @@ def translate_hub_errors(
     except RepositoryNotFoundError as error:
         if _is_invalid_token(error):
             raise TokenInvalid(f"{endpoint} does not accept the stored token.") from error
+        if not model_id:
+            raise HubMisbehaved(f"{endpoint} answers, but not as a Hub does.") from error
         raise HubModelNotFound(f"There is no model {model_id!r} on {endpoint}.") from error
     except HfHubHTTPError as error:
         raise _from_status(error, endpoint) from error
@@ -254,8 +288,11 @@ def translate_hub_errors(
         raise HubUnreachable(
             "HF_HUB_OFFLINE is set, so no Hub is asked.", hint="Unset HF_HUB_OFFLINE and restart the server."
         ) from error
-    except httpx2.InvalidURL as error:
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         raise HubUnreachable(f"{endpoint} is not an address.") from error
+    except (httpx2.LocalProtocolError, UnicodeEncodeError):
+        # The token is the only part of a request that may not fit a header. The error's text would show it.
+        raise TokenInvalid("The Hub token holds characters that no token has.") from None
     except httpx2.TimeoutException as error:
         raise HubUnreachable(f"{endpoint} did not answer in time.") from error
     except httpx2.TooManyRedirects as error:
@@ -265,7 +302,9 @@ def translate_hub_errors(
         raise HubUnreachable(f"{endpoint} cannot be reached: {transient.reason if transient else error}.") from error
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise HubMisbehaved(f"A weight file of {model_id} has no readable safetensors header.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except HFValidationError as error:
+        raise InvalidRequest(f"{model_id!r} is not a model's name.") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         # huggingface_hub trusts the shape of an answer; a Hub that sends another shape ends here.
         raise HubMisbehaved(f"{endpoint} sent an answer that makes no sense.") from error
 
@@ -291,52 +330,72 @@ def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
     commit = info.sha or ""
     if not (7 <= len(commit) <= 64 and all(c in "0123456789abcdef" for c in commit)):
         raise HubMisbehaved(f"The Hub named no commit for {model_id}.")
-    files = []
-    for sibling in info.siblings or []:
-        lfs = sibling.lfs
-        files.append(
-            HubFile(
-                path=sibling.rfilename,
-                size_bytes=lfs.size if lfs else sibling.size,
-                sha256=lfs.sha256 if lfs else None,
-                git_sha1=None if lfs else sibling.blob_id,
-            )
-        )
+    _require_repo_id(info.id)
     card = info.card_data
-    licence = getattr(card, "license", None) if card else None
+    parameters = info.safetensors.parameters if info.safetensors else {}
     return HubModel(
         model_id=model_id,
         canonical_id=info.id,
         commit=commit,
-        files=tuple(files),
+        files=tuple(_as_hub_file(sibling) for sibling in info.siblings or ()),
         gated=bool(info.gated),
-        tags=tuple(info.tags or ()),
-        licence=licence if isinstance(licence, str) else None,
-        pipeline_tag=info.pipeline_tag,
-        downloads=info.downloads,
-        likes=info.likes,
+        tags=tuple(tag for tag in info.tags or () if isinstance(tag, str)),
+        licence=_text(getattr(card, "license", None)),
+        pipeline_tag=_text(info.pipeline_tag),
+        downloads=_number(info.downloads),
+        likes=_number(info.likes),
         last_modified=info.last_modified,
-        parameters_by_dtype=dict(info.safetensors.parameters) if info.safetensors else {},
+        parameters_by_dtype={str(name): count for name, count in parameters.items() if _number(count) is not None},
+    )
+
+
+def _as_hub_file(sibling: RepoSibling) -> HubFile:
+    lfs = sibling.lfs
+    size = lfs.size if lfs else sibling.size
+    if not isinstance(sibling.rfilename, str) or (size is not None and _number(size) is None):
+        raise HubMisbehaved(f"The Hub lists a file without a proper name or size: {ascii(sibling.rfilename)[:100]}.")
+    return HubFile(
+        path=sibling.rfilename,
+        size_bytes=size,
+        sha256=_text(lfs.sha256) if lfs else None,
+        git_sha1=None if lfs else _text(sibling.blob_id),
     )
 
 
 def _as_hit(info: ModelInfo) -> HubSearchHit:
+    _require_repo_id(info.id)
     return HubSearchHit(
         model_id=info.id,
-        downloads=info.downloads,
-        likes=info.likes,
-        num_parameters=info.safetensors.total if info.safetensors else None,
-        size_bytes=info.used_storage,
+        downloads=_number(info.downloads),
+        likes=_number(info.likes),
+        num_parameters=_number(info.safetensors.total) if info.safetensors else None,
+        size_bytes=_number(info.used_storage),
         gated=bool(info.gated),
-        pipeline_tag=info.pipeline_tag,
+        pipeline_tag=_text(info.pipeline_tag),
     )
 
 
+def _require_repo_id(name: object) -> None:
+    try:
+        validate_repo_id(str(name))
+    except InvalidRequest as error:
+        raise HubMisbehaved(f"The Hub calls a model {ascii(name)[:100]}.") from error
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER else None
+
+
 class _CappedStream(httpx2.SyncByteStream):
-    """Stops reading an answer that is larger than any honest one."""
+    """Stops reading an answer that is larger, or comes more slowly, than any honest one."""
 
     def __init__(self, stream: httpx2.SyncByteStream) -> None:
         self._stream = stream
+        self._end = time.monotonic() + MAX_ANSWER_SECONDS
 
     def __iter__(self) -> Iterator[bytes]:
         seen = 0
@@ -344,6 +403,8 @@ class _CappedStream(httpx2.SyncByteStream):
             seen += len(chunk)
             if seen > MAX_ANSWER_BYTES:
                 raise HubMisbehaved(f"The Hub sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
+            if time.monotonic() > self._end:
+                raise HubUnreachable(f"The Hub did not finish its answer within {MAX_ANSWER_SECONDS:.0f} seconds.")
             yield chunk
 
     def close(self) -> None:
@@ -351,6 +412,9 @@ class _CappedStream(httpx2.SyncByteStream):
 
 
 def _cap_answer(response: httpx2.Response) -> None:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        # Not asked for, and a few bytes of it may unfold to fill the memory.
+        raise HubMisbehaved("The Hub compressed an answer it was asked to send as it is.")
     if isinstance(response.stream, httpx2.SyncByteStream):
         response.stream = _CappedStream(response.stream)
 
@@ -360,6 +424,8 @@ def _limit_answers() -> None:
     # A hostile Hub must not fill the memory of the process; file contents do not come this way.
     def factory() -> httpx2.Client:
         client = default_client_factory()
+        client.headers["Accept-Encoding"] = "identity"
+        client.timeout = httpx2.Timeout(METADATA_TIMEOUT_SECONDS)
         client.event_hooks["response"] = [*client.event_hooks["response"], _cap_answer]
         return client
 

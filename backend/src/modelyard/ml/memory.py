@@ -3,22 +3,27 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.core_model_loading import build_glob_alternation
+from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 
+from modelyard.core.errors import AlreadyQuantized
 from modelyard.ml.meta_model import MetaModel, build, dtype_name
 from modelyard.ml.quantization_plan import (
+    BITSANDBYTES,
     INT8,
     NF4,
+    PACKING_METHOD,
     KeptBecause,
     QuantizationPlan,
     Scheme,
     packed_bytes,
     plan_quantization,
+    stored_scheme,
     stored_shape,
 )
 
@@ -50,6 +55,7 @@ class KeptPart:
 class OptionMemory:
     """One precision. `weights_bytes` includes `quantization_state_bytes`.
 
+    `load_peak_bytes` is the most that loading holds at once, not counting pages of the file that the system may drop.
     `largest_matrix_bytes` is the largest quantized matrix (one expert's, where experts are packed) in the load dtype:
     it exists once more whenever it is dequantized for a product. `available` is false where nothing gets smaller.
     """
@@ -109,7 +115,15 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
         total=buffers + sum(plain.values()),
         dtype=dtype_name(skeleton.dtype),
     )
-    plan = plan_quantization(model)
+    if skeleton.stored_quantization is None:
+        plan = plan_quantization(model)
+        options = (
+            OptionMemory("none", weights.total, 0, 0.0, 0, (), True, None),
+            _quantized_option(INT8, plan, model, weights),
+            _quantized_option(NF4, plan if plain_bitsandbytes else plan.with_packing(), model, weights),
+        )
+    else:
+        options = _stored_options(skeleton.stored_quantization, model, weights)
     return MemoryEstimate(
         model_class=type(model).__name__,
         model_type=skeleton.config.model_type,
@@ -117,11 +131,7 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
         buffers_bytes=buffers,
         dtype=weights.dtype,
         dtype_assumed=skeleton.dtype_assumed,
-        options=(
-            OptionMemory("none", weights.total, 0, 0.0, 0, (), True, None),
-            _quantized_option(INT8, plan, model, weights),
-            _quantized_option(NF4, plan if plain_bitsandbytes else plan.with_packing(), model, weights),
-        ),
+        options=options,
     )
 
 
@@ -206,6 +216,24 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
     smaller = size < weights.total
     note = _note(scheme, fraction, smaller, kept, weights.dtype)
     return OptionMemory(scheme.name, size, state, fraction, max(largest, default=0), kept, smaller, note)
+
+
+def _stored_options(section: Mapping[str, Any], model: nn.Module, weights: _Weights) -> tuple[OptionMemory, ...]:
+    """What a checkpoint that is quantized already takes; it can be loaded in that form only."""
+    scheme = stored_scheme(section)
+    method = section.get("quant_method", BITSANDBYTES)
+    swapped = any(type(module).__name__ in MODULES_TO_PATCH_FOR_QUANTIZATION for module in model.modules())
+    if scheme is None or (swapped and method == BITSANDBYTES):
+        raise AlreadyQuantized(
+            f"The weights are stored quantized ({method}); their size in memory cannot be told from config.json."
+        )
+    plan = plan_quantization(model, skip_modules=section.get("llm_int8_skip_modules"))
+    stored = _quantized_option(scheme, plan.with_packing() if method == PACKING_METHOD else plan, model, weights)
+    note = f"The weights are stored in {scheme.name} already and cannot be quantized again."
+    return (
+        replace(stored, quantization="none", available=True),
+        *(replace(stored, quantization=name, available=False, note=note) for name in ("8bit", "4bit")),
+    )
 
 
 def _kept_parts(plan: QuantizationPlan, weights: _Weights) -> tuple[KeptPart, ...]:

@@ -26,12 +26,17 @@ _NOT_FOR_A_SKELETON = ("quantization_config", "compression_config", "attn_implem
 
 @dataclass(frozen=True)
 class MetaModel:
-    """A model on the meta device: every module and shape, no memory. `dtype` is what its weights would be loaded in."""
+    """A model on the meta device: every module and shape, no memory, nothing quantized.
+
+    `dtype` is what its weights would be loaded in; `stored_quantization` is the config's section on how a checkpoint
+    that is quantized already is stored.
+    """
 
     model: nn.Module
     config: Any
     dtype: torch.dtype
     dtype_assumed: bool
+    stored_quantization: Mapping[str, Any] | None = None
 
     @property
     def text_config(self) -> Any:
@@ -132,7 +137,8 @@ def build(config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: s
             f"{cls.__name__} cannot be built from this config.json: {first_line(error)}"
         ) from error
     model.eval()
-    return MetaModel(model=model, config=parsed, dtype=resolved, dtype_assumed=assumed)
+    stored = config.get("quantization_config") or config.get("compression_config")
+    return MetaModel(model, parsed, resolved, assumed, stored_quantization=stored)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """The models this process holds: each loaded once, shared by its users, and given back to the system when idle."""
 
+import gc
 import logging
 import threading
 import time
@@ -174,6 +175,10 @@ class ModelLoader:
         """The one of this process."""
         with cls._instance_lock:
             if cls._instance is None:
+                # Hundreds of thousands of objects of the libraries: every unload would look through them again, and
+                # stop all threads for half a second.
+                gc.collect()
+                gc.freeze()
                 cls._instance = cls()
             return cls._instance
 

@@ -5,9 +5,10 @@ converted, by exact type, except for the names transformers itself keeps back. 4
 `plain`, what `packed_experts` adds: fused experts, one matrix at a time, and Falcon's linear layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
+BITSANDBYTES = "bitsandbytes"
+PACKING_METHOD = "modelyard_4bit"  # the `quant_method` of a checkpoint with packed experts
 BLOCK = 64  # elements that share one absmax
 NESTED_BLOCK = 256  # absmax values that share one second-level absmax
 NF4_CODE_BYTES = 16 * 4
@@ -80,8 +83,31 @@ def _nf4_state(shape: torch.Size) -> int:
     return blocks + 4 * nested + NESTED_OFFSET_BYTES + NF4_CODE_BYTES + NESTED_CODE_BYTES
 
 
+def _single_4bit_state(shape: torch.Size) -> int:
+    return 4 * -(-shape.numel() // BLOCK) + NF4_CODE_BYTES
+
+
+def _half(elements: int) -> int:
+    return -(-elements // 2)
+
+
 INT8 = Scheme("8bit", lambda elements: elements, _int8_state)
-NF4 = Scheme("4bit", lambda elements: -(-elements // 2), _nf4_state)
+NF4 = Scheme("4bit", _half, _nf4_state)
+# How a checkpoint of somebody else's may be stored; fp4 takes the same bytes as nf4.
+SINGLE_4BIT = Scheme("4bit", _half, _single_4bit_state)
+
+
+def stored_scheme(section: Mapping[str, Any]) -> Scheme | None:
+    """The scheme of a checkpoint that is quantized already; `None` if it is none of those known here."""
+    if section.get("quant_method", BITSANDBYTES) == PACKING_METHOD:
+        return NF4
+    if section.get("quant_method", BITSANDBYTES) != BITSANDBYTES:
+        return None
+    if section.get("load_in_8bit"):
+        return INT8
+    if not section.get("load_in_4bit") or section.get("bnb_4bit_quant_storage", "uint8") != "uint8":
+        return None
+    return NF4 if section.get("bnb_4bit_use_double_quant") else SINGLE_4BIT
 
 
 def stored_shape(module: nn.Module) -> torch.Size:
@@ -108,9 +134,12 @@ def packable_experts(model: nn.Module) -> dict[str, torch.Size]:
     return {name: model.get_parameter(name).shape for name in plan_quantization(model).with_packing().packed}
 
 
-def plan_quantization(model: nn.Module) -> QuantizationPlan:
-    """Split a skeleton's parameters (nothing tied yet) as `from_pretrained` does with bitsandbytes."""
-    kept_names = get_keys_to_not_convert(model)
+def plan_quantization(model: nn.Module, *, skip_modules: Sequence[str] | None = None) -> QuantizationPlan:
+    """Split a skeleton's parameters (nothing tied yet) as `from_pretrained` does with bitsandbytes.
+
+    `skip_modules` replaces the modules that are kept back by default, as `llm_int8_skip_modules` does.
+    """
+    kept_names = get_keys_to_not_convert(model) if skip_modules is None else list(skip_modules)
     kept_in_full = list(getattr(model, "_keep_in_fp32_modules", None) or ())
     patterns = list({*kept_names, *kept_in_full})
     tied = _tied_modules(model)

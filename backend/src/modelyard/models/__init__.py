@@ -1,6 +1,7 @@
 """SQLAlchemy tables, one per file."""
 
 from modelyard.models.base import Base
+from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job, JobControl, JobKind, JobState
 from modelyard.models.model import ACTIVE_STATUSES, RESTARTABLE_STATUSES, Model, ModelStatus, Quantization
 from modelyard.models.setting import Setting
@@ -10,6 +11,7 @@ __all__ = [
     "ACTIVE_STATUSES",
     "RESTARTABLE_STATUSES",
     "Base",
+    "Inspection",
     "Job",
     "JobControl",
     "JobKind",

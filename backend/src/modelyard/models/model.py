@@ -75,6 +75,8 @@ class Model(Base):
     disk_bytes: Mapped[int] = mapped_column(Bytes, default=0)
     artifact_path: Mapped[str | None] = mapped_column(String(1000))
     memory_estimated_bytes: Mapped[int | None] = mapped_column(Bytes)
+    memory_method: Mapped[str | None] = mapped_column(String(16))
+    """How `memory_estimated_bytes` was found: exact or approximate."""
     memory_measured_bytes: Mapped[int | None] = mapped_column(Bytes)
     error: Mapped[dict[str, Any] | None]
 

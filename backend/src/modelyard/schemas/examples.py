@@ -28,6 +28,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "downloaded_bytes": 402653184,
     "disk_bytes": 402653184,
     "memory_estimated_bytes": 1192099840,
+    "memory_method": "exact",
     "memory_measured_bytes": None,
     "progress": {
         "phase": "downloading",
@@ -242,4 +243,42 @@ CACHE_LISTING: dict[str, Any] = {
             "age_seconds": 86400.0,
         }
     ],
+}
+
+ARCHITECTURE: dict[str, Any] = {
+    "model_id": "unsloth/Llama-3.2-1B",
+    "commit": "9c1a2b3c4d5e6f708192a3b4c5d6e7f809a1b2c3",
+    "model_class": "LlamaForCausalLM",
+    "model_type": "llama",
+    "num_parameters": 1235814400,
+    "method": "meta",
+    "verified": True,
+    "reason": None,
+    "dimensions": {
+        "hidden_size": 2048,
+        "num_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "intermediate_size": 8192,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+    },
+    "layers_path": "model.layers",
+    "final_norm": "model.norm",
+    "tied": [["lm_head.weight", "model.embed_tokens.weight"]],
+    "flags": [],
+    "hook_points": [
+        {
+            "path": "model.layers.0",
+            "layer": 0,
+            "kind": "residual",
+            "shape": ["batch", "seq", 2048],
+            "width": 2048,
+            "output": "tensor",
+            "verified": True,
+            "transformer_lens": "blocks.0.hook_resid_post",
+        }
+    ],
+    "tree": {"name": "", "type": "LlamaForCausalLM", "num_parameters": 1235814400, "children": []},
 }

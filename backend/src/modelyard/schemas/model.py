@@ -103,6 +103,7 @@ class ModelResponse(Dimensions):
     downloaded_bytes: int
     disk_bytes: int = Field(description="Bytes on this machine's disk now.")
     memory_estimated_bytes: int | None
+    memory_method: str | None = Field(description="How the estimate was found: exact or approximate.")
     memory_measured_bytes: int | None
     progress: Progress | None
     error: ErrorDetail | None
@@ -315,3 +316,47 @@ class ModelImportRequest(Schema):
     cached: ModelIdField | None = Field(
         default=None, description="A model of the cache instead of a folder.", examples=[None]
     )
+
+
+class HookPoint(Schema):
+    """A module whose output can be hooked."""
+
+    path: str
+    layer: int | None
+    kind: Literal["residual", "attention", "mlp", "mixer", "norm"]
+    shape: list[str | int]
+    width: int
+    output: Literal["tensor", "tuple"]
+    verified: bool = Field(description="Whether a forward pass showed it.")
+    transformer_lens: str | None = Field(description="The same point's name in TransformerLens, where it has one.")
+
+
+class ModuleNode(Schema):
+    """A module and what it is made of."""
+
+    name: str
+    type: str
+    num_parameters: int
+    children: list["ModuleNode"]
+
+
+class Architecture(Schema):
+    """What a model is made of."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ARCHITECTURE]})
+
+    model_id: str
+    commit: str
+    model_class: str
+    model_type: str
+    num_parameters: int
+    method: Literal["meta"] = Field(description="meta: the model was built without its weights.")
+    verified: bool
+    reason: str | None = Field(description="Why the hook points could not be verified.")
+    dimensions: Dimensions
+    layers_path: str | None = Field(description="The list of decoder blocks.")
+    final_norm: str | None
+    tied: list[tuple[str, str]] = Field(description="Pairs of parameters that are the same.")
+    flags: list[str] = Field(description="What to know before taking the residual stream, such as post_norm.")
+    hook_points: list[HookPoint]
+    tree: ModuleNode

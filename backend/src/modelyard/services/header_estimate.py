@@ -58,6 +58,11 @@ def checkpoint_dtype(tensors: Iterable[Tensor]) -> str | None:
     return DTYPE_NAMES.get(max(elements, key=lambda dtype: elements[dtype])) if elements else None
 
 
+def first_dtype(tensors: Iterable[Tensor]) -> str | None:
+    """The dtype of the first floating tensor: what transformers loads in where a configuration names none."""
+    return next((DTYPE_NAMES[tensor.dtype] for tensor in tensors if tensor.dtype in DTYPE_NAMES), None)
+
+
 def weight_figures(tensors: Iterable[Tensor], quantization: str, load_dtype: str) -> WeightFigures:
     """Apply bitsandbytes' rules to the tensors of a checkpoint loaded in `load_dtype`."""
     total = state = quantized_elements = all_elements = 0

@@ -2,19 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Protocol
-
-from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
 from modelyard.core.errors import (
     GatedNotAccepted,
     GatedNoToken,
-    HubError,
     HubMisbehaved,
     HubRateLimited,
     HubUnreachable,
+    UnsupportedArchitecture,
 )
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.hub.client import Access, HubClient, HubModel
@@ -32,7 +31,6 @@ from modelyard.models import JobControl, Model
 from modelyard.schemas.model import (
     Dimensions,
     MemoryEstimate,
-    MemoryOption,
     ModelCreate,
     ModelDownloadRequest,
     ModelInfo,
@@ -40,16 +38,17 @@ from modelyard.schemas.model import (
     SearchItem,
     SearchPage,
     Support,
-    Verdict,
 )
 from modelyard.schemas.model import (
     FilePlan as FilePlanRow,
 )
-from modelyard.schemas.system import Device
-from modelyard.services import header_estimate, system_service
+from modelyard.services import system_service
 from modelyard.services.config_facts import ConfigFacts, read_config
 from modelyard.services.file_plan import FilePlan, plan_files
+from modelyard.services.header_estimate import Tensor
+from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.job_service import JobProgress
+from modelyard.services.memory_service import Checkpoint, MemoryService
 from modelyard.services.model_facts import store_facts, tensors
 from modelyard.services.model_service import (
     DISK_RESERVE_BYTES,
@@ -60,11 +59,12 @@ from modelyard.services.model_service import (
 )
 from modelyard.services.settings_service import SettingsService
 
+SUPPORT_SECONDS = 10.0
+"""How long a preview waits to hear whether transformers can build the model."""
+
 PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
 """Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
 
-FITS_FRACTION = 0.85
-_QUANTIZATIONS = ("none", "8bit", "4bit")
 _CONTROLS = {JobControl.RUN: Control.RUN, JobControl.PAUSE: Control.PAUSE, JobControl.CANCEL: Control.CANCEL}
 
 
@@ -82,6 +82,7 @@ class HuggingFaceModelService:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.cache = hub_cache()
+        self.inspections = InspectionService(database)
 
     def client(self, reference: str | None = None) -> HubClient:
         """A client for the Hub in use, or for the one a row remembers."""
@@ -182,17 +183,27 @@ class HuggingFaceModelService:
     def estimate_memory(
         self, text: str, revision: str | None = None, *, context: int = 2048, batch: int = 1, dtype: str = "auto"
     ) -> MemoryEstimate:
-        """Memory per precision, from the weight files' headers. Raises InvalidRequest, HubError."""
+        """Memory per precision, exact where the inspector can tell. Raises InvalidRequest, HubError."""
+        checkpoint = self._checkpoint(text, revision)
+        with self.database.reading() as session:
+            machine = system_service.devices(system_service.local_pids(session))
+        return MemoryService(self.database).estimate(checkpoint, machine, context=context, batch=batch, dtype=dtype)
+
+    def _checkpoint(self, text: str, revision: str | None) -> Checkpoint:
+        """What the Hub says of a model's configuration and weights."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
         model = client.model_info(reference.model_id, revision or reference.revision)
         _require_access(client, model)
         plan = plan_files(model.files)
-        config = self._config(client, model) or {}
-        found = tensors(self._headers(client, model, plan))
-        with self.database.reading() as session:
-            machine = system_service.devices(system_service.local_pids(session))
-        return _estimate(model, plan, config, found, machine, context=context, batch=batch, dtype=dtype)
+        return Checkpoint(
+            model_id=model.model_id,
+            commit=model.commit,
+            config=self._config(client, model) or {},
+            tensors=self._tensors(client, model, plan),
+            size_bytes=plan.size_bytes,
+            num_parameters=model.num_parameters,
+        )
 
     def _resolve(self, row: Model, client: HubClient) -> list[RemoteFile]:
         """Ask the Hub what the row's snapshot consists of and write it down; returns the files to fetch."""
@@ -210,24 +221,71 @@ class HuggingFaceModelService:
         self, row_id: str, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile]
     ) -> None:
         config = self._config(client, model) or {}
-        headers = self._headers(client, model, plan)
+        found = self._tensors(client, model, plan)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
             row = models.get_by_id(row_id)
-            store_facts(row, config, headers)
+            store_facts(row, config, found)
             if row.files is None:
                 row.files = new_manifest(self.cache, row, files)
                 row.adopted = any(file["present_before"] for file in row.files)
             row.size_bytes = plan.size_bytes
             models.mark_downloading(row)
 
+    def config(self, text: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
+        """A model on the Hub and its configuration. Raises InvalidRequest, UnsupportedArchitecture, HubError."""
+        client = self.client()
+        reference = parse_model_reference(text, endpoint=client.endpoint)
+        model = client.model_info(reference.model_id, revision or reference.revision)
+        _require_access(client, model)
+        config = self._config(client, model)
+        if config is None:
+            raise UnsupportedArchitecture(f"{model.model_id} has no config.json for transformers.")
+        return model, config
+
     def _config(self, client: HubClient, model: HubModel) -> dict[str, Any] | None:
+        """The repository's `config.json`, asked of the Hub once per commit."""
         if not any(file.path == "config.json" for file in model.files):
             return None
-        return client.read_json(model.model_id, model.commit, "config.json")
+        known = self.inspections.recall(model.model_id, model.commit, "config.json")
+        if known is None:
+            known = client.read_json(model.model_id, model.commit, "config.json")
+            if known is not None:
+                self.inspections.remember(model.model_id, model.commit, "config.json", known)
+        return known
 
-    def _headers(self, client: HubClient, model: HubModel, plan: FilePlan) -> Sequence[SafetensorsFileMetadata]:
-        return client.safetensors_headers(model.model_id, model.commit, [file.path for file in plan.safetensors])
+    def _tensors(self, client: HubClient, model: HubModel, plan: FilePlan) -> list[Tensor]:
+        """Name, dtype and shape of every tensor, read from the weight files' headers once per commit."""
+        known = self.inspections.recall(model.model_id, model.commit, "tensors")
+        if known is None:
+            paths = [file.path for file in plan.safetensors]
+            found = tensors(client.safetensors_headers(model.model_id, model.commit, paths))
+            self.inspections.remember(
+                model.model_id, model.commit, "tensors", {"tensors": [[t.name, t.dtype, t.shape] for t in found]}
+            )
+            return found
+        return [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in known["tensors"]]
+
+    def _support(self, model: HubModel, config: dict[str, Any] | None) -> tuple[Support, bool | None]:
+        """Whether the model can be loaded here, and whether it needs code of its own (None: not known yet)."""
+        from modelyard.ml.support import static_support
+
+        names = [file.path for file in model.files]
+        static = static_support(config, names)
+        verdict = asdict(static)
+        if config is None and "config.json" in names:
+            unread = Reason(code="no_access", message="Its configuration cannot be read yet.")
+            return Support(level="unverified", reasons=[unread]), None
+        if config is not None and static.level != "unsupported":
+            try:
+                verdict = self.inspections.ask(
+                    "support", model.model_id, model.commit, config, seconds=SUPPORT_SECONDS, files=names
+                )
+            except InspectionFailed as failure:
+                verdict["level"] = "unverified"
+                verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
+        reasons = [Reason(code=reason["code"], message=reason["message"]) for reason in verdict["reasons"]]
+        return Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"]
 
     def _limits(self) -> FetchLimits:
         with self.database.reading() as session:
@@ -248,8 +306,9 @@ class HuggingFaceModelService:
         facts = read_config(config or {})
         parameters = model.num_parameters
         if parameters is None and plan.safetensors and access in ("open", "accepted"):
-            parameters = sum(tensor.elements for tensor in tensors(self._headers(client, model, plan)))
+            parameters = sum(tensor.elements for tensor in self._tensors(client, model, plan))
         files = _remote_files(plan)
+        support, custom = self._support(model, config)
         return ModelInfo(
             model_id=model.model_id,
             canonical_id=model.canonical_id,
@@ -279,9 +338,9 @@ class HuggingFaceModelService:
             likes=model.likes,
             last_modified=model.last_modified,
             has_tokenizer=plan.has_tokenizer,
-            needs_custom_code=facts.auto_map,
             already_quantized=facts.quantization_method,
-            support=_support(model, plan, config, facts, access),
+            support=support,
+            needs_custom_code=bool(custom),
             warnings=_warnings(model, plan, facts),
         )
 
@@ -344,36 +403,6 @@ def _job_progress(progress: TransferProgress) -> JobProgress:
     )
 
 
-def _support(
-    model: HubModel, plan: FilePlan, config: dict[str, Any] | None, facts: ConfigFacts, access: Access
-) -> Support:
-    names = {file.path for file in model.files}
-    reasons: list[Reason] = []
-    try:
-        plan.require_weights(model.model_id, allow_pickle=True)
-    except HubError as error:
-        reasons.append(Reason(code=error.code, message=error.message))
-    if "adapter_config.json" in names and config is None:
-        reasons.append(Reason(code="adapter", message="This is an adapter (PEFT); it needs its base model beside it."))
-    elif config is None and access in ("open", "accepted"):
-        reasons.append(Reason(code="no_config", message="The repository has no config.json for transformers."))
-    if reasons:
-        return Support(level="unsupported", reasons=reasons)
-    if config is None:
-        return Support(level="unverified", reasons=[Reason(code="no_access", message="Its files cannot be read yet.")])
-    if facts.auto_map:
-        reasons.append(
-            Reason(code="needs_custom_code", message="The repository carries its own code, which Modelyard never runs.")
-        )
-    if facts.quantization_method:
-        reasons.append(
-            Reason(
-                code="already_quantized", message=f"The weights are quantized already ({facts.quantization_method})."
-            )
-        )
-    return Support(level="unverified" if reasons else "supported", reasons=reasons)
-
-
 def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts) -> list[str]:
     warnings = []
     if not plan.safetensors and any(planned.reason.startswith("pickle weights") for planned in plan.files):
@@ -385,92 +414,3 @@ def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts) -> list[str]:
     if facts.auto_map:
         warnings.append("Code in the repository is not downloaded and never run.")
     return warnings
-
-
-def _estimate(
-    model: HubModel,
-    plan: FilePlan,
-    config: Mapping[str, Any],
-    tensors: list[header_estimate.Tensor],
-    machine: list[Device],
-    *,
-    context: int,
-    batch: int,
-    dtype: str,
-) -> MemoryEstimate:
-    facts = read_config(config)
-    own = facts.dtype or header_estimate.checkpoint_dtype(tensors)
-    load_dtype = own if dtype == "auto" else dtype
-    segments = header_estimate.kv_cache_segments(facts.dimensions, config, load_dtype) if load_dtype else []
-    kv_cache = segments[0].bytes_per_token * context * batch if segments else None
-    options = [
-        _option(name, tensors, load_dtype, facts.quantization_method, kv_cache, plan, machine)
-        for name in _QUANTIZATIONS
-    ]
-    return MemoryEstimate(
-        model_id=model.model_id,
-        commit=model.commit,
-        method="approximate",
-        method_reason="computed from the weight files' headers alone",
-        num_parameters=sum(tensor.elements for tensor in tensors) or model.num_parameters,
-        dtype=load_dtype,
-        kv_cache_segments=segments,
-        context=context,
-        batch=batch,
-        options=options,
-    )
-
-
-def _option(
-    quantization: str,
-    tensors: list[header_estimate.Tensor],
-    load_dtype: str | None,
-    already_quantized: str | None,
-    kv_cache: int | None,
-    plan: FilePlan,
-    machine: list[Device],
-) -> MemoryOption:
-    note = None
-    if not tensors:
-        note = "The repository has no safetensors headers to compute this from."
-    elif already_quantized and quantization != "none":
-        note = f"The weights are quantized already ({already_quantized}) and cannot be quantized again."
-    figures = None
-    if tensors and load_dtype and already_quantized is None:
-        figures = header_estimate.weight_figures(tensors, quantization, load_dtype)
-    weights = figures.weights_bytes if figures else None
-    if already_quantized and quantization == "none":
-        weights = sum(tensor.stored_bytes for tensor in tensors)
-        note = "As stored; what the quantization backend adds is not known."
-    total = weights + (kv_cache or 0) if weights is not None else None
-    return MemoryOption(
-        quantization=quantization,
-        weights_bytes=weights,
-        quantization_state_bytes=figures.quantization_state_bytes if figures else None,
-        quantized_fraction=figures.quantized_fraction if figures else None,
-        kv_cache_bytes=kv_cache,
-        activation_bytes=None,
-        overhead_bytes=None,
-        total_bytes=total,
-        load_peak_bytes=None,
-        download_bytes=plan.size_bytes,
-        disk_bytes=plan.size_bytes if quantization == "none" else weights,
-        available=not (already_quantized and quantization != "none"),
-        note=note,
-        verdicts=[_verdict(total, device) for device in machine],
-    )
-
-
-def _verdict(total: int | None, device: Device) -> Verdict:
-    if total is None:
-        word = "unknown"
-    elif total <= FITS_FRACTION * device.free_bytes:
-        word = "fits"
-    else:
-        word = "tight" if total <= device.free_bytes else "does_not_fit"
-    return Verdict(
-        device=device.id,
-        verdict=word,
-        free_bytes=device.free_bytes,
-        total_bytes=device.total_bytes,
-    )

@@ -24,7 +24,7 @@ from modelyard.schemas.model import CachedModel, CacheListing, Leftover, ModelCr
 from modelyard.services.file_plan import plan_files
 from modelyard.services.huggingface_model_service import HuggingFaceModelService, Reporter, stop_if_asked
 from modelyard.services.job_service import JobProgress
-from modelyard.services.model_facts import store_facts
+from modelyard.services.model_facts import store_facts, tensors
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache, manifest
 from modelyard.services.settings_service import LOCAL, SettingsService
 
@@ -256,9 +256,9 @@ class LocalModelService:
         folder = self.cache.snapshot_path(row.model_id, row.commit)
         config_file = folder / "config.json"
         config = json.loads(config_file.read_bytes()) if config_file.is_file() else {}
-        headers = _headers(folder, manifest(row))
+        found = tensors(_headers(folder, manifest(row)))
         with self.database.session() as session:
-            store_facts(ModelService(session).get_by_id(row_id), config, headers)
+            store_facts(ModelService(session).get_by_id(row_id), config, found)
 
 
 class _Counter:

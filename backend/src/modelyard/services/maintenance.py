@@ -6,7 +6,9 @@ import time
 
 from modelyard.core.database import Database
 from modelyard.core.settings import get_settings
+from modelyard.services.architecture_service import local_config
 from modelyard.services.job_service import JobService
+from modelyard.services.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
 from modelyard.services.model_service import ModelService
 
 logger = logging.getLogger(__name__)
@@ -30,11 +32,39 @@ async def maintain(database: Database) -> None:
         await asyncio.sleep(interval)
 
 
+async def refine_estimates(database: Database) -> None:
+    """Until cancelled: models that became ready get their exact memory figure."""
+    tried: set[str] = set()
+    while True:
+        try:
+            await asyncio.to_thread(estimate_exactly, database, tried)
+        except Exception:
+            logger.exception("Exact estimates failed, trying again")
+        await asyncio.sleep(MAX_INTERVAL_SECONDS)
+
+
 def reconcile_jobs(database: Database) -> None:
     with database.session() as session:
         woken = JobService(session).reconcile()
     if woken:
         logger.info("Sent %d wake-ups again", woken)
+
+
+def estimate_exactly(database: Database, tried: set[str]) -> None:
+    """Replace the approximate memory of models that became ready, once; `tried` remembers rows that were asked for."""
+    with database.reading() as session:
+        ready = ModelService(session).list_ready()
+    memory = MemoryService(database)
+    for row in ready:
+        if row.memory_method == "exact" or row.id in tried:
+            continue
+        tried.add(row.id)
+        checkpoint = Checkpoint(row.model_id, row.commit, local_config(row), (), row.size_bytes or 0)
+        weights = memory.exact_weights(checkpoint, row.quantization.value, seconds=EXACT_SECONDS)
+        if weights is not None:
+            with database.session() as session:
+                found = ModelService(session).get_by_id(row.id)
+                found.memory_estimated_bytes, found.memory_method = weights, "exact"
 
 
 def check_files(database: Database) -> None:

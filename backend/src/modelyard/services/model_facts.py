@@ -10,10 +10,9 @@ from modelyard.services import header_estimate
 from modelyard.services.config_facts import read_config
 
 
-def store_facts(row: Model, config: Mapping[str, Any], headers: Sequence[SafetensorsFileMetadata]) -> None:
+def store_facts(row: Model, config: Mapping[str, Any], found: Sequence[header_estimate.Tensor]) -> None:
     """Fill the row's architecture, dimensions, parameter count and estimated memory; unknown stays None."""
     facts = read_config(config)
-    found = tensors(headers)
     load_dtype = facts.dtype or header_estimate.checkpoint_dtype(found)
     row.architecture, row.model_type, row.dtype = facts.architecture, facts.model_type, load_dtype
     for name, value in facts.dimensions.items():
@@ -22,7 +21,7 @@ def store_facts(row: Model, config: Mapping[str, Any], headers: Sequence[Safeten
         row.num_parameters = sum(tensor.elements for tensor in found)
         if load_dtype is not None and facts.quantization_method is None:
             figures = header_estimate.weight_figures(found, row.quantization.value, load_dtype)
-            row.memory_estimated_bytes = figures.weights_bytes
+            row.memory_estimated_bytes, row.memory_method = figures.weights_bytes, "approximate"
 
 
 def tensors(headers: Sequence[SafetensorsFileMetadata]) -> list[header_estimate.Tensor]:

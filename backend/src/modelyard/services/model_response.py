@@ -71,6 +71,7 @@ def model_response(model: Model, job: Job | None, cache: HubCache, endpoint_url:
         downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
         disk_bytes=model.disk_bytes,
         memory_estimated_bytes=model.memory_estimated_bytes,
+        memory_method=model.memory_method,
         memory_measured_bytes=model.memory_measured_bytes,
         progress=_progress(model, job),
         error=ErrorDetail.model_validate(model.error) if model.error else None,

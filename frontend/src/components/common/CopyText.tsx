@@ -1,3 +1,4 @@
+import { VisuallyHidden } from "@mantine/core";
 import { Check, Copy } from "lucide-react";
 import { useClipboard } from "@mantine/hooks";
 import classes from "./CopyText.module.css";
@@ -11,10 +12,10 @@ export function CopyText({ text, label, children }: { text: string; label: strin
       type="button"
       className={`${classes.copy} mono`}
       onClick={() => clipboard.copy(text)}
-      aria-label={clipboard.copied ? `Copied ${text}` : `Copy ${label} ${text}`}
       title={clipboard.copied ? "Copied" : "Click to copy"}
     >
       <span className="truncate">{children ?? text}</span>
+      <VisuallyHidden>{clipboard.copied ? `, ${label} copied` : `, copy ${label}`}</VisuallyHidden>
       <Icon size={12} aria-hidden />
     </button>
   );

@@ -5,6 +5,7 @@ import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { useSystemStore } from "../../stores/systemStore";
 import type { SystemInfo } from "../../types/model";
+import { CachedModels } from "./CachedModels";
 import classes from "./FirstRun.module.css";
 import { HubUnreachable } from "./HubUnreachable";
 
@@ -41,6 +42,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>This machine</Title>
         {system === null ? <Skeleton h={80} /> : <Hardware system={system} />}
+        <CachedModels />
       </Stack>
     </div>
   );

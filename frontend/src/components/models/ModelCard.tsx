@@ -83,7 +83,7 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
       )}
 
       <footer className={classes.foot}>
-        <StatusPill status={model.status} pending={pending} />
+        <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
         <div className={classes.actions}>
           <PrimaryAction model={model} busy={pending !== undefined} onAction={onAction} />
           <CardMenu model={model} busy={pending !== undefined} onAction={onAction} />
@@ -114,6 +114,7 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
         <div>
           <dt>Memory</dt>
           <dd>
+            {measured === null && model.memory_method === "approximate" && "≈ "}
             {bytes === null ? "unknown" : formatBytes(bytes)}
             {bytes !== null && <span className={classes.how}>{measured === null ? "estimated" : "measured"}</span>}
           </dd>
@@ -199,9 +200,11 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
   const clipboard = useClipboard();
   const active = isActive(model.status);
   const path = model.snapshot_path;
-  const page = model.endpoint.startsWith("http") ? `${model.endpoint}/${model.canonical_id}` : null;
+  // A Modelyard's own Hub endpoint has files to give, but no pages.
+  const hasPage = model.endpoint.startsWith("http") && !model.endpoint.endsWith("/hub");
+  const page = hasPage ? `${model.endpoint}/${model.canonical_id}` : null;
   return (
-    <Menu position="bottom-end" shadow="none" width={220} transitionProps={{ duration: 80 }}>
+    <Menu position="bottom-end" width={220} transitionProps={{ duration: 80 }}>
       <Menu.Target>
         <ActionIcon aria-label={`More actions for ${model.name}`} size={28}>
           <EllipsisVertical size={16} aria-hidden />
@@ -230,7 +233,7 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
             Verify the files
           </Menu.Item>
         )}
-        <Menu.Divider />
+        <Menu.Divider role="separator" />
         {active ? (
           <Menu.Item
             c="var(--y-bad)"

@@ -82,7 +82,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
     <Stack gap="md">
       <Group justify="space-between" gap="xs">
         <CopyText text={model.model_id} label="repository id" />
-        <StatusPill status={model.status} pending={pending} />
+        <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
       </Group>
       {(isActive(model.status) || live !== undefined) && <ProgressLine model={model} live={live} pending={pending} />}
       {model.error !== null && (
@@ -135,7 +135,7 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
   ];
   const sizes: [string, React.ReactNode][] = [
     ["Precision", QUANTIZATION_WORD[model.quantization]],
-    ["Memory, estimated", model.memory_estimated_bytes === null ? null : formatBytes(model.memory_estimated_bytes)],
+    ["Memory, estimated", estimated(model)],
     ["Memory, measured", model.memory_measured_bytes === null ? "not loaded yet" : formatBytes(model.memory_measured_bytes)],
     ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
     ["On disk", formatBytes(model.disk_bytes)],
@@ -167,6 +167,12 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
       )}
     </Stack>
   );
+}
+
+function estimated(model: Model): string | null {
+  if (model.memory_estimated_bytes === null) return null;
+  const figure = formatBytes(model.memory_estimated_bytes);
+  return model.memory_method === "approximate" ? `≈ ${figure}, approximate` : `${figure}, exact`;
 }
 
 function exact(value: number | null): string | null {

@@ -7,12 +7,13 @@ import {
   FileQuestion,
   type LucideIcon,
   PauseCircle,
+  ShieldCheck,
   Shrink,
   Trash2,
 } from "lucide-react";
 import { PENDING_WORD, STATUS_WORD } from "../../lib/words";
 import type { Pending } from "../../stores/applyEvents";
-import type { ModelStatus } from "../../types/model";
+import type { ModelStatus, Progress } from "../../types/model";
 import classes from "./StatusPill.module.css";
 
 const ICON: Record<ModelStatus, LucideIcon> = {
@@ -27,12 +28,20 @@ const ICON: Record<ModelStatus, LucideIcon> = {
   deleting: Trash2,
 };
 
-export function StatusPill({ status, pending }: { status: ModelStatus; pending?: Pending | undefined }) {
-  const Icon = ICON[status];
+interface Props {
+  status: ModelStatus;
+  phase?: Progress["phase"] | undefined;
+  pending?: Pending | undefined;
+}
+
+export function StatusPill({ status, phase, pending }: Props) {
+  const hashing = status === "downloading" && (phase === "verifying" || phase === "checking");
+  const Icon = hashing ? ShieldCheck : ICON[status];
+  const word = hashing ? "Verifying" : STATUS_WORD[status];
   return (
     <span className={classes.pill} data-status={status}>
       <Icon size={14} aria-hidden />
-      {pending === undefined ? STATUS_WORD[status] : PENDING_WORD[pending.op]}
+      {pending === undefined ? word : PENDING_WORD[pending.op]}
     </span>
   );
 }

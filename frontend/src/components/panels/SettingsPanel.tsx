@@ -11,6 +11,7 @@ import { useSystemStore } from "../../stores/systemStore";
 import type { SettingsChange, SettingsView, SystemInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { CachedModels } from "../models/CachedModels";
 import { VerdictWords } from "../models/Yard";
 import classes from "./SettingsPanel.module.css";
 
@@ -37,6 +38,9 @@ export default function SettingsPanel() {
             <Endpoint settings={settings.data} onSaved={settings.reload} />
             <Token settings={settings.data} onSaved={settings.reload} />
             <Downloads settings={settings.data} onSaved={settings.reload} />
+            <Section title="Hugging Face cache">
+              <CachedModels explain />
+            </Section>
           </>
         )}
         {system === null ? <Skeleton h={200} /> : <About system={system} />}

@@ -2,14 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, BackgroundTasks, Path, Query
 
-from modelyard.api.deps import DatabaseDep, HubModelsDep, LocalModelsDep, ReadingDep, SessionDep
+from modelyard.api.deps import ArchitecturesDep, DatabaseDep, HubModelsDep, LocalModelsDep, ReadingDep, SessionDep
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.core import errors
 from modelyard.models import ModelStatus, Quantization
 from modelyard.schemas.common import DtypeName, QuantizationName
 from modelyard.schemas.model import (
+    Architecture,
     CacheListing,
     DeletionReport,
     FreedBytes,
@@ -22,6 +23,7 @@ from modelyard.schemas.model import (
     SearchPage,
     StatusName,
 )
+from modelyard.services.inspection_service import warm_up_inspector
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService, delete_model
 
@@ -84,10 +86,13 @@ def download_model(request: ModelDownloadRequest, hub: HubModelsDep, database: D
 @router.get("/search", summary="Search the Hub", responses=problems(*HUB_PROBLEMS))
 def search_models(
     hub: HubModelsDep,
+    background: BackgroundTasks,
     q: Annotated[str, Query(description="Part of a name; empty for the most downloaded.", max_length=200)] = "",
     limit: Annotated[int, Query(ge=1, le=50)] = 10,
 ) -> SearchPage:
     """Models on the Hub in use whose name matches, the most downloaded first."""
+    # Whoever searches will look at a model next, and the inspector takes seconds to start.
+    background.add_task(warm_up_inspector)
     return hub.search(q.strip(), limit)
 
 
@@ -112,6 +117,18 @@ def get_model_info(
 ) -> ModelInfo:
     """What the Hub tells of a model, and which of its files a download would fetch."""
     return hub.get_model_info(model_id, revision)
+
+
+@router.get(
+    "/architecture",
+    summary="Architecture of a model on the Hub",
+    responses=problems(*HUB_PROBLEMS, errors.UnsupportedArchitecture, errors.NeedsCustomCode),
+)
+def get_hub_architecture(
+    architectures: ArchitecturesDep, model_id: HubModelId, revision: Revision = None
+) -> Architecture:
+    """Blocks, dimensions and hook points of a model before it is downloaded, verified by a pass without weights."""
+    return architectures.of_hub(model_id, revision)
 
 
 @router.get("/cache", summary="The shared cache")
@@ -160,6 +177,16 @@ def verify_model(id: RowId, local: LocalModelsDep, database: DatabaseDep) -> Mod
 def get_model(id: RowId, session: ReadingDep) -> ModelResponse:
     """The row as it is now, with live progress."""
     return ModelResponses(session).of_id(id)
+
+
+@router.get(
+    "/{id}/architecture",
+    summary="Architecture",
+    responses=problems(errors.ModelNotFound, errors.NotReady, errors.UnsupportedArchitecture, errors.NeedsCustomCode),
+)
+def get_architecture(id: RowId, architectures: ArchitecturesDep) -> Architecture:
+    """Blocks, dimensions and hook points of a model that is here."""
+    return architectures.of_row(id)
 
 
 @router.delete(
