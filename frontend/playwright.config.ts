@@ -5,8 +5,12 @@ export default defineConfig({
   testDir: "e2e",
   outputDir: process.env.PLAYWRIGHT_OUTPUT ?? "test-results",
   reporter: [["list"]],
-  // One server holds one state: the specs run one after the other, in the order of their names.
+  // One server holds one state, so specs run one after the other; the walk begins with an empty server.
   workers: 1,
+  projects: [
+    { name: "walk", testMatch: "walk.spec.ts" },
+    { name: "states", testIgnore: "walk.spec.ts" },
+  ],
   fullyParallel: false,
   timeout: 120_000,
   expect: { timeout: 20_000 },

@@ -29,7 +29,10 @@ for (const colorScheme of ["light", "dark"] as const) {
       await page.goto("/models");
       await page.getByRole("article").first().hover();
       await expectAccessible(page);
-      await page.getByRole("button", { name: /^More actions/ }).first().click();
+      await page
+        .getByRole("button", { name: /^More actions/ })
+        .first()
+        .click();
       await expect(page.getByRole("menu")).toBeVisible();
       await expectAccessible(page, { popup: true });
     });
@@ -83,10 +86,18 @@ for (const colorScheme of ["light", "dark"] as const) {
 
 test("nothing is wider than a small phone", async ({ page }) => {
   await page.setViewportSize({ width: 360, height: 740 });
-  for (const path of ["/models", `/models/${id}?tab=files`, "/models?download=modelyard-samples/tiny-llama", "/training", "/settings"]) {
+  for (const path of [
+    "/models",
+    `/models/${id}?tab=files`,
+    "/models?download=modelyard-samples/tiny-llama",
+    "/training",
+    "/settings",
+  ]) {
     await page.goto(path);
     await page.waitForLoadState("networkidle");
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const overflow = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
     expect(overflow, path).toBe(0);
   }
 });

@@ -25,7 +25,8 @@ export async function rows(request: APIRequestContext): Promise<Row[]> {
 export async function readySample(request: APIRequestContext, modelId: string): Promise<string> {
   await putSettings(request, { endpoint: "builtin", bandwidth_limit_bytes_per_second: null });
   const find = async () => (await rows(request)).find((row) => row.model_id === modelId);
-  if ((await find())?.status !== "ready") await request.post("/api/v1/models/download", { data: { model_id: modelId } });
+  if ((await find())?.status !== "ready")
+    await request.post("/api/v1/models/download", { data: { model_id: modelId } });
   await expect.poll(async () => (await find())?.status, { timeout: 60_000 }).toBe("ready");
   return (await find())?.id ?? "";
 }
@@ -35,5 +36,7 @@ export async function expectAccessible(page: Page, { popup = false } = {}): Prom
   // Colours that are still fading in are not what is seen.
   await page.waitForTimeout(300);
   const { violations } = await new AxeBuilder({ page }).disableRules(popup ? ["region"] : []).analyze();
-  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`)).toEqual([]);
+  expect(
+    violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`),
+  ).toEqual([]);
 }

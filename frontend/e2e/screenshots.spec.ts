@@ -20,7 +20,11 @@ interface State {
 
 const STATES: State[] = [
   { name: "models", path: "/models", ready: (page) => page.getByRole("article").first().hover() },
-  { name: "filtered-empty", path: "/models?q=nothing", ready: (page) => expect(page.getByText("No model matches")).toBeVisible() },
+  {
+    name: "filtered-empty",
+    path: "/models?q=nothing",
+    ready: (page) => expect(page.getByText("No model matches")).toBeVisible(),
+  },
   {
     name: "download-form",
     path: "/models?download=modelyard-samples/tiny-llama",
@@ -29,12 +33,24 @@ const STATES: State[] = [
   {
     name: "unknown-model",
     path: "/models?download=nobody/nothing",
-    ready: (page) => expect(page.getByText(/There is no model/)).toBeVisible(),
+    ready: (page) => expect(page.getByText("There is no model nobody/nothing on this Hub")).toBeVisible(),
   },
-  { name: "drawer", path: "/models/ID", ready: (page) => expect(page.getByRole("tab", { name: "Files" })).toBeVisible() },
-  { name: "files", path: "/models/ID?tab=files", ready: (page) => expect(page.getByText("config.json").first()).toBeVisible() },
+  {
+    name: "drawer",
+    path: "/models/ID",
+    ready: (page) => expect(page.getByRole("tab", { name: "Files" })).toBeVisible(),
+  },
+  {
+    name: "files",
+    path: "/models/ID?tab=files",
+    ready: (page) => expect(page.getByText("config.json").first()).toBeVisible(),
+  },
   { name: "training", path: "/training", ready: (page) => expect(page.getByRole("heading").first()).toBeVisible() },
-  { name: "settings", path: "/settings", ready: (page) => expect(page.getByRole("heading", { name: "Workers" })).toBeVisible() },
+  {
+    name: "settings",
+    path: "/settings",
+    ready: (page) => expect(page.getByRole("heading", { name: "Workers" })).toBeVisible(),
+  },
 ];
 
 for (const colorScheme of ["light", "dark"] as const) {

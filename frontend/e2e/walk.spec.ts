@@ -44,7 +44,10 @@ test("from an empty page to a ready model, through a reload, and back to empty",
   await expect(about).toContainText("Supported");
   await expect(page.getByRole("radio")).toHaveCount(3);
   await expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 });
-  await page.getByRole("dialog").getByRole("button", { name: /^Download/ }).click();
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: /^Download/ })
+    .click();
 
   const card = page.getByRole("article", { name: /^tiny-qwen-moe/ });
   const bar = card.getByRole("progressbar");

@@ -82,7 +82,7 @@ def test_a_word_that_is_none_of_the_enum_is_refused(database: Database, table: s
     with database.session() as session:
         session.add_all([a_model(), Job(kind=JobKind.DOWNLOAD, queue="downloads", subject_id="x")])
     with pytest.raises(exc.IntegrityError), database.session() as session:
-        session.execute(text(f'UPDATE {table} SET "{column}" = \'nonsense\''))  # noqa: S608
+        session.execute(text(f"UPDATE {table} SET \"{column}\" = 'nonsense'"))  # noqa: S608
 
 
 def test_one_row_per_model_commit_and_precision(database: Database) -> None:

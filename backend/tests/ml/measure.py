@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from ml import zoo
 from modelyard.ml import activations, architecture, kv_cache, memory, meta_model
-from modelyard.ml.kv_cache import STATE_FIELDS, state_bytes
-from modelyard.ml.kv_segments import kv_cache_bytes
+from modelyard.ml.kv_cache import STATE_FIELDS, KvSegment, state_bytes
 
 KV_LENGTHS = (1, 5, 14, 15, 16, 17, 40, 130)
 ACTIVATION_BATCH, ACTIVATION_SEQUENCE = 2, 300
@@ -57,15 +57,20 @@ def kv(folder: Path) -> Compared | str:
     estimate = kv_cache.measure_kv_cache(skeleton(folder))
     if estimate.segments is None:
         return estimate.reason or "no reason"
-    segments = [vars(segment) for segment in estimate.segments]
     model = zoo.load(folder, "none")
     pairs = {}
     for tokens in KV_LENGTHS:
         with torch.no_grad():
             outputs = model(input_ids=_ids(1, tokens), use_cache=True)
         measured = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS]) or _state_in_modules(model)
-        pairs[f"{tokens} tokens"] = (kv_cache_bytes(segments, tokens=tokens), measured)
+        pairs[f"{tokens} tokens"] = (at(estimate.segments, tokens), measured)
     return Compared(pairs)
+
+
+def at(segments: Sequence[KvSegment], tokens: int) -> int:
+    """What the segments say for a length."""
+    last = [segment for segment in segments if segment.from_tokens <= tokens][-1]
+    return last.bytes_at_from + (tokens - last.from_tokens) * last.bytes_per_token
 
 
 def activation_peak(folder: Path) -> tuple[int, int] | str:

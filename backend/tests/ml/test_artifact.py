@@ -15,9 +15,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from ml import zoo
-from modelyard.core.errors import AlreadyQuantized, Conflict, DiskFull
-from modelyard.ml import artifact, drift
-from modelyard.ml.artifact import make_artifact
+from modelyard.core.errors import AlreadyQuantized, Conflict, DiskFull, OutOfMemory
+from modelyard.ml import artifact, devices, drift
+from modelyard.ml.artifact import ArtifactMismatch, make_artifact
 from modelyard.ml.artifact_folder import (
     ArtifactRequest,
     damaged_files,
@@ -208,3 +208,30 @@ def test_a_cancelled_run_stops_and_its_leftovers_can_be_removed(source: Path, tm
     assert remove_leftovers(target) > 0
     assert list(tmp_path.iterdir()) == []
     assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_what_cannot_fit_in_memory_is_refused_before_the_work(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "free_bytes", lambda _device: 1000)
+    with pytest.raises(OutOfMemory, match="1,000 are free"):
+        make_artifact(request(source, tmp_path / "artifact"), ignore)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_memory_for_the_source_the_drift_says_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (source / "model.safetensors").stat().st_size
+    monkeypatch.setattr(devices, "free_bytes", lambda _device: size)
+    found = make_artifact(request(source, tmp_path / "artifact"), ignore)["drift"]
+    assert found["kl_mean"] is None
+    assert f"{size:,} bytes" in found["reason"]
+
+
+def test_a_format_that_does_not_come_back_is_not_kept(tiny_model: TinyModel, tmp_path: Path) -> None:
+    # transformers reads 8-bit Llama 4 into other modules than those it makes it of.
+    with pytest.raises(ArtifactMismatch, match="cannot be loaded back"):
+        make_artifact(request(tiny_model("llama4_text"), tmp_path / "8", "8bit"), ignore)
+    assert list(tmp_path.iterdir()) == []
+    assert make_artifact(request(tiny_model("llama4_text"), tmp_path / "4"), ignore)["loads_with"] == "modelyard.load"

@@ -5,7 +5,7 @@ import pytest
 from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
 from modelyard.ml import kv_cache, meta_model
-from modelyard.ml.kv_segments import KvSegment, kv_cache_bytes
+from modelyard.ml.kv_cache import KvSegment
 
 MORE = ("cohere2", "deepseek_v2", "gemma3_text", "gpt_bigcode", "mistral", "modernbert-decoder", "openai-gpt", "phi3")
 MORE += ("recurrent_gemma", "rwkv") if len(zoo.chosen_types()) > len(zoo.SAMPLE) else ()
@@ -45,13 +45,3 @@ def test_probing_twice_gives_the_same_answer(tiny_model: TinyModel) -> None:
     skeleton = measure.skeleton(tiny_model("jamba"))
 
     assert kv_cache.measure_kv_cache(skeleton) == kv_cache.measure_kv_cache(skeleton)
-
-
-def test_bytes_between_and_beyond_segments() -> None:
-    segments = [
-        {"from_tokens": 0, "bytes_at_from": 100, "bytes_per_token": 10},
-        {"from_tokens": 5, "bytes_at_from": 150, "bytes_per_token": 2},
-    ]
-
-    assert [kv_cache_bytes(segments, tokens=tokens) for tokens in (0, 4, 5, 10)] == [100, 140, 150, 160]
-    assert kv_cache_bytes(segments, tokens=10, batch=3) == 480

@@ -1,12 +1,14 @@
 """Estimated bytes equal those of models that were really loaded, to the byte."""
 
+from pathlib import Path
+
 import bitsandbytes as bnb
 import pytest
 import torch
 
 from ml import measure, zoo
 from ml.conftest import TinyModel
-from modelyard.core.errors import InvalidRequest, NeedsCustomCode, UnsupportedArchitecture
+from modelyard.core.errors import AlreadyQuantized, InvalidRequest, NeedsCustomCode, UnsupportedArchitecture
 from modelyard.ml import memory, meta_model
 from modelyard.ml.quantization_plan import INT8, NF4, KeptBecause
 
@@ -26,6 +28,32 @@ def test_bytes_follow_the_load_dtype(tiny_model: TinyModel, model_type: str, dty
     compared = measure.weights(tiny_model(model_type), dtype=dtype)
 
     assert compared.exact, compared.pairs
+
+
+@pytest.mark.parametrize(
+    ("model_type", "quantization"),
+    [
+        *((model_type, "8bit") for model_type in ("falcon", "gpt2", "mixtral", "zamba2")),
+        *((model_type, "plain 4bit") for model_type in ("falcon", "gpt2", "mixtral", "zamba2")),
+        *((model_type, "4bit") for model_type in ("falcon", "gpt2", "zamba2")),
+    ],
+)
+def test_bytes_of_a_checkpoint_that_is_quantized_already(
+    tiny_model: TinyModel, tmp_path: Path, model_type: str, quantization: str
+) -> None:
+    zoo.load(tiny_model(model_type), quantization).save_pretrained(tmp_path)
+    stored, eight, four = memory.estimate_memory(measure.read_config(tmp_path)).options
+
+    assert stored.weights_bytes == zoo.resident_bytes(zoo.load(tmp_path, "none"))
+    assert stored.available
+    assert not eight.available
+    assert not four.available
+    assert "cannot be quantized again" in (four.note or "")
+
+
+def test_other_quantizations_have_no_figure() -> None:
+    with pytest.raises(AlreadyQuantized, match="gptq"):
+        memory.estimate_memory({**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (64, 64), (200, 128), (129, 257), (512, 513)])
@@ -78,7 +106,7 @@ def test_experts_are_quantized_in_4bit_and_named_where_they_are_not(tiny_model: 
     assert "expert" in (eight.note or "")
     assert KeptBecause.EXPERTS in {part.reason for part in eight.kept}
     assert KeptBecause.EXPERTS not in {part.reason for part in four.kept}
-    assert four.largest_matrix_bytes < 200 * 128 * 4
+    assert four.largest_matrix_bytes == 2 * 200 * 128 * 2  # one expert's gate and up in bfloat16
 
 
 def test_parameters_are_accounted_for_once(tiny_model: TinyModel) -> None:

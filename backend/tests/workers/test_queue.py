@@ -1,5 +1,4 @@
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.queue import broker_options, get_celery, send_wakeup, wake_after_commit
 from modelyard.core.settings import Settings, get_settings
 from modelyard.workers.celery_app import run_worker
+from support.redis_server import running_redis
 
 UseBroker = Callable[[str | None], None]
 
@@ -154,22 +154,8 @@ def test_a_worker_for_an_unknown_queue_is_refused() -> None:
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("redis-server is missing; the Redis tests must not be skipped in CI")
-        pytest.skip("redis-server is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
-    with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
-        try:
-            deadline = time.monotonic() + 10
-            while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            server.terminate()
+    with running_redis(tmp_path) as url:
+        yield url
 
 
 @pytest.fixture(params=["embedded", "redis"])

@@ -4,8 +4,20 @@ import { filterModels, readFilter } from "./filter";
 
 const models = [
   model({ id: "a", model_id: "Qwen/Qwen3-0.6B", created_at: "2026-01-01T00:00:00.000Z" }),
-  model({ id: "b", model_id: "gpt2", architecture: "GPT2LMHeadModel", status: "failed", created_at: "2026-01-03T00:00:00.000Z" }),
-  model({ id: "c", model_id: "Qwen/Qwen3-14B", quantization: "4bit", memory_estimated_bytes: null, created_at: "2026-01-02T00:00:00.000Z" }),
+  model({
+    id: "b",
+    model_id: "gpt2",
+    architecture: "GPT2LMHeadModel",
+    status: "failed",
+    created_at: "2026-01-03T00:00:00.000Z",
+  }),
+  model({
+    id: "c",
+    model_id: "Qwen/Qwen3-14B",
+    quantization: "4bit",
+    memory_estimated_bytes: null,
+    created_at: "2026-01-02T00:00:00.000Z",
+  }),
 ];
 const ids = (query: string) => filterModels(models, readFilter(new URLSearchParams(query))).map(({ id }) => id);
 

@@ -12,7 +12,15 @@ it.each([
   ["http://127.0.0.1:8000/hub/modelyard-samples/tiny-gpt2", "modelyard-samples/tiny-gpt2", null],
 ])("%s names a model", (text, model_id, revision) => expect(parseModelReference(text)).toEqual({ model_id, revision }));
 
-it.each(["", "Qwen/", "a/b/c", "a b", "../etc", "-x", "gpt2@", "https://huggingface.co/datasets/a/b", "a--b/c", "https://"])(
-  "%s names none",
-  (text) => expect(parseModelReference(text)).toBeNull(),
-);
+it.each([
+  "",
+  "Qwen/",
+  "a/b/c",
+  "a b",
+  "../etc",
+  "-x",
+  "gpt2@",
+  "https://huggingface.co/datasets/a/b",
+  "a--b/c",
+  "https://",
+])("%s names none", (text) => expect(parseModelReference(text)).toBeNull());

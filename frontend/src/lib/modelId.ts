@@ -35,9 +35,7 @@ function fromAddress(address: string): ModelReference | null {
 
 function isModelId(id: string): boolean {
   const parts = id.split("/");
-  return (
-    parts.length <= 2 && parts.every((part) => SEGMENT.test(part) && !part.includes("--") && !part.includes(".."))
-  );
+  return parts.length <= 2 && parts.every((part) => SEGMENT.test(part) && !part.includes("--") && !part.includes(".."));
 }
 
 /** The part before the slash, or null for a bare name such as `gpt2`. */

@@ -3,7 +3,12 @@ import { toProblem } from "./problems";
 
 export function toastProblem(title: string, error: unknown): void {
   const { message, hint } = toProblem(error);
-  notifications.show({ color: "red", title, message: hint === null ? message : `${message} ${hint}`, autoClose: 10_000 });
+  notifications.show({
+    color: "red",
+    title,
+    message: hint === null ? message : `${message} ${hint}`,
+    autoClose: 10_000,
+  });
 }
 
 export function toastDone(title: string, message = ""): void {

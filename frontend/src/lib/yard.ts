@@ -26,10 +26,7 @@ export interface Place {
 export function placesOf(system: SystemInfo, loaded: LoadedModel[]): Place[] {
   const gpus = system.devices.filter((device) => device.id !== "cpu");
   const memory = system.devices.filter((device) => device.id === "cpu");
-  return [
-    ...[...gpus, ...memory].map((device) => devicePlace(device, loaded)),
-    ...system.disks.map(diskPlace),
-  ];
+  return [...[...gpus, ...memory].map((device) => devicePlace(device, loaded)), ...system.disks.map(diskPlace)];
 }
 
 function devicePlace(device: Device, loaded: LoadedModel[]): Place {

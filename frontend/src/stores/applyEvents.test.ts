@@ -14,7 +14,9 @@ it("tells what follows, what is old and where something is missing", () => {
 
 it("keeps progress away from the cold record", () => {
   const feed = applyList(EMPTY, [downloading(), model({ id: "m2" })]);
-  const next = applyProgress(feed, [downloading({ progress: progress({ bytes_done: 800_000_000 }), downloaded_bytes: 8 })]);
+  const next = applyProgress(feed, [
+    downloading({ progress: progress({ bytes_done: 800_000_000 }), downloaded_bytes: 8 }),
+  ]);
   expect(next.byId).toBe(feed.byId);
   expect(next.ids).toBe(feed.ids);
   expect(next.live.m1?.progress?.bytes_done).toBe(800_000_000);
@@ -22,7 +24,9 @@ it("keeps progress away from the cold record", () => {
 
 it("knows progress from facts", () => {
   const known = downloading();
-  expect(isStructural(known, downloading({ progress: progress({ phase: "retrying" }), disk_bytes: 1, updated_at: "x" }))).toBe(false);
+  expect(
+    isStructural(known, downloading({ progress: progress({ phase: "retrying" }), disk_bytes: 1, updated_at: "x" })),
+  ).toBe(false);
   expect(isStructural(known, downloading({ status: "paused" }))).toBe(true);
   expect(isStructural(known, downloading({ architecture: "Other" }))).toBe(true);
   expect(isStructural(known, downloading({ used_by: [{ kind: "loaded", id: "x", name: "x" }] }))).toBe(true);
@@ -36,7 +40,10 @@ it("drops live figures when a job ends, also when it fails with progress left", 
 });
 
 it("ends an optimistic action when the status moves, and not before", () => {
-  const feed = { ...applyList(EMPTY, [downloading()]), pending: { m1: { op: "pause" as const, prev: "downloading" as const } } };
+  const feed = {
+    ...applyList(EMPTY, [downloading()]),
+    pending: { m1: { op: "pause" as const, prev: "downloading" as const } },
+  };
   expect(applyModel(feed, downloading({ memory_estimated_bytes: 1 })).pending).toBe(feed.pending);
   expect(applyModel(feed, downloading({ status: "paused" })).pending).toEqual({});
 });

@@ -50,9 +50,7 @@ export function isStructural(known: Model | undefined, incoming: Model): boolean
 
 export function applyList(feed: Feed, models: Model[]): Feed {
   const byId = Object.fromEntries(models.map((model) => [model.id, model]));
-  const live = Object.fromEntries(
-    models.filter(isMoving).map((model) => [model.id, liveOf(model)]),
-  );
+  const live = Object.fromEntries(models.filter(isMoving).map((model) => [model.id, liveOf(model)]));
   return { byId, ids: models.map((model) => model.id), live, pending: keepPending(feed.pending, byId) };
 }
 

@@ -192,10 +192,25 @@ describe("actions", () => {
   it("download adds the row it is answered with", async () => {
     const { store } = await connected();
     server.use(
-      http.post(api("/models/download"), () => HttpResponse.json(downloading({ id: "m7", status: "pending", progress: null }), { status: 202 })),
+      http.post(api("/models/download"), () =>
+        HttpResponse.json(downloading({ id: "m7", status: "pending", progress: null }), { status: 202 }),
+      ),
     );
-    await store.getState().downloadModel({ model_id: "a/b", revision: null, quantization: "none", keep_original: true, allow_pickle: false });
+    await store
+      .getState()
+      .downloadModel({
+        model_id: "a/b",
+        revision: null,
+        quantization: "none",
+        keep_original: true,
+        allow_pickle: false,
+      });
     expect(store.getState().ids[0]).toBe("m7");
-    expect(store.getState().getReadyModels().map(({ id }) => id)).toEqual(["m2"]);
+    expect(
+      store
+        .getState()
+        .getReadyModels()
+        .map(({ id }) => id),
+    ).toEqual(["m2"]);
   });
 });

@@ -1,4 +1,13 @@
-import type { MemoryEstimate, MemoryOption, Model, ModelInfo, Problem, Progress, SettingsView, SystemInfo } from "../types/model";
+import type {
+  MemoryEstimate,
+  MemoryOption,
+  Model,
+  ModelInfo,
+  Problem,
+  Progress,
+  SettingsView,
+  SystemInfo,
+} from "../types/model";
 
 export const GB = 1e9;
 
@@ -79,7 +88,13 @@ export function info(changes: Partial<ModelInfo> = {}): ModelInfo {
     missing_bytes: 1_503_300_328,
     files: [
       { path: "model.safetensors", size_bytes: 1_503_300_000, sha256: "ab".repeat(32), fetch: true, reason: "weights" },
-      { path: "model.bin", size_bytes: 1_503_300_000, sha256: null, fetch: false, reason: "pickle; safetensors are there" },
+      {
+        path: "model.bin",
+        size_bytes: 1_503_300_000,
+        sha256: null,
+        fetch: false,
+        reason: "pickle; safetensors are there",
+      },
     ],
     licence: "apache-2.0",
     access: "open",

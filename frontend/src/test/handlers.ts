@@ -7,7 +7,10 @@ const api = (path: string) => `*/api/v1${path}`;
 
 /** An answer in the server's own error format. */
 export function refuse(problem: Problem) {
-  return HttpResponse.json(problem, { status: problem.status, headers: { "Content-Type": "application/problem+json" } });
+  return HttpResponse.json(problem, {
+    status: problem.status,
+    headers: { "Content-Type": "application/problem+json" },
+  });
 }
 
 export function page(models: Model[]) {

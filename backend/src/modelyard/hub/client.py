@@ -4,6 +4,7 @@ Nothing a Hub answers is believed as it comes: its size, the time it takes, its 
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import (
     SafetensorsFileMetadata,
+    TensorInfo,
     build_hf_headers,
     get_session,
     get_token,
@@ -192,9 +194,15 @@ class HubClient:
         """The headers of weight files, read with Range requests, in the order given."""
 
         def read(path: str) -> SafetensorsFileMetadata:
-            return self._ask(
-                lambda: self._api.parse_safetensors_file_metadata(model_id, path, revision=commit), model_id, commit
-            )
+            def ask() -> SafetensorsFileMetadata:
+                header = self._api.parse_safetensors_file_metadata(
+                    model_id, path, revision=commit, timeout=self.timeout_seconds
+                )
+                if not all(_is_plausible(tensor) for tensor in header.tensors.values()):
+                    raise HubMisbehaved(f"The header of {path} in {model_id} names impossible tensors.")
+                return header
+
+            return self._ask(ask, model_id, commit)
 
         with ThreadPoolExecutor(HEADER_READERS) as pool:
             reading = [pool.submit(read, path) for path in paths]
@@ -375,9 +383,14 @@ def _as_hit(info: ModelInfo) -> HubSearchHit:
     )
 
 
+def _is_plausible(tensor: TensorInfo) -> bool:
+    sizes = [_number(size) for size in tensor.shape]
+    return isinstance(tensor.dtype, str) and None not in sizes and _number(math.prod(tensor.shape)) is not None
+
+
 def _require_repo_id(name: object) -> None:
     try:
-        validate_repo_id(str(name))
+        validate_repo_id(name if isinstance(name, str) else "")
     except InvalidRequest as error:
         raise HubMisbehaved(f"The Hub calls a model {ascii(name)[:100]}.") from error
 

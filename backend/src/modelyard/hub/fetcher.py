@@ -31,13 +31,13 @@ __all__ = [
     "fetch_snapshot",
 ]
 
-CLAIM_BLOCKS = 8
+CLAIM_BLOCKS = 16
 READ_BYTES = 256 << 10
 FLUSH_BYTES = 1 << 20
 HASH_THREADS = 2
 TICK_SECONDS = 0.1
 REPORT_SECONDS = 0.25
-STOP_SECONDS = 0.7
+STOP_SECONDS = 0.5
 RATE_WINDOW_SECONDS = 5.0
 STABLE_SECONDS = 3.0
 # What counts as progress between two failures; a server that sends less than this each time is not alive.

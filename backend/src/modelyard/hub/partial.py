@@ -23,7 +23,7 @@ from modelyard.hub.store import (
     write_journal,
 )
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 _SYNC_BYTES = 256 << 20
 # Written content that waits in memory to be hashed, per file; what does not fit is read back.
 _WARM_BYTES = 4 << 20

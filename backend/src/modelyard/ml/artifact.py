@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from modelyard.core.errors import Conflict, DiskFull, ModelyardError, NoTokenizer
+from modelyard.core.errors import Conflict, DiskFull, ModelyardError, NoTokenizer, OutOfMemory
 from modelyard.ml import devices, drift
 from modelyard.ml.artifact_folder import (
     FORMAT,
@@ -34,9 +34,9 @@ from modelyard.ml.artifact_folder import (
     sha256_of,
 )
 from modelyard.ml.meta_model import dtype_name, first_line
-from modelyard.ml.packed_experts import METHOD
 from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import measured_bytes
+from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
 
 SHARD_SIZE = "5GB"
 SPARE_BYTES = 64 * 10**6
@@ -65,8 +65,8 @@ def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
     """Quantize a snapshot into an artifact, check it, and return its manifest; an artifact that is there is kept.
 
     Reports `{"phase", "done", "total", "message"}`. Raises DiskFull before anything is written that would not fit,
-    Conflict if another process makes the same artifact, ArtifactMismatch, and what `load_model` raises. Not
-    reentrant: it watches the process's transformers progress bars and reports the process's peak memory.
+    OutOfMemory, Conflict if another process makes the same artifact, ArtifactMismatch, and what `load_model` raises.
+    For a process of its own: it watches transformers' progress bars and reports the process's peak memory.
     """
     target = Path(request.target)
     manifest = read_manifest(target)
@@ -76,8 +76,10 @@ def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
         raise Conflict(f"{target} exists and is not an artifact.", hint="Move it away, then try again.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(partial_of(target)) as partial:
-        _check_disk(partial, request.expected_bytes or _least_bytes(request))
-        manifest = _make(request, partial, report)
+        needed = request.expected_bytes or _least_bytes(request)
+        _check_disk(partial, needed)
+        with _memory_errors(request, needed):
+            manifest = _make(request, partial, report)
         if target.exists():
             shutil.rmtree(target)  # another commit's or precision's artifact, or an empty folder
         partial.rename(target)
@@ -95,12 +97,14 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     report(_progress("quantizing", 1, 1, "writing the artifact"))
     dtype = _write(model, source, partial)
     quantizing_peak = _peak_rss_bytes()
-    special = read_config(partial)["quantization_config"]["quant_method"] == METHOD
+    special = read_config(partial)["quantization_config"]["quant_method"] == PACKING_METHOD
 
     report(_progress("checking", 0, 3, "running the quantized model"))
     try:
         on_the_fly = drift.observe(model, prompts)
-    except Exception as error:  # a model may need more than text, and says so with any exception
+    except Exception as error:  # a model that needs more than text says so with any exception
+        if devices.is_out_of_memory(error):
+            raise
         on_the_fly, cannot_run = None, f"The model does not run on text alone: {first_line(error)}"
     del model
     devices.release_memory()
@@ -125,7 +129,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
         "quantization": request.quantization,
         "requested_dtype": request.dtype,
         "dtype": dtype,
-        "quant_method": METHOD if special else "bitsandbytes",
+        "quant_method": PACKING_METHOD if special else BITSANDBYTES,
         "loads_with": "modelyard.load" if special else "from_pretrained",
         "loads_with_reason": (
             "Weights that bitsandbytes leaves alone are quantized too; transformers alone cannot read them."
@@ -216,6 +220,22 @@ def _drift(
         return drift.Drift(len(prompts), sum(ids.numel() for ids in prompts), reason=reason)
     model = load_model(source, device_map={"": device}, dtype=request.dtype, allow_pickle=request.allow_pickle)
     return drift.compare(drift.observe(model, prompts), quantized, dtype_name(model.dtype))
+
+
+@contextmanager
+def _memory_errors(request: ArtifactRequest, needed: int) -> Iterator[None]:
+    """OutOfMemory before work that cannot fit, and instead of the many forms it takes in the middle."""
+    device = devices.parse_device(request.device)
+    hint = "Unload models or use another device, then retry."
+    free = devices.free_bytes(device)
+    if needed > free:
+        raise OutOfMemory(f"Quantizing needs {needed:,} bytes on {device}, where {free:,} are free.", hint=hint)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"Quantizing {request.model_id} ran out of memory on {device}.", hint=hint) from error
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.ml.inspector import InspectorTimeout
 
 _KEPT_SKELETONS = 4
+_WARM_UP_CONFIG = {"model_type": "llama", "num_hidden_layers": 1}
 _ADDRESS_SPACE_BYTES = 16 * 10**9  # far above what the largest skeleton takes; a config may ask for anything
 
 
@@ -87,6 +88,10 @@ class _Service:
         return self._skeletons[key]
 
     def _warm_up(self, _config: Mapping[str, Any]) -> dict[str, Any]:
+        """Import all that a first question would have to wait for."""
+        from modelyard.ml import activations, architecture, kv_cache, memory, meta_model  # noqa: F401
+
+        architecture.inspect_architecture(meta_model.build(_WARM_UP_CONFIG))
         return {}
 
     def _support(self, config: Mapping[str, Any], files: list[str]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from modelyard.ml.dimensions import context_length
-from modelyard.ml.kv_segments import KvSegment
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
 
@@ -31,6 +30,15 @@ _SECONDS_FOR_LONGEST = 0.5
 
 class _NotLinear(Exception):
     """The size is not made of a few straight pieces."""
+
+
+@dataclass(frozen=True)
+class KvSegment:
+    """From `from_tokens` on, one sequence's cache holds `bytes_at_from` and grows by `bytes_per_token`."""
+
+    from_tokens: int
+    bytes_at_from: int
+    bytes_per_token: int
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ from modelyard.ml.quantization_plan import (
     stored_shape,
 )
 
+# Parts read, joined, converted to the kernel's dtype, and the result: as measured on the CPU.
+_COPIES_WHILE_QUANTIZING = 4
+
 _REASON_TEXT = {
     KeptBecause.OUTPUT_EMBEDDING: "output embedding",
     KeptBecause.TIED: "tied weights",
@@ -55,7 +58,8 @@ class KeptPart:
 class OptionMemory:
     """One precision. `weights_bytes` includes `quantization_state_bytes`.
 
-    `load_peak_bytes` is the most that loading holds at once, not counting pages of the file that the system may drop.
+    `load_peak_bytes` estimates the most that loading holds at once, without pages of the file that the system may drop
+    and without what the heap keeps of memory that was freed.
     `largest_matrix_bytes` is the largest quantized matrix (one expert's, where experts are packed) in the load dtype:
     it exists once more whenever it is dequantized for a product. `available` is false where nothing gets smaller.
     """
@@ -65,6 +69,7 @@ class OptionMemory:
     quantization_state_bytes: int
     quantized_fraction: float
     largest_matrix_bytes: int
+    load_peak_bytes: int
     kept: tuple[KeptPart, ...]
     available: bool
     note: str | None
@@ -113,12 +118,13 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
         plain=plain,
         num_parameters=sum(parameter.numel() for parameter in parameters.values()),
         total=buffers + sum(plain.values()),
+        largest=max(plain.values(), default=0),
         dtype=dtype_name(skeleton.dtype),
     )
     if skeleton.stored_quantization is None:
         plan = plan_quantization(model)
-        options = (
-            OptionMemory("none", weights.total, 0, 0.0, 0, (), True, None),
+        options: tuple[OptionMemory, ...] = (
+            OptionMemory("none", weights.total, 0, 0.0, 0, weights.total + weights.largest, (), True, None),
             _quantized_option(INT8, plan, model, weights),
             _quantized_option(NF4, plan if plain_bitsandbytes else plan.with_packing(), model, weights),
         )
@@ -193,6 +199,7 @@ class _Weights:
     plain: Mapping[str, int]
     num_parameters: int
     total: int
+    largest: int
     dtype: str
 
 
@@ -210,12 +217,20 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
     size = weights.total - sum(weights.plain[name] for name in names) + values + state
     elements = sum(weights.shapes[name].numel() for name in names)
     fraction = elements / weights.num_parameters if weights.num_parameters else 0.0
-    largest = [weights.plain[name] for name in plan.quantized & present]
-    largest += [weights.plain[name] // weights.shapes[name][0] for name in plan.packed & present]
+    matrix_bytes = [weights.plain[name] for name in plan.quantized & present]
+    matrix_bytes += [weights.plain[name] // weights.shapes[name][0] for name in plan.packed & present]
     kept = _kept_parts(plan, weights)
-    smaller = size < weights.total
-    note = _note(scheme, fraction, smaller, kept, weights.dtype)
-    return OptionMemory(scheme.name, size, state, fraction, max(largest, default=0), kept, smaller, note)
+    return OptionMemory(
+        quantization=scheme.name,
+        weights_bytes=size,
+        quantization_state_bytes=state,
+        quantized_fraction=fraction,
+        largest_matrix_bytes=max(matrix_bytes, default=0),
+        load_peak_bytes=size + _COPIES_WHILE_QUANTIZING * weights.largest,
+        kept=kept,
+        available=size < weights.total,
+        note=_note(scheme, fraction, size < weights.total, kept, weights.dtype),
+    )
 
 
 def _stored_options(section: Mapping[str, Any], model: nn.Module, weights: _Weights) -> tuple[OptionMemory, ...]:
@@ -230,6 +245,7 @@ def _stored_options(section: Mapping[str, Any], model: nn.Module, weights: _Weig
     plan = plan_quantization(model, skip_modules=section.get("llm_int8_skip_modules"))
     stored = _quantized_option(scheme, plan.with_packing() if method == PACKING_METHOD else plan, model, weights)
     note = f"The weights are stored in {scheme.name} already and cannot be quantized again."
+    stored = replace(stored, load_peak_bytes=stored.weights_bytes + weights.largest)
     return (
         replace(stored, quantization="none", available=True),
         *(replace(stored, quantization=name, available=False, note=note) for name in ("8bit", "4bit")),

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 SPREAD = "auto"
 """The device of a model that needs several accelerators."""
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
-
 
 class ModelKey(NamedTuple):
     """What makes two loaded models the same."""
@@ -413,10 +411,8 @@ def _read(entry: _Entry) -> LoadedModel:
             allow_pickle=spec.allow_pickle,
         )
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError):
-            text = str(error).lower()
-            if not any(words in text for words in _OUT_OF_MEMORY):
-                raise
+        if not devices.is_out_of_memory(error):
+            raise
         out_of_memory = True
     if out_of_memory:  # outside the handler, because the error's traceback holds what was loaded so far
         devices.release_memory()

@@ -20,52 +20,16 @@ from transformers.core_model_loading import ConversionOps
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
-from transformers.quantizers.quantizers_utils import should_convert_module
 
 from modelyard.ml.quantization_plan import (
     BLOCK,
     NESTED_BLOCK,
     NESTED_CODE_BYTES,
     NF4_CODE_BYTES,
-    KeptBecause,
-    plan_quantization,
+    PACKING_METHOD,
+    packable_experts,
+    same_as_linear,
 )
-
-METHOD = "modelyard_4bit"
-"""`quant_method` in the config.json of a checkpoint that only this module can read."""
-
-# The names transformers' `use_experts_implementation` classes index by expert, and nothing else, in their eager form.
-_EXPERT_NAMES = ("gate_up_proj", "up_proj", "down_proj")
-# Subclasses of nn.Linear that compute what nn.Linear computes.
-_SAME_AS_LINEAR = {"transformers.models.falcon.modeling_falcon.FalconLinear"}
-
-
-def packable_experts(model: nn.Module) -> dict[str, torch.Size]:
-    """The expert parameters of a skeleton (nothing tied or converted yet) that 4bit packs, with their shapes."""
-    patterns = list(getattr(model, "_keep_in_fp32_modules", None) or ())
-    found = {}
-    for name, reason in plan_quantization(model).kept.items():
-        path, _, attribute = name.rpartition(".")
-        module = model.get_submodule(path)
-        packable = attribute in _EXPERT_NAMES and hasattr(module, "is_concatenated")
-        if reason is KeptBecause.EXPERTS and packable and should_convert_module(path, patterns):
-            found[name] = module.get_parameter(attribute).shape
-    return found
-
-
-def same_as_linear(module: nn.Module) -> bool:
-    """Whether 4bit may treat a subclass of `nn.Linear` as one."""
-    kind = type(module)
-    return f"{kind.__module__}.{kind.__qualname__}" in _SAME_AS_LINEAR
-
-
-def packed_bytes(shape: torch.Size) -> int:
-    """Bytes of a packed expert parameter of this shape, state included."""
-    experts, elements = shape[0], shape[1:].numel()
-    blocks = -(-elements // BLOCK)
-    nested = -(-blocks // NESTED_BLOCK)
-    each = -(-elements // 2) + blocks + 4 * nested + 4
-    return experts * each + NF4_CODE_BYTES + NESTED_CODE_BYTES
 
 
 class PackedExperts(nn.Module):
@@ -132,7 +96,7 @@ class PackedExperts(nn.Module):
         return f"{tuple(self.shape)}, 4bit"
 
 
-@register_quantization_config(METHOD)
+@register_quantization_config(PACKING_METHOD)
 class FourBitConfig(BitsAndBytesConfig):  # type: ignore[misc]
     """nf4 with double quantization for everything 4bit can cover.
 
@@ -142,7 +106,7 @@ class FourBitConfig(BitsAndBytesConfig):  # type: ignore[misc]
     def __init__(self, bnb_4bit_compute_dtype: Any = None, **kwargs: Any) -> None:
         kwargs |= {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
         super().__init__(bnb_4bit_compute_dtype=bnb_4bit_compute_dtype, **kwargs)
-        self.quant_method = METHOD
+        self.quant_method = PACKING_METHOD
 
     def plain(self) -> BitsAndBytesConfig:
         return BitsAndBytesConfig(
@@ -189,7 +153,7 @@ def _replace(model: nn.Module, name: str, packed: PackedExperts) -> None:
     module._is_hf_initialized = True  # type: ignore[assignment]
 
 
-@register_quantizer(METHOD)
+@register_quantizer(PACKING_METHOD)
 class FourBitQuantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
     """transformers' 4-bit quantizer, which also packs experts and takes Falcon's linear layers for linear layers."""
 

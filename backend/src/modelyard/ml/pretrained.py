@@ -16,7 +16,7 @@ from modelyard.core.errors import (
     UnsafeWeights,
     UnsupportedArchitecture,
 )
-from modelyard.ml import meta_model, packed_experts
+from modelyard.ml import meta_model
 from modelyard.ml.meta_model import DTYPES, first_line
 from modelyard.ml.quantization import (
     Quantization,
@@ -24,6 +24,7 @@ from modelyard.ml.quantization import (
     keep_odd_shapes_off_the_fast_path,
     quantization_config,
 )
+from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -35,7 +36,6 @@ _TOKENIZER_FILES = (
 )
 # From the two messages of transformers' loading report that end a load.
 _UNFIT_WEIGHTS = ("ignore_mismatched_sizes", "automatic conversion of the weights")
-_BITSANDBYTES = ("bitsandbytes", packed_experts.METHOD)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def stored_quantization(config: Mapping[str, Any]) -> str | None:
     stored = config.get("quantization_config") or config.get("compression_config")
     if not stored:
         return None
-    method = str(stored.get("quant_method") or "bitsandbytes")
-    if method not in _BITSANDBYTES:
+    method = str(stored.get("quant_method") or BITSANDBYTES)
+    if method not in (BITSANDBYTES, PACKING_METHOD):
         return method
     return "8bit" if stored.get("load_in_8bit") else "4bit"
 

@@ -10,17 +10,27 @@ from typing import Any
 
 _SPELLINGS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model", "dim", "n_embed", "emb_dim", "model_dim"),
-    "num_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"),
+    "num_layers": (
+        "num_hidden_layers",
+        "n_layer",
+        "n_layers",
+        "num_layers",
+        "decoder_layers",
+        "num_decoder_layers",
+        "encoder_layers",
+    ),
     "num_attention_heads": (
         "num_attention_heads",
         "n_head",
         "n_heads",
         "num_heads",
+        "attention_heads",
         "decoder_attention_heads",
+        "num_decoder_attention_heads",
         "encoder_attention_heads",
     ),
     "num_key_value_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", "n_kv_heads"),
-    "head_dim": ("head_dim", "d_kv", "attention_head_dim"),
+    "head_dim": ("head_dim", "d_kv", "attention_head_dim", "kv_channels", "dim_head"),
     "intermediate_size": (
         "intermediate_size",
         "ffn_dim",
@@ -40,8 +50,18 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
         "seq_length",
         "max_sequence_length",
         "max_target_positions",
+        "model_max_length",
     ),
 }
+# Sections that MPT and DBRX put a part of their dimensions in.
+_SECTIONS: dict[str, tuple[str, str]] = {
+    "num_key_value_heads": ("attn_config", "kv_n_heads"),
+    "intermediate_size": ("ffn_config", "ffn_hidden_size"),
+}
+# The heads they count are those of a recurrence.
+_WITHOUT_ATTENTION = {"mamba2", "xlstm"}
+_MAX_INT = 2**31 - 1
+_MAX_NAME = 100
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
 _DTYPES = {"float32", "bfloat16", "float16"}
 
@@ -59,18 +79,12 @@ class ConfigFacts:
 def read_config(config: Mapping[str, Any]) -> ConfigFacts:
     """Facts of a configuration; the text part where a model has several."""
     architectures = config.get("architectures")
-    architecture = architectures[0] if isinstance(architectures, list) and architectures else None
     text = _text_part(config)
-    dimensions = {name: _first_int(text, spellings) for name, spellings in _SPELLINGS.items()}
-    if dimensions["num_key_value_heads"] is None:
-        dimensions["num_key_value_heads"] = _implied_kv_heads(text, dimensions["num_attention_heads"])
-    if dimensions["head_dim"] is None:
-        dimensions["head_dim"] = _implied_head_dim(dimensions)
     return ConfigFacts(
-        architecture=architecture if isinstance(architecture, str) else None,
+        architecture=_string(architectures[0]) if isinstance(architectures, list) and architectures else None,
         model_type=_string(config.get("model_type")),
         dtype=_dtype(text) or _dtype(config),
-        dimensions=dimensions,
+        dimensions=_dimensions(text),
         quantization_method=_quantization_method(config) or _quantization_method(text),
         auto_map=isinstance(config.get("auto_map"), dict),
     )
@@ -86,24 +100,39 @@ def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
+def _dimensions(text: Mapping[str, Any]) -> dict[str, int | None]:
+    dimensions = {name: _first_int(text, spellings) for name, spellings in _SPELLINGS.items()}
+    for name, (section, spelling) in _SECTIONS.items():
+        part = text.get(section)
+        if dimensions[name] is None and isinstance(part, dict):
+            dimensions[name] = _first_int(part, (spelling,))
+    layer_types = text.get("layers_block_type")
+    if dimensions["num_layers"] is None and isinstance(layer_types, list) and layer_types:
+        dimensions["num_layers"] = len(layer_types)
+    if text.get("model_type") in _WITHOUT_ATTENTION:
+        return dimensions | {"num_attention_heads": None, "num_key_value_heads": None, "head_dim": None}
+    hidden, heads = dimensions["hidden_size"], dimensions["num_attention_heads"]
+    if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
+        # Falcon's and GPT-BigCode's switch for one shared head; Falcon writes another number beside it.
+        dimensions["num_key_value_heads"] = 1
+    elif _is_silent(text, "num_key_value_heads"):
+        dimensions["num_key_value_heads"] = dimensions["num_key_value_heads"] or heads
+    if _is_silent(text, "head_dim") and hidden and heads and hidden % heads == 0:
+        dimensions["head_dim"] = hidden // heads
+    return dimensions
+
+
+def _is_silent(config: Mapping[str, Any], name: str) -> bool:
+    """Nothing is written about it; a number for each layer, as OpenELM has, is something."""
+    return all(config.get(spelling) is None for spelling in _SPELLINGS[name])
+
+
 def _first_int(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     for name in names:
         value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_INT:
             return value
     return None
-
-
-def _implied_kv_heads(text: Mapping[str, Any], heads: int | None) -> int | None:
-    # Falcon's and GPT-BigCode's switch for one shared key/value head.
-    if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
-        return 1
-    return heads
-
-
-def _implied_head_dim(dimensions: Mapping[str, int | None]) -> int | None:
-    hidden, heads = dimensions["hidden_size"], dimensions["num_attention_heads"]
-    return hidden // heads if hidden and heads and hidden % heads == 0 else None
 
 
 def _dtype(config: Mapping[str, Any]) -> str | None:
@@ -123,4 +152,4 @@ def _quantization_method(config: Mapping[str, Any]) -> str | None:
 
 
 def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value[:_MAX_NAME] if isinstance(value, str) else None

@@ -74,8 +74,8 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
       )}
       {usedBy.length > 0 && (
         <Text>
-          It is in use by {usedBy.map((use) => use.name).join(", ")}. Stop or unload {usedBy.length === 1 ? "that" : "those"}{" "}
-          first.
+          It is in use by {usedBy.map((use) => use.name).join(", ")}. Stop or unload{" "}
+          {usedBy.length === 1 ? "that" : "those"} first.
         </Text>
       )}
       {shared && (

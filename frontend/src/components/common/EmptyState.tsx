@@ -13,7 +13,9 @@ interface Props {
 export function EmptyState({ title, order = 2, children, action }: Props) {
   return (
     <Stack align="center" gap="xs" className={classes.empty}>
-      <Title order={order} size="h2">{title}</Title>
+      <Title order={order} size="h2">
+        {title}
+      </Title>
       {children !== undefined && (
         <Text component="div" c="dimmed" ta="center" maw={520}>
           {children}

@@ -13,7 +13,12 @@ interface Props {
 /** What happened, what to do, and the buttons that do it. */
 export function ProblemAlert({ title, problem, tone = "bad", children }: Props) {
   return (
-    <Alert color={tone === "bad" ? "red" : "yellow"} variant="light" icon={<CircleAlert size={18} aria-hidden />} title={title}>
+    <Alert
+      color={tone === "bad" ? "red" : "yellow"}
+      variant="light"
+      icon={<CircleAlert size={18} aria-hidden />}
+      title={title}
+    >
       <Stack gap="xs">
         <Text size="sm" style={{ overflowWrap: "anywhere" }}>
           {problem.message} {problem.hint}

@@ -13,7 +13,10 @@ interface Props {
 /** A job as facts: the phase in words, a bar where a total is known, bytes, rate and time left. */
 export function ProgressLine({ model, live, pending }: Props) {
   const progress = live?.progress ?? model.progress;
-  const share = progress === null ? fraction(model.downloaded_bytes, model.size_bytes) : fraction(progress.bytes_done, progress.bytes_total);
+  const share =
+    progress === null
+      ? fraction(model.downloaded_bytes, model.size_bytes)
+      : fraction(progress.bytes_done, progress.bytes_total);
   const phase = pending === undefined ? phaseWords(model.status, progress) : PENDING_WORD[pending.op];
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
   const total = progress?.bytes_total ?? model.size_bytes;
@@ -21,7 +24,13 @@ export function ProgressLine({ model, live, pending }: Props) {
   // Quantizing and checking count layers, not bytes; their message says it in words.
   const inBytes = progress === null || !["quantizing", "checking"].includes(progress.phase);
   const figures = [
-    !inBytes ? "" : total === null ? (done > 0 ? formatBytes(done) : "") : `${formatBytes(done)} of ${formatBytes(total)}`,
+    !inBytes
+      ? ""
+      : total === null
+        ? done > 0
+          ? formatBytes(done)
+          : ""
+        : `${formatBytes(done)} of ${formatBytes(total)}`,
     flowing ? formatRate(progress?.bytes_per_second) : "",
     flowing || !inBytes ? etaWords(progress) : "",
   ].filter(Boolean);

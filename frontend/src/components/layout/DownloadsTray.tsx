@@ -86,12 +86,20 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
         </Title>
         <Group gap={4}>
           {running.length > 1 && (
-            <Button variant="subtle" size="compact-sm" onClick={() => running.forEach(({ id }) => void act(id, "pause"))}>
+            <Button
+              variant="subtle"
+              size="compact-sm"
+              onClick={() => running.forEach(({ id }) => void act(id, "pause"))}
+            >
               Pause all
             </Button>
           )}
           {paused.length > 1 && (
-            <Button variant="subtle" size="compact-sm" onClick={() => paused.forEach(({ id }) => void act(id, "resume"))}>
+            <Button
+              variant="subtle"
+              size="compact-sm"
+              onClick={() => paused.forEach(({ id }) => void act(id, "resume"))}
+            >
               Resume all
             </Button>
           )}
@@ -102,8 +110,8 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
       </Group>
       {active.length === 0 ? (
         <Text c="dimmed" className={classes.empty}>
-          Nothing is being downloaded. Start with “Download a model” on the <Link to="/models?download">models page</Link>
-          .
+          Nothing is being downloaded. Start with “Download a model” on the{" "}
+          <Link to="/models?download">models page</Link>.
         </Text>
       ) : (
         <ul className={classes.list}>
@@ -133,21 +141,33 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
         <Group gap={2} wrap="nowrap">
           {model.status === "paused" ? (
             <Tooltip label="Resume">
-              <ActionIcon disabled={busy} onClick={() => void act(model.id, "resume")} aria-label={`Resume ${model.name}`}>
+              <ActionIcon
+                disabled={busy}
+                onClick={() => void act(model.id, "resume")}
+                aria-label={`Resume ${model.name}`}
+              >
                 <Play size={16} aria-hidden />
               </ActionIcon>
             </Tooltip>
           ) : (
             model.status !== "quantizing" && (
               <Tooltip label="Pause">
-                <ActionIcon disabled={busy} onClick={() => void act(model.id, "pause")} aria-label={`Pause ${model.name}`}>
+                <ActionIcon
+                  disabled={busy}
+                  onClick={() => void act(model.id, "pause")}
+                  aria-label={`Pause ${model.name}`}
+                >
                   <Pause size={16} aria-hidden />
                 </ActionIcon>
               </Tooltip>
             )
           )}
           <Tooltip label="Cancel and remove what was fetched">
-            <ActionIcon disabled={busy} onClick={() => void act(model.id, "cancel")} aria-label={`Cancel ${model.name}`}>
+            <ActionIcon
+              disabled={busy}
+              onClick={() => void act(model.id, "cancel")}
+              aria-label={`Cancel ${model.name}`}
+            >
               <X size={16} aria-hidden />
             </ActionIcon>
           </Tooltip>

@@ -40,7 +40,8 @@ export function SignIn() {
               Sign in
             </Title>
             <Text c="dimmed" mt={4}>
-              This server is protected by a key: the value of <code>MODELYARD_API_KEY</code> on the machine that runs it.
+              This server is protected by a key: the value of <code>MODELYARD_API_KEY</code> on the machine that runs
+              it.
             </Text>
           </div>
           <PasswordInput

@@ -7,7 +7,12 @@ import { api, http, HttpResponse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import { CachedModels } from "./CachedModels";
 
-const cached = { commit: "607a30d783dfa663caf39e06633721c8d4cfcd7e", revisions: ["main"], size_bytes: 550_989_000, problem: null };
+const cached = {
+  commit: "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+  revisions: ["main"],
+  size_bytes: 550_989_000,
+  problem: null,
+};
 
 beforeEach(() => useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} }));
 
@@ -22,12 +27,17 @@ it("adds what other tools downloaded, and completes what is not whole", async ()
     http.post(api("/models/import"), async ({ request }) => {
       asked = await request.json();
       items = items.slice(1);
-      return HttpResponse.json(downloading({ id: "m5", model_id: "openai-community/gpt2", status: "pending" }), { status: 202 });
+      return HttpResponse.json(downloading({ id: "m5", model_id: "openai-community/gpt2", status: "pending" }), {
+        status: 202,
+      });
     }),
   );
   renderPage(<CachedModels />);
   expect(await screen.findByText("551 MB · main · model.safetensors is missing")).toBeVisible();
-  expect(screen.getByRole("link", { name: "Complete half/one" })).toHaveAttribute("href", "/models?download=half%2Fone");
+  expect(screen.getByRole("link", { name: "Complete half/one" })).toHaveAttribute(
+    "href",
+    "/models?download=half%2Fone",
+  );
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "Add openai-community/gpt2" }));
   await screen.findByText("gpt2 is being added");

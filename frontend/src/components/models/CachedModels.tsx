@@ -34,7 +34,9 @@ export function CachedModels({ explain = false }: { explain?: boolean }) {
     <div className={classes.cache}>
       {items.length > 0 && (
         <>
-          <Text size="sm">Other tools have put these into the cache. Adding one checks its files and downloads nothing.</Text>
+          <Text size="sm">
+            Other tools have put these into the cache. Adding one checks its files and downloads nothing.
+          </Text>
           <ul className={classes.list}>
             {items.map((item) => (
               <CachedRow key={`${item.model_id}@${item.commit}`} item={item} onAdded={cache.reload} />
@@ -72,7 +74,13 @@ function CachedRow({ item, onAdded }: { item: CacheListing["items"][number]; onA
         </span>
       </span>
       {item.importable ? (
-        <Button size="compact-sm" variant="default" loading={busy} onClick={() => void add()} aria-label={`Add ${item.model_id}`}>
+        <Button
+          size="compact-sm"
+          variant="default"
+          loading={busy}
+          onClick={() => void add()}
+          aria-label={`Add ${item.model_id}`}
+        >
           Add
         </Button>
       ) : (
@@ -111,8 +119,8 @@ function Leftovers({ leftovers, onDropped }: { leftovers: CacheListing["leftover
   return (
     <Group justify="space-between" gap="xs">
       <Text size="sm" className="num">
-        {leftovers.length === 1 ? "1 unfinished file" : `${leftovers.length} unfinished files`} that no model goes on with,{" "}
-        {formatBytes(bytes)}
+        {leftovers.length === 1 ? "1 unfinished file" : `${leftovers.length} unfinished files`} that no model goes on
+        with, {formatBytes(bytes)}
       </Text>
       <Button size="compact-sm" variant="default" loading={busy} onClick={() => void drop()}>
         Remove

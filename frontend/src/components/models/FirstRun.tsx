@@ -35,8 +35,8 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
           />
         )}
         <Text size="sm" c="dimmed">
-          A gated or private model needs a Hub token: set it in <Link to="/settings">Settings</Link>. Models that other tools put into
-          this machine's Hugging Face cache need no second download.
+          A gated or private model needs a Hub token: set it in <Link to="/settings">Settings</Link>. Models that other
+          tools put into this machine's Hugging Face cache need no second download.
         </Text>
       </Stack>
       <Stack gap="sm" className={classes.panel}>
@@ -64,7 +64,14 @@ function Starters({ builtin, onStart }: { builtin: boolean; onStart: (modelId?: 
       {samples.problem !== null && <Text c="dimmed">{samples.problem.message}</Text>}
       <div className={classes.starters}>
         {items.map(({ id, parameters }) => (
-          <Button key={id} variant="default" justify="space-between" fullWidth onClick={() => onStart(id)} rightSection={parameters === null ? null : <span className="num">{formatCount(parameters)}</span>}>
+          <Button
+            key={id}
+            variant="default"
+            justify="space-between"
+            fullWidth
+            onClick={() => onStart(id)}
+            rightSection={parameters === null ? null : <span className="num">{formatCount(parameters)}</span>}
+          >
             <span className="mono">{id}</span>
           </Button>
         ))}
@@ -81,7 +88,8 @@ function Hardware({ system }: { system: SystemInfo }) {
     <List size="sm" spacing={4} className="num">
       {system.devices.map((device) => (
         <List.Item key={device.id}>
-          {device.id === "cpu" ? "System memory" : device.name}: {formatBytes(device.free_bytes)} free of {formatBytes(device.total_bytes)}
+          {device.id === "cpu" ? "System memory" : device.name}: {formatBytes(device.free_bytes)} free of{" "}
+          {formatBytes(device.total_bytes)}
         </List.Item>
       ))}
       {system.devices.every((device) => device.id === "cpu") && (

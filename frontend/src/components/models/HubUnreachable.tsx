@@ -27,7 +27,11 @@ export function HubUnreachable({ problem, onRetry }: { problem: ProblemView; onR
   }
 
   return (
-    <ProblemAlert title={hub === undefined ? "The Hub does not answer" : `The Hub at ${hub.endpoint} does not answer`} problem={problem} tone="warn">
+    <ProblemAlert
+      title={hub === undefined ? "The Hub does not answer" : `The Hub at ${hub.endpoint} does not answer`}
+      problem={problem}
+      tone="warn"
+    >
       {hub?.endpoint_source !== "builtin" && (
         <Button size="compact-sm" loading={busy} onClick={() => void switchToSamples()}>
           Use the built-in sample Hub

@@ -28,7 +28,16 @@ it("says what a ready model is and needs", async () => {
   show(model());
   const card = screen.getByRole("article");
   expect(within(card).getByRole("link", { name: "Qwen3-0.6B" })).toHaveAttribute("href", "/models/m1");
-  for (const text of ["596 M params", "Qwen3ForCausalLM", "28 × 1024", "40,960 context", "1.19 GB", "1.50 GB", "estimated", "Ready"]) {
+  for (const text of [
+    "596 M params",
+    "Qwen3ForCausalLM",
+    "28 × 1024",
+    "40,960 context",
+    "1.19 GB",
+    "1.50 GB",
+    "estimated",
+    "Ready",
+  ]) {
     expect(within(card).getByText(text)).toBeVisible();
   }
   await expectAccessible();
@@ -70,7 +79,10 @@ it("names an error with its next step, and keeps the figures of a failed downloa
   });
   const onAction = show(row);
   expect(screen.getByText("The terms are not accepted. Accept them.")).toBeVisible();
-  expect(screen.getByRole("link", { name: "Open the licence page" })).toHaveAttribute("href", "https://huggingface.co/Qwen/Qwen3-0.6B");
+  expect(screen.getByRole("link", { name: "Open the licence page" })).toHaveAttribute(
+    "href",
+    "https://huggingface.co/Qwen/Qwen3-0.6B",
+  );
   expect(screen.queryByRole("progressbar")).toBeNull();
   await userEvent.click(screen.getByRole("button", { name: "Retry Qwen3-0.6B" }));
   expect(onAction).toHaveBeenCalledWith(row, "resume");
@@ -80,7 +92,9 @@ it("copies the lines that load the model", async () => {
   const user = userEvent.setup();
   show(model({ revision: "v2" }));
   await user.click(screen.getByRole("button", { name: "Copy code for Qwen3-0.6B" }));
-  expect(await navigator.clipboard.readText()).toContain('from_pretrained("Qwen/Qwen3-0.6B", revision="v2", dtype="auto")');
+  expect(await navigator.clipboard.readText()).toContain(
+    'from_pretrained("Qwen/Qwen3-0.6B", revision="v2", dtype="auto")',
+  );
 });
 
 it("offers deletion in its menu only when nothing is under way", async () => {

@@ -95,7 +95,8 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
 
 /** What the model is, in a few words; what is not known is left out. */
 function facts(model: Model): string[] {
-  const shape = model.num_layers !== null && model.hidden_size !== null ? `${model.num_layers} × ${model.hidden_size}` : null;
+  const shape =
+    model.num_layers !== null && model.hidden_size !== null ? `${model.num_layers} × ${model.hidden_size}` : null;
   const context = model.max_position_embeddings;
   return [
     model.num_parameters === null ? null : `${formatCount(model.num_parameters)} params`,
@@ -220,7 +221,13 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
           </Menu.Item>
         )}
         {page !== null && (
-          <Menu.Item leftSection={<ExternalLink size={14} aria-hidden />} component="a" href={page} target="_blank" rel="noreferrer">
+          <Menu.Item
+            leftSection={<ExternalLink size={14} aria-hidden />}
+            component="a"
+            href={page}
+            target="_blank"
+            rel="noreferrer"
+          >
             Open on the Hub
           </Menu.Item>
         )}

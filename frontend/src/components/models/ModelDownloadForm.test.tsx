@@ -24,7 +24,21 @@ it("goes from typed letters to a started download", async () => {
   server.use(
     http.get(api("/models/search"), ({ request }) => {
       const q = new URL(request.url).searchParams.get("q") ?? "";
-      const items = q === "qwen3" ? [{ model_id: "Qwen/Qwen3-0.6B", downloads: 5000, likes: 1, num_parameters: 596_049_920, size_bytes: null, access: "open", pipeline_tag: null, installed: false }] : [];
+      const items =
+        q === "qwen3"
+          ? [
+              {
+                model_id: "Qwen/Qwen3-0.6B",
+                downloads: 5000,
+                likes: 1,
+                num_parameters: 596_049_920,
+                size_bytes: null,
+                access: "open",
+                pipeline_tag: null,
+                installed: false,
+              },
+            ]
+          : [];
       return HttpResponse.json({ items });
     }),
     http.post(api("/models/download"), async ({ request }) => {
@@ -37,7 +51,14 @@ it("goes from typed letters to a started download", async () => {
   await user.click(await screen.findByRole("option", { name: /Qwen\/Qwen3-0.6B/ }));
 
   const about = await screen.findByRole("region", { name: "About Qwen/Qwen3-0.6B" });
-  for (const text of ["596,049,920 (596 M)", "Qwen3ForCausalLM", "28 layers × 1024, 40,960 context", "apache-2.0", "Open to everyone", "Supported"]) {
+  for (const text of [
+    "596,049,920 (596 M)",
+    "Qwen3ForCausalLM",
+    "28 layers × 1024, 40,960 context",
+    "apache-2.0",
+    "Open to everyone",
+    "Supported",
+  ]) {
     expect(within(about).getByText(text)).toBeVisible();
   }
   expect(within(about).getByRole("button", { name: "1 file, 1.50 GB; 1 skipped" })).toBeVisible();
@@ -87,7 +108,9 @@ it("says which Hub does not answer, and goes on with the built-in one", async ()
   let change: SettingsChange | null = null;
   server.use(
     http.get(api("/models/info/*"), () =>
-      change === null ? refuse(problem(502, "hub_unreachable", "Name or service not known.")) : HttpResponse.json(info()),
+      change === null
+        ? refuse(problem(502, "hub_unreachable", "Name or service not known."))
+        : HttpResponse.json(info()),
     ),
     http.put(api("/settings"), async ({ request }) => {
       change = (await request.json()) as SettingsChange;
@@ -106,7 +129,10 @@ it("says which Hub does not answer, and goes on with the built-in one", async ()
 it("leads from a gated model to its page instead of a failing download", async () => {
   server.use(http.get(api("/models/info/*"), () => HttpResponse.json(info({ access: "needs_acceptance" }))));
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByRole("link", { name: "Open the model's page" })).toHaveAttribute("href", "https://huggingface.co/Qwen/Qwen3-0.6B");
+  expect(await screen.findByRole("link", { name: "Open the model's page" })).toHaveAttribute(
+    "href",
+    "https://huggingface.co/Qwen/Qwen3-0.6B",
+  );
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
   expect(screen.getByText(/the terms are not accepted yet/)).toBeVisible();
 });
@@ -119,7 +145,9 @@ it("leads to the settings where a token is missing", async () => {
 });
 
 it("says that a model does not exist", async () => {
-  server.use(http.get(api("/models/info/*"), () => refuse(problem(404, "hub_model_not_found", "nope/none is not on the Hub."))));
+  server.use(
+    http.get(api("/models/info/*"), () => refuse(problem(404, "hub_model_not_found", "nope/none is not on the Hub."))),
+  );
   show("nope/none");
   expect(await screen.findByText("There is no model nope/none on this Hub")).toBeVisible();
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
@@ -129,7 +157,13 @@ it("refuses what cannot run and says why", async () => {
   server.use(
     http.get(api("/models/info/*"), () =>
       HttpResponse.json(
-        info({ needs_custom_code: true, support: { level: "unsupported", reasons: [{ code: "needs_custom_code", message: "It needs its own code." }] } }),
+        info({
+          needs_custom_code: true,
+          support: {
+            level: "unsupported",
+            reasons: [{ code: "needs_custom_code", message: "It needs its own code." }],
+          },
+        }),
       ),
     ),
   );
@@ -143,7 +177,11 @@ it("lets a person accept pickle weights, and only then", async () => {
   const user = userEvent.setup();
   server.use(
     http.get(api("/models/info/*"), () =>
-      HttpResponse.json(info({ support: { level: "unsupported", reasons: [{ code: "unsafe_weights", message: "Only pickle weights." }] } })),
+      HttpResponse.json(
+        info({
+          support: { level: "unsupported", reasons: [{ code: "unsafe_weights", message: "Only pickle weights." }] },
+        }),
+      ),
     ),
   );
   show("x/y");
@@ -183,7 +221,11 @@ it("chooses the most precise option that fits", async () => {
   const far = [{ device: "cpu", verdict: "does_not_fit" as const, free_bytes: 1 * GB, total_bytes: 25 * GB }];
   server.use(
     http.get(api("/models/estimate-memory"), () =>
-      HttpResponse.json(estimate({ options: [option({ verdicts: far }), option({ quantization: "8bit" }), option({ quantization: "4bit" })] })),
+      HttpResponse.json(
+        estimate({
+          options: [option({ verdicts: far }), option({ quantization: "8bit" }), option({ quantization: "4bit" })],
+        }),
+      ),
     ),
   );
   show("Qwen/Qwen3-0.6B");
@@ -191,7 +233,9 @@ it("chooses the most precise option that fits", async () => {
 });
 
 it("stops only where the disk is too small", async () => {
-  useSystemStore.setState({ system: system({ disks: [{ path: "/c", total_bytes: 10 * GB, free_bytes: 1 * GB, purpose: "models" }] }) });
+  useSystemStore.setState({
+    system: system({ disks: [{ path: "/c", total_bytes: 10 * GB, free_bytes: 1 * GB, purpose: "models" }] }),
+  });
   show("Qwen/Qwen3-0.6B");
   expect(await screen.findByText(/The disk lacks 503 MB for this/)).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
@@ -199,7 +243,11 @@ it("stops only where the disk is too small", async () => {
 
 it("shows the model that is there already", async () => {
   const user = userEvent.setup();
-  server.use(http.post(api("/models/download"), () => refuse(problem(409, "already_exists", "It is here (ready).", { id: "m42" }))));
+  server.use(
+    http.post(api("/models/download"), () =>
+      refuse(problem(409, "already_exists", "It is here (ready).", { id: "m42" })),
+    ),
+  );
   show("Qwen/Qwen3-0.6B");
   await user.click(await screen.findByRole("button", { name: /^Download/ }));
   expect(await screen.findByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/m42");
@@ -211,7 +259,8 @@ it("never shows one model's memory beside another", async () => {
   const slow = new Promise<void>((resolve) => (release = resolve));
   server.use(
     http.get(api("/models/info/*"), async ({ request }) => {
-      if (!request.url.includes("slow")) return HttpResponse.json(info({ model_id: "fast/one", canonical_id: "fast/one" }));
+      if (!request.url.includes("slow"))
+        return HttpResponse.json(info({ model_id: "fast/one", canonical_id: "fast/one" }));
       await slow;
       return HttpResponse.json(info({ model_id: "slow/one", canonical_id: "slow/one" }));
     }),

@@ -1,4 +1,16 @@
-import { Anchor, Autocomplete, Button, Checkbox, Group, Loader, NativeSelect, Skeleton, Stack, Text, TextInput } from "@mantine/core";
+import {
+  Anchor,
+  Autocomplete,
+  Button,
+  Checkbox,
+  Group,
+  Loader,
+  NativeSelect,
+  Skeleton,
+  Stack,
+  Text,
+  TextInput,
+} from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useState } from "react";
 import { Link } from "react-router";
@@ -110,7 +122,10 @@ interface HubSearchProps {
 function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
   const [query] = useDebouncedValue(text.trim(), SEARCH_DELAY_MS);
   const settled = query === current || /^https?:/i.test(query);
-  const search = useResource(settled ? null : `search:${query}`, async (signal) => (await searchHub(query, 10, signal)).items);
+  const search = useResource(
+    settled ? null : `search:${query}`,
+    async (signal) => (await searchHub(query, 10, signal)).items,
+  );
   const hub = useSystemStore((state) => state.system?.hub);
   const items = new Map((search.data ?? []).map((item) => [item.model_id, item]));
   const unreachable = search.problem?.code === "hub_unreachable";
@@ -118,7 +133,13 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
     <div className={classes.search}>
       <Autocomplete
         label="Model"
-        description={hub === undefined ? " " : hub.endpoint_source === "builtin" ? "Searching the built-in sample Hub" : `Searching ${hub.endpoint}`}
+        description={
+          hub === undefined
+            ? " "
+            : hub.endpoint_source === "builtin"
+              ? "Searching the built-in sample Hub"
+              : `Searching ${hub.endpoint}`
+        }
         inputWrapperOrder={["label", "input", "error", "description"]}
         placeholder="owner/name, gpt2, or the address of a model page"
         value={text}
@@ -137,7 +158,9 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
         openOnFocus={false}
         renderOption={({ option }) => <SearchOption id={option.value} item={items.get(option.value)} />}
         rightSection={search.loading ? <Loader size={14} aria-label="Searching" /> : null}
-        error={invalid ? "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page." : null}
+        error={
+          invalid ? "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page." : null
+        }
         aria-autocomplete="list"
         comboboxProps={{ shadow: "none", transitionProps: { duration: 80 } }}
         spellCheck={false}
@@ -177,7 +200,15 @@ function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }
   );
 }
 
-function InfoProblem({ problem, target, onRetry }: { problem: ProblemView; target: ModelReference | null; onRetry: () => void }) {
+function InfoProblem({
+  problem,
+  target,
+  onRetry,
+}: {
+  problem: ProblemView;
+  target: ModelReference | null;
+  onRetry: () => void;
+}) {
   const title = {
     hub_model_not_found: `There is no model ${target?.model_id ?? ""} on this Hub`,
     revision_not_found: `${target?.model_id ?? ""} has no revision ${target?.revision ?? ""}`,
@@ -246,10 +277,7 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
         />
       )}
       {option !== undefined && (
-        <Yard
-          label="Where it would go"
-          ghost={{ label: info.model_id, quantization, wanted }}
-        />
+        <Yard label="Where it would go" ghost={{ label: info.model_id, quantization, wanted }} />
       )}
       {quantization !== "none" && (
         <Checkbox
@@ -261,10 +289,20 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       )}
       <Submit
         info={info}
-        doesNotFit={option !== undefined && option.verdicts.length > 0 && option.verdicts.every(({ verdict }) => verdict === "does_not_fit")}
+        doesNotFit={
+          option !== undefined &&
+          option.verdicts.length > 0 &&
+          option.verdicts.every(({ verdict }) => verdict === "does_not_fit")
+        }
         diskShort={diskShort}
         blocked={info.support.level === "unsupported" && !(onlyPickle(info) && allowPickle)}
-        request={{ model_id: info.model_id, revision, quantization, keep_original: keepOriginal, allow_pickle: allowPickle }}
+        request={{
+          model_id: info.model_id,
+          revision,
+          quantization,
+          keep_original: keepOriginal,
+          allow_pickle: allowPickle,
+        }}
         onRecheck={onRecheck}
         onDone={onDone}
       />

@@ -88,7 +88,12 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
       {model.error !== null && (
         <ProblemAlert title="It did not finish" problem={fromRow(model.error)}>
           {model.status === "failed" && (
-            <Button size="compact-sm" variant="default" disabled={pending !== undefined} onClick={() => onAction(model, "resume")}>
+            <Button
+              size="compact-sm"
+              variant="default"
+              disabled={pending !== undefined}
+              onClick={() => onAction(model, "resume")}
+            >
               Retry
             </Button>
           )}
@@ -130,13 +135,19 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     ["Key/value heads", exact(model.num_key_value_heads)],
     ["Intermediate size", exact(model.intermediate_size)],
     ["Vocabulary", exact(model.vocab_size)],
-    ["Context", model.max_position_embeddings === null ? null : `${model.max_position_embeddings.toLocaleString("en")} tokens`],
+    [
+      "Context",
+      model.max_position_embeddings === null ? null : `${model.max_position_embeddings.toLocaleString("en")} tokens`,
+    ],
     ["Stored as", model.dtype],
   ];
   const sizes: [string, React.ReactNode][] = [
     ["Precision", QUANTIZATION_WORD[model.quantization]],
     ["Memory, estimated", estimated(model)],
-    ["Memory, measured", model.memory_measured_bytes === null ? "not loaded yet" : formatBytes(model.memory_measured_bytes)],
+    [
+      "Memory, measured",
+      model.memory_measured_bytes === null ? "not loaded yet" : formatBytes(model.memory_measured_bytes),
+    ],
     ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
     ["On disk", formatBytes(model.disk_bytes)],
   ];
@@ -197,7 +208,9 @@ function Facts({ title, rows }: { title: string; rows: [string, React.ReactNode]
 }
 
 function Files({ model }: { model: Model }) {
-  const info = useResource(`${model.model_id}@${model.commit}`, (signal) => getModelInfo(model.model_id, model.commit, signal));
+  const info = useResource(`${model.model_id}@${model.commit}`, (signal) =>
+    getModelInfo(model.model_id, model.commit, signal),
+  );
   if (info.loading) return <Skeleton h={200} aria-label="Loading the files" />;
   if (info.problem !== null)
     return (

@@ -30,7 +30,9 @@ export function ModelPreview({ info }: { info: ModelInfo }) {
       </div>
       <dl className={`${classes.facts} num`}>
         <Fact name="Parameters">
-          {info.num_parameters === null ? "unknown" : `${info.num_parameters.toLocaleString("en")} (${formatCount(info.num_parameters)})`}
+          {info.num_parameters === null
+            ? "unknown"
+            : `${info.num_parameters.toLocaleString("en")} (${formatCount(info.num_parameters)})`}
         </Fact>
         <Fact name="Architecture">{info.architecture ?? info.model_type ?? "unknown"}</Fact>
         <Fact name="Shape">
@@ -38,7 +40,9 @@ export function ModelPreview({ info }: { info: ModelInfo }) {
           {context != null && `, ${context.toLocaleString("en")} context`}
         </Fact>
         <Fact name="Stored as">
-          {info.already_quantized === null ? (info.dtype ?? "unknown") : `quantized already (${info.already_quantized})`}
+          {info.already_quantized === null
+            ? (info.dtype ?? "unknown")
+            : `quantized already (${info.already_quantized})`}
         </Fact>
         <Fact name="Licence">{info.licence ?? "not stated"}</Fact>
         <Fact name="Access">
@@ -56,7 +60,8 @@ export function ModelPreview({ info }: { info: ModelInfo }) {
       ))}
       {info.needs_custom_code && (
         <Text size="sm">
-          The repository brings its own code. Modelyard never runs it; a model that transformers supports by itself is needed.
+          The repository brings its own code. Modelyard never runs it; a model that transformers supports by itself is
+          needed.
         </Text>
       )}
       {info.warnings.map((warning) => (

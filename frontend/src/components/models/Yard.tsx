@@ -117,7 +117,11 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
     <div className={classes.lane}>
       <div className={classes.bar} role="img" aria-label={describe(place)}>
         {place.others > 0 && (
-          <div className={classes.others} style={{ width: percent(place.others) }} title={`${othersWord(place)}: ${formatBytes(place.others)}`} />
+          <div
+            className={classes.others}
+            style={{ width: percent(place.others) }}
+            title={`${othersWord(place)}: ${formatBytes(place.others)}`}
+          />
         )}
         {place.blocks.map((block) => (
           <div
@@ -136,7 +140,10 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
           className={classes.ghost}
           data-verdict={verdictFor(wanted, place.free)}
           data-testid={`ghost-${place.key}`}
-          style={{ left: percent(used), width: `min(${percent(wanted)}, calc(100% - ${percent(used)} + var(--overhang)))` }}
+          style={{
+            left: percent(used),
+            width: `min(${percent(wanted)}, calc(100% - ${percent(used)} + var(--overhang)))`,
+          }}
         />
       )}
       {ghost !== null && wanted != null && wanted > place.free && (

@@ -31,12 +31,19 @@ function show(models: Model[], path = "/models") {
 const MODELS = [
   model({ id: "a", model_id: "Qwen/Qwen3-0.6B" }),
   model({ id: "b", model_id: "gpt2", architecture: "GPT2LMHeadModel", model_type: "gpt2", quantization: "4bit" }),
-  downloading({ id: "c", model_id: "EleutherAI/pythia-70m", model_type: "gpt_neox", architecture: "GPTNeoXForCausalLM" }),
+  downloading({
+    id: "c",
+    model_id: "EleutherAI/pythia-70m",
+    model_type: "gpt_neox",
+    architecture: "GPTNeoXForCausalLM",
+  }),
 ];
 
 it("shows the yard and the models", async () => {
   show(MODELS);
-  expect(screen.getByRole("img", { name: /System memory, 25.0 GB; 5.00 GB used by others; 20.0 GB free/ })).toBeVisible();
+  expect(
+    screen.getByRole("img", { name: /System memory, 25.0 GB; 5.00 GB used by others; 20.0 GB free/ }),
+  ).toBeVisible();
   expect(screen.getAllByRole("article")).toHaveLength(3);
   expect(screen.getByText("3 models")).toBeVisible();
   await expectAccessible();

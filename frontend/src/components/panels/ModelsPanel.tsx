@@ -5,7 +5,15 @@ import { useCallback, useMemo, useRef, useState } from "react";
 import { useLocation, useNavigate, useParams, useSearchParams } from "react-router";
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
-import { countGroups, type ModelFilter, readFilter, SORT_WORD, SORTS, STATUS_GROUP_WORD, type StatusGroup } from "../../lib/filter";
+import {
+  countGroups,
+  type ModelFilter,
+  readFilter,
+  SORT_WORD,
+  SORTS,
+  STATUS_GROUP_WORD,
+  type StatusGroup,
+} from "../../lib/filter";
 import { toastDone } from "../../lib/toast";
 import { QUANTIZATION_WORD } from "../../lib/words";
 import { bestMemoryPlace, type Place, placesOf } from "../../lib/yard";
@@ -196,7 +204,11 @@ function Filters({ filter, models, shown, onChange, searchField }: FiltersProps)
         value={filter.q}
         onChange={(event) => onChange({ q: event.currentTarget.value })}
         leftSection={<Search size={16} aria-hidden />}
-        rightSection={filter.q === "" ? null : <CloseButton size="sm" aria-label="Clear the search" onClick={() => onChange({ q: null })} />}
+        rightSection={
+          filter.q === "" ? null : (
+            <CloseButton size="sm" aria-label="Clear the search" onClick={() => onChange({ q: null })} />
+          )
+        }
       />
       <NativeSelect
         aria-label="Status"
@@ -219,11 +231,17 @@ function Filters({ filter, models, shown, onChange, searchField }: FiltersProps)
       <NativeSelect
         aria-label="Order"
         value={filter.sort}
-        onChange={(event) => onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })}
+        onChange={(event) =>
+          onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })
+        }
         data={SORTS.map((value) => ({ value, label: SORT_WORD[value] }))}
       />
       <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
-        {shown === models.length ? (shown === 1 ? "1 model" : `${shown} models`) : `${shown} of ${models.length} models`}
+        {shown === models.length
+          ? shown === 1
+            ? "1 model"
+            : `${shown} models`
+          : `${shown} of ${models.length} models`}
       </Text>
     </div>
   );
@@ -258,13 +276,24 @@ interface CardsProps {
 function Cards({ ids, search, onAction }: CardsProps) {
   const system = useSystemStore((state) => state.system);
   const loaded = useSystemStore((state) => state.loaded);
-  const scale = useMemo(() => (system === null ? undefined : bestMemoryPlace(placesOf(system, loaded))), [system, loaded]);
+  const scale = useMemo(
+    () => (system === null ? undefined : bestMemoryPlace(placesOf(system, loaded))),
+    [system, loaded],
+  );
   return (
-    <ModelGrid ids={ids} renderCard={(id) => <StoredCard id={id} scale={scale} search={search} onAction={onAction} />} />
+    <ModelGrid
+      ids={ids}
+      renderCard={(id) => <StoredCard id={id} scale={scale} search={search} onAction={onAction} />}
+    />
   );
 }
 
-function StoredCard({ id, scale, search, onAction }: { id: string; scale: Place | undefined } & Omit<CardsProps, "ids">) {
+function StoredCard({
+  id,
+  scale,
+  search,
+  onAction,
+}: { id: string; scale: Place | undefined } & Omit<CardsProps, "ids">) {
   const model = useModel(id);
   const live = useLive(id);
   const pending = usePending(id);
@@ -293,7 +322,10 @@ function ghostOf(model: Model): Ghost {
     quantization: model.quantization,
     wanted: {
       memory: model.loaded ? 0 : (model.memory_measured_bytes ?? model.memory_estimated_bytes),
-      cache: model.status === "ready" || model.size_bytes === null ? 0 : Math.max(0, model.size_bytes - model.downloaded_bytes),
+      cache:
+        model.status === "ready" || model.size_bytes === null
+          ? 0
+          : Math.max(0, model.size_bytes - model.downloaded_bytes),
       artifact: 0,
     },
   };

@@ -1,4 +1,18 @@
-import { Badge, Button, Code, Group, NumberInput, PasswordInput, Radio, Skeleton, Stack, Table, Text, TextInput, Title } from "@mantine/core";
+import {
+  Badge,
+  Button,
+  Code,
+  Group,
+  NumberInput,
+  PasswordInput,
+  Radio,
+  Skeleton,
+  Stack,
+  Table,
+  Text,
+  TextInput,
+  Title,
+} from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { useState } from "react";
 import { ApiError } from "../../api/client";
@@ -91,7 +105,11 @@ type Source = "environment" | "custom" | "builtin";
 
 function Endpoint({ settings, onSaved }: SectionProps) {
   const current: Source =
-    settings.endpoint_source === "builtin" ? "builtin" : settings.endpoint_source === "settings" ? "custom" : "environment";
+    settings.endpoint_source === "builtin"
+      ? "builtin"
+      : settings.endpoint_source === "settings"
+        ? "custom"
+        : "environment";
   const [source, setSource] = useState<Source>(current);
   const [url, setUrl] = useState(current === "custom" ? settings.endpoint : "");
   const { busy, save } = useSave(onSaved);
@@ -112,8 +130,16 @@ function Endpoint({ settings, onSaved }: SectionProps) {
                   : "HF_ENDPOINT where the server was started, else https://huggingface.co"
               }
             />
-            <Radio value="custom" label="Another Hub or mirror" description="A mirror, or the address of another Modelyard with /hub at its end" />
-            <Radio value="builtin" label="The built-in sample Hub" description="Small models with random weights, to try everything without internet" />
+            <Radio
+              value="custom"
+              label="Another Hub or mirror"
+              description="A mirror, or the address of another Modelyard with /hub at its end"
+            />
+            <Radio
+              value="builtin"
+              label="The built-in sample Hub"
+              description="Small models with random weights, to try everything without internet"
+            />
           </Stack>
         </Radio.Group>
         {source === "custom" && (
@@ -166,7 +192,9 @@ function HubTest() {
       {shown !== undefined && (
         <Text size="sm" role="status" component="div">
           <VerdictWords verdict={shown.reachable ? "fits" : "does_not_fit"}>
-            {shown.reachable ? `${shown.endpoint} answers` : `${shown.endpoint} does not answer: ${shown.reason ?? "no reason given"}`}
+            {shown.reachable
+              ? `${shown.endpoint} answers`
+              : `${shown.endpoint} does not answer: ${shown.reason ?? "no reason given"}`}
           </VerdictWords>
         </Text>
       )}
@@ -213,7 +241,11 @@ function Token({ settings, onSaved }: SectionProps) {
               Store the token
             </Button>
             {settings.token_set && (
-              <Button variant="default" disabled={busy} onClick={() => void save({ token: null }, "The token was forgotten")}>
+              <Button
+                variant="default"
+                disabled={busy}
+                onClick={() => void save({ token: null }, "The token was forgotten")}
+              >
                 Forget the token
               </Button>
             )}
@@ -243,21 +275,34 @@ function Downloads({ settings, onSaved }: SectionProps) {
   return (
     <Section title="Downloads">
       <form
-        onSubmit={form.onSubmit((values) =>
-          void save(
-            {
-              parallel_downloads: Number(values.parallel),
-              connections: Number(values.connections),
-              bandwidth_limit_bytes_per_second: values.limit === "" ? null : Math.round(Number(values.limit) * MEGA),
-            },
-            "The settings were saved",
-          ),
+        onSubmit={form.onSubmit(
+          (values) =>
+            void save(
+              {
+                parallel_downloads: Number(values.parallel),
+                connections: Number(values.connections),
+                bandwidth_limit_bytes_per_second: values.limit === "" ? null : Math.round(Number(values.limit) * MEGA),
+              },
+              "The settings were saved",
+            ),
         )}
       >
         <Stack gap="sm">
           <div className={classes.fields}>
-            <NumberInput label="Models at the same time" min={1} max={16} allowDecimal={false} {...form.getInputProps("parallel")} />
-            <NumberInput label="Connections per model" min={1} max={64} allowDecimal={false} {...form.getInputProps("connections")} />
+            <NumberInput
+              label="Models at the same time"
+              min={1}
+              max={16}
+              allowDecimal={false}
+              {...form.getInputProps("parallel")}
+            />
+            <NumberInput
+              label="Connections per model"
+              min={1}
+              max={64}
+              allowDecimal={false}
+              {...form.getInputProps("connections")}
+            />
             <NumberInput
               label="Bandwidth limit, MB per second"
               placeholder="no limit"
@@ -282,8 +327,8 @@ function About({ system }: { system: SystemInfo }) {
     <Section title="About this server">
       <Stack gap="md">
         <Text size="sm">
-          Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks figures that are
-          approximate.
+          Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks
+          figures that are approximate.
         </Text>
         <Table.ScrollContainer minWidth={420} type="native">
           <Table fz="sm" className="num">
@@ -329,7 +374,9 @@ function About({ system }: { system: SystemInfo }) {
             <ul className={classes.workers}>
               {system.workers.map((worker) => (
                 <li key={worker.name}>
-                  <VerdictWords verdict={worker.alive ? "fits" : "does_not_fit"}>{worker.alive ? "alive" : "silent"}</VerdictWords>
+                  <VerdictWords verdict={worker.alive ? "fits" : "does_not_fit"}>
+                    {worker.alive ? "alive" : "silent"}
+                  </VerdictWords>
                   <span className="mono">{worker.name}</span>
                   <Text span size="sm" c="dimmed">
                     {worker.queues.join(", ")}

@@ -18,8 +18,8 @@ export default function TrainingPanel() {
           </Button>
         }
       >
-        Here you will choose a ready model, a point inside it and a text file, and train a sparse autoencoder on what the model computes
-        there.
+        Here you will choose a ready model, a point inside it and a text file, and train a sparse autoencoder on what
+        the model computes there.
       </EmptyState>
     </>
   );

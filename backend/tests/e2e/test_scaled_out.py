@@ -1,0 +1,68 @@
+"""The same parts apart: Postgres, Redis, a server without workers, and workers of their own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.instance import Instance
+from support.postgres import running_postgres
+from support.redis_server import running_redis
+
+SAMPLES = [f"modelyard-samples/{name}" for name in ("tiny-llama", "tiny-gpt2", "tiny-qwen-moe")]
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[Instance]:
+    with running_postgres() as database, running_redis(tmp_path) as broker:
+        environment = {
+            "MODELYARD_DATABASE_URL": database,
+            "MODELYARD_BROKER_URL": broker,
+            "MODELYARD_LEASE_SECONDS": "4",
+        }
+        instance = Instance(tmp_path / "apart", environment, arguments=("--no-workers",)).start()
+        yield instance
+        instance.stop()
+
+
+def _worker(instance: Instance, queues: str) -> "subprocess.Popen[bytes]":
+    with (instance.folder / "worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelyard", "worker", "--queues", queues],
+            env=instance.environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def test_workers_of_their_own_share_the_work_and_take_over(apart: Instance) -> None:
+    apart.use_builtin_hub()
+    apart.api.put("/settings", json={"bandwidth_limit_bytes_per_second": 5_000_000})
+    rows = [apart.download(sample) for sample in SAMPLES]
+    assert {apart.model(row["id"])["status"] for row in rows} == {"pending"}
+
+    workers = [_worker(apart, "downloads") for _ in range(2)]
+    try:
+
+        def all_started() -> bool:
+            return all((apart.model(row["id"])["downloaded_bytes"] or 0) > 0 for row in rows)
+
+        apart.wait_until(all_started, 60, "all three run")
+        names = {worker["name"] for worker in apart.api.get("/system").json()["workers"] if worker["alive"]}
+        assert len(names) == 2
+        workers[0].kill()
+        apart.api.put("/settings", json={"bandwidth_limit_bytes_per_second": None})
+        for row in rows:
+            ready = apart.wait_for(row["id"], "ready", seconds=60)
+            assert ready["created_at"].endswith("Z")
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait(30)
+    assert apart.api.get("/models", params={"q": "LLAMA", "status": "ready"}).json()["total"] == 1
+    for row in rows:
+        assert apart.api.delete(f"/models/{row['id']}").status_code == 200
+    assert not list((apart.hf_home / "hub").glob("models--*"))

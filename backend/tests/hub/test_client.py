@@ -1,0 +1,534 @@
+"""What a user is told about a Hub: one that is slow, away, gated, or that lies."""
+
+import json
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+from starlette.types import ASGIApp
+
+from modelyard.core.errors import (
+    GatedNotAccepted,
+    GatedNoToken,
+    HubError,
+    HubMisbehaved,
+    HubModelNotFound,
+    HubRateLimited,
+    HubUnreachable,
+    InvalidRequest,
+    RevisionNotFound,
+    TokenInvalid,
+)
+from modelyard.hub import client as client_module
+from modelyard.hub.client import MAX_ANSWER_BYTES, PATIENCE_SECONDS, HubClient
+from modelyard.hub.samples import SampleSource
+from modelyard.hub.server import create_hub_app
+
+from .hub_faults import HubFaults, serve
+
+GPT2 = "modelyard-samples/tiny-gpt2"
+COMMIT = "c0ffee" + "0" * 34
+NAME = "owner/name"
+GOOD = {"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": "config.json", "size": 2, "blobId": "a" * 40}]}
+
+
+@dataclass
+class Answer:
+    """`body` is sent as it is, piece by piece where it is an iterator."""
+
+    status: int = 200
+    body: bytes | Iterator[bytes] = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Script:
+    """What a scripted Hub says, and what it was asked: (path, authorization)."""
+
+    endpoint: str
+    answer: Callable[[str], Answer]
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@contextmanager
+def scripted_hub(answer: Callable[[str], Answer]) -> Iterator[Script]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            script.asked.append((self.path, self.headers.get("Authorization")))
+            answer = script.answer(self.path)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for piece in [answer.body] if isinstance(answer.body, bytes) else answer.body:
+                try:
+                    self.wfile.write(piece)
+                except OSError:
+                    return  # the client has heard enough
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    script = Script(f"http://127.0.0.1:{server.server_address[1]}", answer)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def as_json(content: object, **fields: Any) -> Answer:
+    return Answer(body=json.dumps(content).encode(), **fields)
+
+
+@pytest.fixture
+def hub(samples_folder: Path) -> Iterator[tuple[HubFaults, str]]:
+    """A well-behaved Hub to be spoiled, and its address."""
+    app: ASGIApp = create_hub_app([SampleSource(samples_folder)], api_key=None)
+    faults = HubFaults(app, tokens={"good", "stranger"})
+    with serve(faults) as endpoint:
+        yield faults, endpoint
+
+
+@pytest.fixture
+def unlimited_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that count attempts on a machine that may be busy."""
+    monkeypatch.setattr(client_module, "PATIENCE_SECONDS", 60.0)
+
+
+# What a healthy Hub says
+
+
+def test_a_model_with_its_files(hub: tuple[HubFaults, str]) -> None:
+    model = HubClient(hub[1], False).model_info(GPT2)
+    assert (model.model_id, model.canonical_id, model.gated) == (GPT2, GPT2, False)
+    files = {file.path: file for file in model.files}
+    assert files["model.safetensors"].sha256
+    assert files["config.json"].git_sha1
+    assert all(file.size_bytes for file in model.files)
+    assert model.num_parameters == sum(model.parameters_by_dtype.values()) > 0
+
+
+def test_configuration_headers_and_search(hub: tuple[HubFaults, str]) -> None:
+    client = HubClient(hub[1], False)
+    commit = client.model_info(GPT2).commit
+    config = client.read_json(GPT2, commit, "config.json")
+    assert config is not None
+    assert config["model_type"] == "gpt2"
+    assert client.read_json(GPT2, commit, "no-such.json") is None
+    (header,) = client.safetensors_headers(GPT2, commit, ["model.safetensors"])
+    assert header.tensors
+    hits = client.search("tiny", 3)
+    assert len(hits) == 3
+    assert all("tiny" in hit.model_id for hit in hits)
+    client.check(3)
+
+
+# Failures that pass
+
+
+@pytest.mark.usefixtures("unlimited_patience")
+@pytest.mark.parametrize("ask", ["info", "config", "search", "headers", "access"])
+def test_a_short_outage_is_not_noticed(hub: tuple[HubFaults, str], ask: str) -> None:
+    faults, endpoint = hub
+    client = HubClient(endpoint, "good")
+    faults.gate(GPT2, accepted={"good"})
+    model = client.model_info(GPT2)
+    faults.fail("/", 503, times=2)
+    asked = len(faults.requests)
+    {
+        "info": lambda: client.model_info(GPT2),
+        "config": lambda: client.read_json(GPT2, model.commit, "config.json"),
+        "search": lambda: client.search("tiny", 3),
+        "headers": lambda: client.safetensors_headers(GPT2, model.commit, ["model.safetensors"]),
+        "access": lambda: client.access(model),
+    }[ask]()
+    assert len(faults.requests) - asked >= 3
+
+
+@pytest.mark.usefixtures("unlimited_patience")
+@pytest.mark.parametrize(("status", "error"), [(503, HubUnreachable), (500, HubUnreachable), (429, HubRateLimited)])
+def test_a_long_one_is(hub: tuple[HubFaults, str], status: int, error: type[HubError]) -> None:
+    faults, endpoint = hub
+    faults.fail("/api/models/", status, times=-1)
+    with pytest.raises(error):
+        HubClient(endpoint, False).model_info(GPT2)
+    assert len(faults.requests) == 3
+
+
+def test_nobody_waits_as_long_as_a_rate_limit_asks(hub: tuple[HubFaults, str]) -> None:
+    faults, endpoint = hub
+    faults.fail("/api/models/", 429, times=-1, headers={"Retry-After": "60"})
+    begun = time.monotonic()
+    with pytest.raises(HubRateLimited):
+        HubClient(endpoint, False).model_info(GPT2)
+    assert len(faults.requests) == 1
+    assert time.monotonic() - begun < PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418])
+def test_a_refusal_is_not_asked_for_again(hub: tuple[HubFaults, str], status: int) -> None:
+    faults, endpoint = hub
+    faults.fail("/api/models/", status, times=-1)
+    with pytest.raises(HubError):
+        HubClient(endpoint, False).model_info(GPT2)
+    assert len(faults.requests) == 1
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        begun = time.monotonic()
+        with pytest.raises(HubUnreachable, match="connection refused") as caught:
+            HubClient(endpoint, False).model_info(GPT2)
+        assert time.monotonic() - begun < PATIENCE_SECONDS
+        assert endpoint in caught.value.message
+        with pytest.raises(HubUnreachable):
+            HubClient(endpoint, False).check(1)
+
+
+def test_a_listener_that_never_answers() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        begun = time.monotonic()
+        with pytest.raises(HubUnreachable):
+            HubClient(endpoint, False, timeout_seconds=0.5).model_info(GPT2)
+        with pytest.raises(HubUnreachable, match="in time"):
+            HubClient(endpoint, False).check(0.5)
+        assert time.monotonic() - begun < 2 * PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("endpoint", ["http://no-such-host.invalid", "http://10.0.0.1", "ftp://x", "http://[x", "x"])
+def test_an_address_that_is_none(endpoint: str) -> None:
+    with pytest.raises(HubUnreachable):
+        HubClient(endpoint, False).model_info(GPT2)
+
+
+def test_offline(hub: tuple[HubFaults, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    begun = time.monotonic()
+    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
+        HubClient(hub[1], False).model_info(GPT2)
+    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
+        HubClient(hub[1], False).check(1)
+    assert time.monotonic() - begun < 1
+    assert hub[0].requests == []
+
+
+# Access
+
+
+def test_missing(hub: tuple[HubFaults, str]) -> None:
+    for token in (False, "good"):
+        client = HubClient(hub[1], token)
+        with pytest.raises(HubModelNotFound, match="no/such"):
+            client.model_info("no/such")
+        with pytest.raises(RevisionNotFound, match="nowhere"):
+            client.model_info(GPT2, "nowhere")
+    with pytest.raises(InvalidRequest):
+        HubClient(hub[1], False).model_info("a/b/c")
+
+
+def test_private_is_missing_to_strangers(hub: tuple[HubFaults, str]) -> None:
+    faults, endpoint = hub
+    faults.hide(GPT2, readers={"good"})
+    for token in (False, "stranger"):
+        with pytest.raises(HubModelNotFound):
+            HubClient(endpoint, token).model_info(GPT2)
+    assert HubClient(endpoint, "good").model_info(GPT2).files
+
+
+def test_gated(hub: tuple[HubFaults, str]) -> None:
+    faults, endpoint = hub
+    faults.gate(GPT2, accepted={"good"})
+    for token, access, error in (
+        (False, "no_token", GatedNoToken),
+        ("stranger", "needs_acceptance", GatedNotAccepted),
+        ("good", "accepted", None),
+    ):
+        client = HubClient(endpoint, token)
+        model = client.model_info(GPT2)
+        assert model.gated
+        assert client.access(model) == access
+        if error is None:
+            assert client.read_json(GPT2, model.commit, "config.json")
+            continue
+        with pytest.raises(error) as caught:
+            client.read_json(GPT2, model.commit, "config.json")
+        assert caught.value.extra["url"] == f"{endpoint}/{GPT2}"
+        with pytest.raises(error):
+            client.safetensors_headers(GPT2, model.commit, ["model.safetensors"] * 20)
+
+
+def test_a_wrong_token(hub: tuple[HubFaults, str]) -> None:
+    client = HubClient(hub[1], "expired")
+    with pytest.raises(TokenInvalid):
+        client.model_info(GPT2)
+    with pytest.raises(TokenInvalid):
+        client.search("x", 1)
+    assert client.user() == ("invalid", None)
+
+
+def test_whose_token(hub: tuple[HubFaults, str]) -> None:
+    assert HubClient(hub[1], False).user() == ("none", None)
+    with scripted_hub(lambda _path: as_json({"name": "somebody", "type": "user"})) as script:
+        assert HubClient(script.endpoint, "good").user() == ("valid", "somebody")
+        assert HubClient(script.endpoint).user() == ("none", None)
+    with scripted_hub(lambda _path: Answer(404)) as script:
+        assert HubClient(script.endpoint, "good").user() == ("unknown", None)
+
+
+@pytest.mark.parametrize("token", ["se\ncret", "secrét", "sec\x00ret", "secret\r\nX-Evil: 1"])
+def test_a_token_that_is_none_is_never_shown(hub: tuple[HubFaults, str], token: str) -> None:
+    with pytest.raises(TokenInvalid) as caught:
+        HubClient(hub[1], token).model_info(GPT2)
+    shown = f"{caught.value} {caught.value.message} {caught.value.__cause__}"
+    assert "secr" not in shown
+    assert "se\\ncret" not in shown
+    assert hub[0].requests == []
+
+
+def test_no_token_goes_to_another_host() -> None:
+    with scripted_hub(lambda _path: as_json(GOOD)) as other:
+        for place in (f"{other.endpoint}/elsewhere", other.endpoint.replace("127.0.0.1", "localhost") + "/elsewhere"):
+            with scripted_hub(lambda _path, to=place: Answer(302, headers={"Location": to})) as first:  # type: ignore[misc]
+                client = HubClient(first.endpoint, "secret-token")
+                assert client.model_info(NAME).commit == COMMIT
+                with pytest.raises(HubMisbehaved):
+                    client.search("x", 1)
+                assert {token for _path, token in first.asked} == {"Bearer secret-token"}
+        assert len(other.asked) == 4
+        assert {token for _path, token in other.asked} == {None}
+
+
+def test_a_renamed_model_is_followed_with_the_token() -> None:
+    def answer(path: str) -> Answer:
+        if "/old" in path:
+            return Answer(307, headers={"Location": path.replace("owner/old", NAME)})
+        return as_json(GOOD)
+
+    with scripted_hub(answer) as script:
+        model = HubClient(script.endpoint, "t").model_info("owner/old")
+        assert (model.model_id, model.canonical_id) == ("owner/old", NAME)
+        assert [token for _path, token in script.asked] == ["Bearer t"] * 2
+
+
+# Hubs that lie
+
+
+def refused(answer: Answer | Callable[[str], Answer], ask: Callable[[HubClient], Any] | None = None) -> HubError:
+    """The error a client raises about this answer."""
+    with scripted_hub(answer if callable(answer) else lambda _path: answer) as script:
+        client = HubClient(script.endpoint, False)
+        with pytest.raises(HubError) as caught:
+            (ask or (lambda client: client.model_info(NAME)))(client)
+        return caught.value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Sign in to the hotel's network</html>",
+        b"{",
+        b"\xff\xfe\x00",
+        b'{"id": "' + b"\xed\xa0\x80" + b'"}',
+        b"[" * 100_000,
+        b'{"likes": ' + b"9" * 5_000 + b"}",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"17",
+        b"{}",
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_what_is_no_model(body: bytes) -> None:
+    assert isinstance(refused(Answer(body=body)), HubMisbehaved)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": 5},
+        {"id": None},
+        {"id": "../../etc"},
+        {"id": "x" * 300},
+        {"sha": None},
+        {"sha": "main"},
+        {"sha": ["c0ffee"]},
+        {"sha": "../../../etc/passwd"},
+        {"siblings": {"a": 1}},
+        {"siblings": ["config.json"]},
+        {"siblings": 7},
+        {"siblings": [{"rfilename": 5}]},
+        {"siblings": [{"rfilename": None, "size": 1}]},
+        {"siblings": [{"rfilename": "a", "size": "12"}]},
+        {"siblings": [{"rfilename": "a", "size": -1}]},
+        {"siblings": [{"rfilename": "a", "size": 1e300}]},
+        {"siblings": [{"rfilename": "a", "size": 10**40}]},
+        {"siblings": [{"rfilename": "a", "size": True}]},
+        {"siblings": [{"rfilename": "a", "size": 1, "lfs": {"size": "x", "sha256": 1, "pointerSize": 1}}]},
+        {"siblings": [{"rfilename": "a", "size": 1, "lfs": "yes"}]},
+        {"lastModified": "yesterday"},
+        {"lastModified": 5},
+        {"safetensors": "many"},
+        {"safetensors": {"parameters": [1, 2], "total": 3}},
+    ],
+    ids=str,
+)
+def test_a_model_of_the_wrong_shape(wrong: dict[str, Any]) -> None:
+    assert isinstance(refused(as_json(GOOD | wrong)), HubMisbehaved)
+
+
+def test_what_only_decorates_may_be_nonsense() -> None:
+    nonsense = {
+        "tags": ["fine", 5, None],
+        "likes": "many",
+        "downloads": -3,
+        "pipeline_tag": {"a": 1},
+        "cardData": {"license": ["mit"]},
+        "safetensors": {"parameters": {"F32": "x", "BF16": 10**40, "F16": 7}, "total": "x"},
+    }
+    with scripted_hub(lambda _path: as_json(GOOD | nonsense)) as script:
+        model = HubClient(script.endpoint, False).model_info(NAME)
+    assert model.tags == ("fine",)
+    assert (model.likes, model.downloads, model.pipeline_tag, model.licence) == (None, None, None, None)
+    assert model.num_parameters == 7
+
+
+@pytest.mark.parametrize("body", [b"{}", b"null", b'{"error": "x"}', b"[5]", b'[{"id": 5}]', b'[{"nothing": 1}]'])
+def test_a_search_of_the_wrong_shape(body: bytes) -> None:
+    assert isinstance(refused(Answer(body=body), lambda client: client.search("x", 5)), HubMisbehaved)
+
+
+def test_another_kind_of_server_is_named_so() -> None:
+    assert isinstance(refused(Answer(404), lambda client: client.check(3)), HubMisbehaved)
+    assert isinstance(refused(Answer(404), lambda client: client.search("x", 5)), HubMisbehaved)
+
+
+def test_pages_without_end() -> None:
+    def answer(_path: str) -> Answer:
+        return as_json([], headers={"Link": f'<{script.endpoint}/api/models?cursor=x>; rel="next"'})
+
+    with scripted_hub(answer) as script:
+        assert HubClient(script.endpoint, False).search("x", 5) == []
+        assert len(script.asked) == 1
+
+
+def test_more_hits_than_asked_for() -> None:
+    with scripted_hub(lambda _path: as_json([{"id": f"owner/m{n}"} for n in range(1000)])) as script:
+        assert len(HubClient(script.endpoint, False).search("x", 5)) == 5
+
+
+@pytest.mark.parametrize("where", ["config.json", "model.safetensors"])
+def test_configurations_that_are_none(where: str) -> None:
+    ask = lambda client: client.read_json(NAME, COMMIT, where)  # noqa: E731
+    for body in (b"[]", b"5", b"{", b"[" * 100_000, b'{"a": "' + b"x" * 6_000_000 + b'"}'):
+        assert isinstance(refused(Answer(body=body), ask), HubMisbehaved)
+
+
+def header(content: object) -> bytes:
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0" * 100,
+        b"\xff" * 8 + b"{}",
+        (10**9).to_bytes(8, "little") + b"{}",
+        header(b"not json"),
+        header([]),
+        header({"w": 5}),
+        header({"w": {"dtype": "F32", "shape": "wide", "data_offsets": [0, 4]}}),
+        header({"w": {"dtype": "F32", "shape": ["a"], "data_offsets": [0, 4]}}),
+        header({"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}),
+        header({"w": {"dtype": "F32", "shape": [10**30, 10**30], "data_offsets": [0, 4]}}),
+        header({"w": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}),
+        header({"w": {"dtype": "F32", "shape": [1]}}),
+    ],
+    ids=lambda body: repr(body[8:50]),
+)
+def test_weight_headers_that_are_none(body: bytes) -> None:
+    ask = lambda client: client.safetensors_headers(NAME, COMMIT, ["model.safetensors"])  # noqa: E731
+    assert isinstance(refused(Answer(body=body), ask), HubMisbehaved)
+
+
+def test_redirects_in_circles() -> None:
+    error = refused(lambda path: Answer(302, headers={"Location": path}))
+    assert isinstance(error, HubMisbehaved)
+    assert "circles" in error.message
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "http://[", "//", "http://10.1.2.3/x"])
+def test_redirects_to_nowhere(location: str) -> None:
+    refused(Answer(302, headers={"Location": location}))
+
+
+def test_an_endless_answer_fills_no_memory() -> None:
+    def flood() -> Iterator[bytes]:
+        for _ in range(3200):
+            yield b" " * 65536
+
+    tracemalloc.start()
+    begun = time.monotonic()
+    error = refused(lambda _path: Answer(body=flood()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(error, HubMisbehaved)
+    assert peak < 4 * MAX_ANSWER_BYTES
+    assert time.monotonic() - begun < 20
+
+
+def test_a_million_files() -> None:
+    siblings = b",".join(b'{"rfilename":"f%d"}' % number for number in range(1_000_000))
+    body = b'{"id": "owner/name", "sha": "%s", "siblings": [%s]}' % (COMMIT.encode(), siblings)
+    begun = time.monotonic()
+    assert isinstance(refused(Answer(body=body)), HubMisbehaved)
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+def test_an_answer_that_unfolds_is_refused(encoding: str) -> None:
+    squeezer = zlib.compressobj(wbits=31)
+    bomb = b"".join([*(squeezer.compress(b" " * 1_000_000) for _ in range(300)), squeezer.flush()])
+    tracemalloc.start()
+    error = refused(Answer(body=bomb, headers={"Content-Encoding": encoding}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(error, HubMisbehaved)
+    assert peak < MAX_ANSWER_BYTES
+
+
+def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_ANSWER_SECONDS", 1.0)
+
+    def trickle() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            time.sleep(0.1)
+
+    begun = time.monotonic()
+    error = refused(lambda _path: Answer(body=trickle()))
+    assert isinstance(error, HubUnreachable)
+    assert time.monotonic() - begun < 5
