@@ -246,6 +246,13 @@ def test_missing(hub: tuple[HubFaults, str]) -> None:
         HubClient(hub[1], False).model_info("a/b/c")
 
 
+@pytest.mark.parametrize("revision", ["..", "../../other/name", "a//b", "", "a\nb"])
+def test_a_revision_that_leads_elsewhere(hub: tuple[HubFaults, str], revision: str) -> None:
+    with pytest.raises(InvalidRequest):
+        HubClient(hub[1], False).model_info(GPT2, revision)
+    assert hub[0].requests == []
+
+
 def test_private_is_missing_to_strangers(hub: tuple[HubFaults, str]) -> None:
     faults, endpoint = hub
     faults.hide(GPT2, readers={"good"})

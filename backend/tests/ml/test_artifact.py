@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from ml import zoo
-from modelyard.core.errors import AlreadyQuantized, Conflict, DiskFull, OutOfMemory
+from modelyard.core.errors import AlreadyQuantized, Conflict, DiskFull, OutOfMemory, UnsupportedArchitecture
 from modelyard.ml import artifact, devices, drift
 from modelyard.ml.artifact import ArtifactMismatch, make_artifact
 from modelyard.ml.artifact_folder import (
@@ -235,3 +235,8 @@ def test_a_format_that_does_not_come_back_is_not_kept(tiny_model: TinyModel, tmp
         make_artifact(request(tiny_model("llama4_text"), tmp_path / "8", "8bit"), ignore)
     assert list(tmp_path.iterdir()) == []
     assert make_artifact(request(tiny_model("llama4_text"), tmp_path / "4"), ignore)["loads_with"] == "modelyard.load"
+
+
+def test_a_model_with_nothing_to_quantize_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedArchitecture, match="nothing to quantize to 8bit"):
+        make_artifact(request(tiny_model("falcon"), tmp_path / "artifact", "8bit"), ignore)

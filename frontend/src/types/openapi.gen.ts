@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/architecture": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Architecture of a model on the Hub
+         * @description Blocks, dimensions and hook points of a model before it is downloaded, verified by a pass without weights.
+         */
+        get: operations["get_hub_architecture_api_v1_models_architecture_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/cache": {
         parameters: {
             query?: never;
@@ -185,6 +205,26 @@ export interface paths {
          * @description Remove the row and the files nobody else uses; the answer says exactly how many bytes came free.
          */
         delete: operations["delete_model_row_api_v1_models__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/architecture": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Architecture
+         * @description Blocks, dimensions and hook points of a model that is here.
+         */
+        get: operations["get_architecture_api_v1_models__id__architecture_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -399,6 +439,109 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Architecture
+         * @description What a model is made of.
+         * @example {
+         *       "commit": "9c1a2b3c4d5e6f708192a3b4c5d6e7f809a1b2c3",
+         *       "dimensions": {
+         *         "head_dim": 64,
+         *         "hidden_size": 2048,
+         *         "intermediate_size": 8192,
+         *         "max_position_embeddings": 131072,
+         *         "num_attention_heads": 32,
+         *         "num_key_value_heads": 8,
+         *         "num_layers": 16,
+         *         "vocab_size": 128256
+         *       },
+         *       "final_norm": "model.norm",
+         *       "flags": [],
+         *       "hook_points": [
+         *         {
+         *           "kind": "residual",
+         *           "layer": 0,
+         *           "output": "tensor",
+         *           "path": "model.layers.0",
+         *           "shape": [
+         *             "batch",
+         *             "seq",
+         *             2048
+         *           ],
+         *           "transformer_lens": "blocks.0.hook_resid_post",
+         *           "verified": true,
+         *           "width": 2048
+         *         }
+         *       ],
+         *       "layers_path": "model.layers",
+         *       "method": "meta",
+         *       "model_class": "LlamaForCausalLM",
+         *       "model_id": "unsloth/Llama-3.2-1B",
+         *       "model_type": "llama",
+         *       "num_parameters": 1235814400,
+         *       "tied": [
+         *         [
+         *           "lm_head.weight",
+         *           "model.embed_tokens.weight"
+         *         ]
+         *       ],
+         *       "tree": {
+         *         "children": [],
+         *         "name": "",
+         *         "num_parameters": 1235814400,
+         *         "type": "LlamaForCausalLM"
+         *       },
+         *       "verified": true
+         *     }
+         */
+        Architecture: {
+            /** Commit */
+            commit: string;
+            dimensions: components["schemas"]["Dimensions"];
+            /** Final Norm */
+            final_norm: string | null;
+            /**
+             * Flags
+             * @description What to know before taking the residual stream, such as post_norm.
+             */
+            flags: string[];
+            /** Hook Points */
+            hook_points: components["schemas"]["HookPoint"][];
+            /**
+             * Layers Path
+             * @description The list of decoder blocks.
+             */
+            layers_path: string | null;
+            /**
+             * Method
+             * @description meta: the model was built without its weights.
+             * @constant
+             */
+            method: "meta";
+            /** Model Class */
+            model_class: string;
+            /** Model Id */
+            model_id: string;
+            /** Model Type */
+            model_type: string;
+            /** Num Parameters */
+            num_parameters: number;
+            /**
+             * Reason
+             * @description Why the hook points could not be verified.
+             */
+            reason: string | null;
+            /**
+             * Tied
+             * @description Pairs of parameters that are the same.
+             */
+            tied: [
+                string,
+                string
+            ][];
+            tree: components["schemas"]["ModuleNode"];
+            /** Verified */
+            verified: boolean;
+        };
+        /**
          * CacheListing
          * @description What the shared cache holds besides the managed models.
          * @example {
@@ -604,6 +747,40 @@ export interface components {
              * @constant
              */
             status: "ok";
+        };
+        /**
+         * HookPoint
+         * @description A module whose output can be hooked.
+         */
+        HookPoint: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "residual" | "attention" | "mlp" | "mixer" | "norm";
+            /** Layer */
+            layer: number | null;
+            /**
+             * Output
+             * @enum {string}
+             */
+            output: "tensor" | "tuple";
+            /** Path */
+            path: string;
+            /** Shape */
+            shape: (string | number)[];
+            /**
+             * Transformer Lens
+             * @description The same point's name in TransformerLens, where it has one.
+             */
+            transformer_lens: string | null;
+            /**
+             * Verified
+             * @description Whether a forward pass showed it.
+             */
+            verified: boolean;
+            /** Width */
+            width: number;
         };
         /** HubStatus */
         HubStatus: {
@@ -1206,6 +1383,20 @@ export interface components {
             vocab_size?: number | null;
         };
         /**
+         * ModuleNode
+         * @description A module and what it is made of.
+         */
+        ModuleNode: {
+            /** Children */
+            children: components["schemas"]["ModuleNode"][];
+            /** Name */
+            name: string;
+            /** Num Parameters */
+            num_parameters: number;
+            /** Type */
+            type: string;
+        };
+        /**
          * Problem
          * @description An RFC 9457 problem document, the body of every error answer.
          */
@@ -1624,6 +1815,85 @@ export interface operations {
             };
             /** @description Unprocessable Entity: `invalid_request` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_hub_architecture_api_v1_models_architecture_get: {
+        parameters: {
+            query: {
+                /** @description `owner/name`, a bare name such as `gpt2`, or a model page's address. */
+                model_id: string;
+                /** @description Branch, tag or commit; the default branch if left out. */
+                revision?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Architecture"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture`, `needs_custom_code` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `hub_rate_limited` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2260,6 +2530,74 @@ export interface operations {
                 };
             };
             /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_architecture_api_v1_models__id__architecture_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Architecture"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture`, `needs_custom_code` */
             422: {
                 headers: {
                     [name: string]: unknown;

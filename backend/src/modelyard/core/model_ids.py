@@ -10,6 +10,8 @@ from modelyard.core.errors import InvalidRequest
 
 HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _HINT = "Give owner/name, a bare name such as gpt2, or the address of a model's page on the Hub."
+_PAGES_OF_A_REVISION = ("tree", "blob", "resolve", "raw", "blame", "commit", "commits")
+_PAGES = (*_PAGES_OF_A_REVISION, "discussions", "settings")
 _OTHER_KINDS = ("datasets", "spaces", "docs", "papers", "collections", "blog", "settings", "models", "api")
 
 
@@ -33,21 +35,23 @@ def parse_model_reference(text: str, *, endpoint: str | None = None) -> ModelRef
 
 
 def _parse_address(text: str, endpoint: str | None) -> ModelReference:
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    path = unquote(parts.path)
-    own = urlsplit(endpoint) if endpoint else None
-    if own is not None and own.netloc and parts.netloc == own.netloc:
-        path = path.removeprefix(own.path.rstrip("/"))
+    try:
+        parts, own = urlsplit(text if "://" in text else f"https://{text}"), urlsplit(endpoint or "")
+    except ValueError as error:
+        raise InvalidRequest(f"{text} is not an address.", hint=_HINT) from error
+    # Unquoted only now: %2F within a segment belongs to a branch's name.
+    segments = [unquote(segment) for segment in parts.path.split("/") if segment]
+    prefix = [segment for segment in own.path.split("/") if segment]
+    if own.netloc and parts.netloc == own.netloc and segments[: len(prefix)] == prefix:
+        segments = segments[len(prefix) :]
     elif parts.scheme not in ("http", "https") or (parts.hostname or "").lower() not in HUB_HOSTS:
         raise InvalidRequest(f"{text} is not the address of a model on the Hub.", hint=_HINT)
-    segments = [segment for segment in path.split("/") if segment]
-    if not segments or segments[0] in _OTHER_KINDS:
+    if not segments or segments[0] in _OTHER_KINDS or {".", ".."} & set(segments):
         raise InvalidRequest(f"{text} is not the page of a model.", hint=_HINT)
-    if len(segments) >= 3 and segments[2] in ("tree", "blob", "resolve", "commit", "discussions"):
-        revision = segments[3] if segments[2] in ("tree", "blob", "resolve", "commit") and len(segments) > 3 else None
-        return ModelReference(_checked("/".join(segments[:2])), revision)
-    if len(segments) >= 3 and segments[1] in ("tree", "blob", "resolve"):
-        return ModelReference(_checked(segments[0]), segments[2])
+    for at in (2, 1):  # owner/name before a page's name, or a bare name
+        if len(segments) > at and segments[at] in _PAGES:
+            revision = segments[at + 1] if segments[at] in _PAGES_OF_A_REVISION and len(segments) > at + 1 else None
+            return ModelReference(_checked("/".join(segments[:at])), revision)
     return ModelReference(_checked("/".join(segments)))
 
 

@@ -52,7 +52,7 @@ from modelyard.core.errors import (
     RevisionNotFound,
     TokenInvalid,
 )
-from modelyard.hub.names import validate_repo_id
+from modelyard.hub.names import validate_repo_id, validate_revision
 from modelyard.hub.retry import RetryPolicy, as_transient, call_with_retries
 
 METADATA_TIMEOUT_SECONDS = 10.0
@@ -128,8 +128,11 @@ class HubClient:
     def model_info(self, model_id: str, revision: str | None = None) -> HubModel:
         """Resolve a revision to a commit and list its files.
 
-        Raises HubModelNotFound, RevisionNotFound, TokenInvalid, HubUnreachable, HubRateLimited, HubMisbehaved.
+        Raises InvalidRequest, HubModelNotFound, RevisionNotFound, TokenInvalid, HubUnreachable, HubRateLimited,
+        HubMisbehaved.
         """
+        if revision is not None:
+            validate_revision(revision)
 
         def ask() -> HubModel:
             info = self._api.model_info(model_id, revision=revision, files_metadata=True, timeout=self.timeout_seconds)

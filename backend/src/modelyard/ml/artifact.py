@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from modelyard.core.errors import Conflict, DiskFull, ModelyardError, NoTokenizer, OutOfMemory
+from modelyard.core.errors import Conflict, DiskFull, ModelyardError, NoTokenizer, OutOfMemory, UnsupportedArchitecture
 from modelyard.ml import devices, drift
 from modelyard.ml.artifact_folder import (
     FORMAT,
@@ -35,7 +35,7 @@ from modelyard.ml.artifact_folder import (
 )
 from modelyard.ml.meta_model import dtype_name, first_line
 from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
-from modelyard.ml.quantization import measured_bytes
+from modelyard.ml.quantization import is_quantized, measured_bytes
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
 
 SHARD_SIZE = "5GB"
@@ -158,13 +158,18 @@ def _quantize(request: ArtifactRequest, source: Path, device: torch.device, repo
         # load_model would hand back what is there; an artifact of it would be a copy.
         load_model(source, quantization="4bit" if request.quantization == "8bit" else "8bit")
     with _watching_layers(report):
-        return load_model(
+        model = load_model(
             source,
             quantization=request.quantization,
             device_map={"": device},
             dtype=request.dtype,
             allow_pickle=request.allow_pickle,
         )
+    if not is_quantized(model):
+        raise UnsupportedArchitecture(
+            f"bitsandbytes finds nothing to quantize to {request.quantization} in {type(model).__name__}."
+        )
+    return model
 
 
 def _write(model: PreTrainedModel, source: Path, folder: Path) -> str:

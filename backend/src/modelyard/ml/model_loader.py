@@ -88,13 +88,10 @@ class LoadedModel:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Raises NoTokenizer, with the reason."""
+        if self._no_tokenizer is not None:
+            raise NoTokenizer(self._no_tokenizer.message, hint=self._no_tokenizer.hint)
         if self._tokenizer is None:
-            reason = self._no_tokenizer
-            raise (
-                NoTokenizer(f"{self.key.model_id}: {reason.message}", hint=reason.hint)
-                if reason
-                else NotReady(f"{self.key.model_id} has been unloaded.")
-            )
+            raise NotReady(f"{self.key.model_id} has been unloaded.")
         return self._tokenizer
 
     def drop(self) -> None:

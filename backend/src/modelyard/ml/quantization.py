@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from bitsandbytes import MatmulLtState
 from bitsandbytes.functional import QuantState
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from modelyard.ml.packed_experts import FourBitConfig
+from modelyard.ml.packed_experts import FourBitConfig, PackedExperts
 
 Quantization = Literal["none", "8bit", "4bit"]
 
@@ -62,6 +62,11 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, QuantState | MatmulLtState):
         for inner in vars(value).values():
             yield from _tensors(inner)
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether any weight of the model is."""
+    return any(isinstance(module, Linear4bit | Linear8bitLt | PackedExperts) for module in model.modules())
 
 
 def keep_odd_shapes_off_the_fast_path(model: nn.Module) -> None:

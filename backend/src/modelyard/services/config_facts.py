@@ -59,7 +59,7 @@ _SECTIONS: dict[str, tuple[str, str]] = {
     "intermediate_size": ("ffn_config", "ffn_hidden_size"),
 }
 # The heads they count are those of a recurrence.
-_WITHOUT_ATTENTION = {"mamba2", "xlstm"}
+_WITHOUT_ATTENTION = ("mamba2", "xlstm")
 _MAX_INT = 2**31 - 1
 _MAX_NAME = 100
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
