@@ -42,7 +42,8 @@ def test_a_foreign_page_may_not_change_anything(instance: Instance) -> None:
             connect(f"ws://127.0.0.1:{instance.port}/api/v1/events", additional_headers={"Origin": origin})
     own = {"Origin": f"http://127.0.0.1:{instance.port}"}
     assert instance.api.put("/settings", json={}, headers=own).status_code == 200
-    connect(f"ws://127.0.0.1:{instance.port}/api/v1/events", additional_headers=own).close()
+    with connect(f"ws://127.0.0.1:{instance.port}/api/v1/events", additional_headers=own) as socket:
+        assert "snapshot" in socket.recv(5)
 
 
 def test_no_cross_origin_headers_are_sent(instance: Instance) -> None:

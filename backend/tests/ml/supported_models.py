@@ -56,6 +56,12 @@ def row(model_type: str, folder: Path) -> str:
     return _line([*cells, "verified" if found.verified else known_exceptions.RESIDUAL[model_type]])
 
 
+def other_row(model_type: str, class_name: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        weights = measure.weights(zoo.make(model_type, Path(folder), class_name))
+    return _line([f"{model_type}", class_name, "exact" if weights.exact else "differs"])
+
+
 def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -74,6 +80,8 @@ def main() -> None:
         sequence=measure.ACTIVATION_SEQUENCE,
     )
     page += "".join(rows)
+    page += "\nOf other kinds of models only the weights were measured:\n\n| Type | Class | Weights |\n|---|---|---|\n"
+    page += "".join(other_row(name, class_name) for name, class_name in zoo.OTHER_CLASSES.items())
     page += "\nNot measured:\n\n| Type | Why |\n|---|---|\n"
     page += "".join(_line([f"`{name}`", reason]) for name, reason in zoo.NOT_IN_ZOO.items())
     PAGE.write_text(page, encoding="utf-8")

@@ -52,6 +52,10 @@ def test_norms_behind_the_sublayers_are_offered(tiny_model: TinyModel) -> None:
         "model.layers.0.post_attention_layernorm",
         "model.layers.0.post_feedforward_layernorm",
     ]
+    names = {point.path: point.transformer_lens for point in found.hook_points}
+    assert names["model.layers.0.self_attn"] is None
+    assert names["model.layers.0.post_attention_layernorm"] == "blocks.0.hook_attn_out"
+    assert names["model.layers.0.post_feedforward_layernorm"] == "blocks.0.hook_mlp_out"
 
 
 def test_sublayers_that_add_the_residual_themselves_are_hooked_before_that(tiny_model: TinyModel) -> None:

@@ -22,6 +22,13 @@ def test_bytes_equal_a_real_load(tiny_model: TinyModel, model_type: str) -> None
     assert compared.exact, compared.pairs
 
 
+@pytest.mark.parametrize(("model_type", "class_name"), zoo.OTHER_CLASSES.items())
+def test_bytes_of_encoders_and_of_models_with_images(tmp_path: Path, model_type: str, class_name: str) -> None:
+    compared = measure.weights(zoo.make(model_type, tmp_path, class_name))
+
+    assert compared.exact, compared.pairs
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("model_type", ["deepseek_v3", "gpt2", "jamba", "minimax_m2", "xglm"])
 def test_bytes_follow_the_load_dtype(tiny_model: TinyModel, model_type: str, dtype: str) -> None:

@@ -139,12 +139,26 @@ def test_falcon_linears_are_quantized(tiny_model: TinyModel) -> None:
     assert held == estimated_bytes(folder, "4bit")
 
 
-def test_layers_of_odd_shapes_still_compute(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [90, 96, 112, 128, 200])
+def test_4bit_products_are_right_for_every_shape(tmp_path: Path, width: int) -> None:
     config = zoo.tiny_config("llama")
-    config.intermediate_size = 90  # neither a multiple of 32 rows nor of 64 columns
+    config.intermediate_size = width  # bitsandbytes' CPU kernels are made for whole blocks of 64
     torch.manual_seed(0)
     zoo.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).to(torch.bfloat16).save_pretrained(tmp_path)
-    assert torch.isfinite(logits(load_model(tmp_path, quantization="4bit"))).all()
+    layer = load_model(tmp_path, quantization="4bit").model.layers[0].mlp.down_proj
+    original = load_model(tmp_path).model.layers[0].mlp.down_proj
+    x = torch.randn(1, 7, width, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    with torch.inference_mode():
+        expected, product = original(x).float(), layer(x).float()
+    assert (product - expected).norm() < 0.15 * expected.norm()
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_latent_attention_runs(tiny_model: TinyModel, quantization: str) -> None:
+    folder = tiny_model("deepseek_v3")
+    expected = logits(load_model(folder)).float()
+    found = logits(load_model(folder, quantization=quantization)).float()  # type: ignore[arg-type]
+    assert torch.nn.functional.cosine_similarity(found, expected, dim=-1).mean() > 0.9
 
 
 def test_weights_that_are_quantized_already_are_not_quantized_again(tiny_model: TinyModel, tmp_path: Path) -> None:

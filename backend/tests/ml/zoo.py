@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig, BitsAndBytesConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -123,16 +124,32 @@ NOT_IN_ZOO = {
 ALL_TYPES = tuple(name for name in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) if name not in NOT_IN_ZOO)
 
 
+# Models that are no causal LMs: encoders, encoder-decoders, and models that see images.
+OTHER_CLASSES = {
+    "bart": "BartForConditionalGeneration",
+    "bert": "BertForMaskedLM",
+    "idefics3": "Idefics3ForConditionalGeneration",
+    "llama4": "Llama4ForConditionalGeneration",
+    "llava": "LlavaForConditionalGeneration",
+    "mllama": "MllamaForConditionalGeneration",
+    "modernbert": "ModernBertForMaskedLM",
+    "paligemma": "PaliGemmaForConditionalGeneration",
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "t5": "T5ForConditionalGeneration",
+    "whisper": "WhisperForConditionalGeneration",
+}
+
+
 def chosen_types() -> tuple[str, ...]:
     """The sample, or every type if `MODELYARD_ZOO=all`."""
     return ALL_TYPES if os.environ.get("MODELYARD_ZOO") == "all" else SAMPLE
 
 
-def tiny_config(model_type: str) -> Any:
-    """A small config of one type, with the class name a checkpoint would carry."""
+def tiny_config(model_type: str, class_name: str | None = None) -> Any:
+    """A small config of one type, with the class name a checkpoint would carry: its causal LM's or the one given."""
     cls = CONFIG_MAPPING[model_type]
     config = cls(**_shrunk(cls(), model_type))
-    config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING[cls].__name__]
+    config.architectures = [class_name or MODEL_FOR_CAUSAL_LM_MAPPING[cls].__name__]
     config.dtype = torch.bfloat16
     return config
 
@@ -155,11 +172,11 @@ def _shrunk(default: Any, model_type: str) -> dict[str, Any]:
     return values
 
 
-def make(model_type: str, folder: Path, *, seed: int = 0) -> Path:
+def make(model_type: str, folder: Path, class_name: str | None = None) -> Path:
     """Write a tiny random bfloat16 checkpoint of one type into `folder`."""
-    torch.manual_seed(seed)
-    config = tiny_config(model_type)
-    model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]._from_config(config, dtype=torch.bfloat16)
+    torch.manual_seed(0)
+    config = tiny_config(model_type, class_name)
+    model = getattr(transformers, config.architectures[0])._from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder)
     return folder
 
@@ -172,7 +189,7 @@ def load(folder: Path, quantization: str, *, dtype: str = "auto") -> nn.Module:
         "plain 4bit": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True),
     }.get(quantization)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    cls = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    cls = getattr(transformers, config.architectures[0])
     return cls.from_pretrained(folder, quantization_config=settings, device_map="cpu", dtype=dtype)
 
 

@@ -250,6 +250,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Files
+         * @description The files of a model's snapshot with their hashes, and whether each is on the disk.
+         */
+        get: operations["list_files_api_v1_models__id__files_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/pause": {
         parameters: {
             query?: never;
@@ -682,6 +702,11 @@ export interface components {
             purpose: string;
             /** Total Bytes */
             total_bytes: number;
+            /**
+             * Used By Us Bytes
+             * @description Files of managed models.
+             */
+            used_by_us_bytes: number;
         };
         /**
          * ErrorDetail
@@ -808,6 +833,46 @@ export interface components {
              * @description Whom the stored token belongs to; never the token.
              */
             user: string | null;
+        };
+        /**
+         * InstalledFile
+         * @description A file of a model that is here.
+         */
+        InstalledFile: {
+            /**
+             * Git Sha1
+             * @description git's hash, of small files that have no sha256 on the Hub.
+             */
+            git_sha1: string | null;
+            /** Path */
+            path: string;
+            /**
+             * Present
+             * @description Whether it is on the disk with the right size.
+             */
+            present: boolean;
+            /** Sha256 */
+            sha256: string | null;
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
+         * InstalledFiles
+         * @description The manifest of a model's snapshot.
+         * @example {
+         *       "items": [
+         *         {
+         *           "path": "model.safetensors",
+         *           "present": true,
+         *           "sha256": "f47f71177f32bcd101b7573ec9171e6a57f4f4d31148d38e382306f42996874b",
+         *           "size_bytes": 1503300328
+         *         }
+         *       ]
+         *     }
+         */
+        InstalledFiles: {
+            /** Items */
+            items: components["schemas"]["InstalledFile"][];
         };
         /** KeptBytes */
         KeptBytes: {
@@ -1658,7 +1723,8 @@ export interface components {
          *           "free_bytes": 420000000000,
          *           "path": "/home/ada/.cache/huggingface/hub",
          *           "purpose": "models",
-         *           "total_bytes": 1000000000000
+         *           "total_bytes": 1000000000000,
+         *           "used_by_us_bytes": 35000000000
          *         }
          *       ],
          *       "extras": {
@@ -2658,6 +2724,65 @@ export interface operations {
             };
             /** @description Conflict: `conflict` */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_files_api_v1_models__id__files_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstalledFiles"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

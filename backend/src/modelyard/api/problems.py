@@ -127,6 +127,9 @@ def install(app: FastAPI) -> None:
 
     async def http(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if error.status_code == 400:
+            # Starlette's word for a body that is not text at all; for a client it is the same mistake as bad JSON.
+            return error_response(errors.InvalidRequest("The body is not JSON.", hint="Send JSON in UTF-8."))
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return problem_response(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
 

@@ -49,7 +49,7 @@ def _parse_address(text: str, endpoint: str | None) -> ModelReference:
     if not segments or segments[0] in _OTHER_KINDS or {".", ".."} & set(segments):
         raise InvalidRequest(f"{text} is not the page of a model.", hint=_HINT)
     for at in (2, 1):  # owner/name before a page's name, or a bare name
-        if len(segments) > at and segments[at] in _PAGES:
+        if len(segments) >= 3 and segments[at] in _PAGES:
             revision = segments[at + 1] if segments[at] in _PAGES_OF_A_REVISION and len(segments) > at + 1 else None
             return ModelReference(_checked("/".join(segments[:at])), revision)
     return ModelReference(_checked("/".join(segments)))

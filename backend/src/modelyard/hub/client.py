@@ -38,7 +38,7 @@ from huggingface_hub.utils import (
     hf_raise_for_status,
     set_client_factory,
 )
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils._http import hf_request_event_hook
 
 from modelyard.core.errors import (
     GatedNotAccepted,
@@ -54,6 +54,7 @@ from modelyard.core.errors import (
 )
 from modelyard.hub.names import validate_repo_id, validate_revision
 from modelyard.hub.retry import RetryPolicy, as_transient, call_with_retries
+from modelyard.hub.tls import tls_context
 
 METADATA_TIMEOUT_SECONDS = 10.0
 # Somebody waits for the answer; work in the background has patience of its own.
@@ -439,10 +440,12 @@ def _cap_answer(response: httpx2.Response) -> None:
 def _limit_answers() -> None:
     # A hostile Hub must not fill the memory of the process; file contents do not come this way.
     def factory() -> httpx2.Client:
-        client = default_client_factory()
-        client.headers["Accept-Encoding"] = "identity"
-        client.timeout = httpx2.Timeout(METADATA_TIMEOUT_SECONDS)
-        client.event_hooks["response"] = [*client.event_hooks["response"], _cap_answer]
-        return client
+        return httpx2.Client(
+            event_hooks={"request": [hf_request_event_hook], "response": [_cap_answer]},
+            headers={"Accept-Encoding": "identity"},
+            follow_redirects=True,
+            timeout=METADATA_TIMEOUT_SECONDS,
+            verify=tls_context(),
+        )
 
     set_client_factory(factory)

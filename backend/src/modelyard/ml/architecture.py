@@ -5,7 +5,6 @@ residual point counts as verified only if every block ran once and each block's 
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -174,7 +173,6 @@ class _Survey:
             path for path, module in skeleton.model.named_modules() if "norm" in type(module).__name__.lower()
         ]
         self._calls: dict[str, _Call] = {}
-        self._ran = False
         self.verified = False
         self.final_norm: str | None = self._guess_final_norm()
 
@@ -184,7 +182,6 @@ class _Survey:
         handles = [self._watch(path) for path in watched]
         try:
             forward(self._skeleton, batch=_BATCH, sequence=_SEQUENCE, use_cache=False)
-            self._ran = True
         except CannotRun as error:
             return str(error)
         finally:
@@ -203,17 +200,20 @@ class _Survey:
         """Residual points of all blocks with their sublayers, then the final norm."""
         points = []
         for index, (path, parts) in enumerate(zip(self._blocks, self._parts, strict=True)):
-            points.append(self._point(path, index, "residual", self.verified))
+            post_norms = self._post_norms(path, parts)
+            normalized = {kind for _, kind in post_norms}
+            points.append(self._point(path, index, "residual", self.verified, self._lens_name("residual", index)))
             for part, kind in parts:
-                points.append(self._point(part, index, kind, self._has_stream_shape(part)))
-            for norm in self._post_norms(path, parts):
-                points.append(self._point(norm, index, "norm", self._has_stream_shape(norm)))
+                # TransformerLens reads a sublayer behind its norm, where there is one.
+                name = None if kind in normalized else self._lens_name(kind, index)
+                points.append(self._point(part, index, kind, self._has_stream_shape(part), name))
+            for norm, kind in post_norms:
+                name = self._lens_name(kind, index)
+                points.append(self._point(norm, index, "norm", self._has_stream_shape(norm), name))
         if self.final_norm is not None:
-            points.append(
-                self._point(self.final_norm, None, "norm", self.verified and self._has_stream_shape(self.final_norm))
-            )
-        names = self._transformer_lens_names(points)
-        return [replace(point, transformer_lens=name) for point, name in zip(points, names, strict=True)]
+            verified = self.verified and self._has_stream_shape(self.final_norm)
+            points.append(self._point(self.final_norm, None, "norm", verified, self._lens_name("norm", None)))
+        return points
 
     def flags(self) -> set[str]:
         """Peculiarities that matter to whoever reads or edits activations."""
@@ -271,16 +271,11 @@ class _Survey:
             and call.returned.shape in {(_BATCH, _SEQUENCE, self._width), flat}
         )
 
-    def _post_norms(self, block: str, parts: list[tuple[str, Kind]]) -> list[str]:
+    def _post_norms(self, block: str, parts: list[tuple[str, Kind]]) -> list[tuple[str, Kind]]:
         """Norms of a block that read a sublayer's output directly, so that the stream gets the normalized value."""
-        outputs = [self._calls[path].returned for path, _ in parts if path in self._calls]
-        return [
-            path
-            for path in self._norms
-            if path.startswith(block + ".")
-            and path in self._calls
-            and any(_same(self._calls[path].received, output) for output in outputs)
-        ]
+        norms = [path for path in self._norms if path.startswith(block + ".") and path in self._calls]
+        ran = [(self._calls[path].returned, kind) for path, kind in parts if path in self._calls]
+        return [(path, kind) for output, kind in ran for path in norms if _same(self._calls[path].received, output)]
 
     def _reads_in_parallel(self) -> bool:
         if getattr(self._skeleton.text_config, "use_parallel_residual", False):
@@ -288,7 +283,7 @@ class _Survey:
         inputs = [self._calls[path].received for path, kind in self._parts[0] if path in self._calls and kind != "norm"]
         return len(inputs) > 1 and any(_same(inputs[0], other) for other in inputs[1:])
 
-    def _point(self, path: str, layer: int | None, kind: Kind, verified: bool) -> HookPoint:
+    def _point(self, path: str, layer: int | None, kind: Kind, verified: bool, lens: str | None) -> HookPoint:
         call = self._calls.get(path)
         shape: tuple[str | int, ...] = ("batch", "seq", self._width)
         if call is not None and call.returned is not None:
@@ -301,7 +296,7 @@ class _Survey:
                 shape = ("batch*seq", *sizes[1:])
         width = shape[-1] if isinstance(shape[-1], int) else self._width
         output: Literal["tensor", "tuple"] = "tuple" if call is not None and call.is_tuple else "tensor"
-        return HookPoint(path, layer, kind, shape, width, output, verified, None)
+        return HookPoint(path, layer, kind, shape, width, output, verified, lens)
 
     def _guess_final_norm(self) -> str | None:
         parent = self._layers_path.rpartition(".")[0]
@@ -311,14 +306,8 @@ class _Survey:
             return None
         return f"{parent}.{names[-1]}" if parent else names[-1]
 
-    def _transformer_lens_names(self, points: list[HookPoint]) -> list[str | None]:
-        model_type = self._skeleton.text_config.model_type
-        normed = {(point.layer, point.path) for point in points if point.kind == "norm" and point.layer is not None}
-        sublayers_of: Counter[int | None] = Counter(layer for layer, _ in normed)
-        return [
-            transformer_lens_name(model_type, point.kind, point.layer, post_norm=bool(sublayers_of[point.layer]))
-            for point in points
-        ]
+    def _lens_name(self, kind: Kind, layer: int | None) -> str | None:
+        return transformer_lens_name(self._skeleton.text_config.model_type, kind, layer)
 
 
 def sublayers(block: nn.Module, path: str) -> list[tuple[str, Kind]]:

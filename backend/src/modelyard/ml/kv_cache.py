@@ -59,7 +59,7 @@ def measure_kv_cache(skeleton: MetaModel) -> KvCache:
     probe = _Probe(skeleton)
     try:
         if not probe(_SHORT):
-            reason = "The model keeps no cache: every new token runs over the whole sequence again."
+            reason = "The model keeps no cache from one call to the next."
             return KvCache((KvSegment(0, 0, 0),), reason, _SHORT, exact=True)
         end = probe.affordable_length()
         marks = sorted({_SHORT, end, *(mark for mark in probe.window_marks() if 1 <= mark < end)})

@@ -21,7 +21,7 @@ from modelyard.ml.meta_model import DTYPES, first_line
 from modelyard.ml.quantization import (
     Quantization,
     best_compute_dtype,
-    keep_odd_shapes_off_the_fast_path,
+    mend,
     quantization_config,
 )
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
@@ -115,7 +115,7 @@ def load_model(
         # transformers would go on with random values.
         missing = sorted(loading["missing_keys"])
         raise NoWeights(f"The weight files lack {len(missing)} tensors of {cls.__name__}, {missing[0]} for one.")
-    keep_odd_shapes_off_the_fast_path(model)
+    mend(model)
     found: PreTrainedModel = model.eval()
     return found
 

@@ -1,17 +1,20 @@
 """bitsandbytes' settings for 8bit and 4bit, and the bytes a loaded model really holds."""
 
+import copy
 import logging
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 from bitsandbytes import MatmulLtState
-from bitsandbytes.functional import QuantState
+from bitsandbytes.functional import QuantState, dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
+from torch.nn import functional
 from transformers import BitsAndBytesConfig
 
 from modelyard.ml.packed_experts import FourBitConfig, PackedExperts
+from modelyard.ml.quantization_plan import BLOCK
 
 Quantization = Literal["none", "8bit", "4bit"]
 
@@ -69,8 +72,35 @@ def is_quantized(model: nn.Module) -> bool:
     return any(isinstance(module, Linear4bit | Linear8bitLt | PackedExperts) for module in model.modules())
 
 
-def keep_odd_shapes_off_the_fast_path(model: nn.Module) -> None:
-    """Let layers compute whose shape bitsandbytes' AVX512 path on CPU refuses with an assertion."""
+class _Linear4bitOfAnyShape(Linear4bit):  # type: ignore[misc]
+    """For a CPU, where bitsandbytes 0.50 asserts on, or silently misreads, rows that are not whole blocks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = copy.copy(self.weight.quant_state)
+        shape, state.shape = state.shape, (state.shape.numel(),)
+        dtype = self.compute_dtype or x.dtype
+        matrix = dequantize_4bit(self.weight.data, state).view(shape).to(dtype)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return functional.linear(x.to(dtype), matrix, bias).to(x.dtype)
+
+
+class _Linear8bitOfAnyRank(Linear8bitLt):  # type: ignore[misc]
+    """bitsandbytes 0.50 takes at most three dimensions; multi-head latent attention hands over four."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = super().forward(x.reshape(-1, x.shape[-1]))
+        return product.view(*x.shape[:-1], product.shape[-1])
+
+
+def mend(model: nn.Module) -> None:
+    """Make every quantized layer compute what it should, where bitsandbytes does not. Nothing stored changes."""
     for module in model.modules():
-        if isinstance(module, Linear4bit) and (module.out_features % 32 or module.in_features % 64):
-            module.support_avx512bf16_for_cpu = False
+        if type(module) is Linear8bitLt:
+            module.__class__ = _Linear8bitOfAnyRank
+        elif type(module) is Linear4bit and _is_odd(module):
+            module.__class__ = _Linear4bitOfAnyShape
+
+
+def _is_odd(layer: Linear4bit) -> bool:
+    on_cpu = layer.weight.device.type == "cpu"
+    return on_cpu and bool(layer.out_features % 32 or layer.in_features % BLOCK)

@@ -26,16 +26,10 @@ _KNOWN_TYPES = frozenset(
 _BLOCK_NAMES = {"residual": "hook_resid_post", "attention": "hook_attn_out", "mlp": "hook_mlp_out"}
 
 
-def transformer_lens_name(model_type: str, kind: str, layer: int | None, *, post_norm: bool) -> str | None:
-    """The hook's name, or `None` where TransformerLens has none.
-
-    In a block with norms after its sublayers (`post_norm`) TransformerLens hooks their output after the norm, so the
-    sublayers' own outputs have no name there.
-    """
+def transformer_lens_name(model_type: str, kind: str, layer: int | None) -> str | None:
+    """The hook's name, or `None` where TransformerLens has none. The layer of the final norm is `None`."""
     if model_type not in _KNOWN_TYPES:
         return None
     if layer is None:
         return "ln_final.hook_normalized" if kind == "norm" else None
-    if kind not in _BLOCK_NAMES or (post_norm and kind != "residual"):
-        return None
-    return f"blocks.{layer}.{_BLOCK_NAMES[kind]}"
+    return f"blocks.{layer}.{_BLOCK_NAMES[kind]}" if kind in _BLOCK_NAMES else None

@@ -183,6 +183,7 @@ SYSTEM: dict[str, Any] = {
             "path": "/home/ada/.cache/huggingface/hub",
             "total_bytes": 1000000000000,
             "free_bytes": 420000000000,
+            "used_by_us_bytes": 35000000000,
             "purpose": "models",
         }
     ],
@@ -281,4 +282,16 @@ ARCHITECTURE: dict[str, Any] = {
         }
     ],
     "tree": {"name": "", "type": "LlamaForCausalLM", "num_parameters": 1235814400, "children": []},
+}
+
+INSTALLED_FILES: dict[str, Any] = {
+    "items": [
+        {
+            "path": "model.safetensors",
+            "size_bytes": 1503300328,
+            "sha256": "f47f71177f32bcd101b7573ec9171e6a57f4f4d31148d38e382306f42996874b",
+            "git_sha1": None,
+            "present": True,
+        }
+    ]
 }

@@ -360,3 +360,21 @@ class Architecture(Schema):
     flags: list[str] = Field(description="What to know before taking the residual stream, such as post_norm.")
     hook_points: list[HookPoint]
     tree: ModuleNode
+
+
+class InstalledFile(Schema):
+    """A file of a model that is here."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+    git_sha1: str | None = Field(description="git's hash, of small files that have no sha256 on the Hub.")
+    present: bool = Field(description="Whether it is on the disk with the right size.")
+
+
+class InstalledFiles(Schema):
+    """The manifest of a model's snapshot."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.INSTALLED_FILES]})
+
+    items: list[InstalledFile]

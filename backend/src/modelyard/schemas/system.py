@@ -22,6 +22,7 @@ class Disk(Schema):
     path: str
     total_bytes: int
     free_bytes: int
+    used_by_us_bytes: int = Field(description="Files of managed models.")
     purpose: str
 
 

@@ -79,7 +79,7 @@ class ConfigFacts:
 def read_config(config: Mapping[str, Any]) -> ConfigFacts:
     """Facts of a configuration; the text part where a model has several."""
     architectures = config.get("architectures")
-    text = _text_part(config)
+    text = text_part(config)
     return ConfigFacts(
         architecture=_string(architectures[0]) if isinstance(architectures, list) and architectures else None,
         model_type=_string(config.get("model_type")),
@@ -90,13 +90,14 @@ def read_config(config: Mapping[str, Any]) -> ConfigFacts:
     )
 
 
-def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the language model, where a model has other parts too."""
     if _first_int(config, _SPELLINGS["num_layers"]) is not None:
         return config
     for name in _TEXT_PARTS:
         part = config.get(name)
         if isinstance(part, dict):
-            return _text_part(part)
+            return text_part(part)
     return config
 
 

@@ -8,7 +8,10 @@ from pathlib import PurePosixPath
 from modelyard.core.errors import NoWeights, UnsafeWeights
 from modelyard.hub.client import HubFile
 
-_MAIN_SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_SINGLE_PICKLE, _INDEX_PICKLE = "pytorch_model.bin", "pytorch_model.bin.index.json"
+# Beside the files of an index: Mistral's own format, adapters, and variants such as model.fp16.safetensors.
+_NOT_OF_THE_INDEX = re.compile(r"consolidated.*|adapter_model.*|model\.(?!safetensors).*")
 _MAIN_PICKLE = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _OTHER_RUNTIMES = {
@@ -24,7 +27,9 @@ _OTHER_RUNTIMES = {
     ".npz": "NumPy weights",
     ".llamafile": "llamafile weights",
 }
-_TEXT_SUFFIXES = {".json", ".jsonl", ".txt", ".jinja", ".model", ".tiktoken", ".md", ".yaml", ".yml", ".vocab", ".bpe"}
+_TEXT_SUFFIXES = {".json", ".txt", ".jinja", ".md", ".yaml", ".yml"}
+_VOCABULARY_SUFFIXES = {".model", ".tiktoken", ".spm", ".vocab", ".bpe", ".codes", ".tokenizer"}
+_VOCABULARIES = {"tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "byte_maps.json", "tekken.json"}
 _NAMES = {"LICENSE", "LICENCE", "NOTICE", "USE_POLICY"}
 
 
@@ -55,20 +60,23 @@ class FilePlan:
 
     @property
     def has_tokenizer(self) -> bool:
-        names = {file.path for file in self.fetched}
-        return bool(names & {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"}) or any(
-            name.endswith(".tiktoken") for name in names
-        )
+        paths = [PurePosixPath(file.path) for file in self.fetched]
+        return any(path.name in _VOCABULARIES or path.suffix in _VOCABULARY_SUFFIXES for path in paths)
 
     def require_weights(self, model_id: str, *, allow_pickle: bool) -> None:
         """Raises NoWeights or UnsafeWeights when a download could never become a loadable model."""
         names = [planned.file.path for planned in self.files]
-        if any(name.endswith(".safetensors") for name in (file.path for file in self.fetched)):
+        if self.safetensors:
             return
         if any(_MAIN_PICKLE.fullmatch(name) for name in names):
             if allow_pickle:
                 return
             raise UnsafeWeights(f"{model_id} has only pickle weights, which can run code when they are read.")
+        if any(name.startswith("adapter_model.") for name in names):
+            raise NoWeights(
+                f"{model_id} holds an adapter (PEFT), not a whole model.",
+                hint="Choose the model the adapter was made for.",
+            )
         if any(name.endswith(".gguf") for name in names):
             raise NoWeights(
                 f"{model_id} has only GGUF weights, which are made for llama.cpp.",
@@ -79,41 +87,48 @@ class FilePlan:
 
 def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False) -> FilePlan:
     """Decide about each file: safetensors before pickle, one format only, what transformers reads and no more."""
-    names = {file.path for file in files}
-    main = {name for name in names if _MAIN_SAFETENSORS.fullmatch(name)}
-    if not main:
-        main = {name for name in names if name.endswith(".safetensors") and "/" not in name}
+    main = _main_weights({file.path for file in files})
     return FilePlan(tuple(_decide(file, main, allow_pickle=allow_pickle) for file in files))
 
 
-def _decide(file: HubFile, main_safetensors: set[str], *, allow_pickle: bool) -> PlannedFile:
+def _main_weights(names: set[str]) -> set[str]:
+    """The files transformers loads, in the order in which it looks for them: safetensors, one file before shards."""
+    if _SINGLE in names:
+        return {_SINGLE}
+    if _INDEX in names:
+        shards = {name for name in names if name.endswith(".safetensors") and "/" not in name}
+        return {name for name in shards if not _NOT_OF_THE_INDEX.fullmatch(name)}
+    if _SINGLE_PICKLE in names:
+        return {_SINGLE_PICKLE}
+    return {name for name in names if _MAIN_PICKLE.fullmatch(name)} if _INDEX_PICKLE in names else set()
+
+
+def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile:
     path = PurePosixPath(file.path)
-    if file.path in main_safetensors:
+    if file.path in main and path.suffix == ".safetensors":
         return PlannedFile(file, True, "weights")
+    if file.path in main:
+        return PlannedFile(
+            file, allow_pickle, "pickle weights, allowed" if allow_pickle else "pickle weights: not safe"
+        )
     if path.suffix == ".safetensors":
-        return PlannedFile(file, False, "another copy of the weights")
+        return PlannedFile(file, False, "another copy of the weights" if main else "not a name transformers looks for")
     if path.suffix in _OTHER_RUNTIMES:
         return PlannedFile(file, False, f"{_OTHER_RUNTIMES[path.suffix]}: not used by transformers")
     if path.suffix in _PICKLE_SUFFIXES:
-        return _decide_pickle(file, bool(main_safetensors), allow_pickle=allow_pickle)
+        if any(name.endswith(".safetensors") for name in main):
+            return PlannedFile(file, False, "pickle: the safetensors files hold the same weights")
+        return PlannedFile(file, False, "pickle: not read by transformers")
     if path.suffix == ".py":
         return PlannedFile(file, False, "code: never run by Modelyard")
     if len(path.parts) > 1:
         templates = path.parts[0] == "additional_chat_templates" and path.suffix == ".jinja"
         return PlannedFile(file, templates, "chat template" if templates else "in a folder transformers does not read")
-    if path.suffix == ".json" and path.name.endswith(".index.json"):
-        wanted = path.name.startswith("model.safetensors") or (allow_pickle and not main_safetensors)
+    if path.name.endswith(".index.json"):
+        suffix = {_INDEX: ".safetensors", _INDEX_PICKLE: ".bin"}.get(path.name)
+        shards = suffix is not None and any(name.endswith(suffix) for name in main - {_SINGLE, _SINGLE_PICKLE})
+        wanted = shards and (path.name == _INDEX or allow_pickle)
         return PlannedFile(file, wanted, "index of the weight files" if wanted else "index of files not fetched")
-    if path.suffix in _TEXT_SUFFIXES or path.name in _NAMES:
+    if path.suffix in _TEXT_SUFFIXES | _VOCABULARY_SUFFIXES or path.name in _NAMES:
         return PlannedFile(file, True, "configuration, tokenizer or documentation")
     return PlannedFile(file, False, "not read by transformers")
-
-
-def _decide_pickle(file: HubFile, has_safetensors: bool, *, allow_pickle: bool) -> PlannedFile:
-    if has_safetensors:
-        return PlannedFile(file, False, "pickle: the safetensors files hold the same weights")
-    if _MAIN_PICKLE.fullmatch(file.path):
-        return PlannedFile(
-            file, allow_pickle, "pickle weights, allowed" if allow_pickle else "pickle weights: not safe"
-        )
-    return PlannedFile(file, False, "pickle: not read by transformers")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.schemas.model import KvCacheSegment
+from modelyard.services.config_facts import text_part
 
 DTYPE_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -23,7 +24,14 @@ _NOT_LINEAR = re.compile(
     r"(embed|wte|wpe|lm_head|embed_out|output_projection|norm|\bln_|layernorm|\.experts\.\d+\.|conv1d|rotary|\brouter\b)",
     re.IGNORECASE,
 )
-_EXPERTS = re.compile(r"\.experts\.")
+
+
+# Compressed keys, chunks and windows, states instead of a cache, layers that have none or share one.
+_NOT_PLAIN_ATTENTION = (
+    "kv_lora_rank", "attention_chunk_size", "attention_window_size", "state_size", "mamba_d_state", "ssm_cfg",
+    "layers_block_type", "hybrid_override_pattern", "block_types", "attn_layer_period", "attn_layer_indices",
+    "num_kv_shared_layers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,10 @@ def kv_cache_segments(
     dimensions: Mapping[str, int | None], config: Mapping[str, Any], dtype: str
 ) -> list[KvCacheSegment]:
     """Keys and values of every layer, for plain attention only; empty where that is not what the model has."""
-    unusual = ("sliding_window", "layer_types", "kv_lora_rank", "state_size", "ssm_cfg", "attention_chunk_size")
-    if any(config.get(name) for name in unusual):
+    text = text_part(config)
+    sliding = text.get("sliding_window") and text.get("use_sliding_window") is not False
+    mixed = set(text.get("layer_types") or ()) - {"full_attention"}
+    if sliding or mixed or any(text.get(name) for name in _NOT_PLAIN_ATTENTION):
         return []
     layers, heads, width = (dimensions.get(name) for name in ("num_layers", "num_key_value_heads", "head_dim"))
     if not (layers and heads and width):

@@ -69,7 +69,7 @@ def model_response(model: Model, job: Job | None, cache: HubCache, endpoint_url:
         max_position_embeddings=model.max_position_embeddings,
         size_bytes=model.size_bytes,
         downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
-        disk_bytes=model.disk_bytes,
+        disk_bytes=max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes,
         memory_estimated_bytes=model.memory_estimated_bytes,
         memory_method=model.memory_method,
         memory_measured_bytes=model.memory_measured_bytes,
@@ -84,6 +84,10 @@ def model_response(model: Model, job: Job | None, cache: HubCache, endpoint_url:
         created_at=model.created_at,
         updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
     )
+
+
+def _has_partial_data(model: Model) -> bool:
+    return model.status in (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.PAUSED, ModelStatus.FAILED)
 
 
 def _progress(model: Model, job: Job | None) -> Progress | None:

@@ -24,7 +24,7 @@ from modelyard.models import (
     ModelStatus,
     Quantization,
 )
-from modelyard.schemas.model import DeletionReport, KeptBytes, ModelCreate
+from modelyard.schemas.model import DeletionReport, InstalledFile, InstalledFiles, KeptBytes, ModelCreate
 from modelyard.services.job_service import JobService
 
 CANCEL_WAIT_SECONDS = 5.0
@@ -143,6 +143,18 @@ class ModelService:
         """Rows per status."""
         rows = self.session.execute(select(Model.status, func.count()).group_by(Model.status)).all()
         return {status.value: count for status, count in rows}
+
+    def files(self, row_id: str) -> InstalledFiles:
+        """The manifest of a row's snapshot, and which of its files are on the disk. Raises ModelNotFound."""
+        model = self.get_by_id(row_id)
+        files = manifest(model)
+        present = {file.path for file in self.cache.inventory(model.model_id, model.commit, files).present}
+        return InstalledFiles(items=[InstalledFile(**vars(file), present=file.path in present) for file in files])
+
+    def stored_bytes(self) -> int:
+        """Bytes of the snapshots of all rows, each counted once."""
+        rows = self.session.execute(select(func.max(Model.disk_bytes)).group_by(Model.model_id, Model.commit)).scalars()
+        return sum(rows)
 
     def pause(self, row_id: str) -> Model:
         """Keep what was fetched and stop; acknowledged by the worker within a heartbeat. Raises Conflict."""

@@ -23,6 +23,7 @@ from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient
 from modelyard.models import Worker
 from modelyard.schemas.system import Device, Disk, Extras, HubStatus, System, WorkerStatus
+from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
 
 HUB_CHECK_SECONDS = 3.0
@@ -35,7 +36,7 @@ def devices(our_pids: list[int]) -> list[Device]:
     return [*_gpus(our_pids), _cpu(our_pids)]
 
 
-def disks() -> list[Disk]:
+def disks(stored_bytes: int) -> list[Disk]:
     """The file systems that hold models and this instance's own data."""
     found: dict[int, Disk] = {}
     for path, purpose in ((Path(constants.HF_HUB_CACHE), "models"), (get_settings().home, "quantized models and data")):
@@ -45,7 +46,13 @@ def disks() -> list[Disk]:
             found[device] = found[device].model_copy(update={"purpose": f"{found[device].purpose}, {purpose}"})
             continue
         usage = shutil.disk_usage(existing)
-        found[device] = Disk(path=str(path), total_bytes=usage.total, free_bytes=usage.free, purpose=purpose)
+        found[device] = Disk(
+            path=str(path),
+            total_bytes=usage.total,
+            free_bytes=usage.free,
+            used_by_us_bytes=stored_bytes if purpose == "models" else 0,
+            purpose=purpose,
+        )
     return list(found.values())
 
 
@@ -106,7 +113,7 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
     return System(
         version=modelyard.__version__,
         devices=devices(local_pids(session)),
-        disks=disks(),
+        disks=disks(ModelService(session).stored_bytes()),
         hub=hub(),
         extras=Extras(sae=importlib.util.find_spec("sae_lens") is not None),
         libraries=libraries(),

@@ -14,6 +14,7 @@ from modelyard.schemas.model import (
     CacheListing,
     DeletionReport,
     FreedBytes,
+    InstalledFiles,
     MemoryEstimate,
     ModelDownloadRequest,
     ModelImportRequest,
@@ -177,6 +178,12 @@ def verify_model(id: RowId, local: LocalModelsDep, database: DatabaseDep) -> Mod
 def get_model(id: RowId, session: ReadingDep) -> ModelResponse:
     """The row as it is now, with live progress."""
     return ModelResponses(session).of_id(id)
+
+
+@router.get("/{id}/files", summary="Files", responses=problems(errors.ModelNotFound))
+def list_files(id: RowId, session: ReadingDep) -> InstalledFiles:
+    """The files of a model's snapshot with their hashes, and whether each is on the disk."""
+    return ModelService(session).files(id)
 
 
 @router.get(
