@@ -10,12 +10,16 @@ export default defineConfig({
     outDir: "../backend/src/modelyard/web/static",
     emptyOutDir: true,
     target: "es2023",
+    // swagger-ui, on the documentation's page only, is one large file.
+    chunkSizeWarningLimit: 2000,
+    rolldownOptions: { input: ["index.html", "docs.html"] },
   },
   server: {
     host: "127.0.0.1",
     proxy: {
       "/api": { target: api, ws: true },
       "/hub": { target: api },
+      "/openapi.json": { target: api },
     },
   },
   test: {

@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
+_ASKED_OF_THE_TESTS = {"MODELYARD_ZOO", "MODELYARD_KILLS"}
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
 def _isolate_environment() -> None:
     assert not {"modelyard", "huggingface_hub"} & set(sys.modules), "imported before the environment was isolated"
     for name in list(os.environ):
+        if name in _ASKED_OF_THE_TESTS:
+            continue
         if name.startswith(("MODELYARD_", "HF_", "HUGGING_FACE_", "TRANSFORMERS_")) or name.lower() in _PROXIES:
             del os.environ[name]
     os.environ |= {

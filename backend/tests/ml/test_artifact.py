@@ -15,9 +15,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from ml import zoo
-from modelyard.core.errors import AlreadyQuantized, Conflict, DiskFull, OutOfMemory, UnsupportedArchitecture
+from modelyard.core.errors import (
+    AlreadyQuantized,
+    ArtifactMismatch,
+    Conflict,
+    DiskFull,
+    OutOfMemory,
+    UnsupportedArchitecture,
+)
+from modelyard.core.process import ChildCrashed, ChildStopped, run_child
 from modelyard.ml import artifact, devices, drift
-from modelyard.ml.artifact import ArtifactMismatch, make_artifact
+from modelyard.ml.artifact import make_artifact
 from modelyard.ml.artifact_folder import (
     ArtifactRequest,
     damaged_files,
@@ -28,11 +36,10 @@ from modelyard.ml.artifact_folder import (
 )
 from modelyard.ml.pretrained import load_model
 from modelyard.ml.quantization import measured_bytes
-from modelyard.workers.process import ChildCrashed, ChildStopped, run_child
 
 TinyModel = Callable[[str], Path]
 IDS = torch.arange(3, 43).view(1, -1)
-CHILD = "modelyard.ml.quantize_child"
+CHILD = "modelyard.workers.quantize_child"
 
 
 def request(source: Path, target: Path, quantization: Any = "4bit") -> ArtifactRequest:
@@ -240,3 +247,16 @@ def test_a_format_that_does_not_come_back_is_not_kept(tiny_model: TinyModel, tmp
 def test_a_model_with_nothing_to_quantize_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedArchitecture, match="nothing to quantize to 8bit"):
         make_artifact(request(tiny_model("falcon"), tmp_path / "artifact", "8bit"), ignore)
+
+
+def test_a_model_that_quantization_keeps_from_running_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
+    # Its scan multiplies with a layer's weight itself, which is no matrix any more.
+    with pytest.raises(UnsupportedArchitecture, match="not with its weights in 4bit"):
+        make_artifact(request(tiny_model("mamba"), tmp_path / "artifact"), ignore)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_does_not_run_on_text_is_kept_and_that_is_said(tiny_model: TinyModel, tmp_path: Path) -> None:
+    found = make_artifact(request(tiny_model("xlstm"), tmp_path / "artifact"), ignore)["drift"]
+    assert found["kl_mean"] is None
+    assert "does not run" in found["reason"]

@@ -1,5 +1,6 @@
 """The inspector answers, gives up in time, and survives its child."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -96,6 +97,40 @@ def test_a_killed_child_is_an_error_once(inspector: Inspector) -> None:
         inspector.inspect("memory", ENDLESS, timeout=20)
 
     assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_a_child_that_is_still_starting_is_left_to_start() -> None:
+    inspector = Inspector()
+    with pytest.raises(InspectorTimeout, match="starting"):
+        inspector.inspect("memory", LLAMA, timeout=0.05)
+    starting = child_of(inspector).pid
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+    assert child_of(inspector).pid == starting
+    inspector.close()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**LLAMA, "quantization_config": "x"},
+        {**LLAMA, "num_hidden_layers": -3},
+        {**LLAMA, "architectures": "LlamaForCausalLM"},
+        {**LLAMA, "hidden_size": 10**19},
+        {**LLAMA, "dtype": "bogus"},
+        {**LLAMA, "attn_implementation": "somebody/kernel"},
+        {"model_type": "gptj", "n_positions": 10**11, "n_layer": 1},
+        {"model_type": ["llama"]},
+    ],
+)
+def test_senseless_configs_do_no_harm(inspector: Inspector, config: dict[str, object]) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector).pid
+    for kind in ("memory", "kv_cache", "architecture"):
+        with contextlib.suppress(UnsupportedArchitecture):
+            inspector.inspect(kind, config, timeout=TIMEOUT)
+
+    assert child_of(inspector).pid == child
 
 
 def test_callers_on_several_threads_get_their_own_answers(inspector: Inspector) -> None:

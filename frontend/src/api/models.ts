@@ -1,6 +1,10 @@
 import type {
+  Architecture,
   CacheListing,
   DeletionReport,
+  EstimateQuery,
+  ImportRequest,
+  InstalledFile,
   LoadedModel,
   MemoryEstimate,
   Model,
@@ -57,16 +61,24 @@ export function getModelInfo(modelId: string, revision: string | null, signal?: 
   });
 }
 
-export interface EstimateQuery {
-  model_id: string;
-  revision: string | null;
-  context: number;
-  batch: number;
-}
-
 /** May take up to 20 s: the server waits for the exact figure. */
 export function estimateMemory(query: EstimateQuery, signal?: AbortSignal): Promise<MemoryEstimate> {
   return request("GET", "/models/estimate-memory", { query: { ...query }, signal });
+}
+
+/** Blocks, hook points and module tree of a model on the Hub; built there without its weights, which takes seconds. */
+export function getHubArchitecture(modelId: string, revision: string, signal?: AbortSignal): Promise<Architecture> {
+  return request("GET", "/models/architecture", { query: { model_id: modelId, revision }, signal });
+}
+
+/** The same of a model that is here; needs no Hub. */
+export function getArchitecture(id: string, signal?: AbortSignal): Promise<Architecture> {
+  return request("GET", `/models/${id}/architecture`, { signal });
+}
+
+/** The manifest of a model that is here, and which of its files are on the disk; needs no Hub. */
+export function listFiles(id: string, signal?: AbortSignal): Promise<{ items: InstalledFile[] }> {
+  return request("GET", `/models/${id}/files`, { signal });
 }
 
 /** What the Hugging Face cache holds that is not managed, and what unfinished downloads left there. */
@@ -77,6 +89,11 @@ export function listCache(signal?: AbortSignal): Promise<CacheListing> {
 /** Takes over a model of the cache without a copy; every byte is hashed first. */
 export function adoptModel(modelId: string): Promise<Model> {
   return request("POST", "/models/import", { body: { cached: modelId } });
+}
+
+/** Takes over a folder on the server's machine, by hard link or as a copy. */
+export function importFolder(body: ImportRequest): Promise<Model> {
+  return request("POST", "/models/import", { body });
 }
 
 export function dropLeftovers(): Promise<{ freed_bytes: number }> {

@@ -1,4 +1,4 @@
-import type { Device, DeviceVerdict, MemoryOption, Verdict } from "../types/model";
+import type { Device, Verdict } from "../types/model";
 import { formatBytes } from "./bytes";
 
 /** The server's thresholds: up to 85 % of what is free fits, up to all of it is tight. */
@@ -6,16 +6,6 @@ export function verdictFor(needed: number | null, free: number | null): Verdict 
   if (needed === null || free === null) return "unknown";
   if (needed <= free * 0.85) return "fits";
   return needed <= free ? "tight" : "does_not_fit";
-}
-
-const RANK: Record<Verdict, number> = { fits: 3, tight: 2, unknown: 1, does_not_fit: 0 };
-
-/** The device this option runs best on: the kindest verdict, accelerators before system memory. */
-export function bestVerdict(option: MemoryOption): DeviceVerdict | null {
-  const order = [...option.verdicts].sort(
-    (a, b) => RANK[b.verdict] - RANK[a.verdict] || Number(a.device === "cpu") - Number(b.device === "cpu"),
-  );
-  return order[0] ?? null;
 }
 
 /** "GPU 0" for cuda:0, "system memory" for cpu. */
@@ -33,6 +23,26 @@ export function fitSentence(device: string, needed: number | null, free: number 
   if (verdict === "fits") return `Fits in ${place}, ${formatBytes(free - needed)} left`;
   if (verdict === "tight") return `Tight in ${place}, only ${formatBytes(free - needed)} left`;
   return `Does not fit in ${place}: ${formatBytes(needed - free)} short`;
+}
+
+const HALF_PRECISION_BYTES = 2;
+
+/**
+ * A first idea from the number of parameters alone: 16-bit weights against what is free, on the roomiest accelerator
+ * or, where it is too small or there is none, in system memory. Approximate by nature.
+ */
+export function roughFit(parameters: number | null, devices: Device[]): { verdict: Verdict; words: string } {
+  const unknown = { verdict: "unknown" as const, words: "fit unknown" };
+  if (parameters === null || devices.length === 0) return unknown;
+  const needed = parameters * HALF_PRECISION_BYTES;
+  const byRoom = devices.toSorted((a, b) => b.free_bytes - a.free_bytes);
+  const gpu = byRoom.find((device) => device.id !== "cpu");
+  const memory = byRoom.find((device) => device.id === "cpu");
+  const onGpu = verdictFor(needed, gpu?.free_bytes ?? null);
+  const inMemory = verdictFor(needed, memory?.free_bytes ?? null);
+  if (gpu !== undefined && onGpu !== "does_not_fit") return { verdict: onGpu, words: onGpu };
+  if (inMemory === "does_not_fit" || memory === undefined) return { verdict: "does_not_fit", words: "too large" };
+  return { verdict: inMemory, words: gpu === undefined ? inMemory : `${inMemory} in system memory only` };
 }
 
 /** Bytes others use on a device: everything that is neither free nor ours. */

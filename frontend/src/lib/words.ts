@@ -73,12 +73,25 @@ export function etaWords(progress: Progress | null): string {
   return progress === null || progress.eta_seconds === null ? "" : `${formatDuration(progress.eta_seconds)} left`;
 }
 
+/** What `from_pretrained` takes for this model: its name, or the folder of a quantized copy, as Python. */
+export interface PretrainedSource {
+  name: string;
+  revision: string | null;
+}
+
+export function sourceOf(model: Pick<Model, "quantization" | "snapshot_path" | "model_id" | "revision">): PretrainedSource {
+  if (model.quantization !== "none" && model.snapshot_path !== null)
+    return { name: model.snapshot_path, revision: null };
+  return { name: model.model_id, revision: model.revision === "main" ? null : model.revision };
+}
+
+export function pythonArguments({ name, revision }: PretrainedSource): string {
+  return JSON.stringify(name) + (revision === null ? "" : `, revision=${JSON.stringify(revision)}`);
+}
+
 /** The lines that load this model with transformers. */
 export function loadSnippet(model: Model): string {
-  const source =
-    model.quantization !== "none" && model.snapshot_path !== null
-      ? JSON.stringify(model.snapshot_path)
-      : `"${model.model_id}"${model.revision === "main" ? "" : `, revision="${model.revision}"`}`;
+  const source = pythonArguments(sourceOf(model));
   return [
     "from transformers import AutoModelForCausalLM, AutoTokenizer",
     "",

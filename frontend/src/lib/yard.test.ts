@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { GB, system } from "../test/fixtures";
-import { verdictFor } from "./fit";
+import { roughFit, verdictFor } from "./fit";
 import { placesOf, wantedIn } from "./yard";
 
 const machine = system({
@@ -9,8 +9,8 @@ const machine = system({
     { id: "cuda:0", name: "GPU", total_bytes: 24 * GB, free_bytes: 10 * GB, used_by_us_bytes: 8 * GB },
   ],
   disks: [
-    { path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, purpose: "models" },
-    { path: "/home", total_bytes: 100 * GB, free_bytes: 20 * GB, purpose: "data" },
+    { path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, used_by_us_bytes: 30 * GB, purpose: "models" },
+    { path: "/home", total_bytes: 100 * GB, free_bytes: 20 * GB, used_by_us_bytes: 0, purpose: "data" },
   ],
 });
 
@@ -35,6 +35,24 @@ it("lays each part of a model where it would stand", () => {
   const oneDisk = placesOf(system(), []).at(-1);
   expect(oneDisk && wantedIn(oneDisk, wanted)).toBe(9 * GB);
   expect(oneDisk && wantedIn(oneDisk, { ...wanted, artifact: null })).toBeNull();
+});
+
+it("tells the managed models apart from the rest of a disk", () => {
+  const [cache, data] = placesOf(machine, []).slice(-2);
+  expect(cache).toMatchObject({ others: 270 * GB, blocks: [{ label: "Models", bytes: 30 * GB }] });
+  expect(data).toMatchObject({ others: 80 * GB, blocks: [] });
+});
+
+it("has a first idea from the parameters alone", () => {
+  const { devices } = machine;
+  expect(roughFit(1e9, devices)).toEqual({ verdict: "fits", words: "fits" });
+  expect(roughFit(4.5e9, devices)).toEqual({ verdict: "tight", words: "tight" });
+  expect(roughFit(7e9, devices)).toEqual({ verdict: "fits", words: "fits in system memory only" });
+  expect(roughFit(70e9, devices)).toEqual({ verdict: "does_not_fit", words: "too large" });
+  expect(roughFit(70e9, devices.slice(0, 1))).toEqual({ verdict: "does_not_fit", words: "too large" });
+  expect(roughFit(1e9, devices.slice(0, 1))).toEqual({ verdict: "fits", words: "fits" });
+  expect(roughFit(null, devices)).toEqual({ verdict: "unknown", words: "fit unknown" });
+  expect(roughFit(1e9, [])).toEqual({ verdict: "unknown", words: "fit unknown" });
 });
 
 it("judges by what is free, and never guesses", () => {

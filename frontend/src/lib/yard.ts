@@ -17,7 +17,7 @@ export interface Place {
   total: number;
   free: number;
   others: number;
-  /** Loaded models on a device, one block each. */
+  /** Loaded models on a device, one block each; all models' files together on a disk. */
   blocks: Block[];
   /** What of a model comes to stand here. */
   holds: ("memory" | "cache" | "artifact")[];
@@ -60,6 +60,8 @@ function devicePlace(device: Device, loaded: LoadedModel[]): Place {
 
 /** The server tells the disk of the Hugging Face cache first and that of quantized models last; they may be one. */
 function diskPlace(disk: Disk, index: number, all: Disk[]): Place {
+  const used = Math.max(0, disk.total_bytes - disk.free_bytes);
+  const ours = Math.min(used, disk.used_by_us_bytes);
   return {
     key: disk.path,
     kind: "disk",
@@ -67,8 +69,8 @@ function diskPlace(disk: Disk, index: number, all: Disk[]): Place {
     detail: `${disk.purpose}, ${disk.path}`,
     total: disk.total_bytes,
     free: disk.free_bytes,
-    others: Math.max(0, disk.total_bytes - disk.free_bytes),
-    blocks: [],
+    others: used - ours,
+    blocks: ours === 0 ? [] : [{ key: "models", label: "Models", bytes: ours, quantization: "none" }],
     holds: [...(index === 0 ? ["cache" as const] : []), ...(index === all.length - 1 ? ["artifact" as const] : [])],
   };
 }

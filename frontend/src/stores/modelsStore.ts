@@ -5,7 +5,7 @@ import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
 import { type ProblemView, toProblem } from "../lib/problems";
 import type { ModelEvent, ServerEvent } from "../types/events";
-import type { DeletionReport, Model, ModelDownloadRequest } from "../types/model";
+import type { DeletionReport, ImportRequest, Model, ModelDownloadRequest } from "../types/model";
 import {
   applyList,
   applyModel,
@@ -32,6 +32,7 @@ export interface ModelsState extends Feed, Cursor {
   fetchModels: () => Promise<void>;
   downloadModel: (body: ModelDownloadRequest) => Promise<Model>;
   adoptModel: (modelId: string) => Promise<Model>;
+  importFolder: (body: ImportRequest) => Promise<Model>;
   act: (id: string, op: api.ModelAction) => Promise<void>;
   deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
   getReadyModels: () => Model[];
@@ -177,6 +178,12 @@ export function createModelsStore() {
 
       adoptModel: async (modelId) => {
         const model = await api.adoptModel(modelId);
+        set((state) => applyModel(state, model));
+        return model;
+      },
+
+      importFolder: async (body) => {
+        const model = await api.importFolder(body);
         set((state) => applyModel(state, model));
         return model;
       },

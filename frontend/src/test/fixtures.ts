@@ -139,7 +139,7 @@ export function estimate(changes: Partial<MemoryEstimate> = {}): MemoryEstimate 
     method_reason: null,
     num_parameters: 596_049_920,
     dtype: "bfloat16",
-    kv_cache_segments: [],
+    kv_cache_segments: [{ from_tokens: 0, bytes_at_from: 0, bytes_per_token: (0.2 * GB) / 2048 }],
     context: 2048,
     batch: 1,
     options: [
@@ -155,7 +155,7 @@ export function system(changes: Partial<SystemInfo> = {}): SystemInfo {
   return {
     version: "0.1.0",
     devices: [{ id: "cpu", name: "Memory of test", total_bytes: 25 * GB, free_bytes: 20 * GB, used_by_us_bytes: 0 }],
-    disks: [{ path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, purpose: "models" }],
+    disks: [{ path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, used_by_us_bytes: 0, purpose: "models" }],
     hub: {
       endpoint: "https://huggingface.co",
       endpoint_source: "default",

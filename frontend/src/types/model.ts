@@ -1,5 +1,5 @@
 /** What goes over the wire. The server's schemas are the source; this file only names them for the page. */
-import type { components } from "./openapi.gen";
+import type { components, paths } from "./openapi.gen";
 
 type Schemas = components["schemas"];
 
@@ -17,9 +17,17 @@ export type Access = ModelInfo["access"];
 export type SearchItem = Schemas["SearchItem"];
 export type MemoryEstimate = Schemas["MemoryEstimate"];
 export type MemoryOption = Schemas["MemoryOption"];
-export type DeviceVerdict = Schemas["Verdict"];
-export type Verdict = DeviceVerdict["verdict"];
+export type EstimateQuery = Required<paths["/api/v1/models/estimate-memory"]["get"]["parameters"]["query"]>;
+export type Dtype = EstimateQuery["dtype"];
+export type KvCacheSegment = Schemas["KvCacheSegment"];
+export type Verdict = Schemas["Verdict"]["verdict"];
 export type DeletionReport = Schemas["DeletionReport"];
+export type InstalledFile = Schemas["InstalledFile"];
+export type Architecture = Schemas["Architecture"];
+export type HookPoint = Schemas["HookPoint"];
+export type HookKind = HookPoint["kind"];
+export type ModuleNode = Schemas["ModuleNode"];
+export type ImportRequest = Pick<Required<Schemas["ModelImportRequest"]>, "mode"> & { path: string; model_id: string };
 export type CacheListing = Schemas["CacheListing"];
 export type SystemInfo = Schemas["System"];
 export type Device = Schemas["Device"];

@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 from modelyard.core.database import Database
 from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
+from modelyard.services.quantization_service import QuantizationService
 
 
 def get_database(request: Request) -> Database:
@@ -42,9 +44,19 @@ def _architectures(database: DatabaseDep) -> ArchitectureService:
     return ArchitectureService(database)
 
 
+def _inference(database: DatabaseDep) -> InferenceService:
+    return InferenceService(database)
+
+
+def _quantizations(database: DatabaseDep) -> QuantizationService:
+    return QuantizationService(database)
+
+
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
 LocalModelsDep = Annotated[LocalModelService, Depends(_local_models)]
 ArchitecturesDep = Annotated[ArchitectureService, Depends(_architectures)]
+InferenceDep = Annotated[InferenceService, Depends(_inference)]
+QuantizationsDep = Annotated[QuantizationService, Depends(_quantizations)]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]

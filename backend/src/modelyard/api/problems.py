@@ -42,6 +42,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.HubError: 502,
     errors.DiskFull: 507,
     errors.OutOfMemory: 507,
+    errors.ModelyardError: 500,
 }
 
 MEDIA_TYPE = "application/problem+json"

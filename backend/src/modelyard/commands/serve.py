@@ -53,8 +53,8 @@ def worker(
     broker_options(settings)
     migrate.upgrade(get_database())
 
+    from modelyard.core.process import configure_logging
     from modelyard.workers.celery_app import run_worker
-    from modelyard.workers.process import configure_logging
 
     configure_logging("+".join(names))
     raise typer.Exit(run_worker(names))

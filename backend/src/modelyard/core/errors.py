@@ -1,5 +1,6 @@
 """Every error a user can meet: a stable `code`, one sentence of what happened, one of what to do next."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -150,6 +151,13 @@ class AlreadyQuantized(ModelyardError):
     default_hint = "Download it with quantization none."
 
 
+class ArtifactMismatch(ModelyardError):
+    """What was written does not compute what the model that was written computes."""
+
+    code = "artifact_mismatch"
+    default_hint = "Load the model with this precision on the fly, and report its name: its architecture does not save."
+
+
 class OutOfMemory(ModelyardError):
     code = "out_of_memory"
 
@@ -161,3 +169,15 @@ class NoTokenizer(ModelyardError):
 class SaeEngineMissing(ModelyardError):
     code = "sae_engine_missing"
     default_hint = "Install it with: pip install 'modelyard[sae]'"
+
+
+def error_from(stored: Mapping[str, Any]) -> ModelyardError:
+    """The error that `as_dict` described, in its own class where there is one."""
+    kinds: list[type[ModelyardError]] = [ModelyardError]
+    for kind in kinds:
+        if kind.code == stored.get("code"):
+            break
+        kinds.extend(kind.__subclasses__())
+    else:
+        kind = ModelyardError
+    return kind(stored.get("message", "The work failed."), hint=stored.get("hint"), **stored.get("extra", {}))

@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,14 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from modelyard.core.errors import Conflict, DiskFull, ModelyardError, NoTokenizer, OutOfMemory, UnsupportedArchitecture
+from modelyard.core.errors import (
+    ArtifactMismatch,
+    Conflict,
+    DiskFull,
+    NoTokenizer,
+    OutOfMemory,
+    UnsupportedArchitecture,
+)
 from modelyard.ml import devices, drift
 from modelyard.ml.artifact_folder import (
     FORMAT,
@@ -52,13 +59,6 @@ _COPIED = (
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 Report = Callable[[dict[str, Any]], None]
-
-
-class ArtifactMismatch(ModelyardError):
-    """What was written does not compute what the model that was written computes."""
-
-    code = "artifact_mismatch"
-    default_hint = "Load the model with this precision on the fly, and report its name: its architecture does not save."
 
 
 def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
@@ -100,27 +100,19 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     special = read_config(partial)["quantization_config"]["quant_method"] == PACKING_METHOD
 
     report(_progress("checking", 0, 3, "running the quantized model"))
-    try:
-        on_the_fly = drift.observe(model, prompts)
-    except Exception as error:  # a model that needs more than text says so with any exception
-        if devices.is_out_of_memory(error):
-            raise
-        on_the_fly, cannot_run = None, f"The model does not run on text alone: {first_line(error)}"
+    on_the_fly = _run(model, prompts)
     del model
     devices.release_memory()
     report(_progress("checking", 1, 3, "loading the artifact"))
     model = _load_back(request, partial, device)
     loaded_bytes = measured_bytes(model)
-    if on_the_fly is None:
-        found = drift.Drift(prompts=0, tokens=0, reason=cannot_run)
-    else:
-        reloaded = drift.observe(model, prompts)
-        if not drift.identical(on_the_fly, reloaded):
-            raise ArtifactMismatch(f"The artifact of {request.model_id} gives other logits than what it was made of.")
-        del model, on_the_fly
-        devices.release_memory()
-        report(_progress("checking", 2, 3, "comparing with the source"))
-        found = _drift(request, source, device, reloaded, prompts)
+    reloaded = _run(model, prompts)
+    del model
+    devices.release_memory()
+    if not _same(on_the_fly, reloaded):
+        raise ArtifactMismatch(f"The artifact of {request.model_id} gives other logits than what it was made of.")
+    report(_progress("checking", 2, 3, "comparing with the source"))
+    found = _drift(request, source, device, reloaded, prompts)
 
     manifest = {
         "format": FORMAT,
@@ -211,20 +203,45 @@ def _prompts(source: Path, model: PreTrainedModel) -> list[torch.Tensor]:
         return drift.prompt_ids(None, vocab_size)
 
 
+def _run(model: PreTrainedModel, prompts: list[torch.Tensor]) -> drift.Observation | str:
+    """What the model makes of the prompts, or why it cannot run them."""
+    try:
+        return drift.observe(model, prompts)
+    except Exception as error:  # a model that needs more than text says so with any exception
+        if devices.is_out_of_memory(error):
+            raise
+        return f"The model does not run on text alone: {first_line(error)}"
+
+
+def _same(first: drift.Observation | str, second: drift.Observation | str) -> bool:
+    if isinstance(first, str) or isinstance(second, str):
+        return isinstance(first, str) and isinstance(second, str)
+    return drift.identical(first, second)
+
+
 def _drift(
     request: ArtifactRequest,
     source: Path,
     device: torch.device,
-    quantized: drift.Observation,
+    quantized: drift.Observation | str,
     prompts: list[torch.Tensor],
 ) -> drift.Drift:
+    """Raises UnsupportedArchitecture if it is the quantization that keeps the model from running."""
+    nothing = drift.Drift(len(prompts), sum(ids.numel() for ids in prompts))
     needed = sum(path.stat().st_size for path in weight_files(source))
     free = devices.free_bytes(device)
     if needed > free * 0.9:
         reason = f"The source needs {needed:,} bytes on {device}, where {free:,} are free."
-        return drift.Drift(len(prompts), sum(ids.numel() for ids in prompts), reason=reason)
+        return replace(nothing, reason=quantized if isinstance(quantized, str) else reason)
     model = load_model(source, device_map={"": device}, dtype=request.dtype, allow_pickle=request.allow_pickle)
-    return drift.compare(drift.observe(model, prompts), quantized, dtype_name(model.dtype))
+    original = _run(model, prompts)
+    if isinstance(original, str):
+        return replace(nothing, reason=original)
+    if isinstance(quantized, str):
+        raise UnsupportedArchitecture(
+            f"{type(model).__name__} runs as it is, but not with its weights in {request.quantization}."
+        )
+    return drift.compare(original, quantized, dtype_name(model.dtype))
 
 
 @contextmanager

@@ -27,7 +27,9 @@ _WITHHELD = (
     "MODELYARD_BROKER_URL",
 )
 _CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 1.5
+_LEAST_SECONDS = 0.05
+_START_SECONDS = 120.0  # imports take seconds, and many on a busy machine
 
 
 class InspectorTimeout(ModelyardError):
@@ -35,6 +37,10 @@ class InspectorTimeout(ModelyardError):
 
     code = "inspector_timeout"
     default_hint = "Try again; a very deep model may need longer than the limit."
+
+
+class _Hung(InspectorTimeout):
+    """Not even the child's own time limit worked."""
 
 
 class InspectorCrashed(ModelyardError):
@@ -67,12 +73,20 @@ class Inspector:
         try:
             if self._child is None or not self._child.alive:
                 self._child = _Child()
-            return self._ask(self._child, kind, config, options, deadline)
-        except (InspectorTimeout, InspectorCrashed):
+            if not self._child.wait_until_ready(deadline):
+                # A child that is stopped while it starts would never get to answer anybody.
+                raise InspectorTimeout("The inspector is still starting.", hint="Try again in a few seconds.")
+            reply = self._ask(self._child, kind, config, options, deadline)
+        except (_Hung, InspectorCrashed):
             self._stop()
+            self._child = _Child()  # so that it is warm for the next question
             raise
         finally:
             self._lock.release()
+        if not reply["ok"]:
+            raise _error(reply["error"])
+        result: dict[str, Any] = reply["result"]
+        return result
 
     def close(self) -> None:
         """End the child, after the question it is answering."""
@@ -90,13 +104,9 @@ class Inspector:
     ) -> dict[str, Any]:
         left = deadline - time.monotonic()
         # The child gives up by itself a little earlier, which keeps it warm; killing it is for real hangs.
-        limit = max(left - _GRACE_SECONDS, left / 2)
+        limit = max(left - _GRACE_SECONDS, left / 2, _LEAST_SECONDS)
         child.send({"kind": kind, "config": config, "options": options, "limit_seconds": limit})
-        reply = child.receive(max(deadline - time.monotonic(), 0.0))
-        if reply["ok"]:
-            result: dict[str, Any] = reply["result"]
-            return result
-        raise _error(reply["error"])
+        return child.receive(deadline - time.monotonic())
 
 
 class _Child:
@@ -111,6 +121,8 @@ class _Child:
             env={**environment, **_CHILD_ENVIRONMENT},
             encoding="utf-8",
         )
+        self._started = time.monotonic()
+        self._ready = False
         self._replies: queue.Queue[str | None] = queue.Queue()
         assert self._process.stdin is not None  # noqa: S101 - Popen was told PIPE
         assert self._process.stdout is not None  # noqa: S101
@@ -121,6 +133,16 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def wait_until_ready(self, deadline: float) -> bool:
+        """Whether the child has started by then. Raises `InspectorCrashed` if it never will."""
+        if not self._ready:
+            try:
+                self._ready = self._receive(deadline - time.monotonic()) == {"ready": True}
+            except queue.Empty:
+                if time.monotonic() - self._started > _START_SECONDS:
+                    raise InspectorCrashed(f"The inspector did not start within {_START_SECONDS:.0f} s.") from None
+        return self._ready
+
     def send(self, request: Mapping[str, Any]) -> None:
         try:
             self._requests.write(json.dumps(request) + "\n")
@@ -130,9 +152,12 @@ class _Child:
 
     def receive(self, timeout: float) -> dict[str, Any]:
         try:
-            line = self._replies.get(timeout=timeout)
+            return self._receive(timeout)
         except queue.Empty:
-            raise InspectorTimeout("The inspector did not answer in time and was restarted.") from None
+            raise _Hung("The inspector did not answer in time and was restarted.") from None
+
+    def _receive(self, timeout: float) -> dict[str, Any]:
+        line = self._replies.get(timeout=max(timeout, 0.0))
         if line is None:
             raise self._crashed()
         reply: dict[str, Any] = json.loads(line)

@@ -36,9 +36,11 @@ def main() -> None:
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     os.nice(10)
     service = _Service()
+    reply: Mapping[str, Any] = {"ready": True}
     while True:
-        replies.write(json.dumps(service.reply(json.loads(requests.get()))) + "\n")
+        replies.write(json.dumps(reply) + "\n")
         replies.flush()
+        reply = service.reply(json.loads(requests.get()))
 
 
 def _read_requests(requests: "queue.Queue[str]") -> None:

@@ -117,6 +117,9 @@ def build(config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: s
     Raises `UnsupportedArchitecture` if transformers cannot build the model.
     """
     parsed = load_config(config)
+    stored = config.get("quantization_config") or config.get("compression_config")
+    if stored is not None and not isinstance(stored, Mapping):
+        raise UnsupportedArchitecture("The quantization_config in config.json is not an object.")
     resolved, assumed = resolve_dtype(parsed, dtype, checkpoint_dtype)
     cls = model_class(parsed)
     if cls.config_class is not type(parsed) and cls.config_class is parsed.sub_configs.get("text_config"):
@@ -137,7 +140,6 @@ def build(config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: s
             f"{cls.__name__} cannot be built from this config.json: {first_line(error)}"
         ) from error
     model.eval()
-    stored = config.get("quantization_config") or config.get("compression_config")
     return MetaModel(model, parsed, resolved, assumed, stored_quantization=stored)
 
 

@@ -3,6 +3,7 @@
 from modelyard.models.base import Base
 from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job, JobControl, JobKind, JobState
+from modelyard.models.loaded_model import LoadedModel
 from modelyard.models.model import ACTIVE_STATUSES, RESTARTABLE_STATUSES, Model, ModelStatus, Quantization
 from modelyard.models.setting import Setting
 from modelyard.models.worker import Worker
@@ -16,6 +17,7 @@ __all__ = [
     "JobControl",
     "JobKind",
     "JobState",
+    "LoadedModel",
     "Model",
     "ModelStatus",
     "Quantization",

@@ -15,6 +15,10 @@ class JobKind(StrEnum):
     DOWNLOAD = "download"
     VERIFY = "verify"
     IMPORT = "import"
+    QUANTIZE = "quantize"
+    LOAD = "load"
+    UNLOAD = "unload"
+    GENERATE = "generate"
 
 
 class JobState(StrEnum):
@@ -63,6 +67,8 @@ class Job(Base):
     files_total: Mapped[int | None]
     message: Mapped[str | None] = mapped_column(Text)
     error: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    """What the job has to tell: of a generation the text so far, at its end the figures."""
 
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now, index=True)

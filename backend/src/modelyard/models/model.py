@@ -74,6 +74,10 @@ class Model(Base):
     size_bytes: Mapped[int | None] = mapped_column(Bytes)
     disk_bytes: Mapped[int] = mapped_column(Bytes, default=0)
     artifact_path: Mapped[str | None] = mapped_column(String(1000))
+    """The folder of the quantized copy, once it is whole and was loaded back."""
+    artifact_bytes: Mapped[int] = mapped_column(Bytes, default=0)
+    drift: Mapped[dict[str, Any] | None]
+    """How far the quantized model's answers are from the source's, as measured when it was made."""
     memory_estimated_bytes: Mapped[int | None] = mapped_column(Bytes)
     memory_method: Mapped[str | None] = mapped_column(String(16))
     """How `memory_estimated_bytes` was found: exact or approximate."""

@@ -43,6 +43,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "error": None,
     "loaded": False,
     "used_by": [],
+    "drift": None,
     "adopted": False,
     "gated": False,
     "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
@@ -295,3 +296,37 @@ INSTALLED_FILES: dict[str, Any] = {
         }
     ]
 }
+
+LOADED_PAGE: dict[str, Any] = {
+    "items": [
+        {
+            "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+            "model_id": "Qwen/Qwen3-0.6B",
+            "quantization": "4bit",
+            "device": "cuda:0",
+            "dtype": "auto",
+            "host": "lab-box",
+            "measured_bytes": 545123456,
+            "load_seconds": 0.9,
+            "in_use": 0,
+            "pinned": False,
+            "expires_at": "2026-11-24T11:00:21.000Z",
+            "last_unload": {"freed_bytes": 545100000, "held_before_bytes": 545123456},
+        }
+    ]
+}
+
+GENERATE_RESPONSE: dict[str, Any] = {
+    "text": " Paris.",
+    "new_tokens": 3,
+    "tokens_per_second": 41.5,
+    "load_seconds": 0.0,
+    "finish_reason": "stop",
+}
+
+GENERATE_STREAM = """data: {"delta": " Paris"}
+
+data: {"delta": "."}
+
+data: {"done": true, "text": " Paris.", "new_tokens": 3, "tokens_per_second": 41.5, "load_seconds": 0.0}
+"""

@@ -1,11 +1,11 @@
 """What goes over the wire about models."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from modelyard.schemas import examples
-from modelyard.schemas.common import ErrorDetail, ModelIdField, QuantizationName, Schema, UtcTime
+from modelyard.schemas.common import DtypeName, ErrorDetail, ModelIdField, QuantizationName, Schema, UtcTime
 
 StatusName = Literal[
     "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
@@ -109,10 +109,15 @@ class ModelResponse(Dimensions):
     error: ErrorDetail | None
     loaded: bool
     used_by: list[UsedBy]
+    drift: dict[str, Any] | None = Field(
+        description="How far the quantized model's answers are from the source's, as measured when it was made."
+    )
     adopted: bool = Field(description="The files were in the shared cache before Modelyard managed them.")
     gated: bool
     job_id: str | None
-    snapshot_path: str | None = Field(description="Folder with the model's files, once it is ready.")
+    snapshot_path: str | None = Field(
+        description="Folder to load from, once it is ready: the snapshot, or the quantized copy."
+    )
     created_at: UtcTime
     updated_at: UtcTime
 
@@ -378,3 +383,75 @@ class InstalledFiles(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.INSTALLED_FILES]})
 
     items: list[InstalledFile]
+
+
+class QuantizeRequest(Schema):
+    """Make a model that is here in another precision."""
+
+    quantization: Literal["8bit", "4bit"] = Field(examples=["4bit"])
+    keep_original: bool = True
+
+
+class LoadRequest(Schema):
+    """Have a model in memory."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$", examples=["auto", "cpu", "cuda:0"])
+    dtype: DtypeName = "auto"
+    ttl_seconds: float | None = Field(default=3600, gt=0, description="Unloaded this long after its last use.")
+    pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
+
+
+class LastUnload(Schema):
+    """What came back when the same model was unloaded the last time; bytes."""
+
+    freed_bytes: int
+    held_before_bytes: int
+
+
+class LoadedModelResponse(Schema):
+    """A model in the memory of an inference worker."""
+
+    id: str
+    model_id: str
+    quantization: QuantizationName
+    device: str
+    dtype: str
+    host: str
+    measured_bytes: int
+    load_seconds: float
+    in_use: int
+    pinned: bool
+    expires_at: UtcTime | None
+    last_unload: LastUnload | None
+
+
+class LoadedPage(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.LOADED_PAGE]})
+
+    items: list[LoadedModelResponse]
+
+
+class Message(Schema):
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(max_length=200_000)
+
+
+class GenerateRequest(Schema):
+    """Continue a prompt, or answer messages with the tokenizer's chat template."""
+
+    prompt: str | None = Field(default=None, max_length=200_000, examples=["The capital of France is"])
+    messages: list[Message] | None = Field(default=None, min_length=1, max_length=1000, examples=[None])
+    max_new_tokens: int = Field(default=64, ge=1, le=100_000)
+    temperature: float = Field(default=0.0, ge=0, le=10, description="0 takes the likeliest token.")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    stream: bool = Field(default=False, description="Server-sent events with the text as it comes.")
+
+
+class GenerateResponse(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.GENERATE_RESPONSE]})
+
+    text: str
+    new_tokens: int
+    tokens_per_second: float
+    load_seconds: float = Field(description="0 when the model was in memory already.")
+    finish_reason: Literal["stop", "length", "cancelled"]

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 
 from modelyard.core.database import Database, utc_now
-from modelyard.models import ACTIVE_STATUSES, Model
+from modelyard.models import ACTIVE_STATUSES, LoadedModel, Model
 from modelyard.schemas.event import ModelDeletedEvent, ModelEvent, ModelEventType, SnapshotEvent
 from modelyard.schemas.model import ModelResponse
 from modelyard.services.model_response import ModelResponses
@@ -35,6 +35,7 @@ class _Known:
 
     content: str
     status: str
+    loaded: bool
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class _Reading:
     """One look at the database."""
 
     changed: list[ModelResponse]
-    count: int
-    ids: frozenset[str] | None
+    ids: frozenset[str]
 
 
 class Subscription:
@@ -56,16 +56,18 @@ class Subscription:
     async def until(self, closed: Coroutine[Any, Any, None]) -> AsyncIterator[str]:
         """Messages until `closed` ends or the socket has fallen too far behind."""
         end = asyncio.ensure_future(closed)
+        following: asyncio.Future[str] | None = None
         try:
             while not end.done() and not self.lagging:
                 following = asyncio.ensure_future(self.queue.get())
                 done, _ = await asyncio.wait({end, following}, return_when=asyncio.FIRST_COMPLETED)
                 if following not in done:
-                    following.cancel()
                     return
                 yield following.result()
         finally:
             end.cancel()
+            if following is not None:
+                following.cancel()
 
 
 class EventHub:
@@ -77,6 +79,7 @@ class EventHub:
         self.seq = 0
         self._known: dict[str, _Known] = {}
         self._ids: frozenset[str] = frozenset()
+        self._last_reading = utc_now()
         self._subscriptions: set[Subscription] = set()
         self._lock = asyncio.Lock()
 
@@ -98,11 +101,10 @@ class EventHub:
         subscription = Subscription()
         async with self._lock:
             if not self._subscriptions:
-                # Nobody listened, so nothing was followed: begin from what there is now, silently.
+                # Nobody listened, so nothing was followed: begin from all there is now, silently.
                 self._known.clear()
                 self._remember(await asyncio.to_thread(self._read, None))
-            else:
-                await self._tick()
+            # What changed since the last tick is in the snapshot already and is told once more with the next.
             subscription.queue.put_nowait(await asyncio.to_thread(self._snapshot))
             self._subscriptions.add(subscription)
         try:
@@ -120,18 +122,26 @@ class EventHub:
                     subscription.lagging = True
 
     def _read(self, ids: frozenset[str] | None) -> _Reading:
-        since = utc_now() - timedelta(seconds=RECENT_SECONDS)
+        """The rows that may have changed; all of them when `ids` is None."""
+        since = self._last_reading - timedelta(seconds=RECENT_SECONDS)
+        self._last_reading = utc_now()
+        # Followed until their end is seen, whatever the clocks of their workers say.
+        followed = [id for id, known in self._known.items() if known.loaded or known.status in ACTIVE_STATUSES]
+        interesting = or_(
+            Model.status.in_(ACTIVE_STATUSES),
+            Model.updated_at >= since,
+            Model.id.in_(followed),
+            Model.id.in_(select(LoadedModel.model_row_id)),
+        )
         with self.database.reading() as session:
-            rows = session.scalars(
-                select(Model).where(or_(Model.status.in_(ACTIVE_STATUSES), Model.updated_at >= since))
-            ).all()
+            rows = session.scalars(select(Model) if ids is None else select(Model).where(interesting)).all()
             changed = ModelResponses(session).of_all(rows)
             count = session.scalar(select(func.count()).select_from(Model)) or 0
             # Deleted rows show by the count; only then are all ids read.
-            expected = None if ids is None else ids | {row.id for row in rows}
-            complete = expected is not None and len(expected) == count
-            now = expected if complete else frozenset(session.scalars(select(Model.id)))
-        return _Reading(changed, count, now)
+            now = (ids or frozenset()) | {row.id for row in rows}
+            if len(now) != count:
+                now = frozenset(session.scalars(select(Model.id)))
+        return _Reading(changed, now)
 
     def _snapshot(self) -> str:
         with self.database.reading() as session:
@@ -153,26 +163,28 @@ class EventHub:
             before = self._known.get(model.id)
             if before is not None and before.content == content:
                 continue
-            self._known[model.id] = _Known(content, model.status)
+            self._known[model.id] = _Known(content, model.status, model.loaded)
             self.seq += 1
-            kind = _event_type(before.status if before else None, model.status)
+            kind = _event_type(before, model)
             messages.append(ModelEvent(type=kind, epoch=self.epoch, seq=self.seq, model=model).model_dump_json())
-        ids = reading.ids if reading.ids is not None else self._ids
-        for gone in self._ids - ids:
+        for gone in (self._ids | {model.id for model in reading.changed}) - reading.ids:
             self._known.pop(gone, None)
             self.seq += 1
             messages.append(ModelDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
-        self._ids = ids
+        self._ids = reading.ids
         return messages
 
 
-def _event_type(before: str | None, status: str) -> ModelEventType:
-    if status == "downloading":
+def _event_type(before: _Known | None, model: ModelResponse) -> ModelEventType:
+    if model.status == "downloading":
         return "model.download.progress"
-    if status == "quantizing":
+    if model.status == "quantizing":
         return "model.quantize.progress"
-    if before != status and status == "ready":
-        return "model.download.completed"
-    if before != status and status == "failed":
-        return "model.download.failed"
+    if before is None or before.status != model.status:
+        if model.status == "ready" and (before is None or before.status != "missing"):
+            return "model.download.completed"
+        if model.status == "failed":
+            return "model.download.failed"
+    elif before.loaded != model.loaded:
+        return "model.loaded" if model.loaded else "model.unloaded"
     return "model.updated"

@@ -109,7 +109,8 @@ def kv_cache_segments(
     """Keys and values of every layer, for plain attention only; empty where that is not what the model has."""
     text = text_part(config)
     sliding = text.get("sliding_window") and text.get("use_sliding_window") is not False
-    mixed = set(text.get("layer_types") or ()) - {"full_attention"}
+    layer_types = text.get("layer_types")
+    mixed = isinstance(layer_types, list) and any(kind != "full_attention" for kind in layer_types)
     if sliding or mixed or any(text.get(name) for name in _NOT_PLAIN_ATTENTION):
         return []
     layers, heads, width = (dimensions.get(name) for name in ("num_layers", "num_key_value_heads", "head_dim"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+import modelyard
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
 from modelyard.models import Inspection
@@ -90,4 +91,5 @@ def _question(kind: Kind, options: Mapping[str, Any]) -> str:
 
 @lru_cache
 def _versions() -> str:
-    return " ".join(f"{name}-{importlib.metadata.version(name)}" for name in ("transformers", "bitsandbytes"))
+    libraries = " ".join(f"{name}-{importlib.metadata.version(name)}" for name in ("transformers", "bitsandbytes"))
+    return f"modelyard-{modelyard.__version__} {libraries}"

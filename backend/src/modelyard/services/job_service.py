@@ -21,9 +21,21 @@ TASKS = {
     JobKind.DOWNLOAD: "models.download",
     JobKind.VERIFY: "models.verify",
     JobKind.IMPORT: "models.import",
+    JobKind.QUANTIZE: "models.quantize",
+    JobKind.LOAD: "models.load",
+    JobKind.UNLOAD: "models.unload",
+    JobKind.GENERATE: "models.generate",
 }
-# All three move or read whole models: they wait for each other, not for the GPU.
-QUEUES = dict.fromkeys(TASKS, "downloads")
+QUEUES = {
+    # These move or read whole models: they wait for each other, not for the GPU.
+    JobKind.DOWNLOAD: "downloads",
+    JobKind.VERIFY: "downloads",
+    JobKind.IMPORT: "downloads",
+    JobKind.QUANTIZE: "compute",
+    JobKind.LOAD: "inference",
+    JobKind.UNLOAD: "inference",
+    JobKind.GENERATE: "inference",
+}
 WAKE_BACKOFF_SECONDS = 30.0
 ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 # Any fixed number of ours: whoever holds it counts the running jobs of a queue and claims one more.
@@ -68,6 +80,10 @@ class JobService:
         self._wake(job)
         return job
 
+    def queue_of(self, job_id: str) -> str:
+        """The queue of a job; empty when there is no such job."""
+        return self.session.scalar(select(Job.queue).where(Job.id == job_id)) or ""
+
     def claim(self, job_id: str, worker: str, *, parallel: int | None = None) -> Job | None:
         """Take a queued job, or one whose owner fell silent. None when somebody else has it or the queue is full.
 
@@ -109,8 +125,13 @@ class JobService:
             .execution_options(synchronize_session=False, populate_existing=True)
         ).one_or_none()
 
-    def beat(self, job_id: str, owner: str, progress: JobProgress | None) -> JobControl:
-        """Renew the lease, store progress and read what the user wants, in one UPDATE. Raises LeaseLost."""
+    def beat(
+        self, job_id: str, owner: str, progress: JobProgress | None, result: dict[str, Any] | None = None
+    ) -> JobControl:
+        """Renew the lease, store progress or a result so far, read what the user wants, in one UPDATE.
+
+        Raises LeaseLost.
+        """
         # A heartbeat without progress is no news, so it leaves the time of change alone.
         values: dict[str, Any] = {
             "lease_expires_at": _later(get_settings().lease_seconds),
@@ -124,6 +145,8 @@ class JobService:
                 "bytes_total": func.coalesce(progress.bytes_total, Job.bytes_total),
                 "files_total": func.coalesce(progress.files_total, Job.files_total),
             }
+        if result is not None:
+            values |= {"result": result, "updated_at": utc_now()}
         control = self.session.execute(
             update(Job)
             .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
@@ -135,10 +158,19 @@ class JobService:
             raise LeaseLost(job_id)
         return control
 
-    def finish(self, job_id: str, owner: str, state: JobState, *, error: dict[str, Any] | None = None) -> None:
+    def finish(
+        self,
+        job_id: str,
+        owner: str,
+        state: JobState,
+        *,
+        error: dict[str, Any] | None = None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
         """End or pause an owned job. Raises LeaseLost."""
         finished_at = None if state is JobState.PAUSED else utc_now()
-        self._leave(job_id, owner, state=state, error=error, finished_at=finished_at)
+        results = {} if result is None else {"result": result}
+        self._leave(job_id, owner, state=state, error=error, finished_at=finished_at, **results)
 
     def give_back(self, job_id: str, owner: str) -> None:
         """Return an owned job to the queue, because its worker stops. Raises LeaseLost."""
@@ -218,7 +250,7 @@ class JobService:
 
     def _locked(self, job_id: str) -> Job:
         """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""
-        return self.session.get_one(Job, job_id, with_for_update=True)
+        return self.session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
 
     def _count_alone(self) -> None:
         # SQLite has one writer at a time anyway; on PostgreSQL two claims would not see each other's job.

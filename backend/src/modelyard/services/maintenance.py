@@ -60,7 +60,7 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
             continue
         tried.add(row.id)
         checkpoint = Checkpoint(row.model_id, row.commit, local_config(row), (), row.size_bytes or 0)
-        weights = memory.exact_weights(checkpoint, row.quantization.value, seconds=EXACT_SECONDS)
+        weights = memory.options(checkpoint, seconds=EXACT_SECONDS).get(row.quantization.value)
         if weights is not None:
             with database.session() as session:
                 found = ModelService(session).get_by_id(row.id)
@@ -68,9 +68,13 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
 
 
 def check_files(database: Database) -> None:
+    # Looking at every file takes a while, during which workers must be able to write.
+    with database.reading() as session:
+        anything = bool(ModelService(session).with_changed_files())
     with database.session() as session:
         models = ModelService(session)
-        changed, resumed = models.mark_missing_files(), models.resume_where_room()
+        changed = models.mark_missing_files() if anything else 0
+        resumed = models.resume_where_room()
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)
     if resumed:

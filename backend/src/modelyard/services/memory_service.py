@@ -85,15 +85,15 @@ class MemoryService:
             options=[_option(name, weights[name], use, checkpoint.size_bytes, devices) for name in QUANTIZATIONS],
         )
 
-    def exact_weights(self, checkpoint: Checkpoint, quantization: str, *, seconds: float) -> int | None:
-        """The resident bytes of the loaded weights, or None where the inspector cannot tell."""
-        if read_config(checkpoint.config).quantization_method is not None:
-            return None
+    def options(self, checkpoint: Checkpoint, *, seconds: float) -> dict[str, int]:
+        """The resident bytes of the loaded weights per precision; empty where the inspector cannot tell."""
+        if not _is_computable(read_config(checkpoint.config).quantization_method):
+            return {}
         try:
             memory = self._memory(checkpoint, "auto", seconds)
         except ModelyardError:
-            return None
-        return next(int(o["weights_bytes"]) for o in memory["options"] if o["quantization"] == quantization)
+            return {}
+        return {option["quantization"]: option["weights_bytes"] for option in memory["options"]}
 
     def _memory(self, checkpoint: Checkpoint, dtype: str, seconds: float) -> dict[str, Any]:
         return self.inspections.ask(
@@ -129,9 +129,7 @@ class MemoryService:
                 weights=option["weights_bytes"],
                 state=option["quantization_state_bytes"],
                 fraction=option["quantized_fraction"],
-                # Quantizing on the fly holds the matrix at hand in full precision beside what is finished.
-                load_peak=option["weights_bytes"]
-                + (option["largest_matrix_bytes"] if option["quantization"] != "none" else 0),
+                load_peak=option["load_peak_bytes"],
                 available=option["available"],
                 note=option["note"],
             )
@@ -141,7 +139,8 @@ class MemoryService:
             weights,
             memory["num_parameters"],
             memory["dtype"],
-            _disagreement(checkpoint, memory["num_parameters"]),
+            # Quantized tensors are packed: their elements are not parameters.
+            _disagreement(checkpoint, memory["num_parameters"]) if method is None else None,
         )
 
     def _use(self, checkpoint: Checkpoint, load_dtype: str | None, context: int, batch: int, deadline: float) -> _Use:
@@ -166,6 +165,11 @@ class MemoryService:
             )
         kv_cache = kv_cache_bytes(segments, context) * batch if segments else None
         return _Use(segments, kv_cache, activations)
+
+
+def _is_computable(method: str | None) -> bool:
+    """Whether the inspector knows what a checkpoint stored this way takes in memory."""
+    return method in (None, "bitsandbytes", "modelyard_4bit")
 
 
 def kv_cache_bytes(segments: Sequence[KvCacheSegment], tokens: int) -> int:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from modelyard.hub.store import HubCache
 from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus
 from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.model import ModelResponse, Progress
-from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.schemas.model import ModelResponse, Progress, UsedBy
+from modelyard.services.model_service import ModelService, hub_cache, loaded_rows
 from modelyard.services.settings_service import SettingsService
 
 _SHOWS_PROGRESS = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
@@ -38,11 +38,24 @@ class ModelResponses:
                 select(Job).where(Job.id.in_(ids)).execution_options(populate_existing=True)
             )
         }
+        loaded: dict[str, list[UsedBy]] = {}
+        for row in loaded_rows(self.session, [model.id for model in models]):
+            user = UsedBy(kind="loaded", id=row.worker, name=f"loaded on {row.device} of {row.host}")
+            loaded.setdefault(row.model_row_id, []).append(user)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
-        return [model_response(model, jobs.get(model.job_id or ""), self.cache, urls.__getitem__) for model in models]
+        return [
+            model_response(model, jobs.get(model.job_id or ""), self.cache, urls.__getitem__, loaded.get(model.id, []))
+            for model in models
+        ]
 
 
-def model_response(model: Model, job: Job | None, cache: HubCache, endpoint_url: Callable[[str], str]) -> ModelResponse:
+def model_response(
+    model: Model,
+    job: Job | None,
+    cache: HubCache,
+    endpoint_url: Callable[[str], str],
+    used_by: list[UsedBy],
+) -> ModelResponse:
     """`endpoint_url` turns what the row remembers as its Hub into an address."""
     done = model.status is ModelStatus.READY
     return ModelResponse(
@@ -75,12 +88,13 @@ def model_response(model: Model, job: Job | None, cache: HubCache, endpoint_url:
         memory_measured_bytes=model.memory_measured_bytes,
         progress=_progress(model, job),
         error=ErrorDetail.model_validate(model.error) if model.error else None,
-        loaded=False,
-        used_by=[],
+        loaded=any(user.kind == "loaded" for user in used_by),
+        used_by=used_by,
+        drift=model.drift,
         adopted=model.adopted,
         gated=model.gated,
         job_id=model.job_id,
-        snapshot_path=str(cache.snapshot_path(model.model_id, model.commit)) if done else None,
+        snapshot_path=(model.artifact_path or str(cache.snapshot_path(model.model_id, model.commit))) if done else None,
         created_at=model.created_at,
         updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
     )

@@ -1,16 +1,20 @@
 """The rows of the `models` table: finding, creating, moving between states, deleting."""
 
+import json
+import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
-from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, object_session
 
-from modelyard.core.database import Database
-from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelNotFound, SharedCache
+from modelyard.core.database import Database, utc_now
+from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelInUse, ModelNotFound, SharedCache
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
 from modelyard.models import (
@@ -20,14 +24,16 @@ from modelyard.models import (
     JobControl,
     JobKind,
     JobState,
+    LoadedModel,
     Model,
     ModelStatus,
     Quantization,
 )
-from modelyard.schemas.model import DeletionReport, InstalledFile, InstalledFiles, KeptBytes, ModelCreate
+from modelyard.schemas.model import DeletionReport, InstalledFile, InstalledFiles, KeptBytes, ModelCreate, UsedBy
 from modelyard.services.job_service import JobService
 
 CANCEL_WAIT_SECONDS = 5.0
+ARTIFACT_MANIFEST = "modelyard.json"
 
 DISK_RESERVE_BYTES = 500_000_000
 """Kept free on the models' disk, so that a download never fills it to the last byte."""
@@ -37,10 +43,10 @@ SORTS: dict[str, Any] = {
     "-name": func.lower(Model.model_id).desc(),
     "created_at": Model.created_at,
     "-created_at": Model.created_at.desc(),
-    "size_bytes": Model.size_bytes,
-    "-size_bytes": Model.size_bytes.desc(),
-    "num_parameters": Model.num_parameters,
-    "-num_parameters": Model.num_parameters.desc(),
+    "size_bytes": Model.size_bytes.asc().nulls_last(),
+    "-size_bytes": Model.size_bytes.desc().nulls_last(),
+    "num_parameters": Model.num_parameters.asc().nulls_last(),
+    "-num_parameters": Model.num_parameters.desc().nulls_last(),
 }
 
 
@@ -59,16 +65,18 @@ class ModelService:
 
     def create(self, new: ModelCreate) -> Model:
         """Add a row, or take up again one that failed, was cancelled or lost its files. Raises AlreadyExists."""
-        existing = self.session.scalars(
-            select(Model)
-            .where(Model.model_id == new.model_id, Model.commit == new.commit, Model.quantization == new.quantization)
-            .with_for_update()
-        ).one_or_none()
+        existing = self._same(new)
         if existing is None:
             model = Model(**new.model_dump() | {"quantization": Quantization(new.quantization)})
-            self.session.add(model)
-            self.session.flush()
-            return model
+            try:
+                with self.session.begin_nested():
+                    self.session.add(model)
+                return model
+            except IntegrityError:
+                # Somebody asked for the same at the same moment.
+                existing = self._same(new)
+                if existing is None:
+                    raise
         if existing.status not in RESTARTABLE_STATUSES:
             raise AlreadyExists(
                 f"{new.model_id} in precision {new.quantization} is already here ({existing.status}).",
@@ -76,8 +84,16 @@ class ModelService:
                 id=existing.id,
             )
         existing.endpoint, existing.revision = new.endpoint, new.revision
+        existing.canonical_id, existing.gated = new.canonical_id, new.gated
         existing.allow_pickle, existing.keep_original = new.allow_pickle, new.keep_original
         return existing
+
+    def _same(self, new: ModelCreate) -> Model | None:
+        return self.session.scalars(
+            select(Model)
+            .where(Model.model_id == new.model_id, Model.commit == new.commit, Model.quantization == new.quantization)
+            .with_for_update()
+        ).one_or_none()
 
     def start_download(self, model: Model) -> Job:
         """Queue the download of a row; partial data of an earlier attempt is used."""
@@ -175,6 +191,7 @@ class ModelService:
             return model
         if model.job_id is None or not self.jobs.resume(model.job_id):
             raise Conflict(f"{model.model_id} is {model.status}, there is nothing to resume.")
+        self.session.refresh(model)  # its worker may have let go of it just before
         if model.status in (ModelStatus.PAUSED, ModelStatus.FAILED):
             model.status, model.error = ModelStatus.PENDING, None
         self.session.flush()
@@ -199,7 +216,7 @@ class ModelService:
     def mark_cancelled(self, model: Model, kind: JobKind) -> None:
         """What was fetched is removed; of a check that was cancelled, the model stays as it was."""
         if kind is JobKind.VERIFY:
-            whole = not self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
+            whole = self._is_whole(model)
             self.mark_ended(model, ModelStatus.READY if whole else ModelStatus.MISSING)
             return
         self.drop_partial_data(model)
@@ -209,32 +226,42 @@ class ModelService:
         model.status, model.error = ModelStatus.DOWNLOADING, None
         self.session.flush()
 
-    def mark_ready(self, model: Model) -> None:
+    def mark_done(self, model: Model, kind: JobKind) -> None:
+        """A job on the row ended well: the model is ready, or its quantized copy is made next."""
+        if model.quantization is not Quantization.NONE and not artifact_files(model):
+            self.start_job(model, JobKind.QUANTIZE)
+            model.status = ModelStatus.QUANTIZING
+            return
         model.status, model.error = ModelStatus.READY, None
-        model.disk_bytes = self.cache.snapshot_bytes(model.model_id, model.commit)
+        if kind is JobKind.QUANTIZE and not model.keep_original:
+            self._drop_original(model)
+        self._measure_disk(model)
+
+    def mark_quantizing(self, model: Model) -> None:
+        model.status, model.error = ModelStatus.QUANTIZING, None
         self.session.flush()
 
     def mark_ended(self, model: Model, status: ModelStatus, error: dict[str, Any] | None = None) -> None:
         """Not worked on any more: paused, failed, cancelled, missing, or ready as before."""
         model.status, model.error = status, error
-        model.disk_bytes = self.cache.snapshot_bytes(model.model_id, model.commit)
-        self.session.flush()
+        self._measure_disk(model)
 
     def mark_missing_files(self) -> int:
         """Ready rows whose files vanished become `missing`, and back when they return. Returns how many changed."""
+        changed = self.with_changed_files()
+        for model in changed:
+            vanished = model.status is ModelStatus.READY
+            model.status = ModelStatus.MISSING if vanished else ModelStatus.READY
+            model.error = _MISSING_ERROR if vanished else None
+        self.session.flush()
+        return len(changed)
+
+    def with_changed_files(self) -> Sequence[Model]:
+        """Rows whose status and disk disagree: ready without all files, or missing with them. Reads only."""
         rows = self.session.scalars(
             select(Model).where(Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None))
         )
-        changed = 0
-        for model in rows:
-            present = not self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
-            if present == (model.status is ModelStatus.READY):
-                continue
-            model.status = ModelStatus.READY if present else ModelStatus.MISSING
-            model.error = None if present else _MISSING_ERROR
-            changed += 1
-        self.session.flush()
-        return changed
+        return [model for model in rows if self._is_whole(model) != (model.status is ModelStatus.READY)]
 
     def resume_where_room(self) -> int:
         """Go on with downloads that stopped because the disk was full, where it no longer is. Returns how many."""
@@ -254,30 +281,32 @@ class ModelService:
     def plan_deletion(self, row_id: str) -> DeletionReport:
         """Exactly what `delete` would free, and what it must leave and why."""
         model = self.get_by_id(row_id)
+        artifact = sum(path.stat().st_size for path in artifact_files(model))
+        partials = [] if self._shares_partials(model) else self.cache.partials(model.model_id)
         siblings = self._other_rows_of_snapshot(model)
-        if siblings:
-            names = ", ".join(sorted(row.quantization.value for row in siblings))
-            kept = self.cache.snapshot_bytes(model.model_id, model.commit)
-            because = [KeptBytes(bytes=kept, reason=f"the same files serve {model.model_id} in precision {names}")]
-            return DeletionReport(freed_bytes=0, kept_bytes=kept, kept_because=because, shared_cache=False)
-        plan = self.cache.plan_deletion(model.model_id, model.commit)
+        needed = [model.commit] if siblings else []
+        names = ", ".join(sorted(row.quantization.value for row in siblings))
+        plan = self.cache.plan_deletion(
+            model.model_id,
+            model.commit,
+            also_needed_by=needed,
+            reason=f"the same files serve {model.model_id} in precision {names}",
+        )
         return DeletionReport(
-            freed_bytes=plan.freed_bytes,
+            freed_bytes=plan.freed_bytes + artifact + sum(partial.size_bytes for partial in partials),
             kept_bytes=plan.kept_bytes,
             kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
-            shared_cache=model.adopted,
+            shared_cache=model.adopted and not siblings,
+            used_by=[
+                UsedBy(kind="loaded", id=loaded.worker, name=f"loaded on {loaded.device} of {loaded.host}")
+                for loaded in loaded_rows(self.session, [model.id])
+            ],
         )
 
     def delete(self, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
         """Remove a row and the files nobody else uses. Raises SharedCache, Conflict while work is under way."""
         model = self.get_by_id(row_id)
-        report = self.plan_deletion(row_id)
-        if report.shared_cache and not confirm_shared:
-            raise SharedCache(
-                f"The files of {model.model_id} were in the shared Hugging Face cache before Modelyard used them;"
-                " other tools may rely on them.",
-                freed_bytes=report.freed_bytes,
-            )
+        report = self.confirmed_plan(row_id, confirm_shared=confirm_shared)
         job = self.session.get(Job, model.job_id) if model.job_id else None
         if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
             raise Conflict(
@@ -286,30 +315,80 @@ class ModelService:
         if not self._other_rows_of_snapshot(model):
             self.drop_partial_data(model)
             self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
+        if model.artifact_path:
+            remove_artifact(Path(model.artifact_path))
         self.session.delete(model)
         self.session.flush()
+        self.session.execute(delete(Job).where(Job.subject_id == row_id))
+        return report
+
+    def _is_whole(self, model: Model) -> bool:
+        """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
+        if model.quantization is not Quantization.NONE:
+            return bool(artifact_files(model))
+        return not self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
+
+    def _measure_disk(self, model: Model) -> None:
+        model.artifact_bytes = sum(path.stat().st_size for path in artifact_files(model))
+        model.disk_bytes = self.cache.snapshot_bytes(model.model_id, model.commit) + model.artifact_bytes
+        self.session.flush()
+
+    def _drop_original(self, model: Model) -> None:
+        """Remove the snapshot a quantized copy was made of, where it is nobody else's."""
+        if not model.adopted and not self._other_rows_of_snapshot(model):
+            self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
+
+    def confirmed_plan(self, row_id: str, *, confirm_shared: bool) -> DeletionReport:
+        """As `plan_deletion`.
+
+        Raises ModelInUse, and SharedCache when files that others brought would go without a confirmation.
+        """
+        report = self.plan_deletion(row_id)
+        model_id = self.get_by_id(row_id).model_id
+        if report.used_by:
+            raise ModelInUse(
+                f"{model_id} is {report.used_by[0].name}.",
+                hint="Unload it first.",
+                used_by=[user.model_dump() for user in report.used_by],
+            )
+        if report.shared_cache and not confirm_shared:
+            raise SharedCache(
+                f"The files of {model_id} were in the shared Hugging Face cache before Modelyard used them;"
+                " other tools may rely on them.",
+                freed_bytes=report.freed_bytes,
+            )
         return report
 
     def drop_partial_data(self, model: Model) -> None:
         """Remove what was fetched for a row that will not become ready; other rows' files stay."""
-        sharing = self.session.scalars(
-            select(Model).where(
-                Model.model_id == model.model_id,
-                Model.id != model.id,
-                Model.status.in_((*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.READY, ModelStatus.FAILED)),
-            )
-        ).all()
-        if not any(other.status is not ModelStatus.READY for other in sharing):
+        if not self._shares_partials(model):
             self.cache.remove_partials(model.model_id)
-        if not any(other.commit == model.commit for other in sharing):
+        if not self._other_rows_of_snapshot(model):
             present_before = {file["path"] for file in model.files or () if file["present_before"]}
             ours = [file for file in manifest(model) if file.path not in present_before]
             self.cache.remove_files(model.model_id, model.commit, ours)
 
     def _other_rows_of_snapshot(self, model: Model) -> Sequence[Model]:
+        """Rows that need the same files; one that was cancelled, or whose files are gone, needs none."""
         return self.session.scalars(
-            select(Model).where(Model.model_id == model.model_id, Model.commit == model.commit, Model.id != model.id)
+            select(Model).where(
+                Model.model_id == model.model_id,
+                Model.commit == model.commit,
+                Model.id != model.id,
+                Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
+            )
         ).all()
+
+    def _shares_partials(self, model: Model) -> bool:
+        """Whether another row's download, under way or to be resumed, may own unfinished files of the repository."""
+        unfinished = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
+        return bool(
+            self.session.scalar(
+                select(func.count())
+                .select_from(Model)
+                .where(Model.model_id == model.model_id, Model.id != model.id, Model.status.in_(unfinished))
+            )
+        )
 
     def _active_job(self, model: Model, word: str) -> Job:
         job = self.session.get(Job, model.job_id) if model.job_id else None
@@ -326,6 +405,7 @@ def delete_model(database: Database, row_id: str, *, confirm_shared: bool = Fals
     with database.session() as session:
         models = ModelService(session)
         model = models.get_by_id(row_id)
+        models.confirmed_plan(row_id, confirm_shared=confirm_shared)  # before anything is cancelled
         if model.status in ACTIVE_STATUSES or model.status is ModelStatus.PAUSED:
             models.cancel(row_id)
     deadline = time.monotonic() + CANCEL_WAIT_SECONDS
@@ -353,6 +433,35 @@ def manifest(model: Model) -> list[RemoteFile]:
     ]
 
 
+def artifact_files(model: Model) -> list[Path]:
+    """The files of a row's quantized copy; empty where it is missing or not whole."""
+    if model.artifact_path is None:
+        return []
+    folder = Path(model.artifact_path)
+    try:
+        listed = json.loads((folder / ARTIFACT_MANIFEST).read_bytes())["files"]
+        whole = all((folder / name).stat().st_size == file["size_bytes"] for name, file in listed.items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # gone, or no longer what was written
+        return []
+    return [folder / ARTIFACT_MANIFEST, *(folder / name for name in listed)] if whole else []
+
+
+def remove_artifact(folder: Path) -> None:
+    """Remove a quantized copy; its name goes first, so that it is never there in part."""
+    doomed = folder.with_name(f"{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:
+    """Where these models are in memory, as far as their workers still say so."""
+    return session.scalars(
+        select(LoadedModel).where(LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > utc_now())
+    ).all()
+
+
 def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:
     """What a download would transfer now, after what the cache and earlier attempts hold."""
     missing = cache.inventory(model_id, commit, files).missing
@@ -362,6 +471,15 @@ def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[
 
 
 def new_manifest(cache: HubCache, model: Model, files: Sequence[RemoteFile]) -> list[dict[str, Any]]:
-    """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard."""
+    """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard.
+
+    What was fetched for another row of the same snapshot was fetched for Modelyard.
+    """
     present = {file.path for file in cache.inventory(model.model_id, model.commit, files).present}
+    session = object_session(model)
+    if session is not None:
+        for other in session.scalars(
+            select(Model).where(Model.model_id == model.model_id, Model.commit == model.commit, Model.id != model.id)
+        ):
+            present -= {file["path"] for file in other.files or () if not file["present_before"]}
     return [vars(file) | {"present_before": file.path in present} for file in files]

@@ -1,12 +1,15 @@
 """Settings a user changes while the server runs, kept in the database so that every process sees them."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants
+from sqlalchemy import delete
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from modelyard.core.errors import InvalidRequest
@@ -100,26 +103,28 @@ class SettingsService:
             self._set(field, value)
 
     def _get(self, key: str) -> Any:
-        row = self.session.get(Setting, key)
+        row = self.session.get(Setting, key, populate_existing=True)
         return None if row is None else row.value["value"]
 
     def _set(self, key: str, value: Any) -> None:
-        row = self.session.get(Setting, key)
         if value is None:
-            if row is not None:
-                self.session.delete(row)
-        elif row is None:
-            self.session.add(Setting(key=key, value={"value": value}))
-        else:
-            row.value = {"value": value}
-        self.session.flush()
+            self.session.execute(delete(Setting).where(Setting.key == key))
+            return
+        # One statement, because two processes may write a setting for the first time at once.
+        on_postgres = self.session.get_bind().dialect.name == "postgresql"
+        insert: Any = postgresql.insert if on_postgres else sqlite.insert
+        row = insert(Setting).values(key=key, value={"value": value})
+        self.session.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
 
 
 def store_token(token: str | None) -> None:
     """Put the Hub token where huggingface_hub keeps it (readable by its owner only), or forget it.
 
-    Raises InvalidRequest when the environment decides about the token.
+    Raises InvalidRequest when the environment decides about the token, and for text no token consists of.
     """
+    token = (token or "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise InvalidRequest("The token holds characters that no token has.", hint="Copy it again from the Hub's page.")
     if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
         raise InvalidRequest(
             "HF_TOKEN is set in the server's environment and wins over a stored token.",
@@ -133,17 +138,22 @@ def store_token(token: str | None) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(token.strip())
+        file.write(token)
 
 
 def _checked_endpoint(endpoint: str) -> str:
     endpoint = endpoint.strip().rstrip("/")
     if endpoint == BUILTIN:
         return endpoint
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise InvalidRequest(
-            f"{endpoint!r} is not the address of a Hub.",
-            hint="Give it as https://host, without user, query or path of a model.",
-        )
+    refusal = InvalidRequest(
+        "That is not the address of a Hub.", hint="Give it as https://host, without user, query or path of a model."
+    )
+    try:
+        parts = urlsplit(endpoint)
+        port_is_possible = parts.port != 0
+    except ValueError as error:
+        raise refusal from error
+    plain = not ("@" in parts.netloc or parts.query or parts.fragment) and re.fullmatch(r"[!-~]+", endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_possible or not plain:
+        raise refusal
     return endpoint

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from modelyard.core.errors import ModelyardError
-from modelyard.workers.process import EXIT_CONFIGURATION, configure_logging, watch_parent
+from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, watch_parent
 
 
 def main() -> int:

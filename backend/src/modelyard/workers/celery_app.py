@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 CONCURRENCY = {"downloads": 16, "compute": 2, "inference": 4}
 """How many jobs of a queue one worker process can run at a time; settings may allow fewer."""
 
-TASK_MODULES = ("modelyard.workers.lifecycle", "modelyard.workers.model_tasks")
+TASK_MODULES = (
+    "modelyard.workers.lifecycle",
+    "modelyard.workers.model_tasks",
+    "modelyard.workers.inference_tasks",
+)
 """Imported when a worker starts, not with this module: `worker_init` and `worker_ready` handlers and the tasks."""
 
 celery_app = get_celery()

@@ -5,12 +5,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, get_database
 from modelyard.core.errors import DiskFull, ModelyardError
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
-from modelyard.models import Job, JobControl
+from modelyard.models import Job, JobControl, JobState
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers import websocket_emitter
@@ -19,22 +22,30 @@ from modelyard.workers.celery_app import stopping
 logger = logging.getLogger(__name__)
 
 MAX_BEAT_SECONDS = 0.4
+REQUEST_BEAT_SECONDS = 0.1
+"""Somebody reads along."""
 
 
 class RunningJob:
     """What the work sees of its job. `report` and `control` return at once; a thread talks to the database."""
 
-    def __init__(self, database: Database, job: Job) -> None:
+    def __init__(self, database: Database, job: Job, *, interval_seconds: float = MAX_BEAT_SECONDS) -> None:
         self.id, self.kind, self.subject_id, self.owner = job.id, job.kind, job.subject_id, job.owner or ""
         self.payload = job.payload or {}
         self.lost = False
         self._database = database
         self._progress: JobProgress | None = None
+        self._result: dict[str, Any] | None = None
+        self._interval = min(interval_seconds, get_settings().lease_seconds / 6)
         self._control = job.control
         self._ended = threading.Event()
 
     def report(self, progress: JobProgress) -> None:
         self._progress = progress
+
+    def publish(self, result: dict[str, Any]) -> None:
+        """A result so far; the next heartbeat makes it known."""
+        self._result = result
 
     def control(self) -> JobControl:
         """PAUSE also when this worker stops or has lost the job: what was done so far is kept."""
@@ -42,9 +53,7 @@ class RunningJob:
 
     def flush(self) -> None:
         """Publish the last progress now. Raises LeaseLost."""
-        self._control = websocket_emitter.emit_model_download_progress(
-            self._database, self.id, self.owner, self._progress
-        )
+        self._send(self._progress, self._result)
 
     @property
     def wanted(self) -> JobControl:
@@ -62,20 +71,22 @@ class RunningJob:
             thread.join()
 
     def _beat(self) -> None:
-        sent: JobProgress | None = None
-        interval = min(MAX_BEAT_SECONDS, get_settings().lease_seconds / 6)
-        while not self._ended.wait(interval):
-            progress = self._progress
+        sent: tuple[JobProgress | None, dict[str, Any] | None] = (None, None)
+        while not self._ended.wait(self._interval):
+            progress, result = self._progress, self._result
             try:
-                self._control = websocket_emitter.emit_model_download_progress(
-                    self._database, self.id, self.owner, None if progress is sent else progress
-                )
-                sent = progress
+                self._send(None if progress is sent[0] else progress, None if result is sent[1] else result)
+                sent = progress, result
             except LeaseLost:
                 self.lost = True
                 return
             except Exception:
                 logger.warning("Heartbeat of job %s failed", self.id, exc_info=True)
+
+    def _send(self, progress: JobProgress | None, result: dict[str, Any] | None) -> None:
+        self._control = websocket_emitter.emit_model_download_progress(
+            self._database, self.id, self.owner, progress, result
+        )
 
 
 def owner_name() -> str:
@@ -87,8 +98,8 @@ def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
     """Claim a job and do its work; returns at once when somebody else has it or the queue is at its limit."""
     database = get_database()
     with database.session() as session:
-        limit = SettingsService(session).transfers().parallel_downloads
         jobs = JobService(session)
+        limit = _parallel(session, jobs.queue_of(job_id))
         job = jobs.claim(job_id, owner_name(), parallel=limit)
     if job is None:
         return
@@ -100,6 +111,36 @@ def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
     finally:
         with database.session() as session:
             JobService(session).wake_next(job.queue, limit)
+
+
+def run_request(job_id: str, work: Callable[[RunningJob], dict[str, Any]]) -> None:
+    """Claim a short job of somebody who waits for its result; unlike `run_job` it leaves the model's row alone."""
+    database = get_database()
+    with database.session() as session:
+        job = JobService(session).claim(job_id, owner_name())
+    if job is None:
+        return
+    running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
+    result, error = None, None
+    try:
+        with running.beating():
+            result = work(running)
+    except ModelyardError as problem:
+        error = problem.as_dict()
+    except Exception as problem:
+        error = _unexpected(problem)
+        logger.exception("Job %s failed", job_id)
+    try:
+        with database.session() as session:
+            state = JobState.FAILED if error else JobState.DONE
+            JobService(session).finish(job_id, job.owner or "", state, error=error, result=result)
+    except LeaseLost:
+        logger.warning("Job %s was taken over by another worker", job_id)
+
+
+def _parallel(session: Session, queue: str) -> int:
+    """How many jobs of a queue run at once: downloads as set, heavy jobs one by one."""
+    return SettingsService(session).transfers().parallel_downloads if queue == "downloads" else 1
 
 
 def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None]) -> None:
@@ -132,7 +173,7 @@ def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], 
         websocket_emitter.emit_model_download_failed(database, job_id, owner, row_id, _unexpected(error))
         raise
     else:
-        websocket_emitter.emit_model_download_completed(database, job_id, owner, row_id)
+        websocket_emitter.emit_model_download_completed(database, job_id, owner, row_id, running.kind)
 
 
 def _unexpected(error: Exception) -> dict[str, str]:

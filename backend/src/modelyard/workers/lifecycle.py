@@ -13,6 +13,7 @@ from modelyard.core.database import Database, get_database, utc_now
 from modelyard.models import Worker
 from modelyard.services.job_service import JobService
 from modelyard.workers.celery_app import stopping
+from modelyard.workers.inference_tasks import forget_loaded
 from modelyard.workers.job_runner import owner_name
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def _on_ready(sender: Any, **_signal: Any) -> None:
                 seen_at=utc_now(),
             )
         )
+    forget_loaded(name)
     if freed:
         logger.warning("Took up %d jobs that were running when the last worker of this name died", freed)
     threading.Thread(target=_keep_seen, args=(database, name), name="seen", daemon=True).start()

@@ -5,6 +5,7 @@ from modelyard.models import Model
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_service import ModelService
+from modelyard.services.quantization_service import QuantizationService
 from modelyard.workers.celery_app import celery_app
 from modelyard.workers.job_runner import RunningJob, run_job
 
@@ -27,6 +28,12 @@ def import_model_task(job_id: str) -> None:
     run_job(job_id, _import)
 
 
+@celery_app.task(name="models.quantize")
+def quantize_model_task(job_id: str) -> None:
+    """Make the quantized copy of a snapshot in a child process."""
+    run_job(job_id, _quantize)
+
+
 def _download(job: RunningJob) -> None:
     HuggingFaceModelService(get_database()).download_model(_row(job), job)
 
@@ -37,6 +44,10 @@ def _verify(job: RunningJob) -> None:
 
 def _import(job: RunningJob) -> None:
     LocalModelService(get_database()).import_folder(_row(job), job.payload, job)
+
+
+def _quantize(job: RunningJob) -> None:
+    QuantizationService(get_database()).quantize(_row(job), job)
 
 
 def _row(job: RunningJob) -> Model:

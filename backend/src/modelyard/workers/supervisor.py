@@ -23,9 +23,9 @@ from pathlib import Path
 from types import FrameType
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
 from modelyard.core.queue import QUEUES, broker_options
 from modelyard.core.settings import Settings
-from modelyard.workers.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
 
 _LOG_BYTES = 10_000_000
 _FIRST_DELAY_SECONDS = 0.5

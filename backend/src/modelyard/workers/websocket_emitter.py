@@ -13,19 +13,23 @@ from modelyard.services.model_service import ModelService
 
 
 def emit_model_download_progress(
-    database: Database, job_id: str, owner: str, progress: JobProgress | None
+    database: Database,
+    job_id: str,
+    owner: str,
+    progress: JobProgress | None,
+    result: dict[str, Any] | None = None,
 ) -> JobControl:
     """Renew the lease and publish progress; returns what the user wants of the job. Raises LeaseLost."""
     with database.session() as session:
-        return JobService(session).beat(job_id, owner, progress)
+        return JobService(session).beat(job_id, owner, progress, result)
 
 
-def emit_model_download_completed(database: Database, job_id: str, owner: str, row_id: str) -> None:
-    """Every file is in place and verified. Raises LeaseLost."""
+def emit_model_download_completed(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
+    """The job has done its part: the model is ready, or its quantization comes next. Raises LeaseLost."""
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.DONE)
         models = ModelService(session)
-        models.mark_ready(models.get_by_id(row_id))
+        models.mark_done(models.get_by_id(row_id), kind)
 
 
 def emit_model_download_failed(database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]) -> None:

@@ -1,17 +1,26 @@
 import { Table } from "@mantine/core";
 import { useMemo } from "react";
 import { formatBytes } from "../../lib/bytes";
-import type { RepoFile } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import classes from "./FileTable.module.css";
 
-/** Files of a repository, largest first: those that are fetched, then those that are not, each with the reason. */
-export function FileTable({ files, hashes = false }: { files: RepoFile[]; hashes?: boolean }) {
+export interface ListedFile {
+  path: string;
+  size_bytes: number | null;
+  sha256: string | null;
+  /** What there is to say about it. */
+  remark: string | null;
+  /** Those that are not fetched come last; those that are missing stand out. */
+  state: "normal" | "skipped" | "missing";
+}
+
+/** Files of a repository or a snapshot, largest first, then those that are not fetched. */
+export function FileTable({ files, hashes = false }: { files: ListedFile[]; hashes?: boolean }) {
   const sorted = useMemo(
     () =>
       files.toSorted(
         (a, b) =>
-          Number(b.fetch) - Number(a.fetch) ||
+          Number(a.state === "skipped") - Number(b.state === "skipped") ||
           (b.size_bytes ?? 0) - (a.size_bytes ?? 0) ||
           a.path.localeCompare(b.path, "en", { numeric: true }),
       ),
@@ -30,10 +39,14 @@ export function FileTable({ files, hashes = false }: { files: RepoFile[]; hashes
         {sorted.map((file) => (
           <Table.Tr key={file.path}>
             <Table.Td>
-              <span className={`${classes.path} mono`} data-skipped={!file.fetch || undefined}>
+              <span className={`${classes.path} mono`} data-state={file.state}>
                 {file.path}
               </span>
-              <span className={classes.reason}>{file.fetch ? file.reason : `not fetched: ${file.reason}`}</span>
+              {file.remark !== null && (
+                <span className={classes.reason} data-state={file.state}>
+                  {file.remark}
+                </span>
+              )}
             </Table.Td>
             <Table.Td className={`${classes.size} num`}>{formatBytes(file.size_bytes)}</Table.Td>
             {hashes && (

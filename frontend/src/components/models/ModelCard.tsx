@@ -117,7 +117,7 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
           <dd>
             {measured === null && model.memory_method === "approximate" && "≈ "}
             {bytes === null ? "unknown" : formatBytes(bytes)}
-            {bytes !== null && <span className={classes.how}>{measured === null ? "estimated" : "measured"}</span>}
+            {bytes !== null && <span className={classes.how}>{howKnown(model)}</span>}
           </dd>
         </div>
         <div>
@@ -135,6 +135,12 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
       )}
     </div>
   );
+}
+
+/** How the memory figure came about; the ≈ before an approximate one says so already. */
+function howKnown({ memory_measured_bytes, memory_method }: Model): string {
+  if (memory_measured_bytes !== null) return "measured";
+  return memory_method ?? "estimated";
 }
 
 function RowProblem({ model }: { model: Model }) {

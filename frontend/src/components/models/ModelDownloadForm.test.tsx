@@ -234,7 +234,7 @@ it("chooses the most precise option that fits", async () => {
 
 it("stops only where the disk is too small", async () => {
   useSystemStore.setState({
-    system: system({ disks: [{ path: "/c", total_bytes: 10 * GB, free_bytes: 1 * GB, purpose: "models" }] }),
+    system: system({ disks: [{ path: "/c", total_bytes: 10 * GB, free_bytes: 1 * GB, used_by_us_bytes: 0, purpose: "models" }] }),
   });
   show("Qwen/Qwen3-0.6B");
   expect(await screen.findByText(/The disk lacks 503 MB for this/)).toBeVisible();

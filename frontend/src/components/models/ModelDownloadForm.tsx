@@ -5,7 +5,6 @@ import {
   Checkbox,
   Group,
   Loader,
-  NativeSelect,
   Skeleton,
   Stack,
   Text,
@@ -15,25 +14,25 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { useState } from "react";
 import { Link } from "react-router";
 import { ApiError } from "../../api/client";
-import { estimateMemory, getModelInfo, searchHub } from "../../api/models";
-import { type Resource, useResource } from "../../hooks/useResource";
+import { getModelInfo, searchHub } from "../../api/models";
+import { type PlannedOption, useMemoryPlan } from "../../hooks/useMemoryPlan";
+import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
-import { bestVerdict } from "../../lib/fit";
+import { roughFit } from "../../lib/fit";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
-import { bestMemoryPlace, placesOf, type Wanted, wantedIn } from "../../lib/yard";
+import { placesOf, type Wanted, wantedIn } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import type { MemoryEstimate, MemoryOption, Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
+import type { Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { HubUnreachable } from "./HubUnreachable";
+import { MemoryChart } from "./MemoryChart";
 import classes from "./ModelDownloadForm.module.css";
 import { ModelPreview } from "./ModelPreview";
-import { QuantOption } from "./QuantOption";
-import { Yard } from "./Yard";
+import { VerdictWords, Yard } from "./Yard";
 
 const SEARCH_DELAY_MS = 250;
-const CONTEXTS = [512, 2048, 8192, 32_768, 131_072];
 
 interface Props {
   /** A model to look up at once. */
@@ -185,17 +184,30 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
 }
 
 function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }) {
+  const devices = useSystemStore((state) => state.system?.devices);
+  const fit = item === undefined || devices === undefined ? null : roughFit(item.num_parameters, devices);
   const facts = [
     item?.num_parameters == null ? null : `${formatCount(item.num_parameters)} parameters`,
     item?.size_bytes == null ? null : formatBytes(item.size_bytes),
     item?.downloads == null || item.downloads === 0 ? null : `${formatCount(item.downloads)} downloads`,
+    item?.likes == null || item.likes === 0 ? null : `${formatCount(item.likes)} likes`,
     item !== undefined && item.access !== "open" && item.access !== "unknown" ? "gated" : null,
     item?.installed === true ? "already here" : null,
   ].filter((fact) => fact !== null);
   return (
     <span className={classes.found}>
       <span className="truncate">{id}</span>
-      <span className={`${classes.foundFacts} num`}>{facts.join(" · ")}</span>
+      <span className={`${classes.foundFacts} num`}>
+        {fit !== null && (
+          <span title="16-bit weights alone against what is free now; the preview is exact">
+            <VerdictWords verdict={fit.verdict}>
+              {fit.verdict !== "unknown" && "≈ "}
+              {fit.words}
+            </VerdictWords>
+          </span>
+        )}
+        <span>{facts.join(" · ")}</span>
+      </span>
     </span>
   );
 }
@@ -235,29 +247,24 @@ interface ChosenProps {
 }
 
 function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
-  const [context, setContext] = useState(2048);
   const [picked, setPicked] = useState<Quantization | null>(null);
   const [keepOriginal, setKeepOriginal] = useState(true);
   const [allowPickle, setAllowPickle] = useState(false);
-  const commit = `${info.model_id}@${info.commit}`;
-  const estimate = useResource(
-    info.support.level === "unsupported" && !onlyPickle(info) ? null : `${commit}:${context}`,
-    (signal) => estimateMemory({ model_id: info.model_id, revision: info.commit, context, batch: 1 }, signal),
-    commit,
-  );
-  const options = estimate.data?.options ?? [];
-  const quantization = picked ?? suggest(options);
-  const option = options.find((candidate) => candidate.quantization === quantization);
+  const runnable = info.support.level !== "unsupported" || onlyPickle(info);
+  const longest = info.dimensions.max_position_embeddings ?? null;
+  const plan = useMemoryPlan(runnable ? { model_id: info.model_id, revision: info.commit, longest } : null);
+  const quantization = picked ?? suggest(plan.options);
+  const option = plan.options.find((candidate) => candidate.quantization === quantization);
   const wanted: Wanted = {
-    memory: option?.total_bytes ?? null,
+    memory: option?.need.required ?? null,
     cache: info.missing_bytes,
-    artifact: option === undefined || quantization === "none" ? 0 : (option.disk_bytes ?? 0),
+    artifact: option === undefined || quantization === "none" ? 0 : (option.option.disk_bytes ?? 0),
   };
   const diskShort = useDiskShort(wanted);
 
   return (
     <>
-      <ModelPreview info={info} />
+      <ModelPreview info={info} revision={revision} />
       {onlyPickle(info) && (
         <Checkbox
           checked={allowPickle}
@@ -266,16 +273,7 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
           description="The repository has no safetensors. The weights are read without running code in them."
         />
       )}
-      {(info.support.level !== "unsupported" || onlyPickle(info)) && (
-        <Precision
-          estimate={estimate}
-          info={info}
-          quantization={quantization}
-          context={context}
-          onContext={setContext}
-          onPick={setPicked}
-        />
-      )}
+      {runnable && <MemoryChart title="Precision" plan={plan} selected={quantization} onPick={setPicked} />}
       {option !== undefined && (
         <Yard label="Where it would go" ghost={{ label: info.model_id, quantization, wanted }} />
       )}
@@ -289,11 +287,7 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       )}
       <Submit
         info={info}
-        doesNotFit={
-          option !== undefined &&
-          option.verdicts.length > 0 &&
-          option.verdicts.every(({ verdict }) => verdict === "does_not_fit")
-        }
+        doesNotFit={option?.verdict === "does_not_fit"}
         diskShort={diskShort}
         blocked={info.support.level === "unsupported" && !(onlyPickle(info) && allowPickle)}
         request={{
@@ -317,13 +311,13 @@ function onlyPickle(info: ModelInfo): boolean {
 }
 
 /** The most precise option that fits somewhere; full precision when none does or nothing is known. */
-function suggest(options: MemoryOption[]): Quantization {
+function suggest(options: PlannedOption[]): Quantization {
   const order: Quantization[] = ["none", "8bit", "4bit"];
   const fitting = order.find((name) =>
-    options.some((option) => {
-      const verdict = bestVerdict(option)?.verdict;
-      return option.quantization === name && option.available && (verdict === "fits" || verdict === "tight");
-    }),
+    options.some(
+      ({ option, quantization, verdict }) =>
+        quantization === name && option.available && (verdict === "fits" || verdict === "tight"),
+    ),
   );
   return fitting ?? "none";
 }
@@ -333,73 +327,6 @@ function useDiskShort(wanted: Wanted): number {
   const system = useSystemStore((state) => state.system);
   const disks = system === null ? [] : placesOf(system, []).filter((place) => place.kind === "disk");
   return Math.max(0, ...disks.map((disk) => (wantedIn(disk, wanted) ?? 0) - disk.free));
-}
-
-interface PrecisionProps {
-  estimate: Resource<MemoryEstimate>;
-  info: ModelInfo;
-  quantization: Quantization;
-  context: number;
-  onContext: (context: number) => void;
-  onPick: (quantization: Quantization) => void;
-}
-
-function Precision({ estimate, info, quantization, context, onContext, onPick }: PrecisionProps) {
-  const system = useSystemStore((state) => state.system);
-  const loaded = useSystemStore((state) => state.loaded);
-  const scale = system === null ? undefined : bestMemoryPlace(placesOf(system, loaded));
-  const longest = info.dimensions.max_position_embeddings ?? Number.POSITIVE_INFINITY;
-  const { data } = estimate;
-  return (
-    <fieldset className={classes.precision} aria-busy={estimate.loading}>
-      <legend>Precision</legend>
-      <div className={classes.how}>
-        <Text size="sm" c="dimmed">
-          {data === null
-            ? "Working out the memory from the model's own structure."
-            : data.method === "exact"
-              ? "Memory is exact for the weights, computed for the context chosen."
-              : `Memory is approximate (≈): ${data.method_reason ?? "the exact figure is not available."}`}
-        </Text>
-        <NativeSelect
-          label="Context"
-          size="xs"
-          classNames={{ root: classes.context ?? "" }}
-          value={context}
-          onChange={(event) => onContext(Number(event.currentTarget.value))}
-          data={CONTEXTS.filter((value) => value <= longest || value === 512).map((value) => ({
-            value: String(value),
-            label: `${value.toLocaleString("en")} tokens`,
-          }))}
-        />
-      </div>
-      {estimate.problem !== null && (
-        <ProblemAlert title="The memory is not known" problem={estimate.problem}>
-          <Button size="compact-sm" variant="default" onClick={estimate.reload}>
-            Try again
-          </Button>
-        </ProblemAlert>
-      )}
-      {data === null && estimate.loading && (
-        <>
-          <Skeleton h={76} />
-          <Skeleton h={76} />
-          <Skeleton h={76} />
-        </>
-      )}
-      {data?.options.map((option) => (
-        <QuantOption
-          key={option.quantization}
-          option={option}
-          dtype={data.dtype}
-          approximate={data.method === "approximate"}
-          selected={option.quantization === quantization}
-          scale={scale}
-          onSelect={() => onPick(option.quantization)}
-        />
-      ))}
-    </fieldset>
-  );
 }
 
 interface SubmitProps {

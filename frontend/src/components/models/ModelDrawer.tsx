@@ -1,10 +1,12 @@
 import { Button, Drawer, Group, Skeleton, Stack, Tabs, Text } from "@mantine/core";
 import { useSearchParams } from "react-router";
-import { getModelInfo } from "../../api/models";
+import { lazy, Suspense } from "react";
+import { getArchitecture, listFiles } from "../../api/models";
+import { useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { fromRow } from "../../lib/problems";
-import { isActive, loadSnippet, QUANTIZATION_WORD } from "../../lib/words";
+import { isActive, loadSnippet, QUANTIZATION_WORD, sourceOf } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
@@ -14,9 +16,12 @@ import { ProgressLine } from "../common/ProgressLine";
 import type { CardAction } from "./ModelCard";
 import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
+import { MemoryChart } from "./MemoryChart";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
+
+const ArchitectureView = lazy(() => import("./ArchitectureView"));
 
 interface Props {
   /** Whether the address names a model; its row may be unknown. */
@@ -36,7 +41,7 @@ export function ModelDrawer({ opened, model, loading, live, pending, onClose, on
       opened={opened}
       onClose={onClose}
       position="right"
-      size="min(640px, 100vw)"
+      size="min(720px, 100vw)"
       title={
         model === undefined ? (
           loading ? (
@@ -77,7 +82,7 @@ export function ModelDrawer({ opened, model, loading, live, pending, onClose, on
 
 function Details({ model, live, pending, onAction }: { model: Model } & Pick<Props, "live" | "pending" | "onAction">) {
   const [parameters, setParameters] = useSearchParams();
-  const tab = parameters.get("tab") === "files" ? "files" : "overview";
+  const tab = TABS.find(([value]) => value === parameters.get("tab"))?.[0] ?? "overview";
   return (
     <Stack gap="md">
       <Group justify="space-between" gap="xs">
@@ -104,18 +109,30 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         value={tab}
         onChange={(value) => {
           const next = new URLSearchParams(parameters);
-          if (value === "files") next.set("tab", "files");
-          else next.delete("tab");
+          if (value === null || value === "overview") next.delete("tab");
+          else next.set("tab", value);
           setParameters(next, { replace: true });
         }}
         keepMounted={false}
       >
         <Tabs.List>
-          <Tabs.Tab value="overview">Overview</Tabs.Tab>
-          <Tabs.Tab value="files">Files</Tabs.Tab>
+          {TABS.map(([value, word]) => (
+            <Tabs.Tab key={value} value={value}>
+              {word}
+            </Tabs.Tab>
+          ))}
         </Tabs.List>
         <Tabs.Panel value="overview" pt="md">
           <Overview model={model} onDelete={() => onAction(model, "delete")} busy={pending !== undefined} />
+        </Tabs.Panel>
+        <Tabs.Panel value="architecture" pt="md">
+          <Suspense fallback={<Skeleton h={200} aria-label="Loading" />}>
+            <ArchitectureView
+              about={`${model.id}@${model.commit}`}
+              load={(signal) => getArchitecture(model.id, signal)}
+              source={sourceOf(model)}
+            />
+          </Suspense>
         </Tabs.Panel>
         <Tabs.Panel value="files" pt="md">
           <Files model={model} />
@@ -124,6 +141,12 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
     </Stack>
   );
 }
+
+const TABS = [
+  ["overview", "Overview"],
+  ["architecture", "Architecture"],
+  ["files", "Files"],
+] as const;
 
 function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => void; busy: boolean }) {
   const shape: [string, React.ReactNode][] = [
@@ -163,6 +186,7 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     <Stack gap="lg">
       <Facts title="Dimensions" rows={shape} />
       <Facts title="Sizes" rows={sizes} />
+      <Memory key={model.id} model={model} />
       <Facts title="Origin" rows={origin} />
       {model.used_by.length > 0 && <Text>In use by {model.used_by.map((use) => use.name).join(", ")}.</Text>}
       <section>
@@ -207,18 +231,46 @@ function Facts({ title, rows }: { title: string; rows: [string, React.ReactNode]
   );
 }
 
-function Files({ model }: { model: Model }) {
-  const info = useResource(`${model.model_id}@${model.commit}`, (signal) =>
-    getModelInfo(model.model_id, model.commit, signal),
+/** What the model needs in any precision, context and batch; the Hub is asked for it. */
+function Memory({ model }: { model: Model }) {
+  const onHub = model.endpoint.startsWith("http");
+  const plan = useMemoryPlan(
+    onHub ? { model_id: model.model_id, revision: model.commit, longest: model.max_position_embeddings } : null,
   );
-  if (info.loading) return <Skeleton h={200} aria-label="Loading the files" />;
-  if (info.problem !== null)
+  return onHub ? <MemoryChart title="Memory to run it" plan={plan} selected={model.quantization} /> : null;
+}
+
+function Files({ model }: { model: Model }) {
+  // What is on the disk changes with the row.
+  const files = useResource(`${model.id}@${model.updated_at}`, (signal) => listFiles(model.id, signal), model.id);
+  if (files.problem !== null)
     return (
-      <ProblemAlert title="The list of files is not available" problem={info.problem}>
-        <Button size="compact-sm" variant="default" onClick={info.reload}>
+      <ProblemAlert title="The list of files is not available" problem={files.problem}>
+        <Button size="compact-sm" variant="default" onClick={files.reload}>
           Try again
         </Button>
       </ProblemAlert>
     );
-  return info.data === null ? null : <FileTable files={info.data.files} hashes />;
+  if (files.data === null) return <Skeleton h={200} aria-label="Loading the files" />;
+  const { items } = files.data;
+  if (items.length === 0) return <Text c="dimmed">Its files are listed once the Hub has named them.</Text>;
+  const missing = items.filter((file) => !file.present).length;
+  return (
+    <Stack gap="xs">
+      <Text size="sm" c="dimmed" className="num">
+        {items.length === 1 ? "1 file" : `${items.length} files`},{" "}
+        {missing === 0 ? "all on the disk" : `${missing} not on the disk`}
+      </Text>
+      <FileTable
+        files={items.map(({ path, size_bytes, sha256, present }) => ({
+          path,
+          size_bytes,
+          sha256,
+          remark: present ? null : isActive(model.status) ? "not here yet" : "not on the disk",
+          state: present ? "normal" : isActive(model.status) ? "skipped" : "missing",
+        }))}
+        hashes
+      />
+    </Stack>
+  );
 }

@@ -1,7 +1,9 @@
-import { Anchor, Collapse, Text, UnstyledButton } from "@mantine/core";
+import { Anchor, Collapse, Skeleton, Text, UnstyledButton } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { ChevronDown, ChevronRight } from "lucide-react";
+import { lazy, Suspense, useState } from "react";
 import { Link } from "react-router";
+import { getHubArchitecture } from "../../api/models";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { ACCESS_WORD } from "../../lib/words";
 import type { ModelInfo } from "../../types/model";
@@ -10,6 +12,8 @@ import { FileTable } from "./FileTable";
 import classes from "./ModelPreview.module.css";
 import { VerdictWords } from "./Yard";
 
+const ArchitectureView = lazy(() => import("./ArchitectureView"));
+
 const SUPPORT = {
   supported: { verdict: "fits", word: "Supported" },
   unverified: { verdict: "tight", word: "Not verified" },
@@ -17,7 +21,7 @@ const SUPPORT = {
 } as const;
 
 /** What the Hub tells of a model before a byte of weights is fetched. */
-export function ModelPreview({ info }: { info: ModelInfo }) {
+export function ModelPreview({ info, revision }: { info: ModelInfo; revision: string | null }) {
   const support = SUPPORT[info.support.level];
   const { num_layers: layers, hidden_size: hidden, max_position_embeddings: context } = info.dimensions;
   return (
@@ -70,6 +74,7 @@ export function ModelPreview({ info }: { info: ModelInfo }) {
         </Text>
       ))}
       <FilesLine info={info} />
+      {info.support.level !== "unsupported" && <ArchitectureLine info={info} revision={revision} />}
     </section>
   );
 }
@@ -113,18 +118,54 @@ function FilesLine({ info }: { info: ModelInfo }) {
   const fetched = info.files.filter((file) => file.fetch).length;
   const skipped = info.files.length - fetched;
   const cached = info.size_bytes - info.missing_bytes;
-  const Icon = open ? ChevronDown : ChevronRight;
   return (
     <div>
-      <UnstyledButton onClick={toggle} aria-expanded={open} className={`${classes.files} num`}>
-        <Icon size={14} aria-hidden />
+      <UnstyledButton onClick={toggle} aria-expanded={open} className={`${classes.more} num`}>
+        <Chevron open={open} />
         {fetched === 1 ? "1 file" : `${fetched} files`}, {formatBytes(info.size_bytes)}
         {cached > 0 && `, ${formatBytes(cached)} here already`}
         {skipped > 0 && `; ${skipped} skipped`}
       </UnstyledButton>
       <Collapse expanded={open} transitionDuration={100}>
-        <FileTable files={info.files} />
+        <FileTable
+          files={info.files.map(({ path, size_bytes, sha256, fetch, reason }) => ({
+            path,
+            size_bytes,
+            sha256,
+            remark: fetch ? reason : `not fetched: ${reason}`,
+            state: fetch ? "normal" : "skipped",
+          }))}
+        />
       </Collapse>
     </div>
   );
+}
+
+/** Loaded when it is first opened: the server builds the model's skeleton for it. */
+function ArchitectureLine({ info, revision }: { info: ModelInfo; revision: string | null }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <div>
+      <UnstyledButton onClick={() => setOpen(!open)} aria-expanded={open} className={classes.more}>
+        <Chevron open={open} />
+        Architecture and hook points
+      </UnstyledButton>
+      {open && (
+        <div className={classes.architecture}>
+          <Suspense fallback={<Skeleton h={160} aria-label="Loading" />}>
+            <ArchitectureView
+              about={`${info.model_id}@${info.commit}`}
+              load={(signal) => getHubArchitecture(info.model_id, info.commit, signal)}
+              source={{ name: info.model_id, revision }}
+            />
+          </Suspense>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function Chevron({ open }: { open: boolean }) {
+  const Icon = open ? ChevronDown : ChevronRight;
+  return <Icon size={14} aria-hidden />;
 }

@@ -1,75 +1,155 @@
+import { useId } from "react";
+import type { DeviceFit, PlannedOption } from "../../hooks/useMemoryPlan";
 import { formatBytes } from "../../lib/bytes";
 import { fitSentence } from "../../lib/fit";
-import type { Place } from "../../lib/yard";
-import type { MemoryOption } from "../../types/model";
-import { MemoryBar } from "./MemoryBar";
+import type { Need, PartName } from "../../lib/memory";
 import classes from "./QuantOption.module.css";
 import { QuantBadge } from "./QuantBadge";
 import { VerdictWords } from "./Yard";
 
 interface Props {
-  option: MemoryOption;
+  planned: PlannedOption;
   dtype: string | null;
   approximate: boolean;
+  /** The longest context the model was made for. */
+  longest: number;
+  /** Bytes at the right end of the scale that all options share. */
+  end: number;
   selected: boolean;
-  scale: Place | undefined;
-  onSelect: () => void;
+  /** Left out where there is nothing to choose. */
+  onSelect: ((quantization: PlannedOption["quantization"]) => void) | undefined;
 }
 
-/** One precision: what it needs to run, where that fits, what is downloaded and kept. */
-export function QuantOption({ option, dtype, approximate, selected, scale, onSelect }: Props) {
-  const { quantization, total_bytes: total, available } = option;
-  const parts = partsOf(option);
+const PART_WORD: Record<PartName, string> = {
+  weights: "weights",
+  state: "quantization state",
+  cache: "KV cache",
+  activations: "activations",
+  overhead: "overhead",
+};
+
+/** One precision: what it needs to run, part by part, and where that fits. */
+export function QuantOption({ planned, dtype, approximate, longest, end, selected, onSelect }: Props) {
+  const { option, quantization, need, fits } = planned;
+  const id = useId();
+  const body = (
+    <span className={classes.body}>
+      <span className={classes.head} id={`${id}-name`}>
+        <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
+        {onSelect === undefined && selected && <span className={classes.mine}>this model</span>}
+        {option.available && (
+          <span className={`${classes.total} num`}>{totalWords(need, approximate || need.scaled)}</span>
+        )}
+      </span>
+      <span className={classes.details} id={`${id}-more`}>
+        {option.available ? (
+          <>
+            <Bar need={need} quantization={quantization} fits={fits} end={end} />
+            <Parts need={need} quantization={quantization} approximate={approximate} />
+            <span className={`${classes.fits} num`}>
+              {fits.map((fit) => (
+                <Fit key={fit.device} fit={fit} need={need} longest={longest} />
+              ))}
+            </span>
+            {need.required !== null && need.total !== null && need.required > need.total && (
+              <span className={`${classes.quiet} num`}>Loading takes up to {formatBytes(need.required)} at once.</span>
+            )}
+            {option.note !== null && <span className={classes.quiet}>{option.note}</span>}
+          </>
+        ) : (
+          <span className={classes.quiet}>{option.note ?? "Not available for this model."}</span>
+        )}
+      </span>
+    </span>
+  );
+  const marks = { "data-selected": selected || undefined, "data-disabled": !option.available || undefined };
+  if (onSelect === undefined)
+    return (
+      <div className={classes.option} data-plain {...marks}>
+        {body}
+      </div>
+    );
   return (
-    <label className={classes.option} data-selected={selected || undefined} data-disabled={!available || undefined}>
+    <label className={classes.option} {...marks}>
       <input
         type="radio"
         name="quantization"
         value={quantization}
         checked={selected}
-        disabled={!available}
-        onChange={onSelect}
+        disabled={!option.available}
+        onChange={() => onSelect(quantization)}
+        aria-labelledby={`${id}-name`}
+        aria-describedby={`${id}-more`}
       />
-      <span className={classes.body}>
-        <span className={classes.head}>
-          <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
-          {available && (
-            <span className={`${classes.total} num`}>
-              {approximate && total !== null && "≈ "}
-              {total === null ? "memory not known" : `${formatBytes(total)} to run`}
-            </span>
-          )}
-        </span>
-        {available && (
-          <>
-            {scale !== undefined && parts.length > 0 && (
-              <MemoryBar quantization={quantization} parts={parts} place={scale} />
-            )}
-            <span className={`${classes.line} num`}>
-              <span className={classes.detail}>
-                {parts.map((part) => `${part.label} ${formatBytes(part.bytes)}`).join(" + ")}
-                {option.note !== null && <span>{option.note}</span>}
-              </span>
-              <span className={classes.verdicts}>
-                {option.verdicts.map((verdict) => (
-                  <VerdictWords key={verdict.device} verdict={verdict.verdict}>
-                    {fitSentence(verdict.device, total, verdict.free_bytes)}
-                  </VerdictWords>
-                ))}
-              </span>
-            </span>
-          </>
-        )}
-        {!available && option.note !== null && <span className={classes.detail}>{option.note}</span>}
-      </span>
+      {body}
     </label>
   );
 }
 
-function partsOf(option: MemoryOption) {
-  return [
-    { label: "weights", bytes: option.weights_bytes ?? 0 },
-    { label: "cache", bytes: option.kv_cache_bytes ?? 0 },
-    { label: "working memory", bytes: (option.activation_bytes ?? 0) + (option.overhead_bytes ?? 0) },
-  ].filter((part) => part.bytes > 0);
+function totalWords({ total, partial }: Need, approximate: boolean): string {
+  if (total === null) return "memory unknown";
+  return `${partial ? "at least " : ""}${approximate ? "≈ " : ""}${formatBytes(total)} to run`;
+}
+
+function Parts({ need, quantization, approximate }: { need: Need; approximate: boolean } & Pick<PlannedOption, "quantization">) {
+  return (
+    <span className={`${classes.parts} num`} data-quantization={quantization}>
+      {need.parts.map(({ name, bytes }) => (
+        <span key={name} className={classes.part}>
+          <span className={classes.swatch} data-part={name} aria-hidden />
+          {PART_WORD[name]}{" "}
+          {bytes === null
+            ? "unknown"
+            : `${approximate || (name === "activations" && need.scaled) ? "≈ " : ""}${formatBytes(bytes)}`}
+        </span>
+      ))}
+    </span>
+  );
+}
+
+function Fit({ fit, need, longest }: { fit: DeviceFit; need: Need; longest: number }) {
+  return (
+    <span className={classes.fit}>
+      <VerdictWords verdict={fit.verdict}>{fitSentence(fit.device, need.required, fit.free)}</VerdictWords>
+      {fit.reach !== null && fit.reach > 0 && (
+        <span className={classes.quiet}>
+          {fit.reach === longest
+            ? `fits up to ${longest.toLocaleString("en")} tokens, its longest context`
+            : `fits up to ≈ ${fit.reach.toLocaleString("en")} tokens`}
+        </span>
+      )}
+    </span>
+  );
+}
+
+/** The parts one after the other, with the devices' free memory as lines; the words beside it say the same. */
+function Bar({ need, quantization, fits, end }: Pick<Props, "end"> & Pick<PlannedOption, "need" | "quantization" | "fits">) {
+  if (need.total === null || end <= 0) return null;
+  const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / end)}%`;
+  const taken = fits[0];
+  return (
+    <span className={classes.bar} data-quantization={quantization} aria-hidden>
+      {taken?.free != null && taken.total !== null && taken.free < end && (
+        <span
+          className={classes.taken}
+          style={{ left: percent(taken.free), width: percent(Math.min(taken.total, end) - taken.free) }}
+        />
+      )}
+      <span className={classes.stack}>
+        {need.parts.map(({ name, bytes }) =>
+          bytes === null ? null : (
+            <span key={name} className={classes.block} data-part={name} style={{ width: percent(bytes) }} />
+          ),
+        )}
+        {need.required !== null && need.required > need.total && (
+          <span className={classes.peak} style={{ width: percent(need.required - need.total) }} />
+        )}
+      </span>
+      {fits.map(({ device, free }) =>
+        free === null || free > end ? null : (
+          <span key={device} className={classes.limit} style={{ left: percent(free) }} />
+        ),
+      )}
+    </span>
+  );
 }

@@ -1,8 +1,8 @@
 import { Button, CloseButton, Group, Kbd, Modal, NativeSelect, Skeleton, Text, TextInput, Title } from "@mantine/core";
 import { useHotkeys, useMediaQuery } from "@mantine/hooks";
-import { Plus, Search } from "lucide-react";
+import { FolderInput, Plus, Search } from "lucide-react";
 import { useCallback, useMemo, useRef, useState } from "react";
-import { useLocation, useNavigate, useParams, useSearchParams } from "react-router";
+import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import {
@@ -24,6 +24,7 @@ import type { Model } from "../../types/model";
 import { ConfirmDelete } from "../common/ConfirmDelete";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { AddLocal } from "../models/AddLocal";
 import { FirstRun } from "../models/FirstRun";
 import { type CardAction, ModelCard } from "../models/ModelCard";
 import { ModelDownloadForm } from "../models/ModelDownloadForm";
@@ -75,10 +76,11 @@ export function ModelsPanel() {
       }),
     [setParameters],
   );
-  const closeForm = () =>
+  const adding = parameters.has("add");
+  const close = (name: "download" | "add") =>
     setParameters((before) => {
       const next = new URLSearchParams(before);
-      next.delete("download");
+      next.delete(name);
       return next;
     });
 
@@ -99,13 +101,23 @@ export function ModelsPanel() {
     <div className={classes.page}>
       <Group justify="space-between" mb="md">
         <Title order={1}>Models</Title>
-        <Button
-          leftSection={<Plus size={16} aria-hidden />}
-          rightSection={small ? null : <Kbd size="xs">n</Kbd>}
-          onClick={() => openForm()}
-        >
-          Download a model
-        </Button>
+        <Group gap="xs">
+          <Button
+            variant="default"
+            leftSection={<FolderInput size={16} aria-hidden />}
+            component={Link}
+            to={`?${withParameter(parameters, "add")}`}
+          >
+            Add local
+          </Button>
+          <Button
+            leftSection={<Plus size={16} aria-hidden />}
+            rightSection={small ? null : <Kbd size="xs">n</Kbd>}
+            onClick={() => openForm()}
+          >
+            Download a model
+          </Button>
+        </Group>
       </Group>
 
       <section className={classes.panel} aria-label="The yard">
@@ -135,7 +147,7 @@ export function ModelsPanel() {
 
       <Modal
         opened={formOpen}
-        onClose={closeForm}
+        onClose={() => close("download")}
         title="Download a model"
         size={880}
         fullScreen={small}
@@ -146,9 +158,12 @@ export function ModelsPanel() {
           initial={parameters.get("download") ?? ""}
           onDone={(model) => {
             toastDone(`${model.name} is on its way`, "Its progress is under Downloads and on its card.");
-            closeForm();
+            close("download");
           }}
         />
+      </Modal>
+      <Modal opened={adding} onClose={() => close("add")} title="Add models that are here already" size={620} fullScreen={small}>
+        <AddLocal onAdded={() => close("add")} />
       </Modal>
       <OpenDrawer
         id={id}
@@ -159,6 +174,12 @@ export function ModelsPanel() {
       <ConfirmDelete model={deleting} onClose={() => setDeleting(null)} />
     </div>
   );
+}
+
+function withParameter(parameters: URLSearchParams, name: string): string {
+  const next = new URLSearchParams(parameters);
+  next.set(name, "");
+  return next.toString();
 }
 
 function withoutTab(search: string): string {

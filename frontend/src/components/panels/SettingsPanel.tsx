@@ -25,7 +25,7 @@ import { useSystemStore } from "../../stores/systemStore";
 import type { SettingsChange, SettingsView, SystemInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProblemAlert } from "../common/ProblemAlert";
-import { CachedModels } from "../models/CachedModels";
+import { AddLocal } from "../models/AddLocal";
 import { VerdictWords } from "../models/Yard";
 import classes from "./SettingsPanel.module.css";
 
@@ -52,8 +52,8 @@ export default function SettingsPanel() {
             <Endpoint settings={settings.data} onSaved={settings.reload} />
             <Token settings={settings.data} onSaved={settings.reload} />
             <Downloads settings={settings.data} onSaved={settings.reload} />
-            <Section title="Hugging Face cache">
-              <CachedModels explain />
+            <Section title="Models that are here already">
+              <AddLocal />
             </Section>
           </>
         )}

@@ -1,29 +1,50 @@
 """Models: list, download, inspect, steer, delete."""
 
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Path, Query
+from fastapi import APIRouter, BackgroundTasks, Path, Query, Request
+from fastapi.responses import StreamingResponse
 
-from modelyard.api.deps import ArchitecturesDep, DatabaseDep, HubModelsDep, LocalModelsDep, ReadingDep, SessionDep
+from modelyard.api.deps import (
+    ArchitecturesDep,
+    DatabaseDep,
+    HubModelsDep,
+    InferenceDep,
+    LocalModelsDep,
+    QuantizationsDep,
+    ReadingDep,
+    SessionDep,
+)
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.core import errors
 from modelyard.models import ModelStatus, Quantization
+from modelyard.schemas import examples
 from modelyard.schemas.common import DtypeName, QuantizationName
 from modelyard.schemas.model import (
     Architecture,
     CacheListing,
     DeletionReport,
     FreedBytes,
+    GenerateRequest,
+    GenerateResponse,
     InstalledFiles,
+    LoadedPage,
+    LoadRequest,
     MemoryEstimate,
     ModelDownloadRequest,
     ModelImportRequest,
     ModelInfo,
     ModelPage,
     ModelResponse,
+    QuantizeRequest,
     SearchPage,
     StatusName,
 )
+from modelyard.services.inference_service import Generation
 from modelyard.services.inspection_service import warm_up_inspector
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService, delete_model
@@ -41,6 +62,11 @@ Revision = Annotated[
     str | None, Query(description="Branch, tag or commit; the default branch if left out.", max_length=200)
 ]
 ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}
+
+
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"example": examples.GENERATE_STREAM}}}
+}
 
 
 @router.get("", summary="List models")
@@ -120,6 +146,12 @@ def get_model_info(
     return hub.get_model_info(model_id, revision)
 
 
+@router.get("/loaded", summary="Loaded models")
+def list_loaded(inference: InferenceDep) -> LoadedPage:
+    """What is in memory now, where, since when, and what came back at the last unload."""
+    return inference.list_loaded()
+
+
 @router.get(
     "/architecture",
     summary="Architecture of a model on the Hub",
@@ -172,6 +204,90 @@ def verify_model(id: RowId, local: LocalModelsDep, database: DatabaseDep) -> Mod
     local.start_verify(id)
     with database.reading() as session:
         return ModelResponses(session).of_id(id)
+
+
+@router.post(
+    "/{id}/quantize",
+    status_code=202,
+    summary="Quantize",
+    responses=ACCEPTED
+    | problems(errors.ModelNotFound, errors.AlreadyExists, errors.AlreadyQuantized, errors.NotReady, errors.Conflict),
+)
+def quantize_model(
+    id: RowId, request: QuantizeRequest, quantizations: QuantizationsDep, database: DatabaseDep
+) -> ModelResponse:
+    """Make a quantized copy, once, of a model that is here: a new row on the same snapshot."""
+    row_id = quantizations.start(id, request.quantization, keep_original=request.keep_original)
+    with database.reading() as session:
+        return ModelResponses(session).of_id(row_id)
+
+
+@router.post(
+    "/{id}/load",
+    status_code=202,
+    summary="Load",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady),
+)
+def load_model(id: RowId, request: LoadRequest, inference: InferenceDep, database: DatabaseDep) -> ModelResponse:
+    """Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be."""
+    inference.start_load(id, request)
+    with database.reading() as session:
+        return ModelResponses(session).of_id(id)
+
+
+@router.post(
+    "/{id}/unload",
+    status_code=202,
+    summary="Unload",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+)
+def unload_model(id: RowId, inference: InferenceDep, database: DatabaseDep) -> ModelResponse:
+    """Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load."""
+    inference.start_unload(id)
+    with database.reading() as session:
+        return ModelResponses(session).of_id(id)
+
+
+@router.post(
+    "/{id}/generate",
+    summary="Generate text",
+    response_model=GenerateResponse,
+    responses=STREAMED
+    | problems(
+        errors.ModelNotFound,
+        errors.NotReady,
+        errors.NoTokenizer,
+        errors.OutOfMemory,
+        errors.UnsupportedArchitecture,
+    ),
+)
+async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:
+    """Continue a prompt, or answer messages with the chat template; closing the connection stops it."""
+    job_id = await asyncio.to_thread(inference.start_generate, id, request)
+    if request.stream:
+        return StreamingResponse(_events(inference.follow(job_id)), media_type="text/event-stream")
+    async with aclosing(inference.follow(job_id)) as steps:
+        async for step in steps:
+            if step.result is not None:
+                return GenerateResponse.model_validate(step.result, extra="ignore")
+            if await http.is_disconnected():
+                break
+    raise errors.Conflict("The generation was cancelled.")
+
+
+async def _events(steps: AsyncGenerator[Generation]) -> AsyncIterator[str]:
+    """Server-sent events: the text in pieces, then the figures; an error ends the stream with its code."""
+    sent = ""
+    async with aclosing(steps):
+        try:
+            async for step in steps:
+                if delta := step.text[len(sent) :]:
+                    yield f"data: {json.dumps({'delta': delta})}\n\n"
+                    sent = step.text
+                if step.result is not None:
+                    yield f"data: {json.dumps({'done': True} | step.result)}\n\n"
+        except errors.ModelyardError as error:
+            yield f"data: {json.dumps({'done': True, 'error': error.as_dict()})}\n\n"
 
 
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from modelyard.core.errors import AlreadyExists
-from modelyard.workers.process import Report, child_main
+from modelyard.core.process import Report, child_main
 
 
 def work(request: dict[str, Any], report: Report) -> dict[str, Any]:

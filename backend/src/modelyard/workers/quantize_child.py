@@ -1,4 +1,4 @@
-"""The process that quantizes: `run_child("modelyard.ml.quantize_child", asdict(ArtifactRequest(…)), …)`.
+"""The process that quantizes: `run_child("modelyard.workers.quantize_child", asdict(ArtifactRequest(…)), …)`.
 
 Its result is the artifact's manifest. It may be killed at any time: what it leaves behind is taken over or removed by
 the next attempt (`artifact_folder.remove_leftovers`).
@@ -7,7 +7,7 @@ the next attempt (`artifact_folder.remove_leftovers`).
 import os
 from typing import Any
 
-from modelyard.workers.process import Report, child_main, configure_logging
+from modelyard.core.process import Report, child_main, configure_logging
 
 
 def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:

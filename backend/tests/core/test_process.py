@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from modelyard.core.errors import AlreadyExists
-from modelyard.workers.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
+from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_a_process_ends_with_its_parent_on_every_platform(platform: str) -> None
     program = (
         f"import sys; sys.platform = {platform!r}\n"
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "from modelyard.workers.process import watch_parent; watch_parent(grace_seconds=0.5)\n"
+        "from modelyard.core.process import watch_parent; watch_parent(grace_seconds=0.5)\n"
         "print('watching', flush=True); time.sleep(60)"
     )
     with life_line() as (parent, environment):

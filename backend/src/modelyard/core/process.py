@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, NoReturn, cast
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelyardError, error_from
 
 PARENT_FD = "MODELYARD_PARENT_FD"
 REPORT_FD = "MODELYARD_REPORT_FD"
@@ -163,7 +163,7 @@ def run_child(
     if answer is None:
         raise ChildCrashed(module, process.returncode)
     if "error" in answer:
-        raise _error_from(answer["error"])
+        raise error_from(answer["error"])
     result: dict[str, Any] = answer["result"]
     return result
 
@@ -224,12 +224,3 @@ def child_main(work: Callable[[dict[str, Any], Report], dict[str, Any]]) -> NoRe
         except ModelyardError as error:
             send({"error": error.as_dict() | {"extra": error.extra}})
     sys.exit(0)
-
-
-def _error_from(error: dict[str, Any]) -> ModelyardError:
-    classes = [ModelyardError]
-    for known in classes:
-        if known.code == error["code"]:
-            return known(error["message"], hint=error["hint"], **error["extra"])
-        classes.extend(known.__subclasses__())
-    return ModelyardError(error["message"], hint=error["hint"], **error["extra"])

@@ -1,0 +1,155 @@
+"""Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from modelyard.core.database import Database, utc_now
+from modelyard.core.errors import Conflict, InvalidRequest, ModelyardError, NotReady, error_from
+from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
+from modelyard.schemas.model import GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
+from modelyard.services.architecture_service import local_config
+from modelyard.services.job_service import JobService
+from modelyard.services.memory_service import Checkpoint, MemoryService
+from modelyard.services.model_service import ModelService, loaded_rows
+
+POLL_SECONDS = 0.05
+OPTION_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a generation has told so far; `result` at its end."""
+
+    text: str
+    result: dict[str, Any] | None
+
+
+class InferenceService:
+    """The API's side; the models themselves live in `workers.inference_tasks`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def start_load(self, row_id: str, request: LoadRequest) -> None:
+        """Queue a load. Raises ModelNotFound, NotReady."""
+        with self.database.reading() as session:
+            row = _ready(ModelService(session).get_by_id(row_id))
+        payload = request.model_dump() | {"option_bytes": self._option_bytes(row)}
+        with self.database.session() as session:
+            ModelService(session).get_by_id(row_id).error = None
+            JobService(session).enqueue(JobKind.LOAD, row_id, payload)
+
+    def start_unload(self, row_id: str) -> None:
+        """Queue an unload. Raises ModelNotFound, Conflict when it is not loaded."""
+        with self.database.session() as session:
+            model = ModelService(session).get_by_id(row_id)
+            if not loaded_rows(session, [row_id]) and not self._loads_under_way(row_id):
+                raise Conflict(f"{model.model_id} is not loaded.", hint="GET /models/loaded lists what is.")
+            JobService(session).enqueue(JobKind.UNLOAD, row_id)
+
+    def list_loaded(self) -> LoadedPage:
+        """What is in memory now, as far as its workers still say so."""
+        with self.database.reading() as session:
+            rows = session.execute(
+                select(LoadedModel, Model)
+                .join(Model, Model.id == LoadedModel.model_row_id)
+                .where(LoadedModel.lease_expires_at > utc_now())
+                .order_by(LoadedModel.loaded_at)
+            ).all()
+        return LoadedPage(
+            items=[
+                LoadedModelResponse(
+                    id=model.id,
+                    model_id=model.model_id,
+                    quantization=model.quantization.value,
+                    device=loaded.device,
+                    dtype=loaded.dtype,
+                    host=loaded.host,
+                    measured_bytes=loaded.measured_bytes,
+                    load_seconds=loaded.load_seconds,
+                    in_use=loaded.in_use,
+                    pinned=loaded.pinned,
+                    expires_at=loaded.expires_at,
+                    last_unload=loaded.last_unload,
+                )
+                for loaded, model in rows
+            ]
+        )
+
+    def start_generate(self, row_id: str, request: GenerateRequest) -> str:
+        """Queue a generation; the model is loaded if it is not. Returns the job's id.
+
+        Raises ModelNotFound, NotReady, InvalidRequest.
+        """
+        if (request.prompt is None) == (request.messages is None):
+            raise InvalidRequest("Send either a prompt or messages.", hint="Exactly one of the two.")
+        with self.database.reading() as session:
+            row = _ready(ModelService(session).get_by_id(row_id))
+        payload = request.model_dump(exclude={"stream"}) | {"option_bytes": self._option_bytes(row)}
+        with self.database.session() as session:
+            return JobService(session).enqueue(JobKind.GENERATE, row_id, payload).id
+
+    async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
+        """A generation as it grows; the last one has the result. Leaving early stops it.
+
+        Raises the error the generation ended with.
+        """
+        finished = False
+        try:
+            text = ""
+            while not finished:
+                job = await asyncio.to_thread(self._job, job_id)
+                result = job.result or {}
+                finished = job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+                if job.state is JobState.FAILED:
+                    raise error_from(job.error or {})
+                if finished or result.get("text", "") != text:
+                    text = result.get("text", "")
+                    yield Generation(text, result if finished else None)
+                if not finished:
+                    await asyncio.sleep(POLL_SECONDS)
+        finally:
+            if not finished:
+                await asyncio.shield(asyncio.to_thread(self._stop, job_id))
+
+    def _job(self, job_id: str) -> Job:
+        with self.database.reading() as session:
+            return session.get_one(Job, job_id)
+
+    def _stop(self, job_id: str) -> None:
+        with self.database.session() as session:
+            JobService(session).request(job_id, JobControl.CANCEL)
+
+    def _loads_under_way(self, row_id: str) -> bool:
+        with self.database.reading() as session:
+            return (
+                session.scalar(
+                    select(Job.id).where(
+                        Job.subject_id == row_id,
+                        Job.kind == JobKind.LOAD,
+                        Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
+                    )
+                )
+                is not None
+            )
+
+    def _option_bytes(self, row: Model) -> dict[str, int]:
+        """The estimated bytes of each precision: what a loader without enough memory can point to."""
+        known = {row.quantization.value: row.memory_measured_bytes or row.memory_estimated_bytes}
+        try:
+            checkpoint = Checkpoint(row.model_id, row.commit, local_config(row), (), row.size_bytes or 0)
+        except ModelyardError:
+            checkpoint = None
+        if checkpoint is not None:
+            known |= MemoryService(self.database).options(checkpoint, seconds=OPTION_SECONDS)
+        return {name: size for name, size in known.items() if size is not None}
+
+
+def _ready(row: Model) -> Model:
+    if row.status is not ModelStatus.READY:
+        raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
+    return row

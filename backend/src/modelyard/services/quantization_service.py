@@ -1,0 +1,173 @@
+"""Precisions: what they are to bitsandbytes, and the quantized copy that is made once and loaded many times."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelyard.core.database import Database
+from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady
+from modelyard.core.settings import get_settings
+from modelyard.hub.fetcher import TransferCancelled, TransferPaused
+from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantization
+from modelyard.schemas.model import ModelCreate
+from modelyard.services.architecture_service import local_config
+from modelyard.services.config_facts import read_config
+from modelyard.services.huggingface_model_service import Reporter
+from modelyard.services.job_service import JobProgress
+from modelyard.services.model_service import ModelService, artifact_files, hub_cache, manifest
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
+    from modelyard.ml.model_loader import LoadedModel, LoadSpec
+
+
+class QuantizationService:
+    """8bit is LLM.int8; 4bit is nf4 with double quantization. Needs torch only where it says so."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.cache = hub_cache()
+
+    def get_quantization_config(
+        self, quantization: Literal["none", "8bit", "4bit"], device: str = "cpu"
+    ) -> "BitsAndBytesConfig | None":
+        """What transformers is given to quantize while loading. Imports torch."""
+        import torch
+
+        from modelyard.ml.quantization import best_compute_dtype, quantization_config
+
+        return quantization_config(quantization, best_compute_dtype(torch.device(device)))
+
+    @contextmanager
+    def load_model(self, row: Model, *, device: str = "auto", dtype: str = "auto") -> Iterator["LoadedModel"]:
+        """The model and its tokenizer, from this process's loader; held while the context lasts. Imports torch.
+
+        Raises NotReady, OutOfMemory and what loading raises.
+        """
+        from modelyard.ml.model_loader import ModelLoader
+
+        with ModelLoader.instance().get(load_spec(row, {"device": device, "dtype": dtype})) as loaded:
+            yield loaded
+
+    def start(self, row_id: str, quantization: Literal["8bit", "4bit"], *, keep_original: bool = True) -> str:
+        """Queue another precision of a model that is here, on the same snapshot. Returns the new row's id.
+
+        Raises ModelNotFound, AlreadyExists, AlreadyQuantized, NotReady, Conflict.
+        """
+        with self.database.session() as session:
+            models = ModelService(session)
+            source = models.get_by_id(row_id)
+            if source.status is not ModelStatus.READY:
+                raise NotReady(f"{source.model_id} is {source.status}.", hint="Wait until it is ready.")
+            if self.cache.inventory(source.model_id, source.commit, manifest(source)).missing:
+                raise Conflict(
+                    f"The unquantized files of {source.model_id} are not here.", hint="Download it in that precision."
+                )
+            method = read_config(local_config(source)).quantization_method
+            if method is not None:
+                raise AlreadyQuantized(f"The weights of {source.model_id} are quantized already ({method}).")
+            row = models.create(
+                ModelCreate(
+                    model_id=source.model_id,
+                    canonical_id=source.canonical_id,
+                    endpoint=source.endpoint,
+                    revision=source.revision,
+                    commit=source.commit,
+                    quantization=quantization,
+                    keep_original=keep_original,
+                    allow_pickle=source.allow_pickle,
+                    gated=source.gated,
+                )
+            )
+            for name in _SHARED_FACTS:
+                setattr(row, name, getattr(source, name))
+            models.start_job(row, JobKind.QUANTIZE)
+            row.status = ModelStatus.QUANTIZING
+            session.flush()
+            return row.id
+
+    def quantize(self, row: Model, reporter: Reporter) -> None:
+        """Make, load back and compare the quantized copy, in a child process. Called in a worker.
+
+        Raises TransferPaused or TransferCancelled when asked to stop (nothing half-made stays), DiskFull,
+        OutOfMemory, and what the child raises.
+        """
+        from modelyard.core.process import ChildStopped, run_child
+        from modelyard.ml.artifact_folder import remove_leftovers
+
+        with self.database.session() as session:
+            models = ModelService(session)
+            models.mark_quantizing(models.get_by_id(row.id))
+        target = artifact_folder(row)
+        request = {
+            "source": str(self.cache.snapshot_path(row.model_id, row.commit)),
+            "target": str(target),
+            "quantization": row.quantization.value,
+            "model_id": row.model_id,
+            "commit": row.commit,
+            "allow_pickle": row.allow_pickle,
+            "expected_bytes": row.memory_estimated_bytes,
+        }
+        reporter.report(JobProgress(phase="quantizing", message="starting"))
+        try:
+            made = run_child(
+                "modelyard.workers.quantize_child",
+                request,
+                on_report=lambda report: reporter.report(_progress(report)),
+                should_stop=lambda: reporter.control() is not JobControl.RUN,
+            )
+        except ChildStopped:
+            raise (TransferCancelled(0) if reporter.control() is JobControl.CANCEL else TransferPaused()) from None
+        finally:
+            remove_leftovers(target)
+        with self.database.session() as session:
+            found = ModelService(session).get_by_id(row.id)
+            found.artifact_path = str(target)
+            found.drift = made["drift"]
+            found.memory_measured_bytes = made["memory_measured_bytes"]
+
+
+_SHARED_FACTS = (
+    "architecture", "model_type", "num_parameters", "dtype", "hidden_size", "num_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings", "files",
+    "size_bytes", "adopted",
+)  # fmt: skip
+
+
+def artifact_folder(row: Model) -> Path:
+    """Where a row's quantized copy lives: one folder per model, commit and precision."""
+    name = f"{row.model_id.replace('/', '--')}--{row.commit[:12]}--{row.quantization.value}"
+    return get_settings().artifacts_folder / name
+
+
+def load_spec(row: Model, options: dict[str, Any]) -> "LoadSpec":
+    """How to load a row; `options` as in a LoadRequest. Raises NotReady."""
+    from modelyard.ml.model_loader import LoadSpec
+
+    if row.status is not ModelStatus.READY:
+        raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
+    quantized = row.quantization is not Quantization.NONE
+    if quantized and not artifact_files(row):
+        raise NotReady(
+            f"The quantized copy of {row.model_id} is not there.", hint="Delete the entry and quantize again."
+        )
+    folder = Path(row.artifact_path) if row.artifact_path and quantized else None
+    return LoadSpec(
+        model_id=row.model_id,
+        commit=row.commit,
+        quantization=row.quantization.value,
+        folder=folder or hub_cache().snapshot_path(row.model_id, row.commit),
+        allow_pickle=row.allow_pickle,
+        **options,
+    )
+
+
+def _progress(report: dict[str, Any]) -> JobProgress:
+    return JobProgress(
+        phase=report["phase"],
+        files_done=report["done"],
+        files_total=report["total"],
+        message=report["message"],
+    )

@@ -1,0 +1,214 @@
+"""Celery tasks that need a model in memory. This process's one `ModelLoader` holds them.
+
+What is loaded is told in leased rows, renewed every few seconds, so that it is true after any crash.
+"""
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import asdict
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from modelyard.core.database import get_database, utc_now
+from modelyard.core.errors import ModelyardError, NotReady
+from modelyard.models import JobControl, LoadedModel, Model
+from modelyard.services.model_service import ModelService
+from modelyard.services.quantization_service import load_spec
+from modelyard.workers.celery_app import celery_app, stopping
+from modelyard.workers.job_runner import RunningJob, owner_name, run_request
+
+if TYPE_CHECKING:
+    from modelyard.ml.model_loader import LoadedInfo, ModelLoader
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_SECONDS = 2.0
+LEASE_SECONDS = 10.0
+
+
+@celery_app.task(name="models.load")
+def load_model_task(job_id: str) -> None:
+    """Have a model in memory."""
+    run_request(job_id, _load)
+
+
+@celery_app.task(name="models.unload")
+def unload_model_task(job_id: str) -> None:
+    """Free a model's memory and measure what came back."""
+    run_request(job_id, _unload)
+
+
+@celery_app.task(name="models.generate")
+def generate_task(job_id: str) -> None:
+    """Generate text, publishing it as it comes."""
+    run_request(job_id, _generate)
+
+
+@lru_cache
+def _loader() -> "ModelLoader":
+    # Before bitsandbytes is imported, which otherwise may ask the Hub for kernels. Everything loaded here is local.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers.utils import logging as transformers_logging
+
+    from modelyard.ml.model_loader import ModelLoader
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    loader = ModelLoader.instance()
+    loader.on_unload = lambda _unloaded: publish_loaded(loader)
+    threading.Thread(target=_keep_published, args=(loader,), name="loaded", daemon=True).start()
+    return loader
+
+
+def _load(job: RunningJob) -> dict[str, Any]:
+    row = _row(job.subject_id)
+    if job.control() is not JobControl.RUN:
+        raise NotReady(f"Loading {row.model_id} was cancelled.")
+    loader = _loader()
+    try:
+        info = loader.load(load_spec(row, job.payload))
+    except ModelyardError as error:
+        _note_failure(row.id, error)
+        raise
+    publish_loaded(loader)
+    _note_measured(row.id, info)
+    return {"measured_bytes": info.measured_bytes, "load_seconds": info.load_seconds}
+
+
+def _unload(job: RunningJob) -> dict[str, Any]:
+    row, loader = _row(job.subject_id), _loader()
+    keys = [info.key for info in loader.loaded() if _is_of(info, row)]
+    if not keys:
+        raise NotReady(f"{row.model_id} is not loaded here.")
+    freed = [loader.unload_model(key) for key in keys]
+    publish_loaded(loader)
+    return {
+        "freed_bytes": sum(unloaded.freed_bytes for unloaded in freed),
+        "held_before_bytes": sum(unloaded.held_before_bytes for unloaded in freed),
+    }
+
+
+def _generate(job: RunningJob) -> dict[str, Any]:
+    from modelyard.ml.generation import generate
+
+    row, loader = _row(job.subject_id), _loader()
+    payload = dict(job.payload)
+    before = {info.key for info in loader.loaded()}
+    text: list[str] = []
+
+    def on_delta(delta: str) -> None:
+        text.append(delta)
+        job.publish({"text": "".join(text)})
+
+    with loader.get(load_spec(row, {"option_bytes": payload.pop("option_bytes")})) as loaded:
+        publish_loaded(loader)
+        made = generate(loaded, **payload, on_delta=on_delta, should_stop=lambda: job.control() is not JobControl.RUN)
+    was_loaded = loaded.key in before
+    publish_loaded(loader)
+    return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
+
+
+def publish_loaded(loader: "ModelLoader") -> None:
+    """Write which models this process holds; rows of the API's list change with it."""
+    worker, now = owner_name(), utc_now()
+    held = loader.loaded()
+    with get_database().session() as session:
+        known = {
+            (row.model_row_id, row.device, row.dtype): row
+            for row in session.scalars(select(LoadedModel).where(LoadedModel.worker == worker))
+        }
+        for info in held:
+            for row_id in _rows_of(session, info):
+                row = known.pop((row_id, info.key.device, info.key.dtype), None)
+                if row is None:
+                    row = LoadedModel(
+                        model_row_id=row_id,
+                        worker=worker,
+                        device=info.key.device,
+                        dtype=info.key.dtype,
+                        host=socket.gethostname(),
+                        measured_bytes=info.measured_bytes,
+                        load_seconds=info.load_seconds,
+                        lease_expires_at=now,
+                    )
+                    session.add(row)
+                    _touch(session, row_id)
+                row.in_use, row.pinned, row.expires_at = info.in_use, info.pinned, info.expires_at
+                row.last_unload = _last_unload(info)
+                row.lease_expires_at = now + timedelta(seconds=LEASE_SECONDS)
+        for gone in known.values():
+            session.delete(gone)
+            _touch(session, gone.model_row_id)
+
+
+def forget_loaded(worker: str) -> None:
+    """A worker that starts holds nothing, whatever its dead predecessor had written."""
+    with get_database().session() as session:
+        gone = session.scalars(
+            delete(LoadedModel).where(LoadedModel.worker == worker).returning(LoadedModel.model_row_id)
+        ).all()
+        for row_id in gone:
+            _touch(session, row_id)
+
+
+def _keep_published(loader: "ModelLoader") -> None:
+    while not stopping.wait(PUBLISH_SECONDS):
+        try:
+            publish_loaded(loader)
+        except Exception:
+            logger.warning("Cannot write what is loaded", exc_info=True)
+
+
+def _rows_of(session: Session, info: "LoadedInfo") -> list[str]:
+    key = info.key
+    return list(
+        session.scalars(
+            select(Model.id).where(
+                Model.model_id == key.model_id, Model.commit == key.commit, Model.quantization == key.quantization
+            )
+        )
+    )
+
+
+def _is_of(info: "LoadedInfo", row: Model) -> bool:
+    return (info.key.model_id, info.key.commit, info.key.quantization) == (
+        row.model_id,
+        row.commit,
+        row.quantization.value,
+    )
+
+
+def _last_unload(info: "LoadedInfo") -> dict[str, Any] | None:
+    last = info.last_unload
+    return None if last is None else {"freed_bytes": last.freed_bytes, "held_before_bytes": last.held_before_bytes}
+
+
+def _row(row_id: str) -> Model:
+    with get_database().reading() as session:
+        return ModelService(session).get_by_id(row_id)
+
+
+def _touch(session: Session, row_id: str) -> None:
+    """Let the event hub see that the row's answer is another one now."""
+    row = session.get(Model, row_id)
+    if row is not None:
+        row.updated_at = utc_now()
+
+
+def _note_measured(row_id: str, info: "LoadedInfo") -> None:
+    if info.key.dtype != "auto":
+        return  # another dtype than the estimate is of
+    with get_database().session() as session:
+        ModelService(session).get_by_id(row_id).memory_measured_bytes = info.measured_bytes
+
+
+def _note_failure(row_id: str, error: ModelyardError) -> None:
+    """The row is as ready as before; why it could not be loaded stands beside it."""
+    with get_database().session() as session:
+        ModelService(session).get_by_id(row_id).error = error.as_dict()

@@ -1,0 +1,72 @@
+"""Snapshots in a cache folder, as a finished download leaves them, and rows for them."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from modelyard.hub.names import RemoteFile
+from modelyard.hub.store import HubCache
+from modelyard.models import Model, ModelStatus
+from modelyard.schemas.model import ModelCreate
+from modelyard.services.model_service import ModelService, new_manifest
+
+MODEL_ID = "owner/name"
+COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
+CONTENTS: Mapping[str, bytes] = {"config.json": b"{}", "model.safetensors": b"w" * 1000}
+
+
+def remote_files(contents: Mapping[str, bytes] = CONTENTS) -> list[RemoteFile]:
+    return [RemoteFile(name, len(body), hashlib.sha256(body).hexdigest(), None) for name, body in contents.items()]
+
+
+def store(cache: HubCache, commit: str = COMMIT, contents: Mapping[str, bytes] = CONTENTS) -> list[RemoteFile]:
+    """Write a snapshot into the cache."""
+    files = remote_files(contents)
+    cache.prepare(MODEL_ID)
+    for file in files:
+        cache.blob_path(MODEL_ID, file.blob).write_bytes(contents[file.path])
+        cache.link(MODEL_ID, commit, file)
+    return files
+
+
+def part(cache: HubCache, content: bytes = b"p" * 4096, name: str = "unfinished") -> Path:
+    """An unfinished file."""
+    cache.prepare(MODEL_ID)
+    path = cache.part_path(MODEL_ID, hashlib.sha256(name.encode()).hexdigest())
+    path.write_bytes(content)
+    return path
+
+
+def bytes_below(folder: Path) -> int:
+    """What the files below a folder take, links not counted."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def new_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields: Any) -> Model:
+    return ModelService(session, cache).create(
+        ModelCreate(
+            **{
+                "model_id": MODEL_ID,
+                "canonical_id": MODEL_ID,
+                "endpoint": "https://huggingface.co",
+                "revision": "main",
+                "commit": commit,
+                **fields,
+            }
+        )
+    )
+
+
+def ready_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields: Any) -> Model:
+    """A row whose download is over: made before its files, which are stored now unless they are there."""
+    row = new_row(session, cache, commit, **fields)
+    contents = CONTENTS if commit == COMMIT else {**CONTENTS, "model.safetensors": b"v" * 3000}
+    row.files = new_manifest(cache, row, remote_files(contents))
+    row.adopted = any(file["present_before"] for file in row.files)
+    store(cache, commit, contents)
+    ModelService(session, cache).mark_ended(row, ModelStatus.READY)
+    assert row.status is ModelStatus.READY
+    return row

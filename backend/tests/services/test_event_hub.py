@@ -1,0 +1,380 @@
+"""Live events: every socket gets a snapshot and then every change, in order, once, and not too often."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, update
+
+from modelyard.core.database import Database, utc_now
+from modelyard.hub.store import HubCache
+from modelyard.models import Job, LoadedModel, Model, ModelStatus
+from modelyard.services import event_hub, model_service
+from modelyard.services.event_hub import EventHub, Subscription
+from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_service import ModelService
+
+from .cache import new_row
+
+Message = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    cache = HubCache(tmp_path / "hub")
+    monkeypatch.setattr(model_service, "hub_cache", lambda: cache)
+    return cache
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_hub, "TICK_SECONDS", 0.02)
+
+
+class Rows:
+    """Changes rows as workers and users do."""
+
+    def __init__(self, database: Database, cache: HubCache) -> None:
+        self.database, self.cache = database, cache
+        self.owners: dict[str, str] = {}
+
+    def add(self, number: int = 0, status: ModelStatus = ModelStatus.PENDING) -> str:
+        with self.database.session() as session:
+            row = new_row(session, self.cache, commit=f"{number:040x}")
+            row.status = status
+            return row.id
+
+    def start(self, row_id: str) -> None:
+        with self.database.session() as session:
+            models = ModelService(session, self.cache)
+            row = models.get_by_id(row_id)
+            job = JobService(session).claim(models.start_download(row).id, "w")
+            assert job is not None
+            self.owners[row_id] = job.owner or ""
+            models.mark_downloading(row)
+
+    def progress(self, row_id: str, bytes_done: int) -> None:
+        with self.database.session() as session:
+            row = session.get_one(Model, row_id)
+            progress = JobProgress("downloading", bytes_done, 1000)
+            JobService(session).beat(row.job_id or "", self.owners[row_id], progress)
+
+    def set(self, row_id: str, status: ModelStatus, **fields: Any) -> None:
+        with self.database.session() as session:
+            row = session.get_one(Model, row_id)
+            row.status = status
+            for name, value in fields.items():
+                setattr(row, name, value)
+
+    def age(self, seconds: float = 3600) -> None:
+        """Nothing changed for an hour."""
+        with self.database.session() as session:
+            session.execute(update(Model).values(updated_at=utc_now() - timedelta(seconds=seconds)))
+            session.execute(update(Job).values(updated_at=utc_now() - timedelta(seconds=seconds)))
+
+    def delete(self, row_id: str) -> None:
+        with self.database.session() as session:
+            session.delete(session.get_one(Model, row_id))
+
+    def load(self, row_id: str) -> None:
+        with self.database.session() as session:
+            session.add(
+                LoadedModel(
+                    model_row_id=row_id, worker="w", device="cpu", dtype="float32", host="h", measured_bytes=1,
+                    load_seconds=1.0, lease_expires_at=utc_now() + timedelta(seconds=30),
+                )
+            )  # fmt: skip
+
+    def unload(self) -> None:
+        with self.database.session() as session:
+            session.execute(delete(LoadedModel))
+
+
+@pytest.fixture
+def rows(database: Database, cache: HubCache) -> Rows:
+    return Rows(database, cache)
+
+
+@asynccontextmanager
+async def running(database: Database) -> AsyncIterator[EventHub]:
+    hub = EventHub(database)
+    task = asyncio.create_task(hub.run())
+    try:
+        yield hub
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def receive(subscription: Subscription) -> Message:
+    message: Message = json.loads(await asyncio.wait_for(subscription.queue.get(), 10))
+    return message
+
+
+async def until(subscription: Subscription, found: Callable[[Message], bool]) -> list[Message]:
+    """Messages up to the one that was looked for."""
+    messages = [await receive(subscription)]
+    while not found(messages[-1]):
+        messages.append(await receive(subscription))
+    return messages
+
+
+def told(messages: list[Message]) -> list[tuple[str, str]]:
+    return [(message["type"], message.get("id") or message["model"]["id"]) for message in messages]
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """pytest calls plain functions."""
+
+    def run(database: Database, rows: Rows, quick: None) -> None:
+        asyncio.run(test(database, rows))
+
+    run.__doc__, run.__name__ = test.__doc__, test.__name__
+    return run
+
+
+@in_a_loop
+async def test_a_snapshot_comes_first(database: Database, rows: Rows) -> None:
+    active, ready = rows.add(1), rows.add(2, ModelStatus.READY)
+    rows.start(active)
+    async with running(database) as hub, hub.subscribe() as subscription:
+        snapshot = await receive(subscription)
+    assert (snapshot["type"], snapshot["epoch"]) == ("snapshot", hub.epoch)
+    assert [model["id"] for model in snapshot["models"]] == [active]
+    assert snapshot["counts"] == {"downloading": 1, "ready": 1}
+    assert snapshot["seq"] == hub.seq
+    assert ready not in json.dumps(snapshot["models"])
+
+
+@in_a_loop
+async def test_a_download_as_it_goes(database: Database, rows: Rows) -> None:
+    async with running(database) as hub, hub.subscribe() as subscription:
+        seq = (await receive(subscription))["seq"]
+        row = rows.add()
+        messages = await until(subscription, lambda message: message["type"] == "model.updated")
+        rows.start(row)
+        messages += await until(subscription, lambda message: message["type"] == "model.download.progress")
+        rows.progress(row, 400)
+        messages += await until(subscription, lambda message: message["model"]["downloaded_bytes"] == 400)
+        rows.set(row, ModelStatus.READY)
+        messages += await until(subscription, lambda message: message["type"] == "model.download.completed")
+        rows.load(row)
+        messages += await until(subscription, lambda message: message["type"] == "model.loaded")
+        rows.unload()
+        messages += await until(subscription, lambda message: message["type"] == "model.unloaded")
+        rows.delete(row)
+        messages += await until(subscription, lambda message: message["type"] == "model.deleted")
+    assert [message["seq"] for message in messages] == list(range(seq + 1, seq + 1 + len(messages)))
+    assert {message["epoch"] for message in messages} == {hub.epoch}
+    assert {id for _type, id in told(messages)} == {row}
+
+
+@in_a_loop
+async def test_all_sockets_hear_the_same(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    rows.start(row)
+    async with running(database) as hub, hub.subscribe() as first:
+        await receive(first)
+        rows.progress(row, 1)
+        early = await until(first, lambda message: message["model"]["downloaded_bytes"] == 1)
+        async with hub.subscribe() as second:
+            snapshot = await receive(second)
+            assert snapshot["models"][0]["downloaded_bytes"] == 1
+            for number in range(2, 6):
+                rows.progress(row, number)
+                await asyncio.sleep(0.05)
+            rows.set(row, ModelStatus.READY)
+            ended = lambda message: message["type"] == "model.download.completed"  # noqa: E731
+            heard = [early + await until(first, ended), await until(second, ended)]
+    assert heard[1] == heard[0][-len(heard[1]) :]
+    assert heard[1][0]["seq"] == snapshot["seq"] + 1
+    for messages in heard:
+        assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(messages))
+
+
+@in_a_loop
+async def test_nothing_happens_between_a_snapshot_and_the_next_event(database: Database, rows: Rows) -> None:
+    """Whatever changes while sockets come and go is in the snapshot or told after it."""
+    row = rows.add()
+    rows.start(row)
+
+    async def changes() -> None:
+        for number in range(1, 60):
+            await asyncio.to_thread(rows.progress, row, number)
+
+    async with running(database) as hub:
+        work = asyncio.create_task(changes())
+        for _ in range(10):
+            async with hub.subscribe() as subscription:
+                seen = (await receive(subscription))["models"][0]["downloaded_bytes"]
+                after = await receive(subscription)
+                assert after["model"]["downloaded_bytes"] >= seen
+                if work.done():
+                    break
+        await work
+        async with hub.subscribe() as subscription:
+            assert (await receive(subscription))["models"][0]["downloaded_bytes"] == 59
+
+
+@in_a_loop
+async def test_ends_are_told_however_late_or_oddly_they_are_written(database: Database, rows: Rows) -> None:
+    """A worker on another machine may write with a clock that is an hour behind."""
+    row = rows.add()
+    rows.start(row)
+    rows.age()
+    async with running(database) as hub, hub.subscribe() as subscription:
+        await receive(subscription)
+        error = {"code": "x", "message": "y.", "hint": None}
+        rows.set(row, ModelStatus.FAILED, error=error, updated_at=utc_now() - timedelta(hours=1))
+        (message,) = await until(subscription, lambda message: message["type"] != "model.download.progress")
+        assert message["type"] == "model.download.failed"
+        assert message["model"]["error"] == error
+
+
+@in_a_loop
+async def test_old_rows_are_not_news(database: Database, rows: Rows) -> None:
+    row = rows.add(1, ModelStatus.READY)
+    failed = rows.add(2, ModelStatus.FAILED)
+    rows.age()
+    async with running(database) as hub, hub.subscribe() as subscription:
+        await receive(subscription)
+        rows.set(row, ModelStatus.READY, memory_measured_bytes=5)
+        rows.set(failed, ModelStatus.FAILED, disk_bytes=7)
+        messages = [await receive(subscription), await receive(subscription)]
+        assert sorted(told(messages)) == sorted([("model.updated", row), ("model.updated", failed)])
+        rows.load(row)
+        assert told([await receive(subscription)]) == [("model.loaded", row)]
+        rows.set(row, ModelStatus.MISSING)
+        rows.set(row, ModelStatus.READY)
+        rows.unload()
+        await until(subscription, lambda message: message["type"] == "model.unloaded")
+        rows.set(row, ModelStatus.MISSING)
+        assert told([await receive(subscription)]) == [("model.updated", row)]
+        rows.set(row, ModelStatus.READY)
+        assert told([await receive(subscription)]) == [("model.updated", row)]
+
+
+@in_a_loop
+async def test_rows_that_come_and_go_at_once(database: Database, rows: Rows) -> None:
+    old = rows.add(1, ModelStatus.READY)
+    rows.age()
+    async with running(database) as hub, hub.subscribe() as subscription:
+        await receive(subscription)
+        with database.session() as session:
+            session.execute(delete(Model))
+            new = new_row(session, rows.cache, commit=f"{2:040x}").id
+        messages = [await receive(subscription), await receive(subscription)]
+        assert set(told(messages)) == {("model.deleted", old), ("model.updated", new)}
+        rows.delete(new)
+        assert told([await receive(subscription)]) == [("model.deleted", new)]
+
+
+@in_a_loop
+async def test_each_server_life_is_another_epoch(database: Database, rows: Rows) -> None:
+    epochs = set()
+    for _ in range(2):
+        async with running(database) as hub, hub.subscribe() as subscription:
+            epochs.add((await receive(subscription))["epoch"])
+    assert len(epochs) == 2
+
+
+@in_a_loop
+async def test_whoever_returns_later_hears_of_what_is_now(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    async with running(database) as hub:
+        async with hub.subscribe() as subscription:
+            await receive(subscription)
+        rows.delete(row)
+        other = rows.add(3)
+        async with hub.subscribe() as subscription:
+            snapshot = await receive(subscription)
+            assert [model["id"] for model in snapshot["models"]] == [other]
+            rows.start(other)
+            messages = await until(subscription, lambda message: message["type"] == "model.download.progress")
+    assert row not in json.dumps(messages)
+    assert messages[0]["seq"] == snapshot["seq"] + 1
+
+
+@in_a_loop
+async def test_an_outage_of_the_database_is_waited_out(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    async with running(database) as hub, hub.subscribe() as subscription:
+        await receive(subscription)
+        working, hub.database = hub.database, Database("sqlite:////nowhere/at/all.db")
+        await asyncio.sleep(0.1)
+        hub.database = working
+        rows.start(row)
+        await until(subscription, lambda message: message["type"] == "model.download.progress")
+
+
+def test_a_socket_that_does_not_keep_up_is_closed(
+    database: Database, rows: Rows, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_hub, "MAX_WAITING_MESSAGES", 3)
+    row = rows.add()
+    rows.start(row)
+
+    async def scene() -> None:
+        never = asyncio.Event()
+        async with running(database) as hub, hub.subscribe() as slow, hub.subscribe() as quick:
+            await receive(quick)
+            for number in range(1, 8):
+                rows.progress(row, number)
+                await until(quick, lambda message, number=number: message["model"]["downloaded_bytes"] == number)  # type: ignore[misc]
+            assert slow.lagging
+            assert not quick.lagging
+            async with asyncio.timeout(5):
+                assert [message async for message in slow.until(_forever(never))] == []
+
+    asyncio.run(scene())
+
+
+async def _forever(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def test_messages_end_with_the_socket(database: Database, quick: None, rows: Rows) -> None:
+    async def scene() -> None:
+        closed = asyncio.Event()
+        async with running(database) as hub, hub.subscribe() as subscription:
+            heard = []
+            async with asyncio.timeout(5):
+                async for message in subscription.until(_forever(closed)):
+                    heard.append(json.loads(message)["type"])
+                    closed.set()
+            assert heard == ["snapshot"]
+        assert not {task.get_name() for task in asyncio.all_tasks() if "get" in repr(task.get_coro())}
+
+    asyncio.run(scene())
+
+
+def test_at_most_five_a_second_for_a_model_however_many_sockets_come(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    rows.start(row)
+
+    async def scene() -> int:
+        count = 0
+        async with running(database) as hub, hub.subscribe() as subscription:
+            await receive(subscription)
+            begun = time.monotonic()
+            number = 0
+            while time.monotonic() - begun < 2:
+                number += 1
+                rows.progress(row, number)
+                async with hub.subscribe():
+                    await asyncio.sleep(0.01)
+            while not subscription.queue.empty():
+                await receive(subscription)
+                count += 1
+        assert number > 12
+        return count
+
+    assert 2 <= asyncio.run(scene()) <= 10

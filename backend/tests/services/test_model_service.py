@@ -1,0 +1,566 @@
+"""Rows: made once, found, steered, and deleted with exactly the files nobody else needs."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from modelyard.core.database import Database
+from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, SharedCache
+from modelyard.hub.store import HubCache
+from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus, Quantization
+from modelyard.services import maintenance, model_service
+from modelyard.services.job_service import JobService
+from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, delete_model, manifest
+
+from .cache import (
+    COMMIT,
+    CONTENTS,
+    MODEL_ID,
+    OTHER_COMMIT,
+    bytes_below,
+    new_row,
+    part,
+    ready_row,
+    remote_files,
+    store,
+)
+
+SNAPSHOT_BYTES = sum(len(body) for body in CONTENTS.values())
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    cache = HubCache(tmp_path / "hub")
+    monkeypatch.setattr(model_service, "hub_cache", lambda: cache)
+    return cache
+
+
+@pytest.fixture
+def models(database: Database, cache: HubCache) -> Iterator[ModelService]:
+    """Within one transaction that is committed at the end."""
+    with database.session() as session:
+        yield ModelService(session, cache)
+
+
+def row_of(database: Database, row_id: str) -> Model:
+    with database.reading() as session:
+        return session.get_one(Model, row_id)
+
+
+# Making rows
+
+
+def test_a_new_row(models: ModelService, cache: HubCache) -> None:
+    row = new_row(models.session, cache, quantization="4bit")
+    assert (row.status, row.quantization, row.name) == (ModelStatus.PENDING, Quantization.FOUR_BIT, "name")
+    assert models.get_by_id(row.id) is row
+    with pytest.raises(ModelNotFound):
+        models.get_by_id("nothing")
+
+
+def test_other_commits_and_precisions_are_other_rows(models: ModelService, cache: HubCache) -> None:
+    rows = [
+        new_row(models.session, cache),
+        new_row(models.session, cache, quantization="8bit"),
+        new_row(models.session, cache, OTHER_COMMIT),
+        new_row(models.session, cache, model_id="gpt2", canonical_id="openai-community/gpt2"),
+    ]
+    assert len({row.id for row in rows}) == 4
+    assert [row.id for row in models.get_by_model_id("openai-community/gpt2")] == [rows[3].id]
+    assert len(models.get_by_model_id(MODEL_ID)) == 3
+    assert models.get_by_model_id("none") == []
+
+
+@pytest.mark.parametrize("status", ["pending", "downloading", "paused", "quantizing", "ready", "deleting"])
+def test_the_same_again_is_refused_with_the_id(models: ModelService, cache: HubCache, status: str) -> None:
+    row = new_row(models.session, cache)
+    row.status = ModelStatus(status)
+    models.session.flush()
+    with pytest.raises(AlreadyExists) as caught:
+        new_row(models.session, cache)
+    assert caught.value.extra["id"] == row.id
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "missing"])
+def test_what_ended_badly_is_taken_up_again(models: ModelService, cache: HubCache, status: str) -> None:
+    row = new_row(models.session, cache)
+    models.mark_ended(row, ModelStatus(status), {"code": "x", "message": "y", "hint": None})
+    again = new_row(models.session, cache, revision="v2", endpoint="https://other", allow_pickle=True, gated=True)
+    assert again.id == row.id
+    assert (again.revision, again.endpoint, again.allow_pickle, again.gated) == ("v2", "https://other", True, True)
+    job = models.start_download(again)
+    assert (again.status, again.error, again.job_id) == (ModelStatus.PENDING, None, job.id)
+
+
+def test_two_who_ask_at_once_make_one_row(database: Database, cache: HubCache) -> None:
+    results: list[Any] = []
+    start = threading.Barrier(4)
+
+    def ask() -> None:
+        start.wait()
+        try:
+            with database.session() as session:
+                results.append(new_row(session, cache).id)
+        except AlreadyExists as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (made,) = [result for result in results if isinstance(result, str)]
+    refused = [result for result in results if isinstance(result, AlreadyExists)]
+    assert [error.extra["id"] for error in refused] == [made] * 3
+
+
+# Finding rows
+
+
+@pytest.fixture
+def many(models: ModelService, cache: HubCache) -> ModelService:
+    sizes = {"a/Zebra": 30, "b/apple": None, "c/100%_pure": 10, "d/100x-pure": 20, "e/snake_case": None}
+    for number, (model_id, size) in enumerate(sizes.items()):
+        row = new_row(
+            models.session,
+            cache,
+            model_id=model_id,
+            canonical_id=model_id,
+            quantization=["none", "8bit", "4bit"][number % 3],
+        )
+        row.size_bytes = row.num_parameters = size
+        row.status = ModelStatus.READY if number % 2 else ModelStatus.FAILED
+        row.architecture = "LlamaForCausalLM" if number == 0 else None
+    models.session.flush()
+    return models
+
+
+def found(models: ModelService, **conditions: Any) -> list[str]:
+    rows, total = models.list(**conditions)
+    assert total >= len(rows)
+    return [row.model_id for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("zebra", ["a/Zebra"]),
+        ("LLAMA", ["a/Zebra"]),
+        ("100%", ["c/100%_pure"]),
+        ("_", ["c/100%_pure", "e/snake_case"]),
+        ("%", ["c/100%_pure"]),
+        ("0x", ["d/100x-pure"]),
+        ("/", ["a/Zebra", "b/apple", "c/100%_pure", "d/100x-pure", "e/snake_case"]),
+        ("\\", []),
+        ("'; DROP TABLE models; --", []),
+    ],
+)
+def test_query_takes_every_character_as_it_is(many: ModelService, query: str, names: list[str]) -> None:
+    assert found(many, query=query, sort="name") == sorted(names, key=lambda name: name.lower())
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [
+        ("name", ["a/Zebra", "b/apple", "c/100%_pure", "d/100x-pure", "e/snake_case"]),
+        ("-name", ["e/snake_case", "d/100x-pure", "c/100%_pure", "b/apple", "a/Zebra"]),
+        ("created_at", ["a/Zebra", "b/apple", "c/100%_pure", "d/100x-pure", "e/snake_case"]),
+        ("-created_at", ["e/snake_case", "d/100x-pure", "c/100%_pure", "b/apple", "a/Zebra"]),
+    ],
+)
+def test_sort(many: ModelService, sort: str, names: list[str]) -> None:
+    assert found(many, sort=sort) == names
+
+
+@pytest.mark.parametrize("field", ["size_bytes", "num_parameters"])
+def test_unknown_sizes_come_last_either_way(many: ModelService, field: str) -> None:
+    rising, falling = found(many, sort=field), found(many, sort=f"-{field}")
+    assert rising[:3] == ["c/100%_pure", "d/100x-pure", "a/Zebra"]
+    assert falling[:3] == rising[2::-1]
+    assert set(rising[3:]) == set(falling[3:]) == {"b/apple", "e/snake_case"}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_pages_hold_every_row_once(many: ModelService, sort: str) -> None:
+    pages = [found(many, sort=sort, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+    assert [len(page) for page in pages] == [2, 2, 1, 0]
+    assert len({name for page in pages for name in page}) == 5
+    assert many.list(limit=2, offset=100)[1] == 5
+
+
+def test_filters(many: ModelService) -> None:
+    assert found(many, statuses=[ModelStatus.READY], sort="name") == ["b/apple", "d/100x-pure"]
+    assert found(many, quantization=Quantization.FOUR_BIT) == ["c/100%_pure"]
+    assert found(many, statuses=[ModelStatus.READY], quantization=Quantization.FOUR_BIT) == []
+    assert len(found(many, statuses=[ModelStatus.READY, ModelStatus.FAILED])) == 5
+    assert [row.model_id for row in many.list_ready()] == ["b/apple", "d/100x-pure"]
+    assert many.counts() == {"ready": 2, "failed": 3}
+
+
+# Steering
+
+
+def downloading(models: ModelService, cache: HubCache, **fields: Any) -> tuple[Model, Job, str]:
+    """A row with a worker on it."""
+    row = new_row(models.session, cache, **fields)
+    job = models.start_download(row)
+    claimed = JobService(models.session).claim(job.id, "w")
+    assert claimed is not None
+    assert claimed.owner is not None
+    models.mark_downloading(row)
+    return row, job, claimed.owner
+
+
+def test_a_waiting_download_is_paused_and_resumed(models: ModelService, cache: HubCache) -> None:
+    row = new_row(models.session, cache)
+    models.start_download(row)
+    assert models.pause(row.id).status is ModelStatus.PAUSED
+    assert models.pause(row.id).status is ModelStatus.PAUSED
+    assert models.resume(row.id).status is ModelStatus.PENDING
+    with pytest.raises(Conflict):
+        models.resume(row.id)
+
+
+def test_a_running_download_changes_when_its_worker_says_so(models: ModelService, cache: HubCache) -> None:
+    row, job, owner = downloading(models, cache)
+    assert models.pause(row.id).status is ModelStatus.DOWNLOADING
+    assert JobService(models.session).beat(job.id, owner, None) is JobControl.PAUSE
+    assert models.resume(row.id).status is ModelStatus.DOWNLOADING
+    assert JobService(models.session).beat(job.id, owner, None) is JobControl.RUN
+    assert models.cancel(row.id).status is ModelStatus.DOWNLOADING
+    assert JobService(models.session).beat(job.id, owner, None) is JobControl.CANCEL
+
+
+@pytest.mark.parametrize("status", ["ready", "missing", "cancelled"])
+def test_nothing_to_pause(models: ModelService, cache: HubCache, status: str) -> None:
+    row = new_row(models.session, cache)
+    row.status = ModelStatus(status)
+    models.session.flush()
+    with pytest.raises(Conflict, match=status):
+        models.pause(row.id)
+
+
+def test_nothing_to_cancel_or_resume_when_ready(models: ModelService, cache: HubCache) -> None:
+    row = ready_row(models.session, cache)
+    for act in (models.cancel, models.resume):
+        with pytest.raises(Conflict):
+            act(row.id)
+    for act in (models.cancel, models.resume, models.pause):
+        with pytest.raises(ModelNotFound):
+            act("nothing")
+
+
+@pytest.mark.parametrize("status", ["cancelled", "missing"])
+def test_resume_begins_anew_what_has_no_job_to_go_on_with(models: ModelService, cache: HubCache, status: str) -> None:
+    row, job, owner = downloading(models, cache)
+    JobService(models.session).finish(job.id, owner, JobState.DONE)
+    models.mark_ended(row, ModelStatus(status))
+    assert models.resume(row.id).status is ModelStatus.PENDING
+    assert row.job_id != job.id
+
+
+def test_resume_goes_on_with_a_failed_job(models: ModelService, cache: HubCache) -> None:
+    row, job, owner = downloading(models, cache)
+    JobService(models.session).finish(job.id, owner, JobState.FAILED, error={"code": "x"})
+    models.mark_ended(row, ModelStatus.FAILED, {"code": "x", "message": "y", "hint": "z"})
+    models.resume(row.id)
+    assert (row.status, row.error, row.job_id) == (ModelStatus.PENDING, None, job.id)
+
+
+def test_resume_sees_a_pause_that_was_taken_meanwhile(database: Database, cache: HubCache) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writing transaction at a time")
+    with database.session() as session:
+        models = ModelService(session, cache)
+        row, job, owner = downloading(models, cache)
+        models.pause(row.id)
+    with database.session() as session:
+        assert session.get_one(Model, row.id).status is ModelStatus.DOWNLOADING
+        with database.session() as worker:
+            JobService(worker).finish(job.id, owner, JobState.PAUSED)
+            worker.get_one(Model, row.id).status = ModelStatus.PAUSED
+        ModelService(session, cache).resume(row.id)
+    assert row_of(database, row.id).status is ModelStatus.PENDING
+
+
+def test_cancel_removes_what_was_fetched_and_no_more(models: ModelService, cache: HubCache) -> None:
+    before = store(cache, contents={"config.json": b"{}"})
+    row = new_row(models.session, cache)
+    row.files = model_service.new_manifest(cache, row, remote_files())
+    models.start_download(row)
+    store(cache)
+    unfinished = part(cache)
+    assert models.cancel(row.id).status is ModelStatus.CANCELLED
+    assert not unfinished.exists()
+    assert cache.inventory(MODEL_ID, COMMIT, remote_files()).present == tuple(before)
+    assert row.disk_bytes == 2
+    assert models.cancel(row.id) is row
+
+
+def test_cancel_leaves_the_files_of_other_rows(models: ModelService, cache: HubCache) -> None:
+    ready_row(models.session, cache)
+    row = new_row(models.session, cache, quantization="4bit")
+    row.files = model_service.new_manifest(cache, row, remote_files())
+    models.start_download(row)
+    models.cancel(row.id)
+    assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
+
+
+@pytest.mark.parametrize("status", [ModelStatus.PAUSED, ModelStatus.FAILED, ModelStatus.DOWNLOADING])
+def test_cancel_leaves_unfinished_files_another_download_may_own(
+    models: ModelService, cache: HubCache, status: ModelStatus
+) -> None:
+    other = new_row(models.session, cache, OTHER_COMMIT)
+    other.status = status
+    row = new_row(models.session, cache)
+    models.start_download(row)
+    unfinished = part(cache)
+    models.cancel(row.id)
+    assert unfinished.exists()
+
+
+# Files that come and go
+
+
+def test_rows_follow_their_files(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        row_id = ready_row(session, cache).id
+    maintenance.check_files(database)
+    assert row_of(database, row_id).status is ModelStatus.READY
+
+    link = cache.snapshot_path(MODEL_ID, COMMIT) / "model.safetensors"
+    aside = link.with_name("aside")
+    link.rename(aside)
+    maintenance.check_files(database)
+    missing = row_of(database, row_id)
+    assert missing.status is ModelStatus.MISSING
+    assert missing.error is not None
+    assert set(missing.error) == {"code", "message", "hint"}
+
+    aside.rename(link)
+    maintenance.check_files(database)
+    back = row_of(database, row_id)
+    assert (back.status, back.error) == (ModelStatus.READY, None)
+
+
+@pytest.mark.parametrize("harm", ["broken link", "wrong size", "whole cache gone"])
+def test_ways_to_lose_files(models: ModelService, cache: HubCache, harm: str) -> None:
+    row = ready_row(models.session, cache)
+    blob = (cache.snapshot_path(MODEL_ID, COMMIT) / "model.safetensors").resolve()
+    if harm == "broken link":
+        blob.unlink()
+    elif harm == "wrong size":
+        blob.write_bytes(b"short")
+    else:
+        cache.cache_dir.rename(cache.cache_dir.with_name("elsewhere"))
+    assert models.mark_missing_files() == 1
+    assert row.status is ModelStatus.MISSING
+    assert models.mark_missing_files() == 0
+
+
+def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cache: HubCache) -> None:
+    for number, status in enumerate(ModelStatus):
+        row = new_row(models.session, cache, commit=f"{number:040x}")
+        row.status = status
+        row.files = [] if status is ModelStatus.READY else [{**vars(remote_files()[0]), "present_before": False}]
+    models.session.flush()
+    assert models.mark_missing_files() == 0
+
+
+# Deleting
+
+
+def test_delete_frees_exactly_what_it_says(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        row_id = ready_row(session, cache).id
+    before = bytes_below(cache.cache_dir)
+    with database.reading() as session:
+        plan = ModelService(session, cache).plan_deletion(row_id)
+    assert (plan.freed_bytes, plan.kept_bytes, plan.kept_because) == (SNAPSHOT_BYTES, 0, [])
+    report = delete_model(database, row_id)
+    assert report == plan
+    assert before - bytes_below(cache.cache_dir) == report.freed_bytes
+    assert not cache.repo_folder(MODEL_ID).exists()
+    with pytest.raises(ModelNotFound):
+        delete_model(database, row_id)
+
+
+def test_a_plan_touches_nothing(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        row_id = ready_row(session, cache).id
+    before = bytes_below(cache.cache_dir)
+    with database.reading() as session:
+        ModelService(session, cache).plan_deletion(row_id)
+    assert bytes_below(cache.cache_dir) == before
+    assert row_of(database, row_id).status is ModelStatus.READY
+
+
+def test_two_precisions_share_the_snapshot(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        first, second = ready_row(session, cache).id, ready_row(session, cache, quantization="4bit").id
+        assert not session.get_one(Model, second).adopted, "Modelyard fetched the files itself, for the other row"
+    report = delete_model(database, first)
+    assert (report.freed_bytes, report.kept_bytes) == (0, SNAPSHOT_BYTES)
+    assert "4bit" in report.kept_because[0].reason
+    assert row_of(database, second).status is ModelStatus.READY
+    assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
+    assert delete_model(database, second).freed_bytes == SNAPSHOT_BYTES
+    assert bytes_below(cache.cache_dir) == 0
+
+
+@pytest.mark.parametrize("status", [ModelStatus.CANCELLED, ModelStatus.MISSING])
+def test_a_row_without_files_keeps_none(database: Database, cache: HubCache, status: ModelStatus) -> None:
+    with database.session() as session:
+        first = ready_row(session, cache).id
+        second = new_row(session, cache, quantization="4bit")
+        second.status = status
+        second_id = second.id
+    assert delete_model(database, first).freed_bytes == SNAPSHOT_BYTES
+    assert delete_model(database, second_id).freed_bytes == 0
+
+
+def test_two_revisions_share_content(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        first, second = ready_row(session, cache).id, ready_row(session, cache, OTHER_COMMIT).id
+    cache.write_ref(MODEL_ID, "main", OTHER_COMMIT)
+    before = bytes_below(cache.cache_dir)
+    report = delete_model(database, first)
+    assert (report.freed_bytes, report.kept_bytes) == (1000, 2)
+    assert "main" in report.kept_because[0].reason
+    assert before - bytes_below(cache.cache_dir) == report.freed_bytes
+    with database.session() as session:
+        assert ModelService(session, cache).mark_missing_files() == 0
+    last = delete_model(database, second)
+    assert last.freed_bytes == 3002
+    assert not cache.repo_folder(MODEL_ID).exists()
+
+
+def test_a_download_under_way_keeps_the_content_it_uses(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        first = ready_row(session, cache).id
+        models = ModelService(session, cache)
+        downloading(models, cache, commit=OTHER_COMMIT)
+    store(cache, OTHER_COMMIT, {"config.json": CONTENTS["config.json"]})
+    unfinished = part(cache)
+    assert delete_model(database, first).freed_bytes == 1000
+    assert unfinished.exists()
+    assert not cache.inventory(MODEL_ID, OTHER_COMMIT, remote_files({"config.json": b"{}"})).missing
+
+
+def test_files_that_were_there_before_need_a_confirmation(database: Database, cache: HubCache) -> None:
+    store(cache)
+    with database.session() as session:
+        row = ready_row(session, cache)
+        assert row.adopted
+        row_id = row.id
+    with database.reading() as session:
+        assert ModelService(session, cache).plan_deletion(row_id).shared_cache is True
+    with pytest.raises(SharedCache) as caught:
+        delete_model(database, row_id)
+    assert caught.value.extra["freed_bytes"] == SNAPSHOT_BYTES
+    assert row_of(database, row_id).status is ModelStatus.READY
+    assert bytes_below(cache.cache_dir) == SNAPSHOT_BYTES
+    assert delete_model(database, row_id, confirm_shared=True).freed_bytes == SNAPSHOT_BYTES
+    assert bytes_below(cache.cache_dir) == 0
+
+
+def test_a_refused_deletion_cancels_nothing(database: Database, cache: HubCache) -> None:
+    store(cache)
+    with database.session() as session:
+        models = ModelService(session, cache)
+        row, job, _owner = downloading(models, cache)
+        row.files = model_service.new_manifest(cache, row, remote_files())
+        row.adopted = True
+    with pytest.raises(SharedCache):
+        delete_model(database, row.id)
+    with database.reading() as session:
+        assert session.get_one(Job, job.id).control is JobControl.RUN
+
+
+def test_deleting_a_waiting_or_paused_download(database: Database, cache: HubCache) -> None:
+    for pause in (False, True):
+        with database.session() as session:
+            models = ModelService(session, cache)
+            row = new_row(session, cache)
+            models.start_download(row)
+            if pause:
+                models.pause(row.id)
+        unfinished = part(cache)
+        delete_model(database, row.id)
+        assert not unfinished.exists()
+    with database.reading() as session:
+        assert not session.scalars(select(Model)).all()
+        assert not session.scalars(select(Job)).all()
+
+
+def test_deleting_a_failed_download_counts_its_unfinished_files(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        row = new_row(session, cache)
+        ModelService(session, cache).mark_ended(row, ModelStatus.FAILED, {"code": "x", "message": "y", "hint": None})
+    part(cache, b"p" * 8192)
+    before = bytes_below(cache.cache_dir)
+    assert delete_model(database, row.id).freed_bytes == before == 8192
+    assert bytes_below(cache.cache_dir) == 0
+
+
+def test_a_worker_that_does_not_let_go(database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_service, "CANCEL_WAIT_SECONDS", 0.3)
+    with database.session() as session:
+        row, job, owner = downloading(ModelService(session, cache), cache)
+    store(cache)
+    with pytest.raises(Conflict):
+        delete_model(database, row.id)
+    assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
+
+    def let_go() -> None:
+        with database.session() as session:
+            assert JobService(session).beat(job.id, owner, None) is JobControl.CANCEL
+            JobService(session).finish(job.id, owner, JobState.CANCELLED)
+            models = ModelService(session, cache)
+            models.mark_cancelled(models.get_by_id(row.id), JobKind.DOWNLOAD)
+
+    monkeypatch.setattr(model_service, "CANCEL_WAIT_SECONDS", 20)
+    worker = threading.Timer(0.3, let_go)
+    worker.start()
+    delete_model(database, row.id)
+    worker.join()
+    with pytest.raises(ModelNotFound):
+        delete_model(database, row.id)
+
+
+# Small things
+
+
+def test_what_is_still_to_be_fetched(models: ModelService, cache: HubCache) -> None:
+    files = remote_files()
+    assert bytes_to_fetch(cache, MODEL_ID, COMMIT, files) == SNAPSHOT_BYTES
+    begun = cache.part_path(MODEL_ID, files[1].blob)
+    cache.prepare(MODEL_ID)
+    begun.write_bytes(b"w" * 400)
+    assert bytes_to_fetch(cache, MODEL_ID, COMMIT, files) == SNAPSHOT_BYTES - 400
+    begun.unlink()
+    store(cache, OTHER_COMMIT)
+    assert bytes_to_fetch(cache, MODEL_ID, COMMIT, files) == 0
+    twice = [*files, *remote_files({"copy.safetensors": CONTENTS["model.safetensors"]})]
+    assert bytes_to_fetch(HubCache(cache.cache_dir / "empty"), MODEL_ID, COMMIT, twice) == SNAPSHOT_BYTES
+
+
+def test_the_manifest_and_its_presence(models: ModelService, cache: HubCache) -> None:
+    row = ready_row(models.session, cache)
+    assert manifest(row) == remote_files()
+    (cache.snapshot_path(MODEL_ID, COMMIT) / "config.json").unlink()
+    assert {file.path: file.present for file in models.files(row.id).items} == {
+        "config.json": False,
+        "model.safetensors": True,
+    }
+    assert manifest(new_row(models.session, cache, quantization="8bit")) == []
+
+
+def test_stored_bytes_count_a_snapshot_once(models: ModelService, cache: HubCache) -> None:
+    ready_row(models.session, cache)
+    ready_row(models.session, cache, quantization="4bit")
+    assert models.stored_bytes() == SNAPSHOT_BYTES

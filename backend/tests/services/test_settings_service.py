@@ -1,0 +1,210 @@
+"""What a user may change while the server runs, and where the Hub token goes."""
+
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants, get_token
+from pydantic import SecretStr
+
+from modelyard.core.database import Database
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.settings import Settings
+from modelyard.models import Setting
+from modelyard.schemas.system import SettingsUpdate
+from modelyard.services import settings_service
+from modelyard.services.settings_service import BUILTIN, SettingsService, store_token
+
+
+@pytest.fixture
+def service(database: Database) -> Iterator[SettingsService]:
+    with database.session() as session:
+        yield SettingsService(session)
+
+
+def update(service: SettingsService, **fields: Any) -> None:
+    service.update(SettingsUpdate(**fields))
+
+
+def test_defaults(service: SettingsService) -> None:
+    transfers = service.transfers()
+    assert (transfers.parallel_downloads, transfers.connections) == (3, 8)
+    assert transfers.bandwidth_limit_bytes_per_second is None
+    assert service.defaults().quantization == "none"
+    assert (service.endpoint_url(), service.endpoint_source()) == ("https://huggingface.co", "default")
+
+
+def test_only_what_was_sent_changes_and_null_takes_it_back(service: SettingsService) -> None:
+    update(service, parallel_downloads=5, connections=2, bandwidth_limit_bytes_per_second=10**9)
+    update(service, connections=4, defaults={"quantization": "4bit"})
+    transfers = service.transfers()
+    assert (transfers.parallel_downloads, transfers.connections) == (5, 4)
+    assert transfers.bandwidth_limit_bytes_per_second == 10**9
+    assert service.defaults().quantization == "4bit"
+    update(service, parallel_downloads=None, connections=None, bandwidth_limit_bytes_per_second=None, defaults=None)
+    update(service, connections=None)
+    assert service.transfers() == settings_service.TransferSettings(3, 8, None)
+    assert service.defaults().quantization == "none"
+
+
+def test_other_sessions_see_a_change_after_the_commit(database: Database) -> None:
+    with database.session() as session:
+        service = SettingsService(session)
+        update(service, connections=2)
+    with database.reading() as session:
+        assert SettingsService(session).transfers().connections == 2
+    with database.session() as session:
+        service = SettingsService(session)
+        assert service.transfers().connections == 2
+        update(service, connections=9)
+        assert service.transfers().connections == 9
+        update(service, connections=None)
+        assert service.transfers().connections == 8
+
+
+def test_two_processes_may_write_a_setting_for_the_first_time_at_once(database: Database) -> None:
+    errors: list[Exception] = []
+    start = threading.Barrier(6)
+
+    def write(number: int) -> None:
+        start.wait()
+        try:
+            with database.session() as session:
+                SettingsService(session).remember_server_url(f"http://127.0.0.1:{8000 + number}")
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with database.reading() as session:
+        assert SettingsService(session).server_url().startswith("http://127.0.0.1:800")
+
+
+# The endpoint
+
+
+def test_endpoint_of_the_settings(service: SettingsService) -> None:
+    update(service, endpoint=" https://hub.example.org/mirror/ ")
+    assert service.endpoint_reference() == service.endpoint_url() == "https://hub.example.org/mirror"
+    assert service.endpoint_source() == "settings"
+    assert service.hub_client().endpoint == "https://hub.example.org/mirror"
+    update(service, endpoint=None)
+    assert service.endpoint_source() == "default"
+
+
+def test_endpoint_of_the_environment(service: SettingsService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://mirror")
+    assert (service.endpoint_url(), service.endpoint_source()) == ("http://mirror", "environment")
+    update(service, endpoint="http://chosen")
+    assert (service.endpoint_url(), service.endpoint_source()) == ("http://chosen", "settings")
+
+
+def test_the_built_in_hub_follows_the_server(service: SettingsService) -> None:
+    update(service, endpoint=BUILTIN)
+    assert (service.endpoint_reference(), service.endpoint_source()) == (BUILTIN, "builtin")
+    service.remember_server_url("http://127.0.0.1:8123")
+    assert service.endpoint_url() == "http://127.0.0.1:8123/hub"
+    service.remember_server_url("http://127.0.0.1:9000")
+    assert service.endpoint_url() == "http://127.0.0.1:9000/hub"
+    assert service.endpoint_url("https://elsewhere") == "https://elsewhere"
+
+
+def test_the_hub_token_is_not_for_the_built_in_hub(service: SettingsService, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert service.hub_client(BUILTIN).token is False
+    monkeypatch.setattr(settings_service, "get_settings", lambda: Settings(api_key=SecretStr("server-key")))
+    assert service.hub_client(BUILTIN).token == "server-key"
+    assert service.hub_client("https://huggingface.co").token is None
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "huggingface.co",
+        "ftp://hub",
+        "file:///etc",
+        "https://",
+        "https:///path",
+        "http://[",
+        "http://[::1",
+        "http://host:99999",
+        "http://host:port",
+        "http://host:0",
+        "http://user@host",
+        "http://user:secret@host",
+        "http://:secret@host",
+        "http://host?x=1",
+        "http://host#x",
+        "http://ho st",
+        "http://host\n.evil",
+        "javascript:alert(1)",
+        "builtin2",
+    ],
+)
+def test_what_is_no_address(service: SettingsService, endpoint: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        update(service, endpoint=endpoint)
+    assert "secret" not in caught.value.message
+    assert service.endpoint_source() == "default"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:8000/hub", "http://[::1]:8000", "https://hf-mirror.com", "HTTP://h"]
+)
+def test_addresses(service: SettingsService, endpoint: str) -> None:
+    update(service, endpoint=endpoint)
+    assert service.endpoint_url() == endpoint
+
+
+# The token
+
+
+@pytest.fixture
+def token_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "hf" / "token"
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(path))
+    return path
+
+
+def test_the_token_is_kept_where_every_tool_looks(token_path: Path) -> None:
+    store_token("  hf_abc \n")
+    assert get_token() == "hf_abc"
+    assert stat.S_IMODE(token_path.stat().st_mode) == 0o600
+    token_path.chmod(0o644)
+    store_token("hf_other")
+    assert get_token() == "hf_other"
+    assert stat.S_IMODE(token_path.stat().st_mode) == 0o600
+    for nothing in (None, "", "  "):
+        store_token(nothing)
+        assert not token_path.exists()
+
+
+@pytest.mark.parametrize("token", ["hf\nabc", "hf abc", "hf_ä", "hf\x00", "hf\r\nX-Evil: 1"])
+def test_text_that_is_no_token(token_path: Path, token: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        store_token(token)
+    assert "hf" not in caught.value.message
+    assert not token_path.exists()
+
+
+def test_the_environment_wins(token_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_env")
+    for token in ("hf_abc", None):
+        with pytest.raises(InvalidRequest, match="HF_TOKEN") as caught:
+            store_token(token)
+        assert "hf_env" not in caught.value.message
+    assert not token_path.exists()
+
+
+def test_no_token_reaches_the_database(database: Database, token_path: Path) -> None:
+    with database.session() as session:
+        SettingsService(session).update(SettingsUpdate(token="hf_secret", connections=2))
+    with database.reading() as session:
+        assert [row.key for row in session.query(Setting)] == ["connections"]

@@ -1,0 +1,186 @@
+import { useDebouncedValue } from "@mantine/hooks";
+import { useCallback, useEffect, useMemo, useState } from "react";
+import { isAbort } from "../api/client";
+import { estimateMemory } from "../api/models";
+import { verdictFor } from "../lib/fit";
+import { type ActivationSample, contextStops, kindest, longestFit, type Need, needOf, type Workload } from "../lib/memory";
+import { type ProblemView, toProblem } from "../lib/problems";
+import { useSystemStore } from "../stores/systemStore";
+import type { Dtype, MemoryEstimate, MemoryOption, Quantization, Verdict } from "../types/model";
+
+export interface DeviceFit {
+  device: string;
+  free: number | null;
+  total: number | null;
+  verdict: Verdict;
+  /** The longest context that fits there; 0 where none does, null where it is not known. */
+  reach: number | null;
+}
+
+export interface PlannedOption {
+  option: MemoryOption;
+  quantization: Quantization;
+  need: Need;
+  /** Accelerators first. */
+  fits: DeviceFit[];
+  /** The kindest of its devices' verdicts. */
+  verdict: Verdict;
+}
+
+export interface MemoryPlan extends Workload {
+  dtype: Dtype;
+  /** The longest context the model was made for. */
+  longest: number;
+  stops: number[];
+  setContext: (context: number) => void;
+  setBatch: (batch: number) => void;
+  setDtype: (dtype: Dtype) => void;
+  /** The last answer; while another dtype is asked for, that of the one before. */
+  estimate: MemoryEstimate | null;
+  options: PlannedOption[];
+  /** An answer for what is chosen is on its way. */
+  loading: boolean;
+  /** What is shown belongs to another dtype than the one chosen. */
+  outdated: boolean;
+  problem: ProblemView | null;
+  reload: () => void;
+}
+
+/** The least that is remembered of a model: which one, and how long a context it was made for. */
+export interface PlanTarget {
+  model_id: string;
+  revision: string;
+  longest: number | null;
+}
+
+interface Asked extends Workload {
+  dtype: Dtype;
+}
+
+interface Answer {
+  dtype: Dtype;
+  estimate: MemoryEstimate;
+}
+
+const ASK_AFTER_MS = 300;
+const LONGEST_IF_UNKNOWN = 131_072;
+const FIRST_CONTEXT = 2048;
+
+/**
+ * The memory of one model, asked once per dtype and computed here for any context and batch. Activations alone are
+ * asked again, once a workload was left alone for a moment, and are in proportion until then. Null asks nothing.
+ */
+export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
+  const longest = target?.longest ?? LONGEST_IF_UNKNOWN;
+  const [context, setContext] = useState(Math.min(FIRST_CONTEXT, longest));
+  const [batch, setBatch] = useState(1);
+  const [dtype, setDtype] = useState<Dtype>("auto");
+  const [answers, setAnswers] = useState<Answer[]>([]);
+  const [failure, setFailure] = useState<{ asked: string; problem: ProblemView } | null>(null);
+  const [round, setRound] = useState(0);
+  const stops = useMemo(() => contextStops(longest), [longest]);
+
+  const chosen = keyOf({ dtype, context, batch });
+  const [settled] = useDebouncedValue(chosen, ASK_AFTER_MS);
+  const known = (key: string) => answers.some((answer) => keyOf({ ...answer.estimate, dtype: answer.dtype }) === key);
+  const asked = target === null || known(settled) ? null : settled;
+  const modelId = target?.model_id ?? "";
+  const revision = target?.revision ?? "";
+
+  useEffect(() => {
+    if (asked === null) return;
+    const controller = new AbortController();
+    const query = askedBy(asked);
+    estimateMemory({ model_id: modelId, revision, ...query }, controller.signal).then(
+      (estimate) => setAnswers((before) => [{ dtype: query.dtype, estimate }, ...before]),
+      (error: unknown) => {
+        if (!isAbort(error) && !controller.signal.aborted) setFailure({ asked, problem: toProblem(error) });
+      },
+    );
+    return () => controller.abort();
+  }, [asked, modelId, revision, round]);
+
+  const current = useMemo(() => answers.filter((answer) => answer.dtype === dtype), [answers, dtype]);
+  const estimate = (current[0] ?? answers[0])?.estimate ?? null;
+  const failed = failure !== null && failure.asked === chosen;
+  return {
+    context,
+    batch,
+    dtype,
+    longest,
+    stops,
+    setContext,
+    setBatch,
+    setDtype,
+    estimate,
+    options: usePlannedOptions(estimate, current.length > 0 ? current : answers, { context, batch }, longest),
+    loading: target !== null && !known(chosen) && !failed,
+    outdated: estimate !== null && current.length === 0,
+    problem: failed ? failure.problem : null,
+    reload: useCallback(() => {
+      setAnswers((before) => before.filter((answer) => answer.dtype !== dtype));
+      setFailure(null);
+      setRound((value) => value + 1);
+    }, [dtype]),
+  };
+}
+
+function usePlannedOptions(
+  estimate: MemoryEstimate | null,
+  answers: Answer[],
+  { context, batch }: Workload,
+  longest: number,
+): PlannedOption[] {
+  const machine = useSystemStore((state) => state.system?.devices);
+  return useMemo(() => {
+    if (estimate === null) return [];
+    return estimate.options.map((option) => {
+      const samples = samplesOf(answers, option.quantization);
+      const needAt = (tokens: number) =>
+        needOf(option, estimate.kv_cache_segments, samples, { context: tokens, batch });
+      const need = needAt(context);
+      const fits = devicesOf(machine, option).map(({ device, free, total }) => ({
+        device,
+        free,
+        total,
+        verdict: verdictFor(need.required, free),
+        reach: free === null ? null : longestFit(needAt, free, longest),
+      }));
+      return {
+        option,
+        quantization: option.quantization,
+        need,
+        fits,
+        verdict: kindest(fits.map(({ verdict }) => verdict)),
+      };
+    });
+  }, [estimate, answers, machine, context, batch, longest]);
+}
+
+function samplesOf(answers: Answer[], quantization: Quantization): ActivationSample[] {
+  return answers.map(({ estimate }) => ({
+    context: estimate.context,
+    batch: estimate.batch,
+    bytes: estimate.options.find((option) => option.quantization === quantization)?.activation_bytes ?? null,
+  }));
+}
+
+/** This machine's devices as they are now; until they are known, as the answer told them. */
+function devicesOf(
+  machine: { id: string; free_bytes: number; total_bytes: number }[] | undefined,
+  option: MemoryOption,
+): Pick<DeviceFit, "device" | "free" | "total">[] {
+  const devices =
+    machine?.map(({ id, free_bytes, total_bytes }) => ({ device: id, free: free_bytes, total: total_bytes })) ??
+    option.verdicts.map(({ device, free_bytes, total_bytes }) => ({ device, free: free_bytes, total: total_bytes }));
+  return devices.toSorted((a, b) => Number(a.device === "cpu") - Number(b.device === "cpu"));
+}
+
+function keyOf({ dtype, context, batch }: Asked): string {
+  return [dtype, context, batch].join(" ");
+}
+
+function askedBy(key: string): Asked {
+  const [dtype, context, batch] = key.split(" ");
+  return { dtype: dtype as Dtype, context: Number(context), batch: Number(batch) };
+}

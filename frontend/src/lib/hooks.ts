@@ -1,0 +1,152 @@
+/** Hook points as words and as code that reads them. */
+import type { Architecture, HookKind, HookPoint } from "../types/model";
+import { type PretrainedSource, pythonArguments } from "./words";
+
+export const KIND_WORD: Record<HookKind, string> = {
+  residual: "residual stream",
+  attention: "attention",
+  mlp: "MLP",
+  mixer: "mixer",
+  norm: "norm",
+};
+
+export interface HookFilter {
+  layer: number | null;
+  kind: HookKind | null;
+}
+
+export function filterHooks(points: HookPoint[], { layer, kind }: HookFilter): HookPoint[] {
+  return points.filter(
+    (point) => (layer === null || point.layer === layer) && (kind === null || point.kind === kind),
+  );
+}
+
+export function shapeWords(shape: HookPoint["shape"]): string {
+  return `(${shape.join(", ")})`;
+}
+
+/** What a flag means to whoever reads or edits activations. */
+const FLAGS: Record<string, { word: string; meaning: string }> = {
+  tied_weights: {
+    word: "tied weights",
+    meaning: "The output embedding is the input embedding. It is stored once and counted once.",
+  },
+  post_norm: {
+    word: "post-norm",
+    meaning:
+      "What a sublayer computes is normalized before it is added to the residual stream. Its true contribution is read at the norm behind it.",
+  },
+  mixture_of_experts: {
+    word: "mixture of experts",
+    meaning: "Each token passes through a few of many MLPs. The MLP hook point is their weighted sum.",
+  },
+  hybrid: {
+    word: "hybrid",
+    meaning: "The blocks are not all alike: some have attention, others another kind of mixer.",
+  },
+  parallel_sublayers: {
+    word: "parallel sublayers",
+    meaning: "Attention and MLP read the same input, so there is no residual stream between the two.",
+  },
+  residual_multiplier: {
+    word: "scaled residuals",
+    meaning: "What a sublayer computes is multiplied by a constant before it is added to the residual stream.",
+  },
+  hyper_connections: {
+    word: "hyper-connections",
+    meaning: "The residual stream has several lanes, so activations have one more dimension than usual.",
+  },
+  encoder_decoder: {
+    word: "encoder and decoder",
+    meaning: "The blocks listed are the decoder's. A forward pass needs decoder inputs as well.",
+  },
+};
+
+export function flagWords(flag: string): { word: string; meaning: string | null } {
+  return FLAGS[flag] ?? { word: flag.replaceAll("_", " "), meaning: null };
+}
+
+export type SnippetKind = "transformers" | "transformer_lens" | "sae_lens";
+
+export const SNIPPET_WORD: Record<SnippetKind, string> = {
+  transformers: "transformers",
+  transformer_lens: "TransformerLens",
+  sae_lens: "SAELens",
+};
+
+/** Code for each library that can read this point; why not, where one cannot. */
+export type Snippets = Record<SnippetKind, { code: string } | { because: string }>;
+
+type About = Pick<Architecture, "model_class" | "flags">;
+
+export function snippetsFor(point: HookPoint, about: About, source: PretrainedSource): Snippets {
+  return {
+    transformers: { code: forwardHook(point, about, source) },
+    transformer_lens:
+      point.transformer_lens === null
+        ? { because: "TransformerLens has no name for this point of this architecture." }
+        : { code: transformerLens(point, point.transformer_lens, source) },
+    sae_lens: saeLens(point, about, source),
+  };
+}
+
+const PROMPT = '"The quick brown fox jumps"';
+
+function forwardHook(point: HookPoint, { model_class, flags }: About, source: PretrainedSource): string {
+  const inputs = `tokenizer(${PROMPT}, return_tensors="pt")`;
+  const call = flags.includes("encoder_decoder")
+    ? [`        inputs = ${inputs}`, '        model(**inputs, decoder_input_ids=inputs["input_ids"])']
+    : [`        model(**${inputs})`];
+  return [
+    "import torch",
+    `from transformers import AutoTokenizer, ${model_class}`,
+    "",
+    `tokenizer = AutoTokenizer.from_pretrained(${pythonArguments(source)})`,
+    `model = ${model_class}.from_pretrained(${pythonArguments(source)}, dtype="auto")`,
+    "captured = {}",
+    "",
+    "def keep(module, args, output):",
+    "    hidden = output[0] if isinstance(output, tuple) else output",
+    '    captured["hidden"] = hidden.detach()',
+    "",
+    `handle = model.get_submodule("${point.path}").register_forward_hook(keep)`,
+    "try:",
+    "    with torch.no_grad():",
+    ...call,
+    "finally:",
+    "    handle.remove()",
+    `print(captured["hidden"].shape)  # ${shapeWords(point.shape)}`,
+  ].join("\n");
+}
+
+function transformerLens(point: HookPoint, name: string, source: PretrainedSource): string {
+  return [
+    "from transformer_lens import HookedTransformer",
+    "",
+    "# Without processing, the values are those of transformers.",
+    `model = HookedTransformer.from_pretrained_no_processing(${pythonArguments(source)})`,
+    `logits, cache = model.run_with_cache(${PROMPT}, names_filter="${name}")`,
+    `print(cache["${name}"].shape)  # ${shapeWords(point.shape)}`,
+  ].join("\n");
+}
+
+function saeLens(point: HookPoint, { model_class }: About, source: PretrainedSource): Snippets["sae_lens"] {
+  if (!/ForCausalLM$|LMHeadModel$/.test(model_class))
+    return { because: `SAELens loads causal language models; this is a ${model_class}.` };
+  if (point.shape[0] !== "batch" || point.shape.length !== 3)
+    return { because: `SAELens reads (batch, seq, width); this point gives ${shapeWords(point.shape)}.` };
+  const revision = source.revision === null ? [] : [`    model_from_pretrained_kwargs={"revision": "${source.revision}"},`];
+  return {
+    code: [
+      "from sae_lens import LanguageModelSAERunnerConfig, TopKTrainingSAEConfig",
+      "",
+      "config = LanguageModelSAERunnerConfig(",
+      `    model_name=${JSON.stringify(source.name)},`,
+      '    model_class_name="AutoModelForCausalLM",',
+      ...revision,
+      `    hook_name="${point.path}",`,
+      `    sae=TopKTrainingSAEConfig(d_in=${point.width}, d_sae=8 * ${point.width}, k=32),`,
+      ")",
+    ].join("\n"),
+  };
+}
