@@ -217,6 +217,7 @@ SETTINGS_RESPONSE: dict[str, Any] = {
     "parallel_downloads": 3,
     "connections": 8,
     "bandwidth_limit_bytes_per_second": None,
+    "download_order": "oldest_first",
     "token_set": True,
     "defaults": {"quantization": "none"},
 }

@@ -75,6 +75,7 @@ class SettingsResponse(Schema):
     parallel_downloads: int
     connections: int
     bandwidth_limit_bytes_per_second: int | None
+    download_order: Literal["oldest_first", "smallest_first"]
     token_set: bool
     defaults: Defaults
 
@@ -91,6 +92,9 @@ class SettingsUpdate(Schema):
     parallel_downloads: int | None = Field(default=None, ge=1, le=16)
     connections: int | None = Field(default=None, ge=1, le=64)
     bandwidth_limit_bytes_per_second: int | None = Field(default=None, ge=1024)
+    download_order: Literal["oldest_first", "smallest_first"] | None = Field(
+        default=None, description="Whose turn it is when more downloads wait than may run at once."
+    )
     token: str | None = Field(
         default=None,
         max_length=500,

@@ -4,18 +4,17 @@ Whatever a broker loses, repeats or delays, a job has one owner at a time, becau
 """
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import and_, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from modelyard.core.database import utc_now
 from modelyard.core.queue import wake_after_commit
 from modelyard.core.settings import get_settings
-from modelyard.models import Job, JobControl, JobKind, JobState
+from modelyard.models import Job, JobControl, JobKind, JobState, Model
 
 TASKS = {
     JobKind.DOWNLOAD: "models.download",
@@ -37,6 +36,7 @@ QUEUES = {
     JobKind.GENERATE: "inference",
 }
 WAKE_BACKOFF_SECONDS = 30.0
+JobOrder = Literal["oldest_first", "smallest_first"]
 ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 # Any fixed number of ours: whoever holds it counts the running jobs of a queue and claims one more.
 _CLAIM_LOCK = 0x6D6F6A62
@@ -223,10 +223,33 @@ class JobService:
             self._wake(job)
         return len(freed)
 
-    def wake_next(self, queue: str, limit: int) -> None:
-        """Send wake-ups for the oldest queued jobs, after room was made."""
-        for job in self._waiting(queue, utc_now(), limit):
+    def wake_next(self, queue: str, limit: int, order: JobOrder = "oldest_first") -> None:
+        """Send wake-ups for the jobs whose turn it is, after room was made."""
+        turns: dict[JobOrder, list[Any]] = {
+            "oldest_first": [Job.created_at],
+            "smallest_first": [Model.size_bytes, Job.created_at],
+        }
+        waiting = self.session.scalars(
+            select(Job)
+            .outerjoin(Model, Model.id == Job.subject_id)
+            .where(Job.queue == queue, claimable(utc_now()))
+            .order_by(*turns[order])
+            .limit(limit)
+        ).all()
+        for job in waiting:
             self._wake(job)
+
+    def forget_requests(self, older_than_seconds: float) -> int:
+        """Remove finished loads, unloads and generations, which nobody asks for any more. Returns how many."""
+        removed = self.session.scalars(
+            delete(Job)
+            .where(
+                Job.kind.in_((JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE)),
+                Job.finished_at < _later(-older_than_seconds),
+            )
+            .returning(Job.id)
+        ).all()
+        return len(removed)
 
     def reconcile(self) -> int:
         """Send a wake-up again for jobs that should run and do not. Returns how many."""
@@ -242,11 +265,6 @@ class JobService:
             job.wake_after = _later(WAKE_BACKOFF_SECONDS)
             self._wake(job)
         return len(due)
-
-    def _waiting(self, queue: str, now: datetime, limit: int) -> Sequence[Job]:
-        return self.session.scalars(
-            select(Job).where(Job.queue == queue, claimable(now)).order_by(Job.created_at).limit(limit)
-        ).all()
 
     def _locked(self, job_id: str) -> Job:
         """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""

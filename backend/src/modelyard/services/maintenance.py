@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 MAX_INTERVAL_SECONDS = 5.0
 FILES_CHECK_SECONDS = 10.0
+REQUESTS_KEPT_SECONDS = 3600.0
 
 
 async def maintain(database: Database) -> None:
@@ -45,7 +46,9 @@ async def refine_estimates(database: Database) -> None:
 
 def reconcile_jobs(database: Database) -> None:
     with database.session() as session:
-        woken = JobService(session).reconcile()
+        jobs = JobService(session)
+        woken = jobs.reconcile()
+        jobs.forget_requests(REQUESTS_KEPT_SECONDS)
     if woken:
         logger.info("Sent %d wake-ups again", woken)
 

@@ -17,6 +17,7 @@ from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient
 from modelyard.models import Setting
 from modelyard.schemas.system import Defaults, SettingsUpdate
+from modelyard.services.job_service import JobOrder
 
 BUILTIN = "builtin"
 LOCAL = "local"
@@ -35,6 +36,7 @@ class TransferSettings:
     parallel_downloads: int
     connections: int
     bandwidth_limit_bytes_per_second: int | None
+    download_order: JobOrder
 
 
 class SettingsService:
@@ -48,6 +50,7 @@ class SettingsService:
             parallel_downloads=self._get("parallel_downloads") or DEFAULT_PARALLEL_DOWNLOADS,
             connections=self._get("connections") or DEFAULT_CONNECTIONS,
             bandwidth_limit_bytes_per_second=self._get("bandwidth_limit_bytes_per_second"),
+            download_order=self._get("download_order") or "oldest_first",
         )
 
     def defaults(self) -> Defaults:

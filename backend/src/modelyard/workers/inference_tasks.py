@@ -5,6 +5,7 @@ What is loaded is told in leased rows, renewed every few seconds, so that it is 
 
 import logging
 import os
+import signal
 import socket
 import threading
 from dataclasses import asdict
@@ -12,12 +13,13 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import get_database, utc_now
 from modelyard.core.errors import ModelyardError, NotReady
-from modelyard.models import JobControl, LoadedModel, Model
+from modelyard.models import Job, JobControl, JobState, LoadedModel, Model
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import load_spec
 from modelyard.workers.celery_app import celery_app, stopping
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 2.0
 LEASE_SECONDS = 10.0
+EMPTY_RSS_BYTES = 2_000_000_000
+"""A worker that holds no model and still takes more than this restarts itself; torch alone is about 0.5 GB."""
 
 
 @celery_app.task(name="models.load")
@@ -161,8 +165,24 @@ def _keep_published(loader: "ModelLoader") -> None:
     while not stopping.wait(PUBLISH_SECONDS):
         try:
             publish_loaded(loader)
+            if not loader.loaded() and psutil.Process().memory_info().rss > EMPTY_RSS_BYTES and not _busy():
+                # What a library keeps for ever, only the end of the process gives back; the supervisor starts it anew.
+                logger.warning("Nothing is loaded, but more than %d bytes are held: starting again", EMPTY_RSS_BYTES)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
         except Exception:
             logger.warning("Cannot write what is loaded", exc_info=True)
+
+
+def _busy() -> bool:
+    """Whether somebody waits for this worker, or it is at work."""
+    with get_database().reading() as session:
+        return (
+            session.scalar(
+                select(Job.id).where(Job.queue == "inference", Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+            )
+            is not None
+        )
 
 
 def _rows_of(session: Session, info: "LoadedInfo") -> list[str]:

@@ -110,7 +110,8 @@ def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
         logger.warning("Job %s was taken over by another worker", job_id)
     finally:
         with database.session() as session:
-            JobService(session).wake_next(job.queue, limit)
+            order = SettingsService(session).transfers().download_order
+            JobService(session).wake_next(job.queue, limit, order)
 
 
 def run_request(job_id: str, work: Callable[[RunningJob], dict[str, Any]]) -> None:

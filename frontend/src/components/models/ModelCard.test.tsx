@@ -35,7 +35,7 @@ it("says what a ready model is and needs", async () => {
     "40,960 context",
     "1.19 GB",
     "1.50 GB",
-    "estimated",
+    "exact",
     "Ready",
   ]) {
     expect(within(card).getByText(text)).toBeVisible();

@@ -192,7 +192,6 @@ it("lets a person accept pickle weights, and only then", async () => {
 });
 
 it("marks approximate figures, disables what makes no sense, and warns where nothing fits", async () => {
-  const far = [{ device: "cpu", verdict: "does_not_fit" as const, free_bytes: 20 * GB, total_bytes: 25 * GB }];
   server.use(
     http.get(api("/models/estimate-memory"), () =>
       HttpResponse.json(
@@ -200,9 +199,9 @@ it("marks approximate figures, disables what makes no sense, and warns where not
           method: "approximate",
           method_reason: "the inspector did not answer in time",
           options: [
-            option({ total_bytes: 140 * GB, verdicts: far }),
+            option({ weights_bytes: 139.7 * GB }),
             option({ quantization: "8bit", available: false, note: "The weights are quantized already." }),
-            option({ quantization: "4bit", total_bytes: 40 * GB, verdicts: far }),
+            option({ quantization: "4bit", weights_bytes: 39.7 * GB }),
           ],
         }),
       ),
@@ -218,12 +217,15 @@ it("marks approximate figures, disables what makes no sense, and warns where not
 });
 
 it("chooses the most precise option that fits", async () => {
-  const far = [{ device: "cpu", verdict: "does_not_fit" as const, free_bytes: 1 * GB, total_bytes: 25 * GB }];
   server.use(
     http.get(api("/models/estimate-memory"), () =>
       HttpResponse.json(
         estimate({
-          options: [option({ verdicts: far }), option({ quantization: "8bit" }), option({ quantization: "4bit" })],
+          options: [
+            option({ weights_bytes: 30 * GB }),
+            option({ quantization: "8bit" }),
+            option({ quantization: "4bit" }),
+          ],
         }),
       ),
     ),

@@ -159,7 +159,7 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
 }
 
 function othersWord(place: Place): string {
-  return place.kind === "disk" && place.blocks.length === 0 ? "in use" : "in use by others";
+  return place.kind === "disk" && place.blocks.length === 0 ? "in use" : "used by others";
 }
 
 function describe(place: Place): string {

@@ -38,6 +38,7 @@ def _response(session: Session) -> SettingsResponse:
         parallel_downloads=transfers.parallel_downloads,
         connections=transfers.connections,
         bandwidth_limit_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
+        download_order=transfers.download_order,
         token_set=huggingface_hub.get_token() is not None,
         defaults=settings.defaults(),
     )
