@@ -81,6 +81,13 @@ class Dimensions(Schema):
     max_position_embeddings: int | None = None
 
 
+class LastUnload(Schema):
+    """What came back when the same model was unloaded the last time; bytes."""
+
+    freed_bytes: int
+    held_before_bytes: int
+
+
 class ModelResponse(Dimensions):
     """A model Modelyard manages: one snapshot in one precision."""
 
@@ -108,6 +115,9 @@ class ModelResponse(Dimensions):
     progress: Progress | None
     error: ErrorDetail | None
     loaded: bool
+    last_unload: LastUnload | None = Field(
+        default=None, description="What came back when it was unloaded lately; null while it is being unloaded."
+    )
     used_by: list[UsedBy]
     drift: dict[str, Any] | None = Field(
         description="How far the quantized model's answers are from the source's, as measured when it was made."
@@ -399,13 +409,6 @@ class LoadRequest(Schema):
     dtype: DtypeName = "auto"
     ttl_seconds: float | None = Field(default=3600, gt=0, description="Unloaded this long after its last use.")
     pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
-
-
-class LastUnload(Schema):
-    """What came back when the same model was unloaded the last time; bytes."""
-
-    freed_bytes: int
-    held_before_bytes: int
 
 
 class LoadedModelResponse(Schema):

@@ -49,6 +49,7 @@ class InferenceService:
             model = ModelService(session).get_by_id(row_id)
             if not loaded_rows(session, [row_id]) and not self._loads_under_way(row_id):
                 raise Conflict(f"{model.model_id} is not loaded.", hint="GET /models/loaded lists what is.")
+            model.error = None
             JobService(session).enqueue(JobKind.UNLOAD, row_id)
 
     def list_loaded(self) -> LoadedPage:

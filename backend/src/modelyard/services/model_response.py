@@ -6,9 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.hub.store import HubCache
-from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus
+from modelyard.models import ACTIVE_STATUSES, Job, JobKind, JobState, Model, ModelStatus
 from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.model import ModelResponse, Progress, UsedBy
+from modelyard.schemas.model import LastUnload, ModelResponse, Progress, UsedBy
 from modelyard.services.model_service import ModelService, hub_cache, loaded_rows
 from modelyard.services.settings_service import SettingsService
 
@@ -42,11 +42,28 @@ class ModelResponses:
         for row in loaded_rows(self.session, [model.id for model in models]):
             user = UsedBy(kind="loaded", id=row.worker, name=f"loaded on {row.device} of {row.host}")
             loaded.setdefault(row.model_row_id, []).append(user)
+        unloads = self._last_unloads([model.id for model in models])
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         return [
-            model_response(model, jobs.get(model.job_id or ""), self.cache, urls.__getitem__, loaded.get(model.id, []))
+            model_response(
+                model,
+                jobs.get(model.job_id or ""),
+                self.cache,
+                urls.__getitem__,
+                loaded.get(model.id, []),
+                unloads.get(model.id),
+            )
             for model in models
         ]
+
+    def _last_unloads(self, row_ids: Sequence[str]) -> dict[str, LastUnload | None]:
+        unloads = self.session.scalars(
+            select(Job)
+            .where(Job.kind == JobKind.UNLOAD, Job.subject_id.in_(row_ids))
+            .order_by(Job.created_at)
+            .execution_options(populate_existing=True)
+        )
+        return {job.subject_id: _last_unload(job) for job in unloads}
 
 
 def model_response(
@@ -55,6 +72,7 @@ def model_response(
     cache: HubCache,
     endpoint_url: Callable[[str], str],
     used_by: list[UsedBy],
+    last_unload: LastUnload | None = None,
 ) -> ModelResponse:
     """`endpoint_url` turns what the row remembers as its Hub into an address."""
     done = model.status is ModelStatus.READY
@@ -89,6 +107,7 @@ def model_response(
         progress=_progress(model, job),
         error=ErrorDetail.model_validate(model.error) if model.error else None,
         loaded=any(user.kind == "loaded" for user in used_by),
+        last_unload=last_unload,
         used_by=used_by,
         drift=model.drift,
         adopted=model.adopted,
@@ -98,6 +117,10 @@ def model_response(
         created_at=model.created_at,
         updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
     )
+
+
+def _last_unload(job: Job) -> LastUnload | None:
+    return LastUnload.model_validate(job.result) if job.state is JobState.DONE and job.result else None
 
 
 def _has_partial_data(model: Model) -> bool:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pynvml
@@ -17,6 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import modelyard
+from modelyard.core import container
 from modelyard.core.database import utc_now
 from modelyard.core.errors import HubError
 from modelyard.core.settings import get_settings
@@ -127,14 +129,15 @@ def _cpu(our_pids: list[int]) -> Device:
     for pid in our_pids:
         try:
             ours += psutil.Process(pid).memory_info().rss
-        except psutil.NoSuchProcess:
+        except psutil.Error:  # ended, or another user's
             continue
+    limit = container.memory_limit()
     name = platform.processor() or platform.machine()
     return Device(
         id="cpu",
         name=f"Memory of {socket.gethostname()} ({name}, {os.cpu_count()} cores)",
-        total_bytes=memory.total,
-        free_bytes=memory.available,
+        total_bytes=min(memory.total, limit.total_bytes) if limit else memory.total,
+        free_bytes=min(memory.available, limit.free_bytes) if limit else memory.available,
         used_by_us_bytes=ours,
     )
 
@@ -145,15 +148,34 @@ def _gpus(our_pids: list[int]) -> list[Device]:
     except pynvml.NVMLError:
         return []  # no NVIDIA driver on this machine
     try:
-        return [_gpu(index, our_pids) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [_gpu(index, handle, our_pids) for index, handle in enumerate(_visible_gpus())]
     finally:
         pynvml.nvmlShutdown()
 
 
-def _gpu(index: int, our_pids: list[int]) -> Device:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _visible_gpus() -> list[Any]:
+    """Handles in the order in which torch counts them (with CUDA_DEVICE_ORDER=PCI_BUS_ID)."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    handles = []
+    for name in listed.split(","):
+        try:
+            by_index = name.strip().isdigit()
+            handles.append(
+                pynvml.nvmlDeviceGetHandleByIndex(int(name)) if by_index else pynvml.nvmlDeviceGetHandleByUUID(name)
+            )
+        except pynvml.NVMLError:
+            break  # CUDA ignores everything from the first unknown name on
+    return handles
+
+
+def _gpu(index: int, handle: Any, our_pids: list[int]) -> Device:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    try:
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except pynvml.NVMLError:
+        processes = []  # not told on some drivers, and in some containers
     name = pynvml.nvmlDeviceGetName(handle)
     return Device(
         id=f"cuda:{index}",

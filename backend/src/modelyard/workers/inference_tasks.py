@@ -18,7 +18,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import get_database, utc_now
-from modelyard.core.errors import ModelyardError, NotReady
+from modelyard.core.errors import NotReady
 from modelyard.models import Job, JobControl, JobState, LoadedModel, Model
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import load_spec
@@ -39,13 +39,13 @@ EMPTY_RSS_BYTES = 2_000_000_000
 @celery_app.task(name="models.load")
 def load_model_task(job_id: str) -> None:
     """Have a model in memory."""
-    run_request(job_id, _load)
+    run_request(job_id, _load, on_failure=_note_failure)
 
 
 @celery_app.task(name="models.unload")
 def unload_model_task(job_id: str) -> None:
     """Free a model's memory and measure what came back."""
-    run_request(job_id, _unload)
+    run_request(job_id, _unload, on_failure=_note_failure)
 
 
 @celery_app.task(name="models.generate")
@@ -75,11 +75,7 @@ def _load(job: RunningJob) -> dict[str, Any]:
     if job.control() is not JobControl.RUN:
         raise NotReady(f"Loading {row.model_id} was cancelled.")
     loader = _loader()
-    try:
-        info = loader.load(load_spec(row, job.payload))
-    except ModelyardError as error:
-        _note_failure(row.id, error)
-        raise
+    info = loader.load(load_spec(row, job.payload))
     publish_loaded(loader)
     _note_measured(row.id, info)
     return {"measured_bytes": info.measured_bytes, "load_seconds": info.load_seconds}
@@ -228,7 +224,9 @@ def _note_measured(row_id: str, info: "LoadedInfo") -> None:
         ModelService(session).get_by_id(row_id).memory_measured_bytes = info.measured_bytes
 
 
-def _note_failure(row_id: str, error: ModelyardError) -> None:
-    """The row is as ready as before; why it could not be loaded stands beside it."""
+def _note_failure(row_id: str, error: dict[str, Any]) -> None:
+    """The row is as ready as before; why it could not be loaded or unloaded stands beside it."""
     with get_database().session() as session:
-        ModelService(session).get_by_id(row_id).error = error.as_dict()
+        row = session.get(Model, row_id)
+        if row is not None:
+            row.error = error

@@ -114,8 +114,16 @@ def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
             JobService(session).wake_next(job.queue, limit, order)
 
 
-def run_request(job_id: str, work: Callable[[RunningJob], dict[str, Any]]) -> None:
-    """Claim a short job of somebody who waits for its result; unlike `run_job` it leaves the model's row alone."""
+def run_request(
+    job_id: str,
+    work: Callable[[RunningJob], dict[str, Any]],
+    *,
+    on_failure: Callable[[str, dict[str, Any]], None] | None = None,
+) -> None:
+    """Claim a short job of somebody who waits for its result; unlike `run_job` it leaves the model's row alone.
+
+    `on_failure` gets the row's id and the error, before the job has ended.
+    """
     database = get_database()
     with database.session() as session:
         job = JobService(session).claim(job_id, owner_name())
@@ -131,6 +139,8 @@ def run_request(job_id: str, work: Callable[[RunningJob], dict[str, Any]]) -> No
     except Exception as problem:
         error = _unexpected(problem)
         logger.exception("Job %s failed", job_id)
+    if error is not None and on_failure is not None:
+        on_failure(job.subject_id, error)
     try:
         with database.session() as session:
             state = JobState.FAILED if error else JobState.DONE

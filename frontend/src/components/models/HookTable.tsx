@@ -72,8 +72,8 @@ export function HookTable({ architecture, source }: Props) {
         </Group>
       ) : (
         <Table.ScrollContainer
-          minWidth={520}
-          maxHeight={420}
+          minWidth={480}
+          maxHeight={560}
           type="native"
           tabIndex={0}
           role="region"
@@ -87,8 +87,7 @@ export function HookTable({ architecture, source }: Props) {
                 <Table.Th>Kind</Table.Th>
                 <Table.Th>Module path</Table.Th>
                 <Table.Th>Output</Table.Th>
-                <Table.Th>Checked</Table.Th>
-                <Table.Th>
+                <Table.Th className={classes.last}>
                   <span className={classes.hidden}>Code</span>
                 </Table.Th>
               </Table.Tr>
@@ -103,7 +102,7 @@ export function HookTable({ architecture, source }: Props) {
                   />
                   {chosen === point.path && (
                     <Table.Tr>
-                      <Table.Td colSpan={6} className={classes.codeCell}>
+                      <Table.Td colSpan={5} className={classes.codeCell}>
                         <Code point={point} architecture={architecture} source={source} />
                       </Table.Td>
                     </Table.Tr>
@@ -136,7 +135,7 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
       <Table.Td ta="right" className="num">
         {point.layer ?? "–"}
       </Table.Td>
-      <Table.Td>{KIND_WORD[point.kind]}</Table.Td>
+      <Table.Td className={classes.kind}>{KIND_WORD[point.kind]}</Table.Td>
       <Table.Td>
         <CopyText text={point.path} label="module path" />
         {point.transformer_lens !== null && (
@@ -146,16 +145,16 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
         )}
       </Table.Td>
       <Table.Td className="num">
-        <span className={classes.shape}>{shapeWords(point.shape)}</span>
-        <span className={classes.quiet}>{point.output === "tuple" ? "first of a tuple" : "tensor"}</span>
-      </Table.Td>
-      <Table.Td>
+        <span className={classes.output}>
+          {shapeWords(point.shape)}
+          <span className={classes.quiet}>{point.output === "tuple" ? "first of a tuple" : "tensor"}</span>
+        </span>
         <span className={classes.mark} data-verified={point.verified || undefined}>
           <Mark size={13} aria-hidden />
           {point.verified ? "verified" : "unverified"}
         </span>
       </Table.Td>
-      <Table.Td ta="right">
+      <Table.Td ta="right" className={classes.last}>
         <Button
           size="compact-xs"
           variant={open ? "light" : "default"}

@@ -46,7 +46,11 @@ export function MemoryChart({ title, plan, selected, onPick }: Props) {
         </>
       )}
       {estimate !== null && (
-        <div className={classes.options} data-outdated={plan.outdated || undefined}>
+        <div
+          className={classes.options}
+          data-outdated={plan.outdated || undefined}
+          data-choice={onPick !== undefined || undefined}
+        >
           {end > 0 && <Limits devices={devices} end={end} all={options[0]?.fits.length ?? 0} />}
           {options.map((planned) => (
             <QuantOption
@@ -169,9 +173,19 @@ function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all:
           </span>
         </li>
       ))}
+      {devices[0]?.free != null && devices[0].free < end && (
+        <li>
+          <span className={classes.taken} aria-hidden /> in use now
+        </li>
+      )}
       {all > devices.length && <li>Of {all - 1} GPUs the one with the most free memory is shown.</li>}
     </ul>
   );
+}
+
+/** "1.50 GB" as "1.5 GB": a tick is round, so the zeros say nothing. */
+function withoutZeros(figure: string): string {
+  return figure.replace(/(\.\d*?)0+(?= )/, "$1").replace(/\.(?= )/, "");
 }
 
 function sentenceCase(words: string): string {
@@ -183,7 +197,7 @@ function Axis({ end }: { end: number }) {
     <div className={`${classes.axis} num`} aria-hidden>
       {axisTicks(end).map((tick) => (
         <span key={tick} style={{ left: `${(100 * tick) / end}%` }}>
-          {tick === 0 ? "0" : formatBytes(tick).replace(/\.0+(?= )/, "")}
+          {tick === 0 ? "0" : withoutZeros(formatBytes(tick))}
         </span>
       ))}
     </div>

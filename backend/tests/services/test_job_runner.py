@@ -1,0 +1,235 @@
+"""A worker's side of a job: kept alive while work runs, steered by the user, ended in job and row together."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.database import Database
+from modelyard.core.errors import DiskFull, HubUnreachable
+from modelyard.hub.fetcher import TransferCancelled, TransferPaused
+from modelyard.hub.store import HubCache
+from modelyard.models import Job, JobControl, JobState, Model, ModelStatus
+from modelyard.services import model_service
+from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_service import ModelService
+from modelyard.workers import job_runner
+from modelyard.workers.job_runner import RunningJob, run_job, run_request
+
+from .cache import COMMIT, MODEL_ID, bytes_below, new_row, part, remote_files, store
+
+Work = Callable[[RunningJob], None]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    cache = HubCache(tmp_path / "hub")
+    monkeypatch.setattr(model_service, "hub_cache", lambda: cache)
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def _worker(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(job_runner, "get_database", lambda: database)
+    monkeypatch.setattr(job_runner, "MAX_BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(job_runner, "stopping", threading.Event())
+    monkeypatch.setenv("MODELYARD_WORKER_NAME", "host:downloads")
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("beat-")]
+
+
+@pytest.fixture
+def queued(database: Database, cache: HubCache) -> tuple[str, str]:
+    """(row id, job id) of a download that waits for a worker."""
+    with database.session() as session:
+        row = new_row(session, cache)
+        return row.id, ModelService(session, cache).start_download(row).id
+
+
+def states(database: Database, ids: tuple[str, str]) -> tuple[ModelStatus, JobState]:
+    with database.reading() as session:
+        return session.get_one(Model, ids[0]).status, session.get_one(Job, ids[1]).state
+
+
+def ask(database: Database, job_id: str, control: JobControl) -> None:
+    with database.session() as session:
+        JobService(session).request(job_id, control)
+
+
+def obeys(job: RunningJob) -> None:
+    """Work that looks at what is wanted, as a download does."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        match job.control():
+            case JobControl.PAUSE:
+                raise TransferPaused
+            case JobControl.CANCEL:
+                raise TransferCancelled(0)
+        time.sleep(0.01)
+    raise AssertionError("nobody wanted anything")
+
+
+def test_done(database: Database, cache: HubCache, queued: tuple[str, str]) -> None:
+    def work(job: RunningJob) -> None:
+        assert (job.id, job.subject_id) == (queued[1], queued[0])
+        job.report(JobProgress("downloading", 7, 10))
+        store(cache)
+
+    run_job(queued[1], work)
+    assert states(database, queued) == (ModelStatus.READY, JobState.DONE)
+    with database.reading() as session:
+        assert session.get_one(Model, queued[0]).disk_bytes == bytes_below(cache.cache_dir)
+        assert session.get_one(Job, queued[1]).bytes_done == 7
+
+
+def test_a_second_message_for_the_same_job_does_nothing(database: Database, queued: tuple[str, str]) -> None:
+    runs = []
+
+    def work(job: RunningJob) -> None:
+        runs.append(1)
+        run_job(queued[1], lambda _job: runs.append(2))
+
+    run_job(queued[1], work)
+    run_job(queued[1], work)
+    run_job("no-such-job", work)
+    assert runs == [1]
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_failed(database: Database, cache: HubCache, queued: tuple[str, str], expected: bool) -> None:
+    unfinished = part(cache)
+
+    def work(_job: RunningJob) -> None:
+        raise HubUnreachable("Away.") if expected else ZeroDivisionError("secret detail")
+
+    if expected:
+        run_job(queued[1], work)
+    else:
+        with pytest.raises(ZeroDivisionError):
+            run_job(queued[1], work)
+    assert states(database, queued) == (ModelStatus.FAILED, JobState.FAILED)
+    assert unfinished.exists()
+    with database.reading() as session:
+        error = session.get_one(Model, queued[0]).error
+    assert error is not None
+    assert error["code"] == ("hub_unreachable" if expected else "internal_error")
+    assert error["hint"]
+    assert "secret" not in str(error)
+
+
+def test_a_full_disk_pauses(database: Database, queued: tuple[str, str]) -> None:
+    def work(_job: RunningJob) -> None:
+        raise DiskFull("Full.")
+
+    run_job(queued[1], work)
+    assert states(database, queued) == (ModelStatus.PAUSED, JobState.PAUSED)
+    with database.session() as session:
+        models = ModelService(session)
+        assert models.get_by_id(queued[0]).error is not None
+        assert models.resume_where_room() == 1
+        assert models.get_by_id(queued[0]).error is None
+    assert states(database, queued) == (ModelStatus.PENDING, JobState.QUEUED)
+
+
+@pytest.mark.parametrize(
+    ("control", "status", "state"),
+    [
+        (JobControl.PAUSE, ModelStatus.PAUSED, JobState.PAUSED),
+        (JobControl.CANCEL, ModelStatus.CANCELLED, JobState.CANCELLED),
+    ],
+)
+def test_what_the_user_wants(
+    database: Database,
+    cache: HubCache,
+    queued: tuple[str, str],
+    control: JobControl,
+    status: ModelStatus,
+    state: JobState,
+) -> None:
+    with database.session() as session:
+        row = session.get_one(Model, queued[0])
+        row.files = model_service.new_manifest(cache, row, remote_files())
+    store(cache)
+    unfinished = part(cache)
+    timer = threading.Timer(0.1, ask, (database, queued[1], control))
+    timer.start()
+    run_job(queued[1], obeys)
+    timer.join()
+    assert states(database, queued) == (status, state)
+    assert unfinished.exists() == (control is JobControl.PAUSE)
+    kept = cache.inventory(MODEL_ID, COMMIT, remote_files()).present
+    assert bool(kept) == (control is JobControl.PAUSE)
+
+
+def test_a_wish_of_before_the_worker_died_is_still_one(database: Database, queued: tuple[str, str]) -> None:
+    with database.session() as session:
+        JobService(session).claim(queued[1], "host:downloads")
+        ModelService(session).pause(queued[0])
+        JobService(session).release_owner("host:downloads")
+    run_job(queued[1], obeys)
+    assert states(database, queued) == (ModelStatus.PAUSED, JobState.PAUSED)
+
+
+def test_a_worker_that_stops_gives_its_job_back(
+    database: Database, queued: tuple[str, str], wakeups: list[tuple[str, str, str]]
+) -> None:
+    threading.Timer(0.1, job_runner.stopping.set).start()
+    run_job(queued[1], obeys)
+    assert states(database, queued)[1] is JobState.QUEUED
+    with database.session() as session:
+        assert JobService(session).claim(queued[1], "other") is not None
+
+
+@pytest.mark.parametrize("end", ["returns", "obeys", "fails"])
+def test_a_job_that_was_taken_over_is_left_alone(database: Database, queued: tuple[str, str], end: str) -> None:
+    def work(job: RunningJob) -> None:
+        with database.session() as session:
+            session.get_one(Job, queued[1]).owner = "other/1"
+        if end == "obeys":
+            obeys(job)
+        if end == "fails":
+            raise HubUnreachable("Away.")
+
+    run_job(queued[1], work)
+    with database.reading() as session:
+        job = session.get_one(Job, queued[1])
+        assert (job.state, job.owner, job.error) == (JobState.RUNNING, "other/1", None)
+        assert session.get_one(Model, queued[0]).status is ModelStatus.PENDING
+
+
+def test_the_lease_is_kept_while_work_runs(
+    database: Database, queued: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lease() -> object:
+        with database.reading() as session:
+            return session.get_one(Job, queued[1]).lease_expires_at
+
+    def work(job: RunningJob) -> None:
+        before = lease()
+        deadline = time.monotonic() + 10
+        while lease() == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    run_job(queued[1], work)
+    assert states(database, queued)[1] is JobState.DONE
+
+
+def test_the_next_in_line_is_woken(
+    database: Database, cache: HubCache, queued: tuple[str, str], wakeups: list[tuple[str, str, str]]
+) -> None:
+    with database.session() as session:
+        row = new_row(session, cache, quantization="8bit")
+        waiting = ModelService(session, cache).start_download(row).id
+    wakeups.clear()
+    run_job(queued[1], lambda _job: store(cache))
+    assert wakeups == [("downloads", "models.download", waiting)]
+
+
+def test_a_request_returns_its_result_and_leaves_the_row_alone(database: Database, queued: tuple[str, str]) -> None:
+    run_request(queued[1], lambda _job: {"text": "hello"})
+    assert states(database, queued) == (ModelStatus.PENDING, JobState.DONE)
+    with database.reading() as session:
+        assert session.get_one(Job, queued[1]).result == {"text": "hello"}
