@@ -5,7 +5,7 @@ Answers are the API's own JSON, so a client and a server of different versions u
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -82,6 +82,22 @@ class ApiClient:
     def delete(self, path: str, **query: Any) -> Json:
         return self._call("DELETE", path, query=query)
 
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[Json]:
+        """The server-sent events of a POST as they come, however long the first takes; closing it ends the request."""
+        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+        try:
+            with self._http.stream("POST", f"{self.url}/api/v1{path}", json=body, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    self._answer(response)
+                for line in response.iter_lines():
+                    if line.startswith("data: "):
+                        yield json.loads(line.removeprefix("data: "))
+        except httpx.ConnectError as error:
+            raise ServerUnreachable(f"No Modelyard server answers at {self.url}.") from error
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(f"The server at {self.url} went away before it had finished.") from error
+
     def is_ready(self) -> Json:
         """What `/readyz` says, which is no error when the answer is no."""
         return self._json(self._send("GET", f"{self.url}/readyz", timeout_seconds=CONNECT_SECONDS))
@@ -156,9 +172,11 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         timeout_seconds: float | None = None,
     ) -> Json:
-        response = self._send(
-            method, f"{self.url}/api/v1{path}", query=query, body=body, timeout_seconds=timeout_seconds
+        return self._answer(
+            self._send(method, f"{self.url}/api/v1{path}", query=query, body=body, timeout_seconds=timeout_seconds)
         )
+
+    def _answer(self, response: httpx.Response) -> Json:
         answer = self._json(response)
         if response.is_error:
             if "code" not in answer or "detail" not in answer:

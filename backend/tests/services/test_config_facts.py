@@ -181,7 +181,8 @@ def test_names_and_code() -> None:
         {"architectures": ["LlamaForCausalLM", "Other"], "model_type": "llama", "auto_map": {"AutoModel": "x.Y"}}
     )
     assert (facts.architecture, facts.model_type, facts.auto_map) == ("LlamaForCausalLM", "llama", True)
-    for wrong in ("LlamaForCausalLM", [], [5], {}, None):
+    unreadable: list[Any] = ["LlamaForCausalLM", [], [5], {}, None]
+    for wrong in unreadable:
         assert read_config({"architectures": wrong, "model_type": wrong}).architecture is None
 
 

@@ -173,9 +173,11 @@ def test_a_wish_of_before_the_worker_died_is_still_one(database: Database, queue
 
 
 def test_a_worker_that_stops_gives_its_job_back(
-    database: Database, queued: tuple[str, str], wakeups: list[tuple[str, str, str]]
+    database: Database, queued: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threading.Timer(0.1, job_runner.stopping.set).start()
+    stopping = threading.Event()
+    monkeypatch.setattr(job_runner, "stopping", stopping)
+    threading.Timer(0.1, stopping.set).start()
     run_job(queued[1], obeys)
     assert states(database, queued)[1] is JobState.QUEUED
     with database.session() as session:
@@ -224,7 +226,7 @@ def test_the_next_in_line_is_woken(
         row = new_row(session, cache, quantization="8bit")
         waiting = ModelService(session, cache).start_download(row).id
     wakeups.clear()
-    run_job(queued[1], lambda _job: store(cache))
+    run_job(queued[1], lambda _job: None)
     assert wakeups == [("downloads", "models.download", waiting)]
 
 

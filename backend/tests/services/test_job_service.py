@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_place_that_became_free_goes_to_the_oldest(database: Database, wakeups
 
 def test_many_threads_one_owner(database: Database) -> None:
     job_id = enqueue(database)
-    owners = all_at_once([lambda name=f"w{n}": claim(database, job_id, name) for n in range(8)])  # type: ignore[misc]
+    owners = all_at_once([partial(claim, database, job_id, f"w{n}") for n in range(8)])
     winners = [owner for owner in owners if owner is not None]
     assert len(winners) == 1
     job = job_of(database, job_id)
@@ -220,11 +221,12 @@ def test_whoever_does_not_own_a_job_changes_nothing(database: Database, act: str
     job_id, owner = claimed(database)
     for stranger in ("w2", "w1", "", owner + "x"):
         with pytest.raises(LeaseLost), jobs(database) as service:
-            {
-                "beat": lambda: service.beat(job_id, stranger, JobProgress("downloading", 1)),  # noqa: B023
-                "finish": lambda: service.finish(job_id, stranger, JobState.FAILED, error={}),  # noqa: B023
-                "give_back": lambda: service.give_back(job_id, stranger),  # noqa: B023
-            }[act]()
+            if act == "beat":
+                service.beat(job_id, stranger, JobProgress("downloading", 1))
+            elif act == "finish":
+                service.finish(job_id, stranger, JobState.FAILED, error={})
+            else:
+                service.give_back(job_id, stranger)
     job = job_of(database, job_id)
     assert (job.state, job.owner, job.bytes_done, job.error) == (JobState.RUNNING, owner, 0, None)
 
@@ -259,7 +261,7 @@ def test_a_heartbeat_alone_is_no_news(database: Database, clock: Clock) -> None:
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_more_at_once_than_allowed(database: Database, limit: int) -> None:
     ids = [enqueue(database) for _ in range(8)]
-    claims = all_at_once([lambda id=id: claim(database, id, f"w{id}", parallel=limit) for id in ids])  # type: ignore[misc]
+    claims = all_at_once([partial(claim, database, id, f"w{id}", parallel=limit) for id in ids])
     owners = {job_id: owner for job_id, owner in zip(ids, claims, strict=True) if owner}
     assert len(owners) == limit
     job_id, owner = owners.popitem()

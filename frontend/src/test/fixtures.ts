@@ -1,8 +1,11 @@
 import type {
+  Architecture,
+  HookPoint,
   MemoryEstimate,
   MemoryOption,
   Model,
   ModelInfo,
+  ModuleNode,
   Problem,
   Progress,
   SettingsView,
@@ -147,6 +150,66 @@ export function estimate(changes: Partial<MemoryEstimate> = {}): MemoryEstimate 
       option({ quantization: "8bit", weights_bytes: 0.75 * GB, total_bytes: 1.05 * GB }),
       option({ quantization: "4bit", weights_bytes: 0.5 * GB, total_bytes: 0.8 * GB, disk_bytes: 0.5 * GB }),
     ],
+    ...changes,
+  };
+}
+
+export function hookPoint(changes: Partial<HookPoint> = {}): HookPoint {
+  return {
+    path: "model.layers.0",
+    layer: 0,
+    kind: "residual",
+    shape: ["batch", "seq", 1024],
+    width: 1024,
+    output: "tensor",
+    verified: true,
+    transformer_lens: "blocks.0.hook_resid_post",
+    ...changes,
+  };
+}
+
+export function module(name: string, type: string, num_parameters: number, children: ModuleNode[] = []): ModuleNode {
+  return { name, type, num_parameters, children };
+}
+
+/** Two blocks of a small Qwen3. */
+export function architecture(changes: Partial<Architecture> = {}): Architecture {
+  const block = (index: number) =>
+    module(String(index), "Qwen3DecoderLayer", 300, [
+      module("self_attn", "Qwen3Attention", 200, [module("q_proj", "Linear", 100), module("o_proj", "Linear", 100)]),
+      module("mlp", "Qwen3MLP", 100),
+    ]);
+  return {
+    model_id: "Qwen/Qwen3-0.6B",
+    commit: "c1899de289a04d12100db370d81485cdf75e47ca",
+    model_class: "Qwen3ForCausalLM",
+    model_type: "qwen3",
+    num_parameters: 1600,
+    method: "meta",
+    verified: true,
+    reason: null,
+    dimensions: { hidden_size: 1024, num_layers: 2, vocab_size: 151_936 },
+    layers_path: "model.layers",
+    final_norm: "model.norm",
+    tied: [["lm_head.weight", "model.embed_tokens.weight"]],
+    flags: ["tied_weights"],
+    hook_points: [0, 1].flatMap((layer) => [
+      hookPoint({ path: `model.layers.${layer}`, layer, transformer_lens: `blocks.${layer}.hook_resid_post` }),
+      hookPoint({
+        path: `model.layers.${layer}.self_attn`,
+        layer,
+        kind: "attention",
+        output: "tuple",
+        transformer_lens: null,
+      }),
+    ]),
+    tree: module("", "Qwen3ForCausalLM", 1600, [
+      module("model", "Qwen3Model", 1600, [
+        module("embed_tokens", "Embedding", 900),
+        module("layers", "ModuleList", 600, [block(0), block(1)]),
+        module("norm", "Qwen3RMSNorm", 100),
+      ]),
+    ]),
     ...changes,
   };
 }

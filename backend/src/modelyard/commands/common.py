@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 QuantizationName = Literal["none", "8bit", "4bit"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 Cell = str | Text | None
 
 SERVER_PANEL = "Run Modelyard"
 HUB_PANEL = "Find a model"
 GET_PANEL = "Download it"
 OWN_PANEL = "Models here"
+USE_PANEL = "Use a model"
 _WIDE = 10_000
 _HINTS: dict[type[ModelyardError], str] = {
     HubUnreachable: "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in"

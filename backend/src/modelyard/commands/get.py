@@ -123,8 +123,13 @@ def _start(client: "ApiClient", request: Json) -> tuple[Json, bool]:
     return row, row["status"] != "ready"
 
 
-def follow(client: "ApiClient", row: Json) -> Json:
-    """Show progress until the model is ready. Raises ApiError with the reason when it will not be."""
+def follow(
+    client: "ApiClient", row: Json, *, again: str = "What was fetched is kept: the same pull goes on from there."
+) -> Json:
+    """Show progress until the model is ready. Raises ApiError with the reason when it will not be.
+
+    `again` tells what to do after a failure.
+    """
     waiting_since: float | None = time.monotonic()
     with _display() as display:
         for now in client.watch(row["id"]):
@@ -135,33 +140,36 @@ def follow(client: "ApiClient", row: Json) -> Json:
                 case "pending" | "downloading" | "quantizing":
                     pass
                 case _:
-                    raise _stopped(now)
-            if now["status"] != "pending":
+                    raise _stopped(now, again)
+            if words.phase(now) != words.WAITING:
                 waiting_since = None
             elif waiting_since is not None and time.monotonic() - waiting_since > WAITING_SECONDS:
                 waiting_since = None
-                note(_why_waiting(client))
+                note(why_waiting(client, "compute" if now["status"] == "quantizing" else "downloads"))
     raise AssertionError("watching ends only with a result")
 
 
-def _stopped(row: Json) -> Exception:
+def _stopped(row: Json, again: str) -> Exception:
     from modelyard.api_client import ApiError
 
     name, short = row["model_id"], row["id"][:8]
     if row["status"] == "failed" and row["error"]:
-        again = "What was fetched is kept: the same pull goes on from there."
         hint = f"{row['error']['hint']} {again}" if row["error"]["hint"] else again
         return ApiError(row["error"]["code"], row["error"]["message"], hint, id=row["id"])
     if row["status"] == "paused":
         return Conflict(f"{name} was paused.", hint=f"`modelyard resume {short}` goes on with it.", id=row["id"])
-    return Conflict(f"{name} is {row['status']}.", hint="The same pull starts it again.", id=row["id"])
+    return Conflict(f"{name} is {row['status']}.", hint="The same command starts it again.", id=row["id"])
 
 
-def _why_waiting(client: "ApiClient") -> str:
+def why_waiting(client: "ApiClient", queue: str) -> str:
+    """Why nothing happens yet to work of a queue."""
     workers = client.get("/system")["workers"]
-    if any(worker["alive"] and "downloads" in worker["queues"] for worker in workers):
-        return "It waits for its turn: other downloads come first (`modelyard ps`)."
-    return "No download worker is alive, so it waits. `modelyard worker` starts one; `modelyard doctor` tells more."
+    if any(worker["alive"] and queue in worker["queues"] for worker in workers):
+        return "It waits for its turn: other work comes first (`modelyard ps`)."
+    return (
+        f"No worker for {queue} is alive, so it waits. `modelyard worker --queues {queue}` starts one;"
+        " `modelyard doctor` tells more."
+    )
 
 
 def _left_running(url: str, row: Json | None) -> str:

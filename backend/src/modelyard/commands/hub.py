@@ -1,7 +1,7 @@
 """Choosing a model: what a Hub has, what it needs, which Hub is asked."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -10,6 +10,7 @@ from modelyard.commands import words
 from modelyard.commands.common import (
     HUB_PANEL,
     ClientCommand,
+    DtypeName,
     HubModelArgument,
     Json,
     JsonOption,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
     from modelyard.services.huggingface_model_service import HuggingFaceModelService
 
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 _FIGURES = {
     "WEIGHTS": "weights",
     "KV CACHE": "kv_cache",

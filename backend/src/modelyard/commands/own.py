@@ -105,11 +105,14 @@ def show(
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show the work under way: downloads that run, wait or are paused."""
-    page = connect(context).models(status=UNFINISHED, sort="created_at")
+    """Show the work under way, which runs, waits or is paused, and the models in memory."""
+    client = connect(context)
+    page = client.models(status=UNFINISHED, sort="created_at")
+    loaded = client.get("/models/loaded")["items"]
     if as_json:
-        print_json(page)
-    elif page["items"]:
+        print_json(page | {"loaded": loaded})
+        return
+    if page["items"]:
         print_table(
             ("MODEL", "QUANT", "STATE", "DONE", "SPEED", "ID"),
             [
@@ -124,8 +127,27 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
                 for row in page["items"]
             ],
         )
-    else:
-        note("Nothing is under way.")
+    if page["items"] and loaded:
+        print()
+    if loaded:
+        print_table(
+            ("IN MEMORY", "QUANT", "DEVICE", "MEASURED", "IN USE", "UNLOADED IN", "ID"),
+            [
+                (
+                    item["model_id"],
+                    item["quantization"],
+                    item["device"],
+                    words.size(item["measured_bytes"]),
+                    str(item["in_use"]),
+                    "pinned" if item["pinned"] else words.left(item["expires_at"]),
+                    item["id"][:8],
+                )
+                for item in loaded
+            ],
+            right=("MEASURED", "IN USE"),
+        )
+    if not page["items"] and not loaded:
+        note("Nothing is under way, and nothing is in memory.")
 
 
 def rm(

@@ -1,6 +1,7 @@
 """Figures and states as people read them; GB = 10^9 bytes, as disks and the Hub count. The page says the same."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -29,6 +30,10 @@ ENDPOINT_SOURCES = {
     "settings": "set in Modelyard",
     "builtin": "the built-in sample Hub",
 }
+
+
+WAITING = "waiting for a worker"
+"""The phase of work that nobody has taken yet."""
 
 
 def size(count: float | None) -> str:
@@ -70,10 +75,12 @@ def phase(row: Mapping[str, Any]) -> str:
     """What is being done to a model, in words."""
     progress = row["progress"]
     if row["status"] == "pending":
-        return "waiting for a worker"
+        return WAITING
     if progress is None or row["status"] in ("paused", "failed", "deleting"):
         return str(row["status"])
     match progress["phase"]:
+        case "resolving" if row["status"] == "quantizing":
+            return WAITING
         case "resolving":
             return "looking up files"
         case "downloading" if progress["files_total"]:
@@ -90,6 +97,24 @@ def amounts(progress: Mapping[str, Any] | None) -> str:
     if progress is None or progress["bytes_total"] is None:
         return ""
     return f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}"
+
+
+def drift(found: Mapping[str, Any]) -> str:
+    """How far a quantized copy's answers are from the source's."""
+    if found["reason"]:
+        return f"How far its answers are from the source's is not known: {found['reason']}"
+    return (
+        f"On {found['prompts']} prompts it agrees with the source on the likeliest next token in"
+        f" {100 * found['top1_agreement']:.1f} % of {found['tokens']} places;"
+        f" KL divergence {found['kl_mean']:.3g} nats on average, {found['kl_max']:.3g} at most."
+    )
+
+
+def left(moment: str | None) -> str:
+    """58 min, until a moment in UTC; empty for none."""
+    if moment is None:
+        return ""
+    return duration((datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds())
 
 
 def speed(progress: Mapping[str, Any] | None) -> str:

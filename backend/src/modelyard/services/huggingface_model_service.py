@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ from modelyard.services.file_plan import FilePlan, plan_files
 from modelyard.services.header_estimate import Tensor
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.job_service import JobProgress
-from modelyard.services.memory_service import Checkpoint, MemoryService
+from modelyard.services.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
 from modelyard.services.model_facts import store_facts, tensors
 from modelyard.services.model_service import (
     DISK_RESERVE_BYTES,
@@ -79,10 +79,13 @@ class Reporter(Protocol):
 class HuggingFaceModelService:
     """Everything that involves a Hub. No database transaction is open while a Hub is asked."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, inspection_seconds: float | None = None) -> None:
+        """`inspection_seconds`: how long answers wait for the inspector; None: as long as somebody at a page does."""
         self.database = database
         self.cache = hub_cache()
         self.inspections = InspectionService(database)
+        self._support_seconds = inspection_seconds or SUPPORT_SECONDS
+        self._exact_seconds = inspection_seconds or EXACT_SECONDS
 
     def client(self, reference: str | None = None) -> HubClient:
         """A client for the Hub in use, or for the one a row remembers."""
@@ -187,7 +190,9 @@ class HuggingFaceModelService:
         checkpoint = self._checkpoint(text, revision)
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
-        return MemoryService(self.database).estimate(checkpoint, machine, context=context, batch=batch, dtype=dtype)
+        return MemoryService(self.database).estimate(
+            checkpoint, machine, context=context, batch=batch, dtype=dtype, seconds=self._exact_seconds
+        )
 
     def _checkpoint(self, text: str, revision: str | None) -> Checkpoint:
         """What the Hub says of a model's configuration and weights."""
@@ -267,25 +272,13 @@ class HuggingFaceModelService:
         return [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in known["tensors"]]
 
     def _support(self, model: HubModel, config: dict[str, Any] | None) -> tuple[Support, bool | None]:
-        """Whether the model can be loaded here, and whether it needs code of its own (None: not known yet)."""
-        from modelyard.ml.support import static_support
-
         names = [file.path for file in model.files]
-        static = static_support(config, names)
-        verdict = asdict(static)
         if config is None and "config.json" in names:
             unread = Reason(code="no_access", message="Its configuration cannot be read yet.")
             return Support(level="unverified", reasons=[unread]), None
-        if config is not None and static.level != "unsupported":
-            try:
-                verdict = self.inspections.ask(
-                    "support", model.model_id, model.commit, config, seconds=SUPPORT_SECONDS, files=names
-                )
-            except InspectionFailed as failure:
-                verdict["level"] = "unverified"
-                verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
-        reasons = [Reason(code=reason["code"], message=reason["message"]) for reason in verdict["reasons"]]
-        return Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"]
+        return support(
+            self.inspections, model.model_id, model.commit, config, names=names, seconds=self._support_seconds
+        )
 
     def _limits(self) -> FetchLimits:
         with self.database.reading() as session:
@@ -343,6 +336,30 @@ class HuggingFaceModelService:
             needs_custom_code=bool(custom),
             warnings=_warnings(model, plan, facts),
         )
+
+
+def support(
+    inspections: InspectionService,
+    model_id: str,
+    commit: str,
+    config: Mapping[str, Any] | None,
+    *,
+    names: Sequence[str],
+    seconds: float = SUPPORT_SECONDS,
+) -> tuple[Support, bool | None]:
+    """Whether a model can be loaded here, and whether it needs code of its own; `names` are all its files."""
+    from modelyard.ml.support import static_support
+
+    static = static_support(config, names)
+    verdict = asdict(static)
+    if config is not None and static.level != "unsupported":
+        try:
+            verdict = inspections.ask("support", model_id, commit, config, seconds=seconds, files=list(names))
+        except InspectionFailed as failure:
+            verdict["level"] = "unverified"
+            verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
+    reasons = [Reason(code=reason["code"], message=reason["message"]) for reason in verdict["reasons"]]
+    return Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"]
 
 
 def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:

@@ -62,10 +62,17 @@ class MemoryService:
         self.inspections = InspectionService(database)
 
     def estimate(
-        self, checkpoint: Checkpoint, devices: Sequence[Device], *, context: int, batch: int, dtype: str
+        self,
+        checkpoint: Checkpoint,
+        devices: Sequence[Device],
+        *,
+        context: int,
+        batch: int,
+        dtype: str,
+        seconds: float = EXACT_SECONDS,
     ) -> MemoryEstimate:
-        """Three options with a verdict for each device; waits at most EXACT_SECONDS for exact figures."""
-        deadline = time.monotonic() + EXACT_SECONDS
+        """Three options with a verdict for each device; waits at most `seconds` for exact figures."""
+        deadline = time.monotonic() + seconds
         facts = read_config(checkpoint.config)
         own = facts.dtype or header_estimate.checkpoint_dtype(checkpoint.tensors)
         weights, parameters, load_dtype, reason = self._weights(

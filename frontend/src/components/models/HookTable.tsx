@@ -145,13 +145,13 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
         )}
       </Table.Td>
       <Table.Td className="num">
+        <span className={classes.output}>{shapeWords(point.shape)}</span>
         <span className={classes.output}>
-          {shapeWords(point.shape)}
-          <span className={classes.quiet}>{point.output === "tuple" ? "first of a tuple" : "tensor"}</span>
-        </span>
-        <span className={classes.mark} data-verified={point.verified || undefined}>
-          <Mark size={13} aria-hidden />
-          {point.verified ? "verified" : "unverified"}
+          <span className={classes.quiet}>{point.output === "tuple" ? "tuple’s first" : "tensor"}</span>
+          <span className={classes.mark} data-verified={point.verified || undefined}>
+            <Mark size={13} aria-hidden />
+            {point.verified ? "verified" : "unverified"}
+          </span>
         </span>
       </Table.Td>
       <Table.Td ta="right" className={classes.last}>

@@ -137,10 +137,10 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
   );
 }
 
-/** How the memory figure came about; the ≈ before an approximate one says so already. */
+/** How the memory figure came about; an approximate one has its ≈ before it. */
 function howKnown({ memory_measured_bytes, memory_method }: Model): string {
   if (memory_measured_bytes !== null) return "measured";
-  return memory_method ?? "estimated";
+  return memory_method === "exact" ? "exact" : "estimated";
 }
 
 function RowProblem({ model }: { model: Model }) {
