@@ -3,6 +3,7 @@
 The variables are set when this file is read, because huggingface_hub and Modelyard read them when they are imported.
 """
 
+import atexit
 import errno
 import ipaddress
 import os
@@ -10,11 +11,8 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
 _ASKED_OF_THE_TESTS = {"MODELYARD_ZOO", "MODELYARD_KILLS"}
@@ -66,12 +64,6 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 _isolate_environment()
 sys.addaudithook(_refuse_network)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _remove_folder() -> Iterator[None]:
-    yield
-    shutil.rmtree(_FOLDER, ignore_errors=True)
-
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 pytest_plugins = ["support.databases"]

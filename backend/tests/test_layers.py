@@ -13,7 +13,7 @@ import pytest
 import modelyard
 
 PACKAGE = Path(modelyard.__file__).parent
-COMMAND_LINE = {"cli", "commands", "api_client", "__main__", "openapi"}
+COMMAND_LINE = {"cli", "commands", "api_client", "__main__", "notebook", "openapi"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),

@@ -43,9 +43,14 @@ for (const colorScheme of ["light", "dark"] as const) {
       await expectAccessible(page);
     });
 
-    test("the drawer, both tabs", async ({ page }) => {
+    test("the drawer, every tab", async ({ page }) => {
       await page.goto(`/models/${id}`);
       await expect(page.getByRole("dialog", { name: /tiny-gpt2/ })).toBeVisible();
+      await expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 60_000 });
+      await expectAccessible(page);
+      await page.getByRole("tab", { name: "Architecture" }).click();
+      await page.getByRole("button", { name: "Code for transformer.h.0", exact: true }).click({ timeout: 60_000 });
+      await page.getByRole("treeitem", { name: /^h, ModuleList/ }).click();
       await expectAccessible(page);
       await page.getByRole("tab", { name: "Files" }).click();
       await expect(page.getByText("config.json").first()).toBeVisible();
@@ -59,6 +64,14 @@ for (const colorScheme of ["light", "dark"] as const) {
       await expectAccessible(page, { popup: true });
       await page.getByRole("option", { name: /tiny-llama/ }).click();
       await expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 });
+      await page.getByRole("button", { name: "Architecture and hook points" }).click();
+      await expect(page.getByRole("tree")).toBeVisible({ timeout: 60_000 });
+      await expectAccessible(page);
+    });
+
+    test("adding what is here already", async ({ page }) => {
+      await page.goto("/models?add");
+      await expect(page.getByRole("textbox", { name: "Folder" })).toBeVisible();
       await expectAccessible(page);
     });
 
@@ -88,13 +101,17 @@ test("nothing is wider than a small phone", async ({ page }) => {
   await page.setViewportSize({ width: 360, height: 740 });
   for (const path of [
     "/models",
+    `/models/${id}`,
+    `/models/${id}?tab=architecture`,
     `/models/${id}?tab=files`,
+    "/models?add",
     "/models?download=modelyard-samples/tiny-llama",
     "/training",
     "/settings",
   ]) {
     await page.goto(path);
     await page.waitForLoadState("networkidle");
+    if (path.includes("architecture")) await expect(page.getByRole("tree")).toBeVisible({ timeout: 60_000 });
     const overflow = await page.evaluate(
       () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
     );

@@ -41,6 +41,16 @@ const STATES: State[] = [
     ready: (page) => expect(page.getByRole("tab", { name: "Files" })).toBeVisible(),
   },
   {
+    name: "architecture",
+    path: "/models/ID?tab=architecture",
+    ready: (page) => expect(page.getByRole("tree")).toBeVisible({ timeout: 60_000 }),
+  },
+  {
+    name: "add",
+    path: "/models?add",
+    ready: (page) => expect(page.getByRole("textbox", { name: "Folder" })).toBeVisible(),
+  },
+  {
     name: "files",
     path: "/models/ID?tab=files",
     ready: (page) => expect(page.getByText("config.json").first()).toBeVisible(),

@@ -216,17 +216,21 @@ def test_two_threads_of_one_worker_are_two_owners(database: Database, clock: Clo
     beat(database, job_id, again)
 
 
-@pytest.mark.parametrize("act", ["beat", "finish", "give_back"])
-def test_whoever_does_not_own_a_job_changes_nothing(database: Database, act: str) -> None:
+OWNERS_ACTS: dict[str, Callable[[JobService, str, str], object]] = {
+    "beat": lambda service, job_id, owner: service.beat(job_id, owner, JobProgress("downloading", 1)),
+    "finish": lambda service, job_id, owner: service.finish(job_id, owner, JobState.FAILED, error={}),
+    "give_back": lambda service, job_id, owner: service.give_back(job_id, owner),
+}
+
+
+@pytest.mark.parametrize("act", OWNERS_ACTS.values(), ids=OWNERS_ACTS)
+def test_whoever_does_not_own_a_job_changes_nothing(
+    database: Database, act: Callable[[JobService, str, str], object]
+) -> None:
     job_id, owner = claimed(database)
     for stranger in ("w2", "w1", "", owner + "x"):
         with pytest.raises(LeaseLost), jobs(database) as service:
-            if act == "beat":
-                service.beat(job_id, stranger, JobProgress("downloading", 1))
-            elif act == "finish":
-                service.finish(job_id, stranger, JobState.FAILED, error={})
-            else:
-                service.give_back(job_id, stranger)
+            act(service, job_id, stranger)
     job = job_of(database, job_id)
     assert (job.state, job.owner, job.bytes_done, job.error) == (JobState.RUNNING, owner, 0, None)
 

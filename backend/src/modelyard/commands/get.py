@@ -63,7 +63,7 @@ def pull(
     begun = time.monotonic()
     row: Json | None = None
     try:
-        row, fresh = _start(
+        row, fresh = start(
             client,
             {"model_id": model_id, "revision": revision, "quantization": quantization, "allow_pickle": allow_pickle},
         )
@@ -107,7 +107,7 @@ def _steer(context: typer.Context, action: str, model: str, quantization: str | 
     return client.post(f"/models/{row['id']}/{action}")
 
 
-def _start(client: "ApiClient", request: Json) -> tuple[Json, bool]:
+def start(client: "ApiClient", request: Json) -> tuple[Json, bool]:
     """The row to follow, and whether its download was not finished before."""
     from modelyard.api_client import ApiError
 

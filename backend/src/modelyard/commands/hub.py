@@ -1,6 +1,8 @@
 """Choosing a model: what a Hub has, what it needs, which Hub is asked."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,35 +85,40 @@ def info(
     context: typer.Context, model_id: HubModelArgument, revision: RevisionOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what the Hub tells of a model, and which files a download would fetch."""
-    answer = _ask(
-        context,
-        lambda client: client.get(f"/models/info/{_quoted(model_id)}", revision=revision),
-        lambda service: service.get_model_info(model_id, revision),
-    )
+    folder = _folder(model_id)
+    if folder is not None:
+        answer = _of_folder(folder)
+    else:
+        answer = _ask(
+            context,
+            lambda client: client.get(f"/models/info/{_quoted(model_id)}", revision=revision),
+            lambda service: service.get_model_info(model_id, revision),
+        )
     if as_json:
         print_json(answer)
         return
+    size = answer["size_bytes"]
     print_facts(
         [
             ("model", answer["model_id"]),
             ("on the Hub", answer["canonical_id"] if answer["canonical_id"] != answer["model_id"] else None),
-            ("commit", answer["commit"]),
-            ("from", answer["endpoint"]),
+            ("commit", answer["commit"] if folder is None else None),
+            ("from", answer["endpoint"] if folder is None else "this folder"),
             ("architecture", answer["architecture"]),
             ("parameters", words.count(answer["num_parameters"])),
             ("stored as", answer["dtype"]),
             *dimension_facts(answer["dimensions"]),
             ("licence", answer["licence"]),
-            ("access", words.ACCESS[answer["access"]]),
+            ("access", words.ACCESS[answer["access"]] if folder is None else None),
             ("quantized", answer["already_quantized"]),
             ("support", _support(answer["support"])),
-            ("download", _download(answer)),
+            ("download" if folder is None else "size", _download(answer) if folder is None else words.size(size)),
             *(("note", warning) for warning in answer["warnings"]),
         ]
     )
     print()
     print_table(
-        ("FILE", "SIZE", "FETCHED", "BECAUSE"),
+        ("FILE", "SIZE", "FETCHED" if folder is None else "USED", "BECAUSE"),
         [
             (file["path"], words.size(file["size_bytes"]), "yes" if file["fetch"] else "no", file["reason"])
             for file in answer["files"]
@@ -130,13 +137,22 @@ def estimate(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the memory a model needs in each precision, and whether it fits, before anything is downloaded."""
-    answer = _ask(
-        context,
-        lambda client: client.get(
-            "/models/estimate-memory", model_id=model_id, revision=revision, context=tokens, batch=batch, dtype=dtype
-        ),
-        lambda service: service.estimate_memory(model_id, revision, context=tokens, batch=batch, dtype=dtype),
-    )
+    folder = _folder(model_id)
+    if folder is not None:
+        answer = _estimate_of_folder(folder, tokens, batch, dtype)
+    else:
+        answer = _ask(
+            context,
+            lambda client: client.get(
+                "/models/estimate-memory",
+                model_id=model_id,
+                revision=revision,
+                context=tokens,
+                batch=batch,
+                dtype=dtype,
+            ),
+            lambda service: service.estimate_memory(model_id, revision, context=tokens, batch=batch, dtype=dtype),
+        )
     if as_json:
         print_json(answer)
         return
@@ -150,6 +166,7 @@ def estimate(
         heading: f"{name}_bytes"
         for heading, name in _FIGURES.items()
         if any(option[f"{name}_bytes"] is not None for option in answer["options"])
+        and not (folder is not None and name == "download")
     }
     print()
     print_table(
@@ -208,7 +225,7 @@ def _ask(
     try:
         return server(connect(context))
     except ServerUnreachable as error:
-        from modelyard.commands.local import database
+        from modelyard.commands.local import INSPECTION_SECONDS, database, own_inspector
         from modelyard.services.huggingface_model_service import HuggingFaceModelService
         from modelyard.services.settings_service import SettingsService
 
@@ -221,7 +238,50 @@ def _ask(
                     f"{error.message} The Hub in use is the built-in one, which is a part of it."
                 ) from error
             note(f"{error.message} Asking {endpoint} from this machine.")
-            return local(HuggingFaceModelService(found)).model_dump(mode="json")
+            with own_inspector():
+                service = HuggingFaceModelService(found, inspection_seconds=INSPECTION_SECONDS)
+                return local(service).model_dump(mode="json")
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that is meant, which needs neither a server nor a Hub."""
+    if not (model.startswith(("/", ".", "~")) or Path(model).is_dir()):
+        return None
+    from modelyard.services.local_model_service import model_folder
+
+    return model_folder(model)
+
+
+def _of_folder(folder: Path) -> Json:
+    from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
+    from modelyard.services.inspection_service import InspectionService
+    from modelyard.services.local_model_service import folder_info, read_folder
+
+    local = read_folder(folder)
+    with empty_database() as found, own_inspector():
+        return folder_info(local, InspectionService(found), seconds=INSPECTION_SECONDS).model_dump(mode="json")
+
+
+def _estimate_of_folder(folder: Path, tokens: int, batch: int, dtype: str) -> Json:
+    from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
+    from modelyard.services import system_service
+    from modelyard.services.local_model_service import read_folder
+    from modelyard.services.memory_service import MemoryService
+
+    checkpoint = read_folder(folder).checkpoint
+    with empty_database() as found, own_inspector():
+        return (
+            MemoryService(found)
+            .estimate(
+                checkpoint,
+                system_service.devices([os.getpid()]),
+                context=tokens,
+                batch=batch,
+                dtype=dtype,
+                seconds=INSPECTION_SECONDS,
+            )
+            .model_dump(mode="json")
+        )
 
 
 def _quoted(model_id: str) -> str:

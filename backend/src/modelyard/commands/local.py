@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelyard.commands.common import load_settings
+from modelyard.commands.common import load_settings, note
 from modelyard.core import migrate
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
@@ -20,6 +20,9 @@ from modelyard.core.errors import ModelyardError
 Result = TypeVar("Result")
 
 ANSWER_SECONDS = 5.0
+
+INSPECTION_SECONDS = 120.0
+"""The inspector of a command has to start first, which takes a busy machine a while."""
 
 
 class DatabaseUnusable(ModelyardError):
@@ -77,12 +80,35 @@ def database() -> Iterator[Database]:
             with suppress(DatabaseUnusable):
                 found = open_database()
         if found is None:
-            # A file, because services use several connections, and those of an in-memory database share nothing.
-            folder = stack.enter_context(TemporaryDirectory(prefix="modelyard-"))
-            found = Database(f"sqlite:///{folder}/empty.db")
-            migrate.upgrade(found)
-        stack.callback(found.dispose)
+            found = stack.enter_context(empty_database())
+        else:
+            stack.callback(found.dispose)
         yield found
+
+
+@contextmanager
+def empty_database() -> Iterator[Database]:
+    """A database that is gone afterwards."""
+    # A file, because services use several connections, and those of an in-memory database share nothing.
+    with TemporaryDirectory(prefix="modelyard-") as folder:
+        empty = Database(f"sqlite:///{folder}/empty.db")
+        try:
+            migrate.upgrade(empty)
+            yield empty
+        finally:
+            empty.dispose()
+
+
+@contextmanager
+def own_inspector() -> Iterator[None]:
+    """This process's inspector starts with the first question; it ends with this context."""
+    from modelyard.services.inspection_service import close_inspector
+
+    note("Building the model without its weights …")
+    try:
+        yield
+    finally:
+        close_inspector()
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:

@@ -31,7 +31,7 @@ from modelyard.commands.common import (
 from modelyard.commands.get import WAITING_SECONDS, follow, why_waiting
 from modelyard.commands.own import dimension_facts
 from modelyard.commands.which import Ambiguous, describe, find_row
-from modelyard.core.errors import AlreadyExists, ModelNotFound, ModelyardError
+from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, ModelyardError
 
 if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
@@ -64,7 +64,8 @@ def quantize(
     """
     client = connect(context)
     begun = time.monotonic()
-    row, fresh = _start_quantizing(client, _source(client, model), quantization, keep_original=not drop_original)
+    source = _source(client, model)
+    row, fresh = _start_quantizing(client, source, quantization, keep_original=not drop_original)
     if row["status"] != "ready":
         short = row["id"][:8]
         with _left_to_the_server(f"Quantizing {row['model_id']} goes on at {client.url}. `modelyard ps` shows it."):
@@ -74,9 +75,14 @@ def quantize(
         return
     took = f" in {words.duration(time.monotonic() - begun)}" if fresh else ""
     say(f"{row['model_id']} in {quantization} is {'ready' if fresh else 'already here'}{took}.")
-    say(f"{words.size(row['disk_bytes'])} on the disk, {words.size(row['memory_measured_bytes'])} in memory.")
+    own = client.delete(f"/models/{row['id']}", dry_run=True)["freed_bytes"]
+    say(f"{words.size(own)} on the disk, {words.size(row['memory_measured_bytes'])} in memory.")
     if row["drift"]:
         say(words.drift(row["drift"]))
+    if drop_original:
+        kept = any(other["id"] == source["id"] for other in client.models()["items"])
+        original = f"The unquantized files ({words.size(source['disk_bytes'])})"
+        say(f"{original} stay: something else uses them." if kept else f"{original} were removed.")
 
 
 def load(
@@ -134,7 +140,7 @@ def unload(
         return now if now["last_unload"] or time.monotonic() - gone_since > _REPORTED_SECONDS else None
 
     with _left_to_the_server(f"{row['model_id']} will be unloaded all the same."):
-        client.post(f"/models/{row['id']}/unload")
+        _start_unloading(client, row)
         row = _wait(client, row, f"unloading {describe(row)}", done)
     if as_json:
         print_json(row)
@@ -239,6 +245,17 @@ def _start_quantizing(
             raise
         row = client.get(f"/models/{error.extra['id']}")
     return row, row["status"] != "ready"
+
+
+def _start_unloading(client: "ApiClient", row: Json) -> None:
+    from modelyard.api_client import ApiError
+
+    try:
+        client.post(f"/models/{row['id']}/unload")
+    except ApiError as error:
+        if error.code != Conflict.code:
+            raise
+        raise Conflict(error.message, hint="`modelyard ps` shows what is in memory.") from error
 
 
 def _wait(client: "ApiClient", row: Json, what: str, done: Callable[[Json], Result | None]) -> Result:

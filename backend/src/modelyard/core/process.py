@@ -103,6 +103,17 @@ class _OneLine(logging.Formatter):
         return f"{self._fmt}: {first}" + (f" (details in {self._fmt}.log)" if record.exc_info else "")
 
 
+def prepare_environment() -> None:
+    """What every process of ours needs of its environment, before a library reads it.
+
+    A proxy is for other machines: this instance's own Hub is on this one. And NVML and torch are to number GPUs alike.
+    """
+    for name in ("NO_PROXY", "no_proxy"):
+        known = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1", "::1"]))
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
 def configure_logging(name: str) -> None:
     """Log to stderr, in UTC; under a supervisor, warnings and errors also go to its console, in one line each.
 

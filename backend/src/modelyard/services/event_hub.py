@@ -124,7 +124,7 @@ class EventHub:
     def _read(self, ids: frozenset[str] | None) -> _Reading:
         """The rows that may have changed; all of them when `ids` is None."""
         since = self._last_reading - timedelta(seconds=RECENT_SECONDS)
-        self._last_reading = utc_now()
+        begun = utc_now()
         # Followed until their end is seen, whatever the clocks of their workers say.
         followed = [id for id, known in self._known.items() if known.loaded or known.status in ACTIVE_STATUSES]
         interesting = or_(
@@ -141,6 +141,7 @@ class EventHub:
             now = (ids or frozenset()) | {row.id for row in rows}
             if len(now) != count:
                 now = frozenset(session.scalars(select(Model.id)))
+        self._last_reading = begun
         return _Reading(changed, now)
 
     def _snapshot(self) -> str:

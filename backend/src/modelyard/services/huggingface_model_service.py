@@ -314,16 +314,7 @@ class HuggingFaceModelService:
             dtype=facts.dtype,
             size_bytes=plan.size_bytes,
             missing_bytes=bytes_to_fetch(self.cache, model.model_id, model.commit, files),
-            files=[
-                FilePlanRow(
-                    path=planned.file.path,
-                    size_bytes=planned.file.size_bytes,
-                    sha256=planned.file.sha256,
-                    fetch=planned.fetch,
-                    reason=planned.reason,
-                )
-                for planned in plan.files
-            ],
+            files=plan_rows(plan),
             licence=model.licence,
             access=access,
             tags=list(model.tags),
@@ -336,6 +327,19 @@ class HuggingFaceModelService:
             needs_custom_code=bool(custom),
             warnings=_warnings(model, plan, facts),
         )
+
+
+def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
+    return [
+        FilePlanRow(
+            path=planned.file.path,
+            size_bytes=planned.file.size_bytes,
+            sha256=planned.file.sha256,
+            fetch=planned.fetch,
+            reason=planned.reason,
+        )
+        for planned in plan.files
+    ]
 
 
 def support(

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import parse_local_safetensors_file_metadata
+from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
@@ -20,10 +22,27 @@ from modelyard.hub.client import HubFile
 from modelyard.hub.names import RemoteFile, validate_path
 from modelyard.hub.store import HASH_CHUNK_BYTES, CachedRepo, CachedSnapshot, content_hasher
 from modelyard.models import JobKind, Model, ModelStatus
-from modelyard.schemas.model import CachedModel, CacheListing, Leftover, ModelCreate, ModelImportRequest
-from modelyard.services.file_plan import plan_files
-from modelyard.services.huggingface_model_service import HuggingFaceModelService, Reporter, stop_if_asked
+from modelyard.schemas.model import (
+    CachedModel,
+    CacheListing,
+    Dimensions,
+    Leftover,
+    ModelCreate,
+    ModelImportRequest,
+    ModelInfo,
+)
+from modelyard.services.config_facts import read_config
+from modelyard.services.file_plan import FilePlan, plan_files
+from modelyard.services.huggingface_model_service import (
+    HuggingFaceModelService,
+    Reporter,
+    plan_rows,
+    stop_if_asked,
+    support,
+)
+from modelyard.services.inspection_service import InspectionService
 from modelyard.services.job_service import JobProgress
+from modelyard.services.memory_service import Checkpoint
 from modelyard.services.model_facts import store_facts, tensors
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache, manifest
 from modelyard.services.settings_service import LOCAL, SettingsService
@@ -302,15 +321,96 @@ def _hash(path: Path, hasher: Any, on_bytes: Callable[[int], None]) -> str:
     return str(hasher.hexdigest())
 
 
-def _listed(folder: Path) -> dict[str, Path]:
-    """The files of a folder that a download would have fetched, by name. Raises InvalidRequest, NoWeights."""
+def model_folder(text: str) -> Path | None:
+    """The folder that a text names instead of a model on a Hub: one with a config.json, or whatever looks like a path.
+
+    Raises InvalidRequest for a path that leads to no such folder.
+    """
+    folder = Path(text).expanduser()
+    if (folder / "config.json").is_file():
+        return folder.resolve()
+    if text.startswith(("/", ".", "~")):
+        raise InvalidRequest(f"{text} is not a folder with a config.json.", hint="Name a model's folder, or its id.")
+    return None
+
+
+@dataclass(frozen=True)
+class LocalCheckpoint:
+    """A model's folder that nobody manages, as far as its files tell without being read whole."""
+
+    checkpoint: Checkpoint
+    plan: FilePlan
+
+
+def read_folder(folder: Path) -> LocalCheckpoint:
+    """The configuration and the weight files' headers of a folder, which needs no weights. Raises InvalidRequest."""
+    found = _files(folder)
+    plan = _plan(found)
+    try:
+        config = json.loads(found["config.json"].read_bytes())
+        headers = [parse_local_safetensors_file_metadata(found[file.path]) for file in plan.safetensors]
+    except (ValueError, SafetensorsParsingError) as error:
+        raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
+    if not isinstance(config, dict):
+        raise InvalidRequest(f"The config.json of {folder} describes no model.")
+    checkpoint = Checkpoint(str(folder), _commit_of(found), config, tensors(headers), plan.size_bytes)
+    return LocalCheckpoint(checkpoint, plan)
+
+
+def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, seconds: float) -> ModelInfo:
+    """What `get_model_info` tells, of a folder. Waits at most `seconds` for the inspector."""
+    checkpoint, plan = local.checkpoint, local.plan
+    facts = read_config(checkpoint.config)
+    names = [planned.file.path for planned in plan.files]
+    verdict, custom = support(
+        inspections, checkpoint.model_id, checkpoint.commit, checkpoint.config, names=names, seconds=seconds
+    )
+    return ModelInfo(
+        model_id=checkpoint.model_id,
+        canonical_id=checkpoint.model_id,
+        commit=checkpoint.commit,
+        endpoint=LOCAL,
+        architecture=facts.architecture,
+        model_type=facts.model_type,
+        dimensions=Dimensions(**facts.dimensions),
+        num_parameters=sum(tensor.elements for tensor in checkpoint.tensors) or None,
+        dtype=facts.dtype,
+        size_bytes=plan.size_bytes,
+        missing_bytes=0,
+        files=plan_rows(plan),
+        licence=None,
+        access="open",
+        tags=[],
+        downloads=None,
+        likes=None,
+        last_modified=None,
+        has_tokenizer=plan.has_tokenizer,
+        needs_custom_code=bool(custom),
+        already_quantized=facts.quantization_method,
+        support=verdict,
+        warnings=[],
+    )
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of a folder, by name. Raises InvalidRequest."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             found[path.relative_to(folder).as_posix()] = path
         if len(found) > MAX_IMPORTED_FILES:
             raise InvalidRequest(f"{folder} holds more than {MAX_IMPORTED_FILES} files, so it is not a model's folder.")
-    plan = plan_files([HubFile(name, path.stat().st_size, None, None) for name, path in found.items()])
+    return found
+
+
+def _plan(found: Mapping[str, Path]) -> FilePlan:
+    return plan_files([HubFile(name, path.stat().st_size, None, None) for name, path in found.items()])
+
+
+def _listed(folder: Path) -> dict[str, Path]:
+    """The files of a folder that a download would have fetched, by name. Raises InvalidRequest, NoWeights."""
+    found = _files(folder)
+    plan = _plan(found)
     plan.require_weights(str(folder), allow_pickle=False)
     if "config.json" not in found:
         raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")

@@ -9,7 +9,7 @@ from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_config
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_service import ModelService, finish_deletion
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,10 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
 
 
 def check_files(database: Database) -> None:
+    with database.reading() as session:
+        half_deleted = ModelService(session).half_deleted()
+    for row_id in half_deleted:
+        finish_deletion(database, row_id)
     # Looking at every file takes a while, during which workers must be able to write.
     with database.reading() as session:
         anything = bool(ModelService(session).with_changed_files())

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from modelyard.schemas.model import DeletionReport, InstalledFile, InstalledFile
 from modelyard.services.job_service import JobService
 
 CANCEL_WAIT_SECONDS = 5.0
+HALF_DELETED_SECONDS = 300.0
 ARTIFACT_MANIFEST = "modelyard.json"
 
 DISK_RESERVE_BYTES = 500_000_000
@@ -303,8 +305,11 @@ class ModelService:
             ],
         )
 
-    def delete(self, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
-        """Remove a row and the files nobody else uses. Raises SharedCache, Conflict while work is under way."""
+    def begin_deletion(self, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
+        """Mark a row as being deleted: nobody may work on it any more. What comes free is told before it does.
+
+        Raises ModelNotFound, ModelInUse, SharedCache, and Conflict while work is under way.
+        """
         model = self.get_by_id(row_id)
         report = self.confirmed_plan(row_id, confirm_shared=confirm_shared)
         job = self.session.get(Job, model.job_id) if model.job_id else None
@@ -312,15 +317,30 @@ class ModelService:
             raise Conflict(
                 f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
             )
+        model.status = ModelStatus.DELETING
+        self.session.flush()
+        return report
+
+    def remove_files(self, row_id: str) -> None:
+        """Remove what only this row needs; to be called outside a writing transaction, for it may take long."""
+        model = self.get_by_id(row_id)
         if not self._other_rows_of_snapshot(model):
             self.drop_partial_data(model)
             self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
         if model.artifact_path:
             remove_artifact(Path(model.artifact_path))
-        self.session.delete(model)
-        self.session.flush()
+
+    def end_deletion(self, row_id: str) -> None:
+        """Remove a row whose files are gone, and its jobs."""
+        self.session.execute(delete(Model).where(Model.id == row_id))
         self.session.execute(delete(Job).where(Job.subject_id == row_id))
-        return report
+
+    def half_deleted(self) -> Sequence[str]:
+        """Rows whose deletion a crash interrupted."""
+        since = utc_now() - timedelta(seconds=HALF_DELETED_SECONDS)
+        return self.session.scalars(
+            select(Model.id).where(Model.status == ModelStatus.DELETING, Model.updated_at < since)
+        ).all()
 
     def _is_whole(self, model: Model) -> bool:
         """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
@@ -334,9 +354,22 @@ class ModelService:
         self.session.flush()
 
     def _drop_original(self, model: Model) -> None:
-        """Remove the snapshot a quantized copy was made of, where it is nobody else's."""
-        if not model.adopted and not self._other_rows_of_snapshot(model):
-            self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
+        """Remove the snapshot a quantized copy was made of, and its own entry, where they are nobody else's."""
+        others = self._other_rows_of_snapshot(model)
+        if model.adopted or not all(self._is_idle_original(row) for row in others):
+            return
+        for row in others:
+            self.session.delete(row)
+            self.session.flush()
+            self.session.execute(delete(Job).where(Job.subject_id == row.id))
+        self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
+
+    def _is_idle_original(self, row: Model) -> bool:
+        return (
+            row.quantization is Quantization.NONE
+            and row.status is ModelStatus.READY
+            and not loaded_rows(self.session, [row.id])
+        )
 
     def confirmed_plan(self, row_id: str, *, confirm_shared: bool) -> DeletionReport:
         """As `plan_deletion`.
@@ -412,11 +445,21 @@ def delete_model(database: Database, row_id: str, *, confirm_shared: bool = Fals
     while True:
         try:
             with database.session() as session:
-                return ModelService(session).delete(row_id, confirm_shared=confirm_shared)
+                report = ModelService(session).begin_deletion(row_id, confirm_shared=confirm_shared)
+            finish_deletion(database, row_id)
+            return report
         except Conflict:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def finish_deletion(database: Database, row_id: str) -> None:
+    """The files of a row that is being deleted, then the row itself."""
+    with database.reading() as session:
+        ModelService(session).remove_files(row_id)
+    with database.session() as session:
+        ModelService(session).end_deletion(row_id)
 
 
 _MISSING_ERROR = {

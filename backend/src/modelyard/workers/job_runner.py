@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, get_database
-from modelyard.core.errors import DiskFull, ModelyardError
+from modelyard.core.errors import DiskFull, ModelyardError, OutOfMemory
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobState
@@ -22,6 +22,10 @@ from modelyard.workers.celery_app import stopping
 logger = logging.getLogger(__name__)
 
 MAX_BEAT_SECONDS = 0.4
+MAX_REQUEST_ATTEMPTS = 2
+MAX_JOB_ATTEMPTS = 100
+"""A job that was given up by so many workers is what ends them, for want of memory most likely."""
+
 REQUEST_BEAT_SECONDS = 0.1
 """Somebody reads along."""
 
@@ -31,6 +35,7 @@ class RunningJob:
 
     def __init__(self, database: Database, job: Job, *, interval_seconds: float = MAX_BEAT_SECONDS) -> None:
         self.id, self.kind, self.subject_id, self.owner = job.id, job.kind, job.subject_id, job.owner or ""
+        self.job = job
         self.payload = job.payload or {}
         self.lost = False
         self._database = database
@@ -132,6 +137,7 @@ def run_request(
     running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
     result, error = None, None
     try:
+        _refuse_deadly(job, MAX_REQUEST_ATTEMPTS)
         with running.beating():
             result = work(running)
     except ModelyardError as problem:
@@ -157,6 +163,7 @@ def _parallel(session: Session, queue: str) -> int:
 def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None]) -> None:
     job_id, owner, row_id = running.id, running.owner, running.subject_id
     try:
+        _refuse_deadly(running.job, MAX_JOB_ATTEMPTS)
         with running.beating():
             work(running)
         running.flush()
@@ -185,6 +192,15 @@ def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], 
         raise
     else:
         websocket_emitter.emit_model_download_completed(database, job_id, owner, row_id, running.kind)
+
+
+def _refuse_deadly(job: Job, limit: int) -> None:
+    """Raises OutOfMemory instead of ending one more worker."""
+    if job.attempts > limit:
+        raise OutOfMemory(
+            f"{limit} workers died while they were at this; most likely the machine ran out of memory.",
+            hint="Free memory, choose a smaller precision or another device, then ask again.",
+        )
 
 
 def _unexpected(error: Exception) -> dict[str, str]:

@@ -33,7 +33,7 @@ it("goes from typed letters to a started download", async () => {
                 likes: 1,
                 num_parameters: 596_049_920,
                 size_bytes: null,
-                access: "open",
+                access: "needs_acceptance",
                 pipeline_tag: null,
                 installed: false,
               },
@@ -48,7 +48,9 @@ it("goes from typed letters to a started download", async () => {
   );
   const onDone = show();
   await user.type(field(), "qwen3");
-  await user.click(await screen.findByRole("option", { name: /Qwen\/Qwen3-0.6B/ }));
+  const found = await screen.findByRole("option", { name: /Qwen\/Qwen3-0.6B/ });
+  expect(found).toHaveTextContent("≈ fits596 M parameters · 5,000 downloads · 1 like · gated");
+  await user.click(found);
 
   const about = await screen.findByRole("region", { name: "About Qwen/Qwen3-0.6B" });
   for (const text of [

@@ -190,7 +190,7 @@ function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }
     item?.num_parameters == null ? null : `${formatCount(item.num_parameters)} parameters`,
     item?.size_bytes == null ? null : formatBytes(item.size_bytes),
     item?.downloads == null || item.downloads === 0 ? null : `${formatCount(item.downloads)} downloads`,
-    item?.likes == null || item.likes === 0 ? null : `${formatCount(item.likes)} likes`,
+    item?.likes == null || item.likes === 0 ? null : item.likes === 1 ? "1 like" : `${formatCount(item.likes)} likes`,
     item !== undefined && item.access !== "open" && item.access !== "unknown" ? "gated" : null,
     item?.installed === true ? "already here" : null,
   ].filter((fact) => fact !== null);

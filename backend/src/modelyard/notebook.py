@@ -1,0 +1,195 @@
+"""`modelyard.load`: a model of this instance's store in the caller's own process, a notebook's for example."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from modelyard.core.errors import ModelNotFound, NoTokenizer, NotReady
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from modelyard.core.database import Database
+    from modelyard.models import Model
+
+QuantizationName = Literal["none", "8bit", "4bit"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a model is. `quantization` is what remains to be done while loading."""
+
+    folder: Path
+    quantization: QuantizationName
+    allow_pickle: bool = False
+
+
+def load(
+    model: str | Path,
+    quantization: QuantizationName = "none",
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    download: bool = False,
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
+    """The model, ready for inference, and its tokenizer (None, with a warning, where it has none).
+
+    `model` is the name of one that is ready in this instance's store, or a folder: a snapshot or a quantized copy,
+    which is loaded as it is stored. `revision` is a branch, tag or commit (its first letters are enough); otherwise
+    the newest that is here. `device` is auto (the GPU with the most free memory, else the CPU), cpu, mps or cuda:N.
+    With `download`, a model that is not here is asked of the running server and waited for.
+
+    Raises ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, and what reading the weights raises:
+    AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture.
+    """
+    from modelyard.services.local_model_service import model_folder
+
+    folder = model_folder(str(model))
+    if folder is not None:
+        found = _Found(folder, quantization)
+    elif isinstance(model, Path):
+        raise ModelNotFound(f"There is no model's folder at {model}.", hint="Name a folder with a config.json.")
+    else:
+        found = _find(model, quantization, revision, download=download)
+
+    # It warns of a faster kernel on the Hub, which is not asked here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from modelyard.ml.pretrained import load_model, load_tokenizer
+
+    loaded = load_model(
+        found.folder,
+        quantization=found.quantization,
+        device_map={"": _device(device)},
+        dtype=dtype,
+        allow_pickle=found.allow_pickle,
+    )
+    try:
+        return loaded, load_tokenizer(found.folder)
+    except NoTokenizer as error:
+        warnings.warn(error.message, stacklevel=2)
+        return loaded, None
+
+
+def _find(name: str, quantization: QuantizationName, revision: str | None, *, download: bool) -> _Found:
+    rows, server_url = _rows(name)
+    ready = _matching(rows, revision)
+    if not ready:
+        if not download:
+            raise _not_here(name, quantization, revision, rows)
+        _download(server_url, name, quantization, revision)
+        ready = _matching(_rows(name)[0], revision)
+        if not ready:
+            raise NotReady(
+                f"{name} is ready on the server at {server_url}, but not in this process's store.",
+                hint="Give this process the server's MODELYARD_HOME, MODELYARD_DATABASE_URL and HF_HUB_CACHE.",
+            )
+    exact = [row for row in ready if row.quantization.value == quantization]
+    if exact:
+        return _as_stored(exact[0])
+    unquantized = next((row for row in ready if row.quantization.value == "none"), None)
+    if unquantized is None:
+        there = ready[0].quantization.value
+        raise ModelNotFound(
+            f"{name} is here in precision {there}, not {quantization}.",
+            hint=f'Load it with quantization="{there}", or get the other: {_pull(name, quantization, revision)}.',
+        )
+    warnings.warn(
+        f"{name} is being quantized to {quantization} for this process alone;"
+        f" `modelyard quantize {name} -q {quantization}` keeps a copy that loads at once.",
+        stacklevel=3,
+    )
+    stored = _as_stored(unquantized)
+    return _Found(stored.folder, quantization, stored.allow_pickle)
+
+
+def _rows(name: str) -> "tuple[Sequence[Model], str]":
+    """The rows of a name, the newest first, and where the instance's server is. Raises DatabaseUnusable."""
+    from modelyard.commands.common import load_settings
+    from modelyard.commands.local import database_exists, open_database
+
+    if not database_exists():
+        return [], load_settings().local_url
+    database = open_database()
+    try:
+        return _read(database, name)
+    finally:
+        database.dispose()
+
+
+def _read(database: "Database", name: str) -> "tuple[Sequence[Model], str]":
+    from modelyard.services.model_service import ModelService
+    from modelyard.services.settings_service import SettingsService
+
+    with database.reading() as session:
+        return ModelService(session).get_by_model_id(name), SettingsService(session).server_url()
+
+
+def _matching(rows: "Sequence[Model]", revision: str | None) -> "list[Model]":
+    from modelyard.models import ModelStatus
+
+    return [
+        row
+        for row in rows
+        if row.status is ModelStatus.READY
+        and (revision is None or row.revision == revision or row.commit.startswith(revision))
+    ]
+
+
+def _as_stored(row: "Model") -> _Found:
+    """Raises NotReady when the files are gone."""
+    from modelyard.services.quantization_service import load_spec
+
+    spec = load_spec(row, {})
+    if not (spec.folder / "config.json").is_file():
+        raise NotReady(
+            f"The files of {row.model_id} are gone from {spec.folder}.",
+            hint=f"Get them again: {_pull(row.model_id, row.quantization.value, None)}.",
+        )
+    return _Found(spec.folder, "none", row.allow_pickle)
+
+
+def _not_here(name: str, quantization: str, revision: str | None, rows: "Sequence[Model]") -> ModelNotFound | NotReady:
+    get = f"{_pull(name, quantization, revision)} gets it, or load(…, download=True)."
+    if not rows:
+        return ModelNotFound(f"{name} is not in this store.", hint=get)
+    if revision is not None:
+        return ModelNotFound(f"{name} is not in this store in revision {revision}.", hint=get)
+    return NotReady(f"{name} is {rows[0].status}, not ready.", hint=get)
+
+
+def _pull(name: str, quantization: str, revision: str | None) -> str:
+    options = "" if quantization == "none" else f" -q {quantization}"
+    return f"`modelyard pull {name}{options}{f' --revision {revision}' if revision else ''}`"
+
+
+def _download(server_url: str, name: str, quantization: str, revision: str | None) -> None:
+    """Raises ServerUnreachable, and ApiError with the reason when the model will not be ready."""
+    from modelyard.api_client import ApiClient, ServerUnreachable
+    from modelyard.commands.common import load_settings
+    from modelyard.commands.get import follow, start
+
+    key = load_settings().api_key
+    request = {"model_id": name, "revision": revision, "quantization": quantization}
+    with ApiClient(server_url, key.get_secret_value() if key else None) as client:
+        try:
+            row, _fresh = start(client, request)
+        except ServerUnreachable as error:
+            raise ServerUnreachable(
+                f"{name} is not in this store, and {error.message[0].lower()}{error.message[1:]}",
+                hint=f"Start the server with `modelyard serve`, then {_pull(name, quantization, revision)} or this.",
+            ) from error
+        if row["status"] != "ready":
+            follow(client, row)
+
+
+def _device(name: str) -> "torch.device":
+    from modelyard.ml import devices
+
+    if name != "auto":
+        return devices.parse_device(name)
+    found = devices.accelerators()
+    return max(found, key=devices.free_bytes) if found else devices.parse_device("cpu")

@@ -1,0 +1,180 @@
+"""Quantize, load, generate, unload: the commands against a real server with real workers."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard.commands import words
+
+from .conftest import SAMPLE, Commands, Server, wait_for
+
+LLAMA = "modelyard-samples/tiny-llama"
+
+
+@pytest.fixture(scope="module")
+def equipped(running_server: Server) -> Iterator[Server]:
+    """A server with the llama, unquantized and in four bits."""
+    client = running_server.client
+    client.put("/settings", {"endpoint": "builtin", "bandwidth_limit_bytes_per_second": None})
+    assert running_server.modelyard("pull", LLAMA).returncode == 0
+    made = running_server.modelyard("quantize", LLAMA, "-q", "4bit")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith(f"{LLAMA} in 4bit is ready in ")
+    assert "in memory." in made.stdout
+    assert "agrees with the source" in made.stdout
+    yield running_server
+    for item in client.get("/models/loaded")["items"]:
+        running_server.modelyard("unload", item["id"])
+
+
+def test_a_second_quantization_is_done_at_once(equipped: Server) -> None:
+    again = equipped.modelyard("quantize", LLAMA, "-q", "4bit", "--json")
+    assert again.returncode == 0, again.stderr
+    row = json.loads(again.stdout)
+    assert (row["status"], row["quantization"]) == ("ready", "4bit")
+    assert equipped.modelyard("quantize", LLAMA, "-q", "none").returncode == 2
+
+
+def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    loaded = modelyard("load", LLAMA, "-q", "4bit", "--pin")
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.startswith(f"{LLAMA} is loaded on cpu: 13.1 MB measured, in ")
+    assert "loading" in loaded.stderr
+    shown = modelyard("ps")
+    assert "pinned" in shown.stdout
+    assert "13.1 MB" in shown.stdout
+    item = json.loads(modelyard("load", LLAMA, "-q", "4bit", "--ttl", "90", "--json").stdout)
+    assert (item["measured_bytes"], item["pinned"]) == (13_057_344, False)
+    assert json.loads(modelyard("ps", "--json").stdout)["loaded"][0]["id"] == item["id"]
+
+    gone = modelyard("unload", LLAMA, "-q", "4bit")
+    assert gone.returncode == 0, gone.stderr
+    assert "came back; its weights held 13.1 MB." in gone.stdout
+    assert modelyard("ps").stdout == ""
+    again = modelyard("unload", LLAMA, "-q", "4bit")
+    assert again.returncode == 1
+    assert "is not loaded" in again.stderr
+    assert "modelyard ps" in again.stderr
+
+
+def test_why_a_model_cannot_be_loaded_is_told(equipped: Server) -> None:
+    failed = equipped.modelyard("load", LLAMA, "-q", "4bit", "--device", "cuda:7")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert "Error: There is no device 'cuda:7' here." in failed.stderr
+    assert "Hint: Use auto or one of cpu" in failed.stderr
+    as_json = equipped.modelyard("load", LLAMA, "-q", "4bit", "--device", "cuda:7", "--json")
+    assert json.loads(as_json.stderr.partition("\n")[2])["code"] == "invalid_request"
+
+
+def test_text_is_the_same_from_argument_and_stdin_as_text_and_json(equipped: Server) -> None:
+    options = ("-q", "4bit", "--max-new-tokens", "8")
+    spoken = equipped.modelyard("generate", LLAMA, "The capital", *options)
+    assert spoken.returncode == 0, spoken.stderr
+    assert "8 tokens, " in spoken.stderr
+    as_json = json.loads(equipped.modelyard("generate", LLAMA, "-", *options, "--json", stdin="The capital\n").stdout)
+    assert spoken.stdout == as_json["text"] + "\n"
+    assert (as_json["new_tokens"], as_json["finish_reason"]) == (8, "length")
+
+    drawn = [
+        json.loads(
+            equipped.modelyard(
+                "generate", LLAMA, "The", *options, "--temperature", "1", "--seed", seed, "--json"
+            ).stdout
+        )["text"]
+        for seed in ("1", "1", "2")
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_conversation_goes_on_until_the_end_of_the_input(equipped: Server) -> None:
+    talk = equipped.modelyard(
+        "generate", LLAMA, "--chat", "-q", "4bit", "--max-new-tokens", "3", stdin="Hello\n\nAnd now?\n"
+    )
+    assert talk.returncode == 0, talk.stderr
+    assert talk.stderr.count(" tokens, ") == 2
+    one = equipped.modelyard("generate", LLAMA, "Hello", "--chat", "-q", "4bit", "--max-new-tokens", "3")
+    assert talk.stdout.startswith(one.stdout)
+    for wrong in ((), ("--chat", "--json")):
+        assert equipped.modelyard("generate", LLAMA, *wrong).returncode == 2
+
+
+def test_text_comes_while_it_is_made_and_ctrl_c_stops_it(equipped: Server) -> None:
+    process = equipped.modelyard.start("generate", LLAMA, "The", "-q", "4bit", "--max-new-tokens", "1900")
+    assert process.stdout is not None
+    began = time.monotonic()
+    assert len(process.stdout.read(1)) == 1
+    wait_for(lambda: any(item["in_use"] for item in equipped.client.get("/models/loaded")["items"]), 10)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.endswith("Stopped.\n")
+    wait_for(lambda: not any(item["in_use"] for item in equipped.client.get("/models/loaded")["items"]), 10)
+    assert time.monotonic() - began < 30
+
+
+def test_architecture_of_a_model_here_and_of_one_on_the_hub(equipped: Server) -> None:
+    here = equipped.modelyard("architecture", LLAMA)
+    assert here.returncode == 0, here.stderr
+    lines = [line.split() for line in here.stdout.splitlines()]
+    assert ["blocks", "model.layers"] in lines
+    assert ["model.layers.N", "residual", "256", "tensor", "0-11", "blocks.N.hook_resid_post"] in lines
+    on_the_hub = json.loads(equipped.modelyard("architecture", SAMPLE, "--json").stdout)
+    assert on_the_hub["layers_path"] == "transformer.h"
+    assert equipped.modelyard("architecture", "no/such-model").returncode == 1
+
+
+def test_the_original_is_dropped_when_asked(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    assert modelyard("pull", SAMPLE).returncode == 0
+    made = modelyard("quantize", SAMPLE, "-q", "8bit", "--drop-original")
+    assert made.returncode == 0, made.stderr
+    assert "The unquantized files (8.19 MB) were removed." in made.stdout
+    row = json.loads(modelyard("show", SAMPLE, "--json").stdout)
+    assert row["quantization"] == "8bit"
+    freed = json.loads(modelyard("rm", SAMPLE, "--yes", "--json").stdout)["freed_bytes"]
+    assert freed == row["disk_bytes"]
+    assert f"{words.size(freed)} on the disk" in made.stdout
+
+
+def test_a_folder_needs_neither_server_nor_hub(equipped: Server, alone: Commands, tmp_path: Path) -> None:
+    rows = equipped.client.models(q=LLAMA)["items"]
+    folders = {row["quantization"]: row["snapshot_path"] for row in rows}
+    answer = alone("estimate", folders["none"], "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == "Building the model without its weights …\n"
+    estimate = json.loads(answer.stdout)
+    measured = {option["quantization"]: option["weights_bytes"] for option in estimate["options"]}
+    assert (estimate["method"], measured["4bit"]) == ("exact", 13_057_344)
+    info = alone("info", folders["none"])
+    assert "LlamaForCausalLM" in info.stdout
+    assert "supported" in info.stdout
+    assert json.loads(alone("info", folders["4bit"], "--json").stdout)["already_quantized"] == "bitsandbytes"
+    assert list(tmp_path.iterdir()) == []
+
+    nothing = alone("estimate", str(tmp_path))
+    assert nothing.returncode == 1
+    assert f"{tmp_path} is not a folder with a config.json" in nothing.stderr
+    (tmp_path / "config.json").write_text("{")
+    damaged = alone("info", str(tmp_path))
+    assert damaged.returncode == 1
+    assert "is damaged" in damaged.stderr
+
+
+def test_estimate_with_no_server_is_exact(equipped: Server, alone: Commands, tmp_path: Path) -> None:
+    answer = alone("estimate", LLAMA, "--json", HF_ENDPOINT=f"{equipped.url}/hub")
+    assert json.loads(answer.stdout)["method"] == "exact"
+    assert "Building the model without its weights" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_needs_a_server_says_so(alone: Commands) -> None:
+    for command in (("load", "x"), ("unload", "x"), ("generate", "x", "y"), ("quantize", "x", "-q", "4bit")):
+        answer = alone(*command)
+        assert answer.returncode == 1
+        assert "modelyard serve" in answer.stderr

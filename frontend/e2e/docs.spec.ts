@@ -1,0 +1,24 @@
+import { expect, test } from "@playwright/test";
+
+test("the API's documentation shows every path and asks nobody else for anything", async ({ page, baseURL, request }) => {
+  const failures: string[] = [];
+  const elsewhere: string[] = [];
+  page.on("pageerror", (error) => failures.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error") failures.push(message.text());
+  });
+  page.on("request", (sent) => {
+    if (!sent.url().startsWith(baseURL ?? "") && !sent.url().startsWith("data:")) elsewhere.push(sent.url());
+  });
+  await page.goto("/docs");
+  await expect(page).toHaveTitle("API · Modelyard");
+  const description = (await (await request.get("/openapi.json")).json()) as { paths: Record<string, object> };
+  const operations = Object.values(description.paths).reduce((sum, path) => sum + Object.keys(path).length, 0);
+  await expect(page.locator(".opblock")).toHaveCount(operations);
+
+  await page.locator(".opblock").filter({ hasText: "/api/v1/system" }).locator(".opblock-summary").click();
+  await page.getByRole("button", { name: "Execute" }).click();
+  await expect(page.locator(".live-responses-table tbody .response-col_status")).toHaveText("200");
+  expect(failures).toEqual([]);
+  expect(elsewhere).toEqual([]);
+});
