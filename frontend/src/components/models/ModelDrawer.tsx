@@ -175,7 +175,7 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     ["On disk", formatBytes(model.disk_bytes)],
   ];
   const origin: [string, React.ReactNode][] = [
-    ["Hub", model.endpoint],
+    ["Hub", model.endpoint.startsWith("http") ? model.endpoint : "none, imported from a folder"],
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
     ["Folder", model.snapshot_path === null ? null : <CopyText key="path" text={model.snapshot_path} label="folder" />],
