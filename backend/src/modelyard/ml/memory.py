@@ -18,6 +18,7 @@ from modelyard.ml.quantization_plan import (
     INT8,
     NF4,
     PACKING_METHOD,
+    REFUSED,
     KeptBecause,
     QuantizationPlan,
     Scheme,
@@ -220,6 +221,7 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
     matrix_bytes = [weights.plain[name] for name in plan.quantized & present]
     matrix_bytes += [weights.plain[name] // weights.shapes[name][0] for name in plan.packed & present]
     kept = _kept_parts(plan, weights)
+    refused = REFUSED.get((str(getattr(model.config, "model_type", "")), scheme.name))
     return OptionMemory(
         quantization=scheme.name,
         weights_bytes=size,
@@ -228,8 +230,8 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
         largest_matrix_bytes=max(matrix_bytes, default=0),
         load_peak_bytes=size + _COPIES_WHILE_QUANTIZING * weights.largest,
         kept=kept,
-        available=size < weights.total,
-        note=_note(scheme, fraction, size < weights.total, kept, weights.dtype),
+        available=size < weights.total and refused is None,
+        note=refused or _note(scheme, fraction, size < weights.total, kept, weights.dtype),
     )
 
 

@@ -29,6 +29,19 @@ _EXPERT_NAMES = ("gate_up_proj", "up_proj", "down_proj")
 # Subclasses of nn.Linear that compute what nn.Linear computes.
 _SAME_AS_LINEAR = {"transformers.models.falcon.modeling_falcon.FalconLinear"}
 
+_CANNOT_RUN = "transformers and bitsandbytes, as installed, cannot run this architecture quantized like this."
+_CANNOT_RELOAD = "transformers, as installed, cannot read back what it saves of this architecture quantized like this."
+REFUSED = {
+    ("mamba", "8bit"): _CANNOT_RUN,
+    ("mamba", "4bit"): _CANNOT_RUN,
+    ("longcat_flash", "4bit"): _CANNOT_RUN,
+    ("llama4", "8bit"): _CANNOT_RELOAD,
+    ("llama4_text", "8bit"): _CANNOT_RELOAD,
+    ("laguna", "8bit"): _CANNOT_RELOAD,
+    ("laguna", "4bit"): _CANNOT_RELOAD,
+}
+"""(model type, quantization) → why no copy can be made, found by making one of every type."""
+
 
 class KeptBecause(StrEnum):
     """Why a parameter keeps the load dtype."""
