@@ -57,6 +57,38 @@ for (const colorScheme of ["light", "dark"] as const) {
       await expectAccessible(page);
     });
 
+    test("trying a model", async ({ page }) => {
+      await page.goto(`/models/${id}?tab=try`);
+      await expectAccessible(page);
+      await page.getByRole("textbox", { name: "Text to continue" }).fill("The capital of France is");
+      await page.keyboard.press("Control+Enter");
+      await expect(page.getByText(/tokens\/s/)).toBeVisible({ timeout: 60_000 });
+      await expectAccessible(page);
+      await page.getByText("Chat", { exact: true }).click();
+      await page.getByRole("textbox", { name: "Message" }).fill("Hello");
+      await page.getByRole("button", { name: "Send" }).click();
+      await expect(page.getByText("It takes no chat")).toBeVisible();
+      await expectAccessible(page);
+    });
+
+    test("the question before quantizing", async ({ page }) => {
+      await page.goto(`/models/${id}`);
+      await page.getByRole("button", { name: "Quantize…" }).click();
+      await expect(page.getByText(/in memory instead of/).first()).toBeVisible({ timeout: 60_000 });
+      await expectAccessible(page);
+    });
+
+    test("several models at once", async ({ page }) => {
+      await page.goto("/models");
+      await page.getByRole("button", { name: "Select", exact: true }).click();
+      await page.getByRole("button", { name: "Select all shown" }).click();
+      await expectAccessible(page);
+      await page.getByRole("button", { name: /^Delete \d+…/ }).click();
+      await expect(page.getByRole("button", { name: /free at least/ })).toBeVisible();
+      await expect(page.getByText(/tiny-gpt2, .*: (frees|stays)/).first()).toBeVisible();
+      await expectAccessible(page);
+    });
+
     test("the download form", async ({ page }) => {
       await page.goto("/models?download");
       await page.getByRole("combobox", { name: "Model" }).fill("tiny");
@@ -104,6 +136,7 @@ test("nothing is wider than a small phone", async ({ page }) => {
     `/models/${id}`,
     `/models/${id}?tab=architecture`,
     `/models/${id}?tab=files`,
+    `/models/${id}?tab=try`,
     "/models?add",
     "/models?download=modelyard-samples/tiny-llama",
     "/training",

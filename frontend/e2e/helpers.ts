@@ -25,7 +25,7 @@ export async function rows(request: APIRequestContext): Promise<Row[]> {
 /** The id of a ready sample, downloaded now if it is not there. */
 export async function readySample(request: APIRequestContext, modelId: string): Promise<string> {
   await putSettings(request, { endpoint: "builtin", bandwidth_limit_bytes_per_second: null });
-  const find = async () => (await rows(request)).find((row) => row.model_id === modelId);
+  const find = async () => (await rows(request)).find((row) => row.model_id === modelId && row.quantization === "none");
   if ((await find())?.status !== "ready")
     await request.post("/api/v1/models/download", { data: { model_id: modelId } });
   await expect.poll(async () => (await find())?.status, { timeout: 60_000 }).toBe("ready");

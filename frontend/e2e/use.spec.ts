@@ -6,7 +6,9 @@ test("quantize, load, try, stop, unload and delete", async ({ page, request }) =
   page.on("pageerror", (error) => failures.push(error.message));
   await readySample(request, SMALL_SAMPLE);
   for (const old of (await rows(request)).filter((row) => row.model_id === SMALL_SAMPLE && row.quantization !== "none"))
-    await request.delete(`/api/v1/models/${old.id}`);
+    await request.post(`/api/v1/models/${old.id}/unload`).then(() =>
+      expect.poll(async () => (await request.delete(`/api/v1/models/${old.id}`)).status(), { timeout: 30_000 }).toBe(200),
+    );
 
   await page.goto("/models");
   const original = page.getByRole("article", { name: "tiny-gpt2, none" });
@@ -25,7 +27,7 @@ test("quantize, load, try, stop, unload and delete", async ({ page, request }) =
   const yard = page.getByRole("group", { name: "Memory and disk of this machine" });
   await expect(yard.getByRole("list", { name: "Loaded models" })).toContainText("tiny-gpt2 4.91 MB");
 
-  await copy.getByRole("link", { name: "Try tiny-gpt2" }).click();
+  await copy.getByRole("link", { name: "Try it: tiny-gpt2" }).click();
   const drawer = page.getByRole("dialog", { name: /tiny-gpt2/ });
   const field = drawer.getByRole("textbox", { name: "Text to continue" });
   await field.fill("The capital of France is");
@@ -51,7 +53,7 @@ test("quantize, load, try, stop, unload and delete", async ({ page, request }) =
   // The server stops too, long before 400 tokens.
   await expect.poll(async () => (await loaded())?.in_use).toBe(0);
 
-  await drawer.getByRole("radio", { name: "Chat" }).check({ force: true });
+  await drawer.getByText("Chat", { exact: true }).click();
   await drawer.getByRole("textbox", { name: "Message" }).fill("Hello");
   await drawer.getByRole("button", { name: "Send" }).click();
   await expect(drawer.getByText("It takes no chat")).toBeVisible();

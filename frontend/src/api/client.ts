@@ -64,7 +64,7 @@ async function send(url: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(new URL(url, window.location.origin), init);
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    if (isAbort(error)) throw error;
     throw unreachable("The Modelyard server does not answer.");
   }
 }
@@ -98,5 +98,5 @@ function queryString(query: Query | undefined): string {
 }
 
 export function isAbort(error: unknown): boolean {
-  return error instanceof DOMException && error.name === "AbortError";
+  return typeof error === "object" && error !== null && "name" in error && error.name === "AbortError";
 }

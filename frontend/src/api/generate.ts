@@ -14,7 +14,7 @@ export async function* generate(
   const response = await open("POST", `/models/${id}/generate`, { body: { ...body, stream: true }, signal });
   if (response.body === null) throw cutOff();
   try {
-    for await (const data of sseData(response.body)) {
+    for await (const data of sseData(response.body, signal)) {
       const event = JSON.parse(data) as { delta: string } | ({ done: true } & (Generated | { error: RowError }));
       if (!("done" in event)) yield event.delta;
       else if ("error" in event)

@@ -33,6 +33,15 @@ it("leaves out an event that the end cut off", async () => {
   expect(await all(body("data: whole\n\ndata: half"))).toEqual(["whole"]);
 });
 
+it("ends at once when it is told to stop, also while nothing comes", async () => {
+  const cancel = vi.fn();
+  const controller = new AbortController();
+  const reading = sseData(new ReadableStream<Uint8Array>({ cancel }), controller.signal).next();
+  controller.abort();
+  await expect(reading).rejects.toMatchObject({ name: "AbortError" });
+  expect(cancel).toHaveBeenCalled();
+});
+
 it("ends the request when nobody listens any more", async () => {
   const cancel = vi.fn();
   const stream = new ReadableStream<Uint8Array>({

@@ -1,15 +1,19 @@
 /**
  * The data of each server-sent event of a body, as it comes. Events are told apart by blank lines, whatever pieces the
  * network makes of them; fields other than `data` and an event cut off by the end are left out, as the format says.
+ * Rejects with AbortError once the signal fires.
  */
-export async function* sseData(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+export async function* sseData(body: ReadableStream<Uint8Array>, signal?: AbortSignal): AsyncGenerator<string> {
   const reader = body.getReader();
+  const cancel = () => void reader.cancel().catch(() => undefined);
+  signal?.addEventListener("abort", cancel);
   const decoder = new TextDecoder();
   let rest = "";
   let data: string[] = [];
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      signal?.throwIfAborted();
       if (done) return;
       rest += decoder.decode(value, { stream: true });
       const lines = rest.split("\n");
@@ -25,6 +29,7 @@ export async function* sseData(body: ReadableStream<Uint8Array>): AsyncGenerator
     }
   } finally {
     // Whoever stops listening ends the request too.
-    await reader.cancel().catch(() => undefined);
+    signal?.removeEventListener("abort", cancel);
+    cancel();
   }
 }

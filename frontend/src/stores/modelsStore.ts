@@ -33,6 +33,9 @@ export interface ModelsState extends Feed, Cursor {
   downloadModel: (body: ModelDownloadRequest) => Promise<Model>;
   adoptModel: (modelId: string) => Promise<Model>;
   importFolder: (body: ImportRequest) => Promise<Model>;
+  /** Rejects with the server's refusal. */
+  perform: (id: string, op: api.ModelAction) => Promise<void>;
+  /** The same; a refusal is shown in passing. */
   act: (id: string, op: api.ModelAction) => Promise<void>;
   quantizeModel: (id: string, body: QuantizeRequest) => Promise<Model>;
   deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
@@ -202,7 +205,7 @@ export function createModelsStore() {
         return model;
       },
 
-      act: async (id, op) => {
+      perform: async (id, op) => {
         const before = begin(id, op);
         if (before === null) return;
         try {
@@ -212,7 +215,15 @@ export function createModelsStore() {
           else watch(id, op);
         } catch (error) {
           end(id);
-          toastProblem(`${OP_TITLE[op]} ${before.name}`, error);
+          throw error;
+        }
+      },
+
+      act: async (id, op) => {
+        try {
+          await get().perform(id, op);
+        } catch (error) {
+          toastProblem(`${OP_TITLE[op]} ${get().byId[id]?.name ?? "the model"}`, error);
         }
       },
 

@@ -129,9 +129,9 @@ it("says where a model is loaded, what it measures, and offers to try and to unl
   const onAction = show(LOADED);
   expect(screen.getByText("Loaded on cpu of lab")).toBeVisible();
   expect(screen.getByText("measured")).toBeVisible();
-  expect(screen.getByText("1.19 GB estimated")).toBeVisible();
+  expect(screen.getByText("· 1.19 GB estimated")).toBeVisible();
   expect(screen.queryByText(/It takes/)).toBeNull();
-  expect(screen.getByRole("link", { name: "Try Qwen3-0.6B" })).toHaveAttribute("href", "/models/m1?tab=try");
+  expect(screen.getByRole("link", { name: "Try it: Qwen3-0.6B" })).toHaveAttribute("href", "/models/m1?tab=try");
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
   expect(await screen.findByRole("menuitem", { name: "Unload" })).toBeVisible();

@@ -1,13 +1,13 @@
-import { ActionIcon, Button, Menu, Text } from "@mantine/core";
+import { ActionIcon, Button, Checkbox, Menu, Text } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import {
-  ArrowDownToLine,
   ArrowUpFromLine,
   Ban,
   Code,
   EllipsisVertical,
   ExternalLink,
   Folder,
+  MemoryStick,
   MessageSquareText,
   Pause,
   Play,
@@ -23,7 +23,7 @@ import type { ModelAction } from "../../api/models";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { gapWords, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
-import { isActive, loadSnippet, sentence } from "../../lib/words";
+import { isActive, loadSnippet, QUANTIZATION_WORD, sentence } from "../../lib/words";
 import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
@@ -46,14 +46,19 @@ interface Props {
   href: string;
   onAction: (model: Model, action: CardAction) => void;
   onPoint: (model: Model | null) => void;
+  /** While several are chosen: whether this one is; left out otherwise. */
+  selected?: boolean | undefined;
+  onSelect?: ((model: Model, selected: boolean) => void) | undefined;
 }
 
-export const ModelCard = memo(function ModelCard({ model, live, pending, scale, href, onAction, onPoint }: Props) {
+export const ModelCard = memo(function ModelCard(props: Props) {
+  const { model, live, pending, scale, href, onAction, onPoint, selected, onSelect } = props;
   const working = isActive(model.status) || live !== undefined;
   return (
     <article
       className={classes.card}
       data-status={model.status}
+      data-selected={selected || undefined}
       aria-label={`${model.name}, ${model.quantization}`}
       onPointerEnter={() => onPoint(model)}
       onPointerLeave={() => onPoint(null)}
@@ -61,6 +66,13 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
       onBlur={() => onPoint(null)}
     >
       <header className={classes.head}>
+        {selected !== undefined && (
+          <Checkbox
+            aria-label={`Select ${model.name}, ${QUANTIZATION_WORD[model.quantization].toLowerCase()}`}
+            checked={selected}
+            onChange={(event) => onSelect?.(model, event.currentTarget.checked)}
+          />
+        )}
         <h2 className={classes.name}>
           <Link to={href} data-card-link>
             {model.name}
@@ -144,6 +156,7 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
             {bytes !== null && <span className={classes.how}>{howKnown(model)}</span>}
             {measured !== null && estimate !== null && (
               <span className={classes.how}>
+                ·{" "}
                 {model.memory_method === "approximate" && "≈ "}
                 {formatBytes(estimate)} estimated
               </span>
@@ -225,7 +238,7 @@ function PrimaryAction({ model, href, busy, onAction }: ActionProps & { href: st
     case "missing":
       return button("Download again", <RotateCcw size={14} aria-hidden />, "resume");
     case "ready":
-      if (!model.loaded) return button("Load", <ArrowDownToLine size={14} aria-hidden />, "load");
+      if (!model.loaded) return button("Load", <MemoryStick size={14} aria-hidden />, "load");
       return (
         <Button
           size="compact-sm"
@@ -233,7 +246,7 @@ function PrimaryAction({ model, href, busy, onAction }: ActionProps & { href: st
           leftSection={<MessageSquareText size={14} aria-hidden />}
           component={Link}
           to={tabOf(href, "try")}
-          aria-label={`Try ${model.name}`}
+          aria-label={`Try it: ${model.name}`}
         >
           Try it
         </Button>

@@ -110,7 +110,6 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
             <Button
               size="compact-sm"
               variant="default"
-              disabled={pending !== undefined}
               onClick={() => onAction(model, "resume")}
             >
               Retry

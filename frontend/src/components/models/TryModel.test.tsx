@@ -21,11 +21,13 @@ function answers(events: object[], { ends = true } = {}) {
   server.use(
     http.post(api("/models/m1/generate"), async ({ request }) => {
       asked.push((await request.json()) as GenerateRequest);
-      request.signal.addEventListener("abort", () => (aborted = true));
       const stream = new ReadableStream<Uint8Array>({
         start(controller) {
           for (const event of events) controller.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(event)}\n\n`));
           if (ends) controller.close();
+        },
+        cancel() {
+          aborted = true;
         },
       });
       return new HttpResponse(stream, { headers: { "Content-Type": "text/event-stream" } });

@@ -25,6 +25,7 @@ import { ConfirmDelete } from "../common/ConfirmDelete";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { AddLocal } from "../models/AddLocal";
+import { BulkBar } from "../models/BulkBar";
 import { FirstRun } from "../models/FirstRun";
 import { type CardAction, ModelCard } from "../models/ModelCard";
 import { ModelDownloadForm } from "../models/ModelDownloadForm";
@@ -43,6 +44,7 @@ export function ModelsPanel() {
   const [parameters, setParameters] = useSearchParams();
   const [deleting, setDeleting] = useState<Model | null>(null);
   const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
+  const [selected, setSelected] = useState<ReadonlySet<string> | null>(null);
   const searchField = useRef<HTMLInputElement>(null);
   const small = useMediaQuery("(max-width: 48em)", false, { getInitialValueInEffect: false });
 
@@ -101,6 +103,17 @@ export function ModelsPanel() {
     [act],
   );
 
+  const select = useCallback(
+    (model: Model, on: boolean) =>
+      setSelected((before) => {
+        const next = new Set(before);
+        if (on) next.add(model.id);
+        else next.delete(model.id);
+        return next;
+      }),
+    [],
+  );
+
   return (
     <div className={classes.page}>
       <Group justify="space-between" mb="md">
@@ -140,11 +153,26 @@ export function ModelsPanel() {
         <FirstRun onStart={openForm} />
       ) : (
         <>
-          <Filters filter={filter} models={models} shown={ids.length} onChange={change} searchField={searchField} />
+          <Filters
+            filter={filter}
+            models={models}
+            shown={ids.length}
+            onChange={change}
+            searchField={searchField}
+            selecting={selected !== null}
+            onSelecting={(value) => setSelected(value ? new Set() : null)}
+          />
+          {selected !== null && (
+            <BulkBar
+              models={models.filter((model) => selected.has(model.id))}
+              onSelectAll={() => setSelected(new Set(ids))}
+              onDone={() => setSelected(null)}
+            />
+          )}
           {ids.length === 0 ? (
             <NothingMatches filter={filter} onClear={() => change({ q: null, status: null, quantization: null })} />
           ) : (
-            <Cards ids={ids} search={search} onAction={onAction} />
+            <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
           )}
         </>
       )}
@@ -215,9 +243,11 @@ interface FiltersProps {
   shown: number;
   onChange: (changes: Record<string, string | null>) => void;
   searchField: React.RefObject<HTMLInputElement | null>;
+  selecting: boolean;
+  onSelecting: (selecting: boolean) => void;
 }
 
-function Filters({ filter, models, shown, onChange, searchField }: FiltersProps) {
+function Filters({ filter, models, shown, onChange, searchField, selecting, onSelecting }: FiltersProps) {
   const counts = useMemo(() => countGroups(models), [models]);
   const groups: StatusGroup[] = ["ready", "active", "attention"];
   return (
@@ -262,6 +292,9 @@ function Filters({ filter, models, shown, onChange, searchField }: FiltersProps)
         }
         data={SORTS.map((value) => ({ value, label: SORT_WORD[value] }))}
       />
+      <Button variant="default" aria-pressed={selecting} onClick={() => onSelecting(!selecting)}>
+        {selecting ? "Selecting" : "Select"}
+      </Button>
       <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
         {shown === models.length
           ? shown === 1
@@ -296,10 +329,13 @@ function NothingMatches({ filter, onClear }: { filter: ModelFilter; onClear: () 
 interface CardsProps {
   ids: string[];
   search: string;
+  /** The chosen ones, or null while none are being chosen. */
+  selected: ReadonlySet<string> | null;
+  onSelect: (model: Model, selected: boolean) => void;
   onAction: (model: Model, action: CardAction) => void;
 }
 
-function Cards({ ids, search, onAction }: CardsProps) {
+function Cards({ ids, search, selected, onSelect, onAction }: CardsProps) {
   const system = useSystemStore((state) => state.system);
   const loaded = useSystemStore((state) => state.loaded);
   const scale = useMemo(
@@ -309,7 +345,16 @@ function Cards({ ids, search, onAction }: CardsProps) {
   return (
     <ModelGrid
       ids={ids}
-      renderCard={(id) => <StoredCard id={id} scale={scale} search={search} onAction={onAction} />}
+      renderCard={(id) => (
+        <StoredCard
+          id={id}
+          scale={scale}
+          search={search}
+          selected={selected?.has(id)}
+          onSelect={onSelect}
+          onAction={onAction}
+        />
+      )}
     />
   );
 }
@@ -318,8 +363,10 @@ function StoredCard({
   id,
   scale,
   search,
+  selected,
+  onSelect,
   onAction,
-}: { id: string; scale: Place | undefined } & Omit<CardsProps, "ids">) {
+}: { id: string; scale: Place | undefined; selected: boolean | undefined } & Omit<CardsProps, "ids" | "selected">) {
   const model = useModel(id);
   const live = useLive(id);
   const pending = usePending(id);
@@ -333,6 +380,8 @@ function StoredCard({
       href={`/models/${id}${search}`}
       onAction={onAction}
       onPoint={point}
+      selected={selected}
+      onSelect={onSelect}
     />
   );
 }
