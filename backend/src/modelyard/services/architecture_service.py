@@ -43,13 +43,17 @@ class ArchitectureService:
 
 
 def local_config(row: Model) -> dict[str, Any]:
-    """The configuration of a model that is here. Raises NotReady, UnsupportedArchitecture."""
+    """The configuration of a model that is here, as it was published. Raises NotReady, UnsupportedArchitecture."""
     path: Path = hub_cache().snapshot_path(row.model_id, row.commit) / "config.json"
+    if not path.is_file() and row.artifact_path is not None:
+        path = Path(row.artifact_path) / "config.json"  # the original was not kept
     if row.status is not ModelStatus.READY and not path.is_file():
         raise NotReady(f"{row.model_id} is {row.status}; its configuration is not here yet.")
     if not path.is_file():
         raise UnsupportedArchitecture(f"{row.model_id} has no config.json for transformers.")
     config: dict[str, Any] = json.loads(path.read_bytes())
+    if path.parent == Path(row.artifact_path or ""):
+        config.pop("quantization_config", None)
     return config
 
 
