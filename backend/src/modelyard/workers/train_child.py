@@ -7,6 +7,7 @@ Reports: `{"phase"}`, `{"live": reason or None}` after the live check, and `{"st
 trains, of which those with `point` belong to the curve. Its result is `{"engine", "output"}`.
 """
 
+import fcntl
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from modelyard.core.errors import NoTokenizer, OutOfMemory, TrainingIncompatible
+from modelyard.core.errors import Conflict, NoTokenizer, OutOfMemory, TrainingIncompatible
 from modelyard.core.process import Report, child_main, configure_logging
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ REPORT_SECONDS = 0.5
 CURVE_POINTS = 400
 RATE_SECONDS = 15.0
 STEPS_BEFORE_ETA = 5
+PREDECESSOR_SECONDS = 150.0
 
 _stop = threading.Event()
 
@@ -60,6 +62,7 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
     from modelyard.ml.sae.engine import TrainingRun, TrainingStopped, load_engine
 
     run = TrainingRun(**request)
+    _alone(folder)
     if run.output.is_dir():
         # It was finished, and its worker died before it could tell.
         return {"engine": None, "output": str(run.output)}
@@ -89,6 +92,23 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
             hint=SMALLER,
         ) from error
     return {"engine": engine.name, "output": str(run.output)}
+
+
+def _alone(folder: Path) -> None:
+    """Wait for a predecessor that has lost its job and is still saving. Raises Conflict when it does not end."""
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)  # held until this process ends
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _stop.is_set():
+                sys.exit(0)
+            if time.monotonic() > deadline:
+                raise Conflict("Another process is still at work on this run.", hint="Resume it later.") from None
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _train(run: "TrainingRun", engine: Any, report: Report) -> None:
