@@ -4,7 +4,6 @@ import json
 import pydoc_data.topics
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -135,9 +134,7 @@ def test_a_run_on_bfloat16_and_on_a_quantized_copy(
     instance: Instance, dataset: dict[str, str], quantization: str, architecture: str, hook_point: str
 ) -> None:
     model = instance.wait_for(instance.download(LLAMA, quantization=quantization)["id"], "ready", seconds=180)
-    run = wait(
-        instance, start(instance, model, dataset, hook_point=hook_point, architecture=architecture), "completed"
-    )
+    run = wait(instance, start(instance, model, dataset, hook_point=hook_point, architecture=architecture), "completed")
     assert run["d_in"] == model["hidden_size"]
     assert run["quantization"] == quantization
     assert_learned(instance, run)

@@ -57,4 +57,15 @@ class TrainingEvent(Schema):
     training: TrainingResponse
 
 
-Event = Annotated[SnapshotEvent | ModelEvent | ModelDeletedEvent | TrainingEvent, Field(discriminator="type")]
+class TrainingDeletedEvent(Schema):
+    """A training run is gone."""
+
+    type: Literal["training.deleted"] = "training.deleted"
+    epoch: str
+    seq: int
+    id: str
+
+
+Event = Annotated[
+    SnapshotEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent, Field(discriminator="type")
+]

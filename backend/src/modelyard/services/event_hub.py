@@ -18,7 +18,14 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, utc_now
 from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, LoadedModel, Model, Training
-from modelyard.schemas.event import ModelDeletedEvent, ModelEvent, ModelEventType, SnapshotEvent, TrainingEvent
+from modelyard.schemas.event import (
+    ModelDeletedEvent,
+    ModelEvent,
+    ModelEventType,
+    SnapshotEvent,
+    TrainingDeletedEvent,
+    TrainingEvent,
+)
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.training import TrainingResponse
 from modelyard.services.model_response import ModelResponses
@@ -48,6 +55,7 @@ class _Reading:
     changed: list[ModelResponse]
     ids: frozenset[str]
     trainings: list[TrainingResponse]
+    training_ids: frozenset[str]
 
 
 class Subscription:
@@ -84,6 +92,7 @@ class EventHub:
         self._known: dict[str, _Known] = {}
         self._known_trainings: dict[str, tuple[str, str]] = {}
         """What was last sent about a run, and its status."""
+        self._training_ids: frozenset[str] = frozenset()
         self._ids: frozenset[str] = frozenset()
         self._last_reading = utc_now()
         self._subscriptions: set[Subscription] = set()
@@ -149,8 +158,9 @@ class EventHub:
             if len(now) != count:
                 now = frozenset(session.scalars(select(Model.id)))
             trainings = self._read_trainings(session, since)
+            training_ids = frozenset(session.scalars(select(Training.id)))
         self._last_reading = begun
-        return _Reading(changed, now, trainings)
+        return _Reading(changed, now, trainings, training_ids)
 
     def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
         """Runs under way, those that changed lately, and those whose end has not been told yet."""
@@ -201,11 +211,11 @@ class EventHub:
             self.seq += 1
             messages.append(ModelDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
         self._ids = reading.ids
-        return [*messages, *self._remember_trainings(reading.trainings)]
+        return [*messages, *self._remember_trainings(reading)]
 
-    def _remember_trainings(self, trainings: list[TrainingResponse]) -> list[str]:
+    def _remember_trainings(self, reading: _Reading) -> list[str]:
         messages = []
-        for training in trainings:
+        for training in reading.trainings:
             content = training.model_dump_json()
             before, status = self._known_trainings.get(training.id, (None, None))
             if before == content:
@@ -219,6 +229,11 @@ class EventHub:
                 training=training,
             )
             messages.append(event.model_dump_json())
+        for gone in self._training_ids - reading.training_ids:
+            self._known_trainings.pop(gone, None)
+            self.seq += 1
+            messages.append(TrainingDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
+        self._training_ids = reading.training_ids
         return messages
 
 

@@ -1,5 +1,6 @@
 """The rows of training runs: finding them, moving them between states, and their curves."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +9,11 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import utc_now
 from modelyard.core.errors import Conflict, NotReady, TrainingNotFound
+from modelyard.core.settings import get_settings
 from modelyard.models import (
     ACTIVE_TRAINING_STATUSES,
     RESUMABLE_TRAINING_STATUSES,
+    Job,
     JobControl,
     JobKind,
     JobState,
@@ -101,6 +104,19 @@ class TrainingService:
         training.phase, training.tokens_per_second, training.eta_seconds = None, None, None
         self._enqueue(training)
         return training
+
+    def delete(self, training_id: str) -> int:
+        """Remove a run that has ended, with its SAE and its checkpoint; returns the bytes freed. Raises Conflict."""
+        training = self.get_by_id(training_id)
+        if training.status in ACTIVE_TRAINING_STATUSES:
+            raise Conflict(f"The run is {training.status}.", hint="Cancel it first.")
+        folder = get_settings().trainings_folder / training.id
+        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+        self.session.delete(training)
+        self.session.flush()
+        self.session.execute(delete(Job).where(Job.subject_id == training_id))
+        return freed
 
     def mark_running(self, training: Training) -> None:
         """A worker has taken it; a cancellation that was asked for meanwhile is not forgotten."""

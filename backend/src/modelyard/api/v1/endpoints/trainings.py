@@ -8,6 +8,7 @@ from modelyard.api.deps import ReadingDep, SaeTrainingDep, SessionDep
 from modelyard.api.problems import problems
 from modelyard.core import errors
 from modelyard.models import TrainingStatus
+from modelyard.schemas.model import FreedBytes
 from modelyard.schemas.training import (
     TrainingCreate,
     TrainingCurve,
@@ -100,3 +101,9 @@ def cancel_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
 def resume_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
     """Go on with a cancelled or failed run from its last checkpoint, or from the start if there is none."""
     return training_response(TrainingService(session).resume(id))
+
+
+@router.delete("/{id}", summary="Delete a run", responses=problems(errors.TrainingNotFound, errors.Conflict))
+def delete_training(id: TrainingId, session: SessionDep) -> FreedBytes:
+    """Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve."""
+    return FreedBytes(freed_bytes=TrainingService(session).delete(id))
