@@ -10,9 +10,9 @@ from typing import BinaryIO
 from modelyard.core.errors import DiskFull, InvalidRequest
 from modelyard.core.settings import get_settings
 from modelyard.schemas.training import DatasetResponse
+from modelyard.services.model_service import DISK_RESERVE_BYTES
 
 CHUNK_BYTES = 1 << 20
-DISK_RESERVE_BYTES = 500_000_000
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _MAX_STEM = 80
 

@@ -1,12 +1,13 @@
 """Training sparse autoencoders: what a run would take, starting one, and a worker's part of it."""
 
+import shutil
 import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core.database import Database
-from modelyard.core.errors import InvalidRequest, ModelyardError, TrainingIncompatible
+from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, Model, Training
@@ -16,7 +17,7 @@ from modelyard.schemas.system import Device
 from modelyard.schemas.training import DatasetChoice, TrainingCompatibility, TrainingCreate, TrainingPlan
 from modelyard.services import system_service
 from modelyard.services.huggingface_model_service import Reporter
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
 from modelyard.services.quantization_service import weights_folder
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_service import TrainingService
@@ -47,6 +48,10 @@ class SaeTraining:
 
         Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest.
         """
+        return self._plan(request)[0]
+
+    def _plan(self, request: TrainingCreate) -> tuple[TrainingPlan, ModelyardError | None]:
+        """The plan, and the error with which it would be refused."""
         from modelyard.ml.sae.engine import require_engine
         from modelyard.ml.sae.plan import USABLE_FRACTION, refusal
 
@@ -59,14 +64,14 @@ class SaeTraining:
         memory = _memory(row, request, point, verdict, device)
         refused: ModelyardError | None = None
         if device is not None:
-            refused = refusal(memory.total_bytes, device.free_bytes, device.id)
-        fits = None if device is None else refused is None
+            refused = refusal(memory.total_bytes, device.free_bytes, device.id) or _no_room(memory)
+        fits = None if device is None else not isinstance(refused, OutOfMemory)
         try:
             require_engine()
         except ModelyardError as error:
             refused = error
         tokens = size_bytes // BYTES_PER_TOKEN
-        return TrainingPlan(
+        plan = TrainingPlan(
             d_in=point.width,
             d_sae=point.width * request.expansion_factor,
             steps=-(-request.training_tokens // request.batch_tokens),
@@ -80,18 +85,16 @@ class SaeTraining:
             refusal=ErrorDetail.model_validate(refused.as_dict()) if refused else None,
             **memory.as_dict() | {"model_bytes": _model_bytes(row)},
         )
+        return plan, refused
 
     def start(self, request: TrainingCreate) -> Training:
-        """Queue a run. Raises SaeEngineMissing, OutOfMemory, and what `plan` raises."""
+        """Queue a run. Raises SaeEngineMissing, OutOfMemory, DiskFull, and what `plan` raises."""
         from modelyard.ml.sae.engine import require_engine
-        from modelyard.ml.sae.plan import refusal
 
         require_engine()
-        plan = self.plan(request)
-        if plan.free_bytes is not None:
-            refused = refusal(plan.total_bytes, plan.free_bytes, plan.device)
-            if refused is not None:
-                raise refused
+        plan, refused = self._plan(request)
+        if refused is not None:
+            raise refused
         standard = request.architecture == "standard"
         config = request.model_dump(exclude={"model_id"}) | {
             "k": plan.k,
@@ -237,7 +240,11 @@ def _check_dataset(dataset: DatasetChoice) -> int:
     from modelyard.ml.sae.text_rows import preview
 
     path = Path(dataset.path)
-    if not path.is_absolute() or "\0" in dataset.path or not path.is_file():
+    try:
+        there = path.is_absolute() and path.is_file()
+    except (OSError, ValueError):  # not permitted, too long, or with a zero byte in it
+        there = False
+    if not there:
         raise _wrong(
             "dataset.path",
             f"{dataset.path} is no file on the server's machine.",
@@ -251,6 +258,19 @@ def _check_dataset(dataset: DatasetChoice) -> int:
             f"Its text columns are {', '.join(found.columns)}.",
         )
     return path.stat().st_size
+
+
+def _no_room(memory: "MemoryPlan") -> DiskFull | None:
+    """Why the disk cannot hold what a run writes: two checkpoints while one is replaced, then the SAE."""
+    folder = get_settings().trainings_folder
+    needed = 2 * memory.checkpoint_bytes + memory.output_bytes + DISK_RESERVE_BYTES
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if needed <= free:
+        return None
+    return DiskFull(
+        f"The run writes {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in {folder}.",
+        hint="Free space, or use a smaller expansion_factor.",
+    )
 
 
 def _wrong(field: str, message: str, hint: str) -> InvalidRequest:
@@ -277,6 +297,7 @@ def _memory(
             hidden_size=hidden,
             intermediate_size=verdict.dimensions.intermediate_size or 4 * hidden,
             vocab_size=verdict.dimensions.vocab_size or 0,
+            architecture=request.architecture,
             element_bytes=_ELEMENT_BYTES.get(row.dtype or "", 2),
             device_type="cpu" if device is None else device.id.partition(":")[0],
             whole_model=point.layer is None,

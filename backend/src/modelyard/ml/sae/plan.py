@@ -9,10 +9,14 @@ FLOAT32_BYTES = 4
 USABLE_FRACTION = 0.9
 """A plan that needs more than this part of the free memory is refused: the rest is for what nobody can count."""
 
-PROCESS_BYTES = {"cpu": 900_000_000, "cuda": 600_000_000}
+PROCESS_BYTES = {"cpu": 750_000_000, "cuda": 600_000_000}
 """torch, transformers and SAELens themselves, before the first weight: resident memory, or the CUDA context."""
 
 SMALLER = "Use a smaller expansion_factor, fewer batch_tokens, a shorter context_size, or a quantized model."
+STEP_TENSORS = {"standard": 9, "topk": 12, "batchtopk": 13, "matryoshka": 14}
+"""How many tensors of (batch_tokens, d_sae) are alive at the worst moment of a step, as measured: activations before
+and after the nonlinearity, their gradients, and the loss that revives dead features."""
+
 LM_BATCH_TOKENS = 8192
 MAX_LM_PROMPTS = 16
 
@@ -29,6 +33,7 @@ class Size:
     hidden_size: int
     intermediate_size: int
     vocab_size: int
+    architecture: str = "topk"
     element_bytes: int = 2
     device_type: str = "cpu"
     whole_model: bool = False
@@ -71,11 +76,14 @@ def memory_plan(size: Size) -> MemoryPlan:
     lm_tokens = lm_prompts(size.context_size) * size.context_size
     width = 8 * size.hidden_size + 3 * size.intermediate_size + (2 * size.vocab_size if size.whole_model else 0)
     buffered = buffer_contexts(size.batch_tokens, size.context_size) * size.context_size + lm_tokens
+    step_width = STEP_TENSORS[size.architecture] * size.d_sae + 6 * size.d_in
     parts = {
         "model_bytes": size.model_bytes,
         "forward_bytes": lm_tokens * width * size.element_bytes,
         "sae_bytes": 4 * FLOAT32_BYTES * parameters,
-        "batch_bytes": FLOAT32_BYTES * size.batch_tokens * (4 * size.d_sae + 6 * size.d_in),
+        "batch_bytes": FLOAT32_BYTES
+        * size.batch_tokens
+        * (STEP_TENSORS[size.architecture] * size.d_sae + 6 * size.d_in),
         "buffer_bytes": int(2.5 * FLOAT32_BYTES * size.d_in * buffered),
         "process_bytes": PROCESS_BYTES.get(size.device_type, 0),
     }

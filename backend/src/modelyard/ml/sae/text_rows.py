@@ -14,7 +14,9 @@ TEXT_COLUMN = "text"
 """The only column of a plain text file."""
 
 PREVIEW_ROWS = 100
-MAX_ROW_CHARACTERS = 10_000_000
+MAX_LINE_CHARACTERS = 10_000_000
+PARAGRAPH_CHARACTERS = 1_000_000
+"""A longer paragraph becomes several rows."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,17 @@ class TextFile:
 
 def preview(path: Path) -> TextFile:
     """The text columns, judged by the first rows. Raises InvalidRequest, also for a file that cannot be read."""
-    rows = list(islice(_records(path), PREVIEW_ROWS))
-    return TextFile(None, _text_columns(path, rows))
+    names = dict.fromkeys(
+        name
+        for record in islice(_records(path), PREVIEW_ROWS)
+        for name, value in record.items()
+        if isinstance(value, str)
+    )
+    if not names:
+        raise InvalidRequest(
+            f"{path.name} holds no text.", hint="Use a .txt file, or .jsonl or .parquet with a column of strings."
+        )
+    return TextFile(None, tuple(names))
 
 
 def count(path: Path) -> TextFile:
@@ -43,15 +54,6 @@ def texts(path: Path, column: str) -> Iterator[str]:
         value = record.get(column)
         if isinstance(value, str) and value.strip():
             yield value
-
-
-def _text_columns(path: Path, rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, str))
-    if not names:
-        raise InvalidRequest(
-            f"{path.name} holds no text.", hint="Use a .txt file, or .jsonl or .parquet with a column of strings."
-        )
-    return tuple(names)
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -71,7 +73,9 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
+            if len(line) == MAX_LINE_CHARACTERS:
+                raise InvalidRequest(f"Line {number} of {path.name} is longer than {MAX_LINE_CHARACTERS:,} characters.")
             if not line.strip():
                 continue
             try:
@@ -87,11 +91,11 @@ def _paragraphs(path: Path) -> Iterator[dict[str, Any]]:
     lines: list[str] = []
     characters = 0
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for line in iter(lambda: file.readline(PARAGRAPH_CHARACTERS), ""):
             if line.strip():
                 lines.append(line)
                 characters += len(line)
-            if lines and (not line.strip() or characters > MAX_ROW_CHARACTERS):
+            if lines and (not line.strip() or characters >= PARAGRAPH_CHARACTERS):
                 yield {TEXT_COLUMN: "".join(lines)}
                 lines, characters = [], 0
     if lines:

@@ -31,7 +31,7 @@ REFUSALS = (errors.ModelNotFound, errors.NotReady, errors.TrainingIncompatible, 
     "",
     status_code=202,
     summary="Start a training run",
-    responses=ACCEPTED | problems(*REFUSALS, errors.SaeEngineMissing, errors.OutOfMemory),
+    responses=ACCEPTED | problems(*REFUSALS, errors.SaeEngineMissing, errors.OutOfMemory, errors.DiskFull),
 )
 def start_training(request: TrainingCreate, trainings: SaeTrainingDep) -> TrainingResponse:
     """Train a sparse autoencoder on one hook point of a model that is here.
