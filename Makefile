@@ -44,7 +44,7 @@ $(WEB): $(STAMPS)/node $(WEB_SOURCES)
 
 test: setup $(STAMPS)/dev
 	$(NPM) run --silent test
-	$(BIN)/python -m pytest backend/tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest backend/tests -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: setup $(STAMPS)/dev
 	$(BIN)/ruff check backend benchmarks

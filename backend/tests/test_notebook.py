@@ -26,14 +26,16 @@ def load(*arguments, **options):
         try:
             model, tokenizer = modelyard.load(*arguments, **options)
         except ModelyardError as error:
+            assert error.__notes__ == [error.hint]
             return {"code": error.code, "message": error.message, "hint": error.hint}
     from modelyard.ml.quantization import is_quantized, measured_bytes
     import torch
+    held = measured_bytes(model)  # before the first pass, in which bitsandbytes packs weights anew
     ids = tokenizer("The capital", return_tensors="pt") if tokenizer else {"input_ids": torch.tensor([[1, 2]])}
     with torch.no_grad():
         logits = model(**ids).logits
     return {
-        "class": type(model).__name__, "quantized": is_quantized(model), "bytes": measured_bytes(model),
+        "class": type(model).__name__, "quantized": is_quantized(model), "bytes": held,
         "dtype": str(logits.dtype), "tokenizer": tokenizer is not None,
         "warnings": [(str(w.message), w.filename) for w in caught if w.category is UserWarning],
     }
@@ -81,7 +83,7 @@ def test_models_of_the_store_are_loaded_in_each_precision(instance: Instance, ro
     )
     assert plain == by_commit
     assert (plain["class"], plain["quantized"], plain["warnings"]) == ("LlamaForCausalLM", False, [])
-    assert plain["bytes"] == rows["none"]["memory_estimated_bytes"]
+    assert 0 <= plain["bytes"] - 2 * rows["none"]["num_parameters"] < 1000  # bfloat16, and a few buffers
     assert (four["quantized"], four["bytes"], four["warnings"]) == (True, rows["4bit"]["memory_measured_bytes"], [])
     assert wide["dtype"] == "torch.float32"
     # There is no copy in eight bits, so this process makes one for itself.

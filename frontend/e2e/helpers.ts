@@ -14,6 +14,7 @@ interface Row {
   id: string;
   model_id: string;
   status: string;
+  quantization: string;
 }
 
 export async function rows(request: APIRequestContext): Promise<Row[]> {

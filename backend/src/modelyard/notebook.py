@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modelyard.core.errors import ModelNotFound, NoTokenizer, NotReady
+from modelyard.core.errors import ModelNotFound, ModelyardError, NoTokenizer, NotReady
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +44,19 @@ def load(
     With `download`, a model that is not here is asked of the running server and waited for.
 
     Raises ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, and what reading the weights raises:
-    AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture.
+    AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture; each says what to do next.
     """
+    try:
+        return _load(model, quantization, revision, device, dtype, download=download)
+    except ModelyardError as error:
+        if error.hint:
+            error.add_note(error.hint)
+        raise
+
+
+def _load(
+    model: str | Path, quantization: QuantizationName, revision: str | None, device: str, dtype: str, *, download: bool
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
     from modelyard.services.local_model_service import model_folder
 
     folder = model_folder(str(model))
@@ -70,7 +81,7 @@ def load(
     try:
         return loaded, load_tokenizer(found.folder)
     except NoTokenizer as error:
-        warnings.warn(error.message, stacklevel=2)
+        warnings.warn(error.message, stacklevel=3)
         return loaded, None
 
 
@@ -100,7 +111,7 @@ def _find(name: str, quantization: QuantizationName, revision: str | None, *, do
     warnings.warn(
         f"{name} is being quantized to {quantization} for this process alone;"
         f" `modelyard quantize {name} -q {quantization}` keeps a copy that loads at once.",
-        stacklevel=3,
+        stacklevel=4,
     )
     stored = _as_stored(unquantized)
     return _Found(stored.folder, quantization, stored.allow_pickle)

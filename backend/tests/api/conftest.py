@@ -10,6 +10,7 @@ import pytest
 from hub.hub_faults import HubFaults, serve
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
+from support.folder_hub import FolderSource, make_llama
 from support.instance import Instance
 
 
@@ -21,8 +22,11 @@ def hub_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _hub(hub_samples: Path) -> Iterator[tuple[HubFaults, str]]:
-    faults = HubFaults(create_hub_app([SampleSource(hub_samples)], api_key=None), tokens={"good", "stranger"})
+def _hub(hub_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubFaults, str]]:
+    small = FolderSource(lab__huge=make_llama(tmp_path_factory.mktemp("huge") / "huge", weight_bytes=1_000_000))
+    small.pretend("lab/huge", "model.safetensors", size_bytes=10**15)
+    sources = [SampleSource(hub_samples), small]
+    faults = HubFaults(create_hub_app(sources, api_key=None), tokens={"good", "stranger"})
     with serve(faults) as endpoint:
         yield faults, endpoint
 

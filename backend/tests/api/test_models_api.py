@@ -162,6 +162,15 @@ def test_a_damaged_file_fails_with_its_name(instance: Instance, hub: HubFaults) 
     instance.wait_for(row["id"], "ready")
 
 
+def test_a_model_larger_than_the_disk_is_refused_before_a_byte(instance: Instance, hub: HubFaults) -> None:
+    assert instance.api.get("/models/info/lab/huge").json()["size_bytes"] > 10**15
+    refused = _ask(instance, "download", "lab/huge")
+    assert problem(refused) == (507, "disk_full")
+    assert refused.json()["needed_bytes"] > 10**15 > refused.json()["free_bytes"] > 0
+    assert instance.api.get("/models").json()["total"] == 0
+    assert not (instance.hf_home / "hub" / "models--lab--huge").exists()
+
+
 def test_list_filters_and_pages(instance: Instance, hub: HubFaults) -> None:
     for model_id in (GPT2, LLAMA):
         instance.wait_for(instance.download(model_id)["id"], "ready")

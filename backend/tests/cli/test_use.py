@@ -151,10 +151,9 @@ def test_a_folder_needs_neither_server_nor_hub(equipped: Server, alone: Commands
     estimate = json.loads(answer.stdout)
     measured = {option["quantization"]: option["weights_bytes"] for option in estimate["options"]}
     assert (estimate["method"], measured["4bit"]) == ("exact", 13_057_344)
-    info = alone("info", folders["none"])
-    assert "LlamaForCausalLM" in info.stdout
-    assert "supported" in info.stdout
-    assert json.loads(alone("info", folders["4bit"], "--json").stdout)["already_quantized"] == "bitsandbytes"
+    info = alone("info", folders["4bit"])
+    for word in ("LlamaForCausalLM", "supported", "bitsandbytes", "weights"):
+        assert word in info.stdout
     assert list(tmp_path.iterdir()) == []
 
     nothing = alone("estimate", str(tmp_path))
@@ -164,13 +163,6 @@ def test_a_folder_needs_neither_server_nor_hub(equipped: Server, alone: Commands
     damaged = alone("info", str(tmp_path))
     assert damaged.returncode == 1
     assert "is damaged" in damaged.stderr
-
-
-def test_estimate_with_no_server_is_exact(equipped: Server, alone: Commands, tmp_path: Path) -> None:
-    answer = alone("estimate", LLAMA, "--json", HF_ENDPOINT=f"{equipped.url}/hub")
-    assert json.loads(answer.stdout)["method"] == "exact"
-    assert "Building the model without its weights" in answer.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_needs_a_server_says_so(alone: Commands) -> None:

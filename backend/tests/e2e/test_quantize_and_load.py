@@ -125,6 +125,11 @@ def test_a_direct_download_in_four_bits_may_drop_the_original(instance: Instance
     artifact = Path(ready["snapshot_path"])
     size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
     assert ready["disk_bytes"] == size < 0.6 * ready["size_bytes"]
+    here = f"/models/{row['id']}"
+    assert instance.api.get(f"{here}/architecture").json()["layers_path"] == "model.layers"
+    estimate = instance.api.get(f"{here}/estimate-memory").json()
+    assert estimate["method"] == "exact"
+    assert estimate["options"][2]["weights_bytes"] == ready["memory_measured_bytes"]
     made = instance.api.post(f"/models/{row['id']}/generate", json={"prompt": "A", "max_new_tokens": 3})
     assert made.status_code == 200, made.text
     instance.api.post(f"/models/{row['id']}/unload")

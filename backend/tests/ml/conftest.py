@@ -1,19 +1,21 @@
 """Tiny checkpoints, made once per session; and quiet libraries."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import torch
 import transformers
 
 from ml import zoo
 
 TinyModel = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes ask no Hub; other folders' tests, in the same process, may."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

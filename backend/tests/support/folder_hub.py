@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,12 @@ class FolderSource:
 
     def __init__(self, **folders: Path) -> None:
         self.repos = {name.replace("__", "/"): _read(name.replace("__", "/"), path) for name, path in folders.items()}
+
+    def pretend(self, repo_id: str, path: str, *, size_bytes: int) -> None:
+        """Announce another size for a file."""
+        repo = self.repos[repo_id]
+        files = {**repo.files, path: replace(repo.files[path], size_bytes=size_bytes)}
+        self.repos[repo_id] = replace(repo, files=files)
 
     async def list_repos(self) -> Sequence[StoredRepo]:
         return list(self.repos.values())

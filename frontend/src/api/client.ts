@@ -39,6 +39,12 @@ export function setUnauthorizedHandler(handler: () => void): void {
 
 /** One request to the REST API. Rejects with ApiError, or with AbortError when the signal fired. */
 export async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+  const response = await open(method, path, options);
+  return (response.status === 204 ? undefined : await response.json()) as T;
+}
+
+/** The same, for whoever reads the body piece by piece. */
+export async function open(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
   const { query, body, signal } = options;
   const response = await send(PREFIX + path + queryString(query), {
     method,
@@ -51,7 +57,7 @@ export async function request<T>(method: string, path: string, options: RequestO
     if (error.code === "unauthorized") onUnauthorized();
     throw error;
   }
-  return (response.status === 204 ? undefined : await response.json()) as T;
+  return response;
 }
 
 async function send(url: string, init: RequestInit): Promise<Response> {
@@ -59,13 +65,17 @@ async function send(url: string, init: RequestInit): Promise<Response> {
     return await fetch(new URL(url, window.location.origin), init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError({
-      status: 0,
-      code: "server_unreachable",
-      detail: "The Modelyard server does not answer.",
-      hint: "Check that `modelyard serve` is running; the page reconnects by itself.",
-    });
+    throw unreachable("The Modelyard server does not answer.");
   }
+}
+
+export function unreachable(detail: string): ApiError {
+  return new ApiError({
+    status: 0,
+    code: "server_unreachable",
+    detail,
+    hint: "Check that `modelyard serve` is running; the page reconnects by itself.",
+  });
 }
 
 async function errorFrom(response: Response): Promise<ApiError> {

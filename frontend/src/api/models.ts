@@ -11,6 +11,7 @@ import type {
   ModelDownloadRequest,
   ModelInfo,
   ModelPage,
+  QuantizeRequest,
   SearchItem,
 } from "../types/model";
 import { request } from "./client";
@@ -35,10 +36,15 @@ export function downloadModel(body: ModelDownloadRequest): Promise<Model> {
   return request("POST", "/models/download", { body });
 }
 
-export type ModelAction = "pause" | "resume" | "cancel" | "verify";
+export type ModelAction = "pause" | "resume" | "cancel" | "verify" | "load" | "unload";
 
 export function actOnModel(id: string, action: ModelAction): Promise<Model> {
-  return request("POST", `/models/${id}/${action}`);
+  return request("POST", `/models/${id}/${action}`, action === "load" ? { body: {} } : {});
+}
+
+/** A quantized copy, made once: a row of its own on the same snapshot. */
+export function quantizeModel(id: string, body: QuantizeRequest): Promise<Model> {
+  return request("POST", `/models/${id}/quantize`, { body });
 }
 
 export function planDelete(id: string, signal?: AbortSignal): Promise<DeletionReport> {
@@ -64,6 +70,15 @@ export function getModelInfo(modelId: string, revision: string | null, signal?: 
 /** May take up to 20 s: the server waits for the exact figure. */
 export function estimateMemory(query: EstimateQuery, signal?: AbortSignal): Promise<MemoryEstimate> {
   return request("GET", "/models/estimate-memory", { query: { ...query }, signal });
+}
+
+/** The same of a model that is here; needs no Hub. */
+export function estimateLocalMemory(
+  id: string,
+  query: Pick<EstimateQuery, "context" | "batch" | "dtype">,
+  signal?: AbortSignal,
+): Promise<MemoryEstimate> {
+  return request("GET", `/models/${id}/estimate-memory`, { query: { ...query }, signal });
 }
 
 /** Blocks, hook points and module tree of a model on the Hub; built there without its weights, which takes seconds. */

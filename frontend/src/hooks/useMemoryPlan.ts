@@ -1,7 +1,7 @@
 import { useDebouncedValue } from "@mantine/hooks";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { isAbort } from "../api/client";
-import { estimateMemory } from "../api/models";
+import { estimateLocalMemory, estimateMemory } from "../api/models";
 import { verdictFor } from "../lib/fit";
 import { type ActivationSample, contextStops, kindest, longestFit, type Need, needOf, type Workload } from "../lib/memory";
 import { type ProblemView, toProblem } from "../lib/problems";
@@ -48,6 +48,8 @@ export interface MemoryPlan extends Workload {
 
 /** The least that is remembered of a model: which one, and how long a context it was made for. */
 export interface PlanTarget {
+  /** The row of a model that is here, which needs no Hub. */
+  row?: string | null;
   model_id: string;
   revision: string;
   longest: number | null;
@@ -84,6 +86,7 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
   const [settled] = useDebouncedValue(chosen, ASK_AFTER_MS);
   const known = (key: string) => answers.some((answer) => keyOf({ ...answer.estimate, dtype: answer.dtype }) === key);
   const asked = target === null || known(settled) ? null : settled;
+  const row = target?.row ?? null;
   const modelId = target?.model_id ?? "";
   const revision = target?.revision ?? "";
 
@@ -91,14 +94,18 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
     if (asked === null) return;
     const controller = new AbortController();
     const query = askedBy(asked);
-    estimateMemory({ model_id: modelId, revision, ...query }, controller.signal).then(
+    const answer =
+      row === null
+        ? estimateMemory({ model_id: modelId, revision, ...query }, controller.signal)
+        : estimateLocalMemory(row, query, controller.signal);
+    answer.then(
       (estimate) => setAnswers((before) => [{ dtype: query.dtype, estimate }, ...before]),
       (error: unknown) => {
         if (!isAbort(error) && !controller.signal.aborted) setFailure({ asked, problem: toProblem(error) });
       },
     );
     return () => controller.abort();
-  }, [asked, modelId, revision, round]);
+  }, [asked, row, modelId, revision, round]);
 
   const current = useMemo(() => answers.filter((answer) => answer.dtype === dtype), [answers, dtype]);
   const estimate = (current[0] ?? answers[0])?.estimate ?? null;

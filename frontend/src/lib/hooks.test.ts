@@ -32,6 +32,9 @@ describe("snippets", () => {
       expect.stringContaining('names_filter="blocks.0.hook_resid_post"'),
     );
     expect(snippetsFor(hookPoint({ transformer_lens: null }), about, SOURCE).transformer_lens).toHaveProperty("because");
+    expect(snippetsFor(hookPoint(), about, { name: "/artifacts/q4", revision: null }).transformer_lens).toHaveProperty(
+      "because",
+    );
   });
 
   it("give SAELens the model, the hook and the width, and say where it cannot be used", () => {

@@ -82,10 +82,7 @@ type About = Pick<Architecture, "model_class" | "flags">;
 export function snippetsFor(point: HookPoint, about: About, source: PretrainedSource): Snippets {
   return {
     transformers: { code: forwardHook(point, about, source) },
-    transformer_lens:
-      point.transformer_lens === null
-        ? { because: "TransformerLens has no name for this point of this architecture." }
-        : { code: transformerLens(point, point.transformer_lens, source) },
+    transformer_lens: transformerLens(point, source),
     sae_lens: saeLens(point, about, source),
   };
 }
@@ -119,15 +116,23 @@ function forwardHook(point: HookPoint, { model_class, flags }: About, source: Pr
   ].join("\n");
 }
 
-function transformerLens(point: HookPoint, name: string, source: PretrainedSource): string {
-  return [
+function transformerLens(point: HookPoint, source: PretrainedSource): Snippets["transformer_lens"] {
+  const name = point.transformer_lens;
+  if (name === null) return { because: "TransformerLens has no name for this point of this architecture." };
+  if (isFolder(source.name)) return { because: "TransformerLens loads models by their name, not a quantized copy." };
+  const lines = [
     "from transformer_lens import HookedTransformer",
     "",
     "# Without processing, the values are those of transformers.",
     `model = HookedTransformer.from_pretrained_no_processing(${pythonArguments(source)})`,
     `logits, cache = model.run_with_cache(${PROMPT}, names_filter="${name}")`,
     `print(cache["${name}"].shape)  # ${shapeWords(point.shape)}`,
-  ].join("\n");
+  ];
+  return { code: lines.join("\n") };
+}
+
+function isFolder(name: string): boolean {
+  return /^\/|^[A-Za-z]:[\\/]/.test(name);
 }
 
 function saeLens(point: HookPoint, { model_class }: About, source: PretrainedSource): Snippets["sae_lens"] {

@@ -55,10 +55,20 @@ export function phaseWords(status: ModelStatus, progress: Progress | null): stri
     case "retrying":
       return progress.message ?? "Retrying";
     case "quantizing":
-      return progress.message ?? "Quantizing";
+      return quantizingWords(progress.message);
     case "checking":
-      return progress.message ?? "Checking that it loads";
+      return sentence(progress.message ?? "checking that it loads");
   }
+}
+
+/** "layer 12 of 32" says what of; other messages stand for themselves. */
+function quantizingWords(message: string | null): string {
+  if (message === null) return "Quantizing";
+  return message.startsWith("layer ") ? `Quantizing ${message}` : sentence(message);
+}
+
+export function sentence(words: string): string {
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function downloadingWords({ files_done, files_total }: Progress): string {
@@ -89,8 +99,13 @@ export function pythonArguments({ name, revision }: PretrainedSource): string {
   return JSON.stringify(name) + (revision === null ? "" : `, revision=${JSON.stringify(revision)}`);
 }
 
-/** The lines that load this model with transformers. */
+/** The lines that load this model: a quantized copy through Modelyard, which knows where it is. */
 export function loadSnippet(model: Model): string {
+  if (model.quantization !== "none") {
+    const revision = model.revision === "main" ? "" : `, revision=${JSON.stringify(model.revision)}`;
+    const call = `${JSON.stringify(model.model_id)}, quantization="${model.quantization}"${revision}`;
+    return ["import modelyard", `model, tokenizer = modelyard.load(${call})`].join("\n");
+  }
   const source = pythonArguments(sourceOf(model));
   return [
     "from transformers import AutoModelForCausalLM, AutoTokenizer",
@@ -105,5 +120,7 @@ export const PENDING_WORD: Record<PendingOp, string> = {
   resume: "Resuming",
   cancel: "Cancelling",
   verify: "Starting verification",
+  load: "Loading",
+  unload: "Unloading",
   delete: "Deleting",
 };

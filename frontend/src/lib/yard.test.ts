@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { GB, system } from "../test/fixtures";
+import { GB, loadedModel, system } from "../test/fixtures";
 import { roughFit, verdictFor } from "./fit";
 import { placesOf, wantedIn } from "./yard";
 
@@ -16,7 +16,7 @@ const machine = system({
 
 it("puts accelerators first and splits their memory into others, models and free", () => {
   const places = placesOf(machine, [
-    { id: "a", model_id: "Qwen/Qwen3-0.6B", quantization: "4bit", device: "cuda:0", measured_bytes: 6 * GB },
+    loadedModel({ id: "a", quantization: "4bit", device: "cuda:0", measured_bytes: 6 * GB }),
   ]);
   const [gpu, memory] = places;
   expect(places.map((place) => place.label)).toEqual(["GPU 0", "System memory", "Disk", "Disk"]);

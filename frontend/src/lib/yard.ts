@@ -4,6 +4,8 @@ import { usedByOthers } from "./fit";
 
 export interface Block {
   key: string;
+  /** One loaded model, named beside the bar too: most are too narrow there for a name. */
+  loaded: boolean;
   label: string;
   bytes: number;
   quantization: Quantization;
@@ -33,16 +35,17 @@ function devicePlace(device: Device, loaded: LoadedModel[]): Place {
   const blocks: Block[] = loaded
     .filter((item) => item.device === device.id)
     .map((item) => ({
-      key: item.id,
+      key: `${item.id} ${item.dtype}`,
+      loaded: true,
       label: item.model_id.split("/").at(-1) ?? item.model_id,
-      bytes: item.measured_bytes ?? 0,
+      bytes: item.measured_bytes,
       quantization: item.quantization,
     }));
   const named = blocks.reduce((sum, block) => sum + block.bytes, 0);
   const rest = device.used_by_us_bytes - named;
   // Workers and the libraries they loaded take memory beside the models themselves.
   if (rest > device.total_bytes / 200) {
-    blocks.push({ key: "modelyard", label: "Modelyard", bytes: rest, quantization: "none" });
+    blocks.push({ key: "modelyard", loaded: false, label: "Modelyard", bytes: rest, quantization: "none" });
   }
   const cpu = device.id === "cpu";
   return {
@@ -70,7 +73,7 @@ function diskPlace(disk: Disk, index: number, all: Disk[]): Place {
     total: disk.total_bytes,
     free: disk.free_bytes,
     others: used - ours,
-    blocks: ours === 0 ? [] : [{ key: "models", label: "Models", bytes: ours, quantization: "none" }],
+    blocks: ours === 0 ? [] : [{ key: "models", loaded: false, label: "Models", bytes: ours, quantization: "none" }],
     holds: [...(index === 0 ? ["cache" as const] : []), ...(index === all.length - 1 ? ["artifact" as const] : [])],
   };
 }

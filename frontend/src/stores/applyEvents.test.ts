@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { downloading, model, progress } from "../test/fixtures";
-import { applyList, applyModel, applyProgress, type Feed, follows, isStructural, removeModel } from "./applyEvents";
+import { applyList, applyModel, applyProgress, type Feed, follows, isStructural, isUnderWay, removeModel } from "./applyEvents";
 
 const EMPTY: Feed = { byId: {}, ids: [], live: {}, pending: {} };
 
@@ -46,6 +46,18 @@ it("ends an optimistic action when the status moves, and not before", () => {
   };
   expect(applyModel(feed, downloading({ memory_estimated_bytes: 1 })).pending).toBe(feed.pending);
   expect(applyModel(feed, downloading({ status: "paused" })).pending).toEqual({});
+});
+
+it("ends loading and unloading by what the row tells, as its status stays", () => {
+  const load = { op: "load" as const, prev: "ready" as const };
+  const unload = { op: "unload" as const, prev: "ready" as const };
+  const error = { code: "out_of_memory", message: "No.", hint: null };
+  expect(isUnderWay(load, model())).toBe(true);
+  expect(isUnderWay(load, model({ loaded: true }))).toBe(false);
+  expect(isUnderWay(load, model({ error }))).toBe(false);
+  expect(isUnderWay(unload, model({ loaded: true }))).toBe(true);
+  expect(isUnderWay(unload, model())).toBe(false);
+  expect(isUnderWay(load, undefined)).toBe(false);
 });
 
 it("removes a row from everywhere and puts a new one first", () => {

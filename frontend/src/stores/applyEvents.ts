@@ -8,7 +8,7 @@ export interface Live {
   disk_bytes: number;
 }
 
-export type PendingOp = "pause" | "resume" | "cancel" | "verify" | "delete";
+export type PendingOp = "pause" | "resume" | "cancel" | "verify" | "load" | "unload" | "delete";
 
 export interface Pending {
   op: PendingOp;
@@ -93,10 +93,20 @@ function liveOf(model: Model): Live {
   return { progress: model.progress, downloaded_bytes: model.downloaded_bytes, disk_bytes: model.disk_bytes };
 }
 
-/** An optimistic action is over once the row's status moved, whatever it moved to. */
+/**
+ * An optimistic action is over once the row's status moved, whatever it moved to. Loading and unloading leave the
+ * status as it is: they are over when the row is loaded or not, or tells why it could not be.
+ */
+export function isUnderWay({ op, prev }: Pending, model: Model | undefined): boolean {
+  if (model?.status !== prev) return false;
+  if (op === "load") return !model.loaded && model.error === null;
+  if (op === "unload") return model.loaded && model.error === null;
+  return true;
+}
+
 function keepPending(pending: Record<string, Pending>, byId: Record<string, Model>): Record<string, Pending> {
   const entries = Object.entries(pending);
-  const kept = entries.filter(([id, { prev }]) => byId[id]?.status === prev);
+  const kept = entries.filter(([id, action]) => isUnderWay(action, byId[id]));
   return kept.length === entries.length ? pending : Object.fromEntries(kept);
 }
 

@@ -164,6 +164,28 @@ describe("actions", () => {
     expect(store.getState().pending).toEqual({});
   });
 
+  it("load is under way until the row says that it is in memory", async () => {
+    const { store, socket } = await connected();
+    server.use(http.post(api("/models/m2/load"), () => HttpResponse.json(rows[1], { status: 202 })));
+    await store.getState().act("m2", "load");
+    expect(store.getState().pending.m2?.op).toBe("load");
+    socket.model("model.loaded", model({ id: "m2", model_id: "gpt2", loaded: true }));
+    expect(store.getState().pending).toEqual({});
+    expect(store.getState().byId.m2?.loaded).toBe(true);
+  });
+
+  it("quantize adds the copy's row", async () => {
+    const { store } = await connected();
+    server.use(
+      http.post(api("/models/m2/quantize"), async ({ request }) => {
+        expect(await request.json()).toEqual({ quantization: "4bit", keep_original: true });
+        return HttpResponse.json(model({ id: "m4", status: "quantizing", quantization: "4bit" }), { status: 202 });
+      }),
+    );
+    await store.getState().quantizeModel("m2", { quantization: "4bit", keep_original: true });
+    expect(store.getState().byId.m4?.status).toBe("quantizing");
+  });
+
   it("roll back and say what the server said", async () => {
     const { store } = await connected();
     const said = vi.spyOn(toast, "toastProblem").mockImplementation(() => undefined);

@@ -5,7 +5,7 @@ import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
 import { type ProblemView, toProblem } from "../lib/problems";
 import type { ModelEvent, ServerEvent } from "../types/events";
-import type { DeletionReport, ImportRequest, Model, ModelDownloadRequest } from "../types/model";
+import type { DeletionReport, ImportRequest, Model, ModelDownloadRequest, QuantizeRequest } from "../types/model";
 import {
   applyList,
   applyModel,
@@ -34,6 +34,7 @@ export interface ModelsState extends Feed, Cursor {
   adoptModel: (modelId: string) => Promise<Model>;
   importFolder: (body: ImportRequest) => Promise<Model>;
   act: (id: string, op: api.ModelAction) => Promise<void>;
+  quantizeModel: (id: string, body: QuantizeRequest) => Promise<Model>;
   deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
   getReadyModels: () => Model[];
 }
@@ -46,6 +47,8 @@ const OP_TITLE: Record<PendingOp, string> = {
   pause: "Could not pause",
   resume: "Could not resume",
   cancel: "Could not cancel",
+  load: "Could not load",
+  unload: "Could not unload",
   verify: "Could not start the verification",
   delete: "Could not delete",
 };
@@ -140,6 +143,17 @@ export function createModelsStore() {
       set((state) => ({ pending: without(state.pending, id) }));
     }
 
+    /** Looks up what no event reported. A large model loads for minutes, so that one is looked up again and again. */
+    function watch(id: string, op: PendingOp): void {
+      setTimeout(() => {
+        if (get().pending[id]?.op !== op) return;
+        void sync().then(() => {
+          if (op !== "load" && op !== "unload") end(id);
+          else if (get().pending[id]?.op === op) watch(id, op);
+        });
+      }, PENDING_CHECK_MS);
+    }
+
     return {
       byId: {},
       ids: [],
@@ -195,14 +209,17 @@ export function createModelsStore() {
           const model = await api.actOnModel(id, op);
           set((state) => applyModel(state, model));
           if (op === "verify" || model.status !== before.status) end(id);
-          else
-            setTimeout(() => {
-              if (get().pending[id]?.op === op) void sync().then(() => end(id));
-            }, PENDING_CHECK_MS);
+          else watch(id, op);
         } catch (error) {
           end(id);
           toastProblem(`${OP_TITLE[op]} ${before.name}`, error);
         }
+      },
+
+      quantizeModel: async (id, body) => {
+        const model = await api.quantizeModel(id, body);
+        set((state) => applyModel(state, model));
+        return model;
       },
 
       deleteModel: async (id, confirmShared) => {

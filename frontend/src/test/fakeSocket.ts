@@ -1,5 +1,5 @@
 import type { SocketHandlers, Transport } from "../api/socket";
-import type { ServerEvent } from "../types/events";
+import type { ModelEvent, ServerEvent } from "../types/events";
 import type { Model } from "../types/model";
 
 /** A feed that a test speaks into; stamps events in order unless told otherwise. */
@@ -24,7 +24,7 @@ export class FakeSocket implements Transport {
     this.send({ type: "snapshot", epoch: this.epoch, seq: this.seq, models, counts: {} });
   }
 
-  model(type: "model.download.progress" | "model.updated" | "model.download.completed", model: Model): void {
+  model(type: ModelEvent["type"], model: Model): void {
     this.seq += 1;
     this.send({ type, epoch: this.epoch, seq: this.seq, model });
   }

@@ -1,6 +1,8 @@
 import type {
   Architecture,
+  Drift,
   HookPoint,
+  LoadedModel,
   MemoryEstimate,
   MemoryOption,
   Model,
@@ -44,6 +46,8 @@ export function model(changes: Partial<Model> = {}): Model {
     memory_estimated_bytes: 1_192_099_840,
     memory_method: "exact",
     memory_measured_bytes: null,
+    drift: null,
+    last_unload: null,
     progress: null,
     error: null,
     loaded: false,
@@ -54,6 +58,38 @@ export function model(changes: Partial<Model> = {}): Model {
     snapshot_path: "/cache/models--Qwen--Qwen3-0.6B/snapshots/c1899de",
     created_at: "2026-11-24T10:00:00.000Z",
     updated_at: "2026-11-24T10:00:00.000Z",
+    ...changes,
+  };
+}
+
+export function loadedModel(changes: Partial<LoadedModel> = {}): LoadedModel {
+  return {
+    id: "m1",
+    model_id: "Qwen/Qwen3-0.6B",
+    quantization: "none",
+    device: "cpu",
+    dtype: "auto",
+    host: "lab",
+    measured_bytes: 1_192_099_840,
+    load_seconds: 0.8,
+    in_use: 0,
+    pinned: false,
+    expires_at: null,
+    last_unload: null,
+    ...changes,
+  };
+}
+
+export function drift(changes: Partial<Drift> = {}): Drift {
+  return {
+    prompts: 6,
+    tokens: 129,
+    compared_dtype: "bfloat16",
+    kl_mean: 0.0123,
+    kl_max: 0.2,
+    top1_agreement: 0.876,
+    residual_cosine: [1, 0.998, 0.981, 0.99],
+    reason: null,
     ...changes,
   };
 }
@@ -240,6 +276,7 @@ export function settings(changes: Partial<SettingsView> = {}): SettingsView {
     endpoint_source: "default",
     parallel_downloads: 3,
     connections: 8,
+    download_order: "oldest_first",
     bandwidth_limit_bytes_per_second: null,
     token_set: false,
     defaults: { quantization: "none" },

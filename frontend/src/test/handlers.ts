@@ -24,6 +24,8 @@ export const handlers = [
   http.get(api("/models/search"), () => HttpResponse.json({ items: [] })),
   http.get(api("/models/info/*"), () => HttpResponse.json(fixtures.info())),
   http.get(api("/models/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),
+  http.get(api("/models/:id/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),
+  http.get(api("/models/loaded"), () => HttpResponse.json({ items: [] })),
   http.get(api("/system"), () => HttpResponse.json(fixtures.system())),
   http.get(api("/settings"), () => HttpResponse.json(fixtures.settings())),
 ];

@@ -4,7 +4,7 @@ import type { components, paths } from "./openapi.gen";
 type Schemas = components["schemas"];
 
 /** Fields that are null when unknown count as optional in the schema; an answer always carries them. */
-export type Model = Required<Schemas["ModelResponse"]>;
+export type Model = Omit<Required<Schemas["ModelResponse"]>, "drift"> & { drift: Drift | null };
 export type ModelStatus = Model["status"];
 export type Quantization = Model["quantization"];
 export type Progress = Schemas["Progress"];
@@ -36,11 +36,23 @@ export type SettingsView = Schemas["SettingsResponse"];
 export type SettingsChange = Partial<Schemas["SettingsUpdate"]>;
 export type Problem = Schemas["Problem"];
 
-/** One entry of `GET /models/loaded`. */
-export interface LoadedModel {
-  id: string;
-  model_id: string;
-  quantization: Quantization;
-  device: string;
-  measured_bytes: number | null;
-}
+export type LoadedModel = Schemas["LoadedModelResponse"];
+export type QuantizeRequest = Required<Schemas["QuantizeRequest"]>;
+export type ChatMessage = Schemas["Message"];
+export type GenerateRequest = Omit<Schemas["GenerateRequest"], "stream">;
+export type Generated = Schemas["GenerateResponse"];
+
+/** How far a quantized model's answers are from its source's; every figure is null where none could be had. The
+ * schema leaves it open, so this is a type and no interface: only a type has its index signature. */
+export type Drift = {
+  prompts: number;
+  tokens: number;
+  compared_dtype: string | null;
+  /** Nats, over all positions. */
+  kl_mean: number | null;
+  kl_max: number | null;
+  top1_agreement: number | null;
+  /** Of what enters layer 0, 1, … and leaves the last one. */
+  residual_cosine: number[];
+  reason: string | null;
+};

@@ -166,6 +166,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/loaded": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Loaded models
+         * @description What is in memory now, where, since when, and what came back at the last unload.
+         */
+        get: operations["list_loaded_api_v1_models_loaded_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/search": {
         parameters: {
             query?: never;
@@ -250,6 +270,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/estimate-memory": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Memory of a model that is here
+         * @description What a model needs in each precision; works without the Hub.
+         */
+        get: operations["estimate_local_memory_api_v1_models__id__estimate_memory_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/files": {
         parameters: {
             query?: never;
@@ -264,6 +304,46 @@ export interface paths {
         get: operations["list_files_api_v1_models__id__files_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Generate text
+         * @description Continue a prompt, or answer messages with the chat template; closing the connection stops it.
+         */
+        post: operations["generate_api_v1_models__id__generate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Load
+         * @description Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be.
+         */
+        post: operations["load_model_api_v1_models__id__load_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -290,6 +370,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/quantize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Quantize
+         * @description Make a quantized copy, once, of a model that is here: a new row on the same snapshot.
+         */
+        post: operations["quantize_model_api_v1_models__id__quantize_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/resume": {
         parameters: {
             query?: never;
@@ -304,6 +404,26 @@ export interface paths {
          * @description Go on with a paused, failed or cancelled download.
          */
         post: operations["resume_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unload
+         * @description Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load.
+         */
+        post: operations["unload_model_api_v1_models__id__unload_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -759,6 +879,72 @@ export interface components {
             freed_bytes: number;
         };
         /**
+         * GenerateRequest
+         * @description Continue a prompt, or answer messages with the tokenizer's chat template.
+         */
+        GenerateRequest: {
+            /**
+             * Max New Tokens
+             * @default 64
+             */
+            max_new_tokens: number;
+            /**
+             * Messages
+             * @example null
+             */
+            messages?: components["schemas"]["Message"][] | null;
+            /**
+             * Prompt
+             * @example The capital of France is
+             */
+            prompt?: string | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Stream
+             * @description Server-sent events with the text as it comes.
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * Temperature
+             * @description 0 takes the likeliest token.
+             * @default 0
+             */
+            temperature: number;
+        };
+        /**
+         * GenerateResponse
+         * @example {
+         *       "finish_reason": "stop",
+         *       "load_seconds": 0,
+         *       "new_tokens": 3,
+         *       "text": " Paris.",
+         *       "tokens_per_second": 41.5
+         *     }
+         */
+        GenerateResponse: {
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length" | "cancelled";
+            /**
+             * Load Seconds
+             * @description 0 when the model was in memory already.
+             */
+            load_seconds: number;
+            /** New Tokens */
+            new_tokens: number;
+            /** Text */
+            text: string;
+            /** Tokens Per Second */
+            tokens_per_second: number;
+        };
+        /**
          * Health
          * @description The process answers.
          * @example {
@@ -894,6 +1080,16 @@ export interface components {
             from_tokens: number;
         };
         /**
+         * LastUnload
+         * @description What came back when the same model was unloaded the last time; bytes.
+         */
+        LastUnload: {
+            /** Freed Bytes */
+            freed_bytes: number;
+            /** Held Before Bytes */
+            held_before_bytes: number;
+        };
+        /**
          * Leftover
          * @description An unfinished file of a download.
          */
@@ -906,6 +1102,98 @@ export interface components {
             path: string;
             /** Size Bytes */
             size_bytes: number;
+        };
+        /**
+         * LoadRequest
+         * @description Have a model in memory.
+         */
+        LoadRequest: {
+            /**
+             * Device
+             * @default auto
+             * @example auto
+             * @example cpu
+             * @example cuda:0
+             */
+            device: string;
+            /**
+             * Dtype
+             * @default auto
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "bfloat16" | "float16";
+            /**
+             * Pinned
+             * @description Never unloaded to make room for another model.
+             * @default false
+             */
+            pinned: boolean;
+            /**
+             * Ttl Seconds
+             * @description Unloaded this long after its last use.
+             * @default 3600
+             */
+            ttl_seconds: number | null;
+        };
+        /**
+         * LoadedModelResponse
+         * @description A model in the memory of an inference worker.
+         */
+        LoadedModelResponse: {
+            /** Device */
+            device: string;
+            /** Dtype */
+            dtype: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Host */
+            host: string;
+            /** Id */
+            id: string;
+            /** In Use */
+            in_use: number;
+            last_unload: components["schemas"]["LastUnload"] | null;
+            /** Load Seconds */
+            load_seconds: number;
+            /** Measured Bytes */
+            measured_bytes: number;
+            /** Model Id */
+            model_id: string;
+            /** Pinned */
+            pinned: boolean;
+            /**
+             * Quantization
+             * @enum {string}
+             */
+            quantization: "none" | "8bit" | "4bit";
+        };
+        /**
+         * LoadedPage
+         * @example {
+         *       "items": [
+         *         {
+         *           "device": "cuda:0",
+         *           "dtype": "auto",
+         *           "expires_at": "2026-11-24T11:00:21.000Z",
+         *           "host": "lab-box",
+         *           "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *           "in_use": 0,
+         *           "last_unload": {
+         *             "freed_bytes": 545100000,
+         *             "held_before_bytes": 545123456
+         *           },
+         *           "load_seconds": 0.9,
+         *           "measured_bytes": 545123456,
+         *           "model_id": "Qwen/Qwen3-0.6B",
+         *           "pinned": false,
+         *           "quantization": "4bit"
+         *         }
+         *       ]
+         *     }
+         */
+        LoadedPage: {
+            /** Items */
+            items: components["schemas"]["LoadedModelResponse"][];
         };
         /**
          * MemoryEstimate
@@ -1010,6 +1298,16 @@ export interface components {
             verdicts: components["schemas"]["Verdict"][];
             /** Weights Bytes */
             weights_bytes: number | null;
+        };
+        /** Message */
+        Message: {
+            /** Content */
+            content: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "system" | "user" | "assistant";
         };
         /**
          * ModelDeletedEvent
@@ -1366,6 +1664,13 @@ export interface components {
             disk_bytes: number;
             /** Downloaded Bytes */
             downloaded_bytes: number;
+            /**
+             * Drift
+             * @description How far the quantized model's answers are from the source's, as measured when it was made.
+             */
+            drift: {
+                [key: string]: unknown;
+            } | null;
             /** Dtype */
             dtype: string | null;
             /**
@@ -1386,6 +1691,8 @@ export interface components {
             intermediate_size?: number | null;
             /** Job Id */
             job_id: string | null;
+            /** @description What came back when it was unloaded lately; null while it is being unloaded. */
+            last_unload?: components["schemas"]["LastUnload"] | null;
             /** Loaded */
             loaded: boolean;
             /** Max Position Embeddings */
@@ -1432,7 +1739,7 @@ export interface components {
             size_bytes: number | null;
             /**
              * Snapshot Path
-             * @description Folder with the model's files, once it is ready.
+             * @description Folder to load from, once it is ready: the snapshot, or the quantized copy.
              */
             snapshot_path: string | null;
             /**
@@ -1530,6 +1837,23 @@ export interface components {
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking";
         };
         /**
+         * QuantizeRequest
+         * @description Make a model that is here in another precision.
+         */
+        QuantizeRequest: {
+            /**
+             * Keep Original
+             * @default true
+             */
+            keep_original: boolean;
+            /**
+             * Quantization
+             * @example 4bit
+             * @enum {string}
+             */
+            quantization: "8bit" | "4bit";
+        };
+        /**
          * Readiness
          * @description Whether requests can be served.
          * @example {
@@ -1608,6 +1932,7 @@ export interface components {
          *       "defaults": {
          *         "quantization": "none"
          *       },
+         *       "download_order": "oldest_first",
          *       "endpoint": "https://huggingface.co",
          *       "endpoint_source": "default",
          *       "parallel_downloads": 3,
@@ -1620,6 +1945,11 @@ export interface components {
             /** Connections */
             connections: number;
             defaults: components["schemas"]["Defaults"];
+            /**
+             * Download Order
+             * @enum {string}
+             */
+            download_order: "oldest_first" | "smallest_first";
             /**
              * Endpoint
              * @description The Hub in use.
@@ -1645,6 +1975,11 @@ export interface components {
             /** Connections */
             connections?: number | null;
             defaults?: components["schemas"]["Defaults"] | null;
+            /**
+             * Download Order
+             * @description Whose turn it is when more downloads wait than may run at once.
+             */
+            download_order?: ("oldest_first" | "smallest_first") | null;
             /**
              * Endpoint
              * @description A Hub's address, "builtin" for the sample Hub of this server, or null for the environment's.
@@ -2396,6 +2731,53 @@ export interface operations {
             };
         };
     };
+    list_loaded_api_v1_models_loaded_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoadedPage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     search_models_api_v1_models_search_get: {
         parameters: {
             query?: {
@@ -2742,6 +3124,81 @@ export interface operations {
             };
         };
     };
+    estimate_local_memory_api_v1_models__id__estimate_memory_get: {
+        parameters: {
+            query?: {
+                /** @description Tokens per sequence. */
+                context?: number;
+                /** @description Sequences at once. */
+                batch?: number;
+                /** @description What `none` loads in; auto is the checkpoint's own. */
+                dtype?: "auto" | "float32" | "bfloat16" | "float16";
+            };
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemoryEstimate"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_files_api_v1_models__id__files_get: {
         parameters: {
             query?: never;
@@ -2783,6 +3240,167 @@ export interface operations {
             };
             /** @description Not Found: `model_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    generate_api_v1_models__id__generate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerateResponse"];
+                    /**
+                     * @example data: {"delta": " Paris"}
+                     *
+                     *     data: {"delta": "."}
+                     *
+                     *     data: {"done": true, "text": " Paris.", "new_tokens": 3, "tokens_per_second": 41.5, "load_seconds": 0.0}
+                     */
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `no_tokenizer`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `out_of_memory` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    load_model_api_v1_models__id__load_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoadRequest"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2869,7 +3487,147 @@ export interface operations {
             };
         };
     };
+    quantize_model_api_v1_models__id__quantize_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuantizeRequest"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `already_exists`, `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `already_quantized` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     resume_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unload_model_api_v1_models__id__unload_post: {
         parameters: {
             query?: never;
             header?: never;

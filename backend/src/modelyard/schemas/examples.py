@@ -42,6 +42,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     },
     "error": None,
     "loaded": False,
+    "last_unload": None,
     "used_by": [],
     "drift": None,
     "adopted": False,

@@ -8,9 +8,11 @@ from typing import Any
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError, NeedsCustomCode, NotReady, UnsupportedArchitecture
 from modelyard.models import Model, ModelStatus
-from modelyard.schemas.model import Architecture
+from modelyard.schemas.model import Architecture, MemoryEstimate
+from modelyard.services import system_service
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
+from modelyard.services.memory_service import Checkpoint, MemoryService
 from modelyard.services.model_service import ModelService, hub_cache
 
 SECONDS = 60.0
@@ -34,6 +36,15 @@ class ArchitectureService:
             row = ModelService(session).get_by_id(row_id)
         return self._inspect(row.model_id, row.commit, local_config(row))
 
+    def memory_of_row(self, row_id: str, *, context: int, batch: int, dtype: str) -> MemoryEstimate:
+        """Memory per precision of a model that is here; no Hub is asked. Raises as `of_row` does."""
+        with self.database.reading() as session:
+            row = ModelService(session).get_by_id(row_id)
+            devices = system_service.devices(system_service.local_pids(session))
+        return MemoryService(self.database).estimate(
+            local_checkpoint(row), devices, context=context, batch=batch, dtype=dtype
+        )
+
     def _inspect(self, model_id: str, commit: str, config: Mapping[str, Any]) -> Architecture:
         try:
             answer = self.inspections.ask("architecture", model_id, commit, config, seconds=SECONDS)
@@ -43,18 +54,27 @@ class ArchitectureService:
 
 
 def local_config(row: Model) -> dict[str, Any]:
-    """The configuration of a model that is here, as it was published. Raises NotReady, UnsupportedArchitecture."""
-    path: Path = hub_cache().snapshot_path(row.model_id, row.commit) / "config.json"
-    if not path.is_file() and row.artifact_path is not None:
-        path = Path(row.artifact_path) / "config.json"  # the original was not kept
-    if row.status is not ModelStatus.READY and not path.is_file():
-        raise NotReady(f"{row.model_id} is {row.status}; its configuration is not here yet.")
-    if not path.is_file():
-        raise UnsupportedArchitecture(f"{row.model_id} has no config.json for transformers.")
-    config: dict[str, Any] = json.loads(path.read_bytes())
-    if path.parent == Path(row.artifact_path or ""):
+    """The source's configuration of a model that is here. Raises NotReady, UnsupportedArchitecture."""
+    snapshot = hub_cache().snapshot_path(row.model_id, row.commit) / "config.json"
+    copy = Path(row.artifact_path) / "config.json" if row.artifact_path else None
+    if snapshot.is_file():
+        config: dict[str, Any] = json.loads(snapshot.read_bytes())
+    elif copy is not None and copy.is_file():
+        # The original was dropped; the copy's configuration is the source's, and how it was quantized.
+        config = json.loads(copy.read_bytes())
         config.pop("quantization_config", None)
+    elif row.status is not ModelStatus.READY:
+        raise NotReady(f"{row.model_id} is {row.status}; its configuration is not here yet.")
+    else:
+        raise UnsupportedArchitecture(f"{row.model_id} has no config.json for transformers.")
     return config
+
+
+def local_checkpoint(row: Model) -> Checkpoint:
+    """What the memory of a model that is here is computed from. Raises as `local_config` does."""
+    return Checkpoint(
+        row.model_id, row.commit, local_config(row), (), row.size_bytes or 0, num_parameters=row.num_parameters
+    )
 
 
 def _as_error(failure: InspectionFailed) -> ModelyardError:

@@ -11,9 +11,9 @@ from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import Conflict, InvalidRequest, ModelyardError, NotReady, error_from
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.schemas.model import GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
-from modelyard.services.architecture_service import local_config
+from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
-from modelyard.services.memory_service import Checkpoint, MemoryService
+from modelyard.services.memory_service import MemoryService
 from modelyard.services.model_service import ModelService, loaded_rows
 
 POLL_SECONDS = 0.05
@@ -142,7 +142,7 @@ class InferenceService:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""
         known = {row.quantization.value: row.memory_measured_bytes or row.memory_estimated_bytes}
         try:
-            checkpoint = Checkpoint(row.model_id, row.commit, local_config(row), (), row.size_bytes or 0)
+            checkpoint = local_checkpoint(row)
         except ModelyardError:
             checkpoint = None
         if checkpoint is not None:

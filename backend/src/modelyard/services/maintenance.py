@@ -5,10 +5,11 @@ import logging
 import time
 
 from modelyard.core.database import Database
+from modelyard.core.errors import ModelyardError
 from modelyard.core.settings import get_settings
-from modelyard.services.architecture_service import local_config
+from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
-from modelyard.services.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
+from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_service import ModelService, finish_deletion
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,11 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
         if row.memory_method == "exact" or row.id in tried:
             continue
         tried.add(row.id)
-        checkpoint = Checkpoint(row.model_id, row.commit, local_config(row), (), row.size_bytes or 0)
+        try:
+            checkpoint = local_checkpoint(row)
+        except ModelyardError as error:
+            logger.info("%s keeps its approximate estimate: %s", row.model_id, error.message)
+            continue
         weights = memory.options(checkpoint, seconds=EXACT_SECONDS).get(row.quantization.value)
         if weights is not None:
             with database.session() as session:

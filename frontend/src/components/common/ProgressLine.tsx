@@ -13,16 +13,18 @@ interface Props {
 /** A job as facts: the phase in words, a bar where a total is known, bytes, rate and time left. */
 export function ProgressLine({ model, live, pending }: Props) {
   const progress = live?.progress ?? model.progress;
+  // Quantizing and checking count layers and steps, not bytes; their message says it in words.
+  const inBytes = progress === null || !["quantizing", "checking"].includes(progress.phase);
   const share =
     progress === null
       ? fraction(model.downloaded_bytes, model.size_bytes)
-      : fraction(progress.bytes_done, progress.bytes_total);
+      : inBytes
+        ? fraction(progress.bytes_done, progress.bytes_total)
+        : fraction(progress.files_done, progress.files_total);
   const phase = pending === undefined ? phaseWords(model.status, progress) : PENDING_WORD[pending.op];
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
   const total = progress?.bytes_total ?? model.size_bytes;
   const flowing = model.status === "downloading" && pending === undefined;
-  // Quantizing and checking count layers, not bytes; their message says it in words.
-  const inBytes = progress === null || !["quantizing", "checking"].includes(progress.phase);
   const figures = [
     !inBytes
       ? ""

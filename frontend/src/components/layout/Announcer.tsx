@@ -10,9 +10,13 @@ export function Announcer() {
     () =>
       useModelsStore.subscribe((state, before) => {
         if (state.byId === before.byId || before.load.state !== "ready") return;
-        const changes = Object.values(state.byId)
-          .filter((model) => before.byId[model.id] !== undefined && before.byId[model.id]?.status !== model.status)
-          .map((model) => `${model.name}: ${STATUS_WORD[model.status]}`);
+        const changes = Object.values(state.byId).flatMap((model) => {
+          const known = before.byId[model.id];
+          if (known === undefined) return [];
+          if (known.status !== model.status) return [`${model.name}: ${STATUS_WORD[model.status]}`];
+          if (known.loaded !== model.loaded) return [`${model.name}: ${model.loaded ? "Loaded" : "Unloaded"}`];
+          return [];
+        });
         if (changes.length > 0) setMessage(changes.join(". "));
       }),
     [],

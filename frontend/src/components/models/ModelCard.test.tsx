@@ -88,13 +88,87 @@ it("names an error with its next step, and keeps the figures of a failed downloa
   expect(onAction).toHaveBeenCalledWith(row, "resume");
 });
 
-it("copies the lines that load the model", async () => {
+async function copied(row: Model): Promise<string> {
   const user = userEvent.setup();
-  show(model({ revision: "v2" }));
-  await user.click(screen.getByRole("button", { name: "Copy code for Qwen3-0.6B" }));
-  expect(await navigator.clipboard.readText()).toContain(
+  show(row);
+  await user.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  await user.click(await screen.findByRole("menuitem", { name: "Copy code that loads it" }));
+  return navigator.clipboard.readText();
+}
+
+it("copies the lines that load the model", async () => {
+  expect(await copied(model({ revision: "v2" }))).toContain(
     'from_pretrained("Qwen/Qwen3-0.6B", revision="v2", dtype="auto")',
   );
+});
+
+it("copies two lines for a quantized copy", async () => {
+  expect(await copied(model({ quantization: "4bit" }))).toBe(
+    'import modelyard\nmodel, tokenizer = modelyard.load("Qwen/Qwen3-0.6B", quantization="4bit")',
+  );
+});
+
+it("offers to load a ready model, and to quantize it from its menu", async () => {
+  const row = model();
+  const onAction = show(row);
+  await userEvent.click(screen.getByRole("button", { name: "Load Qwen3-0.6B" }));
+  expect(onAction).toHaveBeenLastCalledWith(row, "load");
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  expect(screen.queryByRole("menuitem", { name: "Unload" })).toBeNull();
+  await userEvent.click(await screen.findByRole("menuitem", { name: "Quantize to 8-bit…" }));
+  expect(onAction).toHaveBeenLastCalledWith(row, "quantize-8bit");
+});
+
+const LOADED = model({
+  loaded: true,
+  memory_measured_bytes: 1_192_099_840,
+  used_by: [{ kind: "loaded", id: "w", name: "loaded on cpu of lab" }],
+});
+
+it("says where a model is loaded, what it measures, and offers to try and to unload it", async () => {
+  const onAction = show(LOADED);
+  expect(screen.getByText("Loaded on cpu of lab")).toBeVisible();
+  expect(screen.getByText("measured")).toBeVisible();
+  expect(screen.getByText("1.19 GB estimated")).toBeVisible();
+  expect(screen.queryByText(/It takes/)).toBeNull();
+  expect(screen.getByRole("link", { name: "Try Qwen3-0.6B" })).toHaveAttribute("href", "/models/m1?tab=try");
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  expect(await screen.findByRole("menuitem", { name: "Unload" })).toBeVisible();
+  await userEvent.click(screen.getByRole("menuitem", { name: "Unload" }));
+  expect(onAction).toHaveBeenCalledWith(LOADED, "unload");
+});
+
+it("remarks on a measured memory that is not the estimated one", () => {
+  show(model({ memory_measured_bytes: 1_300_000_000 }));
+  expect(screen.getByText("It takes 9.1 % more than estimated")).toBeVisible();
+});
+
+it("says what the last unload gave back", () => {
+  show(model({ last_unload: { freed_bytes: 1_190_000_000, held_before_bytes: 1_192_000_000 } }));
+  expect(screen.getByText("Unloaded: 1.19 GB of the 1.19 GB it held came back")).toBeVisible();
+});
+
+it("keeps a ready model's failed load in sight until it is tried again", () => {
+  const error = { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." };
+  show(model({ error }));
+  expect(screen.getByText("Not enough memory. Load it in 4-bit.")).toBeVisible();
+  show(model({ id: "m2", model_id: "gpt2", error }), { op: "load", prev: "ready" });
+  expect(screen.getAllByText("Not enough memory. Load it in 4-bit.")).toHaveLength(1);
+  expect(screen.getByText("Loading")).toBeVisible();
+  expect(screen.getByRole("button", { name: "Load gpt2" })).toBeDisabled();
+});
+
+it("tells quantizing by layers", () => {
+  show(
+    downloading({
+      status: "quantizing",
+      quantization: "4bit",
+      progress: progress({ phase: "quantizing", message: "layer 12 of 32", files_done: 12, files_total: 32 }),
+    }),
+  );
+  expect(screen.getByText("Quantizing layer 12 of 32")).toBeVisible();
+  expect(screen.getByRole("progressbar")).toHaveAttribute("aria-valuenow", "37");
 });
 
 it("offers deletion in its menu only when nothing is under way", async () => {

@@ -1,23 +1,29 @@
 import { ActionIcon, Button, Menu, Text } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import {
+  ArrowDownToLine,
+  ArrowUpFromLine,
   Ban,
   Code,
   EllipsisVertical,
   ExternalLink,
   Folder,
+  MessageSquareText,
   Pause,
   Play,
   RotateCcw,
   ShieldCheck,
+  Shrink,
   Trash2,
+  TriangleAlert,
 } from "lucide-react";
 import { memo } from "react";
 import { Link } from "react-router";
+import type { ModelAction } from "../../api/models";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { gapWords, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
-import { toastDone } from "../../lib/toast";
-import { isActive, loadSnippet } from "../../lib/words";
+import { isActive, loadSnippet, sentence } from "../../lib/words";
 import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
@@ -29,7 +35,7 @@ import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
 
-export type CardAction = "pause" | "resume" | "cancel" | "verify" | "delete";
+export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete";
 
 interface Props {
   model: Model;
@@ -75,17 +81,15 @@ export const ModelCard = memo(function ModelCard({ model, live, pending, scale, 
         <ProgressLine model={model} live={live} pending={pending} />
       ) : (
         <>
-          {model.error !== null && <RowProblem model={model} />}
-          {model.used_by.length > 0 && (
-            <p className={classes.used}>In use by {model.used_by.map((use) => use.name).join(", ")}</p>
-          )}
+          {model.error !== null && pending === undefined && <RowProblem model={model} />}
+          <Uses model={model} />
         </>
       )}
 
       <footer className={classes.foot}>
         <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
         <div className={classes.actions}>
-          <PrimaryAction model={model} busy={pending !== undefined} onAction={onAction} />
+          <PrimaryAction model={model} href={href} busy={pending !== undefined} onAction={onAction} />
           <CardMenu model={model} busy={pending !== undefined} onAction={onAction} />
         </div>
       </footer>
@@ -106,9 +110,29 @@ function facts(model: Model): string[] {
   ].filter((fact) => fact !== null);
 }
 
+/** Where it is loaded and who else needs it; once it is unloaded, what that gave back. */
+function Uses({ model }: { model: Model }) {
+  const loaded = model.used_by.filter((use) => use.kind === "loaded");
+  const others = model.used_by.filter((use) => use.kind !== "loaded");
+  return (
+    <>
+      {loaded.map((use) => (
+        <p key={use.id + use.name} className={classes.used} data-loaded>
+          {sentence(use.name)}
+        </p>
+      ))}
+      {others.length > 0 && <p className={classes.used}>In use by {others.map((use) => use.name).join(", ")}</p>}
+      {loaded.length === 0 && model.last_unload !== null && (
+        <p className={`${classes.used} num`}>Unloaded: {unloadWords(model.last_unload)}</p>
+      )}
+    </>
+  );
+}
+
 function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
-  const measured = model.memory_measured_bytes;
-  const bytes = measured ?? model.memory_estimated_bytes;
+  const { memory_measured_bytes: measured, memory_estimated_bytes: estimate } = model;
+  const bytes = measured ?? estimate;
+  const gap = gapWords(model);
   return (
     <div className={classes.memory}>
       <dl className={`${classes.figures} num`}>
@@ -118,6 +142,12 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
             {measured === null && model.memory_method === "approximate" && "≈ "}
             {bytes === null ? "unknown" : formatBytes(bytes)}
             {bytes !== null && <span className={classes.how}>{howKnown(model)}</span>}
+            {measured !== null && estimate !== null && (
+              <span className={classes.how}>
+                {model.memory_method === "approximate" && "≈ "}
+                {formatBytes(estimate)} estimated
+              </span>
+            )}
           </dd>
         </div>
         <div>
@@ -125,6 +155,12 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
           <dd>{formatBytes(model.disk_bytes)}</dd>
         </div>
       </dl>
+      {gap !== null && (
+        <p className={`${classes.gap} num`}>
+          <TriangleAlert size={14} aria-hidden />
+          It takes {gap}
+        </p>
+      )}
       {scale !== undefined && (
         <MemoryBar
           quantization={model.quantization}
@@ -156,8 +192,13 @@ function RowProblem({ model }: { model: Model }) {
   );
 }
 
-function PrimaryAction({ model, busy, onAction }: { model: Model; busy: boolean; onAction: Props["onAction"] }) {
-  const clipboard = useClipboard();
+interface ActionProps {
+  model: Model;
+  busy: boolean;
+  onAction: Props["onAction"];
+}
+
+function PrimaryAction({ model, href, busy, onAction }: ActionProps & { href: string }) {
   const button = (label: string, icon: React.ReactNode, action: CardAction) => (
     <Button
       size="compact-sm"
@@ -184,18 +225,17 @@ function PrimaryAction({ model, busy, onAction }: { model: Model; busy: boolean;
     case "missing":
       return button("Download again", <RotateCcw size={14} aria-hidden />, "resume");
     case "ready":
+      if (!model.loaded) return button("Load", <ArrowDownToLine size={14} aria-hidden />, "load");
       return (
         <Button
           size="compact-sm"
           variant="default"
-          leftSection={<Code size={14} aria-hidden />}
-          aria-label={`Copy code for ${model.name}`}
-          onClick={() => {
-            clipboard.copy(loadSnippet(model));
-            toastDone("Code copied", "It loads this model with transformers.");
-          }}
+          leftSection={<MessageSquareText size={14} aria-hidden />}
+          component={Link}
+          to={tabOf(href, "try")}
+          aria-label={`Try ${model.name}`}
         >
-          Copy code
+          Try it
         </Button>
       );
     case "deleting":
@@ -203,7 +243,14 @@ function PrimaryAction({ model, busy, onAction }: { model: Model; busy: boolean;
   }
 }
 
-function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAction: Props["onAction"] }) {
+function tabOf(href: string, tab: string): string {
+  const [path = "", search] = href.split("?");
+  const parameters = new URLSearchParams(search);
+  parameters.set("tab", tab);
+  return `${path}?${parameters.toString()}`;
+}
+
+function CardMenu({ model, busy, onAction }: ActionProps) {
   const clipboard = useClipboard();
   const active = isActive(model.status);
   const path = model.snapshot_path;
@@ -218,6 +265,7 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
         </ActionIcon>
       </Menu.Target>
       <Menu.Dropdown>
+        {model.status === "ready" && <UseItems model={model} busy={busy} onAction={onAction} />}
         <Menu.Item leftSection={<Code size={14} aria-hidden />} onClick={() => clipboard.copy(loadSnippet(model))}>
           Copy code that loads it
         </Menu.Item>
@@ -268,5 +316,25 @@ function CardMenu({ model, busy, onAction }: { model: Model; busy: boolean; onAc
         )}
       </Menu.Dropdown>
     </Menu>
+  );
+}
+
+/** What can be done with a model that is ready. */
+function UseItems({ model, busy, onAction }: ActionProps) {
+  const item = (label: string, icon: React.ReactNode, action: CardAction) => (
+    <Menu.Item leftSection={icon} disabled={busy} onClick={() => onAction(model, action)}>
+      {label}
+    </Menu.Item>
+  );
+  return (
+    <>
+      {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
+      {model.quantization === "none" && (
+        <>
+          {item("Quantize to 4-bit…", <Shrink size={14} aria-hidden />, "quantize-4bit")}
+          {item("Quantize to 8-bit…", <Shrink size={14} aria-hidden />, "quantize-8bit")}
+        </>
+      )}
+    </>
   );
 }

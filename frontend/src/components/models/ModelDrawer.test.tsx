@@ -26,7 +26,7 @@ function show(row: Model, tab = "") {
 }
 
 function file(path: string, changes: Partial<InstalledFile> = {}): InstalledFile {
-  return { path, size_bytes: 1_000_000, sha256: "ab".repeat(32), present: true, ...changes };
+  return { path, size_bytes: 1_000_000, sha256: "ab".repeat(32), git_sha1: null, present: true, ...changes };
 }
 
 const serveFiles = (items: InstalledFile[]) =>

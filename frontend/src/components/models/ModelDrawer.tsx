@@ -1,12 +1,15 @@
 import { Button, Drawer, Group, Skeleton, Stack, Tabs, Text } from "@mantine/core";
 import { useSearchParams } from "react-router";
+import { useClipboard } from "@mantine/hooks";
+import { Code, TriangleAlert } from "lucide-react";
 import { lazy, Suspense } from "react";
 import { getArchitecture, listFiles } from "../../api/models";
 import { useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { gapWords, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
-import { isActive, loadSnippet, QUANTIZATION_WORD, sourceOf } from "../../lib/words";
+import { isActive, loadSnippet, QUANTIZATION_WORD, sentence, sourceOf } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
@@ -14,6 +17,7 @@ import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { ProgressLine } from "../common/ProgressLine";
 import type { CardAction } from "./ModelCard";
+import { DriftView } from "./DriftView";
 import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
 import { MemoryChart } from "./MemoryChart";
@@ -22,6 +26,7 @@ import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
 
 const ArchitectureView = lazy(() => import("./ArchitectureView"));
+const TryModel = lazy(() => import("./TryModel"));
 
 interface Props {
   /** Whether the address names a model; its row may be unknown. */
@@ -83,6 +88,12 @@ export function ModelDrawer({ opened, model, loading, live, pending, onClose, on
 function Details({ model, live, pending, onAction }: { model: Model } & Pick<Props, "live" | "pending" | "onAction">) {
   const [parameters, setParameters] = useSearchParams();
   const tab = TABS.find(([value]) => value === parameters.get("tab"))?.[0] ?? "overview";
+  function open(value: string | null) {
+    const next = new URLSearchParams(parameters);
+    if (value === null || value === "overview") next.delete("tab");
+    else next.set("tab", value);
+    setParameters(next, { replace: true });
+  }
   return (
     <Stack gap="md">
       <Group justify="space-between" gap="xs">
@@ -90,8 +101,11 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
       </Group>
       {(isActive(model.status) || live !== undefined) && <ProgressLine model={model} live={live} pending={pending} />}
-      {model.error !== null && (
-        <ProblemAlert title="It did not finish" problem={fromRow(model.error)}>
+      {model.status === "ready" && (
+        <ReadyActions model={model} pending={pending} onAction={onAction} onTry={() => open("try")} />
+      )}
+      {model.error !== null && pending === undefined && (
+        <ProblemAlert title={whatFailed(model)} problem={fromRow(model.error)}>
           {model.status === "failed" && (
             <Button
               size="compact-sm"
@@ -107,12 +121,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
       )}
       <Tabs
         value={tab}
-        onChange={(value) => {
-          const next = new URLSearchParams(parameters);
-          if (value === null || value === "overview") next.delete("tab");
-          else next.set("tab", value);
-          setParameters(next, { replace: true });
-        }}
+        onChange={open}
         keepMounted={false}
       >
         <Tabs.List>
@@ -124,6 +133,11 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         </Tabs.List>
         <Tabs.Panel value="overview" pt="md">
           <Overview model={model} onDelete={() => onAction(model, "delete")} busy={pending !== undefined} />
+        </Tabs.Panel>
+        <Tabs.Panel value="try" pt="md">
+          <Suspense fallback={<Skeleton h={200} aria-label="Loading" />}>
+            <TryModel key={model.id} model={model} />
+          </Suspense>
         </Tabs.Panel>
         <Tabs.Panel value="architecture" pt="md">
           <Suspense fallback={<Skeleton h={200} aria-label="Loading" />}>
@@ -144,11 +158,78 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
 
 const TABS = [
   ["overview", "Overview"],
+  ["try", "Try it"],
   ["architecture", "Architecture"],
   ["files", "Files"],
 ] as const;
 
+/** What stopped a row; a ready one is still ready, and only its last load or unload went wrong. */
+function whatFailed(model: Model): string {
+  if (model.status !== "ready") return "It did not finish";
+  return model.loaded ? "It was not unloaded" : "It was not loaded";
+}
+
+interface ReadyProps extends Pick<Props, "pending" | "onAction"> {
+  model: Model;
+  onTry: () => void;
+}
+
+/** Load or unload, try, quantize; where it is loaded in words. */
+function ReadyActions({ model, pending, onAction, onTry }: ReadyProps) {
+  const busy = pending !== undefined;
+  const loaded = model.used_by.filter((use) => use.kind === "loaded");
+  return (
+    <div>
+      <Group gap="xs">
+        {model.loaded ? (
+          <>
+            <Button size="xs" onClick={onTry}>
+              Try it
+            </Button>
+            <Button size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "unload")}>
+              {pending?.op === "unload" ? "Unloading" : "Unload"}
+            </Button>
+          </>
+        ) : (
+          <Button size="xs" disabled={busy} onClick={() => onAction(model, "load")}>
+            {pending?.op === "load" ? "Loading" : "Load"}
+          </Button>
+        )}
+        {model.quantization === "none" && (
+          <Button size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "quantize-4bit")}>
+            Quantize…
+          </Button>
+        )}
+      </Group>
+      {loaded.map((use) => (
+        <Text key={use.id + use.name} size="sm" mt={6} c="var(--y-good)" fw={600} className="num">
+          {sentence(use.name)}
+          {model.memory_measured_bytes !== null && `, ${formatBytes(model.memory_measured_bytes)} measured`}
+        </Text>
+      ))}
+    </div>
+  );
+}
+
+function Measured({ model }: { model: Model }) {
+  if (model.memory_measured_bytes === null) return "not loaded yet";
+  const gap = gapWords(model);
+  return (
+    <>
+      {formatBytes(model.memory_measured_bytes)}
+      {gap !== null && (
+        <span className={classes.gap}>
+          <TriangleAlert size={14} aria-hidden />
+          {gap}
+        </span>
+      )}
+    </>
+  );
+}
+
 function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => void; busy: boolean }) {
+  const clipboard = useClipboard({ timeout: 1500 });
+  const users = model.used_by.filter((use) => use.kind !== "loaded");
   const shape: [string, React.ReactNode][] = [
     ["Parameters", exact(model.num_parameters)],
     ["Architecture", model.architecture],
@@ -167,15 +248,15 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
   const sizes: [string, React.ReactNode][] = [
     ["Precision", QUANTIZATION_WORD[model.quantization]],
     ["Memory, estimated", estimated(model)],
-    [
-      "Memory, measured",
-      model.memory_measured_bytes === null ? "not loaded yet" : formatBytes(model.memory_measured_bytes),
-    ],
+    ["Memory, measured", <Measured key="measured" model={model} />],
+    ...(model.last_unload === null || model.loaded
+      ? []
+      : [["Last unload", unloadWords(model.last_unload)] satisfies [string, React.ReactNode]]),
     ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
     ["On disk", formatBytes(model.disk_bytes)],
   ];
   const origin: [string, React.ReactNode][] = [
-    ["Hub", model.endpoint],
+    ["Hub", model.endpoint.startsWith("http") ? model.endpoint : "none, imported from a folder"],
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
     ["Folder", model.snapshot_path === null ? null : <CopyText key="path" text={model.snapshot_path} label="folder" />],
@@ -186,11 +267,22 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     <Stack gap="lg">
       <Facts title="Dimensions" rows={shape} />
       <Facts title="Sizes" rows={sizes} />
+      {model.drift !== null && <DriftView drift={model.drift} />}
       <Memory key={model.id} model={model} />
       <Facts title="Origin" rows={origin} />
-      {model.used_by.length > 0 && <Text>In use by {model.used_by.map((use) => use.name).join(", ")}.</Text>}
+      {users.length > 0 && <Text>In use by {users.map((use) => use.name).join(", ")}.</Text>}
       <section>
-        <h3 className={classes.heading}>Use it</h3>
+        <Group justify="space-between" mb={4}>
+          <h3 className={classes.heading}>Use it</h3>
+          <Button
+            size="compact-sm"
+            variant="default"
+            leftSection={<Code size={14} aria-hidden />}
+            onClick={() => clipboard.copy(loadSnippet(model))}
+          >
+            {clipboard.copied ? "Copied" : "Copy code"}
+          </Button>
+        </Group>
         <pre className={classes.code}>{loadSnippet(model)}</pre>
       </section>
       {!isActive(model.status) && (
@@ -231,13 +323,21 @@ function Facts({ title, rows }: { title: string; rows: [string, React.ReactNode]
   );
 }
 
-/** What the model needs in any precision, context and batch; the Hub is asked for it. */
+/** What the model needs in any precision, context and batch; the Hub is asked only until the model is here. */
 function Memory({ model }: { model: Model }) {
-  const onHub = model.endpoint.startsWith("http");
+  const here = model.status === "ready";
+  const known = here || model.endpoint.startsWith("http");
   const plan = useMemoryPlan(
-    onHub ? { model_id: model.model_id, revision: model.commit, longest: model.max_position_embeddings } : null,
+    known
+      ? {
+          row: here ? model.id : null,
+          model_id: model.model_id,
+          revision: model.commit,
+          longest: model.max_position_embeddings,
+        }
+      : null,
   );
-  return onHub ? <MemoryChart title="Memory to run it" plan={plan} selected={model.quantization} /> : null;
+  return known ? <MemoryChart title="Memory to run it" plan={plan} selected={model.quantization} /> : null;
 }
 
 function Files({ model }: { model: Model }) {

@@ -1,4 +1,4 @@
-import { CloseButton, Text, TextInput } from "@mantine/core";
+import { CloseButton, Text, TextInput, VisuallyHidden } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import { Check, ChevronDown, ChevronRight, Copy, Search } from "lucide-react";
 import { useMemo, useRef, useState } from "react";
@@ -145,7 +145,6 @@ function Row({ row, total, kind, open, focusable, copied, onToggle, onCopy, onFo
   const Chevron = open === true ? ChevronDown : ChevronRight;
   const CopyIcon = copied ? Check : Copy;
   const name = row.label === "" ? node.type : row.label;
-  const parameters = `${formatCount(node.num_parameters)} parameters`;
   return (
     <div
       role="treeitem"
@@ -157,7 +156,6 @@ function Row({ row, total, kind, open, focusable, copied, onToggle, onCopy, onFo
       aria-posinset={row.position}
       aria-setsize={row.siblings}
       aria-expanded={open}
-      aria-label={[name, node.type, parameters, kind, copied ? "path copied" : null].filter(Boolean).join(", ")}
       onFocus={onFocus}
       onClick={open === undefined ? undefined : onToggle}
     >
@@ -165,15 +163,15 @@ function Row({ row, total, kind, open, focusable, copied, onToggle, onCopy, onFo
         {open !== undefined && <Chevron size={14} />}
       </span>
       <span className={classes.what}>
-        <span className={`${classes.name} mono`}>{name}</span>
-        {row.label !== "" && <span className={classes.type}>{node.type}</span>}
+        <span className={`${classes.name} mono`}>{name}</span>{" "}
+        {row.label !== "" && <span className={classes.type}>{node.type}</span>}{" "}
         {kind !== undefined && <span className={classes.kind}>{kind}</span>}
-      </span>
+      </span>{" "}
       <span className={classes.share} aria-hidden>
         <span style={{ width: `${total === 0 ? 0 : (100 * node.num_parameters) / total}%` }} />
       </span>
       <span className={`${classes.count} num`} title={node.num_parameters.toLocaleString("en")}>
-        {node.num_parameters === 0 ? "–" : formatCount(node.num_parameters)}
+        {formatCount(node.num_parameters)} <VisuallyHidden>parameters</VisuallyHidden>
       </span>
       {row.path === "" ? (
         <span />

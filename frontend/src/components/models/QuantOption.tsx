@@ -127,6 +127,8 @@ function Bar({ need, quantization, fits, end }: Pick<Props, "end"> & Pick<Planne
   if (need.total === null || end <= 0) return null;
   const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / end)}%`;
   const taken = fits[0];
+  const most = Math.max(...fits.map(({ free }) => free ?? 0));
+  const { required } = need;
   return (
     <span className={classes.bar} data-quantization={quantization} aria-hidden>
       {taken?.free != null && taken.total !== null && taken.free < end && (
@@ -141,10 +143,13 @@ function Bar({ need, quantization, fits, end }: Pick<Props, "end"> & Pick<Planne
             <span key={name} className={classes.block} data-part={name} style={{ width: percent(bytes) }} />
           ),
         )}
-        {need.required !== null && need.required > need.total && (
-          <span className={classes.peak} style={{ width: percent(need.required - need.total) }} />
+        {required !== null && required > need.total && (
+          <span className={classes.peak} style={{ width: percent(required - need.total) }} />
         )}
       </span>
+      {required !== null && most > 0 && required > most && (
+        <span className={classes.over} style={{ left: percent(most), width: percent(required - most) }} />
+      )}
       {fits.map(({ device, free }) =>
         free === null || free > end ? null : (
           <span key={device} className={classes.limit} style={{ left: percent(free) }} />

@@ -73,7 +73,22 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
         </span>
         {ghost !== null && <GhostWords place={place} wanted={wanted} />}
       </div>
+      <LoadedHere blocks={place.blocks.filter((block) => block.loaded)} />
     </div>
+  );
+}
+
+function LoadedHere({ blocks }: { blocks: Block[] }) {
+  if (blocks.length === 0) return null;
+  return (
+    <ul className={`${classes.loaded} num`} aria-label="Loaded models">
+      {blocks.map((block) => (
+        <li key={block.key}>
+          <span className={classes.block} data-quantization={block.quantization} />
+          {block.label} {formatBytes(block.bytes)}
+        </li>
+      ))}
+    </ul>
   );
 }
 

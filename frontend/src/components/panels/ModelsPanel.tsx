@@ -30,6 +30,7 @@ import { type CardAction, ModelCard } from "../models/ModelCard";
 import { ModelDownloadForm } from "../models/ModelDownloadForm";
 import { ModelDrawer } from "../models/ModelDrawer";
 import { ModelGrid } from "../models/ModelGrid";
+import { QuantizeDialog, type QuantizeWish } from "../models/QuantizeDialog";
 import { Yard } from "../models/Yard";
 import classes from "./ModelsPanel.module.css";
 
@@ -41,6 +42,7 @@ export function ModelsPanel() {
   const { search } = useLocation();
   const [parameters, setParameters] = useSearchParams();
   const [deleting, setDeleting] = useState<Model | null>(null);
+  const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
   const searchField = useRef<HTMLInputElement>(null);
   const small = useMediaQuery("(max-width: 48em)", false, { getInitialValueInEffect: false });
 
@@ -92,6 +94,8 @@ export function ModelsPanel() {
   const onAction = useCallback(
     (model: Model, action: CardAction) => {
       if (action === "delete") setDeleting(model);
+      else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
+      else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
       else void act(model.id, action);
     },
     [act],
@@ -172,6 +176,7 @@ export function ModelsPanel() {
         onAction={onAction}
       />
       <ConfirmDelete model={deleting} onClose={() => setDeleting(null)} />
+      <QuantizeDialog wish={quantizing} onClose={() => setQuantizing(null)} />
     </div>
   );
 }

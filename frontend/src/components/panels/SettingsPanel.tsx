@@ -3,6 +3,7 @@ import {
   Button,
   Code,
   Group,
+  NativeSelect,
   NumberInput,
   PasswordInput,
   Radio,
@@ -266,6 +267,7 @@ function Downloads({ settings, onSaved }: SectionProps) {
       parallel: settings.parallel_downloads as number | string,
       connections: settings.connections as number | string,
       limit: limit === null ? "" : limit / MEGA,
+      order: settings.download_order,
     },
     validate: {
       parallel: (value) => (typeof value === "number" ? null : "Give a number from 1 to 16"),
@@ -281,6 +283,7 @@ function Downloads({ settings, onSaved }: SectionProps) {
               {
                 parallel_downloads: Number(values.parallel),
                 connections: Number(values.connections),
+                download_order: values.order,
                 bandwidth_limit_bytes_per_second: values.limit === "" ? null : Math.round(Number(values.limit) * MEGA),
               },
               "The settings were saved",
@@ -309,6 +312,14 @@ function Downloads({ settings, onSaved }: SectionProps) {
               min={0.01}
               decimalScale={2}
               {...form.getInputProps("limit")}
+            />
+            <NativeSelect
+              label="Whose turn is next"
+              data={[
+                { value: "oldest_first", label: "Whoever waits longest" },
+                { value: "smallest_first", label: "The smallest" },
+              ]}
+              {...form.getInputProps("order")}
             />
           </div>
           <div>

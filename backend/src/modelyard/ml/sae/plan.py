@@ -81,9 +81,7 @@ def memory_plan(size: Size) -> MemoryPlan:
         "model_bytes": size.model_bytes,
         "forward_bytes": lm_tokens * width * size.element_bytes,
         "sae_bytes": 4 * FLOAT32_BYTES * parameters,
-        "batch_bytes": FLOAT32_BYTES
-        * size.batch_tokens
-        * (STEP_TENSORS[size.architecture] * size.d_sae + 6 * size.d_in),
+        "batch_bytes": FLOAT32_BYTES * size.batch_tokens * step_width,
         "buffer_bytes": int(2.5 * FLOAT32_BYTES * size.d_in * buffered),
         "process_bytes": PROCESS_BYTES.get(size.device_type, 0),
     }

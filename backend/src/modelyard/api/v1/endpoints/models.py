@@ -333,6 +333,22 @@ def get_training_compatibility(
     return compatibility.of_row(id, level)
 
 
+@router.get(
+    "/{id}/estimate-memory",
+    summary="Memory of a model that is here",
+    responses=problems(errors.ModelNotFound, errors.NotReady, errors.UnsupportedArchitecture),
+)
+def estimate_local_memory(
+    id: RowId,
+    architectures: ArchitecturesDep,
+    context: Annotated[int, Query(description="Tokens per sequence.", ge=1, le=10_000_000)] = 2048,
+    batch: Annotated[int, Query(description="Sequences at once.", ge=1, le=4096)] = 1,
+    dtype: Annotated[DtypeName, Query(description="What `none` loads in; auto is the checkpoint's own.")] = "auto",
+) -> MemoryEstimate:
+    """What a model needs in each precision; works without the Hub."""
+    return architectures.memory_of_row(id, context=context, batch=batch, dtype=dtype)
+
+
 @router.delete(
     "/{id}",
     summary="Delete a model",

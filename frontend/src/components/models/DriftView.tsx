@@ -1,0 +1,82 @@
+import { Text } from "@mantine/core";
+import type { Drift } from "../../types/model";
+import classes from "./DriftView.module.css";
+
+const WIDTH = 240;
+const HEIGHT = 40;
+const PAD = 3;
+
+/** How far a quantized copy is from its source: its answers, and the residual stream layer by layer. */
+export function DriftView({ drift }: { drift: Drift }) {
+  const { kl_mean, kl_max, top1_agreement, residual_cosine: cosines } = drift;
+  return (
+    <section>
+      <h3 className={classes.heading}>Drift from the original</h3>
+      <Text size="sm" c="dimmed" className="num" mb={4}>
+        {drift.reason ??
+          `Measured when it was made, on ${drift.prompts} prompts of ${drift.tokens} tokens together${
+            drift.compared_dtype === null ? "" : `, against the original in ${drift.compared_dtype}`
+          }.`}
+      </Text>
+      {kl_mean !== null && (
+        <dl className={`${classes.facts} num`}>
+          <div>
+            <dt>KL divergence</dt>
+            <dd>
+              {nats(kl_mean)} nats on average, {nats(kl_max)} at most
+            </dd>
+          </div>
+          <div>
+            <dt>Same likeliest token</dt>
+            <dd>{top1_agreement === null ? "unknown" : `${(100 * top1_agreement).toFixed(1)} % of the places`}</dd>
+          </div>
+          {cosines.length > 1 && (
+            <div>
+              <dt>Residual stream, cosine</dt>
+              <dd>
+                <Sparkline values={cosines} />
+              </dd>
+            </div>
+          )}
+        </dl>
+      )}
+    </section>
+  );
+}
+
+function nats(value: number | null): string {
+  if (value === null) return "unknown";
+  return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toFixed(4);
+}
+
+/** From what enters the first layer to what leaves the last; the scale begins at the lowest value, and says so. */
+function Sparkline({ values }: { values: number[] }) {
+  const lowest = Math.min(...values);
+  const where = values.indexOf(lowest);
+  const span = Math.max(1 - lowest, 1e-6);
+  const x = (index: number) => PAD + (index * (WIDTH - 2 * PAD)) / (values.length - 1);
+  const y = (value: number) => PAD + ((1 - value) / span) * (HEIGHT - 2 * PAD);
+  const place = where === 0 ? "entering layer 0" : `after layer ${where - 1}`;
+  const last = values.at(-1) ?? lowest;
+  return (
+    <span className={classes.spark}>
+      <svg
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        role="img"
+        aria-label={`Cosine per layer: ${values.map((value) => value.toFixed(3)).join(", ")}`}
+      >
+        <line x1={PAD} x2={WIDTH - PAD} y1={y(1)} y2={y(1)} className={classes.one} />
+        <polyline points={values.map((value, index) => `${x(index)},${y(value)}`).join(" ")} className={classes.line} />
+        {values.map((value, index) => (
+          <circle key={index} cx={x(index)} cy={y(value)} r={values.length > 40 ? 1.2 : 2.2} className={classes.dot}>
+            <title>{`${index === 0 ? "entering layer 0" : `after layer ${index - 1}`}: ${value.toFixed(4)}`}</title>
+          </circle>
+        ))}
+      </svg>
+      <span className={classes.quiet}>
+        lowest {lowest.toFixed(4)} {place}
+        {where !== values.length - 1 && `; ${last.toFixed(4)} at the end`}; the line above is 1
+      </span>
+    </span>
+  );
+}

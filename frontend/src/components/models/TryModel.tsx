@@ -1,0 +1,242 @@
+import { Button, Group, Kbd, NumberInput, SegmentedControl, Stack, Text, Textarea } from "@mantine/core";
+import { Send, Square } from "lucide-react";
+import { useEffect, useRef } from "react";
+import { formatBytes, formatDuration } from "../../lib/bytes";
+import type { ProblemView } from "../../lib/problems";
+import { STATUS_WORD } from "../../lib/words";
+import { canSend, type Mode, type Trial, trialOf, useTryStore } from "../../stores/tryStore";
+import type { Generated, Model } from "../../types/model";
+import { EmptyState } from "../common/EmptyState";
+import { ProblemAlert } from "../common/ProblemAlert";
+import classes from "./TryModel.module.css";
+
+/** Text from the model, as it comes: the continuation of a text, or a chat. */
+export default function TryModel({ model }: { model: Model }) {
+  const trial = useTryStore((state) => trialOf(state, model.id));
+  const { change, send, stop } = useTryStore.getState();
+  const ready = canSend(trial);
+  const { mode } = trial;
+
+  if (model.status !== "ready")
+    return (
+      <EmptyState title="It can be tried when it is ready">
+        Its state now: {STATUS_WORD[model.status].toLowerCase()}.
+      </EmptyState>
+    );
+  return (
+    <Stack gap="sm">
+      <SegmentedControl
+        aria-label="What to do"
+        value={mode}
+        disabled={trial.running}
+        onChange={(value: Mode) => change(model.id, { mode: value, turns: [], figures: null, problem: null, stopped: false })}
+        data={[
+          { value: "text", label: "Continue a text" },
+          { value: "chat", label: "Chat" },
+        ]}
+      />
+      {mode === "chat" && <Transcript model={model} trial={trial} />}
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void send(model.id);
+        }}
+      >
+        <Stack gap="sm">
+          <Textarea
+            label={mode === "chat" ? "Message" : "Text to continue"}
+            placeholder={mode === "chat" ? "Ask something" : "The capital of France is"}
+            autosize
+            minRows={3}
+            maxRows={12}
+            value={trial.draft}
+            onChange={(event) => change(model.id, { draft: event.currentTarget.value })}
+            onKeyDown={(event) => {
+              if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+              event.preventDefault();
+              void send(model.id);
+            }}
+          />
+          <OptionFields model={model} trial={trial} />
+          <Group gap="sm">
+            {trial.running ? (
+              <Button
+                variant="default"
+                leftSection={<Square size={14} aria-hidden />}
+                onClick={(event) => {
+                  // The button under the pointer becomes the one that sends.
+                  event.preventDefault();
+                  stop(model.id);
+                }}
+              >
+                Stop
+              </Button>
+            ) : (
+              <Button type="submit" disabled={!ready} leftSection={<Send size={14} aria-hidden />}>
+                {mode === "chat" ? "Send" : "Generate"}
+              </Button>
+            )}
+            <Text size="sm" c="dimmed" visibleFrom="xs">
+              <Kbd size="xs">Ctrl</Kbd> <Kbd size="xs">Enter</Kbd>
+            </Text>
+            {mode === "chat" && trial.turns.length > 0 && !trial.running && (
+              <Button
+                variant="subtle"
+                onClick={() => change(model.id, { turns: [], figures: null, problem: null, stopped: false })}
+              >
+                New chat
+              </Button>
+            )}
+          </Group>
+        </Stack>
+      </form>
+      {trial.problem !== null && <Problem model={model} trial={trial} problem={trial.problem} />}
+      {mode === "text" && <Continuation model={model} trial={trial} />}
+      <Text size="sm" c="dimmed" role="status" className="num">
+        {stateWords(model, trial)}
+      </Text>
+    </Stack>
+  );
+}
+
+function OptionFields({ model, trial: { options } }: { model: Model; trial: Trial }) {
+  const { setOptions } = useTryStore.getState();
+  const number = (value: number | string) => (typeof value === "number" ? value : "");
+  return (
+    <div className={classes.fields}>
+      <NumberInput
+        label="Max new tokens"
+        min={1}
+        max={100_000}
+        allowDecimal={false}
+        allowNegative={false}
+        value={options.maxNewTokens}
+        error={options.maxNewTokens === "" && "Give a number"}
+        onChange={(value) => setOptions(model.id, { maxNewTokens: number(value) })}
+      />
+      <NumberInput
+        label="Temperature"
+        description={options.temperature === 0 ? "the likeliest token" : undefined}
+        inputWrapperOrder={["label", "input", "description", "error"]}
+        min={0}
+        max={10}
+        step={0.1}
+        decimalScale={2}
+        allowNegative={false}
+        value={options.temperature}
+        error={options.temperature === "" && "Give a number"}
+        onChange={(value) => setOptions(model.id, { temperature: number(value) })}
+      />
+      <NumberInput
+        label="Seed"
+        description={options.temperature === 0 ? "without effect at 0" : undefined}
+        inputWrapperOrder={["label", "input", "description", "error"]}
+        min={0}
+        max={Number.MAX_SAFE_INTEGER}
+        allowDecimal={false}
+        allowNegative={false}
+        value={options.seed}
+        error={options.seed === "" && "Give a number"}
+        onChange={(value) => setOptions(model.id, { seed: number(value) })}
+      />
+    </div>
+  );
+}
+
+/** The last text with what the model made of it; long ones follow their end while they grow. */
+function Continuation({ model, trial }: { model: Model; trial: Trial }) {
+  const turn = trial.turns[0];
+  const box = useFollowedEnd(turn?.answer ?? "", trial.running);
+  if (turn === undefined) return null;
+  return (
+    <div ref={box} className={classes.output} role="region" aria-label={`Text from ${model.name}`} tabIndex={0}>
+      <span className={classes.asked}>{turn.asked}</span>
+      <span className={classes.answer}>{turn.answer}</span>
+    </div>
+  );
+}
+
+function Transcript({ model, trial }: { model: Model; trial: Trial }) {
+  const box = useFollowedEnd(trial.turns.at(-1)?.answer ?? "", trial.running);
+  if (trial.turns.length === 0) return null;
+  return (
+    <div ref={box} className={classes.output} role="region" aria-label={`Chat with ${model.name}`} tabIndex={0}>
+      {trial.turns.map((turn, index) => (
+        <div key={index} className={classes.turn}>
+          <div className={classes.who}>You</div>
+          <div>{turn.asked}</div>
+          <div className={classes.who}>{model.name}</div>
+          <div className={classes.answer}>{turn.answer}</div>
+        </div>
+      ))}
+    </div>
+  );
+}
+
+function useFollowedEnd(text: string, running: boolean) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (running && box.current !== null) box.current.scrollTop = box.current.scrollHeight;
+  }, [text, running]);
+  return box;
+}
+
+function Problem({ model, trial, problem }: { model: Model; trial: Trial; problem: ProblemView }) {
+  const { change, send } = useTryStore.getState();
+  if (problem.code === "no_tokenizer")
+    return (
+      <ProblemAlert title="It cannot be tried with text" problem={problem}>
+        <Text size="sm">It can still be loaded in Python and given token ids.</Text>
+      </ProblemAlert>
+    );
+  const template = trial.mode === "chat" && problem.code === "invalid_request";
+  return (
+    <ProblemAlert title={template ? "It takes no chat" : "No text came of it"} problem={problem}>
+      {template ? (
+        <Button
+          size="compact-sm"
+          variant="default"
+          onClick={() => {
+            change(model.id, { mode: "text", turns: [], problem: null });
+            void send(model.id);
+          }}
+        >
+          Continue it as a text instead
+        </Button>
+      ) : (
+        <Button size="compact-sm" variant="default" disabled={!canSend(trial)} onClick={() => void send(model.id)}>
+          Try again
+        </Button>
+      )}
+    </ProblemAlert>
+  );
+}
+
+/** What goes on, or how it ended, for eyes and for assistive technology. */
+function stateWords(model: Model, trial: Trial): string {
+  if (trial.running) {
+    if (trial.turns.at(-1)?.answer !== "") return "Generating";
+    return model.loaded ? "Waiting for the first token" : "Loading the model";
+  }
+  if (trial.stopped) return "Stopped";
+  if (trial.figures !== null) return figuresWords(trial.figures);
+  if (trial.problem !== null || model.loaded) return "";
+  const bytes = model.memory_measured_bytes ?? model.memory_estimated_bytes;
+  return `It is loaded first${bytes === null ? "" : `, which takes ${formatBytes(bytes)} of memory`}.`;
+}
+
+const ENDED: Record<Generated["finish_reason"], string> = {
+  stop: "the model ended it",
+  length: "ended at the limit of tokens",
+  cancelled: "stopped",
+};
+
+function figuresWords({ new_tokens, tokens_per_second, load_seconds, finish_reason }: Generated): string {
+  const seconds = load_seconds < 9.95 ? `${load_seconds.toFixed(2)} s` : formatDuration(load_seconds);
+  return [
+    new_tokens === 1 ? "1 token" : `${new_tokens.toLocaleString("en")} tokens`,
+    `${tokens_per_second.toFixed(1)} tokens/s`,
+    load_seconds > 0 ? `loaded in ${seconds}` : "was loaded already",
+    ENDED[finish_reason],
+  ].join(" · ");
+}

@@ -1,0 +1,19 @@
+import { expect, it } from "vitest";
+import { gapWords, unloadWords } from "./measured";
+
+it("remarks on a gap only beyond two percent", () => {
+  const gap = (estimated: number | null, measured: number | null) =>
+    gapWords({ memory_estimated_bytes: estimated, memory_measured_bytes: measured });
+  expect(gap(1000, 1020)).toBeNull();
+  expect(gap(1000, 1021)).toBe("2.1 % more than estimated");
+  expect(gap(1000, 750)).toBe("25 % less than estimated");
+  expect(gap(null, 750)).toBeNull();
+  expect(gap(1000, null)).toBeNull();
+});
+
+it("says what an unload gave back", () => {
+  expect(unloadWords({ freed_bytes: 7_610_000, held_before_bytes: 4_890_000 })).toBe(
+    "all 4.89 MB it held came back (7.61 MB freed)",
+  );
+  expect(unloadWords({ freed_bytes: 4e9, held_before_bytes: 5e9 })).toBe("4.00 GB of the 5.00 GB it held came back");
+});

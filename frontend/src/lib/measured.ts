@@ -1,0 +1,23 @@
+/** What was measured of a model in memory, in words. */
+import type { Model } from "../types/model";
+import { formatBytes } from "./bytes";
+
+/** Up to this share, measured and estimated memory count as the same. */
+const NOTABLE = 0.02;
+
+/** How far the measured memory is from the estimate, where that is worth a remark. */
+export function gapWords(model: Pick<Model, "memory_estimated_bytes" | "memory_measured_bytes">): string | null {
+  const { memory_estimated_bytes: estimated, memory_measured_bytes: measured } = model;
+  if (estimated === null || measured === null || estimated === 0) return null;
+  const gap = (measured - estimated) / estimated;
+  if (Math.abs(gap) <= NOTABLE) return null;
+  const percent = Math.abs(gap) < 0.1 ? Math.abs(gap * 100).toFixed(1) : Math.abs(gap * 100).toFixed(0);
+  return `${percent} % ${gap > 0 ? "more" : "less"} than estimated`;
+}
+
+/** What came back at the last unload, against what the model had held. */
+export function unloadWords({ freed_bytes: freed, held_before_bytes: held }: NonNullable<Model["last_unload"]>): string {
+  return freed >= held
+    ? `all ${formatBytes(held)} it held came back (${formatBytes(freed)} freed)`
+    : `${formatBytes(freed)} of the ${formatBytes(held)} it held came back`;
+}
