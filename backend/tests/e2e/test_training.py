@@ -4,6 +4,7 @@ import json
 import pydoc_data.topics
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -207,6 +208,19 @@ def test_kills(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]
     assert load(run).cfg.d_sae == run["d_sae"]
 
 
+def test_a_server_that_is_stopped_and_started(
+    instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]
+) -> None:
+    fields = LONG | {"checkpoint_seconds": 600}
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.1.mlp", **fields)
+    wait_for_tokens(instance, training_id, 20_000)
+    assert instance.stop() == 0
+    [kept] = checkpoints(instance, training_id)  # saved because it was told to stop
+    assert kept >= 20_000
+    instance.start()
+    assert_learned(instance, wait(instance, training_id, "completed"))
+
+
 def test_live_events(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
     with connect(f"ws://127.0.0.1:{instance.port}/api/v1/events") as socket:
         assert json.loads(socket.recv())["trainings"] == []
@@ -224,6 +238,19 @@ def test_live_events(instance: Instance, gpt2: dict[str, Any], dataset: dict[str
     assert kinds[0] == kinds[-1] == "training.updated"
     assert "training.progress" in kinds
     assert [training_id] in used
+
+
+def test_the_plan_holds(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
+    fields = RUN | {"expansion_factor": 64, "batch_tokens": 2048, "training_tokens": 20_000}
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.2", **fields)
+    planned = run_of(instance, training_id)["plan"]["total_bytes"]
+    peak = 0
+    while run_of(instance, training_id)["status"] in ("pending", "running"):
+        with suppress(psutil.NoSuchProcess):
+            process = child(instance)
+            peak = max(peak, process.memory_info().rss if process else 0)
+    assert run_of(instance, training_id)["status"] == "completed"
+    assert 0.5 * planned < peak <= planned
 
 
 def test_what_is_too_short_is_said(instance: Instance, gpt2: dict[str, Any]) -> None:
