@@ -224,7 +224,7 @@ export function epochsWords({ epochs, dataset_tokens }: TrainingPlan): string {
 }
 
 /** The lines that run the model and its SAE together. */
-export function useSnippet(training: Training): string {
+export function notebookLines(training: Training): string {
   const load = [
     JSON.stringify(training.model_name),
     ...(training.quantization === "none" ? [] : [`quantization="${training.quantization}"`]),
