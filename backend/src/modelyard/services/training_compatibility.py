@@ -3,16 +3,17 @@
 What could not be verified is not called incompatible; the run itself checks it in its first seconds.
 """
 
-from pathlib import Path
 from typing import Any, Literal
 
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
+from modelyard.hub.client import HubFile
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import Architecture, Dimensions, HookPoint, Reason
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.architecture_service import local_config
 from modelyard.services.config_facts import read_config
+from modelyard.services.file_plan import plan_files
 from modelyard.services.inspection_service import PASSING, InspectionFailed, InspectionService, library_versions
 from modelyard.services.model_service import ModelService
 
@@ -25,9 +26,6 @@ _NEVER = {
     " Choose a decoder-only model.",
 }
 _FATAL = {"gguf_only", "no_weights", "no_config", "not_a_language_model", "peft_adapter", "needs_custom_code"}
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model",
-)  # fmt: skip
 
 
 class TrainingCompatibilityService:
@@ -128,7 +126,7 @@ def _static(row: Model) -> TrainingCompatibility:
             return no(reason.code, _NEVER[reason.code])
         if reason.code in _FATAL:
             return no(reason.code, reason.message)
-    if names and not any(Path(name).name in _TOKENIZER_FILES or name.endswith(".tiktoken") for name in names):
+    if names and not plan_files([HubFile(name, None, None, None) for name in names]).has_tokenizer:
         return no("no_tokenizer", f"{row.model_id} has no tokenizer, so texts cannot be fed to it.")
     facts = read_config(config).dimensions
     if facts["hidden_size"] is None or facts["num_layers"] is None:
