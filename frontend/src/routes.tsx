@@ -5,6 +5,8 @@ import { ModelsPanel } from "./components/panels/ModelsPanel";
 import { NotFound } from "./components/panels/NotFound";
 
 const TrainingPanel = lazy(() => import("./components/panels/TrainingPanel"));
+const NewTraining = lazy(() => import("./components/training/NewTraining"));
+const TrainingRun = lazy(() => import("./components/training/TrainingRun"));
 const SettingsPanel = lazy(() => import("./components/panels/SettingsPanel"));
 
 export function AppRoutes() {
@@ -14,6 +16,8 @@ export function AppRoutes() {
         <Route index element={<Navigate to="/models" replace />} />
         <Route path="models/:id?" element={<ModelsPanel />} />
         <Route path="training" element={<TrainingPanel />} />
+        <Route path="training/new" element={<NewTraining />} />
+        <Route path="training/:id" element={<TrainingRun />} />
         <Route path="settings" element={<SettingsPanel />} />
         <Route path="*" element={<NotFound />} />
       </Route>

@@ -2,12 +2,12 @@
 
 import pytest
 
-from modelyard.schemas import model, system
+from modelyard.schemas import model, system, training
 from modelyard.schemas.common import Schema
 
 KINDS = [
     kind
-    for module in (model, system)
+    for module in (model, system, training)
     for kind in vars(module).values()
     if isinstance(kind, type)
     and issubclass(kind, Schema)

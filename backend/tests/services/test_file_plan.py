@@ -170,7 +170,8 @@ def test_every_file_a_tokenizer_reads(vocabularies: set[str]) -> None:
     assert len(vocabularies) > 15
     assert plan(*sorted(vocabularies))[0] == vocabularies
     beside = {"merges.txt", "tokenizer_config.json", "emoji.json", "entity_vocab.json", "word_shape.json",
-              "word_pronunciation.json", "normalizer.json", "vocab-tgt.json"}  # fmt: skip
+              "word_pronunciation.json", "normalizer.json", "vocab-tgt.json", "target_vocab.json",
+              "dict.txt"}  # fmt: skip
     for name in vocabularies - beside | {"qwen.tiktoken", "source.spm", "tekken.json"}:
         assert plan_files([HubFile(name, 1, None, None)]).has_tokenizer, name
     assert not plan_files([HubFile(name, 1, None, None) for name in ("config.json", "model.safetensors")]).has_tokenizer

@@ -29,6 +29,7 @@ interface RequestOptions {
 }
 
 const PREFIX = "/api/v1";
+const ACCEPT = { Accept: "application/json" };
 
 let onUnauthorized: () => void = () => undefined;
 
@@ -49,8 +50,9 @@ export async function open(method: string, path: string, options: RequestOptions
   const response = await send(PREFIX + path + queryString(query), {
     method,
     signal: signal ?? null,
-    headers: body === undefined ? { Accept: "application/json" } : { "Content-Type": "application/json" },
-    body: body === undefined ? null : JSON.stringify(body),
+    // A form names its own type, with the boundary between its parts.
+    headers: body === undefined || body instanceof FormData ? ACCEPT : { "Content-Type": "application/json" },
+    body: body === undefined ? null : body instanceof FormData ? body : JSON.stringify(body),
   });
   if (!response.ok) {
     const error = await errorFrom(response);

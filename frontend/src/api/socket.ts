@@ -49,6 +49,21 @@ export function webSocketTransport(url: string): Transport {
   };
 }
 
+/** The same feed, with a second listener to its events. */
+export function overheard(transport: Transport, listener: SocketHandlers["onEvent"]): Transport {
+  return {
+    ...transport,
+    connect: (handlers) =>
+      transport.connect({
+        ...handlers,
+        onEvent: (event) => {
+          listener(event);
+          handlers.onEvent(event);
+        },
+      }),
+  };
+}
+
 export function eventsUrl(): string {
   const scheme = window.location.protocol === "https:" ? "wss" : "ws";
   return `${scheme}://${window.location.host}/api/v1/events`;

@@ -1,7 +1,8 @@
 import { useEffect } from "react";
-import { eventsUrl, webSocketTransport } from "../api/socket";
+import { eventsUrl, overheard, webSocketTransport } from "../api/socket";
 import { useModelsStore } from "../stores/modelsStore";
 import { useSystemStore } from "../stores/systemStore";
+import { useTrainingsStore } from "../stores/trainingsStore";
 
 const SYSTEM_EVERY_MS = 10_000;
 const SYSTEM_AFTER_CHANGE_MS = 400;
@@ -9,7 +10,10 @@ const QUIET_MS = 20_000;
 
 /** Keeps the stores in step with the server for as long as the page is open. */
 export function useLiveFeed(): void {
-  useEffect(() => useModelsStore.getState().connect(webSocketTransport(eventsUrl())), []);
+  useEffect(() => {
+    const feed = overheard(webSocketTransport(eventsUrl()), useTrainingsStore.getState().receive);
+    return useModelsStore.getState().connect(feed);
+  }, []);
 
   useEffect(() => {
     const { refresh } = useSystemStore.getState();
@@ -30,7 +34,10 @@ export function useLiveFeed(): void {
       void refresh();
       const { lastAt, fetchModels } = useModelsStore.getState();
       // A sleeping tab or machine may have missed messages without the socket noticing.
-      if (Date.now() - lastAt > QUIET_MS) void fetchModels();
+      if (Date.now() - lastAt <= QUIET_MS) return;
+      void fetchModels();
+      const trainings = useTrainingsStore.getState();
+      if (trainings.load.state !== "idle") void trainings.fetchTrainings();
     };
     document.addEventListener("visibilitychange", onVisible);
     return () => {

@@ -21,7 +21,7 @@ export class FakeSocket implements Transport {
   }
 
   snapshot(models: Model[] = []): void {
-    this.send({ type: "snapshot", epoch: this.epoch, seq: this.seq, models, counts: {} });
+    this.send({ type: "snapshot", epoch: this.epoch, seq: this.seq, models, counts: {}, trainings: [] });
   }
 
   model(type: ModelEvent["type"], model: Model): void {

@@ -1,17 +1,13 @@
 import type { Model } from "./model";
 import type { components } from "./openapi.gen";
+import type { Training } from "./training";
 
 type Schemas = components["schemas"];
 
-export type SnapshotEvent = Schemas["SnapshotEvent"];
+export type SnapshotEvent = Schemas["SnapshotEvent"] & { trainings: Training[] };
 export type ModelEvent = Schemas["ModelEvent"] & { model: Model };
 export type ModelDeletedEvent = Schemas["ModelDeletedEvent"];
+export type TrainingEvent = Schemas["TrainingEvent"] & { training: Training };
+export type TrainingDeletedEvent = Schemas["TrainingDeletedEvent"];
 
-/** Events about trainings carry a stamp like every other; their body belongs to the training pages. */
-export interface TrainingEvent {
-  type: "training.progress" | "training.updated";
-  epoch: string;
-  seq: number;
-}
-
-export type ServerEvent = SnapshotEvent | ModelEvent | ModelDeletedEvent | TrainingEvent;
+export type ServerEvent = SnapshotEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent;

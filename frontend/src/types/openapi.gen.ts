@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/v1/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a data set
+         * @description Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns.
+         */
+        post: operations["upload_dataset_api_v1_datasets_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -410,6 +430,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/training-compatibility": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Can it be trained on
+         * @description Whether a sparse autoencoder can be trained on the model, where in it, and if not, why.
+         *
+         *     `compatible` is null where that could not be verified, which is no refusal: a run checks it in its first seconds.
+         */
+        get: operations["get_training_compatibility_api_v1_models__id__training_compatibility_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/unload": {
         parameters: {
             query?: never;
@@ -508,6 +550,136 @@ export interface paths {
         get: operations["get_system_api_v1_system_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List training runs
+         * @description One page of runs, the newest first.
+         */
+        get: operations["list_trainings_api_v1_trainings_get"];
+        put?: never;
+        /**
+         * Start a training run
+         * @description Train a sparse autoencoder on one hook point of a model that is here.
+         *
+         *     The width is found in the model. A run whose memory plan does not fit is refused with the figures.
+         */
+        post: operations["start_training_api_v1_trainings_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Plan a training run
+         * @description What the same request would take, and why it would be refused if it would be; nothing is started.
+         */
+        post: operations["plan_training_api_v1_trainings_plan_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One training run
+         * @description The run as it is now, with progress and the last figures.
+         */
+        get: operations["get_training_api_v1_trainings__id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a run
+         * @description Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve.
+         */
+        delete: operations["delete_training_api_v1_trainings__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a run
+         * @description Stop the run; its state is saved first, so that it can be resumed.
+         */
+        post: operations["cancel_training_api_v1_trainings__id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{id}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A run's curve
+         * @description The figures over the steps, a few hundred points at most.
+         */
+        get: operations["get_training_metrics_api_v1_trainings__id__metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a run
+         * @description Go on with a cancelled or failed run from its last checkpoint, or from the start if there is none.
+         */
+        post: operations["resume_training_api_v1_trainings__id__resume_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -681,6 +853,11 @@ export interface components {
             /** Verified */
             verified: boolean;
         };
+        /** Body_upload_dataset_api_v1_datasets_post */
+        Body_upload_dataset_api_v1_datasets_post: {
+            /** File */
+            file: string;
+        };
         /**
          * CacheListing
          * @description What the shared cache holds besides the managed models.
@@ -730,6 +907,49 @@ export interface components {
             problem: string | null;
             /** Revisions */
             revisions: string[];
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
+         * DatasetChoice
+         * @description A text file on the server's machine.
+         */
+        DatasetChoice: {
+            /**
+             * Column
+             * @description The column with the text; of a .txt file, `text`.
+             * @default text
+             */
+            column: string;
+            /**
+             * Path
+             * @description An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it.
+             * @example /data/corpus.jsonl
+             */
+            path: string;
+        };
+        /**
+         * DatasetResponse
+         * @description A data set that was stored.
+         * @example {
+         *       "columns": [
+         *         "text"
+         *       ],
+         *       "path": "/home/ada/.local/share/modelyard/datasets/corpus-3f9a1c2b4d5e.jsonl",
+         *       "rows": 12000,
+         *       "size_bytes": 20971520
+         *     }
+         */
+        DatasetResponse: {
+            /**
+             * Columns
+             * @description Those that hold text.
+             */
+            columns: string[];
+            /** Path */
+            path: string;
+            /** Rows */
+            rows: number;
             /** Size Bytes */
             size_bytes: number;
         };
@@ -843,7 +1063,7 @@ export interface components {
             /** Message */
             message: string;
         };
-        Event: components["schemas"]["SnapshotEvent"] | components["schemas"]["ModelEvent"] | components["schemas"]["ModelDeletedEvent"];
+        Event: components["schemas"]["SnapshotEvent"] | components["schemas"]["ModelEvent"] | components["schemas"]["ModelDeletedEvent"] | components["schemas"]["TrainingEvent"] | components["schemas"]["TrainingDeletedEvent"];
         /** Extras */
         Extras: {
             /**
@@ -2016,6 +2236,11 @@ export interface components {
             /** Seq */
             seq: number;
             /**
+             * Trainings
+             * @description The runs under way.
+             */
+            trainings: components["schemas"]["TrainingResponse"][];
+            /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
@@ -2110,6 +2335,603 @@ export interface components {
             workers: components["schemas"]["WorkerStatus"][];
         };
         /**
+         * TrainingCompatibility
+         * @description Whether a model can be trained on. `compatible` is null where that could not be verified, which is no no.
+         * @example {
+         *       "compatible": true,
+         *       "dimensions": {
+         *         "head_dim": 64,
+         *         "hidden_size": 2048,
+         *         "intermediate_size": 8192,
+         *         "max_position_embeddings": 131072,
+         *         "num_attention_heads": 32,
+         *         "num_key_value_heads": 8,
+         *         "num_layers": 16,
+         *         "vocab_size": 128256
+         *       },
+         *       "hook_points": [
+         *         {
+         *           "kind": "residual",
+         *           "layer": 0,
+         *           "output": "tensor",
+         *           "path": "model.layers.0",
+         *           "shape": [
+         *             "batch",
+         *             "seq",
+         *             2048
+         *           ],
+         *           "transformer_lens": "blocks.0.hook_resid_post",
+         *           "verified": true,
+         *           "width": 2048
+         *         }
+         *       ],
+         *       "level": "structural",
+         *       "reasons": []
+         *     }
+         */
+        TrainingCompatibility: {
+            /** Compatible */
+            compatible: boolean | null;
+            dimensions: components["schemas"]["Dimensions"];
+            /**
+             * Hook Points
+             * @description Places to train on, of those whose output is a stream of tokens.
+             */
+            hook_points: components["schemas"]["HookPoint"][];
+            /**
+             * Level
+             * @description How far it was looked at: configuration, structure, or the loaded model.
+             * @enum {string}
+             */
+            level: "static" | "structural" | "live";
+            /** Reasons */
+            reasons: components["schemas"]["Reason"][];
+        };
+        /**
+         * TrainingCreate
+         * @description Train a sparse autoencoder on what one place of a model puts out while it reads texts.
+         */
+        TrainingCreate: {
+            /**
+             * Architecture
+             * @default topk
+             * @enum {string}
+             */
+            architecture: "topk" | "batchtopk" | "matryoshka" | "standard";
+            /**
+             * Batch Tokens
+             * @description Activations per training step.
+             * @default 4096
+             */
+            batch_tokens: number;
+            /**
+             * Checkpoint Seconds
+             * @description How often the state is saved, so that a run can go on from there.
+             * @default 600
+             */
+            checkpoint_seconds: number;
+            /**
+             * Context Size
+             * @description Tokens the model reads at once.
+             * @default 256
+             */
+            context_size: number;
+            dataset: components["schemas"]["DatasetChoice"];
+            /**
+             * Device
+             * @default auto
+             * @example auto
+             * @example cpu
+             * @example cuda:0
+             */
+            device: string;
+            /**
+             * Expansion Factor
+             * @description Features per dimension of the activations.
+             * @default 8
+             */
+            expansion_factor: number;
+            /**
+             * Hook Point
+             * @description A path among the hook points of the model's training compatibility.
+             * @example model.layers.8
+             */
+            hook_point: string;
+            /**
+             * K
+             * @description Features active at once, for all but `standard`; null: 32 below a width of 1024, else 64.
+             * @example 32
+             */
+            k?: number | null;
+            /**
+             * L1 Coefficient
+             * @description Only for `standard`; null: 1.0.
+             * @example null
+             */
+            l1_coefficient?: number | null;
+            /**
+             * Learning Rate
+             * @default 0.0003
+             */
+            learning_rate: number;
+            /**
+             * Model Id
+             * @description A row's id, as in the list of models.
+             */
+            model_id: string;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Training Tokens
+             * @default 2000000
+             */
+            training_tokens: number;
+        };
+        /**
+         * TrainingCurve
+         * @example {
+         *       "items": [
+         *         {
+         *           "created_at": "2026-11-24T10:00:40.000Z",
+         *           "dead_features": 3,
+         *           "explained_variance": 0.58,
+         *           "l0": 64,
+         *           "mse": 530.1,
+         *           "step": 100,
+         *           "tokens": 409600,
+         *           "tokens_per_second": 21300
+         *         }
+         *       ]
+         *     }
+         */
+        TrainingCurve: {
+            /** Items */
+            items: components["schemas"]["TrainingMetricPoint"][];
+        };
+        /**
+         * TrainingDeletedEvent
+         * @description A training run is gone.
+         */
+        TrainingDeletedEvent: {
+            /** Epoch */
+            epoch: string;
+            /** Id */
+            id: string;
+            /** Seq */
+            seq: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "training.deleted";
+        };
+        /**
+         * TrainingEvent
+         * @description A training run as it is now.
+         */
+        TrainingEvent: {
+            /** Epoch */
+            epoch: string;
+            /** Seq */
+            seq: number;
+            training: components["schemas"]["TrainingResponse"];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "training.progress" | "training.updated";
+        };
+        /**
+         * TrainingMetricPoint
+         * @description One point of the curve.
+         */
+        TrainingMetricPoint: {
+            /** Created At */
+            created_at: string;
+            /**
+             * Dead Features
+             * @description Features that have not been active for many steps.
+             */
+            dead_features: number | null;
+            /**
+             * Explained Variance
+             * @description 1 is perfect; below 0 is worse than the mean.
+             */
+            explained_variance: number | null;
+            /**
+             * L0
+             * @description Features active per token.
+             */
+            l0: number | null;
+            /**
+             * Mse
+             * @description Squared error of a token's activations, summed over their width.
+             */
+            mse: number | null;
+            /** Step */
+            step: number;
+            /** Tokens */
+            tokens: number;
+            /** Tokens Per Second */
+            tokens_per_second: number | null;
+        };
+        /**
+         * TrainingMetrics
+         * @description Of the last step that was reported.
+         */
+        TrainingMetrics: {
+            /**
+             * Dead Features
+             * @description Features that have not been active for many steps.
+             */
+            dead_features: number | null;
+            /**
+             * Explained Variance
+             * @description 1 is perfect; below 0 is worse than the mean.
+             */
+            explained_variance: number | null;
+            /**
+             * L0
+             * @description Features active per token.
+             */
+            l0: number | null;
+            /**
+             * Mse
+             * @description Squared error of a token's activations, summed over their width.
+             */
+            mse: number | null;
+        };
+        /**
+         * TrainingPage
+         * @example {
+         *       "items": [
+         *         {
+         *           "architecture": "topk",
+         *           "batch_tokens": 4096,
+         *           "checkpoint_seconds": 600,
+         *           "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *           "context_size": 256,
+         *           "created_at": "2026-11-24T10:00:00.000Z",
+         *           "d_in": 1024,
+         *           "d_sae": 8192,
+         *           "dataset": {
+         *             "column": "text",
+         *             "path": "/data/corpus.jsonl"
+         *           },
+         *           "device": "cuda:0",
+         *           "engine": "sae-lens 6.54.12",
+         *           "expansion_factor": 8,
+         *           "hook_point": "model.layers.14",
+         *           "id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f",
+         *           "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *           "k": 64,
+         *           "learning_rate": 0.0003,
+         *           "metrics": {
+         *             "dead_features": 12,
+         *             "explained_variance": 0.71,
+         *             "l0": 64,
+         *             "mse": 412.5
+         *           },
+         *           "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *           "model_name": "Qwen/Qwen3-0.6B",
+         *           "plan": {
+         *             "batch_bytes": 637534208,
+         *             "buffer_bytes": 209715200,
+         *             "checkpoint_bytes": 201437184,
+         *             "d_in": 1024,
+         *             "d_sae": 8192,
+         *             "dataset_tokens": 5200000,
+         *             "device": "cuda:0",
+         *             "epochs": 0.38,
+         *             "fits": true,
+         *             "forward_bytes": 142606336,
+         *             "free_bytes": 24100000000,
+         *             "k": 64,
+         *             "model_bytes": 545123456,
+         *             "output_bytes": 67145728,
+         *             "parameters": 16786432,
+         *             "process_bytes": 600000000,
+         *             "sae_bytes": 268582912,
+         *             "steps": 489,
+         *             "total_bytes": 2403562112,
+         *             "usable_bytes": 21690000000
+         *           },
+         *           "progress": {
+         *             "eta_seconds": 54.9,
+         *             "phase": "training",
+         *             "tokens_done": 819200,
+         *             "tokens_per_second": 21500,
+         *             "tokens_total": 2000000
+         *           },
+         *           "quantization": "4bit",
+         *           "resumable": false,
+         *           "seed": 0,
+         *           "started_at": "2026-11-24T10:00:01.000Z",
+         *           "status": "running",
+         *           "training_tokens": 2000000,
+         *           "updated_at": "2026-11-24T10:01:21.000Z"
+         *         }
+         *       ],
+         *       "limit": 50,
+         *       "offset": 0,
+         *       "total": 1
+         *     }
+         */
+        TrainingPage: {
+            /** Items */
+            items: components["schemas"]["TrainingResponse"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /**
+         * TrainingPlan
+         * @description What a run would take; bytes. `fits` is null where nobody knows the memory of the machine that would train.
+         * @example {
+         *       "batch_bytes": 637534208,
+         *       "buffer_bytes": 209715200,
+         *       "checkpoint_bytes": 201437184,
+         *       "d_in": 1024,
+         *       "d_sae": 8192,
+         *       "dataset_tokens": 5200000,
+         *       "device": "cuda:0",
+         *       "epochs": 0.38,
+         *       "fits": true,
+         *       "forward_bytes": 142606336,
+         *       "free_bytes": 24100000000,
+         *       "k": 64,
+         *       "model_bytes": 545123456,
+         *       "output_bytes": 67145728,
+         *       "parameters": 16786432,
+         *       "process_bytes": 600000000,
+         *       "sae_bytes": 268582912,
+         *       "steps": 489,
+         *       "total_bytes": 2403562112,
+         *       "usable_bytes": 21690000000
+         *     }
+         */
+        TrainingPlan: {
+            /** Batch Bytes */
+            batch_bytes: number;
+            /** Buffer Bytes */
+            buffer_bytes: number;
+            /**
+             * Checkpoint Bytes
+             * @description On the disk, while the run lasts.
+             */
+            checkpoint_bytes: number;
+            /**
+             * D In
+             * @description The width of the hook point, as found in the model.
+             */
+            d_in: number;
+            /** D Sae */
+            d_sae: number;
+            /**
+             * Dataset Tokens
+             * @description About how many tokens the file has, judged by its size.
+             */
+            dataset_tokens: number | null;
+            /** Device */
+            device: string;
+            /**
+             * Epochs
+             * @description About how often the file is read.
+             */
+            epochs: number | null;
+            /** Fits */
+            fits: boolean | null;
+            /** Forward Bytes */
+            forward_bytes: number;
+            /** Free Bytes */
+            free_bytes: number | null;
+            /** K */
+            k: number | null;
+            /**
+             * Model Bytes
+             * @description The loaded model; null where it is not known.
+             */
+            model_bytes: number | null;
+            /**
+             * Output Bytes
+             * @description On the disk, in the end.
+             */
+            output_bytes: number;
+            /**
+             * Parameters
+             * @description Of the sparse autoencoder.
+             */
+            parameters: number;
+            /** Process Bytes */
+            process_bytes: number;
+            /** @description Why the run would not be started. */
+            refusal: components["schemas"]["ErrorDetail"] | null;
+            /**
+             * Sae Bytes
+             * @description Weights, gradients and the optimizer's state.
+             */
+            sae_bytes: number;
+            /** Steps */
+            steps: number;
+            /** Total Bytes */
+            total_bytes: number;
+            /**
+             * Usable Bytes
+             * @description The part of the free memory that may be planned with.
+             */
+            usable_bytes: number | null;
+        };
+        /** TrainingProgress */
+        TrainingProgress: {
+            /** Eta Seconds */
+            eta_seconds: number | null;
+            /** Phase */
+            phase: ("loading" | "checking" | "training" | "saving") | null;
+            /** Tokens Done */
+            tokens_done: number;
+            /** Tokens Per Second */
+            tokens_per_second: number | null;
+            /** Tokens Total */
+            tokens_total: number;
+        };
+        /**
+         * TrainingResponse
+         * @description A run and where it stands.
+         * @example {
+         *       "architecture": "topk",
+         *       "batch_tokens": 4096,
+         *       "checkpoint_seconds": 600,
+         *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *       "context_size": 256,
+         *       "created_at": "2026-11-24T10:00:00.000Z",
+         *       "d_in": 1024,
+         *       "d_sae": 8192,
+         *       "dataset": {
+         *         "column": "text",
+         *         "path": "/data/corpus.jsonl"
+         *       },
+         *       "device": "cuda:0",
+         *       "engine": "sae-lens 6.54.12",
+         *       "expansion_factor": 8,
+         *       "hook_point": "model.layers.14",
+         *       "id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f",
+         *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *       "k": 64,
+         *       "learning_rate": 0.0003,
+         *       "metrics": {
+         *         "dead_features": 12,
+         *         "explained_variance": 0.71,
+         *         "l0": 64,
+         *         "mse": 412.5
+         *       },
+         *       "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *       "model_name": "Qwen/Qwen3-0.6B",
+         *       "plan": {
+         *         "batch_bytes": 637534208,
+         *         "buffer_bytes": 209715200,
+         *         "checkpoint_bytes": 201437184,
+         *         "d_in": 1024,
+         *         "d_sae": 8192,
+         *         "dataset_tokens": 5200000,
+         *         "device": "cuda:0",
+         *         "epochs": 0.38,
+         *         "fits": true,
+         *         "forward_bytes": 142606336,
+         *         "free_bytes": 24100000000,
+         *         "k": 64,
+         *         "model_bytes": 545123456,
+         *         "output_bytes": 67145728,
+         *         "parameters": 16786432,
+         *         "process_bytes": 600000000,
+         *         "sae_bytes": 268582912,
+         *         "steps": 489,
+         *         "total_bytes": 2403562112,
+         *         "usable_bytes": 21690000000
+         *       },
+         *       "progress": {
+         *         "eta_seconds": 54.9,
+         *         "phase": "training",
+         *         "tokens_done": 819200,
+         *         "tokens_per_second": 21500,
+         *         "tokens_total": 2000000
+         *       },
+         *       "quantization": "4bit",
+         *       "resumable": false,
+         *       "seed": 0,
+         *       "started_at": "2026-11-24T10:00:01.000Z",
+         *       "status": "running",
+         *       "training_tokens": 2000000,
+         *       "updated_at": "2026-11-24T10:01:21.000Z"
+         *     }
+         */
+        TrainingResponse: {
+            /**
+             * Architecture
+             * @enum {string}
+             */
+            architecture: "topk" | "batchtopk" | "matryoshka" | "standard";
+            /** Batch Tokens */
+            batch_tokens: number;
+            /** Checkpoint Seconds */
+            checkpoint_seconds: number;
+            /** Commit */
+            commit: string;
+            /** Context Size */
+            context_size: number;
+            /** Created At */
+            created_at: string;
+            /** D In */
+            d_in: number;
+            /** D Sae */
+            d_sae: number;
+            dataset: components["schemas"]["DatasetChoice"];
+            /** Device */
+            device: string;
+            /** Engine */
+            engine: string | null;
+            error: components["schemas"]["ErrorDetail"] | null;
+            /** Expansion Factor */
+            expansion_factor: number;
+            /** Finished At */
+            finished_at: string | null;
+            /** Hook Point */
+            hook_point: string;
+            /** Id */
+            id: string;
+            /** Job Id */
+            job_id: string | null;
+            /** K */
+            k: number | null;
+            /** L1 Coefficient */
+            l1_coefficient: number | null;
+            /** Learning Rate */
+            learning_rate: number;
+            metrics: components["schemas"]["TrainingMetrics"] | null;
+            /**
+             * Model Id
+             * @description The model's row; null once it was deleted.
+             */
+            model_id: string | null;
+            /** Model Name */
+            model_name: string;
+            /**
+             * Output Path
+             * @description The folder for `SAE.load_from_disk`, once it is completed.
+             */
+            output_path: string | null;
+            /** Plan */
+            plan: {
+                [key: string]: unknown;
+            };
+            progress: components["schemas"]["TrainingProgress"];
+            /**
+             * Quantization
+             * @enum {string}
+             */
+            quantization: "none" | "8bit" | "4bit";
+            /** Resumable */
+            resumable: boolean;
+            /** Seed */
+            seed: number;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "running" | "cancelling" | "cancelled" | "failed" | "completed";
+            /** Training Tokens */
+            training_tokens: number;
+            /** Updated At */
+            updated_at: string;
+        };
+        /**
          * UsedBy
          * @description What holds a model in use.
          */
@@ -2167,6 +2989,66 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    upload_dataset_api_v1_datasets_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_upload_dataset_api_v1_datasets_post"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_models_api_v1_models_get: {
         parameters: {
             query?: {
@@ -3627,6 +4509,68 @@ export interface operations {
             };
         };
     };
+    get_training_compatibility_api_v1_models__id__training_compatibility_get: {
+        parameters: {
+            query?: {
+                /** @description static answers at once, from the configuration alone. */
+                level?: "static" | "structural";
+            };
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingCompatibility"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     unload_model_api_v1_models__id__unload_post: {
         parameters: {
             query?: never;
@@ -3939,6 +4883,532 @@ export interface operations {
             };
             /** @description Forbidden: `forbidden_origin` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_trainings_api_v1_trainings_get: {
+        parameters: {
+            query?: {
+                /** @description Only these; may be given several times. */
+                status?: ("pending" | "running" | "cancelling" | "cancelled" | "failed" | "completed")[] | null;
+                /** @description Only runs on this row. */
+                model_id?: string | null;
+                limit?: number;
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingPage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_training_api_v1_trainings_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingCreate"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `sae_engine_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `training_incompatible` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `out_of_memory`, `disk_full` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_training_api_v1_trainings_plan_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingPlan"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `training_incompatible` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_training_api_v1_trainings__id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A run's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `training_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_training_api_v1_trainings__id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A run's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreedBytes"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `training_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_training_api_v1_trainings__id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A run's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `training_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_training_metrics_api_v1_trainings__id__metrics_get: {
+        parameters: {
+            query?: {
+                /** @description Only points behind this step. */
+                after_step?: number;
+            };
+            header?: never;
+            path: {
+                /** @description A run's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingCurve"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `training_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_training_api_v1_trainings__id__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A run's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `training_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict`, `not_ready` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

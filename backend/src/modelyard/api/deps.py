@@ -12,6 +12,8 @@ from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.quantization_service import QuantizationService
+from modelyard.services.sae_training import SaeTraining
+from modelyard.services.training_compatibility import TrainingCompatibilityService
 
 
 def get_database(request: Request) -> Database:
@@ -52,6 +54,14 @@ def _quantizations(database: DatabaseDep) -> QuantizationService:
     return QuantizationService(database)
 
 
+def _sae_training(database: DatabaseDep) -> SaeTraining:
+    return SaeTraining(database)
+
+
+def _training_compatibility(database: DatabaseDep) -> TrainingCompatibilityService:
+    return TrainingCompatibilityService(database)
+
+
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
@@ -60,3 +70,5 @@ ArchitecturesDep = Annotated[ArchitectureService, Depends(_architectures)]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
 QuantizationsDep = Annotated[QuantizationService, Depends(_quantizations)]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]
+SaeTrainingDep = Annotated[SaeTraining, Depends(_sae_training)]
+TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_training_compatibility)]

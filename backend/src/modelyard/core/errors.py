@@ -44,6 +44,11 @@ class ModelNotFound(ModelyardError):
     default_hint = "`modelyard ls` lists the models there are."
 
 
+class TrainingNotFound(ModelyardError):
+    code = "training_not_found"
+    default_hint = "GET /api/v1/trainings lists the runs there are."
+
+
 class AlreadyExists(ModelyardError):
     code = "already_exists"
 
@@ -168,7 +173,18 @@ class NoTokenizer(ModelyardError):
 
 class SaeEngineMissing(ModelyardError):
     code = "sae_engine_missing"
-    default_hint = "Install it with: pip install 'modelyard[sae]'"
+    default_hint = "Install the extra: pip install 'modelyard[sae]'"
+
+
+class TrainingIncompatible(ModelyardError):
+    """A model, or a place in it, whose activations cannot be trained on; `code` of the reason is in `extra`."""
+
+    code = "training_incompatible"
+
+
+class TrainingDiverged(ModelyardError):
+    code = "training_diverged"
+    default_hint = "Start it again with a smaller learning rate."
 
 
 def error_from(stored: Mapping[str, Any]) -> ModelyardError:

@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         return self.home / "artifacts"
 
     @property
+    def datasets_folder(self) -> Path:
+        return self.home / "datasets"
+
+    @property
+    def trainings_folder(self) -> Path:
+        return self.home / "trainings"
+
+    @property
     def logs_folder(self) -> Path:
         return self.home / "logs"
 
@@ -61,7 +69,15 @@ class Settings(BaseSettings):
 
     def prepare_home(self) -> None:
         """Create the folders that belong to this instance, readable by its owner only."""
-        for folder in (self.home, self.broker_folder, self.samples_folder, self.artifacts_folder, self.logs_folder):
+        for folder in (
+            self.home,
+            self.broker_folder,
+            self.samples_folder,
+            self.artifacts_folder,
+            self.datasets_folder,
+            self.trainings_folder,
+            self.logs_folder,
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 

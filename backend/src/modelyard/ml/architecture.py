@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from modelyard.ml.dimensions import Dimensions, read_dimensions
@@ -115,6 +116,8 @@ def inspect_architecture(skeleton: MetaModel) -> Architecture:
         flags.add("tied_weights")
     if skeleton.config.is_encoder_decoder:
         flags.add("encoder_decoder")
+    elif type(skeleton.config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(skeleton.config, "is_decoder", False):
+        flags.add("encoder_only")
     if dimensions.intermediate_size is None:
         dimensions = replace(dimensions, intermediate_size=_mlp_width(model, points, dimensions.hidden_size))
     return Architecture(

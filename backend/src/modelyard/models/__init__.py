@@ -6,11 +6,20 @@ from modelyard.models.job import Job, JobControl, JobKind, JobState
 from modelyard.models.loaded_model import LoadedModel
 from modelyard.models.model import ACTIVE_STATUSES, RESTARTABLE_STATUSES, Model, ModelStatus, Quantization
 from modelyard.models.setting import Setting
+from modelyard.models.training import (
+    ACTIVE_TRAINING_STATUSES,
+    RESUMABLE_TRAINING_STATUSES,
+    Training,
+    TrainingStatus,
+)
+from modelyard.models.training_metric import TrainingMetric
 from modelyard.models.worker import Worker
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "ACTIVE_TRAINING_STATUSES",
     "RESTARTABLE_STATUSES",
+    "RESUMABLE_TRAINING_STATUSES",
     "Base",
     "Inspection",
     "Job",
@@ -22,5 +31,8 @@ __all__ = [
     "ModelStatus",
     "Quantization",
     "Setting",
+    "Training",
+    "TrainingMetric",
+    "TrainingStatus",
     "Worker",
 ]

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from modelyard.schemas.common import Schema
 from modelyard.schemas.model import ModelResponse
+from modelyard.schemas.training import TrainingResponse
 
 ModelEventType = Literal[
     "model.download.progress",
@@ -26,6 +27,7 @@ class SnapshotEvent(Schema):
     seq: int
     models: list[ModelResponse]
     counts: dict[str, int] = Field(description="Models per status.")
+    trainings: list[TrainingResponse] = Field(description="The runs under way.")
 
 
 class ModelEvent(Schema):
@@ -46,4 +48,24 @@ class ModelDeletedEvent(Schema):
     id: str
 
 
-Event = Annotated[SnapshotEvent | ModelEvent | ModelDeletedEvent, Field(discriminator="type")]
+class TrainingEvent(Schema):
+    """A training run as it is now."""
+
+    type: Literal["training.progress", "training.updated"]
+    epoch: str
+    seq: int
+    training: TrainingResponse
+
+
+class TrainingDeletedEvent(Schema):
+    """A training run is gone."""
+
+    type: Literal["training.deleted"] = "training.deleted"
+    epoch: str
+    seq: int
+    id: str
+
+
+Event = Annotated[
+    SnapshotEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent, Field(discriminator="type")
+]

@@ -332,3 +332,101 @@ data: {"delta": "."}
 
 data: {"done": true, "text": " Paris.", "new_tokens": 3, "tokens_per_second": 41.5, "load_seconds": 0.0}
 """
+
+TRAINING_PLAN: dict[str, Any] = {
+    "d_in": 1024,
+    "d_sae": 8192,
+    "parameters": 16786432,
+    "steps": 489,
+    "k": 64,
+    "model_bytes": 545123456,
+    "forward_bytes": 142606336,
+    "sae_bytes": 268582912,
+    "batch_bytes": 637534208,
+    "buffer_bytes": 209715200,
+    "process_bytes": 600000000,
+    "total_bytes": 2403562112,
+    "checkpoint_bytes": 201437184,
+    "output_bytes": 67145728,
+    "device": "cuda:0",
+    "free_bytes": 24100000000,
+    "usable_bytes": 21690000000,
+    "fits": True,
+    "dataset_tokens": 5200000,
+    "epochs": 0.38,
+    "refusal": None,
+}
+
+TRAINING_RESPONSE: dict[str, Any] = {
+    "id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f",
+    "status": "running",
+    "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+    "model_name": "Qwen/Qwen3-0.6B",
+    "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+    "quantization": "4bit",
+    "hook_point": "model.layers.14",
+    "dataset": {"path": "/data/corpus.jsonl", "column": "text"},
+    "architecture": "topk",
+    "expansion_factor": 8,
+    "k": 64,
+    "l1_coefficient": None,
+    "training_tokens": 2000000,
+    "context_size": 256,
+    "learning_rate": 0.0003,
+    "batch_tokens": 4096,
+    "seed": 0,
+    "device": "cuda:0",
+    "checkpoint_seconds": 600,
+    "d_in": 1024,
+    "d_sae": 8192,
+    "progress": {
+        "phase": "training",
+        "tokens_done": 819200,
+        "tokens_total": 2000000,
+        "tokens_per_second": 21500.0,
+        "eta_seconds": 54.9,
+    },
+    "metrics": {"mse": 412.5, "explained_variance": 0.71, "l0": 64.0, "dead_features": 12},
+    "plan": TRAINING_PLAN,
+    "engine": "sae-lens 6.54.12",
+    "output_path": None,
+    "error": None,
+    "resumable": False,
+    "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+    "created_at": "2026-11-24T10:00:00.000Z",
+    "updated_at": "2026-11-24T10:01:21.000Z",
+    "started_at": "2026-11-24T10:00:01.000Z",
+    "finished_at": None,
+}
+
+TRAINING_PAGE: dict[str, Any] = {"items": [TRAINING_RESPONSE], "total": 1, "limit": 50, "offset": 0}
+
+TRAINING_CURVE: dict[str, Any] = {
+    "items": [
+        {
+            "step": 100,
+            "tokens": 409600,
+            "mse": 530.1,
+            "explained_variance": 0.58,
+            "l0": 64.0,
+            "dead_features": 3,
+            "tokens_per_second": 21300.0,
+            "created_at": "2026-11-24T10:00:40.000Z",
+        }
+    ]
+}
+
+TRAINING_COMPATIBILITY: dict[str, Any] = {
+    "compatible": True,
+    "level": "structural",
+    "reasons": [],
+    "dimensions": ARCHITECTURE["dimensions"],
+    "hook_points": ARCHITECTURE["hook_points"],
+}
+
+DATASET_RESPONSE: dict[str, Any] = {
+    "path": "/home/ada/.local/share/modelyard/datasets/corpus-3f9a1c2b4d5e.jsonl",
+    "rows": 12000,
+    "columns": ["text"],
+    "size_bytes": 20971520,
+}

@@ -10,17 +10,27 @@ import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, utc_now
-from modelyard.models import ACTIVE_STATUSES, LoadedModel, Model
-from modelyard.schemas.event import ModelDeletedEvent, ModelEvent, ModelEventType, SnapshotEvent
+from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, LoadedModel, Model, Training
+from modelyard.schemas.event import (
+    ModelDeletedEvent,
+    ModelEvent,
+    ModelEventType,
+    SnapshotEvent,
+    TrainingDeletedEvent,
+    TrainingEvent,
+)
 from modelyard.schemas.model import ModelResponse
+from modelyard.schemas.training import TrainingResponse
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
+from modelyard.services.training_service import TrainingService, training_response
 
 TICK_SECONDS = 0.25
 RECENT_SECONDS = 5.0
@@ -44,6 +54,8 @@ class _Reading:
 
     changed: list[ModelResponse]
     ids: frozenset[str]
+    trainings: list[TrainingResponse]
+    training_ids: frozenset[str]
 
 
 class Subscription:
@@ -78,6 +90,9 @@ class EventHub:
         self.epoch = uuid.uuid4().hex
         self.seq = 0
         self._known: dict[str, _Known] = {}
+        self._known_trainings: dict[str, tuple[str, str]] = {}
+        """What was last sent about a run, and its status."""
+        self._training_ids: frozenset[str] = frozenset()
         self._ids: frozenset[str] = frozenset()
         self._last_reading = utc_now()
         self._subscriptions: set[Subscription] = set()
@@ -103,6 +118,7 @@ class EventHub:
             if not self._subscriptions:
                 # Nobody listened, so nothing was followed: begin from all there is now, silently.
                 self._known.clear()
+                self._known_trainings.clear()
                 self._remember(await asyncio.to_thread(self._read, None))
             # What changed since the last tick is in the snapshot already and is told once more with the next.
             subscription.queue.put_nowait(await asyncio.to_thread(self._snapshot))
@@ -141,8 +157,24 @@ class EventHub:
             now = (ids or frozenset()) | {row.id for row in rows}
             if len(now) != count:
                 now = frozenset(session.scalars(select(Model.id)))
+            trainings = self._read_trainings(session, since)
+            training_ids = frozenset(session.scalars(select(Training.id)))
         self._last_reading = begun
-        return _Reading(changed, now)
+        return _Reading(changed, now, trainings, training_ids)
+
+    def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
+        """Runs under way, those that changed lately, and those whose end has not been told yet."""
+        followed = [id for id, (_, status) in self._known_trainings.items() if status in ACTIVE_TRAINING_STATUSES]
+        rows = session.scalars(
+            select(Training).where(
+                or_(
+                    Training.status.in_(ACTIVE_TRAINING_STATUSES),
+                    Training.updated_at >= since,
+                    Training.id.in_(followed),
+                )
+            )
+        )
+        return [training_response(row) for row in rows]
 
     def _snapshot(self) -> str:
         with self.database.reading() as session:
@@ -153,6 +185,12 @@ class EventHub:
                 seq=self.seq,
                 models=ModelResponses(session).of_all(active),
                 counts=models.counts(),
+                trainings=[
+                    training_response(row)
+                    for row in TrainingService(session).list(statuses=ACTIVE_TRAINING_STATUSES, limit=10_000, offset=0)[
+                        0
+                    ]
+                ],
             )
         return event.model_dump_json()
 
@@ -173,6 +211,29 @@ class EventHub:
             self.seq += 1
             messages.append(ModelDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
         self._ids = reading.ids
+        return [*messages, *self._remember_trainings(reading)]
+
+    def _remember_trainings(self, reading: _Reading) -> list[str]:
+        messages = []
+        for training in reading.trainings:
+            content = training.model_dump_json()
+            before, status = self._known_trainings.get(training.id, (None, None))
+            if before == content:
+                continue
+            self._known_trainings[training.id] = (content, training.status)
+            self.seq += 1
+            event = TrainingEvent(
+                type="training.progress" if status == training.status == "running" else "training.updated",
+                epoch=self.epoch,
+                seq=self.seq,
+                training=training,
+            )
+            messages.append(event.model_dump_json())
+        for gone in self._training_ids - reading.training_ids:
+            self._known_trainings.pop(gone, None)
+            self.seq += 1
+            messages.append(TrainingDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
+        self._training_ids = reading.training_ids
         return messages
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modelyard.ml.inspector import Inspector
 
 Kind = Literal["support", "memory", "kv_cache", "activations", "architecture"]
-_PASSING = ("inspector_timeout", "inspector_crashed")
+PASSING = ("inspector_timeout", "inspector_crashed")
 """Errors that say nothing about the model."""
 
 
@@ -41,7 +41,7 @@ class InspectionService:
         answer = self.recall(model_id, commit, question)
         if answer is None:
             answer = _inspect(kind, config, seconds, options)
-            if answer.get("error", {}).get("code") not in _PASSING:
+            if answer.get("error", {}).get("code") not in PASSING:
                 self.remember(model_id, commit, question, answer)
         if "error" in answer:
             error = answer["error"]
@@ -86,10 +86,10 @@ def _inspect(kind: Kind, config: Mapping[str, Any], seconds: float, options: Map
 
 def _question(kind: Kind, options: Mapping[str, Any]) -> str:
     written = " ".join(f"{name}={json.dumps(value)}" for name, value in sorted(options.items()) if name != "files")
-    return f"{kind} {written} {_versions()}"
+    return f"{kind} {written} {library_versions()}"
 
 
 @lru_cache
-def _versions() -> str:
+def library_versions() -> str:
     libraries = " ".join(f"{name}-{importlib.metadata.version(name)}" for name in ("transformers", "bitsandbytes"))
     return f"modelyard-{modelyard.__version__} {libraries}"

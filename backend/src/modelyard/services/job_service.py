@@ -24,6 +24,7 @@ TASKS = {
     JobKind.LOAD: "models.load",
     JobKind.UNLOAD: "models.unload",
     JobKind.GENERATE: "models.generate",
+    JobKind.TRAIN: "trainings.train",
 }
 QUEUES = {
     # These move or read whole models: they wait for each other, not for the GPU.
@@ -31,6 +32,7 @@ QUEUES = {
     JobKind.VERIFY: "downloads",
     JobKind.IMPORT: "downloads",
     JobKind.QUANTIZE: "compute",
+    JobKind.TRAIN: "compute",
     JobKind.LOAD: "inference",
     JobKind.UNLOAD: "inference",
     JobKind.GENERATE: "inference",

@@ -11,6 +11,7 @@ from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.model import LastUnload, ModelResponse, Progress, UsedBy
 from modelyard.services.model_service import ModelService, hub_cache, loaded_rows
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.training_users import training_users
 
 _SHOWS_PROGRESS = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
 
@@ -38,10 +39,12 @@ class ModelResponses:
                 select(Job).where(Job.id.in_(ids)).execution_options(populate_existing=True)
             )
         }
-        loaded: dict[str, list[UsedBy]] = {}
+        users: dict[str, list[UsedBy]] = {}
         for row in loaded_rows(self.session, [model.id for model in models]):
             user = UsedBy(kind="loaded", id=row.worker, name=f"loaded on {row.device} of {row.host}")
-            loaded.setdefault(row.model_row_id, []).append(user)
+            users.setdefault(row.model_row_id, []).append(user)
+        for row_id, trainings in training_users(self.session, [model.id for model in models]).items():
+            users.setdefault(row_id, []).extend(trainings)
         unloads = self._last_unloads([model.id for model in models])
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         return [
@@ -50,7 +53,7 @@ class ModelResponses:
                 jobs.get(model.job_id or ""),
                 self.cache,
                 urls.__getitem__,
-                loaded.get(model.id, []),
+                users.get(model.id, []),
                 unloads.get(model.id),
             )
             for model in models

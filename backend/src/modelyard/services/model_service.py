@@ -32,6 +32,7 @@ from modelyard.models import (
 )
 from modelyard.schemas.model import DeletionReport, InstalledFile, InstalledFiles, KeptBytes, ModelCreate, UsedBy
 from modelyard.services.job_service import JobService
+from modelyard.services.training_users import training_users
 
 CANCEL_WAIT_SECONDS = 5.0
 HALF_DELETED_SECONDS = 300.0
@@ -300,8 +301,11 @@ class ModelService:
             kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
             shared_cache=model.adopted and not siblings,
             used_by=[
-                UsedBy(kind="loaded", id=loaded.worker, name=f"loaded on {loaded.device} of {loaded.host}")
-                for loaded in loaded_rows(self.session, [model.id])
+                *(
+                    UsedBy(kind="loaded", id=loaded.worker, name=f"loaded on {loaded.device} of {loaded.host}")
+                    for loaded in loaded_rows(self.session, [model.id])
+                ),
+                *training_users(self.session, [model.id]).get(model.id, []),
             ],
         )
 
@@ -369,6 +373,7 @@ class ModelService:
             row.quantization is Quantization.NONE
             and row.status is ModelStatus.READY
             and not loaded_rows(self.session, [row.id])
+            and not training_users(self.session, [row.id])
         )
 
     def confirmed_plan(self, row_id: str, *, confirm_shared: bool) -> DeletionReport:
@@ -381,7 +386,7 @@ class ModelService:
         if report.used_by:
             raise ModelInUse(
                 f"{model_id} is {report.used_by[0].name}.",
-                hint="Unload it first.",
+                hint="Unload it first." if report.used_by[0].kind == "loaded" else "Cancel the run first.",
                 used_by=[user.model_dump() for user in report.used_by],
             )
         if report.shared_cache and not confirm_shared:

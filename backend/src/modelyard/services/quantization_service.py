@@ -142,23 +142,28 @@ def artifact_folder(row: Model) -> Path:
     return get_settings().artifacts_folder / name
 
 
+def weights_folder(row: Model) -> Path:
+    """The folder a row is loaded from: its snapshot, or its quantized copy. Raises NotReady."""
+    if row.status is not ModelStatus.READY:
+        raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
+    if row.quantization is Quantization.NONE:
+        return hub_cache().snapshot_path(row.model_id, row.commit)
+    if row.artifact_path is None or not artifact_files(row):
+        raise NotReady(
+            f"The quantized copy of {row.model_id} is not there.", hint="Delete the entry and quantize again."
+        )
+    return Path(row.artifact_path)
+
+
 def load_spec(row: Model, options: dict[str, Any]) -> "LoadSpec":
     """How to load a row; `options` as in a LoadRequest. Raises NotReady."""
     from modelyard.ml.model_loader import LoadSpec
 
-    if row.status is not ModelStatus.READY:
-        raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
-    quantized = row.quantization is not Quantization.NONE
-    if quantized and not artifact_files(row):
-        raise NotReady(
-            f"The quantized copy of {row.model_id} is not there.", hint="Delete the entry and quantize again."
-        )
-    folder = Path(row.artifact_path) if row.artifact_path and quantized else None
     return LoadSpec(
         model_id=row.model_id,
         commit=row.commit,
         quantization=row.quantization.value,
-        folder=folder or hub_cache().snapshot_path(row.model_id, row.commit),
+        folder=weights_folder(row),
         allow_pickle=row.allow_pickle,
         **options,
     )

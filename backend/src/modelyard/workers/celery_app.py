@@ -25,6 +25,7 @@ TASK_MODULES = (
     "modelyard.workers.lifecycle",
     "modelyard.workers.model_tasks",
     "modelyard.workers.inference_tasks",
+    "modelyard.workers.training_tasks",
 )
 """Imported when a worker starts, not with this module: `worker_init` and `worker_ready` handlers and the tasks."""
 

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from modelyard.core.database import Database, get_database
 from modelyard.core.errors import DiskFull, ModelyardError, OutOfMemory
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
-from modelyard.models import Job, JobControl, JobState
+from modelyard.models import Job, JobControl, JobKind, JobState
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers import websocket_emitter
@@ -99,7 +100,29 @@ def owner_name() -> str:
     return os.environ["MODELYARD_WORKER_NAME"]
 
 
-def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
+@dataclass(frozen=True)
+class Endings:
+    """How the ends of a job are written, into it and into the row it works on; they may raise LeaseLost.
+
+    Each gets the database, the ids of the job, of its owner and of the row, and what the names say.
+    """
+
+    completed: Callable[[Database, str, str, str, JobKind], None]
+    failed: Callable[[Database, str, str, str, dict[str, Any]], None]
+    paused: Callable[[Database, str, str, str, dict[str, Any] | None], None]
+    """By the user, or for the reason given."""
+    cancelled: Callable[[Database, str, str, str, JobKind], None]
+
+
+MODEL_ENDINGS = Endings(
+    completed=websocket_emitter.emit_model_download_completed,
+    failed=websocket_emitter.emit_model_download_failed,
+    paused=websocket_emitter.emit_model_download_paused,
+    cancelled=websocket_emitter.emit_model_download_cancelled,
+)
+
+
+def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = MODEL_ENDINGS) -> None:
     """Claim a job and do its work; returns at once when somebody else has it or the queue is at its limit."""
     database = get_database()
     with database.session() as session:
@@ -110,7 +133,7 @@ def run_job(job_id: str, work: Callable[[RunningJob], None]) -> None:
         return
     running = RunningJob(database, job)
     try:
-        _work(database, running, work)
+        _work(database, running, work, endings)
     except LeaseLost:
         logger.warning("Job %s was taken over by another worker", job_id)
     finally:
@@ -160,7 +183,7 @@ def _parallel(session: Session, queue: str) -> int:
     return SettingsService(session).transfers().parallel_downloads if queue == "downloads" else 1
 
 
-def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None]) -> None:
+def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None], endings: Endings) -> None:
     job_id, owner, row_id = running.id, running.owner, running.subject_id
     try:
         _refuse_deadly(running.job, MAX_JOB_ATTEMPTS)
@@ -175,23 +198,23 @@ def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], 
             with database.session() as session:
                 JobService(session).give_back(job_id, owner)
             return
-        websocket_emitter.emit_model_download_paused(database, job_id, owner, row_id)
+        endings.paused(database, job_id, owner, row_id, None)
     except TransferCancelled:
-        websocket_emitter.emit_model_download_cancelled(database, job_id, owner, row_id, running.kind)
+        endings.cancelled(database, job_id, owner, row_id, running.kind)
     except DiskFull as error:
         # Not lost and not failed: maintenance resumes it when there is room.
         logger.warning("Job %s waits for room on the disk: %s", job_id, error.message)
-        websocket_emitter.emit_model_download_paused(database, job_id, owner, row_id, error.as_dict())
+        endings.paused(database, job_id, owner, row_id, error.as_dict())
     except LeaseLost:
         raise
     except ModelyardError as error:
         logger.warning("Job %s failed: %s", job_id, error.message)
-        websocket_emitter.emit_model_download_failed(database, job_id, owner, row_id, error.as_dict())
+        endings.failed(database, job_id, owner, row_id, error.as_dict())
     except Exception as error:
-        websocket_emitter.emit_model_download_failed(database, job_id, owner, row_id, _unexpected(error))
+        endings.failed(database, job_id, owner, row_id, _unexpected(error))
         raise
     else:
-        websocket_emitter.emit_model_download_completed(database, job_id, owner, row_id, running.kind)
+        endings.completed(database, job_id, owner, row_id, running.kind)
 
 
 def _refuse_deadly(job: Job, limit: int) -> None:

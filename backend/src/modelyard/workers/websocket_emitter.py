@@ -7,9 +7,10 @@ and nothing is lost while the API restarts.
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.models import JobControl, JobKind, JobState, ModelStatus
+from modelyard.models import JobControl, JobKind, JobState, ModelStatus, TrainingStatus
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_service import ModelService
+from modelyard.services.training_service import TrainingService
 
 
 def emit_model_download_progress(
@@ -56,3 +57,37 @@ def emit_model_download_cancelled(database: Database, job_id: str, owner: str, r
         JobService(session).finish(job_id, owner, JobState.CANCELLED)
         models = ModelService(session)
         models.mark_cancelled(models.get_by_id(row_id), kind)
+
+
+def emit_training_completed(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:
+    """The SAE is whole and where it belongs. Raises LeaseLost."""
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, JobState.DONE)
+        trainings = TrainingService(session)
+        trainings.mark_completed(trainings.get_by_id(training_id))
+
+
+def emit_training_failed(database: Database, job_id: str, owner: str, training_id: str, error: dict[str, Any]) -> None:
+    """The run ended with an error; its checkpoint is kept. Raises LeaseLost."""
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, JobState.FAILED, error=error)
+        trainings = TrainingService(session)
+        trainings.mark_ended(trainings.get_by_id(training_id), TrainingStatus.FAILED, error)
+
+
+def emit_training_stopped(
+    database: Database, job_id: str, owner: str, training_id: str, error: dict[str, Any] | None
+) -> None:
+    """A run knows no pause: one that cannot go on has failed, and is resumed by the user. Raises LeaseLost."""
+    if error is None:
+        emit_training_cancelled(database, job_id, owner, training_id, JobKind.TRAIN)
+    else:
+        emit_training_failed(database, job_id, owner, training_id, error)
+
+
+def emit_training_cancelled(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:
+    """The user cancelled the run; its checkpoint is kept. Raises LeaseLost."""
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, JobState.CANCELLED)
+        trainings = TrainingService(session)
+        trainings.mark_ended(trainings.get_by_id(training_id), TrainingStatus.CANCELLED)

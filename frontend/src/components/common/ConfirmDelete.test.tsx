@@ -49,8 +49,8 @@ it("asks again for files of the shared cache", async () => {
 });
 
 it("does not delete what is in use", async () => {
-  show({ ...plan, used_by: [{ kind: "training", id: "t1", name: "SAE on layer 8" }] });
-  expect(await screen.findByText(/in use by SAE on layer 8/)).toBeVisible();
+  show({ ...plan, used_by: [{ kind: "training", id: "t1", name: "in use by the training run t1 on model.layers.8" }] });
+  expect(await screen.findByText(/It is in use by the training run t1 on model.layers.8/)).toBeVisible();
   expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
 });
 

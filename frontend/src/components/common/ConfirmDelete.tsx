@@ -74,7 +74,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
       )}
       {usedBy.length > 0 && (
         <Text>
-          It is in use by {usedBy.map((use) => use.name).join(", ")}. Stop or unload{" "}
+          It is {usedBy.map((use) => use.name).join(", ")}. Stop or unload{" "}
           {usedBy.length === 1 ? "that" : "those"} first.
         </Text>
       )}

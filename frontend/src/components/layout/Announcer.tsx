@@ -1,9 +1,11 @@
 import { VisuallyHidden } from "@mantine/core";
 import { useEffect, useState } from "react";
+import { runName, TRAINING_STATUS_WORD } from "../../lib/training";
 import { STATUS_WORD } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
+import { useTrainingsStore } from "../../stores/trainingsStore";
 
-/** The page's one live region: says when a model's state changes, never how far it got. */
+/** The page's one live region: says when the state of a model or a training run changes, never how far it got. */
 export function Announcer() {
   const [message, setMessage] = useState("");
   useEffect(
@@ -16,6 +18,19 @@ export function Announcer() {
           if (known.status !== model.status) return [`${model.name}: ${STATUS_WORD[model.status]}`];
           if (known.loaded !== model.loaded) return [`${model.name}: ${model.loaded ? "Loaded" : "Unloaded"}`];
           return [];
+        });
+        if (changes.length > 0) setMessage(changes.join(". "));
+      }),
+    [],
+  );
+  useEffect(
+    () =>
+      useTrainingsStore.subscribe((state, before) => {
+        const changes = Object.values(state.byId).flatMap((training) => {
+          const known = before.byId[training.id];
+          return known === undefined || known.status === training.status
+            ? []
+            : [`${runName(training)}: ${TRAINING_STATUS_WORD[training.status]}`];
         });
         if (changes.length > 0) setMessage(changes.join(". "));
       }),

@@ -3,6 +3,7 @@ import { useClipboard } from "@mantine/hooks";
 import {
   ArrowUpFromLine,
   Ban,
+  BrainCircuit,
   Code,
   EllipsisVertical,
   ExternalLink,
@@ -133,7 +134,11 @@ function Uses({ model }: { model: Model }) {
           {sentence(use.name)}
         </p>
       ))}
-      {others.length > 0 && <p className={classes.used}>In use by {others.map((use) => use.name).join(", ")}</p>}
+      {others.map((use) => (
+        <p key={use.id} className={classes.used}>
+          {use.kind === "training" ? <Link to={`/training/${use.id}`}>{sentence(use.name)}</Link> : sentence(use.name)}
+        </p>
+      ))}
       {loaded.length === 0 && model.last_unload !== null && (
         <p className={`${classes.used} num`}>Unloaded: {unloadWords(model.last_unload)}</p>
       )}
@@ -341,6 +346,13 @@ function UseItems({ model, busy, onAction }: ActionProps) {
   );
   return (
     <>
+      <Menu.Item
+        component={Link}
+        to={`/training/new?model=${model.id}`}
+        leftSection={<BrainCircuit size={14} aria-hidden />}
+      >
+        Train an SAE on this
+      </Menu.Item>
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
       {model.quantization === "none" && (
         <>

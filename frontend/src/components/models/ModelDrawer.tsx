@@ -1,5 +1,5 @@
 import { Button, Drawer, Group, Skeleton, Stack, Tabs, Text } from "@mantine/core";
-import { useSearchParams } from "react-router";
+import { Link, useSearchParams } from "react-router";
 import { useClipboard } from "@mantine/hooks";
 import { Code, TriangleAlert } from "lucide-react";
 import { lazy, Suspense } from "react";
@@ -199,6 +199,9 @@ function ReadyActions({ model, pending, onAction, onTry }: ReadyProps) {
             Quantize…
           </Button>
         )}
+        <Button size="xs" variant="default" component={Link} to={`/training/new?model=${model.id}`}>
+          Train an SAE on this
+        </Button>
       </Group>
       {loaded.map((use) => (
         <Text key={use.id + use.name} size="sm" mt={6} c="var(--y-good)" fw={600} className="num">
@@ -269,7 +272,11 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
       {model.drift !== null && <DriftView drift={model.drift} />}
       <Memory key={model.id} model={model} />
       <Facts title="Origin" rows={origin} />
-      {users.length > 0 && <Text>In use by {users.map((use) => use.name).join(", ")}.</Text>}
+      {users.map((use) => (
+        <Text key={use.id}>
+          {use.kind === "training" ? <Link to={`/training/${use.id}`}>{sentence(use.name)}</Link> : sentence(use.name)}.
+        </Text>
+      ))}
       <section>
         <Group justify="space-between" mb={4}>
           <h3 className={classes.heading}>Use it</h3>

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Path, Query, Request
 from fastapi.responses import StreamingResponse
@@ -18,6 +18,7 @@ from modelyard.api.deps import (
     QuantizationsDep,
     ReadingDep,
     SessionDep,
+    TrainingCompatibilityDep,
 )
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.core import errors
@@ -44,6 +45,7 @@ from modelyard.schemas.model import (
     SearchPage,
     StatusName,
 )
+from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.inference_service import Generation
 from modelyard.services.inspection_service import warm_up_inspector
 from modelyard.services.model_response import ModelResponses
@@ -310,6 +312,25 @@ def list_files(id: RowId, session: ReadingDep) -> InstalledFiles:
 def get_architecture(id: RowId, architectures: ArchitecturesDep) -> Architecture:
     """Blocks, dimensions and hook points of a model that is here."""
     return architectures.of_row(id)
+
+
+@router.get(
+    "/{id}/training-compatibility",
+    summary="Can it be trained on",
+    responses=problems(errors.ModelNotFound),
+)
+def get_training_compatibility(
+    id: RowId,
+    compatibility: TrainingCompatibilityDep,
+    level: Annotated[
+        Literal["static", "structural"], Query(description="static answers at once, from the configuration alone.")
+    ] = "structural",
+) -> TrainingCompatibility:
+    """Whether a sparse autoencoder can be trained on the model, where in it, and if not, why.
+
+    `compatible` is null where that could not be verified, which is no refusal: a run checks it in its first seconds.
+    """
+    return compatibility.of_row(id, level)
 
 
 @router.get(

@@ -1,0 +1,109 @@
+"""Training runs: plan, start, follow, cancel, resume."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from modelyard.api.deps import ReadingDep, SaeTrainingDep, SessionDep
+from modelyard.api.problems import problems
+from modelyard.core import errors
+from modelyard.models import TrainingStatus
+from modelyard.schemas.model import FreedBytes
+from modelyard.schemas.training import (
+    TrainingCreate,
+    TrainingCurve,
+    TrainingMetricPoint,
+    TrainingPage,
+    TrainingPlan,
+    TrainingResponse,
+    TrainingStatusName,
+)
+from modelyard.services.training_service import TrainingService, training_response
+
+router = APIRouter(prefix="/trainings", tags=["trainings"])
+
+TrainingId = Annotated[str, Path(description="A run's id.", max_length=64)]
+ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}
+REFUSALS = (errors.ModelNotFound, errors.NotReady, errors.TrainingIncompatible, errors.InvalidRequest)
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Start a training run",
+    responses=ACCEPTED | problems(*REFUSALS, errors.SaeEngineMissing, errors.OutOfMemory, errors.DiskFull),
+)
+def start_training(request: TrainingCreate, trainings: SaeTrainingDep) -> TrainingResponse:
+    """Train a sparse autoencoder on one hook point of a model that is here.
+
+    The width is found in the model. A run whose memory plan does not fit is refused with the figures.
+    """
+    return training_response(trainings.start(request))
+
+
+@router.post("/plan", summary="Plan a training run", responses=problems(*REFUSALS))
+def plan_training(request: TrainingCreate, trainings: SaeTrainingDep) -> TrainingPlan:
+    """What the same request would take, and why it would be refused if it would be; nothing is started."""
+    return trainings.plan(request)
+
+
+@router.get("", summary="List training runs")
+def list_trainings(
+    session: ReadingDep,
+    status: Annotated[
+        list[TrainingStatusName] | None, Query(description="Only these; may be given several times.")
+    ] = None,
+    model_id: Annotated[str | None, Query(description="Only runs on this row.", max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> TrainingPage:
+    """One page of runs, the newest first."""
+    rows, total = TrainingService(session).list(
+        statuses=[TrainingStatus(name) for name in status or ()], model_row_id=model_id, limit=limit, offset=offset
+    )
+    return TrainingPage(items=[training_response(row) for row in rows], total=total, limit=limit, offset=offset)
+
+
+@router.get("/{id}", summary="One training run", responses=problems(errors.TrainingNotFound))
+def get_training(id: TrainingId, session: ReadingDep) -> TrainingResponse:
+    """The run as it is now, with progress and the last figures."""
+    return training_response(TrainingService(session).get_by_id(id))
+
+
+@router.get("/{id}/metrics", summary="A run's curve", responses=problems(errors.TrainingNotFound))
+def get_training_metrics(
+    id: TrainingId,
+    session: ReadingDep,
+    after_step: Annotated[int, Query(description="Only points behind this step.", ge=0, le=2**31 - 1)] = 0,
+) -> TrainingCurve:
+    """The figures over the steps, a few hundred points at most."""
+    points = TrainingService(session).curve(id, after_step)
+    return TrainingCurve(items=[TrainingMetricPoint.model_validate(point, extra="ignore") for point in points])
+
+
+@router.post(
+    "/{id}/cancel",
+    status_code=202,
+    summary="Cancel a run",
+    responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict),
+)
+def cancel_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
+    """Stop the run; its state is saved first, so that it can be resumed."""
+    return training_response(TrainingService(session).cancel(id))
+
+
+@router.post(
+    "/{id}/resume",
+    status_code=202,
+    summary="Resume a run",
+    responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict, errors.NotReady),
+)
+def resume_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
+    """Go on with a cancelled or failed run from its last checkpoint, or from the start if there is none."""
+    return training_response(TrainingService(session).resume(id))
+
+
+@router.delete("/{id}", summary="Delete a run", responses=problems(errors.TrainingNotFound, errors.Conflict))
+def delete_training(id: TrainingId, session: SessionDep) -> FreedBytes:
+    """Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve."""
+    return FreedBytes(freed_bytes=TrainingService(session).delete(id))

@@ -1,0 +1,123 @@
+"""What a training engine is to the rest: it gets a model in memory and texts, and leaves a trained SAE in a folder.
+
+This module needs neither torch nor an engine; `load_engine` does.
+"""
+
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from modelyard.core.errors import SaeEngineMissing
+
+REQUIREMENT = "sae-lens>=6.54,<7"
+"""As in the extra `sae` of pyproject.toml."""
+
+SaeArchitecture = Literal["topk", "batchtopk", "matryoshka", "standard"]
+OUTPUT_FOLDER = "sae"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything about a run. Paths are those of the machine that trains; `folder` is the run's own."""
+
+    folder: str
+    weights_folder: str
+    model_id: str
+    commit: str
+    quantization: Literal["none", "8bit", "4bit"]
+    allow_pickle: bool
+    hook_point: str
+    d_in: int
+    d_sae: int
+    architecture: SaeArchitecture
+    k: int | None
+    l1_coefficient: float | None
+    dataset_path: str
+    dataset_column: str
+    training_tokens: int
+    context_size: int
+    batch_tokens: int
+    learning_rate: float
+    seed: int
+    device: str
+    """`auto` is the machine's first accelerator, or its CPU."""
+    planned_bytes: int
+    """What it will take of the device's memory, as planned."""
+    checkpoint_seconds: float
+
+    @property
+    def steps(self) -> int:
+        return max(1, -(-self.training_tokens // self.batch_tokens))
+
+    @property
+    def output(self) -> Path:
+        """The finished SAE; it has this name only when it is whole."""
+        return Path(self.folder) / OUTPUT_FOLDER
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One step as the engine sees it. `mse` is the squared error of a token, summed over the width."""
+
+    step: int
+    tokens: int
+    mse: float | None
+    explained_variance: float | None
+    l0: float | None
+    dead_features: int | None
+
+
+class TrainingStopped(Exception):
+    """Asked to stop; a checkpoint was written if there was anything to keep."""
+
+
+class SaeEngine(Protocol):
+    """One way to train a sparse autoencoder."""
+
+    @property
+    def name(self) -> str:
+        """With its version."""
+
+    def train(
+        self,
+        run: TrainingRun,
+        model: Any,
+        tokenizer: Any,
+        texts: Callable[[], Iterable[str]],
+        *,
+        on_step: Callable[[int, int, Callable[[], Metrics]], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Train from the run's last checkpoint, if there is one, and write the SAE into `run.output`.
+
+        `texts` begins the data set anew with each call. `on_step` gets the step, the tokens so far and a function
+        that computes the step's figures, which costs something. Raises TrainingStopped, TrainingDiverged, and what
+        torch raises when memory runs out.
+        """
+
+
+def engine_installed() -> bool:
+    return importlib.util.find_spec("sae_lens") is not None
+
+
+def require_engine() -> None:
+    """Raises SaeEngineMissing, with the command that mends it."""
+    if not engine_installed():
+        # Named with the versions that are here, so that pip leaves them as they are.
+        pinned = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "transformers"))
+        raise SaeEngineMissing(
+            "The training engine SAELens is not installed.",
+            hint=f"Run: {sys.executable} -m pip install '{REQUIREMENT}' {pinned} and restart the workers.",
+        )
+
+
+def load_engine() -> SaeEngine:
+    """Raises SaeEngineMissing. Importing it takes seconds."""
+    require_engine()
+    from modelyard.ml.sae.saelens_engine import SaeLensEngine
+
+    return SaeLensEngine()

@@ -1,0 +1,118 @@
+"""Reading a local text file row by row: JSON lines, plain text (a row is a paragraph) or Parquet. Needs no torch."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.errors import InvalidRequest
+
+SUFFIXES = (".jsonl", ".txt", ".parquet")
+TEXT_COLUMN = "text"
+"""The only column of a plain text file."""
+
+PREVIEW_ROWS = 100
+MAX_LINE_CHARACTERS = 10_000_000
+PARAGRAPH_CHARACTERS = 1_000_000
+"""A longer paragraph becomes several rows."""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """What a file holds; `columns` are those that can be trained on. `rows` is None where nobody counted."""
+
+    rows: int | None
+    columns: tuple[str, ...]
+
+
+def preview(path: Path) -> TextFile:
+    """The text columns, judged by the first rows. Raises InvalidRequest, also for a file that cannot be read."""
+    names = dict.fromkeys(
+        name
+        for record in islice(_records(path), PREVIEW_ROWS)
+        for name, value in record.items()
+        if isinstance(value, str)
+    )
+    if not names:
+        raise InvalidRequest(
+            f"{path.name} holds no text.", hint="Use a .txt file, or .jsonl or .parquet with a column of strings."
+        )
+    return TextFile(None, tuple(names))
+
+
+def count(path: Path) -> TextFile:
+    """Read the whole file. Raises InvalidRequest, with the line that is wrong."""
+    found = preview(path)
+    return TextFile(sum(1 for _ in _records(path)), found.columns)
+
+
+def texts(path: Path, column: str) -> Iterator[str]:
+    """The rows of a column that hold text; others are passed over. Raises InvalidRequest."""
+    for record in _records(path):
+        value = record.get(column)
+        if isinstance(value, str) and value.strip():
+            yield value
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    readers = {".jsonl": _json_lines, ".txt": _paragraphs, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InvalidRequest(
+            f"{path.name} is none of the kinds of file that are read.", hint=f"Use {', '.join(SUFFIXES)}."
+        )
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path.name} is not UTF-8 text.", hint="Convert it to UTF-8.") from error
+    except OSError as error:
+        raise InvalidRequest(f"{path.name} cannot be read: {error.strerror or error}.") from error
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
+            if len(line) == MAX_LINE_CHARACTERS:
+                raise InvalidRequest(f"Line {number} of {path.name} is longer than {MAX_LINE_CHARACTERS:,} characters.")
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            if not isinstance(record, dict):
+                raise InvalidRequest(f"Line {number} of {path.name} is not a JSON object.")
+            yield record
+
+
+def _paragraphs(path: Path) -> Iterator[dict[str, Any]]:
+    lines: list[str] = []
+    characters = 0
+    with path.open(encoding="utf-8") as file:
+        for line in iter(lambda: file.readline(PARAGRAPH_CHARACTERS), ""):
+            if line.strip():
+                lines.append(line)
+                characters += len(line)
+            if lines and (not line.strip() or characters >= PARAGRAPH_CHARACTERS):
+                yield {TEXT_COLUMN: "".join(lines)}
+                lines, characters = [], 0
+    if lines:
+        yield {TEXT_COLUMN: "".join(lines)}
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InvalidRequest(
+            "Reading Parquet needs pyarrow, which comes with the training extra.", hint="Use .jsonl or .txt."
+        ) from error
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise InvalidRequest(f"{path.name} is no readable Parquet file.") from error

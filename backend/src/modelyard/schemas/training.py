@@ -1,0 +1,195 @@
+"""What goes over the wire about training runs and their data sets."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from modelyard.schemas import examples
+from modelyard.schemas.common import ErrorDetail, QuantizationName, Schema, UtcTime
+from modelyard.schemas.model import Dimensions, HookPoint, Reason
+
+TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
+TrainingPhase = Literal["loading", "checking", "training", "saving"]
+SaeArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
+CompatibilityLevel = Literal["static", "structural", "live"]
+
+
+class DatasetChoice(Schema):
+    """A text file on the server's machine."""
+
+    path: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it.",
+        examples=["/data/corpus.jsonl"],
+    )
+    column: str = Field(
+        default="text", min_length=1, max_length=200, description="The column with the text; of a .txt file, `text`."
+    )
+
+
+class TrainingCreate(Schema):
+    """Train a sparse autoencoder on what one place of a model puts out while it reads texts."""
+
+    model_id: str = Field(max_length=64, description="A row's id, as in the list of models.")
+    hook_point: str = Field(
+        min_length=1,
+        max_length=500,
+        description="A path among the hook points of the model's training compatibility.",
+        examples=["model.layers.8"],
+    )
+    dataset: DatasetChoice
+    architecture: SaeArchitectureName = "topk"
+    expansion_factor: int = Field(default=8, ge=2, le=64, description="Features per dimension of the activations.")
+    k: int | None = Field(
+        default=None,
+        ge=1,
+        description="Features active at once, for all but `standard`; null: 32 below a width of 1024, else 64.",
+        examples=[32],
+    )
+    l1_coefficient: float | None = Field(
+        default=None, gt=0, le=1000, allow_inf_nan=False, description="Only for `standard`; null: 1.0.", examples=[None]
+    )
+    training_tokens: int = Field(default=2_000_000, ge=1, le=10**12)
+    context_size: int = Field(default=256, ge=32, le=4096, description="Tokens the model reads at once.")
+    learning_rate: float = Field(default=3e-4, gt=0, le=1, allow_inf_nan=False)
+    batch_tokens: int = Field(default=4096, ge=64, le=65_536, description="Activations per training step.")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$", examples=["auto", "cpu", "cuda:0"])
+    checkpoint_seconds: int = Field(
+        default=600, ge=1, le=86_400, description="How often the state is saved, so that a run can go on from there."
+    )
+
+
+class TrainingPlan(Schema):
+    """What a run would take; bytes. `fits` is null where nobody knows the memory of the machine that would train."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_PLAN]})
+
+    d_in: int = Field(description="The width of the hook point, as found in the model.")
+    d_sae: int
+    parameters: int = Field(description="Of the sparse autoencoder.")
+    steps: int
+    k: int | None
+    model_bytes: int | None = Field(description="The loaded model; null where it is not known.")
+    forward_bytes: int
+    sae_bytes: int = Field(description="Weights, gradients and the optimizer's state.")
+    batch_bytes: int
+    buffer_bytes: int
+    process_bytes: int
+    total_bytes: int
+    checkpoint_bytes: int = Field(description="On the disk, while the run lasts.")
+    output_bytes: int = Field(description="On the disk, in the end.")
+    device: str
+    free_bytes: int | None
+    usable_bytes: int | None = Field(description="The part of the free memory that may be planned with.")
+    fits: bool | None
+    dataset_tokens: int | None = Field(description="About how many tokens the file has, judged by its size.")
+    epochs: float | None = Field(description="About how often the file is read.")
+    refusal: ErrorDetail | None = Field(description="Why the run would not be started.")
+
+
+class TrainingProgress(Schema):
+    phase: TrainingPhase | None
+    tokens_done: int
+    tokens_total: int
+    tokens_per_second: float | None
+    eta_seconds: float | None
+
+
+class TrainingMetrics(Schema):
+    """Of the last step that was reported."""
+
+    mse: float | None = Field(description="Squared error of a token's activations, summed over their width.")
+    explained_variance: float | None = Field(description="1 is perfect; below 0 is worse than the mean.")
+    l0: float | None = Field(description="Features active per token.")
+    dead_features: int | None = Field(description="Features that have not been active for many steps.")
+
+
+class TrainingResponse(Schema):
+    """A run and where it stands."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_RESPONSE]})
+
+    id: str
+    status: TrainingStatusName
+    model_id: str | None = Field(description="The model's row; null once it was deleted.")
+    model_name: str
+    commit: str
+    quantization: QuantizationName
+    hook_point: str
+    dataset: DatasetChoice
+    architecture: SaeArchitectureName
+    expansion_factor: int
+    k: int | None
+    l1_coefficient: float | None
+    training_tokens: int
+    context_size: int
+    learning_rate: float
+    batch_tokens: int
+    seed: int
+    device: str
+    checkpoint_seconds: int
+    d_in: int
+    d_sae: int
+    progress: TrainingProgress
+    metrics: TrainingMetrics | None
+    plan: dict[str, Any]
+    engine: str | None
+    output_path: str | None = Field(description="The folder for `SAE.load_from_disk`, once it is completed.")
+    error: ErrorDetail | None
+    resumable: bool
+    job_id: str | None
+    created_at: UtcTime
+    updated_at: UtcTime
+    started_at: UtcTime | None
+    finished_at: UtcTime | None
+
+
+class TrainingPage(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_PAGE]})
+
+    items: list[TrainingResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class TrainingMetricPoint(TrainingMetrics):
+    """One point of the curve."""
+
+    step: int
+    tokens: int
+    tokens_per_second: float | None
+    created_at: UtcTime
+
+
+class TrainingCurve(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_CURVE]})
+
+    items: list[TrainingMetricPoint]
+
+
+class TrainingCompatibility(Schema):
+    """Whether a model can be trained on. `compatible` is null where that could not be verified, which is no no."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_COMPATIBILITY]})
+
+    compatible: bool | None
+    level: CompatibilityLevel = Field(
+        description="How far it was looked at: configuration, structure, or the loaded model."
+    )
+    reasons: list[Reason]
+    dimensions: Dimensions
+    hook_points: list[HookPoint] = Field(description="Places to train on, of those whose output is a stream of tokens.")
+
+
+class DatasetResponse(Schema):
+    """A data set that was stored."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DATASET_RESPONSE]})
+
+    path: str
+    rows: int
+    columns: list[str] = Field(description="Those that hold text.")
+    size_bytes: int

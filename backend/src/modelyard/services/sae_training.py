@@ -1,0 +1,338 @@
+"""Training sparse autoencoders: what a run would take, starting one, and a worker's part of it."""
+
+import shutil
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.core.database import Database
+from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
+from modelyard.core.settings import get_settings
+from modelyard.hub.fetcher import TransferCancelled, TransferPaused
+from modelyard.models import JobControl, Model, Training
+from modelyard.schemas.common import ErrorDetail
+from modelyard.schemas.model import HookPoint
+from modelyard.schemas.system import Device
+from modelyard.schemas.training import DatasetChoice, TrainingCompatibility, TrainingCreate, TrainingPlan
+from modelyard.services import system_service
+from modelyard.services.huggingface_model_service import Reporter
+from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
+from modelyard.services.quantization_service import weights_folder
+from modelyard.services.training_compatibility import TrainingCompatibilityService
+from modelyard.services.training_service import TrainingService
+
+if TYPE_CHECKING:
+    from modelyard.ml.sae.plan import MemoryPlan
+
+BYTES_PER_TOKEN = 4
+"""Of text; only for telling about how often a file would be read."""
+
+SAVE_SECONDS = 120.0
+"""How long the process of a run may take to save its state when it is stopped."""
+
+TOPK_FAMILY = ("topk", "batchtopk", "matryoshka")
+WIDE_D_IN = 1024
+_ELEMENT_BYTES = {"float32": 4}
+
+
+class SaeTraining:
+    """`plan` and `start` are the API's side, `run` a worker's."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.compatibility = TrainingCompatibilityService(database)
+
+    def plan(self, request: TrainingCreate) -> TrainingPlan:
+        """What a run would take, and whether it would be refused.
+
+        Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest.
+        """
+        return self._plan(request)[0]
+
+    def _plan(self, request: TrainingCreate) -> tuple[TrainingPlan, ModelyardError | None]:
+        """The plan, and the error with which it would be refused."""
+        from modelyard.ml.sae.engine import require_engine
+        from modelyard.ml.sae.plan import USABLE_FRACTION, refusal
+
+        row = self._row(request.model_id)
+        verdict = self.compatibility.of_row(row.id)
+        point = _hook_point(verdict, request.hook_point)
+        _check(request, point.width, verdict)
+        size_bytes = _check_dataset(request.dataset)
+        device = self._device(request.device)
+        memory = _memory(row, request, point, verdict, device)
+        refused: ModelyardError | None = None
+        if device is not None:
+            refused = refusal(memory.total_bytes, device.free_bytes, device.id) or _no_room(memory)
+        fits = None if device is None else not isinstance(refused, OutOfMemory)
+        try:
+            require_engine()
+        except ModelyardError as error:
+            refused = error
+        tokens = size_bytes // BYTES_PER_TOKEN
+        plan = TrainingPlan(
+            d_in=point.width,
+            d_sae=point.width * request.expansion_factor,
+            steps=-(-request.training_tokens // request.batch_tokens),
+            k=_k(request, point.width),
+            device=request.device if device is None else device.id,
+            free_bytes=None if device is None else device.free_bytes,
+            usable_bytes=None if device is None else int(USABLE_FRACTION * device.free_bytes),
+            fits=fits,
+            dataset_tokens=tokens,
+            epochs=round(request.training_tokens / tokens, 2) if tokens else None,
+            refusal=ErrorDetail.model_validate(refused.as_dict()) if refused else None,
+            **memory.as_dict() | {"model_bytes": _model_bytes(row)},
+        )
+        return plan, refused
+
+    def start(self, request: TrainingCreate) -> Training:
+        """Queue a run. Raises SaeEngineMissing, OutOfMemory, DiskFull, and what `plan` raises."""
+        from modelyard.ml.sae.engine import require_engine
+
+        require_engine()
+        plan, refused = self._plan(request)
+        if refused is not None:
+            raise refused
+        standard = request.architecture == "standard"
+        config = request.model_dump(exclude={"model_id"}) | {
+            "k": plan.k,
+            "l1_coefficient": (request.l1_coefficient or 1.0) if standard else None,
+            "device": plan.device,
+        }
+        with self.database.session() as session:
+            model = ModelService(session).get_by_id(request.model_id)
+            return TrainingService(session).create(
+                Training(
+                    model_row_id=model.id,
+                    model_id=model.model_id,
+                    commit=model.commit,
+                    quantization=model.quantization.value,
+                    config=config,
+                    hook_point=request.hook_point,
+                    d_in=plan.d_in,
+                    d_sae=plan.d_sae,
+                    plan=plan.model_dump(mode="json"),
+                    tokens_total=request.training_tokens,
+                )
+            )
+
+    def run(self, training_id: str, reporter: Reporter) -> None:
+        """Train in a child process until it is done or somebody wants it to stop. Called in a worker.
+
+        Raises TransferPaused or TransferCancelled when asked to stop (the state is saved), and what the child raises.
+        """
+        from modelyard.core.process import ChildStopped, run_child
+
+        _obey(reporter)
+        with self.database.session() as session:
+            trainings = TrainingService(session)
+            training = trainings.get_by_id(training_id)
+            trainings.mark_running(training)
+        model = self._row(training.model_row_id or "")
+        request = _request(training, model)
+
+        def on_report(report: dict[str, Any]) -> None:
+            if "live" in report:
+                self.compatibility.remember_live(model, training.hook_point, report["live"])
+                return
+            with self.database.session() as session:
+                TrainingService(session).record(training_id, report)
+
+        try:
+            made = run_child(
+                "modelyard.workers.train_child",
+                request,
+                on_report=on_report,
+                should_stop=lambda: reporter.control() is not JobControl.RUN,
+                grace_seconds=SAVE_SECONDS,
+            )
+        except ChildStopped:
+            _obey(reporter)
+            raise TransferPaused from None
+        with self.database.session() as session:
+            TrainingService(session).get_by_id(training_id).output_path = made["output"]
+
+    def _row(self, row_id: str) -> Model:
+        with self.database.reading() as session:
+            return ModelService(session).get_by_id(row_id)
+
+    def _device(self, name: str) -> Device | None:
+        """Where the run would be, with its free memory; None if no worker that could do it is on this machine.
+
+        Raises InvalidRequest for a device this machine does not have.
+        """
+        with self.database.reading() as session:
+            machine = system_service.devices(system_service.local_pids(session))
+            alive = [w for w in system_service.workers(session) if w.alive and "compute" in w.queues]
+        if alive and all(worker.host != socket.gethostname() for worker in alive):
+            return None
+        known = {device.id: device for device in machine}
+        if name == "auto":
+            return known.get("cuda:0") or known["cpu"]
+        if name == "mps":
+            return None
+        if name not in known:
+            raise InvalidRequest(f"There is no device {name!r} here.", hint=f"Use auto or one of {', '.join(known)}.")
+        return known[name]
+
+
+def _obey(reporter: Reporter) -> None:
+    match reporter.control():
+        case JobControl.CANCEL:
+            raise TransferCancelled(0)
+        case JobControl.PAUSE:
+            raise TransferPaused
+
+
+def _hook_point(verdict: TrainingCompatibility, path: str) -> HookPoint:
+    """Raises TrainingIncompatible, InvalidRequest."""
+    if verdict.compatible is False:
+        reason = verdict.reasons[0]
+        raise TrainingIncompatible(reason.message, hint="Choose another model.", reason=reason.code)
+    for point in verdict.hook_points:
+        if point.path == path:
+            return point
+    if not verdict.hook_points:
+        why = verdict.reasons[0].message if verdict.reasons else "Its hook points are not known."
+        raise TrainingIncompatible(f"The model's hook points could not be found: {why}", reason="not_inspected")
+    raise InvalidRequest(
+        f"The model has no hook point {path!r}.",
+        hint=f"Use one of its {len(verdict.hook_points)}, such as {verdict.hook_points[0].path}.",
+        errors=[{"field": "hook_point", "message": "not among the hook points of the model"}],
+    )
+
+
+def _k(request: TrainingCreate, d_in: int) -> int | None:
+    if request.architecture not in TOPK_FAMILY:
+        return None
+    return request.k or (32 if d_in < WIDE_D_IN else 64)
+
+
+def _check(request: TrainingCreate, d_in: int, verdict: TrainingCompatibility) -> None:
+    """What no single field can tell. Raises InvalidRequest."""
+    d_sae = d_in * request.expansion_factor
+    longest = verdict.dimensions.max_position_embeddings
+    k = _k(request, d_in)
+    if request.k is not None and request.architecture not in TOPK_FAMILY:
+        raise _wrong("k", f"The architecture {request.architecture} has no k.", "Leave k out.")
+    if request.l1_coefficient is not None and request.architecture in TOPK_FAMILY:
+        raise _wrong(
+            "l1_coefficient", f"The architecture {request.architecture} has no l1_coefficient.", "Leave it out."
+        )
+    if k is not None and k > d_sae:
+        raise _wrong("k", f"k is {k}, but there are only {d_sae} features.", "Use a smaller k.")
+    if longest is not None and request.context_size > longest:
+        raise _wrong(
+            "context_size", f"The model reads at most {longest} tokens at once.", "Use a smaller context_size."
+        )
+    if request.training_tokens < request.batch_tokens:
+        raise _wrong(
+            "training_tokens",
+            f"{request.training_tokens} tokens are less than one batch of {request.batch_tokens}.",
+            "Use more training_tokens or fewer batch_tokens.",
+        )
+
+
+def _check_dataset(dataset: DatasetChoice) -> int:
+    """The file's size in bytes. Raises InvalidRequest."""
+    from modelyard.ml.sae.text_rows import preview
+
+    path = Path(dataset.path)
+    try:
+        there = path.is_absolute() and path.is_file()
+    except (OSError, ValueError):  # not permitted, too long, or with a zero byte in it
+        there = False
+    if not there:
+        raise _wrong(
+            "dataset.path",
+            f"{dataset.path} is no file on the server's machine.",
+            "Send it to POST /datasets, or give an absolute path.",
+        )
+    found = preview(path)
+    if dataset.column not in found.columns:
+        raise _wrong(
+            "dataset.column",
+            f"{path.name} has no text column {dataset.column!r}.",
+            f"Its text columns are {', '.join(found.columns)}.",
+        )
+    return path.stat().st_size
+
+
+def _no_room(memory: "MemoryPlan") -> DiskFull | None:
+    """Why the disk cannot hold what a run writes: two checkpoints while one is replaced, then the SAE."""
+    folder = get_settings().trainings_folder
+    needed = 2 * memory.checkpoint_bytes + memory.output_bytes + DISK_RESERVE_BYTES
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if needed <= free:
+        return None
+    return DiskFull(
+        f"The run writes {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in {folder}.",
+        hint="Free space, or use a smaller expansion_factor.",
+    )
+
+
+def _wrong(field: str, message: str, hint: str) -> InvalidRequest:
+    return InvalidRequest(message, hint=hint, errors=[{"field": field, "message": message}])
+
+
+def _model_bytes(row: Model) -> int | None:
+    return row.memory_measured_bytes or row.memory_estimated_bytes or row.size_bytes
+
+
+def _memory(
+    row: Model, request: TrainingCreate, point: HookPoint, verdict: TrainingCompatibility, device: Device | None
+) -> "MemoryPlan":
+    from modelyard.ml.sae.plan import Size, memory_plan
+
+    hidden = verdict.dimensions.hidden_size or point.width
+    return memory_plan(
+        Size(
+            d_in=point.width,
+            d_sae=point.width * request.expansion_factor,
+            batch_tokens=request.batch_tokens,
+            context_size=request.context_size,
+            model_bytes=_model_bytes(row) or 0,
+            hidden_size=hidden,
+            intermediate_size=verdict.dimensions.intermediate_size or 4 * hidden,
+            vocab_size=verdict.dimensions.vocab_size or 0,
+            architecture=request.architecture,
+            element_bytes=_ELEMENT_BYTES.get(row.dtype or "", 2),
+            device_type="cpu" if device is None else device.id.partition(":")[0],
+            whole_model=point.layer is None,
+        )
+    )
+
+
+def _request(training: Training, model: Model) -> dict[str, Any]:
+    """What the child is told. Raises NotReady."""
+    from modelyard.ml.sae.engine import TrainingRun
+
+    asked = training.config
+    run = TrainingRun(
+        folder=str(get_settings().trainings_folder / training.id),
+        weights_folder=str(weights_folder(model)),
+        model_id=training.model_id,
+        commit=training.commit,
+        quantization=model.quantization.value,
+        allow_pickle=model.allow_pickle,
+        hook_point=training.hook_point,
+        d_in=training.d_in,
+        d_sae=training.d_sae,
+        architecture=asked["architecture"],
+        k=asked["k"],
+        l1_coefficient=asked["l1_coefficient"],
+        dataset_path=asked["dataset"]["path"],
+        dataset_column=asked["dataset"]["column"],
+        training_tokens=asked["training_tokens"],
+        context_size=asked["context_size"],
+        batch_tokens=asked["batch_tokens"],
+        learning_rate=asked["learning_rate"],
+        seed=asked["seed"],
+        device=asked["device"],
+        # What the child itself takes by then is not free any more.
+        planned_bytes=training.plan["total_bytes"] - training.plan["process_bytes"],
+        checkpoint_seconds=asked["checkpoint_seconds"],
+    )
+    return asdict(run)

@@ -1,0 +1,171 @@
+"""The process of one training run: `run_child("modelyard.workers.train_child", asdict(TrainingRun(…)), …)`.
+
+It loads its own copy of the model, which goes with it. SIGTERM makes it save a checkpoint and end; it may also be
+killed at any time, and the next attempt goes on from the last checkpoint.
+
+Reports: `{"phase"}`, `{"live": reason or None}` after the live check, and `{"step", "tokens", …, "point"}` while it
+trains, of which those with `point` belong to the curve. Its result is `{"engine", "output"}`.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from modelyard.core.errors import Conflict, NoTokenizer, OutOfMemory, TrainingIncompatible
+from modelyard.core.process import Report, child_main, configure_logging
+
+if TYPE_CHECKING:
+    from modelyard.ml.sae.engine import Metrics, TrainingRun
+
+REPORT_SECONDS = 0.5
+CURVE_POINTS = 400
+RATE_SECONDS = 15.0
+STEPS_BEFORE_ETA = 5
+PREDECESSOR_SECONDS = 150.0
+
+_stop = threading.Event()
+
+
+def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    _stop.set()
+
+
+def _prepare(folder: Path) -> None:
+    """Before the libraries are imported: nothing reaches out, nothing writes outside the run, one core stays free."""
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(folder / "datasets"),
+        "TQDM_DISABLE": "1",
+        "WANDB_MODE": "disabled",
+        "WANDB_SILENT": "true",
+    }
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (psutil.cpu_count(logical=False) or 2) - 1)))
+    os.nice(5)
+
+
+def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    folder = Path(request["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    _prepare(folder)
+    from modelyard.ml.sae.engine import TrainingRun, TrainingStopped, load_engine
+
+    run = TrainingRun(**request)
+    _alone(folder)
+    if run.output.is_dir():
+        # It was finished, and its worker died before it could tell.
+        return {"engine": None, "output": str(run.output)}
+    report({"phase": "loading"})
+    engine = load_engine()
+    from transformers.utils import logging
+
+    from modelyard.ml.devices import accelerators, free_bytes, is_out_of_memory, parse_device
+    from modelyard.ml.sae.plan import SMALLER, refusal
+
+    if run.device == "auto":
+        run = replace(run, device=str(next(iter(accelerators()), "cpu")))
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    refused = refusal(run.planned_bytes, free_bytes(parse_device(run.device)), run.device)
+    if refused is not None:
+        raise refused
+    try:
+        _train(run, engine, report)
+    except TrainingStopped:
+        sys.exit(0)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"The memory of {run.device} ran out while training.",
+            hint=SMALLER,
+        ) from error
+    return {"engine": engine.name, "output": str(run.output)}
+
+
+def _alone(folder: Path) -> None:
+    """Wait for a predecessor that has lost its job and is still saving. Raises Conflict when it does not end."""
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)  # held until this process ends
+    deadline = time.monotonic() + PREDECESSOR_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _stop.is_set():
+                sys.exit(0)
+            if time.monotonic() > deadline:
+                raise Conflict("Another process is still at work on this run.", hint="Resume it later.") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _train(run: "TrainingRun", engine: Any, report: Report) -> None:
+    from modelyard.ml.pretrained import load_model, load_tokenizer
+    from modelyard.ml.sae.live_check import check_live, first_tokens
+    from modelyard.ml.sae.text_rows import texts
+
+    def rows() -> Any:
+        return texts(Path(run.dataset_path), run.dataset_column)
+
+    weights = Path(run.weights_folder)
+    tokenizer = load_tokenizer(weights)
+    ids = first_tokens(tokenizer, rows(), run.context_size)
+    model = load_model(weights, device_map=run.device, allow_pickle=run.allow_pickle)
+    report({"phase": "checking"})
+    try:
+        check_live(model, tokenizer, run.hook_point, run.d_in, ids)
+    except (TrainingIncompatible, NoTokenizer) as error:
+        report({"live": error.as_dict()})
+        raise
+    report({"live": None})
+    report({"phase": "training", "engine": engine.name})
+    engine.train(run, model, tokenizer, rows, on_step=_Progress(run, report), should_stop=_stop.is_set)
+    report({"phase": "saving"})
+
+
+class _Progress:
+    """Turns steps into reports, a few a second at most, whose figures are computed only when they are sent."""
+
+    def __init__(self, run: "TrainingRun", report: Report) -> None:
+        self._run, self._report = run, report
+        self._stride = max(1, run.steps // CURVE_POINTS)
+        self._sent = 0.0
+        self._steps = 0
+        self._window: list[tuple[float, int]] = []
+
+    def __call__(self, step: int, tokens: int, metrics: "Callable[[], Metrics]") -> None:
+        now = time.monotonic()
+        self._steps += 1
+        self._window = [(at, n) for at, n in self._window if now - at <= RATE_SECONDS] or self._window[-1:]
+        self._window.append((now, tokens))
+        first, last = self._steps == 1, tokens >= self._run.training_tokens
+        point = first or last or step % self._stride == 0
+        if not point and now - self._sent < REPORT_SECONDS:
+            return
+        self._sent = now
+        rate = self._rate()
+        eta = None
+        if rate and self._steps >= STEPS_BEFORE_ETA:
+            eta = max(0.0, (self._run.training_tokens - tokens) / rate)
+        self._report(asdict(metrics()) | {"tokens_per_second": rate, "eta_seconds": eta, "point": point})
+
+    def _rate(self) -> float | None:
+        (start, before), (end, after) = self._window[0], self._window[-1]
+        return (after - before) / (end - start) if end > start else None
+
+
+if __name__ == "__main__":
+    configure_logging("train")
+    child_main(_work)

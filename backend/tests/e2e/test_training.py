@@ -1,0 +1,263 @@
+"""Training sparse autoencoders on real worker processes: to the end, stopped, killed, and gone on with."""
+
+import json
+import pydoc_data.topics
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from support.instance import Instance
+from support.sae import needs_sae
+
+pytestmark = [needs_sae, pytest.mark.timeout(400)]
+
+GPT2 = "modelyard-samples/tiny-gpt2"
+LLAMA = "modelyard-samples/tiny-llama"
+RUN = {"training_tokens": 16_000, "batch_tokens": 512, "context_size": 64, "expansion_factor": 4, "k": 16}
+LONG = RUN | {"training_tokens": 250_000, "checkpoint_seconds": 1}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    environment = {"MODELYARD_LEASE_SECONDS": "4", "OMP_NUM_THREADS": "1"}
+    instance = Instance(tmp_path_factory.mktemp("training"), environment).start()
+    instance.use_builtin_hub()
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture(scope="module")
+def gpt2(instance: Instance) -> dict[str, Any]:
+    return instance.wait_for(instance.download(GPT2)["id"], "ready", seconds=120)
+
+
+@pytest.fixture(scope="module")
+def dataset(instance: Instance) -> dict[str, str]:
+    lines = [json.dumps({"body": text, "number": 1}) for text in pydoc_data.topics.topics.values()]
+    answer = instance.api.post("/datasets", files={"file": ("Python topics.jsonl", "\n".join(lines).encode())})
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["rows"], answer.json()["columns"]) == (len(lines), ["body"])
+    return {"path": answer.json()["path"], "column": "body"}
+
+
+def start(instance: Instance, model: dict[str, Any], dataset: dict[str, str], **fields: Any) -> str:
+    body = RUN | {"model_id": model["id"], "dataset": dataset, "learning_rate": 0.002} | fields
+    answer = instance.api.post("/trainings", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def run_of(instance: Instance, training_id: str) -> dict[str, Any]:
+    answer = instance.api.get(f"/trainings/{training_id}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def wait(instance: Instance, training_id: str, *statuses: str, seconds: float = 120) -> dict[str, Any]:
+    def reached() -> dict[str, Any] | None:
+        run = run_of(instance, training_id)
+        if run["status"] in statuses:
+            return run
+        assert run["status"] != "failed", run["error"]
+        return None
+
+    return dict(instance.wait_until(reached, seconds, f"the run is {statuses}"))
+
+
+def wait_for_tokens(instance: Instance, training_id: str, tokens: int) -> dict[str, Any]:
+    """The run once it has done so many tokens; it is still running then."""
+
+    def reached() -> dict[str, Any] | None:
+        run = run_of(instance, training_id)
+        assert run["status"] in ("pending", "running"), run
+        return run if run["progress"]["tokens_done"] >= tokens else None
+
+    return dict(instance.wait_until(reached, 120, f"the run has done {tokens} tokens"))
+
+
+def checkpoints(instance: Instance, training_id: str) -> list[int]:
+    folder = instance.home / "trainings" / training_id
+    return [int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*") if "partial" not in path.name]
+
+
+def child(instance: Instance) -> psutil.Process | None:
+    worker = instance.children().get("compute")
+    found = worker.children(recursive=True) if worker else []
+    return next((p for p in found if any("train_child" in word for word in p.cmdline())), None)
+
+
+def assert_learned(instance: Instance, run: dict[str, Any]) -> None:
+    points = instance.api.get(f"/trainings/{run['id']}/metrics").json()["items"]
+    steps = [point["step"] for point in points]
+    assert steps == sorted(set(steps))
+    assert points[0]["step"] == 1
+    assert points[-1]["tokens"] >= run["training_tokens"]
+    assert points[-1]["mse"] < 0.8 * points[0]["mse"]
+    assert points[-1]["explained_variance"] > points[0]["explained_variance"]
+    assert {key: points[-1][key] for key in run["metrics"]} == run["metrics"]
+
+
+def load(run: dict[str, Any]) -> Any:
+    from sae_lens import SAE
+
+    return SAE.load_from_disk(run["output_path"])
+
+
+def test_a_run_to_the_end_in_float32(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
+    before = instance.api.get(f"/models/{gpt2['id']}/training-compatibility").json()
+    assert (before["compatible"], before["level"]) == (True, "structural")
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.2")
+    run = wait(instance, training_id, "completed")
+    assert (run["d_in"], run["d_sae"]) == (gpt2["hidden_size"], 4 * gpt2["hidden_size"])
+    assert run["progress"]["tokens_done"] == run["progress"]["tokens_total"] == 16_000
+    assert run["engine"].startswith("sae-lens ")
+    assert_learned(instance, run)
+    sae = load(run)
+    assert (sae.cfg.d_in, sae.cfg.d_sae) == (run["d_in"], run["d_sae"])
+    metadata = sae.cfg.metadata
+    assert (metadata.model_name, metadata.model_commit) == (GPT2, gpt2["commit"])
+    assert (metadata.hook_name, metadata.dataset_path) == ("transformer.h.2", dataset["path"])
+    assert checkpoints(instance, training_id) == []
+    after = instance.api.get(f"/models/{gpt2['id']}/training-compatibility").json()
+    assert (after["compatible"], after["level"]) == (True, "live")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "architecture", "hook_point"),
+    [("none", "batchtopk", "model.layers.1.mlp"), ("4bit", "topk", "model.layers.3")],
+)
+def test_a_run_on_bfloat16_and_on_a_quantized_copy(
+    instance: Instance, dataset: dict[str, str], quantization: str, architecture: str, hook_point: str
+) -> None:
+    model = instance.wait_for(instance.download(LLAMA, quantization=quantization)["id"], "ready", seconds=180)
+    run = wait(instance, start(instance, model, dataset, hook_point=hook_point, architecture=architecture), "completed")
+    assert run["d_in"] == model["hidden_size"]
+    assert run["quantization"] == quantization
+    assert_learned(instance, run)
+    sae = load(run)
+    assert sae.cfg.architecture() == ("jumprelu" if architecture == "batchtopk" else "topk")
+    assert sae.cfg.metadata.model_quantization == quantization
+
+
+@pytest.mark.parametrize("architecture", ["matryoshka", "standard"])
+def test_the_other_architectures(
+    instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str], architecture: str
+) -> None:
+    k = None if architecture == "standard" else 16
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.1", architecture=architecture, k=k)
+    run = wait(instance, training_id, "completed")
+    assert load(run).cfg.d_in == gpt2["hidden_size"]
+
+
+def test_cancelled_and_resumed(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.0", **LONG)
+    refused = instance.api.delete(f"/models/{gpt2['id']}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_in_use")
+    assert refused.json()["used_by"][0] == instance.model(gpt2["id"])["used_by"][0]
+    assert refused.json()["used_by"][0]["kind"] == "training"
+    assert training_id[:8] in refused.json()["detail"]
+
+    wait_for_tokens(instance, training_id, 20_000)
+    asked = instance.api.post(f"/trainings/{training_id}/cancel")
+    assert (asked.status_code, asked.json()["status"]) == (202, "cancelling")
+    cancelled = wait(instance, training_id, "cancelled", seconds=30)
+    assert cancelled["resumable"]
+    assert cancelled["output_path"] is None
+    [kept] = checkpoints(instance, training_id)
+    assert kept >= 20_000
+    assert child(instance) is None
+    assert instance.model(gpt2["id"])["used_by"] == []
+
+    again = instance.api.post(f"/trainings/{training_id}/resume")
+    assert (again.status_code, again.json()["status"]) == (202, "pending")
+    assert instance.api.post(f"/trainings/{training_id}/resume").status_code == 409
+    resumed = wait(instance, training_id, "completed")
+    assert_learned(instance, resumed)
+    assert instance.api.post(f"/trainings/{training_id}/cancel").json()["code"] == "conflict"
+    log = (instance.home / "logs" / "compute.log").read_text()
+    assert "Traceback" not in log, log[-3000:]
+
+
+def test_kills(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.3", **LONG)
+    instance.wait_until(lambda: checkpoints(instance, training_id), 120, "a checkpoint is written")
+    process = child(instance)
+    assert process is not None
+    process.send_signal(signal.SIGKILL)
+    failed = instance.wait_until(
+        lambda: (run := run_of(instance, training_id))["status"] == "failed" and run, 30, "the failure is told"
+    )
+    assert failed["error"]["code"] == "child_crashed"
+    assert failed["error"]["hint"]
+    [kept] = checkpoints(instance, training_id)
+
+    assert instance.api.post(f"/trainings/{training_id}/resume").status_code == 202
+    instance.wait_until(lambda: kept < max(checkpoints(instance, training_id), default=0), 120, "the next checkpoint")
+    process, worker = child(instance), instance.children()["compute"]
+    assert process is not None
+    worker.kill()
+    psutil.wait_procs([process], timeout=10)
+    assert not process.is_running()
+    run = wait(instance, training_id, "completed")
+    assert_learned(instance, run)
+    assert load(run).cfg.d_sae == run["d_sae"]
+
+
+def test_a_server_that_is_stopped_and_started(
+    instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]
+) -> None:
+    fields = LONG | {"checkpoint_seconds": 600}
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.1.mlp", **fields)
+    wait_for_tokens(instance, training_id, 20_000)
+    assert instance.stop() == 0
+    [kept] = checkpoints(instance, training_id)  # saved because it was told to stop
+    assert kept >= 20_000
+    instance.start()
+    assert_learned(instance, wait(instance, training_id, "completed"))
+
+
+def test_live_events(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
+    with connect(f"ws://127.0.0.1:{instance.port}/api/v1/events") as socket:
+        assert json.loads(socket.recv())["trainings"] == []
+        training_id = start(instance, gpt2, dataset, hook_point="transformer.h.2", **RUN | {"training_tokens": 60_000})
+        kinds, used = [], []
+        while True:
+            event = json.loads(socket.recv(timeout=120))
+            if event["type"].startswith("model."):
+                used.append([user["id"] for user in event["model"]["used_by"]])
+                continue
+            assert event["training"]["id"] == training_id
+            kinds.append(event["type"])
+            if event["training"]["status"] == "completed":
+                break
+    assert kinds[0] == kinds[-1] == "training.updated"
+    assert "training.progress" in kinds
+    assert [training_id] in used
+
+
+def test_the_plan_holds(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
+    fields = RUN | {"expansion_factor": 64, "batch_tokens": 2048, "training_tokens": 20_000}
+    training_id = start(instance, gpt2, dataset, hook_point="transformer.h.2", **fields)
+    planned = run_of(instance, training_id)["plan"]["total_bytes"]
+    peak = 0
+    while run_of(instance, training_id)["status"] in ("pending", "running"):
+        with suppress(psutil.NoSuchProcess):
+            process = child(instance)
+            peak = max(peak, process.memory_info().rss if process else 0)
+    assert run_of(instance, training_id)["status"] == "completed"
+    assert 0.5 * planned < peak <= planned
+
+
+def test_what_is_too_short_is_said(instance: Instance, gpt2: dict[str, Any]) -> None:
+    upload = instance.api.post("/datasets", files={"file": ("short.txt", b"Too short a text.")}).json()
+    training_id = start(instance, gpt2, {"path": upload["path"]}, hook_point="transformer.h.2")
+    failed = instance.wait_until(
+        lambda: (run := run_of(instance, training_id))["status"] == "failed" and run, 60, "the failure is told"
+    )
+    assert failed["error"]["code"] == "invalid_request"
+    assert "tokens" in failed["error"]["message"]

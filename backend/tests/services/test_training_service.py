@@ -1,0 +1,469 @@
+"""Training runs before and around the training: what may be trained on, what a run takes, who may delete what.
+
+That the widths and hook points are right for each architecture is shown by `tests/ml/test_architecture.py`; here it
+is shown that a run takes them from there.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.core.database import Database
+from modelyard.core.errors import (
+    Conflict,
+    InvalidRequest,
+    ModelInUse,
+    ModelNotFound,
+    NotReady,
+    OutOfMemory,
+    SaeEngineMissing,
+    TrainingIncompatible,
+    TrainingNotFound,
+)
+from modelyard.core.settings import get_settings
+from modelyard.hub.names import RemoteFile
+from modelyard.hub.store import HubCache
+from modelyard.ml.sae import engine
+from modelyard.ml.sae.plan import Size, memory_plan
+from modelyard.models import Job, JobState, Model, ModelStatus, TrainingStatus
+from modelyard.schemas.model import ModelCreate
+from modelyard.schemas.system import Device
+from modelyard.schemas.training import TrainingCreate
+from modelyard.services import architecture_service, model_service, quantization_service, system_service
+from modelyard.services.dataset_service import DatasetService
+from modelyard.services.inspection_service import close_inspector
+from modelyard.services.job_service import JobService
+from modelyard.services.model_facts import store_facts
+from modelyard.services.model_response import ModelResponses
+from modelyard.services.model_service import ModelService, new_manifest
+from modelyard.services.sae_training import SaeTraining
+from modelyard.services.training_compatibility import TrainingCompatibilityService
+from modelyard.services.training_service import TrainingService, training_response
+
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "vocab_size": 512,
+    "max_position_embeddings": 128,
+    "dtype": "bfloat16",
+}
+BERT: dict[str, Any] = {
+    "architectures": ["BertForMaskedLM"],
+    "model_type": "bert",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 512,
+}
+T5: dict[str, Any] = {
+    "architectures": ["T5ForConditionalGeneration"],
+    "model_type": "t5",
+    "is_encoder_decoder": True,
+    "d_model": 64,
+    "num_layers": 2,
+    "vocab_size": 512,
+}
+GB = 10**9
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    cache = HubCache(tmp_path / "hub")
+    for module in (model_service, architecture_service, quantization_service):
+        monkeypatch.setattr(module, "hub_cache", lambda: cache)
+    return cache
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _inspector() -> Iterator[None]:
+    yield
+    close_inspector()
+
+
+@pytest.fixture(autouse=True)
+def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Free bytes of each device of the machine; the test changes them."""
+    known = {"cuda:0": 20 * GB, "cpu": 16 * GB}
+
+    def devices(_pids: list[int]) -> list[Device]:
+        return [
+            Device(id=id, name=id, total_bytes=24 * GB, free_bytes=bytes, used_by_us_bytes=0)
+            for id, bytes in known.items()
+        ]
+
+    monkeypatch.setattr(system_service, "devices", devices)
+    return known
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained here."""
+    monkeypatch.setattr(engine, "engine_installed", lambda: True)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"text": f"Sentence number {n}.", "id": n}) + "\n" for n in range(200)))
+    return path
+
+
+def add_model(
+    database: Database, cache: HubCache, config: dict[str, Any] = LLAMA, *, name: str = "owner/name", **contents: bytes
+) -> str:
+    """A model that is ready as far as its files tell; its weights are never read here."""
+    bodies = {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": b"w" * 1000,
+        "tokenizer.json": b"{}",
+    } | {path.replace("__", "."): body for path, body in contents.items()}
+    bodies = {path: body for path, body in bodies.items() if body}
+    files = [RemoteFile(path, len(body), hashlib.sha256(body).hexdigest(), None) for path, body in bodies.items()]
+    new = ModelCreate(model_id=name, canonical_id=name, endpoint="e", revision="main", commit="c" * 40)
+    cache.prepare(name)
+    with database.session() as session:
+        row = ModelService(session, cache).create(new)
+        row.files = new_manifest(cache, row, files)
+        for file in files:
+            cache.blob_path(name, file.blob).write_bytes(bodies[file.path])
+            cache.link(name, "c" * 40, file)
+        store_facts(row, config, ())
+        row.memory_estimated_bytes = 2 * GB
+        ModelService(session, cache).mark_ended(row, ModelStatus.READY)
+        return row.id
+
+
+def asked(row_id: str, corpus: Path, **fields: Any) -> TrainingCreate:
+    body = {"model_id": row_id, "hook_point": "model.layers.1", "dataset": {"path": str(corpus)}, "context_size": 128}
+    return TrainingCreate.model_validate(body | fields)
+
+
+# What may be trained on
+
+
+def test_compatible_by_structure(database: Database, cache: HubCache) -> None:
+    row_id = add_model(database, cache)
+    service = TrainingCompatibilityService(database)
+    static = service.of_row(row_id, "static")
+    assert (static.compatible, static.level, static.hook_points) == (True, "static", [])
+    found = service.of_row(row_id)
+    assert (found.compatible, found.level, found.reasons) == (True, "structural", [])
+    assert found.dimensions.hidden_size == 64
+    residual = [point for point in found.hook_points if point.kind == "residual"]
+    assert [point.path for point in residual] == [f"model.layers.{n}" for n in range(3)]
+    assert {point.width for point in found.hook_points} == {64}
+
+
+@pytest.mark.parametrize(
+    ("config", "contents", "code"),
+    [
+        (BERT, {}, "encoder_only"),
+        (T5, {}, "encoder_decoder"),
+        (LLAMA | {"auto_map": {"AutoModelForCausalLM": "x.Y"}, "model_type": "own"}, {}, "needs_custom_code"),
+        (LLAMA, {"tokenizer__json": b""}, "no_tokenizer"),
+        (LLAMA | {"model_type": "nobody-knows"}, {}, "unsupported_architecture"),
+        (BERT | {"architectures": ["BertModel"]}, {}, "encoder_only"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_incompatible(
+    database: Database, cache: HubCache, corpus: Path, config: dict[str, Any], contents: dict[str, bytes], code: str
+) -> None:
+    row_id = add_model(database, cache, config, **contents)
+    found = TrainingCompatibilityService(database).of_row(row_id)
+    assert (found.compatible, found.reasons[0].code) == (False, code)
+    assert found.reasons[0].message.endswith((".", ")"))
+    with pytest.raises(TrainingIncompatible) as refused:
+        SaeTraining(database).plan(asked(row_id, corpus))
+    assert refused.value.extra["reason"] == code
+
+
+def test_not_ready(database: Database, cache: HubCache) -> None:
+    row_id = add_model(database, cache)
+    with database.session() as session:
+        session.get_one(Model, row_id).status = ModelStatus.DOWNLOADING
+    found = TrainingCompatibilityService(database).of_row(row_id)
+    assert (found.compatible, found.level, found.reasons[0].code) == (False, "static", "not_ready")
+    with pytest.raises(ModelNotFound):
+        TrainingCompatibilityService(database).of_row("nothing")
+
+
+def test_unverified_is_not_incompatible(database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelyard.services import training_compatibility
+    from modelyard.services.inspection_service import InspectionFailed, InspectionService
+
+    row_id = add_model(database, cache)
+
+    def late(*_: Any, **__: Any) -> dict[str, Any]:
+        raise InspectionFailed("inspector_timeout", "No answer within 60 s.", None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InspectionService, "ask", late)
+        found = TrainingCompatibilityService(database).of_row(row_id)
+    assert (found.compatible, found.reasons[0].code) == (None, "not_inspected")
+    assert training_compatibility.INSPECTION_SECONDS > 0
+
+
+def test_what_a_run_saw_counts_more(database: Database, cache: HubCache) -> None:
+    row_id = add_model(database, cache)
+    service = TrainingCompatibilityService(database)
+    with database.reading() as session:
+        row = ModelService(session).get_by_id(row_id)
+    service.remember_live(row, "model.layers.1", None)
+    assert (service.of_row(row_id).compatible, service.of_row(row_id).level) == (True, "live")
+    service.remember_live(
+        row, "model.layers.1", {"code": "training_incompatible", "message": "Not finite.", "hint": ""}
+    )
+    found = service.of_row(row_id)
+    assert (found.compatible, found.level) == (None, "live")
+    assert "model.layers.1" in found.reasons[-1].message
+
+
+# What a run takes
+
+
+def test_a_plan(database: Database, cache: HubCache, corpus: Path, free: dict[str, int]) -> None:
+    row_id = add_model(database, cache)
+    plan = SaeTraining(database).plan(asked(row_id, corpus, expansion_factor=16, training_tokens=10_000))
+    assert (plan.d_in, plan.d_sae, plan.k, plan.steps) == (64, 1024, 32, 3)
+    assert plan.parameters == 2 * 64 * 1024 + 64 + 1024
+    assert plan.sae_bytes == 16 * plan.parameters
+    assert plan.model_bytes == 2 * GB
+    parts = (plan.forward_bytes, plan.sae_bytes, plan.batch_bytes, plan.buffer_bytes, plan.process_bytes)
+    assert plan.total_bytes == sum(parts) + 2 * GB
+    assert (plan.device, plan.free_bytes, plan.fits, plan.refusal) == ("cuda:0", 20 * GB, True, None)
+    assert plan.dataset_tokens == corpus.stat().st_size // 4
+
+    free["cuda:0"] = 2 * GB
+    refused = SaeTraining(database).plan(asked(row_id, corpus))
+    assert refused.fits is False
+    assert refused.refusal is not None
+    assert refused.refusal.code == "out_of_memory"
+    with pytest.raises(OutOfMemory) as error:
+        SaeTraining(database).start(asked(row_id, corpus))
+    assert error.value.extra == {"needed_bytes": refused.total_bytes, "free_bytes": 2 * GB}
+    assert "2.00 GB are free" in error.value.message
+    assert SaeTraining(database).plan(asked(row_id, corpus, device="cpu")).fits
+
+
+def test_figures_of_a_large_run() -> None:
+    size = Size(
+        d_in=4096,
+        d_sae=32_768,
+        batch_tokens=4096,
+        context_size=256,
+        model_bytes=0,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        vocab_size=128_256,
+        device_type="cuda",
+    )
+    plan = memory_plan(size)
+    assert plan.sae_bytes == pytest.approx(4.3e9, rel=0.01)
+    assert plan.batch_bytes == pytest.approx(6.8e9, rel=0.05)
+    assert plan.buffer_bytes == pytest.approx(0.8e9, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"hook_point": "model.layers.3"}, "hook_point"),
+        ({"k": 513}, "k"),
+        ({"architecture": "standard", "k": 4}, "k"),
+        ({"l1_coefficient": 2.0}, "l1_coefficient"),
+        ({"context_size": 256}, "context_size"),
+        ({"training_tokens": 100}, "training_tokens"),
+        ({"dataset": {"path": "/nowhere/at/all.jsonl"}}, "dataset.path"),
+        ({"dataset": {"path": "relative.jsonl"}}, "dataset.path"),
+    ],
+)
+def test_fields_that_do_not_fit_the_model(
+    database: Database, cache: HubCache, corpus: Path, fields: dict[str, Any], field: str
+) -> None:
+    row_id = add_model(database, cache)
+    with pytest.raises(InvalidRequest) as refused:
+        SaeTraining(database).start(asked(row_id, corpus, **fields))
+    assert refused.value.extra["errors"][0]["field"] == field
+    assert refused.value.hint
+
+
+def test_a_column_without_text(database: Database, cache: HubCache, corpus: Path) -> None:
+    row_id = add_model(database, cache)
+    with pytest.raises(InvalidRequest, match="no text column 'id'"):
+        SaeTraining(database).plan(asked(row_id, corpus, dataset={"path": str(corpus), "column": "id"}))
+
+
+def test_a_device_that_is_not_there(database: Database, cache: HubCache, corpus: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no device"):
+        SaeTraining(database).plan(asked(add_model(database, cache), corpus, device="cuda:7"))
+
+
+def test_without_the_extra(database: Database, cache: HubCache, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "engine_installed", lambda: False)
+    row_id = add_model(database, cache)
+    with pytest.raises(SaeEngineMissing) as missing:
+        SaeTraining(database).start(asked(row_id, corpus))
+    assert "-m pip install 'sae-lens>=6.54,<7' torch==" in (missing.value.hint or "")
+    plan = SaeTraining(database).plan(asked(row_id, corpus))
+    assert (plan.fits, plan.refusal and plan.refusal.code) == (True, "sae_engine_missing")
+
+
+def test_the_extra_is_what_the_hint_installs() -> None:
+    project = Path(__file__).parents[3] / "pyproject.toml"
+    assert f'sae = ["{engine.REQUIREMENT}"]' in project.read_text()
+
+
+# Rows
+
+
+@pytest.fixture
+def started(database: Database, cache: HubCache, corpus: Path) -> tuple[str, str]:
+    """(model row, training) of a run that waits for a worker."""
+    row_id = add_model(database, cache)
+    return row_id, SaeTraining(database).start(asked(row_id, corpus)).id
+
+
+def test_a_run_waits_for_a_worker(
+    database: Database, started: tuple[str, str], wakeups: list[tuple[str, str, str]]
+) -> None:
+    with database.reading() as session:
+        training = TrainingService(session).get_by_id(started[1])
+        answer = training_response(training)
+        assert session.get_one(Job, training.job_id).queue == "compute"
+    assert wakeups == [("compute", "trainings.train", training.job_id)]
+    assert (answer.status, answer.d_in, answer.d_sae, answer.k, answer.device) == ("pending", 64, 512, 32, "cuda:0")
+    assert (answer.model_id, answer.model_name, answer.output_path) == (started[0], "owner/name", None)
+
+
+def test_its_model_cannot_be_deleted(database: Database, started: tuple[str, str]) -> None:
+    row_id, training_id = started
+    with database.session() as session:
+        with pytest.raises(ModelInUse, match=training_id[:8]) as refused:
+            ModelService(session).begin_deletion(row_id)
+        assert [user["kind"] for user in refused.value.extra["used_by"]] == ["training"]
+        assert [user.id for user in ModelResponses(session).of_id(row_id).used_by] == [training_id]
+        TrainingService(session).cancel(training_id)
+        assert ModelResponses(session).of_id(row_id).used_by == []
+    model_service.delete_model(database, row_id)
+    with database.session() as session:
+        training = TrainingService(session).get_by_id(training_id)
+        assert (training.model_row_id, training.model_id) == (None, "owner/name")
+        assert training_response(training).resumable is False
+        with pytest.raises(NotReady, match="deleted"):
+            TrainingService(session).resume(training_id)
+
+
+def test_steering(database: Database, started: tuple[str, str]) -> None:
+    training_id = started[1]
+    with database.session() as session:
+        trainings = TrainingService(session)
+        with pytest.raises(Conflict):
+            trainings.resume(training_id)
+        assert trainings.cancel(training_id).status is TrainingStatus.CANCELLED
+        assert trainings.cancel(training_id).status is TrainingStatus.CANCELLED
+        resumed = trainings.resume(training_id)
+        assert resumed.status is TrainingStatus.PENDING
+        job = JobService(session).claim(resumed.job_id or "", "w")
+        assert job is not None
+        trainings.mark_running(resumed)
+        assert trainings.cancel(training_id).status is TrainingStatus.CANCELLING
+        trainings.mark_running(resumed)
+        assert resumed.status is TrainingStatus.CANCELLING
+        JobService(session).finish(job.id, job.owner or "", JobState.CANCELLED)
+        trainings.mark_ended(resumed, TrainingStatus.CANCELLED)
+        with pytest.raises(TrainingNotFound):
+            trainings.get_by_id("nothing")
+
+
+def test_the_curve_goes_on_from_where_a_crash_left_it(database: Database, started: tuple[str, str]) -> None:
+    def report(step: int, mse: float) -> dict[str, Any]:
+        figures = {"mse": mse, "explained_variance": 0.5, "l0": 32.0, "dead_features": 0}
+        return figures | {
+            "step": step,
+            "tokens": step * 100,
+            "tokens_per_second": 10.0,
+            "eta_seconds": 1.0,
+            "point": True,
+        }
+
+    with database.session() as session:
+        trainings = TrainingService(session)
+        for step in (1, 2, 3, 4):
+            trainings.record(started[1], report(step, 9.0))
+        trainings.record(started[1], report(3, 5.0))
+        assert [(point.step, point.mse) for point in trainings.curve(started[1])] == [(1, 9.0), (2, 9.0), (3, 5.0)]
+        assert [point.step for point in trainings.curve(started[1], 2)] == [3]
+        assert trainings.get_by_id(started[1]).tokens_done == 300
+
+
+def test_a_run_is_deleted_with_what_it_wrote(database: Database, started: tuple[str, str]) -> None:
+    folder = get_settings().trainings_folder / started[1]
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"x" * 500)
+    with database.session() as session:
+        trainings = TrainingService(session)
+        with pytest.raises(Conflict):
+            trainings.delete(started[1])
+        trainings.cancel(started[1])
+        assert trainings.delete(started[1]) == 500
+        assert trainings.list(limit=10, offset=0) == ([], 0)
+    assert not folder.exists()
+
+
+# Data sets
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows", "columns"),
+    [
+        ("a.jsonl", b'{"text": "one", "n": 1}\n\n{"text": "two"}\n', 2, ["text"]),
+        ("../../my notes.txt", b"One\nparagraph.\n\n\nAnother.", 2, ["text"]),
+    ],
+)
+def test_stored_data_sets(tmp_path: Path, name: str, content: bytes, rows: int, columns: list[str]) -> None:
+    service = DatasetService(tmp_path / "datasets")
+    stored = service.store(name, io.BytesIO(content))
+    assert (stored.rows, stored.columns, stored.size_bytes) == (rows, columns, len(content))
+    assert Path(stored.path).parent == tmp_path / "datasets"
+    assert Path(stored.path).read_bytes() == content
+    assert service.store(name, io.BytesIO(content)).path == stored.path
+    assert len(list((tmp_path / "datasets").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"text\none\n", "none of the kinds"),
+        ("", b"", "none of the kinds"),
+        ("a.jsonl", b'{"text": "one"}\nnonsense\n', r"Line 2 of a\.jsonl"),
+        ("a.jsonl", b"[" * 100_000, "Line 1"),
+        ("a.jsonl", b'{"n": 1}\n', "holds no text"),
+        ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("a.parquet", b"PAR1", "Parquet"),
+    ],
+)
+def test_data_sets_that_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        DatasetService(tmp_path / "datasets").store(name, io.BytesIO(content))
+    assert not (tmp_path / "datasets").exists() or not list((tmp_path / "datasets").iterdir())
+
+
+def test_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow comes with the training extra")
+    import pyarrow
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"words": ["one", "two"], "n": [1, 2]}), path)
+    with path.open("rb") as file:
+        stored = DatasetService(tmp_path / "datasets").store("a.parquet", file)
+    assert (stored.rows, stored.columns) == (2, ["words"])

@@ -1,0 +1,30 @@
+import { Alert, Text } from "@mantine/core";
+import { PackagePlus } from "lucide-react";
+import { useSystemStore } from "../../stores/systemStore";
+import { CopyText } from "../common/CopyText";
+
+const INSTALL = "pip install 'modelyard[sae]'";
+
+/** Whether the server can train; null until it has said so. */
+export function useEngine(): boolean | null {
+  return useSystemStore((state) => (state.system === null ? null : state.system.extras.sae));
+}
+
+/** What to install where the training engine is not there. */
+export function EngineMissing() {
+  if (useEngine() !== false) return null;
+  return (
+    <Alert
+      color="yellow"
+      variant="light"
+      icon={<PackagePlus size={18} aria-hidden />}
+      title="Training needs SAELens, which is not installed"
+    >
+      <Text size="sm">
+        Install it where the server runs, about 700 MB, then start the server again. Until then runs can be planned, not
+        started.
+      </Text>
+      <CopyText text={INSTALL} label="command" />
+    </Alert>
+  );
+}

@@ -1,0 +1,105 @@
+import { Button, List, NativeSelect, Skeleton } from "@mantine/core";
+import { CheckCircle2 } from "lucide-react";
+import type { Resource } from "../../hooks/useResource";
+import { KIND_WORD, shapeWords } from "../../lib/hooks";
+import { choicesOf, compatibilityWords, kindsOf, pointFor, reasonSentences } from "../../lib/training";
+import { sentence } from "../../lib/words";
+import type { HookKind, HookPoint } from "../../types/model";
+import type { TrainingCompatibility } from "../../types/training";
+import { ProblemAlert } from "../common/ProblemAlert";
+import classes from "./training.module.css";
+
+interface Props {
+  answer: Resource<TrainingCompatibility>;
+  point: HookPoint | undefined;
+  error: string | undefined;
+  onChange: (path: string) => void;
+}
+
+/** Where in the model to train. The width comes from the model, so it is shown and never asked for. */
+export function HookFields({ answer, point, error, onChange }: Props) {
+  if (answer.problem !== null)
+    return (
+      <ProblemAlert title="Whether the model can be trained on is not known" problem={answer.problem}>
+        <Button size="compact-sm" variant="default" onClick={answer.reload}>
+          Try again
+        </Button>
+      </ProblemAlert>
+    );
+  if (answer.data === null)
+    return <Skeleton h={64} role="status" aria-label="Looking into the model, which takes a few seconds once" />;
+  const { data } = answer;
+  const points = data.hook_points;
+  return (
+    <div className={classes.stack} style={{ gap: 12 }}>
+      <Verdict answer={data} />
+      {point !== undefined && (
+        <>
+          <div className={classes.fields}>
+            <NativeSelect
+              label="Kind of hook point"
+              value={point.kind}
+              onChange={(event) => {
+                const next = pointFor(points, event.currentTarget.value as HookKind, point.layer);
+                if (next !== undefined) onChange(next.path);
+              }}
+              data={kindsOf(points).map((kind) => ({ value: kind, label: sentence(KIND_WORD[kind]) }))}
+            />
+            <NativeSelect
+              label="Layer"
+              value={point.path}
+              error={error}
+              onChange={(event) => onChange(event.currentTarget.value)}
+              data={choicesOf(points, point.kind)}
+            />
+          </div>
+          <p className={`${classes.fact} num`}>
+            <span className="mono">{point.path}</span> gives {shapeWords(point.shape)}, so{" "}
+            <strong>d_in is {point.width.toLocaleString("en")}</strong>
+            {point.transformer_lens !== null && (
+              <>
+                ; in TransformerLens <span className="mono">{point.transformer_lens}</span>
+              </>
+            )}
+          </p>
+        </>
+      )}
+    </div>
+  );
+}
+
+function Verdict({ answer }: { answer: TrainingCompatibility }) {
+  const words = compatibilityWords(answer);
+  const reasons = reasonSentences(answer.reasons);
+  if (answer.compatible === true)
+    return (
+      <p className={classes.fact} style={{ color: "var(--y-good)" }}>
+        <CheckCircle2 size={14} aria-hidden style={{ verticalAlign: "-2px" }} /> {words}
+        {reasons.length > 0 && `. ${reasons.join(" ")}`}
+      </p>
+    );
+  const no = answer.compatible === false;
+  return (
+    <ProblemAlert
+      title={words}
+      tone={no ? "bad" : "warn"}
+      problem={{
+        code: answer.reasons[0]?.code ?? "",
+        message: reasons.length === 1 ? (reasons[0] ?? "") : "",
+        hint: no
+          ? "Choose another model."
+          : answer.hook_points.length > 0
+            ? "It may still work: the run checks it in its first seconds, before it trains."
+            : null,
+      }}
+    >
+      {reasons.length > 1 && (
+        <List size="sm">
+          {reasons.map((reason) => (
+            <List.Item key={reason}>{reason}</List.Item>
+          ))}
+        </List>
+      )}
+    </ProblemAlert>
+  );
+}

@@ -1,0 +1,56 @@
+import "uplot/dist/uPlot.min.css";
+import { useMemo, useState } from "react";
+import { formatCount } from "../../lib/bytes";
+import { metricWords } from "../../lib/training";
+import type { CurvePoint } from "../../types/training";
+import { Plot } from "./Plot";
+import classes from "./training.module.css";
+
+const CURVES = [
+  ["explained_variance", "Explained variance"],
+  ["mse", "MSE"],
+  ["l0", "L0, features per token"],
+  ["dead_features", "Dead features"],
+] as const;
+
+/** The run's curves over the tokens; one cursor in all of them. */
+export default function MetricPlots({ points }: { points: CurvePoint[] }) {
+  const tokens = useMemo(() => points.map((point) => point.tokens), [points]);
+  return (
+    <div className={classes.plots}>
+      {CURVES.map(([field, label]) => (
+        <Curve key={field} label={label} tokens={tokens} points={points} field={field} />
+      ))}
+    </div>
+  );
+}
+
+interface CurveProps {
+  label: string;
+  tokens: number[];
+  points: CurvePoint[];
+  field: (typeof CURVES)[number][0];
+}
+
+function Curve({ label, tokens, points, field }: CurveProps) {
+  const values = useMemo(() => points.map((point) => point[field]), [points, field]);
+  const [pointed, setPointed] = useState<number | null>(null);
+  const known = values.filter((value) => value !== null);
+  const last = known.at(-1);
+  const words = `${label}: from ${metricWords(known[0])} to ${metricWords(last)} after ${formatCount(tokens.at(-1))} tokens`;
+  return (
+    <figure className={classes.plot}>
+      <figcaption>
+        <span>{label}</span>
+        <span className="num">
+          {pointed === null || pointed >= values.length
+            ? metricWords(last)
+            : `${metricWords(values[pointed])} at ${formatCount(tokens[pointed])}`}
+        </span>
+      </figcaption>
+      <div role="img" aria-label={words}>
+        <Plot xs={tokens} ys={values} onPoint={setPointed} />
+      </div>
+    </figure>
+  );
+}

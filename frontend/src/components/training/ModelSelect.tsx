@@ -1,0 +1,71 @@
+import { Select } from "@mantine/core";
+import { formatBytes, formatCount } from "../../lib/bytes";
+import { modelMemory } from "../../lib/training";
+import { QUANTIZATION_WORD } from "../../lib/words";
+import type { Model } from "../../types/model";
+import { QuantBadge } from "../models/QuantBadge";
+import classes from "./training.module.css";
+
+interface Props {
+  models: Model[];
+  value: Model | undefined;
+  error: string | undefined;
+  onChange: (id: string) => void;
+}
+
+/** The models that are ready, each with its precision and what it takes in memory. */
+export function ModelSelect({ models, value, error, onChange }: Props) {
+  const byId = new Map(models.map((model) => [model.id, model]));
+  return (
+    <div className={classes.stack} style={{ gap: 6 }}>
+      <Select
+        label="Model"
+        placeholder="Choose a model that is ready"
+        searchable
+        allowDeselect={false}
+        nothingFoundMessage="No model that is ready has this name"
+        data={models.map((model) => ({
+          value: model.id,
+          label: `${model.model_id}, ${QUANTIZATION_WORD[model.quantization].toLowerCase()}`,
+        }))}
+        value={value?.id ?? null}
+        error={error}
+        onChange={(id) => {
+          if (id !== null) onChange(id);
+        }}
+        renderOption={({ option }) => {
+          const model = byId.get(option.value);
+          return model === undefined ? option.label : <Choice model={model} />;
+        }}
+        comboboxProps={{ transitionProps: { duration: 0 } }}
+      />
+      {value !== undefined && (
+        <p className={`${classes.fact} num`}>
+          <QuantBadge quantization={value.quantization} dtype={value.dtype} /> {facts(value).join(" · ")}
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Choice({ model }: { model: Model }) {
+  const { bytes } = modelMemory(model);
+  return (
+    <span className={classes.option}>
+      <span className="mono">{model.model_id}</span>
+      <span className={`${classes.quiet} num`}>
+        <QuantBadge quantization={model.quantization} dtype={model.dtype} /> {formatBytes(bytes)}
+      </span>
+    </span>
+  );
+}
+
+function facts(model: Model): string[] {
+  const { bytes, how } = modelMemory(model);
+  return [
+    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} params`,
+    model.num_layers === null ? null : `${model.num_layers} layers`,
+    model.hidden_size === null ? null : `hidden size ${model.hidden_size.toLocaleString("en")}`,
+    bytes === null ? "memory unknown" : `${formatBytes(bytes)} of memory, ${how}`,
+  ].filter((fact) => fact !== null);
+}

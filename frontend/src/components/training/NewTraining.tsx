@@ -1,0 +1,223 @@
+import { Anchor, Button, Group, Skeleton, Text, Title } from "@mantine/core";
+import { useState } from "react";
+import { Link, useNavigate, useSearchParams } from "react-router";
+import { getCompatibility } from "../../api/trainings";
+import { useModelList } from "../../hooks/useModels";
+import { useResource } from "../../hooks/useResource";
+import { useTitle } from "../../hooks/useTitle";
+import { type FieldErrors, fieldErrors, useTrainingPlan } from "../../hooks/useTrainings";
+import { type ProblemView, toProblem } from "../../lib/problems";
+import { FIRST_DRAFT, requestOf, suggestedPoint, type TrainingDraft } from "../../lib/training";
+import { useModelsStore } from "../../stores/modelsStore";
+import { useTrainingsStore } from "../../stores/trainingsStore";
+import type { Model } from "../../types/model";
+import { EmptyState } from "../common/EmptyState";
+import { ProblemAlert } from "../common/ProblemAlert";
+import { DatasetFields } from "./DatasetFields";
+import { EngineMissing, useEngine } from "./EngineMissing";
+import { HookFields } from "./HookFields";
+import { ModelSelect } from "./ModelSelect";
+import { PlanView } from "./PlanView";
+import { SaeFields, ScheduleFields } from "./SaeFields";
+import classes from "./training.module.css";
+
+/** A new run: what to train on, and beside it what that would take. */
+export default function NewTraining() {
+  useTitle("New training run");
+  const models = useModelList().filter((model) => model.status === "ready");
+  const state = useModelsStore((store) => store.load.state);
+  return (
+    <div className={classes.page}>
+      <Anchor component={Link} to="/training" size="sm">
+        Training
+      </Anchor>
+      <Title order={1} mb="md">
+        Train an SAE
+      </Title>
+      {models.length > 0 ? (
+        <div className={classes.stack}>
+          <EngineMissing />
+          <TrainingForm models={models} />
+        </div>
+      ) : state === "ready" || state === "error" ? (
+        <EmptyState
+          title="No model is ready"
+          action={
+            <Button component={Link} to="/models">
+              Get a model
+            </Button>
+          }
+        >
+          Training needs a model whose files are here.
+        </EmptyState>
+      ) : (
+        <Skeleton h={320} aria-label="Loading the models" />
+      )}
+    </div>
+  );
+}
+
+const WHY_NOT: Record<string, string> = {
+  "dataset.path": "a text file",
+  "dataset.column": "the column with the text",
+  hook_point: "a hook point",
+};
+
+function TrainingForm({ models }: { models: Model[] }) {
+  const navigate = useNavigate();
+  const [parameters, setParameters] = useSearchParams();
+  const start = useTrainingsStore((store) => store.start);
+  const engine = useEngine();
+  const [draft, setDraft] = useState<TrainingDraft>(FIRST_DRAFT);
+  const [chosen, setChosen] = useState<string | null>(null);
+  const [failure, setFailure] = useState<{ problem: ProblemView; fields: FieldErrors } | null>(null);
+  const [busy, setBusy] = useState(false);
+
+  const wanted = parameters.get("model");
+  const model = models.find(({ id }) => id === wanted);
+  const compatibility = useResource(model?.id ?? null, (signal) => getCompatibility(model?.id ?? "", signal));
+  const points = compatibility.data?.hook_points ?? [];
+  const point = points.find(({ path }) => path === chosen) ?? suggestedPoint(points);
+  const answer = model === undefined ? { missing: [] } : requestOf(draft, model.id, point?.path ?? "");
+  const request = "request" in answer ? answer.request : null;
+  const incompatible = compatibility.data?.compatible === false;
+  const planned = useTrainingPlan(incompatible ? null : request);
+
+  const plan = planned.data !== null && "plan" in planned.data ? planned.data.plan : null;
+  const refused = planned.data !== null && "problem" in planned.data ? planned.data : null;
+  const errors = request === null ? {} : { ...refused?.fields, ...failure?.fields };
+  const whyNot = reasonNotToStart();
+
+  function reasonNotToStart(): string | null {
+    if (engine === false) return "SAELens is not installed.";
+    if (model === undefined) return "Choose a model.";
+    if (incompatible) return "This model cannot be trained on.";
+    if (compatibility.data === null) return "The model is being looked into.";
+    if ("missing" in answer) {
+      const first = answer.missing[0] ?? "";
+      return `Still needed: ${WHY_NOT[first] ?? "the fields without a number"}.`;
+    }
+    if (plan?.refusal != null) return "The plan does not fit.";
+    return refused === null ? null : "The plan is refused.";
+  }
+
+  function change(next: Partial<TrainingDraft>) {
+    setDraft((before) => ({ ...before, ...next }));
+    setFailure(null);
+  }
+
+  function pick(id: string) {
+    setParameters({ model: id }, { replace: true });
+    setChosen(null);
+    setFailure(null);
+  }
+
+  async function submit() {
+    if (request === null || whyNot !== null) return;
+    setBusy(true);
+    setFailure(null);
+    try {
+      const training = await start(request);
+      void navigate(`/training/${training.id}`);
+    } catch (error) {
+      setFailure({ problem: toProblem(error), fields: fieldErrors(error) });
+      setBusy(false);
+    }
+  }
+
+  return (
+    <form
+      className={classes.columns}
+      aria-label="New training run"
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        void submit();
+      }}
+    >
+      <div className={classes.stack}>
+        <Section title="Model and hook point">
+          <div className={classes.stack}>
+            <ModelSelect
+              models={models}
+              value={model}
+              error={errors.model_id ?? (wanted !== null && model === undefined ? "The model in the address is not ready" : undefined)}
+              onChange={pick}
+            />
+            {model !== undefined && (
+              <HookFields
+                answer={compatibility}
+                point={point}
+                error={errors.hook_point}
+                onChange={(path) => {
+                  setChosen(path);
+                  setFailure(null);
+                }}
+              />
+            )}
+          </div>
+        </Section>
+        <Section title="Text">
+          <DatasetFields path={draft.path} column={draft.column} errors={errors} onChange={change} />
+        </Section>
+        <Section title="Sparse autoencoder">
+          <SaeFields draft={draft} errors={errors} width={point?.width} onChange={change} />
+        </Section>
+        <Section title="Training">
+          <ScheduleFields draft={draft} errors={errors} onChange={change} />
+        </Section>
+      </div>
+      <div className={classes.sticky}>
+        <Section title="What it takes">
+          <div className={classes.stack}>
+            <PlanProblem problem={planned.problem} refused={refused} onReload={planned.reload} />
+            {refused === null && planned.problem === null && (
+              <PlanView
+                plan={request === null ? null : plan}
+                loading={planned.loading && request !== null && !incompatible}
+                empty="The memory is worked out once a model, a hook point and a text file are chosen."
+              />
+            )}
+            {failure !== null && <ProblemAlert title="The run was not started" problem={failure.problem} />}
+            <Group gap="sm">
+              <Button type="submit" loading={busy} disabled={whyNot !== null} aria-describedby="why-not">
+                Start training
+              </Button>
+              <Text size="sm" c="dimmed" id="why-not" style={{ flex: "1 1 0" }}>
+                {whyNot}
+              </Text>
+            </Group>
+          </div>
+        </Section>
+      </div>
+    </form>
+  );
+}
+
+interface PlanProblemProps {
+  problem: ProblemView | null;
+  refused: { problem: ProblemView; fields: FieldErrors } | null;
+  onReload: () => void;
+}
+
+/** Why there is no plan; what is wrong with one field stands at that field, and here in short. */
+function PlanProblem({ problem, refused, onReload }: PlanProblemProps) {
+  if (problem !== null)
+    return (
+      <ProblemAlert title="The memory is not known" problem={problem}>
+        <Button size="compact-sm" variant="default" onClick={onReload}>
+          Try again
+        </Button>
+      </ProblemAlert>
+    );
+  return refused === null ? null : <ProblemAlert title="It cannot run like this" problem={refused.problem} />;
+}
+
+function Section({ title, children }: { title: string; children: React.ReactNode }) {
+  return (
+    <section className={classes.section} aria-label={title}>
+      <Title order={2}>{title}</Title>
+      {children}
+    </section>
+  );
+}

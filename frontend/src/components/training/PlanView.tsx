@@ -1,0 +1,125 @@
+import { Skeleton, Text } from "@mantine/core";
+import { formatBytes, formatCount } from "../../lib/bytes";
+import { deviceLabel } from "../../lib/fit";
+import { sentence } from "../../lib/words";
+import { epochsWords, partsOf } from "../../lib/training";
+import { useSystemStore } from "../../stores/systemStore";
+import type { TrainingPlan } from "../../types/training";
+import { VerdictWords } from "../models/Yard";
+import classes from "./training.module.css";
+
+interface Props {
+  plan: TrainingPlan | null;
+  /** Another plan is on its way. */
+  loading: boolean;
+  /** What to say where there is no plan. */
+  empty: string;
+}
+
+/** What a run would take of the device, part by part, against what is free there. */
+export function PlanView({ plan, loading, empty }: Props) {
+  if (plan === null)
+    return loading ? (
+      <Skeleton h={220} aria-label="Working out the memory" />
+    ) : (
+      <Text size="sm" c="dimmed">
+        {empty}
+      </Text>
+    );
+  const parts = partsOf(plan);
+  return (
+    <div className={classes.plan} data-outdated={loading || undefined} aria-busy={loading}>
+      <Verdict plan={plan} />
+      <PlanBar plan={plan} />
+      <dl className={`${classes.parts} num`}>
+        {parts.map(({ name, label, bytes }) => (
+          <div key={name}>
+            <dt>
+              <span className={classes.key} data-part={name} aria-hidden />
+              {label}
+            </dt>
+            <dd>{formatBytes(bytes)}</dd>
+          </div>
+        ))}
+        <div className={classes.total}>
+          <dt>Together</dt>
+          <dd>{formatBytes(plan.total_bytes)}</dd>
+        </div>
+      </dl>
+      <dl className={`${classes.facts} num`}>
+        {[
+          ["Parameters", `${formatCount(plan.parameters)} (${plan.d_in.toLocaleString("en")} → ${plan.d_sae.toLocaleString("en")})`],
+          ["Steps", plan.steps.toLocaleString("en")],
+          ["Data set", epochsWords(plan)],
+          [
+            "Disk",
+            `${formatBytes(2 * plan.checkpoint_bytes + plan.output_bytes)} while it runs, ${formatBytes(plan.output_bytes)} in the end`,
+          ],
+        ].map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}
+
+function Verdict({ plan }: { plan: TrainingPlan }) {
+  const { fits, refusal, total_bytes: total, free_bytes: free, usable_bytes: usable, device } = plan;
+  // The missing engine is told at the top of the page, once.
+  const reason = refusal?.code === "sae_engine_missing" ? null : refusal;
+  if (reason !== null)
+    return (
+      <div role="status">
+        <VerdictWords verdict="does_not_fit">
+          {reason.message} {reason.hint}
+        </VerdictWords>
+      </div>
+    );
+  if (fits === null || free === null || usable === null)
+    return (
+      <div role="status">
+        <VerdictWords verdict="unknown">Not known: another machine trains, and its memory is not known here.</VerdictWords>
+      </div>
+    );
+  const place = sentence(deviceLabel(device));
+  return (
+    <div role="status">
+      <VerdictWords verdict={fits ? "fits" : "does_not_fit"}>
+        {fits
+          ? `Fits: ${formatBytes(total)} of ${formatBytes(free)} free. ${place}, ${formatBytes(usable - total)} left to plan with.`
+          : `Does not fit: ${formatBytes(total)}, and ${formatBytes(usable)} of ${formatBytes(free)} free may be planned with. ${place}.`}
+      </VerdictWords>
+    </div>
+  );
+}
+
+/** The device's bar of the yard, with the run's parts behind what is in use. The words beside it say the same. */
+function PlanBar({ plan }: { plan: TrainingPlan }) {
+  const device = useSystemStore((state) => state.system?.devices.find(({ id }) => id === plan.device));
+  if (device === undefined || plan.free_bytes === null) return null;
+  const used = Math.max(0, device.total_bytes - plan.free_bytes);
+  const end = Math.max(device.total_bytes, used + plan.total_bytes);
+  const percent = (bytes: number | null) => `${(100 * (bytes ?? 0)) / end}%`;
+  return (
+    <div
+      className={classes.bar}
+      data-over={used + plan.total_bytes > device.total_bytes || undefined}
+      role="img"
+      aria-label={`${sentence(deviceLabel(plan.device))}, ${formatBytes(device.total_bytes)}: ${formatBytes(used)} in use, the run ${formatBytes(plan.total_bytes)}`}
+    >
+      <div className={classes.used} style={{ width: percent(used) }} />
+      {partsOf(plan).map(({ name, label, bytes }) => (
+        <div
+          key={name}
+          className={classes.part}
+          data-part={name}
+          style={{ width: percent(bytes) }}
+          title={`${label}: ${formatBytes(bytes)}`}
+        />
+      ))}
+    </div>
+  );
+}

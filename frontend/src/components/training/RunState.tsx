@@ -1,0 +1,109 @@
+import { Button } from "@mantine/core";
+import { CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
+import { fraction } from "../../lib/bytes";
+import { metricWords, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
+import { useTrainingsStore } from "../../stores/trainingsStore";
+import type { Training, TrainingStatus } from "../../types/training";
+import classes from "./training.module.css";
+
+const ICON: Record<TrainingStatus, LucideIcon> = {
+  pending: Clock,
+  running: Play,
+  cancelling: Save,
+  cancelled: CircleSlash,
+  failed: CircleAlert,
+  completed: CheckCircle2,
+};
+
+export function TrainingPill({ status }: { status: TrainingStatus }) {
+  const Icon = ICON[status];
+  return (
+    <span className={classes.pill} data-status={status}>
+      <Icon size={14} aria-hidden />
+      {TRAINING_STATUS_WORD[status]}
+    </span>
+  );
+}
+
+/** A run as facts: its phase, a bar, tokens, rate and time left. */
+export function TrainingProgressLine({ training }: { training: Training }) {
+  const { tokens_done, tokens_total } = training.progress;
+  const share = fraction(tokens_done, tokens_total) ?? 0;
+  const phase = trainingPhaseWords(training);
+  const figures = progressFigures(training);
+  return (
+    <div className={classes.progress}>
+      <div className={classes.words}>
+        <span>{phase}</span>
+        <span className="num">{Math.floor(share * 100)} %</span>
+      </div>
+      <div
+        className={classes.track}
+        role="progressbar"
+        aria-label={`${runName(training)}: ${phase}`}
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={Math.floor(share * 100)}
+        aria-valuetext={[phase, ...figures].join(", ")}
+        data-still={training.status !== "running" || undefined}
+      >
+        <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
+      </div>
+      <div className="num">{figures.join(" · ")}</div>
+    </div>
+  );
+}
+
+/** The last figures, in a line. */
+export function MetricsLine({ metrics }: Pick<Training, "metrics">) {
+  if (metrics === null) return null;
+  return (
+    <dl className={`${classes.inline} num`}>
+      {[
+        ["explained variance", metricWords(metrics.explained_variance)],
+        ["L0", metricWords(metrics.l0)],
+        ["MSE", metricWords(metrics.mse)],
+        ["dead", metricWords(metrics.dead_features)],
+      ].map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** Cancel while it runs; go on where it stopped. */
+export function RunActions({ training, compact = false }: { training: Training; compact?: boolean }) {
+  const pending = useTrainingsStore((state) => state.pending[training.id]);
+  const { act } = useTrainingsStore.getState();
+  const size = compact ? "compact-sm" : "sm";
+  const name = runName(training);
+  if (training.status === "pending" || training.status === "running")
+    return (
+      <Button
+        size={size}
+        variant="default"
+        leftSection={<Square size={13} aria-hidden />}
+        disabled={pending !== undefined}
+        aria-label={`Cancel ${name}`}
+        onClick={() => void act(training, "cancel")}
+      >
+        {pending === "cancel" ? "Cancelling" : "Cancel"}
+      </Button>
+    );
+  if (!training.resumable) return null;
+  return (
+    <Button
+      size={size}
+      variant="default"
+      leftSection={<Play size={13} aria-hidden />}
+      disabled={pending !== undefined}
+      aria-label={`Resume ${name}`}
+      onClick={() => void act(training, "resume")}
+    >
+      {pending === "resume" ? "Resuming" : "Resume"}
+    </Button>
+  );
+}

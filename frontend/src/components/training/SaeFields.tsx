@@ -1,0 +1,177 @@
+import { Button, Group, NativeSelect } from "@mantine/core";
+import type { FieldErrors } from "../../hooks/useTrainings";
+import { deviceLabel } from "../../lib/fit";
+import { ARCHITECTURE_NOTE, ARCHITECTURE_WORD, defaultK, type TrainingDraft, usesK } from "../../lib/training";
+import { sentence } from "../../lib/words";
+import { useSystemStore } from "../../stores/systemStore";
+import type { SaeArchitecture } from "../../types/training";
+import { NumberField } from "./NumberField";
+import classes from "./training.module.css";
+
+interface Props {
+  draft: TrainingDraft;
+  errors: FieldErrors;
+  /** The width of the hook point. */
+  width: number | undefined;
+  onChange: (change: Partial<TrainingDraft>) => void;
+}
+
+/** The dictionary: how many features, and what keeps most of them silent. */
+export function SaeFields({ draft, errors, width, onChange }: Props) {
+  const { architecture, expansion } = draft;
+  return (
+    <div className={classes.fields}>
+      <div className={classes.wide}>
+        <NativeSelect
+          label="SAE architecture"
+          description={ARCHITECTURE_NOTE[architecture]}
+          inputWrapperOrder={["label", "input", "description", "error"]}
+          value={architecture}
+          error={errors.architecture}
+          onChange={(event) => onChange({ architecture: event.currentTarget.value as SaeArchitecture })}
+          data={(Object.keys(ARCHITECTURE_WORD) as SaeArchitecture[]).map((value) => ({
+            value,
+            label: ARCHITECTURE_WORD[value],
+          }))}
+        />
+      </div>
+      <NumberField
+        label="Expansion factor"
+        description={
+          width === undefined || expansion === ""
+            ? "Features per dimension"
+            : `d_sae = ${expansion} × ${width.toLocaleString("en")} = ${(expansion * width).toLocaleString("en")} features`
+        }
+        min={2}
+        max={64}
+        allowDecimal={false}
+        value={expansion}
+        error={errors.expansion_factor}
+        onChange={(value) => onChange({ expansion: value })}
+      />
+      {usesK(architecture) ? (
+        <NumberField
+          label="k"
+          description="Features active on a token"
+          placeholder={width === undefined ? "" : String(defaultK(width))}
+          optional
+          min={1}
+          allowDecimal={false}
+          value={draft.k}
+          error={errors.k}
+          onChange={(value) => onChange({ k: value })}
+        />
+      ) : (
+        <NumberField
+          label="L1 coefficient"
+          description="Higher is sparser; 1 to 5 is common"
+          placeholder="1"
+          optional
+          min={0}
+          step={0.5}
+          value={draft.l1}
+          error={errors.l1_coefficient}
+          onChange={(value) => onChange({ l1: value })}
+        />
+      )}
+    </div>
+  );
+}
+
+const PRESETS = [
+  ["Trial, 2 M", 2_000_000],
+  ["Normal, 50 M", 50_000_000],
+] as const;
+
+/** How long, how fast, and where. */
+export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">) {
+  const devices = useSystemStore((state) => state.system?.devices) ?? [];
+  return (
+    <div className={classes.fields}>
+      <div className={classes.wide}>
+        <NumberField
+          label="Tokens to train on"
+          min={1}
+          step={1_000_000}
+          allowDecimal={false}
+          value={draft.tokens}
+          error={errors.training_tokens}
+          onChange={(value) => onChange({ tokens: value })}
+        />
+        <Group gap={8} mt={6}>
+          {PRESETS.map(([label, tokens]) => (
+            <Button
+              key={label}
+              size="compact-xs"
+              variant={draft.tokens === tokens ? "light" : "default"}
+              aria-pressed={draft.tokens === tokens}
+              onClick={() => onChange({ tokens })}
+            >
+              {label}
+            </Button>
+          ))}
+        </Group>
+      </div>
+      <NumberField
+        label="Context"
+        description="Tokens the model reads at once"
+        min={32}
+        max={4096}
+        step={32}
+        allowDecimal={false}
+        value={draft.context}
+        error={errors.context_size}
+        onChange={(value) => onChange({ context: value })}
+      />
+      <NumberField
+        label="Batch"
+        description="Tokens per training step"
+        min={64}
+        max={65_536}
+        step={1024}
+        allowDecimal={false}
+        value={draft.batch}
+        error={errors.batch_tokens}
+        onChange={(value) => onChange({ batch: value })}
+      />
+      <NumberField
+        label="Learning rate"
+        min={0}
+        max={1}
+        step={0.0001}
+        decimalScale={8}
+        value={draft.learningRate}
+        error={errors.learning_rate}
+        onChange={(value) => onChange({ learningRate: value })}
+      />
+      <NativeSelect
+        label="Device"
+        value={draft.device}
+        error={errors.device}
+        onChange={(event) => onChange({ device: event.currentTarget.value })}
+        data={[
+          { value: "auto", label: "Automatic: the GPU if there is one" },
+          ...devices.map(({ id }) => ({ value: id, label: id === "cpu" ? "CPU" : sentence(deviceLabel(id)) })),
+        ]}
+      />
+      <NumberField
+        label="Seed"
+        min={0}
+        max={2 ** 31 - 1}
+        allowDecimal={false}
+        value={draft.seed}
+        error={errors.seed}
+        onChange={(value) => onChange({ seed: value })}
+      />
+      <NumberField
+        label="Checkpoint every"
+        description="Minutes; a stopped run goes on from there"
+        min={0.1}
+        max={1440}
+        value={draft.checkpointMinutes}
+        error={errors.checkpoint_seconds}
+        onChange={(value) => onChange({ checkpointMinutes: value })}
+      />
+    </div>
+  );
+}

@@ -1,0 +1,279 @@
+import { Anchor, Button, Group, Modal, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { useClipboard } from "@mantine/hooks";
+import { Check, Copy, Trash2 } from "lucide-react";
+import { lazy, Suspense, useState } from "react";
+import { Link, useNavigate, useParams } from "react-router";
+import { useCurve } from "../../hooks/useCurve";
+import { useModel } from "../../hooks/useModels";
+import { useTitle } from "../../hooks/useTitle";
+import { useTrainings } from "../../hooks/useTrainings";
+import { formatBytes, formatDuration } from "../../lib/bytes";
+import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
+import { toastDone } from "../../lib/toast";
+import { ARCHITECTURE_WORD, isRunning, metricWords, notebookLines, runName } from "../../lib/training";
+import { QUANTIZATION_WORD } from "../../lib/words";
+import { useTrainingsStore } from "../../stores/trainingsStore";
+import type { Training } from "../../types/training";
+import { CopyText } from "../common/CopyText";
+import { EmptyState } from "../common/EmptyState";
+import { ProblemAlert } from "../common/ProblemAlert";
+import { QuantBadge } from "../models/QuantBadge";
+import { RunActions, TrainingPill, TrainingProgressLine } from "./RunState";
+import classes from "./training.module.css";
+
+const MetricPlots = lazy(() => import("./MetricPlots"));
+
+/** One run at its own address. */
+export default function TrainingRun() {
+  const { id = "" } = useParams();
+  // A run may be older than what the feed told.
+  useTrainings();
+  const training = useTrainingsStore((state) => state.byId[id]);
+  const load = useTrainingsStore((state) => state.load);
+  const { fetchTrainings } = useTrainingsStore.getState();
+  useTitle(training === undefined ? "Training" : runName(training));
+  if (training !== undefined) return <Run key={id} training={training} />;
+  if (load.state === "error")
+    return (
+      <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
+        <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
+          Try again
+        </Button>
+      </ProblemAlert>
+    );
+  if (load.state !== "ready") return <Skeleton h={240} maw={720} aria-label="Loading the run" />;
+  return (
+    <EmptyState
+      title="This run is not here any more"
+      order={1}
+      action={
+        <Button variant="default" component={Link} to="/training">
+          All training runs
+        </Button>
+      }
+    >
+      It was deleted, or the address belongs to another server.
+    </EmptyState>
+  );
+}
+
+function Run({ training }: { training: Training }) {
+  const [asking, setAsking] = useState(false);
+  const { status, error } = training;
+  return (
+    <div className={classes.page}>
+      <Anchor component={Link} to="/training" size="sm">
+        Training
+      </Anchor>
+      <div className={classes.head}>
+        <div className={classes.titles}>
+          <Title order={1}>{runName(training)}</Title>
+          <QuantBadge quantization={training.quantization} />
+          <TrainingPill status={status} />
+        </div>
+        <Group gap="xs">
+          <RunActions training={training} />
+          {!isRunning(status) && (
+            <Button
+              color="red"
+              variant="outline"
+              leftSection={<Trash2 size={14} aria-hidden />}
+              onClick={() => setAsking(true)}
+            >
+              Delete…
+            </Button>
+          )}
+        </Group>
+      </div>
+      <div className={classes.stack}>
+        {error !== null && (
+          <ProblemAlert title={status === "failed" ? "It did not finish" : "It was stopped"} problem={fromRow(error)}>
+            {training.resumable && (
+              <Text size="sm">Resume goes on from its last checkpoint, or from the start if there is none.</Text>
+            )}
+          </ProblemAlert>
+        )}
+        <section className={classes.section} aria-label="Progress">
+          <Stack gap="md">
+            <TrainingProgressLine training={training} />
+            <Metrics training={training} />
+          </Stack>
+        </section>
+        <Curves training={training} />
+        {training.output_path !== null && <Result training={training} path={training.output_path} />}
+        <Configuration training={training} />
+      </div>
+      <Modal opened={asking} onClose={() => setAsking(false)} title="Delete this run">
+        <DeleteRun training={training} onClose={() => setAsking(false)} />
+      </Modal>
+    </div>
+  );
+}
+
+function Metrics({ training: { metrics, d_sae } }: { training: Training }) {
+  if (metrics === null) return null;
+  const { dead_features: dead } = metrics;
+  return (
+    <dl className={`${classes.metrics} num`}>
+      {[
+        ["Explained variance", metricWords(metrics.explained_variance)],
+        ["L0, features per token", metricWords(metrics.l0)],
+        ["MSE, summed over the width", metricWords(metrics.mse)],
+        ["Dead features", dead === null ? "unknown" : `${dead.toLocaleString("en")} of ${d_sae.toLocaleString("en")}`],
+      ].map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Curves({ training }: { training: Training }) {
+  const { points, problem } = useCurve(training);
+  return (
+    <section className={classes.section} aria-label="Curves">
+      <Title order={2}>Curves</Title>
+      {problem !== null && <ProblemAlert title="The curve is not available" problem={problem} tone="warn" />}
+      {points === null && problem === null && <Skeleton h={180} aria-label="Loading the curves" />}
+      {points !== null && points.length === 0 && (
+        <Text size="sm" c="dimmed">
+          {isRunning(training.status) ? "They begin with the first training steps." : "No step was trained."}
+        </Text>
+      )}
+      {points !== null && points.length > 0 && (
+        <Suspense fallback={<Skeleton h={180} aria-label="Loading the plots" />}>
+          <MetricPlots points={points} />
+        </Suspense>
+      )}
+    </section>
+  );
+}
+
+function Result({ training, path }: { training: Training; path: string }) {
+  const clipboard = useClipboard({ timeout: 1500 });
+  const lines = notebookLines(training);
+  const Icon = clipboard.copied ? Check : Copy;
+  return (
+    <section className={classes.section} aria-label="Result">
+      <Title order={2}>Result</Title>
+      <Stack gap="sm">
+        <div>
+          <CopyText text={path} label="folder of the SAE" />
+          <Text size="sm" c="dimmed" className="num">
+            {formatBytes(training.plan.output_bytes)}, in SAELens's format.
+            {training.architecture === "batchtopk" && " A BatchTopK SAE is saved as the JumpReLU it becomes."}
+          </Text>
+        </div>
+        <Group justify="space-between" gap="xs">
+          <Text fw={620} size="sm">
+            Use it in a notebook
+          </Text>
+          <Button
+            size="compact-sm"
+            variant="default"
+            leftSection={<Icon size={13} aria-hidden />}
+            onClick={() => clipboard.copy(lines)}
+          >
+            {clipboard.copied ? "Copied" : "Copy code"}
+          </Button>
+        </Group>
+        <pre className={classes.code} tabIndex={0} aria-label="Code for a notebook">
+          {lines}
+        </pre>
+      </Stack>
+    </section>
+  );
+}
+
+function Configuration({ training }: { training: Training }) {
+  const model = useModel(training.model_id ?? "");
+  const rows: [string, React.ReactNode][] = [
+    [
+      "Model",
+      model === undefined ? (
+        <span className="mono">{training.model_name}</span>
+      ) : (
+        <Anchor component={Link} to={`/models/${model.id}`} className="mono">
+          {training.model_name}
+        </Anchor>
+      ),
+    ],
+    ["Precision", QUANTIZATION_WORD[training.quantization]],
+    ["Commit", <CopyText key="commit" text={training.commit} label="commit" />],
+    ["Hook point", <CopyText key="hook" text={training.hook_point} label="hook point" />],
+    ["Text", <CopyText key="data" text={training.dataset.path} label="path of the text" />],
+    ["Column", <span key="column" className="mono">{training.dataset.column}</span>],
+    ["Architecture", ARCHITECTURE_WORD[training.architecture]],
+    ["Width", `${training.d_in.toLocaleString("en")} → ${training.d_sae.toLocaleString("en")} (× ${training.expansion_factor})`],
+    training.k === null ? ["L1 coefficient", training.l1_coefficient] : ["k", training.k],
+    ["Tokens", training.training_tokens.toLocaleString("en")],
+    ["Context", `${training.context_size.toLocaleString("en")} tokens`],
+    ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
+    ["Learning rate", training.learning_rate],
+    ["Seed", training.seed],
+    ["Device", training.device],
+    ["Checkpoint", `every ${formatDuration(training.checkpoint_seconds)}`],
+    ["Memory, planned", formatBytes(training.plan.total_bytes)],
+    ["Engine", training.engine],
+    ["Asked for", new Date(training.created_at).toLocaleString()],
+    ["Took", duration(training)],
+  ];
+  return (
+    <section className={classes.section} aria-label="Configuration">
+      <Title order={2}>Configuration</Title>
+      <dl className={`${classes.facts} num`}>
+        {rows
+          .filter(([, value]) => value !== null)
+          .map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </div>
+          ))}
+      </dl>
+    </section>
+  );
+}
+
+function duration({ started_at, finished_at }: Training): string | null {
+  if (started_at === null || finished_at === null) return null;
+  return formatDuration((Date.parse(finished_at) - Date.parse(started_at)) / 1000);
+}
+
+function DeleteRun({ training, onClose }: { training: Training; onClose: () => void }) {
+  const navigate = useNavigate();
+  const remove = useTrainingsStore((state) => state.remove);
+  const busy = useTrainingsStore((state) => state.pending[training.id] === "delete");
+  const [problem, setProblem] = useState<ProblemView | null>(null);
+
+  async function confirm() {
+    try {
+      const freed = await remove(training.id);
+      toastDone(`${runName(training)} deleted`, `${formatBytes(freed)} freed.`);
+      void navigate("/training");
+    } catch (error) {
+      setProblem(toProblem(error));
+    }
+  }
+
+  return (
+    <Stack>
+      <Text>
+        {training.output_path === null
+          ? "Its checkpoint and its curve are removed; it cannot be resumed any more."
+          : "The trained SAE and its curve are removed. The model and the text stay."}
+      </Text>
+      {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
+      <Group justify="flex-end">
+        <Button variant="default" onClick={onClose} data-autofocus>
+          Keep it
+        </Button>
+        <Button color="red" loading={busy} onClick={() => void confirm()}>
+          Delete
+        </Button>
+      </Group>
+    </Stack>
+  );
+}

@@ -1,0 +1,272 @@
+/** Training runs as words, figures and code. */
+import type { HookKind, HookPoint, Model } from "../types/model";
+import type { SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
+import { formatCount, formatDuration } from "./bytes";
+import { KIND_WORD } from "./hooks";
+import { sentence } from "./words";
+
+export const TRAINING_STATUS_WORD: Record<TrainingStatus, string> = {
+  pending: "Waiting",
+  running: "Training",
+  cancelling: "Cancelling",
+  cancelled: "Cancelled",
+  failed: "Failed",
+  completed: "Completed",
+};
+
+export const ARCHITECTURE_WORD: Record<SaeArchitecture, string> = {
+  topk: "TopK",
+  batchtopk: "BatchTopK",
+  matryoshka: "Matryoshka BatchTopK",
+  standard: "Standard, L1 penalty",
+};
+
+export const ARCHITECTURE_NOTE: Record<SaeArchitecture, string> = {
+  topk: "Exactly k features are active on every token.",
+  batchtopk: "k features per token on average over a batch; saved as JumpReLU.",
+  matryoshka: "Nested dictionaries, each of which reconstructs on its own; k per token on average.",
+  standard: "The penalty needs tuning and many more tokens before few features are active.",
+};
+
+export function isRunning(status: TrainingStatus): boolean {
+  return status === "pending" || status === "running" || status === "cancelling";
+}
+
+/** What a run does now. */
+export function trainingPhaseWords({ status, progress }: Pick<Training, "status" | "progress">): string {
+  if (status === "pending") return "Waiting for a worker";
+  if (status === "cancelling") return "Saving its state";
+  if (status !== "running") return TRAINING_STATUS_WORD[status];
+  switch (progress.phase) {
+    case null:
+      return "Starting";
+    case "loading":
+      return "Loading the model";
+    case "checking":
+      return "Checking the hook point";
+    case "training":
+      return "Training";
+    case "saving":
+      return "Saving the SAE";
+  }
+}
+
+export function tokensWords(tokens: number): string {
+  return `${formatCount(tokens)} tokens`;
+}
+
+/** How far, how fast, how long still; what is not known is left out. */
+export function progressFigures({ status, progress }: Pick<Training, "status" | "progress">): string[] {
+  const { tokens_done, tokens_total, tokens_per_second, eta_seconds } = progress;
+  const flowing = status === "running" && progress.phase === "training";
+  return [
+    `${formatCount(tokens_done)} of ${tokensWords(tokens_total)}`,
+    flowing && tokens_per_second !== null ? `${formatCount(Math.round(tokens_per_second))} tokens/s` : "",
+    flowing && eta_seconds !== null ? `${formatDuration(eta_seconds)} left` : "",
+  ].filter(Boolean);
+}
+
+/** A metric with the digits that mean something; "unknown" for none. */
+export function metricWords(value: number | null | undefined, digits = 3): string {
+  if (value == null) return "unknown";
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
+  if (Math.abs(value) >= 1000) return formatCount(Math.round(value));
+  return value.toPrecision(Math.abs(value) < 1 ? digits - 1 : digits);
+}
+
+export interface HookChoice {
+  value: string;
+  label: string;
+}
+
+/** The kinds of point there are, the residual stream first. */
+export function kindsOf(points: HookPoint[]): HookKind[] {
+  const kinds = new Set(points.map(({ kind }) => kind));
+  return (Object.keys(KIND_WORD) as HookKind[]).filter((kind) => kinds.has(kind));
+}
+
+/** The points of a kind by layer; by path too where a layer has several, or a point belongs to none. */
+export function choicesOf(points: HookPoint[], kind: HookKind): HookChoice[] {
+  const ofKind = points.filter((point) => point.kind === kind);
+  return ofKind.map(({ path, layer }) => {
+    const alone = ofKind.filter((other) => other.layer === layer).length === 1;
+    return { value: path, label: layer === null ? path : alone ? `Layer ${layer}` : `Layer ${layer}, ${path}` };
+  });
+}
+
+/** The same layer's point of a kind, else the middle one: where features tend to be most abstract. */
+export function pointFor(points: HookPoint[], kind: HookKind, layer: number | null): HookPoint | undefined {
+  const ofKind = points.filter((point) => point.kind === kind);
+  return ofKind.find((point) => layer !== null && point.layer === layer) ?? ofKind[Math.floor(ofKind.length / 2)];
+}
+
+export function suggestedPoint(points: HookPoint[]): HookPoint | undefined {
+  const kind = kindsOf(points)[0];
+  return kind === undefined ? undefined : pointFor(points, kind, null);
+}
+
+/** How sure it is that a model can be trained on. */
+export function compatibilityWords({ compatible, level }: Pick<TrainingCompatibility, "compatible" | "level">): string {
+  if (compatible === false) return "This model cannot be trained on";
+  if (compatible === null) return "It could not be verified that this model can be trained on";
+  return level === "live"
+    ? "Verified by an earlier run on this model"
+    : level === "structural"
+      ? "Verified on the model's structure"
+      : "Verified on its configuration";
+}
+
+/** What is typed; an empty field is "". */
+export interface TrainingDraft {
+  path: string;
+  column: string;
+  architecture: SaeArchitecture;
+  expansion: number | "";
+  k: number | "";
+  l1: number | "";
+  tokens: number | "";
+  context: number | "";
+  learningRate: number | "";
+  batch: number | "";
+  device: string;
+  seed: number | "";
+  checkpointMinutes: number | "";
+}
+
+export const FIRST_DRAFT: TrainingDraft = {
+  path: "",
+  column: "text",
+  architecture: "topk",
+  expansion: 8,
+  k: "",
+  l1: "",
+  tokens: 2_000_000,
+  context: 256,
+  learningRate: 0.0003,
+  batch: 4096,
+  device: "auto",
+  seed: 0,
+  checkpointMinutes: 10,
+};
+
+export const usesK = (architecture: SaeArchitecture) => architecture !== "standard";
+
+/** The server's default: 32 below a width of 1024, else 64. */
+export function defaultK(width: number): number {
+  return width < 1024 ? 32 : 64;
+}
+
+/** What is asked of the server, or which fields still stand in the way, under the server's names for them. */
+export function requestOf(
+  draft: TrainingDraft,
+  modelId: string,
+  hookPoint: string,
+): { request: TrainingRequest } | { missing: string[] } {
+  const { expansion, tokens, context, learningRate, batch, seed, checkpointMinutes } = draft;
+  const missing = [
+    ...(hookPoint === "" ? ["hook_point"] : []),
+    ...(draft.path.trim() === "" ? ["dataset.path"] : []),
+    ...(draft.column.trim() === "" ? ["dataset.column"] : []),
+  ];
+  if (
+    expansion === "" || tokens === "" || context === "" || learningRate === "" || batch === "" || seed === "" ||
+    checkpointMinutes === "" || missing.length > 0
+  ) {
+    const numbers = { expansion_factor: expansion, training_tokens: tokens, context_size: context,
+      learning_rate: learningRate, batch_tokens: batch, seed, checkpoint_seconds: checkpointMinutes };
+    const empty = Object.entries(numbers).flatMap(([name, value]) => (value === "" ? [name] : []));
+    return { missing: [...missing, ...empty] };
+  }
+  return {
+    request: {
+      model_id: modelId,
+      hook_point: hookPoint,
+      dataset: { path: draft.path.trim(), column: draft.column.trim() },
+      architecture: draft.architecture,
+      expansion_factor: expansion,
+      k: usesK(draft.architecture) && draft.k !== "" ? draft.k : null,
+      l1_coefficient: !usesK(draft.architecture) && draft.l1 !== "" ? draft.l1 : null,
+      training_tokens: tokens,
+      context_size: context,
+      learning_rate: learningRate,
+      batch_tokens: batch,
+      seed,
+      device: draft.device,
+      checkpoint_seconds: Math.max(1, Math.round(checkpointMinutes * 60)),
+    },
+  };
+}
+
+export interface PlanPart {
+  name: "model" | "forward" | "sae" | "batch" | "buffer" | "process";
+  label: string;
+  /** Null is unknown. */
+  bytes: number | null;
+}
+
+export function partsOf(plan: TrainingPlan): PlanPart[] {
+  return [
+    { name: "model", label: "The loaded model", bytes: plan.model_bytes },
+    { name: "forward", label: "Its forward pass up to the hook point", bytes: plan.forward_bytes },
+    { name: "sae", label: "SAE: weights, gradients, optimizer", bytes: plan.sae_bytes },
+    { name: "batch", label: "One batch of activations", bytes: plan.batch_bytes },
+    { name: "buffer", label: "Buffer of activations", bytes: plan.buffer_bytes },
+    { name: "process", label: "Libraries of the process", bytes: plan.process_bytes },
+  ];
+}
+
+/** "About a third of the file is read" in figures: how often the text is gone through. */
+export function epochsWords({ epochs, dataset_tokens }: TrainingPlan): string {
+  if (epochs === null || dataset_tokens === null) return "unknown";
+  const size = `≈ ${tokensWords(dataset_tokens)} in the file`;
+  if (epochs <= 1) return `${size}, of which ${Math.max(1, Math.round(epochs * 100))} % are read`;
+  return `${size}, read ${epochs < 10 ? epochs.toPrecision(2) : Math.round(epochs).toLocaleString("en")} times`;
+}
+
+/** The lines that run the model and its SAE together. */
+export function notebookLines(training: Training): string {
+  const load = [
+    JSON.stringify(training.model_name),
+    ...(training.quantization === "none" ? [] : [`quantization="${training.quantization}"`]),
+    `revision=${JSON.stringify(training.commit)}`,
+  ];
+  return [
+    "import modelyard",
+    "import torch",
+    "from sae_lens import SAE",
+    "",
+    `model, tokenizer = modelyard.load(${load.join(", ")})`,
+    `sae = SAE.load_from_disk(${JSON.stringify(training.output_path ?? "")}).to(model.device)`,
+    "",
+    "seen = {}",
+    `hook = model.get_submodule(${JSON.stringify(training.hook_point)}).register_forward_hook(`,
+    "    lambda module, inputs, output: seen.update(hidden=output[0] if isinstance(output, tuple) else output)",
+    ")",
+    "with torch.no_grad():",
+    '    model(**tokenizer("The quick brown fox jumps", return_tensors="pt").to(model.device))',
+    '    features = sae.encode(seen["hidden"].float())',
+    "hook.remove()",
+    `print(features.shape)  # (1, tokens, ${training.d_sae})`,
+  ].join("\n");
+}
+
+/** A run by what tells it from others. */
+export function runName(training: Pick<Training, "model_name" | "hook_point">): string {
+  return `${training.model_name.split("/").at(-1) ?? training.model_name}, ${training.hook_point}`;
+}
+
+export function saeWords({ architecture, d_sae, k, l1_coefficient }: Training): string {
+  const sparsity = k === null ? `L1 ${l1_coefficient ?? 1}` : `k ${k}`;
+  return `${ARCHITECTURE_WORD[architecture].split(",")[0] ?? ""} · ${d_sae.toLocaleString("en")} features · ${sparsity}`;
+}
+
+/** Memory of a model as its row tells it, with how it is known. */
+export function modelMemory(model: Model): { bytes: number | null; how: string } {
+  const { memory_measured_bytes: measured, memory_estimated_bytes: estimated, memory_method: method } = model;
+  if (measured !== null) return { bytes: measured, how: "measured" };
+  return { bytes: estimated, how: method === "exact" ? "exact" : "estimated" };
+}
+
+export function reasonSentences(reasons: { message: string }[]): string[] {
+  return reasons.map(({ message }) => sentence(message));
+}

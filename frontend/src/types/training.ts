@@ -1,0 +1,16 @@
+/** What goes over the wire about training runs; names for the generated schemas. */
+import type { components } from "./openapi.gen";
+
+type Schemas = components["schemas"];
+
+export type TrainingPlan = Schemas["TrainingPlan"];
+/** The plan that a run was started with. */
+export type Training = Omit<Schemas["TrainingResponse"], "plan"> & { plan: TrainingPlan };
+export type TrainingStatus = Training["status"];
+export type TrainingPage = Schemas["TrainingPage"] & { items: Training[] };
+export type TrainingRequest = Required<Schemas["TrainingCreate"]> & { dataset: Required<Schemas["DatasetChoice"]> };
+export type SaeArchitecture = TrainingRequest["architecture"];
+export type TrainingCompatibility = Schemas["TrainingCompatibility"];
+export type CurvePoint = Schemas["TrainingMetricPoint"];
+export type StoredDataset = Schemas["DatasetResponse"];
+export type FreedBytes = Schemas["FreedBytes"];
