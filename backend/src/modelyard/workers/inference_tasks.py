@@ -111,6 +111,8 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         made = generate(loaded, **payload, on_delta=on_delta, should_stop=lambda: job.control() is not JobControl.RUN)
     was_loaded = loaded.key in before
     publish_loaded(loader)
+    if not was_loaded and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
+        _note_measured(row.id, info)
     return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
 
 
