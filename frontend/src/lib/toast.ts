@@ -1,6 +1,8 @@
 import { notifications } from "@mantine/notifications";
 import { toProblem } from "./problems";
 
+const closeButtonProps = { "aria-label": "Close" };
+
 export function toastProblem(title: string, error: unknown): void {
   const { message, hint } = toProblem(error);
   notifications.show({
@@ -8,9 +10,10 @@ export function toastProblem(title: string, error: unknown): void {
     title,
     message: hint === null ? message : `${message} ${hint}`,
     autoClose: 10_000,
+    closeButtonProps,
   });
 }
 
 export function toastDone(title: string, message = ""): void {
-  notifications.show({ color: "accent", title, message, autoClose: 5_000 });
+  notifications.show({ color: "accent", title, message, autoClose: 5_000, closeButtonProps });
 }
