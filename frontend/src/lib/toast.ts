@@ -1,7 +1,7 @@
 import { notifications } from "@mantine/notifications";
 import { toProblem } from "./problems";
 
-const closeButtonProps = { "aria-label": "Close" };
+const DISMISS = { "aria-label": "Dismiss" };
 
 export function toastProblem(title: string, error: unknown): void {
   const { message, hint } = toProblem(error);
@@ -10,10 +10,10 @@ export function toastProblem(title: string, error: unknown): void {
     title,
     message: hint === null ? message : `${message} ${hint}`,
     autoClose: 10_000,
-    closeButtonProps,
+    closeButtonProps: DISMISS,
   });
 }
 
 export function toastDone(title: string, message = ""): void {
-  notifications.show({ color: "accent", title, message, autoClose: 5_000, closeButtonProps });
+  notifications.show({ color: "accent", title, message, autoClose: 5_000, closeButtonProps: DISMISS });
 }
