@@ -67,11 +67,11 @@ export function progressFigures({ status, progress }: Pick<Training, "status" | 
 }
 
 /** A metric with the digits that mean something; "unknown" for none. */
-export function metricWords(value: number | null | undefined, digits = 3): string {
+export function metricWords(value: number | null | undefined): string {
   if (value == null) return "unknown";
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
   if (Math.abs(value) >= 1000) return formatCount(Math.round(value));
-  return value.toPrecision(Math.abs(value) < 1 ? digits - 1 : digits);
+  return Math.abs(value) < 1 ? value.toFixed(3) : value.toPrecision(3);
 }
 
 export interface HookChoice {

@@ -210,7 +210,17 @@ function PlanProblem({ problem, refused, onReload }: PlanProblemProps) {
         </Button>
       </ProblemAlert>
     );
-  return refused === null ? null : <ProblemAlert title="It cannot run like this" problem={refused.problem} />;
+  if (refused === null) return null;
+  const messages = Object.values(refused.fields);
+  if (messages.length === 0) return <ProblemAlert title="It cannot run like this" problem={refused.problem} />;
+  // Only a rule of its own has a hint that says more than its field.
+  const hint = messages.length === 1 && messages[0] === refused.problem.message ? refused.problem.hint : null;
+  return (
+    <ProblemAlert
+      title="It cannot run like this"
+      problem={{ ...refused.problem, message: `Correct the marked ${messages.length === 1 ? "field" : "fields"}.`, hint }}
+    />
+  );
 }
 
 function Section({ title, children }: { title: string; children: React.ReactNode }) {

@@ -84,13 +84,13 @@ function Verdict({ plan }: { plan: TrainingPlan }) {
         <VerdictWords verdict="unknown">Not known: another machine trains, and its memory is not known here.</VerdictWords>
       </div>
     );
-  const place = sentence(deviceLabel(device));
+  const place = deviceLabel(device);
   return (
     <div role="status">
       <VerdictWords verdict={fits ? "fits" : "does_not_fit"}>
         {fits
-          ? `Fits: ${formatBytes(total)} of ${formatBytes(free)} free. ${place}, ${formatBytes(usable - total)} left to plan with.`
-          : `Does not fit: ${formatBytes(total)}, and ${formatBytes(usable)} of ${formatBytes(free)} free may be planned with. ${place}.`}
+          ? `Fits in ${place}: ${formatBytes(total)} of the ${formatBytes(free)} free`
+          : `Does not fit in ${place}: ${formatBytes(total)}, where ${formatBytes(usable)} of the ${formatBytes(free)} free may be planned`}
       </VerdictWords>
     </div>
   );

@@ -2,7 +2,6 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { formatCount } from "../../lib/bytes";
-import { metricWords } from "../../lib/training";
 import classes from "./training.module.css";
 
 const HEIGHT = 180;
@@ -51,6 +50,10 @@ export function Plot({ xs, ys, onPoint }: Props) {
   return <div ref={frame} className={classes.canvas} />;
 }
 
+function tickWords(tick: number): string {
+  return Math.abs(tick) >= 10_000 ? formatCount(tick) : Number(tick.toPrecision(4)).toLocaleString("en");
+}
+
 function options(box: HTMLElement, onPoint: Props["onPoint"]): uPlot.Options {
   const style = getComputedStyle(box);
   const colour = (name: string) => style.getPropertyValue(name).trim();
@@ -64,14 +67,14 @@ function options(box: HTMLElement, onPoint: Props["onPoint"]): uPlot.Options {
   return {
     width: box.clientWidth,
     height: HEIGHT,
-    padding: [8, 12, 0, 0],
+    padding: [8, 24, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: CURSOR.key }, drag: { x: false, y: false } },
     hooks: { setCursor: [(plot) => onPoint(plot.cursor.idx ?? null)] },
     scales: { x: { time: false } },
     axes: [
       { ...axis, size: 28, values: (_, ticks) => ticks.map((tick) => formatCount(tick)) },
-      { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => metricWords(tick)) },
+      { ...axis, size: 52, values: (_, ticks) => ticks.map(tickWords) },
     ],
     series: [
       {},

@@ -223,7 +223,7 @@ function Configuration({ training }: { training: Training }) {
   return (
     <section className={classes.section} aria-label="Configuration">
       <Title order={2}>Configuration</Title>
-      <dl className={`${classes.facts} num`}>
+      <dl className={`${classes.facts} ${classes.twice} num`}>
         {rows
           .filter(([, value]) => value !== null)
           .map(([name, value]) => (

@@ -1,0 +1,207 @@
+import { screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { Route, Routes } from "react-router";
+import { beforeEach, expect, it } from "vitest";
+import { useModelsStore } from "../../stores/modelsStore";
+import { useSystemStore } from "../../stores/systemStore";
+import { model, problem, system } from "../../test/fixtures";
+import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
+import { expectAccessible, renderPage } from "../../test/render";
+import { compatibility, plan, training } from "../../test/trainingFixtures";
+import type { TrainingCompatibility, TrainingRequest } from "../../types/training";
+import NewTraining from "./NewTraining";
+
+let planned: TrainingRequest[];
+
+beforeEach(() => {
+  planned = [];
+  const m1 = model({ quantization: "4bit" });
+  useModelsStore.setState({ byId: { m1 }, ids: ["m1"], live: {}, pending: {}, load: { state: "ready" } });
+  useSystemStore.setState({ system: system({ extras: { sae: true } }) });
+  server.use(
+    http.get(api("/models/m1/training-compatibility"), () => HttpResponse.json(compatibility())),
+    http.post(api("/trainings/plan"), async ({ request }) => {
+      planned.push((await request.json()) as TrainingRequest);
+      return HttpResponse.json(plan());
+    }),
+  );
+});
+
+function show(path = "/training/new?model=m1") {
+  renderPage(
+    <Routes>
+      <Route path="training/new" element={<NewTraining />} />
+      <Route path="training/:id" element={<p>The run</p>} />
+    </Routes>,
+    path,
+  );
+}
+
+function answerCompatibility(changes: Partial<TrainingCompatibility>) {
+  server.use(http.get(api("/models/m1/training-compatibility"), () => HttpResponse.json(compatibility(changes))));
+}
+
+const textFile = () => screen.findByRole("textbox", { name: "Text file" });
+const start = () => screen.getByRole("button", { name: "Start training" });
+
+it("finds the width in the model, plans what is typed, and starts it", async () => {
+  let started: TrainingRequest | null = null;
+  server.use(
+    http.post(api("/trainings"), async ({ request }) => {
+      started = (await request.json()) as TrainingRequest;
+      return HttpResponse.json(training({ id: "t9", status: "pending" }), { status: 202 });
+    }),
+  );
+  show();
+  expect(await screen.findByText("d_in is 1,024")).toBeVisible();
+  expect(screen.getByText(/Verified on the model's structure/)).toBeVisible();
+  expect(screen.getByText("d_sae = 8 × 1,024 = 8,192 features")).toBeVisible();
+  expect(screen.getByText("Still needed: a text file.")).toBeVisible();
+  expect(start()).toBeDisabled();
+  await userEvent.selectOptions(screen.getByRole("combobox", { name: "Kind of hook point" }), "MLP");
+  await userEvent.selectOptions(screen.getByRole("combobox", { name: "Layer" }), "Layer 3");
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  expect(await screen.findByText("Fits in system memory: 3.00 GB of the 20.0 GB free")).toBeVisible();
+  // One question once the typing was over, not one per letter.
+  expect(planned).toHaveLength(1);
+  expect(planned[0]).toMatchObject({ model_id: "m1", hook_point: "model.layers.3.mlp", k: null, training_tokens: 2_000_000 });
+  await expectAccessible();
+  await userEvent.click(start());
+  expect(await screen.findByText("The run")).toBeVisible();
+  expect(started).toEqual(planned[0]);
+});
+
+it("refuses with the figures of what does not fit", async () => {
+  server.use(
+    http.post(api("/trainings/plan"), () =>
+      HttpResponse.json(
+        plan({
+          fits: false,
+          total_bytes: 40e9,
+          refusal: { code: "out_of_memory", message: "The run needs 40.00 GB of cpu.", hint: "Use a smaller batch." },
+        }),
+      ),
+    ),
+  );
+  show();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  expect(await screen.findByText("The run needs 40.00 GB of cpu. Use a smaller batch.")).toBeVisible();
+  expect(screen.getByText("40.0 GB")).toBeVisible();
+  expect(start()).toBeDisabled();
+});
+
+it("shows at its field what the server says of it", async () => {
+  const message = "k is 90000, but there are only 8192 features.";
+  server.use(
+    http.post(api("/trainings/plan"), () =>
+      refuse(problem(422, "invalid_request", message, { hint: "Use a smaller k.", errors: [{ field: "k", message }] })),
+    ),
+  );
+  show();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  const field = screen.getByRole("textbox", { name: "k" });
+  await waitFor(() => expect(field).toHaveAccessibleDescription(expect.stringContaining(message)));
+  expect(screen.getByText("Correct the marked field. Use a smaller k.")).toBeVisible();
+  expect(start()).toBeDisabled();
+});
+
+it("takes a small number as it is typed", async () => {
+  show();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  const field = screen.getByRole("textbox", { name: "Learning rate" });
+  await userEvent.clear(field);
+  expect(screen.getByText("Still needed: the fields without a number.")).toBeVisible();
+  await userEvent.type(field, "0.0005");
+  expect(field).toHaveValue("0.0005");
+  await waitFor(() => expect(planned.at(-1)).toMatchObject({ learning_rate: 0.0005 }));
+});
+
+it("changes what is asked for with the architecture", async () => {
+  show();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  await userEvent.selectOptions(screen.getByRole("combobox", { name: "SAE architecture" }), "standard");
+  expect(screen.queryByRole("textbox", { name: "k" })).toBeNull();
+  await userEvent.type(screen.getByRole("textbox", { name: "L1 coefficient" }), "2.5");
+  await waitFor(() => expect(planned.at(-1)).toMatchObject({ architecture: "standard", k: null, l1_coefficient: 2.5 }));
+});
+
+it("says how to install what is missing, and still plans", async () => {
+  useSystemStore.setState({ system: system({ extras: { sae: false } }) });
+  const refusal = { code: "sae_engine_missing", message: "SAELens is not installed.", hint: "pip install" };
+  server.use(http.post(api("/trainings/plan"), () => HttpResponse.json(plan({ refusal }))));
+  show();
+  expect(await screen.findByText("pip install 'modelyard[sae]'")).toBeVisible();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  expect(await screen.findByText(/^Fits in system memory/)).toBeVisible();
+  expect(start()).toBeDisabled();
+  expect(screen.getByText("SAELens is not installed.")).toBeVisible();
+});
+
+it("lets an unverified model be tried and says why it is unverified", async () => {
+  answerCompatibility({ compatible: null, reasons: [{ code: "unverified", message: "the forward pass needs weights." }] });
+  show();
+  const alert = await screen.findByRole("alert");
+  expect(alert).toHaveTextContent("It could not be verified that this model can be trained on");
+  expect(alert).toHaveTextContent("The forward pass needs weights. It may still work");
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  await waitFor(() => expect(start()).toBeEnabled());
+});
+
+it("stops at a model that cannot be trained on, with the reason", async () => {
+  answerCompatibility({
+    compatible: false,
+    hook_points: [],
+    reasons: [{ code: "encoder_only", message: "This is an encoder." }],
+  });
+  show();
+  expect(await screen.findByRole("alert")).toHaveTextContent("This is an encoder. Choose another model.");
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  expect(screen.getByText("This model cannot be trained on.")).toBeVisible();
+  expect(planned).toEqual([]);
+});
+
+it("takes the path and the column from a file that is sent", async () => {
+  server.use(
+    http.post(api("/datasets"), () =>
+      HttpResponse.json(
+        { path: "/home/datasets/corpus.jsonl", rows: 1200, columns: ["title", "body"], size_bytes: 2e6 },
+        { status: 201 },
+      ),
+    ),
+  );
+  show();
+  await textFile();
+  const input = document.querySelector<HTMLInputElement>("input[type=file]");
+  if (input === null) throw new Error("no file input");
+  await userEvent.upload(input, new File(["{}"], "corpus.jsonl"));
+  expect(await screen.findByText("1,200 rows, 2.00 MB, text in title, body")).toBeVisible();
+  expect(await textFile()).toHaveValue("/home/datasets/corpus.jsonl");
+  const column = screen.getByRole("combobox", { name: "Column with the text" });
+  expect(column).toHaveValue("title");
+  await userEvent.selectOptions(column, "body");
+  await waitFor(() => expect(planned.at(-1)?.dataset).toEqual({ path: "/home/datasets/corpus.jsonl", column: "body" }));
+});
+
+it("says why a file was not stored", async () => {
+  server.use(http.post(api("/datasets"), () => refuse(problem(422, "invalid_request", "Line 3 is no JSON."))));
+  show();
+  await textFile();
+  await userEvent.upload(document.querySelector<HTMLInputElement>("input[type=file]") as HTMLInputElement, new File(["x"], "a.jsonl"));
+  expect(await screen.findByText(/Line 3 is no JSON/)).toBeVisible();
+});
+
+it("offers the models that are ready, with precision and memory", async () => {
+  show("/training/new");
+  await userEvent.click(screen.getByRole("combobox", { name: "Model" }));
+  const choice = await screen.findByRole("option", { name: /Qwen3-0.6B/ });
+  expect(within(choice).getByText("4-bit", { exact: false })).toBeInTheDocument();
+  expect(choice).toHaveTextContent("1.19 GB");
+  await userEvent.click(choice);
+  expect(await screen.findByText("d_in is 1,024")).toBeVisible();
+});
+
+it("leads to the models where none is ready", () => {
+  useModelsStore.setState({ byId: {}, ids: [] });
+  show();
+  expect(screen.getByRole("link", { name: "Get a model" })).toHaveAttribute("href", "/models");
+});

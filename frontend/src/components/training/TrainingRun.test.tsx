@@ -1,0 +1,127 @@
+import { screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { Route, Routes } from "react-router";
+import { beforeEach, expect, it, vi } from "vitest";
+import { useTrainingsStore } from "../../stores/trainingsStore";
+import { problem } from "../../test/fixtures";
+import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
+import { expectAccessible, renderPage } from "../../test/render";
+import { curvePoint, training, trainingPage } from "../../test/trainingFixtures";
+import type { CurvePoint, Training } from "../../types/training";
+import TrainingPanel from "../panels/TrainingPanel";
+import TrainingRun from "./TrainingRun";
+
+// jsdom has no canvas.
+vi.mock("./Plot", () => ({ Plot: () => null }));
+
+let curve: CurvePoint[];
+
+beforeEach(() => {
+  useTrainingsStore.setState({ byId: {}, pending: {}, load: { state: "idle" } });
+  curve = [curvePoint(), curvePoint({ step: 200, tokens: 819_200, explained_variance: 0.71 })];
+  server.use(
+    http.get(api("/trainings/t1/metrics"), ({ request }) => {
+      const after = Number(new URL(request.url).searchParams.get("after_step"));
+      return HttpResponse.json({ items: curve.filter((point) => point.step > after) });
+    }),
+  );
+});
+
+function show(runs: Training[], path = "/training/t1") {
+  server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage(runs))));
+  renderPage(
+    <Routes>
+      <Route path="training" element={<TrainingPanel />} />
+      <Route path="training/:id" element={<TrainingRun />} />
+    </Routes>,
+    path,
+  );
+}
+
+it("shows how far a run is, its figures and its curves, and cancels it", async () => {
+  show([training()]);
+  expect(await screen.findByRole("progressbar")).toHaveAttribute("aria-valuetext", expect.stringContaining("55 s left"));
+  expect(await screen.findByRole("img", { name: "Explained variance: from 0.580 to 0.710 after 819 k tokens" })).toBeVisible();
+  expect(screen.getByText("12 of 8,192")).toBeVisible();
+  await expectAccessible();
+  server.use(
+    http.post(api("/trainings/t1/cancel"), () =>
+      HttpResponse.json(training({ status: "cancelling", updated_at: "2026-11-24T10:03:00.000Z" }), { status: 202 }),
+    ),
+  );
+  await userEvent.click(screen.getByRole("button", { name: /^Cancel/ }));
+  expect(await screen.findByText("Saving its state")).toBeVisible();
+});
+
+it("lets the curve grow with what the feed tells", async () => {
+  show([training()]);
+  await screen.findByRole("img", { name: /^Explained variance/ });
+  curve = [...curve, curvePoint({ step: 300, tokens: 1_228_800, explained_variance: 0.8 })];
+  const { progress } = training();
+  useTrainingsStore.setState({ byId: { t1: training({ progress: { ...progress, tokens_done: 1_228_800 } }) } });
+  expect(
+    await screen.findByRole("img", { name: "Explained variance: from 0.580 to 0.800 after 1.23 M tokens" }, { timeout: 4000 }),
+  ).toBeVisible();
+});
+
+it("says what went wrong and what to do, and goes on from there", async () => {
+  const error = { code: "training_diverged", message: "The loss is not a number.", hint: "Use a smaller learning_rate." };
+  show([training({ status: "failed", error, resumable: true })]);
+  const alert = await screen.findByRole("alert");
+  expect(alert).toHaveTextContent("The loss is not a number. Use a smaller learning_rate.");
+  server.use(
+    http.post(api("/trainings/t1/resume"), () =>
+      HttpResponse.json(training({ status: "pending", updated_at: "2026-11-24T10:03:00.000Z" }), { status: 202 }),
+    ),
+  );
+  await userEvent.click(screen.getByRole("button", { name: /^Resume/ }));
+  expect(await screen.findByText("Waiting for a worker")).toBeVisible();
+});
+
+it("gives the lines that use the result, and deletes it on request", async () => {
+  show([training({ status: "completed", output_path: "/home/runs/t1/sae", finished_at: "2026-11-24T10:05:01.000Z" })]);
+  const result = await screen.findByRole("region", { name: "Result" });
+  expect(within(result).getByLabelText("Code for a notebook")).toHaveTextContent('SAE.load_from_disk("/home/runs/t1/sae")');
+  expect(screen.getByText("5 min")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
+  const question = await screen.findByRole("dialog", { name: "Delete this run" });
+  server.use(http.delete(api("/trainings/t1"), () => refuse(problem(409, "conflict", "It is being read."))));
+  await userEvent.click(within(question).getByRole("button", { name: "Delete" }));
+  expect(await screen.findByText(/It is being read/)).toBeVisible();
+  server.use(http.delete(api("/trainings/t1"), () => HttpResponse.json({ freed_bytes: 67_145_728 })));
+  await userEvent.click(within(question).getByRole("button", { name: "Delete" }));
+  expect(await screen.findByText("No training run yet")).toBeVisible();
+});
+
+it("says when a run is not there, or cannot be read", async () => {
+  show([], "/training/gone");
+  expect(await screen.findByText("This run is not here any more")).toBeVisible();
+});
+
+it("lists runs, those under way first, and leads to each", async () => {
+  show(
+    [
+      training({ id: "t2", status: "completed", created_at: "2026-11-25T10:00:00.000Z", hook_point: "model.layers.3" }),
+      training(),
+    ],
+    "/training",
+  );
+  const list = await screen.findByRole("list", { name: "Training runs" });
+  const names = within(list)
+    .getAllByRole("heading")
+    .map((heading) => heading.textContent);
+  expect(names).toEqual(["Qwen3-0.6B, model.layers.14", "Qwen3-0.6B, model.layers.3"]);
+  expect(within(list).getByRole("link", { name: "Qwen3-0.6B, model.layers.14" })).toHaveAttribute("href", "/training/t1");
+  await expectAccessible();
+});
+
+it("tries again where the list could not be read", async () => {
+  show([], "/training");
+  await screen.findByText("No training run yet");
+  server.use(http.get(api("/trainings"), () => refuse(problem(500, "internal_error", "The database is locked."))));
+  useTrainingsStore.setState({ byId: {}, load: { state: "idle" } });
+  expect(await screen.findByText(/The database is locked/)).toBeVisible();
+  server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage([training()]))));
+  await userEvent.click(screen.getByRole("button", { name: "Try again" }));
+  await waitFor(() => expect(screen.getByRole("list", { name: "Training runs" })).toBeVisible());
+});

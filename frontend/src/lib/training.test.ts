@@ -1,0 +1,76 @@
+import { expect, it } from "vitest";
+import { compatibility, plan, training } from "../test/trainingFixtures";
+import {
+  choicesOf,
+  compatibilityWords,
+  epochsWords,
+  FIRST_DRAFT,
+  kindsOf,
+  metricWords,
+  notebookLines,
+  pointFor,
+  progressFigures,
+  requestOf,
+  suggestedPoint,
+} from "./training";
+
+const points = compatibility().hook_points;
+
+it("suggests the residual stream in the middle and keeps the layer across kinds", () => {
+  expect(suggestedPoint(points)?.path).toBe("model.layers.2");
+  expect(kindsOf(points)).toEqual(["residual", "mlp", "norm"]);
+  expect(pointFor(points, "mlp", 3)?.path).toBe("model.layers.3.mlp");
+  expect(pointFor(points, "norm", 3)?.path).toBe("model.norm");
+  expect(suggestedPoint([])).toBeUndefined();
+});
+
+it("names points by their layer, and by their path where that is not enough", () => {
+  expect(choicesOf(points, "mlp")[1]).toEqual({ value: "model.layers.1.mlp", label: "Layer 1" });
+  expect(choicesOf(points, "norm")).toEqual([{ value: "model.norm", label: "model.norm" }]);
+  const twice = points.map((point) => ({ ...point, kind: "residual" as const }));
+  expect(choicesOf(twice, "residual")[0]?.label).toBe("Layer 0, model.layers.0");
+});
+
+it("asks for what the form says, and for nothing while something is missing", () => {
+  const draft = { ...FIRST_DRAFT, path: " /data/a.jsonl ", checkpointMinutes: 0.5 as const };
+  const answer = requestOf(draft, "m1", "model.layers.2");
+  expect(answer).toMatchObject({
+    request: { dataset: { path: "/data/a.jsonl", column: "text" }, k: null, l1_coefficient: null, checkpoint_seconds: 30 },
+  });
+  expect(requestOf({ ...draft, architecture: "standard", k: 3, l1: 2 }, "m1", "x")).toMatchObject({
+    request: { k: null, l1_coefficient: 2 },
+  });
+  expect(requestOf({ ...draft, path: "", tokens: "", seed: "" }, "m1", "")).toEqual({
+    missing: ["hook_point", "dataset.path", "training_tokens", "seed"],
+  });
+});
+
+it("does not call unverified incompatible", () => {
+  expect(compatibilityWords({ compatible: null, level: "structural" })).toMatch(/could not be verified/);
+  expect(compatibilityWords({ compatible: false, level: "static" })).toMatch(/cannot be trained on/);
+  expect(compatibilityWords({ compatible: true, level: "live" })).toMatch(/earlier run/);
+});
+
+it("writes figures with the digits that mean something", () => {
+  expect([0.7123, -0.5, 32, 5193.2, 12.345, null].map((value) => metricWords(value))).toEqual([
+    "0.712",
+    "-0.500",
+    "32",
+    "5,193",
+    "12.3",
+    "unknown",
+  ]);
+  expect(epochsWords(plan())).toBe("≈ 5.20 M tokens in the file, of which 38 % are read");
+  expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the file, read 12 times");
+  expect(epochsWords(plan({ epochs: null }))).toBe("unknown");
+  expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
+  expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
+});
+
+it("loads the model in the precision it was trained in", () => {
+  const lines = notebookLines(training({ quantization: "4bit", output_path: "/home/runs/t1/sae" }));
+  expect(lines).toContain('modelyard.load("Qwen/Qwen3-0.6B", quantization="4bit", revision="c1899de');
+  expect(lines).toContain('SAE.load_from_disk("/home/runs/t1/sae")');
+  expect(lines).toContain('get_submodule("model.layers.14")');
+  expect(notebookLines(training())).not.toContain("quantization=");
+});
