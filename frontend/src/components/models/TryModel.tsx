@@ -1,4 +1,4 @@
-import { Button, Group, Kbd, NumberInput, SegmentedControl, Stack, Text, Textarea } from "@mantine/core";
+import { Button, Group, Kbd, SegmentedControl, Stack, Text, Textarea } from "@mantine/core";
 import { Send, Square } from "lucide-react";
 import { useEffect, useRef } from "react";
 import { formatBytes, formatDuration } from "../../lib/bytes";
@@ -7,6 +7,7 @@ import { STATUS_WORD } from "../../lib/words";
 import { canSend, type Mode, type Trial, trialOf, useTryStore } from "../../stores/tryStore";
 import type { Generated, Model } from "../../types/model";
 import { EmptyState } from "../common/EmptyState";
+import { NumberField } from "../common/NumberField";
 import { ProblemAlert } from "../common/ProblemAlert";
 import classes from "./TryModel.module.css";
 
@@ -101,43 +102,34 @@ export default function TryModel({ model }: { model: Model }) {
 
 function OptionFields({ model, trial: { options } }: { model: Model; trial: Trial }) {
   const { setOptions } = useTryStore.getState();
-  const number = (value: number | string) => (typeof value === "number" ? value : "");
   return (
     <div className={classes.fields}>
-      <NumberInput
+      <NumberField
         label="Max new tokens"
         min={1}
         max={100_000}
         allowDecimal={false}
-        allowNegative={false}
         value={options.maxNewTokens}
-        error={options.maxNewTokens === "" && "Give a number"}
-        onChange={(value) => setOptions(model.id, { maxNewTokens: number(value) })}
+        onChange={(value) => setOptions(model.id, { maxNewTokens: value })}
       />
-      <NumberInput
+      <NumberField
         label="Temperature"
         description={options.temperature === 0 ? "the likeliest token" : undefined}
-        inputWrapperOrder={["label", "input", "description", "error"]}
         min={0}
         max={10}
         step={0.1}
         decimalScale={2}
-        allowNegative={false}
         value={options.temperature}
-        error={options.temperature === "" && "Give a number"}
-        onChange={(value) => setOptions(model.id, { temperature: number(value) })}
+        onChange={(value) => setOptions(model.id, { temperature: value })}
       />
-      <NumberInput
+      <NumberField
         label="Seed"
         description={options.temperature === 0 ? "without effect at 0" : undefined}
-        inputWrapperOrder={["label", "input", "description", "error"]}
         min={0}
         max={Number.MAX_SAFE_INTEGER}
         allowDecimal={false}
-        allowNegative={false}
         value={options.seed}
-        error={options.seed === "" && "Give a number"}
-        onChange={(value) => setOptions(model.id, { seed: number(value) })}
+        onChange={(value) => setOptions(model.id, { seed: value })}
       />
     </div>
   );

@@ -5,7 +5,7 @@ import { ARCHITECTURE_NOTE, ARCHITECTURE_WORD, defaultK, type TrainingDraft, use
 import { sentence } from "../../lib/words";
 import { useSystemStore } from "../../stores/systemStore";
 import type { SaeArchitecture } from "../../types/training";
-import { NumberField } from "./NumberField";
+import { NumberField } from "../common/NumberField";
 import classes from "./training.module.css";
 
 interface Props {
