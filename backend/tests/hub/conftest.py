@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import _http
 
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
@@ -28,3 +29,12 @@ def sample_hub(samples_folder: Path) -> Iterator[str]:
     """The address of a Hub with the sample models."""
     with serve(create_hub_app([SampleSource(samples_folder)], api_key=None)) as endpoint:
         yield endpoint
+
+
+@pytest.fixture
+def stock_client() -> Iterator[None]:
+    """huggingface_hub as any program has it; our own client caps the answers of the whole process."""
+    ours = _http._GLOBAL_CLIENT_FACTORY
+    _http.set_client_factory(_http.default_client_factory)
+    yield
+    _http.set_client_factory(ours)

@@ -22,6 +22,8 @@ from modelyard.hub.server import create_hub_app
 
 from .hub_faults import serve
 
+pytestmark = pytest.mark.usefixtures("stock_client")
+
 LLAMA = "modelyard-samples/tiny-llama"
 
 
