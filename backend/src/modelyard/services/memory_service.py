@@ -241,7 +241,8 @@ def _option(
         quantized_fraction=weights.fraction,
         kv_cache_bytes=use.kv_cache,
         activation_bytes=use.activations,
-        overhead_bytes=0,
+        # On a CPU a model adds nothing beside its tensors; what a GPU's context takes is not known before it is there.
+        overhead_bytes=0 if all(device.id == "cpu" for device in devices) else None,
         total_bytes=total,
         load_peak_bytes=weights.load_peak,
         download_bytes=size_bytes,
