@@ -14,8 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
 _ASKED_OF_THE_TESTS = {"MODELYARD_ZOO", "MODELYARD_KILLS"}
+_LONGEST = ("e2e", "cli", "ml")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
@@ -67,3 +70,14 @@ sys.addaudithook(_refuse_network)
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 pytest_plugins = ["support.databases"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes go first, so that no worker is left alone with one at the end."""
+    folders = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(folders).parts[0]
+        return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
+
+    items.sort(key=rank)

@@ -167,8 +167,31 @@ def test_waiting_for_others_counts_towards_the_limit(inspector: Inspector) -> No
     busy.join()
 
 
-def test_the_child_has_no_credentials_and_low_priority(inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_ends_a_question_under_way() -> None:
+    inspector = Inspector()
+    failures: list[InspectorCrashed] = []
+
+    def ask() -> None:
+        with pytest.raises(InspectorCrashed) as failure:
+            inspector.inspect("memory", ENDLESS, timeout=TIMEOUT)
+        failures.append(failure.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while inspector._child is None:
+        time.sleep(0.01)
+    child = child_of(inspector)
     inspector.close()
+    asking.join(timeout=5)
+
+    assert failures
+    assert not child.is_running()
+    with pytest.raises(InspectorCrashed, match="closed"):
+        inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+
+
+def test_the_child_has_no_credentials_and_low_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = Inspector()
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("MODELYARD_API_KEY", "secret")
     inspector.inspect("warm_up", {}, timeout=TIMEOUT)
@@ -177,6 +200,7 @@ def test_the_child_has_no_credentials_and_low_priority(inspector: Inspector, mon
     assert not {"HF_TOKEN", "MODELYARD_API_KEY"} & set(child.environ())
     assert child.environ()["HF_HUB_OFFLINE"] == "1"
     assert child.nice() > psutil.Process().nice()
+    inspector.close()
 
 
 @pytest.mark.parametrize("config", ["LLAMA", "ENDLESS"], ids=["idle", "busy"])

@@ -2,18 +2,17 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from huggingface_hub import parse_local_safetensors_file_metadata
+from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from modelyard.hub.repos import StoredRepo
 
-MAX_HEADER_BYTES = 100_000_000
 MAX_JSON_BYTES = 50_000_000
 MAX_CARD_BYTES = 2_000_000
 
@@ -146,19 +145,10 @@ def _count_parameters(repo: StoredRepo) -> dict[str, int]:
         if file is None:
             return {}
         try:
-            for dtype, shape in _read_tensor_shapes(file.local_path):
-                counts[dtype] = counts.get(dtype, 0) + math.prod(shape)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            header = parse_local_safetensors_file_metadata(file.local_path)
+            for dtype, count in header.parameter_count.items():
+                counts[dtype] = counts.get(dtype, 0) + count
+        except (OSError, SafetensorsParsingError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("the header of %s in %s cannot be read: %s", path, repo.repo_id, error)
             return {}
     return counts
-
-
-def _read_tensor_shapes(path: Path) -> list[tuple[str, list[int]]]:
-    """The dtype and shape of each tensor in a safetensors file. Raises ValueError when it is not one."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            raise ValueError(f"a header of {length} bytes")
-        header = json.loads(file.read(length))
-    return [(entry["dtype"], entry["shape"]) for name, entry in header.items() if name != "__metadata__"]

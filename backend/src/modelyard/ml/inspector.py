@@ -9,12 +9,14 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO, Any, Literal
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelyardError, error_from
 
 Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture"]
 
@@ -60,6 +62,7 @@ class Inspector:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: _Child | None = None
+        self._closed = False
 
     def inspect(self, kind: Kind, config: Mapping[str, Any], *, timeout: float, **options: Any) -> dict[str, Any]:
         """The child's answer to one question, as the JSON form of the dataclass that `kind` names.
@@ -71,7 +74,10 @@ class Inspector:
         if not self._lock.acquire(timeout=timeout):
             raise InspectorTimeout(f"The inspector was busy for {timeout:.0f} s.")
         try:
+            if self._closed:
+                raise InspectorCrashed("The inspector was closed.")
             if self._child is None or not self._child.alive:
+                self._stop()
                 self._child = _Child()
             if not self._child.wait_until_ready(deadline):
                 # A child that is stopped while it starts would never get to answer anybody.
@@ -79,19 +85,27 @@ class Inspector:
             reply = self._ask(self._child, kind, config, options, deadline)
         except (_Hung, InspectorCrashed):
             self._stop()
-            self._child = _Child()  # so that it is warm for the next question
+            if not self._closed:
+                self._child = _Child()  # so that it is warm for the next question
             raise
         finally:
             self._lock.release()
         if not reply["ok"]:
-            raise _error(reply["error"])
+            raise error_from(reply["error"])
         result: dict[str, Any] = reply["result"]
         return result
 
     def close(self) -> None:
-        """End the child, after the question it is answering."""
-        with self._lock:
+        """End the child at once; the question it is answering fails, and so do later ones."""
+        self._closed = True
+        while not self._lock.acquire(timeout=0.1):
+            # Whoever waits for the child's answer holds the lock, and may have started the child just now.
+            if (child := self._child) is not None:
+                child.interrupt()
+        try:
             self._stop()
+        finally:
+            self._lock.release()
 
     def _stop(self) -> None:
         if self._child is not None:
@@ -114,11 +128,13 @@ class _Child:
 
     def __init__(self) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in _WITHHELD}
+        # Killed in the middle of a question, the child leaves a config behind.
+        self._folder = tempfile.TemporaryDirectory(prefix="modelyard-inspector-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "modelyard.ml.inspector_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, **_CHILD_ENVIRONMENT},
+            env={**environment, **_CHILD_ENVIRONMENT, "TMPDIR": self._folder.name},
             encoding="utf-8",
         )
         self._started = time.monotonic()
@@ -163,10 +179,16 @@ class _Child:
         reply: dict[str, Any] = json.loads(line)
         return reply
 
+    def interrupt(self) -> None:
+        """Kill the process; whoever waits for an answer hears that it crashed."""
+        self._process.kill()
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._requests.close()
+        with suppress(BrokenPipeError):  # a request that it never read
+            self._requests.close()
+        self._folder.cleanup()
 
     def _crashed(self) -> InspectorCrashed:
         return InspectorCrashed(f"The inspector ended with exit status {self._process.wait()}.")
@@ -176,16 +198,3 @@ class _Child:
             for line in stream:
                 self._replies.put(line)
         self._replies.put(None)
-
-
-def _error(payload: Mapping[str, Any]) -> ModelyardError:
-    for cls in _subclasses(ModelyardError):
-        if cls.code == payload["code"]:
-            return cls(payload["message"], hint=payload["hint"])
-    return ModelyardError(payload["message"], hint=payload["hint"])
-
-
-def _subclasses(cls: type[ModelyardError]) -> Iterator[type[ModelyardError]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)

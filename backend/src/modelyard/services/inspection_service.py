@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,9 @@ from modelyard.models import Inspection
 if TYPE_CHECKING:
     from modelyard.ml.inspector import Inspector
 
+logger = logging.getLogger(__name__)
+
+WARM_UP_SECONDS = 60.0
 Kind = Literal["support", "memory", "kv_cache", "activations", "architecture"]
 PASSING = ("inspector_timeout", "inspector_crashed")
 """Errors that say nothing about the model."""
@@ -28,7 +32,7 @@ class InspectionFailed(ModelyardError):
 
 
 class InspectionService:
-    """Asks the inspector of this process; thread-safe. Its child starts with the first question."""
+    """Asks the inspector of this process; thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -73,8 +77,12 @@ def close_inspector() -> None:
 
 
 def warm_up_inspector() -> None:
-    """Start the child now, because somebody is about to ask. Blocks for as long as its imports take."""
-    get_inspector().inspect("warm_up", {}, timeout=60.0)
+    """Start the child, so that nobody's first question waits for its imports. Blocks for as long as these take."""
+    try:
+        get_inspector().inspect("warm_up", {}, timeout=WARM_UP_SECONDS)
+    except ModelyardError as error:
+        # The first question will start it, or meet the same error with somebody there to read it.
+        logger.info("The inspector is not warm: %s", error)
 
 
 def _inspect(kind: Kind, config: Mapping[str, Any], seconds: float, options: Mapping[str, Any]) -> dict[str, Any]:
