@@ -11,7 +11,7 @@ STAMPS := .venv/.stamps
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
-.PHONY: setup run test check bench types clean
+.PHONY: setup run sae test check bench types clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -32,6 +32,14 @@ $(STAMPS)/dev: $(STAMPS)/python
 	@$(PIP) -e '.[build,dev]'
 	@touch $@
 
+sae: $(STAMPS)/sae
+
+# About 700 MB that only training needs.
+$(STAMPS)/sae: $(STAMPS)/python
+	@echo "Installing the training extra"
+	@$(PIP) -e '.[sae]'
+	@touch $@
+
 $(STAMPS)/node: frontend/package.json frontend/package-lock.json $(STAMPS)/python
 	@echo "Installing the page's packages"
 	@$(NPM) ci --silent --no-audit --no-fund
@@ -44,7 +52,7 @@ $(WEB): $(STAMPS)/node $(WEB_SOURCES)
 
 test: setup $(STAMPS)/dev
 	$(NPM) run --silent test
-	$(BIN)/python -m pytest backend/tests -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest backend/tests -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: setup $(STAMPS)/dev
 	$(BIN)/ruff check backend benchmarks

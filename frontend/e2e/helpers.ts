@@ -32,12 +32,86 @@ export async function readySample(request: APIRequestContext, modelId: string): 
   return (await find())?.id ?? "";
 }
 
-/** `popup`: a menu or list of suggestions is open; it stands outside the landmarks, as such things do. */
+/** Every page by its address: those of the menu, and those that are reached from elsewhere. */
+export async function routes(page: Page): Promise<string[]> {
+  await page.goto("/models");
+  const links = page.getByRole("navigation", { name: "Main" }).getByRole("link");
+  const menu = await links.evaluateAll((found) => found.map((link) => link.getAttribute("href") ?? ""));
+  expect(menu).toEqual(expect.arrayContaining(["/models", "/training", "/settings"]));
+  return [...menu, "/models/unknown", "/training/new", "/training/unknown", "/nowhere", "/docs"];
+}
+
+/** Opens an address and waits until nothing of it is still to come. */
+export async function open(page: Page, path: string): Promise<void> {
+  await page.goto(path);
+  await settled(page);
+}
+
+/** Nothing stands in for what is still to come. */
+export async function settled(page: Page): Promise<void> {
+  await expect(page.getByRole("heading").first()).toBeVisible();
+  await expect(page.locator(".mantine-Skeleton-root, .swagger-ui .loading")).toHaveCount(0, { timeout: 60_000 });
+}
+
+/** Opens each tab of the dialogue, or else of the page, in turn; looks once where there are none. */
+export async function eachTab(page: Page, look: (name: string) => Promise<void>): Promise<void> {
+  const dialog = page.getByRole("dialog");
+  const tabs = await ((await dialog.count()) > 0 ? dialog : page).getByRole("tab").all();
+  if (tabs.length === 0) await look("");
+  for (const tab of tabs) {
+    await tab.click();
+    await expect(tab).toHaveAttribute("aria-selected", "true");
+    await settled(page);
+    await look((await tab.textContent()) ?? "");
+  }
+}
+
+/** In both colour schemes. `popup`: a menu or list of suggestions is open; it stands outside the landmarks, as such things do. */
 export async function expectAccessible(page: Page, { popup = false } = {}): Promise<void> {
-  // Colours that are still fading in are not what is seen.
-  await page.waitForTimeout(300);
-  const { violations } = await new AxeBuilder({ page }).disableRules(popup ? ["region"] : []).analyze();
-  expect(
-    violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`),
-  ).toEqual([]);
+  for (const colorScheme of ["dark", "light"] as const) {
+    await page.emulateMedia({ colorScheme });
+    // Colours that are still fading in are not what is seen.
+    await page.evaluate(stillness);
+    // There are no frames, so it need not open a page of its own to put their results together.
+    const axe = new AxeBuilder({ page }).setLegacyMode();
+    // The scheme changes colours alone.
+    if (colorScheme === "dark") axe.withRules(["color-contrast", "link-in-text-block"]);
+    else if (popup) axe.disableRules("region");
+    const { violations } = await axe.analyze();
+    expect(
+      violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`),
+      `${page.url()}, ${colorScheme}`,
+    ).toEqual([]);
+  }
+}
+
+/** Runs in the page: resolves when no transition is under way and none has begun. */
+async function stillness(): Promise<void> {
+  const finite = () =>
+    document.getAnimations().filter((one) => one.effect?.getComputedTiming().endTime !== Number.POSITIVE_INFINITY);
+  do {
+    await Promise.allSettled(finite().map((one) => one.finished));
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+  } while (finite().length > 0);
+}
+
+/** Pixels by which the page is wider than its window. */
+export function overflow(page: Page): Promise<number> {
+  return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+}
+
+/** Asks whoever runs this spec for something that happens outside the page; rejects with what went wrong there. */
+export async function tell(step: string): Promise<void> {
+  const control = process.env.CONTROL;
+  if (control === undefined) throw new Error(`Nobody is there to ${step}: see backend/tests/support/browser.py`);
+  const response = await fetch(`${control}/${encodeURIComponent(step)}`, { method: "POST" });
+  if (!response.ok) throw new Error(`${step}: ${await response.text()}`);
+}
+
+/** Errors of the page's own scripts and how often it was loaded, from now on. */
+export function watch(page: Page) {
+  const seen = { errors: [] as string[], loads: 0 };
+  page.on("pageerror", (error) => seen.errors.push(error.message));
+  page.on("load", () => (seen.loads += 1));
+  return seen;
 }

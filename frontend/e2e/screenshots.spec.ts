@@ -1,82 +1,134 @@
 import { join } from "node:path";
 import { expect, type Page, test } from "@playwright/test";
-import { readySample, SMALL_SAMPLE } from "./helpers";
+import { putSettings, readySample, rows, SMALL_SAMPLE, tell } from "./helpers";
 
-/** Pictures for people to look at, written to $SHOTS; nothing is compared. */
+/**
+ * Pictures for people to look at, written to $SHOTS; nothing is compared. `backend/tests/e2e/pictures.py` starts this
+ * with an empty server and fills it with rows in every state.
+ */
 const folder = process.env.SHOTS;
 test.skip(folder === undefined, "SHOTS names no folder");
-
-let id: string;
-
-test.beforeAll(async ({ request }) => {
-  id = await readySample(request, SMALL_SAMPLE);
-});
+test.setTimeout(1_200_000);
 
 interface State {
   name: string;
   path: string;
-  ready: (page: Page) => Promise<void>;
+  ready: (page: Page) => Promise<unknown>;
 }
 
-const STATES: State[] = [
-  { name: "models", path: "/models", ready: (page) => page.getByRole("article").first().hover() },
-  {
-    name: "filtered-empty",
-    path: "/models?q=nothing",
-    ready: (page) => expect(page.getByText("No model matches")).toBeVisible(),
-  },
-  {
-    name: "download-form",
-    path: "/models?download=modelyard-samples/tiny-llama",
-    ready: (page) => expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 }),
-  },
-  {
-    name: "unknown-model",
-    path: "/models?download=nobody/nothing",
-    ready: (page) => expect(page.getByText("There is no model nobody/nothing on this Hub")).toBeVisible(),
-  },
-  {
-    name: "drawer",
-    path: "/models/ID",
-    ready: (page) => expect(page.getByRole("tab", { name: "Files" })).toBeVisible(),
-  },
-  {
-    name: "architecture",
-    path: "/models/ID?tab=architecture",
-    ready: (page) => expect(page.getByRole("tree")).toBeVisible({ timeout: 60_000 }),
-  },
-  {
-    name: "add",
-    path: "/models?add",
-    ready: (page) => expect(page.getByRole("textbox", { name: "Folder" })).toBeVisible(),
-  },
-  {
-    name: "files",
-    path: "/models/ID?tab=files",
-    ready: (page) => expect(page.getByText("config.json").first()).toBeVisible(),
-  },
-  { name: "training", path: "/training", ready: (page) => expect(page.getByRole("heading").first()).toBeVisible() },
-  {
-    name: "settings",
-    path: "/settings",
-    ready: (page) => expect(page.getByRole("heading", { name: "Workers" })).toBeVisible(),
-  },
-];
+const SIZES = [1440, 1024, 390] as const;
 
-for (const colorScheme of ["light", "dark"] as const) {
-  for (const [size, viewport] of [
-    ["wide", { width: 1440, height: 900 }],
-    ["phone", { width: 390, height: 844 }],
-  ] as const) {
-    test(`${colorScheme}, ${size}`, async ({ browser, baseURL }) => {
-      const page = await browser.newPage({ colorScheme, viewport, baseURL });
-      for (const { name, path, ready } of STATES) {
-        await page.goto(path.replace("ID", id));
-        await ready(page);
-        await page.waitForTimeout(300);
-        await page.screenshot({ path: join(folder ?? "", `${name}-${size}-${colorScheme}.png`) });
-      }
-      await page.close();
-    });
+async function photograph(page: Page, name: string): Promise<void> {
+  for (const width of SIZES) {
+    await page.setViewportSize({ width, height: width === 390 ? 844 : 900 });
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await page.waitForTimeout(250);
+      await page.screenshot({ path: join(folder ?? "", `${name}-${width}-${colorScheme}.png`) });
+    }
   }
 }
+
+test("first run", async ({ page, request }) => {
+  await page.goto("/models");
+  await expect(page.getByText("does not answer").first()).toBeVisible();
+  await photograph(page, "first-run-no-hub");
+  await putSettings(request, { endpoint: "builtin" });
+  await page.goto("/models");
+  await expect(page.getByText("modelyard-samples/tiny-gpt2").first()).toBeVisible();
+  await photograph(page, "first-run");
+  await page.goto("/training");
+  await page.waitForTimeout(500);
+  await photograph(page, "training-empty");
+});
+
+test("states", async ({ page, request }) => {
+  await tell("fill");
+  const sample = await readySample(request, SMALL_SAMPLE);
+  const all = await rows(request);
+  const idOf = (name: string) => all.find((row) => row.model_id === `pictures/${name}`)?.id ?? "";
+  const trainings = ((await (await request.get("/api/v1/trainings")).json()) as { items: { id: string; status: string }[] })
+    .items;
+  const states: State[] = [
+    ...["pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"].map(
+      (status) => ({
+        name: `models-${status}`,
+        path: `/models?status=${status}`,
+        ready: (page: Page) => expect(page.getByRole("article").first()).toBeVisible(),
+      }),
+    ),
+    { name: "models-all", path: "/models", ready: (page) => page.getByRole("article").first().hover() },
+    {
+      name: "models-none-match",
+      path: "/models?q=nothing",
+      ready: (page) => expect(page.getByText("No model matches")).toBeVisible(),
+    },
+    { name: "hub", path: "/models?view=hub", ready: (page) => expect(page.getByText("tiny-llama").first()).toBeVisible() },
+    {
+      name: "form",
+      path: "/models?download=modelyard-samples/tiny-llama",
+      ready: (page) => expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 }),
+    },
+    {
+      name: "form-unknown-model",
+      path: "/models?download=nobody/nothing",
+      ready: (page) => expect(page.getByText("There is no model nobody/nothing on this Hub")).toBeVisible(),
+    },
+    {
+      name: "add-local",
+      path: "/models?add",
+      ready: (page) => expect(page.getByRole("textbox", { name: "Folder" })).toBeVisible(),
+    },
+    ...["overview", "architecture", "files", "history", "try"].map((tab) => ({
+      name: `drawer-${tab}`,
+      path: `/models/${sample}?tab=${tab}`,
+      ready: async (page: Page) => {
+        await expect(page.getByRole("tab", { selected: true })).toBeVisible();
+        await page.waitForTimeout(tab === "architecture" ? 8000 : 1000);
+      },
+    })),
+    ...["Failed-disk_full", "Downloading", "Loaded-4bit", "Newer-on-the-Hub", "Gated-custom-code", "Missing"].map(
+      (name) => ({
+        name: `drawer-${name.toLowerCase()}`,
+        path: `/models/${idOf(name)}`,
+        ready: (page: Page) => expect(page.getByRole("tab", { selected: true })).toBeVisible(),
+      }),
+    ),
+    {
+      name: "tray",
+      path: "/models",
+      ready: (page) => page.getByRole("button", { name: /^Downloads/ }).click(),
+    },
+    {
+      name: "delete",
+      path: `/models?q=Loaded`,
+      ready: async (page) => {
+        await page.getByRole("button", { name: /^More/ }).first().click();
+        await page.getByRole("menuitem", { name: /Delete/ }).click();
+        await expect(page.getByRole("dialog")).toBeVisible();
+      },
+    },
+    { name: "settings", path: "/settings", ready: (page) => page.waitForTimeout(1500) },
+    { name: "trainings", path: "/training", ready: (page) => page.waitForTimeout(1500) },
+    { name: "training-new", path: `/training/new?model=${sample}`, ready: (page) => page.waitForTimeout(8000) },
+    ...trainings.map((run) => ({
+      name: `training-${run.status}`,
+      path: `/training/${run.id}`,
+      ready: (page: Page) => page.waitForTimeout(1500),
+    })),
+    { name: "not-found", path: "/nowhere", ready: (page) => expect(page.getByRole("heading").first()).toBeVisible() },
+  ];
+  for (const { name, path, ready } of states) {
+    await test.step(name, async () => {
+      await page.setViewportSize({ width: 1440, height: 900 });
+      await page.goto(path);
+      try {
+        await ready(page);
+      } catch (error) {
+        // Still worth a look: the picture shows what is there instead.
+        console.log(`${name}: ${String(error).split("\n")[0]}`);
+      }
+      await photograph(page, name);
+    });
+  }
+});

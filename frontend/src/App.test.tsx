@@ -71,6 +71,8 @@ it("counts jobs in the title and lists them in the tray, on every page", async (
 it("says that it is reconnecting", async () => {
   show("/models");
   expect(await screen.findByText("Reconnecting")).toBeVisible();
+  expect(screen.getByRole("alert")).toHaveTextContent("The server does not answer");
+  expect(screen.getByRole("button", { name: "Try now" })).toBeVisible();
 });
 
 it("has every page at its own address", async () => {

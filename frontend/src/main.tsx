@@ -11,7 +11,8 @@ if (root === null) throw new Error("index.html has no #root");
 
 createRoot(root).render(
   <StrictMode>
-    <BrowserRouter>
+    {/* Filters live in the address: what is typed must be there before the next letter comes, or letters are lost. */}
+    <BrowserRouter useTransitions={false}>
       <App />
     </BrowserRouter>
   </StrictMode>,

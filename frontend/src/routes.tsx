@@ -1,13 +1,13 @@
-import { lazy } from "react";
 import { Navigate, Route, Routes } from "react-router";
 import { AppLayout } from "./components/layout/AppLayout";
 import { ModelsPanel } from "./components/panels/ModelsPanel";
 import { NotFound } from "./components/panels/NotFound";
+import { lazyPart } from "./lib/lazyPart";
 
-const TrainingPanel = lazy(() => import("./components/panels/TrainingPanel"));
-const NewTraining = lazy(() => import("./components/training/NewTraining"));
-const TrainingRun = lazy(() => import("./components/training/TrainingRun"));
-const SettingsPanel = lazy(() => import("./components/panels/SettingsPanel"));
+const TrainingPanel = lazyPart(() => import("./components/panels/TrainingPanel"));
+const NewTraining = lazyPart(() => import("./components/training/NewTraining"));
+const TrainingRun = lazyPart(() => import("./components/training/TrainingRun"));
+const SettingsPanel = lazyPart(() => import("./components/panels/SettingsPanel"));
 
 export function AppRoutes() {
   return (

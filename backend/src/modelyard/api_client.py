@@ -6,8 +6,9 @@ Answers are the API's own JSON, so a client and a server of different versions u
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,7 +28,8 @@ QUIET_SECONDS = 2.0
 OUTAGE_SECONDS = 30.0
 """How long `watch` waits for a server that is being started again."""
 
-_PAGE = 200
+_PAGE = 500
+_TRAININGS_PAGE = 200
 _MAX_EVENT_BYTES = 64_000_000
 
 
@@ -102,28 +104,40 @@ class ApiClient:
         """What `/readyz` says, which is no error when the answer is no."""
         return self._json(self._send("GET", f"{self.url}/readyz", timeout_seconds=CONNECT_SECONDS))
 
+    def upload(self, path: str, file: Path) -> Json:
+        """Send a file; it is read while it is sent."""
+        with file.open("rb") as content:
+            return self._answer(self._send("POST", f"{self.url}/api/v1{path}", files={"file": (file.name, content)}))
+
     def models(self, **query: Any) -> Json:
         """Every row that matches, as one page."""
-        page = self.get("/models", limit=_PAGE, **query)
+        return self._all("/models", _PAGE, query)
+
+    def trainings(self, **query: Any) -> Json:
+        """Every training run that matches, as one page."""
+        return self._all("/trainings", _TRAININGS_PAGE, query)
+
+    def _all(self, path: str, limit: int, query: Mapping[str, Any]) -> Json:
+        page = self.get(path, limit=limit, **query)
         while len(page["items"]) < page["total"]:
-            more = self.get("/models", limit=_PAGE, offset=len(page["items"]), **query)
+            more = self.get(path, limit=limit, offset=len(page["items"]), **query)
             if not more["items"]:
                 break
             page["items"] += more["items"]
         return page | {"limit": len(page["items"])}
 
-    def watch(self, row_id: str) -> Iterator[Json]:
-        """A model's row now and whenever it changes, for ever: the caller stops when it has seen enough.
+    def watch(self, row_id: str, kind: Literal["model", "training"] = "model") -> Iterator[Json]:
+        """A model or a run now and whenever it changes, for ever: the caller stops when it has seen enough.
 
         Told by the events' socket; by asking twice a second where no socket can be had. A server that goes away is
         waited for, for OUTAGE_SECONDS.
         """
-        yield from self._events_of(row_id)
+        yield from self._events_of(row_id, kind)
         while True:
-            yield self._row_patiently(row_id)
+            yield self._row_patiently(row_id, kind)
             time.sleep(POLL_SECONDS)
 
-    def _events_of(self, row_id: str) -> Iterator[Json]:
+    def _events_of(self, row_id: str, kind: str) -> Iterator[Json]:
         """Ends when the socket cannot be opened or is closed."""
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
@@ -139,25 +153,25 @@ class ApiClient:
                 proxy=None if self.is_local else True,
             ) as socket:
                 # The events tell what changes from here on, so the row is read after the socket is open.
-                yield self._row_patiently(row_id)
+                yield self._row_patiently(row_id, kind)
                 while True:
                     try:
                         event = json.loads(socket.recv(timeout=QUIET_SECONDS))
                     except TimeoutError:
-                        yield self._row_patiently(row_id)
+                        yield self._row_patiently(row_id, kind)
                         continue
-                    if event["type"] == "model.deleted" and event["id"] == row_id:
-                        yield self._row_patiently(row_id)
-                    elif event.get("model", {}).get("id") == row_id:
-                        yield event["model"]
+                    if event["type"] == f"{kind}.deleted" and event["id"] == row_id:
+                        yield self._row_patiently(row_id, kind)
+                    elif event.get(kind, {}).get("id") == row_id:
+                        yield event[kind]
         except (OSError, WebSocketException):
             return
 
-    def _row_patiently(self, row_id: str) -> Json:
+    def _row_patiently(self, row_id: str, kind: str) -> Json:
         deadline = time.monotonic() + OUTAGE_SECONDS
         while True:
             try:
-                return self.get(f"/models/{row_id}")
+                return self.get(f"/{kind}s/{row_id}")
             except ServerUnreachable:
                 if time.monotonic() > deadline:
                     raise
@@ -193,6 +207,7 @@ class ApiClient:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        files: Mapping[str, tuple[str, BinaryIO]] | None = None,
         timeout_seconds: float | None = None,
     ) -> httpx.Response:
         try:
@@ -201,6 +216,7 @@ class ApiClient:
                 url,
                 params={name: value for name, value in (query or {}).items() if value is not None},
                 json=body,
+                files=files,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout_seconds is None else timeout_seconds,
             )
         except httpx.ReadTimeout as error:

@@ -23,8 +23,8 @@ from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
 from modelyard.services.event_hub import EventHub
 from modelyard.services.hub_watch import HubWatch
-from modelyard.services.inspection_service import close_inspector
-from modelyard.services.maintenance import maintain, refine_estimates
+from modelyard.services.inspection_service import close_inspector, warm_up_inspector
+from modelyard.services.maintenance import maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ready_snapshots
 from modelyard.services.settings_service import SettingsService
 
@@ -75,7 +75,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     migrate.upgrade(database)
     with database.session() as session:
         SettingsService(session).remember_server_url(settings.local_url)
-    duties = (app.state.event_hub.run(), maintain(database), refine_estimates(database))
+    duties = (
+        app.state.event_hub.run(),
+        maintain(database),
+        refine_estimates(database),
+        watch_updates(database),
+        asyncio.to_thread(warm_up_inspector),
+    )
     tasks = [asyncio.create_task(duty) for duty in duties]
     try:
         yield

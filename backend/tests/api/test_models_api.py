@@ -107,6 +107,25 @@ def test_a_wrong_token_is_called_that(instance: Instance, hub: HubFaults) -> Non
     assert problem(_ask(instance, "download", GPT2)) == (403, "token_invalid")
 
 
+def test_a_hub_and_a_token_are_tried_before_they_are_stored(instance: Instance, hub: HubFaults) -> None:
+    def tried(**fields: Any) -> tuple[bool, str, str | None]:
+        answer = instance.api.post("/settings/test", json=fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["reachable"], answer.json()["token"], answer.json()["user"]
+
+    assert tried() == (True, "none", None)
+    assert tried(token="good") == (True, "valid", "modelyard")
+    assert tried(token="expired") == (True, "invalid", None)
+    assert tried(endpoint=f"http://127.0.0.1:{free_port()}") == (False, "unknown", None)
+    assert tried(endpoint="builtin") == (True, "none", None)
+    assert problem(instance.api.post("/settings/test", json={"endpoint": "here"})) == (422, "invalid_request")
+    assert instance.api.get("/settings").json()["token_set"] is False
+
+    instance.api.put("/settings", json={"token": "expired"})
+    told = instance.api.get("/system").json()["hub"]
+    assert (told["reachable"], told["token"], told["user"]) == (True, "invalid", None)
+
+
 def test_the_token_is_never_shown(instance: Instance, hub: HubFaults) -> None:
     settings = instance.api.put("/settings", json={"token": "good"})
     assert settings.json()["token_set"] is True

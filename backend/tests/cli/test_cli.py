@@ -45,7 +45,12 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
 
     for name in (SAMPLE, row["id"], row["id"][:6]):
         assert json.loads(modelyard("show", name, "--json").stdout)["id"] == row["id"]
-    assert "GPT2LMHeadModel" in modelyard("show", SAMPLE).stdout
+    shown = modelyard("show", SAMPLE).stdout
+    assert "GPT2LMHeadModel" in shown
+    newest, oldest = shown.splitlines()[-2:]
+    assert "downloaded" in newest
+    assert "8.19 MB" in newest
+    assert "download started" in oldest
 
     again = modelyard("pull", SAMPLE)
     assert (again.returncode, again.stdout) == (0, f"{SAMPLE} is already here: 8.19 MB.\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.commands import words
+from support.instance import children_of, standing_still
 
 from .conftest import SAMPLE, Commands, Server, wait_for
 
@@ -62,6 +63,50 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert "modelyard ps" in again.stderr
 
 
+def is_loading(server: Server) -> bool:
+    return any(row["progress"] for row in server.client.models(q=LLAMA)["items"])
+
+
+def test_a_load_shows_how_far_it_is(equipped: Server) -> None:
+    equipped.modelyard("unload", LLAMA, "-q", "4bit")
+    with standing_still(children_of(equipped.process.pid)["inference"]):
+        process = equipped.modelyard.start("load", LLAMA, "-q", "4bit")
+        wait_for(lambda: is_loading(equipped))
+        under_way = equipped.modelyard("ps").stdout.splitlines()[1].split()
+        assert under_way[:7] == [LLAMA, "4bit", "loading:", "waiting", "for", "a", "worker"]
+        time.sleep(1)  # for the command to have seen it, too
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert f"{LLAMA}: loading: waiting for a worker\n" in said
+    assert said.rstrip().splitlines()[-1].startswith(f"{LLAMA} is loaded on cpu: 13.1 MB measured, in ")
+    assert json.loads(equipped.modelyard("ps", "--json").stdout)["items"] == []
+
+
+def test_after_ctrl_c_a_load_goes_on_until_it_is_stopped(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    modelyard("unload", LLAMA, "-q", "4bit")
+    with standing_still(children_of(equipped.process.pid)["inference"]):
+        process = modelyard.start("load", LLAMA, "-q", "4bit")
+        wait_for(lambda: is_loading(equipped))
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert f"{LLAMA} goes on loading at {equipped.url}. `modelyard unload " in said
+        assert is_loading(equipped)
+        stopped = modelyard("unload", LLAMA, "-q", "4bit")
+        assert stopped.stdout == f"Loading {LLAMA} was stopped; nothing of it is in memory.\n"
+
+        watching = modelyard.start("load", LLAMA, "-q", "4bit")
+        wait_for(lambda: is_loading(equipped))
+        time.sleep(1)
+        assert modelyard("cancel", LLAMA, "-q", "4bit").stdout == f"Loading {LLAMA} is being stopped.\n"
+        said, _ = watching.communicate(timeout=20)
+        assert watching.returncode == 1
+        assert f"Error: Loading {LLAMA} was stopped." in said
+    assert equipped.client.get("/models/loaded")["items"] == []
+
+
 def test_why_a_model_cannot_be_loaded_is_told(equipped: Server) -> None:
     failed = equipped.modelyard("load", LLAMA, "-q", "4bit", "--device", "cuda:7")
     assert failed.returncode == 1
@@ -69,7 +114,7 @@ def test_why_a_model_cannot_be_loaded_is_told(equipped: Server) -> None:
     assert "Error: There is no device 'cuda:7' here." in failed.stderr
     assert "Hint: Use auto or one of cpu" in failed.stderr
     as_json = equipped.modelyard("load", LLAMA, "-q", "4bit", "--device", "cuda:7", "--json")
-    assert json.loads(as_json.stderr.partition("\n")[2])["code"] == "invalid_request"
+    assert json.loads(as_json.stderr[as_json.stderr.index("{") :])["code"] == "invalid_request"
 
 
 def test_text_is_the_same_from_argument_and_stdin_as_text_and_json(equipped: Server) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, String, create_engine, inspect, text
 
 from modelyard.core import migrate
 from modelyard.core.database import Database
-from modelyard.models import Base, Job, JobKind, Model
+from modelyard.models import Base, EventKind, EventName, Job, JobEvent, JobKind, Model
 
 
 def test_up_nothing_left_down_and_up_again(empty_database_url: str) -> None:
@@ -42,6 +42,37 @@ def test_constraints_and_indexes_are_those_of_the_models(empty_database_url: str
     database.dispose()
     assert migrated == described
     assert migrated["jobs"]["checks"]
+
+
+def test_history_begins_with_what_is_known_of_earlier_jobs(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    migrate.upgrade(database, "0004")
+    jobs = [
+        ("a", "download", "done", "2026-01-02", 7),
+        ("b", "verify", "failed", "2026-01-01", 0),
+        ("c", "load", "done", "2026-01-03", 0),
+        ("d", "download", "running", None, 5),
+    ]
+    with database.engine.begin() as connection:
+        for job_id, kind, state, finished_at, done in jobs:
+            connection.execute(
+                text(
+                    "INSERT INTO jobs (id, kind, queue, subject_id, state, control, wake_after, attempts, bytes_done,"
+                    " files_done, created_at, updated_at, finished_at) VALUES (:id, :kind, 'q', 'm', :state, 'run',"
+                    " '2026-01-01', 1, :done, 0, '2026-01-01', '2026-01-01', :finished)"
+                ),
+                {"id": job_id, "kind": kind, "state": state, "done": done, "finished": finished_at},
+            )
+    migrate.upgrade(database)
+    with database.reading() as session:
+        page = session.query(JobEvent).order_by(JobEvent.id).all()
+    assert [(event.job_id, event.kind, event.event, event.bytes) for event in page] == [
+        ("b", EventKind.VERIFY, EventName.FAILED, None),
+        ("a", EventKind.DOWNLOAD, EventName.DONE, 7),
+    ]
+    migrate.downgrade(database, "0004")
+    assert "job_events" not in inspect(database.engine).get_table_names()
+    database.dispose()
 
 
 def test_rows_survive_a_table_that_is_altered_by_copying(database: Database) -> None:

@@ -106,6 +106,8 @@ def test_a_folder_is_imported(instance: Instance, mode: str, tmp_path: Path) -> 
     assert answer.status_code == 202, answer.text
     ready = instance.wait_for(answer.json()["id"], "ready")
     assert ready["architecture"] == "GPT2LMHeadModel"
+    assert ready["licence"] == "apache-2.0", "as its model card says"
+    assert ready["update_available"] is None
     weights = Path(ready["snapshot_path"]) / "model.safetensors"
     same_file = weights.resolve().stat().st_ino == (folder / "model.safetensors").stat().st_ino
     assert same_file is (mode == "link")

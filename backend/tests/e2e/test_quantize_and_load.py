@@ -2,7 +2,11 @@
 
 import json
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from support.instance import Instance
+from ml import zoo
+from modelyard.api_client import ApiClient
+from support.instance import Instance, standing_still
 
 LLAMA = "modelyard-samples/tiny-llama"
 MOE = "modelyard-samples/tiny-qwen-moe"
@@ -30,10 +36,22 @@ def llama(instance: Instance) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def large(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A model whose conversion to float32 takes long enough to be watched and stopped."""
+    folder = tmp_path_factory.mktemp("large")
+    zoo.make_large(folder)
+    answer = instance.api.post("/models/import", json={"path": str(folder), "model_id": "local/large"})
+    assert answer.status_code == 202, answer.text
+    return instance.wait_for(answer.json()["id"], "ready", seconds=120)
+
+
+@pytest.fixture(scope="module")
 def quantized(instance: Instance, llama: dict[str, Any]) -> dict[str, Any]:
+    assert instance.api.get(f"/models/{llama['id']}/estimate-memory").json()["method"] == "exact"
     answer = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "4bit"})
     assert answer.status_code == 202, answer.text
     assert answer.json()["status"] == "quantizing"
+    assert answer.json()["memory_method"] == "exact"
     return instance.wait_for(answer.json()["id"], "ready", seconds=120)
 
 
@@ -44,10 +62,8 @@ def test_a_quantized_copy_is_made_on_the_same_snapshot(
     assert (quantized["commit"], quantized["quantization"]) == (llama["commit"], "4bit")
     assert quantized["memory_measured_bytes"] < llama["memory_estimated_bytes"]
     assert quantized["drift"]["prompts"] > 0
-    estimated = instance.wait_until(
-        lambda: (m := instance.model(quantized["id"]))["memory_method"] == "exact" and m, 60, "the exact estimate"
-    )
-    assert estimated["memory_estimated_bytes"] == quantized["memory_measured_bytes"]
+    assert quantized["memory_estimated_bytes"] == quantized["memory_measured_bytes"]
+    assert quantized["has_chat_template"] is llama["has_chat_template"] is True
     again = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "4bit"})
     assert (again.status_code, again.json()["code"]) == (409, "already_exists")
     plan = instance.api.delete(f"/models/{quantized['id']}", params={"dry_run": True}).json()
@@ -115,6 +131,163 @@ def test_what_is_loaded_is_true_after_a_crash(instance: Instance, quantized: dic
     instance.children()["inference"].kill()
     instance.wait_until(lambda: not instance.model(row_id)["loaded"], 20, "it is not loaded any more")
     assert instance.api.get("/models/loaded").json()["items"] == []
+
+
+FLOAT32 = {"dtype": "float32"}
+Progress = dict[str, Any]
+
+
+def held(instance: Instance) -> AbstractContextManager[psutil.Process]:
+    return standing_still(instance.children()["inference"])
+
+
+@contextmanager
+def held_when(
+    instance: Instance, large: dict[str, Any], begin: Callable[[], object], is_so: Callable[[], bool]
+) -> Iterator[psutil.Process]:
+    """The worker stands still at a moment of the large model's load when `is_so`; a fast machine gets three tries."""
+    for _attempt in range(3):
+        instance.unload_all()
+        begin()
+        while not instance.model(large["id"])["loaded"]:
+            with held(instance) as worker:
+                if is_so():
+                    yield worker
+                    return
+            time.sleep(0.05)
+    pytest.fail("the large model was always loaded before it could be held")
+
+
+class Watcher:
+    """What the events' socket tells of a row's loads, in a thread of its own."""
+
+    def __init__(self, instance: Instance, row_id: str) -> None:
+        self.seen: list[Progress] = []
+        self._ended = threading.Event()
+        self._client, self._row_id = ApiClient(instance.url), row_id
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        for row in self._client.watch(self._row_id):
+            if self._ended.is_set():
+                return
+            if row["progress"] is not None:
+                self.seen.append(row["progress"])
+
+    def end(self) -> list[Progress]:
+        self._ended.set()
+        return self.seen
+
+
+def progress(instance: Instance, row: dict[str, Any]) -> Progress | None:
+    found: Progress | None = instance.model(row["id"])["progress"]
+    return found
+
+
+def settled(instance: Instance, row: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
+    """The row when no load of it waits or runs any more."""
+    return instance.wait_until(
+        lambda: (m := instance.model(row["id"]))["progress"] is None and m, seconds, "the load has ended"
+    )
+
+
+def test_how_far_a_load_is_and_what_it_waits_for_is_told_live(
+    instance: Instance, large: dict[str, Any], llama: dict[str, Any]
+) -> None:
+    instance.unload_all()
+    watchers = [Watcher(instance, row["id"]) for row in (large, llama)]
+    first = instance.api.post(f"/models/{large['id']}/load", json=FLOAT32)
+    assert (first.status_code, first.json()["progress"]["phase"]) == (202, "loading")
+    instance.wait_until(lambda: (progress(instance, large) or {}).get("bytes_done"), 60, "it has read something")
+    assert instance.api.post(f"/models/{llama['id']}/load", json={}).status_code == 202
+    for row in (large, llama):
+        assert settled(instance, row)["loaded"] is True
+    of_large, of_llama = (watcher.end() for watcher in watchers)
+    assert {step["phase"] for step in (*of_large, *of_llama)} == {"loading"}
+    reading = [step for step in of_large if step["message"] == "reading weights" and step["bytes_total"]]
+    stored = sum(path.stat().st_size for path in Path(large["snapshot_path"]).glob("*.safetensors"))
+    assert reading
+    assert all(0 <= stored - step["bytes_total"] < 100_000 for step in reading)  # the files' headers
+    assert [step["bytes_done"] for step in reading] == sorted(step["bytes_done"] for step in reading)
+    assert "waiting for another load" in [step["message"] for step in of_llama]
+
+
+def test_a_load_that_waits_is_taken_back(instance: Instance, llama: dict[str, Any]) -> None:
+    instance.unload_all()
+    with held(instance):
+        for way_back in ("unload", "cancel"):
+            waiting = instance.api.post(f"/models/{llama['id']}/load", json={}).json()
+            assert waiting["progress"]["message"] == "waiting for a worker"
+            answer = instance.api.post(f"/models/{llama['id']}/{way_back}")
+            assert answer.status_code == 202, answer.text
+            assert (answer.json()["progress"], answer.json()["loaded"]) == (None, False)
+        nothing = instance.api.post(f"/models/{llama['id']}/cancel")
+        assert (nothing.status_code, nothing.json()["code"]) == (409, "conflict")
+    # The next load is the only one there is.
+    instance.api.post(f"/models/{llama['id']}/load", json={})
+    assert settled(instance, llama)["loaded"] is True
+    instance.unload_all()
+
+
+def reads(instance: Instance, row: dict[str, Any]) -> bool:
+    now = progress(instance, row)
+    return now is not None and now["bytes_done"] > 0
+
+
+def test_a_load_under_way_is_dropped_and_its_memory_comes_back(instance: Instance, large: dict[str, Any]) -> None:
+    instance.unload_all()
+    before = instance.children()["inference"].memory_info().rss
+    path = f"/models/{large['id']}"
+    with held_when(
+        instance, large, lambda: instance.api.post(f"{path}/load", json=FLOAT32), lambda: reads(instance, large)
+    ) as worker:
+        answer = instance.api.post(f"{path}/cancel")
+        assert answer.status_code == 202, answer.text
+        told = answer.json()["progress"]
+        assert told["message"] == "stopping"
+        assert 0 < told["bytes_done"] <= told["bytes_total"]
+    row = settled(instance, large)
+    assert (row["loaded"], row["error"], row["status"]) == (False, None, "ready")
+    assert instance.api.get("/models/loaded").json()["items"] == []
+    instance.wait_until(
+        lambda: worker.memory_info().rss < before + 0.1 * large["size_bytes"], 20, "its memory came back"
+    )
+
+
+def test_who_takes_a_load_back_harms_nobody_who_asked_for_the_same(instance: Instance, llama: dict[str, Any]) -> None:
+    instance.unload_all()
+    with held(instance):
+        for _user in range(2):
+            instance.api.post(f"/models/{llama['id']}/load", json={})
+        answer = instance.api.post(f"/models/{llama['id']}/cancel").json()
+        assert answer["progress"]["message"] == "waiting for a worker"
+    assert settled(instance, llama)["loaded"] is True
+
+
+def test_stopping_the_load_a_generation_waits_for_is_told_to_who_asked(
+    instance: Instance, large: dict[str, Any], llama: dict[str, Any]
+) -> None:
+    asked: list[Future[httpx.Response]] = []
+    with ThreadPoolExecutor(3) as pool:
+
+        def begin() -> None:
+            instance.api.post(f"/models/{large['id']}/load", json=FLOAT32)
+            address, body = f"{instance.url}/api/v1/models/{llama['id']}/generate", {"prompt": "A", "max_new_tokens": 1}
+            asked.append(pool.submit(httpx.post, address, json=body, timeout=60))
+
+        with held_when(instance, large, begin, lambda: progress(instance, llama) is not None):
+            assert instance.api.post(f"/models/{llama['id']}/cancel").status_code == 202
+        answer = asked[-1].result(60)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "was stopped" in answer.json()["detail"]
+    settled(instance, large)
+
+
+def test_offload_is_for_unquantized_models(instance: Instance, quantized: dict[str, Any]) -> None:
+    instance.api.post(f"/models/{quantized['id']}/load", json={"allow_offload": True})
+    row = settled(instance, quantized)
+    assert row["error"]["code"] == "invalid_request"
+    assert "4bit" in row["error"]["message"]
 
 
 def test_a_direct_download_in_four_bits_may_drop_the_original(instance: Instance) -> None:

@@ -18,6 +18,7 @@ from modelyard.hub.names import RemoteFile
 
 COMMIT = "c0ffee" + "0" * 34
 _RESOLVE = re.compile(r"/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<commit>[^/]+)/(?P<path>.+)")
+_XET_TOKEN = re.compile(r"/api/models/[^/]+/[^/]+/xet-read-token/[^/]+")
 _CHUNK = 64 << 10
 
 
@@ -61,6 +62,8 @@ class Faults:
     bytes_per_second: int | None = None
     redirect_loop: bool = False
     redirect_to: str | None = None
+    xet_hash: str | None = None
+    xet_hub: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class FaultHub:
         self.requests: list[Seen] = []
         self.body_bytes: Counter[str] = Counter()
         self.required_token: str | None = None
+        self.xet_storage = ""
         self.lock = threading.Lock()
         self.closing = threading.Event()
         hub = self
@@ -156,6 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
             "ETag": f'"{faults.etag or self._true_etag(path)}"',
             "X-Linked-Size": str(len(content) if faults.head_size is None else faults.head_size),
         }
+        if faults.xet_hash:
+            hub = faults.xet_hub or self.hub.endpoint
+            headers["X-Xet-Hash"] = faults.xet_hash
+            headers["Link"] = f'<{hub}/api/models/owner/model/xet-read-token/{COMMIT}>; rel="xet-auth"'
         if faults.redirect_to:
             headers |= {"Location": faults.redirect_to + self.path, "X-Linked-ETag": headers["ETag"]}
             self._answer(302, headers | {"Content-Length": "0"})
@@ -163,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, headers | {"Content-Length": str(len(content))})
 
     def do_GET(self) -> None:
+        if _XET_TOKEN.fullmatch(self.path):
+            self._answer_xet_token()
+            return
         found = self._find()
         if found is None:
             return
@@ -195,6 +206,18 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Connection"] = "close"
         self._answer(206 if partial else 200, headers)
         self._send_body(path, content, start, stop, faults)
+
+    def _answer_xet_token(self) -> None:
+        with self.hub.lock:
+            self.hub.requests.append(
+                Seen("GET", "xet-read-token", None, self.headers.get("Authorization"), self.client_address[1])
+            )
+        access = {
+            "X-Xet-Cas-Url": self.hub.xet_storage,
+            "X-Xet-Access-Token": "of-the-storage",
+            "X-Xet-Token-Expiration": str(int(time.time()) + 3600),
+        }
+        self._answer(200, access | {"Content-Length": "0"})
 
     def _send_body(self, path: str, content: bytes, start: int, stop: int, faults: Faults) -> None:
         position = start

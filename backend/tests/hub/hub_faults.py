@@ -235,7 +235,7 @@ async def _no_receive() -> Message:
 
 
 @contextmanager
-def serve(app: ASGIApp, *, prefix: str = "/hub") -> Iterator[str]:
+def serve(app: ASGIApp, *, prefix: str = "/hub", port: int = 0) -> Iterator[str]:
     """Run the app with uvicorn in a thread, mounted at `prefix`; yields the endpoint's address."""
 
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
@@ -246,7 +246,8 @@ def serve(app: ASGIApp, *, prefix: str = "/hub") -> Iterator[str]:
             await app({**scope, "root_path": prefix}, receive, send)
 
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         listener.listen(128)  # connections wait in the queue until the server is up
         server = uvicorn.Server(uvicorn.Config(mounted, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

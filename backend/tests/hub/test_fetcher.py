@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -17,10 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import hf_xet
 import pytest
-from huggingface_hub import close_session, snapshot_download
+from huggingface_hub import close_session, constants, snapshot_download
+from huggingface_hub.utils import _xet
 
-from hub.fault_hub import COMMIT, FaultHub
+from hub.fault_hub import COMMIT, FaultHub, remote_file
 from modelyard.core.errors import (
     ChecksumMismatch,
     DiskFull,
@@ -416,6 +419,96 @@ def test_expired_location_is_asked_for_again(hub: FaultHub, store: HubCache, mon
         assert hub.count("HEAD") == 2
 
 
+@pytest.fixture
+def xet_file(hub: FaultHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteFile:
+    """A file above the (lowered) limit for plain HTTP; its Xet storage is hf_xet's own in a local folder."""
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 4 * BLOCK)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(_xet, "XET_CONNECTION_INFO_CACHE", {})
+    (tmp_path / "xet").mkdir()
+    hub.xet_storage = f"local://{tmp_path / 'xet'}"
+    content = noise(20 * BLOCK + 3)
+    access = {"endpoint": hub.xet_storage, "token": "t", "token_expiry_unix_secs": int(time.time()) + 3600}
+    with hf_xet.XetSession().new_upload_commit(**access) as commit:
+        upload = commit.start_upload_bytes(content)
+    return hub.add("model.bin", content, xet_hash=upload.result().xet_info.hash)
+
+
+def test_file_too_large_for_plain_http_comes_through_xet(hub: FaultHub, store: HubCache, xet_file: RemoteFile) -> None:
+    small = hub.add("small.bin", noise(BLOCK, 1), xet_hash="f" * 64)
+    hub.required_token = "secret"
+    fetch = Fetch(hub, store, [xet_file, small], token="secret")
+    assert fetch().bytes_transferred == xet_file.size_bytes + BLOCK
+    fetch.assert_arrived()
+    assert hub.count("GET", "model.bin") == 0
+    assert hub.count("GET", "small.bin") == 1
+    assert hub.count("GET", "xet-read-token") == 1
+
+
+def test_xet_download_pauses_and_resumes_without_loss(hub: FaultHub, store: HubCache, xet_file: RemoteFile) -> None:
+    fetch = Fetch(hub, store, [xet_file], limits=replace(QUICK, connections=3, bandwidth_bytes_per_second=4 * BLOCK))
+    stop_at = time.monotonic() + 2
+    with pytest.raises(TransferPaused):
+        fetch(wanted=stop_after(2, Control.PAUSE))
+    assert time.monotonic() - stop_at < 1
+    later = Fetch(hub, store, [xet_file])
+    result = later()
+    later.assert_arrived()
+    assert result.bytes_reused > BLOCK
+    assert result.bytes_transferred + result.bytes_reused == xet_file.size_bytes
+    assert hub.count("GET", "model.bin") == 0
+
+
+@pytest.mark.parametrize("what", [Control.PAUSE, Control.CANCEL])
+def test_stop_is_quick_while_the_xet_storage_is_silent(
+    hub: FaultHub, store: HubCache, xet_file: RemoteFile, what: Control
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub.xet_storage = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        stop_at = time.monotonic() + 1
+        with pytest.raises((TransferPaused, TransferCancelled)):
+            Fetch(hub, store, [xet_file])(wanted=stop_after(1, what))
+        assert time.monotonic() - stop_at < 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+
+
+def test_damaged_xet_content_is_not_published(hub: FaultHub, store: HubCache, xet_file: RemoteFile) -> None:
+    hub.contents["model.bin"] = noise(20 * BLOCK + 3, seed=1)
+    announced = remote_file("model.bin", hub.contents["model.bin"])
+    with pytest.raises(ChecksumMismatch):
+        Fetch(hub, store, [announced])()
+    assert not store.blob_path(REPO, announced.blob).exists()
+
+
+def test_content_missing_in_the_xet_storage_ends_with_a_clear_error(
+    hub: FaultHub, store: HubCache, xet_file: RemoteFile
+) -> None:
+    hub.faults["model.bin"].xet_hash = "f" * 64
+    with pytest.raises(HubUnreachable, match=r"model\.bin"):
+        Fetch(hub, store, [xet_file])()
+
+
+@pytest.mark.parametrize("why", ["not offered", "switched off", "token would go elsewhere"])
+def test_file_too_large_for_plain_http_without_xet_says_so(
+    hub: FaultHub, store: HubCache, xet_file: RemoteFile, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "not offered":
+        hub.faults["model.bin"].xet_hash = None
+    elif why == "switched off":
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    else:
+        hub.faults["model.bin"].xet_hub = "http://localhost:9"
+    hub.faults["model.bin"].bytes_per_second = 4 * BLOCK
+    fetch = Fetch(hub, store, [xet_file])
+    fetch()
+    fetch.assert_arrived()
+    assert hub.count("GET", "xet-read-token") == 0
+    said = {progress.message for progress in fetch.told} - {None}
+    assert said == {
+        "model.bin (0.0 GB) comes without Xet, in ranges of 134 MB, which some storage networks refuse",
+    }
+
+
 def test_invalid_token_is_named(hub: FaultHub, store: HubCache) -> None:
     hub.required_token = "right"
     file = hub.add("model.bin", noise(10))
@@ -475,6 +568,29 @@ def test_one_slow_file_uses_all_connections_and_many_files_one_each(hub: FaultHu
     small = [hub.add(f"{n}.bin", noise(BLOCK, n + 1)) for n in range(8)]
     Fetch(hub, store, small, limits=replace(QUICK, connections=4))()
     assert all(hub.count("GET", file.path) == 1 for file in small)
+
+
+def test_what_arrives_in_order_is_hashed_without_reading_it_back(
+    hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    real = os.preadv
+
+    def counted(descriptor: int, buffers: Any, offset: int) -> int:
+        reads.append(offset)
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", counted)
+    files = [hub.add(f"{n}.bin", noise(6 * BLOCK + n, n)) for n in range(2)]
+    fetch = Fetch(hub, store, files, limits=replace(QUICK, connections=1))
+    fetch()
+    fetch.assert_arrived()
+    assert reads == []
+
+    shared = Fetch(hub, store, [hub.add("shared.bin", noise(8 * BLOCK, 9), bytes_per_second=4 * BLOCK)])
+    shared()
+    shared.assert_arrived()
+    assert reads
 
 
 def test_two_downloads_at_once_fetch_each_byte_once(hub: FaultHub, store: HubCache) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from ml import zoo
-from modelyard.ml import activations, architecture, kv_cache, memory, meta_model
+from modelyard.ml import activations, architecture, devices, kv_cache, memory, meta_model
 from modelyard.ml.kv_cache import STATE_FIELDS, KvSegment, state_bytes
 
 KV_LENGTHS = (1, 5, 14, 15, 16, 17, 40, 130)
@@ -38,6 +38,19 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def skeleton(folder: Path) -> meta_model.MetaModel:
     return meta_model.build(read_config(folder))
+
+
+def estimated_bytes(folder: Path, quantization: str) -> int:
+    """What a checkpoint's weights are said to take in memory, before they are loaded."""
+    options = memory.estimate_memory(read_config(folder)).options
+    return next(option.weights_bytes for option in options if option.quantization == quantization)
+
+
+def device_bytes(device: torch.device) -> int:
+    """Bytes of the tensors this process has on a CUDA device, as the allocator rounds them up."""
+    devices.release_memory()
+    torch.cuda.synchronize(device)
+    return torch.cuda.memory_allocated(device)
 
 
 def weights(folder: Path, *, dtype: str = "auto") -> Compared:

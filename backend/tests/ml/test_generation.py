@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from modelyard.core.errors import InvalidRequest, NoTokenizer
+from modelyard.core.errors import InvalidRequest, NoTokenizer, OutOfMemory
 from modelyard.ml import sample_models
 from modelyard.ml.generation import _TextStream, generate
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
@@ -159,3 +159,13 @@ def test_streamed_text_is_the_decoded_text_whatever_the_script(chat: LoadedModel
     stream.end()
     assert "".join(deltas) == stream.text == text
     assert not any("\ufffd" in delta for delta in deltas)
+
+
+def test_running_out_of_memory_is_told_and_nothing_is_kept(chat: LoadedModel) -> None:
+    def too_much(_delta: str) -> None:
+        torch.empty(1 << 60, dtype=torch.uint8)  # more than any machine has
+
+    with pytest.raises(OutOfMemory, match="ran out of memory on cpu with a prompt of") as refused:
+        generate(chat, prompt=PROMPT, max_new_tokens=4, on_delta=too_much)
+    assert refused.value.__context__ is None  # nothing keeps the cache's frames
+    assert generate(chat, prompt=PROMPT, max_new_tokens=4).new_tokens > 0

@@ -1,6 +1,8 @@
 """The loader: one load for many users, eviction in the right order, and memory that really comes back."""
 
+import gc
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,10 +15,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from ml import zoo
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, NoWeights, OutOfMemory
-from modelyard.ml import devices, model_loader
-from modelyard.ml.model_loader import LoadSpec, ModelLoader, Unloaded
+from modelyard.ml import devices, model_loader, pretrained
+from modelyard.ml.load_progress import LoadStep
+from modelyard.ml.model_loader import LoadCancelled, LoadSpec, ModelLoader, Unloaded, never
 from modelyard.ml.quantization import measured_bytes
 
 TinyModel = Callable[[str], Path]
@@ -48,6 +53,48 @@ def small_machine(loader: ModelLoader, spec: LoadSpec, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(devices, "free_bytes", free)
     return one
+
+
+class Held:
+    """A load in a thread of its own that stays where it has begun to read until `go_on` is set."""
+
+    def __init__(self, loader: ModelLoader, spec: LoadSpec, *, is_cancelled: Callable[[], bool] = never) -> None:
+        self.go_on, self._begun = threading.Event(), threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._future = self._pool.submit(loader.load, spec, on_step=self._stay, is_cancelled=is_cancelled)
+
+    def __enter__(self) -> "Held":
+        assert self._begun.wait(30)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.go_on.set()
+        self._pool.shutdown()
+
+    def result(self) -> BaseException | None:
+        return self._future.exception(30)
+
+    def _stay(self, _step: LoadStep) -> None:
+        self._begun.set()
+        assert self.go_on.wait(30)
+
+
+def wait_until(probe: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not probe():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def living_tensors(spec: LoadSpec) -> int:
+    """Tensors in memory whose shape is that of one of the model's matrices."""
+    shapes = {tuple(tensor.shape) for tensor in load_file(spec.folder / "model.safetensors").values()}
+    shapes = {shape for shape in shapes if len(shape) > 1}
+    gc.collect()
+    return sum(
+        issubclass(type(each), torch.Tensor) and each.device.type != "meta" and tuple(each.shape) in shapes
+        for each in gc.get_objects()
+    )
 
 
 def names(loader: ModelLoader) -> list[str]:
@@ -191,6 +238,225 @@ def test_running_out_while_loading_is_torn_down_and_told(
     assert loader.loaded() == []
 
 
+def stored_bytes(folder: Path) -> int:
+    """Bytes of the tensors in a folder's safetensors files."""
+    return sum(tensor.nbytes for path in folder.glob("*.safetensors") for tensor in load_file(path).values())
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt2"])
+@pytest.mark.parametrize(("quantization", "doing"), [("none", "reading weights"), ("4bit", "quantizing")])
+def test_a_load_tells_how_many_bytes_of_the_files_it_has_read(
+    loader: ModelLoader, tiny_model: TinyModel, model_type: str, quantization: Any, doing: str
+) -> None:
+    folder, steps = tiny_model(model_type), list[LoadStep]()
+    spec = LoadSpec(f"tests/{model_type}", "c" * 40, quantization, folder, device="cpu")
+    loader.load(spec, on_step=steps.append)
+    assert {step.message for step in steps} == {doing, "finishing"}
+    assert [step.is_last for step in steps] == [False] * (len(steps) - 1) + [True]
+    counted = [step for step in steps if step.bytes_total is not None]
+    assert {step.bytes_total for step in counted} == {stored_bytes(folder)}
+    done = [step.bytes_done for step in counted]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, stored_bytes(folder))
+    assert len(set(done)) > 5
+
+
+def test_an_artifact_tells_its_own_bytes(loader: ModelLoader, spec: LoadSpec, tmp_path: Path) -> None:
+    with loader.get(replace(spec, quantization="8bit")) as loaded:
+        loaded.model.save_pretrained(tmp_path)
+    steps = list[LoadStep]()
+    loader.load(another(spec, 1, quantization="8bit", folder=tmp_path), on_step=steps.append)
+    assert steps[-2] == LoadStep("reading weights", stored_bytes(tmp_path), stored_bytes(tmp_path))
+
+
+def test_pickle_files_tell_no_bytes_but_how_many_tensors(loader: ModelLoader, spec: LoadSpec, tmp_path: Path) -> None:
+    shutil.copy(spec.folder / "config.json", tmp_path)
+    torch.save(load_file(spec.folder / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    steps = list[LoadStep]()
+    loader.load(replace(spec, folder=tmp_path, allow_pickle=True), on_step=steps.append)
+    assert all(step.bytes_total is None for step in steps)
+    assert steps[1].message.startswith("reading weights, tensor 1 of ")
+
+
+def test_what_a_load_waits_for_and_what_makes_room_for_it_is_told(
+    loader: ModelLoader, spec: LoadSpec, small_machine: int
+) -> None:
+    for number in (1, 2):
+        loader.load(another(spec, number))
+    steps = list[LoadStep]()
+    with Held(loader, another(spec, 3)) as held, ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(loader.load, another(spec, 4), on_step=steps.append)
+        wait_until(lambda: bool(steps))
+        held.go_on.set()
+        loading.result(30)
+    assert steps[0].message == "waiting for another load"
+    assert "making room: unloading tests/llama-2" in [step.message for step in steps]
+    assert names(loader) == ["tests/llama-3", "tests/llama-4"]
+
+
+def test_a_load_that_waits_is_taken_back_at_once(loader: ModelLoader, spec: LoadSpec) -> None:
+    taken_back = threading.Event()
+    with Held(loader, spec) as held, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(loader.load, another(spec, 2), is_cancelled=taken_back.is_set)
+        time.sleep(0.1)
+        assert not waiting.done()
+        taken_back.set()
+        with pytest.raises(LoadCancelled):
+            waiting.result(2)
+        held.go_on.set()
+    assert names(loader) == [spec.model_id]
+
+
+def test_a_load_under_way_is_dropped_with_all_it_had_read(loader: ModelLoader, spec: LoadSpec) -> None:
+    held: list[int] = []
+
+    def halfway() -> bool:
+        # Live tensors of this model's shape: what the load has put in place so far.
+        held.append(living_tensors(spec))
+        return len(held) > 12
+
+    before = living_tensors(spec)
+    with pytest.raises(LoadCancelled):
+        loader.load(spec, is_cancelled=halfway)
+    assert max(held) > before
+    assert living_tensors(spec) == before
+    assert loader.loaded() == []
+    loader.load(spec)
+    assert names(loader) == [spec.model_id]
+
+
+def test_a_load_taken_back_at_its_very_end_is_dropped(loader: ModelLoader, spec: LoadSpec) -> None:
+    ended = threading.Event()
+
+    def on_step(step: LoadStep) -> None:
+        if step.is_last:
+            ended.set()
+
+    before = living_tensors(spec)
+    with pytest.raises(LoadCancelled):
+        loader.load(spec, on_step=on_step, is_cancelled=ended.is_set)
+    assert loader.loaded() == []
+    assert living_tensors(spec) == before
+
+
+@pytest.mark.parametrize("first_gives_up", [True, False])
+def test_who_gives_up_harms_nobody_who_waits_for_the_same_model(
+    loader: ModelLoader, spec: LoadSpec, first_gives_up: bool
+) -> None:
+    gave_up = threading.Event()
+    never = threading.Event()
+    first, second = (gave_up, never) if first_gives_up else (never, gave_up)
+    with Held(loader, spec, is_cancelled=first.is_set) as held, ThreadPoolExecutor(1) as pool:
+        steps = list[LoadStep]()
+        other = pool.submit(loader.load, spec, on_step=steps.append, is_cancelled=second.is_set)
+        wait_until(lambda: bool(steps))
+        assert steps[0].message == "reading weights"  # of the load it waits for
+        gave_up.set()
+        if first_gives_up:
+            held.go_on.set()
+            assert other.result(30).key.model_id == spec.model_id
+            assert isinstance(held.result(), LoadCancelled)
+        else:
+            with pytest.raises(LoadCancelled):
+                other.result(2)
+            held.go_on.set()
+            assert held.result() is None
+    assert [info.in_use for info in loader.loaded()] == [0]
+
+
+GB = 10**9
+
+
+@pytest.fixture
+def devices_of(monkeypatch: pytest.MonkeyPatch, spec: LoadSpec) -> Callable[..., list[dict[str, Any]]]:
+    """Makes this a machine with GPUs of so much free memory (bytes) and 100 GB of main memory free.
+
+    Returns the options `load_model` is called with; it loads on the CPU all the same.
+    """
+    real = model_loader.load_model
+
+    def machine(*gpus: int) -> list[dict[str, Any]]:
+        calls: list[dict[str, Any]] = []
+        table = {torch.device("cuda", index): free for index, free in enumerate(gpus)}
+        monkeypatch.setattr(devices, "accelerators", lambda: list(table))
+        monkeypatch.setattr(devices, "free_bytes", lambda device: table.get(device, 100 * GB))
+        monkeypatch.setattr(devices, "held_bytes", lambda _device: 0)
+
+        def load(folder: Path, **options: Any) -> Any:
+            calls.append(options)
+            return real(folder, allow_pickle=options["allow_pickle"])
+
+        monkeypatch.setattr(model_loader, "load_model", load)
+        return calls
+
+    return machine
+
+
+def of_size(spec: LoadSpec, **option_gb: float) -> LoadSpec:
+    return replace(spec, device="auto", option_bytes={name: int(size * GB) for name, size in option_gb.items()})
+
+
+def test_auto_takes_the_gpu_with_the_most_free_memory(
+    loader: ModelLoader, spec: LoadSpec, devices_of: Callable[..., list[dict[str, Any]]]
+) -> None:
+    calls = devices_of(8 * GB, 24 * GB)
+    assert loader.load(of_size(spec, none=16)).key.device == "cuda:1"
+    assert calls[0]["device_map"] == {"": torch.device("cuda", 1)}
+    assert calls[0]["max_memory"] is None
+
+
+def test_a_model_larger_than_one_gpu_is_spread_over_all_and_never_over_main_memory(
+    loader: ModelLoader, spec: LoadSpec, devices_of: Callable[..., list[dict[str, Any]]]
+) -> None:
+    calls = devices_of(10 * GB, 24 * GB)
+    assert loader.load(of_size(spec, none=30)).key.device == "auto"
+    assert calls[0]["device_map"] == "auto"
+    assert calls[0]["max_memory"] == {0: 9 * GB, 1: int(21.6 * GB)}
+
+
+def test_a_model_larger_than_the_gpus_is_refused_with_figures_and_the_way_to_have_it(
+    loader: ModelLoader, spec: LoadSpec, devices_of: Callable[..., list[dict[str, Any]]]
+) -> None:
+    calls = devices_of(8 * GB)
+    with pytest.raises(OutOfMemory) as refused:
+        loader.load(of_size(spec, none=16, **{"8bit": 9, "4bit": 5}))
+    assert "needs about 16,000,000,000 bytes on cuda:0, where 8,000,000,000 are free" in refused.value.message
+    assert "Quantize it to 4bit: about 5,000,000,000 bytes." in (refused.value.hint or "")
+    assert "allow_offload" in (refused.value.hint or "")
+    assert calls == []
+
+
+def test_main_memory_takes_what_the_gpu_cannot_hold_on_request(
+    loader: ModelLoader, spec: LoadSpec, devices_of: Callable[..., list[dict[str, Any]]]
+) -> None:
+    calls = devices_of(8 * GB)
+    offloaded = replace(of_size(spec, none=16), allow_offload=True)
+    assert loader.load(offloaded).key.device == "auto+cpu"
+    assert calls[0]["device_map"] == "auto"
+    assert calls[0]["max_memory"] == {0: int(7.2 * GB), "cpu": 90 * GB}
+    loader.close()
+    fits = replace(of_size(spec, none=7), allow_offload=True)
+    assert loader.load(fits).key.device == "cuda:0"  # what fits is not offloaded
+    with pytest.raises(InvalidRequest, match="4bit cannot be kept in main memory in part"):
+        loader.load(replace(offloaded, quantization="4bit"))
+    with pytest.raises(InvalidRequest, match="needs the device auto"):
+        loader.load(another(offloaded, 1, device="cuda:0"))
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_a_quantized_model_that_the_gpus_cannot_hold_is_out_of_memory(
+    loader: ModelLoader, spec: LoadSpec, quantization: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """accelerate places its layers and finds no room; bitsandbytes refuses with an error of its own."""
+    table = {torch.device("cuda", index): 2000 for index in range(2)}
+    monkeypatch.setattr(devices, "accelerators", lambda: list(table))
+    monkeypatch.setattr(devices, "free_bytes", lambda device: table.get(device, 0))
+    monkeypatch.setattr(pretrained, "best_compute_dtype", lambda _device: torch.bfloat16)
+    with pytest.raises(OutOfMemory, match="does not fit on all accelerators together") as refused:
+        loader.load(replace(spec, device="auto", quantization=quantization, option_bytes={quantization: 3000}))
+    assert "smallest form" in (refused.value.hint or "")
+
+
 def test_idle_models_expire_each_after_its_own_time(loader: ModelLoader, spec: LoadSpec) -> None:
     told: list[Unloaded] = []
     loader.on_unload = told.append
@@ -304,33 +570,17 @@ print(json.dumps([use(large, quantization="none"), use(large, quantization="none
 
 
 def test_unloading_gives_the_memory_back_to_the_system(spec: LoadSpec, tmp_path: Path) -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=8192,
-        hidden_size=1536,
-        intermediate_size=6144,
-        num_hidden_layers=7,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-    )
-    config.dtype = torch.bfloat16
-    with torch.device("meta"):
-        model = LlamaForCausalLM(config).to(torch.bfloat16)
-    model.to_empty(device="cpu")
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data.fill_(0.01)
-    size = measured_bytes(model)
+    size = zoo.make_large(tmp_path)
     assert size > 500 * 10**6
-    model.save_pretrained(tmp_path)
-    del model
     done = subprocess.run(
         [sys.executable, "-c", _UNLOAD_IN_A_FRESH_PROCESS, str(spec.folder), str(tmp_path)],
         check=True,
         capture_output=True,
         text=True,
     )
-    for measured in json.loads(done.stdout):
+    none, float32 = json.loads(done.stdout)
+    assert float32["held"] >= 10**9
+    for measured in (none, float32):
         assert measured["took"] > 0.98 * size
         assert measured["left"] <= 0.02 * measured["took"]
         assert measured["freed"] >= 0.98 * measured["held"]

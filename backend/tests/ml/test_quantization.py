@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import accelerate
 import pytest
 import torch
 
 from ml import zoo
+from ml.measure import estimated_bytes
 from modelyard.core.errors import AlreadyQuantized, NoTokenizer, NoWeights, UnsafeWeights
-from modelyard.ml.memory import estimate_memory
+from modelyard.ml.devices import input_device
 from modelyard.ml.meta_model import build
 from modelyard.ml.packed_experts import FourBitConfig, PackedExperts
 from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization
@@ -21,11 +23,6 @@ TinyModel = Callable[[str], Path]
 IDS = torch.arange(3, 43).view(1, -1)
 
 FUSED_EXPERTS = ("mixtral", "qwen3_moe", "gpt_oss")
-
-
-def estimated_bytes(folder: Path, quantization: str) -> int:
-    options = estimate_memory(read_config(folder)).options
-    return next(option.weights_bytes for option in options if option.quantization == quantization)
 
 
 def live_storages() -> dict[int, int]:
@@ -210,3 +207,14 @@ def test_folders_without_weights_or_tokenizer_say_so(tiny_model: TinyModel, tmp_
         load_model(tmp_path)
     with pytest.raises(NoTokenizer):
         load_tokenizer(tmp_path)
+
+
+def test_weights_that_accelerate_keeps_in_main_memory_are_measured(tiny_model: TinyModel) -> None:
+    model = load_model(tiny_model("llama"))
+    measured, expected = measured_bytes(model), logits(model)
+    assert input_device(model) == torch.device("cpu")
+    accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    assert measured_bytes(model) == measured
+    assert torch.equal(logits(model), expected)
+    assert measured_bytes(model) == measured

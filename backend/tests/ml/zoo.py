@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, BitsAndBytesConfig
+from transformers import AutoConfig, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -179,6 +179,26 @@ def make(model_type: str, folder: Path, class_name: str | None = None) -> Path:
     model = getattr(transformers, config.architectures[0])._from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder)
     return folder
+
+
+def make_large(folder: Path) -> int:
+    """Save a Llama in bfloat16 whose values do not matter, large enough to measure; returns the bytes it holds."""
+    config = LlamaConfig(
+        vocab_size=8192,
+        hidden_size=1536,
+        intermediate_size=6144,
+        num_hidden_layers=7,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+    )
+    config.dtype = torch.bfloat16
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.to_empty(device="cpu")
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data.fill_(0.01)
+    model.save_pretrained(folder)
+    return resident_bytes(model)
 
 
 def load(folder: Path, quantization: str, *, dtype: str = "auto") -> nn.Module:

@@ -1,11 +1,16 @@
-"""A clock that tests move, and the wake-ups that would have been sent."""
+"""A clock that tests move, the wake-ups that would have been sent, and rows with a cache of their own."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from modelyard.core import queue
-from modelyard.services import job_service
+from modelyard.core.database import Database
+from modelyard.hub.store import HubCache
+from modelyard.services import job_service, model_service
+from modelyard.services.model_service import ModelService
 
 
 class Clock:
@@ -39,3 +44,17 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(queue, "send_wakeup", send)
     return sent
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    cache = HubCache(tmp_path / "hub")
+    monkeypatch.setattr(model_service, "hub_cache", lambda: cache)
+    return cache
+
+
+@pytest.fixture
+def models(database: Database, cache: HubCache) -> Iterator[ModelService]:
+    """Within one transaction that is committed at the end."""
+    with database.session() as session:
+        yield ModelService(session, cache)

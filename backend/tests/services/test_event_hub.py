@@ -15,7 +15,7 @@ from sqlalchemy import delete, update
 
 from modelyard.core.database import Database, utc_now
 from modelyard.hub.store import HubCache
-from modelyard.models import Job, LoadedModel, Model, ModelStatus
+from modelyard.models import Job, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.services import event_hub, model_service
 from modelyard.services.event_hub import EventHub, Subscription
 from modelyard.services.job_service import JobProgress, JobService
@@ -175,6 +175,36 @@ async def test_a_download_as_it_goes(database: Database, rows: Rows) -> None:
     assert [message["seq"] for message in messages] == list(range(seq + 1, seq + 1 + len(messages)))
     assert {message["epoch"] for message in messages} == {hub.epoch}
     assert {id for _type, id in told(messages)} == {row}
+
+
+@in_a_loop
+async def test_a_load_as_it_goes(database: Database, rows: Rows) -> None:
+    row = rows.add(status=ModelStatus.READY)
+    rows.age()
+    async with running(database) as hub, hub.subscribe() as subscription:
+        await receive(subscription)
+        with database.session() as session:
+            jobs = JobService(session)
+            job = jobs.claim(jobs.enqueue(JobKind.LOAD, row).id, "w")
+            assert job is not None
+        messages = await until(subscription, lambda message: message["type"] == "model.updated")
+        assert messages[-1]["model"]["progress"]["phase"] == "loading"
+        for step in (
+            JobProgress("loading", message="waiting for another load"),
+            JobProgress("loading", 400, 1000, message="reading weights"),
+        ):
+            with database.session() as session:
+                JobService(session).beat(job.id, job.owner or "", step)
+            messages = await until(
+                subscription, lambda message, step=step: message["model"]["progress"]["message"] == step.message
+            )
+        assert messages[-1]["model"]["progress"]["bytes_done"] == 400
+        assert messages[-1]["model"]["progress"]["bytes_total"] == 1000
+        with database.session() as session:
+            JobService(session).finish(job.id, job.owner or "", JobState.CANCELLED)
+        messages = await until(subscription, lambda message: message["model"]["progress"] is None)
+        assert {message["type"] for message in messages} == {"model.updated"}
+        assert messages[-1]["model"]["loaded"] is False
 
 
 @in_a_loop

@@ -16,7 +16,7 @@ from modelyard.services import model_service
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_service import ModelService
 from modelyard.workers import job_runner
-from modelyard.workers.job_runner import RunningJob, run_job, run_request
+from modelyard.workers.job_runner import RequestStopped, RunningJob, run_job, run_request
 
 from .cache import COMMIT, MODEL_ID, bytes_below, new_row, part, remote_files, store
 
@@ -69,6 +69,27 @@ def obeys(job: RunningJob) -> None:
                 raise TransferCancelled(0)
         time.sleep(0.01)
     raise AssertionError("nobody wanted anything")
+
+
+def test_a_request_that_was_taken_back_is_cancelled(database: Database, queued: tuple[str, str]) -> None:
+    def work(job: RunningJob) -> dict[str, str]:
+        ask(database, job.id, JobControl.CANCEL)
+        job.flush()
+        assert job.control() is JobControl.CANCEL
+        raise RequestStopped
+
+    run_request(queued[1], work, on_failure=lambda *_: pytest.fail("it did not fail"))
+    assert states(database, queued) == (ModelStatus.PENDING, JobState.CANCELLED)
+
+
+def test_a_request_whose_worker_stops_is_left_to_the_next(database: Database, queued: tuple[str, str]) -> None:
+    def work(job: RunningJob) -> dict[str, str]:
+        job_runner.stopping.set()
+        assert job.control() is JobControl.PAUSE
+        raise RequestStopped
+
+    run_request(queued[1], work)
+    assert states(database, queued) == (ModelStatus.PENDING, JobState.QUEUED)
 
 
 def test_done(database: Database, cache: HubCache, queued: tuple[str, str]) -> None:

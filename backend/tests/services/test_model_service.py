@@ -1,8 +1,6 @@
 """Rows: made once, found, steered, and deleted with exactly the files nobody else needs."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,20 +28,6 @@ from .cache import (
 )
 
 SNAPSHOT_BYTES = sum(len(body) for body in CONTENTS.values())
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
-    cache = HubCache(tmp_path / "hub")
-    monkeypatch.setattr(model_service, "hub_cache", lambda: cache)
-    return cache
-
-
-@pytest.fixture
-def models(database: Database, cache: HubCache) -> Iterator[ModelService]:
-    """Within one transaction that is committed at the end."""
-    with database.session() as session:
-        yield ModelService(session, cache)
 
 
 def row_of(database: Database, row_id: str) -> Model:
@@ -285,6 +269,15 @@ def test_resume_sees_a_pause_that_was_taken_meanwhile(database: Database, cache:
             worker.get_one(Model, row.id).status = ModelStatus.PAUSED
         ModelService(session, cache).resume(row.id)
     assert row_of(database, row.id).status is ModelStatus.PENDING
+
+
+def test_cancel_takes_the_load_of_a_ready_model_back(models: ModelService, cache: HubCache) -> None:
+    row = ready_row(models.session, cache)
+    load = models.jobs.enqueue(JobKind.LOAD, row.id)
+    assert models.cancel(row.id).status is ModelStatus.READY
+    assert load.state is JobState.CANCELLED
+    with pytest.raises(Conflict, match="nothing to cancel"):
+        models.cancel(row.id)
 
 
 def test_cancel_removes_what_was_fetched_and_no_more(models: ModelService, cache: HubCache) -> None:

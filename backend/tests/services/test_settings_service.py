@@ -14,7 +14,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.settings import Settings
 from modelyard.models import Setting
-from modelyard.schemas.system import SettingsUpdate
+from modelyard.schemas.system import HubTestRequest, SettingsUpdate
 from modelyard.services import settings_service
 from modelyard.services.settings_service import BUILTIN, SettingsService, store_token
 
@@ -33,7 +33,7 @@ def test_defaults(service: SettingsService) -> None:
     transfers = service.transfers()
     assert (transfers.parallel_downloads, transfers.connections) == (3, 8)
     assert transfers.bandwidth_limit_bytes_per_second is None
-    assert service.defaults().quantization == "none"
+    assert service.defaults().quantization is None
     assert (service.endpoint_url(), service.endpoint_source()) == ("https://huggingface.co", "default")
 
 
@@ -48,7 +48,7 @@ def test_only_what_was_sent_changes_and_null_takes_it_back(service: SettingsServ
     update(service, parallel_downloads=None, connections=None, bandwidth_limit_bytes_per_second=None, defaults=None)
     update(service, connections=None)
     assert service.transfers() == untouched
-    assert service.defaults().quantization == "none"
+    assert service.defaults().quantization is None
 
 
 def test_other_sessions_see_a_change_after_the_commit(database: Database) -> None:
@@ -122,6 +122,24 @@ def test_the_hub_token_is_not_for_the_built_in_hub(service: SettingsService, mon
     monkeypatch.setattr(settings_service, "get_settings", lambda: Settings(api_key=SecretStr("server-key")))
     assert service.hub_client(BUILTIN).token == "server-key"
     assert service.hub_client("https://huggingface.co").token is None
+
+
+def test_the_stored_token_is_shown_to_the_hub_in_use_alone(service: SettingsService) -> None:
+    def tried(**fields: Any) -> tuple[str, Any]:
+        client = service.client_to_try(HubTestRequest(**fields))
+        return client.endpoint, client.token
+
+    assert tried() == tried(endpoint=None) == ("https://huggingface.co", None)
+    assert tried(token=" hf_new ") == ("https://huggingface.co", "hf_new")
+    assert tried(endpoint="http://typed") == ("http://typed", False)
+    assert tried(endpoint="http://typed", token="hf_new") == ("http://typed", "hf_new")
+    update(service, endpoint="http://chosen")
+    assert tried() == tried(endpoint="http://chosen/") == ("http://chosen", None)
+    assert tried(endpoint=None) == ("https://huggingface.co", False)
+    assert tried(endpoint=BUILTIN, token="hf_new") == (service.endpoint_url(BUILTIN), False)
+    for refused in ({"endpoint": "typed"}, {"token": "hf new"}):
+        with pytest.raises(InvalidRequest):
+            service.client_to_try(HubTestRequest(**refused))
 
 
 @pytest.mark.parametrize(

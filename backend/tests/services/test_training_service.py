@@ -7,12 +7,17 @@ is shown that a run takes them from there.
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ml import zoo
+from modelyard.core import process
+from modelyard.core import queue as core_queue
 from modelyard.core.database import Database
 from modelyard.core.errors import (
     Conflict,
@@ -28,22 +33,26 @@ from modelyard.core.errors import (
 from modelyard.core.settings import get_settings
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
+from modelyard.ml.model_loader import LoadSpec, ModelLoader
 from modelyard.ml.sae import engine
 from modelyard.ml.sae.plan import Size, memory_plan
-from modelyard.models import Job, JobState, Model, ModelStatus, TrainingStatus
+from modelyard.models import Job, JobControl, JobState, Model, ModelStatus, TrainingStatus
 from modelyard.schemas.model import ModelCreate
 from modelyard.schemas.system import Device
 from modelyard.schemas.training import TrainingCreate
-from modelyard.services import architecture_service, model_service, quantization_service, system_service
+from modelyard.services import architecture_service, model_service, quantization_service, system_service, training_room
 from modelyard.services.dataset_service import DatasetService
 from modelyard.services.inspection_service import close_inspector
-from modelyard.services.job_service import JobService
+from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_facts import store_facts
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService, new_manifest
 from modelyard.services.sae_training import SaeTraining
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_service import TrainingService, training_response
+from modelyard.services.training_verdict import static_verdict
+from modelyard.workers import inference_tasks, job_runner
+from support.tools import require_training_extra
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -148,6 +157,15 @@ def asked(row_id: str, corpus: Path, **fields: Any) -> TrainingCreate:
     return TrainingCreate.model_validate(body | fields)
 
 
+class Wishes:
+    """A reporter whose user wants nothing."""
+
+    def report(self, progress: JobProgress) -> None: ...
+
+    def control(self) -> JobControl:
+        return JobControl.RUN
+
+
 # What may be trained on
 
 
@@ -162,6 +180,13 @@ def test_compatible_by_structure(database: Database, cache: HubCache) -> None:
     residual = [point for point in found.hook_points if point.kind == "residual"]
     assert [point.path for point in residual] == [f"model.layers.{n}" for n in range(3)]
     assert {point.width for point in found.hook_points} == {64}
+
+
+_SENTENCES = {
+    "encoder_only": "This is an encoder: it reads text in both directions and is no language model",
+    "encoder_decoder": "This is an encoder-decoder model: it needs two inputs, and training feeds only one text.",
+    "no_tokenizer": "owner/name has no tokenizer",
+}
 
 
 @pytest.mark.parametrize(
@@ -182,10 +207,20 @@ def test_incompatible(
     row_id = add_model(database, cache, config, **contents)
     found = TrainingCompatibilityService(database).of_row(row_id)
     assert (found.compatible, found.reasons[0].code) == (False, code)
+    assert found.reasons[0].message.startswith(_SENTENCES.get(code, ""))
     assert found.reasons[0].message.endswith((".", ")"))
     with pytest.raises(TrainingIncompatible) as refused:
         SaeTraining(database).plan(asked(row_id, corpus))
     assert refused.value.extra["reason"] == code
+
+
+def test_a_verdict_before_the_download() -> None:
+    files = ["config.json", "model.safetensors", "tokenizer.json"]
+    assert static_verdict("a", LLAMA, files).compatible is True
+    assert [reason.code for reason in static_verdict("a", T5, files).reasons] == ["encoder_decoder"]
+    assert static_verdict("a", LLAMA, files[:2]).reasons[0].code == "no_tokenizer"
+    gated = static_verdict("a", None, files)
+    assert (gated.compatible, gated.reasons[0].code) == (None, "unknown_dimensions")
 
 
 def test_not_ready(database: Database, cache: HubCache) -> None:
@@ -323,6 +358,108 @@ def test_the_extra_is_what_the_hint_installs() -> None:
     assert f'sae = ["{engine.REQUIREMENT}"]' in project.read_text()
 
 
+# Room for a run
+
+
+@dataclass
+class Holding:
+    """An inference worker in this process, with a real loader; it unloads as asked."""
+
+    database: Database
+    cache: HubCache
+    folder: Path
+    loader: ModelLoader
+
+    def load(self, name: str, *, pinned: bool = False) -> dict[str, Any]:
+        row_id = add_model(self.database, self.cache, name=f"owner/{name}")
+        info = self.loader.load(self.spec(name, pinned=pinned))
+        inference_tasks.publish_loaded(self.loader)
+        return {"id": row_id, "name": name, "measured_bytes": info.measured_bytes}
+
+    def spec(self, name: str, *, pinned: bool = False) -> LoadSpec:
+        return LoadSpec(f"owner/{name}", "c" * 40, "none", self.folder, device="cpu", pinned=pinned)
+
+    def names(self) -> set[str]:
+        return {info.key.model_id.removeprefix("owner/") for info in self.loader.loaded()}
+
+
+@pytest.fixture
+def holding(database: Database, cache: HubCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Holding]:
+    loader = ModelLoader()
+    for module in (inference_tasks, job_runner):
+        monkeypatch.setattr(module, "get_database", lambda: database)
+    monkeypatch.setattr(inference_tasks, "_loader", lambda: loader)
+    monkeypatch.setenv("MODELYARD_WORKER_NAME", "host:inference")
+    workers: list[threading.Thread] = []
+
+    def work(_queue: str, task_name: str, job_id: str) -> bool:
+        if task_name == "models.unload":
+            workers.append(threading.Thread(target=inference_tasks.unload_model_task, args=(job_id,)))
+            workers[-1].start()
+        return True
+
+    monkeypatch.setattr(core_queue, "send_wakeup", work)
+    yield Holding(database, cache, zoo.make("llama", tmp_path), loader)
+    for worker in workers:
+        worker.join(30)
+    loader.close()
+
+
+def test_idle_models_make_room_when_the_run_starts(
+    database: Database,
+    cache: HubCache,
+    corpus: Path,
+    free: dict[str, int],
+    holding: Holding,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del free["cuda:0"]
+    row_id = add_model(database, cache)
+    oldest = holding.load("oldest")
+    for name, pinned in (("pinned", True), ("newer", False)):
+        holding.load(name, pinned=pinned)
+    plenty = SaeTraining(database).plan(asked(row_id, corpus))
+    assert (plenty.fits, plenty.unloads) == (True, [])
+
+    # One byte is missing: the model that was used last longest ago is enough.
+    free["cpu"] = int(plenty.total_bytes / 0.9) - 1
+    training = SaeTraining(database).start(asked(row_id, corpus))
+    assert training.plan["unloads"] == [oldest]
+    seen: list[set[str]] = []
+
+    def child(*_: Any, **__: Any) -> dict[str, Any]:
+        seen.append(holding.names())
+        return {"output": "/somewhere"}
+
+    monkeypatch.setattr(process, "run_child", child)
+    SaeTraining(database).run(training.id, Wishes())
+    assert seen == [{"pinned", "newer"}]
+    with database.reading() as session:
+        assert TrainingService(session).get_by_id(training.id).phase == "making_room"
+        unloaded = ModelResponses(session).of_id(oldest["id"])
+    assert (unloaded.loaded, unloaded.error) == (False, None)
+
+    # What all of them hold together would not do, so none is unloaded.
+    free["cpu"] -= 10 * oldest["measured_bytes"]
+    poor = SaeTraining(database).plan(asked(row_id, corpus))
+    assert (poor.fits, poor.unloads, poor.refusal and poor.refusal.code) == (False, [], "out_of_memory")
+
+
+def test_models_that_are_pinned_or_in_use_are_never_unloaded(database: Database, holding: Holding) -> None:
+    pinned, used, idle = holding.load("pinned", pinned=True), holding.load("used"), holding.load("idle")
+    with holding.loader.get(holding.spec("used")):
+        inference_tasks.publish_loaded(holding.loader)
+        with database.reading() as session:
+            assert [model.name for model in training_room.idle_models(session, "cpu")] == ["idle"]
+            assert training_room.idle_models(session, "cuda:0") == []
+        # Asked for by somebody who saw them idle a moment ago.
+        late = [training_room.IdleModel(row["id"], row["name"], 1) for row in (pinned, used, idle)]
+        training_room.unload(database, late, lambda: False)
+        assert holding.names() == {"pinned", "used"}
+    with database.reading() as session:
+        assert {session.get_one(Model, row["id"]).error for row in (pinned, used, idle)} == {None}
+
+
 # Rows
 
 
@@ -339,7 +476,7 @@ def test_a_run_waits_for_a_worker(
     with database.reading() as session:
         training = TrainingService(session).get_by_id(started[1])
         answer = training_response(training)
-        assert session.get_one(Job, training.job_id).queue == "compute"
+        assert session.get_one(Job, training.job_id).queue == "training"
     assert wakeups == [("compute", "trainings.train", training.job_id)]
     assert (answer.status, answer.d_in, answer.d_sae, answer.k, answer.device) == ("pending", 64, 512, 32, "cuda:0")
     assert (answer.model_id, answer.model_name, answer.output_path) == (started[0], "owner/name", None)
@@ -459,8 +596,9 @@ def test_data_sets_that_are_refused(tmp_path: Path, name: str, content: bytes, m
 
 
 def test_parquet(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow comes with the training extra")
+    require_training_extra()
     import pyarrow
+    from pyarrow import parquet
 
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"words": ["one", "two"], "n": [1, 2]}), path)

@@ -19,6 +19,14 @@ class FolderSource:
 
     def __init__(self, **folders: Path) -> None:
         self.repos = {name.replace("__", "/"): _read(name.replace("__", "/"), path) for name, path in folders.items()}
+        self._left: dict[tuple[str, str | None], StoredRepo] = {}
+
+    def move(self, repo_id: str, folder: Path) -> str:
+        """Put the main branch onto the content of another folder; the commit it leaves stays. Returns the new one."""
+        left = self.repos[repo_id]
+        self._left[repo_id, left.commit] = left
+        self.repos[repo_id] = _read(repo_id, folder)
+        return self.repos[repo_id].commit
 
     def pretend(self, repo_id: str, path: str, *, size_bytes: int) -> None:
         """Announce another size for a file."""
@@ -30,6 +38,8 @@ class FolderSource:
         return list(self.repos.values())
 
     async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
+        if earlier := self._left.get((repo_id, revision)):
+            return earlier
         repo = self.repos.get(repo_id)
         if repo is None:
             raise RepoNotFound(repo_id)

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def children_of(supervisor: int) -> dict[str, psutil.Process]:
+    """The processes a `modelyard serve` started, by role: api, downloads, compute, inference."""
+    found = {}
+    for child in psutil.Process(supervisor).children():
+        words = child.cmdline()
+        if "modelyard.workers" in words:
+            found["api" if "api" in words else words[words.index("--queues") + 1]] = child
+    return found
+
+
+@contextmanager
+def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
+    """What waits for a process, or runs in it, goes on doing so for as long as this lasts."""
+    process.suspend()
+    try:
+        yield process
+    finally:
+        process.resume()
 
 
 class Instance:
@@ -82,14 +103,9 @@ class Instance:
         self.process = None
 
     def children(self) -> dict[str, psutil.Process]:
-        """The processes the supervisor started, by role: api, downloads, compute, inference."""
+        """The processes the supervisor started."""
         assert self.process is not None
-        found = {}
-        for child in psutil.Process(self.process.pid).children():
-            words = child.cmdline()
-            if "modelyard.workers" in words:
-                found["api" if "api" in words else words[words.index("--queues") + 1]] = child
-        return found
+        return children_of(self.process.pid)
 
     def console(self) -> str:
         return (self.folder / "console.log").read_text()
@@ -127,6 +143,12 @@ class Instance:
                 return answer
             assert time.monotonic() < end, f"not within {seconds} s: {what}\n{self.console()[-2000:]}"
             time.sleep(0.1)
+
+    def unload_all(self) -> None:
+        """Nothing is in memory, and no load waits or runs that would bring something there."""
+        for item in self.api.get("/models/loaded").json()["items"]:
+            self.api.post(f"/models/{item['id']}/unload")
+        self.wait_until(lambda: self.api.get("/models/loaded").json()["items"] == [], 30, "everything is unloaded")
 
     def cache_bytes(self) -> int:
         """Bytes of file content under the cache, links not counted."""

@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
+
+from support.instance import free_port
+from support.tools import missing
 
 START_SECONDS = 30.0
 _SETTINGS = {
@@ -29,12 +30,9 @@ def require_binaries() -> Path:
     """The folder of initdb and postgres. Without one the test is skipped, but on CI it fails."""
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version)
-    if folders:
-        return folders[-1]
-    reason = "PostgreSQL is not installed on this machine (initdb was not found)"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not folders:
+        missing("PostgreSQL is not installed on this machine (initdb was not found)")
+    return folders[-1]
 
 
 @contextmanager
@@ -54,7 +52,7 @@ def running_postgres() -> Iterator[str]:
         cwd=folder,
         **as_user,  # type: ignore[call-overload]
     )
-    port = _free_port()
+    port = free_port()
     options = [option for name, value in _SETTINGS.items() for option in ("-c", f"{name}={value}")]
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -84,12 +82,6 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         return None
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
     return names.get("postgres") or names["nobody"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_it_answers(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -3,6 +3,7 @@ import type {
   CacheListing,
   DeletionReport,
   EstimateQuery,
+  HistoryPage,
   ImportRequest,
   InstalledFile,
   LoadedModel,
@@ -13,18 +14,24 @@ import type {
   ModelPage,
   QuantizeRequest,
   SearchItem,
+  SearchSort,
 } from "../types/model";
 import { request } from "./client";
 
-const PAGE = 200;
+/** The first page is small, so that there is something to show soon. */
+const FIRST_PAGE = 100;
+const PAGE = 500;
 
-/** Every managed model; asks for as many pages as there are. */
-export async function listModels(signal?: AbortSignal): Promise<Model[]> {
+/** Every managed model, page by page; `onPart` is told the first ones while more are on their way. */
+export async function listModels(onPart?: (models: Model[]) => void): Promise<Model[]> {
   const models: Model[] = [];
   for (;;) {
-    const page = await request<ModelPage>("GET", "/models", { query: { limit: PAGE, offset: models.length }, signal });
+    const limit = models.length === 0 ? FIRST_PAGE : PAGE;
+    const page = await request<ModelPage>("GET", "/models", { query: { limit, offset: models.length } });
+    const first = models.length === 0;
     models.push(...page.items);
     if (page.items.length === 0 || models.length >= page.total) return models;
+    if (first) onPart?.(page.items);
   }
 }
 
@@ -55,8 +62,23 @@ export function deleteModel(id: string, confirmShared: boolean): Promise<Deletio
   return request("DELETE", `/models/${id}`, { query: { confirm_shared: confirmShared || undefined } });
 }
 
-export function searchHub(q: string, limit: number, signal?: AbortSignal): Promise<{ items: SearchItem[] }> {
-  return request("GET", "/models/search", { query: { q, limit }, signal });
+export function searchHub(
+  q: string,
+  limit: number,
+  signal?: AbortSignal,
+  sort: SearchSort = "downloads",
+): Promise<{ items: SearchItem[] }> {
+  return request("GET", "/models/search", { query: { q, limit, sort }, signal });
+}
+
+/** Asks the model's Hub now whether its branch has moved on. */
+export function checkUpdate(id: string): Promise<Model> {
+  return request("POST", `/models/${id}/check-update`);
+}
+
+/** What was done to a model, the newest first. */
+export function listHistory(id: string, limit: number, offset: number, signal?: AbortSignal): Promise<HistoryPage> {
+  return request("GET", `/models/${id}/history`, { query: { limit, offset }, signal });
 }
 
 /** What the Hub tells about a model, before anything is fetched. */

@@ -9,6 +9,8 @@ export interface SocketHandlers {
 /** Where live events come from; tests put their own in its place. */
 export interface Transport {
   connect: (handlers: SocketHandlers) => void;
+  /** Goes on at once where the next attempt is being waited for. */
+  retry: () => void;
   close: () => void;
 }
 
@@ -19,6 +21,7 @@ const LAST_DELAY_MS = 30_000;
 export function webSocketTransport(url: string): Transport {
   let socket: WebSocket | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let next: (() => void) | null = null;
   let attempts = 0;
   let closed = false;
 
@@ -35,12 +38,18 @@ export function webSocketTransport(url: string): Transport {
       handlers.onClose();
       const delay = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempts) * (0.75 + Math.random() / 2);
       attempts += 1;
-      timer = setTimeout(() => open(handlers), delay);
+      next = () => {
+        clearTimeout(timer);
+        next = null;
+        open(handlers);
+      };
+      timer = setTimeout(next, delay);
     };
   }
 
   return {
     connect: open,
+    retry: () => next?.(),
     close: () => {
       closed = true;
       clearTimeout(timer);

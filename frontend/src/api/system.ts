@@ -1,4 +1,4 @@
-import type { SettingsChange, SettingsView, SystemInfo } from "../types/model";
+import type { HubAnswer, HubAttempt, SettingsChange, SettingsView, SystemInfo } from "../types/model";
 import { request } from "./client";
 
 export function getSystem(signal?: AbortSignal): Promise<SystemInfo> {
@@ -12,6 +12,11 @@ export function getSettings(signal?: AbortSignal): Promise<SettingsView> {
 /** Fields left out stay as they are; null takes a setting back to its default, a null `token` forgets it. */
 export function putSettings(change: SettingsChange): Promise<SettingsView> {
   return request("PUT", "/settings", { body: change });
+}
+
+/** Asks a Hub now; what is left out is as the settings have it. Nothing is stored. */
+export function testHub(attempt: HubAttempt): Promise<HubAnswer> {
+  return request("POST", "/settings/test", { body: attempt });
 }
 
 /** Exchanges the server's key for a session cookie that scripts cannot read. */

@@ -32,7 +32,8 @@ export function useLiveFeed(): void {
     const onVisible = () => {
       if (document.hidden) return;
       void refresh();
-      const { lastAt, fetchModels } = useModelsStore.getState();
+      const { lastAt, fetchModels, reconnect } = useModelsStore.getState();
+      reconnect();
       // A sleeping tab or machine may have missed messages without the socket noticing.
       if (Date.now() - lastAt <= QUIET_MS) return;
       void fetchModels();

@@ -1,5 +1,5 @@
 import { useMemo } from "react";
-import { useModelsStore } from "../stores/modelsStore";
+import { type ModelsState, useModelsStore } from "../stores/modelsStore";
 import type { Model } from "../types/model";
 import { type ModelFilter, filterModels } from "../lib/filter";
 import { isActive } from "../lib/words";
@@ -9,12 +9,35 @@ export const useLive = (id: string) => useModelsStore((state) => state.live[id])
 export const usePending = (id: string) => useModelsStore((state) => state.pending[id]);
 export const useConn = () => useModelsStore((state) => state.conn);
 
-/** All rows; a new array only when a row's status or facts changed. */
-export function useModelList(): Model[] {
-  const byId = useModelsStore((state) => state.byId);
-  const ids = useModelsStore((state) => state.ids);
-  return useMemo(() => ids.flatMap((id) => byId[id] ?? []), [byId, ids]);
+let listed: Pick<ModelsState, "byId" | "ids"> & { models: Model[] } = { byId: {}, ids: [], models: [] };
+
+/** One array for whoever asks, as there may be many rows. */
+function listOf({ byId, ids }: ModelsState): Model[] {
+  if (listed.byId !== byId || listed.ids !== ids) {
+    listed = { byId, ids, models: ids.flatMap((id) => byId[id] ?? []) };
+  }
+  return listed.models;
 }
+
+/** The row that already holds the newer version of a model, in the same precision. */
+export function useNewerRow({ update_available, model_id, latest_commit, quantization }: Model): string | undefined {
+  return useModelsStore((state) =>
+    update_available !== true
+      ? undefined
+      : state.ids.find((id) => {
+          const row = state.byId[id];
+          return (
+            row !== undefined &&
+            row.commit === latest_commit &&
+            row.model_id === model_id &&
+            row.quantization === quantization
+          );
+        }),
+  );
+}
+
+/** All rows; a new array only when a row's status or facts changed. */
+export const useModelList = () => useModelsStore(listOf);
 
 export function useFilteredIds(filter: ModelFilter): string[] {
   const models = useModelList();

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { model } from "../test/fixtures";
-import { filterModels, readFilter } from "./filter";
+import { countGroups, filterModels, readFilter } from "./filter";
 
 const models = [
   model({ id: "a", model_id: "Qwen/Qwen3-0.6B", created_at: "2026-01-01T00:00:00.000Z" }),
@@ -28,6 +28,12 @@ it("reads the address and ignores what it does not know", () => {
     quantization: null,
     sort: "newest",
   });
+});
+
+it("finds those with a newer version, whatever else they are", () => {
+  const outdated = [...models, model({ id: "d", update_available: true }), model({ id: "e", update_available: false })];
+  expect(filterModels(outdated, readFilter(new URLSearchParams("status=outdated"))).map(({ id }) => id)).toEqual(["d"]);
+  expect(countGroups(outdated)).toEqual({ ready: 4, active: 0, attention: 1, outdated: 1 });
 });
 
 it("filters by words, status and precision, and sorts", () => {

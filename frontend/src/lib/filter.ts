@@ -11,11 +11,14 @@ export const SORT_WORD: Record<Sort, string> = {
   disk: "Most disk",
 };
 
-export type StatusGroup = "ready" | "active" | "attention";
+export const STATUS_GROUPS = ["ready", "active", "attention", "outdated"] as const;
+/** Each row is in one of the first three; an outdated one is so besides. */
+export type StatusGroup = (typeof STATUS_GROUPS)[number];
 export const STATUS_GROUP_WORD: Record<StatusGroup, string> = {
   ready: "Ready",
   active: "In progress",
   attention: "Needs attention",
+  outdated: "Update available",
 };
 
 const GROUP: Record<ModelStatus, StatusGroup> = {
@@ -41,7 +44,7 @@ export interface ModelFilter {
 export function readFilter(parameters: URLSearchParams): ModelFilter {
   return {
     q: parameters.get("q") ?? "",
-    status: oneOf(parameters.get("status"), ["ready", "active", "attention"]),
+    status: oneOf(parameters.get("status"), STATUS_GROUPS),
     quantization: oneOf(parameters.get("quantization"), ["none", "8bit", "4bit"]),
     sort: oneOf(parameters.get("sort"), SORTS) ?? "newest",
   };
@@ -53,29 +56,41 @@ function oneOf<T extends string>(value: string | null, allowed: readonly T[]): T
 
 const memoryOf = (model: Model) => model.memory_measured_bytes ?? model.memory_estimated_bytes ?? -1;
 
+// Comparing by a locale's rules is slow, which thousands of rows make felt; times and ids need none.
+const byName = new Intl.Collator("en", { numeric: true });
+const byText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
 const ORDER: Record<Sort, (a: Model, b: Model) => number> = {
-  newest: (a, b) => b.created_at.localeCompare(a.created_at),
-  name: (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
+  newest: (a, b) => byText(b.created_at, a.created_at),
+  name: (a, b) => byName.compare(a.name, b.name),
   parameters: (a, b) => (b.num_parameters ?? -1) - (a.num_parameters ?? -1),
   memory: (a, b) => memoryOf(b) - memoryOf(a),
   disk: (a, b) => b.disk_bytes - a.disk_bytes,
 };
 
+function isIn(model: Model, group: StatusGroup): boolean {
+  return group === "outdated" ? model.update_available === true : GROUP[model.status] === group;
+}
+
 export function filterModels(models: Model[], filter: ModelFilter): Model[] {
   const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
   return models
     .filter((model) => {
-      if (filter.status !== null && GROUP[model.status] !== filter.status) return false;
+      if (filter.status !== null && !isIn(model, filter.status)) return false;
       if (filter.quantization !== null && model.quantization !== filter.quantization) return false;
+      if (words.length === 0) return true;
       const text = `${model.model_id} ${model.architecture ?? ""} ${model.model_type ?? ""}`.toLowerCase();
       return words.every((word) => text.includes(word));
     })
-    .sort((a, b) => ORDER[filter.sort](a, b) || a.id.localeCompare(b.id));
+    .sort((a, b) => ORDER[filter.sort](a, b) || byText(a.id, b.id));
 }
 
 /** How many rows each status group holds. */
 export function countGroups(models: Model[]): Record<StatusGroup, number> {
-  const counts = { ready: 0, active: 0, attention: 0 };
-  for (const model of models) counts[GROUP[model.status]] += 1;
+  const counts = { ready: 0, active: 0, attention: 0, outdated: 0 };
+  for (const model of models) {
+    counts[GROUP[model.status]] += 1;
+    if (model.update_available === true) counts.outdated += 1;
+  }
   return counts;
 }

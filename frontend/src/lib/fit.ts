@@ -25,16 +25,16 @@ export function fitSentence(device: string, needed: number | null, free: number 
   return `Does not fit in ${place}: ${formatBytes(needed - free)} short`;
 }
 
-const HALF_PRECISION_BYTES = 2;
+export const HALF_PRECISION_BYTES = 2;
 
-/**
- * A first idea from the number of parameters alone: 16-bit weights against what is free, on the roomiest accelerator
- * or, where it is too small or there is none, in system memory. Approximate by nature.
- */
-export function roughFit(parameters: number | null, devices: Device[]): { verdict: Verdict; words: string } {
-  const unknown = { verdict: "unknown" as const, words: "fit unknown" };
-  if (parameters === null || devices.length === 0) return unknown;
-  const needed = parameters * HALF_PRECISION_BYTES;
+export interface Fit {
+  verdict: Verdict;
+  words: string;
+}
+
+/** Whether so many bytes fit what is free: on the roomiest accelerator or, failing that, in system memory. */
+export function fitOf(needed: number | null, devices: Device[]): Fit {
+  if (needed === null || devices.length === 0) return { verdict: "unknown", words: "fit unknown" };
   const byRoom = devices.toSorted((a, b) => b.free_bytes - a.free_bytes);
   const gpu = byRoom.find((device) => device.id !== "cpu");
   const memory = byRoom.find((device) => device.id === "cpu");
@@ -43,6 +43,11 @@ export function roughFit(parameters: number | null, devices: Device[]): { verdic
   if (gpu !== undefined && onGpu !== "does_not_fit") return { verdict: onGpu, words: onGpu };
   if (inMemory === "does_not_fit" || memory === undefined) return { verdict: "does_not_fit", words: "too large" };
   return { verdict: inMemory, words: gpu === undefined ? inMemory : `${inMemory} in system memory only` };
+}
+
+/** A first idea from the number of parameters alone, as 16-bit weights. Approximate by nature. */
+export function roughFit(parameters: number | null, devices: Device[]): Fit {
+  return fitOf(parameters === null ? null : parameters * HALF_PRECISION_BYTES, devices);
 }
 
 /** Bytes others use on a device: everything that is neither free nor ours. */

@@ -18,7 +18,7 @@ export function fromRow(error: RowError): ProblemView {
 }
 
 /** The step that moves on from a problem, chosen by its code. */
-export type NextStep = "settings" | "licence" | "free-space" | "retry";
+export type NextStep = "settings" | "licence" | "free-space" | "smaller" | "another" | "retry";
 
 export function nextSteps(code: string): NextStep[] {
   switch (code) {
@@ -32,9 +32,12 @@ export function nextSteps(code: string): NextStep[] {
       return ["settings", "retry"];
     case "disk_full":
       return ["free-space", "retry"];
+    case "out_of_memory":
+      return ["smaller", "retry"];
     case "unsupported_architecture":
     case "needs_custom_code":
     case "no_weights":
+      return ["another"];
     case "unsafe_weights":
     case "already_quantized":
       return [];

@@ -5,6 +5,7 @@ import {
   compatibilityWords,
   epochsWords,
   FIRST_DRAFT,
+  fitWords,
   kindsOf,
   metricWords,
   notebookLines,
@@ -12,6 +13,7 @@ import {
   progressFigures,
   requestOf,
   suggestedPoint,
+  trainingPhaseWords,
 } from "./training";
 
 const points = compatibility().hook_points;
@@ -65,6 +67,23 @@ it("writes figures with the digits that mean something", () => {
   expect(epochsWords(plan({ epochs: null }))).toBe("unknown");
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
+});
+
+it("names the idle models that a run needs the memory of", () => {
+  expect(fitWords(plan(), "system memory")).toBe("Fits in system memory: 3.00 GB of the 20.0 GB free");
+  const unloads = [
+    { id: "a", name: "Qwen3-0.6B", measured_bytes: 1.2e9 },
+    { id: "b", name: "gpt2", measured_bytes: 0.3e9 },
+  ];
+  expect(fitWords(plan({ free_bytes: 2e9, usable_bytes: 3.15e9, unloads }), "system memory")).toBe(
+    "Fits in system memory: 3.00 GB of the 2.00 GB free and the 1.50 GB of what is unloaded first, because nobody uses it: Qwen3-0.6B, gpt2",
+  );
+  expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "making_room" } }))).toBe("Unloading idle models");
+});
+
+it("tells a run that waits for another from one that waits for a worker", () => {
+  expect(trainingPhaseWords(training({ status: "pending" }))).toBe("Waiting for a worker");
+  expect(trainingPhaseWords(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
 });
 
 it("loads the model in the precision it was trained in", () => {

@@ -1,7 +1,7 @@
 /** Training runs as words, figures and code. */
 import type { HookKind, HookPoint, Model } from "../types/model";
 import type { SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
-import { formatCount, formatDuration } from "./bytes";
+import { formatBytes, formatCount, formatDuration } from "./bytes";
 import { KIND_WORD } from "./hooks";
 import { sentence } from "./words";
 
@@ -32,14 +32,16 @@ export function isRunning(status: TrainingStatus): boolean {
   return status === "pending" || status === "running" || status === "cancelling";
 }
 
-/** What a run does now. */
-export function trainingPhaseWords({ status, progress }: Pick<Training, "status" | "progress">): string {
-  if (status === "pending") return "Waiting for a worker";
+/** What a run does now. `behind`: another one is being trained, and they are trained one by one. */
+export function trainingPhaseWords({ status, progress }: Pick<Training, "status" | "progress">, behind = false): string {
+  if (status === "pending") return behind ? "Waiting for the run before it" : "Waiting for a worker";
   if (status === "cancelling") return "Saving its state";
   if (status !== "running") return TRAINING_STATUS_WORD[status];
   switch (progress.phase) {
     case null:
       return "Starting";
+    case "making_room":
+      return "Unloading idle models";
     case "loading":
       return "Loading the model";
     case "checking":
@@ -55,10 +57,10 @@ export function tokensWords(tokens: number): string {
   return `${formatCount(tokens)} tokens`;
 }
 
-/** How far, how fast, how long still; what is not known is left out. */
-export function progressFigures({ status, progress }: Pick<Training, "status" | "progress">): string[] {
+/** How far, how fast, how long still; what is not known is left out. `stale`: it may have changed since. */
+export function progressFigures({ status, progress }: Pick<Training, "status" | "progress">, stale = false): string[] {
   const { tokens_done, tokens_total, tokens_per_second, eta_seconds } = progress;
-  const flowing = status === "running" && progress.phase === "training";
+  const flowing = status === "running" && progress.phase === "training" && !stale;
   return [
     `${formatCount(tokens_done)} of ${tokensWords(tokens_total)}`,
     flowing && tokens_per_second !== null ? `${formatCount(Math.round(tokens_per_second))} tokens/s` : "",
@@ -195,6 +197,16 @@ export function requestOf(
       checkpoint_seconds: Math.max(1, Math.round(checkpointMinutes * 60)),
     },
   };
+}
+
+/** How a plan fits a device, by what is free there and what idle models give up. */
+export function fitWords({ fits, total_bytes, free_bytes, usable_bytes, unloads }: TrainingPlan, place: string): string {
+  const [total, free, usable] = [total_bytes, free_bytes, usable_bytes].map(formatBytes);
+  if (!fits) return `Does not fit in ${place}: ${total}, where ${usable} of the ${free} free may be planned`;
+  if (unloads.length === 0) return `Fits in ${place}: ${total} of the ${free} free`;
+  const names = unloads.map(({ name }) => name).join(", ");
+  const given = formatBytes(unloads.reduce((sum, { measured_bytes }) => sum + measured_bytes, 0));
+  return `Fits in ${place}: ${total} of the ${free} free and the ${given} of what is unloaded first, because nobody uses it: ${names}`;
 }
 
 export interface PlanPart {

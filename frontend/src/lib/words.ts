@@ -58,7 +58,20 @@ export function phaseWords(status: ModelStatus, progress: Progress | null): stri
       return quantizingWords(progress.message);
     case "checking":
       return sentence(progress.message ?? "checking that it loads");
+    case "loading":
+      return loadingWords(progress);
   }
+}
+
+/** What a load into memory does or waits for. */
+export function loadingWords(progress: Progress): string {
+  return progress.message === null ? "Loading" : `Loading: ${progress.message}`;
+}
+
+/** Whether a model that is here is on its way into memory, and whether that was taken back already. */
+export function loadState(progress: Progress | null | undefined): "loading" | "stopping" | null {
+  if (progress?.phase !== "loading") return null;
+  return progress.message === "stopping" ? "stopping" : "loading";
 }
 
 /** "layer 12 of 32" says what of; other messages stand for themselves. */
@@ -89,10 +102,16 @@ export interface PretrainedSource {
   revision: string | null;
 }
 
-export function sourceOf(model: Pick<Model, "quantization" | "snapshot_path" | "model_id" | "revision">): PretrainedSource {
+export function sourceOf(model: Model): PretrainedSource {
   if (model.quantization !== "none" && model.snapshot_path !== null)
     return { name: model.snapshot_path, revision: null };
-  return { name: model.model_id, revision: model.revision === "main" ? null : model.revision };
+  return { name: model.model_id, revision: revisionToLoad(model) };
+}
+
+/** What names this very model: its branch, or its commit once the branch has moved on; null for the usual branch. */
+function revisionToLoad({ revision, commit, update_available }: Model): string | null {
+  if (update_available === true) return commit;
+  return revision === "main" ? null : revision;
 }
 
 export function pythonArguments({ name, revision }: PretrainedSource): string {
@@ -102,8 +121,9 @@ export function pythonArguments({ name, revision }: PretrainedSource): string {
 /** The lines that load this model: a quantized copy through Modelyard, which knows where it is. */
 export function loadSnippet(model: Model): string {
   if (model.quantization !== "none") {
-    const revision = model.revision === "main" ? "" : `, revision=${JSON.stringify(model.revision)}`;
-    const call = `${JSON.stringify(model.model_id)}, quantization="${model.quantization}"${revision}`;
+    const revision = revisionToLoad(model);
+    const at = revision === null ? "" : `, revision=${JSON.stringify(revision)}`;
+    const call = `${JSON.stringify(model.model_id)}, quantization="${model.quantization}"${at}`;
     return ["import modelyard", `model, tokenizer = modelyard.load(${call})`].join("\n");
   }
   const source = pythonArguments(sourceOf(model));

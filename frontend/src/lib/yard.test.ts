@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { GB, loadedModel, system } from "../test/fixtures";
+import { disk, GB, loadedModel, system } from "../test/fixtures";
 import { roughFit, verdictFor } from "./fit";
 import { placesOf, wantedIn } from "./yard";
 
@@ -9,8 +9,8 @@ const machine = system({
     { id: "cuda:0", name: "GPU", total_bytes: 24 * GB, free_bytes: 10 * GB, used_by_us_bytes: 8 * GB },
   ],
   disks: [
-    { path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, used_by_us_bytes: 30 * GB, purpose: "models" },
-    { path: "/home", total_bytes: 100 * GB, free_bytes: 20 * GB, used_by_us_bytes: 0, purpose: "data" },
+    disk({ used_by_us_bytes: 30 * GB }),
+    disk({ path: "/home", total_bytes: 100 * GB, free_bytes: 20 * GB, purpose: "data" }),
   ],
 });
 

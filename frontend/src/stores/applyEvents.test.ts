@@ -12,6 +12,12 @@ it("tells what follows, what is old and where something is missing", () => {
   expect(follows(cursor, { epoch: "b", seq: 6 })).toBe("gap");
 });
 
+it("lists a row once that stood on two pages", () => {
+  const feed = applyList(EMPTY, [model({ id: "m1", name: "old" }), model({ id: "m2" }), model({ id: "m1", name: "new" })]);
+  expect(feed.ids).toEqual(["m1", "m2"]);
+  expect(feed.byId.m1?.name).toBe("new");
+});
+
 it("keeps progress away from the cold record", () => {
   const feed = applyList(EMPTY, [downloading(), model({ id: "m2" })]);
   const next = applyProgress(feed, [
@@ -65,4 +71,14 @@ it("removes a row from everywhere and puts a new one first", () => {
   expect(removeModel(feed, "m1")).toEqual(EMPTY);
   expect(removeModel(feed, "nope")).toBe(feed);
   expect(applyModel(feed, model({ id: "m0" })).ids).toEqual(["m0", "m1"]);
+});
+
+it("leaves a load to its own progress once the server has taken it, and stopping one to the server's answer", () => {
+  const loading = model({ progress: progress({ phase: "loading", message: "reading weights" }) });
+  expect(isUnderWay({ op: "load", prev: "ready" }, loading)).toBe(false);
+  expect(isUnderWay({ op: "cancel", prev: "ready" }, loading)).toBe(false);
+  expect(isUnderWay({ op: "cancel", prev: "downloading" }, downloading())).toBe(true);
+  const feed = applyModel(applyList(EMPTY, [model()]), loading);
+  expect(feed.live.m1?.progress?.message).toBe("reading weights");
+  expect(applyModel(feed, model({ loaded: true })).live).toEqual({});
 });

@@ -48,10 +48,12 @@ export function isStructural(known: Model | undefined, incoming: Model): boolean
   });
 }
 
+/** The list as it was read; a row that moved from one page to the next meanwhile stands in it twice. */
 export function applyList(feed: Feed, models: Model[]): Feed {
   const byId = Object.fromEntries(models.map((model) => [model.id, model]));
   const live = Object.fromEntries(models.filter(isMoving).map((model) => [model.id, liveOf(model)]));
-  return { byId, ids: models.map((model) => model.id), live, pending: keepPending(feed.pending, byId) };
+  const ids = [...new Set(models.map((model) => model.id))];
+  return { byId, ids, live, pending: keepPending(feed.pending, byId) };
 }
 
 /** A row as it is now: replaces the cold record. */
@@ -95,11 +97,13 @@ function liveOf(model: Model): Live {
 
 /**
  * An optimistic action is over once the row's status moved, whatever it moved to. Loading and unloading leave the
- * status as it is: they are over when the row is loaded or not, or tells why it could not be.
+ * status as it is: they are over when the row is loaded or not, or tells why it could not be; a load also as soon as
+ * the row tells how far it is, and stopping one with the server's answer, which tells that it is being stopped.
  */
 export function isUnderWay({ op, prev }: Pending, model: Model | undefined): boolean {
   if (model?.status !== prev) return false;
-  if (op === "load") return !model.loaded && model.error === null;
+  if (op === "load") return !model.loaded && model.error === null && model.progress === null;
+  if (op === "cancel" && prev === "ready") return false;
   if (op === "unload") return model.loaded && model.error === null;
   return true;
 }

@@ -50,6 +50,39 @@ describe("the feed", () => {
     expect(store.getState().ids).toHaveLength(450);
   });
 
+  it("shows the first rows while the others are read, and all of them while they are read again", async () => {
+    const many = Array.from({ length: 150 }, (_, index) => model({ id: `x${index}` }));
+    let release: () => void = () => undefined;
+    server.use(
+      http.get(api("/models"), async ({ request }) => {
+        const query = new URL(request.url).searchParams;
+        const [offset, limit] = [Number(query.get("offset")), Number(query.get("limit"))];
+        if (offset > 0) await new Promise<void>((resolve) => (release = resolve));
+        return HttpResponse.json({ items: many.slice(offset, offset + limit), total: many.length, limit, offset });
+      }),
+    );
+    const store = createModelsStore();
+    const reading = store.getState().fetchModels();
+    await vi.waitFor(() => expect(store.getState().ids).toHaveLength(100));
+    expect(store.getState().load.state).toBe("loading");
+    await vi.waitFor(() => {
+      release();
+      expect(store.getState().load.state).toBe("ready");
+    });
+    await reading;
+    expect(store.getState().ids).toHaveLength(150);
+
+    const counts = new Set<number>();
+    store.subscribe(({ ids }) => counts.add(ids.length));
+    const again = store.getState().fetchModels();
+    await vi.waitFor(() => {
+      release();
+      expect(counts.size).toBeGreaterThan(0);
+    });
+    await again;
+    expect([...counts]).toEqual([150]);
+  });
+
   it("gathers progress and applies it together, leaving the cold records alone", async () => {
     const { store, socket } = await connected();
     const { byId } = store.getState();
@@ -126,6 +159,8 @@ describe("the feed", () => {
     socket.drop();
     expect(store.getState().conn).toBe("stale");
     expect(store.getState().ids).toEqual(["m1", "m2"]);
+    store.getState().reconnect();
+    expect(socket.retries).toBe(1);
     rows = [model({ id: "m2", model_id: "gpt2" })];
     socket.snapshot();
     await vi.waitFor(() => expect(store.getState().ids).toEqual(["m2"]));

@@ -29,6 +29,8 @@ export interface ModelsState extends Feed, Cursor {
 
   /** Opens the event feed; the returned function closes it. */
   connect: (transport: Transport) => () => void;
+  /** Tries to reach the server now, where the feed waits before it does. */
+  reconnect: () => void;
   fetchModels: () => Promise<void>;
   downloadModel: (body: ModelDownloadRequest) => Promise<Model>;
   adoptModel: (modelId: string) => Promise<Model>;
@@ -38,6 +40,8 @@ export interface ModelsState extends Feed, Cursor {
   /** The same; a refusal is shown in passing. */
   act: (id: string, op: api.ModelAction) => Promise<void>;
   quantizeModel: (id: string, body: QuantizeRequest) => Promise<Model>;
+  /** Asks the model's Hub for a newer version; rejects with why it could not be asked. */
+  checkUpdate: (id: string) => Promise<Model>;
   deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
   getReadyModels: () => Model[];
 }
@@ -64,6 +68,7 @@ export function createModelsStore() {
     let syncing = false;
     let syncAgain = false;
     let held: ModelEvent[] = [];
+    let feed: Transport | null = null;
 
     function flush(): void {
       clearTimeout(flushTimer);
@@ -121,7 +126,10 @@ export function createModelsStore() {
       try {
         do {
           syncAgain = false;
-          const models = await api.listModels();
+          const models = await api.listModels((part) => {
+            // Of a list that is shown already, half would be less than what is there.
+            if (get().load.state !== "ready") set((state) => applyList(state, part));
+          });
           buffer.clear();
           set((state) => ({ ...applyList(state, models), load: { state: "ready" }, lastAt: Date.now() }));
         } while (syncAgain as boolean);
@@ -170,11 +178,12 @@ export function createModelsStore() {
 
       connect: (transport) => {
         set({ conn: "connecting" });
+        feed = transport;
         transport.connect({
           onOpen: () => undefined,
           onEvent: receive,
           onClose: () => {
-            set({ conn: "stale" });
+            set((state) => ({ conn: "stale", lastAt: state.conn === "live" ? Date.now() : state.lastAt }));
             // The list may answer, or say why it cannot, when the feed does not.
             if (get().load.state !== "ready") void sync();
           },
@@ -184,6 +193,8 @@ export function createModelsStore() {
           transport.close();
         };
       },
+
+      reconnect: () => feed?.retry(),
 
       fetchModels: sync,
 
@@ -225,6 +236,12 @@ export function createModelsStore() {
         } catch (error) {
           toastProblem(`${OP_TITLE[op]} ${get().byId[id]?.name ?? "the model"}`, error);
         }
+      },
+
+      checkUpdate: async (id) => {
+        const model = await api.checkUpdate(id);
+        set((state) => applyModel(state, model));
+        return model;
       },
 
       quantizeModel: async (id, body) => {

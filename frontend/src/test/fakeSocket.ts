@@ -6,10 +6,15 @@ import type { Model } from "../types/model";
 export class FakeSocket implements Transport {
   epoch = "e1";
   seq = 0;
+  retries = 0;
   private handlers: SocketHandlers | null = null;
 
   connect = (handlers: SocketHandlers) => {
     this.handlers = handlers;
+  };
+
+  retry = () => {
+    this.retries += 1;
   };
 
   close = () => {

@@ -1,6 +1,8 @@
 import type {
   Architecture,
+  Disk,
   Drift,
+  HistoryEvent,
   HookPoint,
   LoadedModel,
   MemoryEstimate,
@@ -10,6 +12,7 @@ import type {
   ModuleNode,
   Problem,
   Progress,
+  SearchItem,
   SettingsView,
   SystemInfo,
 } from "../types/model";
@@ -47,6 +50,7 @@ export function model(changes: Partial<Model> = {}): Model {
     memory_method: "exact",
     memory_measured_bytes: null,
     drift: null,
+    has_chat_template: true,
     last_unload: null,
     progress: null,
     error: null,
@@ -54,10 +58,42 @@ export function model(changes: Partial<Model> = {}): Model {
     used_by: [],
     adopted: false,
     gated: false,
+    licence: "apache-2.0",
+    has_custom_code: false,
+    latest_commit: null,
+    update_available: null,
+    checked_at: null,
     job_id: null,
     snapshot_path: "/cache/models--Qwen--Qwen3-0.6B/snapshots/c1899de",
     created_at: "2026-11-24T10:00:00.000Z",
     updated_at: "2026-11-24T10:00:00.000Z",
+    ...changes,
+  };
+}
+
+/** One model of a Hub's search. */
+export function hit(changes: Partial<SearchItem> = {}): SearchItem {
+  return {
+    model_id: "Qwen/Qwen3-0.6B",
+    downloads: 9_000_000,
+    likes: 800,
+    num_parameters: 751_632_384,
+    size_bytes: 1_519_209_472,
+    access: "open",
+    pipeline_tag: "text-generation",
+    installed: false,
+    ...changes,
+  };
+}
+
+export function historyEvent(changes: Partial<HistoryEvent> = {}): HistoryEvent {
+  return {
+    at: "2026-11-24T10:00:30.000Z",
+    kind: "download",
+    event: "done",
+    seconds: 30,
+    bytes: 1_500_000_000,
+    error: null,
     ...changes,
   };
 }
@@ -145,6 +181,7 @@ export function info(changes: Partial<ModelInfo> = {}): ModelInfo {
     needs_custom_code: false,
     already_quantized: null,
     support: { level: "supported", reasons: [] },
+    training: { compatible: true, reasons: [] },
     warnings: [],
     ...changes,
   };
@@ -250,11 +287,23 @@ export function architecture(changes: Partial<Architecture> = {}): Architecture 
   };
 }
 
+export function disk({ path = "/cache", purpose = "models", ...changes }: Partial<Disk> = {}): Disk {
+  return {
+    path,
+    total_bytes: 500 * GB,
+    free_bytes: 200 * GB,
+    used_by_us_bytes: 0,
+    purpose,
+    places: [{ path, purpose }],
+    ...changes,
+  };
+}
+
 export function system(changes: Partial<SystemInfo> = {}): SystemInfo {
   return {
     version: "0.1.0",
     devices: [{ id: "cpu", name: "Memory of test", total_bytes: 25 * GB, free_bytes: 20 * GB, used_by_us_bytes: 0 }],
-    disks: [{ path: "/cache", total_bytes: 500 * GB, free_bytes: 200 * GB, used_by_us_bytes: 0, purpose: "models" }],
+    disks: [disk()],
     hub: {
       endpoint: "https://huggingface.co",
       endpoint_source: "default",
@@ -279,7 +328,7 @@ export function settings(changes: Partial<SettingsView> = {}): SettingsView {
     download_order: "oldest_first",
     bandwidth_limit_bytes_per_second: null,
     token_set: false,
-    defaults: { quantization: "none" },
+    defaults: { quantization: null },
     ...changes,
   };
 }

@@ -2,6 +2,7 @@ import { http, HttpResponse } from "msw";
 import { setupServer } from "msw/node";
 import type { Model, Problem } from "../types/model";
 import * as fixtures from "./fixtures";
+import { compatibility } from "./trainingFixtures";
 
 const api = (path: string) => `*/api/v1${path}`;
 
@@ -25,6 +26,8 @@ export const handlers = [
   http.get(api("/models/info/*"), () => HttpResponse.json(fixtures.info())),
   http.get(api("/models/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),
   http.get(api("/models/:id/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),
+  http.get(api("/models/:id/history"), () => HttpResponse.json({ items: [], total: 0, limit: 50, offset: 0 })),
+  http.get(api("/models/:id/training-compatibility"), () => HttpResponse.json(compatibility())),
   http.get(api("/models/loaded"), () => HttpResponse.json({ items: [] })),
   http.get(api("/system"), () => HttpResponse.json(fixtures.system())),
   http.get(api("/settings"), () => HttpResponse.json(fixtures.settings())),

@@ -1,7 +1,10 @@
 import "@testing-library/jest-dom/vitest";
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { afterAll, afterEach, beforeAll, beforeEach, vi } from "vitest";
 import { server } from "./handlers";
+
+// Parts of the page are fetched on first use, which takes a second on a busy machine.
+configure({ asyncUtilTimeout: 5_000 });
 
 // What Mantine and the virtual grid ask of a browser and jsdom does not have.
 vi.stubGlobal("matchMedia", (query: string) => ({

@@ -20,6 +20,7 @@ export function plan(changes: Partial<TrainingPlan> = {}): TrainingPlan {
     device: "cpu",
     free_bytes: 20 * GB,
     usable_bytes: 18 * GB,
+    unloads: [],
     fits: true,
     dataset_tokens: 5_200_000,
     epochs: 0.38,

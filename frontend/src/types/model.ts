@@ -4,7 +4,7 @@ import type { components, paths } from "./openapi.gen";
 type Schemas = components["schemas"];
 
 /** Fields that are null when unknown count as optional in the schema; an answer always carries them. */
-export type Model = Omit<Required<Schemas["ModelResponse"]>, "drift"> & { drift: Drift | null };
+export type Model = Required<Schemas["ModelResponse"]>;
 export type ModelStatus = Model["status"];
 export type Quantization = Model["quantization"];
 export type Progress = Schemas["Progress"];
@@ -15,6 +15,7 @@ export type ModelInfo = Schemas["ModelInfo"];
 export type RepoFile = Schemas["FilePlan"];
 export type Access = ModelInfo["access"];
 export type SearchItem = Schemas["SearchItem"];
+export type SearchSort = NonNullable<NonNullable<paths["/api/v1/models/search"]["get"]["parameters"]["query"]>["sort"]>;
 export type MemoryEstimate = Schemas["MemoryEstimate"];
 export type MemoryOption = Schemas["MemoryOption"];
 export type EstimateQuery = Required<paths["/api/v1/models/estimate-memory"]["get"]["parameters"]["query"]>;
@@ -22,6 +23,8 @@ export type Dtype = EstimateQuery["dtype"];
 export type KvCacheSegment = Schemas["KvCacheSegment"];
 export type Verdict = Schemas["Verdict"]["verdict"];
 export type DeletionReport = Schemas["DeletionReport"];
+export type HistoryEvent = Schemas["HistoryEvent"];
+export type HistoryPage = Schemas["HistoryPage"];
 export type InstalledFile = Schemas["InstalledFile"];
 export type Architecture = Schemas["Architecture"];
 export type HookPoint = Schemas["HookPoint"];
@@ -32,6 +35,8 @@ export type CacheListing = Schemas["CacheListing"];
 export type SystemInfo = Schemas["System"];
 export type Device = Schemas["Device"];
 export type Disk = Schemas["Disk"];
+export type HubAnswer = Schemas["HubAnswer"];
+export type HubAttempt = Partial<Schemas["HubTestRequest"]>;
 export type SettingsView = Schemas["SettingsResponse"];
 export type SettingsChange = Partial<Schemas["SettingsUpdate"]>;
 export type Problem = Schemas["Problem"];
@@ -41,18 +46,4 @@ export type QuantizeRequest = Required<Schemas["QuantizeRequest"]>;
 export type ChatMessage = Schemas["Message"];
 export type GenerateRequest = Omit<Schemas["GenerateRequest"], "stream">;
 export type Generated = Schemas["GenerateResponse"];
-
-/** How far a quantized model's answers are from its source's; every figure is null where none could be had. The
- * schema leaves it open, so this is a type and no interface: only a type has its index signature. */
-export type Drift = {
-  prompts: number;
-  tokens: number;
-  compared_dtype: string | null;
-  /** Nats, over all positions. */
-  kl_mean: number | null;
-  kl_max: number | null;
-  top1_agreement: number | null;
-  /** Of what enters layer 0, 1, … and leaves the last one. */
-  residual_cosine: number[];
-  reason: string | null;
-};
+export type Drift = Schemas["Drift"];

@@ -215,7 +215,7 @@ export interface paths {
         };
         /**
          * Search the Hub
-         * @description Models on the Hub in use whose name matches, the most downloaded first.
+         * @description Models on the Hub in use whose name matches.
          */
         get: operations["search_models_api_v1_models_search_get"];
         put?: never;
@@ -281,9 +281,31 @@ export interface paths {
         put?: never;
         /**
          * Cancel
-         * @description Stop and remove partial data.
+         * @description Stop and remove partial data; of a ready model, take the last request to load it back.
          */
         post: operations["cancel_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/check-update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look for a newer version
+         * @description Ask the model's Hub now where its branch stands; `update_available` tells whether it has moved on.
+         *
+         *     It is also asked by itself every few hours. Downloading the model again gets the newer version, as another row.
+         */
+        post: operations["check_update_api_v1_models__id__check_update_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -350,6 +372,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * History
+         * @description What was done to a model and when, the newest first: downloads, checks, loads, and what went wrong.
+         */
+        get: operations["list_history_api_v1_models__id__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/load": {
         parameters: {
             query?: never;
@@ -362,6 +404,8 @@ export interface paths {
         /**
          * Load
          * @description Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be.
+         *
+         *     Until then `progress` tells what the load does or waits for; unload or cancel takes it back.
          */
         post: operations["load_model_api_v1_models__id__load_post"];
         delete?: never;
@@ -464,6 +508,8 @@ export interface paths {
         /**
          * Unload
          * @description Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load.
+         *
+         *     Of a model that is still being loaded, the last request for it is taken back; a load that others asked for goes on.
          */
         post: operations["unload_model_api_v1_models__id__unload_post"];
         delete?: never;
@@ -530,6 +576,26 @@ export interface paths {
          */
         put: operations["update_settings_api_v1_settings_put"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/settings/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try a Hub or a token
+         * @description Ask the Hub now whether it answers and whose the token is. Nothing is stored.
+         */
+        post: operations["try_hub_api_v1_settings_test_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -953,14 +1019,16 @@ export interface components {
             /** Size Bytes */
             size_bytes: number;
         };
-        /** Defaults */
+        /**
+         * Defaults
+         * @description What the page proposes.
+         */
         Defaults: {
             /**
              * Quantization
-             * @default none
-             * @enum {string}
+             * @description Precision of a new download; null for the most precise one that fits.
              */
-            quantization: "none" | "8bit" | "4bit";
+            quantization?: ("none" | "8bit" | "4bit") | null;
         };
         /**
          * DeletionReport
@@ -1032,12 +1100,17 @@ export interface components {
             /** Vocab Size */
             vocab_size?: number | null;
         };
-        /** Disk */
+        /**
+         * Disk
+         * @description A file system, and what of this server lies on it.
+         */
         Disk: {
             /** Free Bytes */
             free_bytes: number;
             /** Path */
             path: string;
+            /** Places */
+            places: components["schemas"]["StoragePlace"][];
             /** Purpose */
             purpose: string;
             /** Total Bytes */
@@ -1047,6 +1120,42 @@ export interface components {
              * @description Files of managed models.
              */
             used_by_us_bytes: number;
+        };
+        /**
+         * Drift
+         * @description How far a quantized model's next-token distributions are from its source's, in nats and shares.
+         *
+         *     Where no comparison was possible, the figures are null and `reason` says why.
+         */
+        Drift: {
+            /**
+             * Compared Dtype
+             * @description The dtype the source was run in.
+             */
+            compared_dtype: string | null;
+            /** Kl Max */
+            kl_max: number | null;
+            /** Kl Mean */
+            kl_mean: number | null;
+            /** Prompts */
+            prompts: number;
+            /** Reason */
+            reason: string | null;
+            /**
+             * Residual Cosine
+             * @description Mean cosine of the residual stream entering layer 0, 1, … and leaving the last; may be empty.
+             */
+            residual_cosine: number[];
+            /**
+             * Tokens
+             * @description Positions compared, over all prompts.
+             */
+            tokens: number;
+            /**
+             * Top1 Agreement
+             * @description Share of positions where both put the same token first.
+             */
+            top1_agreement: number | null;
         };
         /**
          * ErrorDetail
@@ -1180,6 +1289,82 @@ export interface components {
             status: "ok";
         };
         /**
+         * HistoryEvent
+         * @description One thing that happened to a model.
+         */
+        HistoryEvent: {
+            /** At */
+            at: string;
+            /**
+             * Bytes
+             * @description Bytes fetched or read; of a load or unload, bytes in memory.
+             */
+            bytes: number | null;
+            error: components["schemas"]["ErrorDetail"] | null;
+            /**
+             * Event
+             * @description `taken_over`: its worker ended, and another one goes on.
+             * @enum {string}
+             */
+            event: "started" | "resumed" | "taken_over" | "paused" | "done" | "failed" | "cancelled" | "missing" | "found";
+            /**
+             * Kind
+             * @description What was at work; `files` is what a look at the disk found.
+             * @enum {string}
+             */
+            kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "files";
+            /**
+             * Seconds
+             * @description How long it took, since it was started or last resumed.
+             */
+            seconds: number | null;
+        };
+        /**
+         * HistoryPage
+         * @description What was done to a model and when, the newest first.
+         * @example {
+         *       "items": [
+         *         {
+         *           "at": "2026-11-24T10:02:10.000Z",
+         *           "bytes": 1519209472,
+         *           "event": "done",
+         *           "kind": "download",
+         *           "seconds": 41.2
+         *         },
+         *         {
+         *           "at": "2026-11-24T10:01:29.000Z",
+         *           "event": "resumed",
+         *           "kind": "download"
+         *         },
+         *         {
+         *           "at": "2026-11-24T10:00:21.000Z",
+         *           "bytes": 402653184,
+         *           "error": {
+         *             "code": "hub_unreachable",
+         *             "hint": "Check the connection, then retry.",
+         *             "message": "https://huggingface.co did not answer in time."
+         *           },
+         *           "event": "failed",
+         *           "kind": "download",
+         *           "seconds": 20.9
+         *         }
+         *       ],
+         *       "limit": 3,
+         *       "offset": 0,
+         *       "total": 4
+         *     }
+         */
+        HistoryPage: {
+            /** Items */
+            items: components["schemas"]["HistoryEvent"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /**
          * HookPoint
          * @description A module whose output can be hooked.
          */
@@ -1213,7 +1398,35 @@ export interface components {
             /** Width */
             width: number;
         };
-        /** HubStatus */
+        /**
+         * HubAnswer
+         * @description Whether a Hub answers, and what it says of a token.
+         */
+        HubAnswer: {
+            /** Endpoint */
+            endpoint: string;
+            /** Reachable */
+            reachable: boolean;
+            /**
+             * Reason
+             * @description Why it is not reachable.
+             */
+            reason: string | null;
+            /**
+             * Token
+             * @enum {string}
+             */
+            token: "none" | "valid" | "invalid" | "unknown";
+            /**
+             * User
+             * @description Whom the token belongs to; never the token.
+             */
+            user: string | null;
+        };
+        /**
+         * HubStatus
+         * @description The Hub in use and the stored token.
+         */
         HubStatus: {
             /** Endpoint */
             endpoint: string;
@@ -1236,9 +1449,28 @@ export interface components {
             token: "none" | "valid" | "invalid" | "unknown";
             /**
              * User
-             * @description Whom the stored token belongs to; never the token.
+             * @description Whom the token belongs to; never the token.
              */
             user: string | null;
+        };
+        /**
+         * HubTestRequest
+         * @description What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
+         *
+         *     The stored token is shown to no Hub but the one in use.
+         */
+        HubTestRequest: {
+            /**
+             * Endpoint
+             * @description As in the settings.
+             * @example https://huggingface.co
+             */
+            endpoint?: string | null;
+            /**
+             * Token
+             * @description A token to try in place of the stored one.
+             */
+            token?: string | null;
         };
         /**
          * InstalledFile
@@ -1328,6 +1560,12 @@ export interface components {
          * @description Have a model in memory.
          */
         LoadRequest: {
+            /**
+             * Allow Offload
+             * @description Keep in main memory what the accelerators cannot hold, which is slow. Unquantized models only, with the device auto.
+             * @default false
+             */
+            allow_offload: boolean;
             /**
              * Device
              * @default auto
@@ -1686,6 +1924,10 @@ export interface components {
          *         "gpt2",
          *         "text-generation"
          *       ],
+         *       "training": {
+         *         "compatible": true,
+         *         "reasons": []
+         *       },
          *       "warnings": []
          *     }
          */
@@ -1744,6 +1986,7 @@ export interface components {
             support: components["schemas"]["Support"];
             /** Tags */
             tags: string[];
+            training: components["schemas"]["TrainingVerdict"];
             /** Warnings */
             warnings: string[];
         };
@@ -1756,6 +1999,7 @@ export interface components {
          *           "adopted": false,
          *           "architecture": "Qwen3ForCausalLM",
          *           "canonical_id": "Qwen/Qwen3-0.6B",
+         *           "checked_at": "2026-11-24T10:00:00.000Z",
          *           "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
          *           "created_at": "2026-11-24T10:00:00.000Z",
          *           "disk_bytes": 402653184,
@@ -1763,11 +2007,14 @@ export interface components {
          *           "dtype": "bfloat16",
          *           "endpoint": "https://huggingface.co",
          *           "gated": false,
+         *           "has_custom_code": false,
          *           "head_dim": 128,
          *           "hidden_size": 1024,
          *           "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *           "intermediate_size": 3072,
          *           "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *           "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *           "licence": "apache-2.0",
          *           "loaded": false,
          *           "max_position_embeddings": 40960,
          *           "memory_estimated_bytes": 1192099840,
@@ -1792,6 +2039,7 @@ export interface components {
          *           "revision": "main",
          *           "size_bytes": 1519209472,
          *           "status": "downloading",
+         *           "update_available": false,
          *           "updated_at": "2026-11-24T10:00:21.000Z",
          *           "used_by": [],
          *           "vocab_size": 151936
@@ -1819,6 +2067,7 @@ export interface components {
          *       "adopted": false,
          *       "architecture": "Qwen3ForCausalLM",
          *       "canonical_id": "Qwen/Qwen3-0.6B",
+         *       "checked_at": "2026-11-24T10:00:00.000Z",
          *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
          *       "created_at": "2026-11-24T10:00:00.000Z",
          *       "disk_bytes": 402653184,
@@ -1826,11 +2075,14 @@ export interface components {
          *       "dtype": "bfloat16",
          *       "endpoint": "https://huggingface.co",
          *       "gated": false,
+         *       "has_custom_code": false,
          *       "head_dim": 128,
          *       "hidden_size": 1024,
          *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *       "intermediate_size": 3072,
          *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *       "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *       "licence": "apache-2.0",
          *       "loaded": false,
          *       "max_position_embeddings": 40960,
          *       "memory_estimated_bytes": 1192099840,
@@ -1855,6 +2107,7 @@ export interface components {
          *       "revision": "main",
          *       "size_bytes": 1519209472,
          *       "status": "downloading",
+         *       "update_available": false,
          *       "updated_at": "2026-11-24T10:00:21.000Z",
          *       "used_by": [],
          *       "vocab_size": 151936
@@ -1873,6 +2126,11 @@ export interface components {
              * @description What the Hub calls it.
              */
             canonical_id: string;
+            /**
+             * Checked At
+             * @description When the Hub was asked for a newer commit the last time.
+             */
+            checked_at: string | null;
             /** Commit */
             commit: string;
             /** Created At */
@@ -1884,13 +2142,8 @@ export interface components {
             disk_bytes: number;
             /** Downloaded Bytes */
             downloaded_bytes: number;
-            /**
-             * Drift
-             * @description How far the quantized model's answers are from the source's, as measured when it was made.
-             */
-            drift: {
-                [key: string]: unknown;
-            } | null;
+            /** @description How far the quantized model's answers are from the source's, as measured when it was made. */
+            drift: components["schemas"]["Drift"] | null;
             /** Dtype */
             dtype: string | null;
             /**
@@ -1901,6 +2154,16 @@ export interface components {
             error: components["schemas"]["ErrorDetail"] | null;
             /** Gated */
             gated: boolean;
+            /**
+             * Has Chat Template
+             * @description Whether `messages` can be sent to generate; null until it is ready, and where it cannot be read.
+             */
+            has_chat_template: boolean | null;
+            /**
+             * Has Custom Code
+             * @description The repository brings code of its own, which is never run.
+             */
+            has_custom_code: boolean;
             /** Head Dim */
             head_dim?: number | null;
             /** Hidden Size */
@@ -1913,6 +2176,16 @@ export interface components {
             job_id: string | null;
             /** @description What came back when it was unloaded lately; null while it is being unloaded. */
             last_unload?: components["schemas"]["LastUnload"] | null;
+            /**
+             * Latest Commit
+             * @description Where `revision` stood on the Hub at `checked_at`; null where that is not known.
+             */
+            latest_commit: string | null;
+            /**
+             * Licence
+             * @description As the Hub names it; null where it is not stated or not known.
+             */
+            licence: string | null;
             /** Loaded */
             loaded: boolean;
             /** Max Position Embeddings */
@@ -1944,6 +2217,7 @@ export interface components {
             num_layers?: number | null;
             /** Num Parameters */
             num_parameters: number | null;
+            /** @description Of the work on its files, or, once it is ready, of a load that waits or runs; null otherwise. */
             progress: components["schemas"]["Progress"] | null;
             /**
              * Quantization
@@ -1967,6 +2241,11 @@ export interface components {
              * @enum {string}
              */
             status: "pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting";
+            /**
+             * Update Available
+             * @description Whether `latest_commit` is another commit than this one; null where that is not known.
+             */
+            update_available: boolean | null;
             /** Updated At */
             updated_at: string;
             /** Used By */
@@ -2054,7 +2333,7 @@ export interface components {
              * Phase
              * @enum {string}
              */
-            phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking";
+            phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking" | "loading";
         };
         /**
          * QuantizeRequest
@@ -2149,9 +2428,7 @@ export interface components {
          * @description What can be changed on the settings page.
          * @example {
          *       "connections": 8,
-         *       "defaults": {
-         *         "quantization": "none"
-         *       },
+         *       "defaults": {},
          *       "download_order": "oldest_first",
          *       "endpoint": "https://huggingface.co",
          *       "endpoint_source": "default",
@@ -2247,6 +2524,16 @@ export interface components {
             type: "snapshot";
         };
         /**
+         * StoragePlace
+         * @description A folder that this server fills.
+         */
+        StoragePlace: {
+            /** Path */
+            path: string;
+            /** Purpose */
+            purpose: string;
+        };
+        /**
          * Support
          * @description Whether Modelyard can load the model.
          */
@@ -2282,7 +2569,17 @@ export interface components {
          *         {
          *           "free_bytes": 420000000000,
          *           "path": "/home/ada/.cache/huggingface/hub",
-         *           "purpose": "models",
+         *           "places": [
+         *             {
+         *               "path": "/home/ada/.cache/huggingface/hub",
+         *               "purpose": "models"
+         *             },
+         *             {
+         *               "path": "/home/ada/.local/share/modelyard",
+         *               "purpose": "quantized models and data"
+         *             }
+         *           ],
+         *           "purpose": "models, quantized models and data",
          *           "total_bytes": 1000000000000,
          *           "used_by_us_bytes": 35000000000
          *         }
@@ -2637,6 +2934,7 @@ export interface components {
          *             "sae_bytes": 268582912,
          *             "steps": 489,
          *             "total_bytes": 2403562112,
+         *             "unloads": [],
          *             "usable_bytes": 21690000000
          *           },
          *           "progress": {
@@ -2693,6 +2991,7 @@ export interface components {
          *       "sae_bytes": 268582912,
          *       "steps": 489,
          *       "total_bytes": 2403562112,
+         *       "unloads": [],
          *       "usable_bytes": 21690000000
          *     }
          */
@@ -2762,8 +3061,13 @@ export interface components {
             /** Total Bytes */
             total_bytes: number;
             /**
+             * Unloads
+             * @description Idle models that are unloaded when the run starts, because it needs their memory. Models that are pinned or in use stay.
+             */
+            unloads: components["schemas"]["UnloadedForRun"][];
+            /**
              * Usable Bytes
-             * @description The part of the free memory that may be planned with.
+             * @description The part of the memory that may be planned with: of what is free, and of what `unloads` give back.
              */
             usable_bytes: number | null;
         };
@@ -2772,7 +3076,7 @@ export interface components {
             /** Eta Seconds */
             eta_seconds: number | null;
             /** Phase */
-            phase: ("loading" | "checking" | "training" | "saving") | null;
+            phase: ("making_room" | "loading" | "checking" | "training" | "saving") | null;
             /** Tokens Done */
             tokens_done: number;
             /** Tokens Per Second */
@@ -2832,6 +3136,7 @@ export interface components {
          *         "sae_bytes": 268582912,
          *         "steps": 489,
          *         "total_bytes": 2403562112,
+         *         "unloads": [],
          *         "usable_bytes": 21690000000
          *       },
          *       "progress": {
@@ -2930,6 +3235,31 @@ export interface components {
             training_tokens: number;
             /** Updated At */
             updated_at: string;
+        };
+        /**
+         * TrainingVerdict
+         * @description Whether a sparse autoencoder could be trained on the model, judged by configuration and file names alone.
+         */
+        TrainingVerdict: {
+            /**
+             * Compatible
+             * @description null where that cannot be told before the model is here.
+             */
+            compatible: boolean | null;
+            /** Reasons */
+            reasons: components["schemas"]["Reason"][];
+        };
+        /**
+         * UnloadedForRun
+         * @description A loaded model that nobody uses.
+         */
+        UnloadedForRun: {
+            /** Id */
+            id: string;
+            /** Measured Bytes */
+            measured_bytes: number;
+            /** Name */
+            name: string;
         };
         /**
          * UsedBy
@@ -3663,8 +3993,10 @@ export interface operations {
     search_models_api_v1_models_search_get: {
         parameters: {
             query?: {
-                /** @description Part of a name; empty for the most downloaded. */
+                /** @description Part of a name; empty for models that generate text. */
                 q?: string;
+                /** @description The most of it first. */
+                sort?: "downloads" | "likes" | "trending" | "updated";
                 limit?: number;
             };
             header?: never;
@@ -4006,6 +4338,92 @@ export interface operations {
             };
         };
     };
+    check_update_api_v1_models__id__check_update_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `hub_rate_limited` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     estimate_local_memory_api_v1_models__id__estimate_memory_get: {
         parameters: {
             query?: {
@@ -4220,6 +4638,68 @@ export interface operations {
             };
             /** @description Insufficient Storage: `out_of_memory` */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_history_api_v1_models__id__history_get: {
+        parameters: {
+            query?: {
+                limit?: number;
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryPage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4835,6 +5315,57 @@ export interface operations {
                 };
             };
             /** @description Forbidden: `forbidden_origin`, `token_invalid` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    try_hub_api_v1_settings_test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HubTestRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HubAnswer"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
             403: {
                 headers: {
                     [name: string]: unknown;

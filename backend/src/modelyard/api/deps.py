@@ -1,19 +1,22 @@
 """What endpoints ask for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database
+from modelyard.schemas.model import ModelResponse
 from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
+from modelyard.services.model_response import ModelResponses
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.sae_training import SaeTraining
 from modelyard.services.training_compatibility import TrainingCompatibilityService
+from modelyard.services.update_service import UpdateService
 
 
 def get_database(request: Request) -> Database:
@@ -62,6 +65,18 @@ def _training_compatibility(database: DatabaseDep) -> TrainingCompatibilityServi
     return TrainingCompatibilityService(database)
 
 
+def _updates(database: DatabaseDep) -> UpdateService:
+    return UpdateService(database)
+
+
+def _row_answer(database: DatabaseDep) -> Callable[[str], ModelResponse]:
+    def answer(row_id: str) -> ModelResponse:
+        with database.reading() as session:
+            return ModelResponses(session).of_id(row_id)
+
+    return answer
+
+
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
@@ -72,3 +87,6 @@ QuantizationsDep = Annotated[QuantizationService, Depends(_quantizations)]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]
 SaeTrainingDep = Annotated[SaeTraining, Depends(_sae_training)]
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_training_compatibility)]
+UpdatesDep = Annotated[UpdateService, Depends(_updates)]
+RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]
+"""The answer for a row as it is after a service has done its part in transactions of its own."""

@@ -1,9 +1,11 @@
 """The built web page: hashed assets may be kept for ever, the page itself is asked for each time."""
 
+import re
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.datastructures import Headers
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -16,14 +18,20 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:;"
     " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+_TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _RESERVED = ("api/", "hub/", "assets/", "healthz", "readyz", "metrics")
 
 
 class _Assets(StaticFiles):
-    """Files whose names carry a hash of their content."""
+    """Files whose names carry a hash of their content; the build put a compressed copy beside the large ones."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
+        takes_gzip = _TAKES_GZIP.search(Headers(scope=scope).get("accept-encoding", ""))
+        compressed = f"{path}.gz" if takes_gzip and self.lookup_path(f"{path}.gz")[1] else None
+        response = await super().get_response(compressed or path, scope)
+        if compressed:
+            response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 

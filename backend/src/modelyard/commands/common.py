@@ -30,6 +30,7 @@ HUB_PANEL = "Find a model"
 GET_PANEL = "Download it"
 OWN_PANEL = "Models here"
 USE_PANEL = "Use a model"
+TRAIN_PANEL = "Train on a model"
 _WIDE = 10_000
 _HINTS: dict[type[ModelyardError], str] = {
     HubUnreachable: "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in"

@@ -1,9 +1,7 @@
 """Getting models: pull, pause, resume, cancel."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +17,11 @@ from modelyard.commands.common import (
     RevisionOption,
     WhichQuantization,
     connect,
-    err,
     note,
     print_json,
-    printable,
     say,
 )
+from modelyard.commands.progress import Shown, display
 from modelyard.commands.which import find_row
 from modelyard.core.errors import AlreadyExists, Conflict
 
@@ -33,9 +30,6 @@ if TYPE_CHECKING:
 
 WAITING_SECONDS = 10.0
 """After so long without a worker the reason is looked for."""
-
-_LINE_SECONDS = 10.0
-_BAR_STEPS = 1_000
 
 
 def register(app: typer.Typer) -> None:
@@ -96,9 +90,12 @@ def resume(context: typer.Context, model: ModelArgument, quantization: WhichQuan
 
 
 def cancel(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
-    """Stop a download and remove what was fetched."""
+    """Stop a download and remove what was fetched; of a model that is here, stop loading it."""
     row = _steer(context, "cancel", model, quantization)
-    say(f"{row['model_id']} is {'cancelled' if row['status'] == 'cancelled' else 'being cancelled'}.")
+    if row["status"] == "ready":
+        say(f"Loading {row['model_id']} is being stopped.")
+    else:
+        say(f"{row['model_id']} is {'cancelled' if row['status'] == 'cancelled' else 'being cancelled'}.")
 
 
 def _steer(context: typer.Context, action: str, model: str, quantization: str | None) -> Json:
@@ -131,9 +128,9 @@ def follow(
     `again` tells what to do after a failure.
     """
     waiting_since: float | None = time.monotonic()
-    with _display() as display:
+    with display() as shown:
         for now in client.watch(row["id"]):
-            display.update(now)
+            shown.update(moment(now))
             match now["status"]:
                 case "ready":
                     return now
@@ -182,56 +179,15 @@ def _left_running(url: str, row: Json | None) -> str:
     )
 
 
-class _Display(Protocol):
-    def update(self, row: Json) -> None: ...
-
-
-@contextmanager
-def _display() -> Iterator[_Display]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    console = err()
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[amounts]}"),
-        TextColumn("{task.fields[speed]}", style="cyan"),
-        console=console,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("", total=None, amounts="", speed="")
-
-        class Bar:
-            def update(self, row: Json) -> None:
-                now = row["progress"]
-                progress.update(
-                    task,
-                    description=printable(words.phase(row)),
-                    total=now["bytes_total"] if now else None,
-                    completed=now["bytes_done"] if now else 0,
-                    amounts=words.amounts(now),
-                    speed=words.speed(now),
-                )
-
-        yield Bar()
-
-
-class _Lines:
-    """A line for each phase, and one every few seconds within it."""
-
-    def __init__(self) -> None:
-        self._phase = ""
-        self._said_at = 0.0
-
-    def update(self, row: Json) -> None:
-        phase = words.phase(row)
-        if row["status"] == "ready" or (phase == self._phase and time.monotonic() - self._said_at < _LINE_SECONDS):
-            return
-        self._phase, self._said_at = phase, time.monotonic()
-        parts = (phase, words.amounts(row["progress"]), words.speed(row["progress"]))
-        note(f"{row['model_id']}: " + ", ".join(part for part in parts if part))
+def moment(row: Json) -> Shown:
+    """What a row tells of the work on it; a ready one may still be loaded into memory."""
+    progress = row["progress"]
+    return Shown(
+        name=row["model_id"],
+        phase=words.phase(row),
+        done=progress["bytes_done"] if progress else 0,
+        total=progress["bytes_total"] if progress else None,
+        amounts=words.amounts(progress),
+        speed=words.speed(progress),
+        ended=row["status"] == "ready" and progress is None,
+    )

@@ -112,6 +112,7 @@ def info(
             ("access", words.ACCESS[answer["access"]] if folder is None else None),
             ("quantized", answer["already_quantized"]),
             ("support", _support(answer["support"])),
+            ("SAE training", words.compatibility(answer["training"] | {"level": "static"})),
             ("download" if folder is None else "size", _download(answer) if folder is None else words.size(size)),
             *(("note", warning) for warning in answer["warnings"]),
         ]

@@ -30,6 +30,10 @@ from modelyard.core.errors import SharedCache
 SortName = Literal[
     "name", "-name", "created_at", "-created_at", "size_bytes", "-size_bytes", "num_parameters", "-num_parameters"
 ]
+EVENTS_SHOWN = 5
+UNDER_WAY = ("pending", "running", "cancelling")
+"""Of training runs."""
+
 UNFINISHED = ("pending", "downloading", "quantizing", "paused", "deleting")
 
 
@@ -96,21 +100,33 @@ def ls(
 def show(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:
-    """Show everything about one model that is here."""
-    row = find_row(connect(context), model, quantization)
+    """Show everything about one model that is here, and what was done to it lately."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
     if as_json:
         print_json(row)
         return
-    print_facts(_facts(row))
+    facts = [*_facts(row)]
+    if row["status"] == "ready":
+        verdict = client.get(f"/models/{row['id']}/training-compatibility")
+        facts.append(("SAE training", words.compatibility(verdict)))
+    print_facts(facts)
+    events = client.get(f"/models/{row['id']}/history", limit=EVENTS_SHOWN)["items"]
+    if events:
+        print()
+        print_table(("WHEN", "WHAT", "TOOK", "BYTES"), [_event(event) for event in events], right=("TOOK", "BYTES"))
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
     """Show the work under way, which runs, waits or is paused, and the models in memory."""
     client = connect(context)
-    page = client.models(status=UNFINISHED, sort="created_at")
+    page = client.models(status=(*UNFINISHED, "ready"), sort="created_at")
+    page["items"] = [row for row in page["items"] if _is_under_way(row)]
+    page["total"] = page["limit"] = len(page["items"])
     loaded = client.get("/models/loaded")["items"]
+    runs = client.trainings(status=UNDER_WAY)["items"]
     if as_json:
-        print_json(page | {"loaded": loaded})
+        print_json(page | {"loaded": loaded, "trainings": runs})
         return
     if page["items"]:
         print_table(
@@ -127,7 +143,25 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
                 for row in page["items"]
             ],
         )
-    if page["items"] and loaded:
+    if page["items"] and runs:
+        print()
+    if runs:
+        print_table(
+            ("TRAINING", "QUANT", "HOOK POINT", "STATE", "DONE", "SPEED", "ID"),
+            [
+                (
+                    run["model_name"],
+                    run["quantization"],
+                    run["hook_point"],
+                    words.training_phase(run),
+                    words.tokens(run),
+                    words.token_speed(run),
+                    run["id"][:8],
+                )
+                for run in runs
+            ],
+        )
+    if (page["items"] or runs) and loaded:
         print()
     if loaded:
         print_table(
@@ -146,7 +180,7 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
             ],
             right=("MEASURED", "IN USE"),
         )
-    if not page["items"] and not loaded:
+    if not page["items"] and not runs and not loaded:
         note("Nothing is under way, and nothing is in memory.")
 
 
@@ -188,6 +222,11 @@ def rm(
         say(f"Deleted {describe(row)}; {words.size(report['freed_bytes'])} came free.")
 
 
+def _is_under_way(row: Json) -> bool:
+    """Also of a model that is here: it may be on its way into memory."""
+    return row["status"] in UNFINISHED or row["progress"] is not None
+
+
 def _plan_text(row: Json, plan: Json) -> str:
     lines = [f"Deleting {describe(row)} frees {words.size(plan['freed_bytes'])}."]
     if row["status"] in UNFINISHED:
@@ -211,6 +250,15 @@ def _memory(row: Json) -> str:
     return words.size(row["memory_estimated_bytes"])
 
 
+def _event(event: Json) -> tuple[Cell, ...]:
+    return (
+        words.moment(event["at"]),
+        words.event(event),
+        "" if event["seconds"] is None else words.duration(event["seconds"]),
+        "" if event["bytes"] is None else words.size(event["bytes"]),
+    )
+
+
 def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
     yield "model", row["model_id"]
     if row["canonical_id"] != row["model_id"]:
@@ -219,7 +267,7 @@ def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
     yield "status", _status(row)
     if row["error"]:
         yield "error", f"{row['error']['message']} {row['error']['hint'] or ''}".strip()
-    if row["status"] in UNFINISHED:
+    if _is_under_way(row):
         yield (
             "progress",
             ", ".join(
@@ -230,10 +278,13 @@ def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
         )
     yield "quantization", row["quantization"]
     yield "revision", f"{row['revision']} ({row['commit']})"
+    if row["update_available"]:
+        yield "newer version", f"{row['latest_commit']}; `modelyard pull {row['model_id']}` gets it"
     yield "from", row["endpoint"]
     yield "architecture", row["architecture"]
     yield "parameters", words.count(row["num_parameters"])
     yield "stored as", row["dtype"]
+    yield "licence", row["licence"]
     yield from dimension_facts(row)
     yield "download", words.size(row["size_bytes"])
     yield "on disk", words.size(row["disk_bytes"])

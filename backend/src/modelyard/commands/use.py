@@ -20,7 +20,6 @@ from modelyard.commands.common import (
     RevisionOption,
     WhichQuantization,
     connect,
-    err,
     note,
     print_facts,
     print_json,
@@ -28,8 +27,9 @@ from modelyard.commands.common import (
     printable,
     say,
 )
-from modelyard.commands.get import WAITING_SECONDS, follow, why_waiting
+from modelyard.commands.get import WAITING_SECONDS, follow, moment, why_waiting
 from modelyard.commands.own import dimension_facts
+from modelyard.commands.progress import display, left_to_the_server
 from modelyard.commands.which import Ambiguous, describe, find_row
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, ModelyardError
 
@@ -68,7 +68,7 @@ def quantize(
     row, fresh = _start_quantizing(client, source, quantization, keep_original=not drop_original)
     if row["status"] != "ready":
         short = row["id"][:8]
-        with _left_to_the_server(f"Quantizing {row['model_id']} goes on at {client.url}. `modelyard ps` shows it."):
+        with left_to_the_server(f"Quantizing {row['model_id']} goes on at {client.url}. `modelyard ps` shows it."):
             row = follow(client, row, again=f"`modelyard resume {short}` tries again.")
     if as_json:
         print_json(row)
@@ -97,22 +97,36 @@ def load(
         float, typer.Option(metavar="SECONDS", help="Unload it this long after its last use; 0: never.", min=0)
     ] = 3600,
     pin: Annotated[bool, typer.Option("--pin", help="Never unload it to make room for another model.")] = False,
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Keep in main memory what the GPUs cannot hold, which is slow.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Have a model in memory, ready to generate."""
+    """Have a model in memory, ready to generate, and wait until it is.
+
+    The server loads it: after Ctrl-C it goes on.
+    """
     client = connect(context)
     row = find_row(client, model, quantization)
-    request = {"device": device, "dtype": dtype, "ttl_seconds": ttl or None, "pinned": pin}
+    request = {"device": device, "dtype": dtype, "ttl_seconds": ttl or None, "pinned": pin, "allow_offload": offload}
 
     def found(now: Json) -> Json | None:
         if now["error"]:
             raise _as_error(now)
-        return next((item for item in _loaded(client) if item["id"] == row["id"] and _is_wanted(item, request)), None)
+        items = [item for item in _loaded(client) if item["id"] == row["id"]]
+        wanted = next((item for item in items if _is_wanted(item, request)), None)
+        if wanted is None and now["progress"] is None:  # this load is over; others may have changed what it left
+            if not items:
+                raise Conflict(f"Loading {now['model_id']} was stopped.", hint="The same command loads it again.")
+            return items[0]
+        return wanted
 
-    with _left_to_the_server(f"{row['model_id']} will be loaded all the same. `modelyard unload` undoes it."):
+    goes_on = f"{row['model_id']} goes on loading at {client.url}."
+    stops = f"`modelyard unload {row['id'][:8]}` stops it, `modelyard ps` shows it."
+    with left_to_the_server(f"{goes_on} {stops}"):
         client.post(f"/models/{row['id']}/load", request)
-        what = f"loading {describe(row)} ({words.size(row['memory_measured_bytes'] or row['memory_estimated_bytes'])})"
-        item = _wait(client, row, what, found)
+        note(f"loading {describe(row)} ({words.size(row['memory_measured_bytes'] or row['memory_estimated_bytes'])}) …")
+        item = _wait(client, row, found)
     if as_json:
         print_json(item)
     else:
@@ -125,7 +139,7 @@ def load(
 def unload(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:
-    """Free a model's memory, and tell what came back."""
+    """Free a model's memory, and tell what came back; one that is still being loaded is not loaded then."""
     client = connect(context)
     row = find_row(client, model, quantization)
     gone_since: float | None = None
@@ -139,11 +153,18 @@ def unload(
         gone_since = gone_since or time.monotonic()
         return now if now["last_unload"] or time.monotonic() - gone_since > _REPORTED_SECONDS else None
 
-    with _left_to_the_server(f"{row['model_id']} will be unloaded all the same."):
-        _start_unloading(client, row)
-        row = _wait(client, row, f"unloading {describe(row)}", done)
+    def stopped(now: Json) -> Json | None:
+        """Over when nothing is being stopped any more; somebody else's load of the model may go on."""
+        return None if now["progress"] and now["progress"]["message"] == words.STOPPING else now
+
+    with left_to_the_server(f"{row['model_id']} will be unloaded all the same."):
+        begun = _start_unloading(client, row)
+        note(f"{'unloading' if begun['loaded'] else 'stopping the load of'} {describe(row)} …")
+        row = _wait(client, row, done if begun["loaded"] else stopped)
     if as_json:
         print_json(row)
+    elif not begun["loaded"]:
+        say(_stopped_words(row))
     elif row["last_unload"]:
         came, held = row["last_unload"]["freed_bytes"], row["last_unload"]["held_before_bytes"]
         say(f"{row['model_id']} is unloaded: {words.size(came)} came back; its weights held {words.size(held)}.")
@@ -247,35 +268,36 @@ def _start_quantizing(
     return row, row["status"] != "ready"
 
 
-def _start_unloading(client: "ApiClient", row: Json) -> None:
+def _stopped_words(row: Json) -> str:
+    name = row["model_id"]
+    if row["loaded"]:
+        return f"{name} was loaded just before. The same command unloads it."
+    if row["progress"]:
+        return f"{name} is still being loaded, because somebody else asked for it, too."
+    return f"Loading {name} was stopped; nothing of it is in memory."
+
+
+def _start_unloading(client: "ApiClient", row: Json) -> Json:
     from modelyard.api_client import ApiError
 
     try:
-        client.post(f"/models/{row['id']}/unload")
+        return client.post(f"/models/{row['id']}/unload")
     except ApiError as error:
         if error.code != Conflict.code:
             raise
         raise Conflict(error.message, hint="`modelyard ps` shows what is in memory.") from error
 
 
-def _wait(client: "ApiClient", row: Json, what: str, done: Callable[[Json], Result | None]) -> Result:
-    """What `done` finds, asked whenever the row changes; meanwhile `what` is shown, and after a while why it waits."""
-    with _shown(what), _explained(client):
+def _wait(client: "ApiClient", row: Json, done: Callable[[Json], Result | None]) -> Result:
+    """What `done` finds, asked whenever the row changes; meanwhile its progress is shown, and later why it waits."""
+    with display() as shown, _explained(client) as begun:
         for now in client.watch(row["id"]):
+            if now["progress"] and now["progress"]["message"] != words.WAITING:
+                begun()
+            shown.update(moment(now))
             if (result := done(now)) is not None:
                 return result
     raise AssertionError("watching ends only with a result")
-
-
-@contextmanager
-def _shown(what: str) -> Iterator[None]:
-    console = err()
-    if console.is_terminal:
-        with console.status(printable(f"{what} …"), spinner="line"):
-            yield
-    else:
-        note(f"{what} …")
-        yield
 
 
 @contextmanager
@@ -295,16 +317,6 @@ def _explained(client: "ApiClient") -> Iterator[Callable[[], None]]:
         yield timer.cancel
     finally:
         timer.cancel()
-
-
-@contextmanager
-def _left_to_the_server(remark: str) -> Iterator[None]:
-    """Ctrl-C ends the watching, not the work."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        note(remark)
-        raise typer.Exit(130) from None
 
 
 def _loaded(client: "ApiClient") -> list[Json]:

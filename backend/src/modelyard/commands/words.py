@@ -31,9 +31,30 @@ ENDPOINT_SOURCES = {
     "builtin": "the built-in sample Hub",
 }
 
+EVENTS = {
+    "done": {
+        "download": "downloaded",
+        "verify": "verified",
+        "import": "imported",
+        "quantize": "quantized",
+        "load": "loaded",
+        "unload": "unloaded",
+        "generate": "generated text",
+    },
+    "started": {
+        "download": "download started",
+        "verify": "verification started",
+        "import": "import started",
+        "quantize": "quantization started",
+    },
+}
+KINDS = {"verify": "verification", "quantize": "quantization", "generate": "generation"}
 
 WAITING = "waiting for a worker"
 """The phase of work that nobody has taken yet."""
+
+STOPPING = "stopping"
+"""What the progress of a load says that was taken back."""
 
 
 def size(count: float | None) -> str:
@@ -88,6 +109,8 @@ def phase(row: Mapping[str, Any]) -> str:
             return f"downloading file {now} of {progress['files_total']}"
         case "verifying":
             return "verifying"
+        case "loading":
+            return f"loading: {progress['message']}" if progress["message"] else "loading"
         case name:
             return progress["message"] or str(name)
 
@@ -99,6 +122,72 @@ def amounts(progress: Mapping[str, Any] | None) -> str:
     return f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}"
 
 
+TRAINING_PHASES = {
+    "making_room": "unloading idle models",
+    "loading": "loading the model",
+    "checking": "checking the hook point",
+    "training": "training",
+    "saving": "saving the SAE",
+}
+
+
+def training_phase(run: Mapping[str, Any]) -> str:
+    """What a training run does now, in words."""
+    match run["status"]:
+        case "pending":
+            return WAITING
+        case "running":
+            return TRAINING_PHASES.get(run["progress"]["phase"], "starting")
+        case "cancelling":
+            return "saving its state"
+        case status:
+            return str(status)
+
+
+def tokens(run: Mapping[str, Any]) -> str:
+    """410 k of 2.00 M tokens."""
+    progress = run["progress"]
+    return f"{count(progress['tokens_done'])} of {count(progress['tokens_total'])} tokens"
+
+
+def token_speed(run: Mapping[str, Any]) -> str:
+    """21.5 k tokens/s, 55 s left; empty while nothing is trained."""
+    progress = run["progress"]
+    if run["status"] != "running" or not progress["tokens_per_second"]:
+        return ""
+    left = progress["eta_seconds"]
+    return f"{count(round(progress['tokens_per_second']))} tokens/s" + (
+        f", {duration(left)} left" if left is not None else ""
+    )
+
+
+def figures(run: Mapping[str, Any]) -> str:
+    """explained variance 0.71, L0 64.0, MSE 412, 12 of 8,192 features dead; empty before the first step."""
+    metrics = run["metrics"]
+    if metrics is None:
+        return ""
+    named = {"explained variance": "explained_variance", "L0": "l0", "MSE": "mse"}
+    parts = [f"{word} {metrics[name]:.3g}" for word, name in named.items() if metrics[name] is not None]
+    if metrics["dead_features"] is not None:
+        parts.append(f"{metrics['dead_features']:,} of {run['d_sae']:,} features dead")
+    return ", ".join(parts)
+
+
+def compatibility(verdict: Mapping[str, Any]) -> str:
+    """Whether a model can be trained on, as far as that is known, and why not."""
+    reasons = " ".join(reason["message"] for reason in verdict["reasons"])
+    if verdict["compatible"] is False:
+        return f"not possible: {reasons}"
+    if verdict["compatible"] is None:
+        return f"not verified, a run checks it first: {reasons}"
+    seen = {
+        "static": "judged by its configuration",
+        "structural": "verified on the model's structure",
+        "live": "verified by an earlier run",
+    }
+    return f"possible, {seen[verdict['level']]}"
+
+
 def drift(found: Mapping[str, Any]) -> str:
     """How far a quantized copy's answers are from the source's."""
     if found["reason"]:
@@ -108,6 +197,24 @@ def drift(found: Mapping[str, Any]) -> str:
         f" {100 * found['top1_agreement']:.1f} % of {found['tokens']} places;"
         f" KL divergence {found['kl_mean']:.3g} nats on average, {found['kl_max']:.3g} at most."
     )
+
+
+def event(happened: Mapping[str, Any]) -> str:
+    """What happened to a model: downloaded, verification failed: …"""
+    kind, name = happened["kind"], happened["event"]
+    if name == "missing":
+        return "files vanished"
+    if name == "found":
+        return "files came back"
+    if known := EVENTS.get(name, {}).get(kind):
+        return known
+    said = f"{KINDS.get(kind, kind)} {'went on with another worker' if name == 'taken_over' else name}"
+    return said if happened["error"] is None else f"{said}: {happened['error']['message']}"
+
+
+def moment(at: str) -> str:
+    """2026-11-24 10:00:21, on the clock of whoever reads it."""
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def left(moment: str | None) -> str:

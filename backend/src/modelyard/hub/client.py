@@ -69,6 +69,7 @@ _MAX_NUMBER = 2**53
 
 Answer = TypeVar("Answer")
 Access = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
+TokenState = Literal["none", "valid", "invalid", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,16 @@ class HubClient:
 
         return self._ask(ask, model_id, revision)
 
+    def current_commit(self, model_id: str, revision: str) -> str:
+        """Where a branch or tag stands now; the smallest question there is. Raises as `model_info` does."""
+        validate_revision(revision)
+
+        def ask() -> str:
+            info = self._api.model_info(model_id, revision=revision, expand=["sha"], timeout=self.timeout_seconds)
+            return _commit_of(model_id, info)
+
+        return self._ask(ask, model_id, revision)
+
     def access(self, model: HubModel) -> Access:
         """Whether this token may fetch the files of a gated model."""
         if not model.gated:
@@ -157,10 +168,10 @@ class HubClient:
             return "unknown"
         return "accepted"
 
-    def search(self, query: str, limit: int) -> list[HubSearchHit]:
-        """Models whose id matches, the most downloaded first."""
+    def search(self, query: str, limit: int, sort: str = "downloads") -> list[HubSearchHit]:
+        """Models whose id matches; the most of `sort`, a key of the Hub's own, first."""
         params: dict[str, Any] = {
-            "sort": "downloads",
+            "sort": sort,
             "limit": limit,
             "expand": ["downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage"],
         }
@@ -216,7 +227,7 @@ class HubClient:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def user(self) -> tuple[Literal["none", "valid", "invalid", "unknown"], str | None]:
+    def user(self) -> tuple[TokenState, str | None]:
         """The state of the token and the name of its owner."""
         if self.token is False or (self.token is None and get_token() is None):
             return "none", None
@@ -338,10 +349,15 @@ def _from_status(error: HfHubHTTPError, endpoint: str) -> Exception:
     return HubMisbehaved(f"{endpoint} answered {status}.")
 
 
-def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
+def _commit_of(model_id: str, info: ModelInfo) -> str:
     commit = info.sha or ""
     if not (7 <= len(commit) <= 64 and all(c in "0123456789abcdef" for c in commit)):
         raise HubMisbehaved(f"The Hub named no commit for {model_id}.")
+    return commit
+
+
+def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
+    commit = _commit_of(model_id, info)
     _require_repo_id(info.id)
     card = info.card_data
     parameters = info.safetensors.parameters if info.safetensors else {}

@@ -1,7 +1,7 @@
 """Fetches a snapshot's files: many connections, resumable to the byte, published only after the hash matched.
 
-Every request asks for at most `CLAIM_BLOCKS` blocks, so files of any size go over plain HTTP: the 50 GB that
-storage networks allow for one answer are never reached, and Xet storage is read through the Hub's own bridge.
+Every request asks for at most `CLAIM_BLOCKS` blocks. Files above the size that huggingface_hub fetches over plain
+HTTP (50 GB) come from Xet storage where the Hub offers it; else in such ranges too, which some storage networks refuse.
 """
 
 import enum
@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from huggingface_hub import constants
+
 from modelyard.core.errors import ChecksumMismatch, HubMisbehaved, HubUnreachable
 from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
-from modelyard.hub.partial import Claim, PartClosed, PartialFile
+from modelyard.hub.partial import BLOCK_BYTES, Claim, PartClosed, PartialFile
 from modelyard.hub.retry import RetryPolicy, Transient
-from modelyard.hub.store import HASH_CHUNK_BYTES, HubCache, has_hash
+from modelyard.hub.store import HubCache, has_hash
 from modelyard.hub.transport import Body, LocationExpired, ResolvedFile, Transport
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 CLAIM_BLOCKS = 16
+# A read allocates what it asks for: little for a connection that brings little at a time (TLS: 16 kB), else more.
 READ_BYTES = 256 << 10
 FLUSH_BYTES = 1 << 20
 HASH_THREADS = 2
@@ -159,6 +162,11 @@ class _Content:
         self.not_before = 0.0
         self.received = 0
         self.received_at_failure = 0
+
+    @property
+    def is_oversized(self) -> bool:
+        """Whether huggingface_hub would not fetch it over plain HTTP."""
+        return self.file.size_bytes > constants.MAX_HTTP_DOWNLOAD_SIZE
 
     @property
     def bytes_done(self) -> int:
@@ -466,9 +474,14 @@ class _Download:
         if part is None or resolved is None:
             raise PartClosed
         try:
-            body = self._transport.open(
-                resolved.location, start=claim.position, stop=claim.stop, size_bytes=part.size_bytes
-            )
+            if content.is_oversized and resolved.xet is not None:
+                body = self._transport.open_xet(
+                    resolved.xet, start=claim.position, stop=claim.stop, size_bytes=part.size_bytes
+                )
+            else:
+                body = self._transport.open(
+                    resolved.location, start=claim.position, stop=claim.stop, size_bytes=part.size_bytes
+                )
         except LocationExpired as refusal:
             part.release(claim)
             self._refresh_location(content, refusal)
@@ -504,12 +517,13 @@ class _Download:
     def _stream(self, content: _Content, part: PartialFile, claim: Claim, body: Body) -> None:
         watchdog = _Watchdog(self._limits)
         skip = claim.position - body.offset
-        chunks: list[bytes] = []
-        gathered = 0
+        chunks: list[bytes | memoryview] = []
+        gathered = received = 0
         flushed_at = time.monotonic()
         try:
             while (missing := claim.stop - claim.position - gathered) > 0:
-                allowed = self._bucket.take(min(READ_BYTES, skip + missing), self._stop)
+                wanted = FLUSH_BYTES if received >= READ_BYTES else READ_BYTES
+                allowed = self._bucket.take(min(wanted, skip + missing), self._stop)
                 watchdog.start_read()
                 data = body.read(allowed)
                 self._bucket.refund(allowed - len(data))
@@ -530,7 +544,8 @@ class _Download:
                     part.write(claim, chunks)
                     chunks, gathered, flushed_at = [], 0, now
                     self._queue_hash(content)
-                watchdog.end_read(received, now)
+                if not body.has_own_timeouts:
+                    watchdog.end_read(received, now)
         finally:
             if chunks:
                 part.write(claim, chunks)
@@ -585,8 +600,7 @@ class _Download:
         with self._wake:
             if content.state is _State.DONE:
                 return
-            ready = part.is_complete or part.unhashed_bytes >= HASH_CHUNK_BYTES
-            if not ready or content.hash_queued:
+            if content.hash_queued or not part.needs_care:
                 return
             content.hash_queued = True
         self._to_hash.put(content)
@@ -691,6 +705,12 @@ class _Download:
         silent = self._meter.silent_seconds
         if silent >= RATE_WINDOW_SECONDS:
             return "downloading", f"stalled for {round(silent)} s"
+        for content in unfetched:
+            if content.is_oversized and content.resolved is not None and content.resolved.xet is None:
+                return "downloading", (
+                    f"{content.file.path} ({content.file.size_bytes / 1e9:.1f} GB) comes without Xet, in ranges of "
+                    f"{CLAIM_BLOCKS * BLOCK_BYTES / 1e6:.0f} MB, which some storage networks refuse"
+                )
         return "downloading", None
 
 

@@ -1,6 +1,7 @@
 """A file that is being fetched: its part beside the blob, the journal of what it holds, its hash."""
 
 import fcntl
+import hashlib
 import os
 import stat
 import threading
@@ -25,8 +26,6 @@ from modelyard.hub.store import (
 
 BLOCK_BYTES = 8 << 20
 _SYNC_BYTES = 256 << 20
-# Written content that waits in memory to be hashed, per file; what does not fit is read back.
-_WARM_BYTES = 4 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 Ranges = list[tuple[int, int]]
@@ -50,7 +49,8 @@ class Claim:
 class PartialFile:
     """One unfinished file, owned by one process and there by one object.
 
-    Any number of threads write (each its own claim) while one thread hashes what is complete from the start.
+    Any number of threads write, each its own claim. What is complete from the start is hashed by one thread at a
+    time: by the one that writes there, while it still holds the bytes, or by `hash_some`, which reads them back.
     Ownership is an flock on the part itself, so it ends with the process, however that ends. The journal is
     rewritten whenever a block is complete, so a killed process loses at most the blocks in flight.
     `_lock` guards every field; it is never held during reads, writes or hashing of content.
@@ -72,8 +72,7 @@ class PartialFile:
         self._claims: list[Claim] = []
         self._hasher = content_hasher(file)
         self._hashed = 0
-        self._warm: dict[int, Sequence[bytes]] = {}
-        self._warm_bytes = 0
+        self._hashing = False
         self._prefix = 0
         self._filled = [0] * -(-file.size_bytes // BLOCK_BYTES)
         self._durable: Ranges = []
@@ -128,10 +127,11 @@ class PartialFile:
             return self._prefix == self.size_bytes
 
     @property
-    def unhashed_bytes(self) -> int:
-        """Bytes that are complete from the start of the file and not hashed yet."""
+    def needs_care(self) -> bool:
+        """Whether there is enough to hash or to bring to the disk, or nothing left to fetch."""
         with self._lock:
-            return self._prefix - self._hashed
+            unhashed = self._prefix - self._hashed
+            return self._prefix == self.size_bytes or unhashed >= HASH_CHUNK_BYTES or self._unsynced >= _SYNC_BYTES
 
     def accept_etag(self, etag: str | None) -> None:
         """Start over where the Hub now announces another content than the part was begun with."""
@@ -185,48 +185,47 @@ class PartialFile:
             if claim in self._claims:
                 self._claims.remove(claim)
 
-    def write(self, claim: Claim, chunks: Sequence[bytes]) -> None:
+    def write(self, claim: Claim, chunks: Sequence[bytes | memoryview]) -> None:
         """Append to a claim. Raises DiskFull, or PartClosed when the claim or the part is not ours any more."""
         length = sum(map(len, chunks))
         with self._using(claim) as descriptor:
+            position = claim.position
             try:
-                _write_all(descriptor, chunks, claim.position)
+                _write_all(descriptor, chunks, position)
             except OSError as error:
                 raise disk_error(error, self._path) from error
-            completed = self._advance(claim, chunks, length)
+            completed = self._advance(claim, length)
         if completed:
             self.save()
+        with self._lock:
+            if self._hashing or self._hashed != position or claim.revoked:
+                return
+            hasher = self._start_hashing()
+        for chunk in chunks:
+            hasher.update(chunk)
+        self._end_hashing(hasher, length)
 
     def hash_some(self, stop: threading.Event) -> bool:
-        """Hash what is complete from the start; True when the whole file is hashed. For one thread at a time."""
-        buffer = bytearray(HASH_CHUNK_BYTES)
-        view = memoryview(buffer)
+        """Hash what is complete from the start; True when the whole file is hashed."""
+        view = memoryview(bytearray(HASH_CHUNK_BYTES))
         while not stop.is_set():
             with self._lock:
-                # A reset meanwhile replaces the hasher, and with it what this round finds out.
-                hasher, position = self._hasher, self._hashed
-                ready = self._prefix - position
-                chunks: Sequence[bytes | memoryview] = self._warm.pop(position, ())
-                count = sum(map(len, chunks))
-                self._warm_bytes -= count
-            # Whole chunks only until the end is there: many small updates cost more than they help.
-            if not chunks:
-                if ready < HASH_CHUNK_BYTES and position + ready < self.size_bytes:
-                    return False
-                if ready == 0:
-                    return True
+                self._lock.wait_for(lambda: not self._hashing)
+                position = self._hashed
+                count = min(self._prefix - position, HASH_CHUNK_BYTES)
+                if count == 0:
+                    return position == self.size_bytes
+                hasher = self._start_hashing()
+            try:
                 with self._using() as descriptor:
-                    count = os.preadv(descriptor, [view[: min(ready, HASH_CHUNK_BYTES)]], position)
+                    count = os.preadv(descriptor, [view[:count]], position)
                 if count == 0:
                     raise Conflict(f"{self._path} was shortened while it was being written.", hint="Retry.")
-                chunks = [view[:count]]
-            for chunk in chunks:
-                hasher.update(chunk)
-            with self._lock:
-                if hasher is self._hasher:
-                    self._hashed += count
-                    for passed in [start for start in self._warm if start < self._hashed]:
-                        self._warm_bytes -= sum(map(len, self._warm.pop(passed)))
+                hasher.update(view[:count])
+            except BaseException:
+                self._end_hashing(hasher, 0)
+                raise
+            self._end_hashing(hasher, count)
         return False
 
     def is_genuine(self) -> bool:
@@ -275,8 +274,6 @@ class PartialFile:
             self._filled = [0] * len(self._filled)
             self._prefix = self._hashed = self._unsynced = 0
             self._durable = []
-            self._warm.clear()
-            self._warm_bytes = 0
             self._hasher = content_hasher(self.file)
         self.save()
 
@@ -338,15 +335,23 @@ class PartialFile:
                 self._users -= 1
                 self._lock.notify_all()
 
-    def _advance(self, claim: Claim, chunks: Sequence[bytes], length: int) -> bool:
+    def _start_hashing(self) -> "hashlib._Hash":
+        self._hashing = True
+        return self._hasher
+
+    def _end_hashing(self, hasher: "hashlib._Hash", count: int) -> None:
+        with self._lock:
+            self._hashing = False
+            if hasher is self._hasher:  # else: a reset replaced it, and with it what was found out
+                self._hashed += count
+            self._lock.notify_all()
+
+    def _advance(self, claim: Claim, length: int) -> bool:
         completed = False
         with self._lock:
             if claim.revoked:
                 raise PartClosed
             self._unsynced += length
-            if claim.position - self._hashed <= _WARM_BYTES and self._warm_bytes + length <= _WARM_BYTES:
-                self._warm[claim.position] = chunks
-                self._warm_bytes += length
             while length:
                 block = claim.position // BLOCK_BYTES
                 start = block * BLOCK_BYTES
@@ -424,7 +429,7 @@ def _valid_ranges(value: object, end: int) -> Ranges:
     return ranges
 
 
-def _write_all(descriptor: int, chunks: Sequence[bytes], position: int) -> None:
+def _write_all(descriptor: int, chunks: Sequence[bytes | memoryview], position: int) -> None:
     left: list[bytes | memoryview] = list(chunks)
     while left:
         written = os.pwritev(descriptor, left[:1024], position)

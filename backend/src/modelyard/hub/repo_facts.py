@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
@@ -17,6 +18,7 @@ MAX_JSON_BYTES = 50_000_000
 MAX_CARD_BYTES = 2_000_000
 
 _WEIGHTS = "model.safetensors"
+_CARD = "README.md"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
 _CONFIG_KEYS = ("architectures", "model_type", "quantization_config", "auto_map")
 _TOKENIZER_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
@@ -40,7 +42,8 @@ class RepoFacts:
 def read_facts(repo: StoredRepo) -> RepoFacts:
     """Read them from the repository's files. Blocks on the disk; a damaged file counts as one that is not there."""
     config = _read_json(repo, "config.json")
-    card = _read_card(repo)
+    readme = repo.files.get(_CARD)
+    card = _read_card(readme.local_path) if readme else None
     generates = _generates_text(config)
     pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates else None)
     library_name = _text(card, "library_name") or ("transformers" if config else None)
@@ -111,15 +114,21 @@ class _CardLoader(yaml.SafeLoader):  # type: ignore[misc]
         return super().compose_node(parent, index)
 
 
-def _read_card(repo: StoredRepo) -> dict[str, Any] | None:
-    file = repo.files.get("README.md")
-    if file is None or file.size_bytes > MAX_CARD_BYTES:
-        return None
+def licence_of(folder: Path) -> str | None:
+    """What the model card in a snapshot names as licence; None where there is none, or it names none."""
+    return _text(_read_card(folder / _CARD), "license")
+
+
+def _read_card(path: Path) -> dict[str, Any] | None:
     try:
-        match = REGEX_YAML_BLOCK.search(file.local_path.read_text(encoding="utf-8-sig"))
+        if path.stat().st_size > MAX_CARD_BYTES:
+            return None
+        match = REGEX_YAML_BLOCK.search(path.read_text(encoding="utf-8-sig"))
         return _plain_json(yaml.load(match[2], _CardLoader)) if match else None  # noqa: S506 (derived from SafeLoader)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        logger.warning("the card of %s cannot be read: %s", repo.repo_id, error)
+        logger.warning("the card %s cannot be read: %s", path, error)
         return None
 
 

@@ -1,21 +1,34 @@
-"""HTTP for file contents: HEAD through huggingface_hub, bodies through urllib3, which costs far less per byte."""
+"""File contents: HEAD through huggingface_hub, bodies through urllib3, which costs far less per byte, or hf_xet."""
 
 import re
 import threading
 import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._runtime import is_xet_available
+from huggingface_hub.utils._xet import (
+    XetFileData,
+    get_xet_session,
+    refresh_xet_connection_info,
+    xet_headers_without_auth,
+)
 
 from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
 from modelyard.hub.client import translate_hub_errors
 from modelyard.hub.retry import Transient, as_transient, transient_status
 from modelyard.hub.tls import tls_context
+
+if TYPE_CHECKING:
+    from hf_xet import XetDownloadStream, XetDownloadStreamGroup
 
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -25,9 +38,13 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class ResolvedFile:
-    """What the Hub says of one file right now. `location` may be signed for a short time, on another host."""
+    """What the Hub says of one file right now. `location` may be signed for a short time, on another host.
+
+    `xet` is there when the Hub offers the file through Xet and hf_xet may be used (see HF_HUB_DISABLE_XET).
+    """
 
     location: str
+    xet: XetFileData | None
     etag: str | None
     size_bytes: int | None
     commit: str | None
@@ -66,23 +83,20 @@ class Transport:
     def resolve(self, path: str) -> ResolvedFile:
         """Ask the Hub where a file is. Raises Transient, or one of the HubErrors."""
         url = hf_hub_url(self.repo_id, path, revision=self.commit, endpoint=self.endpoint)
-        with translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token):
-            try:
-                found = get_hf_file_metadata(
-                    url,
-                    token=self._token,
-                    timeout=self._timeout_seconds,
-                    library_name="modelyard",
-                    headers={constants.X_HF_DOWNLOAD_COUNTER: "1"},
-                    endpoint=self.endpoint,
-                )
-            except Exception as error:
-                transient = as_transient(error)
-                if transient is not None:
-                    raise transient from error
-                raise
+        with self._hub_errors():
+            found = get_hf_file_metadata(
+                url,
+                token=self._token,
+                timeout=self._timeout_seconds,
+                library_name="modelyard",
+                headers={constants.X_HF_DOWNLOAD_COUNTER: "1"},
+                endpoint=self.endpoint,
+            )
         location = urljoin(url, found.location)
-        return ResolvedFile(location, found.etag, found.size, found.commit_hash)
+        xet = found.xet_file_data if is_xet_available() else None
+        if xet is not None and _origin(xet.refresh_route) != _origin(self.endpoint):
+            xet = None  # the token would go to another host
+        return ResolvedFile(location, xet, found.etag, found.size, found.commit_hash)
 
     def open(self, location: str, *, start: int, stop: int, size_bytes: int) -> "Body":
         """Ask for the bytes from `start` to `stop` (exclusive) of a file of `size_bytes`.
@@ -102,10 +116,39 @@ class Transport:
             url = urljoin(url, target)
         raise HubMisbehaved(f"{self.endpoint} redirects in circles.")
 
+    def open_xet(self, xet: XetFileData, *, start: int, stop: int, size_bytes: int) -> "Body":
+        """The same bytes from Xet storage. Raises Transient, or one of the HubErrors."""
+        from hf_xet import XetFileInfo
+
+        with self._hub_errors():
+            access = refresh_xet_connection_info(file_data=xet, headers=self._headers)
+        with _xet_errors():
+            group = get_xet_session().new_download_stream_group(  # type: ignore[no-untyped-call]
+                endpoint=access.endpoint,
+                token=access.access_token,
+                token_expiry_unix_secs=access.expiration_unix_epoch,
+                token_refresh_url=xet.refresh_route,
+                token_refresh_headers=self._headers,
+                custom_headers=xet_headers_without_auth(self._headers),
+            )
+            stream = group.download_stream(XetFileInfo(xet.file_hash, size_bytes), start=start, end=stop)
+        return _XetBody(group, stream, offset=start, announced_bytes=stop - start)
+
     def close(self) -> None:
         with self._lock:
             for pool in self._pools.values():
                 pool.clear()
+
+    @contextmanager
+    def _hub_errors(self) -> Iterator[None]:
+        with translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token):
+            try:
+                yield
+            except Exception as error:
+                transient = as_transient(error)
+                if transient is not None:
+                    raise transient from error
+                raise
 
     def _get(self, url: str, byte_range: str | None) -> urllib3.BaseHTTPResponse:
         scheme = urlsplit(url).scheme
@@ -148,14 +191,14 @@ class Transport:
             length = response.headers.get("Content-Length")
             announced = int(length) if length and length.isdigit() else None
             if response.status == 200:
-                return Body(response, offset=0, announced_bytes=announced, range_ignored=ranged)
+                return _HttpBody(response, offset=0, announced_bytes=announced, range_ignored=ranged)
             match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if not match or int(match[1]) != start or match[3] not in ("*", str(size_bytes)):
                 raise HubMisbehaved(
                     f"{urlsplit(url).hostname} sent another part than asked for: "
                     f"{ascii(response.headers.get('Content-Range', ''))[:100]}."
                 )
-            return Body(response, offset=start, announced_bytes=announced, range_ignored=False)
+            return _HttpBody(response, offset=start, announced_bytes=announced, range_ignored=False)
         except BaseException:
             response.close()
             raise
@@ -203,41 +246,27 @@ class Transport:
         )
 
 
-class Body:
+class Body(ABC):
     """The content of one answer, read in order. `offset` is the place in the file of its first byte."""
 
-    def __init__(
-        self,
-        response: urllib3.BaseHTTPResponse,
-        *,
-        offset: int,
-        announced_bytes: int | None,
-        range_ignored: bool,
-    ) -> None:
+    has_own_timeouts = False
+
+    def __init__(self, *, offset: int, announced_bytes: int | None, range_ignored: bool = False) -> None:
         self.offset = offset
         self.announced_bytes = announced_bytes
         self.range_ignored = range_ignored
-        self._response = response
 
-    def read(self, limit: int) -> bytes:
+    @abstractmethod
+    def read(self, limit: int) -> bytes | memoryview:
         """What has arrived, at most `limit` bytes; waits for the first; empty at the end. Raises Transient."""
-        try:
-            return self._response.read1(limit, decode_content=False) or b""
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            # ValueError: another thread interrupted and closed the connection under this read.
-            transient = as_transient(error)
-            raise transient or Transient("connection lost") from error
 
+    @abstractmethod
     def interrupt(self) -> None:
         """Make a read that waits in another thread return at once."""
-        try:
-            self._response.shutdown()
-        except (OSError, ValueError, RuntimeError):
-            return  # it ended by itself meanwhile
 
+    @abstractmethod
     def close(self) -> None:
         """Give the connection back if the whole answer was read, else close it."""
-        self._response.close()
 
     def __enter__(self) -> Self:
         return self
@@ -246,6 +275,71 @@ class Body:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _HttpBody(Body):
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        *,
+        offset: int,
+        announced_bytes: int | None,
+        range_ignored: bool,
+    ) -> None:
+        super().__init__(offset=offset, announced_bytes=announced_bytes, range_ignored=range_ignored)
+        self._response = response
+
+    def read(self, limit: int) -> bytes:
+        try:
+            return self._response.read1(limit, decode_content=False) or b""
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # ValueError: another thread interrupted and closed the connection under this read.
+            transient = as_transient(error)
+            raise transient or Transient("connection lost") from error
+
+    def interrupt(self) -> None:
+        try:
+            self._response.shutdown()
+        except (OSError, ValueError, RuntimeError):
+            return  # it ended by itself meanwhile
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class _XetBody(Body):
+    """A range out of Xet storage. hf_xet hands out pieces of many MB, and repeats requests itself."""
+
+    has_own_timeouts = True
+
+    def __init__(
+        self, group: "XetDownloadStreamGroup", stream: "XetDownloadStream", *, offset: int, announced_bytes: int
+    ) -> None:
+        super().__init__(offset=offset, announced_bytes=announced_bytes)
+        self._group = group
+        self._stream = stream
+        self._arrived = memoryview(b"")
+
+    def read(self, limit: int) -> memoryview:
+        if not self._arrived:
+            with _xet_errors():
+                self._arrived = memoryview(next(self._stream, b""))
+        data, self._arrived = self._arrived[:limit], self._arrived[limit:]
+        return data
+
+    def interrupt(self) -> None:
+        self._group.abort()
+
+    def close(self) -> None:
+        self._group.abort()
+
+
+@contextmanager
+def _xet_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Transient(f"Xet storage: {error}") from error
 
 
 def _origin(url: str) -> tuple[str, str, int]:

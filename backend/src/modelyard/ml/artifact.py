@@ -11,8 +11,8 @@ import re
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from modelyard.core.errors import (
     ArtifactMismatch,
@@ -40,6 +39,7 @@ from modelyard.ml.artifact_folder import (
     read_manifest,
     sha256_of,
 )
+from modelyard.ml.load_progress import Parameters, watching_parameters
 from modelyard.ml.meta_model import dtype_name, first_line
 from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import is_quantized, measured_bytes
@@ -149,7 +149,7 @@ def _quantize(request: ArtifactRequest, source: Path, device: torch.device, repo
     if stored_quantization(read_config(source)) is not None:
         # load_model would hand back what is there; an artifact of it would be a copy.
         load_model(source, quantization="4bit" if request.quantization == "8bit" else "8bit")
-    with _watching_layers(report):
+    with _telling_layers(report):
         model = load_model(
             source,
             quantization=request.quantization,
@@ -260,14 +260,14 @@ def _memory_errors(request: ArtifactRequest, needed: int) -> Iterator[None]:
         raise OutOfMemory(f"Quantizing {request.model_id} ran out of memory on {device}.", hint=hint) from error
 
 
-@contextmanager
-def _watching_layers(report: Report) -> Iterator[None]:
-    """Report each layer that `from_pretrained` begins; its progress bar is handed every parameter it loads."""
+def _telling_layers(report: Report) -> AbstractContextManager[None]:
+    """Report each layer that `from_pretrained` begins with."""
 
-    def layers(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-        names = [int(match[1]) for name, _ in items if (match := _LAYER.search(name))]
-        total, seen = max(names, default=0) + 1, -1
-        for name, mapping in items:
+    def watch(parameters: Parameters) -> Iterator[tuple[str, Any]]:
+        plan = list(parameters)
+        numbers = [int(match[1]) for name, _ in plan if (match := _LAYER.search(name))]
+        total, seen = max(numbers, default=0) + 1, -1
+        for name, mapping in plan:
             match = _LAYER.search(name)
             if match and int(match[1]) > seen:
                 seen = int(match[1])
@@ -275,16 +275,7 @@ def _watching_layers(report: Report) -> Iterator[None]:
             yield name, mapping
         report(_progress("quantizing", total, total, f"layer {total} of {total}"))
 
-    def hook(factory: Callable[..., Any], arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-        if options.get("desc") == "Loading weights":
-            return layers(arguments[0])
-        return factory(*arguments, **options)
-
-    previous = transformers_logging.set_tqdm_hook(hook)
-    try:
-        yield
-    finally:
-        transformers_logging.set_tqdm_hook(previous)
+    return watching_parameters(watch)
 
 
 def _progress(phase: str, done: int, total: int, message: str) -> dict[str, Any]:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import psutil
 import torch
+from accelerate.hooks import AlignDevicesHook, SequentialHook
+from torch import nn
 
 from modelyard.core.errors import InvalidRequest
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+_OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory",
+    "cublas_status_alloc_failed",
+)  # fmt: skip
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -61,6 +66,19 @@ def release_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
         if trim is not None:
             trim(0)
+
+
+def placement_hooks(module: nn.Module) -> list[AlignDevicesHook]:
+    """What accelerate moves a module's weights and inputs with, where a model is not on one device."""
+    hook = getattr(module, "_hf_hook", None)
+    hooks = hook.hooks if isinstance(hook, SequentialHook) else [hook]
+    return [each for each in hooks if isinstance(each, AlignDevicesHook)]
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where a model takes its inputs; the weights of one that is offloaded are nowhere between two passes."""
+    placed = [hook.execution_device for hook in placement_hooks(model) if hook.execution_device is not None]
+    return torch.device(placed[0]) if placed else next(model.parameters()).device
 
 
 def is_out_of_memory(error: BaseException) -> bool:

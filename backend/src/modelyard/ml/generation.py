@@ -20,7 +20,8 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from modelyard.core.errors import InvalidRequest, UnsupportedArchitecture
+from modelyard.core.errors import InvalidRequest, OutOfMemory, UnsupportedArchitecture
+from modelyard.ml import devices
 from modelyard.ml.model_loader import LoadedModel
 
 
@@ -50,14 +51,14 @@ def generate(
 
     `on_delta` gets the text as it comes (the deltas together are the text); `should_stop` is asked once per token.
     Temperature 0 takes the likeliest token; above it, `seed` decides, with the model's own top-k and top-p. Waits for
-    other generations of the same model. Raises NoTokenizer, InvalidRequest, and UnsupportedArchitecture for a model
-    that cannot generate.
+    other generations of the same model. Raises NoTokenizer, InvalidRequest, OutOfMemory, and UnsupportedArchitecture
+    for a model that cannot generate.
     """
     tokenizer, model = loaded.tokenizer, loaded.model
     if not model.can_generate():
         raise UnsupportedArchitecture(f"{type(model).__name__} has no language head to generate text with.")
     with loaded.lock:
-        inputs = _encode(tokenizer, prompt, messages)
+        inputs, device = _encode(tokenizer, prompt, messages), devices.input_device(model)
         prompt_tokens = inputs["input_ids"].shape[1]
         budget = _new_tokens_left(model.config, prompt_tokens, max_new_tokens)
         config = copy.deepcopy(model.generation_config)
@@ -74,14 +75,26 @@ def generate(
         stream = _TextStream(tokenizer, on_delta)
         stop = _Stop(should_stop)
         started = time.monotonic()
-        model.generate(
-            **{name: tensor.to(model.device) for name, tensor in inputs.items()},
-            generation_config=config,
-            logits_processor=processors,
-            stopping_criteria=StoppingCriteriaList([stop]),
-            streamer=stream,
-        )
+        try:
+            model.generate(
+                **{name: tensor.to(device) for name, tensor in inputs.items()},
+                generation_config=config,
+                logits_processor=processors,
+                stopping_criteria=StoppingCriteriaList([stop]),
+                streamer=stream,
+            )
+            refused = False
+        except (RuntimeError, MemoryError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            refused = True
         seconds = time.monotonic() - started
+    if refused:  # outside the handler, because the error's traceback holds caches and activations
+        devices.release_memory()
+        raise OutOfMemory(
+            f"{loaded.key.model_id} ran out of memory on {loaded.key.device} with a prompt of {prompt_tokens} tokens.",
+            hint="Ask with a shorter prompt or for fewer tokens, unload other models, or use a smaller precision.",
+        )
     count = len(stream.token_ids)
     finished: Literal["stop", "length", "cancelled"] = "length" if count >= budget else "stop"
     return Generated(

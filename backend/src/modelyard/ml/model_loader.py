@@ -14,15 +14,32 @@ from typing import ClassVar, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from modelyard.core.errors import ModelInUse, NoTokenizer, NotReady, OutOfMemory
+from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
 from modelyard.ml import devices
-from modelyard.ml.pretrained import load_model, load_tokenizer, weight_files
+from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
+from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import Quantization, measured_bytes
 
 logger = logging.getLogger(__name__)
 
 SPREAD = "auto"
 """The device of a model that needs several accelerators."""
+
+OFFLOADED = "auto+cpu"
+"""The device of a model that the accelerators hold in part; the rest is in main memory between two passes."""
+
+POLL_SECONDS = 0.05
+SHARE = 0.9
+"""How much of what is free a spread model may take of each device; the rest is for caches and activations."""
+
+
+class LoadCancelled(Exception):
+    """The load was taken back, and nothing of it is left."""
+
+
+def never() -> bool:
+    """For a load that nobody takes back."""
+    return False
 
 
 class ModelKey(NamedTuple):
@@ -42,6 +59,8 @@ class LoadSpec:
     `folder` is the snapshot, or the artifact of this quantization. `option_bytes` are the estimated resident bytes of
     each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
     `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
+    `allow_offload` lets a model that the accelerators cannot hold stay in main memory in part, which is slow; with it
+    the device must be `auto`, and the model not quantized.
     """
 
     model_id: str
@@ -54,6 +73,7 @@ class LoadSpec:
     option_bytes: Mapping[str, int] = field(default_factory=dict)
     ttl_seconds: float | None = 3600
     pinned: bool = False
+    allow_offload: bool = False
 
     @property
     def needed_bytes(self) -> int:
@@ -129,6 +149,7 @@ class _Entry:
         self.ready = threading.Event()
         self.loaded: LoadedModel | None = None
         self.error: BaseException | None = None
+        self.step = LoadStep("waiting")
         self.uses = 0
         self.last_used = time.monotonic()
 
@@ -162,6 +183,8 @@ class ModelLoader:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._memory = threading.RLock()
+        self._memory_work = ""
+        """What holds `_memory`, or did last, in words."""
         self._reaper: threading.Thread | None = None
         self._closed = False
 
@@ -178,18 +201,21 @@ class ModelLoader:
             return cls._instance
 
     @contextmanager
-    def get(self, spec: LoadSpec) -> Iterator[LoadedModel]:
+    def get(
+        self, spec: LoadSpec, *, on_step: OnStep = ignore_step, is_cancelled: Callable[[], bool] = never
+    ) -> Iterator[LoadedModel]:
         """The model, loaded if it is not; it is not unloaded inside this context.
 
-        Models that nobody uses and nobody pinned are evicted for it, the least recently used first. Raises
-        OutOfMemory before loading what cannot fit, and whatever `load_model` raises.
+        Models that nobody uses and nobody pinned are evicted for it, the least recently used first. `on_step` is told
+        what the load does or waits for. Once `is_cancelled`, the load stops, unless another caller waits for the same
+        model. Raises LoadCancelled, OutOfMemory before loading what cannot fit, and whatever `load_model` raises.
         """
         entry, is_first = self._enter(spec)
         try:
             if is_first:
-                self._load(entry)
+                self._load(entry, on_step, is_cancelled)
             else:
-                entry.ready.wait()
+                _await(entry, on_step, is_cancelled)
             if entry.loaded is None:
                 raise entry.error or NotReady(f"{spec.model_id} could not be loaded.")
             yield entry.loaded
@@ -199,9 +225,11 @@ class ModelLoader:
                 entry.last_used = time.monotonic()
                 self._changed.notify_all()
 
-    def load(self, spec: LoadSpec) -> LoadedInfo:
-        """Have the model in memory, with this spec's TTL and pin."""
-        with self.get(spec) as loaded, self._changed:
+    def load(
+        self, spec: LoadSpec, *, on_step: OnStep = ignore_step, is_cancelled: Callable[[], bool] = never
+    ) -> LoadedInfo:
+        """Have the model in memory, with this spec's TTL and pin. Steps and cancelling as in `get`."""
+        with self.get(spec, on_step=on_step, is_cancelled=is_cancelled) as loaded, self._changed:
             entry = self._entries[loaded.key]
             entry.ttl_seconds, entry.pinned = spec.ttl_seconds, spec.pinned
             return self._info(entry)
@@ -227,19 +255,19 @@ class ModelLoader:
         """
         with self._lock:
             self._idle(key)  # refused at once, not after somebody else's load
-        with self._memory:
+        with self._alone("an unload"):
             with self._lock:
                 entry = self._idle(key)
                 del self._entries[key]
-            unloaded = self._free(entry)
+            unloaded = self._free(entry, entry.loaded)
         self._tell([unloaded])
         return unloaded
 
     def make_room(self, device: str, needed_bytes: int) -> int:
         """Evict idle, unpinned models until `needed_bytes` are free on `device`; returns what is free in the end."""
         evicted: list[Unloaded] = []
-        with self._memory:
-            self._evict(device, needed_bytes, evicted)
+        with self._alone("an unload"):
+            self._evict(device, needed_bytes, evicted, ignore_step)
             free = _free_bytes(device)
         self._tell(evicted)
         return free
@@ -283,44 +311,81 @@ class ModelLoader:
                 return entry
         return None
 
-    def _load(self, entry: _Entry) -> None:
+    def _load(self, entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
         evicted: list[Unloaded] = []
+
+        def step(now: LoadStep) -> None:
+            entry.step = now
+            on_step(now)
+            self._stop_if_unwanted(entry, is_cancelled)
+
         try:
-            with self._memory:
-                self._make_it_fit(entry, evicted)
-                loaded = _read(entry)
+            with self._alone("another load", step):
+                self._make_it_fit(entry, evicted, step)
+                loaded = _read(entry, step)
+                on_step(LoadStep("finishing", is_last=True))
+                taken_back = is_cancelled()
+                try:
+                    self._stop_if_unwanted(entry, lambda: taken_back)
+                except LoadCancelled:
+                    self._free(entry, loaded)
+                    raise
             with self._lock:
                 entry.loaded = loaded
         except BaseException as error:
             with self._lock:
-                del self._entries[entry.key]
+                if self._entries.get(entry.key) is entry:
+                    del self._entries[entry.key]
             # A traceback would keep half a model alive.
             entry.error = error.with_traceback(None)
             raise
         finally:
             entry.ready.set()
             self._tell(evicted)
+        if taken_back:  # it was finished for others who wait for it
+            raise LoadCancelled
 
-    def _make_it_fit(self, entry: _Entry, evicted: list[Unloaded]) -> None:
+    @contextmanager
+    def _alone(self, work: str, step: OnStep = ignore_step) -> Iterator[None]:
+        """Hold `_memory`; while somebody else does, `step` is told, and may raise."""
+        while not self._memory.acquire(timeout=POLL_SECONDS):
+            step(LoadStep(f"waiting for {self._memory_work}"))
+        try:
+            self._memory_work = work
+            yield
+        finally:
+            self._memory.release()
+
+    def _stop_if_unwanted(self, entry: _Entry, is_cancelled: Callable[[], bool]) -> None:
+        """Raises LoadCancelled when it was cancelled and nobody else waits for the model."""
+        if not is_cancelled():
+            return
+        with self._lock:
+            if entry.uses > 1:
+                return
+            del self._entries[entry.key]  # whoever asks from here on begins anew
+        raise LoadCancelled
+
+    def _make_it_fit(self, entry: _Entry, evicted: list[Unloaded], step: OnStep) -> None:
         needed, device = entry.spec.needed_bytes, entry.key.device
-        self._evict(device, needed, evicted)
+        self._evict(device, needed, evicted, step)
         free = _free_bytes(device)
         if needed > free:
-            raise _out_of_memory(entry, f"needs about {needed:,} bytes on {device}, where {free:,} are free")
+            raise _out_of_memory(entry, f"needs about {needed:,} bytes on {_words(device)}, where {free:,} are free")
 
-    def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded]) -> None:
+    def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded], step: OnStep) -> None:
         while _free_bytes(device) < needed_bytes:
             with self._lock:
-                candidates = [
-                    entry
-                    for entry in self._entries.values()
-                    if entry.idle and not entry.pinned and set(_places(entry.key.device)) & set(_places(device))
-                ]
-                if not candidates:
-                    return
-                entry = min(candidates, key=lambda entry: entry.last_used)
+                candidates = [entry for entry in self._entries.values() if _may_go(entry, device)]
+            if not candidates:
+                return
+            entry = min(candidates, key=lambda entry: entry.last_used)
+            step(LoadStep(f"making room: unloading {entry.key.model_id}"))
+            with self._lock:
+                if not _may_go(entry, device):
+                    continue  # used again in the meantime
                 del self._entries[entry.key]
-            evicted.append(self._free(entry))
+            evicted.append(self._free(entry, entry.loaded))
 
     def _idle(self, key: ModelKey) -> _Entry:
         entry = self._entries.get(key)
@@ -331,9 +396,8 @@ class ModelLoader:
             raise ModelInUse(f"{key.model_id} is {doing}.", hint="Wait until it is done, then unload it.")
         return entry
 
-    def _free(self, entry: _Entry) -> Unloaded:
-        """Unload an entry that is out of the table; the caller holds `_memory`."""
-        loaded = entry.loaded
+    def _free(self, entry: _Entry, loaded: LoadedModel | None) -> Unloaded:
+        """Unload the model of an entry that is out of the table; the caller holds `_memory`."""
         assert loaded is not None  # noqa: S101 - only idle entries are unloaded
         places = _places(entry.key.device)
         devices.release_memory()  # what is garbage already is not this model's
@@ -384,41 +448,61 @@ class ModelLoader:
                 logger.exception("Unloading %s after its time failed", key.model_id)
 
     def _unload_expired(self, key: ModelKey) -> None:
-        with self._memory:
+        with self._alone("an unload"):
             with self._lock:
                 entry = self._entries.get(key)
                 if entry is None or entry.expires is None or entry.expires > time.monotonic():
                     return  # used or unloaded in the meantime
                 del self._entries[key]
-            unloaded = self._free(entry)
+            unloaded = self._free(entry, entry.loaded)
         self._tell([unloaded])
 
 
-def _read(entry: _Entry) -> LoadedModel:
+def _may_go(entry: _Entry, device: str) -> bool:
+    """Whether unloading a model would make room on a device, and harm nobody."""
+    return entry.idle and not entry.pinned and bool(set(_places(entry.key.device)) & set(_places(device)))
+
+
+def _await(entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
+    """Wait for somebody else's load of the same model."""
+    told: LoadStep | None = None
+    while not entry.ready.wait(POLL_SECONDS):
+        if is_cancelled():
+            raise LoadCancelled
+        if entry.step is not told:
+            told = entry.step
+            on_step(told)
+
+
+def _read(entry: _Entry, step: OnStep) -> LoadedModel:
     spec, device = entry.spec, entry.key.device
     started = time.monotonic()
-    out_of_memory = False
+    failure: BaseException | None = None
     try:
-        model = load_model(
-            spec.folder,
-            quantization=spec.quantization,
-            device_map="auto" if device == SPREAD else {"": torch.device(device)},
-            max_memory=_shares() if device == SPREAD else None,
-            dtype=spec.dtype,
-            allow_pickle=spec.allow_pickle,
-        )
-    except (RuntimeError, MemoryError) as error:
-        if not devices.is_out_of_memory(error):
+        made = spec.quantization == "none" or stored_quantization(read_config(spec.folder)) is not None
+        with telling_steps(weight_files(spec.folder), "reading weights" if made else "quantizing", step):
+            model = load_model(
+                spec.folder,
+                quantization=spec.quantization,
+                device_map={"": torch.device(device)} if device not in (SPREAD, OFFLOADED) else "auto",
+                max_memory=_shares(device),
+                dtype=spec.dtype,
+                allow_pickle=spec.allow_pickle,
+            )
+    except (RuntimeError, MemoryError, OutOfMemory, LoadCancelled) as error:
+        if isinstance(error, RuntimeError | MemoryError) and not devices.is_out_of_memory(error):
             raise
-        out_of_memory = True
-    if out_of_memory:  # outside the handler, because the error's traceback holds what was loaded so far
+        failure = error.with_traceback(None)  # the traceback holds what was loaded so far
+    if failure is not None:
         devices.release_memory()
+        if isinstance(failure, LoadCancelled):
+            raise failure
+        if isinstance(failure, OutOfMemory):
+            raise _out_of_memory(entry, f"does not fit on {_words(device)}")
         free = _free_bytes(device)
-        raise _out_of_memory(entry, f"ran out of memory while loading on {device}, where {free:,} bytes are free")
-    if {"cpu", "disk"} & {str(place) for place in getattr(model, "hf_device_map", {}).values()} and device == SPREAD:
-        del model
-        devices.release_memory()
-        raise _out_of_memory(entry, "does not fit on the accelerators of this machine together")
+        raise _out_of_memory(
+            entry, f"ran out of memory while loading on {_words(device)}, where {free:,} bytes are free"
+        )
     return LoadedModel(entry.key, model, spec.folder, time.monotonic() - started)
 
 
@@ -438,28 +522,58 @@ def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:
         hint = "Load it in bfloat16, which takes half of float32."
     else:
         hint = "This is its smallest form: unload other models, use another device, or choose a smaller model."
+    if entry.key.device != "cpu" and spec.quantization == "none" and not spec.allow_offload:
+        hint += " With allow_offload (--offload), what does not fit stays in main memory, which is slow."
     return OutOfMemory(f"{spec.model_id} ({spec.quantization}) {what}.", hint=hint)
 
 
 def _resolve(spec: LoadSpec) -> str:
-    """The device that `auto` means: the accelerator with the most free memory, all of them if it takes them all."""
+    """The device that `auto` means: the accelerator with the most free memory, all of them if it takes them all.
+
+    Main memory besides only on request. Raises InvalidRequest for a request that cannot be met.
+    """
+    if spec.allow_offload and spec.quantization != "none":
+        raise InvalidRequest(
+            f"A model in {spec.quantization} cannot be kept in main memory in part.",
+            hint="Load it without offload, or load the unquantized model with it.",
+        )
     if spec.device != SPREAD:
+        if spec.allow_offload:
+            raise InvalidRequest("Offload needs the device auto.", hint="Leave the device out.")
         return str(devices.parse_device(spec.device))
     found = devices.accelerators()
     if not found:
         return "cpu"
     roomiest = max(found, key=devices.free_bytes)
-    return SPREAD if len(found) > 1 and devices.free_bytes(roomiest) < spec.needed_bytes else str(roomiest)
+    if spec.needed_bytes <= devices.free_bytes(roomiest):
+        return str(roomiest)
+    # Metal's memory is the machine's.
+    if spec.allow_offload and roomiest.type == "cuda" and spec.needed_bytes > _free_bytes(SPREAD) * SHARE:
+        return OFFLOADED
+    return SPREAD if len(found) > 1 else str(roomiest)
 
 
 def _places(device: str) -> list[torch.device]:
-    return devices.accelerators() if device == SPREAD else [torch.device(device)]
+    if device in (SPREAD, OFFLOADED):
+        return devices.accelerators() + ([torch.device("cpu")] if device == OFFLOADED else [])
+    return [torch.device(device)]
 
 
 def _free_bytes(device: str) -> int:
     return sum(map(devices.free_bytes, _places(device)))
 
 
-def _shares() -> dict[int, int]:
-    """What each accelerator may take of a model that is spread; the rest is for caches and activations."""
-    return {device.index or 0: int(devices.free_bytes(device) * 0.9) for device in devices.accelerators()}
+def _words(device: str) -> str:
+    return {SPREAD: "all accelerators together", OFFLOADED: "the accelerators and in main memory together"}.get(
+        device, device
+    )
+
+
+def _shares(device: str) -> dict[int | str, int] | None:
+    """What each device may take of a model that is on several."""
+    if device not in (SPREAD, OFFLOADED):
+        return None
+    return {
+        "cpu" if place.type == "cpu" else place.index: int(devices.free_bytes(place) * SHARE)
+        for place in _places(device)
+    }

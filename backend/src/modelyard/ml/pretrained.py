@@ -13,6 +13,7 @@ from modelyard.core.errors import (
     AlreadyQuantized,
     NoTokenizer,
     NoWeights,
+    OutOfMemory,
     UnsafeWeights,
     UnsupportedArchitecture,
 )
@@ -36,6 +37,10 @@ _TOKENIZER_FILES = (
 )
 # From the two messages of transformers' loading report that end a load.
 _UNFIT_WEIGHTS = ("ignore_mismatched_sizes", "automatic conversion of the weights")
+
+
+# From the message of transformers' bitsandbytes quantizers when a device map leaves something to the CPU or the disk.
+_NO_PLACE = "dispatched on the CPU or the disk"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -65,12 +70,13 @@ def load_model(
     device_map: str | Mapping[str, torch.device] = "cpu",
     dtype: str = "auto",
     allow_pickle: bool = False,
-    max_memory: Mapping[int, int] | None = None,
+    max_memory: Mapping[int | str, int] | None = None,
 ) -> PreTrainedModel:
     """Load a snapshot (quantizing it on the fly if `quantization` says so) or an artifact, ready for inference.
 
-    `dtype` is `auto` or a torch name. Raises AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode,
-    UnsupportedArchitecture, and torch's own errors when memory runs out.
+    `dtype` is `auto` or a torch name. With the device map `auto`, only the devices named in `max_memory` are used.
+    Raises AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode, UnsupportedArchitecture, OutOfMemory when those
+    devices cannot hold the model, and torch's own errors when memory runs out.
     """
     values = read_config(folder)
     stored = stored_quantization(values)
@@ -101,6 +107,8 @@ def load_model(
             output_loading_info=True,
         )
     except (ImportError, ValueError, KeyError, TypeError) as error:  # whatever a config can make transformers raise
+        if _NO_PLACE in str(error):
+            raise OutOfMemory(f"{cls.__name__} does not fit on {_named(max_memory)}.") from error
         raise UnsupportedArchitecture(
             f"transformers {transformers.__version__} cannot load {cls.__name__}: {first_line(error)}"
         ) from error
@@ -111,6 +119,9 @@ def load_model(
             f"The weight files do not fit {cls.__name__} as config.json describes it.",
             hint="The log lists the tensors. Verify the model's files; a newer transformers may know this checkpoint.",
         ) from error
+    unnamed = {str(place) for place in getattr(model, "hf_device_map", {}).values()} & {"cpu", "disk"}
+    if max_memory is not None and unnamed - {str(place) for place in max_memory}:
+        raise OutOfMemory(f"{cls.__name__} does not fit on {_named(max_memory)}.")
     if loading["missing_keys"]:
         # transformers would go on with random values.
         missing = sorted(loading["missing_keys"])
@@ -150,6 +161,10 @@ def _check_weight_files(folder: Path, allow_pickle: bool) -> None:
         raise NoWeights(f"{folder.name} holds no weights that transformers can load.")
     if files[0].suffix != ".safetensors" and not allow_pickle:
         raise UnsafeWeights(f"The weights of {folder.name} are pickle files, which can run code when they are read.")
+
+
+def _named(max_memory: Mapping[int | str, int] | None) -> str:
+    return " and ".join(f"{size:,} bytes of device {place}" for place, size in (max_memory or {}).items())
 
 
 def _main_device(device_map: str | Mapping[str, torch.device]) -> torch.device:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import BitsAndBytesConfig
 
+from modelyard.ml import devices
 from modelyard.ml.packed_experts import FourBitConfig, PackedExperts
 from modelyard.ml.quantization_plan import BLOCK
 
@@ -46,11 +47,14 @@ def best_compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def measured_bytes(model: nn.Module) -> int:
-    """Bytes of the unique storages a model holds: parameters, buffers, plain tensor attributes, quantization state."""
+    """Bytes of the unique storages a model holds: parameters, buffers, plain tensor attributes, quantization state.
+
+    Parts that accelerate keeps in main memory between two passes are counted there.
+    """
     storages: dict[tuple[torch.device, int], int] = {}
     for module in model.modules():
         for value in (*vars(module).values(), *module._parameters.values(), *module._buffers.values()):
-            for tensor in _tensors(value):
+            for tensor in (*_tensors(value), *_offloaded(module)):
                 if tensor.device.type != "meta":
                     storage = tensor.untyped_storage()
                     storages[tensor.device, storage.data_ptr()] = storage.nbytes()
@@ -65,6 +69,14 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     elif isinstance(value, QuantState | MatmulLtState):
         for inner in vars(value).values():
             yield from _tensors(inner)
+
+
+def _offloaded(module: nn.Module) -> Iterator[torch.Tensor]:
+    for hook in devices.placement_hooks(module):
+        if hook.offload:
+            for name, parameter in module.named_parameters(recurse=hook.place_submodules):
+                if parameter.device.type == "meta":
+                    yield hook.weights_map[name]
 
 
 def is_quantized(model: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from modelyard.models.base import Base
 from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job, JobControl, JobKind, JobState
+from modelyard.models.job_event import EventKind, EventName, JobEvent
 from modelyard.models.loaded_model import LoadedModel
 from modelyard.models.model import ACTIVE_STATUSES, RESTARTABLE_STATUSES, Model, ModelStatus, Quantization
 from modelyard.models.setting import Setting
@@ -21,9 +22,12 @@ __all__ = [
     "RESTARTABLE_STATUSES",
     "RESUMABLE_TRAINING_STATUSES",
     "Base",
+    "EventKind",
+    "EventName",
     "Inspection",
     "Job",
     "JobControl",
+    "JobEvent",
     "JobKind",
     "JobState",
     "LoadedModel",

@@ -46,7 +46,9 @@ class Model(Base):
     endpoint: Mapped[str] = mapped_column(String(500))
     revision: Mapped[str] = mapped_column(String(200), default="main")
     commit: Mapped[str] = mapped_column(String(64))
-    status: Mapped[ModelStatus] = mapped_column(string_enum(ModelStatus, "status"), default=ModelStatus.PENDING)
+    status: Mapped[ModelStatus] = mapped_column(
+        string_enum(ModelStatus, "status"), default=ModelStatus.PENDING, index=True
+    )
     quantization: Mapped[Quantization] = mapped_column(
         string_enum(Quantization, "quantization"), default=Quantization.NONE
     )
@@ -55,6 +57,13 @@ class Model(Base):
     gated: Mapped[bool] = mapped_column(default=False)
     adopted: Mapped[bool] = mapped_column(default=False)
     """The snapshot was in the cache before Modelyard managed it, so other tools may rely on it."""
+    licence: Mapped[str | None] = mapped_column(String(200))
+    """As the Hub names it; None where none is stated, or no Hub was asked."""
+    has_custom_code: Mapped[bool] = mapped_column(default=False)
+    """The repository brings code of its own, which is never run."""
+    latest_commit: Mapped[str | None] = mapped_column(String(64))
+    """Where the row's branch stood on its Hub at `checked_at`; None while that is not known."""
+    checked_at: Mapped[datetime | None]
 
     architecture: Mapped[str | None] = mapped_column(String(200))
     model_type: Mapped[str | None] = mapped_column(String(100))
@@ -85,7 +94,7 @@ class Model(Base):
     error: Mapped[dict[str, Any] | None]
 
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now, index=True)
 
     @property

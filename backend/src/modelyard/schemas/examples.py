@@ -45,8 +45,14 @@ MODEL_RESPONSE: dict[str, Any] = {
     "last_unload": None,
     "used_by": [],
     "drift": None,
+    "has_chat_template": None,
     "adopted": False,
     "gated": False,
+    "licence": "apache-2.0",
+    "has_custom_code": False,
+    "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+    "update_available": False,
+    "checked_at": "2026-11-24T10:00:00.000Z",
     "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
     "snapshot_path": None,
     "created_at": "2026-11-24T10:00:00.000Z",
@@ -102,6 +108,7 @@ MODEL_INFO: dict[str, Any] = {
     "needs_custom_code": False,
     "already_quantized": None,
     "support": {"level": "supported", "reasons": []},
+    "training": {"compatible": True, "reasons": []},
     "warnings": [],
 }
 
@@ -186,7 +193,11 @@ SYSTEM: dict[str, Any] = {
             "total_bytes": 1000000000000,
             "free_bytes": 420000000000,
             "used_by_us_bytes": 35000000000,
-            "purpose": "models",
+            "purpose": "models, quantized models and data",
+            "places": [
+                {"path": "/home/ada/.cache/huggingface/hub", "purpose": "models"},
+                {"path": "/home/ada/.local/share/modelyard", "purpose": "quantized models and data"},
+            ],
         }
     ],
     "hub": {
@@ -220,7 +231,7 @@ SETTINGS_RESPONSE: dict[str, Any] = {
     "bandwidth_limit_bytes_per_second": None,
     "download_order": "oldest_first",
     "token_set": True,
-    "defaults": {"quantization": "none"},
+    "defaults": {"quantization": None},
 }
 
 METRICS = """# HELP modelyard_models Models per status.
@@ -299,6 +310,42 @@ INSTALLED_FILES: dict[str, Any] = {
     ]
 }
 
+HISTORY_PAGE: dict[str, Any] = {
+    "items": [
+        {
+            "at": "2026-11-24T10:02:10.000Z",
+            "kind": "download",
+            "event": "done",
+            "seconds": 41.2,
+            "bytes": 1519209472,
+            "error": None,
+        },
+        {
+            "at": "2026-11-24T10:01:29.000Z",
+            "kind": "download",
+            "event": "resumed",
+            "seconds": None,
+            "bytes": None,
+            "error": None,
+        },
+        {
+            "at": "2026-11-24T10:00:21.000Z",
+            "kind": "download",
+            "event": "failed",
+            "seconds": 20.9,
+            "bytes": 402653184,
+            "error": {
+                "code": "hub_unreachable",
+                "message": "https://huggingface.co did not answer in time.",
+                "hint": "Check the connection, then retry.",
+            },
+        },
+    ],
+    "total": 4,
+    "limit": 3,
+    "offset": 0,
+}
+
 LOADED_PAGE: dict[str, Any] = {
     "items": [
         {
@@ -351,6 +398,7 @@ TRAINING_PLAN: dict[str, Any] = {
     "device": "cuda:0",
     "free_bytes": 24100000000,
     "usable_bytes": 21690000000,
+    "unloads": [],
     "fits": True,
     "dataset_tokens": 5200000,
     "epochs": 0.38,

@@ -1,6 +1,6 @@
 """What goes over the wire about models."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -10,7 +10,8 @@ from modelyard.schemas.common import DtypeName, ErrorDetail, ModelIdField, Quant
 StatusName = Literal[
     "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
 ]
-PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quantizing", "checking"]
+PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quantizing", "checking", "loading"]
+SearchSort = Literal["downloads", "likes", "trending", "updated"]
 AccessName = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
 
 
@@ -88,6 +89,24 @@ class LastUnload(Schema):
     held_before_bytes: int
 
 
+class Drift(Schema):
+    """How far a quantized model's next-token distributions are from its source's, in nats and shares.
+
+    Where no comparison was possible, the figures are null and `reason` says why.
+    """
+
+    prompts: int
+    tokens: int = Field(description="Positions compared, over all prompts.")
+    compared_dtype: str | None = Field(description="The dtype the source was run in.")
+    kl_mean: float | None
+    kl_max: float | None
+    top1_agreement: float | None = Field(description="Share of positions where both put the same token first.")
+    residual_cosine: list[float] = Field(
+        description="Mean cosine of the residual stream entering layer 0, 1, … and leaving the last; may be empty."
+    )
+    reason: str | None
+
+
 class ModelResponse(Dimensions):
     """A model Modelyard manages: one snapshot in one precision."""
 
@@ -112,19 +131,33 @@ class ModelResponse(Dimensions):
     memory_estimated_bytes: int | None
     memory_method: str | None = Field(description="How the estimate was found: exact or approximate.")
     memory_measured_bytes: int | None
-    progress: Progress | None
+    progress: Progress | None = Field(
+        description="Of the work on its files, or, once it is ready, of a load that waits or runs; null otherwise."
+    )
     error: ErrorDetail | None
     loaded: bool
     last_unload: LastUnload | None = Field(
         default=None, description="What came back when it was unloaded lately; null while it is being unloaded."
     )
     used_by: list[UsedBy]
-    drift: dict[str, Any] | None = Field(
+    drift: Drift | None = Field(
         description="How far the quantized model's answers are from the source's, as measured when it was made."
     )
     adopted: bool = Field(description="The files were in the shared cache before Modelyard managed them.")
     gated: bool
+    licence: str | None = Field(description="As the Hub names it; null where it is not stated or not known.")
+    has_custom_code: bool = Field(description="The repository brings code of its own, which is never run.")
+    latest_commit: str | None = Field(
+        description="Where `revision` stood on the Hub at `checked_at`; null where that is not known."
+    )
+    update_available: bool | None = Field(
+        description="Whether `latest_commit` is another commit than this one; null where that is not known."
+    )
+    checked_at: UtcTime | None = Field(description="When the Hub was asked for a newer commit the last time.")
     job_id: str | None
+    has_chat_template: bool | None = Field(
+        description="Whether `messages` can be sent to generate; null until it is ready, and where it cannot be read."
+    )
     snapshot_path: str | None = Field(
         description="Folder to load from, once it is ready: the snapshot, or the quantized copy."
     )
@@ -165,6 +198,13 @@ class Support(Schema):
     reasons: list[Reason]
 
 
+class TrainingVerdict(Schema):
+    """Whether a sparse autoencoder could be trained on the model, judged by configuration and file names alone."""
+
+    compatible: bool | None = Field(description="null where that cannot be told before the model is here.")
+    reasons: list[Reason]
+
+
 class ModelInfo(Schema):
     """What a Hub tells of a model before anything is downloaded."""
 
@@ -192,6 +232,7 @@ class ModelInfo(Schema):
     needs_custom_code: bool
     already_quantized: str | None = Field(description="The method, when the weights are quantized already.")
     support: Support
+    training: TrainingVerdict
     warnings: list[str]
 
 
@@ -395,6 +436,32 @@ class InstalledFiles(Schema):
     items: list[InstalledFile]
 
 
+class HistoryEvent(Schema):
+    """One thing that happened to a model."""
+
+    at: UtcTime
+    kind: Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "files"] = Field(
+        description="What was at work; `files` is what a look at the disk found."
+    )
+    event: Literal["started", "resumed", "taken_over", "paused", "done", "failed", "cancelled", "missing", "found"] = (
+        Field(description="`taken_over`: its worker ended, and another one goes on.")
+    )
+    seconds: float | None = Field(description="How long it took, since it was started or last resumed.")
+    bytes: int | None = Field(description="Bytes fetched or read; of a load or unload, bytes in memory.")
+    error: ErrorDetail | None
+
+
+class HistoryPage(Schema):
+    """What was done to a model and when, the newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.HISTORY_PAGE]})
+
+    items: list[HistoryEvent]
+    total: int
+    limit: int
+    offset: int
+
+
 class QuantizeRequest(Schema):
     """Make a model that is here in another precision."""
 
@@ -409,6 +476,11 @@ class LoadRequest(Schema):
     dtype: DtypeName = "auto"
     ttl_seconds: float | None = Field(default=3600, gt=0, description="Unloaded this long after its last use.")
     pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
+    allow_offload: bool = Field(
+        default=False,
+        description="Keep in main memory what the accelerators cannot hold, which is slow. Unquantized models only,"
+        " with the device auto.",
+    )
 
 
 class LoadedModelResponse(Schema):

@@ -18,21 +18,38 @@ class Device(Schema):
     used_by_us_bytes: int
 
 
+class StoragePlace(Schema):
+    """A folder that this server fills."""
+
+    path: str
+    purpose: str
+
+
 class Disk(Schema):
+    """A file system, and what of this server lies on it."""
+
     path: str
     total_bytes: int
     free_bytes: int
     used_by_us_bytes: int = Field(description="Files of managed models.")
     purpose: str
+    places: list[StoragePlace]
 
 
-class HubStatus(Schema):
+class HubAnswer(Schema):
+    """Whether a Hub answers, and what it says of a token."""
+
     endpoint: str
-    endpoint_source: Literal["default", "environment", "settings", "builtin"]
     reachable: bool
     reason: str | None = Field(description="Why it is not reachable.")
-    user: str | None = Field(description="Whom the stored token belongs to; never the token.")
+    user: str | None = Field(description="Whom the token belongs to; never the token.")
     token: Literal["none", "valid", "invalid", "unknown"]
+
+
+class HubStatus(HubAnswer):
+    """The Hub in use and the stored token."""
+
+    endpoint_source: Literal["default", "environment", "settings", "builtin"]
 
 
 class WorkerStatus(Schema):
@@ -62,7 +79,11 @@ class System(Schema):
 
 
 class Defaults(Schema):
-    quantization: QuantizationName = "none"
+    """What the page proposes."""
+
+    quantization: QuantizationName | None = Field(
+        default=None, description="Precision of a new download; null for the most precise one that fits."
+    )
 
 
 class SettingsResponse(Schema):
@@ -101,6 +122,18 @@ class SettingsUpdate(Schema):
         description="Stored by huggingface_hub, never shown again; null forgets it.",
     )
     defaults: Defaults | None = None
+
+
+class HubTestRequest(Schema):
+    """What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
+
+    The stored token is shown to no Hub but the one in use.
+    """
+
+    endpoint: str | None = Field(
+        default=None, max_length=500, description="As in the settings.", examples=["https://huggingface.co"]
+    )
+    token: str | None = Field(default=None, max_length=500, description="A token to try in place of the stored one.")
 
 
 class SessionRequest(Schema):

@@ -9,7 +9,7 @@ from modelyard.schemas.common import ErrorDetail, QuantizationName, Schema, UtcT
 from modelyard.schemas.model import Dimensions, HookPoint, Reason
 
 TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
-TrainingPhase = Literal["loading", "checking", "training", "saving"]
+TrainingPhase = Literal["making_room", "loading", "checking", "training", "saving"]
 SaeArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
 CompatibilityLevel = Literal["static", "structural", "live"]
 
@@ -61,6 +61,14 @@ class TrainingCreate(Schema):
     )
 
 
+class UnloadedForRun(Schema):
+    """A loaded model that nobody uses."""
+
+    id: str
+    name: str
+    measured_bytes: int
+
+
 class TrainingPlan(Schema):
     """What a run would take; bytes. `fits` is null where nobody knows the memory of the machine that would train."""
 
@@ -82,7 +90,13 @@ class TrainingPlan(Schema):
     output_bytes: int = Field(description="On the disk, in the end.")
     device: str
     free_bytes: int | None
-    usable_bytes: int | None = Field(description="The part of the free memory that may be planned with.")
+    usable_bytes: int | None = Field(
+        description="The part of the memory that may be planned with: of what is free, and of what `unloads` give back."
+    )
+    unloads: list[UnloadedForRun] = Field(
+        description="Idle models that are unloaded when the run starts, because it needs their memory. Models that are"
+        " pinned or in use stay."
+    )
     fits: bool | None
     dataset_tokens: int | None = Field(description="About how many tokens the file has, judged by its size.")
     epochs: float | None = Field(description="About how often the file is read.")

@@ -9,15 +9,15 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import Database, utc_now
-from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, LoadedModel, Model, Training
+from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, Job, LoadedModel, Model, Training
 from modelyard.schemas.event import (
     ModelDeletedEvent,
     ModelEvent,
@@ -28,24 +28,31 @@ from modelyard.schemas.event import (
 )
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.training import TrainingResponse
+from modelyard.services.job_service import is_load
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.services.training_service import TrainingService, training_response
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.2
 RECENT_SECONDS = 5.0
 MAX_WAITING_MESSAGES = 500
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Known:
     """What was last sent about a row."""
 
     content: str
     status: str
     loaded: bool
+    loading: bool = False
+
+    @property
+    def followed(self) -> bool:
+        """Until its end is seen, whatever the clocks of its workers say."""
+        return self.loaded or self.loading or self.status in ACTIVE_STATUSES
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class _Reading:
     ids: frozenset[str]
     trainings: list[TrainingResponse]
     training_ids: frozenset[str]
+    statuses: dict[str, str] = field(default_factory=dict)
+    """Of every row, with the first look."""
 
 
 class Subscription:
@@ -90,6 +99,7 @@ class EventHub:
         self.epoch = uuid.uuid4().hex
         self.seq = 0
         self._known: dict[str, _Known] = {}
+        self._followed: set[str] = set()
         self._known_trainings: dict[str, tuple[str, str]] = {}
         """What was last sent about a run, and its status."""
         self._training_ids: frozenset[str] = frozenset()
@@ -118,6 +128,7 @@ class EventHub:
             if not self._subscriptions:
                 # Nobody listened, so nothing was followed: begin from all there is now, silently.
                 self._known.clear()
+                self._followed.clear()
                 self._known_trainings.clear()
                 self._remember(await asyncio.to_thread(self._read, None))
             # What changed since the last tick is in the snapshot already and is told once more with the next.
@@ -138,29 +149,33 @@ class EventHub:
                     subscription.lagging = True
 
     def _read(self, ids: frozenset[str] | None) -> _Reading:
-        """The rows that may have changed; all of them when `ids` is None."""
+        """The rows that may have changed since the last look, which knew `ids`; None at the first look."""
         since = self._last_reading - timedelta(seconds=RECENT_SECONDS)
         begun = utc_now()
-        # Followed until their end is seen, whatever the clocks of their workers say.
-        followed = [id for id, known in self._known.items() if known.loaded or known.status in ACTIVE_STATUSES]
         interesting = or_(
             Model.status.in_(ACTIVE_STATUSES),
             Model.updated_at >= since,
-            Model.id.in_(followed),
+            Model.id.in_(self._followed),
             Model.id.in_(select(LoadedModel.model_row_id)),
+            Model.id.in_(select(Job.subject_id).where(is_load())),
         )
         with self.database.reading() as session:
-            rows = session.scalars(select(Model) if ids is None else select(Model).where(interesting)).all()
+            statuses = {}
+            if ids is None:
+                statuses = {row.id: row.status.value for row in session.execute(select(Model.id, Model.status))}
+            rows = session.scalars(select(Model).options(defer(Model.files)).where(interesting)).all()
             changed = ModelResponses(session).of_all(rows)
             count = session.scalar(select(func.count()).select_from(Model)) or 0
+            now = frozenset(statuses) if ids is None else ids
+            if new := {row.id for row in rows} - now:
+                now |= new
             # Deleted rows show by the count; only then are all ids read.
-            now = (ids or frozenset()) | {row.id for row in rows}
             if len(now) != count:
                 now = frozenset(session.scalars(select(Model.id)))
             trainings = self._read_trainings(session, since)
             training_ids = frozenset(session.scalars(select(Training.id)))
         self._last_reading = begun
-        return _Reading(changed, now, trainings, training_ids)
+        return _Reading(changed, now, trainings, training_ids, statuses)
 
     def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
         """Runs under way, those that changed lately, and those whose end has not been told yet."""
@@ -197,21 +212,32 @@ class EventHub:
     def _remember(self, reading: _Reading) -> list[str]:
         """Take a reading as the new truth; returns the messages that tell what changed."""
         messages = []
+        for id, status in reading.statuses.items():
+            self._known[id] = _Known("", status, loaded=False)
         for model in reading.changed:
             content = model.model_dump_json()
             before = self._known.get(model.id)
             if before is not None and before.content == content:
                 continue
-            self._known[model.id] = _Known(content, model.status, model.loaded)
+            known = self._known[model.id] = _Known(
+                content, model.status, model.loaded, loading=model.status == "ready" and model.progress is not None
+            )
+            (self._followed.add if known.followed else self._followed.discard)(model.id)
             self.seq += 1
             kind = _event_type(before, model)
             messages.append(ModelEvent(type=kind, epoch=self.epoch, seq=self.seq, model=model).model_dump_json())
-        for gone in (self._ids | {model.id for model in reading.changed}) - reading.ids:
+        for gone in self._gone(reading):
             self._known.pop(gone, None)
+            self._followed.discard(gone)
             self.seq += 1
             messages.append(ModelDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
         self._ids = reading.ids
         return [*messages, *self._remember_trainings(reading)]
+
+    def _gone(self, reading: _Reading) -> frozenset[str]:
+        if reading.ids is self._ids:
+            return frozenset()
+        return (self._ids | {model.id for model in reading.changed}) - reading.ids
 
     def _remember_trainings(self, reading: _Reading) -> list[str]:
         messages = []

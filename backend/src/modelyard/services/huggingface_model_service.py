@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from modelyard.core.database import Database
+from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import (
     GatedNotAccepted,
     GatedNoToken,
@@ -37,6 +37,7 @@ from modelyard.schemas.model import (
     Reason,
     SearchItem,
     SearchPage,
+    SearchSort,
     Support,
 )
 from modelyard.schemas.model import (
@@ -58,6 +59,7 @@ from modelyard.services.model_service import (
     new_manifest,
 )
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.training_verdict import static_verdict
 
 SUPPORT_SECONDS = 10.0
 """How long a preview waits to hear whether transformers can build the model."""
@@ -65,6 +67,12 @@ SUPPORT_SECONDS = 10.0
 PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
 """Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
 
+_SORT_KEYS: dict[SearchSort, str] = {
+    "downloads": "downloads",
+    "likes": "likes",
+    "trending": "trendingScore",
+    "updated": "lastModified",
+}
 _CONTROLS = {JobControl.RUN: Control.RUN, JobControl.PAUSE: Control.PAUSE, JobControl.CANCEL: Control.CANCEL}
 
 
@@ -92,12 +100,12 @@ class HuggingFaceModelService:
         with self.database.reading() as session:
             return SettingsService(session).hub_client(reference)
 
-    def search(self, query: str, limit: int) -> SearchPage:
+    def search(self, query: str, limit: int, sort: SearchSort = "downloads") -> SearchPage:
         """Models on the Hub whose id matches. Raises HubError."""
         client = self.client()
-        hits = client.search(query, limit)
+        hits = client.search(query, limit, _SORT_KEYS[sort])
         with self.database.reading() as session:
-            installed = {model.model_id for model in ModelService(session).list_ready()}
+            installed = ModelService(session).ready_among([hit.model_id for hit in hits])
         gated: Access = "unknown" if client.has_token() else "no_token"
         return SearchPage(
             items=[
@@ -159,6 +167,8 @@ class HuggingFaceModelService:
             )
             row.size_bytes = plan.size_bytes
             row.num_parameters = model.num_parameters
+            row.licence = model.licence
+            row.latest_commit, row.checked_at = model.commit, utc_now()
             models.start_download(row)
             return row.id
 
@@ -324,6 +334,7 @@ class HuggingFaceModelService:
             has_tokenizer=plan.has_tokenizer,
             already_quantized=facts.quantization_method,
             support=support,
+            training=static_verdict(model.model_id, config, [file.path for file in model.files]),
             needs_custom_code=bool(custom),
             warnings=_warnings(model, plan, facts),
         )

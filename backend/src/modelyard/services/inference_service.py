@@ -44,13 +44,17 @@ class InferenceService:
             JobService(session).enqueue(JobKind.LOAD, row_id, payload)
 
     def start_unload(self, row_id: str) -> None:
-        """Queue an unload. Raises ModelNotFound, Conflict when it is not loaded."""
+        """Queue an unload; of a model that is not loaded yet, take the last request to load it back.
+
+        Raises ModelNotFound, Conflict when it is neither loaded nor being loaded.
+        """
         with self.database.session() as session:
-            model = ModelService(session).get_by_id(row_id)
-            if not loaded_rows(session, [row_id]) and not self._loads_under_way(row_id):
+            model, jobs = ModelService(session).get_by_id(row_id), JobService(session)
+            if loaded_rows(session, [row_id]):
+                model.error = None
+                jobs.enqueue(JobKind.UNLOAD, row_id)
+            elif not jobs.stop_loading(row_id):
                 raise Conflict(f"{model.model_id} is not loaded.", hint="GET /models/loaded lists what is.")
-            model.error = None
-            JobService(session).enqueue(JobKind.UNLOAD, row_id)
 
     def list_loaded(self) -> LoadedPage:
         """What is in memory now, as far as its workers still say so."""
@@ -108,6 +112,8 @@ class InferenceService:
                 finished = job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
                 if job.state is JobState.FAILED:
                     raise error_from(job.error or {})
+                if job.state is JobState.CANCELLED:
+                    raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
                 if finished or result.get("text", "") != text:
                     text = result.get("text", "")
                     yield Generation(text, result if finished else None)
@@ -124,19 +130,6 @@ class InferenceService:
     def _stop(self, job_id: str) -> None:
         with self.database.session() as session:
             JobService(session).request(job_id, JobControl.CANCEL)
-
-    def _loads_under_way(self, row_id: str) -> bool:
-        with self.database.reading() as session:
-            return (
-                session.scalar(
-                    select(Job.id).where(
-                        Job.subject_id == row_id,
-                        Job.kind == JobKind.LOAD,
-                        Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
-                    )
-                )
-                is not None
-            )
 
     def _option_bytes(self, row: Model) -> dict[str, int]:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""

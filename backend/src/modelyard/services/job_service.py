@@ -4,6 +4,7 @@ Whatever a broker loses, repeats or delays, a job has one owner at a time, becau
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Session, aliased
 from modelyard.core.database import utc_now
 from modelyard.core.queue import wake_after_commit
 from modelyard.core.settings import get_settings
-from modelyard.models import Job, JobControl, JobKind, JobState, Model
+from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model
+from modelyard.services.history_service import HistoryService
 
 TASKS = {
     JobKind.DOWNLOAD: "models.download",
@@ -32,14 +34,26 @@ QUEUES = {
     JobKind.VERIFY: "downloads",
     JobKind.IMPORT: "downloads",
     JobKind.QUANTIZE: "compute",
-    JobKind.TRAIN: "compute",
+    # Hours long: a quantization does not wait for it.
+    JobKind.TRAIN: "training",
     JobKind.LOAD: "inference",
     JobKind.UNLOAD: "inference",
     JobKind.GENERATE: "inference",
 }
+SERVED_BY = {"training": "compute"}
+"""Lines of waiting jobs that have no workers of their own: whose workers are woken."""
+
+LOADING_PHASE = "loading"
 WAKE_BACKOFF_SECONDS = 30.0
 JobOrder = Literal["oldest_first", "smallest_first"]
 ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+_REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE)
+_ENDS = {
+    JobState.DONE: EventName.DONE,
+    JobState.FAILED: EventName.FAILED,
+    JobState.CANCELLED: EventName.CANCELLED,
+    JobState.PAUSED: EventName.PAUSED,
+}
 # Any fixed number of ours: whoever holds it counts the running jobs of a queue and claims one more.
 _CLAIM_LOCK = 0x6D6F6A62
 
@@ -67,6 +81,7 @@ class JobService:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.history = HistoryService(session)
 
     def enqueue(self, kind: JobKind, subject_id: str, payload: dict[str, Any] | None = None) -> Job:
         """Create a queued job; its wake-up is sent when the transaction commits."""
@@ -111,7 +126,7 @@ class JobService:
                 .scalar_subquery()
             )
             wanted = and_(wanted, running < parallel)
-        return self.session.scalars(
+        job = self.session.scalars(
             update(Job)
             .where(wanted)
             .values(
@@ -120,12 +135,17 @@ class JobService:
                 lease_expires_at=_later(get_settings().lease_seconds),
                 attempts=Job.attempts + 1,
                 updated_at=now,
+                # A download goes on where the dead worker was; a load begins anew.
+                bytes_done=case((Job.queue == QUEUES[JobKind.LOAD], 0), else_=Job.bytes_done),
                 message=None,
                 error=None,
             )
             .returning(Job)
             .execution_options(synchronize_session=False, populate_existing=True)
         ).one_or_none()
+        if job is not None and job.kind not in (*_REQUESTS, JobKind.TRAIN):
+            self.history.note_start(job, now)
+        return job
 
     def beat(
         self, job_id: str, owner: str, progress: JobProgress | None, result: dict[str, Any] | None = None
@@ -172,11 +192,13 @@ class JobService:
         """End or pause an owned job. Raises LeaseLost."""
         finished_at = None if state is JobState.PAUSED else utc_now()
         results = {} if result is None else {"result": result}
-        self._leave(job_id, owner, state=state, error=error, finished_at=finished_at, **results)
+        job = self._leave(job_id, owner, state=state, error=error, finished_at=finished_at, **results)
+        self._note_end(job, error)
 
     def give_back(self, job_id: str, owner: str) -> None:
         """Return an owned job to the queue, because its worker stops. Raises LeaseLost."""
-        self._leave(job_id, owner, state=JobState.QUEUED, wake_after=utc_now())
+        # An attempt counts against a job that ends its worker, not the other way round.
+        self._leave(job_id, owner, state=JobState.QUEUED, wake_after=utc_now(), attempts=Job.attempts - 1)
 
     def request(self, job_id: str, control: JobControl) -> JobState:
         """Ask a running job to pause or stop; a job nobody works on changes at once. Returns the state after it.
@@ -189,11 +211,14 @@ class JobService:
         job.control = control
         abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or utc_now()) <= utc_now()
         idle = job.state in (JobState.QUEUED, JobState.PAUSED) or abandoned
+        before = job.state
         if idle and control is JobControl.PAUSE:
             job.state, job.owner = JobState.PAUSED, None
         elif idle and control is JobControl.CANCEL:
             job.state, job.owner, job.finished_at = JobState.CANCELLED, None, utc_now()
         self.session.flush()
+        if job.state is not before:
+            self._note_end(job, None)
         return job.state
 
     def resume(self, job_id: str) -> bool:
@@ -210,6 +235,27 @@ class JobService:
         job.wake_after = _later(WAKE_BACKOFF_SECONDS)
         self.session.flush()
         self._wake(job)
+        return True
+
+    def loads(self, row_ids: Sequence[str]) -> Sequence[Job]:
+        """The requests that these models' loads wait or run for, in the order they were made."""
+        return self.session.scalars(
+            select(Job)
+            .where(is_load(), Job.subject_id.in_(row_ids))
+            .order_by(Job.created_at)
+            .execution_options(populate_existing=True)
+        ).all()
+
+    def stop_loading(self, row_id: str) -> bool:
+        """Take back the last request for a model that is being loaded; others' stay. False when there is none.
+
+        A load asked for by itself goes before one that a generation waits for.
+        """
+        wanted = [job for job in self.loads([row_id]) if job.control is not JobControl.CANCEL]
+        if not wanted:
+            return False
+        last = max(wanted, key=lambda job: (job.kind is JobKind.LOAD, job.created_at))
+        self.request(last.id, JobControl.CANCEL)
         return True
 
     def release_owner(self, worker: str) -> int:
@@ -246,7 +292,7 @@ class JobService:
         removed = self.session.scalars(
             delete(Job)
             .where(
-                Job.kind.in_((JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE)),
+                Job.kind.in_(_REQUESTS),
                 Job.finished_at < _later(-older_than_seconds),
             )
             .returning(Job.id)
@@ -277,8 +323,13 @@ class JobService:
         if self.session.get_bind().dialect.name == "postgresql":
             self.session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
 
-    def _leave(self, job_id: str, owner: str, **values: Any) -> None:
-        left = self.session.execute(
+    def _note_end(self, job: Job, error: dict[str, Any] | None) -> None:
+        # What is in memory is told by its worker, which also hears of models that were unloaded to make room.
+        if job.kind is not JobKind.TRAIN and (job.kind not in _REQUESTS or job.state is JobState.FAILED):
+            self.history.note_end(job, _ENDS[job.state], utc_now(), error)
+
+    def _leave(self, job_id: str, owner: str, **values: Any) -> Job:
+        left = self.session.scalars(
             update(Job)
             .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
             .values(
@@ -290,14 +341,16 @@ class JobService:
                 message=None,
                 **values,
             )
-            .returning(Job.id)
-            .execution_options(synchronize_session=False)
-        ).scalar_one_or_none()
+            .returning(Job)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        ).one_or_none()
         if left is None:
             raise LeaseLost(job_id)
+        return left
 
     def _wake(self, job: Job) -> None:
-        wake_after_commit(self.session, queue=job.queue, task_name=TASKS[job.kind], job_id=job.id)
+        queue = SERVED_BY.get(job.queue, job.queue)
+        wake_after_commit(self.session, queue=queue, task_name=TASKS[job.kind], job_id=job.id)
 
 
 def claimable(now: datetime) -> Any:
@@ -305,6 +358,17 @@ def claimable(now: datetime) -> Any:
     return or_(
         Job.state == JobState.QUEUED,
         and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
+    )
+
+
+def is_load() -> Any:
+    """SQL: a load that waits or runs, asked for by itself or by a generation."""
+    return and_(
+        Job.queue == QUEUES[JobKind.LOAD],
+        or_(
+            and_(Job.kind == JobKind.LOAD, Job.state.in_((JobState.QUEUED, JobState.RUNNING))),
+            and_(Job.kind == JobKind.GENERATE, Job.state == JobState.RUNNING, Job.phase == LOADING_PHASE),
+        ),
     )
 
 

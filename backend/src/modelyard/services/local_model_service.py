@@ -20,6 +20,7 @@ from modelyard.core.errors import ChecksumMismatch, Conflict, InvalidRequest, Mo
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.hub.client import HubFile
 from modelyard.hub.names import RemoteFile, validate_path
+from modelyard.hub.repo_facts import licence_of
 from modelyard.hub.store import HASH_CHUNK_BYTES, CachedRepo, CachedSnapshot, content_hasher
 from modelyard.models import JobKind, Model, ModelStatus
 from modelyard.schemas.model import (
@@ -46,6 +47,7 @@ from modelyard.services.memory_service import Checkpoint
 from modelyard.services.model_facts import store_facts, tensors
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache, manifest
 from modelyard.services.settings_service import LOCAL, SettingsService
+from modelyard.services.training_verdict import static_verdict
 
 MAX_IMPORTED_FILES = 10_000
 
@@ -277,7 +279,9 @@ class LocalModelService:
         config = json.loads(config_file.read_bytes()) if config_file.is_file() else {}
         found = tensors(_headers(folder, manifest(row)))
         with self.database.session() as session:
-            store_facts(ModelService(session).get_by_id(row_id), config, found)
+            row = ModelService(session).get_by_id(row_id)
+            store_facts(row, config, found)
+            row.licence = row.licence or licence_of(folder)
 
 
 class _Counter:
@@ -388,6 +392,7 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
         needs_custom_code=bool(custom),
         already_quantized=facts.quantization_method,
         support=verdict,
+        training=static_verdict(checkpoint.model_id, checkpoint.config, names),
         warnings=[],
     )
 

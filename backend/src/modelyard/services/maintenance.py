@@ -5,30 +5,38 @@ import logging
 import time
 
 from modelyard.core.database import Database
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import HubRateLimited, HubUnreachable, ModelyardError
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_service import ModelService, finish_deletion
+from modelyard.services.update_service import UpdateService
 
 logger = logging.getLogger(__name__)
 
 MAX_INTERVAL_SECONDS = 5.0
 FILES_CHECK_SECONDS = 10.0
+FILES_CHECK_SHARE = 0.05
+"""Of the time that looking at files may take: with very many of them it is done less often."""
 REQUESTS_KEPT_SECONDS = 3600.0
+UPDATE_ROUND_SECONDS = 60.0
+UPDATE_PATIENCE_SECONDS = 900.0
+"""Before a Hub that did not answer is asked for newer versions again."""
 
 
 async def maintain(database: Database) -> None:
     """Until cancelled."""
     interval = min(MAX_INTERVAL_SECONDS, get_settings().lease_seconds / 3)
-    files_checked = 0.0
+    check_at = 0.0
     while True:
         try:
             await asyncio.to_thread(reconcile_jobs, database)
-            if time.monotonic() - files_checked >= FILES_CHECK_SECONDS:
+            begun = time.monotonic()
+            if begun >= check_at:
                 await asyncio.to_thread(check_files, database)
-                files_checked = time.monotonic()
+                ended = time.monotonic()
+                check_at = ended + max(FILES_CHECK_SECONDS, (ended - begun) / FILES_CHECK_SHARE)
         except Exception:
             logger.exception("Maintenance failed, trying again")
         await asyncio.sleep(interval)
@@ -45,6 +53,23 @@ async def refine_estimates(database: Database) -> None:
         await asyncio.sleep(MAX_INTERVAL_SECONDS)
 
 
+async def watch_updates(database: Database) -> None:
+    """Until cancelled: ready models learn whether their Hub has a newer version."""
+    updates = UpdateService(database)
+    wait = UPDATE_ROUND_SECONDS
+    while True:
+        await asyncio.sleep(wait)
+        wait = UPDATE_ROUND_SECONDS
+        try:
+            for branch in await asyncio.to_thread(updates.due):
+                await asyncio.to_thread(updates.refresh, branch)
+        except (HubUnreachable, HubRateLimited) as error:
+            logger.info("Newer versions are looked for later: %s", error.message)
+            wait = UPDATE_PATIENCE_SECONDS
+        except Exception:
+            logger.exception("Looking for newer versions failed, trying again")
+
+
 def reconcile_jobs(database: Database) -> None:
     with database.session() as session:
         jobs = JobService(session)
@@ -57,10 +82,10 @@ def reconcile_jobs(database: Database) -> None:
 def estimate_exactly(database: Database, tried: set[str]) -> None:
     """Replace the approximate memory of models that became ready, once; `tried` remembers rows that were asked for."""
     with database.reading() as session:
-        ready = ModelService(session).list_ready()
+        inexact = ModelService(session).list_inexact()
     memory = MemoryService(database)
-    for row in ready:
-        if row.memory_method == "exact" or row.id in tried:
+    for row in inexact:
+        if row.id in tried:
             continue
         tried.add(row.id)
         try:

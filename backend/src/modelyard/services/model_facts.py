@@ -15,6 +15,7 @@ def store_facts(row: Model, config: Mapping[str, Any], found: Sequence[header_es
     facts = read_config(config)
     load_dtype = facts.dtype or header_estimate.checkpoint_dtype(found)
     row.architecture, row.model_type, row.dtype = facts.architecture, facts.model_type, load_dtype
+    row.has_custom_code = facts.auto_map
     for name, value in facts.dimensions.items():
         setattr(row, name, value)
     if found:

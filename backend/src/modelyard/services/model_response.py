@@ -1,14 +1,17 @@
 """A model's row as it goes over the wire."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.hub.store import HubCache
-from modelyard.models import ACTIVE_STATUSES, Job, JobKind, JobState, Model, ModelStatus
+from modelyard.models import ACTIVE_STATUSES, Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.model import LastUnload, ModelResponse, Progress, UsedBy
+from modelyard.schemas.model import Drift, LastUnload, ModelResponse, Progress, UsedBy
+from modelyard.services.chat_template import has_chat_template
+from modelyard.services.job_service import LOADING_PHASE, JobService
 from modelyard.services.model_service import ModelService, hub_cache, loaded_rows
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.training_users import training_users
@@ -45,6 +48,7 @@ class ModelResponses:
             users.setdefault(row.model_row_id, []).append(user)
         for row_id, trainings in training_users(self.session, [model.id for model in models]).items():
             users.setdefault(row_id, []).extend(trainings)
+        loads = {job.subject_id: job for job in reversed(JobService(self.session).loads([m.id for m in models]))}
         unloads = self._last_unloads([model.id for model in models])
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         return [
@@ -55,6 +59,7 @@ class ModelResponses:
                 urls.__getitem__,
                 users.get(model.id, []),
                 unloads.get(model.id),
+                loads.get(model.id),
             )
             for model in models
         ]
@@ -76,9 +81,11 @@ def model_response(
     endpoint_url: Callable[[str], str],
     used_by: list[UsedBy],
     last_unload: LastUnload | None = None,
+    load: Job | None = None,
 ) -> ModelResponse:
     """`endpoint_url` turns what the row remembers as its Hub into an address."""
     done = model.status is ModelStatus.READY
+    folder = Path(model.artifact_path) if model.artifact_path else cache.snapshot_path(model.model_id, model.commit)
     return ModelResponse(
         id=model.id,
         model_id=model.model_id,
@@ -107,16 +114,22 @@ def model_response(
         memory_estimated_bytes=model.memory_estimated_bytes,
         memory_method=model.memory_method,
         memory_measured_bytes=model.memory_measured_bytes,
-        progress=_progress(model, job),
+        progress=_load_progress(load) if done and load else _progress(model, job),
         error=ErrorDetail.model_validate(model.error) if model.error else None,
         loaded=any(user.kind == "loaded" for user in used_by),
         last_unload=last_unload,
         used_by=used_by,
-        drift=model.drift,
+        drift=Drift.model_validate(model.drift) if model.drift else None,
+        has_chat_template=has_chat_template(folder) if done else None,
         adopted=model.adopted,
         gated=model.gated,
+        licence=model.licence,
+        has_custom_code=model.has_custom_code,
+        latest_commit=model.latest_commit,
+        update_available=None if model.latest_commit is None else model.latest_commit != model.commit,
+        checked_at=model.checked_at,
         job_id=model.job_id,
-        snapshot_path=(model.artifact_path or str(cache.snapshot_path(model.model_id, model.commit))) if done else None,
+        snapshot_path=str(folder) if done else None,
         created_at=model.created_at,
         updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
     )
@@ -135,13 +148,24 @@ def _progress(model: Model, job: Job | None) -> Progress | None:
         return None
     if job.state is JobState.FAILED and job.bytes_total is None:
         return None
+    return _progress_of(job, job.phase or "resolving", job.message)
+
+
+def _load_progress(job: Job) -> Progress:
+    if job.control is JobControl.CANCEL:
+        return _progress_of(job, LOADING_PHASE, "stopping")
+    waits = job.state is JobState.QUEUED
+    return _progress_of(job, LOADING_PHASE, "waiting for a worker" if waits else job.message)
+
+
+def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
     return Progress(
-        phase=job.phase or "resolving",
+        phase=phase,
         bytes_done=job.bytes_done,
         bytes_total=job.bytes_total,
         bytes_per_second=job.bytes_per_second,
         eta_seconds=job.eta_seconds,
         files_done=job.files_done,
         files_total=job.files_total,
-        message=job.message,
+        message=message,
     )

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import constants
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, object_session
+from sqlalchemy.orm import Session, defer, load_only, object_session
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelInUse, ModelNotFound, SharedCache
@@ -21,6 +21,8 @@ from modelyard.hub.store import HubCache
 from modelyard.models import (
     ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
+    EventKind,
+    EventName,
     Job,
     JobControl,
     JobKind,
@@ -148,8 +150,14 @@ class ModelService:
                 )
             )
         total = self.session.scalar(select(func.count()).select_from(Model).where(*conditions)) or 0
+        # The manifest is the largest part of a row, and no list shows it.
         items = self.session.scalars(
-            select(Model).where(*conditions).order_by(SORTS[sort], Model.id).limit(limit).offset(offset)
+            select(Model)
+            .options(defer(Model.files))
+            .where(*conditions)
+            .order_by(SORTS[sort], Model.id)
+            .limit(limit)
+            .offset(offset)
         ).all()
         return items, total
 
@@ -157,6 +165,19 @@ class ModelService:
         return self.session.scalars(
             select(Model).where(Model.status == ModelStatus.READY).order_by(Model.model_id, Model.quantization)
         ).all()
+
+    def list_inexact(self) -> Sequence[Model]:
+        """Ready rows whose memory was not estimated exactly."""
+        return self.session.scalars(
+            select(Model)
+            .where(Model.status == ModelStatus.READY, Model.memory_method.is_distinct_from("exact"))
+            .order_by(Model.model_id, Model.quantization)
+        ).all()
+
+    def ready_among(self, model_ids: Collection[str]) -> set[str]:
+        """Those of which any revision is ready, in any precision."""
+        ready = select(Model.model_id).where(Model.status == ModelStatus.READY, Model.model_id.in_(model_ids))
+        return set(self.session.scalars(ready))
 
     def counts(self) -> dict[str, int]:
         """Rows per status."""
@@ -201,14 +222,23 @@ class ModelService:
         return model
 
     def cancel(self, row_id: str) -> Model:
-        """Stop and remove partial data; acknowledged by the worker within a heartbeat. Raises Conflict."""
+        """Stop and remove partial data; acknowledged by the worker within a heartbeat. Raises Conflict.
+
+        Of a ready model, the last request to load it is taken back.
+        """
         model = self.get_by_id(row_id)
         if model.status is ModelStatus.CANCELLED:
+            return model
+        if model.status is ModelStatus.READY:
+            if not self.jobs.stop_loading(row_id):
+                raise Conflict(f"{model.model_id} is ready and is not being loaded: there is nothing to cancel.")
             return model
         if model.status in (ModelStatus.FAILED, ModelStatus.MISSING):
             self.drop_partial_data(model)
             model.status = ModelStatus.CANCELLED
-            self.session.flush()
+            last = self.session.get(Job, model.job_id) if model.job_id else None
+            kind = EventKind(last.kind.value) if last else EventKind.DOWNLOAD
+            self.jobs.history.note(model.id, kind, EventName.CANCELLED)
             return model
         job = self._active_job(model, "cancelled")
         if self.jobs.request(job.id, JobControl.CANCEL) is JobState.CANCELLED:
@@ -256,13 +286,22 @@ class ModelService:
             vanished = model.status is ModelStatus.READY
             model.status = ModelStatus.MISSING if vanished else ModelStatus.READY
             model.error = _MISSING_ERROR if vanished else None
-        self.session.flush()
+            event = EventName.MISSING if vanished else EventName.FOUND
+            self.jobs.history.note(model.id, EventKind.FILES, event)
         return len(changed)
 
     def with_changed_files(self) -> Sequence[Model]:
         """Rows whose status and disk disagree: ready without all files, or missing with them. Reads only."""
         rows = self.session.scalars(
-            select(Model).where(Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None))
+            select(Model)
+            .options(
+                load_only(
+                    Model.model_id, Model.commit, Model.quantization, Model.status, Model.files, Model.artifact_path
+                )
+            )
+            .where(Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None))
+            # Not all manifests at once: they take more memory than everything else the server holds.
+            .execution_options(yield_per=500)
         )
         return [model for model in rows if self._is_whole(model) != (model.status is ModelStatus.READY)]
 
@@ -335,9 +374,13 @@ class ModelService:
             remove_artifact(Path(model.artifact_path))
 
     def end_deletion(self, row_id: str) -> None:
-        """Remove a row whose files are gone, and its jobs."""
+        """Remove a row whose files are gone, its jobs and its history."""
         self.session.execute(delete(Model).where(Model.id == row_id))
+        self._forget_work(row_id)
+
+    def _forget_work(self, row_id: str) -> None:
         self.session.execute(delete(Job).where(Job.subject_id == row_id))
+        self.jobs.history.forget(row_id)
 
     def half_deleted(self) -> Sequence[str]:
         """Rows whose deletion a crash interrupted."""
@@ -365,7 +408,7 @@ class ModelService:
         for row in others:
             self.session.delete(row)
             self.session.flush()
-            self.session.execute(delete(Job).where(Job.subject_id == row.id))
+            self._forget_work(row.id)
         self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
 
     def _is_idle_original(self, row: Model) -> bool:

@@ -11,16 +11,21 @@ from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantization
 from modelyard.schemas.model import ModelCreate
-from modelyard.services.architecture_service import local_config
+from modelyard.services.architecture_service import local_checkpoint, local_config
 from modelyard.services.config_facts import read_config
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.job_service import JobProgress
+from modelyard.services.memory_service import MemoryService
 from modelyard.services.model_service import ModelService, artifact_files, hub_cache, manifest
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
     from modelyard.ml.model_loader import LoadedModel, LoadSpec
+
+
+ESTIMATE_SECONDS = 5.0
+"""How long a new row waits for its exact estimate; without one it is estimated once it is ready."""
 
 
 class QuantizationService:
@@ -56,9 +61,8 @@ class QuantizationService:
 
         Raises ModelNotFound, AlreadyExists, AlreadyQuantized, NotReady, Conflict.
         """
-        with self.database.session() as session:
-            models = ModelService(session)
-            source = models.get_by_id(row_id)
+        with self.database.reading() as session:
+            source = ModelService(session).get_by_id(row_id)
             if source.status is not ModelStatus.READY:
                 raise NotReady(f"{source.model_id} is {source.status}.", hint="Wait until it is ready.")
             if self.cache.inventory(source.model_id, source.commit, manifest(source)).missing:
@@ -68,6 +72,9 @@ class QuantizationService:
             method = read_config(local_config(source)).quantization_method
             if method is not None:
                 raise AlreadyQuantized(f"The weights of {source.model_id} are quantized already ({method}).")
+        estimated = MemoryService(self.database).options(local_checkpoint(source), seconds=ESTIMATE_SECONDS)
+        with self.database.session() as session:
+            models = ModelService(session)
             row = models.create(
                 ModelCreate(
                     model_id=source.model_id,
@@ -83,6 +90,8 @@ class QuantizationService:
             )
             for name in _SHARED_FACTS:
                 setattr(row, name, getattr(source, name))
+            if quantization in estimated:
+                row.memory_estimated_bytes, row.memory_method = estimated[quantization], "exact"
             models.start_job(row, JobKind.QUANTIZE)
             row.status = ModelStatus.QUANTIZING
             session.flush()
@@ -132,7 +141,7 @@ class QuantizationService:
 _SHARED_FACTS = (
     "architecture", "model_type", "num_parameters", "dtype", "hidden_size", "num_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings", "files",
-    "size_bytes", "adopted",
+    "size_bytes", "adopted", "licence", "has_custom_code", "latest_commit", "checked_at",
 )  # fmt: skip
 
 

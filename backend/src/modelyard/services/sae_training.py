@@ -14,12 +14,19 @@ from modelyard.models import JobControl, Model, Training
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.model import HookPoint
 from modelyard.schemas.system import Device
-from modelyard.schemas.training import DatasetChoice, TrainingCompatibility, TrainingCreate, TrainingPlan
-from modelyard.services import system_service
+from modelyard.schemas.training import (
+    DatasetChoice,
+    TrainingCompatibility,
+    TrainingCreate,
+    TrainingPlan,
+    UnloadedForRun,
+)
+from modelyard.services import system_service, training_room
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
 from modelyard.services.quantization_service import weights_folder
 from modelyard.services.training_compatibility import TrainingCompatibilityService
+from modelyard.services.training_room import IdleModel
 from modelyard.services.training_service import TrainingService
 
 if TYPE_CHECKING:
@@ -63,8 +70,12 @@ class SaeTraining:
         device = self._device(request.device)
         memory = _memory(row, request, point, verdict, device)
         refused: ModelyardError | None = None
+        unloads: list[IdleModel] = []
+        given_up = 0
         if device is not None:
-            refused = refusal(memory.total_bytes, device.free_bytes, device.id) or _no_room(memory)
+            unloads = self._in_the_way(device, memory.total_bytes)
+            given_up = sum(model.measured_bytes for model in unloads)
+            refused = refusal(memory.total_bytes, device.free_bytes + given_up, device.id) or _no_room(memory)
         fits = None if device is None else not isinstance(refused, OutOfMemory)
         try:
             require_engine()
@@ -78,7 +89,8 @@ class SaeTraining:
             k=_k(request, point.width),
             device=request.device if device is None else device.id,
             free_bytes=None if device is None else device.free_bytes,
-            usable_bytes=None if device is None else int(USABLE_FRACTION * device.free_bytes),
+            usable_bytes=None if device is None else int(USABLE_FRACTION * (device.free_bytes + given_up)),
+            unloads=[UnloadedForRun(id=m.row_id, name=m.name, measured_bytes=m.measured_bytes) for m in unloads],
             fits=fits,
             dataset_tokens=tokens,
             epochs=round(request.training_tokens / tokens, 2) if tokens else None,
@@ -132,6 +144,8 @@ class SaeTraining:
             trainings.mark_running(training)
         model = self._row(training.model_row_id or "")
         request = _request(training, model)
+        self._make_room(training, reporter)
+        _obey(reporter)
 
         def on_report(report: dict[str, Any]) -> None:
             if "live" in report:
@@ -153,6 +167,24 @@ class SaeTraining:
             raise TransferPaused from None
         with self.database.session() as session:
             TrainingService(session).get_by_id(training_id).output_path = made["output"]
+
+    def _in_the_way(self, device: Device, needed_bytes: int) -> list[IdleModel]:
+        """The idle models without which a run fits; none if it fits with them, or does not fit without them either."""
+        from modelyard.ml.sae.plan import USABLE_FRACTION
+
+        with self.database.reading() as session:
+            idle = training_room.idle_models(session, device.id)
+        return training_room.enough(idle, needed_bytes / USABLE_FRACTION - device.free_bytes)
+
+    def _make_room(self, training: Training, reporter: Reporter) -> None:
+        """By what is free now, which may be less or more than when the run was planned."""
+        device = self._device(training.config["device"])
+        unloads = [] if device is None else self._in_the_way(device, training.plan["total_bytes"])
+        if not unloads:
+            return
+        with self.database.session() as session:
+            TrainingService(session).record(training.id, {"phase": "making_room"})
+        training_room.unload(self.database, unloads, lambda: reporter.control() is not JobControl.RUN)
 
     def _row(self, row_id: str) -> Model:
         with self.database.reading() as session:

@@ -16,7 +16,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient
 from modelyard.models import Setting
-from modelyard.schemas.system import Defaults, SettingsUpdate
+from modelyard.schemas.system import Defaults, HubTestRequest, SettingsUpdate
 from modelyard.services.job_service import JobOrder
 
 BUILTIN = "builtin"
@@ -88,6 +88,19 @@ class SettingsService:
             )
         return HubClient(reference)
 
+    def client_to_try(self, request: HubTestRequest) -> HubClient:
+        """A client for a Hub, or with a token, that is not in use yet. Raises InvalidRequest.
+
+        The stored token goes to the Hub in use alone: an address that was only typed is not trusted with it.
+        """
+        used = self.endpoint_reference()
+        reference = used
+        if "endpoint" in request.model_fields_set:
+            reference = constants.ENDPOINT if request.endpoint is None else _checked_endpoint(request.endpoint)
+        if request.token and reference != BUILTIN:
+            return HubClient(reference, _checked_token(request.token))
+        return self.hub_client(reference) if reference in (used, BUILTIN) else HubClient(reference, token=False)
+
     def server_url(self) -> str:
         """Where workers reach the API: what it wrote down when it started."""
         return self._get("server_url") or get_settings().local_url
@@ -125,9 +138,7 @@ def store_token(token: str | None) -> None:
 
     Raises InvalidRequest when the environment decides about the token, and for text no token consists of.
     """
-    token = (token or "").strip()
-    if not re.fullmatch(r"[!-~]*", token):
-        raise InvalidRequest("The token holds characters that no token has.", hint="Copy it again from the Hub's page.")
+    token = _checked_token(token or "")
     if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
         raise InvalidRequest(
             "HF_TOKEN is set in the server's environment and wins over a stored token.",
@@ -142,6 +153,13 @@ def store_token(token: str | None) -> None:
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(token)
+
+
+def _checked_token(token: str) -> str:
+    token = token.strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise InvalidRequest("The token holds characters that no token has.", hint="Copy it again from the Hub's page.")
+    return token
 
 
 def _checked_endpoint(endpoint: str) -> str:

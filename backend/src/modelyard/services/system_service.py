@@ -20,11 +20,20 @@ from sqlalchemy.orm import Session
 import modelyard
 from modelyard.core import container
 from modelyard.core.database import utc_now
-from modelyard.core.errors import HubError
+from modelyard.core.errors import HubError, TokenInvalid
 from modelyard.core.settings import get_settings
-from modelyard.hub.client import HubClient
+from modelyard.hub.client import HubClient, TokenState
 from modelyard.models import Worker
-from modelyard.schemas.system import Device, Disk, Extras, HubStatus, System, WorkerStatus
+from modelyard.schemas.system import (
+    Device,
+    Disk,
+    Extras,
+    HubAnswer,
+    HubStatus,
+    StoragePlace,
+    System,
+    WorkerStatus,
+)
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
 
@@ -44,8 +53,11 @@ def disks(stored_bytes: int) -> list[Disk]:
     for path, purpose in ((Path(constants.HF_HUB_CACHE), "models"), (get_settings().home, "quantized models and data")):
         existing = _nearest_existing(path)
         device = existing.stat().st_dev
+        place = StoragePlace(path=str(path), purpose=purpose)
         if device in found:
-            found[device] = found[device].model_copy(update={"purpose": f"{found[device].purpose}, {purpose}"})
+            disk = found[device]
+            update = {"purpose": f"{disk.purpose}, {purpose}", "places": [*disk.places, place]}
+            found[device] = disk.model_copy(update=update)
             continue
         usage = shutil.disk_usage(existing)
         found[device] = Disk(
@@ -54,6 +66,7 @@ def disks(stored_bytes: int) -> list[Disk]:
             free_bytes=usage.free,
             used_by_us_bytes=stored_bytes if purpose == "models" else 0,
             purpose=purpose,
+            places=[place],
         )
     return list(found.values())
 
@@ -69,22 +82,25 @@ def libraries() -> dict[str, str | None]:
     return versions
 
 
-def hub_status(settings: SettingsService, client: HubClient) -> HubStatus:
-    """Whether the Hub in use answers, and whose token is stored; takes up to a few seconds when it does not."""
-    reason = None
+def hub_answer(client: HubClient) -> HubAnswer:
+    """Whether a Hub answers, and whose token it is; takes up to a few seconds when it does not."""
+
+    def answer(token: TokenState, *, user: str | None = None, reason: str | None = None) -> HubAnswer:
+        return HubAnswer(endpoint=client.endpoint, reachable=reason is None, reason=reason, user=user, token=token)
+
     try:
         client.check(HUB_CHECK_SECONDS)
+    except TokenInvalid:  # a Hub refuses everything that comes with such a token, but it answers
+        return answer("invalid")
     except HubError as error:
-        reason = error.message
-    token, user = client.user() if reason is None else ("unknown", None)
-    return HubStatus(
-        endpoint=client.endpoint,
-        endpoint_source=settings.endpoint_source(),
-        reachable=reason is None,
-        reason=reason,
-        user=user,
-        token=token,
-    )
+        return answer("unknown", reason=error.message)
+    token, user = client.user()
+    return answer(token, user=user)
+
+
+def hub_status(settings: SettingsService, client: HubClient) -> HubStatus:
+    """`hub_answer` for the Hub in use."""
+    return HubStatus(**hub_answer(client).model_dump(), endpoint_source=settings.endpoint_source())
 
 
 def workers(session: Session) -> list[WorkerStatus]:

@@ -3,29 +3,22 @@
 What could not be verified is not called incompatible; the run itself checks it in its first seconds.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
-from modelyard.hub.client import HubFile
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import Architecture, Dimensions, HookPoint, Reason
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.architecture_service import local_config
-from modelyard.services.config_facts import read_config
-from modelyard.services.file_plan import plan_files
 from modelyard.services.inspection_service import PASSING, InspectionFailed, InspectionService, library_versions
 from modelyard.services.model_service import ModelService
+from modelyard.services.training_verdict import NEVER, static_verdict, verdict
+
+if TYPE_CHECKING:
+    from modelyard.ml import architecture as ml
 
 INSPECTION_SECONDS = 60.0
-
-_NEVER = {
-    "encoder_only": "This is an encoder: it reads text in both directions and is no language model,"
-    " so there is no causal residual stream to train on.",
-    "encoder_decoder": "This is an encoder-decoder model: it needs two inputs, and training feeds only one text."
-    " Choose a decoder-only model.",
-}
-_FATAL = {"gguf_only", "no_weights", "no_config", "not_a_language_model", "peft_adapter", "needs_custom_code"}
 
 
 class TrainingCompatibilityService:
@@ -60,7 +53,7 @@ class TrainingCompatibilityService:
             reason = Reason(code="not_inspected" if passing else failure.reason_code, message=failure.message)
             return static.model_copy(update={"compatible": None if passing else False, "reasons": [reason]})
         found = Architecture(model_id=row.model_id, commit=row.commit, **answer)
-        for flag, message in _NEVER.items():
+        for flag, message in NEVER.items():
             if flag in found.flags:
                 return TrainingCompatibility(
                     compatible=False,
@@ -69,7 +62,7 @@ class TrainingCompatibilityService:
                     dimensions=found.dimensions,
                     hook_points=[],
                 )
-        points = [point for point in found.hook_points if _is_stream(point)]
+        points = [point for point in found.hook_points if is_stream(point)]
         reasons = list(static.reasons)
         verdict: bool | None = True
         if not points:
@@ -100,45 +93,27 @@ class TrainingCompatibilityService:
 
 
 def _static(row: Model) -> TrainingCompatibility:
-    """From the row, the configuration and the names of the files: at once."""
-    from modelyard.ml.support import static_support
-
-    answer = TrainingCompatibility(
-        compatible=True,
+    """From what is here, without the inspector."""
+    if row.status is not ModelStatus.READY:
+        message = f"{row.model_id} is {row.status}; only models that are ready can be trained on."
+        found = verdict(False, "not_ready", message)
+    else:
+        try:
+            found = static_verdict(row.model_id, local_config(row), [file["path"] for file in row.files or ()])
+        except ModelyardError as error:
+            found = verdict(False, error.code, error.message)
+    return TrainingCompatibility(
+        compatible=found.compatible,
         level="static",
-        reasons=[],
+        reasons=found.reasons,
         dimensions=Dimensions(**{name: getattr(row, name) for name in Dimensions.model_fields}),
         hook_points=[],
     )
 
-    def no(code: str, message: str) -> TrainingCompatibility:
-        return answer.model_copy(update={"compatible": False, "reasons": [Reason(code=code, message=message)]})
 
-    if row.status is not ModelStatus.READY:
-        return no("not_ready", f"{row.model_id} is {row.status}; only models that are ready can be trained on.")
-    names = [file["path"] for file in row.files or ()]
-    try:
-        config = local_config(row)
-    except ModelyardError as error:
-        return no(error.code, error.message)
-    for reason in static_support(config, names).reasons:
-        if reason.code in _NEVER:
-            return no(reason.code, _NEVER[reason.code])
-        if reason.code in _FATAL:
-            return no(reason.code, reason.message)
-    if names and not plan_files([HubFile(name, None, None, None) for name in names]).has_tokenizer:
-        return no("no_tokenizer", f"{row.model_id} has no tokenizer, so texts cannot be fed to it.")
-    facts = read_config(config).dimensions
-    if facts["hidden_size"] is None or facts["num_layers"] is None:
-        message = "config.json does not say how wide and how deep the model is; the inspector may find out."
-        return answer.model_copy(
-            update={"compatible": None, "reasons": [Reason(code="unknown_dimensions", message=message)]}
-        )
-    return answer
-
-
-def _is_stream(point: HookPoint) -> bool:
-    return len(point.shape) == 3 and point.shape[:2] == ["batch", "seq"] and point.shape[2] == point.width
+def is_stream(point: "HookPoint | ml.HookPoint") -> bool:
+    """Whether a place puts out one vector per token."""
+    return len(point.shape) == 3 and list(point.shape[:2]) == ["batch", "seq"] and point.shape[2] == point.width
 
 
 def _live_question(row: Model) -> str:

@@ -18,8 +18,9 @@ from modelyard.core.settings import Settings, get_settings
 if TYPE_CHECKING:
     from celery import Celery
 
-CONCURRENCY = {"downloads": 16, "compute": 2, "inference": 4}
-"""How many jobs of a queue one worker process can run at a time; settings may allow fewer."""
+CONCURRENCY = {"downloads": 16, "compute": 3, "inference": 4}
+"""How many jobs of a queue one worker process can run at a time; settings may allow fewer. Of `compute` that is one
+quantization and one training run, and a thread that finds out that a third job has to wait."""
 
 TASK_MODULES = (
     "modelyard.workers.lifecycle",

@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from functools import lru_cache
@@ -18,14 +20,17 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import get_database, utc_now
-from modelyard.core.errors import NotReady
-from modelyard.models import Job, JobControl, JobState, LoadedModel, Model
+from modelyard.core.errors import ModelInUse, NotReady
+from modelyard.models import EventKind, EventName, Job, JobControl, JobState, LoadedModel, Model
+from modelyard.services.history_service import HistoryService
+from modelyard.services.job_service import LOADING_PHASE, JobProgress
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import load_spec
 from modelyard.workers.celery_app import celery_app, stopping
-from modelyard.workers.job_runner import RunningJob, owner_name, run_request
+from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
+    from modelyard.ml.load_progress import LoadStep
     from modelyard.ml.model_loader import LoadedInfo, ModelLoader
 
 logger = logging.getLogger(__name__)
@@ -72,21 +77,29 @@ def _loader() -> "ModelLoader":
 
 def _load(job: RunningJob) -> dict[str, Any]:
     row = _row(job.subject_id)
-    if job.control() is not JobControl.RUN:
-        raise NotReady(f"Loading {row.model_id} was cancelled.")
-    loader = _loader()
-    info = loader.load(load_spec(row, job.payload))
+    loader = _loader_for(job)
+    with _stoppable():
+        info = loader.load(load_spec(row, job.payload), on_step=_telling(job), is_cancelled=_taken_back(job))
     publish_loaded(loader)
     _note_measured(row.id, info)
     return {"measured_bytes": info.measured_bytes, "load_seconds": info.load_seconds}
 
 
 def _unload(job: RunningJob) -> dict[str, Any]:
+    """With `only_idle`, made room for something else: what is pinned or in use stays, and that is no error."""
     row, loader = _row(job.subject_id), _loader()
-    keys = [info.key for info in loader.loaded() if _is_of(info, row)]
-    if not keys:
+    held = [info for info in loader.loaded() if _is_of(info, row)]
+    freed = []
+    if job.payload.get("only_idle"):
+        for info in held:
+            with suppress(NotReady, ModelInUse):  # it has expired, or somebody uses it now
+                freed += [] if info.pinned else [loader.unload_model(info.key)]
+        if not freed:
+            return {}
+    elif held:
+        freed = [loader.unload_model(info.key) for info in held]
+    else:
         raise NotReady(f"{row.model_id} is not loaded here.")
-    freed = [loader.unload_model(key) for key in keys]
     publish_loaded(loader)
     return {
         "freed_bytes": sum(unloaded.freed_bytes for unloaded in freed),
@@ -97,7 +110,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
 def _generate(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.generation import generate
 
-    row, loader = _row(job.subject_id), _loader()
+    row, loader = _row(job.subject_id), _loader_for(job)
     payload = dict(job.payload)
     before = {info.key for info in loader.loaded()}
     text: list[str] = []
@@ -106,7 +119,9 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         text.append(delta)
         job.publish({"text": "".join(text)})
 
-    with loader.get(load_spec(row, {"option_bytes": payload.pop("option_bytes")})) as loaded:
+    spec = load_spec(row, {"option_bytes": payload.pop("option_bytes")})
+    with _stoppable(), loader.get(spec, on_step=_telling(job), is_cancelled=_taken_back(job)) as loaded:
+        job.report(JobProgress("generating"))
         publish_loaded(loader)
         made = generate(loaded, **payload, on_delta=on_delta, should_stop=lambda: job.control() is not JobControl.RUN)
     was_loaded = loaded.key in before
@@ -116,11 +131,46 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
 
 
+def _loader_for(job: RunningJob) -> "ModelLoader":
+    """The loader; its libraries take seconds the first time, which is told."""
+    if not _loader.cache_info().currsize:
+        job.report(JobProgress(LOADING_PHASE, message="starting"))
+    return _loader()
+
+
+def _telling(job: RunningJob) -> Callable[["LoadStep"], None]:
+    """Makes a load's steps known."""
+
+    def tell(step: "LoadStep") -> None:
+        job.report(
+            JobProgress(LOADING_PHASE, bytes_done=step.bytes_done, bytes_total=step.bytes_total, message=step.message)
+        )
+        if step.is_last:
+            job.flush()  # whether it is still wanted must be known now, not at the next heartbeat
+
+    return tell
+
+
+def _taken_back(job: RunningJob) -> Callable[[], bool]:
+    return lambda: job.control() is not JobControl.RUN
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    from modelyard.ml.model_loader import LoadCancelled
+
+    try:
+        yield
+    except LoadCancelled:
+        raise RequestStopped from None
+
+
 def publish_loaded(loader: "ModelLoader") -> None:
     """Write which models this process holds; rows of the API's list change with it."""
     worker, now = owner_name(), utc_now()
     held = loader.loaded()
     with get_database().session() as session:
+        history, appeared = HistoryService(session), list[tuple[str, "LoadedInfo"]]()
         known = {
             (row.model_row_id, row.device, row.dtype): row
             for row in session.scalars(select(LoadedModel).where(LoadedModel.worker == worker))
@@ -141,12 +191,17 @@ def publish_loaded(loader: "ModelLoader") -> None:
                     )
                     session.add(row)
                     _touch(session, row_id)
+                    appeared.append((row_id, info))
                 row.in_use, row.pinned, row.expires_at = info.in_use, info.pinned, info.expires_at
                 row.last_unload = _last_unload(info)
                 row.lease_expires_at = now + timedelta(seconds=LEASE_SECONDS)
+        for row_id, info in appeared:
+            seconds, measured = info.load_seconds, info.measured_bytes
+            history.note(row_id, EventKind.LOAD, EventName.DONE, seconds=seconds, size_bytes=measured)
         for gone in known.values():
             session.delete(gone)
             _touch(session, gone.model_row_id)
+            history.note(gone.model_row_id, EventKind.UNLOAD, EventName.DONE, size_bytes=gone.measured_bytes)
 
 
 def forget_loaded(worker: str) -> None:
@@ -157,6 +212,7 @@ def forget_loaded(worker: str) -> None:
         ).all()
         for row_id in gone:
             _touch(session, row_id)
+            HistoryService(session).note(row_id, EventKind.UNLOAD, EventName.DONE)
 
 
 def _keep_published(loader: "ModelLoader") -> None:

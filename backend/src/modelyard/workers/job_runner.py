@@ -31,6 +31,10 @@ REQUEST_BEAT_SECONDS = 0.1
 """Somebody reads along."""
 
 
+class RequestStopped(Exception):
+    """The work of a request ended early, because whoever asked took it back or this worker stops."""
+
+
 class RunningJob:
     """What the work sees of its job. `report` and `control` return at once; a thread talks to the database."""
 
@@ -150,7 +154,8 @@ def run_request(
 ) -> None:
     """Claim a short job of somebody who waits for its result; unlike `run_job` it leaves the model's row alone.
 
-    `on_failure` gets the row's id and the error, before the job has ended.
+    `on_failure` gets the row's id and the error, before the job has ended. Work that raises RequestStopped is cancelled
+    if the user wanted that, and otherwise left to the next worker.
     """
     database = get_database()
     with database.session() as session:
@@ -158,11 +163,13 @@ def run_request(
     if job is None:
         return
     running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
-    result, error = None, None
+    result, error, stopped = None, None, False
     try:
         _refuse_deadly(job, MAX_REQUEST_ATTEMPTS)
         with running.beating():
             result = work(running)
+    except RequestStopped:
+        stopped = True
     except ModelyardError as problem:
         error = problem.as_dict()
     except Exception as problem:
@@ -172,14 +179,17 @@ def run_request(
         on_failure(job.subject_id, error)
     try:
         with database.session() as session:
-            state = JobState.FAILED if error else JobState.DONE
-            JobService(session).finish(job_id, job.owner or "", state, error=error, result=result)
+            if stopped and running.wanted is not JobControl.CANCEL:
+                JobService(session).give_back(job_id, running.owner)
+                return
+            state = JobState.CANCELLED if stopped else JobState.FAILED if error else JobState.DONE
+            JobService(session).finish(job_id, running.owner, state, error=error, result=result)
     except LeaseLost:
         logger.warning("Job %s was taken over by another worker", job_id)
 
 
 def _parallel(session: Session, queue: str) -> int:
-    """How many jobs of a queue run at once: downloads as set, heavy jobs one by one."""
+    """How many jobs of a queue run at once: downloads as set, quantizations one by one, and training runs too."""
     return SettingsService(session).transfers().parallel_downloads if queue == "downloads" else 1
 
 

@@ -34,10 +34,14 @@ STEPS_BEFORE_ETA = 5
 PREDECESSOR_SECONDS = 150.0
 
 _stop = threading.Event()
+_begun = threading.Event()
+"""From here on there may be something to save."""
 
 
 def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
     _stop.set()
+    if not _begun.is_set():
+        sys.exit(0)
 
 
 def _prepare(folder: Path) -> None:
@@ -59,7 +63,7 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     _prepare(folder)
-    from modelyard.ml.sae.engine import TrainingRun, TrainingStopped, load_engine
+    from modelyard.ml.sae.engine import TrainingRun, TrainingStopped
 
     run = TrainingRun(**request)
     _alone(folder)
@@ -67,21 +71,17 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
         # It was finished, and its worker died before it could tell.
         return {"engine": None, "output": str(run.output)}
     report({"phase": "loading"})
-    engine = load_engine()
     from transformers.utils import logging
 
-    from modelyard.ml.devices import accelerators, free_bytes, is_out_of_memory, parse_device
-    from modelyard.ml.sae.plan import SMALLER, refusal
+    from modelyard.ml.devices import accelerators, is_out_of_memory
+    from modelyard.ml.sae.plan import SMALLER
 
     if run.device == "auto":
         run = replace(run, device=str(next(iter(accelerators()), "cpu")))
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    refused = refusal(run.planned_bytes, free_bytes(parse_device(run.device)), run.device)
-    if refused is not None:
-        raise refused
     try:
-        _train(run, engine, report)
+        engine = _train(run, report)
     except TrainingStopped:
         sys.exit(0)
     except (MemoryError, RuntimeError) as error:
@@ -91,7 +91,7 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
             f"The memory of {run.device} ran out while training.",
             hint=SMALLER,
         ) from error
-    return {"engine": engine.name, "output": str(run.output)}
+    return {"engine": engine, "output": str(run.output)}
 
 
 def _alone(folder: Path) -> None:
@@ -102,8 +102,6 @@ def _alone(folder: Path) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if _stop.is_set():
-                sys.exit(0)
             if time.monotonic() > deadline:
                 raise Conflict("Another process is still at work on this run.", hint="Resume it later.") from None
             time.sleep(0.2)
@@ -111,9 +109,13 @@ def _alone(folder: Path) -> None:
             return
 
 
-def _train(run: "TrainingRun", engine: Any, report: Report) -> None:
+def _train(run: "TrainingRun", report: Report) -> str:
+    """Returns the engine's name. What is quick to find out is found out first."""
+    from modelyard.ml.devices import free_bytes, parse_device
     from modelyard.ml.pretrained import load_model, load_tokenizer
+    from modelyard.ml.sae.engine import load_engine
     from modelyard.ml.sae.live_check import check_live, first_tokens
+    from modelyard.ml.sae.plan import refusal
     from modelyard.ml.sae.text_rows import texts
 
     def rows() -> Any:
@@ -122,6 +124,10 @@ def _train(run: "TrainingRun", engine: Any, report: Report) -> None:
     weights = Path(run.weights_folder)
     tokenizer = load_tokenizer(weights)
     ids = first_tokens(tokenizer, rows(), run.context_size)
+    engine = load_engine()
+    refused = refusal(run.planned_bytes, free_bytes(parse_device(run.device)), run.device)
+    if refused is not None:
+        raise refused
     model = load_model(weights, device_map=run.device, allow_pickle=run.allow_pickle)
     report({"phase": "checking"})
     try:
@@ -131,8 +137,10 @@ def _train(run: "TrainingRun", engine: Any, report: Report) -> None:
         raise
     report({"live": None})
     report({"phase": "training", "engine": engine.name})
+    _begun.set()
     engine.train(run, model, tokenizer, rows, on_step=_Progress(run, report), should_stop=_stop.is_set)
     report({"phase": "saving"})
+    return engine.name
 
 
 class _Progress:

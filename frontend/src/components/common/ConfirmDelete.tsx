@@ -47,7 +47,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
       <Text>
         <span className="mono">{model.model_id}</span>, {QUANTIZATION_WORD[model.quantization].toLowerCase()}
       </Text>
-      {plan.loading && <Skeleton h={48} aria-label="Working out what a deletion would free" />}
+      {plan.loading && <Skeleton h={48} role="status" aria-label="Working out what a deletion would free" />}
       {plan.problem !== null && (
         <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
           <Button size="compact-sm" variant="default" onClick={plan.reload}>

@@ -1,3 +1,4 @@
+import { useConn } from "../../hooks/useModels";
 import { formatBytes, formatRate, fraction } from "../../lib/bytes";
 import { etaWords, PENDING_WORD, phaseWords } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
@@ -21,10 +22,12 @@ export function ProgressLine({ model, live, pending }: Props) {
       : inBytes
         ? fraction(progress.bytes_done, progress.bytes_total)
         : fraction(progress.files_done, progress.files_total);
-  const phase = pending === undefined ? phaseWords(model.status, progress) : PENDING_WORD[pending.op];
+  const stale = useConn() === "stale";
+  const words = pending === undefined ? phaseWords(model.status, progress) : PENDING_WORD[pending.op];
+  const phase = stale ? `${words}, when last heard` : words;
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
-  const total = progress?.bytes_total ?? model.size_bytes;
-  const flowing = model.status === "downloading" && pending === undefined;
+  const total = progress?.bytes_total ?? (progress?.phase === "loading" ? null : model.size_bytes);
+  const flowing = model.status === "downloading" && pending === undefined && !stale;
   const figures = [
     !inBytes
       ? ""
@@ -34,7 +37,7 @@ export function ProgressLine({ model, live, pending }: Props) {
           : ""
         : `${formatBytes(done)} of ${formatBytes(total)}`,
     flowing ? formatRate(progress?.bytes_per_second) : "",
-    flowing || !inBytes ? etaWords(progress) : "",
+    flowing || (!inBytes && !stale) ? etaWords(progress) : "",
   ].filter(Boolean);
   return (
     <div className={classes.line}>
@@ -52,7 +55,7 @@ export function ProgressLine({ model, live, pending }: Props) {
         aria-valuemax={100}
         aria-valuenow={share === null ? undefined : Math.floor(share * 100)}
         aria-valuetext={[phase, ...figures].join(", ")}
-        data-paused={model.status === "paused" || undefined}
+        data-paused={model.status === "paused" || stale || undefined}
         data-retrying={progress?.phase === "retrying" || undefined}
       >
         <div className={classes.fill} style={{ transform: `scaleX(${share ?? 0})` }} />

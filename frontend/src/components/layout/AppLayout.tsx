@@ -5,13 +5,15 @@ import { Suspense, useEffect } from "react";
 import { NavLink as RouterLink, Outlet, useLocation } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
-import { useSystemStore } from "../../stores/systemStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import { Announcer } from "./Announcer";
 import classes from "./AppLayout.module.css";
 import { Brand } from "./Brand";
 import { ConnectionBadge } from "./ConnectionBadge";
+import { ConnectionNotice } from "./ConnectionNotice";
 import { DownloadsTray } from "./DownloadsTray";
+import { PartBoundary } from "./PartBoundary";
+import { SystemStrip } from "./SystemStrip";
 
 const PAGES = [
   { to: "/models", label: "Models", icon: Boxes },
@@ -68,12 +70,15 @@ export function AppLayout() {
             />
           ))}
         </Stack>
-        <Footer />
+        <SystemStrip />
       </AppShell.Navbar>
 
       <AppShell.Main id="main" className={classes.main}>
+        <ConnectionNotice />
         <Suspense fallback={<Skeleton h={240} maw={720} aria-label="Loading" />}>
-          <Outlet />
+          <PartBoundary at={pathname}>
+            <Outlet />
+          </PartBoundary>
         </Suspense>
       </AppShell.Main>
       <Announcer />
@@ -86,15 +91,6 @@ function ModelCount() {
   return count === null ? null : (
     <Text span size="xs" c="dimmed" className="num">
       {count}
-    </Text>
-  );
-}
-
-function Footer() {
-  const version = useSystemStore((state) => state.system?.version);
-  return version === undefined ? null : (
-    <Text size="xs" c="dimmed" className={classes.footer}>
-      Version {version}
     </Text>
   );
 }

@@ -2,12 +2,14 @@ import { ActionIcon, Button, Group, Popover, Text, Title, Tooltip } from "@manti
 import { useDisclosure } from "@mantine/hooks";
 import { ArrowDownToLine, Pause, Play, X } from "lucide-react";
 import { Link } from "react-router";
-import { useActiveModels, useLive, usePending } from "../../hooks/useModels";
+import { useActiveModels, useConn, useLive, useModel, usePending } from "../../hooks/useModels";
 import { formatDuration, formatRate } from "../../lib/bytes";
+import { useFinishedStore } from "../../stores/finishedStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ProgressLine } from "../common/ProgressLine";
 import { QuantBadge } from "../models/QuantBadge";
+import { StatusPill } from "../models/StatusPill";
 import classes from "./DownloadsTray.module.css";
 
 /** Everything under way, from anywhere in the page; the server owns the jobs, so a reload changes nothing. */
@@ -49,6 +51,7 @@ export function DownloadsTray() {
 }
 
 function Summary({ active }: { active: Model[] }) {
+  const stale = useConn() === "stale";
   const ids = active.map((model) => model.id).join(" ");
   const rate = useModelsStore((state) => sum(ids, (id) => state.live[id]?.progress?.bytes_per_second ?? 0));
   const eta = useModelsStore((state) =>
@@ -61,7 +64,7 @@ function Summary({ active }: { active: Model[] }) {
       <span className={classes.hidden}>
         {active.length === 1 ? "1 download" : `${active.length} downloads`} under way
       </span>
-      {rate > 0 && (
+      {rate > 0 && !stale && (
         <span className={classes.detail} aria-hidden>
           {` · ${formatRate(rate)}${eta > 0 ? ` · ${formatDuration(eta)}` : ""}`}
         </span>
@@ -78,6 +81,7 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
   const act = useModelsStore((state) => state.act);
   const running = active.filter((model) => model.status === "downloading" || model.status === "pending");
   const paused = active.filter((model) => model.status === "paused");
+  const { ids: finished, clear } = useFinishedStore();
   return (
     <>
       <Group justify="space-between" className={classes.head}>
@@ -103,12 +107,17 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
               Resume all
             </Button>
           )}
+          {finished.length > 0 && (
+            <Button variant="subtle" size="compact-sm" onClick={clear}>
+              Clear finished
+            </Button>
+          )}
           <ActionIcon onClick={onClose} aria-label="Close downloads">
             <X size={16} aria-hidden />
           </ActionIcon>
         </Group>
       </Group>
-      {active.length === 0 ? (
+      {active.length === 0 && finished.length === 0 ? (
         <Text c="dimmed" className={classes.empty}>
           Nothing is being downloaded. Start with “Download a model” on the{" "}
           <Link to="/models?download">models page</Link>.
@@ -118,9 +127,51 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
           {active.map((model) => (
             <TrayRow key={model.id} model={model} onOpen={onClose} />
           ))}
+          {finished.map((id) => (
+            <FinishedRow key={id} id={id} onOpen={onClose} />
+          ))}
         </ul>
       )}
     </>
+  );
+}
+
+/** Work that ended while the page was open: where it led, and the way on where it failed. */
+function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
+  const model = useModel(id);
+  const pending = usePending(id);
+  const act = useModelsStore((state) => state.act);
+  if (model === undefined) return null;
+  return (
+    <li className={classes.row}>
+      <Group justify="space-between" wrap="nowrap" gap="xs">
+        <Group gap="xs" wrap="nowrap" miw={0}>
+          <Link to={`/models/${id}`} className={classes.name} onClick={onOpen}>
+            {model.name}
+          </Link>
+          <QuantBadge quantization={model.quantization} />
+        </Group>
+        <Group gap="xs" wrap="nowrap">
+          <StatusPill status={model.status} pending={pending} />
+          {model.status === "failed" && (
+            <Button
+              variant="default"
+              size="compact-xs"
+              disabled={pending !== undefined}
+              onClick={() => void act(id, "resume")}
+              aria-label={`Retry ${model.name}`}
+            >
+              Retry
+            </Button>
+          )}
+        </Group>
+      </Group>
+      {model.status === "failed" && model.error !== null && (
+        <Text size="xs" c="dimmed" lineClamp={2}>
+          {model.error.message}
+        </Text>
+      )}
+    </li>
   );
 }
 

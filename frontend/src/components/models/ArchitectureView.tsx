@@ -6,6 +6,7 @@ import { flagWords } from "../../lib/hooks";
 import type { PretrainedSource } from "../../lib/words";
 import type { Architecture } from "../../types/model";
 import { CopyText } from "../common/CopyText";
+import { Fact, Facts } from "../common/Facts";
 import { ProblemAlert } from "../common/ProblemAlert";
 import classes from "./ArchitectureView.module.css";
 import { HookTable } from "./HookTable";
@@ -46,7 +47,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
   const { hook_points: points, layers_path: layers, final_norm: norm } = architecture;
   return (
     <Stack gap="lg">
-      <dl className={`${classes.facts} num`}>
+      <Facts columns>
         <Fact name="Class">
           {architecture.model_class}, type {architecture.model_type}
         </Fact>
@@ -55,7 +56,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
         </Fact>
         {DIMENSIONS.map(([field, name]) => (
           <Fact key={field} name={name}>
-            {architecture.dimensions[field]?.toLocaleString("en") ?? "unknown"}
+            {architecture.dimensions[field]?.toLocaleString("en")}
           </Fact>
         ))}
         <Fact name="Blocks">{layers === null ? "not found" : <CopyText text={layers} label="path of the blocks" />}</Fact>
@@ -71,7 +72,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
             ))}
           </Fact>
         )}
-      </dl>
+      </Facts>
       {architecture.flags.length > 0 && <Flags flags={architecture.flags} />}
       <section>
         <h3 className={classes.heading}>Hook points</h3>
@@ -106,15 +107,6 @@ const DIMENSIONS = [
   ["vocab_size", "Vocabulary"],
   ["max_position_embeddings", "Longest context"],
 ] as const;
-
-function Fact({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
-  );
-}
 
 function Flags({ flags }: { flags: string[] }) {
   return (

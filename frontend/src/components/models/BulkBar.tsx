@@ -156,7 +156,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
 
   return (
     <Stack>
-      {plans.loading && <Skeleton h={64} aria-label="Working out what a deletion would free" />}
+      {plans.loading && <Skeleton h={64} role="status" aria-label="Working out what a deletion would free" />}
       {plans.problem !== null && (
         <ProblemAlert title="What a deletion would free is not known" problem={plans.problem}>
           <Button size="compact-sm" variant="default" onClick={plans.reload}>

@@ -13,7 +13,7 @@ import classes from "./CachedModels.module.css";
 /** What other tools put into the shared cache, to be taken over without a download, and what downloads left there. */
 export function CachedModels({ explain = false }: { explain?: boolean }) {
   const cache = useResource("cache", listCache);
-  if (cache.loading) return <Skeleton h={40} aria-label="Looking into the Hugging Face cache" />;
+  if (cache.loading) return <Skeleton h={40} role="status" aria-label="Looking into the Hugging Face cache" />;
   if (cache.problem !== null)
     return (
       <ProblemAlert title="The cache could not be read" problem={cache.problem}>

@@ -1,5 +1,6 @@
 import { Text } from "@mantine/core";
 import type { Drift } from "../../types/model";
+import { Fact, Facts } from "../common/Facts";
 import classes from "./DriftView.module.css";
 
 const WIDTH = 240;
@@ -19,26 +20,19 @@ export function DriftView({ drift }: { drift: Drift }) {
           }.`}
       </Text>
       {kl_mean !== null && (
-        <dl className={`${classes.facts} num`}>
-          <div>
-            <dt>KL divergence</dt>
-            <dd>
-              {nats(kl_mean)} nats on average, {nats(kl_max)} at most
-            </dd>
-          </div>
-          <div>
-            <dt>Same likeliest token</dt>
-            <dd>{top1_agreement === null ? "unknown" : `${(100 * top1_agreement).toFixed(1)} % of the places`}</dd>
-          </div>
+        <Facts>
+          <Fact name="KL divergence">
+            {nats(kl_mean)} nats on average, {nats(kl_max)} at most
+          </Fact>
+          <Fact name="Same likeliest token">
+            {top1_agreement === null ? null : `${(100 * top1_agreement).toFixed(1)} % of the places`}
+          </Fact>
           {cosines.length > 1 && (
-            <div>
-              <dt>Residual stream, cosine</dt>
-              <dd>
-                <Sparkline values={cosines} />
-              </dd>
-            </div>
+            <Fact name="Residual stream, cosine">
+              <Sparkline values={cosines} />
+            </Fact>
           )}
-        </dl>
+        </Facts>
       )}
     </section>
   );

@@ -1,11 +1,14 @@
-import { Button, List, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { Button, Group, List, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { FolderInput } from "lucide-react";
 import { Link } from "react-router";
 import { searchHub } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { roughFit } from "../../lib/fit";
 import { useSystemStore } from "../../stores/systemStore";
-import type { SystemInfo } from "../../types/model";
+import type { Device, SystemInfo } from "../../types/model";
 import { CachedModels } from "./CachedModels";
+import { FitHint } from "./FitHint";
 import classes from "./FirstRun.module.css";
 import { HubUnreachable } from "./HubUnreachable";
 
@@ -15,7 +18,6 @@ const STARTERS = ["EleutherAI/pythia-70m", "gpt2", "HuggingFaceTB/SmolLM2-135M",
 /** The page before there is any model: what this machine has, and a first step that works from here. */
 export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
   const system = useSystemStore((state) => state.system);
-  const refresh = useSystemStore((state) => state.refresh);
   return (
     <div className={classes.columns}>
       <Stack gap="sm" className={classes.panel}>
@@ -23,7 +25,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
         {system === null ? (
           <Skeleton h={120} />
         ) : system.hub.reachable ? (
-          <Starters builtin={system.hub.endpoint_source === "builtin"} onStart={onStart} />
+          <Starters hub={system.hub} devices={system.devices} onStart={onStart} />
         ) : (
           <HubUnreachable
             problem={{
@@ -31,28 +33,62 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
               message: system.hub.reason ?? "It could not be reached.",
               hint: "The built-in sample Hub serves small models with random weights, to try everything without internet.",
             }}
-            onRetry={() => void refresh()}
           />
         )}
-        <Text size="sm" c="dimmed">
-          A gated or private model needs a Hub token: set it in <Link to="/settings">Settings</Link>. Models that other
-          tools put into this machine's Hugging Face cache need no second download.
-        </Text>
+        {system !== null && <TokenHint hub={system.hub} />}
       </Stack>
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>This machine</Title>
         {system === null ? <Skeleton h={80} /> : <Hardware system={system} />}
         <CachedModels />
+        <div>
+          <Button
+            variant="default"
+            leftSection={<FolderInput size={16} aria-hidden />}
+            component={Link}
+            to="/models?add"
+          >
+            Import a folder
+          </Button>
+        </div>
       </Stack>
     </div>
   );
 }
 
-function Starters({ builtin, onStart }: { builtin: boolean; onStart: (modelId?: string) => void }) {
-  const samples = useResource(builtin ? "samples" : null, async (signal) => (await searchHub("", 4, signal)).items);
-  const items = builtin
-    ? (samples.data ?? []).map((item) => ({ id: item.model_id, parameters: item.num_parameters }))
-    : STARTERS.map((id) => ({ id, parameters: null }));
+interface Starter {
+  id: string;
+  /** What the Hub says; null until it has, or where it does not. */
+  parameters: number | null;
+}
+
+/** The models to begin with, as far as the Hub in use has them, else the first ones it lists; the Hub tells sizes. */
+async function lookUpStarters(builtin: boolean, signal: AbortSignal): Promise<Starter[]> {
+  const found = await Promise.all(
+    (builtin ? [] : STARTERS).map(async (id): Promise<Starter | null> => {
+      const { items } = await searchHub(id, 5, signal);
+      const hit = items.find((item) => item.model_id === id || item.model_id.endsWith(`/${id}`));
+      return hit === undefined ? null : { id, parameters: hit.num_parameters };
+    }),
+  );
+  const known = found.filter((starter) => starter !== null);
+  if (known.length > 0) return known;
+  const { items } = await searchHub("", STARTERS.length, signal);
+  return items.map((item) => ({ id: item.model_id, parameters: item.num_parameters }));
+}
+
+interface StartersProps {
+  hub: SystemInfo["hub"];
+  devices: Device[];
+  onStart: (modelId: string) => void;
+}
+
+function Starters({ hub, devices, onStart }: StartersProps) {
+  const builtin = hub.endpoint_source === "builtin";
+  const known = useResource(hub.endpoint, (signal) => lookUpStarters(builtin, signal));
+  const named = builtin ? [] : STARTERS.map((id) => ({ id, parameters: null }));
+  const items = known.data ?? named;
+  const fitting = items.filter(({ parameters }) => roughFit(parameters, devices).verdict !== "does_not_fit");
   return (
     <>
       <Text>
@@ -60,26 +96,56 @@ function Starters({ builtin, onStart }: { builtin: boolean; onStart: (modelId?: 
           ? "The built-in sample Hub is in use. Its models are small and have random weights, so that everything can be tried without internet."
           : "The preview shows exactly what a model needs before anything is fetched. A few small ones to begin with:"}
       </Text>
-      {samples.loading && <Skeleton h={96} aria-label="Loading samples" />}
-      {samples.problem !== null && <Text c="dimmed">{samples.problem.message}</Text>}
+      {builtin && known.loading && <Skeleton h={96} role="status" aria-label="Loading samples" />}
+      {builtin && known.problem !== null && <Text c="dimmed">{known.problem.message}</Text>}
+      {known.data?.length === 0 && <Text c="dimmed">This Hub lists no model.</Text>}
       <div className={classes.starters}>
-        {items.map(({ id, parameters }) => (
+        {(fitting.length > 0 ? fitting : items).map(({ id, parameters }) => (
           <Button
             key={id}
             variant="default"
             justify="space-between"
             fullWidth
             onClick={() => onStart(id)}
-            rightSection={parameters === null ? null : <span className="num">{formatCount(parameters)}</span>}
+            rightSection={
+              parameters === null ? null : (
+                <span className={`${classes.size} num`}>
+                  {formatCount(parameters)}
+                  <FitHint parameters={parameters} />
+                </span>
+              )
+            }
           >
             <span className="mono">{id}</span>
           </Button>
         ))}
       </div>
-      <div>
-        <Button onClick={() => onStart()}>{builtin ? "Search the sample Hub" : "Search the Hub"}</Button>
-      </div>
+      <Group gap="xs">
+        <Button component={Link} to="/models?view=hub">
+          {builtin ? "Search the sample Hub" : "Search the Hub"}
+        </Button>
+        {!builtin && (
+          <Text size="sm" c="dimmed">
+            Without internet, the built-in sample Hub can be chosen in <Link to="/settings">Settings</Link>.
+          </Text>
+        )}
+      </Group>
     </>
+  );
+}
+
+/** Whether gated models can be had, and what is missing for them. */
+function TokenHint({ hub }: { hub: SystemInfo["hub"] }) {
+  const words = {
+    valid: `Gated and private models that ${hub.user ?? "your account"} has access to can be had: a Hub token is set.`,
+    none: "A gated or private model needs a Hub token.",
+    invalid: "The Hub refuses the stored token, so gated and private models cannot be had.",
+    unknown: "A Hub token is set, but whether the Hub accepts it is not known.",
+  }[hub.token];
+  return (
+    <Text size="sm" c="dimmed">
+      {words} {hub.token !== "valid" && <Link to="/settings">Set a token</Link>}
+    </Text>
   );
 }
 

@@ -1,24 +1,40 @@
 import { Button } from "@mantine/core";
-import { useState } from "react";
+import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { Link } from "react-router";
 import { putSettings } from "../../api/system";
+import { useHubTest } from "../../hooks/useHubTest";
 import type { ProblemView } from "../../lib/problems";
 import { toastProblem } from "../../lib/toast";
 import { useSystemStore } from "../../stores/systemStore";
 import { ProblemAlert } from "../common/ProblemAlert";
 
-/** The Hub does not answer: which one was asked, why, and three ways on. */
-export function HubUnreachable({ problem, onRetry }: { problem: ProblemView; onRetry: () => void }) {
+interface Props {
+  problem: ProblemView;
+  /** Asks again for what the Hub did not give; left out where whether it answers is all there is to know. */
+  onRetry?: () => void;
+}
+
+/** The Hub does not answer: which one was asked, why, and three ways on. It goes on by itself once the Hub answers. */
+export function HubUnreachable({ problem, onRetry }: Props) {
   const hub = useSystemStore((state) => state.system?.hub);
   const refresh = useSystemStore((state) => state.refresh);
   const [busy, setBusy] = useState(false);
+  const { busy: testing, test } = useHubTest();
+  const reachable = hub?.reachable;
+  const wasReachable = useRef(reachable);
+  const again = useEffectEvent(() => onRetry?.());
+
+  useEffect(() => {
+    if (reachable === true && wasReachable.current === false) again();
+    wasReachable.current = reachable;
+  }, [reachable]);
 
   async function switchToSamples() {
     setBusy(true);
     try {
       await putSettings({ endpoint: "builtin" });
       await refresh();
-      onRetry();
+      onRetry?.();
     } catch (error) {
       toastProblem("The endpoint was not changed", error);
     } finally {
@@ -37,7 +53,15 @@ export function HubUnreachable({ problem, onRetry }: { problem: ProblemView; onR
           Use the built-in sample Hub
         </Button>
       )}
-      <Button size="compact-sm" variant="default" onClick={onRetry}>
+      <Button
+        size="compact-sm"
+        variant="default"
+        loading={testing}
+        onClick={() => {
+          onRetry?.();
+          void test({});
+        }}
+      >
         Try again
       </Button>
       <Button size="compact-sm" variant="default" component={Link} to="/settings">

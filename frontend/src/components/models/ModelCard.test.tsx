@@ -1,7 +1,7 @@
-import { screen, within } from "@testing-library/react";
+import { cleanup, screen, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
-import { downloading, model, progress } from "../../test/fixtures";
+import { downloading, model, progress, system } from "../../test/fixtures";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
@@ -9,13 +9,15 @@ import { ModelCard } from "./ModelCard";
 
 function show(row: Model, pending?: Pending) {
   const onAction = vi.fn();
-  const live = row.status === "downloading" && row.progress !== null ? { ...row, progress: row.progress } : undefined;
+  const moving = row.status === "downloading" || row.status === "ready";
+  const live = moving && row.progress !== null ? { ...row, progress: row.progress } : undefined;
   renderPage(
     <ModelCard
       model={row}
       live={live}
       pending={pending}
       scale={undefined}
+      devices={system().devices}
       href={`/models/${row.id}`}
       onAction={onAction}
       onPoint={() => undefined}
@@ -41,6 +43,41 @@ it("says what a ready model is and needs", async () => {
     expect(within(card).getByText(text)).toBeVisible();
   }
   await expectAccessible();
+});
+
+it("tells whether it fits what is free, and not of one that is loaded", () => {
+  show(model());
+  expect(screen.getByText("fits")).toBeVisible();
+  show(model({ id: "m2", memory_estimated_bytes: 40_000_000_000 }));
+  expect(screen.getByText("too large")).toBeVisible();
+  show(model({ id: "m3", loaded: true, memory_measured_bytes: 19_000_000_000 }));
+  expect(screen.queryByText("tight")).toBeNull();
+});
+
+it("warns of what is special about a model, and leads to its newer version", async () => {
+  show(model({ gated: true, has_custom_code: true, update_available: true, latest_commit: "d".repeat(40) }));
+  expect(screen.getByText("apache-2.0")).toBeVisible();
+  expect(screen.getByText("Gated")).toBeVisible();
+  expect(screen.getByText("Own code")).toBeVisible();
+  expect(screen.getByRole("link", { name: "Update available" })).toHaveAttribute("href", "/models/m1?tab=files");
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  expect(await screen.findByRole("menuitem", { name: "Open the licence page" })).toHaveAttribute(
+    "href",
+    "https://huggingface.co/Qwen/Qwen3-0.6B",
+  );
+});
+
+it("has no badges where nothing is special", () => {
+  show(model({ update_available: false }));
+  expect(screen.queryByRole("list")).toBeNull();
+});
+
+it("offers a smaller precision where the memory was too small", async () => {
+  const error = { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." };
+  const onAction = show(model({ error }));
+  await userEvent.click(screen.getByRole("button", { name: "Quantize to 4-bit…" }));
+  expect(onAction).toHaveBeenCalledWith(expect.objectContaining({ id: "m1" }), "quantize-4bit");
 });
 
 it("prefers the measured memory and never prints an unknown one as zero", () => {
@@ -100,6 +137,11 @@ it("copies the lines that load the model", async () => {
   expect(await copied(model({ revision: "v2" }))).toContain(
     'from_pretrained("Qwen/Qwen3-0.6B", revision="v2", dtype="auto")',
   );
+});
+
+it("copies lines that still load this one when its branch has moved on", async () => {
+  const outdated = model({ update_available: true });
+  expect(await copied(outdated)).toContain(`from_pretrained("Qwen/Qwen3-0.6B", revision="${outdated.commit}"`);
 });
 
 it("copies two lines for a quantized copy", async () => {
@@ -176,4 +218,23 @@ it("offers deletion in its menu only when nothing is under way", async () => {
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
   await userEvent.click(await screen.findByRole("menuitem", { name: "Delete…" }));
   expect(onAction).toHaveBeenCalledWith(expect.objectContaining({ id: "m1" }), "delete");
+});
+
+it("tells how far a load is and offers to stop it, once", async () => {
+  const reading = { phase: "loading" as const, message: "reading weights", bytes_done: 300_000_000, bytes_total: 1_200_000_000 };
+  const row = model({ progress: progress({ ...reading, bytes_per_second: null, eta_seconds: null }) });
+  const onAction = show(row);
+  expect(screen.getByText("Loading: reading weights")).toBeVisible();
+  expect(screen.getByText("300 MB of 1.20 GB")).toBeVisible();
+  expect(screen.getByRole("progressbar")).toHaveAttribute("aria-valuenow", "25");
+  expect(screen.queryByRole("button", { name: "Load Qwen3-0.6B" })).toBeNull();
+  await userEvent.click(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" }));
+  expect(onAction).toHaveBeenCalledWith(row, "cancel");
+  await expectAccessible();
+  cleanup();
+
+  show(model({ progress: progress({ phase: "loading", message: "stopping", bytes_done: 0, bytes_total: null }) }));
+  expect(screen.getByText("Loading: stopping")).toBeVisible();
+  expect(screen.queryByText(/ of .* GB$/)).toBeNull();
+  expect(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" })).toBeDisabled();
 });

@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Checkbox, Menu, Text } from "@mantine/core";
+import { ActionIcon, Button, Checkbox, Menu, Text, VisuallyHidden } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import {
   ArrowUpFromLine,
@@ -15,26 +15,30 @@ import {
   RotateCcw,
   ShieldCheck,
   Shrink,
+  Square,
   Trash2,
   TriangleAlert,
 } from "lucide-react";
-import { memo } from "react";
+import { memo, useRef } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { fitOf } from "../../lib/fit";
 import { gapWords, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
-import { isActive, loadSnippet, QUANTIZATION_WORD, sentence } from "../../lib/words";
+import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence } from "../../lib/words";
 import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../stores/applyEvents";
-import type { Model } from "../../types/model";
+import type { Device, Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProgressLine } from "../common/ProgressLine";
 import { MemoryBar } from "./MemoryBar";
+import { ModelBadges } from "./ModelBadges";
 import classes from "./ModelCard.module.css";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
+import { VerdictWords } from "./Yard";
 
 export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete";
 
@@ -44,6 +48,8 @@ interface Props {
   pending: Pending | undefined;
   /** The device that sets the scale of the memory bar. */
   scale: Place | undefined;
+  /** Where it may fit; not known yet while undefined. */
+  devices: Device[] | undefined;
   href: string;
   onAction: (model: Model, action: CardAction) => void;
   onPoint: (model: Model | null) => void;
@@ -53,7 +59,7 @@ interface Props {
 }
 
 export const ModelCard = memo(function ModelCard(props: Props) {
-  const { model, live, pending, scale, href, onAction, onPoint, selected, onSelect } = props;
+  const { model, live, pending, scale, devices, href, onAction, onPoint, selected, onSelect } = props;
   const working = isActive(model.status) || live !== undefined;
   return (
     <article
@@ -88,13 +94,14 @@ export const ModelCard = memo(function ModelCard(props: Props) {
         ))}
       </p>
 
-      <Memory model={model} scale={scale} />
+      <ModelBadges model={model} filesHref={tabOf(href, "files")} />
+      <Memory model={model} scale={scale} devices={devices} />
 
       {working ? (
         <ProgressLine model={model} live={live} pending={pending} />
       ) : (
         <>
-          {model.error !== null && pending === undefined && <RowProblem model={model} />}
+          {model.error !== null && pending === undefined && <RowProblem model={model} onAction={onAction} />}
           <Uses model={model} />
         </>
       )}
@@ -102,7 +109,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       <footer className={classes.foot}>
         <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
         <div className={classes.actions}>
-          <PrimaryAction model={model} href={href} busy={pending !== undefined} onAction={onAction} />
+          <PrimaryAction model={model} live={live} href={href} busy={pending !== undefined} onAction={onAction} />
           <CardMenu model={model} busy={pending !== undefined} onAction={onAction} />
         </div>
       </footer>
@@ -120,6 +127,7 @@ function facts(model: Model): string[] {
     model.architecture ?? model.model_type,
     shape,
     context === null ? null : `${context.toLocaleString("en")} context`,
+    model.licence,
   ].filter((fact) => fact !== null);
 }
 
@@ -146,7 +154,7 @@ function Uses({ model }: { model: Model }) {
   );
 }
 
-function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
+function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devices">) {
   const { memory_measured_bytes: measured, memory_estimated_bytes: estimate } = model;
   const bytes = measured ?? estimate;
   const gap = gapWords(model);
@@ -172,6 +180,7 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
           <dt>Disk</dt>
           <dd>{formatBytes(model.disk_bytes)}</dd>
         </div>
+        {!model.loaded && bytes !== null && devices !== undefined && <Fit bytes={bytes} devices={devices} />}
       </dl>
       {gap !== null && (
         <p className={`${classes.gap} num`}>
@@ -191,13 +200,28 @@ function Memory({ model, scale }: { model: Model; scale: Place | undefined }) {
   );
 }
 
+/** Whether its weights fit what is free now; what is loaded stands there already. */
+function Fit({ bytes, devices }: { bytes: number; devices: Device[] }) {
+  const { verdict, words } = fitOf(bytes, devices);
+  return (
+    <div title="Weights alone against what is free now">
+      <dt>
+        <VisuallyHidden>Fit</VisuallyHidden>
+      </dt>
+      <dd>
+        <VerdictWords verdict={verdict}>{words}</VerdictWords>
+      </dd>
+    </div>
+  );
+}
+
 /** How the memory figure came about; an approximate one has its ≈ before it. */
 function howKnown({ memory_measured_bytes, memory_method }: Model): string {
   if (memory_measured_bytes !== null) return "measured";
   return memory_method === "exact" ? "exact" : "estimated";
 }
 
-function RowProblem({ model }: { model: Model }) {
+function RowProblem({ model, onAction }: Pick<ActionProps, "model" | "onAction">) {
   if (model.error === null) return null;
   const { message, hint } = fromRow(model.error);
   return (
@@ -205,7 +229,7 @@ function RowProblem({ model }: { model: Model }) {
       <Text size="xs" lineClamp={3} title={`${message} ${hint ?? ""}`}>
         {message} {hint}
       </Text>
-      <RowProblemSteps model={model} />
+      <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
     </div>
   );
 }
@@ -216,13 +240,14 @@ interface ActionProps {
   onAction: Props["onAction"];
 }
 
-function PrimaryAction({ model, href, busy, onAction }: ActionProps & { href: string }) {
+function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
+  const loading = loadState(live?.progress);
   const button = (label: string, icon: React.ReactNode, action: CardAction) => (
     <Button
       size="compact-sm"
       variant="default"
       leftSection={icon}
-      disabled={busy}
+      disabled={busy || loading === "stopping"}
       onClick={() => onAction(model, action)}
       aria-label={`${label} ${model.name}`}
     >
@@ -243,6 +268,7 @@ function PrimaryAction({ model, href, busy, onAction }: ActionProps & { href: st
     case "missing":
       return button("Download again", <RotateCcw size={14} aria-hidden />, "resume");
     case "ready":
+      if (loading !== null) return button("Stop loading", <Square size={14} aria-hidden />, "cancel");
       if (!model.loaded) return button("Load", <MemoryStick size={14} aria-hidden />, "load");
       return (
         <Button
@@ -268,17 +294,23 @@ function tabOf(href: string, tab: string): string {
   return `${path}?${parameters.toString()}`;
 }
 
-function CardMenu({ model, busy, onAction }: ActionProps) {
+function CardMenu({ model, busy, onAction: onChosen }: ActionProps) {
+  const button = useRef<HTMLButtonElement>(null);
   const clipboard = useClipboard();
   const active = isActive(model.status);
   const path = model.snapshot_path;
   // A Modelyard's own Hub endpoint has files to give, but no pages.
   const hasPage = model.endpoint.startsWith("http") && !model.endpoint.endsWith("/hub");
   const page = hasPage ? `${model.endpoint}/${model.canonical_id}` : null;
+  // The item is gone when a dialogue gives the focus back, so the dialogue has to find the button focused.
+  const onAction: ActionProps["onAction"] = (...chosen) => {
+    button.current?.focus();
+    onChosen(...chosen);
+  };
   return (
     <Menu position="bottom-end" width={220} transitionProps={{ duration: 80 }}>
       <Menu.Target>
-        <ActionIcon aria-label={`More actions for ${model.name}`} size={28}>
+        <ActionIcon ref={button} aria-label={`More actions for ${model.name}`} size={28}>
           <EllipsisVertical size={16} aria-hidden />
         </ActionIcon>
       </Menu.Target>
@@ -300,7 +332,7 @@ function CardMenu({ model, busy, onAction }: ActionProps) {
             target="_blank"
             rel="noreferrer"
           >
-            Open on the Hub
+            {model.gated ? "Open the licence page" : "Open on the Hub"}
           </Menu.Item>
         )}
         {model.status === "ready" && (

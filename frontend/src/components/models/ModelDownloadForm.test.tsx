@@ -2,7 +2,7 @@ import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it, vi } from "vitest";
 import { useSystemStore } from "../../stores/systemStore";
-import { downloading, estimate, GB, info, option, problem, system } from "../../test/fixtures";
+import { disk, downloading, estimate, GB, info, option, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { SettingsChange } from "../../types/model";
@@ -152,6 +152,8 @@ it("says that a model does not exist", async () => {
   );
   show("nope/none");
   expect(await screen.findByText("There is no model nope/none on this Hub")).toBeVisible();
+  const similar = screen.getByRole("link", { name: "Search for similar names" });
+  expect(similar).toHaveAttribute("href", "/models?view=hub&find=none");
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
 });
 
@@ -238,7 +240,7 @@ it("chooses the most precise option that fits", async () => {
 
 it("stops only where the disk is too small", async () => {
   useSystemStore.setState({
-    system: system({ disks: [{ path: "/c", total_bytes: 10 * GB, free_bytes: 1 * GB, used_by_us_bytes: 0, purpose: "models" }] }),
+    system: system({ disks: [disk({ total_bytes: 10 * GB, free_bytes: 1 * GB })] }),
   });
   show("Qwen/Qwen3-0.6B");
   expect(await screen.findByText(/The disk lacks 503 MB for this/)).toBeVisible();

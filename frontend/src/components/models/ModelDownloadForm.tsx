@@ -15,10 +15,11 @@ import { useState } from "react";
 import { Link } from "react-router";
 import { ApiError } from "../../api/client";
 import { getModelInfo, searchHub } from "../../api/models";
+import { getSettings } from "../../api/system";
 import { type PlannedOption, useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
-import { formatBytes, formatCount } from "../../lib/bytes";
-import { roughFit } from "../../lib/fit";
+import { formatBytes } from "../../lib/bytes";
+import { hitFacts, isGated } from "../../lib/hub";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { placesOf, type Wanted, wantedIn } from "../../lib/yard";
@@ -26,25 +27,28 @@ import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { FitHint } from "./FitHint";
 import { HubUnreachable } from "./HubUnreachable";
 import { MemoryChart } from "./MemoryChart";
 import classes from "./ModelDownloadForm.module.css";
 import { ModelPreview } from "./ModelPreview";
-import { VerdictWords, Yard } from "./Yard";
+import { Yard } from "./Yard";
 
 const SEARCH_DELAY_MS = 250;
 
 interface Props {
   /** A model to look up at once. */
   initial: string;
+  /** What is shown now, as `initial` takes it, so that the way to the settings and back leads to the same model. */
+  onLookUp?: (reference: string) => void;
   onDone: (model: Model) => void;
 }
 
 /** From a name to a started download: search, preview, precision with its memory, disk, go. */
-export function ModelDownloadForm({ initial, onDone }: Props) {
-  const [text, setText] = useState(initial);
-  const [revision, setRevision] = useState("");
+export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
   const [target, setTarget] = useState<ModelReference | null>(() => parseModelReference(initial));
+  const [text, setText] = useState(target?.model_id ?? initial);
+  const [revision, setRevision] = useState(target?.revision ?? "");
   const [invalid, setInvalid] = useState(false);
 
   const info = useResource(target === null ? null : `${target.model_id}@${target.revision ?? ""}`, (signal) =>
@@ -56,7 +60,9 @@ export function ModelDownloadForm({ initial, onDone }: Props) {
     setInvalid(reference === null);
     if (reference === null) return;
     if (reference.revision !== null) setRevision(reference.revision);
-    setTarget({ model_id: reference.model_id, revision: reference.revision ?? (at.trim() === "" ? null : at.trim()) });
+    const wanted = reference.revision ?? (at.trim() === "" ? null : at.trim());
+    setTarget({ model_id: reference.model_id, revision: wanted });
+    onLookUp?.(wanted === null ? reference.model_id : `${reference.model_id}@${wanted}`);
   }
 
   return (
@@ -89,7 +95,7 @@ export function ModelDownloadForm({ initial, onDone }: Props) {
         </Button>
       </form>
 
-      {info.loading && <Skeleton h={168} aria-label="Asking the Hub" />}
+      {info.loading && <Skeleton h={168} role="status" aria-label="Asking the Hub" />}
       {info.problem !== null &&
         (info.problem.code === "hub_unreachable" ? (
           <HubUnreachable problem={info.problem} onRetry={info.reload} />
@@ -184,32 +190,24 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
 }
 
 function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }) {
-  const devices = useSystemStore((state) => state.system?.devices);
-  const fit = item === undefined || devices === undefined ? null : roughFit(item.num_parameters, devices);
-  const facts = [
-    item?.num_parameters == null ? null : `${formatCount(item.num_parameters)} parameters`,
-    item?.size_bytes == null ? null : formatBytes(item.size_bytes),
-    item?.downloads == null || item.downloads === 0 ? null : `${formatCount(item.downloads)} downloads`,
-    item?.likes == null || item.likes === 0 ? null : item.likes === 1 ? "1 like" : `${formatCount(item.likes)} likes`,
-    item !== undefined && item.access !== "open" && item.access !== "unknown" ? "gated" : null,
-    item?.installed === true ? "already here" : null,
-  ].filter((fact) => fact !== null);
+  const facts =
+    item === undefined
+      ? []
+      : [...hitFacts(item), isGated(item) ? "gated" : null, item.installed ? "already here" : null];
   return (
     <span className={classes.found}>
       <span className="truncate">{id}</span>
       <span className={`${classes.foundFacts} num`}>
-        {fit !== null && (
-          <span title="16-bit weights alone against what is free now; the preview is exact">
-            <VerdictWords verdict={fit.verdict}>
-              {fit.verdict !== "unknown" && "≈ "}
-              {fit.words}
-            </VerdictWords>
-          </span>
-        )}
-        <span>{facts.join(" · ")}</span>
+        {item !== undefined && <FitHint parameters={item.num_parameters} />}
+        <span>{facts.filter((fact) => fact !== null).join(" · ")}</span>
       </span>
     </span>
   );
+}
+
+/** The page's Hub view, looking for the name without its owner. */
+function searchAddress(modelId: string): string {
+  return `/models?view=hub&find=${encodeURIComponent(modelId.split("/").at(-1) ?? modelId)}`;
 }
 
 function InfoProblem({
@@ -230,6 +228,11 @@ function InfoProblem({
       <Button size="compact-sm" variant="default" onClick={onRetry}>
         Try again
       </Button>
+      {problem.code === "hub_model_not_found" && target !== null && (
+        <Button size="compact-sm" variant="default" component={Link} to={searchAddress(target.model_id)}>
+          Search for similar names
+        </Button>
+      )}
       {["gated_no_token", "token_invalid", "hub_model_not_found", "hub_rate_limited"].includes(problem.code) && (
         <Button size="compact-sm" variant="default" component={Link} to="/settings">
           Set a token
@@ -253,7 +256,8 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   const runnable = info.support.level !== "unsupported" || onlyPickle(info);
   const longest = info.dimensions.max_position_embeddings ?? null;
   const plan = useMemoryPlan(runnable ? { model_id: info.model_id, revision: info.commit, longest } : null);
-  const quantization = picked ?? suggest(plan.options);
+  const settings = useResource("settings", getSettings);
+  const quantization = picked ?? suggest(plan.options, settings.data?.defaults.quantization ?? null);
   const option = plan.options.find((candidate) => candidate.quantization === quantization);
   const wanted: Wanted = {
     memory: option?.need.required ?? null,
@@ -310,8 +314,10 @@ function onlyPickle(info: ModelInfo): boolean {
   return level === "unsupported" && reasons.length > 0 && reasons.every(({ code }) => code === "unsafe_weights");
 }
 
-/** The most precise option that fits somewhere; full precision when none does or nothing is known. */
-function suggest(options: PlannedOption[]): Quantization {
+/** What the settings prefer, where it can be had; else the most precise that fits somewhere, or full precision. */
+function suggest(options: PlannedOption[], preferred: Quantization | null): Quantization {
+  const canBeHad = options.some(({ option, quantization }) => quantization === preferred && option.available);
+  if (preferred !== null && canBeHad) return preferred;
   const order: Quantization[] = ["none", "8bit", "4bit"];
   const fitting = order.find((name) =>
     options.some(

@@ -1,12 +1,13 @@
-import { cleanup, screen, within } from "@testing-library/react";
+import { cleanup, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it, vi } from "vitest";
+import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { architecture, downloading, drift, estimate, model, problem, system } from "../../test/fixtures";
+import { architecture, downloading, drift, estimate, historyEvent, model, problem, progress, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { InstalledFile, Model } from "../../types/model";
-import { ModelDrawer } from "./ModelDrawer";
+import ModelDrawer from "./ModelDrawer";
 
 beforeEach(() => useSystemStore.setState({ system: system(), loaded: [], error: null }));
 
@@ -17,7 +18,7 @@ function show(row: Model, tab = "") {
       opened
       model={row}
       loading={false}
-      live={undefined}
+      live={row.status === "ready" && row.progress !== null ? row : undefined}
       pending={undefined}
       onClose={() => undefined}
       onAction={onAction}
@@ -100,6 +101,15 @@ it("loads, or unloads and tries, what is ready", async () => {
   expect(await screen.findByRole("textbox", { name: "Text to continue" })).toBeVisible();
 });
 
+it("shows how far a load is, and stops it", async () => {
+  const loading = progress({ phase: "loading", message: "making room: unloading gpt2", bytes_done: 0, bytes_total: null });
+  const onAction = show(model({ progress: loading }));
+  expect(screen.getByText("Loading: making room: unloading gpt2")).toBeVisible();
+  expect(screen.queryByRole("button", { name: "Load" })).toBeNull();
+  await userEvent.click(screen.getByRole("button", { name: "Stop loading" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "cancel");
+});
+
 it("says that a ready model was not loaded, and why", () => {
   show(model({ error: { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." } }));
   expect(screen.getByText("It was not loaded")).toBeVisible();
@@ -137,4 +147,94 @@ it("opens the architecture at its own address", async () => {
   expect(await screen.findByRole("tree")).toBeVisible();
   await user.click(screen.getByRole("button", { name: "Code for model.layers.0" }));
   expect(screen.getByLabelText("transformers code")).toHaveTextContent('from_pretrained("Qwen/Qwen3-0.6B", dtype="auto")');
+});
+
+it("tells what was done to a model, the newest first, and goes back further when asked", async () => {
+  const failed = historyEvent({
+    event: "failed",
+    seconds: 12,
+    bytes: 400_000_000,
+    error: { code: "hub_unreachable", message: "The Hub does not answer.", hint: "Retry." },
+  });
+  const asked: string[] = [];
+  server.use(
+    http.get(api("/models/m1/history"), ({ request }) => {
+      const offset = new URL(request.url).searchParams.get("offset") ?? "";
+      asked.push(offset);
+      const older = Array.from({ length: 48 }, (_, index) => historyEvent({ kind: "load", bytes: index + 1 }));
+      const items = offset === "0" ? [historyEvent(), failed, ...older] : [historyEvent({ event: "started" })];
+      return HttpResponse.json({ items, total: 51, limit: 50, offset: Number(offset) });
+    }),
+  );
+  show(model(), "history");
+  const list = await screen.findByRole("list", { name: "History, the newest first" });
+  const [first, second] = within(list).getAllByRole("listitem");
+  expect(first).toHaveTextContent("Downloaded1.50 GB in 30 s, 50.0 MB/s");
+  expect(second).toHaveTextContent("Download failed400 MB in 12 s, 33.3 MB/sThe Hub does not answer. Retry.");
+  expect(screen.getByText("50 of 51")).toBeVisible();
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "Show older ones" }));
+  expect(await screen.findByText("Download started")).toBeVisible();
+  expect(screen.queryByRole("button", { name: "Show older ones" })).toBeNull();
+  expect(asked).toEqual(["0", "0", "50"]);
+});
+
+it("says that nothing has happened yet, or why that is not known", async () => {
+  show(model(), "history");
+  expect(await screen.findByText("Nothing has happened yet")).toBeVisible();
+  cleanup();
+  const locked = problem(500, "internal_error", "The database is locked.");
+  server.use(http.get(api("/models/m1/history"), () => refuse(locked)));
+  show(model(), "history");
+  expect(await screen.findByText(/The database is locked/)).toBeVisible();
+});
+
+const OUTDATED = model({ update_available: true, latest_commit: "d".repeat(40), checked_at: new Date().toISOString() });
+
+it("downloads the newer version as a model of its own", async () => {
+  serveFiles([]);
+  let asked: unknown;
+  const newer = downloading({ id: "m2", commit: OUTDATED.latest_commit ?? "" });
+  server.use(
+    http.post(api("/models/download"), async ({ request }) => {
+      asked = await request.json();
+      return HttpResponse.json(newer, { status: 202 });
+    }),
+  );
+  useModelsStore.setState({ byId: { m1: OUTDATED }, ids: ["m1"], live: {}, pending: {} });
+  show(OUTDATED, "files");
+  expect(await screen.findByText("A newer one is on the Hub")).toBeVisible();
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "Download the newer version" }));
+  expect(await screen.findByText("A newer one is here already")).toBeVisible();
+  expect(asked).toEqual({
+    model_id: "Qwen/Qwen3-0.6B",
+    revision: "main",
+    quantization: "none",
+    keep_original: true,
+    allow_pickle: false,
+  });
+  expect(screen.getByRole("link", { name: "Open it" })).toHaveAttribute("href", "/models/m2");
+});
+
+it("asks the Hub for a newer version now, and says why it could not", async () => {
+  serveFiles([]);
+  server.use(http.post(api("/models/m1/check-update"), () => refuse(problem(502, "hub_unreachable", "No Hub."))));
+  useModelsStore.setState({ byId: { m1: model() }, ids: ["m1"], live: {}, pending: {} });
+  show(model(), "files");
+  expect(await screen.findByText("Whether the Hub has a newer main is not known.")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Check now" }));
+  expect(await screen.findByText("No Hub.")).toBeVisible();
+  server.use(http.post(api("/models/m1/check-update"), () => HttpResponse.json(OUTDATED)));
+  await userEvent.click(screen.getByRole("button", { name: "Check now" }));
+  await waitFor(() => expect(useModelsStore.getState().byId.m1?.update_available).toBe(true));
+  expect(screen.queryByText("No Hub.")).toBeNull();
+});
+
+it("looks for nothing newer than a commit, or than a folder", () => {
+  serveFiles([]);
+  show(model({ revision: model().commit.slice(0, 12) }), "files");
+  expect(screen.getByText("It was asked for at this very commit, which never changes.")).toBeVisible();
+  show(model({ id: "m2", endpoint: "local" }), "files");
+  expect(screen.getByText("It came from a folder, so no Hub has a newer version.")).toBeVisible();
 });

@@ -2,31 +2,36 @@ import { Button, Drawer, Group, Skeleton, Stack, Tabs, Text } from "@mantine/cor
 import { Link, useSearchParams } from "react-router";
 import { useClipboard } from "@mantine/hooks";
 import { Code, TriangleAlert } from "lucide-react";
-import { lazy, Suspense } from "react";
+import { Suspense } from "react";
 import { getArchitecture, listFiles } from "../../api/models";
 import { useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { lazyPart } from "../../lib/lazyPart";
 import { gapWords, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
-import { isActive, loadSnippet, QUANTIZATION_WORD, sentence, sourceOf } from "../../lib/words";
+import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, sourceOf } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
+import { Fact, Facts } from "../common/Facts";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { ProgressLine } from "../common/ProgressLine";
+import { TrainingFact } from "../training/TrainingFact";
 import type { CardAction } from "./ModelCard";
 import { DriftView } from "./DriftView";
 import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
+import { HistoryView } from "./HistoryView";
 import { MemoryChart } from "./MemoryChart";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
+import { UpdateNotice } from "./UpdateNotice";
 
-const ArchitectureView = lazy(() => import("./ArchitectureView"));
-const TryModel = lazy(() => import("./TryModel"));
+const ArchitectureView = lazyPart(() => import("./ArchitectureView"));
+const TryModel = lazyPart(() => import("./TryModel"));
 
 interface Props {
   /** Whether the address names a model; its row may be unknown. */
@@ -35,16 +40,19 @@ interface Props {
   loading: boolean;
   live: Live | undefined;
   pending: Pending | undefined;
+  closeOnEscape?: boolean;
   onClose: () => void;
   onAction: (model: Model, action: CardAction) => void;
 }
 
 /** Everything known of one model, at its own address. */
-export function ModelDrawer({ opened, model, loading, live, pending, onClose, onAction }: Props) {
+export default function ModelDrawer(props: Props) {
+  const { opened, model, loading, live, pending, closeOnEscape = true, onClose, onAction } = props;
   return (
     <Drawer
       opened={opened}
       onClose={onClose}
+      closeOnEscape={closeOnEscape}
       position="right"
       size="min(720px, 100vw)"
       title={
@@ -102,7 +110,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
       </Group>
       {(isActive(model.status) || live !== undefined) && <ProgressLine model={model} live={live} pending={pending} />}
       {model.status === "ready" && (
-        <ReadyActions model={model} pending={pending} onAction={onAction} onTry={() => open("try")} />
+        <ReadyActions model={model} live={live} pending={pending} onAction={onAction} onTry={() => open("try")} />
       )}
       {model.error !== null && pending === undefined && (
         <ProblemAlert title={whatFailed(model)} problem={fromRow(model.error)}>
@@ -115,7 +123,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
               Retry
             </Button>
           )}
-          <RowProblemSteps model={model} />
+          <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
         </ProblemAlert>
       )}
       <Tabs
@@ -134,12 +142,12 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           <Overview model={model} onDelete={() => onAction(model, "delete")} busy={pending !== undefined} />
         </Tabs.Panel>
         <Tabs.Panel value="try" pt="md">
-          <Suspense fallback={<Skeleton h={200} aria-label="Loading" />}>
+          <Suspense fallback={<Skeleton h={200} role="status" aria-label="Loading" />}>
             <TryModel key={model.id} model={model} />
           </Suspense>
         </Tabs.Panel>
         <Tabs.Panel value="architecture" pt="md">
-          <Suspense fallback={<Skeleton h={200} aria-label="Loading" />}>
+          <Suspense fallback={<Skeleton h={200} role="status" aria-label="Loading" />}>
             <ArchitectureView
               about={`${model.id}@${model.commit}`}
               load={(signal) => getArchitecture(model.id, signal)}
@@ -148,7 +156,13 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           </Suspense>
         </Tabs.Panel>
         <Tabs.Panel value="files" pt="md">
-          <Files model={model} />
+          <Stack gap="md">
+            <UpdateNotice key={model.id} model={model} />
+            <Files model={model} />
+          </Stack>
+        </Tabs.Panel>
+        <Tabs.Panel value="history" pt="md">
+          <HistoryView key={model.id} model={model} />
         </Tabs.Panel>
       </Tabs>
     </Stack>
@@ -160,6 +174,7 @@ const TABS = [
   ["try", "Try it"],
   ["architecture", "Architecture"],
   ["files", "Files"],
+  ["history", "History"],
 ] as const;
 
 /** What stopped a row; a ready one is still ready, and only its last load or unload went wrong. */
@@ -168,19 +183,29 @@ function whatFailed(model: Model): string {
   return model.loaded ? "It was not unloaded" : "It was not loaded";
 }
 
-interface ReadyProps extends Pick<Props, "pending" | "onAction"> {
+interface ReadyProps extends Pick<Props, "live" | "pending" | "onAction"> {
   model: Model;
   onTry: () => void;
 }
 
 /** Load or unload, try, quantize; where it is loaded in words. */
-function ReadyActions({ model, pending, onAction, onTry }: ReadyProps) {
+function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
   const busy = pending !== undefined;
+  const loading = loadState(live?.progress);
   const loaded = model.used_by.filter((use) => use.kind === "loaded");
   return (
     <div>
       <Group gap="xs">
-        {model.loaded ? (
+        {loading !== null ? (
+          <Button
+            size="xs"
+            variant="default"
+            disabled={busy || loading === "stopping"}
+            onClick={() => onAction(model, "cancel")}
+          >
+            Stop loading
+          </Button>
+        ) : model.loaded ? (
           <>
             <Button size="xs" onClick={onTry}>
               Try it
@@ -203,6 +228,7 @@ function ReadyActions({ model, pending, onAction, onTry }: ReadyProps) {
           Train an SAE on this
         </Button>
       </Group>
+      <TrainingFact modelId={model.id} />
       {loaded.map((use) => (
         <Text key={use.id + use.name} size="sm" mt={6} c="var(--y-good)" fw={600} className="num">
           {sentence(use.name)}
@@ -261,17 +287,22 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     ["Hub", model.endpoint.startsWith("http") ? model.endpoint : "none, imported from a folder"],
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
+    ["Licence", model.licence],
+    ["Access", model.gated ? "gated; its terms were accepted" : "open"],
+    ...(model.has_custom_code
+      ? [["Code", "the repository brings code of its own, which is never run"] satisfies [string, React.ReactNode]]
+      : []),
     ["Folder", model.snapshot_path === null ? null : <CopyText key="path" text={model.snapshot_path} label="folder" />],
     ["Fetched by", model.adopted ? "another tool, adopted from the shared cache" : "Modelyard"],
     ["Added", new Date(model.created_at).toLocaleString()],
   ];
   return (
     <Stack gap="lg">
-      <Facts title="Dimensions" rows={shape} />
-      <Facts title="Sizes" rows={sizes} />
+      <FactList title="Dimensions" rows={shape} />
+      <FactList title="Sizes" rows={sizes} />
       {model.drift !== null && <DriftView drift={model.drift} />}
       <Memory key={model.id} model={model} />
-      <Facts title="Origin" rows={origin} />
+      <FactList title="Origin" rows={origin} />
       {users.map((use) => (
         <Text key={use.id}>
           {use.kind === "training" ? <Link to={`/training/${use.id}`}>{sentence(use.name)}</Link> : sentence(use.name)}.
@@ -313,18 +344,17 @@ function exact(value: number | null): string | null {
   return value >= 1_000_000 ? `${value.toLocaleString("en")} (${formatCount(value)})` : value.toLocaleString("en");
 }
 
-function Facts({ title, rows }: { title: string; rows: [string, React.ReactNode][] }) {
+function FactList({ title, rows }: { title: string; rows: [string, React.ReactNode][] }) {
   return (
     <section>
       <h3 className={classes.heading}>{title}</h3>
-      <dl className={`${classes.facts} num`}>
+      <Facts>
         {rows.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value ?? <span className={classes.unknown}>unknown</span>}</dd>
-          </div>
+          <Fact key={name} name={name}>
+            {value}
+          </Fact>
         ))}
-      </dl>
+      </Facts>
     </section>
   );
 }
@@ -357,7 +387,7 @@ function Files({ model }: { model: Model }) {
         </Button>
       </ProblemAlert>
     );
-  if (files.data === null) return <Skeleton h={200} aria-label="Loading the files" />;
+  if (files.data === null) return <Skeleton h={200} role="status" aria-label="Loading the files" />;
   const { items } = files.data;
   if (items.length === 0) return <Text c="dimmed">Its files are listed once the Hub has named them.</Text>;
   const missing = items.filter((file) => !file.present).length;

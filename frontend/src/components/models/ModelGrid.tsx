@@ -14,7 +14,7 @@ interface Props {
 /** Cards in rows, of which only those near the window are in the page; arrows move between cards. */
 export function ModelGrid({ ids, renderCard }: Props) {
   const frame = useRef<HTMLDivElement>(null);
-  const [columns, setColumns] = useState(1);
+  const [columns, setColumns] = useState<number | null>(null);
   const [offset, setOffset] = useState(0);
 
   useLayoutEffect(() => {
@@ -35,7 +35,9 @@ export function ModelGrid({ ids, renderCard }: Props) {
 
   return (
     <div ref={frame}>
-      <Rows key={columns} ids={ids} columns={columns} offset={offset} renderCard={renderCard} />
+      {columns !== null && (
+        <Rows key={columns} ids={ids} columns={columns} offset={offset} renderCard={renderCard} />
+      )}
     </div>
   );
 }

@@ -1,10 +1,11 @@
 import { Anchor, Collapse, Skeleton, Text, UnstyledButton } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { ChevronDown, ChevronRight } from "lucide-react";
-import { lazy, Suspense, useState } from "react";
+import { Suspense, useState } from "react";
 import { Link } from "react-router";
 import { getHubArchitecture } from "../../api/models";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { lazyPart } from "../../lib/lazyPart";
 import { ACCESS_WORD } from "../../lib/words";
 import type { ModelInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
@@ -12,7 +13,7 @@ import { FileTable } from "./FileTable";
 import classes from "./ModelPreview.module.css";
 import { VerdictWords } from "./Yard";
 
-const ArchitectureView = lazy(() => import("./ArchitectureView"));
+const ArchitectureView = lazyPart(() => import("./ArchitectureView"));
 
 const SUPPORT = {
   supported: { verdict: "fits", word: "Supported" },
@@ -152,7 +153,7 @@ function ArchitectureLine({ info, revision }: { info: ModelInfo; revision: strin
       </UnstyledButton>
       {open && (
         <div className={classes.architecture}>
-          <Suspense fallback={<Skeleton h={160} aria-label="Loading" />}>
+          <Suspense fallback={<Skeleton h={160} role="status" aria-label="Loading" />}>
             <ArchitectureView
               about={`${info.model_id}@${info.commit}`}
               load={(signal) => getHubArchitecture(info.model_id, info.commit, signal)}

@@ -85,7 +85,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
           ))}
         </Stack>
       </Radio.Group>
-      {estimate.loading && <Skeleton h={32} aria-label="Working out the sizes" />}
+      {estimate.loading && <Skeleton h={32} role="status" aria-label="Working out the sizes" />}
       {estimate.problem !== null && (
         <ProblemAlert title="The sizes are not known" problem={estimate.problem} tone="warn">
           <Button size="compact-sm" variant="default" onClick={estimate.reload}>

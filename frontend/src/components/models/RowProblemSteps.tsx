@@ -1,9 +1,15 @@
+import { Button } from "@mantine/core";
 import { Link } from "react-router";
 import { nextSteps } from "../../lib/problems";
 import type { Model } from "../../types/model";
 
-/** Links that move on from what stopped this model; what a button does (retry) is not among them. */
-export function RowProblemSteps({ model }: { model: Model }) {
+interface Props {
+  model: Model;
+  onQuantize: () => void;
+}
+
+/** What moves on from what stopped this model; trying the same again is the row's own button. */
+export function RowProblemSteps({ model, onQuantize }: Props) {
   if (model.error === null) return null;
   const steps = nextSteps(model.error.code);
   return (
@@ -15,6 +21,12 @@ export function RowProblemSteps({ model }: { model: Model }) {
         </a>
       )}
       {steps.includes("free-space") && <Link to="/models?sort=disk">Show the largest models</Link>}
+      {steps.includes("another") && <Link to="/models?view=hub">Look for another model</Link>}
+      {steps.includes("smaller") && model.status === "ready" && model.quantization === "none" && (
+        <Button size="compact-xs" variant="default" onClick={onQuantize}>
+          Quantize to 4-bit…
+        </Button>
+      )}
     </>
   );
 }

@@ -1,8 +1,9 @@
 import { screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it } from "vitest";
+import { useModelsStore } from "../../stores/modelsStore";
 import { useTryStore } from "../../stores/tryStore";
-import { model, problem } from "../../test/fixtures";
+import { model, problem, progress } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { GenerateRequest } from "../../types/model";
@@ -83,11 +84,30 @@ it("chats with what was said before", async () => {
   ]);
 });
 
+it("offers no chat where the tokenizer has no template", async () => {
+  renderPage(<TryModel model={model({ has_chat_template: false })} />);
+  expect(screen.getByRole("radio", { name: "Chat" })).toBeDisabled();
+  expect(screen.getByText("Its tokenizer has no chat template, so it only continues texts.")).toBeVisible();
+  await expectAccessible();
+});
+
+it("says what the load before the first token does", async () => {
+  const loading = progress({ phase: "loading", message: "waiting for another load" });
+  useModelsStore.setState({ live: { m1: { progress: loading, downloaded_bytes: 0, disk_bytes: 0 } } });
+  answers([], { ends: false });
+  renderPage(<TryModel model={model()} />);
+  await userEvent.type(field(), "The capital");
+  await userEvent.click(screen.getByRole("button", { name: "Generate" }));
+  expect(await screen.findByText("Loading: waiting for another load")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Stop" }));
+  useModelsStore.setState({ live: {} });
+});
+
 it("gives a message back that could not be answered, and offers it as a text where there is no chat", async () => {
   const { asked } = answers([
     { done: true, error: { code: "invalid_request", message: "The tokenizer has no chat template.", hint: "Use prompt." } },
   ]);
-  renderPage(<TryModel model={model()} />);
+  renderPage(<TryModel model={model({ has_chat_template: null })} />);
   await userEvent.click(screen.getByRole("radio", { name: "Chat" }));
   await userEvent.type(field(), "Hi there");
   await userEvent.click(screen.getByRole("button", { name: "Send" }));

@@ -1,11 +1,12 @@
 import { Button, Group, Kbd, SegmentedControl, Stack, Text, Textarea } from "@mantine/core";
 import { Send, Square } from "lucide-react";
 import { useEffect, useRef } from "react";
+import { useLive } from "../../hooks/useModels";
 import { formatBytes, formatDuration } from "../../lib/bytes";
 import type { ProblemView } from "../../lib/problems";
-import { STATUS_WORD } from "../../lib/words";
+import { loadingWords, STATUS_WORD } from "../../lib/words";
 import { canSend, type Mode, type Trial, trialOf, useTryStore } from "../../stores/tryStore";
-import type { Generated, Model } from "../../types/model";
+import type { Generated, Model, Progress } from "../../types/model";
 import { EmptyState } from "../common/EmptyState";
 import { NumberField } from "../common/NumberField";
 import { ProblemAlert } from "../common/ProblemAlert";
@@ -14,6 +15,7 @@ import classes from "./TryModel.module.css";
 /** Text from the model, as it comes: the continuation of a text, or a chat. */
 export default function TryModel({ model }: { model: Model }) {
   const trial = useTryStore((state) => trialOf(state, model.id));
+  const progress = useLive(model.id)?.progress ?? null;
   const { change, send, stop } = useTryStore.getState();
   const ready = canSend(trial);
   const { mode } = trial;
@@ -33,9 +35,14 @@ export default function TryModel({ model }: { model: Model }) {
         onChange={(value: Mode) => change(model.id, { mode: value, turns: [], figures: null, problem: null, stopped: false })}
         data={[
           { value: "text", label: "Continue a text" },
-          { value: "chat", label: "Chat" },
+          { value: "chat", label: "Chat", disabled: model.has_chat_template === false },
         ]}
       />
+      {model.has_chat_template === false && (
+        <Text size="sm" c="dimmed">
+          Its tokenizer has no chat template, so it only continues texts.
+        </Text>
+      )}
       {mode === "chat" && <Transcript model={model} trial={trial} />}
       <form
         onSubmit={(event) => {
@@ -94,7 +101,7 @@ export default function TryModel({ model }: { model: Model }) {
       {trial.problem !== null && <Problem model={model} trial={trial} problem={trial.problem} />}
       {mode === "text" && <Continuation model={model} trial={trial} />}
       <Text size="sm" c="dimmed" role="status" className="num">
-        {stateWords(model, trial)}
+        {stateWords(model, trial, progress)}
       </Text>
     </Stack>
   );
@@ -205,10 +212,11 @@ function Problem({ model, trial, problem }: { model: Model; trial: Trial; proble
 }
 
 /** What goes on, or how it ended, for eyes and for assistive technology. */
-function stateWords(model: Model, trial: Trial): string {
+function stateWords(model: Model, trial: Trial, progress: Progress | null): string {
   if (trial.running) {
     if (trial.turns.at(-1)?.answer !== "") return "Generating";
-    return model.loaded ? "Waiting for the first token" : "Loading the model";
+    if (model.loaded) return "Waiting for the first token";
+    return progress?.phase === "loading" ? loadingWords(progress) : "Loading the model";
   }
   if (trial.stopped) return "Stopped";
   if (trial.figures !== null) return figuresWords(trial.figures);

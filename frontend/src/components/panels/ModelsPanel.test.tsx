@@ -4,8 +4,8 @@ import { Route, Routes } from "react-router";
 import { beforeEach, expect, it } from "vitest";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { downloading, model, problem, system } from "../../test/fixtures";
-import { api, http, refuse, server } from "../../test/handlers";
+import { downloading, hit, model, problem, system } from "../../test/fixtures";
+import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { Model } from "../../types/model";
 import { applyList } from "../../stores/applyEvents";
@@ -49,6 +49,13 @@ it("shows the yard and the models", async () => {
   await expectAccessible();
 });
 
+it("shows the first models while the others are being read", () => {
+  useModelsStore.setState({ ...applyList(EMPTY, MODELS), load: { state: "loading" } });
+  renderPage(<ModelsPanel />);
+  expect(screen.getAllByRole("article")).toHaveLength(3);
+  expect(screen.getByText("3 models, more are coming")).toBeVisible();
+});
+
 it("lays the model that is pointed at over the bars", async () => {
   show(MODELS);
   const [memory] = screen.getAllByText(/free of/);
@@ -72,12 +79,67 @@ it("filters from the address, counts, and clears", async () => {
 });
 
 it("welcomes with the machine and first steps when there is nothing", async () => {
+  server.use(http.get(api("/models/search"), () => HttpResponse.json({ items: [hit({ model_id: "gpt2" })] })));
   show([]);
   expect(screen.getByRole("heading", { name: "Get a first model" })).toBeVisible();
   expect(screen.getByText(/System memory: 20.0 GB free of 25.0 GB/)).toBeVisible();
   expect(screen.getByText("No GPU was found; models run on the processor.")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: /gpt2/ }));
   expect(await screen.findByRole("combobox", { name: "Model" })).toHaveValue("gpt2");
+});
+
+it("begins with models that fit, as the Hub tells their sizes, and other ways in", async () => {
+  const sizes: Record<string, number | null> = {
+    gpt2: 137_022_720,
+    "EleutherAI/pythia-70m": 70e9,
+    "Qwen/Qwen3-0.6B": null,
+  };
+  server.use(
+    http.get(api("/models/search"), ({ request }) => {
+      const q = new URL(request.url).searchParams.get("q") ?? "";
+      const model_id = q === "gpt2" ? "openai-community/gpt2" : q;
+      const found = q in sizes ? [hit({ model_id, num_parameters: sizes[q] ?? null })] : [];
+      return HttpResponse.json({ items: [hit({ model_id: `${q}-other`, num_parameters: 1 }), ...found] });
+    }),
+  );
+  show([]);
+  expect(await screen.findByRole("button", { name: /gpt2.*137 M.*fits/ })).toBeVisible();
+  expect(screen.queryByRole("button", { name: /pythia/ })).toBeNull();
+  expect(screen.getByRole("button", { name: "Qwen/Qwen3-0.6B" })).toBeVisible();
+  expect(screen.queryByRole("button", { name: /SmolLM2/ }), "this Hub does not have it").toBeNull();
+  expect(screen.getByRole("link", { name: "Import a folder" })).toHaveAttribute("href", "/models?add");
+  expect(screen.getByText(/needs a Hub token/)).toBeVisible();
+  expect(screen.getByRole("link", { name: "Search the Hub" })).toHaveAttribute("href", "/models?view=hub");
+});
+
+it("begins with what a Hub lists that has none of the usual ones", async () => {
+  server.use(
+    http.get(api("/models/search"), ({ request }) => {
+      const all = new URL(request.url).searchParams.get("q") === null;
+      return HttpResponse.json({ items: all ? [hit({ model_id: "lab/only" })] : [] });
+    }),
+  );
+  show([]);
+  expect(await screen.findByRole("button", { name: /lab\/only/ })).toBeVisible();
+  expect(screen.queryByRole("button", { name: /gpt2/ })).toBeNull();
+});
+
+it("shows what is here or what the Hub has, and keeps that in the address", async () => {
+  server.use(
+    http.get(api("/models/search"), () => HttpResponse.json({ items: [hit(), hit({ model_id: "lab/new" })] })),
+  );
+  show(MODELS);
+  expect(screen.getByRole("tab", { name: "Installed (3)" })).toHaveAttribute("aria-selected", "true");
+  await userEvent.click(screen.getByRole("tab", { name: "Hub" }));
+  expect(await screen.findByRole("link", { name: "Open Qwen3-0.6B" })).toHaveAttribute("href", "/models/a?view=hub");
+  expect(screen.queryByRole("article")).toBeNull();
+  await userEvent.keyboard("/");
+  expect(screen.getByRole("textbox", { name: "Search the Hub" })).toHaveFocus();
+  await userEvent.hover(screen.getByRole("button", { name: "Download new" }));
+  expect(await screen.findByTestId("ghost-cpu")).toHaveAttribute("data-verdict", "fits");
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "Download new" }));
+  expect(await screen.findByRole("combobox", { name: "Model" })).toHaveValue("lab/new");
 });
 
 it("offers the sample Hub on first run without internet", () => {

@@ -1,7 +1,17 @@
-import { Button, CloseButton, Group, Kbd, Modal, NativeSelect, Skeleton, Text, TextInput, Title } from "@mantine/core";
-import { useHotkeys, useMediaQuery } from "@mantine/hooks";
-import { FolderInput, Plus, Search } from "lucide-react";
-import { useCallback, useMemo, useRef, useState } from "react";
+import {
+  Button,
+  Group,
+  Kbd,
+  Modal,
+  NativeSelect,
+  Skeleton,
+  Tabs,
+  Text,
+  Title,
+} from "@mantine/core";
+import { useHotkeys, useMediaQuery, useMounted } from "@mantine/hooks";
+import { FolderInput, Plus } from "lucide-react";
+import { memo, Suspense, useCallback, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
@@ -12,28 +22,32 @@ import {
   SORT_WORD,
   SORTS,
   STATUS_GROUP_WORD,
-  type StatusGroup,
+  STATUS_GROUPS,
 } from "../../lib/filter";
-import { toastDone } from "../../lib/toast";
+import { lazyPart } from "../../lib/lazyPart";
 import { QUANTIZATION_WORD } from "../../lib/words";
 import { bestMemoryPlace, type Place, placesOf } from "../../lib/yard";
 import { type Ghost, useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import type { Model } from "../../types/model";
+import type { Device, Model } from "../../types/model";
 import { ConfirmDelete } from "../common/ConfirmDelete";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { SearchField } from "../common/SearchField";
 import { AddLocal } from "../models/AddLocal";
 import { BulkBar } from "../models/BulkBar";
 import { FirstRun } from "../models/FirstRun";
+import { HubView } from "../models/HubView";
 import { type CardAction, ModelCard } from "../models/ModelCard";
-import { ModelDownloadForm } from "../models/ModelDownloadForm";
-import { ModelDrawer } from "../models/ModelDrawer";
 import { ModelGrid } from "../models/ModelGrid";
 import { QuantizeDialog, type QuantizeWish } from "../models/QuantizeDialog";
 import { Yard } from "../models/Yard";
 import classes from "./ModelsPanel.module.css";
+
+// Not needed to show the list.
+const DownloadDialog = lazyPart(() => import("../models/DownloadDialog"));
+const ModelDrawer = lazyPart(() => import("../models/ModelDrawer"));
 
 /** The yard, the models, and what can be done with them. Filters and dialogs live in the address. */
 export function ModelsPanel() {
@@ -54,6 +68,7 @@ export function ModelsPanel() {
   const models = useModelList();
   const filter = readFilter(parameters);
   const ids = useFilteredIds(filter);
+  const view = parameters.get("view") === "hub" ? "hub" : "installed";
 
   const change = useCallback(
     (changes: Record<string, string | null>) =>
@@ -141,72 +156,86 @@ export function ModelsPanel() {
         <PointedYard />
       </section>
 
-      {load.state === "error" && load.error !== undefined ? (
-        <ProblemAlert title="The models could not be read" problem={load.error}>
-          <Button size="compact-sm" variant="default" onClick={() => void fetchModels()}>
-            Try again
-          </Button>
-        </ProblemAlert>
-      ) : load.state !== "ready" ? (
-        <Loading />
-      ) : models.length === 0 ? (
-        <FirstRun onStart={openForm} />
-      ) : (
-        <>
-          <Filters
-            filter={filter}
-            models={models}
-            shown={ids.length}
-            onChange={change}
-            searchField={searchField}
-            selecting={selected !== null}
-            onSelecting={(value) => setSelected(value ? new Set() : null)}
-          />
-          {selected !== null && (
-            <BulkBar
-              models={models.filter((model) => selected.has(model.id))}
-              onSelectAll={() => setSelected(new Set(ids))}
-              onDone={() => setSelected(null)}
-            />
-          )}
-          {ids.length === 0 ? (
-            <NothingMatches filter={filter} onClear={() => change({ q: null, status: null, quantization: null })} />
+      <Tabs value={view} onChange={(value) => change({ view: value === "hub" ? "hub" : null })} keepMounted={false}>
+        <Tabs.List mb="md" aria-label="View">
+          <Tabs.Tab value="installed">
+            {load.state === "ready" ? `Installed (${models.length})` : "Installed"}
+          </Tabs.Tab>
+          <Tabs.Tab value="hub">Hub</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="hub">
+          <HubView searchField={searchField} onChange={change} onDownload={openForm} />
+        </Tabs.Panel>
+        <Tabs.Panel value="installed">
+          {load.state === "error" && load.error !== undefined ? (
+            <ProblemAlert title="The models could not be read" problem={load.error}>
+              <Button size="compact-sm" variant="default" onClick={() => void fetchModels()}>
+                Try again
+              </Button>
+            </ProblemAlert>
+          ) : load.state !== "ready" && models.length === 0 ? (
+            <Loading />
+          ) : models.length === 0 ? (
+            <FirstRun onStart={openForm} />
           ) : (
-            <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
+            <>
+              <Filters
+                filter={filter}
+                models={models}
+                shown={ids.length}
+                complete={load.state === "ready"}
+                onChange={change}
+                searchField={searchField}
+                selecting={selected !== null}
+                onSelecting={(value) => setSelected(value ? new Set() : null)}
+              />
+              {selected !== null && (
+                <BulkBar
+                  models={models.filter((model) => selected.has(model.id))}
+                  onSelectAll={() => setSelected(new Set(ids))}
+                  onDone={() => setSelected(null)}
+                />
+              )}
+              {ids.length === 0 ? (
+                <NothingMatches filter={filter} onClear={() => change({ q: null, status: null, quantization: null })} />
+              ) : (
+                <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
+              )}
+            </>
           )}
-        </>
-      )}
+        </Tabs.Panel>
+      </Tabs>
 
-      <Modal
-        opened={formOpen}
-        onClose={() => close("download")}
-        title="Download a model"
-        size={880}
-        fullScreen={small}
-        yOffset="5dvh"
-      >
-        <ModelDownloadForm
-          key={parameters.get("download") ?? ""}
-          initial={parameters.get("download") ?? ""}
-          onDone={(model) => {
-            toastDone(`${model.name} is on its way`, "Its progress is under Downloads and on its card.");
-            close("download");
-          }}
-        />
-      </Modal>
+      <FromFirstUse wanted={formOpen}>
+        {(opened) => (
+          <DownloadDialog
+            opened={opened}
+            fullScreen={small}
+            initial={parameters.get("download") ?? ""}
+            onLookUp={(reference) => change({ download: reference })}
+            onClose={() => close("download")}
+          />
+        )}
+      </FromFirstUse>
       <Modal opened={adding} onClose={() => close("add")} title="Add models that are here already" size={620} fullScreen={small}>
         <AddLocal onAdded={() => close("add")} />
       </Modal>
       <OpenDrawer
         id={id}
         loading={load.state !== "ready"}
+        covered={deleting !== null || quantizing !== null}
         onClose={() => void navigate({ pathname: "/models", search: withoutTab(search) })}
         onAction={onAction}
       />
-      <ConfirmDelete model={deleting} onClose={() => setDeleting(null)} />
-      <QuantizeDialog wish={quantizing} onClose={() => setQuantizing(null)} />
+      <ConfirmDelete model={deleting} onClose={() => afterThisKey(() => setDeleting(null))} />
+      <QuantizeDialog wish={quantizing} onClose={() => afterThisKey(() => setQuantizing(null))} />
     </div>
   );
+}
+
+/** The same press of Esc reaches the drawer below, which has to find itself covered still. */
+function afterThisKey(close: () => void): void {
+  setTimeout(close);
 }
 
 function withParameter(parameters: URLSearchParams, name: string): string {
@@ -219,6 +248,28 @@ function withoutTab(search: string): string {
   const parameters = new URLSearchParams(search);
   parameters.delete("tab");
   return parameters.toString();
+}
+
+/** What is fetched and mounted once it is wanted, and stays then, so that it can fade when it is closed. */
+function FromFirstUse({ wanted, children }: FromFirstUseProps) {
+  const [used, setUsed] = useState(wanted);
+  if (wanted && !used) setUsed(true);
+  return used ? (
+    <Suspense fallback={null}>
+      <MountedClosed wanted={wanted}>{children}</MountedClosed>
+    </Suspense>
+  ) : null;
+}
+
+interface FromFirstUseProps {
+  wanted: boolean;
+  children: (opened: boolean) => React.ReactNode;
+}
+
+/** A dialogue that is mounted open does not know where the focus was, and could not give it back. */
+function MountedClosed({ wanted, children }: FromFirstUseProps) {
+  const mounted = useMounted();
+  return children(wanted && mounted);
 }
 
 /** Alone in following the pointer, so that pointing at cards draws the bars and nothing else. */
@@ -241,30 +292,25 @@ interface FiltersProps {
   filter: ModelFilter;
   models: Model[];
   shown: number;
+  /** Whether all models are here; the first ones are shown before. */
+  complete: boolean;
   onChange: (changes: Record<string, string | null>) => void;
   searchField: React.RefObject<HTMLInputElement | null>;
   selecting: boolean;
   onSelecting: (selecting: boolean) => void;
 }
 
-function Filters({ filter, models, shown, onChange, searchField, selecting, onSelecting }: FiltersProps) {
+function Filters({ filter, models, shown, complete, onChange, searchField, selecting, onSelecting }: FiltersProps) {
   const counts = useMemo(() => countGroups(models), [models]);
-  const groups: StatusGroup[] = ["ready", "active", "attention"];
   return (
     <div className={classes.filters} role="search" aria-label="Filter models">
-      <TextInput
+      <SearchField
         ref={searchField}
         className={classes.query}
-        aria-label="Search models"
+        label="Search models"
         placeholder="Search  ( / )"
         value={filter.q}
-        onChange={(event) => onChange({ q: event.currentTarget.value })}
-        leftSection={<Search size={16} aria-hidden />}
-        rightSection={
-          filter.q === "" ? null : (
-            <CloseButton size="sm" aria-label="Clear the search" onClick={() => onChange({ q: null })} />
-          )
-        }
+        onChange={(q) => onChange({ q })}
       />
       <NativeSelect
         aria-label="Status"
@@ -272,7 +318,7 @@ function Filters({ filter, models, shown, onChange, searchField, selecting, onSe
         onChange={(event) => onChange({ status: event.currentTarget.value })}
         data={[
           { value: "", label: `Any status (${models.length})` },
-          ...groups.map((group) => ({ value: group, label: `${STATUS_GROUP_WORD[group]} (${counts[group]})` })),
+          ...STATUS_GROUPS.map((group) => ({ value: group, label: `${STATUS_GROUP_WORD[group]} (${counts[group]})` })),
         ]}
       />
       <NativeSelect
@@ -296,14 +342,16 @@ function Filters({ filter, models, shown, onChange, searchField, selecting, onSe
         {selecting ? "Selecting" : "Select"}
       </Button>
       <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
-        {shown === models.length
-          ? shown === 1
-            ? "1 model"
-            : `${shown} models`
-          : `${shown} of ${models.length} models`}
+        {countWords(shown, models.length)}
+        {!complete && ", more are coming"}
       </Text>
     </div>
   );
+}
+
+function countWords(shown: number, all: number): string {
+  if (shown < all) return `${shown} of ${all} models`;
+  return all === 1 ? "1 model" : `${all} models`;
 }
 
 function NothingMatches({ filter, onClear }: { filter: ModelFilter; onClear: () => void }) {
@@ -349,6 +397,7 @@ function Cards({ ids, search, selected, onSelect, onAction }: CardsProps) {
         <StoredCard
           id={id}
           scale={scale}
+          devices={system?.devices}
           search={search}
           selected={selected?.has(id)}
           onSelect={onSelect}
@@ -359,14 +408,15 @@ function Cards({ ids, search, selected, onSelect, onAction }: CardsProps) {
   );
 }
 
-function StoredCard({
-  id,
-  scale,
-  search,
-  selected,
-  onSelect,
-  onAction,
-}: { id: string; scale: Place | undefined; selected: boolean | undefined } & Omit<CardsProps, "ids" | "selected">) {
+interface StoredCardProps extends Omit<CardsProps, "ids" | "selected"> {
+  id: string;
+  scale: Place | undefined;
+  devices: Device[] | undefined;
+  selected: boolean | undefined;
+}
+
+/** Remembered, because the grid draws itself again with each row that scrolls into view. */
+const StoredCard = memo(function StoredCard({ id, search, ...props }: StoredCardProps) {
   const model = useModel(id);
   const live = useLive(id);
   const pending = usePending(id);
@@ -376,15 +426,12 @@ function StoredCard({
       model={model}
       live={live}
       pending={pending}
-      scale={scale}
       href={`/models/${id}${search}`}
-      onAction={onAction}
       onPoint={point}
-      selected={selected}
-      onSelect={onSelect}
+      {...props}
     />
   );
-}
+});
 
 function point(model: Model | null): void {
   useGhostStore.getState().show(model === null ? null : ghostOf(model));
@@ -409,23 +456,30 @@ function ghostOf(model: Model): Ghost {
 interface OpenDrawerProps {
   id: string | undefined;
   loading: boolean;
+  /** Whether a question lies over it, whose Esc is not the drawer's. */
+  covered: boolean;
   onClose: () => void;
   onAction: (model: Model, action: CardAction) => void;
 }
 
-function OpenDrawer({ id, loading, onClose, onAction }: OpenDrawerProps) {
+function OpenDrawer({ id, loading, covered, onClose, onAction }: OpenDrawerProps) {
   const model = useModel(id ?? "");
   const live = useLive(id ?? "");
   const pending = usePending(id ?? "");
   return (
-    <ModelDrawer
-      opened={id !== undefined}
-      model={model}
-      loading={loading}
-      live={live}
-      pending={pending}
-      onClose={onClose}
-      onAction={onAction}
-    />
+    <FromFirstUse wanted={id !== undefined}>
+      {(opened) => (
+        <ModelDrawer
+          opened={opened}
+          model={model}
+          loading={loading}
+          closeOnEscape={!covered}
+          live={live}
+          pending={pending}
+          onClose={onClose}
+          onAction={onAction}
+        />
+      )}
+    </FromFirstUse>
   );
 }

@@ -2,7 +2,7 @@ import { Skeleton, Text } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
 import { sentence } from "../../lib/words";
-import { epochsWords, partsOf } from "../../lib/training";
+import { epochsWords, fitWords, partsOf } from "../../lib/training";
 import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
 import { VerdictWords } from "../models/Yard";
@@ -67,7 +67,7 @@ export function PlanView({ plan, loading, empty }: Props) {
 }
 
 function Verdict({ plan }: { plan: TrainingPlan }) {
-  const { fits, refusal, total_bytes: total, free_bytes: free, usable_bytes: usable, device } = plan;
+  const { fits, refusal, free_bytes: free, usable_bytes: usable, device } = plan;
   // The missing engine is told at the top of the page, once.
   const reason = refusal?.code === "sae_engine_missing" ? null : refusal;
   if (reason !== null)
@@ -84,14 +84,9 @@ function Verdict({ plan }: { plan: TrainingPlan }) {
         <VerdictWords verdict="unknown">Not known: another machine trains, and its memory is not known here.</VerdictWords>
       </div>
     );
-  const place = deviceLabel(device);
   return (
     <div role="status">
-      <VerdictWords verdict={fits ? "fits" : "does_not_fit"}>
-        {fits
-          ? `Fits in ${place}: ${formatBytes(total)} of the ${formatBytes(free)} free`
-          : `Does not fit in ${place}: ${formatBytes(total)}, where ${formatBytes(usable)} of the ${formatBytes(free)} free may be planned`}
-      </VerdictWords>
+      <VerdictWords verdict={fits ? "fits" : "does_not_fit"}>{fitWords(plan, deviceLabel(device))}</VerdictWords>
     </div>
   );
 }

@@ -1,5 +1,6 @@
 import { Button } from "@mantine/core";
 import { CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
+import { useConn } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
 import { metricWords, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
@@ -29,8 +30,11 @@ export function TrainingPill({ status }: { status: TrainingStatus }) {
 export function TrainingProgressLine({ training }: { training: Training }) {
   const { tokens_done, tokens_total } = training.progress;
   const share = fraction(tokens_done, tokens_total) ?? 0;
-  const phase = trainingPhaseWords(training);
-  const figures = progressFigures(training);
+  const stale = useConn() === "stale";
+  const behind = useTrainingsStore(({ byId }) => Object.values(byId).some((run) => run.status === "running"));
+  const words = trainingPhaseWords(training, behind);
+  const phase = stale ? `${words}, when last heard` : words;
+  const figures = progressFigures(training, stale);
   return (
     <div className={classes.progress}>
       <div className={classes.words}>
@@ -45,7 +49,7 @@ export function TrainingProgressLine({ training }: { training: Training }) {
         aria-valuemax={100}
         aria-valuenow={Math.floor(share * 100)}
         aria-valuetext={[phase, ...figures].join(", ")}
-        data-still={training.status !== "running" || undefined}
+        data-still={training.status !== "running" || stale || undefined}
       >
         <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
       </div>

@@ -146,11 +146,13 @@ export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">
       />
       <NativeSelect
         label="Device"
+        description="Automatic: the first GPU, else the CPU"
+        inputWrapperOrder={["label", "input", "description", "error"]}
         value={draft.device}
         error={errors.device}
         onChange={(event) => onChange({ device: event.currentTarget.value })}
         data={[
-          { value: "auto", label: "Automatic: the GPU if there is one" },
+          { value: "auto", label: "Automatic" },
           ...devices.map(({ id }) => ({ value: id, label: id === "cpu" ? "CPU" : sentence(deviceLabel(id)) })),
         ]}
       />

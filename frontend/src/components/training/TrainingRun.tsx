@@ -1,13 +1,14 @@
 import { Anchor, Button, Group, Modal, Skeleton, Stack, Text, Title } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import { Check, Copy, Trash2 } from "lucide-react";
-import { lazy, Suspense, useState } from "react";
+import { Suspense, useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { useCurve } from "../../hooks/useCurve";
 import { useModel } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { useTrainings } from "../../hooks/useTrainings";
 import { formatBytes, formatDuration } from "../../lib/bytes";
+import { lazyPart } from "../../lib/lazyPart";
 import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import { ARCHITECTURE_WORD, isRunning, metricWords, notebookLines, runName } from "../../lib/training";
@@ -21,7 +22,7 @@ import { QuantBadge } from "../models/QuantBadge";
 import { RunActions, TrainingPill, TrainingProgressLine } from "./RunState";
 import classes from "./training.module.css";
 
-const MetricPlots = lazy(() => import("./MetricPlots"));
+const MetricPlots = lazyPart(() => import("./MetricPlots"));
 
 /** One run at its own address. */
 export default function TrainingRun() {
@@ -134,7 +135,7 @@ function Curves({ training }: { training: Training }) {
   const { points, problem } = useCurve(training);
   return (
     <section className={classes.section} aria-label="Curves">
-      <Title order={2}>Curves</Title>
+      <Title order={2}>Curves over the tokens trained</Title>
       {problem !== null && <ProblemAlert title="The curve is not available" problem={problem} tone="warn" />}
       {points === null && problem === null && <Skeleton h={180} aria-label="Loading the curves" />}
       {points !== null && points.length === 0 && (

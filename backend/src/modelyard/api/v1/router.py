@@ -2,8 +2,19 @@
 
 from fastapi import APIRouter
 
-from modelyard.api.v1.endpoints import datasets, events, models, settings, system, trainings
+from modelyard.api.v1.endpoints import (
+    datasets,
+    events,
+    hub_models,
+    inference,
+    local_models,
+    models,
+    settings,
+    system,
+    trainings,
+)
 
 router = APIRouter(prefix="/api/v1")
-for part in (models, trainings, datasets, system, settings, events):
+# `models` comes after what has fixed paths, which win over its `{id}`.
+for part in (hub_models, local_models, inference, models, trainings, datasets, system, settings, events):
     router.include_router(part.router)

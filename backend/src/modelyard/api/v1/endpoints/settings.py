@@ -4,10 +4,11 @@ import huggingface_hub
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
-from modelyard.api.deps import ReadingDep, SessionDep
+from modelyard.api.deps import DatabaseDep, ReadingDep, SessionDep
 from modelyard.api.problems import problems
 from modelyard.core import errors
-from modelyard.schemas.system import SettingsResponse, SettingsUpdate
+from modelyard.schemas.system import HubAnswer, HubTestRequest, SettingsResponse, SettingsUpdate
+from modelyard.services import system_service
 from modelyard.services.settings_service import SettingsService, store_token
 
 router = APIRouter(prefix="/settings", tags=["settings"])
@@ -27,6 +28,16 @@ def update_settings(update: SettingsUpdate, session: SessionDep, request: Reques
     SettingsService(session).update(update)
     request.app.state.hub_watch.forget()
     return _response(session)
+
+
+@router.post("/test", summary="Try a Hub or a token", responses=problems(errors.InvalidRequest))
+def try_hub(attempt: HubTestRequest, database: DatabaseDep, request: Request) -> HubAnswer:
+    """Ask the Hub now whether it answers and whose the token is. Nothing is stored."""
+    with database.reading() as session:
+        client = SettingsService(session).client_to_try(attempt)
+    answer = system_service.hub_answer(client)
+    request.app.state.hub_watch.forget()
+    return answer
 
 
 def _response(session: Session) -> SettingsResponse:

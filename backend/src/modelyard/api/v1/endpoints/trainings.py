@@ -1,11 +1,12 @@
 """Training runs: plan, start, follow, cancel, resume."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
 from modelyard.api.deps import ReadingDep, SaeTrainingDep, SessionDep
 from modelyard.api.problems import problems
+from modelyard.api.v1.endpoints._common import ACCEPTED
 from modelyard.core import errors
 from modelyard.models import TrainingStatus
 from modelyard.schemas.model import FreedBytes
@@ -23,7 +24,6 @@ from modelyard.services.training_service import TrainingService, training_respon
 router = APIRouter(prefix="/trainings", tags=["trainings"])
 
 TrainingId = Annotated[str, Path(description="A run's id.", max_length=64)]
-ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}
 REFUSALS = (errors.ModelNotFound, errors.NotReady, errors.TrainingIncompatible, errors.InvalidRequest)
 
 

@@ -1,0 +1,22 @@
+"""What the calls about models share."""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+
+from modelyard.schemas.common import DtypeName
+
+RowId = Annotated[str, Path(description="A row's id, as in the list of models.", max_length=64)]
+HubModelId = Annotated[
+    str,
+    Query(
+        description="`owner/name`, a bare name such as `gpt2`, or a model page's address.", min_length=1, max_length=500
+    ),
+]
+Revision = Annotated[
+    str | None, Query(description="Branch, tag or commit; the default branch if left out.", max_length=200)
+]
+Context = Annotated[int, Query(description="Tokens per sequence.", ge=1, le=10_000_000)]
+Batch = Annotated[int, Query(description="Sequences at once.", ge=1, le=4096)]
+Dtype = Annotated[DtypeName, Query(description="What `none` loads in; auto is the checkpoint's own.")]
+ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}

@@ -1,0 +1,102 @@
+"""Models in memory: loading, unloading, generating text."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from modelyard.api.deps import InferenceDep, RowAnswerDep
+from modelyard.api.problems import problems
+from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
+from modelyard.core import errors
+from modelyard.schemas import examples
+from modelyard.schemas.model import GenerateRequest, GenerateResponse, LoadedPage, LoadRequest, ModelResponse
+from modelyard.services.inference_service import Generation
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"example": examples.GENERATE_STREAM}}}
+}
+
+
+@router.get("/loaded", summary="Loaded models")
+def list_loaded(inference: InferenceDep) -> LoadedPage:
+    """What is in memory now, where, since when, and what came back at the last unload."""
+    return inference.list_loaded()
+
+
+@router.post(
+    "/{id}/load",
+    status_code=202,
+    summary="Load",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady),
+)
+def load_model(id: RowId, request: LoadRequest, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
+    """Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be.
+
+    Until then `progress` tells what the load does or waits for; unload or cancel takes it back.
+    """
+    inference.start_load(id, request)
+    return answer(id)
+
+
+@router.post(
+    "/{id}/unload",
+    status_code=202,
+    summary="Unload",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+)
+def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
+    """Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load.
+
+    Of a model that is still being loaded, the last request for it is taken back; a load that others asked for goes on.
+    """
+    inference.start_unload(id)
+    return answer(id)
+
+
+@router.post(
+    "/{id}/generate",
+    summary="Generate text",
+    response_model=GenerateResponse,
+    responses=STREAMED
+    | problems(
+        errors.ModelNotFound,
+        errors.NotReady,
+        errors.NoTokenizer,
+        errors.OutOfMemory,
+        errors.UnsupportedArchitecture,
+    ),
+)
+async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:
+    """Continue a prompt, or answer messages with the chat template; closing the connection stops it."""
+    job_id = await asyncio.to_thread(inference.start_generate, id, request)
+    if request.stream:
+        return StreamingResponse(_events(inference.follow(job_id)), media_type="text/event-stream")
+    async with aclosing(inference.follow(job_id)) as steps:
+        async for step in steps:
+            if step.result is not None:
+                return GenerateResponse.model_validate(step.result, extra="ignore")
+            if await http.is_disconnected():
+                break
+    raise errors.Conflict("The generation was cancelled.")
+
+
+async def _events(steps: AsyncGenerator[Generation]) -> AsyncIterator[str]:
+    """Server-sent events: the text in pieces, then the figures; an error ends the stream with its code."""
+    sent = ""
+    async with aclosing(steps):
+        try:
+            async for step in steps:
+                if delta := step.text[len(sent) :]:
+                    yield f"data: {json.dumps({'delta': delta})}\n\n"
+                    sent = step.text
+                if step.result is not None:
+                    yield f"data: {json.dumps({'done': True} | step.result)}\n\n"
+        except errors.ModelyardError as error:
+            yield f"data: {json.dumps({'done': True, 'error': error.as_dict()})}\n\n"

@@ -1,0 +1,382 @@
+"""Training sparse autoencoders: start a run, follow it, stop it, go on with it."""
+
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modelyard.commands import words
+from modelyard.commands.common import (
+    TRAIN_PANEL,
+    Cell,
+    ClientCommand,
+    Json,
+    JsonOption,
+    ModelArgument,
+    WhichQuantization,
+    connect,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
+from modelyard.commands.get import WAITING_SECONDS, why_waiting
+from modelyard.commands.own import UNDER_WAY
+from modelyard.commands.progress import Shown, display, left_to_the_server
+from modelyard.commands.which import find_row
+from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound
+
+if TYPE_CHECKING:
+    from modelyard.api_client import ApiClient
+
+ArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the id's first letters.")]
+
+
+class RunStatus(StrEnum):
+    """The statuses of `models.training`, which would bring SQLAlchemy with it."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    COMPLETED = "completed"
+
+
+_ANY_STATUS = ", ".join(RunStatus)
+_LIST_IT = "`modelyard train ls` lists the runs."
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True)
+    for command in (start, ls, show, follow, cancel, resume, rm):
+        group.command(cls=ClientCommand)(command)
+    app.add_typer(
+        group, name="train", help="Train sparse autoencoders on a model's activations.", rich_help_panel=TRAIN_PANEL
+    )
+
+
+def start(
+    context: typer.Context,
+    model: ModelArgument,
+    dataset: Annotated[
+        Path,
+        typer.Option("--dataset", metavar="FILE", help="The text: .jsonl, .txt or .parquet, on the server's machine."),
+    ],
+    column: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Send the file; done by itself where the server is another machine.")
+    ] = False,
+    hook: Annotated[
+        str | None,
+        typer.Option(
+            "--hook", metavar="PATH", help="Where to train (`modelyard architecture`); the middle block's output."
+        ),
+    ] = None,
+    quantization: WhichQuantization = None,
+    tokens: Annotated[int | None, typer.Option(help="How many to train on; 2,000,000.", min=1)] = None,
+    architecture: Annotated[ArchitectureName | None, typer.Option(help="topk if left out.")] = None,
+    expansion: Annotated[int | None, typer.Option(help="Features per dimension; 8.", min=2, max=64)] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", help="Features active at once; 32, or 64 from a width of 1024.")
+    ] = None,
+    l1: Annotated[float | None, typer.Option("--l1", help="The penalty of `standard`; 1.0.")] = None,
+    context_size: Annotated[
+        int | None, typer.Option("--context", help="Tokens the model reads at once; 256.", min=32, max=4096)
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Activations per step; 4096.", min=64)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="0.0003.")] = None,
+    seed: Annotated[int | None, typer.Option(help="0.", min=0)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, …")] = None,
+    checkpoint_seconds: Annotated[int | None, typer.Option(help="How often the state is saved; 600.", min=1)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what the run would take.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a sparse autoencoder on one place of a model, and follow the run to its end.
+
+    The server trains: after Ctrl-C it goes on.
+    """
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    options = {
+        "training_tokens": tokens,
+        "architecture": architecture,
+        "expansion_factor": expansion,
+        "k": k,
+        "l1_coefficient": l1,
+        "context_size": context_size,
+        "batch_tokens": batch,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "device": device,
+        "checkpoint_seconds": checkpoint_seconds,
+    }
+    # What is left out is the server's to choose.
+    request: Json = {name: value for name, value in options.items() if value is not None}
+    request |= {
+        "model_id": row["id"],
+        "hook_point": hook or _suggested(client, row),
+        "dataset": _dataset(client, dataset, column, upload=upload),
+    }
+    if dry_run:
+        plan = client.post("/trainings/plan", request)
+        print_json(plan) if as_json else print_facts(_plan_facts(request, plan))
+        return
+    run = client.post("/trainings", request)
+    if detach:
+        if as_json:
+            print_json(run)
+        else:
+            say(f"The run {run['id'][:8]} on {run['hook_point']} waits for its turn.")
+            note(f"`modelyard train follow {run['id'][:8]}` shows how far it is.")
+        return
+    _finish(client, run, as_json=as_json)
+
+
+def ls(
+    context: typer.Context,
+    status: Annotated[
+        list[RunStatus] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the training runs, the newest first."""
+    page = connect(context).trainings(status=list(status or ()))
+    if as_json:
+        print_json(page)
+    elif page["items"]:
+        print_table(("MODEL", "QUANT", "HOOK POINT", "SAE", "STATE", "DONE", "ID"), map(_row, page["items"]))
+    else:
+        note("No training run matches." if status else "No training run yet. `modelyard train start --help` tells how.")
+
+
+def show(context: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show everything about one run."""
+    found = find_run(connect(context), run)
+    if as_json:
+        print_json(found)
+        return
+    print_facts(_facts(found))
+
+
+def follow(context: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show a run's progress until it ends."""
+    client = connect(context)
+    _finish(client, find_run(client, run), as_json=as_json)
+
+
+def cancel(context: typer.Context, run: RunArgument) -> None:
+    """Stop a run; its state is saved, so that it can go on."""
+    client = connect(context)
+    now = client.post(f"/trainings/{find_run(client, run)['id']}/cancel")
+    say(f"The run {now['id'][:8]} is {'cancelled' if now['status'] == 'cancelled' else 'saving its state and stops'}.")
+    note(f"`modelyard train resume {now['id'][:8]}` goes on with it.")
+
+
+def resume(
+    context: typer.Context,
+    run: RunArgument,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a cancelled or failed run from its last checkpoint, and follow it."""
+    client = connect(context)
+    now = client.post(f"/trainings/{find_run(client, run)['id']}/resume")
+    if not detach:
+        _finish(client, now, as_json=as_json)
+    elif as_json:
+        print_json(now)
+    else:
+        say(f"The run {now['id'][:8]} goes on.")
+
+
+def rm(
+    context: typer.Context,
+    run: RunArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a run that has ended, with its SAE, its checkpoint and its curve."""
+    client = connect(context)
+    found = find_run(client, run)
+    if not yes:
+        what = "the trained SAE" if found["output_path"] else "what it has trained so far"
+        note(f"Deleting {_name(found)} removes {what} and its curve. The model and the text stay.")
+        if not typer.confirm("Delete it?", err=True):
+            note("Nothing was deleted.")
+            raise typer.Exit(1)
+    freed = client.delete(f"/trainings/{found['id']}")
+    print_json(freed) if as_json else say(f"Deleted {_name(found)}; {words.size(freed['freed_bytes'])} came free.")
+
+
+def find_run(client: "ApiClient", text: str) -> Json:
+    """The one run whose id begins with `text`. Raises TrainingNotFound, InvalidRequest."""
+    found = [run for run in client.trainings()["items"] if run["id"].startswith(text.lower())]
+    if not found or not text:
+        raise TrainingNotFound(f"There is no training run {text!r}.", hint=_LIST_IT)
+    if len(found) > 1:
+        raise InvalidRequest(f"{text} may mean {len(found)} runs.", hint=f"Give more of the id; {_LIST_IT}")
+    return dict(found[0])
+
+
+def _finish(client: "ApiClient", run: Json, *, as_json: bool) -> None:
+    """Follow a run to its end and tell it. Raises ApiError or Conflict where it does not end well."""
+    short = run["id"][:8]
+    begun = time.monotonic()
+    remark = (
+        f"The run goes on at {client.url}.\n"
+        f"`modelyard train cancel {short}` stops it, `modelyard train follow {short}` follows it again."
+    )
+    with left_to_the_server(remark):
+        run = _follow(client, run)
+    if as_json:
+        print_json(run)
+        return
+    took = words.duration(time.monotonic() - begun)
+    say(f"{_name(run)} is trained in {took}: {words.figures(run)}.")
+    say(run["output_path"])
+
+
+def _follow(client: "ApiClient", run: Json) -> Json:
+    from modelyard.api_client import ApiError
+
+    again = f"`modelyard train resume {run['id'][:8]}` goes on from its last checkpoint."
+    waiting_since: float | None = time.monotonic()
+    with display() as shown:
+        for now in client.watch(run["id"], "training"):
+            shown.update(_shown(now))
+            match now["status"]:
+                case "completed":
+                    return now
+                case "failed":
+                    error = now["error"]
+                    raise ApiError(
+                        error["code"], error["message"], f"{error['hint'] or ''} {again}".strip(), id=now["id"]
+                    )
+                case "cancelled":
+                    raise Conflict(f"The run {now['id'][:8]} was cancelled.", hint=again, id=now["id"])
+            if now["status"] != "pending":
+                waiting_since = None
+            elif waiting_since is not None and time.monotonic() - waiting_since > WAITING_SECONDS:
+                waiting_since = None
+                note(why_waiting(client, "compute"))
+    raise AssertionError("watching ends only with a result")
+
+
+def _suggested(client: "ApiClient", row: Json) -> str:
+    """The middle block's output. Raises TrainingIncompatible where there is none."""
+    verdict = client.get(f"/models/{row['id']}/training-compatibility")
+    blocks = [point for point in verdict["hook_points"] if point["kind"] == "residual" and point["layer"] is not None]
+    if not blocks:
+        raise TrainingIncompatible(
+            f"{row['model_id']}: training is {words.compatibility(verdict)}",
+            hint="Choose another model, or name a place with --hook (`modelyard architecture` lists them).",
+        )
+    path = str(blocks[len(blocks) // 2]["path"])
+    note(f"Training on {path}; --hook names another place.")
+    return path
+
+
+def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> Json:
+    """The data set as the server is told of it; sent there if it is not on this machine. Raises InvalidRequest."""
+    path = file.expanduser().absolute()
+    if not upload and client.is_local:
+        return {"path": str(path), "column": column or "text"}
+    if not path.is_file():
+        raise InvalidRequest(f"{file} is no file on this machine.", hint="Name a .jsonl, .txt or .parquet file.")
+    note(f"Sending {file.name} ({words.size(path.stat().st_size)}) …")
+    stored = client.upload("/datasets", path)
+    columns = stored["columns"]
+    return {"path": stored["path"], "column": column or ("text" if "text" in columns else columns[0])}
+
+
+def _shown(run: Json) -> Shown:
+    progress = run["progress"]
+    explained = (run["metrics"] or {}).get("explained_variance")
+    parts = (words.token_speed(run), "" if explained is None else f"explained variance {explained:.3g}")
+    return Shown(
+        name=_name(run),
+        phase=words.training_phase(run),
+        done=progress["tokens_done"],
+        total=progress["tokens_total"],
+        amounts=words.tokens(run),
+        speed=", ".join(part for part in parts if part),
+        ended=run["status"] not in UNDER_WAY,
+    )
+
+
+def _name(run: Json) -> str:
+    """tiny-llama, model.layers.6."""
+    return f"{run['model_name'].rpartition('/')[2]}, {run['hook_point']}"
+
+
+def _sae(run: Json) -> str:
+    return f"{run['architecture']}, {run['d_sae']:,} features"
+
+
+def _row(run: Json) -> tuple[Cell, ...]:
+    done = words.tokens(run) if run["status"] != "completed" else words.figures(run)
+    name = run["model_name"]
+    return name, run["quantization"], run["hook_point"], _sae(run), words.training_phase(run), done, run["id"][:8]
+
+
+def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
+    yield "id", run["id"]
+    yield "status", run["status"] + (f", {words.training_phase(run)}" if run["status"] == "running" else "")
+    if run["error"]:
+        yield "error", f"{run['error']['message']} {run['error']['hint'] or ''}".strip()
+    yield "done", ", ".join(part for part in (words.tokens(run), words.token_speed(run)) if part)
+    yield "figures", words.figures(run) or None
+    yield "result", run["output_path"]
+    yield "model", f"{run['model_name']} ({run['commit']})"
+    yield "quantization", run["quantization"]
+    yield "hook point", run["hook_point"]
+    yield "SAE", f"{_sae(run)}, width {run['d_in']:,}"
+    yield "k", None if run["k"] is None else f"{run['k']:,}"
+    yield "L1", None if run["l1_coefficient"] is None else f"{run['l1_coefficient']:g}"
+    yield "text", f"{run['dataset']['path']}, column {run['dataset']['column']}"
+    yield "context", f"{run['context_size']:,} tokens"
+    yield "batch", f"{run['batch_tokens']:,} tokens"
+    yield "learning rate", f"{run['learning_rate']:g}"
+    yield "seed", str(run["seed"])
+    yield "device", run["device"]
+    yield "memory", f"{words.size(run['plan']['total_bytes'])} planned"
+    yield "engine", run["engine"]
+    yield "asked for", run["created_at"]
+
+
+def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
+    yield "hook point", f"{request['hook_point']}, width {plan['d_in']:,}"
+    yield "SAE", f"{plan['d_sae']:,} features, {words.count(plan['parameters'])} parameters"
+    yield "steps", f"{plan['steps']:,}"
+    yield "memory", f"{words.size(plan['total_bytes'])} of {plan['device']}"
+    for name, what in (
+        ("model_bytes", "the loaded model"),
+        ("forward_bytes", "its forward pass"),
+        ("sae_bytes", "SAE, gradients, optimizer"),
+        ("batch_bytes", "one batch"),
+        ("buffer_bytes", "buffer of activations"),
+        ("process_bytes", "libraries"),
+    ):
+        yield "", f"{words.size(plan[name])}  {what}"
+    if plan["usable_bytes"] is not None:
+        yield "may be planned", words.size(plan["usable_bytes"])
+    yield "unloaded first", ", ".join(model["name"] for model in plan["unloads"]) or None
+    yield (
+        "text",
+        None
+        if plan["epochs"] is None
+        else f"about {words.count(plan['dataset_tokens'])} tokens, read {plan['epochs']:g} times",
+    )
+    working, final = 2 * plan["checkpoint_bytes"] + plan["output_bytes"], plan["output_bytes"]
+    yield "disk", f"{words.size(working)}, in the end {words.size(final)}"
+    if plan["refusal"]:
+        yield "refused", f"{plan['refusal']['message']} {plan['refusal']['hint'] or ''}".strip()
+    else:
+        yield "fits", "yes" if plan["fits"] else "not known: another machine trains"

@@ -1,0 +1,54 @@
+"""The `job_events` table: what was done to a model and when. Jobs are started again and forgotten; this stays."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard.core.database import utc_now
+from modelyard.models.base import Base, Bytes, string_enum
+
+
+class EventKind(StrEnum):
+    """What was at work; the first seven are those of `JobKind` that work on a model."""
+
+    DOWNLOAD = "download"
+    VERIFY = "verify"
+    IMPORT = "import"
+    QUANTIZE = "quantize"
+    LOAD = "load"
+    UNLOAD = "unload"
+    GENERATE = "generate"
+    FILES = "files"
+    """Nobody's work: what a look at the disk found."""
+
+
+class EventName(StrEnum):
+    STARTED = "started"
+    RESUMED = "resumed"
+    TAKEN_OVER = "taken_over"
+    """Its worker ended, another one goes on."""
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    FOUND = "found"
+
+
+class JobEvent(Base):
+    __tablename__ = "job_events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    """Grows with time, so it orders what happened within one tick of the clock."""
+    subject_id: Mapped[str] = mapped_column(String(32), index=True)
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    kind: Mapped[EventKind] = mapped_column(string_enum(EventKind, "kind"))
+    event: Mapped[EventName] = mapped_column(string_enum(EventName, "event"))
+    at: Mapped[datetime] = mapped_column(default=utc_now)
+    seconds: Mapped[float | None]
+    """How long it took, since it was started or last resumed."""
+    bytes: Mapped[int | None] = mapped_column(Bytes)
+    error: Mapped[dict[str, Any] | None]

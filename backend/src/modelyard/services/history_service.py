@@ -1,0 +1,121 @@
+"""What was done to a model and when."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from modelyard.core.database import utc_now
+from modelyard.core.errors import ModelNotFound
+from modelyard.models import EventKind, EventName, Job, JobEvent, Model
+from modelyard.schemas.model import HistoryEvent, HistoryPage
+
+KEPT_PER_MODEL = 500
+_BEGINNINGS = (EventName.STARTED, EventName.RESUMED)
+_AT_WORK = (*_BEGINNINGS, EventName.TAKEN_OVER)
+
+
+class HistoryService:
+    """Writes and reads the `job_events` table; never commits."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def note(
+        self,
+        row_id: str,
+        kind: EventKind,
+        event: EventName,
+        *,
+        job_id: str | None = None,
+        at: datetime | None = None,
+        seconds: float | None = None,
+        size_bytes: int | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        """Write one event down; beyond KEPT_PER_MODEL the oldest of the model goes."""
+        self.session.add(
+            JobEvent(
+                subject_id=row_id,
+                job_id=job_id,
+                kind=kind,
+                event=event,
+                at=at or utc_now(),
+                seconds=seconds,
+                bytes=size_bytes,
+                error=error,
+            )
+        )
+        self.session.flush()
+        oldest_kept = (
+            select(JobEvent.id)
+            .where(JobEvent.subject_id == row_id)
+            .order_by(JobEvent.id.desc())
+            .offset(KEPT_PER_MODEL - 1)
+            .limit(1)
+            .scalar_subquery()
+        )
+        self.session.execute(
+            delete(JobEvent)
+            .where(JobEvent.subject_id == row_id, JobEvent.id < oldest_kept)
+            .execution_options(synchronize_session=False)
+        )
+
+    def note_start(self, job: Job, at: datetime) -> None:
+        """A worker took a job: for the first time, after a stop, or because another worker let go of it."""
+        last = self.session.scalar(
+            select(JobEvent.event).where(JobEvent.job_id == job.id).order_by(JobEvent.id.desc()).limit(1)
+        )
+        event = EventName.STARTED if last is None else EventName.RESUMED
+        if last in _AT_WORK:
+            event = EventName.TAKEN_OVER
+        self.note(job.subject_id, EventKind(job.kind.value), event, job_id=job.id, at=at)
+
+    def note_end(self, job: Job, event: EventName, at: datetime, error: dict[str, Any] | None = None) -> None:
+        """A job stopped, for good or for now."""
+        earlier = self.session.execute(
+            select(JobEvent.event, JobEvent.at).where(JobEvent.job_id == job.id).order_by(JobEvent.id.desc())
+        ).all()
+        worked = bool(earlier) and earlier[0].event in _AT_WORK
+        begun = next((row.at for row in earlier if row.event in _BEGINNINGS), None)
+        self.note(
+            job.subject_id,
+            EventKind(job.kind.value),
+            event,
+            job_id=job.id,
+            at=at,
+            seconds=(at - begun).total_seconds() if worked and begun else None,
+            size_bytes=job.bytes_done or None,
+            error=error,
+        )
+
+    def page(self, row_id: str, *, limit: int, offset: int) -> HistoryPage:
+        """The newest first. Raises ModelNotFound."""
+        if self.session.get(Model, row_id) is None:
+            raise ModelNotFound(f"There is no model with the id {row_id!r}.")
+        mine = JobEvent.subject_id == row_id
+        total = self.session.scalar(select(func.count()).select_from(JobEvent).where(mine)) or 0
+        events = self.session.scalars(
+            select(JobEvent).where(mine).order_by(JobEvent.id.desc()).limit(limit).offset(offset)
+        )
+        return HistoryPage(
+            items=[
+                HistoryEvent(
+                    at=event.at,
+                    kind=event.kind.value,
+                    event=event.event.value,
+                    seconds=event.seconds,
+                    bytes=event.bytes,
+                    error=event.error,
+                )
+                for event in events
+            ],
+            total=total,
+            limit=limit,
+            offset=offset,
+        )
+
+    def forget(self, row_id: str) -> None:
+        """Of a model that is deleted."""
+        self.session.execute(delete(JobEvent).where(JobEvent.subject_id == row_id))

@@ -1,0 +1,110 @@
+"""Whether a model's branch on its Hub has moved since the model was downloaded."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from huggingface_hub import constants
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import load_only
+
+from modelyard.core.database import Database, utc_now
+from modelyard.core.errors import Conflict, HubError, HubRateLimited, HubUnreachable
+from modelyard.models import Model, ModelStatus
+from modelyard.services.model_service import ModelService
+from modelyard.services.settings_service import LOCAL, SettingsService
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 6 * 3600.0
+"""A branch is looked at this often at most."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What rows of one repository follow, whatever their commits and precisions."""
+
+    endpoint: str
+    model_id: str
+    revision: str
+
+
+class UpdateService:
+    """Asks Hubs where branches stand. No database transaction is open while a Hub is asked."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def check(self, row_id: str) -> None:
+        """Ask now about one model. Raises ModelNotFound, HubError, Conflict where nothing newer can come."""
+        with self.database.reading() as session:
+            row = ModelService(session).get_by_id(row_id)
+        if row.endpoint == LOCAL:
+            raise Conflict(
+                f"{row.model_id} came from a folder, so no Hub has a newer version.", hint="Import the folder again."
+            )
+        if not _follows_branch(row):
+            raise Conflict(
+                f"{row.model_id} was asked for at the commit {row.revision}, which never changes.",
+                hint="Download it with a branch as revision to follow that.",
+            )
+        branch = Branch(row.endpoint, row.model_id, row.revision)
+        self._store(branch, self._current_commit(branch))
+
+    def due(self, older_than_seconds: float = CHECK_SECONDS) -> list[Branch]:
+        """The branches of ready models of the Hub in use that were not looked at for so long, the longest first."""
+        if constants.is_offline_mode():
+            return []
+        with self.database.reading() as session:
+            rows = session.scalars(
+                select(Model)
+                .options(load_only(Model.endpoint, Model.model_id, Model.revision, Model.commit))
+                .where(
+                    Model.status == ModelStatus.READY,
+                    Model.endpoint == SettingsService(session).endpoint_reference(),
+                    or_(
+                        Model.checked_at.is_(None),
+                        Model.checked_at <= utc_now() - timedelta(seconds=older_than_seconds),
+                    ),
+                )
+                .order_by(Model.checked_at.asc().nulls_first())
+            ).all()
+        branches = [Branch(row.endpoint, row.model_id, row.revision) for row in rows if _follows_branch(row)]
+        return list(dict.fromkeys(branches))
+
+    def refresh(self, branch: Branch) -> None:
+        """Ask and write down; nothing is known of a branch that is gone, or hidden from this token.
+
+        Raises HubUnreachable, HubRateLimited.
+        """
+        try:
+            commit = self._current_commit(branch)
+        except (HubUnreachable, HubRateLimited):
+            raise
+        except HubError as error:
+            logger.info("Whether there is a newer %s is not known: %s", branch.model_id, error.message)
+            commit = None
+        self._store(branch, commit)
+
+    def _current_commit(self, branch: Branch) -> str:
+        with self.database.reading() as session:
+            client = SettingsService(session).hub_client(branch.endpoint)
+        return client.current_commit(branch.model_id, branch.revision)
+
+    def _store(self, branch: Branch, commit: str | None) -> None:
+        with self.database.session() as session:
+            session.execute(
+                update(Model)
+                .where(
+                    Model.endpoint == branch.endpoint,
+                    Model.model_id == branch.model_id,
+                    Model.revision == branch.revision,
+                )
+                .values(latest_commit=commit, checked_at=utc_now())
+                .execution_options(synchronize_session=False)
+            )
+
+
+def _follows_branch(row: Model) -> bool:
+    """Whether the row was asked for under a name that can move; a commit, in full or cut short, cannot."""
+    return not row.commit.startswith(row.revision)

@@ -1,0 +1,134 @@
+"""`modelyard train` against a real server that really trains."""
+
+import json
+import pydoc_data.topics
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.tools import require_training_extra
+
+from .conftest import SAMPLE, Commands, Server, wait_for
+
+QUICK = ("--batch", "512", "--context", "64", "--expansion", "4", "--k", "16", "--learning-rate", "0.002")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("corpus") / "topics.jsonl"
+    path.write_text("".join(json.dumps({"body": text}) + "\n" for text in pydoc_data.topics.topics.values()))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def equipped(running_server: Server) -> Iterator[Server]:
+    """A server with the gpt2 and no runs."""
+    client = running_server.client
+    client.put("/settings", {"endpoint": "builtin", "bandwidth_limit_bytes_per_second": None})
+    assert running_server.modelyard("pull", SAMPLE).returncode == 0
+    yield running_server
+    for run in client.trainings()["items"]:
+        if run["status"] in ("pending", "running"):
+            client.post(f"/trainings/{run['id']}/cancel")
+        wait_for(
+            lambda run=run: run_of(running_server, run["id"])["status"] not in ("pending", "running", "cancelling")
+        )
+        client.delete(f"/trainings/{run['id']}")
+
+
+def run_of(server: Server, run_id: str) -> dict[str, Any]:
+    return server.client.get(f"/trainings/{run_id}")
+
+
+def test_a_plan_starts_nothing(equipped: Server, corpus: str) -> None:
+    told = equipped.modelyard("train", "start", SAMPLE, "--dataset", corpus, "--column", "body", *QUICK, "--dry-run")
+    assert told.returncode == 0, told.stderr
+    assert "512 features" in told.stdout
+    assert "libraries" in told.stdout
+    assert "Training on transformer.h.2; --hook names another place." in told.stderr
+    options = ("--hook", "transformer.h.1.mlp", "--dataset", corpus, "--column", "body", "--dry-run", "--json")
+    plan = json.loads(equipped.modelyard("train", "start", SAMPLE, *options).stdout)
+    assert (plan["d_in"], plan["d_sae"], plan["steps"]) == (128, 1024, 489)
+    assert equipped.client.trainings()["total"] == 0
+
+
+def test_what_cannot_be_trained_is_told(equipped: Server, corpus: str, alone: Commands) -> None:
+    modelyard = equipped.modelyard
+    column = modelyard("train", "start", SAMPLE, "--dataset", corpus, *QUICK, "--dry-run")
+    assert column.returncode == 1
+    assert "no text column 'text'" in column.stderr
+    assert "Its text columns are body." in column.stderr
+    hook = modelyard("train", "start", SAMPLE, "--dataset", corpus, "--hook", "nowhere", "--dry-run", "--json")
+    assert (hook.returncode, json.loads(hook.stderr)["code"]) == (1, "invalid_request")
+    assert modelyard("train", "start", SAMPLE).returncode == 2
+    nothing = modelyard("train", "show", "abc")
+    assert (nothing.returncode, nothing.stderr.splitlines()[1]) == (1, "Hint: `modelyard train ls` lists the runs.")
+    homeless = alone("train", "ls")
+    assert homeless.returncode == 1
+    assert "modelyard serve" in homeless.stderr
+
+
+def test_a_model_tells_whether_it_can_be_trained_on(equipped: Server) -> None:
+    assert "SAE training     possible, verified" in equipped.modelyard("show", SAMPLE).stdout
+    assert "SAE training     possible, judged by its configuration" in equipped.modelyard("info", SAMPLE).stdout
+
+
+def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
+    require_training_extra()
+    options = ("--dataset", corpus, "--upload", "--hook", "transformer.h.2", "--tokens", "8192", *QUICK)
+    done = equipped.modelyard("train", "start", SAMPLE, *options)
+    assert done.returncode == 0, done.stderr
+    assert "Sending topics.jsonl" in done.stderr
+    assert "tiny-gpt2, transformer.h.2: training, " in done.stderr
+    said, path = done.stdout.splitlines()
+    assert said.startswith("tiny-gpt2, transformer.h.2 is trained in ")
+    assert "explained variance" in said
+    assert (Path(path) / "sae_weights.safetensors").is_file()
+
+    [run] = json.loads(equipped.modelyard("train", "ls", "--json").stdout)["items"]
+    assert (run["status"], run["dataset"]["column"]) == ("completed", "body")
+    listed = equipped.modelyard("train", "ls", "--status", "completed").stdout
+    assert run["id"][:8] in listed
+    assert "topk, 512 features" in listed
+    shown = equipped.modelyard("train", "show", run["id"][:6]).stdout
+    assert path in shown
+    assert "sae-lens" in shown
+    assert equipped.modelyard("train", "cancel", run["id"]).returncode == 1
+
+    gone = equipped.modelyard("train", "rm", run["id"][:6], "--yes")
+    assert gone.returncode == 0, gone.stderr
+    assert "came free" in gone.stdout
+    assert not Path(path).exists()
+
+
+def test_a_run_is_left_stopped_and_gone_on_with(equipped: Server, corpus: str) -> None:
+    require_training_extra()
+    modelyard = equipped.modelyard
+    options = ("--dataset", corpus, "--column", "body", "--tokens", "200000", *QUICK)
+    begun = modelyard("train", "start", SAMPLE, *options, "--detach", "--json")
+    assert begun.returncode == 0, begun.stderr
+    run_id = json.loads(begun.stdout)["id"]
+    watching = modelyard.start("train", "follow", run_id)
+    wait_for(lambda: run_of(equipped, run_id)["progress"]["tokens_done"] > 0)
+    under_way = modelyard("ps")
+    assert "TRAINING" in under_way.stdout
+    assert "200 k tokens" in under_way.stdout
+    watching.send_signal(signal.SIGINT)
+    output, _ = watching.communicate(timeout=30)
+    assert watching.returncode == 130
+    assert f"`modelyard train cancel {run_id[:8]}` stops it" in output
+    assert run_of(equipped, run_id)["status"] == "running"
+
+    assert modelyard("train", "rm", run_id, "--yes").returncode == 1
+    cancelled = modelyard("train", "cancel", run_id[:8])
+    assert cancelled.returncode == 0, cancelled.stderr
+    ended = modelyard("train", "follow", run_id)
+    assert ended.returncode == 1
+    assert f"`modelyard train resume {run_id[:8]}` goes on from its last checkpoint." in ended.stderr
+    assert run_of(equipped, run_id)["status"] == "cancelled"
+    resumed = modelyard("train", "resume", run_id[:8], "--detach")
+    assert (resumed.returncode, resumed.stdout) == (0, f"The run {run_id[:8]} goes on.\n")
+    assert run_of(equipped, run_id)["status"] in ("pending", "running")

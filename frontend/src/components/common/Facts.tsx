@@ -1,0 +1,20 @@
+import classes from "./Facts.module.css";
+
+/** Names and values, one pair a line; in columns where there are many and they are short. */
+export function Facts({ columns = false, children }: { columns?: boolean; children: React.ReactNode }) {
+  return (
+    <dl className={`${classes.facts} num`} data-columns={columns || undefined}>
+      {children}
+    </dl>
+  );
+}
+
+/** A value that is null is not known, and says so. */
+export function Fact({ name, children }: { name: string; children: React.ReactNode }) {
+  return (
+    <div className={classes.fact}>
+      <dt>{name}</dt>
+      <dd>{children ?? <span className={classes.unknown}>unknown</span>}</dd>
+    </div>
+  );
+}

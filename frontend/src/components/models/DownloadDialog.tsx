@@ -1,0 +1,35 @@
+import { Modal } from "@mantine/core";
+import { toastDone } from "../../lib/toast";
+import { ModelDownloadForm } from "./ModelDownloadForm";
+
+interface Props {
+  opened: boolean;
+  fullScreen: boolean;
+  /** A model to look up at once. */
+  initial: string;
+  onLookUp: (reference: string) => void;
+  onClose: () => void;
+}
+
+/** The form in a dialog, which a started download closes. */
+export default function DownloadDialog({ opened, fullScreen, initial, onLookUp, onClose }: Props) {
+  return (
+    <Modal
+      opened={opened}
+      onClose={onClose}
+      title="Download a model"
+      size={880}
+      fullScreen={fullScreen}
+      yOffset="5dvh"
+    >
+      <ModelDownloadForm
+        initial={initial}
+        onLookUp={onLookUp}
+        onDone={(model) => {
+          toastDone(`${model.name} is on its way`, "Its progress is under Downloads and on its card.");
+          onClose();
+        }}
+      />
+    </Modal>
+  );
+}

@@ -1,0 +1,35 @@
+import { ArrowUpCircle, FileCode2, KeyRound } from "lucide-react";
+import { Link } from "react-router";
+import { useNewerRow } from "../../hooks/useModels";
+import type { Model } from "../../types/model";
+import classes from "./ModelBadges.module.css";
+
+/** What is to be known of a model before it is relied on; nothing where nothing is. */
+export function ModelBadges({ model, filesHref }: { model: Model; filesHref: string }) {
+  const newer = useNewerRow(model);
+  if (!model.gated && !model.has_custom_code && model.update_available !== true) return null;
+  return (
+    <ul className={classes.badges} aria-label={`About ${model.name}`}>
+      {model.update_available === true && (
+        <li>
+          <Link to={filesHref} className={classes.badge} data-tone="accent">
+            <ArrowUpCircle size={12} aria-hidden />
+            {newer === undefined ? "Update available" : "Newer one is here"}
+          </Link>
+        </li>
+      )}
+      {model.gated && (
+        <li className={classes.badge} title="Its authors ask for their terms to be accepted">
+          <KeyRound size={12} aria-hidden />
+          Gated
+        </li>
+      )}
+      {model.has_custom_code && (
+        <li className={classes.badge} title="The repository brings code of its own, which is never run">
+          <FileCode2 size={12} aria-hidden />
+          Own code
+        </li>
+      )}
+    </ul>
+  );
+}

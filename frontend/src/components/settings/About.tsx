@@ -1,0 +1,129 @@
+import { Badge, Code, Group, Stack, Table, Text, Title } from "@mantine/core";
+import { formatBytes } from "../../lib/bytes";
+import { sentence } from "../../lib/words";
+import type { SystemInfo } from "../../types/model";
+import { CopyText } from "../common/CopyText";
+import { VerdictWords } from "../models/Yard";
+import { Section } from "./Section";
+import classes from "./settings.module.css";
+
+interface Props {
+  system: SystemInfo;
+}
+
+/** Every folder that the server fills, with what its disk has left. */
+export function Storage({ system }: Props) {
+  return (
+    <Section title="Storage">
+      <Stack gap="sm">
+        <Table.ScrollContainer minWidth={420} type="native">
+          <Table fz="sm" className="num">
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>What lies there</Table.Th>
+                <Table.Th>Folder</Table.Th>
+                <Table.Th ta="right">Free</Table.Th>
+                <Table.Th ta="right">Disk</Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {system.disks.flatMap((disk) =>
+                disk.places.map((place) => (
+                  <Table.Tr key={place.path}>
+                    <Table.Td>{sentence(place.purpose)}</Table.Td>
+                    <Table.Td>
+                      <CopyText text={place.path} label="path" />
+                    </Table.Td>
+                    <Table.Td ta="right">{formatBytes(disk.free_bytes)}</Table.Td>
+                    <Table.Td ta="right">{formatBytes(disk.total_bytes)}</Table.Td>
+                  </Table.Tr>
+                )),
+              )}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+        <Text size="sm" c="dimmed">
+          The folders are chosen where the server is started: <Code>HF_HUB_CACHE</Code> for models,{" "}
+          <Code>MODELYARD_HOME</Code> for the rest.
+        </Text>
+      </Stack>
+    </Section>
+  );
+}
+
+export function About({ system }: Props) {
+  return (
+    <Section title="About this server">
+      <Stack gap="md">
+        <Text size="sm">
+          Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks
+          figures that are approximate.
+        </Text>
+        <Table.ScrollContainer minWidth={420} type="native">
+          <Table fz="sm" className="num">
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th>Device</Table.Th>
+                <Table.Th>What it is</Table.Th>
+                <Table.Th ta="right">Free</Table.Th>
+                <Table.Th ta="right">Total</Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {system.devices.map((device) => (
+                <Table.Tr key={device.id}>
+                  <Table.Td className="mono">{device.id}</Table.Td>
+                  <Table.Td>{device.name}</Table.Td>
+                  <Table.Td ta="right">{formatBytes(device.free_bytes)}</Table.Td>
+                  <Table.Td ta="right">{formatBytes(device.total_bytes)}</Table.Td>
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+        <Workers workers={system.workers} />
+        <div>
+          <Title order={3} mb={4}>
+            Libraries
+          </Title>
+          <Group gap={8}>
+            {Object.entries(system.libraries).map(([name, version]) => (
+              <Badge key={name} variant="default" fw={400} className="mono">
+                {name} {version ?? "not installed"}
+              </Badge>
+            ))}
+          </Group>
+        </div>
+      </Stack>
+    </Section>
+  );
+}
+
+function Workers({ workers }: Pick<SystemInfo, "workers">) {
+  return (
+    <div>
+      <Title order={3} mb={4}>
+        Workers
+      </Title>
+      {workers.length === 0 ? (
+        <Text size="sm" c="dimmed">
+          None is connected, so nothing is downloaded or quantized. Start one with <Code>modelyard worker</Code>.
+        </Text>
+      ) : (
+        <ul className={classes.workers}>
+          {workers.map((worker) => (
+            <li key={worker.name}>
+              <VerdictWords verdict={worker.alive ? "fits" : "does_not_fit"}>
+                {worker.alive ? "alive" : "silent"}
+              </VerdictWords>
+              <span className="mono">{worker.name}</span>
+              <Text span size="sm" c="dimmed">
+                {worker.queues.join(", ")}
+              </Text>
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}

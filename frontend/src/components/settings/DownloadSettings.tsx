@@ -1,0 +1,98 @@
+import { Button, NativeSelect, NumberInput, Stack } from "@mantine/core";
+import { useForm } from "@mantine/form";
+import { QUANTIZATION_WORD } from "../../lib/words";
+import type { Quantization } from "../../types/model";
+import { Section } from "./Section";
+import classes from "./settings.module.css";
+import { type SectionProps, useSave } from "./useSave";
+
+const MEGA = 1_000_000;
+const BEST_FIT = "";
+
+/** Limits of downloads, and what a new one proposes. */
+export function DownloadSettings({ settings, onSaved }: SectionProps) {
+  const { busy, save } = useSave(onSaved);
+  const limit = settings.bandwidth_limit_bytes_per_second;
+  const quantization: Quantization | typeof BEST_FIT = settings.defaults.quantization ?? BEST_FIT;
+  const form = useForm({
+    initialValues: {
+      parallel: settings.parallel_downloads as number | string,
+      connections: settings.connections as number | string,
+      limit: limit === null ? "" : limit / MEGA,
+      order: settings.download_order,
+      quantization,
+    },
+    validate: {
+      parallel: (value) => (typeof value === "number" ? null : "Give a number from 1 to 16"),
+      connections: (value) => (typeof value === "number" ? null : "Give a number from 1 to 64"),
+    },
+  });
+  return (
+    <Section title="Downloads">
+      <form
+        onSubmit={form.onSubmit(
+          (values) =>
+            void save(
+              {
+                parallel_downloads: Number(values.parallel),
+                connections: Number(values.connections),
+                download_order: values.order,
+                bandwidth_limit_bytes_per_second: values.limit === "" ? null : Math.round(Number(values.limit) * MEGA),
+                defaults: { quantization: values.quantization === BEST_FIT ? null : values.quantization },
+              },
+              "The settings were saved",
+            ).then((accepted) => {
+              if (accepted) form.resetDirty();
+            }),
+        )}
+      >
+        <Stack gap="sm">
+          <div className={classes.fields}>
+            <NumberInput
+              label="Models at the same time"
+              min={1}
+              max={16}
+              allowDecimal={false}
+              {...form.getInputProps("parallel")}
+            />
+            <NumberInput
+              label="Connections per model"
+              min={1}
+              max={64}
+              allowDecimal={false}
+              {...form.getInputProps("connections")}
+            />
+            <NumberInput
+              label="Bandwidth limit, MB per second"
+              placeholder="no limit"
+              min={0.01}
+              decimalScale={2}
+              {...form.getInputProps("limit")}
+            />
+            <NativeSelect
+              label="Whose turn is next"
+              data={[
+                { value: "oldest_first", label: "Whoever waits longest" },
+                { value: "smallest_first", label: "The smallest" },
+              ]}
+              {...form.getInputProps("order")}
+            />
+            <NativeSelect
+              label="Precision a new download starts with"
+              data={[
+                { value: BEST_FIT, label: "The most precise that fits" },
+                ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_WORD[value] })),
+              ]}
+              {...form.getInputProps("quantization")}
+            />
+          </div>
+          <div>
+            <Button type="submit" loading={busy} disabled={!form.isDirty()}>
+              Save
+            </Button>
+          </div>
+        </Stack>
+      </form>
+    </Section>
+  );
+}

@@ -1,0 +1,110 @@
+import { Button, Group, PasswordInput, Stack, Text } from "@mantine/core";
+import { useState } from "react";
+import { useHubTest } from "../../hooks/useHubTest";
+import { useSystemStore } from "../../stores/systemStore";
+import type { HubAnswer, Verdict } from "../../types/model";
+import { VerdictWords } from "../models/Yard";
+import { Section } from "./Section";
+import { type SectionProps, useSave } from "./useSave";
+
+/** The Hub token: whose it is, never what it is. */
+export function TokenSettings({ settings, onSaved }: SectionProps) {
+  const hub = useSystemStore((state) => state.system?.hub);
+  const [token, setToken] = useState("");
+  const { busy, save } = useSave(onSaved);
+  const { busy: testing, answer, test, forget } = useHubTest();
+  const typed = token.trim() !== "";
+  const stored = storedWords(settings.token_set, hub);
+
+  return (
+    <Section title="Hub token">
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void save({ token }, "The token was stored").then((accepted) => {
+            if (accepted) setToken("");
+          });
+        }}
+      >
+        <Stack gap="sm">
+          <Text size="sm" component="div" role="status">
+            <VerdictWords verdict={stored.verdict}>{stored.words}</VerdictWords>
+          </Text>
+          <PasswordInput
+            label={settings.token_set ? "Replace the token" : "Token"}
+            description="For gated and private models. It is stored where huggingface_hub keeps it and never shown again."
+            placeholder="hf_…"
+            value={token}
+            onChange={(event) => {
+              setToken(event.currentTarget.value);
+              forget();
+            }}
+            autoComplete="off"
+          />
+          <Group gap="sm">
+            <Button type="submit" loading={busy} disabled={!typed}>
+              Store the token
+            </Button>
+            <Button
+              variant="default"
+              loading={testing}
+              disabled={!typed && !settings.token_set}
+              onClick={() => void test(typed ? { token } : {})}
+            >
+              Test the token
+            </Button>
+            {settings.token_set && (
+              <Button
+                variant="default"
+                disabled={busy}
+                onClick={() => {
+                  forget();
+                  void save({ token: null }, "The token was forgotten");
+                }}
+              >
+                Forget the token
+              </Button>
+            )}
+          </Group>
+          {answer !== null && <Tested answer={answer} />}
+        </Stack>
+      </form>
+    </Section>
+  );
+}
+
+interface Words {
+  verdict: Verdict;
+  words: string;
+}
+
+function storedWords(isSet: boolean, hub: HubAnswer | undefined): Words {
+  if (!isSet) return { verdict: "unknown", words: "No token is stored" };
+  if (hub?.token === "invalid") return { verdict: "does_not_fit", words: "A token is stored, but the Hub refuses it" };
+  if (hub?.user != null) return { verdict: "fits", words: `Signed in as ${hub.user}` };
+  return { verdict: "unknown", words: "A token is stored; the Hub did not say whose it is" };
+}
+
+function Tested({ answer }: { answer: HubAnswer }) {
+  const { verdict, words } = testedWords(answer);
+  return (
+    <Text size="sm" component="div" role="status" style={{ overflowWrap: "anywhere" }}>
+      <VerdictWords verdict={verdict}>{words}</VerdictWords>
+    </Text>
+  );
+}
+
+function testedWords({ endpoint, reachable, reason, token, user }: HubAnswer): Words {
+  if (!reachable)
+    return { verdict: "does_not_fit", words: `${endpoint} does not answer: ${reason ?? "no reason given"}` };
+  switch (token) {
+    case "valid":
+      return { verdict: "fits", words: `The token works: it belongs to ${user ?? "somebody the Hub does not name"}` };
+    case "invalid":
+      return { verdict: "does_not_fit", words: `${endpoint} refuses the token. Copy it again, or make a new one there` };
+    case "none":
+      return { verdict: "unknown", words: `${endpoint} was asked without a token: it takes none` };
+    case "unknown":
+      return { verdict: "unknown", words: `${endpoint} did not say whose the token is. Test it again in a while` };
+  }
+}
