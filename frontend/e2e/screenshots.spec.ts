@@ -14,13 +14,15 @@ interface State {
   name: string;
   path: string;
   ready: (page: Page) => Promise<unknown>;
+  /** More than a screen's height of it is worth a look. */
+  tall?: boolean;
 }
 
 const SIZES = [1440, 1024, 390] as const;
 
-async function photograph(page: Page, name: string): Promise<void> {
+async function photograph(page: Page, name: string, tall = false): Promise<void> {
   for (const width of SIZES) {
-    await page.setViewportSize({ width, height: width === 390 ? 844 : 900 });
+    await page.setViewportSize({ width, height: tall ? 1800 : width === 390 ? 844 : 900 });
     for (const colorScheme of ["light", "dark"] as const) {
       await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       await page.waitForTimeout(250);
@@ -50,13 +52,12 @@ test("states", async ({ page, request }) => {
   const trainings = ((await (await request.get("/api/v1/trainings")).json()) as { items: { id: string; status: string }[] })
     .items;
   const states: State[] = [
-    ...["pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"].map(
-      (status) => ({
-        name: `models-${status}`,
-        path: `/models?status=${status}`,
-        ready: (page: Page) => expect(page.getByRole("article").first()).toBeVisible(),
-      }),
-    ),
+    ...["ready", "active", "attention", "outdated"].map((group) => ({
+      name: `models-${group}`,
+      path: `/models?status=${group}`,
+      ready: (page: Page) => expect(page.getByRole("article").first()).toBeVisible(),
+      tall: true,
+    })),
     { name: "models-all", path: "/models", ready: (page) => page.getByRole("article").first().hover() },
     {
       name: "models-none-match",
@@ -81,6 +82,7 @@ test("states", async ({ page, request }) => {
     },
     ...["overview", "architecture", "files", "history", "try"].map((tab) => ({
       name: `drawer-${tab}`,
+      tall: tab === "overview",
       path: `/models/${sample}?tab=${tab}`,
       ready: async (page: Page) => {
         await expect(page.getByRole("tab", { selected: true })).toBeVisible();
@@ -108,9 +110,9 @@ test("states", async ({ page, request }) => {
         await expect(page.getByRole("dialog")).toBeVisible();
       },
     },
-    { name: "settings", path: "/settings", ready: (page) => page.waitForTimeout(1500) },
+    { name: "settings", tall: true, path: "/settings", ready: (page) => page.waitForTimeout(1500) },
     { name: "trainings", path: "/training", ready: (page) => page.waitForTimeout(1500) },
-    { name: "training-new", path: `/training/new?model=${sample}`, ready: (page) => page.waitForTimeout(8000) },
+    { name: "training-new", tall: true, path: `/training/new?model=${sample}`, ready: (page) => page.waitForTimeout(8000) },
     ...trainings.map((run) => ({
       name: `training-${run.status}`,
       path: `/training/${run.id}`,
@@ -118,7 +120,7 @@ test("states", async ({ page, request }) => {
     })),
     { name: "not-found", path: "/nowhere", ready: (page) => expect(page.getByRole("heading").first()).toBeVisible() },
   ];
-  for (const { name, path, ready } of states) {
+  for (const { name, path, ready, tall } of states) {
     await test.step(name, async () => {
       await page.setViewportSize({ width: 1440, height: 900 });
       await page.goto(path);
@@ -128,7 +130,7 @@ test("states", async ({ page, request }) => {
         // Still worth a look: the picture shows what is there instead.
         console.log(`${name}: ${String(error).split("\n")[0]}`);
       }
-      await photograph(page, name);
+      await photograph(page, name, tall);
     });
   }
 });

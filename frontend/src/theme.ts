@@ -95,7 +95,8 @@ export const theme = createTheme({
     NavLink: NavLink.extend({ defaultProps: { variant: "light" } }),
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, transitionProps: { duration: 100 } } }),
     Modal: Modal.extend({
-      defaultProps: dialogProps,
+      // A question is asked over the drawer it came from, whichever of the two was mounted first.
+      defaultProps: { ...dialogProps, zIndex: 220 },
       styles: { title: { fontSize: "17px", fontWeight: 620 } },
     }),
     Drawer: Drawer.extend({

@@ -41,7 +41,7 @@ class Gallery:
     """Rows that stay as they are: their jobs belong to a worker that never speaks again."""
 
     def __init__(self, instance: Instance) -> None:
-        self.cache = instance.hf_home / "hub"
+        self.home, self.cache = instance.home, instance.hf_home / "hub"
         self.database = Database(f"sqlite:///{instance.home / 'modelyard.db'}")
 
     def fill(self) -> None:
@@ -96,8 +96,8 @@ class Gallery:
                 "Would-not-load",
                 error={
                     "code": "out_of_memory",
-                    "message": "Needs about 1,192,135,096 bytes on cpu, where 800,000,000 are free.",
-                    "hint": "Load it in 4bit, which needs 545,123,456 bytes.",
+                    "message": "pictures/Would-not-load needs about 1.19 GB on cpu, where 800 MB are free.",
+                    "hint": "Quantize it to 4bit: about 545 MB.",
                 },
             )
             trained = self.ready("Being-trained-on")
@@ -135,6 +135,10 @@ class Gallery:
         for path, size in FILES.items():
             with (folder / path).open("wb") as stored:
                 os.truncate(stored.fileno(), size)
+        if "quantization" in fields:
+            artifact = self.home / "artifacts" / name
+            artifact.mkdir(parents=True)
+            fields |= {"artifact_path": str(artifact), "artifact_bytes": 400_000_000}
         return self.row(name, ModelStatus.READY, disk_bytes=SIZE_BYTES, **fields)
 
     def working(

@@ -420,8 +420,8 @@ def test_a_model_larger_than_the_gpus_is_refused_with_figures_and_the_way_to_hav
     calls = devices_of(8 * GB)
     with pytest.raises(OutOfMemory) as refused:
         loader.load(of_size(spec, none=16, **{"8bit": 9, "4bit": 5}))
-    assert "needs about 16,000,000,000 bytes on cuda:0, where 8,000,000,000 are free" in refused.value.message
-    assert "Quantize it to 4bit: about 5,000,000,000 bytes." in (refused.value.hint or "")
+    assert "needs about 16.0 GB on cuda:0, where 8.00 GB are free" in refused.value.message
+    assert "Quantize it to 4bit: about 5.00 GB." in (refused.value.hint or "")
     assert "allow_offload" in (refused.value.hint or "")
     assert calls == []
 

@@ -41,13 +41,17 @@ export function isActive(status: ModelStatus): boolean {
   return status === "pending" || status === "downloading" || status === "quantizing" || status === "paused";
 }
 
+const WAITING_WORD = "Waiting for a worker";
+
 /** What the job is doing now, in words; falls back to the status when there is no progress yet. */
 export function phaseWords(status: ModelStatus, progress: Progress | null): string {
   if (status === "paused") return "Paused";
-  if (progress === null) return status === "pending" ? "Waiting for a worker" : STATUS_WORD[status];
+  if (status === "pending") return WAITING_WORD;
+  if (progress === null) return STATUS_WORD[status];
   switch (progress.phase) {
     case "resolving":
-      return "Looking up files";
+      // The phase of work that nobody has taken yet, too; a quantization looks nothing up.
+      return status === "quantizing" ? WAITING_WORD : "Looking up files";
     case "downloading":
       return downloadingWords(progress);
     case "verifying":

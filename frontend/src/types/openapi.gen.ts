@@ -1401,6 +1401,12 @@ export interface components {
         /**
          * HubAnswer
          * @description Whether a Hub answers, and what it says of a token.
+         * @example {
+         *       "endpoint": "https://huggingface.co",
+         *       "reachable": true,
+         *       "token": "valid",
+         *       "user": "ada"
+         *     }
          */
         HubAnswer: {
             /** Endpoint */
@@ -1426,6 +1432,13 @@ export interface components {
         /**
          * HubStatus
          * @description The Hub in use and the stored token.
+         * @example {
+         *       "endpoint": "https://huggingface.co",
+         *       "endpoint_source": "default",
+         *       "reachable": true,
+         *       "token": "valid",
+         *       "user": "ada"
+         *     }
          */
         HubStatus: {
             /** Endpoint */

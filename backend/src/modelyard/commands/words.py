@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+from modelyard.core.units import significant
+from modelyard.core.units import size as size
+
 _COUNT_UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
 
 STATUS_STYLES = {
@@ -57,24 +59,13 @@ STOPPING = "stopping"
 """What the progress of a load says that was taken back."""
 
 
-def size(count: float | None) -> str:
-    """1.5 GB, 497 MB, 0 B; three significant digits at most."""
-    if count is None:
-        return "unknown"
-    unit = 0
-    while count >= 999.5 and unit < len(_BYTE_UNITS) - 1:
-        count /= 1000
-        unit += 1
-    return f"{_significant(count, whole=unit == 0)} {_BYTE_UNITS[unit]}"
-
-
 def count(number: int | None) -> str:
     """596 M, 1.24 B: parameters and downloads."""
     if number is None:
         return "unknown"
     for unit, scale in _COUNT_UNITS:
         if number >= 10_000 and number >= scale * 0.9995:
-            return f"{_significant(number / scale)} {unit}"
+            return f"{significant(number / scale)} {unit}"
     return f"{number:,}"
 
 
@@ -230,9 +221,3 @@ def speed(progress: Mapping[str, Any] | None) -> str:
         return ""
     left = progress["eta_seconds"]
     return f"{size(progress['bytes_per_second'])}/s" + (f", {duration(left)} left" if left is not None else "")
-
-
-def _significant(value: float, *, whole: bool = False) -> str:
-    if whole or value >= 99.95:
-        return str(round(value))
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from huggingface_hub import constants
 
+from modelyard.core import units
 from modelyard.core.errors import ChecksumMismatch, HubMisbehaved, HubUnreachable
 from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
 from modelyard.hub.partial import BLOCK_BYTES, Claim, PartClosed, PartialFile
@@ -708,7 +709,7 @@ class _Download:
         for content in unfetched:
             if content.is_oversized and content.resolved is not None and content.resolved.xet is None:
                 return "downloading", (
-                    f"{content.file.path} ({content.file.size_bytes / 1e9:.1f} GB) comes without Xet, in ranges of "
+                    f"{content.file.path} ({units.size(content.file.size_bytes)}) comes without Xet, in ranges of "
                     f"{CLAIM_BLOCKS * BLOCK_BYTES / 1e6:.0f} MB, which some storage networks refuse"
                 )
         return "downloading", None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from huggingface_hub.utils import _shared_blobs as shared_store
 
+from modelyard.core import units
 from modelyard.core.errors import Conflict, DiskFull, HubMisbehaved
 from modelyard.hub.names import RemoteFile, validate_commit, validate_path, validate_repo_id, validate_revision
 
@@ -362,10 +363,10 @@ class HubCache:
         """Raise DiskFull unless `needed_bytes` fit and `reserve_bytes` remain after that."""
         free = self.free_bytes()
         if free < needed_bytes + reserve_bytes:
-            reserve = f" and {_shown_size(reserve_bytes)} must stay free" if reserve_bytes else ""
+            reserve = f" and {units.size(reserve_bytes)} must stay free" if reserve_bytes else ""
             raise DiskFull(
-                f"{_shown_size(needed_bytes)} are needed{reserve}, "
-                f"but the disk of {self.cache_dir} has {_shown_size(free)} free.",
+                f"{units.size(needed_bytes)} are needed{reserve}, "
+                f"but the disk of {self.cache_dir} has {units.size(free)} free.",
                 needed_bytes=needed_bytes,
                 free_bytes=free,
                 reserve_bytes=reserve_bytes,
@@ -556,7 +557,7 @@ def _unique_beside(path: Path) -> Path:
 def disk_error(error: OSError, path: Path) -> Exception:
     """DiskFull for the ways a disk says it is full; any other error as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"The disk is full: {path.parent} has {_shown_size(shutil.disk_usage(path.parent).free)} free.")
+        return DiskFull(f"The disk is full: {path.parent} has {units.size(shutil.disk_usage(path.parent).free)} free.")
     return error
 
 
@@ -677,7 +678,3 @@ def _remove_empty_folders(folder: Path) -> None:
 
 def _repo_id(folder: Path) -> str:
     return folder.name.removeprefix("models--").replace("--", "/")
-
-
-def _shown_size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

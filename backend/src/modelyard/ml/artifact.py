@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
+from modelyard.core import units
 from modelyard.core.errors import (
     ArtifactMismatch,
     Conflict,
@@ -231,7 +232,7 @@ def _drift(
     needed = sum(path.stat().st_size for path in weight_files(source))
     free = devices.free_bytes(device)
     if needed > free * 0.9:
-        reason = f"The source needs {needed:,} bytes on {device}, where {free:,} are free."
+        reason = f"The source needs {units.size(needed)} on {device}, where {units.size(free)} are free."
         return replace(nothing, reason=quantized if isinstance(quantized, str) else reason)
     model = load_model(source, device_map={"": device}, dtype=request.dtype, allow_pickle=request.allow_pickle)
     original = _run(model, prompts)
@@ -251,7 +252,9 @@ def _memory_errors(request: ArtifactRequest, needed: int) -> Iterator[None]:
     hint = "Unload models or use another device, then retry."
     free = devices.free_bytes(device)
     if needed > free:
-        raise OutOfMemory(f"Quantizing needs {needed:,} bytes on {device}, where {free:,} are free.", hint=hint)
+        raise OutOfMemory(
+            f"Quantizing needs {units.size(needed)} on {device}, where {units.size(free)} are free.", hint=hint
+        )
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -301,7 +304,7 @@ def _least_bytes(request: ArtifactRequest) -> int:
 def _check_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
-        raise _disk_full(folder, f"needs {needed:,} bytes and {free:,} are free")
+        raise _disk_full(folder, f"needs {units.size(needed)} and {units.size(free)} are free")
 
 
 def _disk_full(folder: Path, numbers: str) -> DiskFull:
@@ -321,7 +324,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         if not full:
             raise
         free = shutil.disk_usage(folder).free
-        raise _disk_full(folder, f"stopped when {free:,} bytes were free") from error
+        raise _disk_full(folder, f"stopped when {units.size(free)} were free") from error
 
 
 def _sync(path: Path) -> None:

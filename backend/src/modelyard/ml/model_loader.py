@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from modelyard.core import units
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
 from modelyard.ml import devices
 from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
@@ -371,7 +372,9 @@ class ModelLoader:
         self._evict(device, needed, evicted, step)
         free = _free_bytes(device)
         if needed > free:
-            raise _out_of_memory(entry, f"needs about {needed:,} bytes on {_words(device)}, where {free:,} are free")
+            raise _out_of_memory(
+                entry, f"needs about {units.size(needed)} on {_words(device)}, where {units.size(free)} are free"
+            )
 
     def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded], step: OnStep) -> None:
         while _free_bytes(device) < needed_bytes:
@@ -501,7 +504,7 @@ def _read(entry: _Entry, step: OnStep) -> LoadedModel:
             raise _out_of_memory(entry, f"does not fit on {_words(device)}")
         free = _free_bytes(device)
         raise _out_of_memory(
-            entry, f"ran out of memory while loading on {_words(device)}, where {free:,} bytes are free"
+            entry, f"ran out of memory while loading on {_words(device)}, where {units.size(free)} are free"
         )
     return LoadedModel(entry.key, model, spec.folder, time.monotonic() - started)
 
@@ -515,9 +518,9 @@ def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:
     fitting = [(size, option) for size, option in smaller if size <= free]
     if fitting or smaller:
         size, option = (fitting or smaller[-1:])[0]
-        hint = f"Quantize it to {option}: about {size:,} bytes."
+        hint = f"Quantize it to {option}: about {units.size(size)}."
         if not fitting:
-            hint += f" That is still more than the {free:,} that are free: unload other models first."
+            hint += f" That is still more than the {units.size(free)} that are free: unload other models first."
     elif spec.dtype == "float32":
         hint = "Load it in bfloat16, which takes half of float32."
     else:

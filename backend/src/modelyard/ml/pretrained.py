@@ -9,6 +9,7 @@ import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from modelyard.core import units
 from modelyard.core.errors import (
     AlreadyQuantized,
     NoTokenizer,
@@ -164,7 +165,7 @@ def _check_weight_files(folder: Path, allow_pickle: bool) -> None:
 
 
 def _named(max_memory: Mapping[int | str, int] | None) -> str:
-    return " and ".join(f"{size:,} bytes of device {place}" for place, size in (max_memory or {}).items())
+    return " and ".join(f"{units.size(size)} of device {place}" for place, size in (max_memory or {}).items())
 
 
 def _main_device(device_map: str | Mapping[str, torch.device]) -> torch.device:

@@ -169,6 +169,16 @@ DELETION_REPORT: dict[str, Any] = {
     "used_by": [],
 }
 
+HUB_ANSWER: dict[str, Any] = {
+    "endpoint": "https://huggingface.co",
+    "reachable": True,
+    "reason": None,
+    "user": "ada",
+    "token": "valid",
+}
+
+HUB_STATUS: dict[str, Any] = HUB_ANSWER | {"endpoint_source": "default"}
+
 SYSTEM: dict[str, Any] = {
     "version": "0.1.0",
     "devices": [
@@ -200,14 +210,7 @@ SYSTEM: dict[str, Any] = {
             ],
         }
     ],
-    "hub": {
-        "endpoint": "https://huggingface.co",
-        "endpoint_source": "default",
-        "reachable": True,
-        "reason": None,
-        "user": "ada",
-        "token": "valid",
-    },
+    "hub": HUB_STATUS,
     "extras": {"sae": False},
     "libraries": {"python": "3.12.4", "torch": "2.13.0", "transformers": "5.23.0", "sae-lens": None},
     "workers": [

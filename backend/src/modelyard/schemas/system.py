@@ -39,6 +39,8 @@ class Disk(Schema):
 class HubAnswer(Schema):
     """Whether a Hub answers, and what it says of a token."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_ANSWER]})
+
     endpoint: str
     reachable: bool
     reason: str | None = Field(description="Why it is not reachable.")
@@ -48,6 +50,8 @@ class HubAnswer(Schema):
 
 class HubStatus(HubAnswer):
     """The Hub in use and the stored token."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_STATUS]})
 
     endpoint_source: Literal["default", "environment", "settings", "builtin"]
 

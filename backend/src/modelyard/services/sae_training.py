@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.core import units
 from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
 from modelyard.core.settings import get_settings
@@ -300,7 +301,7 @@ def _no_room(memory: "MemoryPlan") -> DiskFull | None:
     if needed <= free:
         return None
     return DiskFull(
-        f"The run writes {needed / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free in {folder}.",
+        f"The run writes {units.size(needed)}, and {units.size(free)} are free in {folder}.",
         hint="Free space, or use a smaller expansion_factor.",
     )
 

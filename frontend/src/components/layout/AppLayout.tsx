@@ -1,4 +1,4 @@
-import { ActionIcon, AppShell, Burger, Group, NavLink, Skeleton, Stack, Text } from "@mantine/core";
+import { ActionIcon, AppShell, Burger, Group, NavLink, Skeleton, Stack, Text, VisuallyHidden } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { Boxes, BrainCircuit, Moon, Settings2, Sun } from "lucide-react";
 import { Suspense, useEffect } from "react";
@@ -75,7 +75,7 @@ export function AppLayout() {
 
       <AppShell.Main id="main" className={classes.main}>
         <ConnectionNotice />
-        <Suspense fallback={<Skeleton h={240} maw={720} aria-label="Loading" />}>
+        <Suspense fallback={<Awaited />}>
           <PartBoundary at={pathname}>
             <Outlet />
           </PartBoundary>
@@ -83,6 +83,16 @@ export function AppLayout() {
       </AppShell.Main>
       <Announcer />
     </AppShell>
+  );
+}
+
+/** In the place of a page that is still being fetched. */
+function Awaited() {
+  return (
+    <>
+      <VisuallyHidden component="h1">Loading</VisuallyHidden>
+      <Skeleton h={240} maw={720} role="status" aria-label="Loading" />
+    </>
   );
 }
 

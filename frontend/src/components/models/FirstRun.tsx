@@ -104,19 +104,17 @@ function Starters({ hub, devices, onStart }: StartersProps) {
           <Button
             key={id}
             variant="default"
-            justify="space-between"
             fullWidth
+            classNames={{ root: classes.starter, label: classes.lines }}
             onClick={() => onStart(id)}
-            rightSection={
-              parameters === null ? null : (
-                <span className={`${classes.size} num`}>
-                  {formatCount(parameters)}
-                  <FitHint parameters={parameters} />
-                </span>
-              )
-            }
           >
-            <span className="mono">{id}</span>
+            <span className={`${classes.name} mono`}>{id}</span>
+            {parameters !== null && (
+              <span className={`${classes.size} num`}>
+                {formatCount(parameters)} parameters
+                <FitHint parameters={parameters} />
+              </span>
+            )}
           </Button>
         ))}
       </div>

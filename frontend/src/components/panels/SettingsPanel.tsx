@@ -22,7 +22,7 @@ export default function SettingsPanel() {
         Settings
       </Title>
       <Stack gap="md">
-        {settings.loading && settings.data === null && <Skeleton h={320} aria-label="Loading settings" />}
+        {settings.loading && settings.data === null && <Skeleton h={320} role="status" aria-label="Loading settings" />}
         {settings.problem !== null && (
           <ProblemAlert title="The settings could not be read" problem={settings.problem}>
             <Button size="compact-sm" variant="default" onClick={settings.reload}>
@@ -37,7 +37,7 @@ export default function SettingsPanel() {
             <DownloadSettings settings={settings.data} onSaved={settings.reload} />
           </>
         )}
-        {system === null ? <Skeleton h={200} aria-label="Loading storage" /> : <Storage system={system} />}
+        {system === null ? <Skeleton h={200} role="status" aria-label="Loading storage" /> : <Storage system={system} />}
         {settings.data !== null && (
           <Section title="Models that are here already">
             <AddLocal />

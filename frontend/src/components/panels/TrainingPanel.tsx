@@ -61,7 +61,7 @@ export default function TrainingPanel() {
             what the model computes there.
           </EmptyState>
         ) : (
-          load.state !== "error" && <Skeleton h={96} aria-label="Loading the training runs" />
+          load.state !== "error" && <Skeleton h={96} role="status" aria-label="Loading the training runs" />
         )}
       </div>
     </div>

@@ -51,7 +51,7 @@ export default function NewTraining() {
           Training needs a model whose files are here.
         </EmptyState>
       ) : (
-        <Skeleton h={320} aria-label="Loading the models" />
+        <Skeleton h={320} role="status" aria-label="Loading the models" />
       )}
     </div>
   );

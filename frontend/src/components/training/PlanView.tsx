@@ -20,7 +20,7 @@ interface Props {
 export function PlanView({ plan, loading, empty }: Props) {
   if (plan === null)
     return loading ? (
-      <Skeleton h={220} aria-label="Working out the memory" />
+      <Skeleton h={220} role="status" aria-label="Working out the memory" />
     ) : (
       <Text size="sm" c="dimmed">
         {empty}

@@ -42,7 +42,7 @@ export default function TrainingRun() {
         </Button>
       </ProblemAlert>
     );
-  if (load.state !== "ready") return <Skeleton h={240} maw={720} aria-label="Loading the run" />;
+  if (load.state !== "ready") return <Skeleton h={240} maw={720} role="status" aria-label="Loading the run" />;
   return (
     <EmptyState
       title="This run is not here any more"
@@ -137,14 +137,14 @@ function Curves({ training }: { training: Training }) {
     <section className={classes.section} aria-label="Curves">
       <Title order={2}>Curves over the tokens trained</Title>
       {problem !== null && <ProblemAlert title="The curve is not available" problem={problem} tone="warn" />}
-      {points === null && problem === null && <Skeleton h={180} aria-label="Loading the curves" />}
+      {points === null && problem === null && <Skeleton h={180} role="status" aria-label="Loading the curves" />}
       {points !== null && points.length === 0 && (
         <Text size="sm" c="dimmed">
           {isRunning(training.status) ? "They begin with the first training steps." : "No step was trained."}
         </Text>
       )}
       {points !== null && points.length > 0 && (
-        <Suspense fallback={<Skeleton h={180} aria-label="Loading the plots" />}>
+        <Suspense fallback={<Skeleton h={180} role="status" aria-label="Loading the plots" />}>
           <MetricPlots points={points} />
         </Suspense>
       )}

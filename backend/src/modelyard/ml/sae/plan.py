@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 
+from modelyard.core import units
 from modelyard.core.errors import OutOfMemory
 
 FLOAT32_BYTES = 4
@@ -99,7 +100,7 @@ def refusal(needed_bytes: int, free_bytes: int, device: str) -> OutOfMemory | No
     if needed_bytes <= USABLE_FRACTION * free_bytes:
         return None
     return OutOfMemory(
-        f"The run needs {needed_bytes / 1e9:.2f} GB of {device}, of which {free_bytes / 1e9:.2f} GB are free"
+        f"The run needs {units.size(needed_bytes)} of {device}, of which {units.size(free_bytes)} are free"
         f" ({USABLE_FRACTION:.0%} of that may be planned).",
         hint=SMALLER,
         needed_bytes=needed_bytes,
