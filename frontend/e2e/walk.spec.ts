@@ -161,6 +161,7 @@ test("from an empty home to a model that is used, and back to an empty home", as
     const question = page.getByRole("dialog", { name: "Delete tiny-gpt2" });
     await question.getByRole("button", { name: /^Delete and free/ }).click();
     await expect(copy).toHaveCount(0);
+    await page.getByRole("button", { name: "Back to models" }).click();
     await expect(original).toBeVisible();
 
     await original.getByRole("button", { name: "More actions for tiny-gpt2" }).click();

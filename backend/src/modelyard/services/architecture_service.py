@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.core.errors import ModelyardError, NeedsCustomCode, NotReady, UnsupportedArchitecture
+from modelyard.core.errors import ChecksumMismatch, ModelyardError, NeedsCustomCode, NotReady, UnsupportedArchitecture
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import Architecture, MemoryEstimate
 from modelyard.services import system_service
@@ -54,19 +54,35 @@ class ArchitectureService:
 
 
 def local_config(row: Model) -> dict[str, Any]:
-    """The source's configuration of a model that is here. Raises NotReady, UnsupportedArchitecture."""
+    """The source's configuration of a model that is here.
+
+    Raises NotReady, UnsupportedArchitecture, ChecksumMismatch where the file was damaged since it was verified.
+    """
     snapshot = hub_cache().snapshot_path(row.model_id, row.commit) / "config.json"
     copy = Path(row.artifact_path) / "config.json" if row.artifact_path else None
     if snapshot.is_file():
-        config: dict[str, Any] = json.loads(snapshot.read_bytes())
+        config = _read_config(snapshot, row)
     elif copy is not None and copy.is_file():
         # The original was dropped; the copy's configuration is the source's, and how it was quantized.
-        config = json.loads(copy.read_bytes())
+        config = _read_config(copy, row)
         config.pop("quantization_config", None)
     elif row.status is not ModelStatus.READY:
         raise NotReady(f"{row.model_id} is {row.status}; its configuration is not here yet.")
     else:
         raise UnsupportedArchitecture(f"{row.model_id} has no config.json for transformers.")
+    return config
+
+
+def _read_config(path: Path, row: Model) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_bytes())
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise ChecksumMismatch(
+            f"The config.json of {row.model_id} is damaged on the disk.",
+            hint="Verify the model: what is damaged is fetched again.",
+        )
     return config
 
 

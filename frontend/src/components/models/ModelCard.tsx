@@ -10,9 +10,6 @@ import {
   Folder,
   MemoryStick,
   MessageSquareText,
-  Pause,
-  Play,
-  RotateCcw,
   ShieldCheck,
   Shrink,
   Square,
@@ -38,6 +35,7 @@ import classes from "./ModelCard.module.css";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
+import { WorkAction } from "./WorkAction";
 import { VerdictWords } from "./Yard";
 
 export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete";
@@ -241,50 +239,34 @@ interface ActionProps {
 }
 
 function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
+  if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
   const loading = loadState(live?.progress);
-  const button = (label: string, icon: React.ReactNode, action: CardAction) => (
+  if (loading === null && model.loaded)
+    return (
+      <Button
+        size="compact-sm"
+        variant="default"
+        leftSection={<MessageSquareText size={14} aria-hidden />}
+        component={Link}
+        to={tabOf(href, "try")}
+        aria-label={`Try it: ${model.name}`}
+      >
+        Try it
+      </Button>
+    );
+  const label = loading === null ? "Load" : "Stop loading";
+  return (
     <Button
       size="compact-sm"
       variant="default"
-      leftSection={icon}
+      leftSection={loading === null ? <MemoryStick size={14} aria-hidden /> : <Square size={14} aria-hidden />}
       disabled={busy || loading === "stopping"}
-      onClick={() => onAction(model, action)}
+      onClick={() => onAction(model, loading === null ? "load" : "cancel")}
       aria-label={`${label} ${model.name}`}
     >
       {label}
     </Button>
   );
-  switch (model.status) {
-    case "pending":
-    case "downloading":
-      return button("Pause", <Pause size={14} aria-hidden />, "pause");
-    case "paused":
-      return button("Resume", <Play size={14} aria-hidden />, "resume");
-    case "quantizing":
-      return button("Cancel", <Ban size={14} aria-hidden />, "cancel");
-    case "failed":
-      return button("Retry", <RotateCcw size={14} aria-hidden />, "resume");
-    case "cancelled":
-    case "missing":
-      return button("Download again", <RotateCcw size={14} aria-hidden />, "resume");
-    case "ready":
-      if (loading !== null) return button("Stop loading", <Square size={14} aria-hidden />, "cancel");
-      if (!model.loaded) return button("Load", <MemoryStick size={14} aria-hidden />, "load");
-      return (
-        <Button
-          size="compact-sm"
-          variant="default"
-          leftSection={<MessageSquareText size={14} aria-hidden />}
-          component={Link}
-          to={tabOf(href, "try")}
-          aria-label={`Try it: ${model.name}`}
-        >
-          Try it
-        </Button>
-      );
-    case "deleting":
-      return null;
-  }
 }
 
 function tabOf(href: string, tab: string): string {

@@ -28,6 +28,7 @@ import { MemoryChart } from "./MemoryChart";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
+import { WorkAction } from "./WorkAction";
 import { UpdateNotice } from "./UpdateNotice";
 
 const ArchitectureView = lazyPart(() => import("./ArchitectureView"));
@@ -109,20 +110,26 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
       </Group>
       {(isActive(model.status) || live !== undefined) && <ProgressLine model={model} live={live} pending={pending} />}
+      {model.status !== "ready" && (
+        <Group gap="xs">
+          <WorkAction model={model} busy={pending !== undefined} onAction={onAction} />
+          {isActive(model.status) && model.status !== "quantizing" && (
+            <Button
+              size="compact-sm"
+              variant="default"
+              disabled={pending !== undefined}
+              onClick={() => onAction(model, "cancel")}
+            >
+              Cancel and remove
+            </Button>
+          )}
+        </Group>
+      )}
       {model.status === "ready" && (
         <ReadyActions model={model} live={live} pending={pending} onAction={onAction} onTry={() => open("try")} />
       )}
       {model.error !== null && pending === undefined && (
         <ProblemAlert title={whatFailed(model)} problem={fromRow(model.error)}>
-          {model.status === "failed" && (
-            <Button
-              size="compact-sm"
-              variant="default"
-              onClick={() => onAction(model, "resume")}
-            >
-              Retry
-            </Button>
-          )}
           <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
         </ProblemAlert>
       )}

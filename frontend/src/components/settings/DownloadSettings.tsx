@@ -78,7 +78,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
               {...form.getInputProps("order")}
             />
             <NativeSelect
-              label="Precision a new download starts with"
+              label="Default precision"
               data={[
                 { value: BEST_FIT, label: "The most precise that fits" },
                 ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_WORD[value] })),

@@ -1,0 +1,39 @@
+import { Button } from "@mantine/core";
+import { Ban, Pause, Play, RotateCcw } from "lucide-react";
+import type { ModelAction } from "../../api/models";
+import type { Model, ModelStatus } from "../../types/model";
+
+const ACTIONS: Partial<Record<ModelStatus, [label: string, icon: typeof Ban, action: ModelAction]>> = {
+  pending: ["Pause", Pause, "pause"],
+  downloading: ["Pause", Pause, "pause"],
+  paused: ["Resume", Play, "resume"],
+  quantizing: ["Cancel", Ban, "cancel"],
+  failed: ["Retry", RotateCcw, "resume"],
+  cancelled: ["Download again", RotateCcw, "resume"],
+  missing: ["Download again", RotateCcw, "resume"],
+};
+
+interface Props {
+  model: Model;
+  busy: boolean;
+  onAction: (model: Model, action: ModelAction) => void;
+}
+
+/** The next step of a model that is not ready; nothing for one that is, or that is being deleted. */
+export function WorkAction({ model, busy, onAction }: Props) {
+  const found = ACTIONS[model.status];
+  if (found === undefined) return null;
+  const [label, Icon, action] = found;
+  return (
+    <Button
+      size="compact-sm"
+      variant="default"
+      leftSection={<Icon size={14} aria-hidden />}
+      disabled={busy}
+      onClick={() => onAction(model, action)}
+      aria-label={`${label} ${model.name}`}
+    >
+      {label}
+    </Button>
+  );
+}
