@@ -505,7 +505,7 @@ def test_file_too_large_for_plain_http_without_xet_says_so(
     assert hub.count("GET", "xet-read-token") == 0
     said = {progress.message for progress in fetch.told} - {None}
     assert said == {
-        "model.bin (0.0 GB) comes without Xet, in ranges of 134 MB, which some storage networks refuse",
+        "model.bin (21.0 MB) comes without Xet, in ranges of 134 MB, which some storage networks refuse",
     }
 
 

@@ -274,7 +274,7 @@ def test_scan_survives_garbage(store: HubCache) -> None:
 
 def test_disk_full_is_said_with_numbers(store: HubCache) -> None:
     store.ensure_free(1, reserve_bytes=0)
-    with pytest.raises(DiskFull, match=r"GB are needed and 1\.00 GB must stay free") as caught:
+    with pytest.raises(DiskFull, match=r"PB are needed and 1\.00 GB must stay free") as caught:
         store.ensure_free(2**60, reserve_bytes=10**9)
     assert caught.value.extra["needed_bytes"] == 2**60
 

@@ -1,6 +1,7 @@
 """A real `modelyard serve` with a home and a cache of its own, driven over HTTP as a user's page would."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,11 @@ from typing import Any
 import httpx
 import psutil
 
+from modelyard.hub.samples import CATALOGUE
+
 START_SECONDS = 60.0
+# Made by the first server of this process that is asked for them, which takes several seconds of the processor.
+_SAMPLES = Path(os.environ["MODELYARD_HOME"]).parent / "samples"
 
 
 def free_port() -> int:
@@ -67,6 +72,9 @@ class Instance:
 
     def start(self) -> "Instance":
         self.folder.mkdir(parents=True, exist_ok=True)
+        if _SAMPLES.is_dir() and not self.home.exists():
+            self.home.mkdir(mode=0o700)
+            shutil.copytree(_SAMPLES, self.home / "samples", copy_function=os.link)
         with (self.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "modelyard", "serve", *self.arguments],
@@ -93,6 +101,9 @@ class Instance:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(30)
         self.process = None
+        made = self.home / "samples"
+        if not _SAMPLES.exists() and all((made / sample.folder).is_dir() for sample in CATALOGUE):
+            shutil.copytree(made, _SAMPLES, copy_function=os.link)
         return code
 
     def kill(self) -> None:
