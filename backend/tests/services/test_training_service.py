@@ -146,7 +146,7 @@ def add_model(
         for file in files:
             cache.blob_path(name, file.blob).write_bytes(bodies[file.path])
             cache.link(name, "c" * 40, file)
-        store_facts(row, config, ())
+        store_facts(row, config, (), [file["path"] for file in row.files or ()])
         row.memory_estimated_bytes = 2 * GB
         ModelService(session, cache).mark_ended(row, ModelStatus.READY)
         return row.id
@@ -212,6 +212,17 @@ def test_incompatible(
     with pytest.raises(TrainingIncompatible) as refused:
         SaeTraining(database).plan(asked(row_id, corpus))
     assert refused.value.extra["reason"] == code
+
+
+def test_the_first_verdict_stands_in_the_row(database: Database, cache: HubCache) -> None:
+    for config, compatible, codes in ((LLAMA, True, []), (BERT, False, ["encoder_only"])):
+        row_id = add_model(database, cache, config)
+        with database.reading() as session:
+            answer = ModelResponses(session).of_id(row_id).training
+            assert answer is not None
+            assert (answer.compatible, [reason.code for reason in answer.reasons]) == (compatible, codes)
+        with database.session() as session:
+            session.delete(session.get_one(Model, row_id))
 
 
 def test_a_verdict_before_the_download() -> None:

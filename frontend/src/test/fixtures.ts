@@ -60,6 +60,7 @@ export function model(changes: Partial<Model> = {}): Model {
     gated: false,
     licence: "apache-2.0",
     has_custom_code: false,
+    training: { compatible: true, reasons: [] },
     latest_commit: null,
     update_available: null,
     checked_at: null,

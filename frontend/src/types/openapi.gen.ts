@@ -2052,6 +2052,10 @@ export interface components {
          *           "revision": "main",
          *           "size_bytes": 1519209472,
          *           "status": "downloading",
+         *           "training": {
+         *             "compatible": true,
+         *             "reasons": []
+         *           },
          *           "update_available": false,
          *           "updated_at": "2026-11-24T10:00:21.000Z",
          *           "used_by": [],
@@ -2120,6 +2124,10 @@ export interface components {
          *       "revision": "main",
          *       "size_bytes": 1519209472,
          *       "status": "downloading",
+         *       "training": {
+         *         "compatible": true,
+         *         "reasons": []
+         *       },
          *       "update_available": false,
          *       "updated_at": "2026-11-24T10:00:21.000Z",
          *       "used_by": [],
@@ -2254,6 +2262,8 @@ export interface components {
              * @enum {string}
              */
             status: "pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting";
+            /** @description Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked. */
+            training: components["schemas"]["TrainingVerdict"] | null;
             /**
              * Update Available
              * @description Whether `latest_commit` is another commit than this one; null where that is not known.

@@ -61,6 +61,8 @@ class Model(Base):
     """As the Hub names it; None where none is stated, or no Hub was asked."""
     has_custom_code: Mapped[bool] = mapped_column(default=False)
     """The repository brings code of its own, which is never run."""
+    training: Mapped[dict[str, Any] | None]
+    """Whether a sparse autoencoder could be trained on it, judged by configuration and file names."""
     latest_commit: Mapped[str | None] = mapped_column(String(64))
     """Where the row's branch stood on its Hub at `checked_at`; None while that is not known."""
     checked_at: Mapped[datetime | None]

@@ -107,6 +107,18 @@ class Drift(Schema):
     reason: str | None
 
 
+class Reason(Schema):
+    code: str
+    message: str
+
+
+class TrainingVerdict(Schema):
+    """Whether a sparse autoencoder could be trained on the model, judged by configuration and file names alone."""
+
+    compatible: bool | None = Field(description="null where that cannot be told before the model is here.")
+    reasons: list[Reason]
+
+
 class ModelResponse(Dimensions):
     """A model Modelyard manages: one snapshot in one precision."""
 
@@ -147,6 +159,9 @@ class ModelResponse(Dimensions):
     gated: bool
     licence: str | None = Field(description="As the Hub names it; null where it is not stated or not known.")
     has_custom_code: bool = Field(description="The repository brings code of its own, which is never run.")
+    training: TrainingVerdict | None = Field(
+        description="Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked."
+    )
     latest_commit: str | None = Field(
         description="Where `revision` stood on the Hub at `checked_at`; null where that is not known."
     )
@@ -186,22 +201,10 @@ class FilePlan(Schema):
     reason: str
 
 
-class Reason(Schema):
-    code: str
-    message: str
-
-
 class Support(Schema):
     """Whether Modelyard can load the model."""
 
     level: Literal["supported", "unverified", "unsupported"]
-    reasons: list[Reason]
-
-
-class TrainingVerdict(Schema):
-    """Whether a sparse autoencoder could be trained on the model, judged by configuration and file names alone."""
-
-    compatible: bool | None = Field(description="null where that cannot be told before the model is here.")
     reasons: list[Reason]
 
 

@@ -240,7 +240,7 @@ class HuggingFaceModelService:
         with self.database.session() as session:
             models = ModelService(session, self.cache)
             row = models.get_by_id(row_id)
-            store_facts(row, config, found)
+            store_facts(row, config, found, [file.path for file in model.files])
             if row.files is None:
                 row.files = new_manifest(self.cache, row, files)
                 row.adopted = any(file["present_before"] for file in row.files)

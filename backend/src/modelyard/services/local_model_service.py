@@ -280,7 +280,7 @@ class LocalModelService:
         found = tensors(_headers(folder, manifest(row)))
         with self.database.session() as session:
             row = ModelService(session).get_by_id(row_id)
-            store_facts(row, config, found)
+            store_facts(row, config, found, [file["path"] for file in row.files or ()])
             row.licence = row.licence or licence_of(folder)
 
 

@@ -8,14 +8,20 @@ from huggingface_hub.utils import SafetensorsFileMetadata
 from modelyard.models import Model
 from modelyard.services import header_estimate
 from modelyard.services.config_facts import read_config
+from modelyard.services.training_verdict import static_verdict
 
 
-def store_facts(row: Model, config: Mapping[str, Any], found: Sequence[header_estimate.Tensor]) -> None:
-    """Fill the row's architecture, dimensions, parameter count and estimated memory; unknown stays None."""
+def store_facts(
+    row: Model, config: Mapping[str, Any], found: Sequence[header_estimate.Tensor], names: Sequence[str]
+) -> None:
+    """Fill the row's architecture, dimensions, parameter count, estimated memory and whether it could be trained on;
+    unknown stays None. `names` are the repository's files.
+    """
     facts = read_config(config)
     load_dtype = facts.dtype or header_estimate.checkpoint_dtype(found)
     row.architecture, row.model_type, row.dtype = facts.architecture, facts.model_type, load_dtype
     row.has_custom_code = facts.auto_map
+    row.training = static_verdict(row.model_id, config, names).model_dump()
     for name, value in facts.dimensions.items():
         setattr(row, name, value)
     if found:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from modelyard.hub.store import HubCache
 from modelyard.models import ACTIVE_STATUSES, Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.model import Drift, LastUnload, ModelResponse, Progress, UsedBy
+from modelyard.schemas.model import Drift, LastUnload, ModelResponse, Progress, TrainingVerdict, UsedBy
 from modelyard.services.chat_template import has_chat_template
 from modelyard.services.job_service import LOADING_PHASE, JobService
 from modelyard.services.model_service import ModelService, hub_cache, loaded_rows
@@ -125,6 +125,7 @@ def model_response(
         gated=model.gated,
         licence=model.licence,
         has_custom_code=model.has_custom_code,
+        training=TrainingVerdict.model_validate(model.training) if model.training else None,
         latest_commit=model.latest_commit,
         update_available=None if model.latest_commit is None else model.latest_commit != model.commit,
         checked_at=model.checked_at,

@@ -141,7 +141,7 @@ class QuantizationService:
 _SHARED_FACTS = (
     "architecture", "model_type", "num_parameters", "dtype", "hidden_size", "num_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings", "files",
-    "size_bytes", "adopted", "licence", "has_custom_code", "latest_commit", "checked_at",
+    "size_bytes", "adopted", "licence", "has_custom_code", "training", "latest_commit", "checked_at",
 )  # fmt: skip
 
 

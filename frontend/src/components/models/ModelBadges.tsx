@@ -1,4 +1,4 @@
-import { ArrowUpCircle, FileCode2, KeyRound } from "lucide-react";
+import { ArrowUpCircle, BrainCircuit, FileCode2, KeyRound } from "lucide-react";
 import { Link } from "react-router";
 import { useNewerRow } from "../../hooks/useModels";
 import type { Model } from "../../types/model";
@@ -7,7 +7,8 @@ import classes from "./ModelBadges.module.css";
 /** What is to be known of a model before it is relied on; nothing where nothing is. */
 export function ModelBadges({ model, filesHref }: { model: Model; filesHref: string }) {
   const newer = useNewerRow(model);
-  if (!model.gated && !model.has_custom_code && model.update_available !== true) return null;
+  const training = trainingWords(model);
+  if (!model.gated && !model.has_custom_code && model.update_available !== true && training === null) return null;
   return (
     <ul className={classes.badges} aria-label={`About ${model.name}`}>
       {model.update_available === true && (
@@ -30,6 +31,18 @@ export function ModelBadges({ model, filesHref }: { model: Model; filesHref: str
           Own code
         </li>
       )}
+      {training !== null && (
+        <li className={classes.badge} title={model.training?.reasons.map((reason) => reason.message).join(" ")}>
+          <BrainCircuit size={12} aria-hidden />
+          {training}
+        </li>
+      )}
     </ul>
   );
+}
+
+/** What stands in the way of training an SAE on it; "not verified" is no refusal. */
+function trainingWords({ training }: Model): string | null {
+  if (training?.compatible === false) return "No SAE training";
+  return training?.compatible === null ? "SAE training not verified" : null;
 }

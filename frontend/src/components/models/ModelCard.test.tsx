@@ -68,6 +68,20 @@ it("warns of what is special about a model, and leads to its newer version", asy
   );
 });
 
+it("says why a model cannot be trained on, and offers it where it can", async () => {
+  const reasons = [{ code: "encoder_only", message: "This is an encoder." }];
+  show(model({ training: { compatible: false, reasons } }));
+  expect(screen.getByText("No SAE training")).toHaveAttribute("title", "This is an encoder.");
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  expect(await screen.findByRole("menuitem", { name: "Delete…" })).toBeVisible();
+  expect(screen.queryByRole("menuitem", { name: "Train an SAE on this" })).toBeNull();
+  await userEvent.keyboard("{Escape}");
+  show(model({ id: "m2", name: "other", training: { compatible: null, reasons } }));
+  expect(screen.getByText("SAE training not verified")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "More actions for other" }));
+  expect(await screen.findByRole("menuitem", { name: "Train an SAE on this" })).toBeVisible();
+});
+
 it("has no badges where nothing is special", () => {
   show(model({ update_available: false }));
   expect(screen.queryByRole("list")).toBeNull();

@@ -360,13 +360,15 @@ function UseItems({ model, busy, onAction }: ActionProps) {
   );
   return (
     <>
-      <Menu.Item
-        component={Link}
-        to={`/training/new?model=${model.id}`}
-        leftSection={<BrainCircuit size={14} aria-hidden />}
-      >
-        Train an SAE on this
-      </Menu.Item>
+      {model.training?.compatible !== false && (
+        <Menu.Item
+          component={Link}
+          to={`/training/new?model=${model.id}`}
+          leftSection={<BrainCircuit size={14} aria-hidden />}
+        >
+          Train an SAE on this
+        </Menu.Item>
+      )}
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
       {model.quantization === "none" && (
         <>
