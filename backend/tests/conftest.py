@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
-_ASKED_OF_THE_TESTS = {"MODELYARD_ZOO", "MODELYARD_KILLS"}
+_ASKED_OF_THE_TESTS = {"MODELYARD_ZOO", "MODELYARD_KILLS", "MODELYARD_WALKS"}
 _LONGEST = ("e2e", "cli", "ml")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from support.browser import served, walk
+from support.tools import longer_walk
+
+pytestmark = longer_walk
 
 
 @pytest.mark.timeout(500)

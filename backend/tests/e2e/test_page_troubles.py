@@ -11,8 +11,9 @@ from modelyard.hub.server import create_hub_app
 from support.browser import served, walk
 from support.folder_hub import FolderSource, make_llama
 from support.instance import free_port
+from support.tools import longer_walk
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), longer_walk]
 
 MODEL = "lab/llama"
 READER = "hf_reader"

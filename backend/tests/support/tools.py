@@ -23,6 +23,12 @@ def require_training_extra() -> None:
         missing("the training extra is not installed (make sae)")
 
 
+longer_walk = pytest.mark.skipif(
+    os.environ.get("MODELYARD_WALKS") != "all", reason="one of the longer walks: MODELYARD_WALKS=all, as in .ci/run"
+)
+"""For tests of minutes that `make test` leaves to CI."""
+
+
 def missing(reason: str) -> NoReturn:
     """Skip this test for want of something, or fail it where everything has to be there."""
     if os.environ.get("CI") == "true":

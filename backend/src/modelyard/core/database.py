@@ -1,5 +1,7 @@
 """Engine, sessions and the two things SQLite needs to behave like a database with several writers."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -80,14 +82,25 @@ def _prepare_sqlite_connection(connection: Any, _record: object) -> None:
     # The driver must not open transactions by itself; `_begin_sqlite` decides how they begin.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={SQLITE_BUSY_MILLISECONDS}",
-        "journal_mode=wal",
-        "synchronous=normal",
-        "foreign_keys=on",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MILLISECONDS}")
+    _switch_to_wal(cursor)
+    cursor.execute("PRAGMA synchronous=normal")
+    cursor.execute("PRAGMA foreign_keys=on")
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    # Of two that switch a new file at once, one is told "database is locked" without a wait, so as not to block both.
+    deadline = time.monotonic() + SQLITE_BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=wal")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
