@@ -12,6 +12,7 @@ import pytest
 from websockets.sync.client import connect
 
 from support.instance import Instance
+from support.tools import longer_walk
 
 LLAMA = "modelyard-samples/tiny-llama"
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -163,6 +164,7 @@ def test_the_same_model_twice_is_a_conflict(slow: Instance) -> None:
     assert (again.status_code, again.json()["code"], again.json()["id"]) == (409, "already_exists", row["id"])
 
 
+@longer_walk
 def test_an_instance_is_a_hub_for_another(instance: Instance, tmp_path: Path) -> None:
     row = instance.download(GPT2)
     instance.wait_for(row["id"], "ready")

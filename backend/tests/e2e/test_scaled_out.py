@@ -10,6 +10,9 @@ import pytest
 from support.instance import Instance
 from support.postgres import running_postgres
 from support.redis_server import running_redis
+from support.tools import longer_walk
+
+pytestmark = longer_walk
 
 SAMPLES = [f"modelyard-samples/{name}" for name in ("tiny-llama", "tiny-gpt2", "tiny-qwen-moe")]
 

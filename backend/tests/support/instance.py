@@ -1,11 +1,13 @@
 """A real `modelyard serve` with a home and a cache of its own, driven over HTTP as a user's page would."""
 
+import atexit
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ from modelyard.hub.samples import CATALOGUE
 
 START_SECONDS = 60.0
 # Made by the first server of this process that is asked for them, which takes several seconds of the processor.
-_SAMPLES = Path(os.environ["MODELYARD_HOME"]).parent / "samples"
+_SAMPLES = Path(tempfile.gettempdir()) / f"modelyard-samples-{os.getpid()}"
+atexit.register(shutil.rmtree, _SAMPLES, ignore_errors=True)
 
 
 def free_port() -> int:
