@@ -46,5 +46,7 @@ export default defineConfig({
     css: { modules: { classNameStrategy: "non-scoped" } },
     restoreMocks: true,
     testTimeout: 15_000,
+    // Left to itself, it keeps one of two cores idle.
+    maxWorkers: 2,
   },
 });

@@ -202,7 +202,7 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
 function Fit({ bytes, devices }: { bytes: number; devices: Device[] }) {
   const { verdict, words } = fitOf(bytes, devices);
   return (
-    <div title="Weights alone against what is free now">
+    <div className={classes.fit} title="Weights alone against what is free now">
       <dt>
         <VisuallyHidden>Fit</VisuallyHidden>
       </dt>
