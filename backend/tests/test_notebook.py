@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.instance import Instance
+from support.tools import longer_walk
 
 LLAMA = "modelyard-samples/tiny-llama"
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -121,6 +122,7 @@ def test_what_is_not_here_is_named_with_the_command_that_gets_it(
     assert f"`modelyard pull {LLAMA} --revision v9`" in revision["hint"]
 
 
+@longer_walk
 def test_a_model_is_downloaded_by_the_server_when_asked(instance: Instance, rows: dict[str, dict[str, Any]]) -> None:
     # Nothing but the instance's own folders says where its server is.
     refused, loaded, again = notebook(

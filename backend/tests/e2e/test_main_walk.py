@@ -121,6 +121,7 @@ def test_killed_worker_finishes_where_it_was(slow: Instance) -> None:
     assert slow.model(row["id"])["disk_bytes"] == slow.cache_bytes() - 40
 
 
+@longer_walk
 def test_killed_server_goes_on_after_a_restart(slow: Instance) -> None:
     row = slow.download(LLAMA)
     slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > 3_000_000, 20, "some bytes")
