@@ -3,20 +3,19 @@
 import ctypes
 import gc
 import sys
-from pathlib import Path
 
 import psutil
 import torch
 from accelerate.hooks import AlignDevicesHook, SequentialHook
 from torch import nn
 
+from modelyard.core.container import memory_limit
 from modelyard.core.errors import InvalidRequest
 
 _OUT_OF_MEMORY = (
     "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory",
     "cublas_status_alloc_failed",
 )  # fmt: skip
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def accelerators() -> list[torch.device]:
@@ -42,8 +41,8 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     available = int(psutil.virtual_memory().available) - _mapped_bytes()
-    limit = _container_free_bytes()
-    return available if limit is None else min(available, limit)
+    limit = memory_limit()
+    return available if limit is None else min(available, limit.free_bytes)
 
 
 def held_bytes(device: torch.device) -> int:
@@ -91,16 +90,3 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _mapped_bytes() -> int:
     """Pages of files in this process's memory: to the system they are available, to us they are models' weights."""
     return int(getattr(psutil.Process().memory_info(), "shared", 0))
-
-
-def _container_free_bytes() -> int | None:
-    """What a cgroup (v2) limit leaves, None without one; page cache counts as free because it is given up first."""
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        if limit == "max":
-            return None
-        current = int((_CGROUP / "memory.current").read_text())
-        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        return int(limit) - current + int(statistics["inactive_file"])
-    except FileNotFoundError:
-        return None
