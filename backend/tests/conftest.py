@@ -8,6 +8,7 @@ import errno
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -35,6 +36,12 @@ def _isolate_environment() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "MODELYARD_HOME": str(_FOLDER / "home"),
     }
+
+
+def _hear_ctrl_c() -> None:
+    """A shell starts what it puts in the background with SIGINT ignored, and so would everything started from here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_local(host: object) -> bool:
@@ -66,6 +73,7 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 _isolate_environment()
+_hear_ctrl_c()
 sys.addaudithook(_refuse_network)
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 

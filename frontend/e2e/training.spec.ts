@@ -54,6 +54,8 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   const before = await share();
   await expect.poll(share).toBeGreaterThan(before);
   await expect(page.getByRole("img", { name: /^Explained variance: from / })).toBeVisible();
+  const log = page.getByLabel("Lines of the log");
+  await expect(log).toContainText("training with sae-lens");
   await expectAccessible(page);
 
   await page.getByRole("button", { name: /^Cancel/ }).click();
@@ -64,6 +66,7 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   await page.reload();
   await page.getByRole("button", { name: /^Resume/ }).click();
   await expect.poll(share, { timeout: 90_000 }).toBeGreaterThan(kept);
+  await expect(log).toContainText(/stopped, because it was asked to[^]*going on from checkpoint-/);
 
   await page.getByRole("link", { name: "Training" }).first().click();
   const row = page.getByRole("listitem").filter({ hasText: "tiny-gpt2" }).first();

@@ -96,6 +96,7 @@ def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
     shown = equipped.modelyard("train", "show", run["id"][:6]).stdout
     assert path in shown
     assert "sae-lens" in shown
+    assert "the SAE is in" in equipped.modelyard("train", "log", run["id"][:6]).stdout.splitlines()[-1]
     assert equipped.modelyard("train", "cancel", run["id"]).returncode == 1
 
     gone = equipped.modelyard("train", "rm", run["id"][:6], "--yes")

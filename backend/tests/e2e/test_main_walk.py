@@ -199,6 +199,29 @@ def test_the_api_process_stays_light(instance: Instance) -> None:
     assert api.memory_info().rss < 150_000_000
 
 
+@longer_walk
+def test_the_models_may_move_to_another_disk_in_the_middle_of_a_download(slow: Instance, tmp_path: Path) -> None:
+    """Comes last, because the cache is another one from then on."""
+    ready = slow.wait_for(slow.download(GPT2)["id"], "ready")
+    row = slow.download(LLAMA)
+    slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > 5_000_000, 20, "some bytes")
+    slow.api.post(f"/models/{row['id']}/pause")
+    paused = slow.wait_for(row["id"], "paused", seconds=5)
+    assert slow.stop() == 0
+    moved = tmp_path / "larger disk" / "hub"
+    moved.parent.mkdir()
+    (slow.hf_home / "hub").rename(moved)
+    slow.environment["HF_HUB_CACHE"] = str(moved)
+    slow.start()
+    assert slow.model(row["id"])["downloaded_bytes"] == paused["downloaded_bytes"]
+    slow.api.post(f"/models/{row['id']}/resume")
+    for each in (row, ready):
+        found = slow.wait_for(each["id"], "ready")
+        assert Path(found["snapshot_path"]).is_relative_to(moved)
+        assert slow.model(each["id"])["disk_bytes"] > 0
+    assert not (slow.hf_home / "hub").exists()
+
+
 def _generates_offline(instance: Instance, model_id: str) -> str:
     code = (
         "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"

@@ -83,6 +83,12 @@ def wait_for_tokens(instance: Instance, training_id: str, tokens: int) -> dict[s
     return dict(instance.wait_until(reached, 120, f"the run has done {tokens} tokens"))
 
 
+def log_of(instance: Instance, training_id: str) -> str:
+    answer = instance.api.get(f"/trainings/{training_id}/log")
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["text"])
+
+
 def checkpoints(instance: Instance, training_id: str) -> list[int]:
     folder = instance.home / "trainings" / training_id
     return [int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*") if "partial" not in path.name]
@@ -126,6 +132,9 @@ def test_a_run_to_the_end_in_float32(instance: Instance, gpt2: dict[str, Any], d
     assert (metadata.model_name, metadata.model_commit) == (GPT2, gpt2["commit"])
     assert (metadata.hook_name, metadata.dataset_path) == ("transformer.h.2", dataset["path"])
     assert checkpoints(instance, training_id) == []
+    log = log_of(instance, training_id)
+    for words in ("loading modelyard-samples/tiny-gpt2 at", "training with sae-lens", "step 1 of 32", "the SAE is in"):
+        assert words in log, log
     after = instance.api.get(f"/models/{gpt2['id']}/training-compatibility").json()
     assert (after["compatible"], after["level"]) == (True, "live")
 
@@ -177,8 +186,12 @@ def test_cancelled_and_resumed(instance: Instance, gpt2: dict[str, Any], dataset
     resumed = wait(instance, training_id, "completed")
     assert_learned(instance, resumed)
     assert instance.api.post(f"/trainings/{training_id}/cancel").json()["code"] == "conflict"
-    log = (instance.home / "logs" / "compute.log").read_text()
-    assert "Traceback" not in log, log[-3000:]
+    log = log_of(instance, training_id)
+    assert "stopped, because it was asked to\n" in log
+    assert f"going on from checkpoint-{kept}\n" in log
+    assert "Traceback" not in log
+    worker_log = (instance.home / "logs" / "compute.log").read_text()
+    assert "Traceback" not in worker_log, worker_log[-3000:]
 
 
 def test_kills(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
@@ -191,7 +204,8 @@ def test_kills(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]
         lambda: (run := run_of(instance, training_id))["status"] == "failed" and run, 30, "the failure is told"
     )
     assert failed["error"]["code"] == "child_crashed"
-    assert failed["error"]["hint"]
+    assert failed["error"]["hint"].endswith("log.txt has the details.")
+    assert "was killed by SIGKILL" in log_of(instance, training_id).splitlines()[-1]
     [kept] = checkpoints(instance, training_id)
 
     assert instance.api.post(f"/trainings/{training_id}/resume").status_code == 202
@@ -301,3 +315,6 @@ def test_what_is_too_short_is_said(instance: Instance, gpt2: dict[str, Any]) -> 
     )
     assert failed["error"]["code"] == "invalid_request"
     assert "tokens" in failed["error"]["message"]
+    assert failed["error"]["message"] in log_of(instance, training_id)
+    assert instance.api.delete(f"/trainings/{training_id}").status_code == 200
+    assert instance.api.get(f"/trainings/{training_id}/log").json()["code"] == "training_not_found"

@@ -44,4 +44,6 @@ def test_encoder_decoder_says_why_there_is_no_figure() -> None:
 def test_probing_twice_gives_the_same_answer(tiny_model: TinyModel) -> None:
     skeleton = measure.skeleton(tiny_model("jamba"))
 
-    assert kv_cache.measure_kv_cache(skeleton) == kv_cache.measure_kv_cache(skeleton)
+    first, second = (kv_cache.measure_kv_cache(skeleton) for _ in range(2))
+    # Up to which length it is checked depends on how long a forward takes.
+    assert (first.segments, first.exact) == (second.segments, second.exact)

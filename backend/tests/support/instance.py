@@ -160,9 +160,14 @@ class Instance:
 
     def unload_all(self) -> None:
         """Nothing is in memory, and no load waits or runs that would bring something there."""
+        self.wait_until(lambda: not self._loads(), 60, "every load has ended")
         for item in self.api.get("/models/loaded").json()["items"]:
             self.api.post(f"/models/{item['id']}/unload")
         self.wait_until(lambda: self.api.get("/models/loaded").json()["items"] == [], 30, "everything is unloaded")
+
+    def _loads(self) -> list[str]:
+        models = self.api.get("/models").json()["items"]
+        return [model["id"] for model in models if (model["progress"] or {}).get("phase") == "loading"]
 
     def cache_bytes(self) -> int:
         """Bytes of file content under the cache, links not counted."""

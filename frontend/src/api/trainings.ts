@@ -4,6 +4,7 @@ import type {
   StoredDataset,
   Training,
   TrainingCompatibility,
+  TrainingLog,
   TrainingPage,
   TrainingPlan,
   TrainingRequest,
@@ -45,6 +46,11 @@ export function deleteTraining(id: string): Promise<FreedBytes> {
 /** The curve behind a step, oldest first. */
 export function getCurve(id: string, afterStep: number, signal?: AbortSignal): Promise<{ items: CurvePoint[] }> {
   return request("GET", `/trainings/${id}/metrics`, { query: { after_step: afterStep }, signal });
+}
+
+/** What the run's process wrote behind a position. */
+export function getLog(id: string, after: number, signal?: AbortSignal): Promise<TrainingLog> {
+  return request("GET", `/trainings/${id}/log`, { query: { after }, signal });
 }
 
 /** May take seconds: the model is looked into once per commit. */

@@ -712,6 +712,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/trainings/{id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A run's log
+         * @description What its process wrote, 64 KiB at most and the newest of it.
+         *
+         *     Empty before the run begins, and where its worker keeps its files on another machine.
+         */
+        get: operations["get_training_log_api_v1_trainings__id__log_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/trainings/{id}/metrics": {
         parameters: {
             query?: never;
@@ -2843,6 +2865,32 @@ export interface components {
              * @enum {string}
              */
             type: "training.progress" | "training.updated";
+        };
+        /**
+         * TrainingLog
+         * @description What the process of a run wrote.
+         * @example {
+         *       "position": 1830,
+         *       "skipped_bytes": 0,
+         *       "text": "2026-11-24T10:00:34Z INFO modelyard.workers.train_child: step 50 of 489, 204,800 tokens\n"
+         *     }
+         */
+        TrainingLog: {
+            /**
+             * Position
+             * @description Bytes of the log up to the end of `text`: `after` of the next request.
+             */
+            position: number;
+            /**
+             * Skipped Bytes
+             * @description What was left out between `after` and `text`, because it is too much.
+             */
+            skipped_bytes: number;
+            /**
+             * Text
+             * @description Whole lines, times in UTC.
+             */
+            text: string;
         };
         /**
          * TrainingMetricPoint
@@ -5833,6 +5881,68 @@ export interface operations {
             };
             /** @description Conflict: `conflict` */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_training_log_api_v1_trainings__id__log_get: {
+        parameters: {
+            query?: {
+                /** @description Only what is behind this position, in bytes. */
+                after?: number;
+            };
+            header?: never;
+            path: {
+                /** @description A run's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingLog"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `training_not_found` */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

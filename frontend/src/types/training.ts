@@ -12,5 +12,6 @@ export type TrainingRequest = Required<Schemas["TrainingCreate"]> & { dataset: R
 export type SaeArchitecture = TrainingRequest["architecture"];
 export type TrainingCompatibility = Schemas["TrainingCompatibility"];
 export type CurvePoint = Schemas["TrainingMetricPoint"];
+export type TrainingLog = Schemas["TrainingLog"];
 export type StoredDataset = Schemas["DatasetResponse"];
 export type FreedBytes = Schemas["FreedBytes"];

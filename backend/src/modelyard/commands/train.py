@@ -54,7 +54,7 @@ _LIST_IT = "`modelyard train ls` lists the runs."
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
-    for command in (start, ls, show, follow, cancel, resume, rm):
+    for command in (start, ls, show, follow, log, cancel, resume, rm):
         group.command(cls=ClientCommand)(command)
     app.add_typer(
         group, name="train", help="Train sparse autoencoders on a model's activations.", rich_help_panel=TRAIN_PANEL
@@ -169,6 +169,19 @@ def follow(context: typer.Context, run: RunArgument, as_json: JsonOption = False
     """Show a run's progress until it ends."""
     client = connect(context)
     _finish(client, find_run(client, run), as_json=as_json)
+
+
+def log(context: typer.Context, run: RunArgument) -> None:
+    """Print what a run's process wrote; times are in UTC."""
+    client = connect(context)
+    found = find_run(client, run)
+    written = client.get(f"/trainings/{found['id']}/log")
+    if written["skipped_bytes"]:
+        note(f"{words.size(written['skipped_bytes'])} of older lines are left out.")
+    if written["text"]:
+        say(written["text"].rstrip("\n"))
+    else:
+        note("Nothing yet." if found["started_at"] is None else "There is none on the server's machine.")
 
 
 def cancel(context: typer.Context, run: RunArgument) -> None:

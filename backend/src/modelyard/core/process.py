@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from modelyard.core.errors import ModelyardError, error_from
@@ -38,8 +39,9 @@ class ChildCrashed(ModelyardError):
     code = "child_crashed"
     default_hint = "The worker's log in the logs folder of MODELYARD_HOME has the details."
 
-    def __init__(self, module: str, exit_code: int) -> None:
-        super().__init__(f"The process for {module} {describe_exit(exit_code)}.")
+    def __init__(self, module: str, exit_code: int, log: Path | None = None) -> None:
+        hint = None if log is None else f"{log} has the details."
+        super().__init__(f"The process for {module} {describe_exit(exit_code)}.", hint=hint)
         self.exit_code = exit_code
 
 
@@ -135,6 +137,8 @@ def configure_logging(name: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=handlers)
     for library in ("httpx", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)  # they note every request
+    # It warns on every import that a package is missing whose code it would fetch from a Hub.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def run_child(
@@ -143,6 +147,7 @@ def run_child(
     *,
     on_report: Report,
     should_stop: Callable[[], bool],
+    log: Path | None = None,
     poll_seconds: float = 0.5,
     grace_seconds: float = 5.0,
 ) -> dict[str, Any]:
@@ -150,14 +155,21 @@ def run_child(
 
     `on_report` gets each of its reports and `should_stop` is asked every `poll_seconds` (it may renew a lease). When
     it says yes, or either of them raises, the child and everything it started get SIGTERM, then SIGKILL after
-    `grace_seconds`. Raises ChildStopped, ChildCrashed, or the ModelyardError the child ended with.
+    `grace_seconds`. What it prints goes to the end of the file `log`, or where this process's own output goes. Raises
+    ChildStopped, ChildCrashed, or the ModelyardError the child ended with.
     """
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb", buffering=0) as reports, life_line() as (parent, environment):
+    with (
+        os.fdopen(reading, "rb", buffering=0) as reports,
+        life_line() as (parent, environment),
+        contextlib.nullcontext() if log is None else log.open("ab") as printed,
+    ):
         with os.fdopen(writing, "wb"):  # only the child keeps it, so that its end is the end of the reports
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
+                stdout=printed,
+                stderr=printed,
                 env={**os.environ, **environment, REPORT_FD: str(writing)},
                 pass_fds=(parent, writing),
                 process_group=0,
@@ -172,7 +184,7 @@ def run_child(
         finally:
             end_group(process, grace_seconds)
     if answer is None:
-        raise ChildCrashed(module, process.returncode)
+        raise ChildCrashed(module, process.returncode, log)
     if "error" in answer:
         raise error_from(answer["error"])
     result: dict[str, Any] = answer["result"]

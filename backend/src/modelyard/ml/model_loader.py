@@ -30,6 +30,9 @@ OFFLOADED = "auto+cpu"
 """The device of a model that the accelerators hold in part; the rest is in main memory between two passes."""
 
 POLL_SECONDS = 0.05
+READERS_SECONDS = 5.0
+"""How long the threads of a load that ended early may take to come to their ends; each reads one tensor at most."""
+
 SHARE = 0.9
 """How much of what is free a spread model may take of each device; the rest is for caches and activations."""
 
@@ -479,7 +482,7 @@ def _await(entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> 
 
 def _read(entry: _Entry, step: OnStep) -> LoadedModel:
     spec, device = entry.spec, entry.key.device
-    started = time.monotonic()
+    started, threads = time.monotonic(), set(threading.enumerate())
     failure: BaseException | None = None
     try:
         made = spec.quantization == "none" or stored_quantization(read_config(spec.folder)) is not None
@@ -497,6 +500,7 @@ def _read(entry: _Entry, step: OnStep) -> LoadedModel:
             raise
         failure = error.with_traceback(None)  # the traceback holds what was loaded so far
     if failure is not None:
+        _await_readers(threads)
         devices.release_memory()
         if isinstance(failure, LoadCancelled):
             raise failure
@@ -507,6 +511,14 @@ def _read(entry: _Entry, step: OnStep) -> LoadedModel:
             entry, f"ran out of memory while loading on {_words(device)}, where {units.size(free)} are free"
         )
     return LoadedModel(entry.key, model, spec.folder, time.monotonic() - started)
+
+
+def _await_readers(known: set[threading.Thread]) -> None:
+    """transformers does not wait for its pool's threads when a load ends early, and each still holds a tensor."""
+    deadline = time.monotonic() + READERS_SECONDS
+    for thread in set(threading.enumerate()) - known:
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:

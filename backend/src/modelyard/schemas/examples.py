@@ -453,6 +453,12 @@ TRAINING_RESPONSE: dict[str, Any] = {
 
 TRAINING_PAGE: dict[str, Any] = {"items": [TRAINING_RESPONSE], "total": 1, "limit": 50, "offset": 0}
 
+TRAINING_LOG: dict[str, Any] = {
+    "text": "2026-11-24T10:00:34Z INFO modelyard.workers.train_child: step 50 of 489, 204,800 tokens\n",
+    "position": 1830,
+    "skipped_bytes": 0,
+}
+
 TRAINING_CURVE: dict[str, Any] = {
     "items": [
         {

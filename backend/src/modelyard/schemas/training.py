@@ -184,6 +184,16 @@ class TrainingCurve(Schema):
     items: list[TrainingMetricPoint]
 
 
+class TrainingLog(Schema):
+    """What the process of a run wrote."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_LOG]})
+
+    text: str = Field(description="Whole lines, times in UTC.")
+    position: int = Field(description="Bytes of the log up to the end of `text`: `after` of the next request.")
+    skipped_bytes: int = Field(description="What was left out between `after` and `text`, because it is too much.")
+
+
 class TrainingCompatibility(Schema):
     """Whether a model can be trained on. `compatible` is null where that could not be verified, which is no no."""
 

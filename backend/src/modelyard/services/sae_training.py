@@ -22,7 +22,7 @@ from modelyard.schemas.training import (
     TrainingPlan,
     UnloadedForRun,
 )
-from modelyard.services import system_service, training_room
+from modelyard.services import system_service, training_log, training_room
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
 from modelyard.services.quantization_service import weights_folder
@@ -136,7 +136,7 @@ class SaeTraining:
 
         Raises TransferPaused or TransferCancelled when asked to stop (the state is saved), and what the child raises.
         """
-        from modelyard.core.process import ChildStopped, run_child
+        from modelyard.core.process import ChildCrashed, ChildStopped, run_child
 
         _obey(reporter)
         with self.database.session() as session:
@@ -155,14 +155,20 @@ class SaeTraining:
             with self.database.session() as session:
                 TrainingService(session).record(training_id, report)
 
+        log = training_log.log_file(training_id)
+        log.parent.mkdir(parents=True, exist_ok=True)
         try:
             made = run_child(
                 "modelyard.workers.train_child",
                 request,
                 on_report=on_report,
                 should_stop=lambda: reporter.control() is not JobControl.RUN,
+                log=log,
                 grace_seconds=SAVE_SECONDS,
             )
+        except ChildCrashed as error:
+            training_log.append(training_id, error.message)
+            raise
         except ChildStopped:
             _obey(reporter)
             raise TransferPaused from None

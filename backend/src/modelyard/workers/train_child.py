@@ -4,10 +4,12 @@ It loads its own copy of the model, which goes with it. SIGTERM makes it save a 
 killed at any time, and the next attempt goes on from the last checkpoint.
 
 Reports: `{"phase"}`, `{"live": reason or None}` after the live check, and `{"step", "tokens", …, "point"}` while it
-trains, of which those with `point` belong to the curve. Its result is `{"engine", "output"}`.
+trains, of which those with `point` belong to the curve. Its result is `{"engine", "output"}`. What it prints is the
+run's log.
 """
 
 import fcntl
+import logging
 import os
 import signal
 import sys
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from modelyard.core.errors import Conflict, NoTokenizer, OutOfMemory, TrainingIncompatible
+from modelyard.core.errors import Conflict, ModelyardError, NoTokenizer, OutOfMemory, TrainingIncompatible
 from modelyard.core.process import Report, child_main, configure_logging
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ CURVE_POINTS = 400
 RATE_SECONDS = 15.0
 STEPS_BEFORE_ETA = 5
 PREDECESSOR_SECONDS = 150.0
+LOG_SECONDS = 10.0
+
+log = logging.getLogger("modelyard.workers.train_child")
 
 _stop = threading.Event()
 _begun = threading.Event()
@@ -59,6 +64,14 @@ def _prepare(folder: Path) -> None:
 
 
 def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    try:
+        return _attempt(request, report)
+    except ModelyardError as error:
+        log.error("%s %s", error.message, error.hint or "")
+        raise
+
+
+def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, _on_sigterm)
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +96,7 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
     try:
         engine = _train(run, report)
     except TrainingStopped:
+        log.info("stopped, because it was asked to")
         sys.exit(0)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -128,6 +142,7 @@ def _train(run: "TrainingRun", report: Report) -> str:
     refused = refusal(run.planned_bytes, free_bytes(parse_device(run.device)), run.device)
     if refused is not None:
         raise refused
+    log.info("loading %s at %s (%s) onto %s", run.model_id, run.commit, run.quantization, run.device)
     model = load_model(weights, device_map=run.device, allow_pickle=run.allow_pickle)
     report({"phase": "checking"})
     try:
@@ -136,10 +151,13 @@ def _train(run: "TrainingRun", report: Report) -> str:
         report({"live": error.as_dict()})
         raise
     report({"live": None})
+    log.info("%s puts out %d values per token, as expected", run.hook_point, run.d_in)
     report({"phase": "training", "engine": engine.name})
+    log.info("training with %s: %s, %d features, %d steps", engine.name, run.architecture, run.d_sae, run.steps)
     _begun.set()
     engine.train(run, model, tokenizer, rows, on_step=_Progress(run, report), should_stop=_stop.is_set)
     report({"phase": "saving"})
+    log.info("the SAE is in %s", run.output)
     return engine.name
 
 
@@ -149,7 +167,7 @@ class _Progress:
     def __init__(self, run: "TrainingRun", report: Report) -> None:
         self._run, self._report = run, report
         self._stride = max(1, run.steps // CURVE_POINTS)
-        self._sent = 0.0
+        self._sent = self._logged = 0.0
         self._steps = 0
         self._window: list[tuple[float, int]] = []
 
@@ -167,7 +185,17 @@ class _Progress:
         eta = None
         if rate and self._steps >= STEPS_BEFORE_ETA:
             eta = max(0.0, (self._run.training_tokens - tokens) / rate)
-        self._report(asdict(metrics()) | {"tokens_per_second": rate, "eta_seconds": eta, "point": point})
+        figures = metrics()
+        self._report(asdict(figures) | {"tokens_per_second": rate, "eta_seconds": eta, "point": point})
+        if first or last or now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self._log(figures)
+
+    def _log(self, figures: "Metrics") -> None:
+        told = {name: value for name, value in asdict(figures).items() if value is not None}
+        step, tokens = told.pop("step"), told.pop("tokens")
+        words = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+        log.info("step %d of %d, %s tokens: %s", step, self._run.steps, f"{tokens:,}", words)
 
     def _rate(self) -> float | None:
         (start, before), (end, after) = self._window[0], self._window[-1]

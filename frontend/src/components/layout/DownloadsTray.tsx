@@ -10,6 +10,7 @@ import type { Model } from "../../types/model";
 import { ProgressLine } from "../common/ProgressLine";
 import { QuantBadge } from "../models/QuantBadge";
 import { StatusPill } from "../models/StatusPill";
+import { WorkAction } from "../models/WorkAction";
 import classes from "./DownloadsTray.module.css";
 
 /** Everything under way, from anywhere in the page; the server owns the jobs, so a reload changes nothing. */
@@ -154,15 +155,7 @@ function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
         <Group gap="xs" wrap="nowrap">
           <StatusPill status={model.status} pending={pending} />
           {model.status === "failed" && (
-            <Button
-              variant="default"
-              size="compact-xs"
-              disabled={pending !== undefined}
-              onClick={() => void act(id, "resume")}
-              aria-label={`Retry ${model.name}`}
-            >
-              Retry
-            </Button>
+            <WorkAction model={model} busy={pending !== undefined} onAction={(_, action) => void act(id, action)} />
           )}
         </Group>
       </Group>
@@ -202,7 +195,7 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
             </Tooltip>
           ) : (
             model.status !== "quantizing" && (
-              <Tooltip label="Pause">
+              <Tooltip label="Pause and keep what was fetched">
                 <ActionIcon
                   disabled={busy}
                   onClick={() => void act(model.id, "pause")}

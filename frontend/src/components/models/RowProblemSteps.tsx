@@ -20,7 +20,12 @@ export function RowProblemSteps({ model, onQuantize }: Props) {
           Open the licence page
         </a>
       )}
-      {steps.includes("free-space") && <Link to="/models?sort=disk">Show the largest models</Link>}
+      {steps.includes("free-space") && (
+        <>
+          <Link to="/models?sort=disk">Show the largest models</Link>
+          <Link to="/settings#storage">Use another disk</Link>
+        </>
+      )}
       {steps.includes("another") && <Link to="/models?view=hub">Look for another model</Link>}
       {steps.includes("smaller") && model.status === "ready" && model.quantization === "none" && (
         <Button size="compact-xs" variant="default" onClick={onQuantize}>

@@ -13,6 +13,8 @@ const ACTIONS: Partial<Record<ModelStatus, [label: string, icon: typeof Ban, act
   missing: ["Download again", RotateCcw, "resume"],
 };
 
+const FETCH_AGAIN = "Fetch that file again";
+
 interface Props {
   model: Model;
   busy: boolean;
@@ -23,7 +25,9 @@ interface Props {
 export function WorkAction({ model, busy, onAction }: Props) {
   const found = ACTIONS[model.status];
   if (found === undefined) return null;
-  const [label, Icon, action] = found;
+  const [word, Icon, action] = found;
+  // The error names the file; those that are whole stay.
+  const label = model.status === "failed" && model.error?.code === "checksum_mismatch" ? FETCH_AGAIN : word;
   return (
     <Button
       size="compact-sm"

@@ -14,7 +14,7 @@ interface Props {
 /** Every folder that the server fills, with what its disk has left. */
 export function Storage({ system }: Props) {
   return (
-    <Section title="Storage">
+    <Section title="Storage" id="storage">
       <Stack gap="sm">
         <Table.ScrollContainer minWidth={420} type="native">
           <Table fz="sm" className="num">
@@ -43,8 +43,9 @@ export function Storage({ system }: Props) {
           </Table>
         </Table.ScrollContainer>
         <Text size="sm" c="dimmed">
-          The folders are chosen where the server is started: <Code>HF_HUB_CACHE</Code> for models,{" "}
-          <Code>MODELYARD_HOME</Code> for the rest.
+          To use another disk for models, stop the server, move their folder there, and start the server with{" "}
+          <Code>HF_HUB_CACHE</Code> set to its new place: they stay ready, and downloads go on where they were.{" "}
+          <Code>MODELYARD_HOME</Code> names the place of the rest.
         </Text>
       </Stack>
     </Section>

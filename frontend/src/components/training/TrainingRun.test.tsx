@@ -15,11 +15,17 @@ import TrainingRun from "./TrainingRun";
 vi.mock("./Plot", () => ({ Plot: () => null }));
 
 let curve: CurvePoint[];
+let log: string;
 
 beforeEach(() => {
   useTrainingsStore.setState({ byId: {}, pending: {}, load: { state: "idle" } });
+  log = "10:00:00Z INFO loading\n";
   curve = [curvePoint(), curvePoint({ step: 200, tokens: 819_200, explained_variance: 0.71 })];
   server.use(
+    http.get(api("/trainings/t1/log"), ({ request }) => {
+      const after = Number(new URL(request.url).searchParams.get("after"));
+      return HttpResponse.json({ text: log.slice(after), position: log.length, skipped_bytes: 0 });
+    }),
     http.get(api("/trainings/t1/metrics"), ({ request }) => {
       const after = Number(new URL(request.url).searchParams.get("after_step"));
       return HttpResponse.json({ items: curve.filter((point) => point.step > after) });
@@ -62,6 +68,21 @@ it("lets the curve grow with what the feed tells", async () => {
   expect(
     await screen.findByRole("img", { name: "Explained variance: from 0.580 to 0.800 after 1.23 M tokens" }, { timeout: 4000 }),
   ).toBeVisible();
+});
+
+it("shows the log as it grows", async () => {
+  show([training()]);
+  const lines = await screen.findByLabelText("Lines of the log");
+  expect(lines).toHaveTextContent(/^10:00:00Z INFO loading$/);
+  log += "10:00:09Z INFO step 1 of 489\n";
+  await waitFor(() => expect(lines.textContent).toBe(log), { timeout: 4000 });
+});
+
+it("says where the log is that is not on the server's machine", async () => {
+  log = "";
+  show([training({ status: "completed" })]);
+  const region = await screen.findByRole("region", { name: "Log" });
+  expect(await within(region).findByText(/a worker on another one has it there, in trainings\/t1\/log.txt/)).toBeVisible();
 });
 
 it("says what went wrong and what to do, and goes on from there", async () => {

@@ -19,6 +19,7 @@ import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { QuantBadge } from "../models/QuantBadge";
+import { RunLog } from "./RunLog";
 import { RunActions, TrainingPill, TrainingProgressLine } from "./RunState";
 import classes from "./training.module.css";
 
@@ -103,6 +104,7 @@ function Run({ training }: { training: Training }) {
         <Curves training={training} />
         {training.output_path !== null && <Result training={training} path={training.output_path} />}
         <Configuration training={training} />
+        <RunLog training={training} />
       </div>
       <Modal opened={asking} onClose={() => setAsking(false)} title="Delete this run">
         <DeleteRun training={training} onClose={() => setAsking(false)} />
@@ -132,7 +134,7 @@ function Metrics({ training: { metrics, d_sae } }: { training: Training }) {
 }
 
 function Curves({ training }: { training: Training }) {
-  const { points, problem } = useCurve(training);
+  const { value: points, problem } = useCurve(training);
   return (
     <section className={classes.section} aria-label="Curves">
       <Title order={2}>Curves over the tokens trained</Title>

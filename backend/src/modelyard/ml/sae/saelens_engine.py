@@ -4,6 +4,7 @@ For a process of its own: it seeds torch, and the hooks SAELens puts on a model 
 """
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ from modelyard.ml.sae.plan import buffer_contexts, lm_prompts
 
 OnStep = Callable[[int, int, Callable[[], Metrics]], None]
 NORM_ESTIMATE_BATCHES = 50
+
+log = logging.getLogger(__name__)
 
 
 class SaeLensEngine:
@@ -65,6 +68,7 @@ class SaeLensEngine:
             trainer.load_trainer_state(found)
             sae.load_weights_from_checkpoint(found)
             store.load_from_checkpoint(found)
+            log.info("going on from %s", found.name)
         try:
             trainer.fit()
         except TrainingStopped:
@@ -127,6 +131,7 @@ class _Trainer(SAETrainer[Any, Any]):  # type: ignore[misc]
         with self._checkpoints.saving(self.n_training_samples) as folder:
             self.save_checkpoint(folder.name, base_path=folder.parent)
             self._store.save_to_checkpoint(folder)
+        log.info("saved the state after %s tokens", f"{self.n_training_samples:,}")
 
     def _metrics(self, step: int, tokens: int, output: Any) -> Metrics:
         told = self.build_train_step_log_dict(output=output, n_training_samples=tokens)

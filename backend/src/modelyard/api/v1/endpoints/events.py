@@ -15,7 +15,10 @@ async def events(socket: WebSocket) -> None:
     async with hub.subscribe() as messages:
         reader = _until_closed(socket)
         async for message in messages.until(reader):
-            await socket.send_text(message)
+            try:
+                await socket.send_text(message)
+            except WebSocketDisconnect:  # gone before the reader heard of it
+                return
 
 
 async def _until_closed(socket: WebSocket) -> None:

@@ -13,12 +13,14 @@ from modelyard.schemas.model import FreedBytes
 from modelyard.schemas.training import (
     TrainingCreate,
     TrainingCurve,
+    TrainingLog,
     TrainingMetricPoint,
     TrainingPage,
     TrainingPlan,
     TrainingResponse,
     TrainingStatusName,
 )
+from modelyard.services import training_log
 from modelyard.services.training_service import TrainingService, training_response
 
 router = APIRouter(prefix="/trainings", tags=["trainings"])
@@ -79,6 +81,19 @@ def get_training_metrics(
     """The figures over the steps, a few hundred points at most."""
     points = TrainingService(session).curve(id, after_step)
     return TrainingCurve(items=[TrainingMetricPoint.model_validate(point, extra="ignore") for point in points])
+
+
+@router.get("/{id}/log", summary="A run's log", responses=problems(errors.TrainingNotFound))
+def get_training_log(
+    id: TrainingId,
+    session: ReadingDep,
+    after: Annotated[int, Query(description="Only what is behind this position, in bytes.", ge=0, le=2**53)] = 0,
+) -> TrainingLog:
+    """What its process wrote, 64 KiB at most and the newest of it.
+
+    Empty before the run begins, and where its worker keeps its files on another machine.
+    """
+    return training_log.read(TrainingService(session).get_by_id(id).id, after)
 
 
 @router.post(

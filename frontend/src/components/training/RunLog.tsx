@@ -1,0 +1,63 @@
+import { Skeleton, Text, Title } from "@mantine/core";
+import { useEffect, useRef } from "react";
+import { getLog } from "../../api/trainings";
+import { useFollowed } from "../../hooks/useFollowed";
+import { formatBytes } from "../../lib/bytes";
+import { isRunning } from "../../lib/training";
+import type { Training, TrainingLog } from "../../types/training";
+import { ProblemAlert } from "../common/ProblemAlert";
+import classes from "./training.module.css";
+
+const EVERY_MS = 2000;
+/** Older lines go; the file on the server keeps them. */
+const MOST_CHARACTERS = 100_000;
+/** Whoever has scrolled up further than this is reading, and is left there. */
+const AT_THE_END_PX = 24;
+
+/** What the process of a run writes, the newest lines in view. */
+export function RunLog({ training }: { training: Training }) {
+  const { id, status } = training;
+  const { value: log, problem } = useFollowed<TrainingLog>(`${id} ${status}`, isRunning(status), EVERY_MS, async (known, signal) => {
+    const part = await getLog(id, known?.position ?? 0, signal);
+    const text = (known?.text ?? "") + part.text;
+    const kept = text.length <= MOST_CHARACTERS ? text : text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS) + 1);
+    const skipped = (known?.skipped_bytes ?? 0) + part.skipped_bytes + (text.length - kept.length);
+    return { text: kept, position: part.position, skipped_bytes: skipped };
+  });
+  const box = useRef<HTMLPreElement>(null);
+  const reading = useRef(false);
+  useEffect(() => {
+    if (box.current !== null && !reading.current) box.current.scrollTop = box.current.scrollHeight;
+  }, [log?.text]);
+
+  function noteWhere({ currentTarget: { scrollHeight, scrollTop, clientHeight } }: React.UIEvent<HTMLPreElement>) {
+    reading.current = scrollHeight - scrollTop - clientHeight > AT_THE_END_PX;
+  }
+
+  return (
+    <section className={classes.section} aria-label="Log">
+      <Title order={2}>Log</Title>
+      {problem !== null && <ProblemAlert title="The log is not available" problem={problem} tone="warn" />}
+      {log === null && problem === null && <Skeleton h={120} role="status" aria-label="Loading the log" />}
+      {log?.text === "" && (
+        <Text size="sm" c="dimmed">
+          {training.started_at === null
+            ? "It begins when a worker takes the run."
+            : `There is none on the server's machine; a worker on another one has it there, in trainings/${id}/log.txt.`}
+        </Text>
+      )}
+      {log !== null && log.text !== "" && (
+        <>
+          {log.skipped_bytes > 0 && (
+            <Text size="sm" c="dimmed">
+              {formatBytes(log.skipped_bytes)} of older lines are left out.
+            </Text>
+          )}
+          <pre ref={box} className={`${classes.code} ${classes.log}`} tabIndex={0} aria-label="Lines of the log" onScroll={noteWhere}>
+            {log.text}
+          </pre>
+        </>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,51 @@
+import { useEffect, useRef, useState } from "react";
+import { isAbort } from "../api/client";
+import { type ProblemView, toProblem } from "../lib/problems";
+
+export interface Followed<T> {
+  /** Null until the first answer. */
+  value: T | null;
+  problem: ProblemView | null;
+}
+
+/**
+ * Something of the server's that grows while `growing`: `extend` gets what is known and returns it with what is new.
+ * Another `key` begins anew.
+ */
+export function useFollowed<T>(
+  key: string,
+  growing: boolean,
+  everyMs: number,
+  extend: (known: T | null, signal: AbortSignal) => Promise<T>,
+): Followed<T> {
+  const [followed, setFollowed] = useState<Followed<T>>({ value: null, problem: null });
+  const ask = useRef(extend);
+  useEffect(() => {
+    ask.current = extend;
+  });
+
+  useEffect(() => {
+    const controller = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let known: T | null = null;
+
+    async function next(): Promise<void> {
+      try {
+        known = await ask.current(known, controller.signal);
+        setFollowed({ value: known, problem: null });
+      } catch (error) {
+        if (isAbort(error) || controller.signal.aborted) return;
+        setFollowed((before) => ({ ...before, problem: toProblem(error) }));
+      }
+      if (growing && !controller.signal.aborted) timer = setTimeout(() => void next(), everyMs);
+    }
+
+    void next();
+    return () => {
+      controller.abort();
+      clearTimeout(timer);
+    };
+  }, [key, growing, everyMs]);
+
+  return followed;
+}
