@@ -7,6 +7,8 @@ import { putSettings, readySample, rows, SMALL_SAMPLE, tell } from "./helpers";
  * with an empty server and fills it with rows in every state.
  */
 const folder = process.env.SHOTS;
+/** Only the states whose names match. */
+const only = new RegExp(process.env.SHOTS_ONLY ?? "");
 test.skip(folder === undefined, "SHOTS names no folder");
 test.setTimeout(1_200_000);
 
@@ -85,7 +87,7 @@ test("states", async ({ page, request }) => {
       tall: tab === "overview",
       path: `/models/${sample}?tab=${tab}`,
       ready: async (page: Page) => {
-        await expect(page.getByRole("tab", { selected: true })).toBeVisible();
+        await expect(page.getByRole("dialog").getByRole("tab").first()).toBeVisible();
         await page.waitForTimeout(tab === "architecture" ? 8000 : 1000);
       },
     })),
@@ -93,13 +95,13 @@ test("states", async ({ page, request }) => {
       (name) => ({
         name: `drawer-${name.toLowerCase()}`,
         path: `/models/${idOf(name)}`,
-        ready: (page: Page) => expect(page.getByRole("tab", { selected: true })).toBeVisible(),
+        ready: (page: Page) => expect(page.getByRole("dialog").getByRole("tab").first()).toBeVisible(),
       }),
     ),
     {
       name: "tray",
       path: "/models",
-      ready: (page) => page.getByRole("button", { name: /^Downloads/ }).click(),
+      ready: (page) => page.getByRole("button", { name: /downloads under way/ }).click(),
     },
     {
       name: "delete",
@@ -110,17 +112,56 @@ test("states", async ({ page, request }) => {
         await expect(page.getByRole("dialog")).toBeVisible();
       },
     },
+    {
+      name: "bulk",
+      path: "/models?status=ready",
+      ready: async (page) => {
+        await page.getByRole("button", { name: "Select", exact: true }).click();
+        for (const name of ["Adopted", "Newer-on-the-Hub"])
+          await page.getByRole("article", { name }).getByRole("checkbox").check();
+      },
+    },
+    {
+      name: "bulk-delete",
+      path: "/models?status=ready",
+      ready: async (page) => {
+        await page.getByRole("button", { name: "Select", exact: true }).click();
+        for (const name of ["Adopted", "Newer-on-the-Hub"])
+          await page.getByRole("article", { name }).getByRole("checkbox").check();
+        await page.getByRole("button", { name: /^Delete/ }).first().click();
+        await expect(page.getByRole("dialog")).toBeVisible();
+      },
+    },
+    {
+      name: "quantize",
+      path: "/models?q=tiny-gpt2",
+      ready: async (page) => {
+        await page.getByRole("button", { name: /^More/ }).first().click();
+        await page.getByRole("menuitem", { name: /Quantize/ }).first().click();
+        await expect(page.getByRole("dialog")).toBeVisible();
+        await page.waitForTimeout(1500);
+      },
+    },
     { name: "settings", tall: true, path: "/settings", ready: (page) => page.waitForTimeout(1500) },
     { name: "trainings", path: "/training", ready: (page) => page.waitForTimeout(1500) },
     { name: "training-new", tall: true, path: `/training/new?model=${sample}`, ready: (page) => page.waitForTimeout(8000) },
     ...trainings.map((run) => ({
       name: `training-${run.status}`,
       path: `/training/${run.id}`,
+      tall: true,
       ready: (page: Page) => page.waitForTimeout(1500),
     })),
+    {
+      name: "training-delete",
+      path: `/training/${trainings.find((run) => run.status === "completed")?.id ?? ""}`,
+      ready: async (page) => {
+        await page.getByRole("button", { name: "Delete…" }).click();
+        await expect(page.getByRole("dialog")).toBeVisible();
+      },
+    },
     { name: "not-found", path: "/nowhere", ready: (page) => expect(page.getByRole("heading").first()).toBeVisible() },
   ];
-  for (const { name, path, ready, tall } of states) {
+  for (const { name, path, ready, tall } of states.filter((state) => only.test(state.name))) {
     await test.step(name, async () => {
       await page.setViewportSize({ width: 1440, height: 900 });
       await page.goto(path);
@@ -133,4 +174,53 @@ test("states", async ({ page, request }) => {
       await photograph(page, name, tall);
     });
   }
+});
+
+test("what is still to come", async ({ page }) => {
+  await page.route("**/api/v1/**", () => undefined); // never answered
+  for (const path of ["models", "models?view=hub", "training", "settings", "models/1", "training/1"]) {
+    await page.goto(`/${path}`);
+    await page.waitForTimeout(800);
+    await photograph(page, `loading-${path.replace(/\W/g, "-")}`);
+  }
+});
+
+test("what fails", async ({ page }) => {
+  const problem = { code: "internal_error", title: "Error", status: 500, detail: "The database is locked.", hint: "Try again." };
+  for (const [part, path] of [
+    ["models?**", "models"],
+    ["models/search**", "models?view=hub"],
+    ["trainings**", "training"],
+    ["settings", "settings"],
+    ["system", "settings"],
+  ] as const) {
+    await page.route(`**/api/v1/${part}`, (route) =>
+      route.fulfill({ status: 500, contentType: "application/problem+json", body: JSON.stringify(problem) }),
+    );
+    await page.goto(`/${path}`);
+    await page.waitForTimeout(1500);
+    await photograph(page, `failed-${part.replace(/\W/g, "-")}`);
+    await page.unroute(`**/api/v1/${part}`);
+  }
+});
+
+test("a server that asks for its key", async ({ page }) => {
+  const problem = { code: "unauthorized", title: "Unauthorized", status: 401, detail: "The key is missing.", hint: null };
+  await page.route("**/api/v1/**", (route) =>
+    route.fulfill({ status: 401, contentType: "application/problem+json", body: JSON.stringify(problem) }),
+  );
+  await page.goto("/models");
+  await page.waitForTimeout(1000);
+  await photograph(page, "sign-in");
+});
+
+test("a server that is gone", async ({ page }) => {
+  await page.goto("/models");
+  await expect(page.getByRole("article").first()).toBeVisible();
+  await tell("stop the server");
+  await expect(page.getByRole("alert").first()).toBeVisible();
+  await photograph(page, "server-gone");
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.getByRole("link", { name: "Settings" }).first().click();
+  await photograph(page, "server-gone-settings");
 });

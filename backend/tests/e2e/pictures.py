@@ -1,4 +1,5 @@
-"""Pictures of every state of the page, for people to look at: `python -m e2e.pictures FOLDER`, run in `backend/tests`.
+"""Pictures of every state of the page, for people to look at: `python -m e2e.pictures FOLDER [ONLY]`, run in `backend/tests`;
+ONLY is a regular expression for the names of states.
 
 A real server with real workers and sample models; beside them rows in states that are rare or short, written into its
 database. Nothing is compared, so this is no test.
@@ -7,6 +8,7 @@ database. Nothing is compared, so this is no test.
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -184,8 +186,25 @@ class Gallery:
                     tokens_per_second=4100.0,
                 )
             )  # fmt: skip
+        if tokens_done:
+            folder = self.home / "trainings" / run.id
+            folder.mkdir(parents=True)
+            (folder / "log.txt").write_text("".join(_log(tokens_done)))
         if status is TrainingStatus.RUNNING:
             self._job(run, JobKind.TRAIN, JobState.RUNNING, run.id, phase="training")
+
+
+def _log(tokens_done: int) -> Iterator[str]:
+    begin = "Z INFO modelyard.workers.train_child: "
+    yield f"2026-11-24T10:00:31{begin}loading {OWNER}/Being-trained-on at {COMMIT} (none) onto cpu\n"
+    yield f"2026-11-24T10:00:33{begin}model.layers.14 puts out 1024 values per token, as expected\n"
+    yield f"2026-11-24T10:00:33{begin}training with sae-lens 6.54.12: topk, 8192 features, 488 steps\n"
+    for done in range(41_000, tokens_done, 41_000):
+        minute, second = divmod(33 + done // 4100, 60)
+        yield (
+            f"2026-11-24T10:{minute:02}:{second:02}{begin}step {done // 4096} of 488, {done:,} tokens: mse 0.31, "
+            "explained_variance 0.87, l0 32, dead_features 118\n"
+        )
 
 
 ERRORS = (
@@ -200,13 +219,14 @@ ERRORS = (
 RUN_CONFIG = {name: TRAINING_RESPONSE[name] for name in TrainingCreate.model_fields if name in TRAINING_RESPONSE}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, only: str = "") -> None:
     with (
         tempfile.TemporaryDirectory(prefix="modelyard-pictures-") as place,
-        served(Path(place), {"SHOTS": str(folder.absolute())}) as instance,
+        served(Path(place), {"SHOTS": str(folder.absolute()), "SHOTS_ONLY": only}) as instance,
     ):
-        walk(instance, "screenshots", steps={"fill": lambda: Gallery(instance).fill()}, seconds=SECONDS)
+        steps = {"fill": lambda: Gallery(instance).fill(), "stop the server": instance.stop}
+        walk(instance, "screenshots", steps=steps, seconds=SECONDS)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

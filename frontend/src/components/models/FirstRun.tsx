@@ -7,6 +7,7 @@ import { formatBytes, formatCount } from "../../lib/bytes";
 import { roughFit } from "../../lib/fit";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Device, SystemInfo } from "../../types/model";
+import { SystemPending } from "../common/SystemPending";
 import { CachedModels } from "./CachedModels";
 import { FitHint } from "./FitHint";
 import classes from "./FirstRun.module.css";
@@ -18,12 +19,13 @@ const STARTERS = ["EleutherAI/pythia-70m", "gpt2", "HuggingFaceTB/SmolLM2-135M",
 /** The page before there is any model: what this machine has, and a first step that works from here. */
 export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
   const system = useSystemStore((state) => state.system);
+  const failed = useSystemStore((state) => state.error !== null);
   return (
     <div className={classes.columns}>
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>Get a first model</Title>
         {system === null ? (
-          <Skeleton h={120} />
+          <SystemPending height={120} label="Looking at the Hub" />
         ) : system.hub.reachable ? (
           <Starters hub={system.hub} devices={system.devices} onStart={onStart} />
         ) : (
@@ -39,7 +41,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
       </Stack>
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>This machine</Title>
-        {system === null ? <Skeleton h={80} /> : <Hardware system={system} />}
+        {system !== null ? <Hardware system={system} /> : failed ? <Text c="dimmed">Not known.</Text> : <Skeleton h={80} />}
         <CachedModels />
         <div>
           <Button

@@ -88,6 +88,18 @@ it("welcomes with the machine and first steps when there is nothing", async () =
   expect(await screen.findByRole("combobox", { name: "Model" })).toHaveValue("gpt2");
 });
 
+it("says when the server does not describe its machine, and asks again", async () => {
+  useSystemStore.setState({
+    system: null,
+    error: { code: "internal_error", message: "The disks could not be read.", hint: null },
+  });
+  show([]);
+  const alert = screen.getByRole("alert");
+  expect(alert).toHaveTextContent("The server did not describe its machine");
+  await userEvent.click(within(alert).getByRole("button", { name: "Try again" }));
+  expect(await screen.findByText(/System memory: 20.0 GB free of 25.0 GB/)).toBeVisible();
+});
+
 it("begins with models that fit, as the Hub tells their sizes, and other ways in", async () => {
   const sizes: Record<string, number | null> = {
     gpt2: 137_022_720,

@@ -4,6 +4,7 @@ import { useResource } from "../../hooks/useResource";
 import { useTitle } from "../../hooks/useTitle";
 import { useSystemStore } from "../../stores/systemStore";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { SystemPending } from "../common/SystemPending";
 import { AddLocal } from "../models/AddLocal";
 import { About, Storage } from "../settings/About";
 import { DownloadSettings } from "../settings/DownloadSettings";
@@ -37,7 +38,7 @@ export default function SettingsPanel() {
             <DownloadSettings settings={settings.data} onSaved={settings.reload} />
           </>
         )}
-        {system === null ? <Skeleton h={200} role="status" aria-label="Loading storage" /> : <Storage system={system} />}
+        {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}
         {settings.data !== null && (
           <Section title="Models that are here already">
             <AddLocal />

@@ -60,8 +60,10 @@ export default function TrainingPanel() {
             Choose a model that is ready, a point inside it and a text file: a sparse autoencoder learns the features of
             what the model computes there.
           </EmptyState>
-        ) : (
-          load.state !== "error" && <Skeleton h={96} role="status" aria-label="Loading the training runs" />
+        ) : null}
+        {(load.state === "idle" || load.state === "loading") && (
+          // Those under way are told by the feed, before the list is here.
+          <Skeleton h={96} role="status" aria-label="Loading the training runs" />
         )}
       </div>
     </div>
