@@ -1,5 +1,6 @@
-"""Pictures of every state of the page, for people to look at: `python -m e2e.pictures FOLDER [ONLY]`, run in `backend/tests`;
-ONLY is a regular expression for the names of states.
+"""Pictures of every state of the page, for people to look at.
+
+`python -m e2e.pictures FOLDER [ONLY]`, run in `backend/tests`; ONLY is a regular expression for the names of states.
 
 A real server with real workers and sample models; beside them rows in states that are rare or short, written into its
 database. Nothing is compared, so this is no test.

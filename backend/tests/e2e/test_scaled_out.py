@@ -41,6 +41,38 @@ def _worker(instance: Instance, queues: str) -> "subprocess.Popen[bytes]":
         )
 
 
+def test_each_model_is_used_and_unloaded_where_it_is(apart: Instance) -> None:
+    """Two inference workers, as with a GPU each: every request goes to the one that holds the model."""
+    apart.use_builtin_hub()
+    workers = [_worker(apart, queues) for queues in ("downloads", "inference", "inference")]
+    try:
+        rows = [apart.wait_for(apart.download(sample)["id"], "ready") for sample in SAMPLES[:2]]
+
+        def loaded() -> list[str]:
+            return [item["id"] for item in apart.api.get("/models/loaded").json()["items"]]
+
+        def both_wait() -> bool:
+            seen = apart.api.get("/system").json()["workers"]
+            return sum(worker["alive"] and worker["queues"] == ["inference"] for worker in seen) == 2
+
+        apart.wait_until(both_wait, 60, "both inference workers are there")
+        for _round in range(3):
+            for row in rows:
+                assert apart.api.post(f"/models/{row['id']}/load", json={}).status_code == 202
+            apart.wait_until(lambda: sorted(loaded()) == sorted(row["id"] for row in rows), 60, "both are loaded")
+            for row in rows * 2:
+                body = {"prompt": "The", "max_new_tokens": 2, "stream": False}
+                answer = apart.api.post(f"/models/{row['id']}/generate", json=body)
+                assert (answer.status_code, answer.json()["load_seconds"]) == (200, 0.0), answer.text
+            assert sorted(loaded()) == sorted(row["id"] for row in rows)  # no second copy
+            apart.unload_all()
+            assert {apart.model(row["id"])["error"] and "error" for row in rows} == {None}
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait(30)
+
+
 def test_workers_of_their_own_share_the_work_and_take_over(apart: Instance) -> None:
     apart.use_builtin_hub()
     apart.api.put("/settings", json={"bandwidth_limit_bytes_per_second": 5_000_000})

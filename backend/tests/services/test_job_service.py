@@ -16,7 +16,8 @@ from sqlalchemy import delete
 
 from modelyard.core.database import Database
 from modelyard.core.settings import get_settings
-from modelyard.models import Job, JobControl, JobKind, JobState
+from modelyard.models import Job, JobControl, JobKind, JobState, Worker
+from modelyard.models.worker import ALIVE_SECONDS
 from modelyard.services.job_service import WAKE_BACKOFF_SECONDS, JobProgress, JobService, LeaseLost
 
 from .conftest import Clock
@@ -115,6 +116,33 @@ def test_reconcile_backs_off_and_never_gives_up(database: Database, clock: Clock
             sent.append(service.reconcile())
     assert sum(sent) == len(wakeups) == 200 // WAKE_BACKOFF_SECONDS
     assert {wakeup[2] for wakeup in wakeups} == {job_id}
+
+
+def test_a_job_for_one_worker_is_nobody_elses(database: Database, wakeups: Wakeups) -> None:
+    with jobs(database) as service:
+        job_id = service.enqueue(JobKind.UNLOAD, "row", worker="vm:gpu0").id
+    assert wakeups == [("worker.vm:gpu0", "models.unload", job_id)]
+    assert claim(database, job_id, "vm:gpu1") is None
+    assert claim(database, job_id, "vm:gpu0") is not None
+
+
+def test_what_was_meant_for_a_dead_worker_is_for_any_or_needless(
+    database: Database, clock: Clock, wakeups: Wakeups
+) -> None:
+    with database.session() as session:
+        session.add(Worker(name="vm:gpu0", host="vm", pid=1, queues="inference", seen_at=clock.now))
+        kinds = (JobKind.GENERATE, JobKind.UNLOAD)
+        generate, unload = (JobService(session).enqueue(kind, "row", worker="vm:gpu0").id for kind in kinds)
+    wakeups.clear()
+    clock.advance(ALIVE_SECONDS - 1)
+    with jobs(database) as service:
+        assert service.reconcile() == 0
+    clock.advance(2)
+    with jobs(database) as service:
+        assert service.reconcile() == 1
+    assert wakeups == [("inference", "models.generate", generate)]
+    assert claim(database, generate, "vm:gpu1") is not None
+    assert job_of(database, unload).state is JobState.CANCELLED
 
 
 def test_reconcile_wakes_a_job_whose_worker_fell_silent(database: Database, clock: Clock, wakeups: Wakeups) -> None:

@@ -464,7 +464,7 @@ def test_models_that_are_pinned_or_in_use_are_never_unloaded(database: Database,
             assert [model.name for model in training_room.idle_models(session, "cpu")] == ["idle"]
             assert training_room.idle_models(session, "cuda:0") == []
         # Asked for by somebody who saw them idle a moment ago.
-        late = [training_room.IdleModel(row["id"], row["name"], 1) for row in (pinned, used, idle)]
+        late = [training_room.IdleModel(row["id"], "host:inference", row["name"], 1) for row in (pinned, used, idle)]
         training_room.unload(database, late, lambda: False)
         assert holding.names() == {"pinned", "used"}
     with database.reading() as session:

@@ -16,11 +16,13 @@ from modelyard.core.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from celery import Celery
+    from kombu import Queue
 
 logger = logging.getLogger(__name__)
 
 QUEUES = ("downloads", "compute", "inference")
 
+_EXCHANGE = "modelyard"
 _COLLECTED = "modelyard.wakeups"
 _CONNECT_SECONDS = 3.0
 
@@ -53,13 +55,11 @@ def broker_options(settings: Settings) -> tuple[str, dict[str, Any]]:
 def create_celery(settings: Settings) -> "Celery":
     """A Celery app for this instance's broker. It has no result backend: results are in the database."""
     from celery import Celery
-    from kombu import Exchange, Queue
     from kombu.transport import TRANSPORT_ALIASES
 
     TRANSPORT_ALIASES["safefs"] = "modelyard.workers.safe_filesystem:Transport"
     url, options = broker_options(settings)
     app = Celery("modelyard", broker=url)
-    exchange = Exchange("modelyard", type="direct")
     app.conf.update(
         broker_transport_options=options,
         broker_connection_timeout=_CONNECT_SECONDS,
@@ -69,9 +69,9 @@ def create_celery(settings: Settings) -> "Celery":
         task_ignore_result=True,
         task_acks_late=False,
         task_publish_retry=False,
-        task_queues=[Queue(name, exchange, routing_key=name) for name in QUEUES],
+        task_queues=[declared(name) for name in QUEUES],
         task_default_queue=QUEUES[0],
-        task_default_exchange=exchange.name,
+        task_default_exchange=_EXCHANGE,
         task_default_routing_key=QUEUES[0],
         task_create_missing_queues=False,
         task_serializer="json",
@@ -98,11 +98,26 @@ def send_wakeup(queue: str, task_name: str, job_id: str) -> bool:
     from kombu.exceptions import KombuError
 
     try:
-        get_celery().send_task(task_name, args=[job_id], queue=queue, retry=False)
+        app = get_celery()
+        if queue not in app.amqp.queues:  # a worker's own line
+            app.amqp.queues.add(declared(queue))
+        app.send_task(task_name, args=[job_id], queue=queue, retry=False)
     except (KombuError, OSError) as error:
         logger.warning("The queue cannot be reached, job %s waits until it can: %s", job_id, error)
         return False
     return True
+
+
+def line_of(worker: str) -> str:
+    """The queue that only this worker listens to."""
+    return f"worker.{worker}"
+
+
+def declared(queue: str) -> "Queue":
+    """A queue as the broker is told of it."""
+    from kombu import Exchange, Queue
+
+    return Queue(queue, Exchange(_EXCHANGE, type="direct"), routing_key=queue)
 
 
 def wake_after_commit(session: Session, queue: str, task_name: str, job_id: str) -> None:

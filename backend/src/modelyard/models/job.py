@@ -53,6 +53,8 @@ class Job(Base):
     state: Mapped[JobState] = mapped_column(string_enum(JobState, "state"), default=JobState.QUEUED)
     control: Mapped[JobControl] = mapped_column(string_enum(JobControl, "control"), default=JobControl.RUN)
 
+    worker: Mapped[str | None] = mapped_column(String(200))
+    """The only worker that may take it: the one whose memory holds the model it is about."""
     owner: Mapped[str | None] = mapped_column(String(200))
     lease_expires_at: Mapped[datetime | None]
     wake_after: Mapped[datetime] = mapped_column(default=utc_now)

@@ -1,12 +1,15 @@
 """The `workers` table: which worker processes have been seen lately."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import String
+from sqlalchemy import ColumnElement, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
 from modelyard.models.base import Base
+
+ALIVE_SECONDS = 15.0
+"""A worker that was not seen for longer is taken for dead; a live one says so every few seconds."""
 
 
 class Worker(Base):
@@ -18,3 +21,8 @@ class Worker(Base):
     queues: Mapped[str] = mapped_column(String(200))
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     seen_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    @classmethod
+    def is_alive(cls, now: datetime) -> ColumnElement[bool]:
+        """SQL: seen lately."""
+        return cls.seen_at >= now - timedelta(seconds=ALIVE_SECONDS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import Conflict, InvalidRequest, ModelyardError, NotReady, error_from
@@ -41,7 +42,8 @@ class InferenceService:
         payload = request.model_dump() | {"option_bytes": self._option_bytes(row)}
         with self.database.session() as session:
             ModelService(session).get_by_id(row_id).error = None
-            JobService(session).enqueue(JobKind.LOAD, row_id, payload)
+            worker = _holder(session, row_id, device=request.device, dtype=request.dtype)
+            JobService(session).enqueue(JobKind.LOAD, row_id, payload, worker=worker)
 
     def start_unload(self, row_id: str) -> None:
         """Queue an unload; of a model that is not loaded yet, take the last request to load it back.
@@ -50,9 +52,11 @@ class InferenceService:
         """
         with self.database.session() as session:
             model, jobs = ModelService(session).get_by_id(row_id), JobService(session)
-            if loaded_rows(session, [row_id]):
+            holders = {loaded.worker for loaded in loaded_rows(session, [row_id])}
+            if holders:
                 model.error = None
-                jobs.enqueue(JobKind.UNLOAD, row_id)
+                for worker in holders:
+                    jobs.enqueue(JobKind.UNLOAD, row_id, worker=worker)
             elif not jobs.stop_loading(row_id):
                 raise Conflict(f"{model.model_id} is not loaded.", hint="GET /models/loaded lists what is.")
 
@@ -96,7 +100,8 @@ class InferenceService:
             row = _ready(ModelService(session).get_by_id(row_id))
         payload = request.model_dump(exclude={"stream"}) | {"option_bytes": self._option_bytes(row)}
         with self.database.session() as session:
-            return JobService(session).enqueue(JobKind.GENERATE, row_id, payload).id
+            worker = _holder(session, row_id)
+            return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
 
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
         """A generation as it grows; the last one has the result. Leaving early stops it.
@@ -141,6 +146,19 @@ class InferenceService:
         if checkpoint is not None:
             known |= MemoryService(self.database).options(checkpoint, seconds=OPTION_SECONDS)
         return {name: size for name, size in known.items() if size is not None}
+
+
+def _holder(session: Session, row_id: str, *, device: str = "auto", dtype: str = "auto") -> str | None:
+    """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may."""
+    held = [
+        loaded
+        for loaded in loaded_rows(session, [row_id])
+        if loaded.dtype == dtype and device in ("auto", loaded.device)
+    ]
+    if held:
+        return min(held, key=lambda loaded: loaded.in_use).worker
+    owners = [job.owner for job in JobService(session).loads([row_id]) if job.owner is not None]
+    return owners[-1].rpartition("/")[0] if owners else None
 
 
 def _ready(row: Model) -> Model:

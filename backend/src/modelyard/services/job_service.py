@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy import and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from modelyard.core.database import utc_now
-from modelyard.core.queue import wake_after_commit
+from modelyard.core.queue import line_of, wake_after_commit
 from modelyard.core.settings import get_settings
-from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model
+from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model, Worker
 from modelyard.services.history_service import HistoryService
 
 TASKS = {
@@ -83,13 +83,16 @@ class JobService:
         self.session = session
         self.history = HistoryService(session)
 
-    def enqueue(self, kind: JobKind, subject_id: str, payload: dict[str, Any] | None = None) -> Job:
-        """Create a queued job; its wake-up is sent when the transaction commits."""
+    def enqueue(
+        self, kind: JobKind, subject_id: str, payload: dict[str, Any] | None = None, *, worker: str | None = None
+    ) -> Job:
+        """Create a queued job, for one `worker` or for any; its wake-up is sent when the transaction commits."""
         job = Job(
             kind=kind,
             queue=QUEUES[kind],
             subject_id=subject_id,
             payload=payload,
+            worker=worker,
             wake_after=_later(WAKE_BACKOFF_SECONDS),
         )
         self.session.add(job)
@@ -110,7 +113,7 @@ class JobService:
         if parallel is not None:
             self._count_alone()
         now = utc_now()
-        wanted = and_(Job.id == job_id, claimable(now))
+        wanted = and_(Job.id == job_id, claimable(now), or_(Job.worker.is_(None), Job.worker == worker))
         if parallel is not None:
             other = aliased(Job)
             running = (
@@ -302,6 +305,7 @@ class JobService:
     def reconcile(self) -> int:
         """Send a wake-up again for jobs that should run and do not. Returns how many."""
         now = utc_now()
+        self._readdress(now)
         due = self.session.scalars(
             select(Job)
             .where(claimable(now), Job.wake_after <= now)
@@ -313,6 +317,19 @@ class JobService:
             job.wake_after = _later(WAKE_BACKOFF_SECONDS)
             self._wake(job)
         return len(due)
+
+    def _readdress(self, now: datetime) -> None:
+        """What was meant for a worker that is dead is for any other; what it held is out of memory with it."""
+        alive = exists().where(Worker.name == Job.worker, Worker.is_alive(now))
+        orphans = self.session.scalars(
+            select(Job).where(claimable(now), Job.worker.is_not(None), ~alive).with_for_update(skip_locked=True)
+        ).all()
+        for job in orphans:
+            if job.kind is JobKind.UNLOAD:
+                self.request(job.id, JobControl.CANCEL)
+            else:
+                job.worker, job.wake_after = None, now
+        self.session.flush()
 
     def _locked(self, job_id: str) -> Job:
         """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""
@@ -349,7 +366,7 @@ class JobService:
         return left
 
     def _wake(self, job: Job) -> None:
-        queue = SERVED_BY.get(job.queue, job.queue)
+        queue = SERVED_BY.get(job.queue, job.queue) if job.worker is None else line_of(job.worker)
         wake_after_commit(self.session, queue=queue, task_name=TASKS[job.kind], job_id=job.id)
 
 

@@ -24,6 +24,7 @@ from modelyard.core.errors import HubError, TokenInvalid
 from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient, TokenState
 from modelyard.models import Worker
+from modelyard.models.worker import ALIVE_SECONDS
 from modelyard.schemas.system import (
     Device,
     Disk,
@@ -38,7 +39,6 @@ from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
 
 HUB_CHECK_SECONDS = 3.0
-WORKER_ALIVE_SECONDS = 15.0
 _LIBRARIES = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensors", "huggingface_hub", "sae-lens")
 
 
@@ -104,7 +104,7 @@ def hub_status(settings: SettingsService, client: HubClient) -> HubStatus:
 
 
 def workers(session: Session) -> list[WorkerStatus]:
-    alive_since = utc_now() - timedelta(seconds=WORKER_ALIVE_SECONDS)
+    alive_since = utc_now() - timedelta(seconds=ALIVE_SECONDS)
     return [
         WorkerStatus(
             name=worker.name,

@@ -23,6 +23,7 @@ class IdleModel:
     """A loaded model that would be unloaded for a run."""
 
     row_id: str
+    worker: str
     name: str
     measured_bytes: int
 
@@ -42,7 +43,7 @@ def idle_models(session: Session, device: str) -> list[IdleModel]:
         # The time of expiry follows the last use; models without one are kept the longest.
         .order_by(LoadedModel.expires_at.is_(None), LoadedModel.expires_at, LoadedModel.loaded_at)
     ).all()
-    return [IdleModel(model.id, model.name, loaded.measured_bytes) for loaded, model in rows]
+    return [IdleModel(model.id, loaded.worker, model.name, loaded.measured_bytes) for loaded, model in rows]
 
 
 def enough(idle: Sequence[IdleModel], missing_bytes: float) -> list[IdleModel]:
@@ -57,13 +58,16 @@ def enough(idle: Sequence[IdleModel], missing_bytes: float) -> list[IdleModel]:
 
 
 def unload(database: Database, models: Sequence[IdleModel], should_stop: Callable[[], bool]) -> None:
-    """Ask the inference workers to let go of these models, and wait until they have answered.
+    """Ask the workers that hold these models to let go of them, and wait until they have answered.
 
     A model that came into use or was pinned meanwhile stays.
     """
     with database.session() as session:
         jobs = JobService(session)
-        ids = [jobs.enqueue(JobKind.UNLOAD, row_id, {"only_idle": True}).id for row_id in {m.row_id for m in models}]
+        ids = [
+            jobs.enqueue(JobKind.UNLOAD, row_id, {"only_idle": True}, worker=worker).id
+            for row_id, worker in {(model.row_id, model.worker) for model in models}
+        ]
     deadline = time.monotonic() + UNLOAD_SECONDS
     while time.monotonic() < deadline and not should_stop():
         with database.reading() as session:

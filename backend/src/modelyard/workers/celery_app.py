@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from celery.signals import setup_logging, worker_shutting_down
 
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.queue import QUEUES, get_celery
+from modelyard.core.queue import QUEUES, declared, get_celery, line_of
 from modelyard.core.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
         name = Path(claim.name).stem
         os.environ["MODELYARD_WORKER_NAME"] = name
         host, _, rest = name.partition(":")
-        worker = (app or celery_app).Worker(
+        app, line = app or celery_app, line_of(name)
+        app.amqp.queues.add(declared(line))
+        worker = app.Worker(
             hostname=f"{rest}@{host}",
-            queues=list(queues),
+            queues=[*queues, line],
             pool="threads",
             concurrency=concurrency or sum(CONCURRENCY[queue] for queue in queues),
             without_gossip=True,

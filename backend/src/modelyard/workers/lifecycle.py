@@ -10,6 +10,7 @@ from celery.signals import worker_ready
 
 from modelyard.core import migrate
 from modelyard.core.database import Database, get_database, utc_now
+from modelyard.core.queue import QUEUES
 from modelyard.models import Worker
 from modelyard.services.job_service import JobService
 from modelyard.workers.celery_app import stopping
@@ -26,7 +27,7 @@ def _on_ready(sender: Any, **_signal: Any) -> None:
     database, name = get_database(), owner_name()
     # On several machines a worker may start before the API has brought the tables up to date.
     migrate.upgrade(database)
-    queues = ",".join(sorted(sender.app.amqp.queues.consume_from))
+    queues = ",".join(sorted(set(QUEUES) & set(sender.app.amqp.queues.consume_from)))
     with database.session() as session:
         freed = JobService(session).release_owner(name)
         session.merge(
