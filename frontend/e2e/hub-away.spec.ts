@@ -51,7 +51,7 @@ test("a Hub that is away: said plainly, and over without a reload once it is bac
     const share = async () => Number(await card.getByRole("progressbar").getAttribute("aria-valuenow"));
     await expect.poll(share).toBeGreaterThan(5);
     await tell("stop the Hub");
-    await expect(card).toContainText(/retrying in \d+ s/, { timeout: 60_000 });
+    await expect(card).toContainText(/Retrying in \d+ s/, { timeout: 60_000 });
     await expectAccessible(page);
     await tell("start the Hub");
     await putSettings(request, { bandwidth_limit_bytes_per_second: null });

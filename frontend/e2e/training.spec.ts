@@ -80,7 +80,7 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   expect(await overflow()).toBe(0);
 
   await page.getByRole("button", { name: "Delete…" }).click();
-  await page.getByRole("dialog", { name: "Delete this run" }).getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog", { name: /^Delete tiny-gpt2/ }).getByRole("button", { name: /^Delete and free/ }).click();
   await expect(page).toHaveURL(/\/training$/);
   expect(await overflow()).toBe(0);
   await page.goto(`/training/new?model=${id}`);

@@ -78,7 +78,7 @@ it("says that it is reconnecting", async () => {
 it("has every page at its own address", async () => {
   show("/settings");
   expect(await screen.findByRole("heading", { level: 1, name: "Settings" })).toBeVisible();
-  expect(await screen.findByRole("radio", { name: "The environment's default" })).toBeChecked();
+  expect(await screen.findByRole("radio", { name: "The Hugging Face Hub" })).toBeChecked();
   expect(screen.getByText(/1 GB is 10⁹ bytes/)).toBeVisible();
   await expectAccessible();
 });

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.database import Database, utc_now
+from modelyard.ml.sae.plan import SMALLER
 from modelyard.models import (
     Job,
     JobKind,
@@ -99,8 +100,8 @@ class Gallery:
                 "Would-not-load",
                 error={
                     "code": "out_of_memory",
-                    "message": "pictures/Would-not-load needs about 1.19 GB on cpu, where 800 MB are free.",
-                    "hint": "Quantize it to 4bit: about 545 MB.",
+                    "message": "pictures/Would-not-load needs about 1.19 GB in system memory, where 800 MB are free.",
+                    "hint": "Quantize it to 4-bit: about 545 MB.",
                 },
             )
             trained = self.ready("Being-trained-on")
@@ -109,7 +110,7 @@ class Gallery:
             self.training(
                 trained, TrainingStatus.FAILED, tokens_done=410_000,
                 error={"code": "out_of_memory", "message": "The run needs 9.1 GB, where 6.2 GB are free.",
-                       "hint": "Choose a smaller batch or a smaller expansion factor, then resume."},
+                       "hint": SMALLER},
             )  # fmt: skip
             self.training(trained, TrainingStatus.CANCELLED, tokens_done=1_200_000)
             self.training(trained, TrainingStatus.COMPLETED, tokens_done=2_000_000)

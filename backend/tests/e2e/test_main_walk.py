@@ -201,8 +201,9 @@ def test_the_api_process_stays_light(instance: Instance) -> None:
 
 @longer_walk
 def test_the_models_may_move_to_another_disk_in_the_middle_of_a_download(slow: Instance, tmp_path: Path) -> None:
-    """Comes last, because the cache is another one from then on."""
+    """Comes last, because the folders are others from then on."""
     ready = slow.wait_for(slow.download(GPT2)["id"], "ready")
+    quantized = slow.wait_for(slow.download(GPT2, quantization="4bit")["id"], "ready")
     row = slow.download(LLAMA)
     slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > 5_000_000, 20, "some bytes")
     slow.api.post(f"/models/{row['id']}/pause")
@@ -211,14 +212,19 @@ def test_the_models_may_move_to_another_disk_in_the_middle_of_a_download(slow: I
     moved = tmp_path / "larger disk" / "hub"
     moved.parent.mkdir()
     (slow.hf_home / "hub").rename(moved)
-    slow.environment["HF_HUB_CACHE"] = str(moved)
+    slow.home.rename(moved.with_name("home"))
+    slow.home = moved.with_name("home")
+    slow.environment |= {"HF_HUB_CACHE": str(moved), "MODELYARD_HOME": str(slow.home)}
     slow.start()
     assert slow.model(row["id"])["downloaded_bytes"] == paused["downloaded_bytes"]
     slow.api.post(f"/models/{row['id']}/resume")
-    for each in (row, ready):
+    for each in (row, ready, quantized):
         found = slow.wait_for(each["id"], "ready")
-        assert Path(found["snapshot_path"]).is_relative_to(moved)
+        assert Path(found["snapshot_path"]).is_relative_to(moved.parent)
         assert slow.model(each["id"])["disk_bytes"] > 0
+    answer = slow.api.post(f"/models/{quantized['id']}/generate", json={"prompt": "A", "max_new_tokens": 1})
+    assert answer.status_code == 200, answer.text
+    slow.unload_all()
     assert not (slow.hf_home / "hub").exists()
 
 

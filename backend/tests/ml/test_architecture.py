@@ -7,6 +7,7 @@ import pytest
 from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
 from modelyard.ml import architecture, meta_model
+from modelyard.services import config_facts
 
 RUNNABLE = [name for name in zoo.chosen_types() if name not in known_exceptions.NOT_RUNNABLE]
 
@@ -42,6 +43,18 @@ def test_gpt2_has_its_own_names_and_transformer_lens_has_others(tiny_model: Tiny
         "blocks.0.hook_attn_out",
         "blocks.0.hook_mlp_out",
     ]
+
+
+@pytest.mark.parametrize("model_type", config_facts._WITH_MLP_RATIO)
+def test_an_mlp_whose_width_is_not_written_is_as_wide_as_its_config_tells(
+    tiny_model: TinyModel, model_type: str
+) -> None:
+    written = config_facts._SPELLINGS["intermediate_size"]
+    config = {name: value for name, value in measure.read_config(tiny_model(model_type)).items() if name not in written}
+    built = architecture.inspect_architecture(meta_model.build(config)).dimensions
+
+    assert built.intermediate_size == 4 * (built.hidden_size or 0)
+    assert built.intermediate_size == config_facts.read_config(config).dimensions["intermediate_size"]
 
 
 def test_norms_behind_the_sublayers_are_offered(tiny_model: TinyModel) -> None:

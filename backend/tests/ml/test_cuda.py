@@ -133,7 +133,7 @@ def test_the_allocators_own_refusal_names_the_next_smaller_precision(
             loader.load(spec)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, gpu)
-    assert "Quantize it to 8bit" in (refused.value.hint or "")
+    assert "Quantize it to 8-bit" in (refused.value.hint or "")
     assert loader.loaded() == []
     assert device_bytes(gpu) <= before + 0.02 * spec.option_bytes["none"]
 

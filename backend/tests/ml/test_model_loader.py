@@ -199,10 +199,10 @@ def test_make_room_evicts_no_more_than_needed(loader: ModelLoader, spec: LoadSpe
 @pytest.mark.parametrize(
     ("quantization", "free", "hint"),
     [
-        ("none", 700, "8bit"),  # the next smaller that fits
-        ("none", 400, "4bit"),
+        ("none", 700, "8-bit"),  # the next smaller that fits
+        ("none", 400, "4-bit"),
         ("none", 200, "still more"),
-        ("8bit", 400, "4bit"),
+        ("8bit", 400, "4-bit"),
         ("4bit", 200, "smallest form"),
     ],
 )
@@ -213,9 +213,10 @@ def test_out_of_memory_names_a_smaller_option(
     options = {"none": 1000, "8bit": 600, "4bit": 300}
     with pytest.raises(OutOfMemory) as caught:
         loader.load(replace(spec, quantization=quantization, option_bytes=options))
+    assert "in system memory, where" in caught.value.message
     assert hint in (caught.value.hint or "")
     smaller = [option for option in options if options[option] < options[quantization]]
-    named = [option for option in options if f"to {option}" in (caught.value.hint or "")]
+    named = [option for option in options if f"to {option.replace('bit', '-bit')}" in (caught.value.hint or "")]
     assert set(named) <= set(smaller)
     assert loader.loaded() == []
 
@@ -233,7 +234,7 @@ def test_running_out_while_loading_is_torn_down_and_told(
     monkeypatch.setattr(model_loader, "load_model", too_much)
     with pytest.raises(OutOfMemory) as caught:
         loader.load(replace(spec, option_bytes={"none": 1000, "4bit": 300}))
-    assert "4bit" in (caught.value.hint or "")
+    assert "4-bit" in (caught.value.hint or "")
     assert caught.value.__context__ is None  # nothing keeps the half-loaded model's frames
     assert loader.loaded() == []
 
@@ -421,7 +422,7 @@ def test_a_model_larger_than_the_gpus_is_refused_with_figures_and_the_way_to_hav
     with pytest.raises(OutOfMemory) as refused:
         loader.load(of_size(spec, none=16, **{"8bit": 9, "4bit": 5}))
     assert "needs about 16.0 GB on cuda:0, where 8.00 GB are free" in refused.value.message
-    assert "Quantize it to 4bit: about 5.00 GB." in (refused.value.hint or "")
+    assert "Quantize it to 4-bit: about 5.00 GB." in (refused.value.hint or "")
     assert "allow_offload" in (refused.value.hint or "")
     assert calls == []
 
@@ -437,7 +438,7 @@ def test_main_memory_takes_what_the_gpu_cannot_hold_on_request(
     loader.close()
     fits = replace(of_size(spec, none=7), allow_offload=True)
     assert loader.load(fits).key.device == "cuda:0"  # what fits is not offloaded
-    with pytest.raises(InvalidRequest, match="4bit cannot be kept in main memory in part"):
+    with pytest.raises(InvalidRequest, match="4-bit cannot be kept in system memory in part"):
         loader.load(replace(offloaded, quantization="4bit"))
     with pytest.raises(InvalidRequest, match="needs the device auto"):
         loader.load(another(offloaded, 1, device="cuda:0"))

@@ -72,14 +72,14 @@ def test_what_a_file_does_not_say_is_told_only_where_it_follows(defaults: dict[s
     [
         pytest.param(
             {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_ctx": 1024, "n_inner": None},
-            {"hidden_size": 768, "num_layers": 12, "num_key_value_heads": 12, "head_dim": 64, "intermediate_size": None,
+            {"hidden_size": 768, "num_layers": 12, "num_key_value_heads": 12, "head_dim": 64, "intermediate_size": 3072,
              "max_position_embeddings": 1024},
             id="GPT-2 as it is on the Hub",
         ),
         pytest.param(
             {"model_type": "falcon", "hidden_size": 4544, "num_attention_heads": 71, "num_kv_heads": 71,
              "multi_query": True, "new_decoder_architecture": False, "num_hidden_layers": 32},
-            {"num_key_value_heads": 1, "head_dim": 64},
+            {"num_key_value_heads": 1, "head_dim": 64, "intermediate_size": 18_176},
             id="Falcon 7B: one shared head, whatever num_kv_heads says",
         ),
         pytest.param(
@@ -90,7 +90,7 @@ def test_what_a_file_does_not_say_is_told_only_where_it_follows(defaults: dict[s
         ),
         pytest.param(
             {"model_type": "gpt_bigcode", "n_embd": 6144, "n_head": 48, "n_layer": 40, "multi_query": True},
-            {"num_key_value_heads": 1, "head_dim": 128},
+            {"num_key_value_heads": 1, "head_dim": 128, "intermediate_size": 24_576},
             id="StarCoder",
         ),
         pytest.param(
@@ -128,6 +128,13 @@ def test_what_a_file_does_not_say_is_told_only_where_it_follows(defaults: dict[s
             {"hidden_size": 2304, "num_attention_heads": 8, "head_dim": 256, "num_key_value_heads": 4},
             {"head_dim": 256, "num_key_value_heads": 4},
             id="Gemma: heads wider than their share",
+        ),
+        pytest.param(
+            {"model_type": "gpt2", "n_embd": 768, "n_inner": 1000}, {"intermediate_size": 1000}, id="a width of its own"
+        ),
+        pytest.param({"model_type": "gpt2", "n_embd": 10**9}, {"intermediate_size": None}, id="too wide to be true"),
+        pytest.param(
+            {"model_type": "bloom", "n_embd": 768, "n_layer": 12}, {"intermediate_size": None}, id="no width to write"
         ),
         pytest.param({"hidden_size": 100, "num_attention_heads": 7}, {"head_dim": None}, id="no whole share"),
         pytest.param({"hidden_size": True, "num_hidden_layers": "12", "vocab_size": -5}, {}, id="no numbers"),

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from modelyard.core.database import Database
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, SharedCache
 from modelyard.hub.store import HubCache
-from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus, Quantization
+from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
 from modelyard.services import maintenance, model_service
 from modelyard.services.job_service import JobService
-from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, delete_model, manifest
+from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, delete_model, loaded_by, manifest
 
 from .cache import (
     COMMIT,
@@ -33,6 +33,19 @@ SNAPSHOT_BYTES = sum(len(body) for body in CONTENTS.values())
 def row_of(database: Database, row_id: str) -> Model:
     with database.reading() as session:
         return session.get_one(Model, row_id)
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("cpu", "loaded in the system memory of yard"),
+        ("cuda:0", "loaded on cuda:0 of yard"),
+        ("auto", "loaded on the accelerators of yard"),
+        ("auto+cpu", "loaded on the accelerators and in the system memory of yard"),
+    ],
+)
+def test_where_a_model_is_loaded(device: str, words: str) -> None:
+    assert loaded_by(LoadedModel(worker="w", device=device, host="yard")).name == words
 
 
 # Making rows

@@ -11,7 +11,7 @@ const EVERY_MS = 1500;
  * because a resumed run goes on from its checkpoint.
  */
 export function useCurve({ id, status }: Pick<Training, "id" | "status">): Followed<CurvePoint[]> {
-  const { value, problem } = useFollowed<{ points: CurvePoint[]; done: number }>(
+  const { value, ...rest } = useFollowed<{ points: CurvePoint[]; done: number }>(
     `${id} ${status}`,
     isRunning(status),
     EVERY_MS,
@@ -23,5 +23,5 @@ export function useCurve({ id, status }: Pick<Training, "id" | "status">): Follo
       return { points: [...points, ...items], done };
     },
   );
-  return { value: value?.points ?? null, problem };
+  return { value: value?.points ?? null, ...rest };
 }

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { isAbort } from "../api/client";
 import { type ProblemView, toProblem } from "../lib/problems";
 
@@ -6,6 +6,8 @@ export interface Followed<T> {
   /** Null until the first answer. */
   value: T | null;
   problem: ProblemView | null;
+  /** Begins anew, for what failed and is not asked for again by itself. */
+  retry: () => void;
 }
 
 /**
@@ -18,7 +20,9 @@ export function useFollowed<T>(
   everyMs: number,
   extend: (known: T | null, signal: AbortSignal) => Promise<T>,
 ): Followed<T> {
-  const [followed, setFollowed] = useState<Followed<T>>({ value: null, problem: null });
+  const [followed, setFollowed] = useState<Omit<Followed<T>, "retry">>({ value: null, problem: null });
+  const [round, setRound] = useState(0);
+  const retry = useCallback(() => setRound((before) => before + 1), []);
   const ask = useRef(extend);
   useEffect(() => {
     ask.current = extend;
@@ -45,7 +49,7 @@ export function useFollowed<T>(
       controller.abort();
       clearTimeout(timer);
     };
-  }, [key, growing, everyMs]);
+  }, [key, growing, everyMs, round]);
 
-  return followed;
+  return { ...followed, retry };
 }

@@ -4,27 +4,42 @@ import { ApiError } from "../api/client";
 import { planTraining } from "../api/trainings";
 import { isRunning } from "../lib/training";
 import { type ProblemView, toProblem } from "../lib/problems";
-import { useTrainingsStore } from "../stores/trainingsStore";
+import { type TrainingsState, useTrainingsStore } from "../stores/trainingsStore";
 import type { Training, TrainingPlan, TrainingRequest } from "../types/training";
 import { type Resource, useResource } from "./useResource";
 
-/** All runs, those under way first, then the newest; read once, then kept up by the feed. */
-export function useTrainings(): Training[] {
-  const byId = useTrainingsStore((state) => state.byId);
+/** Reads the runs once, unless nobody wants them; the feed keeps them up. */
+function useReadRuns(wanted = true): void {
   const idle = useTrainingsStore((state) => state.load.state === "idle");
   useEffect(() => {
-    if (idle) void useTrainingsStore.getState().fetchTrainings();
-  }, [idle]);
-  return useMemo(
-    () =>
-      Object.values(byId).sort(
-        (a, b) =>
-          Number(isRunning(b.status)) - Number(isRunning(a.status)) ||
-          b.created_at.localeCompare(a.created_at) ||
-          a.id.localeCompare(b.id),
-      ),
-    [byId],
-  );
+    if (wanted && idle) void useTrainingsStore.getState().fetchTrainings();
+  }, [wanted, idle]);
+}
+
+/** All runs: what is trained now, what waits in its turn, then what has ended, newest first. */
+export function useTrainings(): Training[] {
+  const byId = useTrainingsStore((state) => state.byId);
+  useReadRuns();
+  return useMemo(() => Object.values(byId).sort(inTurn), [byId]);
+}
+
+function inTurn(a: Training, b: Training): number {
+  // A run that waits was last changed when it was started or resumed, which is when it joined the queue.
+  const waiting = a.status === "pending" && b.status === "pending";
+  const byTime = waiting ? a.updated_at.localeCompare(b.updated_at) : b.created_at.localeCompare(a.created_at);
+  return rank(a) - rank(b) || byTime || a.id.localeCompare(b.id);
+}
+
+function rank({ status }: Training): number {
+  return status === "pending" ? 1 : isRunning(status) ? 0 : 2;
+}
+
+/** A run, and how the reading of the list went that it is in: it may be older than what the feed told. */
+export function useTraining(id: string | null): { training: Training | undefined; load: TrainingsState["load"] } {
+  useReadRuns(id !== null);
+  const training = useTrainingsStore((state) => (id === null ? undefined : state.byId[id]));
+  const load = useTrainingsStore((state) => state.load);
+  return { training, load };
 }
 
 /** What is wrong with fields, by the server's names for them. */

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { gapWords, unloadWords } from "./measured";
+import { gapWords, takesMore, unloadWords } from "./measured";
 
 it("remarks on a gap only beyond two percent", () => {
   const gap = (estimated: number | null, measured: number | null) =>
@@ -9,6 +9,13 @@ it("remarks on a gap only beyond two percent", () => {
   expect(gap(1000, 750)).toBe("25 % less than estimated");
   expect(gap(null, 750)).toBeNull();
   expect(gap(1000, null)).toBeNull();
+});
+
+it("knows more from less, and neither where a figure is missing", () => {
+  const more = (estimated: number | null, measured: number | null) =>
+    takesMore({ memory_estimated_bytes: estimated, memory_measured_bytes: measured });
+  expect(more(1000, 1500)).toBe(true);
+  expect([more(1000, 500), more(1000, null), more(null, 500)]).toEqual([false, false, false]);
 });
 
 it("says what an unload gave back", () => {

@@ -15,6 +15,11 @@ export function gapWords(model: Pick<Model, "memory_estimated_bytes" | "memory_m
   return `${percent} % ${gap > 0 ? "more" : "less"} than estimated`;
 }
 
+/** Whether the model takes more than was promised; less is no reason to warn. */
+export function takesMore(model: Pick<Model, "memory_estimated_bytes" | "memory_measured_bytes">): boolean {
+  return (model.memory_measured_bytes ?? 0) > (model.memory_estimated_bytes ?? Infinity);
+}
+
 /** What came back at the last unload, against what the model had held. */
 export function unloadWords({ freed_bytes: freed, held_before_bytes: held }: NonNullable<Model["last_unload"]>): string {
   return freed >= held

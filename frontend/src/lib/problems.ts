@@ -17,6 +17,11 @@ export function fromRow(error: RowError): ProblemView {
   return { code: error.code, message: error.message, hint: error.hint ?? null };
 }
 
+/** Whether a hint says no more than the button below it. */
+export function onlyRepeats(hint: string | null): boolean {
+  return hint !== null && /^(try again|retry)\.?$/i.test(hint);
+}
+
 /** The step that moves on from a problem, chosen by its code. */
 export type NextStep = "settings" | "licence" | "free-space" | "smaller" | "another" | "retry";
 
@@ -34,13 +39,14 @@ export function nextSteps(code: string): NextStep[] {
       return ["free-space", "retry"];
     case "out_of_memory":
       return ["smaller", "retry"];
+    case "hub_model_not_found":
+      return ["another", "retry"];
     case "unsupported_architecture":
     case "needs_custom_code":
     case "no_weights":
-      return ["another"];
     case "unsafe_weights":
     case "already_quantized":
-      return [];
+      return ["another"];
     default:
       return ["retry"];
   }

@@ -3,10 +3,12 @@ import { compatibility, plan, training } from "../test/trainingFixtures";
 import {
   choicesOf,
   compatibilityWords,
+  draftOf,
   epochsWords,
   FIRST_DRAFT,
   fitWords,
   kindsOf,
+  lineOf,
   metricWords,
   notebookLines,
   pointFor,
@@ -66,6 +68,7 @@ it("writes figures with the digits that mean something", () => {
   expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the file, read 12 times");
   expect(epochsWords(plan({ epochs: null }))).toBe("unknown");
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
+  expect(lineOf(["819 k tokens", "55 s left"])).toBe("819\u00a0k\u00a0tokens\u00a0· 55\u00a0s\u00a0left");
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
 });
 
@@ -92,4 +95,11 @@ it("loads the model in the precision it was trained in", () => {
   expect(lines).toContain('SAE.load_from_disk("/home/runs/t1/sae")');
   expect(lines).toContain('get_submodule("model.layers.14")');
   expect(notebookLines(training())).not.toContain("quantization=");
+});
+
+it("asks for the same again as an earlier run", () => {
+  const { model_id, hook_point, dataset, k, batch_tokens, device, checkpoint_seconds } = training();
+  expect(requestOf(draftOf(training()), model_id ?? "", hook_point)).toMatchObject({
+    request: { model_id, hook_point, dataset, k, l1_coefficient: null, batch_tokens, device, checkpoint_seconds },
+  });
 });

@@ -3,7 +3,7 @@ import type { HookKind, HookPoint, Model } from "../types/model";
 import type { SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
 import { formatBytes, formatCount, formatDuration } from "./bytes";
 import { KIND_WORD } from "./hooks";
-import { sentence } from "./words";
+import { QUANTIZATION_WORD, sentence } from "./words";
 
 export const TRAINING_STATUS_WORD: Record<TrainingStatus, string> = {
   pending: "Waiting",
@@ -66,6 +66,32 @@ export function progressFigures({ status, progress }: Pick<Training, "status" | 
     flowing && tokens_per_second !== null ? `${formatCount(Math.round(tokens_per_second))} tokens/s` : "",
     flowing && eta_seconds !== null ? `${formatDuration(eta_seconds)} left` : "",
   ].filter(Boolean);
+}
+
+/** Figures in one line, which breaks between them and never inside one. */
+export function lineOf(figures: string[]): string {
+  return figures.map((figure) => figure.replaceAll(" ", "\u00a0")).join("\u00a0· ");
+}
+
+/** A run's figures in the one order and with the one name they have; `of` says more where there is room. */
+export const METRICS = [
+  { field: "explained_variance", name: "Explained variance", of: null },
+  { field: "l0", name: "L0", of: "features per token" },
+  { field: "mse", name: "MSE", of: "summed over the width" },
+  { field: "dead_features", name: "Dead features", of: null },
+] as const;
+
+export type Metric = (typeof METRICS)[number];
+
+export function metricName({ name, of }: Metric): string {
+  return of === null ? name : `${name}, ${of}`;
+}
+
+/** A run's last figure. */
+export function metricValue({ metrics, d_sae }: Pick<Training, "metrics" | "d_sae">, { field }: Metric): string {
+  const value = metrics?.[field];
+  const words = metricWords(value);
+  return field === "dead_features" && value != null ? `${words} of ${d_sae.toLocaleString("en")}` : words;
 }
 
 /** A metric with the digits that mean something; "unknown" for none. */
@@ -150,6 +176,25 @@ export const FIRST_DRAFT: TrainingDraft = {
   seed: 0,
   checkpointMinutes: 10,
 };
+
+/** The settings of a run, for another one. */
+export function draftOf(training: Training): TrainingDraft {
+  return {
+    path: training.dataset.path,
+    column: training.dataset.column,
+    architecture: training.architecture,
+    expansion: training.expansion_factor,
+    k: training.k ?? "",
+    l1: training.l1_coefficient ?? "",
+    tokens: training.training_tokens,
+    context: training.context_size,
+    learningRate: training.learning_rate,
+    batch: training.batch_tokens,
+    device: training.device,
+    seed: training.seed,
+    checkpointMinutes: training.checkpoint_seconds / 60,
+  };
+}
 
 export const usesK = (architecture: SaeArchitecture) => architecture !== "standard";
 
@@ -267,9 +312,12 @@ export function runName(training: Pick<Training, "model_name" | "hook_point">): 
   return `${training.model_name.split("/").at(-1) ?? training.model_name}, ${training.hook_point}`;
 }
 
-export function saeWords({ architecture, d_sae, k, l1_coefficient }: Training): string {
-  const sparsity = k === null ? `L1 ${l1_coefficient ?? 1}` : `k ${k}`;
-  return `${ARCHITECTURE_WORD[architecture].split(",")[0] ?? ""} · ${d_sae.toLocaleString("en")} features · ${sparsity}`;
+export function saeFigures({ architecture, d_sae, k, l1_coefficient }: Training): string[] {
+  return [
+    ARCHITECTURE_WORD[architecture].split(",")[0] ?? "",
+    `${d_sae.toLocaleString("en")} features`,
+    k === null ? `L1 ${l1_coefficient ?? 1}` : `k ${k}`,
+  ];
 }
 
 /** Memory of a model as its row tells it, with how it is known. */
@@ -277,6 +325,11 @@ export function modelMemory(model: Model): { bytes: number | null; how: string }
   const { memory_measured_bytes: measured, memory_estimated_bytes: estimated, memory_method: method } = model;
   if (measured !== null) return { bytes: measured, how: "measured" };
   return { bytes: estimated, how: method === "exact" ? "exact" : "estimated" };
+}
+
+/** A model's precision as its badge says it. */
+export function precisionWords({ quantization, dtype }: Pick<Model, "quantization" | "dtype">): string {
+  return quantization === "none" && dtype !== null ? dtype : QUANTIZATION_WORD[quantization];
 }
 
 export function reasonSentences(reasons: { message: string }[]): string[] {

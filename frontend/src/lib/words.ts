@@ -57,7 +57,7 @@ export function phaseWords(status: ModelStatus, progress: Progress | null): stri
     case "verifying":
       return "Verifying hashes";
     case "retrying":
-      return progress.message ?? "Retrying";
+      return sentence(progress.message ?? "retrying");
     case "quantizing":
       return quantizingWords(progress.message);
     case "checking":

@@ -43,6 +43,12 @@ it("tells the managed models apart from the rest of a disk", () => {
   expect(data).toMatchObject({ others: 80 * GB, blocks: [] });
 });
 
+it("says in a few words what a disk is for", () => {
+  const one = system({ disks: [disk({ purpose: "models, quantized models and data" })] });
+  expect(placesOf(one, null).at(-1)?.detail).toBe("models and data");
+  expect(placesOf(machine, null).map((place) => place.detail)).toEqual(["GPU", "Memory", "models", "data"]);
+});
+
 it("has a first idea from the parameters alone", () => {
   const { devices } = machine;
   expect(roughFit(1e9, devices)).toEqual({ verdict: "fits", words: "fits" });

@@ -25,10 +25,11 @@ export interface Place {
   holds: ("memory" | "cache" | "artifact")[];
 }
 
-export function placesOf(system: SystemInfo, loaded: LoadedModel[]): Place[] {
+/** `loaded` is null while it is not known: what models take is then part of Modelyard's own. */
+export function placesOf(system: SystemInfo, loaded: LoadedModel[] | null): Place[] {
   const gpus = system.devices.filter((device) => device.id !== "cpu");
   const memory = system.devices.filter((device) => device.id === "cpu");
-  return [...[...gpus, ...memory].map((device) => devicePlace(device, loaded)), ...system.disks.map(diskPlace)];
+  return [...[...gpus, ...memory].map((device) => devicePlace(device, loaded ?? [])), ...system.disks.map(diskPlace)];
 }
 
 function devicePlace(device: Device, loaded: LoadedModel[]): Place {
@@ -69,7 +70,7 @@ function diskPlace(disk: Disk, index: number, all: Disk[]): Place {
     key: disk.path,
     kind: "disk",
     label: "Disk",
-    detail: `${disk.purpose}, ${disk.path}`,
+    detail: all.length === 1 ? "models and data" : disk.purpose,
     total: disk.total_bytes,
     free: disk.free_bytes,
     others: used - ours,

@@ -1914,6 +1914,7 @@ export interface components {
          *       "dimensions": {
          *         "head_dim": 64,
          *         "hidden_size": 768,
+         *         "intermediate_size": 3072,
          *         "max_position_embeddings": 1024,
          *         "num_attention_heads": 12,
          *         "num_key_value_heads": 12,

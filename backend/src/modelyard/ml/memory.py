@@ -281,5 +281,5 @@ def _note(scheme: Scheme, fraction: float, smaller: bool, kept: tuple[KeptPart, 
     if not smaller:
         return f"{label} weights and their state would take no less than {dtype}."
     if fraction < 0.5:
-        return f"{label} covers only {fraction:.0%} of the parameters; these stay in {dtype}: {stays}."
+        return f"{label} covers only {100 * fraction:.0f} % of the parameters. The rest stays in {dtype}: {stays}."
     return f"These stay in {dtype}: {stays}." if stays else None

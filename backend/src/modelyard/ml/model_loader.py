@@ -27,7 +27,9 @@ SPREAD = "auto"
 """The device of a model that needs several accelerators."""
 
 OFFLOADED = "auto+cpu"
-"""The device of a model that the accelerators hold in part; the rest is in main memory between two passes."""
+"""The device of a model that the accelerators hold in part; the rest is in system memory between two passes."""
+
+_PRECISION_WORD = {"8bit": "8-bit", "4bit": "4-bit"}
 
 POLL_SECONDS = 0.05
 READERS_SECONDS = 5.0
@@ -63,7 +65,7 @@ class LoadSpec:
     `folder` is the snapshot, or the artifact of this quantization. `option_bytes` are the estimated resident bytes of
     each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
     `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
-    `allow_offload` lets a model that the accelerators cannot hold stay in main memory in part, which is slow; with it
+    `allow_offload` lets a model that the accelerators cannot hold stay in system memory in part, which is slow; with it
     the device must be `auto`, and the model not quantized.
     """
 
@@ -376,7 +378,7 @@ class ModelLoader:
         free = _free_bytes(device)
         if needed > free:
             raise _out_of_memory(
-                entry, f"needs about {units.size(needed)} on {_words(device)}, where {units.size(free)} are free"
+                entry, f"needs about {units.size(needed)} {_where(device)}, where {units.size(free)} are free"
             )
 
     def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded], step: OnStep) -> None:
@@ -505,10 +507,10 @@ def _read(entry: _Entry, step: OnStep) -> LoadedModel:
         if isinstance(failure, LoadCancelled):
             raise failure
         if isinstance(failure, OutOfMemory):
-            raise _out_of_memory(entry, f"does not fit on {_words(device)}")
+            raise _out_of_memory(entry, f"does not fit {_where(device)}")
         free = _free_bytes(device)
         raise _out_of_memory(
-            entry, f"ran out of memory while loading on {_words(device)}, where {units.size(free)} are free"
+            entry, f"ran out of memory while loading {_where(device)}, where {units.size(free)} are free"
         )
     return LoadedModel(entry.key, model, spec.folder, time.monotonic() - started)
 
@@ -525,12 +527,17 @@ def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:
     """With a hint that names the next smaller way to have the model, never a larger one."""
     spec, free = entry.spec, _free_bytes(entry.key.device)
     smaller = sorted(
-        ((size, option) for option, size in spec.option_bytes.items() if size < spec.needed_bytes), reverse=True
+        (
+            (size, option)
+            for option, size in spec.option_bytes.items()
+            if option in _PRECISION_WORD and size < spec.needed_bytes
+        ),
+        reverse=True,
     )
     fitting = [(size, option) for size, option in smaller if size <= free]
     if fitting or smaller:
         size, option = (fitting or smaller[-1:])[0]
-        hint = f"Quantize it to {option}: about {units.size(size)}."
+        hint = f"Quantize it to {_PRECISION_WORD[option]}: about {units.size(size)}."
         if not fitting:
             hint += f" That is still more than the {units.size(free)} that are free: unload other models first."
     elif spec.dtype == "float32":
@@ -538,8 +545,9 @@ def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:
     else:
         hint = "This is its smallest form: unload other models, use another device, or choose a smaller model."
     if entry.key.device != "cpu" and spec.quantization == "none" and not spec.allow_offload:
-        hint += " With allow_offload (--offload), what does not fit stays in main memory, which is slow."
-    return OutOfMemory(f"{spec.model_id} ({spec.quantization}) {what}.", hint=hint)
+        hint += " With allow_offload (--offload), what does not fit stays in system memory, which is slow."
+    precision = "" if spec.quantization == "none" else f" in {_PRECISION_WORD[spec.quantization]}"
+    return OutOfMemory(f"{spec.model_id}{precision} {what}.", hint=hint)
 
 
 def _resolve(spec: LoadSpec) -> str:
@@ -549,7 +557,7 @@ def _resolve(spec: LoadSpec) -> str:
     """
     if spec.allow_offload and spec.quantization != "none":
         raise InvalidRequest(
-            f"A model in {spec.quantization} cannot be kept in main memory in part.",
+            f"A model in {_PRECISION_WORD[spec.quantization]} cannot be kept in system memory in part.",
             hint="Load it without offload, or load the unquantized model with it.",
         )
     if spec.device != SPREAD:
@@ -578,10 +586,12 @@ def _free_bytes(device: str) -> int:
     return sum(map(devices.free_bytes, _places(device)))
 
 
-def _words(device: str) -> str:
-    return {SPREAD: "all accelerators together", OFFLOADED: "the accelerators and in main memory together"}.get(
-        device, device
-    )
+def _where(device: str) -> str:
+    return {
+        "cpu": "in system memory",
+        SPREAD: "on all accelerators together",
+        OFFLOADED: "on the accelerators and in system memory together",
+    }.get(device, f"on {device}")
 
 
 def _shares(device: str) -> dict[int | str, int] | None:

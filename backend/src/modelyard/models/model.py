@@ -85,7 +85,8 @@ class Model(Base):
     size_bytes: Mapped[int | None] = mapped_column(Bytes)
     disk_bytes: Mapped[int] = mapped_column(Bytes, default=0)
     artifact_path: Mapped[str | None] = mapped_column(String(1000))
-    """The folder of the quantized copy, once it is whole and was loaded back."""
+    """The folder of the quantized copy, once it is whole and was loaded back; in `MODELYARD_HOME/artifacts`, which may
+    be at another place at the next start."""
     artifact_bytes: Mapped[int] = mapped_column(Bytes, default=0)
     drift: Mapped[dict[str, Any] | None]
     """How far the quantized model's answers are from the source's, as measured when it was made."""

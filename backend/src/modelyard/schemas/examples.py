@@ -75,7 +75,7 @@ MODEL_INFO: dict[str, Any] = {
         "num_attention_heads": 12,
         "num_key_value_heads": 12,
         "head_dim": 64,
-        "intermediate_size": None,
+        "intermediate_size": 3072,
         "vocab_size": 50257,
         "max_position_embeddings": 1024,
     },

@@ -13,7 +13,7 @@ from modelyard.services import system_service
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.memory_service import Checkpoint, MemoryService
-from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.services.model_service import ModelService, artifact_of, hub_cache
 
 SECONDS = 60.0
 
@@ -59,12 +59,12 @@ def local_config(row: Model) -> dict[str, Any]:
     Raises NotReady, UnsupportedArchitecture, ChecksumMismatch where the file was damaged since it was verified.
     """
     snapshot = hub_cache().snapshot_path(row.model_id, row.commit) / "config.json"
-    copy = Path(row.artifact_path) / "config.json" if row.artifact_path else None
+    copy = artifact_of(row)
     if snapshot.is_file():
         config = _read_config(snapshot, row)
-    elif copy is not None and copy.is_file():
+    elif copy is not None and (copy / "config.json").is_file():
         # The original was dropped; the copy's configuration is the source's, and how it was quantized.
-        config = _read_config(copy, row)
+        config = _read_config(copy / "config.json", row)
         config.pop("quantization_config", None)
     elif row.status is not ModelStatus.READY:
         raise NotReady(f"{row.model_id} is {row.status}; its configuration is not here yet.")

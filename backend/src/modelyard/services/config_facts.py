@@ -1,7 +1,8 @@
 """What a model's `config.json` says by itself, read without torch or transformers.
 
 Configurations spell the same fact in many ways; the spellings here are those of transformers' own `attribute_map`s.
-A fact that is not written down is None: nothing is guessed.
+A fact that is not written down is None, unless the model's own code in transformers says what follows then: nothing is
+guessed.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,9 @@ _SECTIONS: dict[str, tuple[str, str]] = {
     "num_key_value_heads": ("attn_config", "kv_n_heads"),
     "intermediate_size": ("ffn_config", "ffn_hidden_size"),
 }
+# Where no width of the MLP is written, their own code takes this many times the hidden size.
+_MLP_RATIO = 4
+_WITH_MLP_RATIO = ("codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gptj")
 # The heads they count are those of a recurrence.
 _WITHOUT_ATTENTION = ("mamba2", "xlstm")
 _MAX_INT = 2**31 - 1
@@ -113,6 +117,9 @@ def _dimensions(text: Mapping[str, Any]) -> dict[str, int | None]:
     if text.get("model_type") in _WITHOUT_ATTENTION:
         return dimensions | {"num_attention_heads": None, "num_key_value_heads": None, "head_dim": None}
     hidden, heads = dimensions["hidden_size"], dimensions["num_attention_heads"]
+    if text.get("model_type") in _WITH_MLP_RATIO and hidden and _is_silent(text, "intermediate_size"):
+        width = _MLP_RATIO * hidden
+        dimensions["intermediate_size"] = width if width <= _MAX_INT else None
     if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
         # Falcon's and GPT-BigCode's switch for one shared head; Falcon writes another number beside it.
         dimensions["num_key_value_heads"] = 1

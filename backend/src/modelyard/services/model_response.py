@@ -1,7 +1,6 @@
 """A model's row as it goes over the wire."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,7 +11,7 @@ from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.model import Drift, LastUnload, ModelResponse, Progress, TrainingVerdict, UsedBy
 from modelyard.services.chat_template import has_chat_template
 from modelyard.services.job_service import LOADING_PHASE, JobService
-from modelyard.services.model_service import ModelService, hub_cache, loaded_rows
+from modelyard.services.model_service import ModelService, artifact_of, hub_cache, loaded_by, loaded_rows
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.training_users import training_users
 
@@ -44,8 +43,7 @@ class ModelResponses:
         }
         users: dict[str, list[UsedBy]] = {}
         for row in loaded_rows(self.session, [model.id for model in models]):
-            user = UsedBy(kind="loaded", id=row.worker, name=f"loaded on {row.device} of {row.host}")
-            users.setdefault(row.model_row_id, []).append(user)
+            users.setdefault(row.model_row_id, []).append(loaded_by(row))
         for row_id, trainings in training_users(self.session, [model.id for model in models]).items():
             users.setdefault(row_id, []).extend(trainings)
         loads = {job.subject_id: job for job in reversed(JobService(self.session).loads([m.id for m in models]))}
@@ -85,7 +83,7 @@ def model_response(
 ) -> ModelResponse:
     """`endpoint_url` turns what the row remembers as its Hub into an address."""
     done = model.status is ModelStatus.READY
-    folder = Path(model.artifact_path) if model.artifact_path else cache.snapshot_path(model.model_id, model.commit)
+    folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
     return ModelResponse(
         id=model.id,
         model_id=model.model_id,

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, defer, load_only, object_session
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelInUse, ModelNotFound, SharedCache
+from modelyard.core.settings import get_settings
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
 from modelyard.models import (
@@ -42,6 +43,12 @@ ARTIFACT_MANIFEST = "modelyard.json"
 
 DISK_RESERVE_BYTES = 500_000_000
 """Kept free on the models' disk, so that a download never fills it to the last byte."""
+
+_PLACE_WORDS = {
+    "cpu": "in the system memory",
+    "auto": "on the accelerators",
+    "auto+cpu": "on the accelerators and in the system memory",
+}
 
 SORTS: dict[str, Any] = {
     "name": func.lower(Model.model_id),
@@ -340,10 +347,7 @@ class ModelService:
             kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
             shared_cache=model.adopted and not siblings,
             used_by=[
-                *(
-                    UsedBy(kind="loaded", id=loaded.worker, name=f"loaded on {loaded.device} of {loaded.host}")
-                    for loaded in loaded_rows(self.session, [model.id])
-                ),
+                *(loaded_by(loaded) for loaded in loaded_rows(self.session, [model.id])),
                 *training_users(self.session, [model.id]).get(model.id, []),
             ],
         )
@@ -370,8 +374,8 @@ class ModelService:
         if not self._other_rows_of_snapshot(model):
             self.drop_partial_data(model)
             self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
-        if model.artifact_path:
-            remove_artifact(Path(model.artifact_path))
+        if (artifact := artifact_of(model)) is not None:
+            remove_artifact(artifact)
 
     def end_deletion(self, row_id: str) -> None:
         """Remove a row whose files are gone, its jobs and its history."""
@@ -524,11 +528,16 @@ def manifest(model: Model) -> list[RemoteFile]:
     ]
 
 
+def artifact_of(model: Model) -> Path | None:
+    """The folder of a row's quantized copy, once that was made."""
+    return None if model.artifact_path is None else get_settings().artifacts_folder / model.artifact_path
+
+
 def artifact_files(model: Model) -> list[Path]:
     """The files of a row's quantized copy; empty where it is missing or not whole."""
-    if model.artifact_path is None:
+    folder = artifact_of(model)
+    if folder is None:
         return []
-    folder = Path(model.artifact_path)
     try:
         listed = json.loads((folder / ARTIFACT_MANIFEST).read_bytes())["files"]
         whole = all((folder / name).stat().st_size == file["size_bytes"] for name, file in listed.items())
@@ -551,6 +560,12 @@ def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedMode
     return session.scalars(
         select(LoadedModel).where(LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > utc_now())
     ).all()
+
+
+def loaded_by(loaded: LoadedModel) -> UsedBy:
+    """The worker that holds a model in memory, with where it does in words."""
+    place = _PLACE_WORDS.get(loaded.device, f"on {loaded.device}")
+    return UsedBy(kind="loaded", id=loaded.worker, name=f"loaded {place} of {loaded.host}")
 
 
 def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:

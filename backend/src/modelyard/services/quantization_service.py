@@ -16,7 +16,7 @@ from modelyard.services.config_facts import read_config
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import MemoryService
-from modelyard.services.model_service import ModelService, artifact_files, hub_cache, manifest
+from modelyard.services.model_service import ModelService, artifact_files, artifact_of, hub_cache, manifest
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
@@ -133,7 +133,7 @@ class QuantizationService:
             remove_leftovers(target)
         with self.database.session() as session:
             found = ModelService(session).get_by_id(row.id)
-            found.artifact_path = str(target)
+            found.artifact_path = target.name
             found.drift = made["drift"]
             found.memory_measured_bytes = made["memory_measured_bytes"]
 
@@ -157,11 +157,12 @@ def weights_folder(row: Model) -> Path:
         raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
     if row.quantization is Quantization.NONE:
         return hub_cache().snapshot_path(row.model_id, row.commit)
-    if row.artifact_path is None or not artifact_files(row):
+    folder = artifact_of(row)
+    if folder is None or not artifact_files(row):
         raise NotReady(
             f"The quantized copy of {row.model_id} is not there.", hint="Delete the entry and quantize again."
         )
-    return Path(row.artifact_path)
+    return folder
 
 
 def load_spec(row: Model, options: dict[str, Any]) -> "LoadSpec":

@@ -1,6 +1,8 @@
-import { screen, waitFor } from "@testing-library/react";
+import { act, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
+import { applyList, applyModel } from "../../stores/applyEvents";
+import { useModelsStore } from "../../stores/modelsStore";
 import { model, problem } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
@@ -50,8 +52,33 @@ it("asks again for files of the shared cache", async () => {
 
 it("does not delete what is in use", async () => {
   show({ ...plan, used_by: [{ kind: "training", id: "t1", name: "in use by the training run t1 on model.layers.8" }] });
-  expect(await screen.findByText(/It is in use by the training run t1 on model.layers.8/)).toBeVisible();
+  expect(await screen.findByRole("link", { name: "In use by the training run t1 on model.layers.8" })).toHaveAttribute(
+    "href",
+    "/training/t1",
+  );
   expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
+});
+
+it("unloads what is in memory, and can delete it then", async () => {
+  const used_by = [{ kind: "loaded" as const, id: "w", name: "loaded on cpu of lab" }];
+  const row = model({ status: "missing", loaded: true, used_by });
+  let now = row;
+  useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, [row]));
+  server.use(
+    http.delete(api("/models/m1"), () => HttpResponse.json({ ...plan, used_by: now.used_by })),
+    http.post(api("/models/m1/unload"), () => HttpResponse.json(row, { status: 202 })),
+  );
+  renderPage(<ConfirmDelete model={row} onClose={vi.fn()} />);
+  expect(await screen.findByText("Loaded on cpu of lab")).toBeVisible();
+  expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "Unload" }));
+  expect(await screen.findByRole("button", { name: "Unloading" })).toBeDisabled();
+  now = { ...row, loaded: false, used_by: [] };
+  act(() => useModelsStore.setState((state) => applyModel(state, now)));
+  await waitFor(() => expect(screen.getByRole("button", { name: "Delete and free 1.20 GB" })).toBeEnabled());
+  expect(screen.queryByText("Loaded on cpu of lab")).toBeNull();
+  act(() => useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} }));
 });
 
 it("stays open and says why nothing was deleted", async () => {

@@ -1,13 +1,16 @@
 import { Button, Checkbox, Group, List, Modal, Skeleton, Stack, Text } from "@mantine/core";
 import { useState } from "react";
+import { Link } from "react-router";
 import { planDelete } from "../../api/models";
+import { useModel, usePending } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
-import { QUANTIZATION_WORD } from "../../lib/words";
+import { QUANTIZATION_WORD, sentence } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
+import { DialogButtons } from "./DialogButtons";
 import { ProblemAlert } from "./ProblemAlert";
 
 /** Asks with exact figures: what a deletion frees, what it keeps and why, and what stands in its way. */
@@ -21,7 +24,9 @@ export function ConfirmDelete({ model, onClose }: { model: Model | null; onClose
 
 function Body({ model, onClose }: { model: Model; onClose: () => void }) {
   const deleteModel = useModelsStore((state) => state.deleteModel);
-  const plan = useResource(model.id, (signal) => planDelete(model.id, signal));
+  // Asked about again once something lets go of it.
+  const users = (useModel(model.id) ?? model).used_by.map((use) => use.id).join(" ");
+  const plan = useResource(`${model.id} ${users}`, (signal) => planDelete(model.id, signal), model.id);
   const [confirmed, setConfirmed] = useState(false);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<ProblemView | null>(null);
@@ -47,7 +52,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
       <Text>
         <span className="mono">{model.model_id}</span>, {QUANTIZATION_WORD[model.quantization].toLowerCase()}
       </Text>
-      {plan.loading && <Skeleton h={48} role="status" aria-label="Working out what a deletion would free" />}
+      {plan.loading && plan.data === null && <Skeleton h={48} role="status" aria-label="Working out what a deletion would free" />}
       {plan.problem !== null && (
         <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
           <Button size="compact-sm" variant="default" onClick={plan.reload}>
@@ -62,7 +67,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
             {report.kept_bytes > 0 && <>, keeps {formatBytes(report.kept_bytes)}</>}.
           </Text>
           {report.kept_because.length > 0 && (
-            <List size="sm" mt={4} c="dimmed">
+            <List mt={4} c="dimmed">
               {report.kept_because.map((kept) => (
                 <List.Item key={kept.reason} className="num">
                   {formatBytes(kept.bytes)}: {kept.reason}
@@ -72,14 +77,10 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
           )}
         </div>
       )}
-      {usedBy.length > 0 && (
-        <Text>
-          It is {usedBy.map((use) => use.name).join(", ")}. Stop or unload{" "}
-          {usedBy.length === 1 ? "that" : "those"} first.
-        </Text>
-      )}
+      {usedBy.length > 0 && <Users model={model} usedBy={usedBy} />}
       {shared && (
         <Checkbox
+          size="md"
           checked={confirmed}
           onChange={(event) => setConfirmed(event.currentTarget.checked)}
           label="Remove the files from the shared Hugging Face cache"
@@ -87,7 +88,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
         />
       )}
       {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
-      <Group justify="flex-end">
+      <DialogButtons>
         <Button variant="default" onClick={onClose} data-autofocus>
           Keep it
         </Button>
@@ -99,7 +100,39 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
         >
           {freed === null || freed === 0 ? "Delete" : `Delete and free ${formatBytes(freed)}`}
         </Button>
-      </Group>
+      </DialogButtons>
+    </Stack>
+  );
+}
+
+/** What stands in the way, each with the way to end it. */
+function Users({ model, usedBy }: { model: Model; usedBy: Model["used_by"] }) {
+  const act = useModelsStore((state) => state.act);
+  const pending = usePending(model.id);
+  return (
+    <Stack gap="xs">
+      {usedBy.map((use) => (
+        <Group key={use.id + use.name} justify="space-between" gap="xs">
+          <Text>
+            {use.kind === "training" ? (
+              <Link to={`/training/${use.id}`}>{sentence(use.name)}</Link>
+            ) : (
+              sentence(use.name)
+            )}
+          </Text>
+          {use.kind === "loaded" && (
+            <Button
+              size="compact-sm"
+              variant="default"
+              disabled={pending !== undefined}
+              onClick={() => void act(model.id, "unload")}
+            >
+              {pending?.op === "unload" ? "Unloading" : "Unload"}
+            </Button>
+          )}
+        </Group>
+      ))}
+      <Text c="dimmed">It can be deleted once that has ended.</Text>
     </Stack>
   );
 }

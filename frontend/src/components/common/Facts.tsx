@@ -9,10 +9,17 @@ export function Facts({ columns = false, children }: { columns?: boolean; childr
   );
 }
 
+interface FactProps {
+  name: string;
+  /** Across all columns: its value is long. */
+  wide?: boolean;
+  children: React.ReactNode;
+}
+
 /** A value that is null is not known, and says so. */
-export function Fact({ name, children }: { name: string; children: React.ReactNode }) {
+export function Fact({ name, wide = false, children }: FactProps) {
   return (
-    <div className={classes.fact}>
+    <div className={classes.fact} data-wide={wide || undefined}>
       <dt>{name}</dt>
       <dd>{children ?? <span className={classes.unknown}>unknown</span>}</dd>
     </div>

@@ -1,6 +1,7 @@
 import { Alert, Group, Stack, Text } from "@mantine/core";
 import { CircleAlert } from "lucide-react";
-import type { ProblemView } from "../../lib/problems";
+import { onlyRepeats, type ProblemView } from "../../lib/problems";
+import classes from "./ProblemAlert.module.css";
 
 interface Props {
   title: string;
@@ -20,10 +21,14 @@ export function ProblemAlert({ title, problem, tone = "bad", children }: Props) 
       title={title}
     >
       <Stack gap="xs">
-        <Text size="sm" style={{ overflowWrap: "anywhere" }}>
-          {problem.message} {problem.hint}
+        <Text size="sm" className={classes.text}>
+          {problem.message} {children !== undefined && onlyRepeats(problem.hint) ? null : problem.hint}
         </Text>
-        {children !== undefined && <Group gap="xs">{children}</Group>}
+        {children !== undefined && (
+          <Group gap="xs" className={classes.actions}>
+            {children}
+          </Group>
+        )}
       </Stack>
     </Alert>
   );

@@ -11,13 +11,16 @@ interface Props {
   pending: Pending | undefined;
 }
 
-/** A job as facts: the phase in words, a bar where a total is known, bytes, rate and time left. */
+/** A job as facts: the phase in words; a bar, bytes, rate and time left as far as they are known. */
 export function ProgressLine({ model, live, pending }: Props) {
   const progress = live?.progress ?? model.progress;
   // Quantizing and checking count layers and steps, not bytes; their message says it in words.
   const inBytes = progress === null || !["quantizing", "checking"].includes(progress.phase);
-  const share =
-    progress === null
+  // A download has all its bytes before they are hashed, and the hashing is not counted.
+  const uncounted = progress?.phase === "verifying" && progress.bytes_done >= (progress.bytes_total ?? 0);
+  const share = uncounted
+    ? null
+    : progress === null
       ? fraction(model.downloaded_bytes, model.size_bytes)
       : inBytes
         ? fraction(progress.bytes_done, progress.bytes_total)
@@ -29,15 +32,15 @@ export function ProgressLine({ model, live, pending }: Props) {
   const total = progress?.bytes_total ?? (progress?.phase === "loading" ? null : model.size_bytes);
   const flowing = model.status === "downloading" && pending === undefined && !stale;
   const figures = [
-    !inBytes
+    !inBytes || uncounted
       ? ""
       : total === null
         ? done > 0
           ? formatBytes(done)
           : ""
         : `${formatBytes(done)} of ${formatBytes(total)}`,
-    flowing ? formatRate(progress?.bytes_per_second) : "",
-    flowing || (!inBytes && !stale) ? etaWords(progress) : "",
+    flowing && !uncounted && progress?.phase !== "retrying" ? formatRate(progress?.bytes_per_second) : "",
+    (flowing && !uncounted) || (!inBytes && !stale) ? etaWords(progress) : "",
   ].filter(Boolean);
   return (
     <div className={classes.line}>
@@ -47,20 +50,22 @@ export function ProgressLine({ model, live, pending }: Props) {
         </span>
         {share !== null && <span className="num">{Math.floor(share * 100)} %</span>}
       </div>
-      <div
-        className={classes.track}
-        role="progressbar"
-        aria-label={`${model.name}: ${phase}`}
-        aria-valuemin={0}
-        aria-valuemax={100}
-        aria-valuenow={share === null ? undefined : Math.floor(share * 100)}
-        aria-valuetext={[phase, ...figures].join(", ")}
-        data-paused={model.status === "paused" || stale || undefined}
-        data-retrying={progress?.phase === "retrying" || undefined}
-      >
-        <div className={classes.fill} style={{ transform: `scaleX(${share ?? 0})` }} />
-      </div>
-      <div className={`${classes.figures} num`}>{figures.length > 0 ? figures.join(" · ") : " "}</div>
+      {share !== null && (
+        <div
+          className={classes.track}
+          role="progressbar"
+          aria-label={`${model.name}: ${phase}`}
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuenow={Math.floor(share * 100)}
+          aria-valuetext={[phase, ...figures].join(", ")}
+          data-paused={model.status === "paused" || stale || undefined}
+          data-retrying={progress?.phase === "retrying" || undefined}
+        >
+          <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
+        </div>
+      )}
+      {figures.length > 0 && <div className="num">{figures.join(" · ")}</div>}
     </div>
   );
 }

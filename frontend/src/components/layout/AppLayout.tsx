@@ -1,10 +1,23 @@
-import { ActionIcon, AppShell, Burger, Group, NavLink, Skeleton, Stack, Text, VisuallyHidden } from "@mantine/core";
+import {
+  ActionIcon,
+  AppShell,
+  Burger,
+  Group,
+  NavLink,
+  Skeleton,
+  Stack,
+  Text,
+  Title,
+  VisuallyHidden,
+} from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { Boxes, BrainCircuit, Moon, Settings2, Sun } from "lucide-react";
 import { Suspense, useEffect } from "react";
 import { NavLink as RouterLink, Outlet, useLocation } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
+import { useConn } from "../../hooks/useModels";
+import { fetchPartsWhenIdle } from "../../lib/lazyPart";
 import { useModelsStore } from "../../stores/modelsStore";
 import { Announcer } from "./Announcer";
 import classes from "./AppLayout.module.css";
@@ -27,6 +40,7 @@ export function AppLayout() {
   const { close } = menu;
   useLiveFeed();
   useEffect(close, [pathname, close]);
+  useEffect(fetchPartsWhenIdle, []);
 
   return (
     <AppShell
@@ -75,7 +89,7 @@ export function AppLayout() {
 
       <AppShell.Main id="main" className={classes.main}>
         <ConnectionNotice />
-        <Suspense fallback={<Awaited />}>
+        <Suspense fallback={<Awaited at={pathname} />}>
           <PartBoundary at={pathname}>
             <Outlet />
           </PartBoundary>
@@ -87,11 +101,25 @@ export function AppLayout() {
 }
 
 /** In the place of a page that is still being fetched. */
-function Awaited() {
+function Awaited({ at }: { at: string }) {
+  const isAway = useConn() === "stale";
+  const page = PAGES.find(({ to }) => to === at);
   return (
     <>
-      <VisuallyHidden component="h1">Loading</VisuallyHidden>
-      <Skeleton h={240} maw={720} role="status" aria-label="Loading" />
+      {page === undefined ? (
+        <VisuallyHidden component="h1">Loading</VisuallyHidden>
+      ) : (
+        <Title order={1} mb="md">
+          {page.label}
+        </Title>
+      )}
+      {isAway ? (
+        <Text c="dimmed" role="status">
+          This page appears once the server answers.
+        </Text>
+      ) : (
+        <Skeleton className={classes.awaited} role="status" aria-label="Loading" />
+      )}
     </>
   );
 }

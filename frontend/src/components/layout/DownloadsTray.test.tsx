@@ -1,10 +1,10 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it } from "vitest";
 import { applyList, applyModel } from "../../stores/applyEvents";
 import { useFinishedStore } from "../../stores/finishedStore";
 import { useModelsStore } from "../../stores/modelsStore";
-import { downloading, model } from "../../test/fixtures";
+import { downloading, model, progress } from "../../test/fixtures";
 import { api, http, HttpResponse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import { DownloadsTray } from "./DownloadsTray";
@@ -53,4 +53,72 @@ it("keeps what ended in sight, with the way on, until it is cleared", async () =
   await expectAccessible(tray);
   await userEvent.click(within(tray).getByRole("button", { name: "Clear finished" }));
   expect(within(tray).getByText(/Nothing is being downloaded/)).toBeVisible();
+});
+
+function cancels(): string[] {
+  const sent: string[] = [];
+  server.use(
+    http.post(api("/models/:id/:action"), ({ params }) => {
+      sent.push(`${String(params.id)} ${String(params.action)}`);
+      return HttpResponse.json(downloading({ id: String(params.id), status: "paused" }));
+    }),
+  );
+  return sent;
+}
+
+it("asks before it discards what was fetched, and keeps it on Escape", async () => {
+  const user = userEvent.setup();
+  const sent = cancels();
+  const tray = await open();
+  const cancel = within(tray).getByRole("button", { name: "Cancel one" });
+  await user.click(cancel);
+  const question = within(tray).getByRole("group", { name: "Cancel one" });
+  expect(within(question).getByRole("button", { name: "Pause instead" })).toHaveFocus();
+  await expectAccessible(tray);
+  await user.keyboard("{Escape}");
+  expect(within(tray).queryByRole("group")).toBeNull();
+  expect(cancel).toHaveFocus();
+  expect(sent).toEqual([]);
+
+  await user.click(cancel);
+  await user.click(within(tray).getByRole("button", { name: "Discard 400 MB" }));
+  await waitFor(() => expect(sent).toEqual(["a cancel"]));
+  expect(tray).toHaveFocus();
+  await user.keyboard("{Escape}");
+  await waitFor(() => expect(tray).not.toBeInTheDocument());
+});
+
+it("offers to pause instead where that can be, else to keep it", async () => {
+  const user = userEvent.setup();
+  const sent = cancels();
+  put(downloading({ id: "b", model_id: "lab/two", status: "paused" }));
+  const tray = await open();
+  await user.click(within(tray).getByRole("button", { name: "Cancel two" }));
+  await user.click(within(tray).getByRole("button", { name: "Keep it" }));
+  expect(within(tray).queryByRole("group")).toBeNull();
+  await user.click(within(tray).getByRole("button", { name: "Cancel one" }));
+  await user.click(within(tray).getByRole("button", { name: "Pause instead" }));
+  await waitFor(() => expect(sent).toEqual(["a pause"]));
+});
+
+it("cancels at once what has nothing to lose", async () => {
+  const sent = cancels();
+  put(downloading({ id: "a", model_id: "lab/one", status: "pending", progress: progress({ bytes_done: 0 }) }));
+  const tray = await open();
+  await userEvent.click(within(tray).getByRole("button", { name: "Cancel one" }));
+  await waitFor(() => expect(sent).toEqual(["a cancel"]));
+});
+
+it("tells how long only when all that goes on can tell, and that the figures are old", () => {
+  renderPage(<DownloadsTray />);
+  const chip = screen.getByRole("button", { name: /2 downloads under way$/ });
+  expect(chip).toHaveTextContent("100 MB/s · 24 s left");
+  const waiting = { id: "b", model_id: "lab/two", progress: progress({ bytes_per_second: null, eta_seconds: null }) };
+  act(() => put(downloading({ ...waiting, status: "pending" })));
+  expect(chip).toHaveTextContent(/50.0 MB\/s$/);
+  act(() => put(downloading({ ...waiting, status: "paused" })));
+  expect(chip).toHaveTextContent("50.0 MB/s · 24 s left");
+  act(() => useModelsStore.setState({ conn: "stale" }));
+  expect(chip).toHaveAccessibleName("2 downloads under way, when last heard");
+  expect(chip).not.toHaveTextContent("MB/s");
 });

@@ -1,9 +1,11 @@
 import { ActionIcon, Button, Group, Popover, Text, Title, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { ArrowDownToLine, Pause, Play, X } from "lucide-react";
+import { ArrowDownToLine, Ban, Pause, Play, Unplug, X } from "lucide-react";
+import { useRef, useState } from "react";
 import { Link } from "react-router";
+import type { ModelAction } from "../../api/models";
 import { useActiveModels, useConn, useLive, useModel, usePending } from "../../hooks/useModels";
-import { formatDuration, formatRate } from "../../lib/bytes";
+import { formatBytes, formatDuration, formatRate } from "../../lib/bytes";
 import { useFinishedStore } from "../../stores/finishedStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
@@ -17,11 +19,15 @@ import classes from "./DownloadsTray.module.css";
 export function DownloadsTray() {
   const [open, tray] = useDisclosure(false);
   const active = useActiveModels();
+  const stale = useConn() === "stale" && active.length > 0;
   return (
     <Popover
       opened={open}
       onChange={(value) => (value ? tray.open() : tray.close())}
       position="bottom-end"
+      offset={16}
+      // Escape closes it below, where a row's question can take it first.
+      closeOnEscape={false}
       width="min(440px, calc(100vw - 16px))"
       trapFocus
       returnFocus
@@ -32,42 +38,52 @@ export function DownloadsTray() {
       <Popover.Target>
         <Button
           variant={active.length > 0 ? "light" : "subtle"}
-          color={active.length > 0 ? "accent" : "gray"}
+          color={stale ? "yellow" : active.length > 0 ? "accent" : "gray"}
           size="compact-sm"
           h={32}
           px="xs"
-          leftSection={<ArrowDownToLine size={16} aria-hidden />}
+          leftSection={stale ? <Unplug size={16} aria-hidden /> : <ArrowDownToLine size={16} aria-hidden />}
           onClick={tray.toggle}
           aria-expanded={open}
           aria-haspopup="dialog"
         >
-          <Summary active={active} />
+          <Summary active={active} stale={stale} />
         </Button>
       </Popover.Target>
-      <Popover.Dropdown p={0} role="dialog" aria-label="Downloads" className={classes.tray}>
+      <Popover.Dropdown
+        p={0}
+        role="dialog"
+        aria-label="Downloads"
+        tabIndex={-1}
+        className={classes.tray}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") tray.close();
+        }}
+      >
         <TrayBody active={active} onClose={tray.close} />
       </Popover.Dropdown>
     </Popover>
   );
 }
 
-function Summary({ active }: { active: Model[] }) {
-  const stale = useConn() === "stale";
-  const ids = active.map((model) => model.id).join(" ");
+/** How many, how fast and, once all that is not paused can tell, how long. */
+function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
+  const idsOf = (models: Model[]) => models.map((model) => model.id).join(" ");
+  const ids = idsOf(active);
+  const going = idsOf(active.filter((model) => model.status !== "paused"));
   const rate = useModelsStore((state) => sum(ids, (id) => state.live[id]?.progress?.bytes_per_second ?? 0));
-  const eta = useModelsStore((state) =>
-    ids === "" ? 0 : Math.max(...ids.split(" ").map((id) => state.live[id]?.progress?.eta_seconds ?? 0)),
-  );
+  const eta = useModelsStore((state) => longest(going, (id) => state.live[id]?.progress?.eta_seconds ?? null));
   if (active.length === 0) return <span className={classes.idle}>Downloads</span>;
+  const flow = [formatRate(rate), eta === null ? "" : `${formatDuration(eta)} left`].filter(Boolean);
   return (
     <span className="num">
       <span aria-hidden>{active.length}</span>
       <span className={classes.hidden}>
-        {active.length === 1 ? "1 download" : `${active.length} downloads`} under way
+        {active.length === 1 ? "1 download" : `${active.length} downloads`} under way{stale && ", when last heard"}
       </span>
-      {rate > 0 && !stale && (
+      {(stale || rate > 0) && (
         <span className={classes.detail} aria-hidden>
-          {` · ${formatRate(rate)}${eta > 0 ? ` · ${formatDuration(eta)}` : ""}`}
+          {` · ${stale ? "when last heard" : flow.join(" · ")}`}
         </span>
       )}
     </span>
@@ -76,6 +92,13 @@ function Summary({ active }: { active: Model[] }) {
 
 function sum(ids: string, value: (id: string) => number): number {
   return ids === "" ? 0 : ids.split(" ").reduce((total, id) => total + value(id), 0);
+}
+
+/** The largest value; null as soon as one is not known. */
+function longest(ids: string, value: (id: string) => number | null): number | null {
+  const values = ids === "" ? [] : ids.split(" ").map(value);
+  const known = values.filter((one) => one !== null);
+  return known.length > 0 && known.length === values.length ? Math.max(...known) : null;
 }
 
 function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void }) {
@@ -150,7 +173,7 @@ function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
           <Link to={`/models/${id}`} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
-          <QuantBadge quantization={model.quantization} />
+          <QuantBadge quantization={model.quantization} dtype={model.dtype} />
         </Group>
         <Group gap="xs" wrap="nowrap">
           <StatusPill status={model.status} pending={pending} />
@@ -169,10 +192,18 @@ function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
 }
 
 function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
+  const [asked, setAsked] = useState(false);
+  const cancel = useRef<HTMLButtonElement>(null);
   const live = useLive(model.id);
   const pending = usePending(model.id);
   const act = useModelsStore((state) => state.act);
   const busy = pending !== undefined;
+  const fetched = live?.progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
+  const asking = asked && !busy;
+  const keep = () => {
+    setAsked(false);
+    cancel.current?.focus();
+  };
   return (
     <li className={classes.row}>
       <Group justify="space-between" wrap="nowrap" gap="xs">
@@ -180,9 +211,9 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
           <Link to={`/models/${model.id}`} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
-          <QuantBadge quantization={model.quantization} />
+          <QuantBadge quantization={model.quantization} dtype={model.dtype} />
         </Group>
-        <Group gap={2} wrap="nowrap">
+        <Group gap={2} wrap="nowrap" className={classes.buttons}>
           {model.status === "paused" ? (
             <Tooltip label="Resume">
               <ActionIcon
@@ -206,18 +237,72 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
               </Tooltip>
             )
           )}
-          <Tooltip label="Cancel and remove what was fetched">
+          <Tooltip label={model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
             <ActionIcon
+              ref={cancel}
+              color="red"
               disabled={busy}
-              onClick={() => void act(model.id, "cancel")}
+              onClick={() => {
+                if (fetched === 0 && model.status !== "quantizing") void act(model.id, "cancel");
+                else setAsked(!asking);
+              }}
+              aria-expanded={asking}
               aria-label={`Cancel ${model.name}`}
             >
-              <X size={16} aria-hidden />
+              <Ban size={16} aria-hidden />
             </ActionIcon>
           </Tooltip>
         </Group>
       </Group>
       <ProgressLine model={model} live={live} pending={pending} />
+      {asking && (
+        <Discard
+          model={model}
+          fetched={fetched}
+          onKeep={keep}
+          onAction={(action) => {
+            setAsked(false);
+            void act(model.id, action);
+          }}
+        />
+      )}
     </li>
+  );
+}
+
+interface DiscardProps {
+  model: Model;
+  fetched: number;
+  onKeep: () => void;
+  onAction: (action: ModelAction) => void;
+}
+
+/** Asked in the row itself: what goes with it, or the way to stop that loses nothing. */
+function Discard({ model, fetched, onKeep, onAction }: DiscardProps) {
+  const canPause = model.status === "downloading" || model.status === "pending";
+  const answer = (action: ModelAction) => (event: React.MouseEvent) => {
+    // The pressed button goes away; without this the keyboard would leave the tray with it.
+    event.currentTarget.closest<HTMLElement>("[role=dialog]")?.focus();
+    onAction(action);
+  };
+  return (
+    <Group
+      gap="xs"
+      role="group"
+      aria-label={`Cancel ${model.name}`}
+      className={classes.question}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        onKeep();
+      }}
+    >
+      <Button size="compact-sm" color="red" onClick={answer("cancel")}>
+        {model.status === "quantizing" ? "Stop quantizing" : `Discard ${formatBytes(fetched)}`}
+      </Button>
+      <Button size="compact-sm" variant="default" autoFocus onClick={canPause ? answer("pause") : onKeep}>
+        {canPause ? "Pause instead" : "Keep it"}
+      </Button>
+    </Group>
   );
 }

@@ -50,7 +50,7 @@ export function SignIn() {
             onChange={(event) => setKey(event.currentTarget.value)}
             error={wrong}
             autoComplete="current-password"
-            data-autofocus
+            autoFocus
             required
           />
           <Button type="submit" loading={busy} disabled={key === ""}>

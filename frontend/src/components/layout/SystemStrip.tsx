@@ -1,16 +1,17 @@
+import { Button } from "@mantine/core";
 import { useMemo } from "react";
 import { formatBytes } from "../../lib/bytes";
 import { type Place, placesOf } from "../../lib/yard";
 import { useSystemStore } from "../../stores/systemStore";
+import type { LoadedModel } from "../../types/model";
 import classes from "./SystemStrip.module.css";
 
-/** What the machine has in use and left, on every page. */
+/** What the machine has free, on every page. */
 export function SystemStrip() {
   const system = useSystemStore((state) => state.system);
   const loaded = useSystemStore((state) => state.loaded);
   const places = useMemo(() => (system === null ? [] : placesOf(system, loaded)), [system, loaded]);
-  if (system === null) return null;
-  const models = new Set(loaded.map((item) => item.id)).size;
+  if (system === null) return <Unread />;
   return (
     <section className={`${classes.strip} num`} aria-label="This server">
       <dl>
@@ -19,7 +20,7 @@ export function SystemStrip() {
         ))}
         <div>
           <dt>Loaded</dt>
-          <dd>{models === 0 ? "no model" : models === 1 ? "1 model" : `${models} models`}</dd>
+          <dd>{loadedWords(loaded)}</dd>
         </div>
       </dl>
       <p>Version {system.version}</p>
@@ -27,16 +28,34 @@ export function SystemStrip() {
   );
 }
 
+/** Nothing while it is being read: the page itself shows that it loads. */
+function Unread() {
+  const failed = useSystemStore((state) => state.error !== null);
+  const { refresh } = useSystemStore.getState();
+  if (!failed) return null;
+  return (
+    <section className={classes.strip} aria-label="This server">
+      <div>The machine could not be read.</div>
+      <Button size="compact-xs" variant="default" mt={8} onClick={() => void refresh()}>
+        Try again
+      </Button>
+    </section>
+  );
+}
+
+function loadedWords(loaded: LoadedModel[] | null): string {
+  if (loaded === null) return "not known";
+  const models = new Set(loaded.map((item) => item.id)).size;
+  if (models === 0) return "no model";
+  return models === 1 ? "1 model" : `${models} models`;
+}
+
 function Line({ place }: { place: Place }) {
   const used = place.total - place.free;
   return (
-    <div title={place.detail}>
+    <div title={`${formatBytes(place.free)} free of ${formatBytes(place.total)}; ${place.detail}`}>
       <dt>{place.kind === "memory" ? "Memory" : place.label}</dt>
-      <dd>
-        {place.kind === "disk"
-          ? `${formatBytes(place.free)} left`
-          : `${formatBytes(used)} of ${formatBytes(place.total)}`}
-      </dd>
+      <dd>{formatBytes(place.free)} free</dd>
       <dd className={classes.track} aria-hidden>
         <span className={classes.fill} style={{ width: `${(100 * used) / place.total}%` }} />
       </dd>

@@ -45,6 +45,8 @@ export default function ArchitectureView({ about, load, source }: Props) {
 
 function Structure({ architecture, source }: { architecture: Architecture; source: PretrainedSource }) {
   const { hook_points: points, layers_path: layers, final_norm: norm } = architecture;
+  // What is tied has a row of its own.
+  const flags = architecture.flags.filter((flag) => flag !== "tied_weights" || architecture.tied.length === 0);
   return (
     <Stack gap="lg">
       <Facts columns>
@@ -54,9 +56,9 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
         <Fact name="Parameters">
           {architecture.num_parameters.toLocaleString("en")} ({formatCount(architecture.num_parameters)})
         </Fact>
-        {DIMENSIONS.map(([field, name]) => (
+        {DIMENSIONS.map(([field, name, unit]) => (
           <Fact key={field} name={name}>
-            {architecture.dimensions[field]?.toLocaleString("en")}
+            {sized(architecture.dimensions[field], unit)}
           </Fact>
         ))}
         <Fact name="Blocks">{layers === null ? "not found" : <CopyText text={layers} label="path of the blocks" />}</Fact>
@@ -64,27 +66,30 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
           {norm === null ? "none found" : <CopyText text={norm} label="path of the final norm" />}
         </Fact>
         {architecture.tied.length > 0 && (
-          <Fact name="Tied">
+          <Fact name="Tied" wide>
             {architecture.tied.map(([target, origin]) => (
-              <span key={target} className={`${classes.tied} mono`}>
-                {target} = {origin}
+              <span key={target} className={classes.tied}>
+                <CopyText text={target} label="path" /> = <CopyText text={origin} label="path" />
               </span>
             ))}
+            <span className={classes.quiet}>stored once and counted once</span>
           </Fact>
         )}
       </Facts>
-      {architecture.flags.length > 0 && <Flags flags={architecture.flags} />}
+      {flags.length > 0 && <Flags flags={flags} />}
       <section>
         <h3 className={classes.heading}>Hook points</h3>
         <Text size="sm" component="div" mb="xs">
           {architecture.verified ? (
-            <VerdictWords verdict="fits">
-              Verified by a forward pass without weights: what each block returns is what the next one receives.
-            </VerdictWords>
+            <>
+              <VerdictWords verdict="fits">Verified</VerdictWords> by a forward pass without weights: what each block
+              returns is what the next one receives.
+            </>
           ) : (
-            <VerdictWords verdict="tight">
-              Unverified: {architecture.reason ?? "no reason was given."} Check a point before relying on it.
-            </VerdictWords>
+            <>
+              <VerdictWords verdict="tight">Unverified</VerdictWords>: {architecture.reason ?? "no reason was given."}{" "}
+              Check a point before relying on it.
+            </>
           )}
         </Text>
         {points.length > 0 && <HookTable architecture={architecture} source={source} />}
@@ -105,8 +110,13 @@ const DIMENSIONS = [
   ["head_dim", "Head size"],
   ["intermediate_size", "Intermediate size"],
   ["vocab_size", "Vocabulary"],
-  ["max_position_embeddings", "Longest context"],
+  ["max_position_embeddings", "Longest context", "tokens"],
 ] as const;
+
+function sized(value: number | null | undefined, unit: string | undefined): string | null {
+  if (value == null) return null;
+  return unit === undefined ? value.toLocaleString("en") : `${value.toLocaleString("en")} ${unit}`;
+}
 
 function Flags({ flags }: { flags: string[] }) {
   return (

@@ -55,10 +55,25 @@ it("deletes after one question; what is in use or shared stays", async () => {
   );
   show([ONE, FOUR, model({ id: "d" })]);
   await userEvent.click(screen.getByRole("button", { name: "Delete 3…" }));
-  const question = await screen.findByRole("dialog", { name: "Delete 3 models" });
-  expect(await within(question).findByText("gpt2, 4-bit: stays, in use by loaded on cpu of lab")).toBeVisible();
+  const question = await screen.findByRole("dialog", { name: "Delete models" });
+  expect(await within(question).findByText("gpt2, 4-bit: stays, loaded on cpu of lab")).toBeVisible();
+  expect(within(question).getByText(/: stays, it is in the shared cache \(1.00 GB\)$/)).toBeVisible();
+  const tick = within(question).getByRole("checkbox");
+  await userEvent.click(tick);
+  expect(within(question).getByRole("button", { name: "Delete 2, free 2.00 GB" })).toBeEnabled();
+  await userEvent.click(tick);
   await expectAccessible();
-  await userEvent.click(within(question).getByRole("button", { name: "Delete 1 and free at least 1.00 GB" }));
+  await userEvent.click(within(question).getByRole("button", { name: "Delete 1, free 1.00 GB" }));
   expect(await screen.findByText("1 model deleted")).toBeVisible();
   expect(asked).toEqual(["a"]);
+});
+
+it("has no figures on its button when nothing can be deleted", async () => {
+  const plan = { freed_bytes: 1_000_000_000, kept_bytes: 0, kept_because: [], shared_cache: true, used_by: [] };
+  server.use(http.delete(api("/models/:id"), () => HttpResponse.json(plan)));
+  show([ONE]);
+  await userEvent.click(screen.getByRole("button", { name: "Delete 1…" }));
+  const question = await screen.findByRole("dialog", { name: "Delete models" });
+  expect(await within(question).findByText(/stays, it is in the shared cache/)).toBeVisible();
+  expect(within(question).getByRole("button", { name: "Delete" })).toBeDisabled();
 });

@@ -8,7 +8,8 @@ import { formatBytes } from "../../lib/bytes";
 import { toastDone } from "../../lib/toast";
 import { isActive, QUANTIZATION_WORD } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
-import type { Model, QuantizeRequest } from "../../types/model";
+import type { DeletionReport, Model, QuantizeRequest } from "../../types/model";
+import { DialogButtons } from "../common/DialogButtons";
 import { ProblemAlert } from "../common/ProblemAlert";
 import classes from "./BulkBar.module.css";
 
@@ -96,7 +97,7 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
         </Button>
       </Group>
       {refused !== null && <Refusals title={refused.title} failures={refused.failures} />}
-      <Modal opened={deleting !== null} onClose={() => setDeleting(null)} title={`Delete ${countOf(deleting ?? [])}`}>
+      <Modal opened={deleting !== null} onClose={() => setDeleting(null)} title="Delete models">
         {deleting !== null && <DeleteBody models={deleting} onClose={() => setDeleting(null)} onDeleted={tell} />}
       </Modal>
     </Stack>
@@ -123,6 +124,18 @@ function Refusals({ title, failures }: { title: string; failures: Failure<Model>
       </List>
     </ProblemAlert>
   );
+}
+
+/** What becomes of one model, as things are ticked now. */
+function outcomeOf({ used_by, shared_cache, freed_bytes }: DeletionReport, confirmed: boolean): string {
+  if (used_by !== undefined && used_by.length > 0) return `stays, ${used_by.map((use) => use.name).join(", ")}`;
+  if (shared_cache && !confirmed) return `stays, it is in the shared cache (${formatBytes(freed_bytes)})`;
+  return `frees ${formatBytes(freed_bytes)}`;
+}
+
+function deleteWords(count: number, bytes: number): string {
+  if (count === 0) return "Delete";
+  return bytes === 0 ? `Delete ${count}` : `Delete ${count}, free ${formatBytes(bytes)}`;
 }
 
 interface DeleteProps {
@@ -165,35 +178,31 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
         </ProblemAlert>
       )}
       {plans.data !== null && (
-        <List size="sm" className="num">
+        <List className="num">
           {found.map(({ model, plan }) => (
             <List.Item key={model.id}>
-              {nameOf(model)}:{" "}
-              {plan === undefined
-                ? "unknown"
-                : (plan.used_by ?? []).length > 0
-                  ? `stays, in use by ${plan.used_by?.map((use) => use.name).join(", ")}`
-                  : `frees ${formatBytes(plan.freed_bytes)}${plan.shared_cache ? ", from the shared cache" : ""}`}
+              {nameOf(model)}: {plan === undefined ? "unknown" : outcomeOf(plan, confirmed)}
             </List.Item>
           ))}
         </List>
       )}
       {shared.length > 0 && (
         <Checkbox
+          size="md"
           checked={confirmed}
           onChange={(event) => setConfirmed(event.currentTarget.checked)}
           label="Remove files from the shared Hugging Face cache too"
           description={`Another tool may still need ${shared.length === 1 ? "one of them" : `${shared.length} of them`}, which stays otherwise.`}
         />
       )}
-      <Group justify="flex-end">
+      <DialogButtons>
         <Button variant="default" onClick={onClose} data-autofocus>
           Keep them
         </Button>
         <Button color="red" loading={busy} disabled={going.length === 0} onClick={() => void confirm()}>
-          Delete {going.length} and free at least {formatBytes(bytes)}
+          {deleteWords(going.length, bytes)}
         </Button>
-      </Group>
+      </DialogButtons>
     </Stack>
   );
 }

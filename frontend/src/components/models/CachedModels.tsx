@@ -27,7 +27,7 @@ export function CachedModels({ explain = false }: { explain?: boolean }) {
   if (items.length === 0 && leftovers.length === 0)
     return explain ? (
       <Text size="sm" c="dimmed">
-        Everything in the cache is managed here. What other tools download into it will show up in this place.
+        Everything in the cache is managed here. What other tools download into it will show up here.
       </Text>
     ) : null;
   return (

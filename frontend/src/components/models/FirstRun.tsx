@@ -5,6 +5,7 @@ import { searchHub } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { roughFit } from "../../lib/fit";
+import { sentence } from "../../lib/words";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Device, SystemInfo } from "../../types/model";
 import { SystemPending } from "../common/SystemPending";
@@ -12,6 +13,7 @@ import { CachedModels } from "./CachedModels";
 import { FitHint } from "./FitHint";
 import classes from "./FirstRun.module.css";
 import { HubUnreachable } from "./HubUnreachable";
+import { RealModelsHint } from "./RealModelsHint";
 
 /** Small models that people who look inside transformers often begin with. */
 const STARTERS = ["EleutherAI/pythia-70m", "gpt2", "HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen3-0.6B"];
@@ -37,7 +39,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
             }}
           />
         )}
-        {system !== null && <TokenHint hub={system.hub} />}
+        {system !== null && system.hub.endpoint_source !== "builtin" && <TokenHint hub={system.hub} />}
       </Stack>
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>This machine</Title>
@@ -50,7 +52,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
             component={Link}
             to="/models?add"
           >
-            Import a folder
+            Add local
           </Button>
         </div>
       </Stack>
@@ -94,9 +96,14 @@ function Starters({ hub, devices, onStart }: StartersProps) {
   return (
     <>
       <Text>
-        {builtin
-          ? "The built-in sample Hub is in use. Its models are small and have random weights, so that everything can be tried without internet."
-          : "The preview shows exactly what a model needs before anything is fetched. A few small ones to begin with:"}
+        {builtin ? (
+          <>
+            The built-in sample Hub is in use. Its models are small and have random weights, so that everything can be
+            tried without internet. <RealModelsHint />
+          </>
+        ) : (
+          "The preview shows exactly what a model needs before anything is fetched. A few small ones to begin with:"
+        )}
       </Text>
       {builtin && known.loading && <Skeleton h={96} role="status" aria-label="Loading samples" />}
       {builtin && known.problem !== null && <Text c="dimmed">{known.problem.message}</Text>}
@@ -136,15 +143,20 @@ function Starters({ hub, devices, onStart }: StartersProps) {
 
 /** Whether gated models can be had, and what is missing for them. */
 function TokenHint({ hub }: { hub: SystemInfo["hub"] }) {
-  const words = {
-    valid: `Gated and private models that ${hub.user ?? "your account"} has access to can be had: a Hub token is set.`,
-    none: "A gated or private model needs a Hub token.",
-    invalid: "The Hub refuses the stored token, so gated and private models cannot be had.",
-    unknown: "A Hub token is set, but whether the Hub accepts it is not known.",
-  }[hub.token];
+  const [words, step] = (
+    {
+      valid: [
+        `Gated and private models that ${hub.user ?? "your account"} has access to can be had: a Hub token is set.`,
+        null,
+      ],
+      none: ["A gated or private model needs a Hub token.", "Set a token"],
+      invalid: ["The Hub refuses the stored token, so gated and private models cannot be had.", "Replace the token"],
+      unknown: ["A Hub token is set, but whether the Hub accepts it is not known.", "Check the token"],
+    } as const
+  )[hub.token];
   return (
     <Text size="sm" c="dimmed">
-      {words} {hub.token !== "valid" && <Link to="/settings">Set a token</Link>}
+      {words} {step !== null && <Link to="/settings">{step}</Link>}
     </Text>
   );
 }
@@ -163,9 +175,22 @@ function Hardware({ system }: { system: SystemInfo }) {
       )}
       {system.disks.map((disk) => (
         <List.Item key={disk.path}>
-          {disk.purpose}: {formatBytes(disk.free_bytes)} free at <span className="mono">{disk.path}</span>
+          {sentence(disk.purpose)}: {formatBytes(disk.free_bytes)} free at <Path path={disk.path} />
         </List.Item>
       ))}
     </List>
+  );
+}
+
+/** Breaks between folders, not inside a name. */
+function Path({ path }: { path: string }) {
+  return (
+    <span className="mono">
+      {path.split(/(?=[\\/])/).map((part, index) => (
+        <span key={index} className={classes.folder}>
+          {part}
+        </span>
+      ))}
+    </span>
   );
 }

@@ -45,7 +45,7 @@ export function HubUnreachable({ problem, onRetry }: Props) {
   return (
     <ProblemAlert
       title={hub === undefined ? "The Hub does not answer" : `The Hub at ${hub.endpoint} does not answer`}
-      problem={problem}
+      problem={{ ...problem, message: withoutAddress(problem.message, hub?.endpoint) }}
       tone="warn"
     >
       {hub?.endpoint_source !== "builtin" && (
@@ -69,4 +69,9 @@ export function HubUnreachable({ problem, onRetry }: Props) {
       </Button>
     </ProblemAlert>
   );
+}
+
+/** The title has named the Hub already. */
+function withoutAddress(message: string, endpoint: string | undefined): string {
+  return endpoint !== undefined && message.startsWith(`${endpoint} `) ? `It${message.slice(endpoint.length)}` : message;
 }

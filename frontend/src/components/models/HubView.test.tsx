@@ -92,7 +92,7 @@ it("marks what is here, and opens it", async () => {
   expect(screen.getByRole("link", { name: "Open gpt2" })).toHaveAttribute("href", "/models/coming?view=hub");
   expect(screen.getByText("Ready")).toBeVisible();
   expect(screen.getByText("Downloading")).toBeVisible();
-  expect(screen.getByRole("button", { name: "Download Qwen3-0.6B in another precision" })).toBeVisible();
+  expect(screen.getByRole("button", { name: "Get another precision of Qwen3-0.6B" })).toBeVisible();
   expect(screen.getByRole("button", { name: "Download DeepSeek-V3" })).toBeVisible();
 });
 
@@ -133,4 +133,21 @@ it("says that the Hub does not answer, and what else is wrong with it", async ()
   server.use(http.get(api("/models/search"), () => refuse(problem(503, "hub_rate_limited", "Asked too often."))));
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(await screen.findByText("The Hub could not be searched")).toBeVisible();
+});
+
+it("says of the sample Hub what its models are, and where real ones come from", async () => {
+  const { hub } = system();
+  useSystemStore.setState({ system: system({ hub: { ...hub, endpoint_source: "builtin" } }) });
+  serve([SMALL]);
+  show();
+  expect(await screen.findByText(/small models with random weights/)).toBeVisible();
+  expect(screen.getByRole("link", { name: "Settings" })).toHaveAttribute("href", "/settings");
+  expect(screen.queryByText(/Type to search/)).toBeNull();
+});
+
+it("names the Hub once when it does not answer", async () => {
+  const message = "https://huggingface.co did not answer in time.";
+  server.use(http.get(api("/models/search"), () => refuse(problem(502, "hub_unreachable", message))));
+  show();
+  expect(await screen.findByText("It did not answer in time.")).toBeVisible();
 });

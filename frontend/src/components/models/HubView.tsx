@@ -4,7 +4,7 @@ import { KeyRound } from "lucide-react";
 import { useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "react-router";
 import { searchHub } from "../../api/models";
-import { useModelList } from "../../hooks/useModels";
+import { useConn, useModelList } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { HALF_PRECISION_BYTES, roughFit } from "../../lib/fit";
 import {
@@ -27,6 +27,7 @@ import { SearchField } from "../common/SearchField";
 import { FitHint } from "./FitHint";
 import { HubUnreachable } from "./HubUnreachable";
 import classes from "./HubView.module.css";
+import { RealModelsHint } from "./RealModelsHint";
 import { StatusPill } from "./StatusPill";
 
 const SEARCH_DELAY_MS = 250;
@@ -53,14 +54,18 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
     <section aria-label="The Hub">
       <Controls query={query} searchField={searchField} onChange={onChange} />
       <Text size="sm" c="dimmed" mb="sm">
-        {hub === undefined
-          ? " "
-          : hub.endpoint_source === "builtin"
-            ? "The built-in sample Hub: small models with random weights."
-            : `Models on ${hub.endpoint}.`}
-        {find === "" &&
-          hub?.endpoint_source !== "builtin" &&
-          " Without a word to search for: those that generate text."}
+        {hub === undefined ? (
+          "\u00a0"
+        ) : hub.endpoint_source === "builtin" ? (
+          <>
+            The built-in sample Hub: small models with random weights. <RealModelsHint />
+          </>
+        ) : (
+          <>
+            Models on {hub.endpoint}.
+            {find === "" && " Type to search; until then, text-generation models are listed."}
+          </>
+        )}
       </Text>
       {search.problem !== null ? (
         search.problem.code === "hub_unreachable" ? (
@@ -96,7 +101,8 @@ function Controls({ query, searchField, onChange }: ControlsProps) {
         ref={searchField}
         className={classes.query}
         label="Search the Hub"
-        placeholder="Part of a name  ( / )"
+        placeholder="Part of a name"
+        hotkey="/"
         value={query.find}
         onChange={(find) => onChange({ find })}
         spellCheck={false}
@@ -192,6 +198,7 @@ interface HitProps {
 }
 
 function Hit({ item, row, search, onDownload }: HitProps) {
+  const stale = useConn() === "stale";
   const name = item.model_id.split("/").at(-1) ?? item.model_id;
   const point = (on: boolean) => useGhostStore.getState().show(on && row === undefined ? ghostOf(item, name) : null);
   return (
@@ -234,11 +241,13 @@ function Hit({ item, row, search, onDownload }: HitProps) {
           )}
           <Button
             size="compact-sm"
-            variant={row === undefined ? "filled" : "subtle"}
+            variant={row === undefined ? "filled" : "default"}
+            disabled={stale}
+            title={stale ? "The server does not answer" : undefined}
             onClick={() => onDownload(item.model_id)}
-            aria-label={row === undefined ? `Download ${name}` : `Download ${name} in another precision`}
+            aria-label={row === undefined ? `Download ${name}` : `Get another precision of ${name}`}
           >
-            {row === undefined ? "Download" : "Another precision"}
+            {row === undefined ? "Download" : "Get another precision"}
           </Button>
         </span>
       </div>

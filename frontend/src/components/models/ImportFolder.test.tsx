@@ -22,6 +22,7 @@ it("imports a folder under the name it suggests", async () => {
   );
   renderPage(<ImportFolder onAdded={onAdded} />);
   expect(submit()).toBeDisabled();
+  expect(screen.getByText("Name the folder first.")).toBeVisible();
   await user.type(folder(), "/data/My model (v2)/");
   expect(name()).toHaveValue("local/My-model-v2");
   await user.click(screen.getByRole("radio", { name: "Copied" }));

@@ -62,6 +62,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
           error={tried && badPath ? "Give an absolute path, such as /data/my-model." : null}
           spellCheck={false}
           autoCapitalize="none"
+          data-autofocus
         />
         <TextInput
           label="Name"
@@ -93,11 +94,11 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
           </ProblemAlert>
         )}
         <Group gap="sm">
-          <Button type="submit" variant="default" loading={busy} disabled={path.trim() === ""}>
+          <Button type="submit" loading={busy} disabled={path.trim() === ""}>
             Import
           </Button>
           <Text size="sm" c="dimmed">
-            Every byte is hashed on the way.
+            {path.trim() === "" ? "Name the folder first." : "Every byte is hashed on the way."}
           </Text>
         </Group>
       </Stack>

@@ -56,8 +56,9 @@ it("draws every option with its parts and says where it fits and how far", async
   expect(screen.getByText(/^Exact: /)).toBeVisible();
   expect(screen.getAllByText("KV cache 205 MB")).toHaveLength(2);
   expect(screen.getAllByText(/Fits in system memory, 18/)).toHaveLength(2);
-  expect(screen.getAllByText("fits up to 40,960 tokens, its longest context")).toHaveLength(2);
-  expect(screen.getByText("System memory: 20.0 GB free of 25.0 GB, beyond this scale")).toBeVisible();
+  expect(screen.getAllByText("longest context: 40,960 tokens (its limit)")).toHaveLength(2);
+  expect(screen.getByText("The bars end at 1.57 GB")).toBeVisible();
+  expect(screen.getByText("System memory: 20.0 GB free of 25.0 GB, far beyond")).toBeVisible();
   expect(screen.getByRole("radio", { name: /4-bit/ })).toBeDisabled();
   expect(screen.getByText("Nothing would get smaller.")).toBeVisible();
   await expectAccessible();
@@ -128,7 +129,7 @@ it("never prints what is unknown as nothing", async () => {
   expect(screen.getByText("memory unknown")).toBeVisible();
   expect(screen.getByText("Not known for system memory")).toBeVisible();
   expect(screen.getByText("Approximate (≈): the weights are quantized already (gptq).")).toBeVisible();
-  expect(screen.queryByText(/fits up to/)).toBeNull();
+  expect(screen.queryByText(/longest context/)).toBeNull();
 });
 
 it("counts the peak while loading", async () => {

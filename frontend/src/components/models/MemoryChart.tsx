@@ -14,12 +14,14 @@ interface Props {
   title: string;
   plan: MemoryPlan;
   selected: Quantization;
+  /** What its weights take, where that is known without asking. */
+  weights?: string | null;
   /** Left out where the precision is what it is. */
   onPick?: (quantization: Quantization) => void;
 }
 
 /** What a model needs in each precision, on one scale with what the devices have, for any context and batch. */
-export function MemoryChart({ title, plan, selected, onPick }: Props) {
+export function MemoryChart({ title, plan, selected, weights = null, onPick }: Props) {
   const { estimate, options } = plan;
   const devices = shownDevices(options[0]?.fits ?? []);
   const needs = options.flatMap(({ option, need }) => (option.available ? (need.required ?? []) : []));
@@ -32,7 +34,12 @@ export function MemoryChart({ title, plan, selected, onPick }: Props) {
       <Controls plan={plan} />
       <How plan={plan} />
       {plan.problem !== null && estimate === null && (
-        <ProblemAlert title="The memory is not known" problem={plan.problem}>
+        <ProblemAlert
+          title={weights === null ? "The memory is not known" : `Weights ${weights}; the rest is not known`}
+          // A name that was right once needs no hint about its spelling.
+          problem={weights === null ? plan.problem : { ...plan.problem, hint: null }}
+          tone={weights === null ? "bad" : "warn"}
+        >
           <Button size="compact-sm" variant="default" onClick={plan.reload}>
             Try again
           </Button>
@@ -107,6 +114,7 @@ function Controls({ plan }: { plan: MemoryPlan }) {
       <NativeSelect
         label="Load in"
         size="xs"
+        classNames={{ label: classes.label }}
         value={plan.dtype}
         onChange={(event) => plan.setDtype(event.currentTarget.value as Dtype)}
         data={DTYPE_WORDS.map(([value, label]) => ({ value, label }))}
@@ -163,13 +171,14 @@ function useSlow(waiting: boolean): boolean {
 function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all: number }) {
   return (
     <ul className={`${classes.limits} num`} aria-label="Free memory">
+      {devices.some(({ free }) => free !== null && free > end) && <li>The bars end at {formatBytes(end)}</li>}
       {devices.map(({ device, free, total }) => (
         <li key={device}>
           <span className={classes.mark} data-beyond={(free ?? 0) > end || undefined} aria-hidden />
           <span>
             {sentenceCase(deviceLabel(device))}:{" "}
             {free === null ? "free memory unknown" : `${formatBytes(free)} free of ${formatBytes(total)}`}
-            {free !== null && free > end && ", beyond this scale"}
+            {free !== null && free > end && ", far beyond"}
           </span>
         </li>
       ))}

@@ -4,11 +4,18 @@ import { useNewerRow } from "../../hooks/useModels";
 import type { Model } from "../../types/model";
 import classes from "./ModelBadges.module.css";
 
+interface Props {
+  model: Model;
+  filesHref: string;
+  /** Left out where more is said of training elsewhere. */
+  training?: boolean;
+}
+
 /** What is to be known of a model before it is relied on; nothing where nothing is. */
-export function ModelBadges({ model, filesHref }: { model: Model; filesHref: string }) {
+export function ModelBadges({ model, filesHref, training = true }: Props) {
   const newer = useNewerRow(model);
-  const training = trainingWords(model);
-  if (!model.gated && !model.has_custom_code && model.update_available !== true && training === null) return null;
+  const obstacle = training ? trainingWords(model) : null;
+  if (!model.gated && !model.has_custom_code && model.update_available !== true && obstacle === null) return null;
   return (
     <ul className={classes.badges} aria-label={`About ${model.name}`}>
       {model.update_available === true && (
@@ -31,10 +38,10 @@ export function ModelBadges({ model, filesHref }: { model: Model; filesHref: str
           Own code
         </li>
       )}
-      {training !== null && (
+      {obstacle !== null && (
         <li className={classes.badge} title={model.training?.reasons.map((reason) => reason.message).join(" ")}>
           <BrainCircuit size={12} aria-hidden />
-          {training}
+          {obstacle}
         </li>
       )}
     </ul>

@@ -4,6 +4,7 @@ import { expect, it, vi } from "vitest";
 import { downloading, model, progress, system } from "../../test/fixtures";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { Pending } from "../../stores/applyEvents";
+import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ModelCard } from "./ModelCard";
 
@@ -31,7 +32,7 @@ it("says what a ready model is and needs", async () => {
   const card = screen.getByRole("article");
   expect(within(card).getByRole("link", { name: "Qwen3-0.6B" })).toHaveAttribute("href", "/models/m1");
   for (const text of [
-    "596 M params",
+    "596 M parameters",
     "Qwen3ForCausalLM",
     "28 × 1024",
     "40,960 context",
@@ -62,7 +63,8 @@ it("warns of what is special about a model, and leads to its newer version", asy
   expect(screen.getByRole("link", { name: "Update available" })).toHaveAttribute("href", "/models/m1?tab=files");
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
-  expect(await screen.findByRole("menuitem", { name: "Open the licence page" })).toHaveAttribute(
+  expect(await screen.findByRole("menuitem", { name: "See the update" })).toHaveAttribute("href", "/models/m1?tab=files");
+  expect(screen.getByRole("menuitem", { name: "Open the licence page" })).toHaveAttribute(
     "href",
     "https://huggingface.co/Qwen/Qwen3-0.6B",
   );
@@ -120,7 +122,8 @@ it("locks the row while an action is on its way", () => {
 
 it("says a retry in the server's words", () => {
   show(downloading({ progress: progress({ phase: "retrying", message: "retrying in 4 s (connection reset)" }) }));
-  expect(screen.getByText("retrying in 4 s (connection reset)")).toBeVisible();
+  expect(screen.getByText("Retrying in 4 s (connection reset)")).toBeVisible();
+  expect(screen.getByText("400 MB of 1.60 GB · 24 s left")).toBeVisible();
 });
 
 it("names an error with its next step, and keeps the figures of a failed download out of the way", async () => {
@@ -129,7 +132,8 @@ it("names an error with its next step, and keeps the figures of a failed downloa
     error: { code: "gated_not_accepted", message: "The terms are not accepted.", hint: "Accept them." },
   });
   const onAction = show(row);
-  expect(screen.getByText("The terms are not accepted. Accept them.")).toBeVisible();
+  expect(screen.getByText("The terms are not accepted.")).toBeVisible();
+  expect(screen.getByText("Accept them.")).toBeVisible();
   expect(screen.getByRole("link", { name: "Open the licence page" })).toHaveAttribute(
     "href",
     "https://huggingface.co/Qwen/Qwen3-0.6B",
@@ -208,9 +212,10 @@ it("says what the last unload gave back", () => {
 it("keeps a ready model's failed load in sight until it is tried again", () => {
   const error = { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." };
   show(model({ error }));
-  expect(screen.getByText("Not enough memory. Load it in 4-bit.")).toBeVisible();
+  expect(screen.getByText("Not enough memory.")).toBeVisible();
+  expect(screen.getByText("Load it in 4-bit.")).toBeVisible();
   show(model({ id: "m2", model_id: "gpt2", error }), { op: "load", prev: "ready" });
-  expect(screen.getAllByText("Not enough memory. Load it in 4-bit.")).toHaveLength(1);
+  expect(screen.getAllByText("Not enough memory.")).toHaveLength(1);
   expect(screen.getByText("Loading")).toBeVisible();
   expect(screen.getByRole("button", { name: "Load gpt2" })).toBeDisabled();
 });
@@ -251,4 +256,55 @@ it("tells how far a load is and offers to stop it, once", async () => {
   expect(screen.getByText("Loading: stopping")).toBeVisible();
   expect(screen.queryByText(/ of .* GB$/)).toBeNull();
   expect(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" })).toBeDisabled();
+});
+
+it("offers to unload a model whose files are gone, and nothing that needs them", async () => {
+  const row = { ...LOADED, status: "missing" as const };
+  const onAction = show(row);
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  expect(await screen.findByRole("menuitem", { name: "Unload" })).toBeVisible();
+  for (const name of [/^Quantize/, /^Train/, /^Verify/]) expect(screen.queryByRole("menuitem", { name })).toBeNull();
+  await userEvent.click(screen.getByRole("menuitem", { name: "Unload" }));
+  expect(onAction).toHaveBeenCalledWith(row, "unload");
+});
+
+it("leads from a model that the Hub does not have to others of that name, and from unusable weights to others", () => {
+  const failed = (id: string, code: string) =>
+    downloading({ id, status: "failed", error: { code, message: "It failed.", hint: null } });
+  show(failed("a", "hub_model_not_found"));
+  const link = () => screen.getByRole("link", { name: "Look for another model" });
+  expect(link()).toHaveAttribute("href", "/models?view=hub&find=Qwen3-0.6B");
+  cleanup();
+  for (const code of ["unsafe_weights", "already_quantized"]) {
+    show(failed("a", code));
+    expect(link()).toHaveAttribute("href", "/models?view=hub");
+    cleanup();
+  }
+});
+
+it("draws no bar and no figures where nothing is known, or hashing is not counted", () => {
+  const verifying = { phase: "verifying" as const, bytes_total: 1_600_000_000, bytes_per_second: 0, eta_seconds: null };
+  const bar = () => screen.queryByRole("progressbar");
+  show(downloading({ progress: progress({ ...verifying, bytes_done: 1_600_000_000 }) }));
+  expect(screen.getByText("Verifying hashes")).toBeVisible();
+  expect(bar()).toBeNull();
+  expect(screen.queryByText(/%|1.60 GB of/)).toBeNull();
+  cleanup();
+  show(downloading({ progress: progress({ ...verifying, bytes_done: 800_000_000 }) }));
+  expect(bar()).toHaveAttribute("aria-valuenow", "50");
+  expect(screen.getByText(/^800 MB of 1.60 GB/)).toBeVisible();
+  cleanup();
+  show(downloading({ progress: progress({ phase: "resolving", bytes_done: 0, bytes_total: null }), size_bytes: null }));
+  expect(screen.getByText("Looking up files")).toBeVisible();
+  expect(bar()).toBeNull();
+});
+
+it("shows no fit as known and loads nothing while the server does not answer", () => {
+  useModelsStore.setState({ conn: "stale" });
+  show(model());
+  expect(screen.getByText("fits").closest("[data-verdict]")).toHaveAttribute("data-verdict", "unknown");
+  const load = screen.getByRole("button", { name: "Load Qwen3-0.6B" });
+  expect(load).toBeDisabled();
+  expect(load).toHaveAttribute("title", "The server does not answer");
+  useModelsStore.setState({ conn: "connecting" });
 });

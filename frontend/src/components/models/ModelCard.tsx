@@ -1,6 +1,7 @@
 import { ActionIcon, Button, Checkbox, Menu, Text, VisuallyHidden } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import {
+  ArrowUpCircle,
   ArrowUpFromLine,
   Ban,
   BrainCircuit,
@@ -19,9 +20,10 @@ import {
 import { memo, useRef } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
+import { useConn } from "../../hooks/useModels";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { fitOf } from "../../lib/fit";
-import { gapWords, unloadWords } from "../../lib/measured";
+import { gapWords, takesMore, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
 import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence } from "../../lib/words";
 import type { Place } from "../../lib/yard";
@@ -108,7 +110,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
         <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
         <div className={classes.actions}>
           <PrimaryAction model={model} live={live} href={href} busy={pending !== undefined} onAction={onAction} />
-          <CardMenu model={model} busy={pending !== undefined} onAction={onAction} />
+          <CardMenu model={model} href={href} busy={pending !== undefined} onAction={onAction} />
         </div>
       </footer>
     </article>
@@ -121,7 +123,7 @@ function facts(model: Model): string[] {
     model.num_layers !== null && model.hidden_size !== null ? `${model.num_layers} × ${model.hidden_size}` : null;
   const context = model.max_position_embeddings;
   return [
-    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} params`,
+    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} parameters`,
     model.architecture ?? model.model_type,
     shape,
     context === null ? null : `${context.toLocaleString("en")} context`,
@@ -181,8 +183,8 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
         {!model.loaded && bytes !== null && devices !== undefined && <Fit bytes={bytes} devices={devices} />}
       </dl>
       {gap !== null && (
-        <p className={`${classes.gap} num`}>
-          <TriangleAlert size={14} aria-hidden />
+        <p className={`${classes.gap} num`} data-more={takesMore(model) || undefined}>
+          {takesMore(model) && <TriangleAlert size={14} aria-hidden />}
           It takes {gap}
         </p>
       )}
@@ -200,14 +202,18 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
 
 /** Whether its weights fit what is free now; what is loaded stands there already. */
 function Fit({ bytes, devices }: { bytes: number; devices: Device[] }) {
+  const stale = useConn() === "stale";
   const { verdict, words } = fitOf(bytes, devices);
   return (
-    <div className={classes.fit} title="Weights alone against what is free now">
+    <div
+      className={classes.fit}
+      title={`Weights alone against what ${stale ? "was free when the server was last heard" : "is free now"}`}
+    >
       <dt>
         <VisuallyHidden>Fit</VisuallyHidden>
       </dt>
       <dd>
-        <VerdictWords verdict={verdict}>{words}</VerdictWords>
+        <VerdictWords verdict={stale ? "unknown" : verdict}>{words}</VerdictWords>
       </dd>
     </div>
   );
@@ -224,10 +230,13 @@ function RowProblem({ model, onAction }: Pick<ActionProps, "model" | "onAction">
   const { message, hint } = fromRow(model.error);
   return (
     <div className={classes.problem}>
-      <Text size="xs" lineClamp={3} title={`${message} ${hint ?? ""}`}>
-        {message} {hint}
+      <Text size="xs" lineClamp={3} title={message}>
+        {message}
       </Text>
-      <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
+      {hint !== null && <Text size="xs">{hint}</Text>}
+      <div className={classes.steps}>
+        <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
+      </div>
     </div>
   );
 }
@@ -239,6 +248,7 @@ interface ActionProps {
 }
 
 function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
+  const stale = useConn() === "stale";
   if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
   const loading = loadState(live?.progress);
   if (loading === null && model.loaded)
@@ -260,7 +270,8 @@ function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick
       size="compact-sm"
       variant="default"
       leftSection={loading === null ? <MemoryStick size={14} aria-hidden /> : <Square size={14} aria-hidden />}
-      disabled={busy || loading === "stopping"}
+      disabled={busy || loading === "stopping" || (stale && loading === null)}
+      title={stale && loading === null ? "The server does not answer" : undefined}
       onClick={() => onAction(model, loading === null ? "load" : "cancel")}
       aria-label={`${label} ${model.name}`}
     >
@@ -276,7 +287,7 @@ function tabOf(href: string, tab: string): string {
   return `${path}?${parameters.toString()}`;
 }
 
-function CardMenu({ model, busy, onAction: onChosen }: ActionProps) {
+function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<Props, "href">) {
   const button = useRef<HTMLButtonElement>(null);
   const clipboard = useClipboard();
   const active = isActive(model.status);
@@ -297,7 +308,16 @@ function CardMenu({ model, busy, onAction: onChosen }: ActionProps) {
         </ActionIcon>
       </Menu.Target>
       <Menu.Dropdown>
-        {model.status === "ready" && <UseItems model={model} busy={busy} onAction={onAction} />}
+        {model.update_available === true && (
+          <Menu.Item
+            component={Link}
+            to={tabOf(href, "files")}
+            leftSection={<ArrowUpCircle size={14} aria-hidden />}
+          >
+            See the update
+          </Menu.Item>
+        )}
+        <UseItems model={model} busy={busy} onAction={onAction} />
         <Menu.Item leftSection={<Code size={14} aria-hidden />} onClick={() => clipboard.copy(loadSnippet(model))}>
           Copy code that loads it
         </Menu.Item>
@@ -351,8 +371,9 @@ function CardMenu({ model, busy, onAction: onChosen }: ActionProps) {
   );
 }
 
-/** What can be done with a model that is ready. */
+/** What can be done with a model that is ready; one whose files are gone may still be in memory. */
 function UseItems({ model, busy, onAction }: ActionProps) {
+  const ready = model.status === "ready";
   const item = (label: string, icon: React.ReactNode, action: CardAction) => (
     <Menu.Item leftSection={icon} disabled={busy} onClick={() => onAction(model, action)}>
       {label}
@@ -360,7 +381,7 @@ function UseItems({ model, busy, onAction }: ActionProps) {
   );
   return (
     <>
-      {model.training?.compatible !== false && (
+      {ready && model.training?.compatible !== false && (
         <Menu.Item
           component={Link}
           to={`/training/new?model=${model.id}`}
@@ -370,7 +391,7 @@ function UseItems({ model, busy, onAction }: ActionProps) {
         </Menu.Item>
       )}
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
-      {model.quantization === "none" && (
+      {ready && model.quantization === "none" && (
         <>
           {item("Quantize to 4-bit…", <Shrink size={14} aria-hidden />, "quantize-4bit")}
           {item("Quantize to 8-bit…", <Shrink size={14} aria-hidden />, "quantize-8bit")}

@@ -58,14 +58,15 @@ it("goes from typed letters to a started download", async () => {
     "Qwen3ForCausalLM",
     "28 layers × 1024, 40,960 context",
     "apache-2.0",
-    "Open to everyone",
-    "Supported",
+    "open to everyone",
+    "supported",
   ]) {
     expect(within(about).getByText(text)).toBeVisible();
   }
   expect(within(about).getByRole("button", { name: "1 file, 1.50 GB; 1 skipped" })).toBeVisible();
   expect(await screen.findByText("1.50 GB to run")).toBeVisible();
   expect(screen.getByRole("radio", { name: /bfloat16/ })).toBeChecked();
+  expect(screen.getAllByText("fits, 18.5 GB left")).toHaveLength(2); // in the yard and beside the button
   await expectAccessible();
 
   await user.click(screen.getByRole("radio", { name: /4-bit/ }));
@@ -146,15 +147,36 @@ it("leads to the settings where a token is missing", async () => {
   for (const link of links) expect(link).toHaveAttribute("href", "/settings");
 });
 
-it("says that a model does not exist", async () => {
+it("says that a model does not exist, and first how to find another", async () => {
+  const hint = "Check the spelling.";
   server.use(
-    http.get(api("/models/info/*"), () => refuse(problem(404, "hub_model_not_found", "nope/none is not on the Hub."))),
+    http.get(api("/models/info/*"), () =>
+      refuse(problem(404, "hub_model_not_found", "nope/none is not on the Hub.", { hint })),
+    ),
   );
   show("nope/none");
-  expect(await screen.findByText("There is no model nope/none on this Hub")).toBeVisible();
+  const alert = (await screen.findByText("There is no model nope/none on this Hub")).closest("[role=alert]");
+  expect(alert).toHaveTextContent(
+    "There is no model nope/none on this HubCheck the spelling. Search for similar namesTry againSet a token",
+  );
   const similar = screen.getByRole("link", { name: "Search for similar names" });
   expect(similar).toHaveAttribute("href", "/models?view=hub&find=none");
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
+});
+
+it("says that the built-in Hub has few models, and leads to another Hub", async () => {
+  const { hub } = system();
+  useSystemStore.setState({
+    system: system({ hub: { ...hub, endpoint: "http://127.0.0.1:58737/hub", endpoint_source: "builtin" } }),
+  });
+  const message = "There is no model 'nope/none' on http://127.0.0.1:58737/hub.";
+  server.use(http.get(api("/models/info/*"), () => refuse(problem(404, "hub_model_not_found", message))));
+  show("nope/none");
+  expect(await screen.findByText("There is no model nope/none on this Hub")).toBeVisible();
+  expect(screen.getByText("The built-in sample Hub has only its own small models.")).toBeVisible();
+  expect(screen.queryByText(/127\.0\.0\.1/)).toBeNull();
+  expect(screen.getByRole("link", { name: "Choose another Hub" })).toHaveAttribute("href", "/settings");
+  expect(screen.queryByRole("link", { name: "Set a token" })).toBeNull();
 });
 
 it("refuses what cannot run and says why", async () => {
@@ -215,6 +237,7 @@ it("marks approximate figures, disables what makes no sense, and warns where not
   expect(await screen.findByText("≈ 140 GB to run")).toBeVisible();
   expect(screen.getByText(/the inspector did not answer in time/)).toBeVisible();
   expect(screen.getByText("Does not fit in system memory: 120 GB short")).toBeVisible();
+  expect(screen.getByText("does not fit, 120 GB short")).toBeVisible();
   expect(screen.getByRole("radio", { name: /8-bit/ })).toBeDisabled();
   expect(screen.getByText("The weights are quantized already.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Download anyway 1.50 GB" })).toBeEnabled();

@@ -22,6 +22,7 @@ import { formatBytes } from "../../lib/bytes";
 import { hitFacts, isGated } from "../../lib/hub";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
+import { VERDICT_WORD } from "../../lib/words";
 import { placesOf, type Wanted, wantedIn } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
@@ -32,7 +33,8 @@ import { HubUnreachable } from "./HubUnreachable";
 import { MemoryChart } from "./MemoryChart";
 import classes from "./ModelDownloadForm.module.css";
 import { ModelPreview } from "./ModelPreview";
-import { Yard } from "./Yard";
+import { QuantBadge } from "./QuantBadge";
+import { VerdictWords, Yard } from "./Yard";
 
 const SEARCH_DELAY_MS = 250;
 
@@ -84,15 +86,17 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
           }}
           onPick={lookUp}
         />
-        <TextInput
-          label="Revision"
-          placeholder="default branch"
-          value={revision}
-          onChange={(event) => setRevision(event.currentTarget.value)}
-        />
-        <Button type="submit" variant="default" className={classes.submit} disabled={text.trim() === ""}>
-          Look up
-        </Button>
+        <div className={classes.at}>
+          <TextInput
+            label="Revision"
+            placeholder="default branch"
+            value={revision}
+            onChange={(event) => setRevision(event.currentTarget.value)}
+          />
+          <Button type="submit" variant="default" disabled={text.trim() === ""}>
+            Look up
+          </Button>
+        </div>
       </form>
 
       {info.loading && <Skeleton h={168} role="status" aria-label="Asking the Hub" />}
@@ -219,20 +223,38 @@ function InfoProblem({
   target: ModelReference | null;
   onRetry: () => void;
 }) {
+  const builtin = useSystemStore((state) => state.system?.hub.endpoint_source === "builtin");
+  const unknown = problem.code === "hub_model_not_found";
   const title = {
     hub_model_not_found: `There is no model ${target?.model_id ?? ""} on this Hub`,
     revision_not_found: `${target?.model_id ?? ""} has no revision ${target?.revision ?? ""}`,
   }[problem.code];
+  if (unknown && builtin) {
+    const message = "The built-in sample Hub has only its own small models.";
+    return (
+      <ProblemAlert title={title ?? message} problem={{ ...problem, message, hint: null }}>
+        <Button size="compact-sm" component={Link} to="/settings">
+          Choose another Hub
+        </Button>
+        <Button size="compact-sm" variant="default" component={Link} to="/models?view=hub">
+          Show its models
+        </Button>
+      </ProblemAlert>
+    );
+  }
+  // Where the title says what happened, the message would only repeat it.
+  const { hint } = problem;
+  const rest = title !== undefined && hint !== null ? { ...problem, message: hint, hint: null } : problem;
   return (
-    <ProblemAlert title={title ?? "The Hub does not show this model"} problem={problem}>
-      <Button size="compact-sm" variant="default" onClick={onRetry}>
-        Try again
-      </Button>
-      {problem.code === "hub_model_not_found" && target !== null && (
+    <ProblemAlert title={title ?? "The Hub does not show this model"} problem={rest}>
+      {unknown && target !== null && (
         <Button size="compact-sm" variant="default" component={Link} to={searchAddress(target.model_id)}>
           Search for similar names
         </Button>
       )}
+      <Button size="compact-sm" variant="default" onClick={onRetry}>
+        Try again
+      </Button>
       {["gated_no_token", "token_invalid", "hub_model_not_found", "hub_rate_limited"].includes(problem.code) && (
         <Button size="compact-sm" variant="default" component={Link} to="/settings">
           Set a token
@@ -291,7 +313,8 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       )}
       <Submit
         info={info}
-        doesNotFit={option?.verdict === "does_not_fit"}
+        option={option}
+        dtype={plan.estimate?.dtype ?? null}
         diskShort={diskShort}
         blocked={info.support.level === "unsupported" && !(onlyPickle(info) && allowPickle)}
         request={{
@@ -337,7 +360,10 @@ function useDiskShort(wanted: Wanted): number {
 
 interface SubmitProps {
   info: ModelInfo;
-  doesNotFit: boolean;
+  /** The chosen precision; not known while its memory is not. */
+  option: PlannedOption | undefined;
+  /** What full precision is stored in. */
+  dtype: string | null;
   /** Bytes missing on the disk; 0 when there is room. */
   diskShort: number;
   blocked: boolean;
@@ -346,7 +372,7 @@ interface SubmitProps {
   onDone: (model: Model) => void;
 }
 
-function Submit({ info, doesNotFit, diskShort, blocked, request, onRecheck, onDone }: SubmitProps) {
+function Submit({ info, option, dtype, diskShort, blocked, request, onRecheck, onDone }: SubmitProps) {
   const downloadModel = useModelsStore((state) => state.downloadModel);
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
@@ -383,29 +409,53 @@ function Submit({ info, doesNotFit, diskShort, blocked, request, onRecheck, onDo
           )}
         </ProblemAlert>
       )}
-      <Group justify="flex-end">
-        {locked ? (
-          <>
-            <Button variant="default" onClick={onRecheck}>
-              Check again
+      <Group gap="xs">
+        {option !== undefined && <Choice option={option} dtype={dtype} />}
+        <Group gap="xs" ml="auto">
+          {locked ? (
+            <>
+              <Button variant="default" onClick={onRecheck}>
+                Check again
+              </Button>
+              {info.access === "needs_acceptance" ? (
+                <Button component="a" href={`${info.endpoint}/${info.canonical_id}`} target="_blank" rel="noreferrer">
+                  Open the model's page
+                </Button>
+              ) : (
+                <Button component={Link} to="/settings">
+                  Set a token
+                </Button>
+              )}
+            </>
+          ) : (
+            <Button loading={busy} disabled={blocked || diskShort > 0} onClick={() => void submit()}>
+              {option?.verdict === "does_not_fit" ? "Download anyway" : "Download"}
+              {info.missing_bytes > 0 && ` ${formatBytes(info.missing_bytes)}`}
             </Button>
-            {info.access === "needs_acceptance" ? (
-              <Button component="a" href={`${info.endpoint}/${info.canonical_id}`} target="_blank" rel="noreferrer">
-                Open the model's page
-              </Button>
-            ) : (
-              <Button component={Link} to="/settings">
-                Set a token
-              </Button>
-            )}
-          </>
-        ) : (
-          <Button loading={busy} disabled={blocked || diskShort > 0} onClick={() => void submit()}>
-            {doesNotFit ? "Download anyway" : "Download"}
-            {info.missing_bytes > 0 && ` ${formatBytes(info.missing_bytes)}`}
-          </Button>
-        )}
+          )}
+        </Group>
       </Group>
     </Stack>
   );
+}
+
+/** What the button is about to fetch, as its options may be out of sight: the precision, and whether that fits. */
+function Choice({ option, dtype }: { option: PlannedOption; dtype: string | null }) {
+  const { quantization, verdict } = option;
+  return (
+    <span className={`${classes.choice} num`}>
+      <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
+      <VerdictWords verdict={verdict}>{verdictWords(option)}</VerdictWords>
+    </span>
+  );
+}
+
+/** "fits, 21.9 GB left", on the device that gave the verdict. */
+function verdictWords({ need, fits, verdict }: PlannedOption): string {
+  const fit = fits.find((candidate) => candidate.verdict === verdict);
+  if (fit === undefined || fit.free === null || need.required === null) return "fit not known";
+  const left = fit.free - need.required;
+  if (left < 0) return `${VERDICT_WORD[verdict]}, ${formatBytes(-left)} short`;
+  const onlyMemory = fit.device === "cpu" && fits.length > 1;
+  return `${VERDICT_WORD[verdict]}${onlyMemory ? " in system memory" : ""}, ${formatBytes(left)} left`;
 }

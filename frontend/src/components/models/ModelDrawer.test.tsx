@@ -6,6 +6,7 @@ import { useSystemStore } from "../../stores/systemStore";
 import { architecture, downloading, drift, estimate, historyEvent, model, problem, progress, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
+import { compatibility } from "../../test/trainingFixtures";
 import type { InstalledFile, Model } from "../../types/model";
 import ModelDrawer from "./ModelDrawer";
 
@@ -48,7 +49,8 @@ it("lists the files that are here and their hashes", async () => {
     "model.safetensors",
     "config.json",
   ]);
-  expect(screen.getByText("none given")).toBeVisible();
+  expect(screen.getByText("–")).toBeVisible();
+  expect(screen.getByText("The Hub gives a SHA-256 for large files only.")).toBeVisible();
   await expectAccessible();
 });
 
@@ -99,6 +101,67 @@ it("loads, or unloads and tries, what is ready", async () => {
   expect(onLoaded).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "unload");
   await userEvent.click(screen.getByRole("button", { name: "Try it" }));
   expect(await screen.findByRole("textbox", { name: "Text to continue" })).toBeVisible();
+});
+
+it("unloads what is loaded although its files are gone, and offers what follows", async () => {
+  const error = { code: "files_missing", message: "Files of this model are gone.", hint: null };
+  const used_by = [{ kind: "loaded" as const, id: "w", name: "loaded on cpu of lab" }];
+  const onAction = show(model({ status: "missing", loaded: true, used_by, error, disk_bytes: 1000 }));
+  expect(screen.getByText("Loaded on cpu of lab")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Unload" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "unload");
+  const alert = screen.getByText("Files are missing").closest<HTMLElement>("[role=alert]") ?? document.body;
+  expect(within(alert).getByText("Files of this model are gone.")).toBeVisible();
+  await userEvent.click(within(alert).getByRole("button", { name: /^Download again/ }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.anything(), "resume");
+  await userEvent.click(within(alert).getByRole("button", { name: "Delete…" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.anything(), "delete");
+  await expectAccessible();
+});
+
+it("puts the next step beside the others where a download stopped, and says what is kept", () => {
+  const error = { code: "disk_full", message: "The disk is full.", hint: "Free 0.5 GB, then resume." };
+  show(model({ status: "failed", disk_bytes: 300_000_000, error }));
+  const alert = screen.getByText("It did not finish").closest<HTMLElement>("[role=alert]") ?? document.body;
+  expect(within(alert).getByText("The disk is full. 300 MB are kept. Free 0.5 GB, then resume.")).toBeVisible();
+  expect(within(alert).getByRole("button", { name: /^Retry/ })).toBeVisible();
+  expect(screen.getAllByRole("button", { name: /^Retry/ })).toHaveLength(1);
+});
+
+it("offers no training that is not possible, and says why; files are verified from here", async () => {
+  const reasons = [{ code: "damaged", message: "Its config.json is damaged on the disk." }];
+  const answer = compatibility({ compatible: false, reasons, hook_points: [] });
+  server.use(http.get(api("/models/m1/training-compatibility"), () => HttpResponse.json(answer)));
+  const onAction = show(model());
+  expect(screen.getByRole("link", { name: "Train an SAE on this" })).toBeVisible();
+  expect(await screen.findByText("SAE training: not possible. Its config.json is damaged on the disk.")).toBeVisible();
+  expect(screen.queryByRole("link", { name: "Train an SAE on this" })).toBeNull();
+  await userEvent.click(screen.getByRole("button", { name: "Verify the files" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "verify");
+});
+
+it("tells under the name what is to be known first; a newer version leads to the files", async () => {
+  serveFiles([]);
+  show(model({ gated: true, has_custom_code: true, update_available: true, latest_commit: "d".repeat(40) }));
+  const badges = within(screen.getByRole("list", { name: "About Qwen3-0.6B" }));
+  expect(badges.getByText("Gated")).toBeVisible();
+  expect(badges.getByText("Own code")).toBeVisible();
+  await userEvent.click(badges.getByRole("link", { name: "Update available" }));
+  expect(screen.getByRole("tab", { name: "Files" })).toHaveAttribute("aria-selected", "true");
+});
+
+it("falls back to the memory it was told once where the Hub tells none", async () => {
+  const gone = problem(404, "model_not_found", "There is no such model.", { hint: "Check the spelling." });
+  server.use(http.get(api("/models/estimate-memory"), () => refuse(gone)));
+  show(model({ status: "missing" }));
+  expect(await screen.findByText("Weights 1.19 GB, exact; the rest is not known")).toBeVisible();
+  expect(screen.getByText("There is no such model.")).toBeVisible();
+});
+
+it("says what is on its way while a model is not known yet", () => {
+  const nothing = { model: undefined, live: undefined, pending: undefined };
+  renderPage(<ModelDrawer opened loading {...nothing} onClose={() => undefined} onAction={() => undefined} />);
+  expect(screen.getByRole("dialog", { name: "Loading the model" })).toBeVisible();
 });
 
 it("shows how far a load is, and stops it", async () => {
@@ -229,6 +292,13 @@ it("asks the Hub for a newer version now, and says why it could not", async () =
   await userEvent.click(screen.getByRole("button", { name: "Check now" }));
   await waitFor(() => expect(useModelsStore.getState().byId.m1?.update_available).toBe(true));
   expect(screen.queryByText("No Hub.")).toBeNull();
+});
+
+it("says that a model is the newest, and when that was asked", () => {
+  serveFiles([]);
+  show(model({ update_available: false, checked_at: new Date().toISOString() }), "files");
+  expect(screen.getByText("Up to date with main, checked just now.")).toBeVisible();
+  expect(screen.getByRole("button", { name: "Check again" })).toBeVisible();
 });
 
 it("looks for nothing newer than a commit, or than a folder", () => {

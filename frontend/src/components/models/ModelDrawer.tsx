@@ -4,12 +4,13 @@ import { useClipboard } from "@mantine/hooks";
 import { Code, TriangleAlert } from "lucide-react";
 import { Suspense } from "react";
 import { getArchitecture, listFiles } from "../../api/models";
+import { getCompatibility } from "../../api/trainings";
 import { useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { lazyPart } from "../../lib/lazyPart";
-import { gapWords, unloadWords } from "../../lib/measured";
-import { fromRow } from "../../lib/problems";
+import { gapWords, takesMore, unloadWords } from "../../lib/measured";
+import { fromRow, type ProblemView } from "../../lib/problems";
 import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, sourceOf } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Model } from "../../types/model";
@@ -25,6 +26,7 @@ import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
 import { HistoryView } from "./HistoryView";
 import { MemoryChart } from "./MemoryChart";
+import { ModelBadges } from "./ModelBadges";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
@@ -57,27 +59,16 @@ export default function ModelDrawer(props: Props) {
       position="right"
       size="min(720px, 100vw)"
       title={
-        model === undefined ? (
-          loading ? (
-            "Loading"
-          ) : (
-            "Not found"
-          )
-        ) : (
-          <span className={classes.title}>
-            <span className="truncate">{model.name}</span>
-            <QuantBadge quantization={model.quantization} dtype={model.dtype} />
-          </span>
-        )
+        <span className={classes.title}>
+          <span className="truncate">{model?.name ?? (loading ? "Loading the model" : "Not found")}</span>
+          {model !== undefined && <QuantBadge quantization={model.quantization} dtype={model.dtype} />}
+        </span>
       }
     >
       {model !== undefined ? (
         <Details model={model} live={live} pending={pending} onAction={onAction} />
       ) : loading ? (
-        <Stack>
-          <Skeleton h={24} />
-          <Skeleton h={160} />
-        </Stack>
+        <Unknown />
       ) : (
         <EmptyState
           title="This model is not here any more"
@@ -94,50 +85,72 @@ export default function ModelDrawer(props: Props) {
   );
 }
 
+/** The shape of what is being fetched: name and state, actions, tabs, facts. */
+function Unknown() {
+  return (
+    <Stack gap="md">
+      <Skeleton h={24} maw={320} />
+      <Skeleton h={30} maw={240} />
+      <Skeleton h={34} />
+      {Array.from({ length: 8 }, (_, index) => (
+        <Skeleton key={index} h={20} />
+      ))}
+    </Stack>
+  );
+}
+
 function Details({ model, live, pending, onAction }: { model: Model } & Pick<Props, "live" | "pending" | "onAction">) {
   const [parameters, setParameters] = useSearchParams();
   const tab = TABS.find(([value]) => value === parameters.get("tab"))?.[0] ?? "overview";
-  function open(value: string | null) {
+  function at(value: string | null) {
     const next = new URLSearchParams(parameters);
     if (value === null || value === "overview") next.delete("tab");
     else next.set("tab", value);
-    setParameters(next, { replace: true });
+    return next;
   }
+  const open = (value: string | null) => setParameters(at(value), { replace: true });
+  const busy = pending !== undefined;
+  // A row that stopped keeps its alert, with the button that was pressed in it, until the row itself changes.
+  const failed = model.error !== null && (!busy || model.status !== "ready");
   return (
     <Stack gap="md">
       <Group justify="space-between" gap="xs">
         <CopyText text={model.model_id} label="repository id" />
         <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
       </Group>
+      <ModelBadges
+        model={model}
+        filesHref={`?${at("files").toString()}`}
+        // A ready model has a line of its own about it, with the reason.
+        training={model.status !== "ready"}
+      />
       {(isActive(model.status) || live !== undefined) && <ProgressLine model={model} live={live} pending={pending} />}
-      {model.status !== "ready" && (
-        <Group gap="xs">
-          <WorkAction model={model} busy={pending !== undefined} onAction={onAction} />
-          {isActive(model.status) && model.status !== "quantizing" && (
-            <Button
-              size="compact-sm"
-              variant="default"
-              disabled={pending !== undefined}
-              onClick={() => onAction(model, "cancel")}
-            >
-              Cancel and remove
+      {model.status === "ready" ? (
+        <ReadyActions model={model} live={live} pending={pending} onAction={onAction} onTry={() => open("try")} />
+      ) : (
+        !failed && (
+          <Group gap="xs">
+            <WorkActions model={model} busy={busy} onAction={onAction} />
+          </Group>
+        )
+      )}
+      {model.loaded && (
+        <LoadedLines model={model}>
+          {model.status !== "ready" && <Unload model={model} pending={pending} onAction={onAction} />}
+        </LoadedLines>
+      )}
+      {model.error !== null && failed && (
+        <ProblemAlert title={whatFailed(model)} problem={withKept(model, fromRow(model.error))}>
+          {model.status !== "ready" && <WorkActions model={model} busy={busy} onAction={onAction} />}
+          {model.status === "missing" && (
+            <Button size="xs" color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
+              Delete…
             </Button>
           )}
-        </Group>
-      )}
-      {model.status === "ready" && (
-        <ReadyActions model={model} live={live} pending={pending} onAction={onAction} onTry={() => open("try")} />
-      )}
-      {model.error !== null && pending === undefined && (
-        <ProblemAlert title={whatFailed(model)} problem={fromRow(model.error)}>
           <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
         </ProblemAlert>
       )}
-      <Tabs
-        value={tab}
-        onChange={open}
-        keepMounted={false}
-      >
+      <Tabs value={tab} onChange={open} keepMounted={false} classNames={{ tab: classes.tab }}>
         <Tabs.List>
           {TABS.map(([value, word]) => (
             <Tabs.Tab key={value} value={value}>
@@ -146,7 +159,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           ))}
         </Tabs.List>
         <Tabs.Panel value="overview" pt="md">
-          <Overview model={model} onDelete={() => onAction(model, "delete")} busy={pending !== undefined} />
+          <Overview model={model} onDelete={() => onAction(model, "delete")} busy={busy} />
         </Tabs.Panel>
         <Tabs.Panel value="try" pt="md">
           <Suspense fallback={<Skeleton h={200} role="status" aria-label="Loading" />}>
@@ -186,8 +199,67 @@ const TABS = [
 
 /** What stopped a row; a ready one is still ready, and only its last load or unload went wrong. */
 function whatFailed(model: Model): string {
+  if (model.status === "missing") return "Files are missing";
   if (model.status !== "ready") return "It did not finish";
   return model.loaded ? "It was not unloaded" : "It was not loaded";
+}
+
+/** What was fetched before a row stopped is not fetched again. */
+function withKept({ status, disk_bytes }: Model, problem: ProblemView): ProblemView {
+  if ((status !== "failed" && status !== "paused") || disk_bytes === 0) return problem;
+  return { ...problem, message: `${problem.message} ${formatBytes(disk_bytes)} are kept.` };
+}
+
+interface WorkProps extends Pick<Props, "onAction"> {
+  model: Model;
+  busy: boolean;
+}
+
+/** The next step of a model that is not ready, and the end of its work. */
+function WorkActions({ model, busy, onAction }: WorkProps) {
+  const quantizing = model.status === "quantizing";
+  return (
+    <>
+      <WorkAction
+        model={model}
+        busy={busy}
+        onAction={onAction}
+        size="xs"
+        // All that can be done with a quantization is to give it up.
+        variant={quantizing ? "default" : "filled"}
+      />
+      {isActive(model.status) && !quantizing && (
+        <Button size="xs" color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "cancel")}>
+          Cancel and remove
+        </Button>
+      )}
+    </>
+  );
+}
+
+function Unload({ model, pending, onAction }: { model: Model } & Pick<Props, "pending" | "onAction">) {
+  return (
+    <Button size="xs" variant="default" disabled={pending !== undefined} onClick={() => onAction(model, "unload")}>
+      {pending?.op === "unload" ? "Unloading" : "Unload"}
+    </Button>
+  );
+}
+
+/** Where it is loaded and what it takes there; its files may be gone meanwhile. */
+function LoadedLines({ model, children }: { model: Model; children: React.ReactNode }) {
+  return (
+    <Group gap="xs">
+      {model.used_by
+        .filter((use) => use.kind === "loaded")
+        .map((use) => (
+          <Text key={use.id + use.name} size="sm" c="var(--y-good)" fw={600} className="num">
+            {sentence(use.name)}
+            {model.memory_measured_bytes !== null && `, ${formatBytes(model.memory_measured_bytes)} measured`}
+          </Text>
+        ))}
+      {children}
+    </Group>
+  );
 }
 
 interface ReadyProps extends Pick<Props, "live" | "pending" | "onAction"> {
@@ -195,11 +267,11 @@ interface ReadyProps extends Pick<Props, "live" | "pending" | "onAction"> {
   onTry: () => void;
 }
 
-/** Load or unload, try, quantize; where it is loaded in words. */
+/** Load or unload, try, quantize, train on, verify. */
 function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
   const busy = pending !== undefined;
   const loading = loadState(live?.progress);
-  const loaded = model.used_by.filter((use) => use.kind === "loaded");
+  const training = useResource(model.id, (signal) => getCompatibility(model.id, signal)).data;
   return (
     <div>
       <Group gap="xs">
@@ -217,9 +289,7 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
             <Button size="xs" onClick={onTry}>
               Try it
             </Button>
-            <Button size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "unload")}>
-              {pending?.op === "unload" ? "Unloading" : "Unload"}
-            </Button>
+            <Unload model={model} pending={pending} onAction={onAction} />
           </>
         ) : (
           <Button size="xs" disabled={busy} onClick={() => onAction(model, "load")}>
@@ -231,17 +301,16 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
             Quantize…
           </Button>
         )}
-        <Button size="xs" variant="default" component={Link} to={`/training/new?model=${model.id}`}>
-          Train an SAE on this
+        {(training ?? model.training)?.compatible !== false && (
+          <Button size="xs" variant="default" component={Link} to={`/training/new?model=${model.id}`}>
+            Train an SAE on this
+          </Button>
+        )}
+        <Button size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "verify")}>
+          Verify the files
         </Button>
       </Group>
-      <TrainingFact modelId={model.id} />
-      {loaded.map((use) => (
-        <Text key={use.id + use.name} size="sm" mt={6} c="var(--y-good)" fw={600} className="num">
-          {sentence(use.name)}
-          {model.memory_measured_bytes !== null && `, ${formatBytes(model.memory_measured_bytes)} measured`}
-        </Text>
-      ))}
+      {training !== null && <TrainingFact training={training} />}
     </div>
   );
 }
@@ -250,15 +319,15 @@ function Measured({ model }: { model: Model }) {
   if (model.memory_measured_bytes === null) return "not loaded yet";
   const gap = gapWords(model);
   return (
-    <>
+    <span className={classes.measured}>
       {formatBytes(model.memory_measured_bytes)}
       {gap !== null && (
-        <span className={classes.gap}>
-          <TriangleAlert size={14} aria-hidden />
+        <span className={classes.gap} data-more={takesMore(model) || undefined}>
+          {takesMore(model) && <TriangleAlert size={14} aria-hidden />}
           {gap}
         </span>
       )}
-    </>
+    </span>
   );
 }
 
@@ -275,14 +344,14 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     ["Intermediate size", exact(model.intermediate_size)],
     ["Vocabulary", exact(model.vocab_size)],
     [
-      "Context",
+      "Longest context",
       model.max_position_embeddings === null ? null : `${model.max_position_embeddings.toLocaleString("en")} tokens`,
     ],
     ["Stored as", model.dtype],
   ];
   const sizes: [string, React.ReactNode][] = [
-    ["Precision", QUANTIZATION_WORD[model.quantization]],
-    ["Memory, estimated", estimated(model)],
+    ["Precision", precision(model)],
+    ["Memory, weights", weights(model)],
     ["Memory, measured", <Measured key="measured" model={model} />],
     ...(model.last_unload === null || model.loaded
       ? []
@@ -305,10 +374,10 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
   ];
   return (
     <Stack gap="lg">
-      <FactList title="Dimensions" rows={shape} />
+      <Memory key={model.id} model={model} />
+      <FactList title="Dimensions" rows={shape} columns />
       <FactList title="Sizes" rows={sizes} />
       {model.drift !== null && <DriftView drift={model.drift} />}
-      <Memory key={model.id} model={model} />
       <FactList title="Origin" rows={origin} />
       {users.map((use) => (
         <Text key={use.id}>
@@ -340,10 +409,16 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
   );
 }
 
-function estimated(model: Model): string | null {
+function precision({ quantization, dtype }: Model): string {
+  const word = QUANTIZATION_WORD[quantization];
+  return quantization === "none" && dtype !== null ? `${word}, ${dtype}` : word;
+}
+
+/** Memory of the weights as it was computed, kept with the row. */
+function weights(model: Model): string | null {
   if (model.memory_estimated_bytes === null) return null;
   const figure = formatBytes(model.memory_estimated_bytes);
-  return model.memory_method === "approximate" ? `≈ ${figure}, approximate` : `${figure}, exact`;
+  return model.memory_method === "approximate" ? `≈ ${figure}` : `${figure}, exact`;
 }
 
 function exact(value: number | null): string | null {
@@ -351,11 +426,17 @@ function exact(value: number | null): string | null {
   return value >= 1_000_000 ? `${value.toLocaleString("en")} (${formatCount(value)})` : value.toLocaleString("en");
 }
 
-function FactList({ title, rows }: { title: string; rows: [string, React.ReactNode][] }) {
+interface FactListProps {
+  title: string;
+  rows: [string, React.ReactNode][];
+  columns?: boolean;
+}
+
+function FactList({ title, rows, columns = false }: FactListProps) {
   return (
     <section>
       <h3 className={classes.heading}>{title}</h3>
-      <Facts>
+      <Facts columns={columns}>
         {rows.map(([name, value]) => (
           <Fact key={name} name={name}>
             {value}
@@ -380,7 +461,8 @@ function Memory({ model }: { model: Model }) {
         }
       : null,
   );
-  return known ? <MemoryChart title="Memory to run it" plan={plan} selected={model.quantization} /> : null;
+  if (!known) return null;
+  return <MemoryChart title="Memory to run it" plan={plan} selected={model.quantization} weights={weights(model)} />;
 }
 
 function Files({ model }: { model: Model }) {

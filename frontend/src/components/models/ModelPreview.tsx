@@ -16,9 +16,9 @@ import { VerdictWords } from "./Yard";
 const ArchitectureView = lazyPart(() => import("./ArchitectureView"));
 
 const SUPPORT = {
-  supported: { verdict: "fits", word: "Supported" },
-  unverified: { verdict: "tight", word: "Not verified" },
-  unsupported: { verdict: "does_not_fit", word: "Not supported" },
+  supported: { verdict: "fits", word: "supported" },
+  unverified: { verdict: "tight", word: "not verified" },
+  unsupported: { verdict: "does_not_fit", word: "not supported" },
 } as const;
 
 /** What the Hub tells of a model before a byte of weights is fetched. */
@@ -53,7 +53,7 @@ export function ModelPreview({ info, revision }: { info: ModelInfo; revision: st
         <Fact name="Access">
           <AccessWords info={info} />
         </Fact>
-        <Fact name="Support">
+        <Fact name="Transformers">
           <VerdictWords verdict={support.verdict}>{support.word}</VerdictWords>
         </Fact>
         <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
@@ -89,8 +89,13 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
   );
 }
 
+/** As the other facts are written. */
+function lowered(words: string): string {
+  return words.charAt(0).toLowerCase() + words.slice(1);
+}
+
 function AccessWords({ info }: { info: ModelInfo }) {
-  const words = ACCESS_WORD[info.access];
+  const words = lowered(ACCESS_WORD[info.access]);
   if (info.access === "needs_acceptance") {
     return (
       <>

@@ -52,7 +52,10 @@ export function QuantOption({ planned, dtype, approximate, longest, end, selecte
               ))}
             </span>
             {need.required !== null && need.total !== null && need.required > need.total && (
-              <span className={`${classes.quiet} num`}>Loading takes up to {formatBytes(need.required)} at once.</span>
+              <span className={`${classes.loading} num`}>
+                <span className={classes.swatch} data-part="peak" aria-hidden />
+                Loading takes up to {formatBytes(need.required)} at once.
+              </span>
             )}
             {option.note !== null && <span className={classes.quiet}>{option.note}</span>}
           </>
@@ -113,9 +116,10 @@ function Fit({ fit, need, longest }: { fit: DeviceFit; need: Need; longest: numb
       <VerdictWords verdict={fit.verdict}>{fitSentence(fit.device, need.required, fit.free)}</VerdictWords>
       {fit.reach !== null && fit.reach > 0 && (
         <span className={classes.quiet}>
+          {fit.verdict === "fits" ? "longest context" : "longest context that fits"}:{" "}
           {fit.reach === longest
-            ? `fits up to ${longest.toLocaleString("en")} tokens, its longest context`
-            : `fits up to ≈ ${fit.reach.toLocaleString("en")} tokens`}
+            ? `${longest.toLocaleString("en")} tokens (its limit)`
+            : `≈ ${fit.reach.toLocaleString("en")} tokens`}
         </span>
       )}
     </span>

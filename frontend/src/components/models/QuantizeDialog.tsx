@@ -1,14 +1,20 @@
-import { Button, Checkbox, Group, Modal, Radio, Skeleton, Stack, Text } from "@mantine/core";
-import { useState } from "react";
+import { Button, Checkbox, Modal, Radio, Skeleton, Stack, Text } from "@mantine/core";
+import { useId, useMemo, useState } from "react";
 import { estimateLocalMemory } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import { QUANTIZATION_WORD } from "../../lib/words";
+import { bestMemoryPlace, placesOf } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
-import type { Model, QuantizeRequest } from "../../types/model";
+import { useSystemStore } from "../../stores/systemStore";
+import type { MemoryOption, Model, QuantizeRequest } from "../../types/model";
+import { DialogButtons } from "../common/DialogButtons";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { MemoryBar } from "./MemoryBar";
+import { QuantBadge } from "./QuantBadge";
+import classes from "./QuantizeDialog.module.css";
 
 export interface QuantizeWish {
   model: Model;
@@ -47,21 +53,6 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
     }
   }
 
-  const words = (name: QuantizeRequest["quantization"]) => {
-    const found = option(name);
-    if (found === undefined) return null;
-    if (!found.available) return found.note;
-    const approximate = estimate.data?.method === "approximate" ? "≈ " : "";
-    const now = option("none")?.weights_bytes ?? model.memory_estimated_bytes;
-    return [
-      `${approximate}${formatBytes(found.weights_bytes)} in memory${now === null ? "" : ` instead of ${formatBytes(now)}`}`,
-      `${approximate}${formatBytes(found.disk_bytes)} more on the disk`,
-      found.note,
-    ]
-      .filter((part) => part !== null)
-      .join(". ");
-  };
-
   return (
     <Stack>
       <Radio.Group
@@ -72,15 +63,14 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
           setProblem(null);
         }}
       >
-        <Stack gap={8} mt={8}>
+        <Stack gap="sm" mt={8}>
           {(["4bit", "8bit"] as const).map((name) => (
-            <Radio
+            <Option
               key={name}
-              value={name}
-              label={QUANTIZATION_WORD[name]}
-              description={words(name)}
-              disabled={option(name)?.available === false}
-              className="num"
+              quantization={name}
+              option={option(name)}
+              now={option("none")?.weights_bytes ?? model.memory_estimated_bytes}
+              approximate={estimate.data?.method === "approximate"}
             />
           ))}
         </Stack>
@@ -94,6 +84,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
         </ProblemAlert>
       )}
       <Checkbox
+        size="md"
         checked={keep}
         onChange={(event) => setKeep(event.currentTarget.checked)}
         label="Keep the full-precision model"
@@ -107,7 +98,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
         The copy is made once, loaded back and compared with the original; its drift is shown when it is ready.
       </Text>
       {problem !== null && <ProblemAlert title="It is not being quantized" problem={problem} />}
-      <Group justify="flex-end">
+      <DialogButtons>
         <Button variant="default" onClick={onClose}>
           Cancel
         </Button>
@@ -119,7 +110,63 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
         >
           Quantize to {QUANTIZATION_WORD[wanted]}
         </Button>
-      </Group>
+      </DialogButtons>
     </Stack>
   );
+}
+
+interface OptionProps {
+  quantization: QuantizeRequest["quantization"];
+  /** Not known yet while undefined. */
+  option: MemoryOption | undefined;
+  /** What the model takes as it is. */
+  now: number | null;
+  approximate: boolean;
+}
+
+/** One precision: its sizes in words, and in the memory of this machine. */
+function Option({ quantization, option, now, approximate }: OptionProps) {
+  const about = useId();
+  const system = useSystemStore((state) => state.system);
+  const loaded = useSystemStore((state) => state.loaded);
+  const place = useMemo(
+    () => (system === null ? undefined : bestMemoryPlace(placesOf(system, loaded))),
+    [system, loaded],
+  );
+  return (
+    <div className={classes.option}>
+      <Radio
+        value={quantization}
+        label={<QuantBadge quantization={quantization} />}
+        disabled={option?.available === false}
+        aria-describedby={about}
+      />
+      <div id={about} className={classes.facts}>
+        {option?.available === true && (
+          <>
+            <Text size="sm" className="num">
+              {sizes(option, now, approximate ? "≈ " : "")}
+            </Text>
+            {place !== undefined && option.weights_bytes !== null && (
+              <MemoryBar
+                quantization={quantization}
+                parts={[{ label: "weights", bytes: option.weights_bytes }]}
+                place={place}
+              />
+            )}
+          </>
+        )}
+        {option?.note != null && (
+          <Text size="sm" c="dimmed">
+            {option.note}
+          </Text>
+        )}
+      </div>
+    </div>
+  );
+}
+
+function sizes({ weights_bytes, disk_bytes }: MemoryOption, now: number | null, about: string): string {
+  const before = now === null ? "" : ` instead of ${formatBytes(now)}`;
+  return `${about}${formatBytes(weights_bytes)} in memory${before}, ${about}${formatBytes(disk_bytes)} more on the disk`;
 }

@@ -8,6 +8,12 @@ interface Props {
   onQuantize: () => void;
 }
 
+/** On the Hub; a model that is not there under its name may be there under another owner's. */
+function searchFor({ name, error }: Model): string {
+  const find = error?.code === "hub_model_not_found" ? `&find=${encodeURIComponent(name)}` : "";
+  return `/models?view=hub${find}`;
+}
+
 /** What moves on from what stopped this model; trying the same again is the row's own button. */
 export function RowProblemSteps({ model, onQuantize }: Props) {
   if (model.error === null) return null;
@@ -26,9 +32,9 @@ export function RowProblemSteps({ model, onQuantize }: Props) {
           <Link to="/settings#storage">Use another disk</Link>
         </>
       )}
-      {steps.includes("another") && <Link to="/models?view=hub">Look for another model</Link>}
+      {steps.includes("another") && <Link to={searchFor(model)}>Look for another model</Link>}
       {steps.includes("smaller") && model.status === "ready" && model.quantization === "none" && (
-        <Button size="compact-xs" variant="default" onClick={onQuantize}>
+        <Button size="compact-sm" variant="default" onClick={onQuantize}>
           Quantize to 4-bit…
         </Button>
       )}

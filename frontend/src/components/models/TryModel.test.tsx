@@ -42,6 +42,7 @@ it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   renderPage(<TryModel model={model()} />);
   expect(screen.getByText("It is loaded first, which takes 1.19 GB of memory.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Generate" })).toBeDisabled();
+  expect(screen.getByText("Write a text to continue")).toBeVisible();
   await userEvent.type(screen.getByRole("textbox", { name: "Text to continue" }), "The capital of France is");
   await userEvent.keyboard("{Control>}{Enter}{/Control}");
   expect(await screen.findByText("Paris.")).toBeVisible();

@@ -19,6 +19,7 @@ export default function TryModel({ model }: { model: Model }) {
   const { change, send, stop } = useTryStore.getState();
   const ready = canSend(trial);
   const { mode } = trial;
+  const missing = missingWords(trial);
 
   if (model.status !== "ready")
     return (
@@ -53,7 +54,7 @@ export default function TryModel({ model }: { model: Model }) {
         <Stack gap="sm">
           <Textarea
             label={mode === "chat" ? "Message" : "Text to continue"}
-            placeholder={mode === "chat" ? "Ask something" : "The capital of France is"}
+            placeholder={mode === "chat" ? "For example: What is a tensor?" : "For example: The capital of France is"}
             autosize
             minRows={3}
             maxRows={12}
@@ -70,7 +71,7 @@ export default function TryModel({ model }: { model: Model }) {
             {trial.running ? (
               <Button
                 variant="default"
-                leftSection={<Square size={14} aria-hidden />}
+                leftSection={<Square size={14} fill="currentColor" aria-hidden />}
                 onClick={(event) => {
                   // The button under the pointer becomes the one that sends.
                   event.preventDefault();
@@ -84,9 +85,15 @@ export default function TryModel({ model }: { model: Model }) {
                 {mode === "chat" ? "Send" : "Generate"}
               </Button>
             )}
-            <Text size="sm" c="dimmed" visibleFrom="xs">
-              <Kbd size="xs">Ctrl</Kbd> <Kbd size="xs">Enter</Kbd>
-            </Text>
+            {missing === null ? (
+              <Text size="sm" c="dimmed" visibleFrom="xs">
+                <Kbd size="xs">Ctrl</Kbd> <Kbd size="xs">Enter</Kbd>
+              </Text>
+            ) : (
+              <Text size="sm" c="dimmed">
+                {missing}
+              </Text>
+            )}
             {mode === "chat" && trial.turns.length > 0 && !trial.running && (
               <Button
                 variant="subtle"
@@ -107,6 +114,13 @@ export default function TryModel({ model }: { model: Model }) {
   );
 }
 
+/** What is still to be given before anything can be sent. */
+function missingWords({ mode, draft, options, running }: Trial): string | null {
+  if (running) return null;
+  if (draft.trim() === "") return mode === "chat" ? "Write a message to send" : "Write a text to continue";
+  return Object.values(options).includes("") ? "A number above is missing" : null;
+}
+
 function OptionFields({ model, trial: { options } }: { model: Model; trial: Trial }) {
   const { setOptions } = useTryStore.getState();
   return (
@@ -121,7 +135,7 @@ function OptionFields({ model, trial: { options } }: { model: Model; trial: Tria
       />
       <NumberField
         label="Temperature"
-        description={options.temperature === 0 ? "the likeliest token" : undefined}
+        description="0: always the likeliest token"
         min={0}
         max={10}
         step={0.1}
@@ -131,7 +145,7 @@ function OptionFields({ model, trial: { options } }: { model: Model; trial: Tria
       />
       <NumberField
         label="Seed"
-        description={options.temperature === 0 ? "without effect at 0" : undefined}
+        description={options.temperature === 0 ? "no effect at temperature 0" : undefined}
         min={0}
         max={Number.MAX_SAFE_INTEGER}
         allowDecimal={false}

@@ -35,7 +35,7 @@ export function UpdateNotice({ model }: { model: Model }) {
           <Text size="sm" c="dimmed">
             {model.update_available === null
               ? `Whether the Hub has a newer ${model.revision} is not known`
-              : `This is the newest ${model.revision}`}
+              : `Up to date with ${model.revision}`}
             {checkedWords(model)}.
           </Text>
           <CheckNow model={model} onProblem={setProblem} />
@@ -60,7 +60,7 @@ export function UpdateNotice({ model }: { model: Model }) {
 function checkedWords({ checked_at }: Model): string {
   if (checked_at === null) return "";
   const seconds = (Date.now() - Date.parse(checked_at)) / 1000;
-  return seconds < 60 ? ", asked just now" : `, asked ${formatDuration(seconds)} ago`;
+  return seconds < 60 ? ", checked just now" : `, checked ${formatDuration(seconds)} ago`;
 }
 
 interface StepProps {
@@ -140,7 +140,7 @@ function CheckNow({ model, onProblem }: StepProps) {
 
   return (
     <Button size="compact-sm" variant="default" loading={busy} onClick={() => void check()}>
-      Check now
+      {model.checked_at === null ? "Check now" : "Check again"}
     </Button>
   );
 }

@@ -19,10 +19,12 @@ interface Props {
   model: Model;
   busy: boolean;
   onAction: (model: Model, action: ModelAction) => void;
+  size?: "compact-sm" | "xs";
+  variant?: "default" | "filled";
 }
 
 /** The next step of a model that is not ready; nothing for one that is, or that is being deleted. */
-export function WorkAction({ model, busy, onAction }: Props) {
+export function WorkAction({ model, busy, onAction, size = "compact-sm", variant = "default" }: Props) {
   const found = ACTIONS[model.status];
   if (found === undefined) return null;
   const [word, Icon, action] = found;
@@ -30,8 +32,8 @@ export function WorkAction({ model, busy, onAction }: Props) {
   const label = model.status === "failed" && model.error?.code === "checksum_mismatch" ? FETCH_AGAIN : word;
   return (
     <Button
-      size="compact-sm"
-      variant="default"
+      size={size}
+      variant={variant}
       leftSection={<Icon size={14} aria-hidden />}
       disabled={busy}
       onClick={() => onAction(model, action)}

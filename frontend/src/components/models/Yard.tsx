@@ -1,5 +1,14 @@
 import { Skeleton, Text } from "@mantine/core";
-import { AlertTriangle, CheckCircle2, CircleHelp, Cpu, HardDrive, MemoryStick, XCircle } from "lucide-react";
+import {
+  AlertTriangle,
+  CheckCircle2,
+  CircleHelp,
+  Cpu,
+  HardDrive,
+  type LucideIcon,
+  MemoryStick,
+  XCircle,
+} from "lucide-react";
 import { useMemo } from "react";
 import { formatBytes } from "../../lib/bytes";
 import { verdictFor } from "../../lib/fit";
@@ -18,10 +27,7 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
 
   if (system === null) {
     return error === null ? (
-      <div className={classes.yard} aria-label="Loading the machine's memory" role="status">
-        <Skeleton h={20} />
-        <Skeleton h={20} />
-      </div>
+      <Awaited />
     ) : (
       <Text c="dimmed">The machine's memory and disks are not known: {error.message}</Text>
     );
@@ -36,15 +42,33 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
   );
 }
 
+/** As high as a machine with one memory and one disk, so that what stands below does not move. */
+function Awaited() {
+  return (
+    <div className={classes.yard} aria-label="Loading the machine's memory" role="status">
+      {["memory", "disk"].map((place) => (
+        <div key={place} className={classes.row}>
+          <Skeleton h={34} maw={160} />
+          <div className={classes.lane}>
+            <Skeleton h="100%" />
+          </div>
+          <Skeleton h={18} w={140} ml="auto" />
+        </div>
+      ))}
+      <Skeleton h={18} maw={280} />
+    </div>
+  );
+}
+
 function Legend({ ours }: { ours: boolean }) {
   return (
     <ul className={classes.legend} aria-label="Legend">
       <li>
-        <span className={classes.others} /> in use by others
+        <span className={classes.others} /> used by others
       </li>
       {ours && (
         <li>
-          <span className={classes.block} data-quantization="none" /> in use by Modelyard
+          <span className={classes.block} data-quantization="none" /> by Modelyard
         </li>
       )}
       <li>
@@ -61,7 +85,7 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
   const wanted = ghostBytes(place, ghost);
   return (
     <div className={classes.row}>
-      <div className={classes.label} title={place.detail}>
+      <div className={classes.label}>
         <Icon size={16} aria-hidden />
         <span className={classes.name}>{place.label}</span>
         <span className={classes.detail}>{place.detail}</span>
@@ -115,8 +139,14 @@ function GhostWords({ place, wanted }: { place: Place; wanted: number | null | u
 
 const VERDICT_ICON = { fits: CheckCircle2, tight: AlertTriangle, does_not_fit: XCircle, unknown: CircleHelp } as const;
 
-export function VerdictWords({ verdict, children }: { verdict: Verdict; children: React.ReactNode }) {
-  const Icon = VERDICT_ICON[verdict];
+interface VerdictProps {
+  verdict: Verdict;
+  /** Where the verdict's own would say something else. */
+  icon?: LucideIcon;
+  children: React.ReactNode;
+}
+
+export function VerdictWords({ verdict, icon: Icon = VERDICT_ICON[verdict], children }: VerdictProps) {
   return (
     <span className={classes.verdict} data-verdict={verdict}>
       <Icon size={14} aria-hidden />

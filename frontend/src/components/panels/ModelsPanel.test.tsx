@@ -1,4 +1,4 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
 import { beforeEach, expect, it } from "vitest";
@@ -78,6 +78,31 @@ it("filters from the address, counts, and clears", async () => {
   expect(screen.getAllByRole("article")).toHaveLength(3);
 });
 
+it("offers to clear a search that nothing matches, or to ask the Hub the same", async () => {
+  show(MODELS, "/models?q=nothing+like+it");
+  expect(screen.getByText("The search is “nothing like it”.")).toBeVisible();
+  expect(screen.queryByRole("button", { name: "Select" })).toBeNull();
+  expect(screen.getByRole("link", { name: "Search the Hub for it" })).toHaveAttribute(
+    "href",
+    "/models?view=hub&find=nothing%20like%20it",
+  );
+  await userEvent.click(screen.getByText("Clear the search"));
+  expect(screen.getAllByRole("article")).toHaveLength(3);
+  await userEvent.click(screen.getByRole("button", { name: "Select" }));
+  expect(screen.getByRole("group", { name: "The selected models" })).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Stop selecting" }));
+  expect(screen.queryByRole("group", { name: "The selected models" })).toBeNull();
+});
+
+it("asks for no token where the samples are served, and for another where one is refused", () => {
+  const { hub } = system();
+  useSystemStore.setState({ system: system({ hub: { ...hub, token: "invalid" } }) });
+  show([]);
+  expect(screen.getByRole("link", { name: "Replace the token" })).toHaveAttribute("href", "/settings");
+  act(() => useSystemStore.setState({ system: system({ hub: { ...hub, endpoint_source: "builtin" } }) }));
+  expect(screen.queryByText(/Hub token/)).toBeNull();
+});
+
 it("welcomes with the machine and first steps when there is nothing", async () => {
   server.use(http.get(api("/models/search"), () => HttpResponse.json({ items: [hit({ model_id: "gpt2" })] })));
   show([]);
@@ -119,7 +144,8 @@ it("begins with models that fit, as the Hub tells their sizes, and other ways in
   expect(screen.queryByRole("button", { name: /pythia/ })).toBeNull();
   expect(screen.getByRole("button", { name: "Qwen/Qwen3-0.6B" })).toBeVisible();
   expect(screen.queryByRole("button", { name: /SmolLM2/ }), "this Hub does not have it").toBeNull();
-  expect(screen.getByRole("link", { name: "Import a folder" })).toHaveAttribute("href", "/models?add");
+  for (const link of screen.getAllByRole("link", { name: "Add local" }))
+    expect(link).toHaveAttribute("href", expect.stringMatching(/\?add=?$/));
   expect(screen.getByText(/needs a Hub token/)).toBeVisible();
   expect(screen.getByRole("link", { name: "Search the Hub" })).toHaveAttribute("href", "/models?view=hub");
 });

@@ -157,12 +157,20 @@ export function ModelsPanel() {
       </section>
 
       <Tabs value={view} onChange={(value) => change({ view: value === "hub" ? "hub" : null })} keepMounted={false}>
-        <Tabs.List mb="md" aria-label="View">
-          <Tabs.Tab value="installed">
-            {load.state === "ready" ? `Installed (${models.length})` : "Installed"}
-          </Tabs.Tab>
-          <Tabs.Tab value="hub">Hub</Tabs.Tab>
-        </Tabs.List>
+        <div className={classes.tabs}>
+          <Tabs.List aria-label="View">
+            <Tabs.Tab value="installed">
+              {load.state === "ready" ? `Installed (${models.length})` : "Installed"}
+            </Tabs.Tab>
+            <Tabs.Tab value="hub">Hub</Tabs.Tab>
+          </Tabs.List>
+          {view === "installed" && models.length > 0 && load.state !== "error" && (
+            <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
+              {countWords(ids.length, models.length)}
+              {load.state !== "ready" && ", more are coming"}
+            </Text>
+          )}
+        </div>
         <Tabs.Panel value="hub">
           <HubView searchField={searchField} onChange={change} onDownload={openForm} />
         </Tabs.Panel>
@@ -182,25 +190,29 @@ export function ModelsPanel() {
               <Filters
                 filter={filter}
                 models={models}
-                shown={ids.length}
-                complete={load.state === "ready"}
+                empty={ids.length === 0}
                 onChange={change}
                 searchField={searchField}
                 selecting={selected !== null}
                 onSelecting={(value) => setSelected(value ? new Set() : null)}
               />
-              {selected !== null && (
-                <BulkBar
-                  models={models.filter((model) => selected.has(model.id))}
-                  onSelectAll={() => setSelected(new Set(ids))}
-                  onDone={() => setSelected(null)}
-                />
-              )}
-              {ids.length === 0 ? (
-                <NothingMatches filter={filter} onClear={() => change({ q: null, status: null, quantization: null })} />
-              ) : (
-                <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
-              )}
+              <div className={classes.list}>
+                {selected !== null && (
+                  <BulkBar
+                    models={models.filter((model) => selected.has(model.id))}
+                    onSelectAll={() => setSelected(new Set(ids))}
+                    onDone={() => setSelected(null)}
+                  />
+                )}
+                {ids.length === 0 ? (
+                  <NothingMatches
+                    filter={filter}
+                    onClear={() => change({ q: null, status: null, quantization: null })}
+                  />
+                ) : (
+                  <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
+                )}
+              </div>
             </>
           )}
         </Tabs.Panel>
@@ -280,10 +292,13 @@ function PointedYard() {
 
 function Loading() {
   return (
-    <div className={classes.skeletons} role="status" aria-label="Loading models">
-      {[0, 1, 2, 3, 4, 5].map((index) => (
-        <Skeleton key={index} h={208} />
-      ))}
+    <div role="status" aria-label="Loading models">
+      <Skeleton className={classes.filtersToCome} />
+      <div className={classes.skeletons}>
+        {[0, 1, 2, 3, 4, 5].map((index) => (
+          <Skeleton key={index} h={208} />
+        ))}
+      </div>
     </div>
   );
 }
@@ -291,16 +306,15 @@ function Loading() {
 interface FiltersProps {
   filter: ModelFilter;
   models: Model[];
-  shown: number;
-  /** Whether all models are here; the first ones are shown before. */
-  complete: boolean;
+  /** Whether they leave nothing to show, and so nothing to select. */
+  empty: boolean;
   onChange: (changes: Record<string, string | null>) => void;
   searchField: React.RefObject<HTMLInputElement | null>;
   selecting: boolean;
   onSelecting: (selecting: boolean) => void;
 }
 
-function Filters({ filter, models, shown, complete, onChange, searchField, selecting, onSelecting }: FiltersProps) {
+function Filters({ filter, models, empty, onChange, searchField, selecting, onSelecting }: FiltersProps) {
   const counts = useMemo(() => countGroups(models), [models]);
   return (
     <div className={classes.filters} role="search" aria-label="Filter models">
@@ -308,11 +322,13 @@ function Filters({ filter, models, shown, complete, onChange, searchField, selec
         ref={searchField}
         className={classes.query}
         label="Search models"
-        placeholder="Search  ( / )"
+        placeholder="Search"
+        hotkey="/"
         value={filter.q}
         onChange={(q) => onChange({ q })}
       />
       <NativeSelect
+        className={classes.status}
         aria-label="Status"
         value={filter.status ?? ""}
         onChange={(event) => onChange({ status: event.currentTarget.value })}
@@ -338,13 +354,11 @@ function Filters({ filter, models, shown, complete, onChange, searchField, selec
         }
         data={SORTS.map((value) => ({ value, label: SORT_WORD[value] }))}
       />
-      <Button variant="default" aria-pressed={selecting} onClick={() => onSelecting(!selecting)}>
-        {selecting ? "Selecting" : "Select"}
-      </Button>
-      <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
-        {countWords(shown, models.length)}
-        {!complete && ", more are coming"}
-      </Text>
+      {(selecting || !empty) && (
+        <Button variant="default" px="sm" onClick={() => onSelecting(!selecting)}>
+          {selecting ? "Stop selecting" : "Select"}
+        </Button>
+      )}
     </div>
   );
 }
@@ -360,16 +374,28 @@ function NothingMatches({ filter, onClear }: { filter: ModelFilter; onClear: () 
     filter.status === null ? null : `status ${STATUS_GROUP_WORD[filter.status].toLowerCase()}`,
     filter.quantization === null ? null : `precision ${QUANTIZATION_WORD[filter.quantization].toLowerCase()}`,
   ].filter((part) => part !== null);
+  const searchOnly = filter.status === null && filter.quantization === null;
   return (
     <EmptyState
       title="No model matches"
       action={
-        <Button variant="default" onClick={onClear}>
-          Clear the filters
-        </Button>
+        <>
+          <Button variant="default" onClick={onClear}>
+            {searchOnly ? "Clear the search" : "Clear the filters"}
+          </Button>
+          {filter.q !== "" && (
+            <Button
+              variant="default"
+              component={Link}
+              to={`/models?view=hub&find=${encodeURIComponent(filter.q)}`}
+            >
+              Search the Hub for it
+            </Button>
+          )}
+        </>
       }
     >
-      The filter is {parts.join(", ")}.
+      The {searchOnly ? "search" : "filter"} is {parts.join(", ")}.
     </EmptyState>
   );
 }

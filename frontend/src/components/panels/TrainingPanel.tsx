@@ -1,20 +1,22 @@
 import { Button, Skeleton, Title } from "@mantine/core";
-import { Plus } from "lucide-react";
+import { CircleAlert, Plus } from "lucide-react";
 import { Link } from "react-router";
+import { useModelList } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { useTrainings } from "../../hooks/useTrainings";
-import { runName, saeWords, tokensWords } from "../../lib/training";
+import { formatWhen } from "../../lib/dates";
 import { fromRow } from "../../lib/problems";
+import { lineOf, runName, saeFigures, tokensWords } from "../../lib/training";
+import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
-import { QuantBadge } from "../models/QuantBadge";
 import { EngineMissing } from "../training/EngineMissing";
-import { MetricsLine, RunActions, TrainingPill, TrainingProgressLine } from "../training/RunState";
+import { MetricsLine, RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "../training/RunState";
 import classes from "../training/training.module.css";
 
-/** Every training run, those under way first. */
+/** Every training run, in the order of `useTrainings`. */
 export default function TrainingPanel() {
   useTitle("Training");
   const runs = useTrainings();
@@ -23,8 +25,10 @@ export default function TrainingPanel() {
   return (
     <div className={classes.page}>
       <div className={classes.head}>
-        <Title order={1}>Training</Title>
-        {runs.length > 0 && (
+        <div className={classes.titles}>
+          <Title order={1}>Training</Title>
+        </div>
+        {(runs.length > 0 || load.state !== "ready") && (
           <Button component={Link} to="/training/new" leftSection={<Plus size={16} aria-hidden />}>
             Train an SAE
           </Button>
@@ -34,7 +38,12 @@ export default function TrainingPanel() {
         <EngineMissing />
         {load.state === "error" && (
           <ProblemAlert
-            title="The training runs could not be read"
+            title={
+              // Those under way are told by the feed.
+              runs.length > 0
+                ? "The finished runs could not be read; those under way are below"
+                : "The training runs could not be read"
+            }
             problem={load.error ?? { code: "", message: "", hint: null }}
           >
             <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
@@ -49,24 +58,33 @@ export default function TrainingPanel() {
             ))}
           </ul>
         ) : load.state === "ready" ? (
-          <EmptyState
-            title="No training run yet"
-            action={
-              <Button component={Link} to="/training/new">
-                Train an SAE
-              </Button>
-            }
-          >
-            Choose a model that is ready, a point inside it and a text file: a sparse autoencoder learns the features of
-            what the model computes there.
-          </EmptyState>
+          <NoRuns />
         ) : null}
         {(load.state === "idle" || load.state === "loading") && (
-          // Those under way are told by the feed, before the list is here.
+          // Below those that the feed has told already.
           <Skeleton h={96} role="status" aria-label="Loading the training runs" />
         )}
       </div>
     </div>
+  );
+}
+
+function NoRuns() {
+  const known = useModelsStore((state) => state.load.state === "ready");
+  const ready = useModelList().some(({ status }) => status === "ready");
+  const lacking = known && !ready;
+  return (
+    <EmptyState
+      title="No training run yet"
+      action={
+        <Button component={Link} to={lacking ? "/models?view=hub" : "/training/new"}>
+          {lacking ? "Get a model" : "Train an SAE"}
+        </Button>
+      }
+    >
+      Choose a model that is ready, a point inside it and a text file: a sparse autoencoder learns the features of what
+      the model computes there.{lacking && " No model is ready yet."}
+    </EmptyState>
   );
 }
 
@@ -79,19 +97,21 @@ function Run({ training }: { training: Training }) {
           <h2>
             <Link to={`/training/${training.id}`}>{runName(training)}</Link>
           </h2>
-          <QuantBadge quantization={training.quantization} />
+          <RunPrecision training={training} />
           <TrainingPill status={status} />
         </div>
         <p className={`${classes.runFacts} num`}>
-          <span>{saeWords(training)}</span>
-          <span>{tokensWords(training.training_tokens)}</span>
-          <span>{new Date(training.created_at).toLocaleString()}</span>
+          {lineOf([...saeFigures(training), tokensWords(training.training_tokens), formatWhen(training.created_at)])}
         </p>
       </div>
       <div>
         {status !== "completed" && <TrainingProgressLine training={training} />}
-        {error !== null && <p className={classes.fact}>{fromRow(error).message}</p>}
-        <MetricsLine metrics={training.metrics} />
+        {error !== null && (
+          <p className={classes.error}>
+            <CircleAlert size={12} aria-hidden /> {fromRow(error).message}
+          </p>
+        )}
+        <MetricsLine training={training} />
       </div>
       <div className={classes.actions}>
         <RunActions training={training} compact />

@@ -1,4 +1,4 @@
-import { Badge, Code, Group, Stack, Table, Text, Title } from "@mantine/core";
+import { Badge, Code, Group, Stack, Text, Title } from "@mantine/core";
 import { formatBytes } from "../../lib/bytes";
 import { sentence } from "../../lib/words";
 import type { SystemInfo } from "../../types/model";
@@ -16,32 +16,19 @@ export function Storage({ system }: Props) {
   return (
     <Section title="Storage" id="storage">
       <Stack gap="sm">
-        <Table.ScrollContainer minWidth={420} type="native">
-          <Table fz="sm" className="num">
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>What lies there</Table.Th>
-                <Table.Th>Folder</Table.Th>
-                <Table.Th ta="right">Free</Table.Th>
-                <Table.Th ta="right">Disk</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {system.disks.flatMap((disk) =>
-                disk.places.map((place) => (
-                  <Table.Tr key={place.path}>
-                    <Table.Td>{sentence(place.purpose)}</Table.Td>
-                    <Table.Td>
-                      <CopyText text={place.path} label="path" />
-                    </Table.Td>
-                    <Table.Td ta="right">{formatBytes(disk.free_bytes)}</Table.Td>
-                    <Table.Td ta="right">{formatBytes(disk.total_bytes)}</Table.Td>
-                  </Table.Tr>
-                )),
-              )}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+        <ul className={`${classes.places} num`}>
+          {system.disks.flatMap((disk) =>
+            disk.places.map((place) => (
+              <li key={place.path}>
+                <span>{sentence(place.purpose)}</span>
+                <CopyText text={place.path} label="path">
+                  <span className={classes.path}>{place.path}</span>
+                </CopyText>
+                <Room {...disk} />
+              </li>
+            )),
+          )}
+        </ul>
         <Text size="sm" c="dimmed">
           To use another disk for models, stop the server, move their folder there, and start the server with{" "}
           <Code>HF_HUB_CACHE</Code> set to its new place: they stay ready, and downloads go on where they were.{" "}
@@ -60,28 +47,15 @@ export function About({ system }: Props) {
           Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks
           figures that are approximate.
         </Text>
-        <Table.ScrollContainer minWidth={420} type="native">
-          <Table fz="sm" className="num">
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>Device</Table.Th>
-                <Table.Th>What it is</Table.Th>
-                <Table.Th ta="right">Free</Table.Th>
-                <Table.Th ta="right">Total</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {system.devices.map((device) => (
-                <Table.Tr key={device.id}>
-                  <Table.Td className="mono">{device.id}</Table.Td>
-                  <Table.Td>{device.name}</Table.Td>
-                  <Table.Td ta="right">{formatBytes(device.free_bytes)}</Table.Td>
-                  <Table.Td ta="right">{formatBytes(device.total_bytes)}</Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+        <ul className={`${classes.places} num`}>
+          {system.devices.map((device) => (
+            <li key={device.id}>
+              <span className="mono">{device.id}</span>
+              <span>{device.name}</span>
+              <Room {...device} />
+            </li>
+          ))}
+        </ul>
         <Workers workers={system.workers} />
         <div>
           <Title order={3} mb={4}>
@@ -97,6 +71,14 @@ export function About({ system }: Props) {
         </div>
       </Stack>
     </Section>
+  );
+}
+
+function Room({ free_bytes, total_bytes }: { free_bytes: number; total_bytes: number }) {
+  return (
+    <span className={classes.room}>
+      {formatBytes(free_bytes)} free of {formatBytes(total_bytes)}
+    </span>
   );
 }
 

@@ -40,7 +40,7 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
           <Stack gap={8} mt={8}>
             <Radio
               value="environment"
-              label="The environment's default"
+              label="The Hugging Face Hub"
               description={
                 current === "environment"
                   ? `${settings.endpoint}${settings.endpoint_source === "environment" ? ", set by HF_ENDPOINT" : ""}`

@@ -1,5 +1,6 @@
 import { Button, Group, PasswordInput, Stack, Text } from "@mantine/core";
-import { useState } from "react";
+import { KeyRound, type LucideIcon } from "lucide-react";
+import { useRef, useState } from "react";
 import { useHubTest } from "../../hooks/useHubTest";
 import { useSystemStore } from "../../stores/systemStore";
 import type { HubAnswer, Verdict } from "../../types/model";
@@ -11,45 +12,64 @@ import { type SectionProps, useSave } from "./useSave";
 export function TokenSettings({ settings, onSaved }: SectionProps) {
   const hub = useSystemStore((state) => state.system?.hub);
   const [token, setToken] = useState("");
+  const [missing, setMissing] = useState(false);
+  const field = useRef<HTMLInputElement>(null);
   const { busy, save } = useSave(onSaved);
   const { busy: testing, answer, test, forget } = useHubTest();
   const typed = token.trim() !== "";
   const stored = storedWords(settings.token_set, hub);
+
+  function askForOne() {
+    setMissing(true);
+    field.current?.focus();
+  }
+
+  function store() {
+    if (!typed) {
+      askForOne();
+      return;
+    }
+    void save({ token }, "The token was stored").then((accepted) => {
+      if (accepted) setToken("");
+    });
+  }
 
   return (
     <Section title="Hub token">
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          void save({ token }, "The token was stored").then((accepted) => {
-            if (accepted) setToken("");
-          });
+          store();
         }}
       >
         <Stack gap="sm">
           <Text size="sm" component="div" role="status">
-            <VerdictWords verdict={stored.verdict}>{stored.words}</VerdictWords>
+            <VerdictWords verdict={stored.verdict} icon={stored.icon}>
+              {stored.words}
+            </VerdictWords>
           </Text>
           <PasswordInput
+            ref={field}
             label={settings.token_set ? "Replace the token" : "Token"}
             description="For gated and private models. It is stored where huggingface_hub keeps it and never shown again."
             placeholder="hf_…"
             value={token}
             onChange={(event) => {
               setToken(event.currentTarget.value);
+              setMissing(false);
               forget();
             }}
+            error={missing && "Paste a token first"}
             autoComplete="off"
           />
           <Group gap="sm">
-            <Button type="submit" loading={busy} disabled={!typed}>
+            <Button type="submit" loading={busy}>
               Store the token
             </Button>
             <Button
               variant="default"
               loading={testing}
-              disabled={!typed && !settings.token_set}
-              onClick={() => void test(typed ? { token } : {})}
+              onClick={() => (typed || settings.token_set ? void test(typed ? { token } : {}) : askForOne())}
             >
               Test the token
             </Button>
@@ -75,11 +95,12 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
 
 interface Words {
   verdict: Verdict;
+  icon?: LucideIcon;
   words: string;
 }
 
 function storedWords(isSet: boolean, hub: HubAnswer | undefined): Words {
-  if (!isSet) return { verdict: "unknown", words: "No token is stored" };
+  if (!isSet) return { verdict: "unknown", icon: KeyRound, words: "No token is stored" };
   if (hub?.token === "invalid") return { verdict: "does_not_fit", words: "A token is stored, but the Hub refuses it" };
   if (hub?.user != null) return { verdict: "fits", words: `Signed in as ${hub.user}` };
   return { verdict: "unknown", words: "A token is stored; the Hub did not say whose it is" };

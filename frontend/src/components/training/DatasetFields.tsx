@@ -44,6 +44,7 @@ export function DatasetFields({ path, column, errors, onChange }: Props) {
         <TextInput
           label="Text file"
           description="An absolute path on the server's machine: .jsonl, .parquet or .txt"
+          inputWrapperOrder={["label", "input", "description", "error"]}
           placeholder="/data/corpus.jsonl"
           value={path}
           error={errors["dataset.path"]}
@@ -66,7 +67,7 @@ export function DatasetFields({ path, column, errors, onChange }: Props) {
             </Button>
           )}
         </FileButton>
-        <p className={`${classes.fact} num`} role="status" style={{ marginTop: 6 }}>
+        <p className={`${classes.fact} ${classes.below} num`} role="status">
           {sending !== null
             ? `Sending ${sending.name}, ${formatBytes(sending.size)}`
             : known !== null

@@ -1,38 +1,32 @@
 import "uplot/dist/uPlot.min.css";
 import { useMemo, useState } from "react";
 import { formatCount } from "../../lib/bytes";
-import { metricWords } from "../../lib/training";
+import { type Metric, metricName, METRICS, metricWords } from "../../lib/training";
 import type { CurvePoint } from "../../types/training";
 import { Plot } from "./Plot";
 import classes from "./training.module.css";
-
-const CURVES = [
-  ["explained_variance", "Explained variance"],
-  ["mse", "MSE"],
-  ["l0", "L0, features per token"],
-  ["dead_features", "Dead features"],
-] as const;
 
 /** The run's curves over the tokens; one cursor in all of them. */
 export default function MetricPlots({ points }: { points: CurvePoint[] }) {
   const tokens = useMemo(() => points.map((point) => point.tokens), [points]);
   return (
     <div className={classes.plots}>
-      {CURVES.map(([field, label]) => (
-        <Curve key={field} label={label} tokens={tokens} points={points} field={field} />
+      {METRICS.map((metric) => (
+        <Curve key={metric.field} metric={metric} tokens={tokens} points={points} />
       ))}
     </div>
   );
 }
 
 interface CurveProps {
-  label: string;
+  metric: Metric;
   tokens: number[];
   points: CurvePoint[];
-  field: (typeof CURVES)[number][0];
 }
 
-function Curve({ label, tokens, points, field }: CurveProps) {
+function Curve({ metric, tokens, points }: CurveProps) {
+  const { field } = metric;
+  const label = metricName(metric);
   const values = useMemo(() => points.map((point) => point[field]), [points, field]);
   const [pointed, setPointed] = useState<number | null>(null);
   const known = values.filter((value) => value !== null);

@@ -1,7 +1,6 @@
 import { Select } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
-import { modelMemory } from "../../lib/training";
-import { QUANTIZATION_WORD } from "../../lib/words";
+import { modelMemory, precisionWords } from "../../lib/training";
 import type { Model } from "../../types/model";
 import { QuantBadge } from "../models/QuantBadge";
 import classes from "./training.module.css";
@@ -26,7 +25,7 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
         nothingFoundMessage="No model that is ready has this name"
         data={models.map((model) => ({
           value: model.id,
-          label: `${model.model_id}, ${QUANTIZATION_WORD[model.quantization].toLowerCase()}`,
+          label: `${model.model_id}, ${precisionWords(model).toLowerCase()}`,
         }))}
         value={value?.id ?? null}
         error={error}
@@ -63,7 +62,7 @@ function Choice({ model }: { model: Model }) {
 function facts(model: Model): string[] {
   const { bytes, how } = modelMemory(model);
   return [
-    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} params`,
+    model.num_parameters === null ? null : `${formatCount(model.num_parameters)} parameters`,
     model.num_layers === null ? null : `${model.num_layers} layers`,
     model.hidden_size === null ? null : `hidden size ${model.hidden_size.toLocaleString("en")}`,
     bytes === null ? "memory unknown" : `${formatBytes(bytes)} of memory, ${how}`,

@@ -1,13 +1,14 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { cleanup, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
 import { beforeEach, expect, it } from "vitest";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
+import { useTrainingsStore } from "../../stores/trainingsStore";
 import { model, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
-import { compatibility, plan, training } from "../../test/trainingFixtures";
+import { compatibility, plan, training, trainingPage } from "../../test/trainingFixtures";
 import type { TrainingCompatibility, TrainingRequest } from "../../types/training";
 import NewTraining from "./NewTraining";
 
@@ -18,6 +19,7 @@ beforeEach(() => {
   const m1 = model({ quantization: "4bit" });
   useModelsStore.setState({ byId: { m1 }, ids: ["m1"], live: {}, pending: {}, load: { state: "ready" } });
   useSystemStore.setState({ system: system({ extras: { sae: true } }) });
+  useTrainingsStore.setState({ byId: {}, pending: {}, load: { state: "idle" } });
   server.use(
     http.get(api("/models/m1/training-compatibility"), () => HttpResponse.json(compatibility())),
     http.post(api("/trainings/plan"), async ({ request }) => {
@@ -54,7 +56,7 @@ it("finds the width in the model, plans what is typed, and starts it", async () 
   );
   show();
   expect(await screen.findByText("d_in is 1,024")).toBeVisible();
-  expect(screen.getByText(/Verified on the model's structure/)).toBeVisible();
+  expect(screen.getByText(/Can be trained on: verified on the model's structure/)).toBeVisible();
   expect(screen.getByText("d_sae = 8 × 1,024 = 8,192 features")).toBeVisible();
   expect(screen.getByText("Still needed: a text file.")).toBeVisible();
   expect(start()).toBeDisabled();
@@ -203,5 +205,45 @@ it("offers the models that are ready, with precision and memory", async () => {
 it("leads to the models where none is ready", () => {
   useModelsStore.setState({ byId: {}, ids: [] });
   show();
-  expect(screen.getByRole("link", { name: "Get a model" })).toHaveAttribute("href", "/models");
+  expect(screen.getByRole("link", { name: "Get a model" })).toHaveAttribute("href", "/models?view=hub");
+});
+
+it("is filled in from an earlier run, whose list is read first", async () => {
+  const run = training({ status: "failed", hook_point: "model.layers.3.mlp", batch_tokens: 8192, k: 48, device: "cuda:7" });
+  server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage([run]))));
+  show("/training/new?from=t1");
+  expect(await textFile()).toHaveValue("/data/corpus.jsonl");
+  expect(screen.getByRole("textbox", { name: "k" })).toHaveValue("48");
+  expect(await screen.findByRole("combobox", { name: "Kind of hook point" })).toHaveValue("mlp");
+  expect(screen.getByRole("combobox", { name: "Device" })).toHaveValue("cuda:7");
+  const batch = screen.getByRole("textbox", { name: "Batch" });
+  await userEvent.clear(batch);
+  await userEvent.type(batch, "2048");
+  await waitFor(() =>
+    expect(planned.at(-1)).toMatchObject({
+      model_id: "m1",
+      hook_point: "model.layers.3.mlp",
+      dataset: { path: "/data/corpus.jsonl", column: "text" },
+      batch_tokens: 2048,
+      k: 48,
+      checkpoint_seconds: 600,
+    }),
+  );
+});
+
+it("takes the usual settings where the run of the address is gone, and says when its model is", async () => {
+  server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage([training({ model_id: null })]))));
+  show("/training/new?from=t0");
+  expect(await screen.findByText(/so these are the usual settings/)).toBeVisible();
+  expect(await textFile()).toHaveValue("");
+  cleanup();
+  show("/training/new?from=t1");
+  expect(await screen.findByText("The model of that run is not ready")).toBeVisible();
+  expect(await textFile()).toHaveValue("/data/corpus.jsonl");
+});
+
+it("says what is taken where k is left empty", async () => {
+  show();
+  await screen.findByText("d_in is 1,024");
+  expect(screen.getByRole("textbox", { name: "k" })).toHaveAccessibleDescription("Features active on a token; 64 if empty");
 });

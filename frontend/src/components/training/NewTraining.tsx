@@ -5,12 +5,13 @@ import { getCompatibility } from "../../api/trainings";
 import { useModelList } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { useTitle } from "../../hooks/useTitle";
-import { type FieldErrors, fieldErrors, useTrainingPlan } from "../../hooks/useTrainings";
+import { type FieldErrors, fieldErrors, useTraining, useTrainingPlan } from "../../hooks/useTrainings";
 import { type ProblemView, toProblem } from "../../lib/problems";
-import { FIRST_DRAFT, requestOf, suggestedPoint, type TrainingDraft } from "../../lib/training";
+import { draftOf, FIRST_DRAFT, requestOf, suggestedPoint, type TrainingDraft } from "../../lib/training";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Model } from "../../types/model";
+import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { DatasetFields } from "./DatasetFields";
@@ -21,9 +22,14 @@ import { PlanView } from "./PlanView";
 import { SaeFields, ScheduleFields } from "./SaeFields";
 import classes from "./training.module.css";
 
-/** A new run: what to train on, and beside it what that would take. */
+/** A new run: what to train on, and beside it what that would take; filled in from the run that `?from=` names. */
 export default function NewTraining() {
   useTitle("New training run");
+  const [parameters] = useSearchParams();
+  const from = parameters.get("from");
+  const { training: run, load } = useTraining(from);
+  const lost = from !== null && run === undefined;
+  const waits = lost && load.state !== "ready" && load.state !== "error";
   const models = useModelList().filter((model) => model.status === "ready");
   const state = useModelsStore((store) => store.load.state);
   return (
@@ -34,16 +40,21 @@ export default function NewTraining() {
       <Title order={1} mb="md">
         Train an SAE
       </Title>
-      {models.length > 0 ? (
+      {models.length > 0 && !waits ? (
         <div className={classes.stack}>
           <EngineMissing />
-          <TrainingForm models={models} />
+          {lost && (
+            <Text size="sm" c="dimmed">
+              The run in the address could not be read, so these are the usual settings.
+            </Text>
+          )}
+          <TrainingForm models={models} run={run} />
         </div>
-      ) : state === "ready" || state === "error" ? (
+      ) : models.length === 0 && (state === "ready" || state === "error") ? (
         <EmptyState
           title="No model is ready"
           action={
-            <Button component={Link} to="/models">
+            <Button component={Link} to="/models?view=hub">
               Get a model
             </Button>
           }
@@ -51,7 +62,7 @@ export default function NewTraining() {
           Training needs a model whose files are here.
         </EmptyState>
       ) : (
-        <Skeleton h={320} role="status" aria-label="Loading the models" />
+        <Skeleton h={320} role="status" aria-label="Loading the form" />
       )}
     </div>
   );
@@ -63,18 +74,22 @@ const WHY_NOT: Record<string, string> = {
   hook_point: "a hook point",
 };
 
-function TrainingForm({ models }: { models: Model[] }) {
+function TrainingForm({ models, run }: { models: Model[]; run: Training | undefined }) {
   const navigate = useNavigate();
   const [parameters, setParameters] = useSearchParams();
   const start = useTrainingsStore((store) => store.start);
   const engine = useEngine();
-  const [draft, setDraft] = useState<TrainingDraft>(FIRST_DRAFT);
-  const [chosen, setChosen] = useState<string | null>(null);
+  const [draft, setDraft] = useState<TrainingDraft>(run === undefined ? FIRST_DRAFT : draftOf(run));
+  const [chosen, setChosen] = useState<string | null>(run?.hook_point ?? null);
   const [failure, setFailure] = useState<{ problem: ProblemView; fields: FieldErrors } | null>(null);
   const [busy, setBusy] = useState(false);
 
-  const wanted = parameters.get("model");
+  const wanted = parameters.get("model") ?? run?.model_id ?? null;
   const model = models.find(({ id }) => id === wanted);
+  const notReady =
+    model !== undefined || (wanted === null && run === undefined)
+      ? undefined
+      : `The model ${run === undefined ? "in the address" : "of that run"} is not ready`;
   const compatibility = useResource(model?.id ?? null, (signal) => getCompatibility(model?.id ?? "", signal));
   const points = compatibility.data?.hook_points ?? [];
   const point = points.find(({ path }) => path === chosen) ?? suggestedPoint(points);
@@ -141,7 +156,7 @@ function TrainingForm({ models }: { models: Model[] }) {
             <ModelSelect
               models={models}
               value={model}
-              error={errors.model_id ?? (wanted !== null && model === undefined ? "The model in the address is not ready" : undefined)}
+              error={errors.model_id ?? notReady}
               onChange={pick}
             />
             {model !== undefined && (
@@ -183,7 +198,7 @@ function TrainingForm({ models }: { models: Model[] }) {
               <Button type="submit" loading={busy} disabled={whyNot !== null} aria-describedby="why-not">
                 Start training
               </Button>
-              <Text size="sm" c="dimmed" id="why-not" style={{ flex: "1 1 0" }}>
+              <Text size="sm" c="dimmed" id="why-not" className={classes.whyNot}>
                 {whyNot}
               </Text>
             </Group>

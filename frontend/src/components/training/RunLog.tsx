@@ -1,4 +1,4 @@
-import { Skeleton, Text, Title } from "@mantine/core";
+import { Button, Skeleton, Stack, Text, Title } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { getLog } from "../../api/trainings";
 import { useFollowed } from "../../hooks/useFollowed";
@@ -17,7 +17,7 @@ const AT_THE_END_PX = 24;
 /** What the process of a run writes, the newest lines in view. */
 export function RunLog({ training }: { training: Training }) {
   const { id, status } = training;
-  const { value: log, problem } = useFollowed<TrainingLog>(`${id} ${status}`, isRunning(status), EVERY_MS, async (known, signal) => {
+  const { value: log, problem, retry } = useFollowed<TrainingLog>(`${id} ${status}`, isRunning(status), EVERY_MS, async (known, signal) => {
     const part = await getLog(id, known?.position ?? 0, signal);
     const text = (known?.text ?? "") + part.text;
     const kept = text.length <= MOST_CHARACTERS ? text : text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS) + 1);
@@ -37,27 +37,44 @@ export function RunLog({ training }: { training: Training }) {
   return (
     <section className={classes.section} aria-label="Log">
       <Title order={2}>Log</Title>
-      {problem !== null && <ProblemAlert title="The log is not available" problem={problem} tone="warn" />}
-      {log === null && problem === null && <Skeleton h={120} role="status" aria-label="Loading the log" />}
-      {log?.text === "" && (
-        <Text size="sm" c="dimmed">
-          {training.started_at === null
-            ? "It begins when a worker takes the run."
-            : `There is none on the server's machine; a worker on another one has it there, in trainings/${id}/log.txt.`}
-        </Text>
-      )}
-      {log !== null && log.text !== "" && (
-        <>
-          {log.skipped_bytes > 0 && (
-            <Text size="sm" c="dimmed">
-              {formatBytes(log.skipped_bytes)} of older lines are left out.
-            </Text>
-          )}
-          <pre ref={box} className={`${classes.code} ${classes.log}`} tabIndex={0} aria-label="Lines of the log" onScroll={noteWhere}>
+      <Stack gap="xs">
+        {problem !== null && (
+          <ProblemAlert title="The log is not available" problem={problem} tone="warn">
+            <Button size="compact-sm" variant="default" onClick={retry}>
+              Try again
+            </Button>
+          </ProblemAlert>
+        )}
+        {log === null && problem === null && <Skeleton h={120} role="status" aria-label="Loading the log" />}
+        {log !== null && (
+          <Text size="sm" c="dimmed" className="num">
+            {log.text === "" ? whyEmpty(training) : `Times are in UTC. ${skippedWords(log.skipped_bytes)}`}
+          </Text>
+        )}
+        {log !== null && log.text !== "" && (
+          <pre
+            ref={box}
+            className={`${classes.code} ${classes.log}`}
+            tabIndex={0}
+            role="group"
+            aria-label="Lines of the log"
+            onScroll={noteWhere}
+          >
             {log.text}
           </pre>
-        </>
-      )}
+        )}
+      </Stack>
     </section>
   );
+}
+
+function whyEmpty({ id, started_at, status }: Training): string {
+  if (started_at === null) return "It begins when a worker takes the run.";
+  const elsewhere = `a worker on another machine keeps it there, in trainings/${id}/log.txt.`;
+  // The process of a run takes seconds before it writes.
+  return isRunning(status) ? `Nothing is written here yet; ${elsewhere}` : `There is none on the server's machine; ${elsewhere}`;
+}
+
+function skippedWords(bytes: number): string {
+  return bytes === 0 ? "" : `${formatBytes(bytes)} of older lines are left out.`;
 }

@@ -1,15 +1,24 @@
 import { Button } from "@mantine/core";
-import { CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
-import { useConn } from "../../hooks/useModels";
+import { Activity, CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
+import { useConn, useModel } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
-import { metricWords, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
+import {
+  lineOf,
+  METRICS,
+  metricValue,
+  progressFigures,
+  runName,
+  TRAINING_STATUS_WORD,
+  trainingPhaseWords,
+} from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
+import { QuantBadge } from "../models/QuantBadge";
 import classes from "./training.module.css";
 
 const ICON: Record<TrainingStatus, LucideIcon> = {
   pending: Clock,
-  running: Play,
+  running: Activity,
   cancelling: Save,
   cancelled: CircleSlash,
   failed: CircleAlert,
@@ -24,6 +33,11 @@ export function TrainingPill({ status }: { status: TrainingStatus }) {
       {TRAINING_STATUS_WORD[status]}
     </span>
   );
+}
+
+/** The precision of what is trained on; the model's row tells its dtype while it is there. */
+export function RunPrecision({ training: { model_id, quantization } }: { training: Training }) {
+  return <QuantBadge quantization={quantization} dtype={useModel(model_id ?? "")?.dtype} />;
 }
 
 /** A run as facts: its phase, a bar, tokens, rate and time left. */
@@ -53,25 +67,20 @@ export function TrainingProgressLine({ training }: { training: Training }) {
       >
         <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
       </div>
-      <div className="num">{figures.join(" · ")}</div>
+      <div className="num">{lineOf(figures)}</div>
     </div>
   );
 }
 
 /** The last figures, in a line. */
-export function MetricsLine({ metrics }: Pick<Training, "metrics">) {
-  if (metrics === null) return null;
+export function MetricsLine({ training }: { training: Training }) {
+  if (training.metrics === null) return null;
   return (
     <dl className={`${classes.inline} num`}>
-      {[
-        ["explained variance", metricWords(metrics.explained_variance)],
-        ["L0", metricWords(metrics.l0)],
-        ["MSE", metricWords(metrics.mse)],
-        ["dead", metricWords(metrics.dead_features)],
-      ].map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
+      {METRICS.map((metric) => (
+        <div key={metric.field}>
+          <dt>{metric.name}</dt>
+          <dd>{metricValue(training, metric)}</dd>
         </div>
       ))}
     </dl>
@@ -89,7 +98,7 @@ export function RunActions({ training, compact = false }: { training: Training; 
       <Button
         size={size}
         variant="default"
-        leftSection={<Square size={13} aria-hidden />}
+        leftSection={<Square size={13} fill="currentColor" aria-hidden />}
         disabled={pending !== undefined}
         aria-label={`Cancel ${name}`}
         onClick={() => void act(training, "cancel")}

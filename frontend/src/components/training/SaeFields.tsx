@@ -52,8 +52,7 @@ export function SaeFields({ draft, errors, width, onChange }: Props) {
       {usesK(architecture) ? (
         <NumberField
           label="k"
-          description="Features active on a token"
-          placeholder={width === undefined ? "" : String(defaultK(width))}
+          description={`Features active on a token${width === undefined ? "" : `; ${defaultK(width)} if empty`}`}
           optional
           min={1}
           allowDecimal={false}
@@ -64,8 +63,7 @@ export function SaeFields({ draft, errors, width, onChange }: Props) {
       ) : (
         <NumberField
           label="L1 coefficient"
-          description="Higher is sparser; 1 to 5 is common"
-          placeholder="1"
+          description="Higher is sparser, 1 to 5 is common; 1 if empty"
           optional
           min={0}
           step={0.5}
@@ -85,7 +83,9 @@ const PRESETS = [
 
 /** How long, how fast, and where. */
 export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">) {
-  const devices = useSystemStore((state) => state.system?.devices) ?? [];
+  const here = (useSystemStore((state) => state.system?.devices) ?? []).map(({ id }) => id);
+  // An earlier run's device may be of another machine, or not told yet.
+  const devices = draft.device === "auto" || here.includes(draft.device) ? here : [...here, draft.device];
   return (
     <div className={classes.fields}>
       <div className={classes.wide}>
@@ -102,6 +102,7 @@ export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">
           {PRESETS.map(([label, tokens]) => (
             <Button
               key={label}
+              className={classes.preset}
               size="compact-xs"
               variant={draft.tokens === tokens ? "light" : "default"}
               aria-pressed={draft.tokens === tokens}
@@ -153,7 +154,7 @@ export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">
         onChange={(event) => onChange({ device: event.currentTarget.value })}
         data={[
           { value: "auto", label: "Automatic" },
-          ...devices.map(({ id }) => ({ value: id, label: id === "cpu" ? "CPU" : sentence(deviceLabel(id)) })),
+          ...devices.map((id) => ({ value: id, label: id === "cpu" ? "CPU" : sentence(deviceLabel(id)) })),
         ]}
       />
       <NumberField

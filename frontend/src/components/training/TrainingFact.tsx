@@ -1,16 +1,15 @@
 import { Text } from "@mantine/core";
-import { getCompatibility } from "../../api/trainings";
-import { useResource } from "../../hooks/useResource";
 import { compatibilityWords, reasonSentences } from "../../lib/training";
+import type { TrainingCompatibility } from "../../types/training";
 
-/** Whether a model that is ready can be trained on, in a line, once that is known; the form tells problems of asking. */
-export function TrainingFact({ modelId }: { modelId: string }) {
-  const { data } = useResource(modelId, (signal) => getCompatibility(modelId, signal));
-  if (data === null) return null;
-  const color = data.compatible === null ? "var(--y-warn)" : data.compatible ? "dimmed" : "var(--y-bad)";
+/** Whether a model can be trained on, in a line. */
+export function TrainingFact({ training }: { training: TrainingCompatibility }) {
+  const { compatible, reasons } = training;
+  const color = compatible === null ? "var(--y-warn)" : compatible ? "dimmed" : "var(--y-bad)";
+  const words = compatible === false ? "not possible" : compatibilityWords(training).toLowerCase();
   return (
     <Text size="sm" mt={6} c={color}>
-      SAE training: {[compatibilityWords(data).toLowerCase(), ...reasonSentences(data.reasons)].join(". ")}
+      SAE training: {[words, ...reasonSentences(reasons)].join(". ")}
     </Text>
   );
 }

@@ -2,8 +2,9 @@ import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
 import { beforeEach, expect, it, vi } from "vitest";
+import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
-import { problem } from "../../test/fixtures";
+import { model, problem } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import { curvePoint, training, trainingPage } from "../../test/trainingFixtures";
@@ -19,6 +20,7 @@ let log: string;
 
 beforeEach(() => {
   useTrainingsStore.setState({ byId: {}, pending: {}, load: { state: "idle" } });
+  useModelsStore.setState({ byId: { m1: model() }, ids: ["m1"], live: {}, pending: {}, load: { state: "ready" } });
   log = "10:00:00Z INFO loading\n";
   curve = [curvePoint(), curvePoint({ step: 200, tokens: 819_200, explained_variance: 0.71 })];
   server.use(
@@ -78,11 +80,20 @@ it("shows the log as it grows", async () => {
   await waitFor(() => expect(lines.textContent).toBe(log), { timeout: 4000 });
 });
 
+it("asks again for a curve or a log that could not be read", async () => {
+  const fail = () => refuse(problem(500, "internal_error", "The database is locked."));
+  server.use(http.get(api("/trainings/t1/log"), fail, { once: true }));
+  show([training({ status: "completed" })]);
+  const region = await screen.findByRole("region", { name: "Log" });
+  await userEvent.click(await within(region).findByRole("button", { name: "Try again" }));
+  expect(await within(region).findByLabelText("Lines of the log")).toHaveTextContent("INFO loading");
+});
+
 it("says where the log is that is not on the server's machine", async () => {
   log = "";
   show([training({ status: "completed" })]);
   const region = await screen.findByRole("region", { name: "Log" });
-  expect(await within(region).findByText(/a worker on another one has it there, in trainings\/t1\/log.txt/)).toBeVisible();
+  expect(await within(region).findByText(/a worker on another machine keeps it there, in trainings\/t1\/log.txt/)).toBeVisible();
 });
 
 it("says what went wrong and what to do, and goes on from there", async () => {
@@ -90,6 +101,7 @@ it("says what went wrong and what to do, and goes on from there", async () => {
   show([training({ status: "failed", error, resumable: true })]);
   const alert = await screen.findByRole("alert");
   expect(alert).toHaveTextContent("The loss is not a number. Use a smaller learning_rate.");
+  expect(within(alert).getByRole("link", { name: "New run with these settings" })).toHaveAttribute("href", "/training/new?from=t1");
   server.use(
     http.post(api("/trainings/t1/resume"), () =>
       HttpResponse.json(training({ status: "pending", updated_at: "2026-11-24T10:03:00.000Z" }), { status: 202 }),
@@ -105,12 +117,12 @@ it("gives the lines that use the result, and deletes it on request", async () =>
   expect(within(result).getByLabelText("Code for a notebook")).toHaveTextContent('SAE.load_from_disk("/home/runs/t1/sae")');
   expect(screen.getByText("5 min")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
-  const question = await screen.findByRole("dialog", { name: "Delete this run" });
+  const question = await screen.findByRole("dialog", { name: "Delete Qwen3-0.6B, model.layers.14" });
   server.use(http.delete(api("/trainings/t1"), () => refuse(problem(409, "conflict", "It is being read."))));
-  await userEvent.click(within(question).getByRole("button", { name: "Delete" }));
+  await userEvent.click(within(question).getByRole("button", { name: "Delete and free 67.1 MB" }));
   expect(await screen.findByText(/It is being read/)).toBeVisible();
   server.use(http.delete(api("/trainings/t1"), () => HttpResponse.json({ freed_bytes: 67_145_728 })));
-  await userEvent.click(within(question).getByRole("button", { name: "Delete" }));
+  await userEvent.click(within(question).getByRole("button", { name: "Delete and free 67.1 MB" }));
   expect(await screen.findByText("No training run yet")).toBeVisible();
 });
 
@@ -119,10 +131,15 @@ it("says when a run is not there, or cannot be read", async () => {
   expect(await screen.findByText("This run is not here any more")).toBeVisible();
 });
 
-it("lists runs, those under way first, and leads to each", async () => {
+it("lists runs in the order they are worked on, then those that ended, and leads to each", async () => {
+  const at = (hour: number) => `2026-11-25T${hour}:00:00.000Z`;
   show(
     [
-      training({ id: "t2", status: "completed", created_at: "2026-11-25T10:00:00.000Z", hook_point: "model.layers.3" }),
+      training({ id: "t2", status: "completed", created_at: at(10), hook_point: "old" }),
+      training({ id: "t3", status: "failed", created_at: at(11), hook_point: "new" }),
+      // Resumed after the other one was started.
+      training({ id: "t4", status: "pending", created_at: at(12), updated_at: at(15), hook_point: "third" }),
+      training({ id: "t5", status: "pending", created_at: at(13), updated_at: at(13), hook_point: "second" }),
       training(),
     ],
     "/training",
@@ -130,8 +147,11 @@ it("lists runs, those under way first, and leads to each", async () => {
   const list = await screen.findByRole("list", { name: "Training runs" });
   const names = within(list)
     .getAllByRole("heading")
-    .map((heading) => heading.textContent);
-  expect(names).toEqual(["Qwen3-0.6B, model.layers.14", "Qwen3-0.6B, model.layers.3"]);
+    .map((heading) => heading.textContent.split(", ")[1]);
+  expect(names).toEqual(["model.layers.14", "second", "third", "new", "old"]);
+  const first = within(list).getAllByRole("listitem")[0];
+  expect(first).toHaveTextContent("Dead features12 of 8,192");
+  expect(first).toHaveTextContent(/TopK · 8,192 features · k 64 · 2.00 M tokens · 24 Nov 2026, \d\d:\d\d/);
   expect(within(list).getByRole("link", { name: "Qwen3-0.6B, model.layers.14" })).toHaveAttribute("href", "/training/t1");
   await expectAccessible();
 });
@@ -145,4 +165,41 @@ it("tries again where the list could not be read", async () => {
   server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage([training()]))));
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   await waitFor(() => expect(screen.getByRole("list", { name: "Training runs" })).toBeVisible());
+});
+
+it("tells the runs that are under way from a list that could not be read", async () => {
+  server.use(http.get(api("/trainings"), () => refuse(problem(500, "internal_error", "The database is locked."))));
+  useTrainingsStore.setState({ byId: { t1: training() }, load: { state: "idle" } });
+  renderPage(<TrainingPanel />, "/training");
+  expect(await screen.findByText("The finished runs could not be read; those under way are below")).toBeVisible();
+});
+
+it("leads to a model first where none is ready", async () => {
+  useModelsStore.setState({ byId: { m1: model({ status: "downloading" }) } });
+  show([], "/training");
+  expect(await screen.findByRole("link", { name: "Get a model" })).toHaveAttribute("href", "/models?view=hub");
+});
+
+it("has its heading and its way back before the run is read", () => {
+  server.use(http.get(api("/trainings"), () => new Promise<never>(() => undefined)));
+  renderPage(<TrainingRun />, "/training/t1");
+  expect(screen.getByRole("heading", { level: 1, name: "Training run" })).toBeVisible();
+  expect(screen.getByRole("link", { name: "Training" })).toHaveAttribute("href", "/training");
+  expect(screen.getByRole("status", { name: "Loading the run" })).toBeVisible();
+});
+
+it("offers the same settings again, and deletes what did not finish without naming bytes", async () => {
+  show([training({ status: "cancelled", resumable: true })]);
+  const again = await screen.findByRole("link", { name: "New run with these settings" });
+  expect(again).toHaveAttribute("href", "/training/new?from=t1");
+  await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
+  const question = await screen.findByRole("dialog", { name: "Delete Qwen3-0.6B, model.layers.14" });
+  expect(within(question).getByRole("button", { name: "Delete" })).toBeVisible();
+  expect(question).toHaveTextContent("Its checkpoint, its curves and its log are removed");
+});
+
+it("says that a run that has just begun has written nothing yet", async () => {
+  log = "";
+  show([training()]);
+  expect(await screen.findByText(/^Nothing is written here yet; a worker on another machine/)).toBeVisible();
 });

@@ -1,26 +1,34 @@
 import { Anchor, Button, Group, Modal, Skeleton, Stack, Text, Title } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
-import { Check, Copy, Trash2 } from "lucide-react";
+import { Check, Copy, CopyPlus, Trash2 } from "lucide-react";
 import { Suspense, useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { useCurve } from "../../hooks/useCurve";
 import { useModel } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
-import { useTrainings } from "../../hooks/useTrainings";
+import { useTraining } from "../../hooks/useTrainings";
 import { formatBytes, formatDuration } from "../../lib/bytes";
+import { formatWhen } from "../../lib/dates";
 import { lazyPart } from "../../lib/lazyPart";
 import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
-import { ARCHITECTURE_WORD, isRunning, metricWords, notebookLines, runName } from "../../lib/training";
-import { QUANTIZATION_WORD } from "../../lib/words";
+import {
+  ARCHITECTURE_WORD,
+  isRunning,
+  metricName,
+  METRICS,
+  metricValue,
+  notebookLines,
+  precisionWords,
+  runName,
+} from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
-import { QuantBadge } from "../models/QuantBadge";
 import { RunLog } from "./RunLog";
-import { RunActions, TrainingPill, TrainingProgressLine } from "./RunState";
+import { RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "./RunState";
 import classes from "./training.module.css";
 
 const MetricPlots = lazyPart(() => import("./MetricPlots"));
@@ -28,22 +36,28 @@ const MetricPlots = lazyPart(() => import("./MetricPlots"));
 /** One run at its own address. */
 export default function TrainingRun() {
   const { id = "" } = useParams();
-  // A run may be older than what the feed told.
-  useTrainings();
-  const training = useTrainingsStore((state) => state.byId[id]);
-  const load = useTrainingsStore((state) => state.load);
+  const { training, load } = useTraining(id);
   const { fetchTrainings } = useTrainingsStore.getState();
-  useTitle(training === undefined ? "Training" : runName(training));
+  useTitle(training === undefined ? "Training run" : runName(training));
   if (training !== undefined) return <Run key={id} training={training} />;
-  if (load.state === "error")
+  if (load.state !== "ready")
     return (
-      <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
-        <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
-          Try again
-        </Button>
-      </ProblemAlert>
+      <div className={classes.page}>
+        <AllRuns />
+        <Title order={1} mb="md">
+          Training run
+        </Title>
+        {load.state === "error" ? (
+          <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
+            <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
+              Try again
+            </Button>
+          </ProblemAlert>
+        ) : (
+          <Skeleton h={240} role="status" aria-label="Loading the run" />
+        )}
+      </div>
     );
-  if (load.state !== "ready") return <Skeleton h={240} maw={720} role="status" aria-label="Loading the run" />;
   return (
     <EmptyState
       title="This run is not here any more"
@@ -59,26 +73,43 @@ export default function TrainingRun() {
   );
 }
 
+function AllRuns() {
+  return (
+    <Anchor component={Link} to="/training" size="sm">
+      Training
+    </Anchor>
+  );
+}
+
 function Run({ training }: { training: Training }) {
   const [asking, setAsking] = useState(false);
-  const { status, error } = training;
+  const { id, status, error } = training;
+  const again = (
+    <Button
+      variant="default"
+      component={Link}
+      to={`/training/new?from=${id}`}
+      leftSection={<CopyPlus size={14} aria-hidden />}
+    >
+      New run with these settings
+    </Button>
+  );
   return (
     <div className={classes.page}>
-      <Anchor component={Link} to="/training" size="sm">
-        Training
-      </Anchor>
+      <AllRuns />
       <div className={classes.head}>
         <div className={classes.titles}>
           <Title order={1}>{runName(training)}</Title>
-          <QuantBadge quantization={training.quantization} />
+          <RunPrecision training={training} />
           <TrainingPill status={status} />
         </div>
         <Group gap="xs">
           <RunActions training={training} />
+          {!isRunning(status) && error === null && again}
           {!isRunning(status) && (
             <Button
               color="red"
-              variant="outline"
+              variant="subtle"
               leftSection={<Trash2 size={14} aria-hidden />}
               onClick={() => setAsking(true)}
             >
@@ -89,10 +120,13 @@ function Run({ training }: { training: Training }) {
       </div>
       <div className={classes.stack}>
         {error !== null && (
-          <ProblemAlert title={status === "failed" ? "It did not finish" : "It was stopped"} problem={fromRow(error)}>
+          <ProblemAlert title="It did not finish" problem={fromRow(error)}>
             {training.resumable && (
-              <Text size="sm">Resume goes on from its last checkpoint, or from the start if there is none.</Text>
+              <Text size="sm">
+                Resume goes on with the same settings, from its last checkpoint or from the start if there is none.
+              </Text>
             )}
+            {again}
           </ProblemAlert>
         )}
         <section className={classes.section} aria-label="Progress">
@@ -101,32 +135,31 @@ function Run({ training }: { training: Training }) {
             <Metrics training={training} />
           </Stack>
         </section>
-        <Curves training={training} />
         {training.output_path !== null && <Result training={training} path={training.output_path} />}
+        <Curves training={training} />
         <Configuration training={training} />
         <RunLog training={training} />
       </div>
-      <Modal opened={asking} onClose={() => setAsking(false)} title="Delete this run">
+      <Modal
+        opened={asking}
+        onClose={() => setAsking(false)}
+        title={`Delete ${runName(training)}`}
+        classNames={{ title: classes.question }}
+      >
         <DeleteRun training={training} onClose={() => setAsking(false)} />
       </Modal>
     </div>
   );
 }
 
-function Metrics({ training: { metrics, d_sae } }: { training: Training }) {
-  if (metrics === null) return null;
-  const { dead_features: dead } = metrics;
+function Metrics({ training }: { training: Training }) {
+  if (training.metrics === null) return null;
   return (
     <dl className={`${classes.metrics} num`}>
-      {[
-        ["Explained variance", metricWords(metrics.explained_variance)],
-        ["L0, features per token", metricWords(metrics.l0)],
-        ["MSE, summed over the width", metricWords(metrics.mse)],
-        ["Dead features", dead === null ? "unknown" : `${dead.toLocaleString("en")} of ${d_sae.toLocaleString("en")}`],
-      ].map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
+      {METRICS.map((metric) => (
+        <div key={metric.field}>
+          <dt>{metricName(metric)}</dt>
+          <dd>{metricValue(training, metric)}</dd>
         </div>
       ))}
     </dl>
@@ -134,11 +167,17 @@ function Metrics({ training: { metrics, d_sae } }: { training: Training }) {
 }
 
 function Curves({ training }: { training: Training }) {
-  const { value: points, problem } = useCurve(training);
+  const { value: points, problem, retry } = useCurve(training);
   return (
     <section className={classes.section} aria-label="Curves">
       <Title order={2}>Curves over the tokens trained</Title>
-      {problem !== null && <ProblemAlert title="The curve is not available" problem={problem} tone="warn" />}
+      {problem !== null && (
+        <ProblemAlert title="The curve is not available" problem={problem} tone="warn">
+          <Button size="compact-sm" variant="default" onClick={retry}>
+            Try again
+          </Button>
+        </ProblemAlert>
+      )}
       {points === null && problem === null && <Skeleton h={180} role="status" aria-label="Loading the curves" />}
       {points !== null && points.length === 0 && (
         <Text size="sm" c="dimmed">
@@ -182,7 +221,7 @@ function Result({ training, path }: { training: Training; path: string }) {
             {clipboard.copied ? "Copied" : "Copy code"}
           </Button>
         </Group>
-        <pre className={classes.code} tabIndex={0} aria-label="Code for a notebook">
+        <pre className={classes.code} tabIndex={0} role="group" aria-label="Code for a notebook">
           {lines}
         </pre>
       </Stack>
@@ -203,7 +242,7 @@ function Configuration({ training }: { training: Training }) {
         </Anchor>
       ),
     ],
-    ["Precision", QUANTIZATION_WORD[training.quantization]],
+    ["Precision", precisionWords({ quantization: training.quantization, dtype: model?.dtype ?? null })],
     ["Commit", <CopyText key="commit" text={training.commit} label="commit" />],
     ["Hook point", <CopyText key="hook" text={training.hook_point} label="hook point" />],
     ["Text", <CopyText key="data" text={training.dataset.path} label="path of the text" />],
@@ -220,7 +259,7 @@ function Configuration({ training }: { training: Training }) {
     ["Checkpoint", `every ${formatDuration(training.checkpoint_seconds)}`],
     ["Memory, planned", formatBytes(training.plan.total_bytes)],
     ["Engine", training.engine],
-    ["Asked for", new Date(training.created_at).toLocaleString()],
+    ["Requested", formatWhen(training.created_at)],
     ["Took", duration(training)],
   ];
   return (
@@ -250,6 +289,7 @@ function DeleteRun({ training, onClose }: { training: Training; onClose: () => v
   const remove = useTrainingsStore((state) => state.remove);
   const busy = useTrainingsStore((state) => state.pending[training.id] === "delete");
   const [problem, setProblem] = useState<ProblemView | null>(null);
+  const finished = training.output_path !== null;
 
   async function confirm() {
     try {
@@ -264,9 +304,9 @@ function DeleteRun({ training, onClose }: { training: Training; onClose: () => v
   return (
     <Stack>
       <Text>
-        {training.output_path === null
-          ? "Its checkpoint and its curve are removed; it cannot be resumed any more."
-          : "The trained SAE and its curve are removed. The model and the text stay."}
+        {finished
+          ? "The trained SAE, its curves and its log are removed. The model and the text stay."
+          : "Its checkpoint, its curves and its log are removed; it cannot be resumed any more. The model and the text stay."}
       </Text>
       {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
       <Group justify="flex-end">
@@ -274,7 +314,8 @@ function DeleteRun({ training, onClose }: { training: Training; onClose: () => v
           Keep it
         </Button>
         <Button color="red" loading={busy} onClick={() => void confirm()}>
-          Delete
+          {/* What a checkpoint takes is known only once it is gone. */}
+          {finished ? `Delete and free ${formatBytes(training.plan.output_bytes)}` : "Delete"}
         </Button>
       </Group>
     </Stack>

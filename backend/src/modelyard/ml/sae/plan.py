@@ -13,7 +13,7 @@ USABLE_FRACTION = 0.9
 PROCESS_BYTES = {"cpu": 750_000_000, "cuda": 600_000_000}
 """torch, transformers and SAELens themselves, before the first weight: resident memory, or the CUDA context."""
 
-SMALLER = "Use a smaller expansion_factor, fewer batch_tokens, a shorter context_size, or a quantized model."
+SMALLER = "Use a smaller expansion factor, a smaller batch, a shorter context, or a quantized model."
 STEP_TENSORS = {"standard": 9, "topk": 12, "batchtopk": 13, "matryoshka": 14}
 """How many tensors of (batch_tokens, d_sae) are alive at the worst moment of a step, as measured: activations before
 and after the nonlinearity, their gradients, and the loss that revives dead features."""

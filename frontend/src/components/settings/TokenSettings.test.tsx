@@ -1,0 +1,18 @@
+import { screen } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { expect, it, vi } from "vitest";
+import { settings } from "../../test/fixtures";
+import { expectAccessible, renderPage } from "../../test/render";
+import { TokenSettings } from "./TokenSettings";
+
+it.each(["Store the token", "Test the token"])("says what '%s' needs, where it is typed", async (name) => {
+  const user = userEvent.setup();
+  renderPage(<TokenSettings settings={settings()} onSaved={vi.fn()} />, "/settings");
+  await user.click(screen.getByRole("button", { name }));
+  const field = screen.getByLabelText("Token");
+  expect(field).toHaveFocus();
+  expect(field).toHaveAccessibleDescription(/Paste a token first/);
+  await expectAccessible();
+  await user.type(field, "hf_");
+  expect(screen.queryByText("Paste a token first")).toBeNull();
+});
