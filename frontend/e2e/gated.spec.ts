@@ -15,7 +15,7 @@ test("a gated model: no token, a wrong one, terms to accept, and then it works",
   const download = form.getByRole("button", { name: /^Download/ });
 
   await test.step("without a token", async () => {
-    await expect(about).toContainText("Gated; no Hub token is set");
+    await expect(about).toContainText("gated; no Hub token is set");
     await expect(download).toHaveCount(0);
     await expectAccessible(page);
     await form.getByRole("link", { name: "Set a token" }).last().click();
@@ -52,18 +52,18 @@ test("a gated model: no token, a wrong one, terms to accept, and then it works",
 
   await test.step("back to the same model, whose terms are not accepted", async () => {
     await page.goBack();
-    await expect(about).toContainText("Gated; the terms are not accepted yet");
+    await expect(about).toContainText("gated; the terms are not accepted yet");
     await expect(download).toHaveCount(0);
     await expect(form.getByRole("link", { name: "Open the model's page" })).toHaveAttribute("href", /\/lab\/llama$/);
     await expectAccessible(page);
     await form.getByRole("button", { name: "Check again" }).click();
-    await expect(about).toContainText("Gated; the terms are not accepted yet");
+    await expect(about).toContainText("gated; the terms are not accepted yet");
   });
 
   await test.step("accepted", async () => {
     await tell("accept the terms");
     await form.getByRole("button", { name: "Check again" }).click();
-    await expect(about).toContainText("Gated; your account has access");
+    await expect(about).toContainText("gated; your account has access");
     await download.click();
     const card = page.getByRole("article", { name: /^llama/ });
     await expect(card.getByText("Ready")).toBeVisible({ timeout: 60_000 });

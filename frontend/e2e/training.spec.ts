@@ -77,14 +77,14 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   await expectAccessible(page);
   await page.setViewportSize({ width: 360, height: 740 });
   const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  expect(await overflow()).toBe(0);
+  await expect.poll(overflow).toBe(0);
 
   await page.getByRole("button", { name: "Delete…" }).click();
   await page.getByRole("dialog", { name: /^Delete tiny-gpt2/ }).getByRole("button", { name: /^Delete and free/ }).click();
   await expect(page).toHaveURL(/\/training$/);
-  expect(await overflow()).toBe(0);
+  await expect.poll(overflow).toBe(0);
   await page.goto(`/training/new?model=${id}`);
   await expect(page.getByText(/^d_in is \d/)).toBeVisible({ timeout: 60_000 });
-  expect(await overflow()).toBe(0);
+  await expect.poll(overflow).toBe(0);
   expect(failures).toEqual([]);
 });

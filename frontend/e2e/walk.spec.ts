@@ -108,7 +108,7 @@ test("from an empty home to a model that is used, and back to an empty home", as
   await test.step("load", async () => {
     await copy.getByRole("button", { name: "Load tiny-gpt2" }).click();
     await expect(copy.getByText(/^Loading: /)).toBeVisible();
-    await expect(copy.getByText(/^Loaded on /)).toBeVisible({ timeout: 60_000 });
+    await expect(copy.getByText(/^Loaded in /)).toBeVisible({ timeout: 60_000 });
     await expect(copy).toContainText("4.91 MBmeasured");
     const yard = page.getByRole("group", { name: "Memory and disk of this machine" });
     await expect(yard.getByRole("list", { name: "Loaded models" })).toContainText("tiny-gpt2 4.91 MB");

@@ -6,6 +6,7 @@ import {
   createTheme,
   type CSSVariablesResolver,
   Drawer,
+  InputWrapper,
   Menu,
   type MantineColorsTuple,
   Modal,
@@ -86,6 +87,7 @@ export const theme = createTheme({
   respectReducedMotion: true,
   cursorType: "pointer",
   components: {
+    InputWrapper: InputWrapper.extend({ styles: { label: { marginBottom: 4 } } }),
     Button: Button.extend({ defaultProps: { size: "sm" } }),
     ActionIcon: ActionIcon.extend({ defaultProps: { variant: "subtle", color: "gray", size: 32 } }),
     Badge: Badge.extend({ defaultProps: { tt: "none", radius: "md" } }),
@@ -97,7 +99,7 @@ export const theme = createTheme({
     Modal: Modal.extend({
       // A question is asked over the drawer it came from, whichever of the two was mounted first.
       defaultProps: { ...dialogProps, zIndex: 220 },
-      styles: { title: { fontSize: "17px", fontWeight: 620 } },
+      styles: { title: { fontSize: "17px", fontWeight: 620, lineHeight: 1.35 } },
     }),
     Drawer: Drawer.extend({
       defaultProps: dialogProps,

@@ -181,6 +181,24 @@ def test_a_damaged_file_fails_with_its_name(instance: Instance, hub: HubFaults) 
     instance.wait_for(row["id"], "ready")
 
 
+def test_the_memory_of_what_is_not_here_is_asked_of_its_own_hub(instance: Instance, hub: HubFaults) -> None:
+    hub.corrupt("model.safetensors", at_byte=1000, times=-1)
+    row = instance.download(GPT2)
+    instance.wait_until(lambda: instance.model(row["id"])["status"] == "failed", 30, "the download fails")
+    there = _ask(instance, "estimate", GPT2).json()
+
+    instance.api.put("/settings", json={"endpoint": f"http://127.0.0.1:{free_port()}"})
+    assert problem(_ask(instance, "estimate", GPT2)) == (502, "hub_unreachable")
+    answer = instance.api.get(f"/models/{row['id']}/estimate-memory")
+    assert answer.status_code == 200, answer.text
+    for name in ("commit", "num_parameters", "dtype"):
+        assert answer.json()[name] == there[name]
+    assert [o["weights_bytes"] for o in answer.json()["options"]] == [o["weights_bytes"] for o in there["options"]]
+
+    hub.hide(GPT2, readers=set())
+    assert problem(instance.api.get(f"/models/{row['id']}/estimate-memory")) == (404, "hub_model_not_found")
+
+
 def test_a_model_larger_than_the_disk_is_refused_before_a_byte(instance: Instance, hub: HubFaults) -> None:
     assert instance.api.get("/models/info/lab/huge").json()["size_bytes"] > 10**15
     refused = _ask(instance, "download", "lab/huge")

@@ -29,6 +29,8 @@ interface RequestOptions {
 }
 
 const PREFIX = "/api/v1";
+/** No question takes the server this long, not even a first look into a model or a slow Hub. */
+const PATIENCE_MS = 90_000;
 const ACCEPT = { Accept: "application/json" };
 
 let onUnauthorized: () => void = () => undefined;
@@ -49,7 +51,7 @@ export async function open(method: string, path: string, options: RequestOptions
   const { query, body, signal } = options;
   const response = await send(PREFIX + path + queryString(query), {
     method,
-    signal: signal ?? null,
+    signal: method === "GET" ? AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])]) : (signal ?? null),
     // A form names its own type, with the boundary between its parts.
     headers: body === undefined || body instanceof FormData ? ACCEPT : { "Content-Type": "application/json" },
     body: body === undefined ? null : body instanceof FormData ? body : JSON.stringify(body),
@@ -67,7 +69,8 @@ async function send(url: string, init: RequestInit): Promise<Response> {
     return await fetch(new URL(url, window.location.origin), init);
   } catch (error) {
     if (isAbort(error)) throw error;
-    throw unreachable("The Modelyard server does not answer.");
+    const late = error instanceof DOMException && error.name === "TimeoutError";
+    throw unreachable(`The Modelyard server ${late ? "has not answered for too long" : "does not answer"}.`);
   }
 }
 

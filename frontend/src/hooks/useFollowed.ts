@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { isAbort } from "../api/client";
 import { type ProblemView, toProblem } from "../lib/problems";
+import { useRetryWhenBack } from "./useRetryWhenBack";
 
 export interface Followed<T> {
   /** Null until the first answer. */
@@ -23,6 +24,7 @@ export function useFollowed<T>(
   const [followed, setFollowed] = useState<Omit<Followed<T>, "retry">>({ value: null, problem: null });
   const [round, setRound] = useState(0);
   const retry = useCallback(() => setRound((before) => before + 1), []);
+  useRetryWhenBack(followed.problem, retry);
   const ask = useRef(extend);
   useEffect(() => {
     ask.current = extend;

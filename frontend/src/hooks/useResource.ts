@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { isAbort } from "../api/client";
 import { type ProblemView, toProblem } from "../lib/problems";
+import { useRetryWhenBack } from "./useRetryWhenBack";
 
 export interface Resource<T> {
   data: T | null;
@@ -35,6 +36,9 @@ export function useResource<T>(
     load.current = fetcher;
   });
 
+  const reload = useCallback(() => setRound((value) => value + 1), []);
+  useRetryWhenBack(answer?.problem ?? null, reload);
+
   useEffect(() => {
     if (request === null) return;
     const controller = new AbortController();
@@ -54,6 +58,6 @@ export function useResource<T>(
     data: current || related ? answer.data : null,
     problem: current ? answer.problem : null,
     loading: request !== null && !current,
-    reload: useCallback(() => setRound((value) => value + 1), []),
+    reload,
   };
 }

@@ -7,13 +7,18 @@ import { type ProblemView, toProblem } from "../lib/problems";
 import { type TrainingsState, useTrainingsStore } from "../stores/trainingsStore";
 import type { Training, TrainingPlan, TrainingRequest } from "../types/training";
 import { type Resource, useResource } from "./useResource";
+import { useRetryWhenBack } from "./useRetryWhenBack";
+
+const read = () => void useTrainingsStore.getState().fetchTrainings();
 
 /** Reads the runs once, unless nobody wants them; the feed keeps them up. */
 function useReadRuns(wanted = true): void {
-  const idle = useTrainingsStore((state) => state.load.state === "idle");
+  const { state, error } = useTrainingsStore((store) => store.load);
+  const idle = state === "idle";
   useEffect(() => {
-    if (wanted && idle) void useTrainingsStore.getState().fetchTrainings();
+    if (wanted && idle) read();
   }, [wanted, idle]);
+  useRetryWhenBack(wanted ? (error ?? null) : null, read);
 }
 
 /** All runs: what is trained now, what waits in its turn, then what has ended, newest first. */

@@ -7,6 +7,9 @@ it("remarks on a gap only beyond two percent", () => {
   expect(gap(1000, 1020)).toBeNull();
   expect(gap(1000, 1021)).toBe("2.1 % more than estimated");
   expect(gap(1000, 750)).toBe("25 % less than estimated");
+  expect(gapWords({ memory_estimated_bytes: 1000, memory_measured_bytes: 750 }, "the 1.00 kB estimated")).toBe(
+    "25 % less than the 1.00 kB estimated",
+  );
   expect(gap(null, 750)).toBeNull();
   expect(gap(1000, null)).toBeNull();
 });

@@ -5,14 +5,17 @@ import { formatBytes } from "./bytes";
 /** Up to this share, measured and estimated memory count as the same. */
 const NOTABLE = 0.02;
 
-/** How far the measured memory is from the estimate, where that is worth a remark. */
-export function gapWords(model: Pick<Model, "memory_estimated_bytes" | "memory_measured_bytes">): string | null {
+/** How far the measured memory is from the estimate, where that is worth a remark; `than` says which that was. */
+export function gapWords(
+  model: Pick<Model, "memory_estimated_bytes" | "memory_measured_bytes">,
+  than = "estimated",
+): string | null {
   const { memory_estimated_bytes: estimated, memory_measured_bytes: measured } = model;
   if (estimated === null || measured === null || estimated === 0) return null;
   const gap = (measured - estimated) / estimated;
   if (Math.abs(gap) <= NOTABLE) return null;
   const percent = Math.abs(gap) < 0.1 ? Math.abs(gap * 100).toFixed(1) : Math.abs(gap * 100).toFixed(0);
-  return `${percent} % ${gap > 0 ? "more" : "less"} than estimated`;
+  return `${percent} % ${gap > 0 ? "more" : "less"} than ${than}`;
 }
 
 /** Whether the model takes more than was promised; less is no reason to warn. */

@@ -8,7 +8,6 @@ import {
   FIRST_DRAFT,
   fitWords,
   kindsOf,
-  lineOf,
   metricWords,
   notebookLines,
   pointFor,
@@ -68,7 +67,6 @@ it("writes figures with the digits that mean something", () => {
   expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the file, read 12 times");
   expect(epochsWords(plan({ epochs: null }))).toBe("unknown");
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
-  expect(lineOf(["819 k tokens", "55 s left"])).toBe("819\u00a0k\u00a0tokens\u00a0· 55\u00a0s\u00a0left");
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
 });
 

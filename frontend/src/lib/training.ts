@@ -3,7 +3,7 @@ import type { HookKind, HookPoint, Model } from "../types/model";
 import type { SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
 import { formatBytes, formatCount, formatDuration } from "./bytes";
 import { KIND_WORD } from "./hooks";
-import { QUANTIZATION_WORD, sentence } from "./words";
+import { sentence } from "./words";
 
 export const TRAINING_STATUS_WORD: Record<TrainingStatus, string> = {
   pending: "Waiting",
@@ -66,11 +66,6 @@ export function progressFigures({ status, progress }: Pick<Training, "status" | 
     flowing && tokens_per_second !== null ? `${formatCount(Math.round(tokens_per_second))} tokens/s` : "",
     flowing && eta_seconds !== null ? `${formatDuration(eta_seconds)} left` : "",
   ].filter(Boolean);
-}
-
-/** Figures in one line, which breaks between them and never inside one. */
-export function lineOf(figures: string[]): string {
-  return figures.map((figure) => figure.replaceAll(" ", "\u00a0")).join("\u00a0· ");
 }
 
 /** A run's figures in the one order and with the one name they have; `of` says more where there is room. */
@@ -325,11 +320,6 @@ export function modelMemory(model: Model): { bytes: number | null; how: string }
   const { memory_measured_bytes: measured, memory_estimated_bytes: estimated, memory_method: method } = model;
   if (measured !== null) return { bytes: measured, how: "measured" };
   return { bytes: estimated, how: method === "exact" ? "exact" : "estimated" };
-}
-
-/** A model's precision as its badge says it. */
-export function precisionWords({ quantization, dtype }: Pick<Model, "quantization" | "dtype">): string {
-  return quantization === "none" && dtype !== null ? dtype : QUANTIZATION_WORD[quantization];
 }
 
 export function reasonSentences(reasons: { message: string }[]): string[] {

@@ -20,6 +20,11 @@ export const QUANTIZATION_WORD: Record<Quantization, string> = {
   "4bit": "4-bit",
 };
 
+/** A model's precision as its badge says it. */
+export function precisionWords({ quantization, dtype }: Pick<Model, "quantization" | "dtype">): string {
+  return quantization === "none" && dtype !== null ? dtype : QUANTIZATION_WORD[quantization];
+}
+
 export const ACCESS_WORD: Record<Access, string> = {
   open: "Open to everyone",
   accepted: "Gated; your account has access",

@@ -5,7 +5,7 @@ import { placesOf, wantedIn } from "./yard";
 
 const machine = system({
   devices: [
-    { id: "cpu", name: "Memory", total_bytes: 64 * GB, free_bytes: 50 * GB, used_by_us_bytes: 0.1 * GB },
+    { id: "cpu", name: "Memory of lab-box (x86_64)", total_bytes: 64 * GB, free_bytes: 50 * GB, used_by_us_bytes: 0.1 * GB },
     { id: "cuda:0", name: "GPU", total_bytes: 24 * GB, free_bytes: 10 * GB, used_by_us_bytes: 8 * GB },
   ],
   disks: [
@@ -46,7 +46,7 @@ it("tells the managed models apart from the rest of a disk", () => {
 it("says in a few words what a disk is for", () => {
   const one = system({ disks: [disk({ purpose: "models, quantized models and data" })] });
   expect(placesOf(one, null).at(-1)?.detail).toBe("models and data");
-  expect(placesOf(machine, null).map((place) => place.detail)).toEqual(["GPU", "Memory", "models", "data"]);
+  expect(placesOf(machine, null).map((place) => place.detail)).toEqual(["GPU", "lab-box (x86_64)", "models", "data"]);
 });
 
 it("has a first idea from the parameters alone", () => {

@@ -53,7 +53,8 @@ function devicePlace(device: Device, loaded: LoadedModel[]): Place {
     key: device.id,
     kind: cpu ? "memory" : "gpu",
     label: cpu ? "System memory" : `GPU ${device.id.split(":")[1] ?? ""}`.trim(),
-    detail: device.name,
+    // Below that label "Memory of lab-box (…)" would name it twice.
+    detail: cpu ? device.name.replace(/^Memory of /, "") : device.name,
     total: device.total_bytes,
     free: device.free_bytes,
     others: usedByOthers(device),

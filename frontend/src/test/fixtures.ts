@@ -133,6 +133,7 @@ export function drift(changes: Partial<Drift> = {}): Drift {
 
 export function progress(changes: Partial<Progress> = {}): Progress {
   return {
+    work: "download",
     phase: "downloading",
     bytes_done: 400_000_000,
     bytes_total: 1_600_000_000,

@@ -320,8 +320,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Memory of a model that is here
-         * @description What a model needs in each precision; works without the Hub.
+         * Memory of a model in the list
+         * @description What a model needs in each precision. One that is here needs no Hub; else the Hub it comes from is asked.
          */
         get: operations["estimate_local_memory_api_v1_models__id__estimate_memory_get"];
         put?: never;
@@ -2069,7 +2069,8 @@ export interface components {
          *             "eta_seconds": 21.3,
          *             "files_done": 4,
          *             "files_total": 6,
-         *             "phase": "downloading"
+         *             "phase": "downloading",
+         *             "work": "download"
          *           },
          *           "quantization": "none",
          *           "revision": "main",
@@ -2141,7 +2142,8 @@ export interface components {
          *         "eta_seconds": 21.3,
          *         "files_done": 4,
          *         "files_total": 6,
-         *         "phase": "downloading"
+         *         "phase": "downloading",
+         *         "work": "download"
          *       },
          *       "quantization": "none",
          *       "revision": "main",
@@ -2380,6 +2382,12 @@ export interface components {
              * @enum {string}
              */
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking" | "loading";
+            /**
+             * Work
+             * @description What kind of work it is; cancelling a check takes nothing away.
+             * @enum {string}
+             */
+            work: "download" | "verify" | "import" | "quantize" | "load";
         };
         /**
          * QuantizeRequest
@@ -4533,7 +4541,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden: `forbidden_origin` */
+            /** @description Forbidden: `forbidden_origin`, `gated_no_token`, `gated_not_accepted`, `token_invalid` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4542,7 +4550,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not Found: `model_not_found` */
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found`, `model_not_found` */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -4562,6 +4570,24 @@ export interface operations {
             };
             /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved`, `checksum_mismatch` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `hub_rate_limited` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

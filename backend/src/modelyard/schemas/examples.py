@@ -31,6 +31,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "memory_method": "exact",
     "memory_measured_bytes": None,
     "progress": {
+        "work": "download",
         "phase": "downloading",
         "bytes_done": 402653184,
         "bytes_total": 1519209472,

@@ -10,6 +10,7 @@ from modelyard.schemas.common import DtypeName, ErrorDetail, ModelIdField, Quant
 StatusName = Literal[
     "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
 ]
+WorkName = Literal["download", "verify", "import", "quantize", "load"]
 PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quantizing", "checking", "loading"]
 SearchSort = Literal["downloads", "likes", "trending", "updated"]
 AccessName = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
@@ -51,6 +52,7 @@ class ModelCreate(Schema):
 class Progress(Schema):
     """Where the work on a model stands."""
 
+    work: WorkName = Field(description="What kind of work it is; cancelling a check takes nothing away.")
     phase: PhaseName
     bytes_done: int
     bytes_total: int | None

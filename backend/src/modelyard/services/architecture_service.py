@@ -14,6 +14,7 @@ from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.memory_service import Checkpoint, MemoryService
 from modelyard.services.model_service import ModelService, artifact_of, hub_cache
+from modelyard.services.settings_service import LOCAL
 
 SECONDS = 60.0
 
@@ -37,13 +38,18 @@ class ArchitectureService:
         return self._inspect(row.model_id, row.commit, local_config(row))
 
     def memory_of_row(self, row_id: str, *, context: int, batch: int, dtype: str) -> MemoryEstimate:
-        """Memory per precision of a model that is here; no Hub is asked. Raises as `of_row` does."""
+        """Memory per precision; a Hub is asked only until the model is here, and then the row's own.
+
+        Raises what `of_row` does, and HubError.
+        """
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
             devices = system_service.devices(system_service.local_pids(session))
-        return MemoryService(self.database).estimate(
-            local_checkpoint(row), devices, context=context, batch=batch, dtype=dtype
-        )
+        if row.status is ModelStatus.READY or row.endpoint == LOCAL:
+            checkpoint = local_checkpoint(row)
+        else:
+            checkpoint = HuggingFaceModelService(self.database).checkpoint_of_row(row)
+        return MemoryService(self.database).estimate(checkpoint, devices, context=context, batch=batch, dtype=dtype)
 
     def _inspect(self, model_id: str, commit: str, config: Mapping[str, Any]) -> Architecture:
         try:

@@ -197,20 +197,26 @@ class HuggingFaceModelService:
         self, text: str, revision: str | None = None, *, context: int = 2048, batch: int = 1, dtype: str = "auto"
     ) -> MemoryEstimate:
         """Memory per precision, exact where the inspector can tell. Raises InvalidRequest, HubError."""
-        checkpoint = self._checkpoint(text, revision)
+        client = self.client()
+        reference = parse_model_reference(text, endpoint=client.endpoint)
+        checkpoint = self._checkpoint(client, reference.model_id, revision or reference.revision)
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
         return MemoryService(self.database).estimate(
             checkpoint, machine, context=context, batch=batch, dtype=dtype, seconds=self._exact_seconds
         )
 
-    def _checkpoint(self, text: str, revision: str | None) -> Checkpoint:
-        """What the Hub says of a model's configuration and weights."""
-        client = self.client()
-        reference = parse_model_reference(text, endpoint=client.endpoint)
-        model = client.model_info(reference.model_id, revision or reference.revision)
+    def checkpoint_of_row(self, row: Model) -> Checkpoint:
+        """What the memory of a model that is still to come is computed from, by its own Hub. Raises HubError."""
+        return self._checkpoint(self.client(row.endpoint), row.model_id, row.commit, allow_pickle=row.allow_pickle)
+
+    def _checkpoint(
+        self, client: HubClient, model_id: str, revision: str | None, *, allow_pickle: bool = False
+    ) -> Checkpoint:
+        """What a Hub says of a model's configuration and weights."""
+        model = client.model_info(model_id, revision)
         _require_access(client, model)
-        plan = plan_files(model.files)
+        plan = plan_files(model.files, allow_pickle=allow_pickle)
         return Checkpoint(
             model_id=model.model_id,
             commit=model.commit,

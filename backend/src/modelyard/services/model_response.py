@@ -158,7 +158,10 @@ def _load_progress(job: Job) -> Progress:
 
 
 def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
+    # A generation is shown only while it waits for the model.
+    work = "load" if phase == LOADING_PHASE else job.kind.value
     return Progress(
+        work=work,
         phase=phase,
         bytes_done=job.bytes_done,
         bytes_total=job.bytes_total,

@@ -56,6 +56,7 @@ it("does not delete what is in use", async () => {
     "href",
     "/training/t1",
   );
+  expect(screen.getByText("It can be deleted once that has ended.")).toBeVisible();
   expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
 });
 
@@ -70,6 +71,7 @@ it("unloads what is in memory, and can delete it then", async () => {
   );
   renderPage(<ConfirmDelete model={row} onClose={vi.fn()} />);
   expect(await screen.findByText("Loaded on cpu of lab")).toBeVisible();
+  expect(screen.getByText("It can be deleted once it is unloaded.")).toBeVisible();
   expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "Unload" }));

@@ -7,7 +7,7 @@ import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
-import { QUANTIZATION_WORD, sentence } from "../../lib/words";
+import { precisionWords, sentence } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { DialogButtons } from "./DialogButtons";
@@ -50,7 +50,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
   return (
     <Stack>
       <Text>
-        <span className="mono">{model.model_id}</span>, {QUANTIZATION_WORD[model.quantization].toLowerCase()}
+        <span className="mono">{model.model_id}</span>, {precisionWords(model).toLowerCase()}
       </Text>
       {plan.loading && plan.data === null && <Skeleton h={48} role="status" aria-label="Working out what a deletion would free" />}
       {plan.problem !== null && (
@@ -132,7 +132,11 @@ function Users({ model, usedBy }: { model: Model; usedBy: Model["used_by"] }) {
           )}
         </Group>
       ))}
-      <Text c="dimmed">It can be deleted once that has ended.</Text>
+      <Text c="dimmed">
+        {usedBy.every((use) => use.kind === "loaded")
+          ? "It can be deleted once it is unloaded."
+          : "It can be deleted once that has ended."}
+      </Text>
     </Stack>
   );
 }

@@ -1,6 +1,7 @@
 import { Tooltip } from "@mantine/core";
 import { CircleDot, Unplug } from "lucide-react";
 import { useConn } from "../../hooks/useModels";
+import { formatTime } from "../../lib/dates";
 import { useModelsStore } from "../../stores/modelsStore";
 import classes from "./ConnectionBadge.module.css";
 
@@ -15,7 +16,7 @@ export function ConnectionBadge() {
   const lastAt = useModelsStore((state) => state.lastAt);
   const { word, detail } = TEXT[conn];
   const heard =
-    conn === "stale" && lastAt > 0 ? ` The server was last heard at ${new Date(lastAt).toLocaleTimeString()}.` : "";
+    conn === "stale" && lastAt > 0 ? ` The server was last heard at ${formatTime(lastAt)}.` : "";
   const Icon = conn === "live" ? CircleDot : Unplug;
   return (
     <Tooltip label={detail + heard} multiline maw={280}>

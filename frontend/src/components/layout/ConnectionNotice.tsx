@@ -1,5 +1,6 @@
 import { Button } from "@mantine/core";
 import { useConn } from "../../hooks/useModels";
+import { formatTime } from "../../lib/dates";
 import { useModelsStore } from "../../stores/modelsStore";
 import { ProblemAlert } from "../common/ProblemAlert";
 import classes from "./ConnectionNotice.module.css";
@@ -13,7 +14,7 @@ export function ConnectionNotice() {
   const message =
     lastAt === 0
       ? "Nothing was heard from it yet."
-      : `What is shown is as of ${new Date(lastAt).toLocaleTimeString()} and may have changed since.`;
+      : `What is shown is as of ${formatTime(lastAt)} and may have changed since.`;
   return (
     <div className={classes.notice}>
       <ProblemAlert

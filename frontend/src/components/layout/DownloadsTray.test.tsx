@@ -66,6 +66,15 @@ function cancels(): string[] {
   return sent;
 }
 
+it("stops a check without a question, because that takes nothing away", async () => {
+  const user = userEvent.setup();
+  const sent = cancels();
+  put(downloading({ id: "a", model_id: "lab/one", progress: progress({ work: "verify", phase: "verifying" }), updated_at: "x" }));
+  const tray = await open();
+  await user.click(within(tray).getByRole("button", { name: "Cancel one" }));
+  await waitFor(() => expect(sent).toEqual(["a cancel"]));
+});
+
 it("asks before it discards what was fetched, and keeps it on Escape", async () => {
   const user = userEvent.setup();
   const sent = cancels();

@@ -1,6 +1,6 @@
 import { ActionIcon, Button, Group, Popover, Text, Title, Tooltip } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { ArrowDownToLine, Ban, Pause, Play, Unplug, X } from "lucide-react";
+import { ArrowDownToLine, Ban, Pause, Play, X } from "lucide-react";
 import { useRef, useState } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
@@ -29,6 +29,7 @@ export function DownloadsTray() {
       // Escape closes it below, where a row's question can take it first.
       closeOnEscape={false}
       width="min(440px, calc(100vw - 16px))"
+      middlewares={{ shift: { padding: 8 } }}
       trapFocus
       returnFocus
       withRoles={false}
@@ -42,7 +43,7 @@ export function DownloadsTray() {
           size="compact-sm"
           h={32}
           px="xs"
-          leftSection={stale ? <Unplug size={16} aria-hidden /> : <ArrowDownToLine size={16} aria-hidden />}
+          leftSection={<ArrowDownToLine size={16} aria-hidden />}
           onClick={tray.toggle}
           aria-expanded={open}
           aria-haspopup="dialog"
@@ -199,6 +200,8 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
   const act = useModelsStore((state) => state.act);
   const busy = pending !== undefined;
   const fetched = live?.progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
+  // Of a check that is cancelled, the model stays as it was.
+  const checks = live?.progress?.work === "verify";
   const asking = asked && !busy;
   const keep = () => {
     setAsked(false);
@@ -237,13 +240,13 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
               </Tooltip>
             )
           )}
-          <Tooltip label={model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
+          <Tooltip label={checks ? "Stop checking" : model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
             <ActionIcon
               ref={cancel}
               color="red"
               disabled={busy}
               onClick={() => {
-                if (fetched === 0 && model.status !== "quantizing") void act(model.id, "cancel");
+                if (checks || (fetched === 0 && model.status !== "quantizing")) void act(model.id, "cancel");
                 else setAsked(!asking);
               }}
               aria-expanded={asking}

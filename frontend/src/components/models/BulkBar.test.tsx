@@ -58,7 +58,8 @@ it("deletes after one question; what is in use or shared stays", async () => {
   const question = await screen.findByRole("dialog", { name: "Delete models" });
   expect(await within(question).findByText("gpt2, 4-bit: stays, loaded on cpu of lab")).toBeVisible();
   expect(within(question).getByText(/: stays, it is in the shared cache \(1.00 GB\)$/)).toBeVisible();
-  const tick = within(question).getByRole("checkbox");
+  const tick = within(question).getByRole("checkbox", { name: "Also remove files from the shared cache" });
+  expect(tick).toHaveAccessibleDescription("Another tool may still need it.");
   await userEvent.click(tick);
   expect(within(question).getByRole("button", { name: "Delete 2, free 2.00 GB" })).toBeEnabled();
   await userEvent.click(tick);

@@ -5,8 +5,9 @@ import { planDelete } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
 import { type Failure, forEach, type Outcome } from "../../lib/bulk";
 import { formatBytes } from "../../lib/bytes";
+import { heightAs } from "../../lib/heightAs";
 import { toastDone } from "../../lib/toast";
-import { isActive, QUANTIZATION_WORD } from "../../lib/words";
+import { isActive, precisionWords, QUANTIZATION_WORD } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { DeletionReport, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
@@ -19,6 +20,8 @@ interface Props {
   onSelectAll: () => void;
   onDone: () => void;
 }
+
+const barHeight = heightAs("--y-bulk-height");
 
 /** What can be done with several models at once. What some refuse is told by name; the others are done. */
 export function BulkBar({ models, onSelectAll, onDone }: Props) {
@@ -49,7 +52,7 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
     );
 
   return (
-    <Stack gap="xs" className={classes.bar} role="group" aria-label="The selected models">
+    <Stack ref={barHeight} gap="xs" className={classes.bar} role="group" aria-label="The selected models">
       <Group gap="xs">
         <Text size="sm" fw={600} className="num" role="status">
           {models.length} selected
@@ -109,7 +112,7 @@ function countOf(models: Model[]): string {
 }
 
 function nameOf(model: Model): string {
-  return `${model.name}, ${QUANTIZATION_WORD[model.quantization].toLowerCase()}`;
+  return `${model.name}, ${precisionWords(model).toLowerCase()}`;
 }
 
 function Refusals({ title, failures }: { title: string; failures: Failure<Model>[] }) {
@@ -191,8 +194,8 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
           size="md"
           checked={confirmed}
           onChange={(event) => setConfirmed(event.currentTarget.checked)}
-          label="Remove files from the shared Hugging Face cache too"
-          description={`Another tool may still need ${shared.length === 1 ? "one of them" : `${shared.length} of them`}, which stays otherwise.`}
+          label="Also remove files from the shared cache"
+          description={`Another tool may still need ${shared.length === 1 ? "it" : "them"}.`}
         />
       )}
       <DialogButtons>

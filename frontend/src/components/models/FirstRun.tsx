@@ -39,7 +39,9 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
             }}
           />
         )}
-        {system !== null && system.hub.endpoint_source !== "builtin" && <TokenHint hub={system.hub} />}
+        {system !== null && system.hub.reachable && system.hub.endpoint_source !== "builtin" && (
+          <TokenHint hub={system.hub} />
+        )}
       </Stack>
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>This machine</Title>

@@ -3,6 +3,7 @@ import { CircleAlert, CircleCheck, CircleDot, type LucideIcon, TriangleAlert } f
 import { useState } from "react";
 import { listHistory } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
+import { formatWhen, formatWhenExactly } from "../../lib/dates";
 import { type EventTone, eventFigures, eventTone, eventWords } from "../../lib/history";
 import { fromRow } from "../../lib/problems";
 import type { HistoryEvent, Model } from "../../types/model";
@@ -86,8 +87,8 @@ function Event({ event }: { event: HistoryEvent }) {
           </span>
         )}
       </div>
-      <time className={`${classes.at} num`} dateTime={event.at}>
-        {new Date(event.at).toLocaleString()}
+      <time className={`${classes.at} num`} dateTime={event.at} title={formatWhenExactly(event.at)}>
+        {formatWhen(event.at)}
       </time>
     </li>
   );

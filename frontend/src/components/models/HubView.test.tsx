@@ -18,7 +18,7 @@ const asked: Record<string, string>[] = [];
 beforeEach(() => {
   asked.length = 0;
   useSystemStore.setState({ system: system(), loaded: [], error: null });
-  useModelsStore.setState({ ...EMPTY, load: { state: "ready" } });
+  useModelsStore.setState({ ...EMPTY, conn: "live", load: { state: "ready" } });
 });
 
 function serve(items: SearchItem[]) {
@@ -150,4 +150,12 @@ it("names the Hub once when it does not answer", async () => {
   server.use(http.get(api("/models/search"), () => refuse(problem(502, "hub_unreachable", message))));
   show();
   expect(await screen.findByText("It did not answer in time.")).toBeVisible();
+});
+
+it("gives no verdict of now while the server is gone", async () => {
+  useModelsStore.setState({ conn: "stale" });
+  serve([SMALL]);
+  show();
+  const words = await screen.findByTitle(/what was free when the server was last heard/);
+  expect(words.querySelector("[data-verdict]")).toHaveAttribute("data-verdict", "unknown");
 });

@@ -45,6 +45,7 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
   const query = readHubQuery(parameters);
   const [find] = useDebouncedValue(query.find.trim(), SEARCH_DELAY_MS);
   const hub = useSystemStore((state) => state.system?.hub);
+  const failed = useSystemStore((state) => state.error !== null);
   const search = useResource(
     `${hub?.endpoint ?? ""} ${query.sort} ${query.limit} ${find}`,
     async (signal) => (await searchHub(find, query.limit, signal, query.sort)).items,
@@ -53,20 +54,22 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
   return (
     <section aria-label="The Hub">
       <Controls query={query} searchField={searchField} onChange={onChange} />
-      <Text size="sm" c="dimmed" mb="sm">
-        {hub === undefined ? (
-          "\u00a0"
-        ) : hub.endpoint_source === "builtin" ? (
-          <>
-            The built-in sample Hub: small models with random weights. <RealModelsHint />
-          </>
-        ) : (
-          <>
-            Models on {hub.endpoint}.
-            {find === "" && " Type to search; until then, text-generation models are listed."}
-          </>
-        )}
-      </Text>
+      {hub !== undefined ? (
+        <Text size="sm" c="dimmed" mb="sm">
+          {hub.endpoint_source === "builtin" ? (
+            <>
+              The built-in sample Hub: small models with random weights. <RealModelsHint />
+            </>
+          ) : (
+            <>
+              Models on {hub.endpoint}.
+              {find === "" && " Type to search; until then, text-generation models are listed."}
+            </>
+          )}
+        </Text>
+      ) : (
+        !failed && <Skeleton className={classes.aboutToCome} mb="sm" />
+      )}
       {search.problem !== null ? (
         search.problem.code === "hub_unreachable" ? (
           <HubUnreachable problem={search.problem} onRetry={search.reload} />
@@ -80,7 +83,7 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
       ) : search.data === null ? (
         <div className={classes.grid} role="status" aria-label="Searching the Hub">
           {[0, 1, 2, 3, 4, 5].map((index) => (
-            <Skeleton key={index} h={132} />
+            <Skeleton key={index} h={136} />
           ))}
         </div>
       ) : (

@@ -162,6 +162,7 @@ it("says what is going on while the exact answer takes its time, and what stood 
   answer();
   const alert = await screen.findByRole("alert");
   expect(within(alert).getByText(/Name or service not known/)).toBeVisible();
+  expect(screen.queryByRole("slider")).toBeNull();
   await user.click(within(alert).getByRole("button", { name: "Try again" }));
   expect(await screen.findByText("1.50 GB to run")).toBeVisible();
 });

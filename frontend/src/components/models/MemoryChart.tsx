@@ -14,15 +14,16 @@ interface Props {
   title: string;
   plan: MemoryPlan;
   selected: Quantization;
-  /** What its weights take, where that is known without asking. */
-  weights?: string | null;
+  /** Shown in place of the problem as the server told it. */
+  problem?: React.ReactNode;
   /** Left out where the precision is what it is. */
   onPick?: (quantization: Quantization) => void;
 }
 
 /** What a model needs in each precision, on one scale with what the devices have, for any context and batch. */
-export function MemoryChart({ title, plan, selected, weights = null, onPick }: Props) {
+export function MemoryChart({ title, plan, selected, problem, onPick }: Props) {
   const { estimate, options } = plan;
+  const failed = plan.problem !== null && estimate === null;
   const devices = shownDevices(options[0]?.fits ?? []);
   const needs = options.flatMap(({ option, need }) => (option.available ? (need.required ?? []) : []));
   const limits = devices.flatMap(({ free, total }) => [free ?? [], total ?? []].flat());
@@ -31,20 +32,17 @@ export function MemoryChart({ title, plan, selected, weights = null, onPick }: P
   return (
     <fieldset className={classes.chart} aria-busy={plan.loading}>
       <legend>{title}</legend>
-      <Controls plan={plan} />
+      {!failed && <Controls plan={plan} />}
       <How plan={plan} />
-      {plan.problem !== null && estimate === null && (
-        <ProblemAlert
-          title={weights === null ? "The memory is not known" : `Weights ${weights}; the rest is not known`}
-          // A name that was right once needs no hint about its spelling.
-          problem={weights === null ? plan.problem : { ...plan.problem, hint: null }}
-          tone={weights === null ? "bad" : "warn"}
-        >
-          <Button size="compact-sm" variant="default" onClick={plan.reload}>
-            Try again
-          </Button>
-        </ProblemAlert>
-      )}
+      {plan.problem !== null &&
+        estimate === null &&
+        (problem ?? (
+          <ProblemAlert title="The memory is not known" problem={plan.problem}>
+            <Button size="compact-sm" variant="default" onClick={plan.reload}>
+              Try again
+            </Button>
+          </ProblemAlert>
+        ))}
       {estimate === null && plan.loading && (
         <>
           <Skeleton h={104} />

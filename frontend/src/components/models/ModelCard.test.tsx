@@ -46,13 +46,16 @@ it("says what a ready model is and needs", async () => {
   await expectAccessible();
 });
 
-it("tells whether it fits what is free, and not of one that is loaded", () => {
+it("tells whether it fits what is free, and not of one that is loaded or goes", () => {
   show(model());
   expect(screen.getByText("fits")).toBeVisible();
   show(model({ id: "m2", memory_estimated_bytes: 40_000_000_000 }));
   expect(screen.getByText("too large")).toBeVisible();
   show(model({ id: "m3", loaded: true, memory_measured_bytes: 19_000_000_000 }));
   expect(screen.queryByText("tight")).toBeNull();
+  cleanup();
+  show(model({ status: "deleting" }));
+  expect(screen.queryByText("fits"), "it goes").toBeNull();
 });
 
 it("warns of what is special about a model, and leads to its newer version", async () => {
@@ -99,6 +102,8 @@ it("offers a smaller precision where the memory was too small", async () => {
 it("prefers the measured memory and never prints an unknown one as zero", () => {
   show(model({ memory_measured_bytes: 1_200_000_000 }));
   expect(screen.getByText("measured")).toBeVisible();
+  show(model({ id: "m3", memory_method: "approximate" }));
+  expect(screen.getByText("≈ 1.19 GB")).toBeVisible();
   show(model({ id: "m2", memory_estimated_bytes: null }));
   expect(screen.getByText("unknown")).toBeVisible();
 });
@@ -189,7 +194,7 @@ it("says where a model is loaded, what it measures, and offers to try and to unl
   const onAction = show(LOADED);
   expect(screen.getByText("Loaded on cpu of lab")).toBeVisible();
   expect(screen.getByText("measured")).toBeVisible();
-  expect(screen.getByText("· 1.19 GB estimated")).toBeVisible();
+  expect(screen.queryByText(/estimated/)).toBeNull();
   expect(screen.queryByText(/It takes/)).toBeNull();
   expect(screen.getByRole("link", { name: "Try it: Qwen3-0.6B" })).toHaveAttribute("href", "/models/m1?tab=try");
   await expectAccessible();
@@ -201,7 +206,10 @@ it("says where a model is loaded, what it measures, and offers to try and to unl
 
 it("remarks on a measured memory that is not the estimated one", () => {
   show(model({ memory_measured_bytes: 1_300_000_000 }));
-  expect(screen.getByText("It takes 9.1 % more than estimated")).toBeVisible();
+  expect(screen.getByText("It takes 9.1 % more than the 1.19 GB estimated")).toBeVisible();
+  cleanup();
+  show(model({ memory_measured_bytes: 545_000_000, memory_method: "approximate" }));
+  expect(screen.getByText("It takes 54 % less than the ≈ 1.19 GB estimated")).toBeVisible();
 });
 
 it("says what the last unload gave back", () => {
@@ -299,12 +307,28 @@ it("draws no bar and no figures where nothing is known, or hashing is not counte
   expect(bar()).toBeNull();
 });
 
-it("shows no fit as known and loads nothing while the server does not answer", () => {
+it("shows no fit as known and offers only to pause while the server does not answer", async () => {
   useModelsStore.setState({ conn: "stale" });
   show(model());
   expect(screen.getByText("fits").closest("[data-verdict]")).toHaveAttribute("data-verdict", "unknown");
   const load = screen.getByRole("button", { name: "Load Qwen3-0.6B" });
   expect(load).toBeDisabled();
   expect(load).toHaveAttribute("title", "The server does not answer");
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  for (const name of ["Quantize to 4-bit…", "Verify the files", "Delete…"]) {
+    const item = await screen.findByRole("menuitem", { name });
+    expect(item).toBeDisabled();
+    expect(item).toHaveAttribute("title", "The server does not answer");
+  }
+  cleanup();
+  const error = { code: "out_of_memory", message: "Not enough memory.", hint: null };
+  show(model({ error }));
+  expect(screen.getByRole("button", { name: "Quantize to 4-bit…" })).toBeDisabled();
+  cleanup();
+  show(downloading({ status: "failed" }));
+  expect(screen.getByRole("button", { name: "Retry Qwen3-0.6B" })).toBeDisabled();
+  cleanup();
+  show(downloading());
+  expect(screen.getByRole("button", { name: "Pause Qwen3-0.6B" }), "its failure tells").toBeEnabled();
   useModelsStore.setState({ conn: "connecting" });
 });

@@ -20,9 +20,8 @@ import {
 import { memo, useRef } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
-import { useConn } from "../../hooks/useModels";
+import { useAway } from "../../hooks/useAway";
 import { formatBytes, formatCount } from "../../lib/bytes";
-import { fitOf } from "../../lib/fit";
 import { gapWords, takesMore, unloadWords } from "../../lib/measured";
 import { fromRow } from "../../lib/problems";
 import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence } from "../../lib/words";
@@ -31,6 +30,7 @@ import type { Live, Pending } from "../../stores/applyEvents";
 import type { Device, Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProgressLine } from "../common/ProgressLine";
+import { FitWords } from "./FitWords";
 import { MemoryBar } from "./MemoryBar";
 import { ModelBadges } from "./ModelBadges";
 import classes from "./ModelCard.module.css";
@@ -38,7 +38,6 @@ import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
 import { WorkAction } from "./WorkAction";
-import { VerdictWords } from "./Yard";
 
 export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete";
 
@@ -157,30 +156,37 @@ function Uses({ model }: { model: Model }) {
 function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devices">) {
   const { memory_measured_bytes: measured, memory_estimated_bytes: estimate } = model;
   const bytes = measured ?? estimate;
-  const gap = gapWords(model);
+  const about = model.memory_method === "approximate" ? "≈ " : "";
+  const how = howKnown(model);
+  // Whether it fits is no question any more.
+  const leaving = model.status === "deleting";
+  const gap = gapWords(model, `the ${about}${formatBytes(estimate)} estimated`);
   return (
     <div className={classes.memory}>
       <dl className={`${classes.figures} num`}>
         <div>
           <dt>Memory</dt>
           <dd>
-            {measured === null && model.memory_method === "approximate" && "≈ "}
+            {measured === null && about}
             {bytes === null ? "unknown" : formatBytes(bytes)}
-            {bytes !== null && <span className={classes.how}>{howKnown(model)}</span>}
-            {measured !== null && estimate !== null && (
-              <span className={classes.how}>
-                ·{" "}
-                {model.memory_method === "approximate" && "≈ "}
-                {formatBytes(estimate)} estimated
-              </span>
-            )}
+            {bytes !== null && how !== null && <span className={classes.how}>{how}</span>}
           </dd>
         </div>
         <div>
           <dt>Disk</dt>
           <dd>{formatBytes(model.disk_bytes)}</dd>
         </div>
-        {!model.loaded && bytes !== null && devices !== undefined && <Fit bytes={bytes} devices={devices} />}
+        {/* What is loaded stands there already. */}
+        {!model.loaded && !leaving && bytes !== null && devices !== undefined && (
+          <div className={classes.fit}>
+            <dt>
+              <VisuallyHidden>Fit</VisuallyHidden>
+            </dt>
+            <dd>
+              <FitWords bytes={bytes} devices={devices} />
+            </dd>
+          </div>
+        )}
       </dl>
       {gap !== null && (
         <p className={`${classes.gap} num`} data-more={takesMore(model) || undefined}>
@@ -188,7 +194,7 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
           It takes {gap}
         </p>
       )}
-      {scale !== undefined && (
+      {scale !== undefined && !leaving && (
         <MemoryBar
           quantization={model.quantization}
           parts={bytes === null ? [] : [{ label: "weights", bytes }]}
@@ -200,28 +206,10 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
   );
 }
 
-/** Whether its weights fit what is free now; what is loaded stands there already. */
-function Fit({ bytes, devices }: { bytes: number; devices: Device[] }) {
-  const stale = useConn() === "stale";
-  const { verdict, words } = fitOf(bytes, devices);
-  return (
-    <div
-      className={classes.fit}
-      title={`Weights alone against what ${stale ? "was free when the server was last heard" : "is free now"}`}
-    >
-      <dt>
-        <VisuallyHidden>Fit</VisuallyHidden>
-      </dt>
-      <dd>
-        <VerdictWords verdict={stale ? "unknown" : verdict}>{words}</VerdictWords>
-      </dd>
-    </div>
-  );
-}
-
-/** How the memory figure came about; an approximate one has its ≈ before it. */
-function howKnown({ memory_measured_bytes, memory_method }: Model): string {
+/** How the memory figure came about; of an approximate one its ≈ says it. */
+function howKnown({ memory_measured_bytes, memory_method }: Model): string | null {
   if (memory_measured_bytes !== null) return "measured";
+  if (memory_method === "approximate") return null;
   return memory_method === "exact" ? "exact" : "estimated";
 }
 
@@ -248,7 +236,7 @@ interface ActionProps {
 }
 
 function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
-  const stale = useConn() === "stale";
+  const away = useAway();
   if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
   const loading = loadState(live?.progress);
   if (loading === null && model.loaded)
@@ -270,8 +258,8 @@ function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick
       size="compact-sm"
       variant="default"
       leftSection={loading === null ? <MemoryStick size={14} aria-hidden /> : <Square size={14} aria-hidden />}
-      disabled={busy || loading === "stopping" || (stale && loading === null)}
-      title={stale && loading === null ? "The server does not answer" : undefined}
+      disabled={busy || loading === "stopping" || (away !== undefined && loading === null)}
+      title={loading === null ? away : undefined}
       onClick={() => onAction(model, loading === null ? "load" : "cancel")}
       aria-label={`${label} ${model.name}`}
     >
@@ -290,6 +278,7 @@ function tabOf(href: string, tab: string): string {
 function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<Props, "href">) {
   const button = useRef<HTMLButtonElement>(null);
   const clipboard = useClipboard();
+  const away = useAway();
   const active = isActive(model.status);
   const path = model.snapshot_path;
   // A Modelyard's own Hub endpoint has files to give, but no pages.
@@ -340,7 +329,8 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
         {model.status === "ready" && (
           <Menu.Item
             leftSection={<ShieldCheck size={14} aria-hidden />}
-            disabled={busy}
+            disabled={busy || away !== undefined}
+            title={away}
             onClick={() => onAction(model, "verify")}
           >
             Verify the files
@@ -351,7 +341,8 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
           <Menu.Item
             c="var(--y-bad)"
             leftSection={<Ban size={14} aria-hidden />}
-            disabled={busy}
+            disabled={busy || away !== undefined}
+            title={away}
             onClick={() => onAction(model, "cancel")}
           >
             Cancel and remove
@@ -360,7 +351,8 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
           <Menu.Item
             c="var(--y-bad)"
             leftSection={<Trash2 size={14} aria-hidden />}
-            disabled={busy}
+            disabled={busy || away !== undefined}
+            title={away}
             onClick={() => onAction(model, "delete")}
           >
             Delete…
@@ -373,9 +365,15 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
 
 /** What can be done with a model that is ready; one whose files are gone may still be in memory. */
 function UseItems({ model, busy, onAction }: ActionProps) {
+  const away = useAway();
   const ready = model.status === "ready";
   const item = (label: string, icon: React.ReactNode, action: CardAction) => (
-    <Menu.Item leftSection={icon} disabled={busy} onClick={() => onAction(model, action)}>
+    <Menu.Item
+      leftSection={icon}
+      disabled={busy || away !== undefined}
+      title={away}
+      onClick={() => onAction(model, action)}
+    >
       {label}
     </Menu.Item>
   );

@@ -146,8 +146,8 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
           hub === undefined
             ? " "
             : hub.endpoint_source === "builtin"
-              ? "Searching the built-in sample Hub"
-              : `Searching ${hub.endpoint}`
+              ? "Names are looked up on the built-in sample Hub"
+              : `Names are looked up on ${hub.endpoint}`
         }
         inputWrapperOrder={["label", "input", "error", "description"]}
         placeholder="owner/name, gpt2, or the address of a model page"

@@ -150,12 +150,50 @@ it("tells under the name what is to be known first; a newer version leads to the
   expect(screen.getByRole("tab", { name: "Files" })).toHaveAttribute("aria-selected", "true");
 });
 
-it("falls back to the memory it was told once where the Hub tells none", async () => {
-  const gone = problem(404, "model_not_found", "There is no such model.", { hint: "Check the spelling." });
-  server.use(http.get(api("/models/estimate-memory"), () => refuse(gone)));
-  show(model({ status: "missing" }));
-  expect(await screen.findByText("Weights 1.19 GB, exact; the rest is not known")).toBeVisible();
-  expect(screen.getByText("There is no such model.")).toBeVisible();
+it("falls back to the memory it was told once where its Hub tells none, and offers another model", async () => {
+  const endpoint = "http://127.0.0.1:45393/hub";
+  const { hub } = system();
+  useSystemStore.setState({ system: system({ hub: { ...hub, endpoint, endpoint_source: "builtin" } }) });
+  const gone = problem(404, "hub_model_not_found", `There is no model 'a/b' on ${endpoint}.`, { hint: "Check the spelling." });
+  server.use(http.get(api("/models/m1/estimate-memory"), () => refuse(gone)));
+  show(model({ status: "missing", endpoint }));
+  const title = await screen.findByText("Weights 1.19 GB, exact; the rest is not known");
+  const alert = within(title.closest<HTMLElement>("[role=alert]") ?? document.body);
+  expect(alert.getByText("There is no model 'a/b' on the built-in sample Hub.")).toBeVisible();
+  expect(alert.queryByRole("button")).toBeNull();
+  const another = alert.getByRole("link", { name: "Look for another model" });
+  expect(another).toHaveAttribute("href", "/models?view=hub&find=Qwen3-0.6B");
+  expect(screen.queryByRole("slider")).toBeNull();
+  expect(screen.getByText("the built-in sample Hub")).toBeVisible();
+  await expectAccessible();
+});
+
+it("asks for the memory of a model that stopped by its row, so that its own Hub is asked", async () => {
+  server.use(http.get(api("/models/estimate-memory"), () => refuse(problem(404, "hub_model_not_found", "Another Hub."))));
+  show(model({ status: "paused" }));
+  expect(await screen.findAllByText(/to run$/)).toHaveLength(3);
+});
+
+it("puts verifying first where a file is damaged", async () => {
+  const damaged = problem(502, "checksum_mismatch", "The config.json is damaged.", { hint: "Verify the model." });
+  const reasons = [{ code: "checksum_mismatch", message: "The config.json is damaged." }];
+  server.use(
+    http.get(api("/models/m1/estimate-memory"), () => refuse(damaged)),
+    http.get(api("/models/m1/training-compatibility"), () =>
+      HttpResponse.json(compatibility({ compatible: false, reasons, hook_points: [] })),
+    ),
+  );
+  const onAction = show(model());
+  const title = await screen.findByText("Weights 1.19 GB, exact; the rest is not known");
+  const alert = within(title.closest<HTMLElement>("[role=alert]") ?? document.body);
+  expect(alert.getByText("The config.json is damaged. Verify the model.")).toBeVisible();
+  expect(alert.getAllByRole("button").map((button) => button.textContent)).toEqual(["Verify the files", "Try again"]);
+  await userEvent.click(alert.getByRole("button", { name: "Verify the files" }));
+  expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "verify");
+  await screen.findByText(/^SAE training: not possible/);
+  const [header] = screen.getAllByRole("button", { name: "Verify the files" });
+  expect(header).toHaveAttribute("data-variant", "filled");
+  expect(screen.getByRole("button", { name: "Load" })).toHaveAttribute("data-variant", "default");
 });
 
 it("says what is on its way while a model is not known yet", () => {

@@ -8,11 +8,14 @@ import { getCompatibility } from "../../api/trainings";
 import { useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes, formatCount } from "../../lib/bytes";
+import { formatWhen } from "../../lib/dates";
+import { hubName } from "../../lib/hubName";
 import { lazyPart } from "../../lib/lazyPart";
 import { gapWords, takesMore, unloadWords } from "../../lib/measured";
 import { fromRow, type ProblemView } from "../../lib/problems";
 import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, sourceOf } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
+import { useSystemStore } from "../../stores/systemStore";
 import type { Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
@@ -26,6 +29,7 @@ import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
 import { HistoryView } from "./HistoryView";
 import { MemoryChart } from "./MemoryChart";
+import { MemoryProblem } from "./MemoryProblem";
 import { ModelBadges } from "./ModelBadges";
 import { QuantBadge } from "./QuantBadge";
 import { RowProblemSteps } from "./RowProblemSteps";
@@ -159,7 +163,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           ))}
         </Tabs.List>
         <Tabs.Panel value="overview" pt="md">
-          <Overview model={model} onDelete={() => onAction(model, "delete")} busy={busy} />
+          <Overview model={model} busy={busy} onAction={onAction} />
         </Tabs.Panel>
         <Tabs.Panel value="try" pt="md">
           <Suspense fallback={<Skeleton h={200} role="status" aria-label="Loading" />}>
@@ -272,6 +276,9 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
   const busy = pending !== undefined;
   const loading = loadState(live?.progress);
   const training = useResource(model.id, (signal) => getCompatibility(model.id, signal)).data;
+  // What is damaged is repaired before anything else is done with it.
+  const damaged = training?.reasons.some(({ code }) => code === "checksum_mismatch") === true;
+  const [forUse, forRepair] = damaged ? (["default", "filled"] as const) : (["filled", "default"] as const);
   return (
     <div>
       <Group gap="xs">
@@ -286,13 +293,13 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
           </Button>
         ) : model.loaded ? (
           <>
-            <Button size="xs" onClick={onTry}>
+            <Button size="xs" variant={forUse} onClick={onTry}>
               Try it
             </Button>
             <Unload model={model} pending={pending} onAction={onAction} />
           </>
         ) : (
-          <Button size="xs" disabled={busy} onClick={() => onAction(model, "load")}>
+          <Button size="xs" variant={forUse} disabled={busy} onClick={() => onAction(model, "load")}>
             {pending?.op === "load" ? "Loading" : "Load"}
           </Button>
         )}
@@ -306,7 +313,7 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
             Train an SAE on this
           </Button>
         )}
-        <Button size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "verify")}>
+        <Button size="xs" variant={forRepair} disabled={busy} onClick={() => onAction(model, "verify")}>
           Verify the files
         </Button>
       </Group>
@@ -331,8 +338,9 @@ function Measured({ model }: { model: Model }) {
   );
 }
 
-function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => void; busy: boolean }) {
+function Overview({ model, busy, onAction }: WorkProps) {
   const clipboard = useClipboard({ timeout: 1500 });
+  const hub = useSystemStore((state) => state.system?.hub);
   const users = model.used_by.filter((use) => use.kind !== "loaded");
   const shape: [string, React.ReactNode][] = [
     ["Parameters", exact(model.num_parameters)],
@@ -360,7 +368,7 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
     ["On disk", formatBytes(model.disk_bytes)],
   ];
   const origin: [string, React.ReactNode][] = [
-    ["Hub", model.endpoint.startsWith("http") ? model.endpoint : "none, imported from a folder"],
+    ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : "none, imported from a folder"],
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
     ["Licence", model.licence],
@@ -370,11 +378,12 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
       : []),
     ["Folder", model.snapshot_path === null ? null : <CopyText key="path" text={model.snapshot_path} label="folder" />],
     ["Fetched by", model.adopted ? "another tool, adopted from the shared cache" : "Modelyard"],
-    ["Added", new Date(model.created_at).toLocaleString()],
+    ["Added", formatWhen(model.created_at)],
   ];
   return (
     <Stack gap="lg">
-      <Memory key={model.id} model={model} />
+      {/* Asked anew once the model is here, or is so no more: of its files, or of its Hub. */}
+      <Memory key={`${model.id} ${model.status === "ready"}`} model={model} busy={busy} onAction={onAction} />
       <FactList title="Dimensions" rows={shape} columns />
       <FactList title="Sizes" rows={sizes} />
       {model.drift !== null && <DriftView drift={model.drift} />}
@@ -400,7 +409,7 @@ function Overview({ model, onDelete, busy }: { model: Model; onDelete: () => voi
       </section>
       {!isActive(model.status) && (
         <Group>
-          <Button color="red" variant="outline" disabled={busy} onClick={onDelete}>
+          <Button color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
             Delete…
           </Button>
         </Group>
@@ -447,14 +456,13 @@ function FactList({ title, rows, columns = false }: FactListProps) {
   );
 }
 
-/** What the model needs in any precision, context and batch; the Hub is asked only until the model is here. */
-function Memory({ model }: { model: Model }) {
-  const here = model.status === "ready";
-  const known = here || model.endpoint.startsWith("http");
+/** What the model needs in any precision, context and batch; its Hub is asked only until the model is here. */
+function Memory({ model, busy, onAction }: WorkProps) {
+  const known = model.status === "ready" || model.endpoint.startsWith("http");
   const plan = useMemoryPlan(
     known
       ? {
-          row: here ? model.id : null,
+          row: model.id,
           model_id: model.model_id,
           revision: model.commit,
           longest: model.max_position_embeddings,
@@ -462,7 +470,25 @@ function Memory({ model }: { model: Model }) {
       : null,
   );
   if (!known) return null;
-  return <MemoryChart title="Memory to run it" plan={plan} selected={model.quantization} weights={weights(model)} />;
+  return (
+    <MemoryChart
+      title="Memory to run it"
+      plan={plan}
+      selected={model.quantization}
+      problem={
+        plan.problem !== null && (
+          <MemoryProblem
+            model={model}
+            problem={plan.problem}
+            weights={weights(model)}
+            busy={busy}
+            onVerify={() => onAction(model, "verify")}
+            onRetry={plan.reload}
+          />
+        )
+      }
+    />
+  );
 }
 
 function Files({ model }: { model: Model }) {

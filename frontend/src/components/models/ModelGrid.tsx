@@ -55,12 +55,14 @@ function Rows({ ids, columns, offset, renderCard }: Props & { columns: number; o
     gap: GAP_PX,
     overscan: 2,
     scrollMargin: offset,
-    // The row that holds the focus stays, or scrolling would throw the focus back to the page.
+    // The row that holds the focus stays, or scrolling would throw the focus back to the page, and with it
+    // those beside it, where the arrows lead.
     rangeExtractor: useCallback(
       (range: Range) => {
         const indexes = defaultRangeExtractor(range);
-        if (focusedRow === null || focusedRow >= range.count || indexes.includes(focusedRow)) return indexes;
-        return [...indexes, focusedRow].sort((a, b) => a - b);
+        if (focusedRow === null) return indexes;
+        const kept = [focusedRow - 1, focusedRow, focusedRow + 1].filter((row) => row >= 0 && row < range.count);
+        return [...new Set([...indexes, ...kept])].sort((a, b) => a - b);
       },
       [focusedRow],
     ),
@@ -71,12 +73,12 @@ function Rows({ ids, columns, offset, renderCard }: Props & { columns: number; o
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
     const from = positionOf(event.target);
     if (step === undefined || from === null) return;
-    const next = from + step;
-    if (next < 0 || next >= ids.length) return;
+    const card = list.current?.querySelector(`[data-card-index="${from + step}"]`);
+    if (card == null) return;
     event.preventDefault();
-    setFocused(next);
-    virtualizer.scrollToIndex(Math.floor(next / columns));
-    focusWhenMounted(list.current, next);
+    // The whole card, not only the link that takes the focus.
+    card.scrollIntoView({ block: "nearest" });
+    card.querySelector<HTMLElement>("[data-card-link]")?.focus({ preventScroll: true });
   }
 
   return (
@@ -122,11 +124,4 @@ function Rows({ ids, columns, offset, renderCard }: Props & { columns: number; o
 function positionOf(element: Element): number | null {
   const position = element.closest("[data-card-index]")?.getAttribute("data-card-index");
   return position == null ? null : Number(position);
-}
-
-/** A row scrolled into view is mounted a frame or two later. */
-function focusWhenMounted(list: HTMLElement | null, position: number, frames = 10): void {
-  const link = list?.querySelector<HTMLElement>(`[data-card-index="${position}"] [data-card-link]`);
-  if (link != null) link.focus({ preventScroll: true });
-  else if (frames > 0) requestAnimationFrame(() => focusWhenMounted(list, position, frames - 1));
 }

@@ -1,12 +1,14 @@
 import { screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
-import { estimate, model, option, problem } from "../../test/fixtures";
+import { useSystemStore } from "../../stores/systemStore";
+import { estimate, model, option, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import { QuantizeDialog } from "./QuantizeDialog";
 
 function show() {
+  useSystemStore.setState({ system: system(), loaded: [], error: null });
   const asked: unknown[] = [];
   const onClose = vi.fn();
   server.use(
@@ -21,8 +23,11 @@ function show() {
 
 it("tells the bytes of each precision and asks for the chosen one", async () => {
   const { asked, onClose } = show();
-  expect(await screen.findByText("500 MB in memory instead of 1.20 GB, 500 MB more on the disk")).toBeVisible();
-  expect(screen.getByRole("radio", { name: "4-bit" })).toBeChecked();
+  expect(await screen.findByText("500 MB in memory instead of 1.20 GB")).toBeVisible();
+  expect(screen.getByText("500 MB more on the disk")).toBeVisible();
+  const radio = screen.getByRole("radio", { name: "4-bit" });
+  expect(radio).toBeChecked();
+  expect(radio).toHaveAccessibleDescription(/^fits 500 MB in memory/);
   await expectAccessible();
   await userEvent.click(screen.getByRole("checkbox", { name: "Keep the full-precision model" }));
   expect(screen.getByText(/1.50 GB come free/)).toBeVisible();

@@ -12,6 +12,7 @@ import { useSystemStore } from "../../stores/systemStore";
 import type { MemoryOption, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { FitWords } from "./FitWords";
 import { MemoryBar } from "./MemoryBar";
 import { QuantBadge } from "./QuantBadge";
 import classes from "./QuantizeDialog.module.css";
@@ -63,7 +64,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
           setProblem(null);
         }}
       >
-        <Stack gap="sm" mt={8}>
+        <Stack gap="sm" mt={4}>
           {(["4bit", "8bit"] as const).map((name) => (
             <Option
               key={name}
@@ -127,30 +128,41 @@ interface OptionProps {
 /** One precision: its sizes in words, and in the memory of this machine. */
 function Option({ quantization, option, now, approximate }: OptionProps) {
   const about = useId();
+  const fit = useId();
   const system = useSystemStore((state) => state.system);
   const loaded = useSystemStore((state) => state.loaded);
   const place = useMemo(
     () => (system === null ? undefined : bestMemoryPlace(placesOf(system, loaded))),
     [system, loaded],
   );
+  const weights = option?.available === true ? option.weights_bytes : null;
   return (
     <div className={classes.option}>
-      <Radio
-        value={quantization}
-        label={<QuantBadge quantization={quantization} />}
-        disabled={option?.available === false}
-        aria-describedby={about}
-      />
+      <div className={classes.head}>
+        <Radio
+          value={quantization}
+          label={<QuantBadge quantization={quantization} />}
+          disabled={option?.available === false}
+          aria-describedby={`${fit} ${about}`}
+        />
+        <span id={fit} className={classes.fit}>
+          {weights !== null && system !== null && <FitWords bytes={weights} devices={system.devices} />}
+        </span>
+      </div>
       <div id={about} className={classes.facts}>
         {option?.available === true && (
           <>
-            <Text size="sm" className="num">
-              {sizes(option, now, approximate ? "≈ " : "")}
-            </Text>
-            {place !== undefined && option.weights_bytes !== null && (
+            <div>
+              {sizes(option, now, approximate ? "≈ " : "").map((line) => (
+                <Text key={line} size="sm" className="num">
+                  {line}
+                </Text>
+              ))}
+            </div>
+            {place !== undefined && weights !== null && (
               <MemoryBar
                 quantization={quantization}
-                parts={[{ label: "weights", bytes: option.weights_bytes }]}
+                parts={[{ label: "weights", bytes: weights }]}
                 place={place}
               />
             )}
@@ -166,7 +178,10 @@ function Option({ quantization, option, now, approximate }: OptionProps) {
   );
 }
 
-function sizes({ weights_bytes, disk_bytes }: MemoryOption, now: number | null, about: string): string {
+function sizes({ weights_bytes, disk_bytes }: MemoryOption, now: number | null, about: string): string[] {
   const before = now === null ? "" : ` instead of ${formatBytes(now)}`;
-  return `${about}${formatBytes(weights_bytes)} in memory${before}, ${about}${formatBytes(disk_bytes)} more on the disk`;
+  return [
+    `${about}${formatBytes(weights_bytes)} in memory${before}`,
+    `${about}${formatBytes(disk_bytes)} more on the disk`,
+  ];
 }

@@ -1,5 +1,6 @@
 import { Button } from "@mantine/core";
 import { Link } from "react-router";
+import { useAway } from "../../hooks/useAway";
 import { nextSteps } from "../../lib/problems";
 import type { Model } from "../../types/model";
 
@@ -16,6 +17,7 @@ function searchFor({ name, error }: Model): string {
 
 /** What moves on from what stopped this model; trying the same again is the row's own button. */
 export function RowProblemSteps({ model, onQuantize }: Props) {
+  const away = useAway();
   if (model.error === null) return null;
   const steps = nextSteps(model.error.code);
   return (
@@ -34,7 +36,7 @@ export function RowProblemSteps({ model, onQuantize }: Props) {
       )}
       {steps.includes("another") && <Link to={searchFor(model)}>Look for another model</Link>}
       {steps.includes("smaller") && model.status === "ready" && model.quantization === "none" && (
-        <Button size="compact-sm" variant="default" onClick={onQuantize}>
+        <Button size="compact-sm" variant="default" disabled={away !== undefined} title={away} onClick={onQuantize}>
           Quantize to 4-bit…
         </Button>
       )}

@@ -40,7 +40,7 @@ function answers(events: object[], { ends = true } = {}) {
 it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   const { asked } = answers([{ delta: " Par" }, { delta: "is." }, DONE]);
   renderPage(<TryModel model={model()} />);
-  expect(screen.getByText("It is loaded first, which takes 1.19 GB of memory.")).toBeVisible();
+  expect(screen.getByText("The model is loaded first: 1.19 GB of weights.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Generate" })).toBeDisabled();
   expect(screen.getByText("Write a text to continue")).toBeVisible();
   await userEvent.type(screen.getByRole("textbox", { name: "Text to continue" }), "The capital of France is");
@@ -52,6 +52,11 @@ it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   ]);
   expect(screen.getByRole("textbox", { name: "Text to continue" })).toHaveValue("The capital of France is");
   await expectAccessible();
+});
+
+it("says what loading it took the last time", () => {
+  renderPage(<TryModel model={model({ memory_measured_bytes: 1_300_000_000 })} />);
+  expect(screen.getByText("The model is loaded first: 1.30 GB measured.")).toBeVisible();
 });
 
 it("stops, ends the request, and keeps what came", async () => {

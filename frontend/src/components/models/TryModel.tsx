@@ -235,8 +235,12 @@ function stateWords(model: Model, trial: Trial, progress: Progress | null): stri
   if (trial.stopped) return "Stopped";
   if (trial.figures !== null) return figuresWords(trial.figures);
   if (trial.problem !== null || model.loaded) return "";
-  const bytes = model.memory_measured_bytes ?? model.memory_estimated_bytes;
-  return `It is loaded first${bytes === null ? "" : `, which takes ${formatBytes(bytes)} of memory`}.`;
+  return `The model is loaded first${needWords(model)}.`;
+}
+
+function needWords({ memory_measured_bytes: measured, memory_estimated_bytes: weights }: Model): string {
+  if (measured !== null) return `: ${formatBytes(measured)} measured`;
+  return weights === null ? "" : `: ${formatBytes(weights)} of weights`;
 }
 
 const ENDED: Record<Generated["finish_reason"], string> = {

@@ -1,6 +1,7 @@
 import { Button } from "@mantine/core";
 import { Ban, Pause, Play, RotateCcw } from "lucide-react";
 import type { ModelAction } from "../../api/models";
+import { useAway } from "../../hooks/useAway";
 import type { Model, ModelStatus } from "../../types/model";
 
 const ACTIONS: Partial<Record<ModelStatus, [label: string, icon: typeof Ban, action: ModelAction]>> = {
@@ -25,9 +26,12 @@ interface Props {
 
 /** The next step of a model that is not ready; nothing for one that is, or that is being deleted. */
 export function WorkAction({ model, busy, onAction, size = "compact-sm", variant = "default" }: Props) {
+  const away = useAway();
   const found = ACTIONS[model.status];
   if (found === undefined) return null;
   const [word, Icon, action] = found;
+  // To pause is wanted most when things go wrong, and its failure says so.
+  const why = action === "pause" ? undefined : away;
   // The error names the file; those that are whole stay.
   const label = model.status === "failed" && model.error?.code === "checksum_mismatch" ? FETCH_AGAIN : word;
   return (
@@ -35,7 +39,8 @@ export function WorkAction({ model, busy, onAction, size = "compact-sm", variant
       size={size}
       variant={variant}
       leftSection={<Icon size={14} aria-hidden />}
-      disabled={busy}
+      disabled={busy || why !== undefined}
+      title={why}
       onClick={() => onAction(model, action)}
       aria-label={`${label} ${model.name}`}
     >

@@ -1,7 +1,7 @@
 import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
-import { beforeEach, expect, it } from "vitest";
+import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import { downloading, hit, model, problem, system } from "../../test/fixtures";
@@ -88,9 +88,12 @@ it("offers to clear a search that nothing matches, or to ask the Hub the same", 
   );
   await userEvent.click(screen.getByText("Clear the search"));
   expect(screen.getAllByRole("article")).toHaveLength(3);
-  await userEvent.click(screen.getByRole("button", { name: "Select" }));
+  const select = screen.getByRole("button", { name: "Select" });
+  await userEvent.click(select);
   expect(screen.getByRole("group", { name: "The selected models" })).toBeVisible();
-  await userEvent.click(screen.getByRole("button", { name: "Stop selecting" }));
+  expect(select).toHaveAttribute("aria-pressed", "true");
+  expect(select).toHaveFocus();
+  await userEvent.click(select);
   expect(screen.queryByRole("group", { name: "The selected models" })).toBeNull();
 });
 
@@ -216,10 +219,15 @@ it("opens the form with n and a model at its own address", async () => {
 
 it("moves between cards with the arrow keys", async () => {
   show(MODELS);
+  const scrolled = vi.spyOn(Element.prototype, "scrollIntoView");
   const links = screen.getAllByRole("link", { name: /Qwen3-0.6B|gpt2|pythia-70m/ });
   links[0]?.focus();
   await userEvent.keyboard("{ArrowDown}");
   expect(links[1]).toHaveFocus();
+  expect(scrolled.mock.contexts).toEqual([links[1]?.closest("[data-card-index]")]);
+  await userEvent.keyboard("{ArrowUp}{ArrowUp}");
+  expect(links[0]).toHaveFocus();
+  scrolled.mockRestore();
 });
 
 it("says that a model is gone", async () => {

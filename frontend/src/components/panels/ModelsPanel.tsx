@@ -24,6 +24,7 @@ import {
   STATUS_GROUP_WORD,
   STATUS_GROUPS,
 } from "../../lib/filter";
+import { heightAs } from "../../lib/heightAs";
 import { lazyPart } from "../../lib/lazyPart";
 import { QUANTIZATION_WORD } from "../../lib/words";
 import { bestMemoryPlace, type Place, placesOf } from "../../lib/yard";
@@ -48,6 +49,8 @@ import classes from "./ModelsPanel.module.css";
 // Not needed to show the list.
 const DownloadDialog = lazyPart(() => import("../models/DownloadDialog"));
 const ModelDrawer = lazyPart(() => import("../models/ModelDrawer"));
+
+const yardHeight = heightAs("--y-yard-height");
 
 /** The yard, the models, and what can be done with them. Filters and dialogs live in the address. */
 export function ModelsPanel() {
@@ -152,7 +155,7 @@ export function ModelsPanel() {
         </Group>
       </Group>
 
-      <section className={classes.panel} aria-label="The yard">
+      <section ref={yardHeight} className={classes.panel} aria-label="The yard">
         <PointedYard />
       </section>
 
@@ -194,6 +197,7 @@ export function ModelsPanel() {
                 onChange={change}
                 searchField={searchField}
                 selecting={selected !== null}
+                small={small}
                 onSelecting={(value) => setSelected(value ? new Set() : null)}
               />
               <div className={classes.list}>
@@ -311,11 +315,23 @@ interface FiltersProps {
   onChange: (changes: Record<string, string | null>) => void;
   searchField: React.RefObject<HTMLInputElement | null>;
   selecting: boolean;
+  /** On a phone: to select stands beside the search, where it needs no row of its own. */
+  small: boolean;
   onSelecting: (selecting: boolean) => void;
 }
 
-function Filters({ filter, models, empty, onChange, searchField, selecting, onSelecting }: FiltersProps) {
+function Filters({ filter, models, empty, onChange, searchField, selecting, small, onSelecting }: FiltersProps) {
   const counts = useMemo(() => countGroups(models), [models]);
+  const select = (selecting || !empty) && (
+    <Button
+      variant={selecting ? "light" : "default"}
+      px="sm"
+      aria-pressed={selecting}
+      onClick={() => onSelecting(!selecting)}
+    >
+      Select
+    </Button>
+  );
   return (
     <div className={classes.filters} role="search" aria-label="Filter models">
       <SearchField
@@ -327,6 +343,7 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, onSe
         value={filter.q}
         onChange={(q) => onChange({ q })}
       />
+      {small && select}
       <NativeSelect
         className={classes.status}
         aria-label="Status"
@@ -338,6 +355,7 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, onSe
         ]}
       />
       <NativeSelect
+        className={classes.half}
         aria-label="Precision"
         value={filter.quantization ?? ""}
         onChange={(event) => onChange({ quantization: event.currentTarget.value })}
@@ -347,6 +365,7 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, onSe
         ]}
       />
       <NativeSelect
+        className={classes.half}
         aria-label="Order"
         value={filter.sort}
         onChange={(event) =>
@@ -354,11 +373,7 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, onSe
         }
         data={SORTS.map((value) => ({ value, label: SORT_WORD[value] }))}
       />
-      {(selecting || !empty) && (
-        <Button variant="default" px="sm" onClick={() => onSelecting(!selecting)}>
-          {selecting ? "Stop selecting" : "Select"}
-        </Button>
-      )}
+      {!small && select}
     </div>
   );
 }

@@ -19,7 +19,7 @@ export default function SettingsPanel() {
   const system = useSystemStore((state) => state.system);
   return (
     <div className={classes.page}>
-      <Title order={1} mb="md">
+      <Title order={1} mb="md" className={classes.title}>
         Settings
       </Title>
       <Stack gap="md">

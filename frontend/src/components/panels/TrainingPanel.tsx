@@ -6,14 +6,14 @@ import { useTitle } from "../../hooks/useTitle";
 import { useTrainings } from "../../hooks/useTrainings";
 import { formatWhen } from "../../lib/dates";
 import { fromRow } from "../../lib/problems";
-import { lineOf, runName, saeFigures, tokensWords } from "../../lib/training";
+import { runName, saeFigures, tokensWords } from "../../lib/training";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { EngineMissing } from "../training/EngineMissing";
-import { MetricsLine, RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "../training/RunState";
+import { FactLine, MetricsLine, RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "../training/RunState";
 import classes from "../training/training.module.css";
 
 /** Every training run, in the order of `useTrainings`. */
@@ -25,9 +25,7 @@ export default function TrainingPanel() {
   return (
     <div className={classes.page}>
       <div className={classes.head}>
-        <div className={classes.titles}>
-          <Title order={1}>Training</Title>
-        </div>
+        <Title order={1}>Training</Title>
         {(runs.length > 0 || load.state !== "ready") && (
           <Button component={Link} to="/training/new" leftSection={<Plus size={16} aria-hidden />}>
             Train an SAE
@@ -100,15 +98,20 @@ function Run({ training }: { training: Training }) {
           <RunPrecision training={training} />
           <TrainingPill status={status} />
         </div>
-        <p className={`${classes.runFacts} num`}>
-          {lineOf([...saeFigures(training), tokensWords(training.training_tokens), formatWhen(training.created_at)])}
-        </p>
+        <FactLine
+          facts={[
+            ...saeFigures(training),
+            tokensWords(training.training_tokens),
+            `requested ${formatWhen(training.created_at)}`,
+          ]}
+        />
       </div>
       <div>
         {status !== "completed" && <TrainingProgressLine training={training} />}
         {error !== null && (
           <p className={classes.error}>
-            <CircleAlert size={12} aria-hidden /> {fromRow(error).message}
+            <CircleAlert size={12} aria-hidden />
+            <span>{fromRow(error).message}</span>
           </p>
         )}
         <MetricsLine training={training} />

@@ -1,5 +1,6 @@
 import { Badge, Code, Group, Stack, Text, Title } from "@mantine/core";
 import { formatBytes } from "../../lib/bytes";
+import { deviceLabel } from "../../lib/fit";
 import { sentence } from "../../lib/words";
 import type { SystemInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
@@ -47,15 +48,20 @@ export function About({ system }: Props) {
           Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks
           figures that are approximate.
         </Text>
-        <ul className={`${classes.places} num`}>
-          {system.devices.map((device) => (
-            <li key={device.id}>
-              <span className="mono">{device.id}</span>
-              <span>{device.name}</span>
-              <Room {...device} />
-            </li>
-          ))}
-        </ul>
+        <div>
+          <Title order={3} mb={4}>
+            Devices
+          </Title>
+          <ul className={`${classes.places} num`}>
+            {system.devices.map((device) => (
+              <li key={device.id}>
+                <span>{sentence(deviceLabel(device.id))}</span>
+                <span>{device.name}</span>
+                <Room {...device} />
+              </li>
+            ))}
+          </ul>
+        </div>
         <Workers workers={system.workers} />
         <div>
           <Title order={3} mb={4}>

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { useHubTest } from "../../hooks/useHubTest";
 import { useSystemStore } from "../../stores/systemStore";
 import { VerdictWords } from "../models/Yard";
+import classes from "./HubSettings.module.css";
 import { Section } from "./Section";
 import { type SectionProps, useSave } from "./useSave";
 
@@ -25,6 +26,7 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
   const endpoint = { environment: null, builtin: "builtin", custom: address }[source];
   const unchanged = source === current && (source !== "custom" || address === settings.endpoint);
   const shown = answer ?? (unchanged ? hub : undefined);
+  const name = source === "builtin" ? "The sample Hub" : shown?.endpoint;
 
   return (
     <Section title="Hub">
@@ -44,7 +46,7 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
               description={
                 current === "environment"
                   ? `${settings.endpoint}${settings.endpoint_source === "environment" ? ", set by HF_ENDPOINT" : ""}`
-                  : "HF_ENDPOINT where the server was started, else https://huggingface.co"
+                  : "https://huggingface.co, or what HF_ENDPOINT named when the server was started"
               }
             />
             <Radio
@@ -88,11 +90,11 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
             Test the connection
           </Button>
           {shown !== undefined && (
-            <Text size="sm" role="status" component="div" style={{ overflowWrap: "anywhere" }}>
+            <Text size="sm" role="status" component="div" className={classes.answer}>
               <VerdictWords verdict={shown.reachable ? "fits" : "does_not_fit"}>
                 {shown.reachable
-                  ? `${shown.endpoint} answers`
-                  : `${shown.endpoint} does not answer: ${shown.reason ?? "no reason given"}`}
+                  ? `${name} answers`
+                  : `${name} does not answer: ${shown.reason ?? "no reason given"}`}
               </VerdictWords>
             </Text>
           )}

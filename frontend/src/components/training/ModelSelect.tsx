@@ -1,6 +1,7 @@
 import { Select } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
-import { modelMemory, precisionWords } from "../../lib/training";
+import { modelMemory } from "../../lib/training";
+import { precisionWords } from "../../lib/words";
 import type { Model } from "../../types/model";
 import { QuantBadge } from "../models/QuantBadge";
 import classes from "./training.module.css";

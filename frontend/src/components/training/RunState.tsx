@@ -2,15 +2,7 @@ import { Button } from "@mantine/core";
 import { Activity, CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
 import { useConn, useModel } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
-import {
-  lineOf,
-  METRICS,
-  metricValue,
-  progressFigures,
-  runName,
-  TRAINING_STATUS_WORD,
-  trainingPhaseWords,
-} from "../../lib/training";
+import { METRICS, metricValue, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
 import { QuantBadge } from "../models/QuantBadge";
@@ -67,8 +59,19 @@ export function TrainingProgressLine({ training }: { training: Training }) {
       >
         <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
       </div>
-      <div className="num">{lineOf(figures)}</div>
+      <FactLine facts={figures} />
     </div>
+  );
+}
+
+/** Facts in a line, which breaks between them and never inside one. */
+export function FactLine({ facts }: { facts: string[] }) {
+  return (
+    <p className={`${classes.dotted} num`}>
+      {facts.map((fact) => (
+        <span key={fact}>{fact}</span>
+      ))}
+    </p>
   );
 }
 
@@ -76,7 +79,7 @@ export function TrainingProgressLine({ training }: { training: Training }) {
 export function MetricsLine({ training }: { training: Training }) {
   if (training.metrics === null) return null;
   return (
-    <dl className={`${classes.inline} num`}>
+    <dl className={`${classes.dotted} ${classes.inline} num`}>
       {METRICS.map((metric) => (
         <div key={metric.field}>
           <dt>{metric.name}</dt>

@@ -19,12 +19,13 @@ import {
   METRICS,
   metricValue,
   notebookLines,
-  precisionWords,
   runName,
 } from "../../lib/training";
+import { precisionWords } from "../../lib/words";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
+import { DialogButtons } from "../common/DialogButtons";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { RunLog } from "./RunLog";
@@ -43,10 +44,12 @@ export default function TrainingRun() {
   if (load.state !== "ready")
     return (
       <div className={classes.page}>
-        <AllRuns />
-        <Title order={1} mb="md">
-          Training run
-        </Title>
+        <div className={classes.runHead}>
+          <AllRuns />
+          <div className={classes.titles}>
+            <Title order={1}>Training run</Title>
+          </div>
+        </div>
         {load.state === "error" ? (
           <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
             <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
@@ -91,13 +94,13 @@ function Run({ training }: { training: Training }) {
       to={`/training/new?from=${id}`}
       leftSection={<CopyPlus size={14} aria-hidden />}
     >
-      New run with these settings
+      New run from this…
     </Button>
   );
   return (
     <div className={classes.page}>
-      <AllRuns />
-      <div className={classes.head}>
+      <div className={classes.runHead}>
+        <AllRuns />
         <div className={classes.titles}>
           <Title order={1}>{runName(training)}</Title>
           <RunPrecision training={training} />
@@ -121,12 +124,14 @@ function Run({ training }: { training: Training }) {
       <div className={classes.stack}>
         {error !== null && (
           <ProblemAlert title="It did not finish" problem={fromRow(error)}>
-            {training.resumable && (
-              <Text size="sm">
-                Resume goes on with the same settings, from its last checkpoint or from the start if there is none.
-              </Text>
-            )}
-            {again}
+            <Stack gap="xs" align="flex-start">
+              {training.resumable && (
+                <Text size="sm">
+                  Resume goes on with the same settings, from its last checkpoint or from the start if there is none.
+                </Text>
+              )}
+              {again}
+            </Stack>
           </ProblemAlert>
         )}
         <section className={classes.section} aria-label="Progress">
@@ -202,7 +207,10 @@ function Result({ training, path }: { training: Training; path: string }) {
       <Title order={2}>Result</Title>
       <Stack gap="sm">
         <div>
-          <CopyText text={path} label="folder of the SAE" />
+          <CopyText text={path} label="folder of the SAE">
+            {/* Its end tells runs apart. */}
+            <span className={classes.path}>{path}</span>
+          </CopyText>
           <Text size="sm" c="dimmed" className="num">
             {formatBytes(training.plan.output_bytes)}, in SAELens's format.
             {training.architecture === "batchtopk" && " A BatchTopK SAE is saved as the JumpReLU it becomes."}
@@ -309,7 +317,7 @@ function DeleteRun({ training, onClose }: { training: Training; onClose: () => v
           : "Its checkpoint, its curves and its log are removed; it cannot be resumed any more. The model and the text stay."}
       </Text>
       {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
-      <Group justify="flex-end">
+      <DialogButtons>
         <Button variant="default" onClick={onClose} data-autofocus>
           Keep it
         </Button>
@@ -317,7 +325,7 @@ function DeleteRun({ training, onClose }: { training: Training; onClose: () => v
           {/* What a checkpoint takes is known only once it is gone. */}
           {finished ? `Delete and free ${formatBytes(training.plan.output_bytes)}` : "Delete"}
         </Button>
-      </Group>
+      </DialogButtons>
     </Stack>
   );
 }

@@ -157,8 +157,14 @@ def get_training_compatibility(
 
 @router.get(
     "/{id}/estimate-memory",
-    summary="Memory of a model that is here",
-    responses=problems(errors.ModelNotFound, errors.NotReady, errors.UnsupportedArchitecture),
+    summary="Memory of a model in the list",
+    responses=problems(
+        *HUB_PROBLEMS,
+        errors.ModelNotFound,
+        errors.NotReady,
+        errors.UnsupportedArchitecture,
+        errors.ChecksumMismatch,
+    ),
 )
 def estimate_local_memory(
     id: RowId,
@@ -167,7 +173,7 @@ def estimate_local_memory(
     batch: Batch = 1,
     dtype: Dtype = "auto",
 ) -> MemoryEstimate:
-    """What a model needs in each precision; works without the Hub."""
+    """What a model needs in each precision. One that is here needs no Hub; else the Hub it comes from is asked."""
     return architectures.memory_of_row(id, context=context, batch=batch, dtype=dtype)
 
 

@@ -1,0 +1,25 @@
+import { delay } from "msw";
+import { expect, it, vi } from "vitest";
+import { api, http, server } from "../test/handlers";
+import { isAbort, request } from "./client";
+
+it("does not wait for ever for an answer", async () => {
+  vi.spyOn(AbortSignal, "timeout").mockImplementation(() => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new DOMException("It took too long.", "TimeoutError")), 20);
+    return controller.signal;
+  });
+  server.use(http.get(api("/settings"), () => delay("infinite")));
+  await expect(request("GET", "/settings")).rejects.toMatchObject({
+    code: "server_unreachable",
+    detail: "The Modelyard server has not answered for too long.",
+  });
+});
+
+it("lets whoever asked give up", async () => {
+  server.use(http.get(api("/settings"), () => delay("infinite")));
+  const controller = new AbortController();
+  const asked = request("GET", "/settings", { signal: controller.signal });
+  controller.abort();
+  await expect(asked).rejects.toSatisfy(isAbort);
+});
