@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -49,8 +50,15 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
         sys.exit(0)
 
 
+def _one_line(message: Warning | str, category: type[Warning], *_where: object, **_line: object) -> str:
+    return f"{category.__name__}: {message}"
+
+
 def _prepare(folder: Path) -> None:
     """Before the libraries are imported: nothing reaches out, nothing writes outside the run, one core stays free."""
+    # What libraries warn of is a line of the log like any other.
+    warnings.formatwarning = _one_line
+    logging.captureWarnings(True)
     os.environ |= {
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
