@@ -14,7 +14,7 @@ import pytest
 from websockets.sync.client import connect
 
 from support.instance import Instance
-from support.tools import require_training_extra
+from support.tools import longer_walk, require_training_extra
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -281,6 +281,7 @@ def test_the_plan_holds(instance: Instance, gpt2: dict[str, Any], dataset: dict[
     assert 0.5 * planned < peak <= planned
 
 
+@longer_walk
 def test_without_the_extra(tmp_path: Path) -> None:
     """An environment in which SAELens cannot be imported: everything but the start of a run works."""
     (tmp_path / "site").mkdir()
