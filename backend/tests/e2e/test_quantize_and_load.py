@@ -288,7 +288,7 @@ def test_offload_is_for_unquantized_models(instance: Instance, quantized: dict[s
     instance.api.post(f"/models/{quantized['id']}/load", json={"allow_offload": True})
     row = settled(instance, quantized)
     assert row["error"]["code"] == "invalid_request"
-    assert "4bit" in row["error"]["message"]
+    assert "4-bit" in row["error"]["message"]
 
 
 @longer_walk
