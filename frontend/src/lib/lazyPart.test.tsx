@@ -2,7 +2,7 @@ import { render, screen } from "@testing-library/react";
 import { Component, Suspense } from "react";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../stores/modelsStore";
-import { fetchPartsWhenIdle, lazyPart } from "./lazyPart";
+import { lazyPart } from "./lazyPart";
 
 beforeEach(() => {
   vi.useFakeTimers({ shouldAdvanceTime: true });
@@ -51,26 +51,4 @@ it("gives up where the server is there and has no such part", async () => {
   await vi.advanceTimersByTimeAsync(10_000);
   expect(await screen.findByText("failed")).toBeVisible();
   expect(load).toHaveBeenCalledTimes(3);
-});
-
-it("fetches every part, and those that parts bring, when the browser is idle", async () => {
-  const inner = vi.fn().mockResolvedValue({ default: () => null });
-  const outer = vi.fn(() => {
-    lazyPart(inner);
-    return Promise.resolve({ default: () => null });
-  });
-  lazyPart(outer);
-  let idle: () => void = () => undefined;
-  vi.stubGlobal("requestIdleCallback", (callback: () => void) => {
-    idle = callback;
-    return 7;
-  });
-  const cancel = vi.fn();
-  vi.stubGlobal("cancelIdleCallback", cancel);
-  const stop = fetchPartsWhenIdle();
-  expect(outer).not.toHaveBeenCalled();
-  idle();
-  await vi.waitFor(() => expect(inner).toHaveBeenCalledTimes(1));
-  stop?.();
-  expect(cancel).toHaveBeenCalledWith(7);
 });

@@ -17,7 +17,6 @@ import { NavLink as RouterLink, Outlet, useLocation } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
 import { useConn } from "../../hooks/useModels";
-import { fetchPartsWhenIdle } from "../../lib/lazyPart";
 import { useModelsStore } from "../../stores/modelsStore";
 import { Announcer } from "./Announcer";
 import classes from "./AppLayout.module.css";
@@ -40,7 +39,6 @@ export function AppLayout() {
   const { close } = menu;
   useLiveFeed();
   useEffect(close, [pathname, close]);
-  useEffect(fetchPartsWhenIdle, []);
 
   return (
     <AppShell
