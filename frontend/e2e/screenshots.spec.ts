@@ -22,6 +22,12 @@ interface State {
 
 const SIZES = [1440, 1024, 390] as const;
 
+/** Two models chosen, one of which Modelyard did not download itself. */
+async function select(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Select", exact: true }).click();
+  for (const name of ["Adopted", "Newer-on-the-Hub"]) await page.getByRole("article", { name }).getByRole("checkbox").check();
+}
+
 async function photograph(page: Page, name: string, tall = false): Promise<void> {
   for (const width of SIZES) {
     await page.setViewportSize({ width, height: tall ? 1800 : width === 390 ? 844 : 900 });
@@ -115,19 +121,13 @@ test("states", async ({ page, request }) => {
     {
       name: "bulk",
       path: "/models?status=ready",
-      ready: async (page) => {
-        await page.getByRole("button", { name: "Select", exact: true }).click();
-        for (const name of ["Adopted", "Newer-on-the-Hub"])
-          await page.getByRole("article", { name }).getByRole("checkbox").check();
-      },
+      ready: select,
     },
     {
       name: "bulk-delete",
       path: "/models?status=ready",
       ready: async (page) => {
-        await page.getByRole("button", { name: "Select", exact: true }).click();
-        for (const name of ["Adopted", "Newer-on-the-Hub"])
-          await page.getByRole("article", { name }).getByRole("checkbox").check();
+        await select(page);
         await page.getByRole("button", { name: /^Delete/ }).first().click();
         await expect(page.getByRole("dialog")).toBeVisible();
       },

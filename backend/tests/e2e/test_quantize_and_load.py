@@ -185,6 +185,11 @@ def progress(instance: Instance, row: dict[str, Any]) -> Progress | None:
     return found
 
 
+def reads(instance: Instance, row: dict[str, Any]) -> bool:
+    now = progress(instance, row)
+    return now is not None and now["bytes_done"] > 0
+
+
 def settled(instance: Instance, row: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
     """The row when no load of it waits or runs any more."""
     return instance.wait_until(
@@ -197,10 +202,23 @@ def test_how_far_a_load_is_and_what_it_waits_for_is_told_live(
 ) -> None:
     instance.unload_all()
     watchers = [Watcher(instance, row["id"]) for row in (large, llama)]
-    first = instance.api.post(f"/models/{large['id']}/load", json=FLOAT32)
-    assert (first.status_code, first.json()["progress"]["phase"]) == (202, "loading")
-    instance.wait_until(lambda: (progress(instance, large) or {}).get("bytes_done"), 60, "it has read something")
-    assert instance.api.post(f"/models/{llama['id']}/load", json={}).status_code == 202
+    path = f"/models/{large['id']}/load"
+
+    def begin() -> None:
+        first = instance.api.post(path, json=FLOAT32)
+        assert (first.status_code, first.json()["progress"]["phase"]) == (202, "loading")
+
+    def waits() -> bool:
+        """From here to the end of the large load takes a second at most: the worker gets it in small pieces."""
+        with held(instance):
+            time.sleep(0.2)
+            assert not instance.model(large["id"])["loaded"]
+            now = progress(instance, llama)
+        return now is not None and now["message"] == "waiting for another load"
+
+    with held_when(instance, large, begin, lambda: reads(instance, large)):
+        assert instance.api.post(f"/models/{llama['id']}/load", json={}).status_code == 202
+    instance.wait_until(waits, 60, "the other load waits for the large one")
     for row in (large, llama):
         assert settled(instance, row)["loaded"] is True
     of_large, of_llama = (watcher.end() for watcher in watchers)
@@ -228,11 +246,6 @@ def test_a_load_that_waits_is_taken_back(instance: Instance, llama: dict[str, An
     instance.api.post(f"/models/{llama['id']}/load", json={})
     assert settled(instance, llama)["loaded"] is True
     instance.unload_all()
-
-
-def reads(instance: Instance, row: dict[str, Any]) -> bool:
-    now = progress(instance, row)
-    return now is not None and now["bytes_done"] > 0
 
 
 def test_a_load_under_way_is_dropped_and_its_memory_comes_back(instance: Instance, large: dict[str, Any]) -> None:

@@ -53,10 +53,10 @@ def worker(
     broker_options(settings)
     migrate.upgrade(get_database())
 
-    from modelyard.core.process import configure_logging, prepare_environment
+    from modelyard.core.process import configure_logging, prepare_process
     from modelyard.workers.celery_app import run_worker
 
-    prepare_environment()
+    prepare_process()
     configure_logging("+".join(names))
     raise typer.Exit(run_worker(names))
 

@@ -2,7 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, String
+from sqlalchemy import String
+from sqlalchemy.ext.hybrid import hybrid_method
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
@@ -22,7 +23,7 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     seen_at: Mapped[datetime] = mapped_column(default=utc_now)
 
-    @classmethod
-    def is_alive(cls, now: datetime) -> ColumnElement[bool]:
-        """SQL: seen lately."""
-        return cls.seen_at >= now - timedelta(seconds=ALIVE_SECONDS)
+    @hybrid_method
+    def is_alive(self, now: datetime) -> bool:
+        """Whether it was seen lately; also in SQL."""
+        return self.seen_at >= now - timedelta(seconds=ALIVE_SECONDS)

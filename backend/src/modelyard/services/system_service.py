@@ -7,7 +7,6 @@ import platform
 import shutil
 import socket
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from modelyard.core.errors import HubError, TokenInvalid
 from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient, TokenState
 from modelyard.models import Worker
-from modelyard.models.worker import ALIVE_SECONDS
 from modelyard.schemas.system import (
     Device,
     Disk,
@@ -104,14 +102,14 @@ def hub_status(settings: SettingsService, client: HubClient) -> HubStatus:
 
 
 def workers(session: Session) -> list[WorkerStatus]:
-    alive_since = utc_now() - timedelta(seconds=ALIVE_SECONDS)
+    now = utc_now()
     return [
         WorkerStatus(
             name=worker.name,
             host=worker.host,
             pid=worker.pid,
             queues=worker.queues.split(","),
-            alive=worker.seen_at >= alive_since,
+            alive=worker.is_alive(now),
             started_at=worker.started_at,
             seen_at=worker.seen_at,
         )

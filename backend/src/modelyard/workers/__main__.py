@@ -7,11 +7,11 @@ import socket
 import sys
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, prepare_environment, watch_parent
+from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, prepare_process, watch_parent
 
 
 def main() -> int:
-    prepare_environment()
+    prepare_process()
     watch_parent()
     parser = argparse.ArgumentParser()
     parts = parser.add_subparsers(dest="part", required=True)

@@ -68,7 +68,6 @@ def _loader() -> "ModelLoader":
     from modelyard.ml.model_loader import ModelLoader
 
     transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     loader = ModelLoader.instance()
     loader.on_unload = lambda _unloaded: publish_loaded(loader)
     threading.Thread(target=_keep_published, args=(loader,), name="loaded", daemon=True).start()

@@ -196,8 +196,6 @@ class Supervisor:
 
         api_arguments = ["api", "--application", self._application, "--fd", str(listener.fileno())]
         api = child("api", api_arguments, listener.fileno())
-        # glibc keeps what was freed for each of its arenas apart; any of the API's threads may answer with a long list.
-        api.environment = {"MALLOC_ARENA_MAX": "2", **common}
         children = [api]
         healthy = False
         try:

@@ -12,6 +12,7 @@ import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { DialogButtons } from "./DialogButtons";
 import { ProblemAlert } from "./ProblemAlert";
+import { TryAgain } from "./TryAgain";
 
 /** Asks with exact figures: what a deletion frees, what it keeps and why, and what stands in its way. */
 export function ConfirmDelete({ model, onClose }: { model: Model | null; onClose: () => void }) {
@@ -55,9 +56,7 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
       {plan.loading && plan.data === null && <Skeleton h={48} role="status" aria-label="Working out what a deletion would free" />}
       {plan.problem !== null && (
         <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
-          <Button size="compact-sm" variant="default" onClick={plan.reload}>
-            Try again
-          </Button>
+          <TryAgain onClick={plan.reload} />
         </ProblemAlert>
       )}
       {report !== null && (

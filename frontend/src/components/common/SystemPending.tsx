@@ -1,6 +1,7 @@
-import { Button, Skeleton } from "@mantine/core";
+import { Skeleton } from "@mantine/core";
 import { useSystemStore } from "../../stores/systemStore";
 import { ProblemAlert } from "./ProblemAlert";
+import { TryAgain } from "./TryAgain";
 
 /** In the place of what the server tells about its machine, until it has told it. */
 export function SystemPending({ height, label }: { height: number; label: string }) {
@@ -9,9 +10,7 @@ export function SystemPending({ height, label }: { height: number; label: string
   if (error === null) return <Skeleton h={height} role="status" aria-label={label} />;
   return (
     <ProblemAlert title="The server did not describe its machine" problem={error}>
-      <Button size="compact-sm" variant="default" onClick={() => void refresh()}>
-        Try again
-      </Button>
+      <TryAgain onClick={() => void refresh()} />
     </ProblemAlert>
   );
 }

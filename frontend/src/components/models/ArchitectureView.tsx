@@ -1,4 +1,4 @@
-import { Button, Skeleton, Stack, Text, Tooltip, UnstyledButton } from "@mantine/core";
+import { Skeleton, Stack, Text, Tooltip, UnstyledButton } from "@mantine/core";
 import { Info } from "lucide-react";
 import { useResource } from "../../hooks/useResource";
 import { formatCount } from "../../lib/bytes";
@@ -8,6 +8,7 @@ import type { Architecture } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { Fact, Facts } from "../common/Facts";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./ArchitectureView.module.css";
 import { HookTable } from "./HookTable";
 import { ModuleTree } from "./ModuleTree";
@@ -26,9 +27,7 @@ export default function ArchitectureView({ about, load, source }: Props) {
   if (architecture.problem !== null)
     return (
       <ProblemAlert title="The architecture is not known" problem={architecture.problem}>
-        <Button size="compact-sm" variant="default" onClick={architecture.reload}>
-          Try again
-        </Button>
+        <TryAgain onClick={architecture.reload} />
       </ProblemAlert>
     );
   if (architecture.data === null)

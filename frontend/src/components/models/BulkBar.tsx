@@ -12,6 +12,7 @@ import { useModelsStore } from "../../stores/modelsStore";
 import type { DeletionReport, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./BulkBar.module.css";
 
 interface Props {
@@ -175,9 +176,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
       {plans.loading && <Skeleton h={64} role="status" aria-label="Working out what a deletion would free" />}
       {plans.problem !== null && (
         <ProblemAlert title="What a deletion would free is not known" problem={plans.problem}>
-          <Button size="compact-sm" variant="default" onClick={plans.reload}>
-            Try again
-          </Button>
+          <TryAgain onClick={plans.reload} />
         </ProblemAlert>
       )}
       {plans.data !== null && (

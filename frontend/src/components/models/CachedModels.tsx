@@ -8,6 +8,7 @@ import { toastDone, toastProblem } from "../../lib/toast";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { CacheListing } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./CachedModels.module.css";
 
 /** What other tools put into the shared cache, to be taken over without a download, and what downloads left there. */
@@ -17,9 +18,7 @@ export function CachedModels({ explain = false }: { explain?: boolean }) {
   if (cache.problem !== null)
     return (
       <ProblemAlert title="The cache could not be read" problem={cache.problem}>
-        <Button size="compact-sm" variant="default" onClick={cache.reload}>
-          Try again
-        </Button>
+        <TryAgain onClick={cache.reload} />
       </ProblemAlert>
     );
   if (cache.data === null) return null;

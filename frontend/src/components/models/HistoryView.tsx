@@ -9,6 +9,7 @@ import { fromRow } from "../../lib/problems";
 import type { HistoryEvent, Model } from "../../types/model";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./HistoryView.module.css";
 
 const PAGE = 50;
@@ -36,9 +37,7 @@ export function HistoryView({ model }: { model: Model }) {
   if (history.problem !== null)
     return (
       <ProblemAlert title="The history could not be read" problem={history.problem}>
-        <Button size="compact-sm" variant="default" onClick={history.reload}>
-          Try again
-        </Button>
+        <TryAgain onClick={history.reload} />
       </ProblemAlert>
     );
   if (history.data === null) return <Skeleton h={200} role="status" aria-label="Loading the history" />;

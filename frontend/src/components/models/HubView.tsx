@@ -4,7 +4,8 @@ import { KeyRound } from "lucide-react";
 import { useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "react-router";
 import { searchHub } from "../../api/models";
-import { useConn, useModelList } from "../../hooks/useModels";
+import { useAway } from "../../hooks/useAway";
+import { useModelList } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { HALF_PRECISION_BYTES, roughFit } from "../../lib/fit";
 import {
@@ -23,6 +24,7 @@ import type { Model, SearchItem } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { SearchField } from "../common/SearchField";
 import { FitHint } from "./FitHint";
 import { HubUnreachable } from "./HubUnreachable";
@@ -75,9 +77,7 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
           <HubUnreachable problem={search.problem} onRetry={search.reload} />
         ) : (
           <ProblemAlert title="The Hub could not be searched" problem={search.problem}>
-            <Button size="compact-sm" variant="default" onClick={search.reload}>
-              Try again
-            </Button>
+            <TryAgain onClick={search.reload} />
           </ProblemAlert>
         )
       ) : search.data === null ? (
@@ -201,7 +201,7 @@ interface HitProps {
 }
 
 function Hit({ item, row, search, onDownload }: HitProps) {
-  const stale = useConn() === "stale";
+  const away = useAway();
   const name = item.model_id.split("/").at(-1) ?? item.model_id;
   const point = (on: boolean) => useGhostStore.getState().show(on && row === undefined ? ghostOf(item, name) : null);
   return (
@@ -245,8 +245,8 @@ function Hit({ item, row, search, onDownload }: HitProps) {
           <Button
             size="compact-sm"
             variant={row === undefined ? "filled" : "default"}
-            disabled={stale}
-            title={stale ? "The server does not answer" : undefined}
+            disabled={away !== undefined}
+            title={away}
             onClick={() => onDownload(item.model_id)}
             aria-label={row === undefined ? `Download ${name}` : `Get another precision of ${name}`}
           >

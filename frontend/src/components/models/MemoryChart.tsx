@@ -6,6 +6,7 @@ import { deviceLabel } from "../../lib/fit";
 import { axisEnd, axisTicks, BATCH_STOPS } from "../../lib/memory";
 import type { Dtype, Quantization } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./MemoryChart.module.css";
 import { QuantOption } from "./QuantOption";
 import { StopSlider } from "./StopSlider";
@@ -38,9 +39,7 @@ export function MemoryChart({ title, plan, selected, problem, onPick }: Props) {
         estimate === null &&
         (problem ?? (
           <ProblemAlert title="The memory is not known" problem={plan.problem}>
-            <Button size="compact-sm" variant="default" onClick={plan.reload}>
-              Try again
-            </Button>
+            <TryAgain onClick={plan.reload} />
           </ProblemAlert>
         ))}
       {estimate === null && plan.loading && (

@@ -5,6 +5,7 @@ import type { ProblemView } from "../../lib/problems";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Model } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 
 interface Props {
   model: Model;
@@ -40,9 +41,7 @@ export function MemoryProblem({ model, problem, weights, busy, onVerify, onRetry
               Verify the files
             </Button>
           )}
-          <Button size="compact-sm" variant="default" onClick={onRetry}>
-            Try again
-          </Button>
+          <TryAgain onClick={onRetry} />
         </>
       )}
     </ProblemAlert>

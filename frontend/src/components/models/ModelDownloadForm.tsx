@@ -28,6 +28,7 @@ import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { FitHint } from "./FitHint";
 import { HubUnreachable } from "./HubUnreachable";
 import { MemoryChart } from "./MemoryChart";
@@ -252,9 +253,7 @@ function InfoProblem({
           Search for similar names
         </Button>
       )}
-      <Button size="compact-sm" variant="default" onClick={onRetry}>
-        Try again
-      </Button>
+      <TryAgain onClick={onRetry} />
       {["gated_no_token", "token_invalid", "hub_model_not_found", "hub_rate_limited"].includes(problem.code) && (
         <Button size="compact-sm" variant="default" component={Link} to="/settings">
           Set a token

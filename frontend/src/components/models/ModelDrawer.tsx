@@ -21,6 +21,7 @@ import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
 import { Fact, Facts } from "../common/Facts";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { ProgressLine } from "../common/ProgressLine";
 import { TrainingFact } from "../training/TrainingFact";
 import type { CardAction } from "./ModelCard";
@@ -497,9 +498,7 @@ function Files({ model }: { model: Model }) {
   if (files.problem !== null)
     return (
       <ProblemAlert title="The list of files is not available" problem={files.problem}>
-        <Button size="compact-sm" variant="default" onClick={files.reload}>
-          Try again
-        </Button>
+        <TryAgain onClick={files.reload} />
       </ProblemAlert>
     );
   if (files.data === null) return <Skeleton h={200} role="status" aria-label="Loading the files" />;

@@ -1,17 +1,18 @@
 import { Button, Checkbox, Modal, Radio, Skeleton, Stack, Text } from "@mantine/core";
-import { useId, useMemo, useState } from "react";
+import { useId, useState } from "react";
 import { estimateLocalMemory } from "../../api/models";
+import { useMemoryPlace } from "../../hooks/useMemoryPlace";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import { QUANTIZATION_WORD } from "../../lib/words";
-import { bestMemoryPlace, placesOf } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { MemoryOption, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { FitWords } from "./FitWords";
 import { MemoryBar } from "./MemoryBar";
 import { QuantBadge } from "./QuantBadge";
@@ -79,9 +80,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
       {estimate.loading && <Skeleton h={32} role="status" aria-label="Working out the sizes" />}
       {estimate.problem !== null && (
         <ProblemAlert title="The sizes are not known" problem={estimate.problem} tone="warn">
-          <Button size="compact-sm" variant="default" onClick={estimate.reload}>
-            Try again
-          </Button>
+          <TryAgain onClick={estimate.reload} />
         </ProblemAlert>
       )}
       <Checkbox
@@ -130,11 +129,7 @@ function Option({ quantization, option, now, approximate }: OptionProps) {
   const about = useId();
   const fit = useId();
   const system = useSystemStore((state) => state.system);
-  const loaded = useSystemStore((state) => state.loaded);
-  const place = useMemo(
-    () => (system === null ? undefined : bestMemoryPlace(placesOf(system, loaded))),
-    [system, loaded],
-  );
+  const place = useMemoryPlace();
   const weights = option?.available === true ? option.weights_bytes : null;
   return (
     <div className={classes.option}>

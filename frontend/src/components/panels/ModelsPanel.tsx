@@ -14,6 +14,7 @@ import { FolderInput, Plus } from "lucide-react";
 import { memo, Suspense, useCallback, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
+import { useMemoryPlace } from "../../hooks/useMemoryPlace";
 import { useTitle } from "../../hooks/useTitle";
 import {
   countGroups,
@@ -27,7 +28,7 @@ import {
 import { heightAs } from "../../lib/heightAs";
 import { lazyPart } from "../../lib/lazyPart";
 import { QUANTIZATION_WORD } from "../../lib/words";
-import { bestMemoryPlace, type Place, placesOf } from "../../lib/yard";
+import type { Place } from "../../lib/yard";
 import { type Ghost, useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
@@ -35,6 +36,7 @@ import type { Device, Model } from "../../types/model";
 import { ConfirmDelete } from "../common/ConfirmDelete";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { SearchField } from "../common/SearchField";
 import { AddLocal } from "../models/AddLocal";
 import { BulkBar } from "../models/BulkBar";
@@ -180,9 +182,7 @@ export function ModelsPanel() {
         <Tabs.Panel value="installed">
           {load.state === "error" && load.error !== undefined ? (
             <ProblemAlert title="The models could not be read" problem={load.error}>
-              <Button size="compact-sm" variant="default" onClick={() => void fetchModels()}>
-                Try again
-              </Button>
+              <TryAgain onClick={() => void fetchModels()} />
             </ProblemAlert>
           ) : load.state !== "ready" && models.length === 0 ? (
             <Loading />
@@ -426,11 +426,7 @@ interface CardsProps {
 
 function Cards({ ids, search, selected, onSelect, onAction }: CardsProps) {
   const system = useSystemStore((state) => state.system);
-  const loaded = useSystemStore((state) => state.loaded);
-  const scale = useMemo(
-    () => (system === null ? undefined : bestMemoryPlace(placesOf(system, loaded))),
-    [system, loaded],
-  );
+  const scale = useMemoryPlace();
   return (
     <ModelGrid
       ids={ids}

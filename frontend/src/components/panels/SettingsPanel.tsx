@@ -1,9 +1,10 @@
-import { Button, Skeleton, Stack, Title } from "@mantine/core";
+import { Skeleton, Stack, Title } from "@mantine/core";
 import { getSettings } from "../../api/system";
 import { useResource } from "../../hooks/useResource";
 import { useTitle } from "../../hooks/useTitle";
 import { useSystemStore } from "../../stores/systemStore";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { SystemPending } from "../common/SystemPending";
 import { AddLocal } from "../models/AddLocal";
 import { About, Storage } from "../settings/About";
@@ -26,9 +27,7 @@ export default function SettingsPanel() {
         {settings.loading && settings.data === null && <Skeleton h={320} role="status" aria-label="Loading settings" />}
         {settings.problem !== null && (
           <ProblemAlert title="The settings could not be read" problem={settings.problem}>
-            <Button size="compact-sm" variant="default" onClick={settings.reload}>
-              Try again
-            </Button>
+            <TryAgain onClick={settings.reload} />
           </ProblemAlert>
         )}
         {settings.data !== null && (

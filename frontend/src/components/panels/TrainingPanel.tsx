@@ -12,6 +12,7 @@ import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { EngineMissing } from "../training/EngineMissing";
 import { FactLine, MetricsLine, RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "../training/RunState";
 import classes from "../training/training.module.css";
@@ -44,9 +45,7 @@ export default function TrainingPanel() {
             }
             problem={load.error ?? { code: "", message: "", hint: null }}
           >
-            <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
-              Try again
-            </Button>
+            <TryAgain onClick={() => void fetchTrainings()} />
           </ProblemAlert>
         )}
         {runs.length > 0 ? (

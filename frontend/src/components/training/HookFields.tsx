@@ -1,4 +1,4 @@
-import { Button, List, NativeSelect, Skeleton } from "@mantine/core";
+import { List, NativeSelect, Skeleton } from "@mantine/core";
 import { CheckCircle2 } from "lucide-react";
 import type { Resource } from "../../hooks/useResource";
 import { KIND_WORD, shapeWords } from "../../lib/hooks";
@@ -7,6 +7,7 @@ import { sentence } from "../../lib/words";
 import type { HookKind, HookPoint } from "../../types/model";
 import type { TrainingCompatibility } from "../../types/training";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./training.module.css";
 
 interface Props {
@@ -21,9 +22,7 @@ export function HookFields({ answer, point, error, onChange }: Props) {
   if (answer.problem !== null)
     return (
       <ProblemAlert title="Whether the model can be trained on is not known" problem={answer.problem}>
-        <Button size="compact-sm" variant="default" onClick={answer.reload}>
-          Try again
-        </Button>
+        <TryAgain onClick={answer.reload} />
       </ProblemAlert>
     );
   if (answer.data === null)

@@ -14,6 +14,7 @@ import type { Model } from "../../types/model";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { DatasetFields } from "./DatasetFields";
 import { EngineMissing, useEngine } from "./EngineMissing";
 import { HookFields } from "./HookFields";
@@ -220,9 +221,7 @@ function PlanProblem({ problem, refused, onReload }: PlanProblemProps) {
   if (problem !== null)
     return (
       <ProblemAlert title="The memory is not known" problem={problem}>
-        <Button size="compact-sm" variant="default" onClick={onReload}>
-          Try again
-        </Button>
+        <TryAgain onClick={onReload} />
       </ProblemAlert>
     );
   if (refused === null) return null;

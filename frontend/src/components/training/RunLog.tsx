@@ -1,4 +1,4 @@
-import { Button, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { Skeleton, Stack, Text, Title } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { getLog } from "../../api/trainings";
 import { useFollowed } from "../../hooks/useFollowed";
@@ -6,6 +6,7 @@ import { formatBytes } from "../../lib/bytes";
 import { isRunning } from "../../lib/training";
 import type { Training, TrainingLog } from "../../types/training";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import classes from "./training.module.css";
 
 const EVERY_MS = 2000;
@@ -40,9 +41,7 @@ export function RunLog({ training }: { training: Training }) {
       <Stack gap="xs">
         {problem !== null && (
           <ProblemAlert title="The log is not available" problem={problem} tone="warn">
-            <Button size="compact-sm" variant="default" onClick={retry}>
-              Try again
-            </Button>
+            <TryAgain onClick={retry} />
           </ProblemAlert>
         )}
         {log === null && problem === null && <Skeleton h={120} role="status" aria-label="Loading the log" />}

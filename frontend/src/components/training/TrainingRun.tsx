@@ -28,6 +28,7 @@ import { CopyText } from "../common/CopyText";
 import { DialogButtons } from "../common/DialogButtons";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
 import { RunLog } from "./RunLog";
 import { RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "./RunState";
 import classes from "./training.module.css";
@@ -52,9 +53,7 @@ export default function TrainingRun() {
         </div>
         {load.state === "error" ? (
           <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
-            <Button size="compact-sm" variant="default" onClick={() => void fetchTrainings()}>
-              Try again
-            </Button>
+            <TryAgain onClick={() => void fetchTrainings()} />
           </ProblemAlert>
         ) : (
           <Skeleton h={240} role="status" aria-label="Loading the run" />
@@ -178,9 +177,7 @@ function Curves({ training }: { training: Training }) {
       <Title order={2}>Curves over the tokens trained</Title>
       {problem !== null && (
         <ProblemAlert title="The curve is not available" problem={problem} tone="warn">
-          <Button size="compact-sm" variant="default" onClick={retry}>
-            Try again
-          </Button>
+          <TryAgain onClick={retry} />
         </ProblemAlert>
       )}
       {points === null && problem === null && <Skeleton h={180} role="status" aria-label="Loading the curves" />}
