@@ -54,6 +54,7 @@ def main() -> None:
                 commit="",
                 quantization="none",
                 allow_pickle=False,
+                dtype="auto",
                 hook_point="model.layers.3",
                 d_in=D_IN,
                 d_sae=D_IN * expansion,

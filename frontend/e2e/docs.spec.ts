@@ -1,4 +1,5 @@
 import { expect, test } from "@playwright/test";
+import { expectAccessible } from "./helpers";
 
 test("the API's documentation shows every path and asks nobody else for anything", async ({ page, baseURL, request }) => {
   const failures: string[] = [];
@@ -21,4 +22,18 @@ test("the API's documentation shows every path and asks nobody else for anything
   await expect(page.locator(".live-responses-table tbody .response-col_status")).toHaveText("200");
   expect(failures).toEqual([]);
   expect(elsewhere).toEqual([]);
+});
+
+test("a call of each method and the schemas, opened, are accessible in both schemes", async ({ page }) => {
+  test.setTimeout(240_000);
+  await page.goto("/docs");
+  for (const method of ["get", "post", "put", "delete"]) {
+    await page.locator(`.opblock-${method} .opblock-summary`).first().click();
+    await expect(page.locator(`.opblock-${method} .responses-table`).first()).toBeVisible();
+  }
+  await page.getByRole("button", { name: "Schemas" }).click();
+  await expect(page.getByRole("button", { name: "Expand all" }).first()).toBeVisible();
+  await page.getByRole("button", { name: "Execute" }).first().click();
+  await expect(page.locator(".live-responses-table tbody .response-col_status").first()).toBeVisible();
+  await expectAccessible(page);
 });

@@ -27,6 +27,33 @@ const wrapComponents: Plugin["wrapComponents"] = {
   DeepLink: (_Original, { React }) => ({ text }) => React.createElement("span", null, text),
 };
 
+/** "GET /api/v1/models", by the call an element stands in; another heading where it stands in none. */
+function callOf(element: Element): string {
+  const call = element.closest(".opblock");
+  const words = [".opblock-summary-method", ".opblock-summary-path"].map((part) => call?.querySelector(part)?.textContent);
+  return call === null ? "the API" : words.join(" ");
+}
+
+/** Which parts of an opened call Swagger UI gives no name, and what they are. */
+const UNNAMED: [selector: string, name: string][] = [
+  ["textarea.body-param__text", "Body"],
+  ["input[type=file]", "File"],
+  [".parameters-col_description select, .body-param select", "Value"],
+  ["select.examples-select-element", "Example"],
+  ["table.responses-table.live-responses-table", "Answer"],
+  ["table.responses-table", "Answers"],
+];
+
+/** Names what is opened, so that a screen reader tells one call's parts from another's, and lets the keyboard scroll code. */
+function complete(): void {
+  for (const [selector, name] of UNNAMED)
+    for (const element of document.querySelectorAll(`:is(${selector}):not([aria-label])`))
+      element.setAttribute("aria-label", `${name} of ${callOf(element)}`);
+  for (const code of document.querySelectorAll("pre.microlight:not([tabindex])")) code.setAttribute("tabindex", "0");
+}
+
+new MutationObserver(complete).observe(document.body, { childList: true, subtree: true });
+
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",

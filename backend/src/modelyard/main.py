@@ -33,7 +33,36 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = """Manage Hugging Face transformer models: what they need, getting them, using them.
 
 Errors are RFC 9457 problem documents with a stable `code`, a `detail` that says what happened and a `hint` that says
-what to do next. Live changes come over the WebSocket at `/api/v1/events`."""
+what to do next. Where the server has a key, send `Authorization: Bearer <key>`.
+
+Long work (downloads, imports, quantizations, loads, training runs) is answered at once with 202 and the row; the row's
+`progress` tells how far it is.
+
+## Live events
+
+The WebSocket `/api/v1/events` tells what changes. Nothing is sent to it; with a key, it takes the same header, or the
+cookie of `POST /api/v1/session`. Its first message holds the rows something is happening to:
+
+```json
+{"type": "snapshot", "epoch": "5f1c…", "seq": 41, "models": [], "trainings": [], "counts": {"ready": 12}}
+```
+
+Every message after that has the next `seq` and one whole row, as the REST calls answer it:
+
+```json
+{"type": "model.download.progress", "epoch": "5f1c…", "seq": 42, "model": {"id": "6f0d…", "status": "downloading"}}
+```
+
+| `type` | when |
+|---|---|
+| `model.download.progress`, `model.quantize.progress` | work on a model goes on |
+| `model.download.completed`, `model.download.failed` | it has ended |
+| `model.updated`, `model.loaded`, `model.unloaded` | anything else about a model has changed |
+| `training.progress`, `training.updated` | the same of a training run, as `training` |
+| `model.deleted`, `training.deleted` | a row is gone; only its `id` |
+
+A row has at most five messages a second. A client that sees a gap in `seq`, or another `epoch`, fetches the lists
+again: it missed something, or the server was restarted. The schema `Event` describes every message."""
 
 
 def create_app() -> FastAPI:

@@ -1,5 +1,6 @@
 """A server whose Hub misbehaves on request."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from hub.hub_faults import HubFaults, serve
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
-from support.folder_hub import FolderSource, make_llama
+from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle
 from support.instance import Instance
 
 
@@ -23,7 +24,16 @@ def hub_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _hub(hub_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubFaults, str]]:
-    small = FolderSource(lab__huge=make_llama(tmp_path_factory.mktemp("huge") / "huge", weight_bytes=1_000_000))
+    lab = tmp_path_factory.mktemp("lab")
+    cut = make_llama(lab / "cut", weight_bytes=1_000_000)
+    os.truncate(cut / "model.safetensors", 40)
+    small = FolderSource(
+        lab__huge=make_llama(lab / "huge", weight_bytes=1_000_000),
+        lab__pickle=make_pickle(lab / "pickle"),
+        lab__packed=make_packed(lab / "packed"),
+        lab__adapter=make_adapter(lab / "adapter"),
+        lab__cut=cut,
+    )
     small.pretend("lab/huge", "model.safetensors", size_bytes=10**15)
     sources = [SampleSource(hub_samples), small]
     faults = HubFaults(create_hub_app(sources, api_key=None), tokens={"good", "stranger"})

@@ -1,6 +1,8 @@
 """The API's description: complete, and kept by the server whatever it is sent."""
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +16,17 @@ from schemathesis.checks import (
 )
 
 from modelyard.main import create_app
+from modelyard.schemas.common import Problem
+from modelyard.schemas.model import (
+    DeletionPlanRequest,
+    GenerateRequest,
+    LoadRequest,
+    ModelDownloadRequest,
+    ModelImportRequest,
+    QuantizeRequest,
+)
+from modelyard.schemas.system import HubTestRequest, SessionRequest, SettingsUpdate
+from modelyard.schemas.training import TrainingCreate
 from support.instance import Instance
 
 CHECKS = [
@@ -22,7 +35,9 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-schema = schemathesis.openapi.from_dict(create_app().openapi())
+DESCRIBED = create_app().openapi()
+CALLS = [(f"{method} {path}", call) for path, calls in DESCRIBED["paths"].items() for method, call in calls.items()]
+schema = schemathesis.openapi.from_dict(DESCRIBED)
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +60,77 @@ def test_every_answer_is_as_described(case: schemathesis.Case, served: Instance)
     case.validate_response(answer, checks=CHECKS)
 
 
-def test_every_call_is_described_with_an_example(served: Instance) -> None:
-    described = httpx.get(f"{served.url}/openapi.json").json()
-    for path, calls in described["paths"].items():
-        for method, call in calls.items():
-            assert call["summary"], (method, path)
-            assert call["description"], (method, path)
-            success = next(answer for status, answer in call["responses"].items() if status.startswith("2"))
-            for content in success.get("content", {}).values():
-                name = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
-                schema = described["components"]["schemas"].get(name, {})
-                assert "example" in content or schema.get("examples"), f"{method} {path} shows no example answer"
+def _schema(described: dict[str, Any]) -> dict[str, Any]:
+    """What a reference leads to."""
+    name = described.get("$ref", "").rsplit("/", 1)[-1]
+    found: dict[str, Any] = DESCRIBED["components"]["schemas"][name] if name else described
+    return found
+
+
+def _shows_example(content: dict[str, Any]) -> bool:
+    return "example" in content or "examples" in content or "examples" in _schema(content.get("schema", {}))
+
+
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[name for name, _ in CALLS])
+def test_every_call_is_described_with_an_example(name: str, call: dict[str, Any]) -> None:
+    assert call["summary"]
+    assert call["description"]
+    for parameter in call.get("parameters", ()):
+        assert parameter["description"], parameter["name"]
+        assert _shows_example(parameter), f"{parameter['name']} has no example"
+    for content in call.get("requestBody", {}).get("content", {}).values():
+        assert _shows_example(content), "the body has no example"
+        undescribed = [
+            field
+            for field, property_ in _schema(content["schema"])["properties"].items()
+            if not (property_.get("description") or _schema(property_).get("description"))
+        ]
+        assert undescribed == []
+    for status, answer in call["responses"].items():
+        assert answer["description"], status
+        for content in answer.get("content", {}).values():
+            assert _shows_example(content), f"the answer {status} shows no example"
+
+
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[name for name, _ in CALLS])
+def test_every_error_is_shown_whole_with_what_to_do_next(name: str, call: dict[str, Any]) -> None:
+    for status, answer in call["responses"].items():
+        content = answer.get("content", {}).get("application/problem+json")
+        if content is None:
+            continue
+        codes = re.findall(r"`(\w+)`", answer["description"])
+        assert list(content["examples"]) == codes
+        for code, example in content["examples"].items():
+            problem = Problem.model_validate(example["value"])
+            assert (problem.status, problem.code) == (int(status), code)
+            assert problem.hint, code
+
+
+def test_the_examples_of_bodies_are_requests_that_are_understood() -> None:
+    for model in (
+        ModelDownloadRequest,
+        ModelImportRequest,
+        QuantizeRequest,
+        LoadRequest,
+        GenerateRequest,
+        DeletionPlanRequest,
+        TrainingCreate,
+        SettingsUpdate,
+        HubTestRequest,
+        SessionRequest,
+    ):
+        for example in model.model_json_schema()["examples"]:
+            model.model_validate(example)
+
+
+def test_a_call_that_is_sent_nothing_refuses_nothing() -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert "422" not in DESCRIBED["paths"][path]["get"]["responses"]
+
+
+def test_the_events_are_described() -> None:
+    for word in ("/api/v1/events", "snapshot", "epoch", "seq", "model.deleted", "training.progress"):
+        assert word in DESCRIBED["info"]["description"]
 
 
 def test_the_documentation_page_needs_no_other_host(served: Instance) -> None:

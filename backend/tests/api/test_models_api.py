@@ -1,16 +1,21 @@
 """The REST API of models, over HTTP, against a Hub that can be gated, private, missing, failing or away."""
 
+import subprocess
+import sys
 from typing import Any
 
 import httpx
 import pytest
 
 from hub.hub_faults import HubFaults
+from modelyard.commands import words
 from support.instance import Instance, free_port
 
 GPT2 = "modelyard-samples/tiny-gpt2"
 LLAMA = "modelyard-samples/tiny-llama"
 MOE = "modelyard-samples/tiny-qwen-moe"
+PICKLE, PACKED = "lab/pickle", "lab/packed"
+TINY_LLAMA_PARAMETERS = 226_624
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
@@ -36,6 +41,67 @@ def test_info_tells_what_would_be_fetched(instance: Instance, hub: HubFaults) ->
     assert {"config.json", "tokenizer.json", "model.safetensors.index.json"} <= fetched
     assert sum(path.endswith(".safetensors") for path in fetched) >= 3
     assert info["size_bytes"] == info["missing_bytes"] == sum(f["size_bytes"] for f in info["files"] if f["fetch"])
+
+
+@pytest.mark.timeout(400)
+def test_pickle_weights_are_counted_refused_and_fetched_with_consent(instance: Instance, hub: HubFaults) -> None:
+    info = _inspected(instance, PICKLE)
+    sizes = {file["path"]: file["size_bytes"] for file in info["files"] if file["fetch"]}
+    assert sizes["pytorch_model.bin"] > 300_000
+    assert info["size_bytes"] == info["missing_bytes"] == sum(sizes.values())
+    assert info["num_parameters"] == TINY_LLAMA_PARAMETERS, "as config.json describes it"
+    assert info["support"]["level"] == "unverified"
+    assert [reason["code"] for reason in info["support"]["reasons"]] == ["unsafe_weights"]
+    assert not any("pickle" in warning for warning in info["warnings"]), "it is said once"
+    estimate = _ask(instance, "estimate", PICKLE).json()
+    assert {option["download_bytes"] for option in estimate["options"]} == {info["size_bytes"]}
+
+    assert problem(_ask(instance, "download", PICKLE)) == (422, "unsafe_weights")
+    row = instance.wait_for(instance.download(PICKLE, allow_pickle=True)["id"], "ready")
+    assert row["size_bytes"] == info["size_bytes"]
+    assert instance.api.post(f"/models/{row['id']}/load", json={}).status_code == 202
+    instance.wait_until(lambda: instance.model(row["id"])["loaded"], 90, "the pickle is loaded")
+    assert instance.api.post(f"/models/{row['id']}/unload").is_success
+    instance.wait_until(lambda: not instance.model(row["id"])["loaded"], 60, "the pickle is unloaded")
+
+
+def test_pickle_weights_by_the_command_line(instance: Instance, hub: HubFaults) -> None:
+    def modelyard(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "modelyard", *arguments, "--server", instance.url]
+        return subprocess.run(
+            command, env=instance.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    size = words.size(instance.api.get(f"/models/info/{PICKLE}").json()["size_bytes"])
+    facts = modelyard("info", PICKLE).stdout.partition("FILE")[0]
+    assert f"download {size}" in " ".join(facts.split())
+    refused = modelyard("pull", PICKLE)
+    assert refused.returncode != 0
+    assert "pickle" in refused.stderr
+    pulled = modelyard("pull", PICKLE, "--allow-pickle")
+    assert pulled.returncode == 0, pulled.stderr
+    assert pulled.stdout.startswith(f"{PICKLE} is ready: {size}")
+
+
+def test_packed_weights_are_not_counted_as_parameters(instance: Instance, hub: HubFaults) -> None:
+    (hit,) = _ask(instance, "search", PACKED).json()["items"]
+    assert hit["num_parameters"] is None
+    info = _inspected(instance, PACKED)
+    assert info["already_quantized"] == "gptq"
+    assert info["num_parameters"] == TINY_LLAMA_PARAMETERS
+
+
+def test_an_adapter_with_a_configuration_is_called_one(instance: Instance, hub: HubFaults) -> None:
+    support = instance.api.get("/models/info/lab/adapter").json()["support"]
+    assert (support["level"], [reason["code"] for reason in support["reasons"]]) == ("unsupported", ["peft_adapter"])
+    assert problem(_ask(instance, "download", "lab/adapter")) == (422, "no_weights")
+
+
+def test_a_weight_file_that_was_cut_short_is_not_the_endpoints_fault(instance: Instance, hub: HubFaults) -> None:
+    answer = _ask(instance, "estimate", "lab/cut")
+    assert problem(answer) == (502, "hub_misbehaved")
+    assert "cut short" in answer.json()["detail"]
+    assert "revision" in answer.json()["hint"]
 
 
 def test_estimate_names_its_method_and_three_options(instance: Instance, hub: HubFaults) -> None:
@@ -216,6 +282,17 @@ def test_list_filters_and_pages(instance: Instance, hub: HubFaults) -> None:
     assert instance.api.get("/models", params={"q": "LLAMA"}).json()["total"] == 1
     assert instance.api.get("/models", params={"status": "failed"}).json()["total"] == 0
     assert problem(instance.api.get("/models", params={"status": "sleeping"})) == (422, "invalid_request")
+
+
+def _inspected(instance: Instance, model_id: str) -> dict[str, Any]:
+    """What is told of a model once the inspector, which starts slowly, has seen it."""
+
+    def told() -> dict[str, Any] | None:
+        info: dict[str, Any] = instance.api.get(f"/models/info/{model_id}").json()
+        return info if info["num_parameters"] is not None else None
+
+    found: dict[str, Any] = instance.wait_until(told, 90, f"{model_id} is inspected")
+    return found
 
 
 def _ask(instance: Instance, what: str, model_id: str, revision: str | None = None) -> httpx.Response:

@@ -42,7 +42,7 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
     assert (row["model_id"], row["status"], row["architecture"]) == (SAMPLE, "ready", "GPT2LMHeadModel")
     assert SAMPLE in modelyard("ls", "--status", "ready").stdout
     assert modelyard("ls", "no such thing").stdout == ""
-    assert "here" in modelyard("search", "gpt2").stdout
+    assert "sample, here" in modelyard("search", "gpt2").stdout
 
     for name in (SAMPLE, row["id"], row["id"][:6]):
         assert json.loads(modelyard("show", name, "--json").stdout)["id"] == row["id"]
@@ -238,12 +238,21 @@ def test_what_the_server_refuses_is_told_in_two_lines(server: Server) -> None:
         assert lines[-1].startswith("Hint: ")
 
 
+def test_the_sample_hub_says_what_it_has(server: Server) -> None:
+    answer = server.modelyard("pull", "no/such-model", "--json")
+    error = json.loads(answer.stderr)
+    assert (error["code"], "modelyard hub default" in error["hint"]) == ("hub_model_not_found", True)
+    assert SAMPLE in error["hint"]
+
+
 def test_wrong_usage_exits_2(alone: Commands) -> None:
     for arguments in (
         (),
         ("no-such-command",),
         ("pull",),
+        ("pull", ""),
         ("pull", "x", "--quantization", "3bit"),
+        ("pull", "x", "--drop-original"),
         ("ls", "--server", "ftp://somewhere"),
         ("ls", "--status", "asleep"),
         ("worker", "--queues", "somewhere"),
@@ -320,9 +329,8 @@ def test_a_server_with_a_key_and_a_worker_of_its_own(tmp_path: Path) -> None:
         assert keyless("ls", "--api-key", "a-long-secret").returncode == 0
         assert server.modelyard("hub", "builtin").returncode == 0
 
-        unwell = server.modelyard("doctor")
-        assert unwell.returncode == 1
-        assert "no worker is alive for: downloads, compute, inference" in unwell.stdout
+        # Soon after the start they are said to be starting.
+        assert "for: downloads, compute, inference" in server.modelyard("doctor").stdout
 
         # The samples are made now; on a busy machine that takes longer than a Hub is waited for.
         wait_for(lambda: server.modelyard("info", SAMPLE).returncode == 0)
@@ -408,6 +416,10 @@ def test_a_model_is_meant_by_id_beginning_of_id_or_name() -> None:
         find_row(rows, "org/a", "8bit")  # type: ignore[arg-type]
 
 
+def memory_row(measured: int | None, estimated: int | None, method: str = "exact") -> dict[str, object]:
+    return {"memory_measured_bytes": measured, "memory_estimated_bytes": estimated, "memory_method": method}
+
+
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
@@ -424,6 +436,24 @@ def test_a_model_is_meant_by_id_beginning_of_id_or_name() -> None:
         (words.duration(200), "3 min"),
         (words.duration(4_800), "1 h 20 min"),
         (words.duration(400_000), "5 days"),
+        (words.short_duration(0.1712), "0.17 s"),
+        (words.short_duration(42.3), "42 s"),
+        (words.memory(memory_row(None, 52_100_000, "approximate")), "≈ 52.1 MB"),
+        (words.memory(memory_row(None, 17_200_000)), "17.2 MB"),
+        (words.memory(memory_row(None, None)), "unknown"),
+        (words.memory(memory_row(17_200_000, 52_100_000, "approximate")), "17.2 MB"),
+        (words.memory_compared(memory_row(None, None)), "unknown"),
+        (words.memory_compared(memory_row(None, 17_200_000)), "17.2 MB estimated, not measured yet"),
+        (words.memory_compared(memory_row(17_300_000, 17_200_000)), "17.3 MB measured, 17.2 MB estimated"),
+        (
+            words.memory_compared(memory_row(12_900_000, 17_200_000, "approximate")),
+            "12.9 MB measured, ≈ 17.2 MB estimated: 25.0 % less than estimated",
+        ),
+        (words.disk({"disk_bytes": 40_400_000, "shared_bytes": 0}), "40.4 MB"),
+        (
+            words.disk({"disk_bytes": 40_400_000, "shared_bytes": 26_700_000}),
+            "13.7 MB of its own, 26.7 MB shared with another entry",
+        ),
         (printable("a\x1b[31mb\rc\n"), "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}c\n"),
     ],
 )

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from modelyard.cli import app
+from modelyard.commands import train
+from modelyard.schemas import examples
 from support.tools import require_training_extra
 
 from .conftest import SAMPLE, Commands, Server, wait_for
@@ -44,10 +48,11 @@ def run_of(server: Server, run_id: str) -> dict[str, Any]:
 
 
 def test_a_plan_starts_nothing(equipped: Server, corpus: str) -> None:
-    told = equipped.modelyard("train", "start", SAMPLE, "--dataset", corpus, "--column", "body", *QUICK, "--dry-run")
+    told = equipped.modelyard("train", "start", SAMPLE, "--dataset", corpus, *QUICK, "--dry-run")
     assert told.returncode == 0, told.stderr
     assert "512 features" in told.stdout
     assert "libraries" in told.stdout
+    assert "tokens in the column body" in told.stdout
     assert "Training on transformer.h.2; --hook names another place." in told.stderr
     options = ("--hook", "transformer.h.1.mlp", "--dataset", corpus, "--column", "body", "--dry-run", "--json")
     plan = json.loads(equipped.modelyard("train", "start", SAMPLE, *options).stdout)
@@ -55,15 +60,42 @@ def test_a_plan_starts_nothing(equipped: Server, corpus: str) -> None:
     assert equipped.client.trainings()["total"] == 0
 
 
+class Planner:
+    """The client of a server that refuses every plan, and knows one encoder."""
+
+    is_local = True
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert (path, body["dataset"]["column"]) == ("/trainings/plan", None)
+        return examples.TRAINING_PLAN | {"refusal": {"code": "out_of_memory", "message": "Too much.", "hint": None}}
+
+    def get(self, _path: str) -> dict[str, Any]:
+        reasons = [{"code": "encoder_only", "message": "This is an encoder."}]
+        return {"compatible": False, "level": "static", "reasons": reasons, "hook_points": []}
+
+
+def test_a_refusal_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "connect", lambda _context: Planner())
+    monkeypatch.setattr(train, "find_row", lambda *_: {"id": "m", "model_id": "google/bert"})
+    options = ["train", "start", "google/bert", "--dataset", "body.jsonl", "--dry-run"]
+    planned = CliRunner().invoke(app, [*options, "--hook", "model.layers.1"])
+    assert planned.exit_code == 1
+    assert "Too much." in planned.stdout
+    encoder = CliRunner().invoke(app, options)
+    assert encoder.exit_code == 1
+    assert "Hint: Choose another model.\n" in encoder.stderr
+
+
 def test_what_cannot_be_trained_is_told(equipped: Server, corpus: str, alone: Commands) -> None:
     modelyard = equipped.modelyard
-    column = modelyard("train", "start", SAMPLE, "--dataset", corpus, *QUICK, "--dry-run")
+    column = modelyard("train", "start", SAMPLE, "--dataset", corpus, "--column", "text", *QUICK, "--dry-run")
     assert column.returncode == 1
     assert "no text column 'text'" in column.stderr
     assert "Its text columns are body." in column.stderr
     hook = modelyard("train", "start", SAMPLE, "--dataset", corpus, "--hook", "nowhere", "--dry-run", "--json")
     assert (hook.returncode, json.loads(hook.stderr)["code"]) == (1, "invalid_request")
     assert modelyard("train", "start", SAMPLE).returncode == 2
+    assert modelyard("train", "start", "--from", "abc").returncode == 1
     nothing = modelyard("train", "show", "abc")
     assert (nothing.returncode, nothing.stderr.splitlines()[1]) == (1, "Hint: `modelyard train ls` lists the runs.")
     homeless = alone("train", "ls")
@@ -98,6 +130,17 @@ def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
     assert "sae-lens" in shown
     assert "the SAE is in" in equipped.modelyard("train", "log", run["id"][:6]).stdout.splitlines()[-1]
     assert equipped.modelyard("train", "cancel", run["id"]).returncode == 1
+
+    again = equipped.modelyard(
+        "train", "start", "--from", run["id"][:6], "--tokens", "9000", "--dtype", "bfloat16", "--detach", "--json"
+    )
+    assert again.returncode == 0, again.stderr
+    second = json.loads(again.stdout)
+    settings = ("model_id", "hook_point", "dataset", "expansion_factor", "k", "batch_tokens", "learning_rate", "device")
+    assert {name: second[name] for name in settings} == {name: run[name] for name in settings}
+    assert (second["training_tokens"], second["dtype"]) == (9000, "bfloat16")
+    wait_for(lambda: run_of(equipped, second["id"])["status"] == "completed")
+    assert "bfloat16" in equipped.modelyard("train", "show", second["id"]).stdout
 
     gone = equipped.modelyard("train", "rm", run["id"][:6], "--yes")
     assert gone.returncode == 0, gone.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from modelyard.commands import words
 from support.instance import children_of, standing_still
+from support.tools import longer_walk
 
 from .conftest import SAMPLE, Commands, Server, wait_for
 
@@ -53,6 +54,12 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert (item["measured_bytes"], item["pinned"]) == (13_057_344, False)
     assert json.loads(modelyard("ps", "--json").stdout)["loaded"][0]["id"] == item["id"]
 
+    shown = modelyard("show", LLAMA, "-q", "4bit").stdout
+    assert "13.1 MB measured, 13.1 MB estimated" in shown
+    assert "from the quantized copy" in shown
+    assert "agrees with the source" in shown
+    assert "of its own" in shown
+
     gone = modelyard("unload", LLAMA, "-q", "4bit")
     assert gone.returncode == 0, gone.stderr
     assert "came back; its weights held 13.1 MB." in gone.stdout
@@ -61,6 +68,41 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert again.returncode == 1
     assert "is not loaded" in again.stderr
     assert "modelyard ps" in again.stderr
+
+
+@longer_walk
+def test_an_unload_waits_for_a_worker_that_is_silent(equipped: Server) -> None:
+    modelyard, client = equipped.modelyard, equipped.client
+    row_id = json.loads(modelyard("load", LLAMA, "-q", "4bit", "--json").stdout)["id"]
+
+    def is_given_up() -> bool:
+        return not all(worker["alive"] for worker in client.get("/system")["workers"])
+
+    with standing_still(children_of(equipped.process.pid)["inference"]):
+        silent = modelyard("unload", LLAMA, "-q", "4bit")
+        wait_for(is_given_up)
+        time.sleep(6)  # whoever looks after the jobs of dead workers has looked by then
+    assert silent.returncode == 1
+    assert f"The worker that holds {LLAMA} is silent.\nHint: It is unloaded when the worker answers." in silent.stderr
+    wait_for(lambda: client.get(f"/models/{row_id}")["last_unload"])
+    row = client.get(f"/models/{row_id}")
+    assert (row["loaded"], row["unloading"], row["error"]) == (False, False, None)
+    assert row["last_unload"]["held_before_bytes"] == 13_057_344
+    time.sleep(3)  # longer than it takes a worker to tell again what it holds
+    assert client.get(f"/models/{row_id}")["loaded"] is False
+
+
+def test_an_unload_is_over_when_its_worker_ended(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    assert modelyard("load", LLAMA, "-q", "4bit").returncode == 0
+    inference = children_of(equipped.process.pid)["inference"]
+    with standing_still(inference):
+        process = modelyard.start("unload", LLAMA, "-q", "4bit")
+        wait_for(lambda: any(row["unloading"] for row in equipped.client.models(q=LLAMA)["items"]))
+        inference.kill()
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert f"{LLAMA} is unloaded; its worker ended, and gave everything back." in said
 
 
 def is_loading(server: Server) -> bool:
@@ -185,6 +227,17 @@ def test_the_original_is_dropped_when_asked(equipped: Server) -> None:
     freed = json.loads(modelyard("rm", SAMPLE, "--yes", "--json").stdout)["freed_bytes"]
     assert freed == row["disk_bytes"]
     assert f"{words.size(freed)} on the disk" in made.stdout
+
+
+def test_pull_drops_the_original_when_asked(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    pulled = modelyard("pull", SAMPLE, "-q", "8bit", "--drop-original", "--json")
+    assert pulled.returncode == 0, pulled.stderr
+    row = json.loads(pulled.stdout)
+    plan = json.loads(modelyard("rm", SAMPLE, "--yes", "--json").stdout)
+    assert (row["quantization"], row["shared_bytes"]) == ("8bit", 0)
+    assert (plan["freed_bytes"], plan["kept_bytes"]) == (row["disk_bytes"], 0)
+    assert row["disk_bytes"] < row["size_bytes"]
 
 
 def test_a_folder_needs_neither_server_nor_hub(equipped: Server, alone: Commands, tmp_path: Path) -> None:

@@ -190,6 +190,26 @@ def reads(instance: Instance, row: dict[str, Any]) -> bool:
     return now is not None and now["bytes_done"] > 0
 
 
+def test_a_generation_uses_the_copy_that_is_loaded_whatever_its_dtype(
+    instance: Instance, llama: dict[str, Any]
+) -> None:
+    instance.unload_all()
+    path = f"/models/{llama['id']}"
+    instance.api.post(f"{path}/load", json={"device": "cuda:9"})
+    failed = instance.wait_until(lambda: (m := instance.model(llama["id"]))["error"] and m, 60, "it is refused")
+    assert failed["error"]["during"] == "load"
+    made = instance.api.post(f"{path}/generate", json={"prompt": "The", "max_new_tokens": 1})
+    assert made.status_code == 200, made.text
+    assert instance.model(llama["id"])["error"] is None  # what failed before is no news
+    instance.unload_all()
+    instance.api.post(f"{path}/load", json=FLOAT32)
+    instance.wait_until(lambda: instance.model(llama["id"])["loaded"], 60, "it is loaded")
+    made = instance.api.post(f"{path}/generate", json={"prompt": "The", "max_new_tokens": 1})
+    assert (made.status_code, made.json()["load_seconds"]) == (200, 0.0), made.text
+    assert [item["dtype"] for item in instance.api.get("/models/loaded").json()["items"]] == ["float32"]
+    instance.unload_all()
+
+
 def settled(instance: Instance, row: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
     """The row when no load of it waits or runs any more."""
     return instance.wait_until(

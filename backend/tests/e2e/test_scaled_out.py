@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,44 @@ def test_workers_of_their_own_share_the_work_and_take_over(apart: Instance) -> N
     for row in rows:
         assert apart.api.delete(f"/models/{row['id']}").status_code == 200
     assert not list((apart.hf_home / "hub").glob("models--*"))
+
+
+@pytest.mark.timeout(400)
+def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_path: Path) -> None:
+    instance = Instance(tmp_path / "anew", arguments=("--no-workers",)).start()
+    instance.api.timeout = 180  # every round begins in a process that has not imported torch yet
+    program = (
+        "from modelyard.workers import inference_tasks; inference_tasks.EMPTY_RSS_BYTES = 0\n"
+        "from modelyard.cli import app; app(['worker', '--queues', 'downloads,inference'])"
+    )
+    with (instance.folder / "worker.log").open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=instance.environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        instance.use_builtin_hub()
+        row = instance.wait_for(instance.download(SAMPLES[0])["id"], "ready")
+
+        def started_at() -> str:
+            (seen,) = instance.api.get("/system").json()["workers"]
+            assert seen["pid"] == worker.pid
+            return str(seen["started_at"])
+
+        for _round in range(2):
+            before = started_at()
+            made = instance.api.post(f"/models/{row['id']}/generate", json={"prompt": "A", "max_new_tokens": 1})
+            assert made.status_code == 200, made.text
+            time.sleep(3)  # a worker that holds a model stays
+            assert started_at() == before
+            instance.unload_all()
+            instance.wait_until(lambda before=before: started_at() > before, 60, "the worker begins anew")
+        assert worker.poll() is None
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        instance.stop()
+    assert worker.returncode == 0

@@ -4,6 +4,7 @@ import json
 import pydoc_data.topics
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -105,6 +106,9 @@ def assert_learned(instance: Instance, run: dict[str, Any]) -> None:
     steps = [point["step"] for point in points]
     assert steps == sorted(set(steps))
     assert points[0]["step"] == 1
+    # Before so many steps nobody can tell which features are dead.
+    assert points[0]["dead_features"] is None
+    assert points[-1]["dead_features"] is not None
     assert points[-1]["tokens"] >= run["training_tokens"]
     assert points[-1]["mse"] < 0.8 * points[0]["mse"]
     assert points[-1]["explained_variance"] > points[0]["explained_variance"]
@@ -114,7 +118,9 @@ def assert_learned(instance: Instance, run: dict[str, Any]) -> None:
 def load(run: dict[str, Any]) -> Any:
     from sae_lens import SAE
 
-    return SAE.load_from_disk(run["output_path"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*model_from_pretrained_kwargs")
+        return SAE.load_from_disk(run["output_path"])
 
 
 def test_a_run_to_the_end_in_float32(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
@@ -130,6 +136,7 @@ def test_a_run_to_the_end_in_float32(instance: Instance, gpt2: dict[str, Any], d
     assert (sae.cfg.d_in, sae.cfg.d_sae) == (run["d_in"], run["d_sae"])
     metadata = sae.cfg.metadata
     assert (metadata.model_name, metadata.model_commit) == (GPT2, gpt2["commit"])
+    assert (metadata.model_dtype, metadata.prepend_bos) == ("float32", True)
     assert (metadata.hook_name, metadata.dataset_path) == ("transformer.h.2", dataset["path"])
     assert checkpoints(instance, training_id) == []
     log = log_of(instance, training_id)
@@ -139,19 +146,28 @@ def test_a_run_to_the_end_in_float32(instance: Instance, gpt2: dict[str, Any], d
     assert (after["compatible"], after["level"]) == (True, "live")
 
 
+def llama(instance: Instance, quantization: str) -> dict[str, Any]:
+    rows = instance.api.get("/models").json()["items"]
+    here = [row for row in rows if (row["model_id"], row["quantization"]) == (LLAMA, quantization)]
+    row = here[0] if here else instance.download(LLAMA, quantization=quantization)
+    return instance.wait_for(row["id"], "ready", seconds=180)
+
+
 @pytest.mark.parametrize(
-    ("quantization", "architecture", "hook_point"),
+    ("quantization", "dtype", "architecture", "hook_point"),
     [
-        ("none", "batchtopk", "model.layers.1.mlp"),
-        ("8bit", "matryoshka", "model.layers.2"),
-        ("4bit", "topk", "model.layers.3"),
+        ("none", "auto", "batchtopk", "model.layers.1.mlp"),
+        ("none", "float32", "topk", "model.layers.1"),
+        ("8bit", "auto", "matryoshka", "model.layers.2"),
+        ("4bit", "auto", "topk", "model.layers.3"),
     ],
 )
 def test_a_run_on_bfloat16_and_on_quantized_copies(
-    instance: Instance, dataset: dict[str, str], quantization: str, architecture: str, hook_point: str
+    instance: Instance, dataset: dict[str, str], quantization: str, dtype: str, architecture: str, hook_point: str
 ) -> None:
-    model = instance.wait_for(instance.download(LLAMA, quantization=quantization)["id"], "ready", seconds=180)
-    run = wait(instance, start(instance, model, dataset, hook_point=hook_point, architecture=architecture), "completed")
+    model = llama(instance, quantization)
+    fields = {"hook_point": hook_point, "architecture": architecture, "dtype": dtype}
+    run = wait(instance, start(instance, model, dataset, **fields), "completed")
     assert run["d_in"] == model["hidden_size"]
     assert run["quantization"] == quantization
     assert_learned(instance, run)
@@ -159,6 +175,8 @@ def test_a_run_on_bfloat16_and_on_quantized_copies(
     # What is k on average in training has a threshold afterwards.
     assert sae.cfg.architecture() == ("topk" if architecture == "topk" else "jumprelu")
     assert sae.cfg.metadata.model_quantization == quantization
+    if quantization == "none":
+        assert sae.cfg.metadata.model_dtype == ("float32" if dtype == "float32" else "bfloat16")
 
 
 def test_cancelled_and_resumed(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
@@ -229,8 +247,22 @@ def test_a_server_that_is_stopped_and_started(
     assert instance.stop() == 0
     [kept] = checkpoints(instance, training_id)  # saved because it was told to stop
     assert kept >= 20_000
+    # What it needs and what it makes is found where the home is by then.
+    moved = instance.home.with_name("moved")
+    instance.home.rename(moved)
+    instance.home = moved
+    instance.environment["MODELYARD_HOME"] = str(moved)
     instance.start()
-    assert_learned(instance, wait(instance, training_id, "completed"))
+    run = wait(instance, training_id, "completed")
+    assert_learned(instance, run)
+    here = {one["path"] for one in instance.api.get("/datasets").json()["items"]}
+    assert run["dataset"]["path"] in here
+    assert Path(run["output_path"]).is_relative_to(moved)
+    body = {"model_id": gpt2["id"], "hook_point": "transformer.h.1", "dataset": dataset}
+    assert instance.api.post("/trainings/plan", json=RUN | body).json()["dataset_column"] == "body"
+    for earlier in instance.api.get("/trainings").json()["items"]:
+        if earlier["status"] == "completed":
+            assert load(earlier).cfg.d_sae == earlier["d_sae"]
 
 
 def test_a_quantization_passes_a_run(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
@@ -310,9 +342,21 @@ def test_without_the_extra(tmp_path: Path) -> None:
 
 def test_what_is_too_short_is_said(instance: Instance, gpt2: dict[str, Any]) -> None:
     upload = instance.api.post("/datasets", files={"file": ("short.txt", b"Too short a text.")}).json()
-    training_id = start(instance, gpt2, {"path": upload["path"]}, hook_point="transformer.h.2")
+    body = {"model_id": gpt2["id"], "hook_point": "transformer.h.2", "dataset": {"path": upload["path"]}}
+    refused = instance.api.post("/trainings", json=RUN | body)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "dataset.path")
+    assert "less than one context of 64" in refused.json()["detail"]
+
+
+def test_a_text_that_is_gone_when_the_run_begins(instance: Instance, gpt2: dict[str, Any], tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Something to read.\n\n" * 500)
+    long = start(instance, gpt2, {"path": str(text)}, hook_point="transformer.h.1", **LONG | {"training_tokens": 10**7})
+    training_id = start(instance, gpt2, {"path": str(text)}, hook_point="transformer.h.2")
+    text.write_text("Too short a text.")
+    assert instance.api.post(f"/trainings/{long}/cancel").status_code == 202
     failed = instance.wait_until(
-        lambda: (run := run_of(instance, training_id))["status"] == "failed" and run, 60, "the failure is told"
+        lambda: (run := run_of(instance, training_id))["status"] == "failed" and run, 90, "the failure is told"
     )
     assert failed["error"]["code"] == "invalid_request"
     assert "tokens" in failed["error"]["message"]

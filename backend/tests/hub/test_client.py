@@ -31,6 +31,7 @@ from modelyard.core.errors import (
 )
 from modelyard.hub import client as client_module
 from modelyard.hub.client import MAX_ANSWER_BYTES, PATIENCE_SECONDS, HubClient
+from modelyard.hub.retry import HUB_IN_TROUBLE
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
 
@@ -168,6 +169,36 @@ def test_a_long_one_is(hub: tuple[HubFaults, str], status: int, error: type[HubE
     with pytest.raises(error):
         HubClient(endpoint, False).model_info(GPT2)
     assert len(faults.requests) == 3
+
+
+@pytest.mark.usefixtures("unlimited_patience")
+def test_a_hub_in_trouble_is_not_called_unreachable(hub: tuple[HubFaults, str]) -> None:
+    faults, endpoint = hub
+    faults.fail("/api/models", 503, times=-1)
+    for ask in (lambda: HubClient(endpoint, False).model_info(GPT2), lambda: HubClient(endpoint, False).check(1)):
+        with pytest.raises(HubUnreachable, match=r"answers, but with an error \(HTTP 503\)") as caught:
+            ask()
+        assert caught.value.hint == HUB_IN_TROUBLE
+    with pytest.raises(HubUnreachable, match=r"built-in sample Hub could not answer: Injected failure") as caught:
+        HubClient(endpoint, False, is_builtin=True).model_info(GPT2)
+    assert "log of the API" in (caught.value.hint or "")
+
+
+def test_the_built_in_hub_names_what_it_has(hub: tuple[HubFaults, str]) -> None:
+    with pytest.raises(HubModelNotFound, match="on the built-in sample Hub") as caught:
+        HubClient(hub[1], False, is_builtin=True).model_info("no/such")
+    assert GPT2 in (caught.value.hint or "")
+    assert "modelyard hub default" in (caught.value.hint or "")
+    with pytest.raises(HubModelNotFound) as caught:
+        HubClient(hub[1], False).model_info("no/such")
+    assert caught.value.hint == HubModelNotFound.default_hint
+
+
+def test_samples_are_told_from_other_models(hub: tuple[HubFaults, str]) -> None:
+    assert all(hit.is_sample for hit in HubClient(hub[1], False).search("tiny", 3))
+    other = json.dumps([{"id": NAME, "tags": ["gguf"]}, {"id": "a/b"}]).encode()
+    with scripted_hub(lambda _: Answer(body=other)) as script:
+        assert [hit.is_sample for hit in HubClient(script.endpoint, False).search("", 3)] == [False, False]
 
 
 def test_nobody_waits_as_long_as_a_rate_limit_asks(hub: tuple[HubFaults, str]) -> None:
@@ -450,6 +481,20 @@ def test_configurations_that_are_none(where: str) -> None:
     ask = lambda client: client.read_json(NAME, COMMIT, where)  # noqa: E731
     for body in (b"[]", b"5", b"{", b"[" * 100_000, b'{"a": "' + b"x" * 6_000_000 + b'"}'):
         assert isinstance(refused(Answer(body=body), ask), HubMisbehaved)
+
+
+def test_packed_elements_are_not_counted_as_parameters() -> None:
+    packed = {
+        "id": NAME,
+        "sha": COMMIT,
+        "config": {"quantization_config": {"quant_method": "gptq"}},
+        "safetensors": {"parameters": {"I32": 5, "F16": 7}, "total": 12},
+    }
+    with scripted_hub(lambda path: as_json([packed] if "search" in path else packed)) as script:
+        client = HubClient(script.endpoint, False)
+        assert client.search("x", 5)[0].num_parameters is None
+        assert "expand=config" in script.asked[0][0]
+        assert client.model_info(NAME).num_parameters is None
 
 
 def header(content: object) -> bytes:

@@ -45,7 +45,7 @@ from modelyard.hub.fetcher import (
     fetch_snapshot,
 )
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.retry import RetryPolicy
+from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy
 from modelyard.hub.store import HubCache
 from modelyard.hub.tls import tls_context
 from modelyard.hub.transport import Transport
@@ -277,6 +277,9 @@ def test_hopeless_fault_ends_with_a_clear_error(
         fetch()
     assert type(caught.value) is error
     assert any(word in caught.value.message for word in ("model.bin", REPO, hub.endpoint, "bytes"))
+    assert caught.value.hint
+    assert (caught.value.hint == HUB_IN_TROUBLE) == (503 in faults.get("get_statuses", ()))
+    assert file.blob not in caught.value.message
     assert not store.blob_path(REPO, file.blob).exists()
     assert not list(store.repo_folder(REPO).glob("snapshots/*/*"))
     assert_honest(fetch.told)

@@ -148,8 +148,9 @@ def test_commit_is_a_hash(commit: str) -> None:
 
 @pytest.mark.parametrize("revision", ["../main", "/x", "", "a\\b", "refs/../../x"])
 def test_revision_stays_below_refs(revision: str) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="is not the name of a branch, tag or commit") as caught:
         validate_revision(revision)
+    assert "leave the revision out" in (caught.value.hint or "")
     validate_revision("refs/pr/1")
 
 

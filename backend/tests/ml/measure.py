@@ -2,9 +2,12 @@
 
 import gc
 import json
+import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from ml import zoo
 from modelyard.ml import activations, architecture, devices, kv_cache, memory, meta_model
 from modelyard.ml.kv_cache import STATE_FIELDS, KvSegment, state_bytes
+from modelyard.ml.quantization import mend
 
 KV_LENGTHS = (1, 5, 14, 15, 16, 17, 40, 130)
 ACTIVATION_BATCH, ACTIVATION_SEQUENCE = 2, 300
@@ -40,9 +44,9 @@ def skeleton(folder: Path) -> meta_model.MetaModel:
     return meta_model.build(read_config(folder))
 
 
-def estimated_bytes(folder: Path, quantization: str) -> int:
+def estimated_bytes(folder: Path, quantization: str, dtype: str = "auto") -> int:
     """What a checkpoint's weights are said to take in memory, before they are loaded."""
-    options = memory.estimate_memory(read_config(folder)).options
+    options = memory.estimate_memory(read_config(folder), dtype=dtype).options
     return next(option.weights_bytes for option in options if option.quantization == quantization)
 
 
@@ -92,14 +96,29 @@ def activation_peak(folder: Path) -> tuple[int, int] | str:
     found = activations.measure_activations(skeleton(folder), batch=batch, sequence=sequence, all_logits=True)
     if found.activation_bytes is None or found.kv_cache_bytes is None:
         return found.reason or "no reason"
-    model = zoo.load(folder, "none")
+    real = _real_peak(zoo.load(folder, "none"), batch, sequence)
+    return found.activation_bytes + found.kv_cache_bytes, real
+
+
+def quantized_peak(folder: Path, quantization: str, sequence: int) -> tuple[int, int]:
+    """As `activation_peak` of one sequence, with the weights quantized on loading."""
+    found = activations.measure_activations(
+        skeleton(folder), batch=1, sequence=sequence, all_logits=True, quantizations=(quantization,)
+    )
+    assert found.kv_cache_bytes is not None
+    model = zoo.load(folder, quantization)
+    mend(model)
+    return found.quantized_bytes[quantization] + found.kv_cache_bytes, _real_peak(model, 1, sequence)
+
+
+def _real_peak(model: nn.Module, batch: int, sequence: int) -> int:
     with torch.no_grad():
         model(input_ids=_ids(batch, 4), use_cache=True)  # libraries allocate once, on first use
         gc.collect()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             outputs = model(input_ids=_ids(batch, sequence), use_cache=True)
     del outputs
-    return found.activation_bytes + found.kv_cache_bytes, _peak(profiler)
+    return _peak(profiler)
 
 
 def residual(folder: Path) -> tuple[architecture.Architecture, list[str]]:
@@ -150,14 +169,47 @@ def _state_in_modules(model: nn.Module) -> int:
     return sum(state_bytes(vars(module).get(name)) for module in model.modules() for name in names)
 
 
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+
+
 def _peak(profiler: profile) -> int:
+    """The most bytes that were allocated at once, without what a product takes and frees again within itself.
+
+    That is the workspace of this processor's library: one without bfloat16 arithmetic needs float32 for it.
+    """
     results: Any = profiler.profiler
-    events = sorted(
-        (event for event in results.kineto_results.events() if event.name() == "[memory]"),
-        key=lambda event: event.start_ns(),
-    )
+    products, changes = [], []
+    for event in results.kineto_results.events():
+        if event.name() in PRODUCTS:
+            products.append((event.start_ns(), event.end_ns()))
+        elif event.name() == "[memory]":
+            changes.append((event.start_ns(), event.nbytes()))
+    products.sort()
     live = peak = 0
-    for event in events:
-        live += event.nbytes()
-        peak = max(peak, live)
+    for number, sizes in groupby(
+        sorted(changes, key=itemgetter(0)), key=lambda change: _product_at(products, change[0])
+    ):
+        taken = [size for _time, size in sizes]
+        if number is not None:
+            taken = _lasting(taken)
+        for size in taken:
+            live += size
+            peak = max(peak, live)
     return peak
+
+
+def _lasting(changes: list[int]) -> list[int]:
+    """The changes without what was allocated and freed again among them."""
+    lasting: list[int] = []
+    for size in changes:
+        if size < 0 and -size in lasting:
+            lasting.remove(-size)
+        else:
+            lasting.append(size)
+    return lasting
+
+
+def _product_at(products: list[tuple[int, int]], time: int) -> int | None:
+    """Which product was being worked out then."""
+    number = bisect_right(products, (time, sys.maxsize)) - 1
+    return number if number >= 0 and time <= products[number][1] else None

@@ -115,6 +115,39 @@ def test_encoder_decoder_is_described_but_not_verified() -> None:
     assert "encoder_decoder" in found.flags
     assert found.layers_path == "decoder.block"
     assert not any(point.verified for point in found.hook_points)
+    assert by_kind(found) == {
+        "residual": ["decoder.block.0"],
+        "attention": ["decoder.block.0.layer.0.SelfAttention"],
+        "mlp": ["decoder.block.0.layer.2.DenseReluDense"],
+    }
+    assert found.final_norm is None, "no forward pass showed it"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "expected"),
+    [
+        ("gemma3n_text", "model.norm"),
+        ("deepseek_v4", "model.norm"),
+        ("zaya", "model.norm"),
+        ("xlm", None),
+        ("jetmoe", None),
+        ("bert", None),
+    ],
+)
+def test_the_final_norm_is_one_that_ran_after_the_blocks(
+    tiny_model: TinyModel, model_type: str, expected: str | None
+) -> None:
+    assert found_in(tiny_model, model_type).final_norm == expected
+
+
+def test_copies_of_the_stream_are_in_the_shape(tiny_model: TinyModel) -> None:
+    points = found_in(tiny_model, "gemma3n_text").hook_points
+
+    assert {point.shape for point in points if point.kind == "residual"} == {(4, "batch", "seq", 128)}
+
+
+def test_an_encoder_is_flagged_as_its_support_says() -> None:
+    assert "encoder_only" in architecture.inspect_architecture(meta_model.build({"model_type": "distilbert"})).flags
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "mixtral", "zamba2"])
@@ -138,3 +171,13 @@ def test_grouped_heads_and_windows_are_read_under_any_spelling() -> None:
 
     mamba = architecture.read_dimensions(meta_model.load_config({"model_type": "mamba", "num_hidden_layers": 1}))
     assert (mamba.num_attention_heads, mamba.num_key_value_heads, mamba.head_dim) == (None, None, None)
+
+
+@pytest.mark.parametrize("model_type", ["mamba2", "xlstm"])
+def test_heads_of_a_recurrence_are_none_of_attention(tiny_model: TinyModel, model_type: str) -> None:
+    config = measure.read_config(tiny_model(model_type))
+    built = architecture.read_dimensions(meta_model.load_config(config))
+
+    assert (built.num_attention_heads, built.num_key_value_heads, built.head_dim) == (None, None, None)
+    written = config_facts.read_config(config).dimensions
+    assert (written["num_attention_heads"], written["num_key_value_heads"], written["head_dim"]) == (None, None, None)

@@ -1,6 +1,8 @@
 """Text from real tiny models: streamed whole, the same for the same seed, stoppable."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,19 @@ def test_running_out_of_memory_is_told_and_nothing_is_kept(chat: LoadedModel) ->
         generate(chat, prompt=PROMPT, max_new_tokens=4, on_delta=too_much)
     assert refused.value.__context__ is None  # nothing keeps the cache's frames
     assert generate(chat, prompt=PROMPT, max_new_tokens=4).new_tokens > 0
+
+
+def test_a_generation_that_waits_for_another_one_can_be_stopped(chat: LoadedModel) -> None:
+    stop, started = threading.Event(), threading.Event()
+    with chat.lock, ThreadPoolExecutor(1) as pool:  # the other one
+        waiting = pool.submit(
+            generate, chat, prompt=PROMPT, max_new_tokens=4, should_stop=stop.is_set, on_start=started.set
+        )
+        assert not started.wait(0.2)
+        assert not waiting.done()
+        stop.set()
+        result = waiting.result(30)
+    assert (result.finish_reason, result.text, result.new_tokens) == ("cancelled", "", 0)
+    assert not started.is_set()
+    generate(chat, prompt=PROMPT, max_new_tokens=1, on_start=started.set)
+    assert started.is_set()

@@ -117,7 +117,6 @@ def test_experts_are_quantized_in_4bit_and_named_where_they_are_not(tiny_model: 
     )
     assert KeptBecause.EXPERTS in {part.reason for part in eight.kept}
     assert KeptBecause.EXPERTS not in {part.reason for part in four.kept}
-    assert four.largest_matrix_bytes == 2 * 200 * 128 * 2  # one expert's gate and up in bfloat16
 
 
 def test_parameters_are_accounted_for_once(tiny_model: TinyModel) -> None:

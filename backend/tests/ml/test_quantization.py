@@ -16,7 +16,7 @@ from modelyard.ml.devices import input_device
 from modelyard.ml.meta_model import build
 from modelyard.ml.packed_experts import FourBitConfig, PackedExperts
 from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization
-from modelyard.ml.quantization import measured_bytes, quantization_config
+from modelyard.ml.quantization import get_quantization_config, measured_bytes
 from modelyard.ml.quantization_plan import PACKING_METHOD, packable_experts, packed_bytes
 
 TinyModel = Callable[[str], Path]
@@ -72,13 +72,13 @@ def test_nothing_is_held_that_is_not_measured_even_after_a_pass(tiny_model: Tiny
 
 
 def test_4bit_is_double_quantized_nf4_stored_as_bytes() -> None:
-    config = quantization_config("4bit", torch.bfloat16)
+    config = get_quantization_config("4bit", torch.device("cpu"))
     assert isinstance(config, FourBitConfig)
     assert config.bnb_4bit_quant_type == "nf4"
     assert config.bnb_4bit_use_double_quant
     assert config.bnb_4bit_quant_storage == torch.uint8
     assert config.bnb_4bit_compute_dtype == torch.bfloat16
-    assert quantization_config("none", torch.bfloat16) is None
+    assert get_quantization_config("none", torch.device("cpu")) is None
 
 
 def test_a_model_without_experts_gets_a_plain_bitsandbytes_config(tiny_model: TinyModel) -> None:
@@ -96,9 +96,16 @@ def test_experts_are_packed_to_the_byte_that_is_foretold(tiny_model: TinyModel, 
     assert measured_bytes(load_model(folder, quantization="4bit")) == without - saved == estimated_bytes(folder, "4bit")
 
 
-@pytest.mark.parametrize("model_type", ["mixtral", "gpt_oss"])
-def test_a_mixture_of_experts_shrinks_to_two_fifths(tiny_model: TinyModel, model_type: str) -> None:
+@pytest.mark.parametrize("model_type", FUSED_EXPERTS)
+def test_a_mixture_of_experts_shrinks_to_two_fifths(tiny_model: TinyModel, tmp_path: Path, model_type: str) -> None:
     folder = tiny_model(model_type)
+    if model_type == "qwen3_moe":  # its tiny experts are smaller than its embeddings, which no real one's are
+        config = zoo.tiny_config(model_type)
+        config.moe_intermediate_size = 192
+        folder = tmp_path
+        torch.manual_seed(0)
+        zoo.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).to(torch.bfloat16).save_pretrained(folder)
+        assert measured_bytes(load_model(folder, quantization="4bit")) == estimated_bytes(folder, "4bit")
     assert measured_bytes(load_model(folder, quantization="4bit")) <= 0.40 * measured_bytes(load_model(folder))
 
 
@@ -114,6 +121,31 @@ def test_models_beyond_plain_bitsandbytes_save_and_load_bit_by_bit(
     again = load_model(tmp_path, quantization="4bit")
     assert measured_bytes(again) == held
     assert torch.equal(logits(again), logits(model))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", *FUSED_EXPERTS])
+def test_what_is_stored_quantized_is_loaded_in_the_dtype_asked_for(
+    tiny_model: TinyModel, tmp_path: Path, model_type: str, quantization: str, dtype: str
+) -> None:
+    folder = tiny_model(model_type)
+    load_model(folder, quantization=quantization).save_pretrained(  # type: ignore[arg-type]
+        tmp_path, save_original_format=False
+    )
+    on_the_fly = load_model(folder, quantization=quantization, dtype=dtype)  # type: ignore[arg-type]
+    loaded = load_model(tmp_path, dtype=dtype)
+    assert loaded.get_output_embeddings().weight.dtype == getattr(torch, dtype)
+    assert measured_bytes(loaded) == measured_bytes(on_the_fly) == estimated_bytes(folder, quantization, dtype)
+    kinds = [{name: tensor.dtype for name, tensor in m.state_dict().items()} for m in (loaded, on_the_fly)]
+    assert kinds[0] == kinds[1]
+    assert torch.equal(logits(loaded), logits(on_the_fly))
+
+
+def test_tied_embeddings_stay_tied_in_another_dtype(tiny_model: TinyModel, tmp_path: Path) -> None:
+    load_model(tiny_model("gpt2"), quantization="4bit").save_pretrained(tmp_path)
+    model = load_model(tmp_path, dtype="float32")
+    assert model.lm_head.weight is model.transformer.wte.weight
 
 
 def test_packed_experts_are_close_to_what_was_packed() -> None:

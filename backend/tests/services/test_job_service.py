@@ -1,7 +1,7 @@
 """Jobs: one owner at a time, whatever happens to workers, clocks and messages."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from modelyard.core.database import Database
 from modelyard.core.settings import get_settings
 from modelyard.models import Job, JobControl, JobKind, JobState, Worker
 from modelyard.models.worker import ALIVE_SECONDS
-from modelyard.services.job_service import WAKE_BACKOFF_SECONDS, JobProgress, JobService, LeaseLost
+from modelyard.services.job_service import GONE_SECONDS, WAKE_BACKOFF_SECONDS, JobProgress, JobService, LeaseLost
 
 from .conftest import Clock
 
@@ -126,13 +126,15 @@ def test_a_job_for_one_worker_is_nobody_elses(database: Database, wakeups: Wakeu
     assert claim(database, job_id, "vm:gpu0") is not None
 
 
-def test_what_was_meant_for_a_dead_worker_is_for_any_or_needless(
-    database: Database, clock: Clock, wakeups: Wakeups
-) -> None:
+def addressed(database: Database, clock: Clock, kind: JobKind, worker: str = "vm:gpu0") -> str:
+    """A job for one worker, which was seen just now."""
     with database.session() as session:
-        session.add(Worker(name="vm:gpu0", host="vm", pid=1, queues="inference", seen_at=clock.now))
-        kinds = (JobKind.GENERATE, JobKind.UNLOAD)
-        generate, unload = (JobService(session).enqueue(kind, "row", worker="vm:gpu0").id for kind in kinds)
+        session.merge(Worker(name=worker, host="vm", pid=1, queues="inference", seen_at=clock.now))
+        return JobService(session).enqueue(kind, "row", worker=worker).id
+
+
+def test_what_was_meant_for_a_silent_worker_is_for_any(database: Database, clock: Clock, wakeups: Wakeups) -> None:
+    generate = addressed(database, clock, JobKind.GENERATE)
     wakeups.clear()
     clock.advance(ALIVE_SECONDS - 1)
     with jobs(database) as service:
@@ -142,7 +144,62 @@ def test_what_was_meant_for_a_dead_worker_is_for_any_or_needless(
         assert service.reconcile() == 1
     assert wakeups == [("inference", "models.generate", generate)]
     assert claim(database, generate, "vm:gpu1") is not None
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_an_unload_waits_for_its_worker_until_that_is_given_up(database: Database, clock: Clock, taken: bool) -> None:
+    """A worker that is only busy, or stopped, holds the model still."""
+    unload = addressed(database, clock, JobKind.UNLOAD)
+    if taken:
+        assert claim(database, unload, "vm:gpu0") is not None
+    clock.advance(GONE_SECONDS - 1)
+    with jobs(database) as service:
+        assert service.reconcile() == 1
+    assert claim(database, unload, "vm:gpu1") is None
+    clock.advance(2)
+    with jobs(database) as service:
+        service.reconcile()
     assert job_of(database, unload).state is JobState.CANCELLED
+
+
+def test_a_new_worker_need_not_unload_what_its_dead_predecessor_held(database: Database, clock: Clock) -> None:
+    waiting, running = (addressed(database, clock, JobKind.UNLOAD) for _ in range(2))
+    load = addressed(database, clock, JobKind.LOAD)
+    others = addressed(database, clock, JobKind.UNLOAD, "vm:gpu1")
+    assert claim(database, running, "vm:gpu0") is not None
+    with jobs(database) as service:
+        assert service.release_owner("vm:gpu0") == 1
+        assert service.drop_unloads("vm:gpu0") == 2
+        assert service.drop_unloads("vm:gpu0") == 0
+    assert [job_of(database, job_id).state for job_id in (waiting, running, load, others)] == [
+        *[JobState.CANCELLED] * 2,
+        *[JobState.QUEUED] * 2,
+    ]
+
+
+def test_a_worker_knows_whether_there_is_work_for_it(database: Database, clock: Clock) -> None:
+    def has_work(worker: str = "vm:all", queues: Sequence[str] = ("compute", "inference")) -> bool:
+        with jobs(database) as service:
+            return service.has_work_for(worker, queues)
+
+    assert not has_work()
+    for kind, wanted in ((JobKind.DOWNLOAD, False), (JobKind.GENERATE, True), (JobKind.TRAIN, True)):
+        job_id = enqueue(database, kind)
+        assert has_work() is wanted
+        owner = claim(database, job_id, "vm:other")
+        assert not has_work()  # another one is at it
+        assert has_work("vm:other", ())
+        clock.advance(LEASE + 1)
+        assert has_work() is wanted
+        owner = claim(database, job_id, "vm:all")
+        assert owner is not None
+        assert has_work(queues=())
+        with jobs(database) as service:
+            service.finish(job_id, owner, JobState.DONE)
+        assert not has_work()
+    addressed(database, clock, JobKind.UNLOAD, "vm:other")
+    assert not has_work()
+    assert has_work("vm:other")
 
 
 def test_reconcile_wakes_a_job_whose_worker_fell_silent(database: Database, clock: Clock, wakeups: Wakeups) -> None:

@@ -1,12 +1,13 @@
 """Rows: made once, found, steered, and deleted with exactly the files nobody else needs."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from modelyard.core.database import Database
+from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, SharedCache
 from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
@@ -455,6 +456,59 @@ def test_a_download_under_way_keeps_the_content_it_uses(database: Database, cach
     assert delete_model(database, first).freed_bytes == 1000
     assert unfinished.exists()
     assert not cache.inventory(MODEL_ID, OTHER_COMMIT, remote_files({"config.json": b"{}"})).missing
+
+
+def test_a_set_frees_exactly_what_its_plan_says(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        first, second = ready_row(session, cache).id, ready_row(session, cache, quantization="4bit").id
+        other = ready_row(session, cache, OTHER_COMMIT).id
+    part(cache)
+    before = bytes_below(cache.cache_dir)
+    with database.reading() as session:
+        models = ModelService(session, cache)
+        pair = models.plan_deletions([first, second, "nothing"])
+        everything = models.plan_deletions([first, second, other])
+    # What the two precisions share goes with the second, the configuration only with the other revision.
+    assert [(item.id, item.freed_bytes, item.stays) for item in pair.items] == [
+        (first, 0, False),
+        (second, 5096, False),
+    ]
+    assert [[kept.bytes for kept in item.kept_because] for item in pair.items] == [[2], [2]]
+    assert "4bit" not in pair.items[0].kept_because[0].reason
+    assert [item.freed_bytes for item in everything.items] == [0, 5096, 3002]
+    assert [item.kept_because for item in everything.items] == [[], [], []]
+    assert everything.freed_bytes == before
+    reports = [delete_model(database, row_id).freed_bytes for row_id in (first, second, other)]
+    assert reports == [item.freed_bytes for item in everything.items]
+    assert bytes_below(cache.cache_dir) == 0
+
+
+def test_a_row_of_a_set_that_is_in_use_stays_and_keeps_what_it_needs(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        used, other = ready_row(session, cache).id, ready_row(session, cache, quantization="4bit").id
+        session.add(
+            LoadedModel(
+                model_row_id=used, worker="w", device="cpu", dtype="auto", host="yard", measured_bytes=1,
+                load_seconds=1.0, lease_expires_at=utc_now() + timedelta(seconds=30),
+            )
+        )  # fmt: skip
+    with database.reading() as session:
+        plan = ModelService(session, cache).plan_deletions([used, other])
+    assert [(item.stays, item.freed_bytes) for item in plan.items] == [(True, 0), (False, 0)]
+    assert "none" in plan.items[1].kept_because[0].reason
+    assert plan.freed_bytes == 0
+
+
+def test_a_set_with_files_that_were_there_before_needs_a_confirmation_too(database: Database, cache: HubCache) -> None:
+    store(cache)
+    with database.session() as session:
+        row_id = ready_row(session, cache).id
+    with database.reading() as session:
+        models = ModelService(session, cache)
+        asked = models.plan_deletions([row_id])
+        assert [(item.stays, item.freed_bytes) for item in asked.items] == [(True, SNAPSHOT_BYTES)]
+        assert asked.freed_bytes == 0
+        assert models.plan_deletions([row_id], confirm_shared=True).freed_bytes == SNAPSHOT_BYTES
 
 
 def test_files_that_were_there_before_need_a_confirmation(database: Database, cache: HubCache) -> None:

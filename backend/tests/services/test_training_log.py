@@ -51,4 +51,4 @@ def test_bytes_that_are_no_text_do_not_stop_it(file: Path) -> None:
     training_log.append(RUN, "The process was killed by SIGKILL.")
     lines = training_log.read(RUN).text.splitlines()
     assert lines[0] == "a \N{REPLACEMENT CHARACTER} byte"
-    assert lines[1].endswith("Z ERROR modelyard: The process was killed by SIGKILL.")
+    assert lines[1].endswith("Z ERROR The process was killed by SIGKILL.")

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from modelyard.core import queue as core_queue
 from modelyard.core.database import Database
 from modelyard.core.errors import (
     Conflict,
+    DatasetNotFound,
     InvalidRequest,
     ModelInUse,
     ModelNotFound,
@@ -36,11 +37,18 @@ from modelyard.hub.store import HubCache
 from modelyard.ml.model_loader import LoadSpec, ModelLoader
 from modelyard.ml.sae import engine
 from modelyard.ml.sae.plan import Size, memory_plan
-from modelyard.models import Job, JobControl, JobState, Model, ModelStatus, TrainingStatus
+from modelyard.models import Job, JobControl, JobState, Model, ModelStatus, Quantization, TrainingStatus
 from modelyard.schemas.model import ModelCreate
 from modelyard.schemas.system import Device
 from modelyard.schemas.training import TrainingCreate
-from modelyard.services import architecture_service, model_service, quantization_service, system_service, training_room
+from modelyard.services import (
+    architecture_service,
+    model_service,
+    quantization_service,
+    system_service,
+    training_log,
+    training_room,
+)
 from modelyard.services.dataset_service import DatasetService
 from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress, JobService
@@ -288,17 +296,24 @@ def test_a_plan(database: Database, cache: HubCache, corpus: Path, free: dict[st
     parts = (plan.forward_bytes, plan.sae_bytes, plan.batch_bytes, plan.buffer_bytes, plan.process_bytes)
     assert plan.total_bytes == sum(parts) + 2 * GB
     assert (plan.device, plan.free_bytes, plan.fits, plan.refusal) == ("cuda:0", 20 * GB, True, None)
-    assert plan.dataset_tokens == corpus.stat().st_size // 4
+    # There is no tokenizer to count with, so the text counts by its characters; the other column does not.
+    assert plan.dataset_tokens == sum(len(f"Sentence number {n}.") for n in range(200)) // 4
+    assert (plan.dataset_column, plan.dataset_columns, plan.dataset_counted) == ("text", ["text"], False)
 
     free["cuda:0"] = 2 * GB
     refused = SaeTraining(database).plan(asked(row_id, corpus))
     assert refused.fits is False
     assert refused.refusal is not None
     assert refused.refusal.code == "out_of_memory"
+    assert refused.refusal.hint == "Use a smaller or a quantized model: the largest part is the loaded model, 2.00 GB."
     with pytest.raises(OutOfMemory) as error:
         SaeTraining(database).start(asked(row_id, corpus))
     assert error.value.extra == {"needed_bytes": refused.total_bytes, "free_bytes": 2 * GB}
-    assert "2.00 GB are free" in error.value.message
+    assert "of cuda:0, of which 2.00 GB are free" in error.value.message
+    free["cpu"] = GB
+    with pytest.raises(OutOfMemory, match=r"of system memory, of which 1\.00 GB"):
+        SaeTraining(database).start(asked(row_id, corpus, device="cpu"))
+    free["cpu"] = 16 * GB
     assert SaeTraining(database).plan(asked(row_id, corpus, device="cpu")).fits
 
 
@@ -329,6 +344,8 @@ def test_figures_of_a_large_run() -> None:
         ({"l1_coefficient": 2.0}, "l1_coefficient"),
         ({"context_size": 256}, "context_size"),
         ({"training_tokens": 100}, "training_tokens"),
+        ({"device": "cuda:7"}, "device"),
+        ({"device": "mps"}, "device"),
         ({"dataset": {"path": "/nowhere/at/all.jsonl"}}, "dataset.path"),
         ({"dataset": {"path": "relative.jsonl"}}, "dataset.path"),
     ],
@@ -345,13 +362,138 @@ def test_fields_that_do_not_fit_the_model(
 
 def test_a_column_without_text(database: Database, cache: HubCache, corpus: Path) -> None:
     row_id = add_model(database, cache)
-    with pytest.raises(InvalidRequest, match="no text column 'id'"):
+    with pytest.raises(InvalidRequest, match="no text column 'id'") as refused:
         SaeTraining(database).plan(asked(row_id, corpus, dataset={"path": str(corpus), "column": "id"}))
+    assert [(error["field"], error["columns"]) for error in refused.value.extra["errors"]] == [
+        ("dataset.column", ["text"])
+    ]
 
 
-def test_a_device_that_is_not_there(database: Database, cache: HubCache, corpus: Path) -> None:
-    with pytest.raises(InvalidRequest, match="no device"):
-        SaeTraining(database).plan(asked(add_model(database, cache), corpus, device="cuda:7"))
+def test_the_only_column_with_text_is_taken(database: Database, cache: HubCache, tmp_path: Path) -> None:
+    row_id = add_model(database, cache)
+
+    def column_of(name: str, **record: Any) -> str:
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(record) + "\n" for _ in range(200)))
+        training = SaeTraining(database).start(asked(row_id, path))
+        return str(training.config["dataset"]["column"])
+
+    assert column_of("one", body="Something to read.", number=1) == "body"
+    assert column_of("usual", title="A title.", text="Something to read.") == "text"
+    with pytest.raises(InvalidRequest, match="2 text columns") as refused:
+        column_of("two", title="A title.", body="Something to read.")
+    assert refused.value.extra["errors"][0]["columns"] == ["title", "body"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.jsonl", b"nonsense\n"), ("a.txt", b"\xff\xfe\x00"), ("a.csv", b"a"), ("a.txt", b" ")]
+)
+def test_a_file_that_cannot_be_read_is_told_at_its_field(
+    database: Database, cache: HubCache, tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InvalidRequest) as refused:
+        SaeTraining(database).plan(asked(add_model(database, cache), path))
+    assert refused.value.extra["errors"] == [{"field": "dataset.path", "message": refused.value.message}]
+
+
+def word_tokenizer() -> bytes:
+    """A token for every word and every full stop."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return str(tokenizer.to_str()).encode()
+
+
+def test_the_tokens_of_the_column_are_counted(database: Database, cache: HubCache, tmp_path: Path) -> None:
+    row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
+
+    def tokens(path: Path) -> tuple[int, bool]:
+        plan = SaeTraining(database).plan(asked(row_id, path))
+        return plan.dataset_tokens, plan.dataset_counted
+
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(json.dumps({"text": "One two three.", "notes": [0] * 500}) + "\n" for _ in range(100)))
+    assert tokens(few) == (400, True)
+    many = tmp_path / "many.jsonl"
+    many.write_text("".join(json.dumps({"text": "One two three.", "notes": [0] * 500}) + "\n" for _ in range(1000)))
+    assert tokens(many) == (4000, False)
+    paragraphs = tmp_path / "many.txt"
+    paragraphs.write_text("One two three.\n\n" * 1000)
+    number, counted = tokens(paragraphs)
+    assert (number, counted) == (pytest.approx(4000, rel=0.01), False)
+    with many.open("a") as file:
+        file.write(json.dumps({"text": "One two three.", "notes": [0] * 500_000}))
+    assert tokens(many)[0] > 4000, "the file has changed"
+
+
+def test_the_tokens_of_a_compressed_file_are_counted(database: Database, cache: HubCache, tmp_path: Path) -> None:
+    require_training_extra()
+    import pyarrow
+    from pyarrow import parquet
+
+    row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["One two three."] * 1000}), path, compression="zstd")
+    plan = SaeTraining(database).plan(asked(row_id, path))
+    assert (plan.dataset_tokens, plan.dataset_counted) == (4000, False)
+
+
+def test_a_text_shorter_than_a_context_is_refused(database: Database, cache: HubCache, tmp_path: Path) -> None:
+    row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
+    path = tmp_path / "short.txt"
+    path.write_text("Too short a text.")
+    with pytest.raises(InvalidRequest, match="5 tokens, less than one context of 128") as refused:
+        SaeTraining(database).plan(asked(row_id, path))
+    assert refused.value.extra["errors"][0]["field"] == "dataset.path"
+
+
+def test_the_precision_of_the_model(
+    database: Database, cache: HubCache, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_id = add_model(database, cache)
+    stored = SaeTraining(database).plan(asked(row_id, corpus))
+    same = SaeTraining(database).plan(asked(row_id, corpus, dtype="float16"))
+    wider = SaeTraining(database).plan(asked(row_id, corpus, dtype="float32"))
+    assert (same.model_bytes, same.forward_bytes) == (stored.model_bytes, stored.forward_bytes)
+    assert (wider.model_bytes, wider.forward_bytes) == (4 * GB, 2 * stored.forward_bytes)
+
+    training = SaeTraining(database).start(asked(row_id, corpus, dtype="float32"))
+    told: list[dict[str, Any]] = []
+
+    def child(_module: str, request: dict[str, Any], on_report: Any, **__: Any) -> dict[str, Any]:
+        told.append(request)
+        on_report({"live": {"code": "training_incompatible", "message": "Not finite.", "hint": None}})
+        return {"output": "/somewhere"}
+
+    monkeypatch.setattr(process, "run_child", child)
+    SaeTraining(database).run(training.id, Wishes())
+    assert told[0]["dtype"] == "float32"
+    assert TrainingCompatibilityService(database).of_row(row_id).level == "structural"
+    with database.session() as session:
+        run = TrainingService(session).get_by_id(training.id)
+        assert training_response(run).dtype == "float32"
+        run.config = {name: value for name, value in run.config.items() if name != "dtype"}
+        assert training_response(run).dtype == "auto"
+        session.get_one(Model, row_id).quantization = Quantization.FOUR_BIT
+    with pytest.raises(InvalidRequest, match="in 4bit is trained on in the precision") as refused:
+        SaeTraining(database).plan(asked(row_id, corpus, dtype="float32"))
+    assert refused.value.extra["errors"][0]["field"] == "dtype"
+
+
+def test_a_killed_process_is_told_in_plain_words(
+    database: Database, started: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def child(*_: Any, **__: Any) -> dict[str, Any]:
+        raise process.ChildCrashed("modelyard.workers.train_child", -9, training_log.log_file(started[1]))
+
+    monkeypatch.setattr(process, "run_child", child)
+    with pytest.raises(process.ChildCrashed) as crashed:
+        SaeTraining(database).run(started[1], Wishes())
+    assert crashed.value.as_dict()["message"] == "The run's process was killed; often the memory has run out."
+    assert "SIGKILL" in training_log.read(started[1]).text
 
 
 def test_without_the_extra(database: Database, cache: HubCache, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,7 +631,9 @@ def test_a_run_waits_for_a_worker(
         answer = training_response(training)
         assert session.get_one(Job, training.job_id).queue == "training"
     assert wakeups == [("compute", "trainings.train", training.job_id)]
-    assert (answer.status, answer.d_in, answer.d_sae, answer.k, answer.device) == ("pending", 64, 512, 32, "cuda:0")
+    assert (answer.status, answer.d_in, answer.d_sae, answer.k) == ("pending", 64, 512, 32)
+    # A new run from this one may be on another machine.
+    assert (answer.device, answer.plan["device"]) == ("auto", "cuda:0")
     assert (answer.model_id, answer.model_name, answer.output_path) == (started[0], "owner/name", None)
 
 
@@ -616,3 +760,74 @@ def test_parquet(tmp_path: Path) -> None:
     with path.open("rb") as file:
         stored = DatasetService(tmp_path / "datasets").store("a.parquet", file)
     assert (stored.rows, stored.columns) == (2, ["words"])
+
+
+def test_what_was_sent_is_listed_and_removed(database: Database, cache: HubCache) -> None:
+    datasets = DatasetService()
+    content = "".join(json.dumps({"text": f"Sentence {n}."}) + "\n" for n in range(300)).encode()
+    path = Path(datasets.store("listed.jsonl", io.BytesIO(content)).path)
+    training_id = SaeTraining(database).start(asked(add_model(database, cache), path)).id
+    with database.session() as session:
+        [found] = [one for one in datasets.stored(session) if one.path == str(path)]
+        assert (found.name, found.size_bytes) == (path.name, len(content))
+        assert [(user.id, user.status) for user in found.used_by] == [(training_id, "pending")]
+        with pytest.raises(Conflict, match=training_id[:8]):
+            datasets.delete(session, path.name)
+        TrainingService(session).cancel(training_id)
+        for name in ("nothing.jsonl", "../modelyard.db", ".", ""):
+            with pytest.raises(DatasetNotFound):
+                datasets.delete(session, name)
+        assert datasets.delete(session, path.name) == len(content)
+        assert path.name not in [one.name for one in datasets.stored(session)]
+    assert not path.exists()
+
+
+@pytest.fixture
+def move_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Have another MODELYARD_HOME."""
+
+    def move(home: Path) -> None:
+        monkeypatch.setenv("MODELYARD_HOME", str(home))
+        get_settings.cache_clear()
+
+    yield move
+    monkeypatch.undo()
+    get_settings.cache_clear()
+
+
+def test_a_home_that_has_moved(
+    database: Database,
+    cache: HubCache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    move_to: Callable[[Path], None],
+) -> None:
+    homes = tmp_path / "before", tmp_path / "after"
+    move_to(homes[0])
+    content = "".join(json.dumps({"text": f"Sentence {n}."}) + "\n" for n in range(300)).encode()
+    sent = DatasetService().store("sent.jsonl", io.BytesIO(content)).path
+    row_id = add_model(database, cache)
+    training_id = SaeTraining(database).start(asked(row_id, Path(sent))).id
+    folder = get_settings().trainings_folder / training_id / "sae"
+    folder.mkdir(parents=True)
+    with database.session() as session:
+        run = TrainingService(session).get_by_id(training_id)
+        run.output_path, run.status = str(folder), TrainingStatus.COMPLETED
+
+    homes[0].rename(homes[1])
+    move_to(homes[1])
+    here = str(homes[1] / "datasets" / Path(sent).name)
+    told: list[dict[str, Any]] = []
+
+    def child(_module: str, request: dict[str, Any], **__: Any) -> dict[str, Any]:
+        told.append(request)
+        return {"output": "/somewhere"}
+
+    monkeypatch.setattr(process, "run_child", child)
+    with database.session() as session:
+        answer = training_response(TrainingService(session).get_by_id(training_id))
+        assert (answer.output_path, answer.dataset.path) == (str(homes[1] / "trainings" / training_id / "sae"), here)
+        assert [user.id for user in DatasetService().stored(session)[0].used_by] == [training_id]
+    assert SaeTraining(database).plan(asked(row_id, Path(sent))).dataset_tokens
+    SaeTraining(database).run(training_id, Wishes())
+    assert told[0]["dataset_path"] == here

@@ -97,6 +97,51 @@ def make_llama(folder: Path, *, weight_bytes: int, shards: int = 1) -> Path:
     return folder
 
 
+TINY_LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "dtype": "bfloat16",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 192,
+    "vocab_size": 1000,
+    "max_position_embeddings": 512,
+}
+
+
+def make_pickle(folder: Path) -> Path:
+    """A small random Llama whose only weights are a pickle file."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True)
+    model = LlamaForCausalLM(LlamaConfig(**TINY_LLAMA)).to(torch.bfloat16)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps(TINY_LLAMA))
+    return folder
+
+
+def make_packed(folder: Path) -> Path:
+    """What looks like a Llama quantized with GPTQ: eight values of four bits in each stored number."""
+    folder.mkdir(parents=True)
+    quantized = TINY_LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    (folder / "config.json").write_text(json.dumps(quantized))
+    name = "model.layers.0.mlp.up_proj.qweight"
+    save_file({name: np.zeros((8, 192), dtype=np.int32)}, folder / "model.safetensors")
+    return folder
+
+
+def make_adapter(folder: Path) -> Path:
+    """A PEFT adapter beside the configuration of its base model."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(TINY_LLAMA))
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    save_file({"lora_A.weight": np.zeros((4, 64), dtype=np.float32)}, folder / "adapter_model.safetensors")
+    return folder
+
+
 def _read(repo_id: str, folder: Path) -> StoredRepo:
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,13 @@ def children_of(supervisor: int) -> dict[str, psutil.Process]:
 
 @contextmanager
 def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
-    """What waits for a process, or runs in it, goes on doing so for as long as this lasts."""
+    """What waits for a process, or runs in it, goes on doing so for as long as this lasts, or until it is killed."""
     process.suspend()
     try:
         yield process
     finally:
-        process.resume()
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 class Instance:
@@ -164,10 +165,14 @@ class Instance:
         for item in self.api.get("/models/loaded").json()["items"]:
             self.api.post(f"/models/{item['id']}/unload")
         self.wait_until(lambda: self.api.get("/models/loaded").json()["items"] == [], 30, "everything is unloaded")
+        self.wait_until(lambda: not any(model["unloading"] for model in self._models()), 30, "every unload has ended")
 
     def _loads(self) -> list[str]:
-        models = self.api.get("/models").json()["items"]
-        return [model["id"] for model in models if (model["progress"] or {}).get("phase") == "loading"]
+        return [model["id"] for model in self._models() if (model["progress"] or {}).get("phase") == "loading"]
+
+    def _models(self) -> list[dict[str, Any]]:
+        models: list[dict[str, Any]] = self.api.get("/models").json()["items"]
+        return models
 
     def cache_bytes(self) -> int:
         """Bytes of file content under the cache, links not counted."""

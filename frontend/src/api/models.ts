@@ -1,6 +1,7 @@
 import type {
   Architecture,
   CacheListing,
+  DeletionPlan,
   DeletionReport,
   EstimateQuery,
   HistoryPage,
@@ -58,6 +59,11 @@ export function planDelete(id: string, signal?: AbortSignal): Promise<DeletionRe
   return request("DELETE", `/models/${id}`, { query: { dry_run: true }, signal });
 }
 
+/** What deleting these one after the other, in this order, frees together. */
+export function planDeletions(ids: string[], confirmShared: boolean, signal?: AbortSignal): Promise<DeletionPlan> {
+  return request("POST", "/models/deletion-plan", { body: { ids, confirm_shared: confirmShared }, signal });
+}
+
 export function deleteModel(id: string, confirmShared: boolean): Promise<DeletionReport> {
   return request("DELETE", `/models/${id}`, { query: { confirm_shared: confirmShared || undefined } });
 }
@@ -97,7 +103,7 @@ export function estimateMemory(query: EstimateQuery, signal?: AbortSignal): Prom
 /** The same of a model that is here; needs no Hub. */
 export function estimateLocalMemory(
   id: string,
-  query: Pick<EstimateQuery, "context" | "batch" | "dtype">,
+  query: Pick<EstimateQuery, "context" | "batch" | "dtype"> & Partial<Pick<EstimateQuery, "parts">>,
   signal?: AbortSignal,
 ): Promise<MemoryEstimate> {
   return request("GET", `/models/${id}/estimate-memory`, { query: { ...query }, signal });

@@ -1,6 +1,7 @@
 import type {
   CurvePoint,
   FreedBytes,
+  SentDataset,
   StoredDataset,
   Training,
   TrainingCompatibility,
@@ -63,4 +64,13 @@ export function uploadDataset(file: File): Promise<StoredDataset> {
   const body = new FormData();
   body.set("file", file);
   return request("POST", "/datasets", { body });
+}
+
+/** The files that were sent, the newest first. */
+export async function listDatasets(signal?: AbortSignal): Promise<SentDataset[]> {
+  return (await request<{ items: SentDataset[] }>("GET", "/datasets", { signal })).items;
+}
+
+export function deleteDataset(name: string): Promise<FreedBytes> {
+  return request("DELETE", `/datasets/${encodeURIComponent(name)}`);
 }

@@ -1,12 +1,12 @@
 import { useDebouncedValue } from "@mantine/hooks";
-import { useCallback, useEffect, useMemo, useState } from "react";
+import { useCallback, useEffect, useEffectEvent, useMemo, useState } from "react";
 import { isAbort } from "../api/client";
 import { estimateLocalMemory, estimateMemory } from "../api/models";
 import { verdictFor } from "../lib/fit";
 import { type ActivationSample, contextStops, kindest, longestFit, type Need, needOf, type Workload } from "../lib/memory";
 import { type ProblemView, toProblem } from "../lib/problems";
 import { useSystemStore } from "../stores/systemStore";
-import type { Dtype, MemoryEstimate, MemoryOption, Quantization, Verdict } from "../types/model";
+import type { Dtype, EstimateParts, MemoryEstimate, MemoryOption, Quantization, Verdict } from "../types/model";
 
 export interface DeviceFit {
   device: string;
@@ -40,6 +40,8 @@ export interface MemoryPlan extends Workload {
   options: PlannedOption[];
   /** An answer for what is chosen is on its way. */
   loading: boolean;
+  /** What is shown are the weights alone; the whole is on its way. */
+  weightsOnly: boolean;
   /** What is shown belongs to another dtype than the one chosen. */
   outdated: boolean;
   problem: ProblemView | null;
@@ -59,18 +61,22 @@ interface Asked extends Workload {
   dtype: Dtype;
 }
 
-interface Answer {
-  dtype: Dtype;
+interface Answer extends Asked {
   estimate: MemoryEstimate;
+  /** False where the weights alone were asked for. */
+  whole: boolean;
 }
 
 const ASK_AFTER_MS = 300;
+/** An answer that is remembered is there sooner than this; any other is asked for its weights, which come first. */
+const AT_ONCE_MS = 150;
 const LONGEST_IF_UNKNOWN = 131_072;
 const FIRST_CONTEXT = 2048;
 
 /**
- * The memory of one model, asked once per dtype and computed here for any context and batch. Activations alone are
- * asked again, once a workload was left alone for a moment, and are in proportion until then. Null asks nothing.
+ * The memory of one model, asked once per dtype and computed here for any context and batch. Where the whole takes its
+ * time, the weights are shown before it. Activations alone are asked again, once a workload was left alone for a moment,
+ * and are in proportion until then. Null asks nothing.
  */
 export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
   const longest = target?.longest ?? LONGEST_IF_UNKNOWN;
@@ -84,8 +90,9 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
 
   const chosen = keyOf({ dtype, context, batch });
   const [settled] = useDebouncedValue(chosen, ASK_AFTER_MS);
-  const known = (key: string) => answers.some((answer) => keyOf({ ...answer.estimate, dtype: answer.dtype }) === key);
+  const known = (key: string) => answers.some((answer) => answer.whole && keyOf(answer) === key);
   const asked = target === null || known(settled) ? null : settled;
+  const isAnswered = useEffectEvent((of: Dtype) => answers.some((answer) => answer.dtype === of));
   const row = target?.row ?? null;
   const modelId = target?.model_id ?? "";
   const revision = target?.revision ?? "";
@@ -94,22 +101,43 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
     if (asked === null) return;
     const controller = new AbortController();
     const query = askedBy(asked);
-    const answer =
+    const { dtype: of } = query;
+    const ask = (parts: EstimateParts) =>
       row === null
-        ? estimateMemory({ model_id: modelId, revision, ...query }, controller.signal)
-        : estimateLocalMemory(row, query, controller.signal);
-    answer.then(
-      (estimate) => setAnswers((before) => [{ dtype: query.dtype, estimate }, ...before]),
+        ? estimateMemory({ model_id: modelId, revision, ...query, parts }, controller.signal)
+        : estimateLocalMemory(row, { ...query, parts }, controller.signal);
+    const early = setTimeout(() => {
+      if (isAnswered(of)) return;
+      ask("weights").then(
+        (estimate) =>
+          setAnswers((before) =>
+            before.some((answer) => answer.dtype === of) ? before : [{ ...query, estimate, whole: false }, ...before],
+          ),
+        // Whatever is in its way is in the way of the whole answer too, which tells.
+        () => undefined,
+      );
+    }, AT_ONCE_MS);
+    ask("all").then(
+      (estimate) =>
+        setAnswers((before) => [
+          { ...query, estimate, whole: true },
+          ...before.filter((answer) => answer.whole || answer.dtype !== of),
+        ]),
       (error: unknown) => {
+        clearTimeout(early);
         if (!isAbort(error) && !controller.signal.aborted) setFailure({ asked, problem: toProblem(error) });
       },
     );
-    return () => controller.abort();
+    return () => {
+      clearTimeout(early);
+      controller.abort();
+    };
   }, [asked, row, modelId, revision, round]);
 
   const current = useMemo(() => answers.filter((answer) => answer.dtype === dtype), [answers, dtype]);
   const estimate = (current[0] ?? answers[0])?.estimate ?? null;
   const failed = failure !== null && failure.asked === chosen;
+  const loading = target !== null && !known(chosen) && !failed;
   return {
     context,
     batch,
@@ -121,7 +149,8 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
     setDtype,
     estimate,
     options: usePlannedOptions(estimate, current.length > 0 ? current : answers, { context, batch }, longest),
-    loading: target !== null && !known(chosen) && !failed,
+    loading,
+    weightsOnly: loading && current[0]?.whole === false,
     outdated: estimate !== null && current.length === 0,
     problem: failed ? failure.problem : null,
     reload: useCallback(() => {
@@ -141,16 +170,18 @@ function usePlannedOptions(
   const machine = useSystemStore((state) => state.system?.devices);
   return useMemo(() => {
     if (estimate === null) return [];
+    const told = answers.find((answer) => answer.context === context && answer.batch === batch)?.estimate;
     return estimate.options.map((option) => {
       const samples = samplesOf(answers, option.quantization);
       const needAt = (tokens: number) =>
         needOf(option, estimate.kv_cache_segments, samples, { context: tokens, batch });
       const need = needAt(context);
+      const toldOf = told?.options.find(({ quantization }) => quantization === option.quantization);
       const fits = devicesOf(machine, option).map(({ device, free, total }) => ({
         device,
         free,
         total,
-        verdict: verdictFor(need.required, free),
+        verdict: option.available ? verdictOn(device, need, free, toldOf) : "unknown",
         reach: free === null ? null : longestFit(needAt, free, longest),
       }));
       return {
@@ -164,10 +195,17 @@ function usePlannedOptions(
   }, [estimate, answers, machine, context, batch, longest]);
 }
 
+/** Of a total that is not whole, only the server knows whether the rest fits: it has an upper bound for it. */
+function verdictOn(device: string, need: Need, free: number | null, told: MemoryOption | undefined): Verdict {
+  const verdict = verdictFor(need.required, free);
+  if (!need.partial || verdict === "does_not_fit") return verdict;
+  return told?.verdicts.find((candidate) => candidate.device === device)?.verdict ?? "unknown";
+}
+
 function samplesOf(answers: Answer[], quantization: Quantization): ActivationSample[] {
-  return answers.map(({ estimate }) => ({
-    context: estimate.context,
-    batch: estimate.batch,
+  return answers.filter(({ whole }) => whole).map(({ context, batch, estimate }) => ({
+    context,
+    batch,
     bytes: estimate.options.find((option) => option.quantization === quantization)?.activation_bytes ?? null,
   }));
 }

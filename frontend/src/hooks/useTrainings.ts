@@ -56,7 +56,19 @@ export function fieldErrors(error: unknown): FieldErrors {
   return Object.fromEntries((listed as { field: string; message: string }[]).map((one) => [one.field, one.message]));
 }
 
-export type PlanAnswer = { plan: TrainingPlan } | { problem: ProblemView; fields: FieldErrors };
+export type PlanAnswer = ({ plan: TrainingPlan } | { problem: ProblemView; fields: FieldErrors }) & { text: KnownText };
+
+/** What the server found in a text file: the columns that hold text, and the one it reads; null where it found none. */
+export interface KnownText {
+  path: string;
+  columns: string[] | null;
+  column: string | null;
+}
+
+function columnsOf(error: ApiError): string[] | null {
+  const listed = (error.problem.errors ?? []) as { columns?: string[] }[];
+  return listed.find(({ columns }) => columns !== undefined)?.columns ?? null;
+}
 
 const ASK_AFTER_MS = 350;
 
@@ -69,11 +81,15 @@ export function useTrainingPlan(request: TrainingRequest | null): Resource<PlanA
   const answer = useResource(
     asked,
     async (signal): Promise<PlanAnswer> => {
+      const body = JSON.parse(asked ?? "{}") as TrainingRequest;
+      const { path } = body.dataset;
       try {
-        return { plan: await planTraining(JSON.parse(asked ?? "{}") as TrainingRequest, signal) };
+        const plan = await planTraining(body, signal);
+        return { plan, text: { path, columns: plan.dataset_columns, column: plan.dataset_column } };
       } catch (error) {
         if (!(error instanceof ApiError) || error.status === 0) throw error;
-        return { problem: toProblem(error), fields: fieldErrors(error) };
+        const text = { path, columns: columnsOf(error), column: null };
+        return { problem: toProblem(error), fields: fieldErrors(error), text };
       }
     },
     request?.model_id ?? null,

@@ -20,6 +20,12 @@ function significant(value: number, whole: boolean): string {
   return value >= 9.995 ? value.toFixed(1) : value.toFixed(2);
 }
 
+/** What a row takes on the disk; what it shares with another row is counted there, and named apart. */
+export function diskWords({ disk_bytes, shared_bytes }: { disk_bytes: number; shared_bytes: number }): string {
+  if (shared_bytes === 0) return formatBytes(disk_bytes);
+  return `${formatBytes(disk_bytes - shared_bytes)} + ${formatBytes(shared_bytes)} shared`;
+}
+
 export function formatRate(bytesPerSecond: number | null | undefined): string {
   return bytesPerSecond == null ? "" : `${formatBytes(bytesPerSecond)}/s`;
 }
@@ -49,6 +55,11 @@ export function formatDuration(seconds: number | null | undefined): string {
   const hours = Math.floor(minutes / 60);
   if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
   return `${Math.round(hours / 24)} days`;
+}
+
+/** 0.80 s, 12 s, 3 min: what took a known time, which may be short. */
+export function formatSeconds(seconds: number): string {
+  return seconds < 9.95 ? `${seconds.toFixed(2)} s` : formatDuration(seconds);
 }
 
 /** Share of a known total between 0 and 1, or null when there is no total to compare with. */

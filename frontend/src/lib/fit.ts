@@ -15,17 +15,30 @@ export function deviceLabel(id: string): string {
   return id.startsWith("cuda") ? `GPU ${index ?? "0"}` : id;
 }
 
-/** One sentence with numbers: what happens on this device and by how much. */
-export function fitSentence(device: string, needed: number | null, free: number | null): string {
+/** One sentence with numbers: what happens on this device and by how much. `atLeast`: it may need more than that. */
+export function fitSentence(
+  device: string,
+  verdict: Verdict,
+  needed: number | null,
+  free: number | null,
+  atLeast: boolean,
+): string {
   const place = deviceLabel(device);
-  const verdict = verdictFor(needed, free);
   if (needed === null || free === null) return `Not known for ${place}`;
-  if (verdict === "fits") return `Fits in ${place}, ${formatBytes(free - needed)} left`;
-  if (verdict === "tight") return `Tight in ${place}, only ${formatBytes(free - needed)} left`;
-  return `Does not fit in ${place}: ${formatBytes(needed - free)} short`;
+  if (verdict === "does_not_fit")
+    return `Does not fit in ${place}: ${atLeast ? "at least " : ""}${formatBytes(needed - free)} short`;
+  const left = `${atLeast ? "at most " : ""}${formatBytes(free - needed)} left`;
+  if (verdict === "unknown") return `May fit in ${place}: ${left}`;
+  if (verdict === "fits") return `Fits in ${place}, ${left}`;
+  return `Tight in ${place}, ${atLeast ? left : `only ${left}`}`;
 }
 
 export const HALF_PRECISION_BYTES = 2;
+
+/** Bytes of so many weights as they are stored; an unknown dtype is taken for the usual 16 bits. */
+export function roughWeights(parameters: number, dtype: string | null): number {
+  return parameters * (dtype === "float32" ? 4 : HALF_PRECISION_BYTES);
+}
 
 export interface Fit {
   verdict: Verdict;

@@ -31,6 +31,10 @@ describe("snippets", () => {
       "code",
       expect.stringContaining('names_filter="blocks.0.hook_resid_post"'),
     );
+    expect(snippetsFor(hookPoint(), about, SOURCE).transformer_lens).toHaveProperty(
+      "code",
+      expect.stringMatching(/OFFICIAL_MODEL_NAMES[^]*hf_model=/),
+    );
     expect(snippetsFor(hookPoint({ transformer_lens: null }), about, SOURCE).transformer_lens).toHaveProperty("because");
     expect(snippetsFor(hookPoint(), about, { name: "/artifacts/q4", revision: null }).transformer_lens).toHaveProperty(
       "because",

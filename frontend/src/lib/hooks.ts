@@ -123,6 +123,8 @@ function transformerLens(point: HookPoint, source: PretrainedSource): Snippets["
   const lines = [
     "from transformer_lens import HookedTransformer",
     "",
+    "# TransformerLens takes the names of its own list: transformer_lens.loading_from_pretrained.OFFICIAL_MODEL_NAMES.",
+    "# For another model of the same architecture give a name of that list, and hf_model=… the model from transformers.",
     "# Without processing, the values are those of transformers.",
     `model = HookedTransformer.from_pretrained_no_processing(${pythonArguments(source)})`,
     `logits, cache = model.run_with_cache(${PROMPT}, names_filter="${name}")`,

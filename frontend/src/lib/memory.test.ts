@@ -94,6 +94,18 @@ describe("a need", () => {
     });
   });
 
+  it("is a lower bound where a part or what becomes of the weights is not known", () => {
+    const workload = { context: 2048, batch: 1 };
+    expect(needOf(option({ overhead_bytes: null }), PLAIN, samples, workload)).toMatchObject({
+      partial: true,
+      missing: ["overhead"],
+    });
+    expect(needOf(option({ total_is_lower_bound: true }), PLAIN, samples, workload)).toMatchObject({
+      partial: true,
+      missing: [],
+    });
+  });
+
   it("is marked where its activations are in proportion", () => {
     expect(needOf(option(), PLAIN, samples, { context: 4096, batch: 1 }).scaled).toBe(true);
   });

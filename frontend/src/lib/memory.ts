@@ -23,6 +23,14 @@ export interface Activations {
 export const PARTS = ["weights", "state", "cache", "activations", "overhead"] as const;
 export type PartName = (typeof PARTS)[number];
 
+export const PART_WORD: Record<PartName, string> = {
+  weights: "weights",
+  state: "quantization state",
+  cache: "KV cache",
+  activations: "activations",
+  overhead: "overhead",
+};
+
 export interface Part {
   name: PartName;
   /** Null is unknown. */
@@ -38,6 +46,8 @@ export interface Need {
   required: number | null;
   /** Some part is not known, so the total is a lower bound. */
   partial: boolean;
+  /** The parts that no figure was told for; of packed weights it is what becomes of them that is not known. */
+  missing: PartName[];
   /** The activations are in proportion, so the total is approximate. */
   scaled: boolean;
 }
@@ -79,14 +89,16 @@ export function needOf(
     { name: "state", bytes: state ?? 0 },
     { name: "cache", bytes: kvCacheBytes(segments, workload) },
     { name: "activations", bytes: activations.bytes },
-    { name: "overhead", bytes: option.overhead_bytes ?? 0 },
+    { name: "overhead", bytes: option.overhead_bytes },
   ];
   const total = resident === null ? null : parts.reduce((sum, part) => sum + (part.bytes ?? 0), 0);
+  const missing = total === null ? [] : parts.filter((part) => part.bytes === null).map(({ name }) => name);
   return {
     parts: parts.filter((part) => part.bytes !== 0),
     total,
     required: total === null ? null : Math.max(total, option.load_peak_bytes ?? 0),
-    partial: total !== null && parts.some((part) => part.bytes === null),
+    partial: missing.length > 0 || (total !== null && option.total_is_lower_bound),
+    missing,
     scaled: total !== null && activations.scaled,
   };
 }
@@ -107,7 +119,7 @@ export function longestFit(
     return required !== null && verdictFor(required, free) === "fits";
   };
   const atOne = needAt(1);
-  if (atOne.required === null || atOne.parts.some((part) => part.name === "cache" && part.bytes === null)) return null;
+  if (atOne.required === null || atOne.missing.includes("cache") || atOne.missing.includes("activations")) return null;
   if (!fits(1)) return 0;
   if (fits(longest)) return longest;
   let good = 1;

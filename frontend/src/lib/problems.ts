@@ -1,5 +1,6 @@
 import { ApiError } from "../api/client";
-import type { RowError } from "../types/model";
+import type { Model, RowError } from "../types/model";
+import { waitsForRoom } from "./words";
 
 /** What went wrong and what to do, in the one shape every error view takes. */
 export interface ProblemView {
@@ -15,6 +16,15 @@ export function toProblem(error: unknown): ProblemView {
 
 export function fromRow(error: RowError): ProblemView {
   return { code: error.code, message: error.message, hint: error.hint ?? null };
+}
+
+/** The same of a row in its state: what waits for room goes on by itself, whatever the hint advises besides. */
+export function problemOf(model: Model): ProblemView | null {
+  if (model.error === null) return null;
+  const problem = fromRow(model.error);
+  return waitsForRoom(model)
+    ? { ...problem, hint: "Free space, or use another disk. It goes on by itself once there is room." }
+    : problem;
 }
 
 /** Whether a hint says no more than the button below it. */

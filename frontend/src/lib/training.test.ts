@@ -35,13 +35,17 @@ it("names points by their layer, and by their path where that is not enough", ()
 });
 
 it("asks for what the form says, and for nothing while something is missing", () => {
-  const draft = { ...FIRST_DRAFT, path: " /data/a.jsonl ", checkpointMinutes: 0.5 as const };
+  const draft = { ...FIRST_DRAFT, path: " /data/a.jsonl ", column: " text ", checkpointMinutes: 0.5 as const };
   const answer = requestOf(draft, "m1", "model.layers.2");
   expect(answer).toMatchObject({
     request: { dataset: { path: "/data/a.jsonl", column: "text" }, k: null, l1_coefficient: null, checkpoint_seconds: 30 },
   });
   expect(requestOf({ ...draft, architecture: "standard", k: 3, l1: 2 }, "m1", "x")).toMatchObject({
     request: { k: null, l1_coefficient: 2 },
+  });
+  // Whatever is typed is the server's to refuse.
+  expect(requestOf({ ...draft, column: "", checkpointMinutes: 0, seed: -1 }, "m1", "x")).toMatchObject({
+    request: { dataset: { column: null }, checkpoint_seconds: 0, seed: -1 },
   });
   expect(requestOf({ ...draft, path: "", tokens: "", seed: "" }, "m1", "")).toEqual({
     missing: ["hook_point", "dataset.path", "training_tokens", "seed"],
@@ -63,8 +67,9 @@ it("writes figures with the digits that mean something", () => {
     "12.3",
     "unknown",
   ]);
-  expect(epochsWords(plan())).toBe("≈ 5.20 M tokens in the file, of which 38 % are read");
-  expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the file, read 12 times");
+  expect(epochsWords(plan())).toBe("≈ 5.20 M tokens in the column text, of which 38 % are read");
+  expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the column text, read 12 times");
+  expect(epochsWords(plan({ dataset_counted: true, epochs: 2 }))).toBe("5.20 M tokens in the column text, read 2.0 times");
   expect(epochsWords(plan({ epochs: null }))).toBe("unknown");
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
@@ -85,6 +90,7 @@ it("names the idle models that a run needs the memory of", () => {
 it("tells a run that waits for another from one that waits for a worker", () => {
   expect(trainingPhaseWords(training({ status: "pending" }))).toBe("Waiting for a worker");
   expect(trainingPhaseWords(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
+  expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Starting the engine");
 });
 
 it("loads the model in the precision it was trained in", () => {
@@ -93,6 +99,8 @@ it("loads the model in the precision it was trained in", () => {
   expect(lines).toContain('SAE.load_from_disk("/home/runs/t1/sae")');
   expect(lines).toContain('get_submodule("model.layers.14")');
   expect(notebookLines(training())).not.toContain("quantization=");
+  expect(notebookLines(training())).not.toContain("dtype=");
+  expect(notebookLines(training({ dtype: "float32" }))).toContain(', dtype="float32")');
 });
 
 it("asks for the same again as an earlier run", () => {

@@ -1,6 +1,6 @@
 /** Training runs as words, figures and code. */
 import type { HookKind, HookPoint, Model } from "../types/model";
-import type { SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
+import type { Dtype, SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
 import { formatBytes, formatCount, formatDuration } from "./bytes";
 import { KIND_WORD } from "./hooks";
 import { sentence } from "./words";
@@ -42,6 +42,8 @@ export function trainingPhaseWords({ status, progress }: Pick<Training, "status"
       return "Starting";
     case "making_room":
       return "Unloading idle models";
+    case "starting":
+      return "Starting the engine";
     case "loading":
       return "Loading the model";
     case "checking":
@@ -139,7 +141,14 @@ export function compatibilityWords({ compatible, level }: Pick<TrainingCompatibi
       : "Verified on its configuration";
 }
 
-/** What is typed; an empty field is "". */
+export const DTYPE_WORD: Record<Dtype, string> = {
+  auto: "Automatic",
+  float32: "float32",
+  bfloat16: "bfloat16",
+  float16: "float16",
+};
+
+/** What is typed; an empty field is "", an empty column the only one that holds text. */
 export interface TrainingDraft {
   path: string;
   column: string;
@@ -152,13 +161,14 @@ export interface TrainingDraft {
   learningRate: number | "";
   batch: number | "";
   device: string;
+  dtype: Dtype;
   seed: number | "";
   checkpointMinutes: number | "";
 }
 
 export const FIRST_DRAFT: TrainingDraft = {
   path: "",
-  column: "text",
+  column: "",
   architecture: "topk",
   expansion: 8,
   k: "",
@@ -168,6 +178,7 @@ export const FIRST_DRAFT: TrainingDraft = {
   learningRate: 0.0003,
   batch: 4096,
   device: "auto",
+  dtype: "auto",
   seed: 0,
   checkpointMinutes: 10,
 };
@@ -176,7 +187,7 @@ export const FIRST_DRAFT: TrainingDraft = {
 export function draftOf(training: Training): TrainingDraft {
   return {
     path: training.dataset.path,
-    column: training.dataset.column,
+    column: training.dataset.column ?? "",
     architecture: training.architecture,
     expansion: training.expansion_factor,
     k: training.k ?? "",
@@ -186,6 +197,7 @@ export function draftOf(training: Training): TrainingDraft {
     learningRate: training.learning_rate,
     batch: training.batch_tokens,
     device: training.device,
+    dtype: training.dtype,
     seed: training.seed,
     checkpointMinutes: training.checkpoint_seconds / 60,
   };
@@ -208,7 +220,6 @@ export function requestOf(
   const missing = [
     ...(hookPoint === "" ? ["hook_point"] : []),
     ...(draft.path.trim() === "" ? ["dataset.path"] : []),
-    ...(draft.column.trim() === "" ? ["dataset.column"] : []),
   ];
   if (
     expansion === "" || tokens === "" || context === "" || learningRate === "" || batch === "" || seed === "" ||
@@ -223,7 +234,7 @@ export function requestOf(
     request: {
       model_id: modelId,
       hook_point: hookPoint,
-      dataset: { path: draft.path.trim(), column: draft.column.trim() },
+      dataset: { path: draft.path.trim(), column: draft.column.trim() || null },
       architecture: draft.architecture,
       expansion_factor: expansion,
       k: usesK(draft.architecture) && draft.k !== "" ? draft.k : null,
@@ -234,7 +245,8 @@ export function requestOf(
       batch_tokens: batch,
       seed,
       device: draft.device,
-      checkpoint_seconds: Math.max(1, Math.round(checkpointMinutes * 60)),
+      dtype: draft.dtype,
+      checkpoint_seconds: Math.round(checkpointMinutes * 60),
     },
   };
 }
@@ -268,9 +280,9 @@ export function partsOf(plan: TrainingPlan): PlanPart[] {
 }
 
 /** "About a third of the file is read" in figures: how often the text is gone through. */
-export function epochsWords({ epochs, dataset_tokens }: TrainingPlan): string {
-  if (epochs === null || dataset_tokens === null) return "unknown";
-  const size = `≈ ${tokensWords(dataset_tokens)} in the file`;
+export function epochsWords({ epochs, dataset_tokens, dataset_counted, dataset_column }: TrainingPlan): string {
+  if (epochs === null) return "unknown";
+  const size = `${dataset_counted ? "" : "≈ "}${tokensWords(dataset_tokens)} in the column ${dataset_column}`;
   if (epochs <= 1) return `${size}, of which ${Math.max(1, Math.round(epochs * 100))} % are read`;
   return `${size}, read ${epochs < 10 ? epochs.toPrecision(2) : Math.round(epochs).toLocaleString("en")} times`;
 }
@@ -281,6 +293,7 @@ export function notebookLines(training: Training): string {
     JSON.stringify(training.model_name),
     ...(training.quantization === "none" ? [] : [`quantization="${training.quantization}"`]),
     `revision=${JSON.stringify(training.commit)}`,
+    ...(training.dtype === "auto" ? [] : [`dtype="${training.dtype}"`]),
   ];
   return [
     "import modelyard",
@@ -294,9 +307,12 @@ export function notebookLines(training: Training): string {
     `hook = model.get_submodule(${JSON.stringify(training.hook_point)}).register_forward_hook(`,
     "    lambda module, inputs, output: seen.update(hidden=output[0] if isinstance(output, tuple) else output)",
     ")",
+    "# As it was trained: after the beginning of a text, which it has not seen itself.",
+    "begin = [tokenizer.bos_token_id] if sae.cfg.metadata.prepend_bos else []",
+    'ids = begin + tokenizer("The quick brown fox jumps", add_special_tokens=False).input_ids',
     "with torch.no_grad():",
-    '    model(**tokenizer("The quick brown fox jumps", return_tensors="pt").to(model.device))',
-    '    features = sae.encode(seen["hidden"].float())',
+    "    model(torch.tensor([ids], device=model.device))",
+    '    features = sae.encode(seen["hidden"][:, len(begin):].float())',
     "hook.remove()",
     `print(features.shape)  # (1, tokens, ${training.d_sae})`,
   ].join("\n");

@@ -46,17 +46,31 @@ export function isActive(status: ModelStatus): boolean {
   return status === "pending" || status === "downloading" || status === "quantizing" || status === "paused";
 }
 
-const WAITING_WORD = "Waiting for a worker";
+type State = Pick<Model, "status" | "error">;
+
+/** The status as a word; of a row that the server paused, with the reason. */
+export function statusWord({ status, error }: State): string {
+  const word = STATUS_WORD[status];
+  return status === "paused" && error !== null ? `${word}: ${error.code.replaceAll("_", " ")}` : word;
+}
+
+/** Whether a download stopped for want of disk; the server goes on with it by itself once there is room. */
+export function waitsForRoom({ status, error }: State): boolean {
+  return status === "paused" && error?.code === "disk_full";
+}
+
+const WAITING_MESSAGE = "waiting for a worker";
+const WAITING_WORD = sentence(WAITING_MESSAGE);
 
 /** What the job is doing now, in words; falls back to the status when there is no progress yet. */
-export function phaseWords(status: ModelStatus, progress: Progress | null): string {
-  if (status === "paused") return "Paused";
-  if (status === "pending") return WAITING_WORD;
-  if (progress === null) return STATUS_WORD[status];
+export function phaseWords(row: State, progress: Progress | null): string {
+  const { status } = row;
+  if (status === "paused") return statusWord(row);
+  if (progress === null) return status === "pending" ? WAITING_WORD : STATUS_WORD[status];
   switch (progress.phase) {
     case "resolving":
       // The phase of work that nobody has taken yet, too; a quantization looks nothing up.
-      return status === "quantizing" ? WAITING_WORD : "Looking up files";
+      return status === "quantizing" || progress.message === WAITING_MESSAGE ? WAITING_WORD : "Looking up files";
     case "downloading":
       return downloadingWords(progress);
     case "verifying":

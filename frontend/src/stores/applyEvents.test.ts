@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { downloading, model, progress } from "../test/fixtures";
 import { applyList, applyModel, applyProgress, type Feed, follows, isStructural, isUnderWay, removeModel } from "./applyEvents";
 
@@ -26,6 +26,24 @@ it("keeps progress away from the cold record", () => {
   expect(next.byId).toBe(feed.byId);
   expect(next.ids).toBe(feed.ids);
   expect(next.live.m1?.progress?.bytes_done).toBe(800_000_000);
+});
+
+it("lets go of what moved no more, and of what never did", () => {
+  const feed = applyList(EMPTY, [downloading(), model({ id: "m2" })]);
+  const seen = model({ id: "m2", updated_at: "later", disk_bytes: 5 });
+  const next = applyProgress(feed, [seen, downloading({ status: "failed" })]);
+  expect(next.live).toEqual({});
+  expect(next.byId.m2).toBe(seen);
+  expect(next.byId.m1?.status).toBe("failed");
+});
+
+it("tells when a row told anything new, not when the same was read again", () => {
+  vi.useFakeTimers({ now: 1000 });
+  const feed = applyList(EMPTY, [downloading()]);
+  vi.setSystemTime(9000);
+  expect(applyList(feed, [downloading()]).live.m1?.heardAt).toBe(1000);
+  expect(applyProgress(feed, [downloading({ updated_at: "later" })]).live.m1?.heardAt).toBe(9000);
+  vi.useRealTimers();
 });
 
 it("knows progress from facts", () => {

@@ -6,6 +6,10 @@ export interface Live {
   progress: Progress | null;
   downloaded_bytes: number;
   disk_bytes: number;
+  /** As the row tells it; the server's clock. */
+  updated_at: string;
+  /** When the row last told anything new, in milliseconds since the epoch; the browser's clock. */
+  heardAt: number;
 }
 
 export type PendingOp = "pause" | "resume" | "cancel" | "verify" | "load" | "unload" | "delete";
@@ -51,7 +55,7 @@ export function isStructural(known: Model | undefined, incoming: Model): boolean
 /** The list as it was read; a row that moved from one page to the next meanwhile stands in it twice. */
 export function applyList(feed: Feed, models: Model[]): Feed {
   const byId = Object.fromEntries(models.map((model) => [model.id, model]));
-  const live = Object.fromEntries(models.filter(isMoving).map((model) => [model.id, liveOf(model)]));
+  const live = Object.fromEntries(models.filter(isMoving).map((model) => [model.id, liveOf(model, feed)]));
   const ids = [...new Set(models.map((model) => model.id))];
   return { byId, ids, live, pending: keepPending(feed.pending, byId) };
 }
@@ -60,7 +64,7 @@ export function applyList(feed: Feed, models: Model[]): Feed {
 export function applyModel(feed: Feed, model: Model): Feed {
   const known = feed.byId[model.id];
   const byId = { ...feed.byId, [model.id]: model };
-  const live = isMoving(model) ? { ...feed.live, [model.id]: liveOf(model) } : without(feed.live, model.id);
+  const live = isMoving(model) ? { ...feed.live, [model.id]: liveOf(model, feed) } : without(feed.live, model.id);
   return {
     byId,
     ids: known === undefined ? [model.id, ...feed.ids] : feed.ids,
@@ -69,11 +73,17 @@ export function applyModel(feed: Feed, model: Model): Feed {
   };
 }
 
-/** Progress of several rows at once; touches nothing but `live`. */
-export function applyProgress(feed: Feed, models: Iterable<Model>): Feed {
+/** Progress of several rows at once; touches nothing but `live`, save for rows in which nothing moves any more. */
+export function applyProgress(feed: Feed, models: Model[]): Feed {
   const live = { ...feed.live };
-  for (const model of models) live[model.id] = liveOf(model);
-  return { ...feed, live };
+  for (const model of models) {
+    if (isMoving(model)) live[model.id] = liveOf(model, feed);
+    else Reflect.deleteProperty(live, model.id);
+  }
+  const still = models.filter((model) => !isMoving(model));
+  if (still.length === 0) return { ...feed, live };
+  const byId = { ...feed.byId, ...Object.fromEntries(still.map((model) => [model.id, model])) };
+  return { ...feed, byId, live, pending: keepPending(feed.pending, byId) };
 }
 
 export function removeModel(feed: Feed, id: string): Feed {
@@ -91,8 +101,11 @@ function isMoving(model: Model): boolean {
   return model.progress !== null && model.status !== "failed";
 }
 
-function liveOf(model: Model): Live {
-  return { progress: model.progress, downloaded_bytes: model.downloaded_bytes, disk_bytes: model.disk_bytes };
+function liveOf({ id, progress, downloaded_bytes, disk_bytes, updated_at }: Model, { live }: Feed): Live {
+  const known = live[id];
+  // The same told again, by the list that is read anew, is no news.
+  const heardAt = known?.updated_at === updated_at ? known.heardAt : Date.now();
+  return { progress, downloaded_bytes, disk_bytes, updated_at, heardAt };
 }
 
 /**

@@ -27,6 +27,25 @@ it("remembers what ended while the page was open, the latest first, until it is 
   expect(finished()).toEqual([]);
 });
 
+it("lists what failed before the page was opened, until it is cleared, and anew when it fails anew", () => {
+  const reload = (rows: ReturnType<typeof model>[]) => {
+    useFinishedStore.setState({ ids: [] });
+    useModelsStore.setState({ ...EMPTY, load: { state: "loading" } });
+    useModelsStore.setState({ ...applyList(EMPTY, rows), load: { state: "ready" } });
+  };
+  const failed = [downloading({ id: "b", status: "failed" }), model({ id: "c" })];
+  reload(failed);
+  expect(finished()).toEqual(["b"]);
+  useFinishedStore.getState().clear();
+  reload(failed);
+  expect(finished()).toEqual([]);
+  put(downloading({ id: "b" }));
+  put(downloading({ id: "b", status: "failed" }));
+  expect(finished()).toEqual(["b"]);
+  reload(failed);
+  expect(finished()).toEqual(["b"]);
+});
+
 it("lets go of what is started again or deleted", () => {
   put(model({ id: "a" }));
   put(downloading({ id: "b", status: "failed" }));

@@ -97,6 +97,13 @@ describe("the feed", () => {
     expect(store.getState().byId).toBe(byId);
   });
 
+  it("makes no work of a ready row that is told again, as after the server began anew", async () => {
+    const { store, socket } = await connected();
+    socket.model("model.updated", model({ id: "m2", model_id: "gpt2", updated_at: "later", disk_bytes: 7 }));
+    await vi.waitFor(() => expect(store.getState().byId.m2?.disk_bytes).toBe(7));
+    expect(Object.keys(store.getState().live)).toEqual(["m1"]);
+  });
+
   it("shows a change of status at once, and no older progress after it", async () => {
     const { store, socket } = await connected();
     socket.model("model.download.progress", downloading({ progress: progress({ bytes_done: 9e8 }) }));

@@ -16,6 +16,7 @@ import type {
   SettingsView,
   SystemInfo,
 } from "../types/model";
+import type { Live } from "../stores/applyEvents";
 
 export const GB = 1e9;
 
@@ -46,12 +47,16 @@ export function model(changes: Partial<Model> = {}): Model {
     size_bytes: 1_503_300_328,
     downloaded_bytes: 1_503_300_328,
     disk_bytes: 1_503_300_328,
+    shared_bytes: 0,
     memory_estimated_bytes: 1_192_099_840,
     memory_method: "exact",
     memory_measured_bytes: null,
     drift: null,
     has_chat_template: true,
     last_unload: null,
+    last_load_seconds: null,
+    unloading: false,
+    restarts_with: null,
     progress: null,
     error: null,
     loaded: false,
@@ -83,6 +88,7 @@ export function hit(changes: Partial<SearchItem> = {}): SearchItem {
     access: "open",
     pipeline_tag: "text-generation",
     installed: false,
+    is_sample: false,
     ...changes,
   };
 }
@@ -150,6 +156,17 @@ export function downloading(changes: Partial<Model> = {}): Model {
   return model({ status: "downloading", snapshot_path: null, job_id: "j1", progress: progress(), ...changes });
 }
 
+/** What moves in a row, as just told. */
+export function liveOf({ progress, downloaded_bytes, disk_bytes, updated_at }: Model, heardAt = Date.now()): Live {
+  return { progress, downloaded_bytes, disk_bytes, updated_at, heardAt };
+}
+
+/** A download that stopped because the disk was full. */
+export function outOfRoom(changes: Partial<Model> = {}): Model {
+  const error = { code: "disk_full", message: "The disk is full.", hint: "Free 0.5 GB, then resume.", during: null };
+  return downloading({ status: "paused", error, ...changes });
+}
+
 export function info(changes: Partial<ModelInfo> = {}): ModelInfo {
   return {
     model_id: "Qwen/Qwen3-0.6B",
@@ -199,6 +216,7 @@ export function option(changes: Partial<MemoryOption> = {}): MemoryOption {
     activation_bytes: 0.1 * GB,
     overhead_bytes: 0,
     total_bytes: 1.5 * GB,
+    total_is_lower_bound: false,
     load_peak_bytes: 1.5 * GB,
     download_bytes: 1.5 * GB,
     disk_bytes: 1.5 * GB,

@@ -11,7 +11,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List data sets
+         * @description The files that were sent, the newest first, with the runs on each.
+         */
+        get: operations["list_datasets_api_v1_datasets_get"];
         put?: never;
         /**
          * Send a data set
@@ -19,6 +23,26 @@ export interface paths {
          */
         post: operations["upload_dataset_api_v1_datasets_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a data set
+         * @description Remove a file that was sent. A run that has ended keeps its SAE, but one that was stopped cannot go on.
+         */
+        delete: operations["delete_dataset_api_v1_datasets__name__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -99,6 +123,28 @@ export interface paths {
          * @description Remove unfinished files that no model in the list will go on with.
          */
         delete: operations["drop_leftovers_api_v1_models_cache_leftovers_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/deletion-plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What deleting several models frees
+         * @description Only tell what deleting these rows one after the other would free and keep; nothing is deleted.
+         *
+         *     What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
+         */
+        post: operations["plan_deletions_api_v1_models_deletion_plan_post"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -943,7 +989,10 @@ export interface components {
         };
         /** Body_upload_dataset_api_v1_datasets_post */
         Body_upload_dataset_api_v1_datasets_post: {
-            /** File */
+            /**
+             * File
+             * @description Its name ends in .jsonl, .txt or .parquet.
+             */
             file: string;
         };
         /**
@@ -1005,16 +1054,39 @@ export interface components {
         DatasetChoice: {
             /**
              * Column
-             * @description The column with the text; of a .txt file, `text`.
-             * @default text
+             * @description The column with the text; null: the only one that holds text, or `text` among several.
+             * @example text
              */
-            column: string;
+            column?: string | null;
             /**
              * Path
              * @description An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it.
              * @example /data/corpus.jsonl
              */
             path: string;
+        };
+        /**
+         * DatasetList
+         * @example {
+         *       "items": [
+         *         {
+         *           "created_at": "2026-11-24T09:58:00.000Z",
+         *           "name": "corpus-3f9a1c2b4d5e.jsonl",
+         *           "path": "/home/ada/.local/share/modelyard/datasets/corpus-3f9a1c2b4d5e.jsonl",
+         *           "size_bytes": 20971520,
+         *           "used_by": [
+         *             {
+         *               "id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f",
+         *               "status": "running"
+         *             }
+         *           ]
+         *         }
+         *       ]
+         *     }
+         */
+        DatasetList: {
+            /** Items */
+            items: components["schemas"]["StoredDataset"][];
         };
         /**
          * DatasetResponse
@@ -1042,6 +1114,19 @@ export interface components {
             size_bytes: number;
         };
         /**
+         * DatasetUser
+         * @description A run that reads, or has read, a data set.
+         */
+        DatasetUser: {
+            /** Id */
+            id: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "running" | "cancelling" | "cancelled" | "failed" | "completed";
+        };
+        /**
          * Defaults
          * @description What the page proposes.
          */
@@ -1051,6 +1136,56 @@ export interface components {
              * @description Precision of a new download; null for the most precise one that fits.
              */
             quantization?: ("none" | "8bit" | "4bit") | null;
+        };
+        /**
+         * DeletionPlan
+         * @description What deleting several rows frees together.
+         * @example {
+         *       "freed_bytes": 1519209472,
+         *       "items": [
+         *         {
+         *           "freed_bytes": 1519209472,
+         *           "id": "0f8fad5bd9cb469fa16570867728950e",
+         *           "kept_because": [],
+         *           "kept_bytes": 0,
+         *           "shared_cache": false,
+         *           "stays": false,
+         *           "used_by": []
+         *         }
+         *       ]
+         *     }
+         */
+        DeletionPlan: {
+            /**
+             * Freed Bytes
+             * @description By those that do not stay.
+             */
+            freed_bytes: number;
+            /** Items */
+            items: components["schemas"]["RowDeletion"][];
+        };
+        /**
+         * DeletionPlanRequest
+         * @description Rows that are to be deleted together, one after the other in this order.
+         * @example {
+         *       "confirm_shared": false,
+         *       "ids": [
+         *         "0f8fad5bd9cb469fa16570867728950e"
+         *       ]
+         *     }
+         */
+        DeletionPlanRequest: {
+            /**
+             * Confirm Shared
+             * @description As it will be given to the deletions.
+             * @default false
+             */
+            confirm_shared: boolean;
+            /**
+             * Ids
+             * @description Rows' ids, as in the list of models.
+             */
+            ids: string[];
         };
         /**
          * DeletionReport
@@ -1232,25 +1367,36 @@ export interface components {
         /**
          * GenerateRequest
          * @description Continue a prompt, or answer messages with the tokenizer's chat template.
+         * @example {
+         *       "max_new_tokens": 64,
+         *       "prompt": "The capital of France is",
+         *       "seed": 0,
+         *       "stream": false,
+         *       "temperature": 0
+         *     }
          */
         GenerateRequest: {
             /**
              * Max New Tokens
+             * @description Where to stop at the latest.
              * @default 64
              */
             max_new_tokens: number;
             /**
              * Messages
+             * @description A conversation to answer, the latest turn last; null where a prompt is sent.
              * @example null
              */
             messages?: components["schemas"]["Message"][] | null;
             /**
              * Prompt
+             * @description Text to go on with; null where messages are sent.
              * @example The capital of France is
              */
             prompt?: string | null;
             /**
              * Seed
+             * @description The same seed draws the same tokens.
              * @default 0
              */
             seed: number;
@@ -1329,6 +1475,11 @@ export interface components {
              * @enum {string}
              */
             event: "started" | "resumed" | "taken_over" | "paused" | "done" | "failed" | "cancelled" | "missing" | "found";
+            /**
+             * Freed Bytes
+             * @description Of an unload: how much less its worker held afterwards; null where it ended.
+             */
+            freed_bytes?: number | null;
             /**
              * Kind
              * @description What was at work; `files` is what a look at the disk found.
@@ -1493,6 +1644,9 @@ export interface components {
          * @description What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
          *
          *     The stored token is shown to no Hub but the one in use.
+         * @example {
+         *       "endpoint": "https://huggingface.co"
+         *     }
          */
         HubTestRequest: {
             /**
@@ -1593,6 +1747,13 @@ export interface components {
         /**
          * LoadRequest
          * @description Have a model in memory.
+         * @example {
+         *       "allow_offload": false,
+         *       "device": "auto",
+         *       "dtype": "auto",
+         *       "pinned": false,
+         *       "ttl_seconds": 3600
+         *     }
          */
         LoadRequest: {
             /**
@@ -1603,6 +1764,7 @@ export interface components {
             allow_offload: boolean;
             /**
              * Device
+             * @description Where to; auto: the accelerator with the most free memory, else the CPU.
              * @default auto
              * @example auto
              * @example cpu
@@ -1611,6 +1773,7 @@ export interface components {
             device: string;
             /**
              * Dtype
+             * @description What is not quantized; auto: as it is stored.
              * @default auto
              * @enum {string}
              */
@@ -1704,7 +1867,7 @@ export interface components {
          *         }
          *       ],
          *       "method": "approximate",
-         *       "method_reason": "computed from the weight files' headers alone",
+         *       "method_reason": "computed from the weight files' headers alone: No answer within 19 s; the activations are not known: No answer within 9 s",
          *       "model_id": "unsloth/Llama-3.2-1B",
          *       "num_parameters": 1235814400,
          *       "options": [
@@ -1717,6 +1880,7 @@ export interface components {
          *           "quantization_state_bytes": 0,
          *           "quantized_fraction": 0,
          *           "total_bytes": 2538737792,
+         *           "total_is_lower_bound": true,
          *           "verdicts": [
          *             {
          *               "device": "cpu",
@@ -1735,7 +1899,10 @@ export interface components {
             batch: number;
             /** Commit */
             commit: string;
-            /** Context */
+            /**
+             * Context
+             * @description Tokens per sequence: as asked, or the model's limit where that is less.
+             */
             context: number;
             /** Dtype */
             dtype: string | null;
@@ -1743,10 +1910,14 @@ export interface components {
             kv_cache_segments: components["schemas"]["KvCacheSegment"][];
             /**
              * Method
+             * @description How the weights' figures were found.
              * @enum {string}
              */
             method: "exact" | "approximate";
-            /** Method Reason */
+            /**
+             * Method Reason
+             * @description Why they are not exact, and what else is not known or approximate.
+             */
             method_reason: string | null;
             /** Model Id */
             model_id: string;
@@ -1785,19 +1956,36 @@ export interface components {
             quantization_state_bytes: number | null;
             /** Quantized Fraction */
             quantized_fraction: number | null;
-            /** Total Bytes */
+            /**
+             * Total Bytes
+             * @description The sum of the parts that are known.
+             */
             total_bytes: number | null;
+            /**
+             * Total Is Lower Bound
+             * @description The KV cache, the activations or what becomes of the weights is not known, so it takes more.
+             */
+            total_is_lower_bound: boolean;
             /** Verdicts */
             verdicts: components["schemas"]["Verdict"][];
             /** Weights Bytes */
             weights_bytes: number | null;
         };
-        /** Message */
+        /**
+         * Message
+         * @description One turn of a conversation.
+         */
         Message: {
-            /** Content */
+            /**
+             * Content
+             * @description What is said.
+             * @example What is the capital of France?
+             */
             content: string;
             /**
              * Role
+             * @description Who says it.
+             * @example user
              * @enum {string}
              */
             role: "system" | "user" | "assistant";
@@ -1822,6 +2010,13 @@ export interface components {
         /**
          * ModelDownloadRequest
          * @description Ask for a model in one precision.
+         * @example {
+         *       "allow_pickle": false,
+         *       "keep_original": true,
+         *       "model_id": "Qwen/Qwen3-0.6B",
+         *       "quantization": "4bit",
+         *       "revision": "main"
+         *     }
          */
         ModelDownloadRequest: {
             /**
@@ -1844,6 +2039,7 @@ export interface components {
             model_id: string;
             /**
              * Quantization
+             * @description The precision to keep it in; none leaves it as it is.
              * @default none
              * @example 4bit
              * @enum {string}
@@ -1855,6 +2051,26 @@ export interface components {
              * @example main
              */
             revision?: string | null;
+        };
+        /**
+         * ModelError
+         * @description Why something failed that was done to a model.
+         */
+        ModelError: {
+            /**
+             * Code
+             * @example checksum_mismatch
+             */
+            code: string;
+            /**
+             * During
+             * @description Which request failed for a model that is ready; null for the work on its files.
+             */
+            during?: ("load" | "unload") | null;
+            /** Hint */
+            hint?: string | null;
+            /** Message */
+            message: string;
         };
         /**
          * ModelEvent
@@ -1875,6 +2091,11 @@ export interface components {
         /**
          * ModelImportRequest
          * @description Take over a folder, or a model the shared cache holds already.
+         * @example {
+         *       "mode": "link",
+         *       "model_id": "local/my-model",
+         *       "path": "/data/my-model"
+         *     }
          */
         ModelImportRequest: {
             /**
@@ -2074,12 +2295,14 @@ export interface components {
          *           },
          *           "quantization": "none",
          *           "revision": "main",
+         *           "shared_bytes": 0,
          *           "size_bytes": 1519209472,
          *           "status": "downloading",
          *           "training": {
          *             "compatible": true,
          *             "reasons": []
          *           },
+         *           "unloading": false,
          *           "update_available": false,
          *           "updated_at": "2026-11-24T10:00:21.000Z",
          *           "used_by": [],
@@ -2147,12 +2370,14 @@ export interface components {
          *       },
          *       "quantization": "none",
          *       "revision": "main",
+         *       "shared_bytes": 0,
          *       "size_bytes": 1519209472,
          *       "status": "downloading",
          *       "training": {
          *         "compatible": true,
          *         "reasons": []
          *       },
+         *       "unloading": false,
          *       "update_available": false,
          *       "updated_at": "2026-11-24T10:00:21.000Z",
          *       "used_by": [],
@@ -2197,7 +2422,7 @@ export interface components {
              * @description The Hub it comes from.
              */
             endpoint: string;
-            error: components["schemas"]["ErrorDetail"] | null;
+            error: components["schemas"]["ModelError"] | null;
             /** Gated */
             gated: boolean;
             /**
@@ -2220,6 +2445,11 @@ export interface components {
             intermediate_size?: number | null;
             /** Job Id */
             job_id: string | null;
+            /**
+             * Last Load Seconds
+             * @description How long the last load took, of a quantized row from its quantized copy; null before the first.
+             */
+            last_load_seconds: number | null;
             /** @description What came back when it was unloaded lately; null while it is being unloaded. */
             last_unload?: components["schemas"]["LastUnload"] | null;
             /**
@@ -2270,8 +2500,18 @@ export interface components {
              * @enum {string}
              */
             quantization: "none" | "8bit" | "4bit";
+            /**
+             * Restarts With
+             * @description Of a failed, cancelled or missing row, what `resume` begins with: `quantize` where only the quantized copy is to be made.
+             */
+            restarts_with: ("download" | "verify" | "import" | "quantize") | null;
             /** Revision */
             revision: string;
+            /**
+             * Shared Bytes
+             * @description Of `disk_bytes`, what is counted for another row: the same snapshot, which is there for its unquantized row, or else for the oldest. The rest is this row's own.
+             */
+            shared_bytes: number;
             /**
              * Size Bytes
              * @description Bytes of the snapshot's files.
@@ -2289,6 +2529,12 @@ export interface components {
             status: "pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting";
             /** @description Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked. */
             training: components["schemas"]["TrainingVerdict"] | null;
+            /**
+             * Unloading
+             * @description Whether an unload waits or runs; it waits for a worker that does not answer.
+             * @default false
+             */
+            unloading: boolean;
             /**
              * Update Available
              * @description Whether `latest_commit` is another commit than this one; null where that is not known.
@@ -2392,15 +2638,21 @@ export interface components {
         /**
          * QuantizeRequest
          * @description Make a model that is here in another precision.
+         * @example {
+         *       "keep_original": true,
+         *       "quantization": "4bit"
+         *     }
          */
         QuantizeRequest: {
             /**
              * Keep Original
+             * @description Keep the unquantized model as well.
              * @default true
              */
             keep_original: boolean;
             /**
              * Quantization
+             * @description The precision of the copy.
              * @example 4bit
              * @enum {string}
              */
@@ -2429,6 +2681,38 @@ export interface components {
             /** Message */
             message: string;
         };
+        /**
+         * RowDeletion
+         * @description What the deletion of one row of a set frees; what it must leave is what no row of the set gives up.
+         * @example {
+         *       "freed_bytes": 1519209472,
+         *       "id": "0f8fad5bd9cb469fa16570867728950e",
+         *       "kept_because": [],
+         *       "kept_bytes": 0,
+         *       "shared_cache": false,
+         *       "stays": false,
+         *       "used_by": []
+         *     }
+         */
+        RowDeletion: {
+            /** Freed Bytes */
+            freed_bytes: number;
+            /** Id */
+            id: string;
+            /** Kept Because */
+            kept_because: components["schemas"]["KeptBytes"][];
+            /** Kept Bytes */
+            kept_bytes: number;
+            /** Shared Cache */
+            shared_cache: boolean;
+            /**
+             * Stays
+             * @description It is in use, or its files are in the shared cache and that was not confirmed.
+             */
+            stays: boolean;
+            /** Used By */
+            used_by?: components["schemas"]["UsedBy"][];
+        };
         /** SearchItem */
         SearchItem: {
             /**
@@ -2440,6 +2724,12 @@ export interface components {
             downloads: number | null;
             /** Installed */
             installed: boolean;
+            /**
+             * Is Sample
+             * @description A small model with random weights, for trying Modelyard out.
+             * @default false
+             */
+            is_sample: boolean;
             /** Likes */
             likes: number | null;
             /** Model Id */
@@ -2459,6 +2749,7 @@ export interface components {
          *           "access": "open",
          *           "downloads": 9000000,
          *           "installed": false,
+         *           "is_sample": false,
          *           "likes": 800,
          *           "model_id": "Qwen/Qwen3-0.6B",
          *           "num_parameters": 751632384,
@@ -2472,9 +2763,18 @@ export interface components {
             /** Items */
             items: components["schemas"]["SearchItem"][];
         };
-        /** SessionRequest */
+        /**
+         * SessionRequest
+         * @description What a browser signs in with.
+         * @example {
+         *       "api_key": "the key in MODELYARD_API_KEY"
+         *     }
+         */
         SessionRequest: {
-            /** Api Key */
+            /**
+             * Api Key
+             * @description The server's `MODELYARD_API_KEY`.
+             */
             api_key: string;
         };
         /**
@@ -2519,12 +2819,24 @@ export interface components {
         /**
          * SettingsUpdate
          * @description Only the fields that are sent change; null takes a setting back to its default.
+         * @example {
+         *       "connections": 8,
+         *       "endpoint": "https://huggingface.co",
+         *       "parallel_downloads": 3
+         *     }
          */
         SettingsUpdate: {
-            /** Bandwidth Limit Bytes Per Second */
+            /**
+             * Bandwidth Limit Bytes Per Second
+             * @description Of one download; null for no limit.
+             */
             bandwidth_limit_bytes_per_second?: number | null;
-            /** Connections */
+            /**
+             * Connections
+             * @description Connections of one download.
+             */
             connections?: number | null;
+            /** @description What the page proposes. */
             defaults?: components["schemas"]["Defaults"] | null;
             /**
              * Download Order
@@ -2537,7 +2849,10 @@ export interface components {
              * @example https://huggingface.co
              */
             endpoint?: string | null;
-            /** Parallel Downloads */
+            /**
+             * Parallel Downloads
+             * @description Models downloaded at once.
+             */
             parallel_downloads?: number | null;
             /**
              * Token
@@ -2586,6 +2901,25 @@ export interface components {
             path: string;
             /** Purpose */
             purpose: string;
+        };
+        /**
+         * StoredDataset
+         * @description A file that was sent.
+         */
+        StoredDataset: {
+            /** Created At */
+            created_at: string;
+            /** Name */
+            name: string;
+            /** Path */
+            path: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /**
+             * Used By
+             * @description Runs on it, the newest first; it stays while one is under way.
+             */
+            used_by: components["schemas"]["DatasetUser"][];
         };
         /**
          * Support
@@ -2653,6 +2987,7 @@ export interface components {
          *         "torch": "2.13.0",
          *         "transformers": "5.23.0"
          *       },
+         *       "uptime_seconds": 3600,
          *       "version": "0.1.0",
          *       "workers": [
          *         {
@@ -2680,6 +3015,11 @@ export interface components {
             libraries: {
                 [key: string]: string | null;
             };
+            /**
+             * Uptime Seconds
+             * @description How long the API has run: in its first seconds, workers are still starting.
+             */
+            uptime_seconds?: number | null;
             /** Version */
             version: string;
             /** Workers */
@@ -2741,10 +3081,29 @@ export interface components {
         /**
          * TrainingCreate
          * @description Train a sparse autoencoder on what one place of a model puts out while it reads texts.
+         * @example {
+         *       "architecture": "topk",
+         *       "batch_tokens": 4096,
+         *       "checkpoint_seconds": 600,
+         *       "context_size": 256,
+         *       "dataset": {
+         *         "column": "text",
+         *         "path": "/data/corpus.jsonl"
+         *       },
+         *       "device": "auto",
+         *       "expansion_factor": 8,
+         *       "hook_point": "model.layers.14",
+         *       "k": 64,
+         *       "learning_rate": 0.0003,
+         *       "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *       "seed": 0,
+         *       "training_tokens": 2000000
+         *     }
          */
         TrainingCreate: {
             /**
              * Architecture
+             * @description The kind of sparse autoencoder.
              * @default topk
              * @enum {string}
              */
@@ -2767,15 +3126,24 @@ export interface components {
              * @default 256
              */
             context_size: number;
+            /** @description The texts that the model reads. */
             dataset: components["schemas"]["DatasetChoice"];
             /**
              * Device
+             * @description Where it runs; auto: the accelerator with the most free memory, else the CPU.
              * @default auto
              * @example auto
              * @example cpu
              * @example cuda:0
              */
             device: string;
+            /**
+             * Dtype
+             * @description The model's precision while it is trained on; `auto`: as it is stored. For quantized models only `auto`.
+             * @default auto
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "bfloat16" | "float16";
             /**
              * Expansion Factor
              * @description Features per dimension of the activations.
@@ -2802,6 +3170,7 @@ export interface components {
             l1_coefficient?: number | null;
             /**
              * Learning Rate
+             * @description Of the optimizer; smaller where a run diverges.
              * @default 0.0003
              */
             learning_rate: number;
@@ -2812,11 +3181,13 @@ export interface components {
             model_id: string;
             /**
              * Seed
+             * @description The same seed begins with the same weights.
              * @default 0
              */
             seed: number;
             /**
              * Training Tokens
+             * @description Activations trained on; a short file is read again.
              * @default 2000000
              */
             training_tokens: number;
@@ -2881,7 +3252,7 @@ export interface components {
          * @example {
          *       "position": 1830,
          *       "skipped_bytes": 0,
-         *       "text": "2026-11-24T10:00:34Z INFO modelyard.workers.train_child: step 50 of 489, 204,800 tokens\n"
+         *       "text": "2026-11-24T10:00:34Z INFO step 50 of 489, 204,800 tokens\n"
          *     }
          */
         TrainingLog: {
@@ -2910,7 +3281,7 @@ export interface components {
             created_at: string;
             /**
              * Dead Features
-             * @description Features that have not been active for many steps.
+             * @description Features that have not been active for many steps; null before so many steps were done.
              */
             dead_features: number | null;
             /**
@@ -2942,7 +3313,7 @@ export interface components {
         TrainingMetrics: {
             /**
              * Dead Features
-             * @description Features that have not been active for many steps.
+             * @description Features that have not been active for many steps; null before so many steps were done.
              */
             dead_features: number | null;
             /**
@@ -2978,7 +3349,8 @@ export interface components {
          *             "column": "text",
          *             "path": "/data/corpus.jsonl"
          *           },
-         *           "device": "cuda:0",
+         *           "device": "auto",
+         *           "dtype": "auto",
          *           "engine": "sae-lens 6.54.12",
          *           "expansion_factor": 8,
          *           "hook_point": "model.layers.14",
@@ -3000,6 +3372,12 @@ export interface components {
          *             "checkpoint_bytes": 201437184,
          *             "d_in": 1024,
          *             "d_sae": 8192,
+         *             "dataset_column": "text",
+         *             "dataset_columns": [
+         *               "title",
+         *               "text"
+         *             ],
+         *             "dataset_counted": false,
          *             "dataset_tokens": 5200000,
          *             "device": "cuda:0",
          *             "epochs": 0.38,
@@ -3057,6 +3435,12 @@ export interface components {
          *       "checkpoint_bytes": 201437184,
          *       "d_in": 1024,
          *       "d_sae": 8192,
+         *       "dataset_column": "text",
+         *       "dataset_columns": [
+         *         "title",
+         *         "text"
+         *       ],
+         *       "dataset_counted": false,
          *       "dataset_tokens": 5200000,
          *       "device": "cuda:0",
          *       "epochs": 0.38,
@@ -3093,10 +3477,25 @@ export interface components {
             /** D Sae */
             d_sae: number;
             /**
-             * Dataset Tokens
-             * @description About how many tokens the file has, judged by its size.
+             * Dataset Column
+             * @description The column that is read.
              */
-            dataset_tokens: number | null;
+            dataset_column: string;
+            /**
+             * Dataset Columns
+             * @description Those that hold text.
+             */
+            dataset_columns: string[];
+            /**
+             * Dataset Counted
+             * @description Whether `dataset_tokens` is no estimate, because all of it was counted.
+             */
+            dataset_counted: boolean;
+            /**
+             * Dataset Tokens
+             * @description About how many tokens the column has, judged by its first rows.
+             */
+            dataset_tokens: number;
             /** Device */
             device: string;
             /**
@@ -3156,7 +3555,7 @@ export interface components {
             /** Eta Seconds */
             eta_seconds: number | null;
             /** Phase */
-            phase: ("making_room" | "loading" | "checking" | "training" | "saving") | null;
+            phase: ("making_room" | "starting" | "loading" | "checking" | "training" | "saving") | null;
             /** Tokens Done */
             tokens_done: number;
             /** Tokens Per Second */
@@ -3180,7 +3579,8 @@ export interface components {
          *         "column": "text",
          *         "path": "/data/corpus.jsonl"
          *       },
-         *       "device": "cuda:0",
+         *       "device": "auto",
+         *       "dtype": "auto",
          *       "engine": "sae-lens 6.54.12",
          *       "expansion_factor": 8,
          *       "hook_point": "model.layers.14",
@@ -3202,6 +3602,12 @@ export interface components {
          *         "checkpoint_bytes": 201437184,
          *         "d_in": 1024,
          *         "d_sae": 8192,
+         *         "dataset_column": "text",
+         *         "dataset_columns": [
+         *           "title",
+         *           "text"
+         *         ],
+         *         "dataset_counted": false,
          *         "dataset_tokens": 5200000,
          *         "device": "cuda:0",
          *         "epochs": 0.38,
@@ -3256,8 +3662,16 @@ export interface components {
             /** D Sae */
             d_sae: number;
             dataset: components["schemas"]["DatasetChoice"];
-            /** Device */
+            /**
+             * Device
+             * @description As it was asked for; where `auto` led is in the plan.
+             */
             device: string;
+            /**
+             * Dtype
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "bfloat16" | "float16";
             /** Engine */
             engine: string | null;
             error: components["schemas"]["ErrorDetail"] | null;
@@ -3399,6 +3813,44 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_datasets_api_v1_datasets_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetList"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     upload_dataset_api_v1_datasets_post: {
         parameters: {
             query?: never;
@@ -3408,6 +3860,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "file": "corpus.jsonl"
+                 *     }
+                 */
                 "multipart/form-data": components["schemas"]["Body_upload_dataset_api_v1_datasets_post"];
             };
         };
@@ -3459,6 +3916,74 @@ export interface operations {
             };
         };
     };
+    delete_dataset_api_v1_datasets__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As in the list. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreedBytes"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `dataset_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_models_api_v1_models_get: {
         parameters: {
             query?: {
@@ -3468,9 +3993,20 @@ export interface operations {
                 quantization?: ("none" | "8bit" | "4bit") | null;
                 /** @description Part of the name or architecture. */
                 q?: string | null;
-                /** @description A field, with - in front for descending. */
+                /**
+                 * @description A field, with - in front for descending.
+                 * @example -created_at
+                 */
                 sort?: string;
+                /**
+                 * @description Rows of a page at most.
+                 * @example 50
+                 */
                 limit?: number;
+                /**
+                 * @description Rows to leave out from the beginning.
+                 * @example 0
+                 */
                 offset?: number;
             };
             header?: never;
@@ -3632,21 +4168,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
         };
     };
     drop_leftovers_api_v1_models_cache_leftovers_delete: {
         parameters: {
             query?: {
-                /** @description Only files untouched for this long. */
+                /**
+                 * @description Only files untouched for this long.
+                 * @example 3600
+                 */
                 older_than_seconds?: number;
             };
             header?: never;
@@ -3662,6 +4192,57 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FreedBytes"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_deletions_api_v1_models_deletion_plan_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeletionPlanRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionPlan"];
                 };
             };
             /** @description Unauthorized: `unauthorized` */
@@ -3796,12 +4377,26 @@ export interface operations {
                 model_id: string;
                 /** @description Branch, tag or commit; the default branch if left out. */
                 revision?: string | null;
-                /** @description Tokens per sequence. */
+                /**
+                 * @description Tokens per sequence.
+                 * @example 2048
+                 */
                 context?: number;
-                /** @description Sequences at once. */
+                /**
+                 * @description Sequences at once.
+                 * @example 1
+                 */
                 batch?: number;
-                /** @description What `none` loads in; auto is the checkpoint's own. */
+                /**
+                 * @description What `none` loads in; auto is the checkpoint's own.
+                 * @example auto
+                 */
                 dtype?: "auto" | "float32" | "bfloat16" | "float16";
+                /**
+                 * @description weights answers sooner, without the KV cache and the activations.
+                 * @example all
+                 */
+                parts?: "weights" | "all";
             };
             header?: never;
             path?: never;
@@ -4059,15 +4654,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
         };
     };
     search_models_api_v1_models_search_get: {
@@ -4075,8 +4661,15 @@ export interface operations {
             query?: {
                 /** @description Part of a name; empty for models that generate text. */
                 q?: string;
-                /** @description The most of it first. */
+                /**
+                 * @description The most of it first.
+                 * @example downloads
+                 */
                 sort?: "downloads" | "likes" | "trending" | "updated";
+                /**
+                 * @description Models at most.
+                 * @example 10
+                 */
                 limit?: number;
             };
             header?: never;
@@ -4212,9 +4805,15 @@ export interface operations {
     delete_model_row_api_v1_models__id__delete: {
         parameters: {
             query?: {
-                /** @description Only tell what would be freed and kept. */
+                /**
+                 * @description Only tell what would be freed and kept.
+                 * @example false
+                 */
                 dry_run?: boolean;
-                /** @description Delete files that were in the shared cache before. */
+                /**
+                 * @description Delete files that were in the shared cache before.
+                 * @example false
+                 */
                 confirm_shared?: boolean;
             };
             header?: never;
@@ -4507,12 +5106,26 @@ export interface operations {
     estimate_local_memory_api_v1_models__id__estimate_memory_get: {
         parameters: {
             query?: {
-                /** @description Tokens per sequence. */
+                /**
+                 * @description Tokens per sequence.
+                 * @example 2048
+                 */
                 context?: number;
-                /** @description Sequences at once. */
+                /**
+                 * @description Sequences at once.
+                 * @example 1
+                 */
                 batch?: number;
-                /** @description What `none` loads in; auto is the checkpoint's own. */
+                /**
+                 * @description What `none` loads in; auto is the checkpoint's own.
+                 * @example auto
+                 */
                 dtype?: "auto" | "float32" | "bfloat16" | "float16";
+                /**
+                 * @description weights answers sooner, without the KV cache and the activations.
+                 * @example all
+                 */
+                parts?: "weights" | "all";
             };
             header?: never;
             path: {
@@ -4748,7 +5361,15 @@ export interface operations {
     list_history_api_v1_models__id__history_get: {
         parameters: {
             query?: {
+                /**
+                 * @description Rows of a page at most.
+                 * @example 50
+                 */
                 limit?: number;
+                /**
+                 * @description Rows to leave out from the beginning.
+                 * @example 0
+                 */
                 offset?: number;
             };
             header?: never;
@@ -5090,7 +5711,10 @@ export interface operations {
     get_training_compatibility_api_v1_models__id__training_compatibility_get: {
         parameters: {
             query?: {
-                /** @description static answers at once, from the configuration alone. */
+                /**
+                 * @description static answers at once, from the configuration alone.
+                 * @example structural
+                 */
                 level?: "static" | "structural";
             };
             header?: never;
@@ -5370,15 +5994,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
         };
     };
     update_settings_api_v1_settings_put: {
@@ -5519,15 +6134,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
         };
     };
     list_trainings_api_v1_trainings_get: {
@@ -5537,7 +6143,15 @@ export interface operations {
                 status?: ("pending" | "running" | "cancelling" | "cancelled" | "failed" | "completed")[] | null;
                 /** @description Only runs on this row. */
                 model_id?: string | null;
+                /**
+                 * @description Rows of a page at most.
+                 * @example 50
+                 */
                 limit?: number;
+                /**
+                 * @description Rows to leave out from the beginning.
+                 * @example 0
+                 */
                 offset?: number;
             };
             header?: never;
@@ -5929,7 +6543,10 @@ export interface operations {
     get_training_log_api_v1_trainings__id__log_get: {
         parameters: {
             query?: {
-                /** @description Only what is behind this position, in bytes. */
+                /**
+                 * @description Only what is behind this position, in bytes.
+                 * @example 0
+                 */
                 after?: number;
             };
             header?: never;
@@ -5991,7 +6608,10 @@ export interface operations {
     get_training_metrics_api_v1_trainings__id__metrics_get: {
         parameters: {
             query?: {
-                /** @description Only points behind this step. */
+                /**
+                 * @description Only points behind this step.
+                 * @example 0
+                 */
                 after_step?: number;
             };
             header?: never;
@@ -6154,15 +6774,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
         };
     };
     metrics_metrics_get: {
@@ -6199,15 +6810,6 @@ export interface operations {
             };
             /** @description Forbidden: `forbidden_origin` */
             403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6253,21 +6855,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description Not ready yet. */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "database": false,
+                     *       "ready": false,
+                     *       "reason": "The database does not answer: OperationalError."
+                     *     }
+                     */
                     "application/json": components["schemas"]["Readiness"];
                 };
             };

@@ -14,4 +14,6 @@ export type TrainingCompatibility = Schemas["TrainingCompatibility"];
 export type CurvePoint = Schemas["TrainingMetricPoint"];
 export type TrainingLog = Schemas["TrainingLog"];
 export type StoredDataset = Schemas["DatasetResponse"];
+export type SentDataset = Schemas["StoredDataset"];
+export type Dtype = Training["dtype"];
 export type FreedBytes = Schemas["FreedBytes"];

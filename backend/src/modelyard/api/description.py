@@ -29,5 +29,18 @@ def describe(app: FastAPI) -> dict[str, Any]:
             schemas.setdefault(name, schema)
         schemas["Event"] = events
         schemas["Problem"] = Problem.model_json_schema(mode="serialization")
+        for calls in described["paths"].values():
+            for call in calls.values():
+                _complete(call)
         app.openapi_schema = described
     return app.openapi_schema
+
+
+def _complete(call: dict[str, Any]) -> None:
+    """Show what a parameter that is left out counts as, and no refusal of a request with nothing to refuse."""
+    for parameter in call.get("parameters", ()):
+        schema = parameter["schema"]
+        if "examples" not in schema and "default" in schema:
+            parameter["example"] = schema["default"]
+    if not call.get("parameters") and "requestBody" not in call:
+        call["responses"].pop("422", None)

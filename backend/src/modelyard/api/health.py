@@ -1,5 +1,7 @@
 """Probes for supervisors and load balancers, and metrics; without the API's prefix."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import func, select, text
@@ -14,6 +16,14 @@ from modelyard.services.system_service import workers
 
 router = APIRouter(tags=["health"])
 
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {
+        "model": Readiness,
+        "description": "Not ready yet.",
+        "content": {"application/json": {"example": examples.NOT_READY}},
+    }
+}
+
 
 @router.get("/healthz", summary="Alive")
 def healthz() -> Health:
@@ -21,7 +31,7 @@ def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="Ready", responses={503: {"model": Readiness, "description": "Not ready yet."}})
+@router.get("/readyz", summary="Ready", responses=NOT_READY)
 def readyz(response: Response, database: DatabaseDep) -> Readiness:
     """The database answers too."""
     try:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from modelyard.core import errors
+from modelyard.schemas import examples
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.ForbiddenOrigin: 403,
     errors.ModelNotFound: 404,
     errors.TrainingNotFound: 404,
+    errors.DatasetNotFound: 404,
     errors.HubModelNotFound: 404,
     errors.RevisionNotFound: 404,
     errors.GatedNoToken: 403,
@@ -52,7 +54,7 @@ MEDIA_TYPE = "application/problem+json"
 
 def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of an endpoint that can fail in these ways."""
-    codes: dict[int, list[str]] = {}
+    found: dict[int, dict[str, type[errors.ModelyardError]]] = {}
     # Every endpoint answers these; where it has others of the same status, they are named together.
     everywhere: tuple[type[errors.ModelyardError], ...] = (
         errors.InvalidRequest,
@@ -60,16 +62,23 @@ def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, A
         errors.ForbiddenOrigin,
     )
     for kind in (*everywhere, *kinds):
-        known = codes.setdefault(STATUSES[kind], [])
-        if kind.code not in known:
-            known.append(kind.code)
+        found.setdefault(STATUSES[kind], {})[kind.code] = kind
     return {
         status: {
-            "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{code}`" for code in names),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "description": f"{HTTPStatus(status).phrase}: " + ", ".join(f"`{code}`" for code in named),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {code: {"value": _example(kind)} for code, kind in named.items()},
+                }
+            },
         }
-        for status, names in codes.items()
+        for status, named in found.items()
     }
+
+
+def _example(kind: type[errors.ModelyardError]) -> dict[str, Any]:
+    return _body(STATUSES[kind], kind.code, **{"hint": kind.default_hint} | examples.PROBLEMS[kind.code])
 
 
 HUB_PROBLEMS = (
@@ -88,7 +97,12 @@ HUB_PROBLEMS = (
 def problem_response(
     status: int, code: str, detail: str, hint: str | None = None, headers: dict[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
-    body = {
+    body = _body(status, code, detail, hint, **extra)
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _body(status: int, code: str, detail: str, hint: str | None, **extra: Any) -> dict[str, Any]:
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -97,7 +111,6 @@ def problem_response(
         "hint": hint,
         **extra,
     }
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def error_response(error: errors.ModelyardError) -> JSONResponse:
@@ -134,7 +147,9 @@ def install(app: FastAPI) -> None:
             # Starlette's word for a body that is not text at all; for a client it is the same mistake as bad JSON.
             return error_response(errors.InvalidRequest("The body is not JSON.", hint="Send JSON in UTF-8."))
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return problem_response(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+        return problem_response(
+            error.status_code, code, str(error.detail), "/docs lists every call.", headers=dict(error.headers or {})
+        )
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)

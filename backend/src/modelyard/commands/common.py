@@ -3,7 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -31,6 +33,9 @@ GET_PANEL = "Download it"
 OWN_PANEL = "Models here"
 USE_PANEL = "Use a model"
 TRAIN_PANEL = "Train on a model"
+QUIET_SECONDS = 2.0
+"""How long a command may say nothing while a Hub is asked."""
+
 _WIDE = 10_000
 _HINTS: dict[type[ModelyardError], str] = {
     HubUnreachable: "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in"
@@ -93,11 +98,25 @@ ApiKeyOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON; errors too.", callback=_keep("json"))]
+
+
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise typer.BadParameter("It is empty. Give a model's name, such as gpt2 or owner/name.")
+    return value
+
+
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="owner/name, a row's id, or the id's first letters.")
+    str,
+    typer.Argument(metavar="MODEL", help="owner/name, a row's id, or the id's first letters.", callback=_not_empty),
 ]
 HubModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL_ID", help="owner/name, a bare name such as gpt2, or a model page's address.")
+    str,
+    typer.Argument(
+        metavar="MODEL_ID",
+        help="owner/name, a bare name such as gpt2, or a model page's address.",
+        callback=_not_empty,
+    ),
 ]
 WhichQuantization = Annotated[
     QuantizationName | None, typer.Option("--quantization", "-q", help="Which one, where there are several.")
@@ -177,6 +196,32 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """A remark, on stderr, so that it never ends up in a pipe."""
     err().print(printable(text), soft_wrap=True)
+
+
+@contextmanager
+def note_if_slow(context: typer.Context, remark: str, seconds: float) -> Iterator[None]:
+    """A remark once something has taken this long; none with --json, whose errors go to stderr too."""
+    timer = threading.Timer(seconds, note, [remark])
+    timer.daemon = True
+    if not _connection(context).json:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def asking_the_hub(context: typer.Context, client: "ApiClient") -> Iterator[None]:
+    """Say what is waited for where an answer of the Hub in use takes long."""
+    builtin = client.get("/settings")["endpoint_source"] == "builtin"
+    remark = (
+        "Asking the built-in sample Hub, which makes its samples once; that takes some seconds."
+        if builtin
+        else "Asking the Hub …"
+    )
+    with note_if_slow(context, remark, QUIET_SECONDS):
+        yield
 
 
 def print_json(answer: object) -> None:

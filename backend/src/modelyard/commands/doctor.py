@@ -32,6 +32,9 @@ State = Literal["ok", "warning", "broken"]
 
 HUB_SECONDS = 8.0
 SYSTEM_SECONDS = 12.0
+STARTING_SECONDS = 30.0
+"""For so long after the server's start nobody wonders that a worker is not there yet."""
+
 MIN_FREE_BYTES = 1_000_000_000
 LOW_FREE_BYTES = 20_000_000_000
 _MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "broken": ("broken ", "bold red")}
@@ -218,8 +221,8 @@ def _hub(hub: "HubStatus") -> Check:
             hub.reason or f"{where} cannot be reached",
             "It is a part of the server: `modelyard serve`."
             if builtin
-            else "Check the network or proxy (HTTPS_PROXY), choose a mirror with `modelyard hub URL`,"
-            " or try the sample models with `modelyard hub builtin`.",
+            else "Wait if it is the Hub's own trouble, otherwise check the network or proxy (HTTPS_PROXY); choose a"
+            " mirror with `modelyard hub URL`, or try the sample models with `modelyard hub builtin`.",
         )
     if hub.token == "invalid":  # noqa: S105 - the token's state
         return Check(
@@ -237,6 +240,9 @@ def _workers(system: "System") -> Check:
     idle = [queue for queue in ("downloads", "compute", "inference") if queue not in served]
     if not idle:
         return Check("workers", "ok", f"{len(alive)} alive, every queue has one")
+    if system.uptime_seconds is not None and system.uptime_seconds < STARTING_SECONDS:
+        detail = f"starting; not there yet for: {', '.join(idle)}"
+        return Check("workers", "warning", detail, "They take some seconds: ask again.")
     return Check(
         "workers",
         "broken",

@@ -16,7 +16,9 @@ from modelyard.commands.common import (
     QuantizationName,
     RevisionOption,
     WhichQuantization,
+    asking_the_hub,
     connect,
+    err,
     note,
     print_json,
     say,
@@ -44,6 +46,9 @@ def pull(
     quantization: Annotated[
         QuantizationName, typer.Option("--quantization", "-q", help="The precision to keep it in.")
     ] = "none",
+    drop_original: Annotated[
+        bool, typer.Option("--drop-original", help="With -q: remove the unquantized files once the copy is ready.")
+    ] = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pickle weights where there are no safetensors.")
     ] = False,
@@ -53,14 +58,21 @@ def pull(
 
     The server does the downloading: after Ctrl-C it goes on, and the same command follows it again.
     """
+    if drop_original and quantization == "none":
+        raise typer.BadParameter("It needs a quantized copy: add -q 8bit or -q 4bit.", param_hint="--drop-original")
     client = connect(context)
     begun = time.monotonic()
     row: Json | None = None
     try:
-        row, fresh = start(
-            client,
-            {"model_id": model_id, "revision": revision, "quantization": quantization, "allow_pickle": allow_pickle},
-        )
+        request = {
+            "model_id": model_id,
+            "revision": revision,
+            "quantization": quantization,
+            "keep_original": not drop_original,
+            "allow_pickle": allow_pickle,
+        }
+        with asking_the_hub(context, client):
+            row, fresh = start(client, request)
         if row["status"] != "ready":
             row = follow(client, row)
     except KeyboardInterrupt:
@@ -70,9 +82,9 @@ def pull(
         print_json(row)
     elif fresh:
         took = words.duration(time.monotonic() - begun)
-        say(f"{row['model_id']} is ready: {words.size(row['disk_bytes'])} in {took}.")
+        say(f"{row['model_id']} is ready: {words.own_size(row)} in {took}.")
     else:
-        say(f"{row['model_id']} is already here: {words.size(row['disk_bytes'])}.")
+        say(f"{row['model_id']} is already here: {words.own_size(row)}.")
 
 
 def pause(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
@@ -128,6 +140,7 @@ def follow(
     `again` tells what to do after a failure.
     """
     waiting_since: float | None = time.monotonic()
+    told_of_disk = False
     with display() as shown:
         for now in client.watch(row["id"]):
             shown.update(moment(now))
@@ -135,7 +148,12 @@ def follow(
                 case "ready":
                     return now
                 case "pending" | "downloading" | "quantizing":
-                    pass
+                    told_of_disk = False
+                case "paused" if words.waits_for_room(now) and err().is_terminal:
+                    # A person makes room while this waits; a script is told at once.
+                    if not told_of_disk:
+                        told_of_disk = True
+                        note(f"{now['error']['message']} {now['error']['hint']} Ctrl-C stops waiting here.")
                 case _:
                     raise _stopped(now, again)
             if words.phase(now) != words.WAITING:
@@ -150,6 +168,9 @@ def _stopped(row: Json, again: str) -> Exception:
     from modelyard.api_client import ApiError
 
     name, short = row["model_id"], row["id"][:8]
+    if words.waits_for_room(row):
+        error = row["error"]
+        return ApiError(error["code"], f"{name} was paused. {error['message']}", error["hint"], id=row["id"])
     if row["status"] == "failed" and row["error"]:
         hint = f"{row['error']['hint']} {again}" if row["error"]["hint"] else again
         return ApiError(row["error"]["code"], row["error"]["message"], hint, id=row["id"])

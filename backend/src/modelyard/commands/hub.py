@@ -1,7 +1,7 @@
 """Choosing a model: what a Hub has, what it needs, which Hub is asked."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +17,10 @@ from modelyard.commands.common import (
     Json,
     JsonOption,
     RevisionOption,
+    asking_the_hub,
     connect,
     note,
+    note_if_slow,
     print_facts,
     print_json,
     print_table,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
     from modelyard.services.huggingface_model_service import HuggingFaceModelService
 
+SILENT_SECONDS = 1.0
+"""How long a command waits for a server's answer before it says what it is waiting for."""
+
 _FIGURES = {
     "WEIGHTS": "weights",
     "KV CACHE": "kv_cache",
@@ -43,6 +48,7 @@ _FIGURES = {
     "DOWNLOAD": "download",
     "ON DISK": "disk",
 }
+_PARTS_OF_TOTAL = ("weights", "kv_cache", "activation", "total")
 _VERDICT_STYLES = {"fits": "green", "tight": "yellow", "does_not_fit": "red", "unknown": "dim"}
 
 
@@ -58,7 +64,9 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search the Hub for models."""
-    answer = connect(context).get("/models/search", q=text, limit=limit)
+    client = connect(context)
+    with asking_the_hub(context, client):
+        answer = client.get("/models/search", q=text, limit=limit)
     if as_json:
         print_json(answer)
     elif answer["items"]:
@@ -71,7 +79,7 @@ def search(
                     words.size(item["size_bytes"]),
                     words.count(item["downloads"]),
                     "open" if item["access"] == "open" else "gated",
-                    "here" if item["installed"] else "",
+                    ", ".join(_remarks(item)),
                 )
                 for item in answer["items"]
             ],
@@ -79,6 +87,13 @@ def search(
         )
     else:
         note(f"The Hub has no model whose name contains {text!r}.")
+
+
+def _remarks(item: Json) -> Iterator[str]:
+    if item.get("is_sample"):  # a server of an older version does not say
+        yield "sample"
+    if item["installed"]:
+        yield "here"
 
 
 def info(
@@ -157,16 +172,18 @@ def estimate(
     if as_json:
         print_json(answer)
         return
+    if answer["context"] < tokens:
+        note(f"The model takes at most {answer['context']:,} tokens, so {answer['context']:,} are counted.")
     how = answer["method"] + (f" ({answer['method_reason']})" if answer["method_reason"] else "")
     say(f"{answer['model_id']}: {words.count(answer['num_parameters'])} parameters in {answer['dtype'] or 'unknown'}.")
     sequences = "a sequence" if answer["batch"] == 1 else f"{answer['batch']} sequences"
     say(f"Memory for {sequences} of {answer['context']:,} tokens; {how}:")
     devices = list(dict.fromkeys(v["device"] for option in answer["options"] for v in option["verdicts"]))
-    # Headings and fields; what is known for no precision is left out.
+    # Headings and fields; a part of the total has its column even where it is not known.
     figures = {
         heading: f"{name}_bytes"
         for heading, name in _FIGURES.items()
-        if any(option[f"{name}_bytes"] is not None for option in answer["options"])
+        if (name in _PARTS_OF_TOTAL or any(option[f"{name}_bytes"] is not None for option in answer["options"]))
         and not (folder is not None and name == "download")
     }
     print()
@@ -175,16 +192,16 @@ def estimate(
         [
             (
                 option["quantization"],
-                *(_figure(option[field]) for field in figures.values()),
+                *(_figure(option, field) for field in figures.values()),
                 *(_verdict(option, device) for device in devices),
             )
             for option in answer["options"]
         ],
         right=figures.keys(),
     )
-    for option in answer["options"]:
-        if option["note"]:
-            say(f"{option['quantization']}: {option['note']}")
+    for text in dict.fromkeys(option["note"] for option in answer["options"] if option["note"]):
+        names = [option["quantization"] for option in answer["options"] if option["note"] == text]
+        say(f"{', '.join(names)}: {text}")
 
 
 def hub(
@@ -223,8 +240,11 @@ def _ask(
     """The server's answer, or this process's where there is no server."""
     from modelyard.api_client import ServerUnreachable
 
+    client = connect(context)
+    remark = f"Waiting for {client.url}, which builds the model without its weights …"
     try:
-        return server(connect(context))
+        with note_if_slow(context, remark, SILENT_SECONDS):
+            return server(client)
     except ServerUnreachable as error:
         from modelyard.commands.local import INSPECTION_SECONDS, database, own_inspector
         from modelyard.services.huggingface_model_service import HuggingFaceModelService
@@ -304,8 +324,13 @@ def _download(answer: Json) -> str:
     return f"{words.size(whole)}, {words.size(missing)} of it not here yet"
 
 
-def _figure(count: int | None) -> str:
-    return "-" if count is None else words.size(count)
+def _figure(option: Json, field: str) -> str:
+    size = option[field]
+    if size is None:
+        return "unknown" if option["available"] and field.removesuffix("_bytes") in _PARTS_OF_TOTAL else "-"
+    # A server of an older version does not say.
+    at_least = field == "total_bytes" and option.get("total_is_lower_bound")
+    return f"≥ {words.size(size)}" if at_least else words.size(size)
 
 
 def _verdict(option: Json, device: str) -> Text:

@@ -83,8 +83,8 @@ def ls(
                     row["quantization"],
                     _status(row),
                     words.count(row["num_parameters"]),
-                    words.size(row["disk_bytes"]),
-                    _memory(row),
+                    words.own_size(row),
+                    words.memory(row),
                     row["id"][:8],
                 )
                 for row in page["items"]
@@ -239,15 +239,9 @@ def _plan_text(row: Json, plan: Json) -> str:
 def _status(row: Json) -> Text:
     status, progress = row["status"], row["progress"]
     text = status
-    if progress and progress["bytes_total"] and status in ("downloading", "quantizing", "paused", "failed"):
+    if progress and progress["bytes_total"] and status in ("downloading", "quantizing", "paused"):
         text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
     return Text(text, style=words.STATUS_STYLES.get(status, "cyan"))
-
-
-def _memory(row: Json) -> str:
-    if row["memory_measured_bytes"] is not None:
-        return words.size(row["memory_measured_bytes"])
-    return words.size(row["memory_estimated_bytes"])
 
 
 def _event(event: Json) -> tuple[Cell, ...]:
@@ -287,8 +281,13 @@ def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
     yield "licence", row["licence"]
     yield from dimension_facts(row)
     yield "download", words.size(row["size_bytes"])
-    yield "on disk", words.size(row["disk_bytes"])
-    yield "memory", _memory(row) + (" measured" if row["memory_measured_bytes"] is not None else " estimated")
+    yield "on disk", words.disk(row)
+    yield "memory", words.memory_compared(row)
+    if row["last_load_seconds"] is not None:
+        source = "" if row["quantization"] == "none" else ", from the quantized copy"
+        yield "last load", words.short_duration(row["last_load_seconds"]) + source
+    if row["drift"]:
+        yield "drift", words.drift(row["drift"])
     yield "used by", ", ".join(f"{user['name']} ({user['kind']})" for user in row["used_by"]) or None
     if row["adopted"]:
         yield "files", "were in the Hugging Face cache before Modelyard used them"

@@ -13,9 +13,9 @@ from modelyard.commands.common import (
     TRAIN_PANEL,
     Cell,
     ClientCommand,
+    DtypeName,
     Json,
     JsonOption,
-    ModelArgument,
     WhichQuantization,
     connect,
     note,
@@ -48,6 +48,10 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
 
 
+_SETTINGS = (
+    "model_id", "hook_point", "dataset", "architecture", "expansion_factor", "k", "l1_coefficient", "training_tokens",
+    "context_size", "batch_tokens", "learning_rate", "seed", "device", "dtype", "checkpoint_seconds",
+)  # fmt: skip
 _ANY_STATUS = ", ".join(RunStatus)
 _LIST_IT = "`modelyard train ls` lists the runs."
 
@@ -63,12 +67,20 @@ def register(app: typer.Typer) -> None:
 
 def start(
     context: typer.Context,
-    model: ModelArgument,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="owner/name, a row's id, or the id's first letters.")
+    ] = None,
     dataset: Annotated[
-        Path,
+        Path | None,
         typer.Option("--dataset", metavar="FILE", help="The text: .jsonl, .txt or .parquet, on the server's machine."),
-    ],
-    column: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
+    ] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="An earlier run: its model, text and settings, where none are given."
+        ),
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="The column with the text; the only one there is.")] = None,
     upload: Annotated[
         bool, typer.Option("--upload", help="Send the file; done by itself where the server is another machine.")
     ] = False,
@@ -93,6 +105,9 @@ def start(
     learning_rate: Annotated[float | None, typer.Option(help="0.0003.")] = None,
     seed: Annotated[int | None, typer.Option(help="0.", min=0)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, …")] = None,
+    dtype: Annotated[
+        DtypeName | None, typer.Option(help="The model's precision; auto, as it is stored. Only for unquantized ones.")
+    ] = None,
     checkpoint_seconds: Annotated[int | None, typer.Option(help="How often the state is saved; 600.", min=1)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what the run would take.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
@@ -102,8 +117,9 @@ def start(
 
     The server trains: after Ctrl-C it goes on.
     """
+    if earlier is None and (not model or dataset is None):
+        raise typer.BadParameter("Name a model and a text (--dataset), or an earlier run (--from).")
     client = connect(context)
-    row = find_row(client, model, quantization)
     options = {
         "training_tokens": tokens,
         "architecture": architecture,
@@ -115,18 +131,33 @@ def start(
         "learning_rate": learning_rate,
         "seed": seed,
         "device": device,
+        "dtype": dtype,
         "checkpoint_seconds": checkpoint_seconds,
     }
     # What is left out is the server's to choose.
-    request: Json = {name: value for name, value in options.items() if value is not None}
-    request |= {
-        "model_id": row["id"],
-        "hook_point": hook or _suggested(client, row),
-        "dataset": _dataset(client, dataset, column, upload=upload),
-    }
+    request: Json = {}
+    if earlier is not None:
+        run = find_run(client, earlier)
+        request = _settings_of(run)
+        if quantization is not None:
+            model = model or run["model_name"]
+    request |= {name: value for name, value in options.items() if value is not None}
+    if dataset is not None:
+        request["dataset"] = _dataset(client, dataset, column, upload=upload)
+    elif column is not None:
+        request["dataset"]["column"] = column
+    if hook is not None:
+        request["hook_point"] = hook
+    if model:
+        row = find_row(client, model, quantization)
+        request["model_id"] = row["id"]
+        if "hook_point" not in request:
+            request["hook_point"] = _suggested(client, row)
     if dry_run:
         plan = client.post("/trainings/plan", request)
         print_json(plan) if as_json else print_facts(_plan_facts(request, plan))
+        if plan["refusal"]:
+            raise typer.Exit(1)
         return
     run = client.post("/trainings", request)
     if detach:
@@ -282,6 +313,13 @@ def _follow(client: "ApiClient", run: Json) -> Json:
     raise AssertionError("watching ends only with a result")
 
 
+def _settings_of(run: Json) -> Json:
+    """What was asked for when it was started. Raises Conflict where its model is gone."""
+    if run["model_id"] is None:
+        raise Conflict(f"The model of the run {run['id'][:8]} was deleted.", hint="Name another model.")
+    return {name: run[name] for name in _SETTINGS}
+
+
 def _suggested(client: "ApiClient", row: Json) -> str:
     """The middle block's output. Raises TrainingIncompatible where there is none."""
     verdict = client.get(f"/models/{row['id']}/training-compatibility")
@@ -289,7 +327,10 @@ def _suggested(client: "ApiClient", row: Json) -> str:
     if not blocks:
         raise TrainingIncompatible(
             f"{row['model_id']}: training is {words.compatibility(verdict)}",
-            hint="Choose another model, or name a place with --hook (`modelyard architecture` lists them).",
+            # Where no place is known, none could be named either.
+            hint="Choose another model, or name a place with --hook (`modelyard architecture` lists them)."
+            if verdict["hook_points"]
+            else "Choose another model.",
         )
     path = str(blocks[len(blocks) // 2]["path"])
     note(f"Training on {path}; --hook names another place.")
@@ -300,13 +341,12 @@ def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: boo
     """The data set as the server is told of it; sent there if it is not on this machine. Raises InvalidRequest."""
     path = file.expanduser().absolute()
     if not upload and client.is_local:
-        return {"path": str(path), "column": column or "text"}
+        return {"path": str(path), "column": column}
     if not path.is_file():
         raise InvalidRequest(f"{file} is no file on this machine.", hint="Name a .jsonl, .txt or .parquet file.")
     note(f"Sending {file.name} ({words.size(path.stat().st_size)}) …")
     stored = client.upload("/datasets", path)
-    columns = stored["columns"]
-    return {"path": stored["path"], "column": column or ("text" if "text" in columns else columns[0])}
+    return {"path": stored["path"], "column": column}
 
 
 def _shown(run: Json) -> Shown:
@@ -358,7 +398,8 @@ def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
     yield "batch", f"{run['batch_tokens']:,} tokens"
     yield "learning rate", f"{run['learning_rate']:g}"
     yield "seed", str(run["seed"])
-    yield "device", run["device"]
+    yield "device", run["device"] + (f" ({run['plan']['device']})" if run["device"] == "auto" else "")
+    yield "model's dtype", run["dtype"]
     yield "memory", f"{words.size(run['plan']['total_bytes'])} planned"
     yield "engine", run["engine"]
     yield "asked for", run["created_at"]
@@ -368,7 +409,8 @@ def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
     yield "hook point", f"{request['hook_point']}, width {plan['d_in']:,}"
     yield "SAE", f"{plan['d_sae']:,} features, {words.count(plan['parameters'])} parameters"
     yield "steps", f"{plan['steps']:,}"
-    yield "memory", f"{words.size(plan['total_bytes'])} of {plan['device']}"
+    place = "system memory" if plan["device"] == "cpu" else plan["device"]
+    yield "memory", f"{words.size(plan['total_bytes'])} of {place}"
     for name, what in (
         ("model_bytes", "the loaded model"),
         ("forward_bytes", "its forward pass"),
@@ -385,7 +427,8 @@ def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
         "text",
         None
         if plan["epochs"] is None
-        else f"about {words.count(plan['dataset_tokens'])} tokens, read {plan['epochs']:g} times",
+        else f"{'' if plan['dataset_counted'] else 'about '}{words.count(plan['dataset_tokens'])} tokens"
+        f" in the column {plan['dataset_column']}, read {plan['epochs']:g} times",
     )
     working, final = 2 * plan["checkpoint_bytes"] + plan["output_bytes"], plan["output_bytes"]
     yield "disk", f"{words.size(working)}, in the end {words.size(final)}"

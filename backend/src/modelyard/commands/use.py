@@ -31,7 +31,7 @@ from modelyard.commands.get import WAITING_SECONDS, follow, moment, why_waiting
 from modelyard.commands.own import dimension_facts
 from modelyard.commands.progress import display, left_to_the_server
 from modelyard.commands.which import Ambiguous, describe, find_row
-from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, ModelyardError
+from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, ModelyardError, NotReady
 
 if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
@@ -148,10 +148,12 @@ def unload(
         nonlocal gone_since
         if now["error"]:
             raise _as_error(now)
+        if not now["unloading"]:
+            return now
         if now["loaded"]:
             return None
         gone_since = gone_since or time.monotonic()
-        return now if now["last_unload"] or time.monotonic() - gone_since > _REPORTED_SECONDS else None
+        return now if time.monotonic() - gone_since > _REPORTED_SECONDS else None
 
     def stopped(now: Json) -> Json | None:
         """Over when nothing is being stopped any more; somebody else's load of the model may go on."""
@@ -161,6 +163,13 @@ def unload(
         begun = _start_unloading(client, row)
         note(f"{'unloading' if begun['loaded'] else 'stopping the load of'} {describe(row)} …")
         row = _wait(client, row, done if begun["loaded"] else stopped)
+    if row["unloading"]:
+        raise NotReady(
+            f"The worker that holds {row['model_id']} is silent.",
+            hint="It is unloaded when the worker answers. `modelyard doctor` tells more.",
+        )
+    if begun["loaded"] and row["loaded"]:
+        raise Conflict(f"{row['model_id']} is in memory again.", hint="The same command unloads it.")
     if as_json:
         print_json(row)
     elif not begun["loaded"]:

@@ -1,5 +1,7 @@
 """Finding the row that a person means."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from modelyard.commands.common import Json
@@ -7,6 +9,9 @@ from modelyard.core.errors import ModelNotFound, ModelyardError
 
 if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
+
+
+SUGGESTIONS = 3
 
 
 class Ambiguous(ModelyardError):
@@ -21,7 +26,7 @@ def find_row(client: "ApiClient", text: str, quantization: str | None = None) ->
     named = [row for row in rows if text in (row["id"], row["model_id"], row["canonical_id"])]
     found = named or [row for row in rows if row["id"].startswith(text.lower())]
     if not found:
-        raise ModelNotFound(f"There is no model {text!r} here.")
+        raise ModelNotFound(f"There is no model {text!r} here.", hint=_meant(text, rows))
     wanted = [row for row in found if quantization in (None, row["quantization"])]
     if not wanted:
         there = ", ".join(sorted({row["quantization"] for row in found}))
@@ -34,6 +39,17 @@ def find_row(client: "ApiClient", text: str, quantization: str | None = None) ->
             candidates=[{name: row[name] for name in ("id", "model_id", "quantization", "commit")} for row in wanted],
         )
     return dict(wanted[0])
+
+
+def _meant(text: str, rows: Sequence[Json]) -> str:
+    """What to do where no row fits: the names that are like it."""
+    names = sorted({row["model_id"] for row in rows})
+    wanted = text.lower()
+    close = [name for name in names if wanted in name.lower()] if wanted else []
+    close = close or get_close_matches(text, names, SUGGESTIONS)
+    if not close:
+        return str(ModelNotFound.default_hint)
+    return f"Did you mean {' or '.join(close[:SUGGESTIONS])}? {ModelNotFound.default_hint}"
 
 
 def describe(row: Json) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from modelyard.core.errors import DiskFull
 from modelyard.core.units import significant
 from modelyard.core.units import size as size
 
@@ -52,8 +53,13 @@ EVENTS = {
 }
 KINDS = {"verify": "verification", "quantize": "quantization", "generate": "generation"}
 
+GAP_SHOWN = 0.02
+"""The share by which measured memory may differ from the estimate without a word."""
+
 WAITING = "waiting for a worker"
 """The phase of work that nobody has taken yet."""
+
+WAITING_FOR_ROOM = "waiting for room on the disk"
 
 STOPPING = "stopping"
 """What the progress of a load says that was taken back."""
@@ -83,15 +89,23 @@ def duration(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
+def waits_for_room(row: Mapping[str, Any]) -> bool:
+    """Whether the disk was full, so that the server goes on by itself once there is room."""
+    return row["status"] == "paused" and row["error"] is not None and row["error"]["code"] == DiskFull.code
+
+
 def phase(row: Mapping[str, Any]) -> str:
     """What is being done to a model, in words."""
     progress = row["progress"]
-    if row["status"] == "pending":
+    if waits_for_room(row):
+        return WAITING_FOR_ROOM
+    if progress is None and row["status"] == "pending":
         return WAITING
     if progress is None or row["status"] in ("paused", "failed", "deleting"):
         return str(row["status"])
     match progress["phase"]:
-        case "resolving" if row["status"] == "quantizing":
+        # A worker may be at it although the status does not tell yet: it asks the Hub first.
+        case "resolving" if progress["message"] == WAITING or row["status"] == "quantizing":
             return WAITING
         case "resolving":
             return "looking up files"
@@ -115,6 +129,7 @@ def amounts(progress: Mapping[str, Any] | None) -> str:
 
 TRAINING_PHASES = {
     "making_room": "unloading idle models",
+    "starting": "starting the engine",
     "loading": "loading the model",
     "checking": "checking the hook point",
     "training": "training",
@@ -162,6 +177,45 @@ def figures(run: Mapping[str, Any]) -> str:
     if metrics["dead_features"] is not None:
         parts.append(f"{metrics['dead_features']:,} of {run['d_sae']:,} features dead")
     return ", ".join(parts)
+
+
+def memory(row: Mapping[str, Any]) -> str:
+    """13.1 MB as measured or estimated exactly, ≈ 52.1 MB where the estimate is approximate."""
+    measured, estimated = row["memory_measured_bytes"], row["memory_estimated_bytes"]
+    if measured is not None:
+        return size(measured)
+    return size(estimated) if estimated is None or row["memory_method"] == "exact" else f"≈ {size(estimated)}"
+
+
+def memory_compared(row: Mapping[str, Any]) -> str:
+    """13.1 MB measured, 13.0 MB estimated; and by how much they differ, where that is more than GAP_SHOWN."""
+    measured, estimated = row["memory_measured_bytes"], row["memory_estimated_bytes"]
+    if measured is None:
+        return size(None) if estimated is None else f"{memory(row)} estimated, not measured yet"
+    said = f"{size(measured)} measured"
+    if not estimated:
+        return said
+    said += f", {memory({**row, 'memory_measured_bytes': None})} estimated"
+    gap = measured / estimated - 1
+    if abs(gap) <= GAP_SHOWN:
+        return said
+    return f"{said}: {100 * abs(gap):.1f} % {'more' if gap > 0 else 'less'} than estimated"
+
+
+def own_size(row: Mapping[str, Any]) -> str:
+    """What a row takes on the disk, without the files that stand there for another one."""
+    return size(row["disk_bytes"] - row["shared_bytes"])
+
+
+def disk(row: Mapping[str, Any]) -> str:
+    """13.7 MB of its own, 26.7 MB shared with another entry."""
+    shared = row["shared_bytes"]
+    return f"{own_size(row)} of its own, {size(shared)} shared with another entry" if shared else own_size(row)
+
+
+def short_duration(seconds: float) -> str:
+    """0.17 s, 9.5 s, 1 min: how long a load took."""
+    return f"{significant(seconds)} s" if seconds < 10 else duration(seconds)
 
 
 def compatibility(verdict: Mapping[str, Any]) -> str:

@@ -49,6 +49,11 @@ class TrainingNotFound(ModelyardError):
     default_hint = "GET /api/v1/trainings lists the runs there are."
 
 
+class DatasetNotFound(ModelyardError):
+    code = "dataset_not_found"
+    default_hint = "GET /api/v1/datasets lists the files that were sent."
+
+
 class AlreadyExists(ModelyardError):
     code = "already_exists"
 
@@ -64,6 +69,7 @@ class SharedCache(ModelyardError):
 
 class NotReady(ModelyardError):
     code = "not_ready"
+    default_hint = "Wait until it is ready: `modelyard ps` shows how far it is."
 
 
 class Conflict(ModelyardError):
@@ -127,7 +133,10 @@ class ChecksumMismatch(HubError):
 
 class DiskFull(ModelyardError):
     code = "disk_full"
-    default_hint = "Free space or move HF_HUB_CACHE to a larger disk, then retry: what was fetched is kept."
+    default_hint = (
+        "Free space, or move HF_HUB_CACHE to a larger disk. A download that was under way keeps what it has, and goes"
+        " on by itself when there is room."
+    )
 
 
 class UnsafeWeights(ModelyardError):
@@ -144,6 +153,7 @@ class NoWeights(ModelyardError):
 
 class UnsupportedArchitecture(ModelyardError):
     code = "unsupported_architecture"
+    default_hint = "Choose a text generation model that the installed transformers supports."
 
 
 class NeedsCustomCode(ModelyardError):
@@ -165,10 +175,12 @@ class ArtifactMismatch(ModelyardError):
 
 class OutOfMemory(ModelyardError):
     code = "out_of_memory"
+    default_hint = "Unload other models, or choose a smaller precision or another device."
 
 
 class NoTokenizer(ModelyardError):
     code = "no_tokenizer"
+    default_hint = "Choose a model whose files hold a tokenizer that transformers can read."
 
 
 class SaeEngineMissing(ModelyardError):
@@ -180,6 +192,7 @@ class TrainingIncompatible(ModelyardError):
     """A model, or a place in it, whose activations cannot be trained on; `code` of the reason is in `extra`."""
 
     code = "training_incompatible"
+    default_hint = "Choose another hook point, or another model."
 
 
 class TrainingDiverged(ModelyardError):

@@ -109,13 +109,18 @@ class _OneLine(logging.Formatter):
 def prepare_process() -> None:
     """What every process of ours needs, before it starts a thread and before a library reads its environment.
 
-    A proxy is for other machines: this instance's own Hub is on this one. And NVML and torch are to number GPUs alike.
+    A proxy is for other machines: this instance's own Hub is on this one. NVML and torch are to number GPUs alike. And
+    threads of OpenMP that wait for each other are to sleep: by default they spin, and where something else wants the
+    processor, one spins for as long as another is kept from running. One pass of a tiny model in four bits, on two
+    cores that two other programs kept busy: 1.2 to 1.3 s with spinning, 0.1 to 0.4 s without; 0.06 to 0.07 s with
+    either on idle cores.
     """
     _use_one_arena()
     for name in ("NO_PROXY", "no_proxy"):
         known = [host for host in os.environ.get(name, "").split(",") if host]
         os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1", "::1"]))
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _use_one_arena() -> None:

@@ -53,7 +53,8 @@ from modelyard.core.errors import (
     TokenInvalid,
 )
 from modelyard.hub.names import validate_repo_id, validate_revision
-from modelyard.hub.retry import RetryPolicy, as_transient, call_with_retries
+from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
+from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG
 from modelyard.hub.tls import tls_context
 
 METADATA_TIMEOUT_SECONDS = 10.0
@@ -101,6 +102,7 @@ class HubModel:
 
     @property
     def num_parameters(self) -> int | None:
+        """As the Hub counted the weight files' elements; None where it did not, or where they are packed."""
         return _number(sum(self.parameters_by_dtype.values())) or None
 
 
@@ -113,18 +115,28 @@ class HubSearchHit:
     size_bytes: int | None
     gated: bool
     pipeline_tag: str | None
+    is_sample: bool
 
 
 class HubClient:
-    """One Hub. `token` as huggingface_hub takes it: None for the stored one, False for none, or a string."""
+    """One Hub. `token` as huggingface_hub takes it: None for the stored one, False for none, or a string.
+
+    `is_builtin` says that the Hub is a part of this server, with nothing but the sample models and what is here.
+    """
 
     def __init__(
-        self, endpoint: str, token: str | bool | None = None, *, timeout_seconds: float = METADATA_TIMEOUT_SECONDS
+        self,
+        endpoint: str,
+        token: str | bool | None = None,
+        *,
+        timeout_seconds: float = METADATA_TIMEOUT_SECONDS,
+        is_builtin: bool = False,
     ) -> None:
         _limit_answers()
         self.endpoint = endpoint.rstrip("/")
         self.token = token
         self.timeout_seconds = timeout_seconds
+        self.is_builtin = is_builtin
         self._api = HfApi(endpoint=self.endpoint, token=token)
 
     def model_info(self, model_id: str, revision: str | None = None) -> HubModel:
@@ -173,7 +185,7 @@ class HubClient:
         params: dict[str, Any] = {
             "sort": sort,
             "limit": limit,
-            "expand": ["downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage"],
+            "expand": ["config", "downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage", "tags"],
         }
         params |= {"search": query} if query else {"pipeline_tag": "text-generation"}
 
@@ -273,7 +285,9 @@ class HubClient:
 
     @contextmanager
     def _translated(self, model_id: str, revision: str | None) -> Iterator[None]:
-        with translate_hub_errors(self.endpoint, model_id, revision, has_token=self.has_token):
+        with translate_hub_errors(
+            self.endpoint, model_id, revision, has_token=self.has_token, is_builtin=self.is_builtin
+        ):
             yield
 
     def has_token(self) -> bool:
@@ -283,7 +297,12 @@ class HubClient:
 
 @contextmanager
 def translate_hub_errors(
-    endpoint: str, model_id: str, revision: str | None, *, has_token: Callable[[], bool] = lambda: bool(get_token())
+    endpoint: str,
+    model_id: str,
+    revision: str | None,
+    *,
+    has_token: Callable[[], bool] = lambda: bool(get_token()),
+    is_builtin: bool = False,
 ) -> Iterator[None]:
     """Turn what huggingface_hub and its HTTP client raise into the errors of `core.errors`."""
     try:
@@ -302,9 +321,13 @@ def translate_hub_errors(
             raise TokenInvalid(f"{endpoint} does not accept the stored token.") from error
         if not model_id:
             raise HubMisbehaved(f"{endpoint} answers, but not as a Hub does.") from error
+        if is_builtin:
+            raise HubModelNotFound(
+                f"There is no model {model_id!r} on the built-in sample Hub.", hint=_only_samples()
+            ) from error
         raise HubModelNotFound(f"There is no model {model_id!r} on {endpoint}.") from error
     except HfHubHTTPError as error:
-        raise _from_status(error, endpoint) from error
+        raise _from_status(error, endpoint, is_builtin=is_builtin) from error
     except LocalTokenNotFoundError as error:
         raise TokenInvalid("There is no Hub token.") from error
     except OfflineModeIsEnabled as error:
@@ -324,9 +347,14 @@ def translate_hub_errors(
         transient = as_transient(error)
         raise HubUnreachable(f"{endpoint} cannot be reached: {transient.reason if transient else error}.") from error
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
-        raise HubMisbehaved(f"A weight file of {model_id} has no readable safetensors header.") from error
+        raise HubMisbehaved(
+            f"A weight file of {model_id} is damaged or cut short: it has no readable safetensors header.",
+            hint="Choose another revision, or tell the repository's author.",
+        ) from error
     except HFValidationError as error:
-        raise InvalidRequest(f"{model_id!r} is not a model's name.") from error
+        raise InvalidRequest(
+            f"{model_id!r} is not a model's name.", hint="Give owner/name, or a bare name such as gpt2."
+        ) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         # huggingface_hub trusts the shape of an answer; a Hub that sends another shape ends here.
         raise HubMisbehaved(f"{endpoint} sent an answer that makes no sense.") from error
@@ -336,7 +364,15 @@ def _is_invalid_token(error: HfHubHTTPError) -> bool:
     return "Invalid credentials" in (error.response.headers.get("X-Error-Message") or "")
 
 
-def _from_status(error: HfHubHTTPError, endpoint: str) -> Exception:
+def _only_samples() -> str:
+    names = ", ".join(sample.repo_id for sample in CATALOGUE)
+    return (
+        f"It has only {names} and what is downloaded already. Settings, or `modelyard hub default`, go back to the"
+        " Hugging Face Hub."
+    )
+
+
+def _from_status(error: HfHubHTTPError, endpoint: str, *, is_builtin: bool) -> Exception:
     status = error.response.status_code
     if status == 401:
         return TokenInvalid(f"{endpoint} does not accept the stored token.")
@@ -344,8 +380,13 @@ def _from_status(error: HfHubHTTPError, endpoint: str) -> Exception:
         return GatedNotAccepted(f"{endpoint} does not give access with this token.")
     if status == 429:
         return HubRateLimited(f"{endpoint} asks to be called less often.")
+    if status >= 500 and is_builtin:
+        return HubUnreachable(
+            f"The built-in sample Hub could not answer: {error.server_message or f'HTTP {status}'}",
+            hint="Details are in the log of the API; ask again once that is mended.",
+        )
     if status >= 500:
-        return HubUnreachable(f"{endpoint} answered {status}.")
+        return HubUnreachable(f"{endpoint} answers, but with an error (HTTP {status}).", hint=HUB_IN_TROUBLE)
     return HubMisbehaved(f"{endpoint} answered {status}.")
 
 
@@ -360,7 +401,7 @@ def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
     commit = _commit_of(model_id, info)
     _require_repo_id(info.id)
     card = info.card_data
-    parameters = info.safetensors.parameters if info.safetensors else {}
+    parameters = info.safetensors.parameters if info.safetensors and not _is_quantized(info) else {}
     return HubModel(
         model_id=model_id,
         canonical_id=info.id,
@@ -375,6 +416,12 @@ def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
         last_modified=info.last_modified,
         parameters_by_dtype={str(name): count for name, count in parameters.items() if _number(count) is not None},
     )
+
+
+def _is_quantized(info: ModelInfo) -> bool:
+    """Whether the tensors a Hub counts are packed: their elements are not the model's parameters."""
+    config = info.config if isinstance(info.config, dict) else {}
+    return bool(config.get("quantization_config") or config.get("compression_config"))
 
 
 def _as_hub_file(sibling: RepoSibling) -> HubFile:
@@ -396,10 +443,11 @@ def _as_hit(info: ModelInfo) -> HubSearchHit:
         model_id=info.id,
         downloads=_number(info.downloads),
         likes=_number(info.likes),
-        num_parameters=_number(info.safetensors.total) if info.safetensors else None,
+        num_parameters=_number(info.safetensors.total) if info.safetensors and not _is_quantized(info) else None,
         size_bytes=_number(info.used_storage),
         gated=bool(info.gated),
         pipeline_tag=_text(info.pipeline_tag),
+        is_sample=SAMPLE_TAG in (info.tags or ()),
     )
 
 

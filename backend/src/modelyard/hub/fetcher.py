@@ -589,7 +589,8 @@ class _Download:
         if given_up:
             raise failure.final(
                 f"{content.file.path!r} could not be fetched: {failure.reason} "
-                f"({content.failures} attempts in a row without progress)."
+                f"({content.failures} attempts in a row without progress).",
+                hint=failure.hint,
             ) from failure
 
     # Hashing and publishing
@@ -648,7 +649,8 @@ class _Download:
         if content.wrong_hashes > 1:
             part.discard()
             raise ChecksumMismatch(
-                f"{content.file.path!r} arrived twice with another hash than the Hub announces ({content.file.blob})."
+                f"{content.file.path!r} arrived twice with another hash than the Hub announces "
+                f"({content.file.blob[:12]}…)."
             )
         with self._wake:
             # In one step: no connection may claim blocks of the new attempt before the Hub is asked again.

@@ -85,7 +85,10 @@ def validate_revision(revision: str) -> None:
     """Raise InvalidRequest unless a revision (`main`, `refs/pr/1`, a tag) can be the name of a ref file."""
     problem = _path_problem(revision)
     if problem:
-        raise InvalidRequest(f"The revision {_shown(revision)} cannot be used: {problem}.")
+        raise InvalidRequest(
+            f"{_shown(revision)} is not the name of a branch, tag or commit: {problem}.",
+            hint="Give one that the model's page on the Hub lists, or leave the revision out.",
+        )
 
 
 def validate_repo_id(repo_id: str) -> None:
@@ -93,7 +96,9 @@ def validate_repo_id(repo_id: str) -> None:
     try:
         check_repo_id(repo_id)
     except HFValidationError as error:
-        raise InvalidRequest(f"{_shown(repo_id)} is not a model id (owner/name).") from error
+        raise InvalidRequest(
+            f"{_shown(repo_id)} is not a model's name.", hint="Give owner/name, or a bare name such as gpt2."
+        ) from error
 
 
 def _validate_content(file: RemoteFile, sizes: dict[str, int]) -> None:
@@ -117,7 +122,7 @@ def _path_problem(path: str) -> str | None:
     components = path.split("/")
     for component in components:
         if component in ("", ".", ".."):
-            return "it is not a plain relative path"
+            return "a part of it between slashes is empty, . or .."
         if component != component.strip() or component.endswith("."):
             return "a part of it starts or ends with a space or ends with a dot"
         if len(component.encode()) > MAX_COMPONENT_BYTES:

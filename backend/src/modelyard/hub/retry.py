@@ -16,6 +16,12 @@ from modelyard.core.errors import HubError, HubRateLimited, HubUnreachable
 
 Result = TypeVar("Result")
 
+HUB_IN_TROUBLE = (
+    "That is the Hub's own trouble: try again in a few minutes, set another endpoint in Settings, or use the built-in"
+    " sample Hub (`modelyard hub builtin`)."
+)
+"""What to do where a Hub answers with an error of its own: network and proxy are in order then."""
+
 _TRANSIENT_STATUSES = {408, 425, 429}
 _TRANSIENT_HTTPX = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
 _TRANSIENT_URLLIB3 = (
@@ -46,7 +52,7 @@ class RetryPolicy:
 
 
 class Transient(Exception):
-    """A failure that may pass. `final` is the error to raise once patience is at its end."""
+    """A failure that may pass. `final` is the error to raise once patience is at its end, with `hint` if it has one."""
 
     def __init__(
         self,
@@ -54,11 +60,13 @@ class Transient(Exception):
         *,
         retry_after_seconds: float | None = None,
         final: type[HubError] = HubUnreachable,
+        hint: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
         self.final = final
+        self.hint = hint
 
 
 def as_transient(error: BaseException) -> Transient | None:
@@ -84,7 +92,8 @@ def transient_status(status: int, retry_after: str | None = None) -> Transient |
         return None
     seconds = _parse_retry_after(retry_after) if retry_after else None
     final = HubRateLimited if status == 429 else HubUnreachable
-    return Transient(f"HTTP {status}", retry_after_seconds=seconds, final=final)
+    hint = HUB_IN_TROUBLE if status >= 500 else None
+    return Transient(f"HTTP {status}", retry_after_seconds=seconds, final=final, hint=hint)
 
 
 def call_with_retries(

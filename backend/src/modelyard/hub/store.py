@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +156,10 @@ class HubCache:
         path = self.repo_folder(repo_id) / "refs" / revision
         self._make_folder(path.parent)
         if path.is_dir() and not path.is_symlink():
-            raise Conflict(f"The revision {revision!r} clashes with another one in {path}.")
+            raise Conflict(
+                f"The revision {revision!r} clashes with another one in {path}.",
+                hint="Delete the model that has the other revision, or ask for the commit.",
+            )
         _write_atomically(path, _unique_beside(path), commit.encode())
 
     def link(self, repo_id: str, commit: str, file: RemoteFile) -> None:
@@ -279,12 +282,20 @@ class HubCache:
         return sum(_size(blob) for blob in set(contents.blobs.values()))
 
     def plan_deletion(
-        self, repo_id: str, commit: str, *, also_needed_by: Collection[str] = (), reason: str = "another model uses it"
+        self,
+        repo_id: str,
+        commit: str,
+        *,
+        also_needed_by: Collection[str] = (),
+        reason: str = "another model uses it",
+        after: Collection[DeletionPlan] = (),
+        released: Set[Path] = frozenset(),
     ) -> DeletionPlan:
         """What deleting a snapshot frees, exactly, and what stays because something else uses it.
 
         `also_needed_by` names commits that must stay whole; with `commit` among them nothing is freed, and
-        `reason` says so to the user.
+        `reason` says so to the user. `after` are this repository's plans that will have been carried out by then, and
+        `released` the content, also of other repositories, that will have been removed.
         """
         folder = self.repo_folder(repo_id)
         snapshot = self.snapshot_path(repo_id, commit)
@@ -300,6 +311,9 @@ class HubCache:
 
         others = {path.name: set(_read_snapshot(path).blobs.values()) for path in _entries(folder / "snapshots")}
         others.pop(commit, None)
+        for plan in after:
+            if plan.snapshot is not None:
+                others.pop(plan.commit, None)
         kept_because = []
         free = set(own)
         for other, blobs in sorted(others.items()):
@@ -311,8 +325,9 @@ class HubCache:
         if not any(others.values()):
             # Nothing else is left, so content that no snapshot names (an interrupted download) goes as well.
             free |= {path for path in _entries(folder / "blobs") if _BLOB_NAME.fullmatch(path.name)}
+        free = free.difference(released)
         blobs = {blob for blob in free if snapshot not in blob.parents}
-        freed = self._freed_bytes(free)
+        freed = self._freed_bytes(free, released)
         kept_by_store = sum(_size(blob) for blob in free) - freed
         if kept_by_store:
             kept_because.append(Kept(kept_by_store, "another repository in the cache uses the same content"))
@@ -363,10 +378,19 @@ class HubCache:
         """Raise DiskFull unless `needed_bytes` fit and `reserve_bytes` remain after that."""
         free = self.free_bytes()
         if free < needed_bytes + reserve_bytes:
-            reserve = f" and {units.size(reserve_bytes)} must stay free" if reserve_bytes else ""
+            if needed_bytes:
+                reserve = f" and {units.size(reserve_bytes)} must stay free" if reserve_bytes else ""
+                message = (
+                    f"{units.size(needed_bytes)} are needed{reserve}, "
+                    f"but the disk of {self.cache_dir} has {units.size(free)} free."
+                )
+            else:
+                message = (
+                    f"Only {units.size(free)} are left on the disk of {self.cache_dir}; "
+                    f"Modelyard stops at {units.size(reserve_bytes)}, so that others can write."
+                )
             raise DiskFull(
-                f"{units.size(needed_bytes)} are needed{reserve}, "
-                f"but the disk of {self.cache_dir} has {units.size(free)} free.",
+                message,
                 needed_bytes=needed_bytes,
                 free_bytes=free,
                 reserve_bytes=reserve_bytes,
@@ -437,8 +461,8 @@ class HubCache:
                     hint="Replace it with a real folder (to use another disk, move the whole cache: HF_HUB_CACHE).",
                 )
 
-    def _freed_bytes(self, paths: Iterable[Path]) -> int:
-        paths = set(paths)
+    def _freed_bytes(self, paths: Collection[Path], released: Collection[Path] = ()) -> int:
+        """`released` are blobs that will have been removed before."""
         freed = 0
         payloads = set()
         for path in paths:
@@ -448,7 +472,7 @@ class HubCache:
                 payloads.add(payload)
         for payload in payloads:
             freed += shared_store.expected_shared_blob_freed_size(
-                payload, blob_paths_to_delete=paths, cache_dir=self.cache_dir
+                payload, blob_paths_to_delete={*paths, *released}, cache_dir=self.cache_dir
             )
         return freed
 

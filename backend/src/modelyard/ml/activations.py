@@ -3,10 +3,13 @@
 Every tensor a real eager pass would allocate is made here too, with its size but no memory behind it; we watch them
 come and go. Fused attention counts as a flash kernel, which needs no score matrix. Not covered are a kernel's own
 workspace, allocator rounding and what torch.compile changes.
+
+A quantized matrix needs more for the moment of its product, counted as bitsandbytes does it on the CPU: in 4bit the
+matrix exists once more unpacked, in 8bit inputs are rounded and results scaled in wider dtypes (less so on a GPU).
 """
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +20,35 @@ from torch.utils._pytree import tree_iter
 from modelyard.ml.kv_cache import STATE_FIELDS, state_bytes
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
+from modelyard.ml.quantization_plan import BLOCK, INT8, PACKING_METHOD, plan_quantization, stored_scheme
+
+Held = Callable[[int, int], int]
+"""Bytes that one product holds beside its input and its result, by the numbers of elements in these."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """`activation_bytes` is the peak less the `kv_cache_bytes` that stay; `None` with a reason if unknown."""
+    """`activation_bytes` is the peak less the `kv_cache_bytes` that stay; `None` with a reason if unknown.
+
+    `quantized_bytes` is what it is with the weights quantized on loading, by the name of the quantization.
+    """
 
     activation_bytes: int | None
+    quantized_bytes: Mapping[str, int]
     kv_cache_bytes: int | None
     reason: str | None
 
 
 def measure_activations(
-    skeleton: MetaModel, *, batch: int, sequence: int, all_logits: bool = False, use_cache: bool = True
+    skeleton: MetaModel,
+    *,
+    batch: int,
+    sequence: int,
+    all_logits: bool = False,
+    use_cache: bool = True,
+    quantizations: Sequence[str] = (),
 ) -> Activations:
-    """The peak of one prefill of `batch` sequences of `sequence` tokens.
+    """The peak of one prefill of `batch` sequences of `sequence` tokens, and that of each of `quantizations`.
 
     As in generation, logits are computed for the last position only where the model can do that, unless `all_logits`.
     """
@@ -39,21 +56,83 @@ def measure_activations(
     if not all_logits:
         arguments["logits_to_keep"] = 1
     try:
-        with _LiveBytes() as live:
+        with _LiveBytes(_held_as_loaded(skeleton), {name: _held_by(skeleton, name) for name in quantizations}) as live:
             outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
             live.stop()
     except CannotRun as error:
-        return Activations(None, None, str(error))
+        return Activations(None, {}, None, str(error))
     cache = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
-    return Activations(max(live.peak - cache, 0), cache, None)
+    as_loaded, *quantized = (max(peak - cache, 0) for peak in live.peaks)
+    return Activations(as_loaded, dict(zip(quantizations, quantized, strict=True)), cache, None)
+
+
+def _held_as_loaded(skeleton: MetaModel) -> "_Products":
+    """Nothing, unless the checkpoint is quantized already."""
+    section = skeleton.stored_quantization
+    scheme = None if section is None else stored_scheme(section)
+    if section is None or scheme is None:
+        return _Products({}, 0)
+    packed = section.get("quant_method") == PACKING_METHOD
+    return _products(skeleton, scheme.name, packed=packed, skip_modules=section.get("llm_int8_skip_modules"))
+
+
+def _held_by(skeleton: MetaModel, quantization: str) -> "_Products":
+    return _products(skeleton, quantization, packed=quantization != INT8.name)
+
+
+@dataclass(frozen=True)
+class _Products:
+    """What the products with quantized matrices hold, by the identity of the matrix's storage.
+
+    `unseen` is what a product with one packed expert holds: on the meta device the experts' products are one kernel.
+    """
+
+    held: Mapping[int, Held]
+    unseen: int
+
+
+def _products(
+    skeleton: MetaModel, quantization: str, *, packed: bool, skip_modules: Sequence[str] | None = None
+) -> _Products:
+    plan = plan_quantization(skeleton.model, skip_modules=skip_modules)
+    if packed:
+        plan = plan.with_packing()
+    parameters = dict(skeleton.model.named_parameters())
+    matrices = {id(parameters[name].untyped_storage()): parameters[name] for name in plan.quantized}
+    if quantization == INT8.name:
+        return _Products({storage: _held_in_8bit(matrix.element_size()) for storage, matrix in matrices.items()}, 0)
+    held = {storage: _held_in_4bit(matrix.numel(), matrix.element_size()) for storage, matrix in matrices.items()}
+    experts = [parameters[name] for name in plan.packed]
+    unseen = [_unpacked_bytes(expert.shape[1:].numel(), expert.element_size()) for expert in experts]
+    return _Products(held, max(unseen, default=0))
+
+
+def _held_in_8bit(element_bytes: int) -> Held:
+    # Either while rounding the input, or while scaling the result: four arrays of four bytes, the rounded input beside
+    # them, and the result itself not yet made.
+    return lambda inputs, outputs: max(11 * inputs, 16 * outputs + inputs) - outputs * element_bytes
+
+
+def _held_in_4bit(elements: int, element_bytes: int) -> Held:
+    unpacked = _unpacked_bytes(elements, element_bytes)
+    return lambda _inputs, _outputs: unpacked
+
+
+def _unpacked_bytes(elements: int, element_bytes: int) -> int:
+    # The matrix itself, and the float32 scales of its blocks.
+    return elements * element_bytes + 4 * -(-elements // BLOCK)
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the storages that operators create until the last tensor on them is gone."""
+    """Counts the storages that operators create until the last tensor on them is gone.
 
-    def __init__(self) -> None:
+    `peaks` are those with the weights as they are loaded, and with each quantization's products.
+    """
+
+    def __init__(self, as_loaded: _Products, quantized: Mapping[str, _Products]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
+        self._products = [as_loaded, *quantized.values()]
+        self.peaks = [0] * len(self._products)
         self._live = 0
         self._counting = True
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
@@ -65,20 +144,26 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         # What comes in existed before: weights, and tensors that are counted already.
-        inputs = {id(value.untyped_storage()) for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)}
+        before = [value for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)]
+        inputs = {id(value.untyped_storage()): value.numel() for value in before}
         result = func(*args, **(kwargs or {}))
         for value in tree_iter(result):
             if isinstance(value, torch.Tensor) and self._counting:
                 storage = value.untyped_storage()
                 if id(storage) not in inputs and storage not in self._known:
-                    self._add(storage)
+                    self._add(storage, inputs, value.numel())
         return result
 
-    def _add(self, storage: torch.UntypedStorage) -> None:
+    def _add(self, storage: torch.UntypedStorage, inputs: Mapping[int, int], outputs: int) -> None:
         size = storage.nbytes()
         self._known.add(storage)
         self._live += size
-        self.peak = max(self.peak, self._live)
+        for index, products in enumerate(self._products):
+            held = products.unseen
+            for matrix in inputs.keys() & products.held.keys():
+                others = sum(elements for other, elements in inputs.items() if other != matrix)
+                held = max(held, products.held[matrix](others, outputs))
+            self.peaks[index] = max(self.peaks[index], self._live + held)
         weakref.finalize(storage, self._remove, size)
 
     def _remove(self, size: int) -> None:

@@ -12,24 +12,24 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from modelyard.ml.dimensions import Dimensions, read_dimensions
 from modelyard.ml.memory import resident_parameters
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
+from modelyard.ml.support import is_encoder
 from modelyard.ml.transformer_lens_names import transformer_lens_name
 
 Kind = Literal["residual", "attention", "mlp", "mixer", "norm"]
 
 _OTHER_TOWERS = re.compile(r"vision|visual|image|audio|speech|tower|vit\b|perceiver|resampler|depth_decoder")
 _NOT_A_SUBLAYER = re.compile(
-    r"norm|ln|drop|act_fn|cross|encoder_attn|encodec|inter|rotary|rope|router|gate\Z|scale|hc\b"
+    r"norm|ln|drop|act_fn|cross|encoder_attn|encdec|encodec|inter|rotary|rope|router|gate\Z|scale|hc\b"
 )
 _ATTENTION = re.compile(r"attn|attention|\Aatt\Z")
 _MIXER = re.compile(r"linear_attn|mamba|mixer|ssm|\Aconv|temporal|recurrent|lru|delta|kda|mlstm|xlstm|\Assd")
-_MLP = re.compile(r"mlp|feed_?forward|ffn|\Aff\Z|\Aff_|moe|experts?\Z")
+_MLP = re.compile(r"mlp|feed_?forward|densereludense|ffn|\Aff\Z|\Aff_|moe|experts?\Z")
 _RESIDUAL_SCALES = (
     "residual_multiplier",
     "scale_depth",
@@ -89,12 +89,16 @@ class Architecture:
 
 @dataclass
 class _Call:
-    """What one module received (`latest` in its last call, if it has several) and returned, as first tensors."""
+    """What one module received (`latest` in its last call, if it has several) and returned, as first tensors.
+
+    `turn` counts the calls of all watched modules up to its last one.
+    """
 
     received: torch.Tensor | None
     latest: torch.Tensor | None
     returned: torch.Tensor | None
     is_tuple: bool
+    turn: int
     times: int = 1
 
 
@@ -116,7 +120,7 @@ def inspect_architecture(skeleton: MetaModel) -> Architecture:
         flags.add("tied_weights")
     if skeleton.config.is_encoder_decoder:
         flags.add("encoder_decoder")
-    elif type(skeleton.config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(skeleton.config, "is_decoder", False):
+    elif is_encoder(skeleton.config.to_dict()):
         flags.add("encoder_only")
     if dimensions.intermediate_size is None:
         dimensions = replace(dimensions, intermediate_size=_mlp_width(model, points, dimensions.hidden_size))
@@ -176,8 +180,9 @@ class _Survey:
             path for path, module in skeleton.model.named_modules() if "norm" in type(module).__name__.lower()
         ]
         self._calls: dict[str, _Call] = {}
+        self._turns = 0
         self.verified = False
-        self.final_norm: str | None = self._guess_final_norm()
+        self.final_norm: str | None = None
 
     def run(self) -> str | None:
         """Run the forward pass; the reason why the residual points are not verified, if they are not."""
@@ -192,11 +197,7 @@ class _Survey:
                 handle.remove()
         reason = self._chain_problem()
         self.verified = reason is None
-        if self.verified:
-            last = self._calls[self._blocks[-1]].returned
-            readers = [path for path in self._norms if path in self._calls and _same(self._calls[path].latest, last)]
-            outside = [path for path in readers if not path.startswith(self._layers_path + ".")]
-            self.final_norm = outside[0] if outside else None
+        self.final_norm = self._find_final_norm()
         return reason
 
     def hook_points(self) -> list[HookPoint]:
@@ -242,11 +243,13 @@ class _Survey:
     def _watch(self, path: str) -> torch.utils.hooks.RemovableHandle:
         def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             received = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+            self._turns += 1
             if path in self._calls:
-                self._calls[path].times += 1
-                self._calls[path].latest = received
+                call = self._calls[path]
+                call.times, call.latest, call.turn = call.times + 1, received, self._turns
                 return
-            self._calls[path] = _Call(received, received, _first_tensor(output), isinstance(output, (tuple, list)))
+            is_tuple = isinstance(output, (tuple, list))
+            self._calls[path] = _Call(received, received, _first_tensor(output), is_tuple, self._turns)
 
         return self._skeleton.model.get_submodule(path).register_forward_hook(note, with_kwargs=True)
 
@@ -293,6 +296,8 @@ class _Survey:
             sizes = tuple(call.returned.shape)
             if sizes[:2] == (_BATCH, _SEQUENCE):
                 shape = ("batch", "seq", *sizes[2:])
+            elif sizes[1:3] == (_BATCH, _SEQUENCE):  # copies of the stream, one after the other
+                shape = (sizes[0], "batch", "seq", *sizes[3:])
             elif sizes[:2] == (_SEQUENCE, _BATCH):
                 shape = ("seq", "batch", *sizes[2:])
             elif sizes[:1] == (_BATCH * _SEQUENCE,):
@@ -301,13 +306,23 @@ class _Survey:
         output: Literal["tensor", "tuple"] = "tuple" if call is not None and call.is_tuple else "tensor"
         return HookPoint(path, layer, kind, shape, width, output, verified, lens)
 
-    def _guess_final_norm(self) -> str | None:
-        parent = self._layers_path.rpartition(".")[0]
-        siblings = self._skeleton.model.get_submodule(parent).named_children()
-        names = [name for name, child in siblings if "norm" in type(child).__name__.lower()]
-        if not names:
+    def _find_final_norm(self) -> str | None:
+        """The norm that read what the last block returned; else one beside the blocks that ran after them.
+
+        The second is how models end that fold several copies of the stream into one before it.
+        """
+        last = self._calls.get(self._blocks[-1])
+        if last is None:
             return None
-        return f"{parent}.{names[-1]}" if parent else names[-1]
+        outside = [path for path in self._norms if path in self._calls and not path.startswith(self._layers_path + ".")]
+        readers = [path for path in outside if _same(self._calls[path].latest, last.returned)]
+        holder = self._layers_path.rpartition(".")[0]
+        beside = [
+            path
+            for path in outside
+            if path.rpartition(".")[0] == holder and self._calls[path].turn > last.turn and self._has_stream_shape(path)
+        ]
+        return next(iter(readers or beside), None)
 
     def _lens_name(self, kind: Kind, layer: int | None) -> str | None:
         return transformer_lens_name(self._skeleton.text_config.model_type, kind, layer)
@@ -329,19 +344,28 @@ def sublayers(block: nn.Module, path: str) -> list[tuple[str, Kind]]:
 
 
 def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in block.named_children():
-        if _kind(name) is None and not isinstance(child, nn.ModuleList) and _has_sublayer_children(child):
+    for name, child in _unlisted(block):
+        if _kind(name) is None and _has_sublayer_children(child):
             yield from ((f"{name}.{inner}", grandchild) for inner, grandchild in child.named_children())
         else:
             yield name, child
 
 
+def _unlisted(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A block's children; those that T5 keeps in a list called `layer`, one by one."""
+    for name, child in block.named_children():
+        if name == "layer" and isinstance(child, nn.ModuleList):
+            yield from ((f"{name}.{index}", part) for index, part in child.named_children())
+        else:
+            yield name, child
+
+
 def _has_sublayer_children(module: nn.Module) -> bool:
-    return any(_kind(name) == "attention" for name, _ in module.named_children())
+    return any(_kind(name) in ("attention", "mlp") for name, _ in module.named_children())
 
 
 def _kind(name: str) -> Kind | None:
-    own = name.rpartition(".")[2]
+    own = name.rpartition(".")[2].lower()
     if _NOT_A_SUBLAYER.search(own):
         return None
     for pattern, kind in ((_MIXER, "mixer"), (_ATTENTION, "attention"), (_MLP, "mlp")):

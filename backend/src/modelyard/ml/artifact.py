@@ -160,7 +160,8 @@ def _quantize(request: ArtifactRequest, source: Path, device: torch.device, repo
         )
     if not is_quantized(model):
         raise UnsupportedArchitecture(
-            f"bitsandbytes finds nothing to quantize to {request.quantization} in {type(model).__name__}."
+            f"bitsandbytes finds nothing to quantize to {request.quantization} in {type(model).__name__}.",
+            hint="Use it in precision none.",
         )
     return model
 
@@ -240,7 +241,8 @@ def _drift(
         return replace(nothing, reason=original)
     if isinstance(quantized, str):
         raise UnsupportedArchitecture(
-            f"{type(model).__name__} runs as it is, but not with its weights in {request.quantization}."
+            f"{type(model).__name__} runs as it is, but not with its weights in {request.quantization}.",
+            hint="Use it in precision none.",
         )
     return drift.compare(original, quantized, dtype_name(model.dtype))
 

@@ -111,7 +111,9 @@ def _lock(partial: Path) -> int:
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
-            raise Conflict(f"Another process is making {partial.name.removesuffix('.partial')}.") from None
+            raise Conflict(
+                f"Another process is making {partial.name.removesuffix('.partial')}.", hint="Wait until it is done."
+            ) from None
         os.close(descriptor)
 
 

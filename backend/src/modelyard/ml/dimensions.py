@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.core.model_types import WITHOUT_ATTENTION
+
 _HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads", "encoder_attention_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_heads", "multi_query_group_num")
 _HEAD_DIM = ("qk_head_dim", "head_dim", "attention_head_dim", "kv_channels", "d_kv")
@@ -46,15 +48,18 @@ def read_dimensions(config: Any) -> Dimensions:
     """Dimensions of a transformers config object; of its text part where it has several."""
     text = config.get_text_config(decoder=True)
     hidden = _first(text, ("hidden_size", "d_model", "n_embd"))
-    heads = _first(text, _HEADS)
-    head_dim = _head_dim(text)
-    if head_dim is None and hidden and heads:
-        head_dim = hidden // heads
+    heads = kv_heads = head_dim = None
+    if text.model_type not in WITHOUT_ATTENTION:
+        heads = _first(text, _HEADS)
+        kv_heads = _kv_heads(text, heads)
+        head_dim = _head_dim(text)
+        if head_dim is None and hidden and heads:
+            head_dim = hidden // heads
     return Dimensions(
         hidden_size=hidden,
         num_layers=_first(text, ("num_hidden_layers", "n_layer", "n_layers", "num_layers")),
         num_attention_heads=heads,
-        num_key_value_heads=_kv_heads(text, heads),
+        num_key_value_heads=kv_heads,
         head_dim=head_dim,
         intermediate_size=_first(text, _MLP),
         vocab_size=_first(text, ("vocab_size",)),

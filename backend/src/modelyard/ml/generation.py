@@ -1,8 +1,10 @@
 """Text from a loaded model, piece by piece, the same every time for the same request."""
 
 import copy
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +25,9 @@ from transformers.generation.streamers import BaseStreamer
 from modelyard.core.errors import InvalidRequest, OutOfMemory, UnsupportedArchitecture
 from modelyard.ml import devices
 from modelyard.ml.model_loader import LoadedModel
+
+TURN_SECONDS = 0.05
+"""How often a generation that waits for another one asks whether it is still wanted."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,22 @@ def generate(
     seed: int = 0,
     on_delta: Callable[[str], None] = lambda _delta: None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Generated:
     """Continue `prompt`, or answer `messages` with the tokenizer's chat template.
 
     `on_delta` gets the text as it comes (the deltas together are the text); `should_stop` is asked once per token.
     Temperature 0 takes the likeliest token; above it, `seed` decides, with the model's own top-k and top-p. Waits for
-    other generations of the same model. Raises NoTokenizer, InvalidRequest, OutOfMemory, and UnsupportedArchitecture
-    for a model that cannot generate.
+    other generations of the same model, and asks `should_stop` meanwhile; `on_start` is called after that. Raises
+    NoTokenizer, InvalidRequest, OutOfMemory, and UnsupportedArchitecture for a model that cannot generate.
     """
     tokenizer, model = loaded.tokenizer, loaded.model
     if not model.can_generate():
         raise UnsupportedArchitecture(f"{type(model).__name__} has no language head to generate text with.")
-    with loaded.lock:
+    with _turn(loaded.lock, should_stop) as is_ours:
+        if not is_ours:
+            return Generated("", prompt_tokens=0, new_tokens=0, tokens_per_second=0.0, finish_reason="cancelled")
+        on_start()
         inputs, device = _encode(tokenizer, prompt, messages), devices.input_device(model)
         prompt_tokens = inputs["input_ids"].shape[1]
         budget = _new_tokens_left(model.config, prompt_tokens, max_new_tokens)
@@ -106,11 +115,24 @@ def generate(
     )
 
 
+@contextmanager
+def _turn(lock: threading.Lock, should_stop: Callable[[], bool]) -> Iterator[bool]:
+    """Holds the lock, or gives False where nobody wants it any more before it is free."""
+    while not lock.acquire(timeout=TURN_SECONDS):
+        if should_stop():
+            yield False
+            return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def _encode(
     tokenizer: PreTrainedTokenizerBase, prompt: str | None, messages: Sequence[Mapping[str, str]] | None
 ) -> dict[str, torch.Tensor]:
     if (prompt is None) == (messages is None):
-        raise InvalidRequest("Give either a prompt or messages.")
+        raise InvalidRequest("There must be either a prompt or messages.", hint="Send one of the two.")
     if messages is None:
         encoded = tokenizer(prompt, return_tensors="pt")
     elif tokenizer.chat_template is None:
@@ -121,11 +143,13 @@ def _encode(
                 list(messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
             )
         except (TemplateError, ValueError, KeyError, TypeError) as error:
-            raise InvalidRequest(f"The chat template refuses these messages: {error}") from error
+            raise InvalidRequest(
+                f"The chat template refuses these messages: {error}", hint="Change the messages, or use prompt instead."
+            ) from error
     inputs = {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
     if inputs["input_ids"].shape[1] == 0:
         if tokenizer.bos_token_id is None:
-            raise InvalidRequest("The prompt is empty.")
+            raise InvalidRequest("The prompt is empty.", hint="Send some text.")
         start = torch.tensor([[tokenizer.bos_token_id]])
         inputs = {"input_ids": start, "attention_mask": torch.ones_like(start)}
     return {name: tensor.long() for name, tensor in inputs.items()}
@@ -133,12 +157,14 @@ def _encode(
 
 def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int) -> int:
     if wanted < 1:
-        raise InvalidRequest("max_new_tokens must be at least 1.")
+        raise InvalidRequest("max_new_tokens is less than 1.", hint="Ask for at least 1.")
     limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     if config.is_encoder_decoder or not isinstance(limit, int) or limit <= 0:
         return wanted
     if prompt_tokens >= limit:
-        raise InvalidRequest(f"The prompt has {prompt_tokens} tokens; this model reads at most {limit - 1}.")
+        raise InvalidRequest(
+            f"The prompt has {prompt_tokens} tokens; this model reads at most {limit - 1}.", hint="Shorten the prompt."
+        )
     return min(wanted, limit - prompt_tokens)
 
 

@@ -41,6 +41,12 @@ class InspectorTimeout(ModelyardError):
     default_hint = "Try again; a very deep model may need longer than the limit."
 
 
+class InspectorBusy(InspectorTimeout):
+    """The question was not even put: others were being answered, or the child is starting."""
+
+    code = "inspector_busy"
+
+
 class _Hung(InspectorTimeout):
     """Not even the child's own time limit worked."""
 
@@ -72,7 +78,7 @@ class Inspector:
         """
         deadline = time.monotonic() + timeout
         if not self._lock.acquire(timeout=timeout):
-            raise InspectorTimeout(f"The inspector was busy for {timeout:.0f} s.")
+            raise InspectorBusy(f"The inspector was busy for {timeout:.0f} s.")
         try:
             if self._closed:
                 raise InspectorCrashed("The inspector was closed.")
@@ -81,7 +87,7 @@ class Inspector:
                 self._child = _Child()
             if not self._child.wait_until_ready(deadline):
                 # A child that is stopped while it starts would never get to answer anybody.
-                raise InspectorTimeout("The inspector is still starting.", hint="Try again in a few seconds.")
+                raise InspectorBusy("The inspector is still starting.", hint="Try again in a few seconds.")
             reply = self._ask(self._child, kind, config, options, deadline)
         except (_Hung, InspectorCrashed):
             self._stop()

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -122,11 +122,15 @@ class _Service:
         sequence: int,
         dtype: str = "auto",
         checkpoint_dtype: str | None = None,
+        quantizations: Sequence[str] = (),
     ) -> dict[str, Any]:
         from modelyard.ml import activations
 
         skeleton = self._skeleton(config, dtype, checkpoint_dtype)
-        return asdict(activations.measure_activations(skeleton, batch=batch, sequence=sequence))
+        measured = activations.measure_activations(
+            skeleton, batch=batch, sequence=sequence, quantizations=quantizations
+        )
+        return asdict(measured)
 
     def _architecture(self, config: Mapping[str, Any]) -> dict[str, Any]:
         from modelyard.ml import architecture

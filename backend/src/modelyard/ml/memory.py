@@ -61,15 +61,13 @@ class OptionMemory:
 
     `load_peak_bytes` estimates the most that loading holds at once, without pages of the file that the system may drop
     and without what the heap keeps of memory that was freed.
-    `largest_matrix_bytes` is the largest quantized matrix (one expert's, where experts are packed) in the load dtype:
-    it exists once more whenever it is dequantized for a product. `available` is false where nothing gets smaller.
+    `available` is false where nothing gets smaller.
     """
 
     quantization: str
     weights_bytes: int
     quantization_state_bytes: int
     quantized_fraction: float
-    largest_matrix_bytes: int
     load_peak_bytes: int
     kept: tuple[KeptPart, ...]
     available: bool
@@ -125,7 +123,7 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
     if skeleton.stored_quantization is None:
         plan = plan_quantization(model)
         options: tuple[OptionMemory, ...] = (
-            OptionMemory("none", weights.total, 0, 0.0, 0, weights.total + weights.largest, (), True, None),
+            OptionMemory("none", weights.total, 0, 0.0, weights.total + weights.largest, (), True, None),
             _quantized_option(INT8, plan, model, weights),
             _quantized_option(NF4, plan if plain_bitsandbytes else plan.with_packing(), model, weights),
         )
@@ -218,8 +216,6 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
     size = weights.total - sum(weights.plain[name] for name in names) + values + state
     elements = sum(weights.shapes[name].numel() for name in names)
     fraction = elements / weights.num_parameters if weights.num_parameters else 0.0
-    matrix_bytes = [weights.plain[name] for name in plan.quantized & present]
-    matrix_bytes += [weights.plain[name] // weights.shapes[name][0] for name in plan.packed & present]
     kept = _kept_parts(plan, weights)
     refused = REFUSED.get((str(getattr(model.config, "model_type", "")), scheme.name))
     return OptionMemory(
@@ -227,7 +223,6 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
         weights_bytes=size,
         quantization_state_bytes=state,
         quantized_fraction=fraction,
-        largest_matrix_bytes=max(matrix_bytes, default=0),
         load_peak_bytes=size + _COPIES_WHILE_QUANTIZING * weights.largest,
         kept=kept,
         available=size < weights.total and refused is None,

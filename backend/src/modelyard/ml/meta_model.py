@@ -144,6 +144,7 @@ def build(config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: s
 
 
 def first_line(error: BaseException) -> str:
-    """An exception's first line, short enough for a message."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    """An exception's first line, with the next where it only announces that, short enough for a message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    announced = lines[0].endswith(":") and len(lines) > 1
+    return " ".join(lines[: 1 + announced])[:300]

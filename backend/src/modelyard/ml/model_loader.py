@@ -66,7 +66,8 @@ class LoadSpec:
     each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
     `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
     `allow_offload` lets a model that the accelerators cannot hold stay in system memory in part, which is slow; with it
-    the device must be `auto`, and the model not quantized.
+    the device must be `auto`, and the model not quantized. With `any_dtype` a copy that is in memory already will do,
+    whatever its dtype; `dtype` is for the case that there is none.
     """
 
     model_id: str
@@ -80,6 +81,7 @@ class LoadSpec:
     ttl_seconds: float | None = 3600
     pinned: bool = False
     allow_offload: bool = False
+    any_dtype: bool = False
 
     @property
     def needed_bytes(self) -> int:
@@ -108,7 +110,7 @@ class LoadedModel:
     def model(self) -> PreTrainedModel:
         """Raises NotReady once the model has been unloaded."""
         if self._model is None:
-            raise NotReady(f"{self.key.model_id} has been unloaded.")
+            raise NotReady(f"{self.key.model_id} has been unloaded.", hint="Load it again.")
         return self._model
 
     @property
@@ -117,7 +119,7 @@ class LoadedModel:
         if self._no_tokenizer is not None:
             raise NoTokenizer(self._no_tokenizer.message, hint=self._no_tokenizer.hint)
         if self._tokenizer is None:
-            raise NotReady(f"{self.key.model_id} has been unloaded.")
+            raise NotReady(f"{self.key.model_id} has been unloaded.", hint="Load it again.")
         return self._tokenizer
 
     def drop(self) -> None:
@@ -223,7 +225,7 @@ class ModelLoader:
             else:
                 _await(entry, on_step, is_cancelled)
             if entry.loaded is None:
-                raise entry.error or NotReady(f"{spec.model_id} could not be loaded.")
+                raise entry.error or NotReady(f"{spec.model_id} could not be loaded.", hint="Load it again.")
             yield entry.loaded
         finally:
             with self._changed:
@@ -246,14 +248,6 @@ class ModelLoader:
             entries = sorted(self._entries.values(), key=lambda entry: -entry.last_used)
             return [self._info(entry) for entry in entries if entry.loaded is not None]
 
-    def pin(self, key: ModelKey, pinned: bool) -> None:
-        """Keep a model until it is unpinned or unloaded by name. Raises NotReady if it is not loaded."""
-        with self._changed:
-            if key not in self._entries:
-                raise NotReady(f"{key.model_id} is not loaded.")
-            self._entries[key].pinned = pinned
-            self._changed.notify_all()
-
     def unload_model(self, key: ModelKey) -> Unloaded:
         """Free a model's memory for real, pinned or not.
 
@@ -268,15 +262,6 @@ class ModelLoader:
             unloaded = self._free(entry, entry.loaded)
         self._tell([unloaded])
         return unloaded
-
-    def make_room(self, device: str, needed_bytes: int) -> int:
-        """Evict idle, unpinned models until `needed_bytes` are free on `device`; returns what is free in the end."""
-        evicted: list[Unloaded] = []
-        with self._alone("an unload"):
-            self._evict(device, needed_bytes, evicted, ignore_step)
-            free = _free_bytes(device)
-        self._tell(evicted)
-        return free
 
     def close(self) -> None:
         """Stop watching for expiry and unload what is idle."""
@@ -306,16 +291,15 @@ class ModelLoader:
 
     def _find(self, spec: LoadSpec) -> _Entry | None:
         device = spec.device if spec.device == SPREAD else str(devices.parse_device(spec.device))
-        for key, entry in self._entries.items():
-            same = (key.model_id, key.commit, key.quantization, key.dtype) == (
-                spec.model_id,
-                spec.commit,
-                spec.quantization,
-                spec.dtype,
-            )
-            if same and device in (key.device, SPREAD):
-                return entry
-        return None
+        found = [
+            entry
+            for key, entry in self._entries.items()
+            if (key.model_id, key.commit, key.quantization) == (spec.model_id, spec.commit, spec.quantization)
+            and (spec.any_dtype or key.dtype == spec.dtype)
+            and device in (key.device, SPREAD)
+        ]
+        # As asked for goes before another dtype, and what is there before what is being loaded.
+        return min(found, key=lambda entry: (entry.key.dtype != spec.dtype, entry.loaded is None), default=None)
 
     def _load(self, entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
         evicted: list[Unloaded] = []
@@ -398,7 +382,7 @@ class ModelLoader:
     def _idle(self, key: ModelKey) -> _Entry:
         entry = self._entries.get(key)
         if entry is None:
-            raise NotReady(f"{key.model_id} is not loaded.")
+            raise NotReady(f"{key.model_id} is not loaded.", hint="Load it first.")
         if not entry.idle:
             doing = f"used by {entry.uses}" if entry.loaded is not None else "being loaded"
             raise ModelInUse(f"{key.model_id} is {doing}.", hint="Wait until it is done, then unload it.")

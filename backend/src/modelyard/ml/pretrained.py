@@ -19,14 +19,15 @@ from modelyard.core.errors import (
     UnsupportedArchitecture,
 )
 from modelyard.ml import meta_model
-from modelyard.ml.meta_model import DTYPES, first_line
+from modelyard.ml.meta_model import DTYPES, dtype_name, first_line
 from modelyard.ml.quantization import (
     Quantization,
     best_compute_dtype,
+    get_quantization_config,
     mend,
-    quantization_config,
 )
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
+from modelyard.ml.stored_dtype import cast_unquantized
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -75,7 +76,8 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a snapshot (quantizing it on the fly if `quantization` says so) or an artifact, ready for inference.
 
-    `dtype` is `auto` or a torch name. With the device map `auto`, only the devices named in `max_memory` are used.
+    `dtype` is `auto` or a torch name; beside quantized weights, it is that of the rest. With the device map `auto`,
+    only the devices named in `max_memory` are used.
     Raises AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode, UnsupportedArchitecture, OutOfMemory when those
     devices cannot hold the model, and torch's own errors when memory runs out.
     """
@@ -87,17 +89,18 @@ def load_model(
     cls = meta_model.model_class(config)
     if cls.config_class is not type(config) and cls.config_class is config.sub_configs.get("text_config"):
         config = config.get_text_config()
-    compute_dtype = best_compute_dtype(_main_device(device_map))
+    device = _main_device(device_map)
     if stored is not None:
         config.quantization_config = dict(values.get("quantization_config") or values["compression_config"])
         if stored == "4bit":
-            config.quantization_config["bnb_4bit_compute_dtype"] = str(compute_dtype).removeprefix("torch.")
+            config.quantization_config["bnb_4bit_compute_dtype"] = dtype_name(best_compute_dtype(device))
     _check_weight_files(folder, allow_pickle)
+    stored_dtype = config.dtype
     try:
         model, loading = cls.from_pretrained(
             folder,
             config=config,
-            quantization_config=quantization_config(quantization, compute_dtype) if stored is None else None,
+            quantization_config=get_quantization_config(quantization, device) if stored is None else None,
             device_map=device_map if isinstance(device_map, str) else dict(device_map),
             max_memory=None if max_memory is None else dict(max_memory),
             dtype=DTYPES.get(dtype, dtype),
@@ -127,6 +130,8 @@ def load_model(
         # transformers would go on with random values.
         missing = sorted(loading["missing_keys"])
         raise NoWeights(f"The weight files lack {len(missing)} tensors of {cls.__name__}, {missing[0]} for one.")
+    if stored in ("8bit", "4bit") and dtype != "auto":
+        cast_unquantized(model, stored_dtype, DTYPES[dtype])
     mend(model)
     found: PreTrainedModel = model.eval()
     return found

@@ -23,15 +23,16 @@ Quantization = Literal["none", "8bit", "4bit"]
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def quantization_config(quantization: Quantization, compute_dtype: torch.dtype) -> BitsAndBytesConfig | None:
+def get_quantization_config(quantization: Quantization, device: torch.device) -> BitsAndBytesConfig | None:
     """What `from_pretrained` needs to quantize on the fly: LLM.int8 for 8bit, double-quantized nf4 for 4bit.
 
-    Parts that stay unquantized keep the load dtype; `compute_dtype` (4bit only) changes nothing that is stored.
+    Parts that stay unquantized keep the load dtype. 4bit computes in what is best on `device`, which changes nothing
+    that is stored.
     """
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     if quantization == "4bit":
-        return FourBitConfig(bnb_4bit_compute_dtype=compute_dtype)
+        return FourBitConfig(bnb_4bit_compute_dtype=best_compute_dtype(device))
     return None
 
 

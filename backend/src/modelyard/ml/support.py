@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.model_types import ENCODERS
+from modelyard.core.weight_files import main_weights
 
 Level = Literal["supported", "unverified", "unsupported"]
 
 _ORDER: tuple[Level, ...] = ("supported", "unverified", "unsupported")
-_PICKLE = (".bin", ".pt", ".pth", ".ckpt")
 _FOREIGN = {".h5": "TensorFlow", ".msgpack": "Flax", ".onnx": "ONNX", ".nemo": "NeMo", ".mlmodel": "Core ML"}
-_NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt")
 
 # quant_method → (how people call it, packages without which transformers refuses to load it)
 _NEEDS_PACKAGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -63,12 +63,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Support:
-    """The verdict. `needs_custom_code` is `None` until the inspector has looked whether transformers knows the type."""
+    """The verdict. `needs_custom_code` is `None` until the inspector has looked whether transformers knows the type.
+
+    `num_parameters` is what the configuration describes, unquantized; `None` until the inspector has built the model.
+    """
 
     level: Level
     reasons: tuple[Reason, ...]
     already_quantized: str | None
     needs_custom_code: bool | None
+    num_parameters: int | None = None
 
 
 def static_support(config: Mapping[str, Any] | None, files: Iterable[str]) -> Support:
@@ -90,6 +94,7 @@ def full_support(config: Mapping[str, Any], files: Iterable[str]) -> Support:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     from modelyard.ml import meta_model
+    from modelyard.ml.memory import resident_parameters
 
     static = static_support(config, files)
     model_type = config.get("model_type")
@@ -103,14 +108,14 @@ def full_support(config: Mapping[str, Any], files: Iterable[str]) -> Support:
             [*static.reasons, Reason("needs_custom_code", message, "unsupported")], static.already_quantized, True
         )
     static = replace(static, needs_custom_code=False)
-    if any(reason.level == "unsupported" for reason in static.reasons):
+    if not worth_building(static):
         return static
     try:
-        meta_model.build(config)
+        model = meta_model.build(config).model
     except ModelyardError as error:
         written_by = config.get("transformers_version")
         if known:
-            message = f"transformers {transformers.__version__} cannot build this model: {error.message}"
+            message = error.message
         elif model_type is None:
             message = "config.json does not name a model type, so transformers cannot tell what this is."
         else:
@@ -118,7 +123,12 @@ def full_support(config: Mapping[str, Any], files: Iterable[str]) -> Support:
             message = f"The installed transformers {transformers.__version__} does not know {model_type!r}{by}."
         code = "unsupported_architecture"
         return _verdict([*static.reasons, Reason(code, message, "unsupported")], static.already_quantized, False)
-    return static
+    return replace(static, num_parameters=sum(p.numel() for p in resident_parameters(model).values()))
+
+
+def worth_building(static: Support) -> bool:
+    """Whether the inspector could say more: of a model without weights to load it could not, of packed ones it can."""
+    return all(reason.level != "unsupported" or reason.code == "already_quantized" for reason in static.reasons)
 
 
 def quantization_method(config: Mapping[str, Any]) -> str | None:
@@ -133,24 +143,34 @@ def quantization_method(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether a model without encoder-decoder halves reads in both directions, told by its type."""
+    return config.get("model_type") in ENCODERS and not (config.get("is_decoder") or config.get("causal"))
+
+
+def growth_when_loaded(method: str | None) -> int | None:
+    """How many times its stored size a checkpoint quantized with `method` takes at most; None if nobody knows."""
+    if method in _DEQUANTIZED:
+        return _DEQUANTIZED[method][1]
+    return 1 if method in _NEEDS_PACKAGES else None
+
+
 def _file_reasons(config: Mapping[str, Any] | None, names: list[str]) -> list[Reason]:
-    suffixes = {PurePosixPath(name).suffix for name in names}
-    safetensors = ".safetensors" in suffixes
-    pickles = [name for name in names if name.endswith(_PICKLE) and PurePosixPath(name).name not in _NOT_WEIGHTS]
+    weights = main_weights(names)
     if "model_index.json" in names:
         return [
             Reason("not_a_language_model", "This is a Diffusers pipeline, not a transformers model.", "unsupported")
         ]
-    if "adapter_config.json" in names and config is None:
+    if "adapter_config.json" in names and (config is None or not weights):
         message = "This is a PEFT adapter: a small change to another model, not a model. Download its base model."
         return [Reason("peft_adapter", message, "unsupported")]
-    if not safetensors and not pickles:
-        return [_no_weights(suffixes)]
+    if not weights:
+        return [_no_weights({PurePosixPath(name).suffix for name in names})]
     if config is None:
         return [
             Reason("no_config", "The repository has no config.json, so transformers cannot load it.", "unsupported")
         ]
-    if not safetensors:
+    if not any(name.endswith(".safetensors") for name in weights):
         message = (
             "Only pickle weights: loading them can run code, so they are refused unless you allow them for this model. "
             "Memory figures come from config.json and are not checked against the files."
@@ -190,7 +210,8 @@ def _quantization_reasons(method: str | None) -> list[Reason]:
         missing = [package for package in packages if find_spec(package) is None]
         message = f"Already quantized ({name}); it cannot be quantized again."
         if missing:
-            message += f" Loading it needs {' and '.join(missing)}, which is not installed here."
+            verb = "is" if len(missing) == 1 else "are"
+            message += f" Loading it needs {' and '.join(missing)}, which {verb} not installed here."
         return [Reason(code, message, "unsupported" if missing else "unverified")]
     message = "Quantized in a way transformers may silently ignore"
     message += "." if method == "unknown" else f" ({method})."
@@ -210,7 +231,7 @@ def _kind_reasons(config: Mapping[str, Any]) -> list[Reason]:
             "A model that also takes images or sound: all of it is loaded, but only its language part is offered here."
         )
         return [Reason("vision_language", message, "unverified")]
-    if first.endswith(_ENCODER_HEADS) and not config.get("is_decoder"):
+    if is_encoder(config) or (first.endswith(_ENCODER_HEADS) and not config.get("is_decoder")):
         message = "An encoder: it reads text in both directions and does not generate any."
         return [Reason("encoder_only", message, "unverified")]
     return []

@@ -51,4 +51,6 @@ class JobEvent(Base):
     seconds: Mapped[float | None]
     """How long it took, since it was started or last resumed."""
     bytes: Mapped[int | None] = mapped_column(Bytes)
+    freed_bytes: Mapped[int | None] = mapped_column(Bytes)
+    """Of an unload: how much less its worker held afterwards."""
     error: Mapped[dict[str, Any] | None]

@@ -27,6 +27,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "size_bytes": 1519209472,
     "downloaded_bytes": 402653184,
     "disk_bytes": 402653184,
+    "shared_bytes": 0,
     "memory_estimated_bytes": 1192099840,
     "memory_method": "exact",
     "memory_measured_bytes": None,
@@ -42,8 +43,11 @@ MODEL_RESPONSE: dict[str, Any] = {
         "message": None,
     },
     "error": None,
+    "restarts_with": None,
+    "last_load_seconds": None,
     "loaded": False,
     "last_unload": None,
+    "unloading": False,
     "used_by": [],
     "drift": None,
     "has_chat_template": None,
@@ -60,6 +64,128 @@ MODEL_RESPONSE: dict[str, Any] = {
     "created_at": "2026-11-24T10:00:00.000Z",
     "updated_at": "2026-11-24T10:00:21.000Z",
 }
+
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "invalid_request": {
+        "detail": "limit: Input should be less than or equal to 500.",
+        "hint": "Correct the request; /docs describes every field.",
+        "errors": [{"field": "limit", "message": "Input should be less than or equal to 500"}],
+    },
+    "unauthorized": {"detail": "This server needs its key."},
+    "forbidden_origin": {"detail": "A page of https://example.org may not use this server."},
+    "model_not_found": {"detail": "There is no model with the id '6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f'."},
+    "training_not_found": {"detail": "There is no training run with the id '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f'."},
+    "dataset_not_found": {"detail": "There is no data set 'corpus-3f9a1c2b4d5e.jsonl' here."},
+    "hub_model_not_found": {"detail": "There is no model 'no/such' on https://huggingface.co."},
+    "revision_not_found": {"detail": "Qwen/Qwen3-0.6B has no revision 'v9'."},
+    "gated_no_token": {
+        "detail": "meta-llama/Llama-3.2-1B is gated and there is no Hub token.",
+        "url": "https://huggingface.co/meta-llama/Llama-3.2-1B",
+    },
+    "gated_not_accepted": {
+        "detail": "meta-llama/Llama-3.2-1B is gated and its terms are not accepted yet.",
+        "url": "https://huggingface.co/meta-llama/Llama-3.2-1B",
+    },
+    "token_invalid": {"detail": "https://huggingface.co does not accept the stored token."},
+    "already_exists": {
+        "detail": "Qwen/Qwen3-0.6B is here already, in precision none.",
+        "hint": "Use it as it is, or delete it first.",
+        "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+    },
+    "model_in_use": {
+        "detail": "Qwen/Qwen3-0.6B is in use.",
+        "hint": "Wait until it is done, or unload it first.",
+        "used_by": [{"kind": "loaded", "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f", "name": "cuda:0"}],
+    },
+    "shared_cache": {"detail": "The files of openai-community/gpt2 were in the Hugging Face cache before."},
+    "not_ready": {"detail": "Qwen/Qwen3-0.6B is downloading."},
+    "conflict": {
+        "detail": "Qwen/Qwen3-0.6B is ready and cannot be paused.",
+        "hint": "Only work under way can be: `modelyard ps` shows it.",
+    },
+    "no_weights": {"detail": "openai/clip-notes holds no weights for transformers."},
+    "unsafe_weights": {"detail": "old/model has only pickle weights, which can run code when they are read."},
+    "unsupported_architecture": {"detail": "transformers 5.23.0 has no model class for 'some_new_type'."},
+    "needs_custom_code": {"detail": "some/model needs code of its own repository."},
+    "already_quantized": {"detail": "some/model-AWQ is quantized already (awq)."},
+    "no_tokenizer": {"detail": "some/model has no tokenizer files."},
+    "sae_engine_missing": {"detail": "SAELens is not installed."},
+    "training_incompatible": {
+        "detail": "The blocks of Mamba2ForCausalLM have no attention to hook.",
+        "reason": "no_hook_points",
+    },
+    "hub_rate_limited": {"detail": "https://huggingface.co asks to be called less often."},
+    "hub_unreachable": {"detail": "https://huggingface.co cannot be reached: the host name cannot be resolved."},
+    "hub_misbehaved": {"detail": "The Hub names no size or hash for 'model.safetensors'."},
+    "checksum_mismatch": {
+        "detail": "'model.safetensors' arrived twice with another hash than the Hub announces (f47f71177f32…)."
+    },
+    "disk_full": {
+        "detail": "16.1 GB are needed and 500 MB must stay free, but the disk of /home/ada/.cache/huggingface/hub has"
+        " 9.20 GB free.",
+        "needed_bytes": 16060522496,
+        "free_bytes": 9200000000,
+        "reserve_bytes": 500000000,
+    },
+    "out_of_memory": {
+        "detail": "Qwen/Qwen3-0.6B needs 1.19 GB on cuda:0, where 800 MB are free.",
+        "hint": "Unload other models, or use 8bit.",
+        "needed_bytes": 1192099840,
+        "free_bytes": 800000000,
+    },
+}
+
+MODEL_DOWNLOAD_REQUEST: dict[str, Any] = {
+    "model_id": "Qwen/Qwen3-0.6B",
+    "revision": "main",
+    "quantization": "4bit",
+    "keep_original": True,
+    "allow_pickle": False,
+}
+
+MODEL_IMPORT_REQUEST: dict[str, Any] = {"path": "/data/my-model", "model_id": "local/my-model", "mode": "link"}
+
+QUANTIZE_REQUEST: dict[str, Any] = {"quantization": "4bit", "keep_original": True}
+
+LOAD_REQUEST: dict[str, Any] = {
+    "device": "auto",
+    "dtype": "auto",
+    "ttl_seconds": 3600,
+    "pinned": False,
+    "allow_offload": False,
+}
+
+GENERATE_REQUEST: dict[str, Any] = {
+    "prompt": "The capital of France is",
+    "max_new_tokens": 64,
+    "temperature": 0.0,
+    "seed": 0,
+    "stream": False,
+}
+
+SETTINGS_UPDATE: dict[str, Any] = {"endpoint": "https://huggingface.co", "parallel_downloads": 3, "connections": 8}
+
+HUB_TEST_REQUEST: dict[str, Any] = {"endpoint": "https://huggingface.co"}
+
+SESSION_REQUEST: dict[str, Any] = {"api_key": "the key in MODELYARD_API_KEY"}
+
+TRAINING_CREATE: dict[str, Any] = {
+    "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+    "hook_point": "model.layers.14",
+    "dataset": {"path": "/data/corpus.jsonl", "column": "text"},
+    "architecture": "topk",
+    "expansion_factor": 8,
+    "k": 64,
+    "training_tokens": 2000000,
+    "context_size": 256,
+    "learning_rate": 0.0003,
+    "batch_tokens": 4096,
+    "seed": 0,
+    "device": "auto",
+    "checkpoint_seconds": 600,
+}
+
+DELETION_PLAN_REQUEST: dict[str, Any] = {"ids": ["0f8fad5bd9cb469fa16570867728950e"], "confirm_shared": False}
 
 MODEL_PAGE: dict[str, Any] = {"items": [MODEL_RESPONSE], "total": 1, "limit": 50, "offset": 0}
 
@@ -125,6 +251,7 @@ SEARCH_PAGE: dict[str, Any] = {
             "access": "open",
             "pipeline_tag": "text-generation",
             "installed": False,
+            "is_sample": False,
         }
     ]
 }
@@ -133,7 +260,8 @@ MEMORY_ESTIMATE: dict[str, Any] = {
     "model_id": "unsloth/Llama-3.2-1B",
     "commit": "9c1a2b3c4d5e6f708192a3b4c5d6e7f809a1b2c3",
     "method": "approximate",
-    "method_reason": "computed from the weight files' headers alone",
+    "method_reason": "computed from the weight files' headers alone: No answer within 19 s; "
+    "the activations are not known: No answer within 9 s",
     "num_parameters": 1235814400,
     "dtype": "bfloat16",
     "kv_cache_segments": [{"from_tokens": 0, "bytes_at_from": 0, "bytes_per_token": 32768}],
@@ -149,6 +277,7 @@ MEMORY_ESTIMATE: dict[str, Any] = {
             "activation_bytes": None,
             "overhead_bytes": None,
             "total_bytes": 2538737792,
+            "total_is_lower_bound": True,
             "load_peak_bytes": None,
             "download_bytes": 2488783467,
             "disk_bytes": 2488783467,
@@ -169,6 +298,21 @@ DELETION_REPORT: dict[str, Any] = {
     ],
     "shared_cache": False,
     "used_by": [],
+}
+
+DELETION_PLAN: dict[str, Any] = {
+    "freed_bytes": 1519209472,
+    "items": [
+        {
+            "id": "0f8fad5bd9cb469fa16570867728950e",
+            "stays": False,
+            "freed_bytes": 1519209472,
+            "kept_bytes": 0,
+            "kept_because": [],
+            "shared_cache": False,
+            "used_by": [],
+        },
+    ],
 }
 
 HUB_ANSWER: dict[str, Any] = {
@@ -226,6 +370,7 @@ SYSTEM: dict[str, Any] = {
             "seen_at": "2026-11-24T10:00:21.000Z",
         }
     ],
+    "uptime_seconds": 3600.0,
 }
 
 SETTINGS_RESPONSE: dict[str, Any] = {
@@ -237,6 +382,12 @@ SETTINGS_RESPONSE: dict[str, Any] = {
     "download_order": "oldest_first",
     "token_set": True,
     "defaults": {"quantization": None},
+}
+
+NOT_READY: dict[str, Any] = {
+    "ready": False,
+    "database": False,
+    "reason": "The database does not answer: OperationalError.",
 }
 
 METRICS = """# HELP modelyard_models Models per status.
@@ -323,6 +474,7 @@ HISTORY_PAGE: dict[str, Any] = {
             "event": "done",
             "seconds": 41.2,
             "bytes": 1519209472,
+            "freed_bytes": None,
             "error": None,
         },
         {
@@ -331,6 +483,7 @@ HISTORY_PAGE: dict[str, Any] = {
             "event": "resumed",
             "seconds": None,
             "bytes": None,
+            "freed_bytes": None,
             "error": None,
         },
         {
@@ -339,6 +492,7 @@ HISTORY_PAGE: dict[str, Any] = {
             "event": "failed",
             "seconds": 20.9,
             "bytes": 402653184,
+            "freed_bytes": None,
             "error": {
                 "code": "hub_unreachable",
                 "message": "https://huggingface.co did not answer in time.",
@@ -405,7 +559,10 @@ TRAINING_PLAN: dict[str, Any] = {
     "usable_bytes": 21690000000,
     "unloads": [],
     "fits": True,
+    "dataset_column": "text",
+    "dataset_columns": ["title", "text"],
     "dataset_tokens": 5200000,
+    "dataset_counted": False,
     "epochs": 0.38,
     "refusal": None,
 }
@@ -428,7 +585,8 @@ TRAINING_RESPONSE: dict[str, Any] = {
     "learning_rate": 0.0003,
     "batch_tokens": 4096,
     "seed": 0,
-    "device": "cuda:0",
+    "device": "auto",
+    "dtype": "auto",
     "checkpoint_seconds": 600,
     "d_in": 1024,
     "d_sae": 8192,
@@ -455,7 +613,7 @@ TRAINING_RESPONSE: dict[str, Any] = {
 TRAINING_PAGE: dict[str, Any] = {"items": [TRAINING_RESPONSE], "total": 1, "limit": 50, "offset": 0}
 
 TRAINING_LOG: dict[str, Any] = {
-    "text": "2026-11-24T10:00:34Z INFO modelyard.workers.train_child: step 50 of 489, 204,800 tokens\n",
+    "text": "2026-11-24T10:00:34Z INFO step 50 of 489, 204,800 tokens\n",
     "position": 1830,
     "skipped_bytes": 0,
 }
@@ -481,6 +639,18 @@ TRAINING_COMPATIBILITY: dict[str, Any] = {
     "reasons": [],
     "dimensions": ARCHITECTURE["dimensions"],
     "hook_points": ARCHITECTURE["hook_points"],
+}
+
+DATASET_LIST: dict[str, Any] = {
+    "items": [
+        {
+            "name": "corpus-3f9a1c2b4d5e.jsonl",
+            "path": "/home/ada/.local/share/modelyard/datasets/corpus-3f9a1c2b4d5e.jsonl",
+            "size_bytes": 20971520,
+            "created_at": "2026-11-24T09:58:00.000Z",
+            "used_by": [{"id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f", "status": "running"}],
+        }
+    ]
 }
 
 DATASET_RESPONSE: dict[str, Any] = {

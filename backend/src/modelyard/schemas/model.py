@@ -19,6 +19,8 @@ AccessName = Literal["open", "accepted", "needs_acceptance", "no_token", "token_
 class ModelDownloadRequest(Schema):
     """Ask for a model in one precision."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_DOWNLOAD_REQUEST]})
+
     model_id: ModelIdField
     revision: str | None = Field(
         default=None,
@@ -26,7 +28,9 @@ class ModelDownloadRequest(Schema):
         description="Branch, tag or commit; the default branch when null.",
         examples=["main"],
     )
-    quantization: QuantizationName = Field(default="none", examples=["4bit"])
+    quantization: QuantizationName = Field(
+        default="none", description="The precision to keep it in; none leaves it as it is.", examples=["4bit"]
+    )
     keep_original: bool = Field(
         default=True, description="Keep the unquantized snapshot after a quantized copy was written."
     )
@@ -114,11 +118,22 @@ class Reason(Schema):
     message: str
 
 
+class ModelError(ErrorDetail):
+    """Why something failed that was done to a model."""
+
+    during: Literal["load", "unload"] | None = Field(
+        default=None, description="Which request failed for a model that is ready; null for the work on its files."
+    )
+
+
 class TrainingVerdict(Schema):
     """Whether a sparse autoencoder could be trained on the model, judged by configuration and file names alone."""
 
     compatible: bool | None = Field(description="null where that cannot be told before the model is here.")
     reasons: list[Reason]
+
+
+RestartName = Literal["download", "verify", "import", "quantize"]
 
 
 class ModelResponse(Dimensions):
@@ -142,16 +157,30 @@ class ModelResponse(Dimensions):
     size_bytes: int | None = Field(description="Bytes of the snapshot's files.")
     downloaded_bytes: int
     disk_bytes: int = Field(description="Bytes on this machine's disk now.")
+    shared_bytes: int = Field(
+        description="Of `disk_bytes`, what is counted for another row: the same snapshot, which is there for its"
+        " unquantized row, or else for the oldest. The rest is this row's own."
+    )
     memory_estimated_bytes: int | None
     memory_method: str | None = Field(description="How the estimate was found: exact or approximate.")
     memory_measured_bytes: int | None
     progress: Progress | None = Field(
         description="Of the work on its files, or, once it is ready, of a load that waits or runs; null otherwise."
     )
-    error: ErrorDetail | None
+    error: ModelError | None
+    restarts_with: RestartName | None = Field(
+        description="Of a failed, cancelled or missing row, what `resume` begins with: `quantize` where only the"
+        " quantized copy is to be made."
+    )
+    last_load_seconds: float | None = Field(
+        description="How long the last load took, of a quantized row from its quantized copy; null before the first."
+    )
     loaded: bool
     last_unload: LastUnload | None = Field(
         default=None, description="What came back when it was unloaded lately; null while it is being unloaded."
+    )
+    unloading: bool = Field(
+        default=False, description="Whether an unload waits or runs; it waits for a worker that does not answer."
     )
     used_by: list[UsedBy]
     drift: Drift | None = Field(
@@ -250,6 +279,7 @@ class SearchItem(Schema):
     access: AccessName
     pipeline_tag: str | None
     installed: bool
+    is_sample: bool = Field(default=False, description="A small model with random weights, for trying Modelyard out.")
 
 
 class SearchPage(Schema):
@@ -264,6 +294,9 @@ class KvCacheSegment(Schema):
     from_tokens: int
     bytes_at_from: int
     bytes_per_token: int
+
+
+EstimateParts = Literal["weights", "all"]
 
 
 class Verdict(Schema):
@@ -285,7 +318,10 @@ class MemoryOption(Schema):
     kv_cache_bytes: int | None
     activation_bytes: int | None
     overhead_bytes: int | None
-    total_bytes: int | None
+    total_bytes: int | None = Field(description="The sum of the parts that are known.")
+    total_is_lower_bound: bool = Field(
+        description="The KV cache, the activations or what becomes of the weights is not known, so it takes more."
+    )
     load_peak_bytes: int | None
     download_bytes: int | None
     disk_bytes: int | None
@@ -301,12 +337,12 @@ class MemoryEstimate(Schema):
 
     model_id: str
     commit: str
-    method: Literal["exact", "approximate"]
-    method_reason: str | None
+    method: Literal["exact", "approximate"] = Field(description="How the weights' figures were found.")
+    method_reason: str | None = Field(description="Why they are not exact, and what else is not known or approximate.")
     num_parameters: int | None
     dtype: str | None
     kv_cache_segments: list[KvCacheSegment]
-    context: int
+    context: int = Field(description="Tokens per sequence: as asked, or the model's limit where that is less.")
     batch: int
     options: list[MemoryOption]
 
@@ -326,6 +362,33 @@ class DeletionReport(Schema):
     kept_because: list[KeptBytes]
     shared_cache: bool
     used_by: list[UsedBy] = Field(default_factory=list)
+
+
+class DeletionPlanRequest(Schema):
+    """Rows that are to be deleted together, one after the other in this order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_PLAN_REQUEST]})
+
+    ids: list[str] = Field(min_length=1, max_length=10_000, description="Rows' ids, as in the list of models.")
+    confirm_shared: bool = Field(default=False, description="As it will be given to the deletions.")
+
+
+class RowDeletion(DeletionReport):
+    """What the deletion of one row of a set frees; what it must leave is what no row of the set gives up."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.DELETION_PLAN["items"][:1]})
+
+    id: str
+    stays: bool = Field(description="It is in use, or its files are in the shared cache and that was not confirmed.")
+
+
+class DeletionPlan(Schema):
+    """What deleting several rows frees together."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_PLAN]})
+
+    freed_bytes: int = Field(description="By those that do not stay.")
+    items: list[RowDeletion]
 
 
 class CachedModel(Schema):
@@ -365,6 +428,8 @@ class FreedBytes(Schema):
 
 class ModelImportRequest(Schema):
     """Take over a folder, or a model the shared cache holds already."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_IMPORT_REQUEST]})
 
     path: str | None = Field(
         default=None,
@@ -453,6 +518,9 @@ class HistoryEvent(Schema):
     )
     seconds: float | None = Field(description="How long it took, since it was started or last resumed.")
     bytes: int | None = Field(description="Bytes fetched or read; of a load or unload, bytes in memory.")
+    freed_bytes: int | None = Field(
+        default=None, description="Of an unload: how much less its worker held afterwards; null where it ended."
+    )
     error: ErrorDetail | None
 
 
@@ -470,15 +538,24 @@ class HistoryPage(Schema):
 class QuantizeRequest(Schema):
     """Make a model that is here in another precision."""
 
-    quantization: Literal["8bit", "4bit"] = Field(examples=["4bit"])
-    keep_original: bool = True
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.QUANTIZE_REQUEST]})
+
+    quantization: Literal["8bit", "4bit"] = Field(description="The precision of the copy.", examples=["4bit"])
+    keep_original: bool = Field(default=True, description="Keep the unquantized model as well.")
 
 
 class LoadRequest(Schema):
     """Have a model in memory."""
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$", examples=["auto", "cpu", "cuda:0"])
-    dtype: DtypeName = "auto"
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.LOAD_REQUEST]})
+
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$",
+        description="Where to; auto: the accelerator with the most free memory, else the CPU.",
+        examples=["auto", "cpu", "cuda:0"],
+    )
+    dtype: DtypeName = Field(default="auto", description="What is not quantized; auto: as it is stored.")
     ttl_seconds: float | None = Field(default=3600, gt=0, description="Unloaded this long after its last use.")
     pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
     allow_offload: bool = Field(
@@ -512,18 +589,33 @@ class LoadedPage(Schema):
 
 
 class Message(Schema):
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(max_length=200_000)
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="Who says it.", examples=["user"])
+    content: str = Field(max_length=200_000, description="What is said.", examples=["What is the capital of France?"])
 
 
 class GenerateRequest(Schema):
     """Continue a prompt, or answer messages with the tokenizer's chat template."""
 
-    prompt: str | None = Field(default=None, max_length=200_000, examples=["The capital of France is"])
-    messages: list[Message] | None = Field(default=None, min_length=1, max_length=1000, examples=[None])
-    max_new_tokens: int = Field(default=64, ge=1, le=100_000)
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.GENERATE_REQUEST]})
+
+    prompt: str | None = Field(
+        default=None,
+        max_length=200_000,
+        description="Text to go on with; null where messages are sent.",
+        examples=["The capital of France is"],
+    )
+    messages: list[Message] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="A conversation to answer, the latest turn last; null where a prompt is sent.",
+        examples=[None],
+    )
+    max_new_tokens: int = Field(default=64, ge=1, le=100_000, description="Where to stop at the latest.")
     temperature: float = Field(default=0.0, ge=0, le=10, description="0 takes the likeliest token.")
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed draws the same tokens.")
     stream: bool = Field(default=False, description="Server-sent events with the text as it comes.")
 
 

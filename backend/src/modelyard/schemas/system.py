@@ -80,6 +80,9 @@ class System(Schema):
     extras: Extras
     libraries: dict[str, str | None]
     workers: list[WorkerStatus]
+    uptime_seconds: float | None = Field(
+        default=None, description="How long the API has run: in its first seconds, workers are still starting."
+    )
 
 
 class Defaults(Schema):
@@ -108,15 +111,19 @@ class SettingsResponse(Schema):
 class SettingsUpdate(Schema):
     """Only the fields that are sent change; null takes a setting back to its default."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SETTINGS_UPDATE]})
+
     endpoint: str | None = Field(
         default=None,
         max_length=500,
         description="A Hub's address, \"builtin\" for the sample Hub of this server, or null for the environment's.",
         examples=["https://huggingface.co"],
     )
-    parallel_downloads: int | None = Field(default=None, ge=1, le=16)
-    connections: int | None = Field(default=None, ge=1, le=64)
-    bandwidth_limit_bytes_per_second: int | None = Field(default=None, ge=1024)
+    parallel_downloads: int | None = Field(default=None, ge=1, le=16, description="Models downloaded at once.")
+    connections: int | None = Field(default=None, ge=1, le=64, description="Connections of one download.")
+    bandwidth_limit_bytes_per_second: int | None = Field(
+        default=None, ge=1024, description="Of one download; null for no limit."
+    )
     download_order: Literal["oldest_first", "smallest_first"] | None = Field(
         default=None, description="Whose turn it is when more downloads wait than may run at once."
     )
@@ -125,7 +132,7 @@ class SettingsUpdate(Schema):
         max_length=500,
         description="Stored by huggingface_hub, never shown again; null forgets it.",
     )
-    defaults: Defaults | None = None
+    defaults: Defaults | None = Field(default=None, description="What the page proposes.")
 
 
 class HubTestRequest(Schema):
@@ -134,6 +141,8 @@ class HubTestRequest(Schema):
     The stored token is shown to no Hub but the one in use.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_TEST_REQUEST]})
+
     endpoint: str | None = Field(
         default=None, max_length=500, description="As in the settings.", examples=["https://huggingface.co"]
     )
@@ -141,7 +150,11 @@ class HubTestRequest(Schema):
 
 
 class SessionRequest(Schema):
-    api_key: str = Field(max_length=500)
+    """What a browser signs in with."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SESSION_REQUEST]})
+
+    api_key: str = Field(max_length=500, description="The server's `MODELYARD_API_KEY`.")
 
 
 class Health(Schema):

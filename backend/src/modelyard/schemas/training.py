@@ -5,11 +5,11 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from modelyard.schemas import examples
-from modelyard.schemas.common import ErrorDetail, QuantizationName, Schema, UtcTime
+from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Schema, UtcTime
 from modelyard.schemas.model import Dimensions, HookPoint, Reason
 
 TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
-TrainingPhase = Literal["making_room", "loading", "checking", "training", "saving"]
+TrainingPhase = Literal["making_room", "starting", "loading", "checking", "training", "saving"]
 SaeArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
 CompatibilityLevel = Literal["static", "structural", "live"]
 
@@ -23,13 +23,19 @@ class DatasetChoice(Schema):
         description="An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it.",
         examples=["/data/corpus.jsonl"],
     )
-    column: str = Field(
-        default="text", min_length=1, max_length=200, description="The column with the text; of a .txt file, `text`."
+    column: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="The column with the text; null: the only one that holds text, or `text` among several.",
+        examples=["text"],
     )
 
 
 class TrainingCreate(Schema):
     """Train a sparse autoencoder on what one place of a model puts out while it reads texts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_CREATE]})
 
     model_id: str = Field(max_length=64, description="A row's id, as in the list of models.")
     hook_point: str = Field(
@@ -38,8 +44,8 @@ class TrainingCreate(Schema):
         description="A path among the hook points of the model's training compatibility.",
         examples=["model.layers.8"],
     )
-    dataset: DatasetChoice
-    architecture: SaeArchitectureName = "topk"
+    dataset: DatasetChoice = Field(description="The texts that the model reads.")
+    architecture: SaeArchitectureName = Field(default="topk", description="The kind of sparse autoencoder.")
     expansion_factor: int = Field(default=8, ge=2, le=64, description="Features per dimension of the activations.")
     k: int | None = Field(
         default=None,
@@ -50,12 +56,26 @@ class TrainingCreate(Schema):
     l1_coefficient: float | None = Field(
         default=None, gt=0, le=1000, allow_inf_nan=False, description="Only for `standard`; null: 1.0.", examples=[None]
     )
-    training_tokens: int = Field(default=2_000_000, ge=1, le=10**12)
+    training_tokens: int = Field(
+        default=2_000_000, ge=1, le=10**12, description="Activations trained on; a short file is read again."
+    )
     context_size: int = Field(default=256, ge=32, le=4096, description="Tokens the model reads at once.")
-    learning_rate: float = Field(default=3e-4, gt=0, le=1, allow_inf_nan=False)
+    learning_rate: float = Field(
+        default=3e-4, gt=0, le=1, allow_inf_nan=False, description="Of the optimizer; smaller where a run diverges."
+    )
     batch_tokens: int = Field(default=4096, ge=64, le=65_536, description="Activations per training step.")
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$", examples=["auto", "cpu", "cuda:0"])
+    seed: int = Field(default=0, ge=0, lt=2**31, description="The same seed begins with the same weights.")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$",
+        description="Where it runs; auto: the accelerator with the most free memory, else the CPU.",
+        examples=["auto", "cpu", "cuda:0"],
+    )
+    dtype: DtypeName = Field(
+        default="auto",
+        description="The model's precision while it is trained on; `auto`: as it is stored. For quantized models only"
+        " `auto`.",
+    )
     checkpoint_seconds: int = Field(
         default=600, ge=1, le=86_400, description="How often the state is saved, so that a run can go on from there."
     )
@@ -98,7 +118,10 @@ class TrainingPlan(Schema):
         " pinned or in use stay."
     )
     fits: bool | None
-    dataset_tokens: int | None = Field(description="About how many tokens the file has, judged by its size.")
+    dataset_column: str = Field(description="The column that is read.")
+    dataset_columns: list[str] = Field(description="Those that hold text.")
+    dataset_tokens: int = Field(description="About how many tokens the column has, judged by its first rows.")
+    dataset_counted: bool = Field(description="Whether `dataset_tokens` is no estimate, because all of it was counted.")
     epochs: float | None = Field(description="About how often the file is read.")
     refusal: ErrorDetail | None = Field(description="Why the run would not be started.")
 
@@ -117,7 +140,9 @@ class TrainingMetrics(Schema):
     mse: float | None = Field(description="Squared error of a token's activations, summed over their width.")
     explained_variance: float | None = Field(description="1 is perfect; below 0 is worse than the mean.")
     l0: float | None = Field(description="Features active per token.")
-    dead_features: int | None = Field(description="Features that have not been active for many steps.")
+    dead_features: int | None = Field(
+        description="Features that have not been active for many steps; null before so many steps were done."
+    )
 
 
 class TrainingResponse(Schema):
@@ -142,7 +167,8 @@ class TrainingResponse(Schema):
     learning_rate: float
     batch_tokens: int
     seed: int
-    device: str
+    device: str = Field(description="As it was asked for; where `auto` led is in the plan.")
+    dtype: DtypeName
     checkpoint_seconds: int
     d_in: int
     d_sae: int
@@ -217,3 +243,26 @@ class DatasetResponse(Schema):
     rows: int
     columns: list[str] = Field(description="Those that hold text.")
     size_bytes: int
+
+
+class DatasetUser(Schema):
+    """A run that reads, or has read, a data set."""
+
+    id: str
+    status: TrainingStatusName
+
+
+class StoredDataset(Schema):
+    """A file that was sent."""
+
+    name: str
+    path: str
+    size_bytes: int
+    created_at: UtcTime
+    used_by: list[DatasetUser] = Field(description="Runs on it, the newest first; it stays while one is under way.")
+
+
+class DatasetList(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DATASET_LIST]})
+
+    items: list[StoredDataset]

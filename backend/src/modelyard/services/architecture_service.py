@@ -5,15 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import parse_local_safetensors_file_metadata
+from huggingface_hub.errors import SafetensorsParsingError
+
 from modelyard.core.database import Database
 from modelyard.core.errors import ChecksumMismatch, ModelyardError, NeedsCustomCode, NotReady, UnsupportedArchitecture
 from modelyard.models import Model, ModelStatus
-from modelyard.schemas.model import Architecture, MemoryEstimate
+from modelyard.schemas.model import Architecture, EstimateParts, MemoryEstimate
 from modelyard.services import system_service
+from modelyard.services.header_estimate import Tensor
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.memory_service import Checkpoint, MemoryService
-from modelyard.services.model_service import ModelService, artifact_of, hub_cache
+from modelyard.services.model_facts import tensors
+from modelyard.services.model_service import ModelService, artifact_of, hub_cache, manifest
 from modelyard.services.settings_service import LOCAL
 
 SECONDS = 60.0
@@ -37,7 +42,9 @@ class ArchitectureService:
             row = ModelService(session).get_by_id(row_id)
         return self._inspect(row.model_id, row.commit, local_config(row))
 
-    def memory_of_row(self, row_id: str, *, context: int, batch: int, dtype: str) -> MemoryEstimate:
+    def memory_of_row(
+        self, row_id: str, *, context: int, batch: int, dtype: str, parts: EstimateParts = "all"
+    ) -> MemoryEstimate:
         """Memory per precision; a Hub is asked only until the model is here, and then the row's own.
 
         Raises what `of_row` does, and HubError.
@@ -49,7 +56,9 @@ class ArchitectureService:
             checkpoint = local_checkpoint(row)
         else:
             checkpoint = HuggingFaceModelService(self.database).checkpoint_of_row(row)
-        return MemoryService(self.database).estimate(checkpoint, devices, context=context, batch=batch, dtype=dtype)
+        return MemoryService(self.database).estimate(
+            checkpoint, devices, context=context, batch=batch, dtype=dtype, parts=parts
+        )
 
     def _inspect(self, model_id: str, commit: str, config: Mapping[str, Any]) -> Architecture:
         try:
@@ -95,8 +104,29 @@ def _read_config(path: Path, row: Model) -> dict[str, Any]:
 def local_checkpoint(row: Model) -> Checkpoint:
     """What the memory of a model that is here is computed from. Raises as `local_config` does."""
     return Checkpoint(
-        row.model_id, row.commit, local_config(row), (), row.size_bytes or 0, num_parameters=row.num_parameters
+        model_id=row.model_id,
+        commit=row.commit,
+        config=local_config(row),
+        tensors=_local_tensors(row),
+        size_bytes=row.size_bytes or 0,
+        files=[file.path for file in manifest(row)],
+        num_parameters=row.num_parameters,
     )
+
+
+def _local_tensors(row: Model) -> list[Tensor]:
+    """Of the snapshot's weight files; none where the original was dropped. Raises ChecksumMismatch."""
+    folder = hub_cache().snapshot_path(row.model_id, row.commit)
+    weights = [folder / file.path for file in manifest(row) if file.path.endswith(".safetensors")]
+    if not all(path.is_file() for path in weights):
+        return []
+    try:
+        return tensors([parse_local_safetensors_file_metadata(path) for path in weights])
+    except SafetensorsParsingError as error:
+        raise ChecksumMismatch(
+            f"A weight file of {row.model_id} is damaged on the disk: {error}",
+            hint="Verify the model: what is damaged is fetched again.",
+        ) from error
 
 
 def _as_error(failure: InspectionFailed) -> ModelyardError:

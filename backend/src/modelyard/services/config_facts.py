@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.core.model_types import WITHOUT_ATTENTION
+
 _SPELLINGS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("hidden_size", "n_embd", "d_model", "dim", "n_embed", "emb_dim", "model_dim"),
     "num_layers": (
@@ -62,8 +64,6 @@ _SECTIONS: dict[str, tuple[str, str]] = {
 # Where no width of the MLP is written, their own code takes this many times the hidden size.
 _MLP_RATIO = 4
 _WITH_MLP_RATIO = ("codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gptj")
-# The heads they count are those of a recurrence.
-_WITHOUT_ATTENTION = ("mamba2", "xlstm")
 _MAX_INT = 2**31 - 1
 _MAX_NAME = 100
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
@@ -114,7 +114,7 @@ def _dimensions(text: Mapping[str, Any]) -> dict[str, int | None]:
     layer_types = text.get("layers_block_type")
     if dimensions["num_layers"] is None and isinstance(layer_types, list) and layer_types:
         dimensions["num_layers"] = len(layer_types)
-    if text.get("model_type") in _WITHOUT_ATTENTION:
+    if text.get("model_type") in WITHOUT_ATTENTION:
         return dimensions | {"num_attention_heads": None, "num_key_value_heads": None, "head_dim": None}
     hidden, heads = dimensions["hidden_size"], dimensions["num_attention_heads"]
     if text.get("model_type") in _WITH_MLP_RATIO and hidden and _is_silent(text, "intermediate_size"):

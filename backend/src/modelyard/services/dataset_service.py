@@ -4,13 +4,19 @@ import hashlib
 import os
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from modelyard.core.errors import DiskFull, InvalidRequest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.core.errors import Conflict, DatasetNotFound, DiskFull, InvalidRequest
 from modelyard.core.settings import get_settings
-from modelyard.schemas.training import DatasetResponse
+from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
+from modelyard.schemas.training import DatasetResponse, DatasetUser, StoredDataset
 from modelyard.services.model_service import DISK_RESERVE_BYTES
+from modelyard.services.training_paths import present_path
 
 CHUNK_BYTES = 1 << 20
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -52,6 +58,51 @@ class DatasetService:
         return DatasetResponse(
             path=str(target), rows=found.rows or 0, columns=list(found.columns), size_bytes=target.stat().st_size
         )
+
+    def stored(self, session: Session) -> list[StoredDataset]:
+        """Every file, the newest first, with the runs on it."""
+        users = self._users(session)
+        found = []
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.name.startswith("."):  # arriving
+                continue
+            facts = path.stat()
+            found.append(
+                StoredDataset(
+                    name=path.name,
+                    path=str(path),
+                    size_bytes=facts.st_size,
+                    created_at=datetime.fromtimestamp(facts.st_mtime, UTC),
+                    used_by=users.get(str(path), []),
+                )
+            )
+        return sorted(found, key=lambda one: (one.created_at, one.name), reverse=True)
+
+    def delete(self, session: Session, name: str) -> int:
+        """Remove a file; returns the bytes freed. Raises DatasetNotFound, Conflict while a run needs it."""
+        path = self.folder / name
+        if Path(name).name != name or name.startswith(".") or not path.is_file():
+            raise DatasetNotFound(f"There is no data set {name!r}.")
+        active = [one for one in self._users(session).get(str(path), []) if one.status in ACTIVE_TRAINING_STATUSES]
+        if active:
+            raise Conflict(
+                f"The training run {active[0].id[:8]} needs {name}.", hint="Wait for its end, or cancel it first."
+            )
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
+    def _users(self, session: Session) -> dict[str, list[DatasetUser]]:
+        """The runs on each path, as it is now."""
+        users: dict[str, list[DatasetUser]] = {}
+        rows = session.execute(
+            select(Training.id, Training.status, Training.config).order_by(Training.created_at.desc())
+        )
+        for id, status, config in rows:
+            users.setdefault(present_path(config["dataset"]["path"]), []).append(
+                DatasetUser(id=id, status=status.value)
+            )
+        return users
 
     def _write(self, path: Path, content: BinaryIO) -> str:
         hasher = hashlib.sha256()

@@ -1,18 +1,13 @@
 """Which files of a repository are fetched, and why the others are not."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from modelyard.core.errors import NoWeights, UnsafeWeights
+from modelyard.core.weight_files import INDEX, INDEX_PICKLE, SINGLE, SINGLE_PICKLE, main_weights
 from modelyard.hub.client import HubFile
 
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_SINGLE_PICKLE, _INDEX_PICKLE = "pytorch_model.bin", "pytorch_model.bin.index.json"
-# Beside the files of an index: Mistral's own format, adapters, and variants such as model.fp16.safetensors.
-_NOT_OF_THE_INDEX = re.compile(r"consolidated.*|adapter_model.*|model\.(?!safetensors).*")
-_MAIN_PICKLE = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _OTHER_RUNTIMES = {
     ".h5": "TensorFlow weights",
@@ -68,7 +63,7 @@ class FilePlan:
         names = [planned.file.path for planned in self.files]
         if self.safetensors:
             return
-        if any(_MAIN_PICKLE.fullmatch(name) for name in names):
+        if main_weights(names):
             if allow_pickle:
                 return
             raise UnsafeWeights(f"{model_id} has only pickle weights, which can run code when they are read.")
@@ -87,20 +82,8 @@ class FilePlan:
 
 def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False) -> FilePlan:
     """Decide about each file: safetensors before pickle, one format only, what transformers reads and no more."""
-    main = _main_weights({file.path for file in files})
+    main = main_weights(file.path for file in files)
     return FilePlan(tuple(_decide(file, main, allow_pickle=allow_pickle) for file in files))
-
-
-def _main_weights(names: set[str]) -> set[str]:
-    """The files transformers loads, in the order in which it looks for them: safetensors, one file before shards."""
-    if _SINGLE in names:
-        return {_SINGLE}
-    if _INDEX in names:
-        shards = {name for name in names if name.endswith(".safetensors") and "/" not in name}
-        return {name for name in shards if not _NOT_OF_THE_INDEX.fullmatch(name)}
-    if _SINGLE_PICKLE in names:
-        return {_SINGLE_PICKLE}
-    return {name for name in names if _MAIN_PICKLE.fullmatch(name)} if _INDEX_PICKLE in names else set()
 
 
 def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile:
@@ -108,9 +91,8 @@ def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile
     if file.path in main and path.suffix == ".safetensors":
         return PlannedFile(file, True, "weights")
     if file.path in main:
-        return PlannedFile(
-            file, allow_pickle, "pickle weights, allowed" if allow_pickle else "pickle weights: not safe"
-        )
+        reason = "pickle weights: only with your consent" if allow_pickle else "pickle weights: not safe"
+        return PlannedFile(file, allow_pickle, reason)
     if path.suffix == ".safetensors":
         return PlannedFile(file, False, "another copy of the weights" if main else "not a name transformers looks for")
     if path.suffix in _OTHER_RUNTIMES:
@@ -125,9 +107,9 @@ def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile
         templates = path.parts[0] == "additional_chat_templates" and path.suffix == ".jinja"
         return PlannedFile(file, templates, "chat template" if templates else "in a folder transformers does not read")
     if path.name.endswith(".index.json"):
-        suffix = {_INDEX: ".safetensors", _INDEX_PICKLE: ".bin"}.get(path.name)
-        shards = suffix is not None and any(name.endswith(suffix) for name in main - {_SINGLE, _SINGLE_PICKLE})
-        wanted = shards and (path.name == _INDEX or allow_pickle)
+        suffix = {INDEX: ".safetensors", INDEX_PICKLE: ".bin"}.get(path.name)
+        shards = suffix is not None and any(name.endswith(suffix) for name in main - {SINGLE, SINGLE_PICKLE})
+        wanted = shards and (path.name == INDEX or allow_pickle)
         return PlannedFile(file, wanted, "index of the weight files" if wanted else "index of files not fetched")
     if path.suffix in _TEXT_SUFFIXES | _VOCABULARY_SUFFIXES or path.name in _NAMES:
         return PlannedFile(file, True, "configuration, tokenizer or documentation")

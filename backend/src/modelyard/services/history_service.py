@@ -1,5 +1,6 @@
 """What was done to a model and when."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +33,7 @@ class HistoryService:
         at: datetime | None = None,
         seconds: float | None = None,
         size_bytes: int | None = None,
+        freed_bytes: int | None = None,
         error: dict[str, Any] | None = None,
     ) -> None:
         """Write one event down; beyond KEPT_PER_MODEL the oldest of the model goes."""
@@ -44,6 +46,7 @@ class HistoryService:
                 at=at or utc_now(),
                 seconds=seconds,
                 bytes=size_bytes,
+                freed_bytes=freed_bytes,
                 error=error,
             )
         )
@@ -107,6 +110,7 @@ class HistoryService:
                     event=event.event.value,
                     seconds=event.seconds,
                     bytes=event.bytes,
+                    freed_bytes=event.freed_bytes,
                     error=event.error,
                 )
                 for event in events
@@ -115,6 +119,21 @@ class HistoryService:
             limit=limit,
             offset=offset,
         )
+
+    def last_load_seconds(self, row_ids: Sequence[str]) -> dict[str, float]:
+        """Row → how long its last load took, of those that were loaded."""
+        last = (
+            select(func.max(JobEvent.id))
+            .where(
+                JobEvent.subject_id.in_(row_ids),
+                JobEvent.kind == EventKind.LOAD,
+                JobEvent.event == EventName.DONE,
+                JobEvent.seconds.is_not(None),
+            )
+            .group_by(JobEvent.subject_id)
+        )
+        events = self.session.scalars(select(JobEvent).where(JobEvent.id.in_(last)))
+        return {event.subject_id: event.seconds for event in events if event.seconds is not None}
 
     def forget(self, row_id: str) -> None:
         """Of a model that is deleted."""

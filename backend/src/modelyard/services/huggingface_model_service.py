@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from modelyard.core.database import Database, utc_now
@@ -16,7 +16,7 @@ from modelyard.core.errors import (
     UnsupportedArchitecture,
 )
 from modelyard.core.model_ids import parse_model_reference
-from modelyard.hub.client import Access, HubClient, HubModel
+from modelyard.hub.client import Access, HubClient, HubFile, HubModel
 from modelyard.hub.fetcher import (
     Control,
     FetchLimits,
@@ -30,6 +30,7 @@ from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model
 from modelyard.schemas.model import (
     Dimensions,
+    EstimateParts,
     MemoryEstimate,
     ModelCreate,
     ModelDownloadRequest,
@@ -118,6 +119,7 @@ class HuggingFaceModelService:
                     access=gated if hit.gated else "open",
                     pipeline_tag=hit.pipeline_tag,
                     installed=hit.model_id in installed,
+                    is_sample=hit.is_sample,
                 )
                 for hit in hits
             ]
@@ -194,7 +196,14 @@ class HuggingFaceModelService:
         self.cache.write_ref(row.model_id, row.revision, row.commit)
 
     def estimate_memory(
-        self, text: str, revision: str | None = None, *, context: int = 2048, batch: int = 1, dtype: str = "auto"
+        self,
+        text: str,
+        revision: str | None = None,
+        *,
+        context: int = 2048,
+        batch: int = 1,
+        dtype: str = "auto",
+        parts: EstimateParts = "all",
     ) -> MemoryEstimate:
         """Memory per precision, exact where the inspector can tell. Raises InvalidRequest, HubError."""
         client = self.client()
@@ -203,26 +212,31 @@ class HuggingFaceModelService:
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
         return MemoryService(self.database).estimate(
-            checkpoint, machine, context=context, batch=batch, dtype=dtype, seconds=self._exact_seconds
+            checkpoint,
+            machine,
+            context=context,
+            batch=batch,
+            dtype=dtype,
+            parts=parts,
+            seconds=self._exact_seconds,
         )
 
     def checkpoint_of_row(self, row: Model) -> Checkpoint:
         """What the memory of a model that is still to come is computed from, by its own Hub. Raises HubError."""
-        return self._checkpoint(self.client(row.endpoint), row.model_id, row.commit, allow_pickle=row.allow_pickle)
+        return self._checkpoint(self.client(row.endpoint), row.model_id, row.commit)
 
-    def _checkpoint(
-        self, client: HubClient, model_id: str, revision: str | None, *, allow_pickle: bool = False
-    ) -> Checkpoint:
+    def _checkpoint(self, client: HubClient, model_id: str, revision: str | None) -> Checkpoint:
         """What a Hub says of a model's configuration and weights."""
         model = client.model_info(model_id, revision)
         _require_access(client, model)
-        plan = plan_files(model.files, allow_pickle=allow_pickle)
+        plan = offered_files(model.files)
         return Checkpoint(
             model_id=model.model_id,
             commit=model.commit,
             config=self._config(client, model) or {},
             tensors=self._tensors(client, model, plan),
             size_bytes=plan.size_bytes,
+            files=[file.path for file in model.files],
             num_parameters=model.num_parameters,
         )
 
@@ -287,11 +301,11 @@ class HuggingFaceModelService:
             return found
         return [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in known["tensors"]]
 
-    def _support(self, model: HubModel, config: dict[str, Any] | None) -> tuple[Support, bool | None]:
+    def _support(self, model: HubModel, config: dict[str, Any] | None) -> "Found":
         names = [file.path for file in model.files]
         if config is None and "config.json" in names:
             unread = Reason(code="no_access", message="Its configuration cannot be read yet.")
-            return Support(level="unverified", reasons=[unread]), None
+            return Found(Support(level="unverified", reasons=[unread]))
         return support(
             self.inspections, model.model_id, model.commit, config, names=names, seconds=self._support_seconds
         )
@@ -311,13 +325,13 @@ class HuggingFaceModelService:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
 
     def _info(self, client: HubClient, model: HubModel, access: Access, config: dict[str, Any] | None) -> ModelInfo:
-        plan = plan_files(model.files)
+        plan = offered_files(model.files)
         facts = read_config(config or {})
-        parameters = model.num_parameters
-        if parameters is None and plan.safetensors and access in ("open", "accepted"):
-            parameters = sum(tensor.elements for tensor in self._tensors(client, model, plan))
         files = _remote_files(plan)
-        support, custom = self._support(model, config)
+        found = self._support(model, config)
+        counted = model.num_parameters
+        if counted is None and plan.safetensors and access in ("open", "accepted"):
+            counted = sum(tensor.elements for tensor in self._tensors(client, model, plan))
         return ModelInfo(
             model_id=model.model_id,
             canonical_id=model.canonical_id,
@@ -326,7 +340,7 @@ class HuggingFaceModelService:
             architecture=facts.architecture,
             model_type=facts.model_type,
             dimensions=Dimensions(**facts.dimensions),
-            num_parameters=parameters,
+            num_parameters=parameter_count(counted, found, facts),
             dtype=facts.dtype,
             size_bytes=plan.size_bytes,
             missing_bytes=bytes_to_fetch(self.cache, model.model_id, model.commit, files),
@@ -339,11 +353,30 @@ class HuggingFaceModelService:
             last_modified=model.last_modified,
             has_tokenizer=plan.has_tokenizer,
             already_quantized=facts.quantization_method,
-            support=support,
+            support=found.support,
             training=static_verdict(model.model_id, config, [file.path for file in model.files]),
-            needs_custom_code=bool(custom),
-            warnings=_warnings(model, plan, facts),
+            needs_custom_code=bool(found.needs_custom_code),
+            warnings=_warnings(model, plan, facts, found),
         )
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether a model can be loaded here, whether it needs code of its own, and what its configuration describes."""
+
+    support: Support
+    needs_custom_code: bool | None = None
+    num_parameters: int | None = None
+
+
+def offered_files(files: Sequence[HubFile]) -> FilePlan:
+    """The files a download would fetch, where the only weights are pickle with the consent it needs."""
+    return plan_files(files, allow_pickle=True)
+
+
+def parameter_count(counted: int | None, found: Found, facts: ConfigFacts) -> int | None:
+    """`counted` are the elements in the weight files; quantized ones are packed, so there the configuration tells."""
+    return found.num_parameters if facts.quantization_method or not counted else counted
 
 
 def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
@@ -367,20 +400,23 @@ def support(
     *,
     names: Sequence[str],
     seconds: float = SUPPORT_SECONDS,
-) -> tuple[Support, bool | None]:
-    """Whether a model can be loaded here, and whether it needs code of its own; `names` are all its files."""
-    from modelyard.ml.support import static_support
+) -> Found:
+    """What is told of a model before it is here; `names` are all its files."""
+    from modelyard.ml.support import static_support, worth_building
 
     static = static_support(config, names)
     verdict = asdict(static)
-    if config is not None and static.level != "unsupported":
+    if config is not None and worth_building(static):
         try:
             verdict = inspections.ask("support", model_id, commit, config, seconds=seconds, files=list(names))
         except InspectionFailed as failure:
-            verdict["level"] = "unverified"
-            verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
+            if static.level != "unsupported":
+                verdict["level"] = "unverified"
+                verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
     reasons = [Reason(code=reason["code"], message=reason["message"]) for reason in verdict["reasons"]]
-    return Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"]
+    # Answers that were remembered before it was counted lack the number.
+    count = verdict.get("num_parameters")
+    return Found(Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"], count)
 
 
 def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:
@@ -441,14 +477,13 @@ def _job_progress(progress: TransferProgress) -> JobProgress:
     )
 
 
-def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts) -> list[str]:
+def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts, found: Found) -> list[str]:
+    """What `support` does not tell already."""
     warnings = []
-    if not plan.safetensors and any(planned.reason.startswith("pickle weights") for planned in plan.files):
-        warnings.append("Only pickle weights: they can run code when read and need your consent.")
     if not plan.has_tokenizer:
         warnings.append("No tokenizer in the repository.")
     if "modelyard-sample" in model.tags:
         warnings.append("A sample with random weights, for trying Modelyard out.")
-    if facts.auto_map:
+    if facts.auto_map and not found.needs_custom_code:
         warnings.append("Code in the repository is not downloaded and never run.")
     return warnings

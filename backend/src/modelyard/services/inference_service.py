@@ -100,7 +100,7 @@ class InferenceService:
             row = _ready(ModelService(session).get_by_id(row_id))
         payload = request.model_dump(exclude={"stream"}) | {"option_bytes": self._option_bytes(row)}
         with self.database.session() as session:
-            worker = _holder(session, row_id)
+            worker = _holder(session, row_id, dtype=None)
             return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
 
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
@@ -148,17 +148,30 @@ class InferenceService:
         return {name: size for name, size in known.items() if size is not None}
 
 
-def _holder(session: Session, row_id: str, *, device: str = "auto", dtype: str = "auto") -> str | None:
-    """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may."""
-    held = [
-        loaded
-        for loaded in loaded_rows(session, [row_id])
-        if loaded.dtype == dtype and device in ("auto", loaded.device)
-    ]
+def _holder(session: Session, row_id: str, *, dtype: str | None, device: str = "auto") -> str | None:
+    """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may.
+
+    With no `dtype` any will do, and one as stored goes before others.
+    """
+
+    def fits(its_dtype: str, its_device: str) -> bool:
+        return dtype in (None, its_dtype) and device in ("auto", its_device)
+
+    held = [loaded for loaded in loaded_rows(session, [row_id]) if fits(loaded.dtype, loaded.device)]
     if held:
-        return min(held, key=lambda loaded: loaded.in_use).worker
-    owners = [job.owner for job in JobService(session).loads([row_id]) if job.owner is not None]
+        return min(held, key=lambda loaded: (loaded.dtype != "auto", loaded.in_use)).worker
+    owners = [
+        job.owner
+        for job in JobService(session).loads([row_id])
+        if job.owner is not None and job.control is JobControl.RUN and fits(*_way(job))
+    ]
     return owners[-1].rpartition("/")[0] if owners else None
+
+
+def _way(job: Job) -> tuple[str, str]:
+    """The dtype and the device a load was asked for in; a generation names neither."""
+    payload = job.payload or {}
+    return payload.get("dtype", "auto"), payload.get("device", "auto")
 
 
 def _ready(row: Model) -> Model:

@@ -45,6 +45,9 @@ SERVED_BY = {"training": "compute"}
 
 LOADING_PHASE = "loading"
 WAKE_BACKOFF_SECONDS = 30.0
+GONE_SECONDS = 600.0
+"""A worker that was silent for so long is not waited for; one that was only busy or stopped answers before."""
+
 JobOrder = Literal["oldest_first", "smallest_first"]
 ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 _REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE)
@@ -274,6 +277,25 @@ class JobService:
             self._wake(job)
         return len(freed)
 
+    def drop_unloads(self, worker: str) -> int:
+        """End the unloads that were meant for a dead predecessor of the same name: what it held is gone with it.
+
+        To be called after `release_owner`. Returns how many there were.
+        """
+        needless = self.session.scalars(
+            select(Job.id).where(Job.kind == JobKind.UNLOAD, Job.worker == worker, Job.state.not_in(ENDED_STATES))
+        ).all()
+        for job_id in needless:
+            self.request(job_id, JobControl.CANCEL)
+        return len(needless)
+
+    def has_work_for(self, worker: str, queues: Sequence[str]) -> bool:
+        """Whether this worker is at a job, or one waits that it could take from the `queues` it is there for."""
+        lines = [*queues, *(line for line, server in SERVED_BY.items() if server in queues)]
+        at_work = and_(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
+        for_it = and_(claimable(utc_now()), Job.queue.in_(lines), or_(Job.worker.is_(None), Job.worker == worker))
+        return self.session.scalar(select(Job.id).where(or_(at_work, for_it)).limit(1)) is not None
+
     def wake_next(self, queue: str, limit: int, order: JobOrder = "oldest_first") -> None:
         """Send wake-ups for the jobs whose turn it is, after room was made."""
         turns: dict[JobOrder, list[Any]] = {
@@ -319,10 +341,21 @@ class JobService:
         return len(due)
 
     def _readdress(self, now: datetime) -> None:
-        """What was meant for a worker that is dead is for any other; what it held is out of memory with it."""
+        """What was meant for a worker that is silent is for any other, except an unload, which only that one can do.
+
+        One that is busy or stopped holds the model as before and unloads it when it goes on; one that is dead is
+        followed by another of its name (`drop_unloads`), or is not heard of for GONE_SECONDS.
+        """
         alive = exists().where(Worker.name == Job.worker, Worker.is_alive(now))
+        known = exists().where(Worker.name == Job.worker, Worker.seen_at >= now - timedelta(seconds=GONE_SECONDS))
         orphans = self.session.scalars(
-            select(Job).where(claimable(now), Job.worker.is_not(None), ~alive).with_for_update(skip_locked=True)
+            select(Job)
+            .where(
+                claimable(now),
+                Job.worker.is_not(None),
+                or_(and_(Job.kind != JobKind.UNLOAD, ~alive), ~known),
+            )
+            .with_for_update(skip_locked=True)
         ).all()
         for job in orphans:
             if job.kind is JobKind.UNLOAD:

@@ -37,6 +37,8 @@ from modelyard.services.file_plan import FilePlan, plan_files
 from modelyard.services.huggingface_model_service import (
     HuggingFaceModelService,
     Reporter,
+    offered_files,
+    parameter_count,
     plan_rows,
     stop_if_asked,
     support,
@@ -120,7 +122,10 @@ class LocalModelService:
             models = ModelService(session)
             model = models.get_by_id(row_id)
             if model.status not in (ModelStatus.READY, ModelStatus.MISSING):
-                raise Conflict(f"{model.model_id} is {model.status}; only an installed model can be verified.")
+                raise Conflict(
+                    f"{model.model_id} is {model.status}; only an installed model can be verified.",
+                    hint="Wait until it is ready.",
+                )
             models.start_job(model, JobKind.VERIFY)
 
     def verify(self, row: Model, reporter: Reporter) -> None:
@@ -333,9 +338,15 @@ def model_folder(text: str) -> Path | None:
     folder = Path(text).expanduser()
     if (folder / "config.json").is_file():
         return folder.resolve()
-    if text.startswith(("/", ".", "~")):
-        raise InvalidRequest(f"{text} is not a folder with a config.json.", hint="Name a model's folder, or its id.")
-    return None
+    if not text.startswith(("/", ".", "~")):
+        return None
+    if (folder / "adapter_config.json").is_file():
+        message = f"{text} holds a PEFT adapter: a small change to another model, not a model."
+        raise InvalidRequest(message, hint="Name the model that it was made for.")
+    if any(folder.glob("*.gguf")):
+        message = f"{text} holds only GGUF files: they are for llama.cpp and the like, transformers cannot load them."
+        raise InvalidRequest(message, hint="Name a folder of the model that they were made from.")
+    raise InvalidRequest(f"{text} is not a folder with a config.json.", hint="Name a model's folder, or its id.")
 
 
 @dataclass(frozen=True)
@@ -349,15 +360,17 @@ class LocalCheckpoint:
 def read_folder(folder: Path) -> LocalCheckpoint:
     """The configuration and the weight files' headers of a folder, which needs no weights. Raises InvalidRequest."""
     found = _files(folder)
-    plan = _plan(found)
+    plan = offered_files(_hub_files(found))
     try:
         config = json.loads(found["config.json"].read_bytes())
         headers = [parse_local_safetensors_file_metadata(found[file.path]) for file in plan.safetensors]
     except (ValueError, SafetensorsParsingError) as error:
         raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
     if not isinstance(config, dict):
-        raise InvalidRequest(f"The config.json of {folder} describes no model.")
-    checkpoint = Checkpoint(str(folder), _commit_of(found), config, tensors(headers), plan.size_bytes)
+        raise InvalidRequest(f"The config.json of {folder} describes no model.", hint="Copy or download it again.")
+    checkpoint = Checkpoint(
+        str(folder), _commit_of(found), config, tensors(headers), plan.size_bytes, files=sorted(found)
+    )
     return LocalCheckpoint(checkpoint, plan)
 
 
@@ -366,7 +379,7 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
     checkpoint, plan = local.checkpoint, local.plan
     facts = read_config(checkpoint.config)
     names = [planned.file.path for planned in plan.files]
-    verdict, custom = support(
+    found = support(
         inspections, checkpoint.model_id, checkpoint.commit, checkpoint.config, names=names, seconds=seconds
     )
     return ModelInfo(
@@ -377,7 +390,7 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
         architecture=facts.architecture,
         model_type=facts.model_type,
         dimensions=Dimensions(**facts.dimensions),
-        num_parameters=sum(tensor.elements for tensor in checkpoint.tensors) or None,
+        num_parameters=parameter_count(sum(tensor.elements for tensor in checkpoint.tensors), found, facts),
         dtype=facts.dtype,
         size_bytes=plan.size_bytes,
         missing_bytes=0,
@@ -389,9 +402,9 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
         likes=None,
         last_modified=None,
         has_tokenizer=plan.has_tokenizer,
-        needs_custom_code=bool(custom),
+        needs_custom_code=bool(found.needs_custom_code),
         already_quantized=facts.quantization_method,
-        support=verdict,
+        support=found.support,
         training=static_verdict(checkpoint.model_id, checkpoint.config, names),
         warnings=[],
     )
@@ -404,18 +417,21 @@ def _files(folder: Path) -> dict[str, Path]:
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             found[path.relative_to(folder).as_posix()] = path
         if len(found) > MAX_IMPORTED_FILES:
-            raise InvalidRequest(f"{folder} holds more than {MAX_IMPORTED_FILES} files, so it is not a model's folder.")
+            raise InvalidRequest(
+                f"{folder} holds more than {MAX_IMPORTED_FILES} files, so it is not a model's folder.",
+                hint="Name the folder that holds config.json and the weights, and nothing else.",
+            )
     return found
 
 
-def _plan(found: Mapping[str, Path]) -> FilePlan:
-    return plan_files([HubFile(name, path.stat().st_size, None, None) for name, path in found.items()])
+def _hub_files(found: Mapping[str, Path]) -> list[HubFile]:
+    return [HubFile(name, path.stat().st_size, None, None) for name, path in found.items()]
 
 
 def _listed(folder: Path) -> dict[str, Path]:
     """The files of a folder that a download would have fetched, by name. Raises InvalidRequest, NoWeights."""
     found = _files(folder)
-    plan = _plan(found)
+    plan = plan_files(_hub_files(found))
     plan.require_weights(str(folder), allow_pickle=False)
     if "config.json" not in found:
         raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")

@@ -2,57 +2,103 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from modelyard.core.database import Database
-from modelyard.core.errors import ModelyardError
-from modelyard.schemas.model import KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
+from modelyard.core.errors import NeedsCustomCode, UnsupportedArchitecture
+from modelyard.schemas.model import EstimateParts, KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
 from modelyard.schemas.system import Device
 from modelyard.services import header_estimate
 from modelyard.services.config_facts import read_config
 from modelyard.services.header_estimate import Tensor
-from modelyard.services.inspection_service import InspectionService
+from modelyard.services.inspection_service import InspectionFailed, InspectionService, Kind
 
 EXACT_SECONDS = 20.0
 """How long an answer may wait for the inspector; then it is approximate and says why."""
+
+LATE_SECONDS = 300.0
+"""How long a question that was not answered in time is not asked again, unless there is much more time for it."""
 
 FITS_FRACTION = 0.85
 CROSS_CHECK_FRACTION = 0.001
 QUANTIZATIONS: tuple[Literal["none", "8bit", "4bit"], ...] = ("none", "8bit", "4bit")
 
+_NO = "unsupported"
+_QUANTIZED_ALREADY = ("already_quantized", "unknown_quantization")
+
+# The most that a part nobody could work out takes, in bytes; several times what ordinary models need.
+_MOST_PER_TOKEN_AND_WIDTH = 512
+_MOST_PER_SCORE = 8
+_MOST_PER_LOGIT = 8
+_MOST_STATE_PER_LAYER_AND_WIDTH = 1024
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is known of a model's files; `tensors` is empty where there are no safetensors headers."""
+    """What is known of a model's files; `tensors` is empty where there are no safetensors headers.
+
+    `files` are the names of all of them. `config` is empty where there is no config.json.
+    """
 
     model_id: str
     commit: str
     config: Mapping[str, Any]
     tensors: Sequence[Tensor]
     size_bytes: int
+    files: Sequence[str]
     num_parameters: int | None = None
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """One precision's weights, in bytes."""
+    """One precision's weights, in bytes. `at_most` is what they may take where that is not sure; None: nobody knows."""
 
     weights: int | None
-    state: int | None
-    fraction: float | None
-    load_peak: int | None
-    available: bool
+    at_most: int | None
     note: str | None
+    available: bool = True
+    state: int | None = None
+    fraction: float | None = None
+    load_peak: int | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Every precision's weights, and why they are not exact (None when they are)."""
+
+    options: Mapping[str, _Weights]
+    num_parameters: int | None
+    dtype: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
 class _Use:
-    """What using the model takes besides its weights, in bytes; None is unknown."""
+    """What using the model takes besides its weights, in bytes; None is unknown.
+
+    `activations` are those of each precision, none if unknown. `unknown_at_most` is a generous bound for what is
+    unknown, or None. `remarks` tell what is unknown or approximate.
+    """
 
     segments: list[KvCacheSegment]
     kv_cache: int | None
-    activations: int | None
+    activations: Mapping[str, int]
+    unknown_at_most: int | None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Late:
+    """A question that was not answered in time: for how many seconds it was waited for, and until when that counts."""
+
+    failure: InspectionFailed
+    seconds: float
+    until: float
+
+
+_late: dict[tuple[str, ...], _Late] = {}
 
 
 class MemoryService:
@@ -69,36 +115,40 @@ class MemoryService:
         context: int,
         batch: int,
         dtype: str,
+        parts: EstimateParts = "all",
         seconds: float = EXACT_SECONDS,
     ) -> MemoryEstimate:
-        """Three options with a verdict for each device; waits at most `seconds` for exact figures."""
+        """Three options with a verdict for each device; waits at most `seconds` for exact figures.
+
+        A context beyond the model's own limit counts as that limit. `parts="weights"` leaves out the KV cache and the
+        activations, which take longest to find.
+        """
         deadline = time.monotonic() + seconds
         facts = read_config(checkpoint.config)
-        own = facts.dtype or header_estimate.checkpoint_dtype(checkpoint.tensors)
-        weights, parameters, load_dtype, reason = self._weights(
-            checkpoint, facts.quantization_method, own, dtype, deadline
-        )
-        use = self._use(checkpoint, load_dtype, context, batch, deadline)
+        context = min(context, facts.dimensions["max_position_embeddings"] or context)
+        found = self._weights(checkpoint, dtype, deadline)
+        use = self._use(checkpoint, found, context, batch, parts, deadline)
+        remarks = [remark for remark in (found.reason, *use.remarks) if remark is not None]
         return MemoryEstimate(
             model_id=checkpoint.model_id,
             commit=checkpoint.commit,
-            method="exact" if reason is None else "approximate",
-            method_reason=reason,
-            num_parameters=parameters,
-            dtype=load_dtype,
+            method="exact" if found.reason is None else "approximate",
+            method_reason="; ".join(remarks) or None,
+            num_parameters=found.num_parameters,
+            dtype=found.dtype,
             kv_cache_segments=use.segments,
             context=context,
             batch=batch,
-            options=[_option(name, weights[name], use, checkpoint.size_bytes, devices) for name in QUANTIZATIONS],
+            options=[_option(name, found.options[name], use, checkpoint.size_bytes, devices) for name in QUANTIZATIONS],
         )
 
     def options(self, checkpoint: Checkpoint, *, seconds: float) -> dict[str, int]:
         """The resident bytes of the loaded weights per precision; empty where the inspector cannot tell."""
-        if not _is_computable(read_config(checkpoint.config).quantization_method):
+        if not _is_computable(checkpoint.config):
             return {}
         try:
             memory = self._memory(checkpoint, "auto", seconds)
-        except ModelyardError:
+        except InspectionFailed:
             return {}
         return {option["quantization"]: option["weights_bytes"] for option in memory["options"]}
 
@@ -113,27 +163,45 @@ class MemoryService:
             checkpoint_dtype=header_estimate.first_dtype(checkpoint.tensors),
         )
 
-    def _weights(
-        self, checkpoint: Checkpoint, method: str | None, own: str | None, dtype: str, deadline: float
-    ) -> tuple[dict[str, _Weights], int | None, str | None, str | None]:
-        """Weights per precision, parameters, load dtype, and why this is not exact (None when it is)."""
+    def _weights(self, checkpoint: Checkpoint, dtype: str, deadline: float) -> _Found:
+        """The weights as the inspector tells them; as stored where they are packed in a way it does not know."""
+        from modelyard.ml.support import static_support, worth_building
+
+        facts = read_config(checkpoint.config)
+        own = facts.dtype or header_estimate.checkpoint_dtype(checkpoint.tensors)
         load_dtype = own if dtype == "auto" else dtype
-        counted = sum(tensor.elements for tensor in checkpoint.tensors) or checkpoint.num_parameters
-        if method is not None:
-            return (
-                _already_quantized(checkpoint, method),
-                counted,
-                load_dtype,
-                f"the weights are quantized already ({method})",
-            )
+        static = static_support(checkpoint.config or None, checkpoint.files)
+        if static.level != _NO and _is_computable(checkpoint.config):
+            return self._computed(checkpoint, asdict(static), dtype, load_dtype, deadline)
+        verdict = asdict(static)
+        if worth_building(static):
+            with suppress(InspectionFailed):
+                verdict = self._support(checkpoint, deadline)
+        return _as_stored(checkpoint, verdict, load_dtype, verdict.get("num_parameters"))
+
+    def _computed(
+        self, checkpoint: Checkpoint, static: Mapping[str, Any], dtype: str, load_dtype: str | None, deadline: float
+    ) -> _Found:
+        """The inspector's answer; without one, what the headers tell."""
+        packed = read_config(checkpoint.config).quantization_method is not None
         try:
             memory = self._memory(checkpoint, dtype, deadline - time.monotonic())
-        except ModelyardError as error:
-            reason = f"computed from the weight files' headers alone: {error.message.rstrip('.')}"
-            return _from_headers(checkpoint, load_dtype), counted, load_dtype, reason
-        weights = {
+        except InspectionFailed as failure:
+            held = sum(tensor.elements for tensor in checkpoint.tensors) or checkpoint.num_parameters
+            if failure.reason_code in (UnsupportedArchitecture.code, NeedsCustomCode.code):
+                try:
+                    verdict = self._support(checkpoint, deadline)
+                except InspectionFailed:
+                    verdict = {"reasons": [{"code": failure.reason_code, "message": failure.message, "level": _NO}]}
+                return _as_stored(checkpoint, verdict, load_dtype, held)
+            why = f"computed from the weight files' headers alone: {_clause(failure.message)}"
+            if packed:
+                return replace(_as_stored(checkpoint, static, load_dtype, None), reason=why)
+            return _Found(_from_headers(checkpoint, load_dtype), held, load_dtype, why)
+        options = {
             option["quantization"]: _Weights(
                 weights=option["weights_bytes"],
+                at_most=option["weights_bytes"],
                 state=option["quantization_state_bytes"],
                 fraction=option["quantized_fraction"],
                 load_peak=option["load_peak_bytes"],
@@ -142,41 +210,107 @@ class MemoryService:
             )
             for option in memory["options"]
         }
-        return (
-            weights,
-            memory["num_parameters"],
-            memory["dtype"],
-            # Quantized tensors are packed: their elements are not parameters.
-            _disagreement(checkpoint, memory["num_parameters"]) if method is None else None,
+        # Quantized tensors are packed: their elements are not parameters.
+        reason = None if packed else _disagreement(checkpoint, memory["num_parameters"])
+        return _Found(options, memory["num_parameters"], memory["dtype"], reason)
+
+    def _support(self, checkpoint: Checkpoint, deadline: float) -> dict[str, Any]:
+        """What the preview tells of whether the model can be loaded here. Raises InspectionFailed."""
+        return self.inspections.ask(
+            "support",
+            checkpoint.model_id,
+            checkpoint.commit,
+            checkpoint.config,
+            seconds=deadline - time.monotonic(),
+            files=list(checkpoint.files),
         )
 
-    def _use(self, checkpoint: Checkpoint, load_dtype: str | None, context: int, batch: int, deadline: float) -> _Use:
-        if load_dtype is None:
-            return _Use([], None, None)
-        segments, activations = [], None
-        asked = (checkpoint.model_id, checkpoint.commit, checkpoint.config)
+    def _use(
+        self, checkpoint: Checkpoint, found: _Found, context: int, batch: int, parts: EstimateParts, deadline: float
+    ) -> _Use:
+        if not any(option.available for option in found.options.values()):
+            return _Use([], None, {}, None)
+        segments: list[KvCacheSegment] = []
+        activations: Mapping[str, int] = {}
+        remarks = []
+        if found.dtype is None:
+            remarks.append("the KV cache and the activations are not known: nothing tells the dtype")
+        elif parts == "all":
+            segments, remark = self._segments(checkpoint, found.dtype, deadline)
+            activations, other = self._activations(checkpoint, found.dtype, context, batch, deadline)
+            remarks = [text for text in (remark, other) if text is not None]
+        kv_cache = kv_cache_bytes(segments, context) * batch if segments else None
+        bound = _unknown_at_most(checkpoint, found.dtype, context, batch, cache=not segments, rest=not activations)
+        return _Use(segments, kv_cache, activations, bound, tuple(remarks))
+
+    def _segments(self, checkpoint: Checkpoint, dtype: str, deadline: float) -> tuple[list[KvCacheSegment], str | None]:
+        """The KV cache of one sequence, and what is to be said of it."""
+        # The activations, asked for next, get the other half.
+        seconds = (deadline - time.monotonic()) / 2
         try:
-            answer = self.inspections.ask("kv_cache", *asked, seconds=deadline - time.monotonic(), dtype=load_dtype)
-            segments = [KvCacheSegment(**segment) for segment in answer["segments"] or ()]
-            activations = self.inspections.ask(
+            answer = self._ask_unless_late("kv_cache", checkpoint, seconds, dtype=dtype)
+        except InspectionFailed as failure:
+            segments = header_estimate.kv_cache_segments(
+                read_config(checkpoint.config).dimensions, checkpoint.config, dtype
+            )
+            how = "computed from the configuration alone" if segments else "not known"
+            return segments, f"the KV cache is {how}: {_clause(failure.message)}"
+        if answer["segments"] is None:
+            return [], f"the KV cache is not known: {_clause(answer['reason'])}"
+        return [KvCacheSegment(**segment) for segment in answer["segments"]], None
+
+    def _activations(
+        self, checkpoint: Checkpoint, dtype: str, context: int, batch: int, deadline: float
+    ) -> tuple[Mapping[str, int], str | None]:
+        """The activations' peak in each precision, and what is to be said of it."""
+        seconds = deadline - time.monotonic()
+        try:
+            answer = self._ask_unless_late(
                 "activations",
-                *asked,
-                seconds=deadline - time.monotonic(),
-                dtype=load_dtype,
+                checkpoint,
+                seconds,
+                dtype=dtype,
                 batch=batch,
                 sequence=context,
-            )["activation_bytes"]
-        except ModelyardError:
-            segments = segments or header_estimate.kv_cache_segments(
-                read_config(checkpoint.config).dimensions, checkpoint.config, load_dtype
+                quantizations=list(QUANTIZATIONS[1:]),
             )
-        kv_cache = kv_cache_bytes(segments, context) * batch if segments else None
-        return _Use(segments, kv_cache, activations)
+        except InspectionFailed as failure:
+            return {}, f"the activations are not known: {_clause(failure.message)}"
+        if answer["activation_bytes"] is None:
+            return {}, f"the activations are not known: {_clause(answer['reason'])}"
+        return {"none": answer["activation_bytes"], **answer["quantized_bytes"]}, None
+
+    def _ask_unless_late(self, kind: Kind, checkpoint: Checkpoint, seconds: float, **options: Any) -> dict[str, Any]:
+        """As `InspectionService.ask`, but what was not answered in time a moment ago is not waited for again."""
+        now = time.monotonic()
+        key = (checkpoint.model_id, checkpoint.commit, kind, *(f"{name}={options[name]}" for name in sorted(options)))
+        late = _late.get(key)
+        if late is not None and now < late.until and seconds < 3 * late.seconds:
+            raise InspectionFailed(late.failure.reason_code, late.failure.message, late.failure.hint)
+        try:
+            return self.inspections.ask(
+                kind, checkpoint.model_id, checkpoint.commit, checkpoint.config, seconds=seconds, **options
+            )
+        except InspectionFailed as failure:
+            if failure.reason_code == "inspector_timeout":
+                for old in [other for other, entry in list(_late.items()) if entry.until <= now]:
+                    _late.pop(old, None)
+                _late[key] = _Late(failure, seconds, time.monotonic() + LATE_SECONDS)
+            raise
 
 
-def _is_computable(method: str | None) -> bool:
+def _clause(sentence: str) -> str:
+    """A sentence as the end of another one."""
+    return sentence.rstrip(".")
+
+
+def _is_computable(config: Mapping[str, Any]) -> bool:
     """Whether the inspector knows what a checkpoint stored this way takes in memory."""
-    return method in (None, "bitsandbytes", "modelyard_4bit")
+    method = read_config(config).quantization_method
+    if method is None:
+        return True
+    # It does not look into the parts of a configuration.
+    return method in ("bitsandbytes", "modelyard_4bit") and "quantization_config" in config
 
 
 def kv_cache_bytes(segments: Sequence[KvCacheSegment], tokens: int) -> int:
@@ -188,26 +322,72 @@ def kv_cache_bytes(segments: Sequence[KvCacheSegment], tokens: int) -> int:
 def _from_headers(checkpoint: Checkpoint, load_dtype: str | None) -> dict[str, _Weights]:
     if not checkpoint.tensors or load_dtype is None:
         note = "There are no safetensors headers to compute this from."
-        return {name: _Weights(None, None, None, None, True, note) for name in QUANTIZATIONS}
+        return {name: _Weights(None, None, note) for name in QUANTIZATIONS}
     found = {name: header_estimate.weight_figures(checkpoint.tensors, name, load_dtype) for name in QUANTIZATIONS}
     return {
         name: _Weights(
-            figures.weights_bytes, figures.quantization_state_bytes, figures.quantized_fraction, None, True, None
+            weights=figures.weights_bytes,
+            at_most=figures.weights_bytes,
+            note=None,
+            state=figures.quantization_state_bytes,
+            fraction=figures.quantized_fraction,
         )
         for name, figures in found.items()
     }
 
 
-def _already_quantized(checkpoint: Checkpoint, method: str) -> dict[str, _Weights]:
-    stored = sum(tensor.stored_bytes for tensor in checkpoint.tensors) or None
-    as_stored = "As stored in the files; what the quantization's backend adds is not known."
-    refused = f"The weights are quantized already ({method}) and cannot be quantized again."
-    return {
-        name: _Weights(stored, None, None, None, True, as_stored)
-        if name == "none"
-        else _Weights(None, None, None, None, False, refused)
-        for name in QUANTIZATIONS
+def _as_stored(
+    checkpoint: Checkpoint, verdict: Mapping[str, Any], load_dtype: str | None, num_parameters: int | None
+) -> _Found:
+    """Weights that cannot be loaded here, or that are quantized already, in the words of the preview's verdict."""
+    from modelyard.ml.support import growth_when_loaded
+
+    stored = _stored_bytes(checkpoint)
+    refusal = next((reason["message"] for reason in verdict["reasons"] if reason["level"] == _NO), None)
+    if refusal is not None:
+        unloadable: dict[str, _Weights] = {
+            name: _Weights(stored if name == "none" else None, None, refusal, available=False) for name in QUANTIZATIONS
+        }
+        return _Found(unloadable, num_parameters, load_dtype, _clause(refusal))
+    method = read_config(checkpoint.config).quantization_method
+    sentence = next(
+        (reason["message"] for reason in verdict["reasons"] if reason["code"] in _QUANTIZED_ALREADY),
+        f"The weights are quantized already ({method}) and cannot be quantized again.",
+    )
+    growth = 1 if _is_computable(checkpoint.config) else growth_when_loaded(method)
+    at_most = None if stored is None or growth is None else growth * stored
+    options = {
+        "none": _Weights(stored, at_most, f"{sentence} The figure is the size of the stored weights."),
+        **{name: _Weights(None, None, sentence, available=False) for name in ("8bit", "4bit")},
     }
+    return _Found(options, num_parameters, load_dtype, _clause(sentence))
+
+
+def _stored_bytes(checkpoint: Checkpoint) -> int | None:
+    return sum(tensor.stored_bytes for tensor in checkpoint.tensors) or None
+
+
+def _unknown_at_most(
+    checkpoint: Checkpoint, dtype: str | None, context: int, batch: int, *, cache: bool, rest: bool
+) -> int | None:
+    """A generous bound for a KV cache or activations (`rest`) that are not known; None where not even that is.
+
+    The cache is taken to be that of full attention with all heads, plus a recurrent state; of activations the widest
+    layer, every score of attention and every logit are taken to be held at once.
+    """
+    dimensions = read_config(checkpoint.config).dimensions
+    hidden, layers, heads = (dimensions[name] for name in ("hidden_size", "num_layers", "num_attention_heads"))
+    bound = 0
+    if (cache or rest) and (hidden is None or layers is None or dtype not in header_estimate.LOAD_BYTES):
+        return None
+    width = max(hidden or 0, (heads or 0) * (dimensions["head_dim"] or 0))
+    if cache and layers is not None and dtype is not None:
+        bound += 2 * layers * width * header_estimate.LOAD_BYTES[dtype] * context * batch
+        bound += layers * width * _MOST_STATE_PER_LAYER_AND_WIDTH * batch
+    if rest:
+        per_token = width * _MOST_PER_TOKEN_AND_WIDTH + (dimensions["vocab_size"] or 0) * _MOST_PER_LOGIT
+        bound += (per_token + (heads or 0) * context * _MOST_PER_SCORE) * context * batch
+    return bound
 
 
 def _disagreement(checkpoint: Checkpoint, described: int) -> str | None:
@@ -230,35 +410,46 @@ def _option(
     size_bytes: int,
     devices: Sequence[Device],
 ) -> MemoryOption:
-    total = None
+    activations = use.activations.get(name)
+    known = None
     if weights.weights is not None:
-        total = weights.weights + (use.kv_cache or 0) + (use.activations or 0)
-    needed = None if total is None else max(total, weights.load_peak or 0)
+        known = weights.weights + (use.kv_cache or 0) + (activations or 0)
+    at_most = None
+    if weights.at_most is not None and use.unknown_at_most is not None:
+        at_most = weights.at_most + (use.kv_cache or 0) + (activations or 0) + use.unknown_at_most
+    partial = None in (use.kv_cache, activations) or weights.weights != weights.at_most
     return MemoryOption(
         quantization=name,
         weights_bytes=weights.weights,
         quantization_state_bytes=weights.state,
         quantized_fraction=weights.fraction,
         kv_cache_bytes=use.kv_cache,
-        activation_bytes=use.activations,
+        activation_bytes=activations,
         # On a CPU a model adds nothing beside its tensors; what a GPU's context takes is not known before it is there.
         overhead_bytes=0 if all(device.id == "cpu" for device in devices) else None,
-        total_bytes=total,
+        total_bytes=known,
+        total_is_lower_bound=known is not None and partial,
         load_peak_bytes=weights.load_peak,
         download_bytes=size_bytes,
         disk_bytes=size_bytes if name == "none" else weights.weights,
         available=weights.available,
         note=weights.note,
-        verdicts=[_verdict(needed, device) for device in devices],
+        verdicts=[
+            _verdict(known, at_most, weights.load_peak or 0, device) if weights.available else _no_verdict(device)
+            for device in devices
+        ],
     )
 
 
-def _verdict(needed: int | None, device: Device) -> Verdict:
-    word: Literal["fits", "tight", "does_not_fit", "unknown"]
-    if needed is None:
-        word = "unknown"
-    elif needed <= FITS_FRACTION * device.free_bytes:
-        word = "fits"
-    else:
-        word = "tight" if needed <= device.free_bytes else "does_not_fit"
+def _verdict(known: int | None, at_most: int | None, load_peak: int, device: Device) -> Verdict:
+    """`fits` and `tight` are said of the most that it may take, `does_not_fit` of the least that it takes."""
+    word: Literal["fits", "tight", "does_not_fit", "unknown"] = "unknown"
+    if known is not None and max(known, load_peak) > device.free_bytes:
+        word = "does_not_fit"
+    elif at_most is not None and max(at_most, load_peak) <= device.free_bytes:
+        word = "fits" if max(at_most, load_peak) <= FITS_FRACTION * device.free_bytes else "tight"
     return Verdict(device=device.id, verdict=word, free_bytes=device.free_bytes, total_bytes=device.total_bytes)
+
+
+def _no_verdict(device: Device) -> Verdict:
+    return Verdict(device=device.id, verdict="unknown", free_bytes=device.free_bytes, total_bytes=device.total_bytes)

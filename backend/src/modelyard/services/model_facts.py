@@ -25,8 +25,9 @@ def store_facts(
     for name, value in facts.dimensions.items():
         setattr(row, name, value)
     if found:
-        row.num_parameters = sum(tensor.elements for tensor in found)
-        if load_dtype is not None and facts.quantization_method is None:
+        packed = facts.quantization_method is not None
+        row.num_parameters = None if packed else sum(tensor.elements for tensor in found)
+        if load_dtype is not None and not packed:
             figures = header_estimate.weight_figures(found, row.quantization.value, load_dtype)
             row.memory_estimated_bytes, row.memory_method = figures.weights_bytes, "approximate"
 

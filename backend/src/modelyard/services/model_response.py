@@ -6,15 +6,49 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.hub.store import HubCache
-from modelyard.models import ACTIVE_STATUSES, Job, JobControl, JobKind, JobState, Model, ModelStatus
-from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.model import Drift, LastUnload, ModelResponse, Progress, TrainingVerdict, UsedBy
+from modelyard.models import (
+    ACTIVE_STATUSES,
+    RESTARTABLE_STATUSES,
+    Job,
+    JobControl,
+    JobKind,
+    JobState,
+    Model,
+    ModelStatus,
+)
+from modelyard.schemas.model import (
+    Drift,
+    LastUnload,
+    ModelError,
+    ModelResponse,
+    Progress,
+    RestartName,
+    TrainingVerdict,
+    UsedBy,
+)
 from modelyard.services.chat_template import has_chat_template
-from modelyard.services.job_service import LOADING_PHASE, JobService
-from modelyard.services.model_service import ModelService, artifact_of, hub_cache, loaded_by, loaded_rows
+from modelyard.services.job_service import ENDED_STATES, LOADING_PHASE, JobService
+from modelyard.services.model_service import (
+    ModelService,
+    artifact_of,
+    hub_cache,
+    loaded_by,
+    loaded_rows,
+    next_work,
+    snapshot_owners,
+)
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.training_users import training_users
 
+WAITING_MESSAGE = "waiting for a worker"
+"""What the progress of work says that nobody has taken yet."""
+
+_RESTARTS: dict[JobKind, RestartName] = {
+    JobKind.DOWNLOAD: "download",
+    JobKind.VERIFY: "verify",
+    JobKind.IMPORT: "import",
+    JobKind.QUANTIZE: "quantize",
+}
 _SHOWS_PROGRESS = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
 
 
@@ -25,6 +59,7 @@ class ModelResponses:
         self.session = session
         self.cache = hub_cache()
         self._settings = SettingsService(session)
+        self._jobs = JobService(session)
 
     def of_id(self, row_id: str) -> ModelResponse:
         """Raises ModelNotFound."""
@@ -46,8 +81,10 @@ class ModelResponses:
             users.setdefault(row.model_row_id, []).append(loaded_by(row))
         for row_id, trainings in training_users(self.session, [model.id for model in models]).items():
             users.setdefault(row_id, []).extend(trainings)
-        loads = {job.subject_id: job for job in reversed(JobService(self.session).loads([m.id for m in models]))}
-        unloads = self._last_unloads([model.id for model in models])
+        loads = {job.subject_id: job for job in reversed(self._jobs.loads([model.id for model in models]))}
+        unloads, unloading = self._unloads([model.id for model in models])
+        load_seconds = self._jobs.history.last_load_seconds([model.id for model in models])
+        owners = snapshot_owners(self.session, models)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         return [
             model_response(
@@ -58,18 +95,23 @@ class ModelResponses:
                 users.get(model.id, []),
                 unloads.get(model.id),
                 loads.get(model.id),
+                unloading=model.id in unloading,
+                last_load_seconds=load_seconds.get(model.id),
+                shares_snapshot=owners.get((model.model_id, model.commit), model.id) != model.id,
             )
             for model in models
         ]
 
-    def _last_unloads(self, row_ids: Sequence[str]) -> dict[str, LastUnload | None]:
+    def _unloads(self, row_ids: Sequence[str]) -> tuple[dict[str, LastUnload | None], set[str]]:
+        """What each row's last unload told, and the rows that are being unloaded."""
         unloads = self.session.scalars(
             select(Job)
             .where(Job.kind == JobKind.UNLOAD, Job.subject_id.in_(row_ids))
             .order_by(Job.created_at)
             .execution_options(populate_existing=True)
-        )
-        return {job.subject_id: _last_unload(job) for job in unloads}
+        ).all()
+        under_way = {job.subject_id for job in unloads if job.state not in ENDED_STATES}
+        return {job.subject_id: _last_unload(job) for job in unloads}, under_way
 
 
 def model_response(
@@ -80,9 +122,17 @@ def model_response(
     used_by: list[UsedBy],
     last_unload: LastUnload | None = None,
     load: Job | None = None,
+    *,
+    unloading: bool = False,
+    last_load_seconds: float | None = None,
+    shares_snapshot: bool = False,
 ) -> ModelResponse:
-    """`endpoint_url` turns what the row remembers as its Hub into an address."""
+    """`endpoint_url` turns what the row remembers as its Hub into an address.
+
+    `shares_snapshot`: its snapshot is there for another row.
+    """
     done = model.status is ModelStatus.READY
+    disk_bytes = max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes
     folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
     return ModelResponse(
         id=model.id,
@@ -108,14 +158,18 @@ def model_response(
         max_position_embeddings=model.max_position_embeddings,
         size_bytes=model.size_bytes,
         downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
-        disk_bytes=max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes,
+        disk_bytes=disk_bytes,
+        shared_bytes=disk_bytes - model.artifact_bytes if shares_snapshot else 0,
         memory_estimated_bytes=model.memory_estimated_bytes,
         memory_method=model.memory_method,
         memory_measured_bytes=model.memory_measured_bytes,
         progress=_load_progress(load) if done and load else _progress(model, job),
-        error=ErrorDetail.model_validate(model.error) if model.error else None,
+        error=ModelError.model_validate(model.error) if model.error else None,
+        restarts_with=_restarts_with(model, job, cache),
+        last_load_seconds=last_load_seconds,
         loaded=any(user.kind == "loaded" for user in used_by),
         last_unload=last_unload,
+        unloading=unloading,
         used_by=used_by,
         drift=Drift.model_validate(model.drift) if model.drift else None,
         has_chat_template=has_chat_template(folder) if done else None,
@@ -138,6 +192,14 @@ def _last_unload(job: Job) -> LastUnload | None:
     return LastUnload.model_validate(job.result) if job.state is JobState.DONE and job.result else None
 
 
+def _restarts_with(model: Model, job: Job | None, cache: HubCache) -> RestartName | None:
+    if model.status not in RESTARTABLE_STATUSES:
+        return None
+    # A failed job goes on itself.
+    kind = job.kind if job and model.status is ModelStatus.FAILED else next_work(cache, model)
+    return _RESTARTS.get(kind)
+
+
 def _has_partial_data(model: Model) -> bool:
     return model.status in (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.PAUSED, ModelStatus.FAILED)
 
@@ -147,6 +209,9 @@ def _progress(model: Model, job: Job | None) -> Progress | None:
         return None
     if job.state is JobState.FAILED and job.bytes_total is None:
         return None
+    if job.state is JobState.QUEUED:
+        # Its phase and message are those of the worker that had it last.
+        return _progress_of(job, "resolving", WAITING_MESSAGE)
     return _progress_of(job, job.phase or "resolving", job.message)
 
 
@@ -154,7 +219,7 @@ def _load_progress(job: Job) -> Progress:
     if job.control is JobControl.CANCEL:
         return _progress_of(job, LOADING_PHASE, "stopping")
     waits = job.state is JobState.QUEUED
-    return _progress_of(job, LOADING_PHASE, "waiting for a worker" if waits else job.message)
+    return _progress_of(job, LOADING_PHASE, WAITING_MESSAGE if waits else job.message)
 
 
 def _progress_of(job: Job, phase: str, message: str | None) -> Progress:

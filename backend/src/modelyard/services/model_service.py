@@ -3,8 +3,9 @@
 import json
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelInUse, ModelNotFound, SharedCache
 from modelyard.core.settings import get_settings
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.store import HubCache
+from modelyard.hub.store import DeletionPlan as SnapshotPlan
+from modelyard.hub.store import HubCache, Partial
 from modelyard.models import (
     ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
@@ -33,7 +35,16 @@ from modelyard.models import (
     ModelStatus,
     Quantization,
 )
-from modelyard.schemas.model import DeletionReport, InstalledFile, InstalledFiles, KeptBytes, ModelCreate, UsedBy
+from modelyard.schemas.model import (
+    DeletionPlan,
+    DeletionReport,
+    InstalledFile,
+    InstalledFiles,
+    KeptBytes,
+    ModelCreate,
+    RowDeletion,
+    UsedBy,
+)
 from modelyard.services.job_service import JobService
 from modelyard.services.training_users import training_users
 
@@ -65,6 +76,15 @@ SORTS: dict[str, Any] = {
 def hub_cache() -> HubCache:
     """The cache every Hugging Face tool of this user shares."""
     return HubCache(Path(constants.HF_HUB_CACHE))
+
+
+@dataclass(frozen=True)
+class _RowPlan:
+    """What deleting a row frees, as the user is told and as it is done."""
+
+    report: DeletionReport
+    snapshot: SnapshotPlan
+    partials: list[Partial]
 
 
 class ModelService:
@@ -218,10 +238,16 @@ class ModelService:
         """Go on with a paused or failed download. Raises Conflict."""
         model = self.get_by_id(row_id)
         if model.status in RESTARTABLE_STATUSES and model.status is not ModelStatus.FAILED:
-            self.start_download(model)
+            kind = next_work(self.cache, model)
+            self.start_job(model, kind)
+            if kind is JobKind.QUANTIZE:
+                model.status = ModelStatus.QUANTIZING
             return model
         if model.job_id is None or not self.jobs.resume(model.job_id):
-            raise Conflict(f"{model.model_id} is {model.status}, there is nothing to resume.")
+            raise Conflict(
+                f"{model.model_id} is {model.status}, there is nothing to resume.",
+                hint="Only a paused, failed or cancelled download can be resumed.",
+            )
         self.session.refresh(model)  # its worker may have let go of it just before
         if model.status in (ModelStatus.PAUSED, ModelStatus.FAILED):
             model.status, model.error = ModelStatus.PENDING, None
@@ -238,7 +264,10 @@ class ModelService:
             return model
         if model.status is ModelStatus.READY:
             if not self.jobs.stop_loading(row_id):
-                raise Conflict(f"{model.model_id} is ready and is not being loaded: there is nothing to cancel.")
+                raise Conflict(
+                    f"{model.model_id} is ready and is not being loaded: there is nothing to cancel.",
+                    hint="To remove it from the disk, delete it; to free its memory, unload it.",
+                )
             return model
         if model.status in (ModelStatus.FAILED, ModelStatus.MISSING):
             self.drop_partial_data(model)
@@ -328,11 +357,48 @@ class ModelService:
         return resumed
 
     def plan_deletion(self, row_id: str) -> DeletionReport:
-        """Exactly what `delete` would free, and what it must leave and why."""
-        model = self.get_by_id(row_id)
+        """Exactly what `delete` would free, and what it must leave and why. Raises ModelNotFound."""
+        return self._plan_deletion(self.get_by_id(row_id), {}, set()).report
+
+    def plan_deletions(self, row_ids: Sequence[str], *, confirm_shared: bool = False) -> DeletionPlan:
+        """The same of several rows, deleted one after the other in this order. Ids of no row are left out.
+
+        What several of them share comes free with the last; what is kept is what nothing of the set gives up.
+        """
+        found = [self.session.get(Model, row_id, populate_existing=True) for row_id in dict.fromkeys(row_ids)]
+        gone: dict[str, dict[str, _RowPlan]] = {}
+        released: set[Path] = set()
+        items: list[RowDeletion] = []
+        for model in found:
+            if model is None:
+                continue
+            of_repository = gone.setdefault(model.model_id, {})
+            plan = self._plan_deletion(model, of_repository, released)
+            stays = bool(plan.report.used_by) or (plan.report.shared_cache and not confirm_shared)
+            items.append(RowDeletion(id=model.id, stays=stays, **plan.report.model_dump()))
+            if not stays:
+                of_repository[model.id] = plan
+                released.update(plan.snapshot.blobs)
+        for item in items:
+            if item.kept_bytes:
+                model = self.get_by_id(item.id)
+                kept = self._plan_deletion(model, gone[model.model_id], released).report
+                item.kept_bytes, item.kept_because = kept.kept_bytes, kept.kept_because
+        return DeletionPlan(freed_bytes=sum(item.freed_bytes for item in items if not item.stays), items=items)
+
+    def _plan_deletion(self, model: Model, gone: Mapping[str, "_RowPlan"], released: Set[Path]) -> "_RowPlan":
+        """`gone` are the plans, by id, of this repository's rows that will have been deleted by then; `released` is
+        the content of every repository that will have been removed.
+        """
         artifact = sum(path.stat().st_size for path in artifact_files(model))
-        partials = [] if self._shares_partials(model) else self.cache.partials(model.model_id)
-        siblings = self._other_rows_of_snapshot(model)
+        siblings = [row for row in self._other_rows_of_snapshot(model) if row.id not in gone]
+        removed = {partial.path for plan in gone.values() for partial in plan.partials}
+        keeps_partials = siblings or self._shares_partials(model, gone)
+        partials = [
+            partial
+            for partial in ([] if keeps_partials else self.cache.partials(model.model_id))
+            if partial.path not in removed
+        ]
         needed = [model.commit] if siblings else []
         names = ", ".join(sorted(row.quantization.value for row in siblings))
         plan = self.cache.plan_deletion(
@@ -340,8 +406,10 @@ class ModelService:
             model.commit,
             also_needed_by=needed,
             reason=f"the same files serve {model.model_id} in precision {names}",
+            after=[other.snapshot for other in gone.values()],
+            released=released,
         )
-        return DeletionReport(
+        report = DeletionReport(
             freed_bytes=plan.freed_bytes + artifact + sum(partial.size_bytes for partial in partials),
             kept_bytes=plan.kept_bytes,
             kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
@@ -351,6 +419,7 @@ class ModelService:
                 *training_users(self.session, [model.id]).get(model.id, []),
             ],
         )
+        return _RowPlan(report, plan, partials)
 
     def begin_deletion(self, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
         """Mark a row as being deleted: nobody may work on it any more. What comes free is told before it does.
@@ -379,6 +448,10 @@ class ModelService:
 
     def end_deletion(self, row_id: str) -> None:
         """Remove a row whose files are gone, its jobs and its history."""
+        model = self.session.get(Model, row_id)
+        for other in () if model is None else self._other_rows_of_snapshot(model):
+            other.updated_at = utc_now()  # the files they shared are counted for one of them from here on
+        self.session.flush()
         self.session.execute(delete(Model).where(Model.id == row_id))
         self._forget_work(row_id)
 
@@ -420,6 +493,7 @@ class ModelService:
             row.quantization is Quantization.NONE
             and row.status is ModelStatus.READY
             and not loaded_rows(self.session, [row.id])
+            and not self.jobs.loads([row.id])  # whoever waits for it reads these files next
             and not training_users(self.session, [row.id])
         )
 
@@ -464,21 +538,28 @@ class ModelService:
             )
         ).all()
 
-    def _shares_partials(self, model: Model) -> bool:
+    def _shares_partials(self, model: Model, gone: Collection[str] = ()) -> bool:
         """Whether another row's download, under way or to be resumed, may own unfinished files of the repository."""
         unfinished = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
         return bool(
             self.session.scalar(
                 select(func.count())
                 .select_from(Model)
-                .where(Model.model_id == model.model_id, Model.id != model.id, Model.status.in_(unfinished))
+                .where(
+                    Model.model_id == model.model_id,
+                    Model.id.not_in((model.id, *gone)),
+                    Model.status.in_(unfinished),
+                )
             )
         )
 
     def _active_job(self, model: Model, word: str) -> Job:
         job = self.session.get(Job, model.job_id) if model.job_id else None
         if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
-            raise Conflict(f"{model.model_id} is {model.status} and cannot be {word}.")
+            raise Conflict(
+                f"{model.model_id} is {model.status} and cannot be {word}.",
+                hint="Only work under way can be: `modelyard ps` shows it.",
+            )
         return job
 
 
@@ -566,6 +647,29 @@ def loaded_by(loaded: LoadedModel) -> UsedBy:
     """The worker that holds a model in memory, with where it does in words."""
     place = _PLACE_WORDS.get(loaded.device, f"on {loaded.device}")
     return UsedBy(kind="loaded", id=loaded.worker, name=f"loaded {place} of {loaded.host}")
+
+
+def next_work(cache: HubCache, model: Model) -> JobKind:
+    """What a row that ended, or whose files are gone, begins with when it is started again."""
+    files = manifest(model)
+    here = bool(files) and not cache.inventory(model.model_id, model.commit, files).missing
+    return JobKind.QUANTIZE if here and model.quantization is not Quantization.NONE else JobKind.DOWNLOAD
+
+
+def snapshot_owners(session: Session, models: Sequence[Model]) -> dict[tuple[str, str], str]:
+    """(model_id, commit) → the one row its snapshot is counted for: the unquantized one, else the oldest."""
+    rows = session.execute(
+        select(Model.model_id, Model.commit, Model.id)
+        .where(
+            Model.model_id.in_({model.model_id for model in models}),
+            Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
+        )
+        .order_by(Model.quantization != Quantization.NONE, Model.created_at, Model.id)
+    )
+    owners: dict[tuple[str, str], str] = {}
+    for model_id, commit, row_id in rows:
+        owners.setdefault((model_id, commit), row_id)
+    return owners
 
 
 def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:

@@ -1,7 +1,8 @@
 """Precisions: what they are to bitsandbytes, and the quantized copy that is made once and loaded many times."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,48 +14,45 @@ from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantizati
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.architecture_service import local_checkpoint, local_config
 from modelyard.services.config_facts import read_config
-from modelyard.services.huggingface_model_service import Reporter
+from modelyard.services.huggingface_model_service import Reporter, stop_if_asked
+from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import MemoryService
 from modelyard.services.model_service import ModelService, artifact_files, artifact_of, hub_cache, manifest
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
-
+    from modelyard.ml.load_progress import OnStep
     from modelyard.ml.model_loader import LoadedModel, LoadSpec
 
 
+EXACT_SECONDS = 120.0
+"""How long a quantization waits for its exact estimate: nobody sits at a page, and the inspector may have to start."""
+
+POLL_SECONDS = 0.2
 ESTIMATE_SECONDS = 5.0
 """How long a new row waits for its exact estimate; without one it is estimated once it is ready."""
 
 
 class QuantizationService:
-    """8bit is LLM.int8; 4bit is nf4 with double quantization. Needs torch only where it says so."""
+    """8bit is LLM.int8; 4bit is nf4 with double quantization (`ml.quantization.get_quantization_config`).
+
+    Needs torch only where it says so.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.cache = hub_cache()
 
-    def get_quantization_config(
-        self, quantization: Literal["none", "8bit", "4bit"], device: str = "cpu"
-    ) -> "BitsAndBytesConfig | None":
-        """What transformers is given to quantize while loading. Imports torch."""
-        import torch
-
-        from modelyard.ml.quantization import best_compute_dtype, quantization_config
-
-        return quantization_config(quantization, best_compute_dtype(torch.device(device)))
-
-    @contextmanager
-    def load_model(self, row: Model, *, device: str = "auto", dtype: str = "auto") -> Iterator["LoadedModel"]:
+    def load_model(
+        self, row: Model, options: Mapping[str, Any], *, on_step: "OnStep", is_cancelled: Callable[[], bool]
+    ) -> AbstractContextManager["LoadedModel"]:
         """The model and its tokenizer, from this process's loader; held while the context lasts. Imports torch.
 
-        Raises NotReady, OutOfMemory and what loading raises.
+        `options` as in a LoadRequest. Raises NotReady, LoadCancelled, OutOfMemory and what loading raises.
         """
         from modelyard.ml.model_loader import ModelLoader
 
-        with ModelLoader.instance().get(load_spec(row, {"device": device, "dtype": dtype})) as loaded:
-            yield loaded
+        return ModelLoader.instance().get(load_spec(row, options), on_step=on_step, is_cancelled=is_cancelled)
 
     def start(self, row_id: str, quantization: Literal["8bit", "4bit"], *, keep_original: bool = True) -> str:
         """Queue another precision of a model that is here, on the same snapshot. Returns the new row's id.
@@ -109,6 +107,7 @@ class QuantizationService:
         with self.database.session() as session:
             models = ModelService(session)
             models.mark_quantizing(models.get_by_id(row.id))
+        reporter.report(JobProgress(phase="quantizing", message="starting"))
         target = artifact_folder(row)
         request = {
             "source": str(self.cache.snapshot_path(row.model_id, row.commit)),
@@ -117,9 +116,8 @@ class QuantizationService:
             "model_id": row.model_id,
             "commit": row.commit,
             "allow_pickle": row.allow_pickle,
-            "expected_bytes": row.memory_estimated_bytes,
+            "expected_bytes": self._expected_bytes(row, reporter),
         }
-        reporter.report(JobProgress(phase="quantizing", message="starting"))
         try:
             made = run_child(
                 "modelyard.workers.quantize_child",
@@ -136,6 +134,30 @@ class QuantizationService:
             found.artifact_path = target.name
             found.drift = made["drift"]
             found.memory_measured_bytes = made["memory_measured_bytes"]
+
+    def _expected_bytes(self, row: Model, reporter: Reporter) -> int | None:
+        """What the copy will take, None where only an approximate figure is known: nothing is refused because of it.
+
+        Of a row that was downloaded to be quantized, the exact figure is found now, when its configuration is here.
+        Raises TransferPaused or TransferCancelled.
+        """
+        if row.memory_method == "exact":
+            return row.memory_estimated_bytes
+        ask, checkpoint = MemoryService(self.database).options, local_checkpoint(row)
+        pool = ThreadPoolExecutor(1)
+        try:
+            asked = pool.submit(ask, checkpoint, seconds=EXACT_SECONDS)
+            while not wait([asked], POLL_SECONDS).done:
+                stop_if_asked(reporter)
+        finally:
+            close_inspector()  # its libraries take memory that the quantization needs
+            pool.shutdown()
+        exact = asked.result().get(row.quantization.value)
+        if exact is not None:
+            with self.database.session() as session:
+                found = ModelService(session).get_by_id(row.id)
+                found.memory_estimated_bytes, found.memory_method = exact, "exact"
+        return exact
 
 
 _SHARED_FACTS = (
@@ -165,7 +187,7 @@ def weights_folder(row: Model) -> Path:
     return folder
 
 
-def load_spec(row: Model, options: dict[str, Any]) -> "LoadSpec":
+def load_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":
     """How to load a row; `options` as in a LoadRequest. Raises NotReady."""
     from modelyard.ml.model_loader import LoadSpec
 

@@ -1,9 +1,10 @@
 """Training sparse autoencoders: what a run would take, starting one, and a worker's part of it."""
 
 import shutil
+import signal
 import socket
+import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core import units
@@ -11,12 +12,11 @@ from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
-from modelyard.models import JobControl, Model, Training
+from modelyard.models import JobControl, Model, Quantization, Training
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.model import HookPoint
 from modelyard.schemas.system import Device
 from modelyard.schemas.training import (
-    DatasetChoice,
     TrainingCompatibility,
     TrainingCreate,
     TrainingPlan,
@@ -28,13 +28,11 @@ from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
 from modelyard.services.quantization_service import weights_folder
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_room import IdleModel
-from modelyard.services.training_service import TrainingService
+from modelyard.services.training_service import TrainingService, asked_of
+from modelyard.services.training_text import Text, count_tokens, find_text, wrong_field
 
 if TYPE_CHECKING:
     from modelyard.ml.sae.plan import MemoryPlan
-
-BYTES_PER_TOKEN = 4
-"""Of text; only for telling about how often a file would be read."""
 
 SAVE_SECONDS = 120.0
 """How long the process of a run may take to save its state when it is stopped."""
@@ -42,6 +40,7 @@ SAVE_SECONDS = 120.0
 TOPK_FAMILY = ("topk", "batchtopk", "matryoshka")
 WIDE_D_IN = 1024
 _ELEMENT_BYTES = {"float32": 4}
+"""Of those that do not take 2 bytes a value."""
 
 
 class SaeTraining:
@@ -56,9 +55,9 @@ class SaeTraining:
 
         Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest.
         """
-        return self._plan(request)[0]
+        return self._plan(request, find_text(request.dataset))[0]
 
-    def _plan(self, request: TrainingCreate) -> tuple[TrainingPlan, ModelyardError | None]:
+    def _plan(self, request: TrainingCreate, text: Text) -> tuple[TrainingPlan, ModelyardError | None]:
         """The plan, and the error with which it would be refused."""
         from modelyard.ml.sae.engine import require_engine
         from modelyard.ml.sae.plan import USABLE_FRACTION, refusal
@@ -66,8 +65,14 @@ class SaeTraining:
         row = self._row(request.model_id)
         verdict = self.compatibility.of_row(row.id)
         point = _hook_point(verdict, request.hook_point)
-        _check(request, point.width, verdict)
-        size_bytes = _check_dataset(request.dataset)
+        _check(request, row, point.width, verdict)
+        tokens = count_tokens(text, weights_folder(row) / "tokenizer.json")
+        if tokens.counted and tokens.number < request.context_size:
+            raise wrong_field(
+                "dataset.path",
+                f"{text.path.name} has {tokens.number} tokens, less than one context of {request.context_size}.",
+                "Use a longer text or a smaller context_size.",
+            )
         device = self._device(request.device)
         memory = _memory(row, request, point, verdict, device)
         refused: ModelyardError | None = None
@@ -76,13 +81,13 @@ class SaeTraining:
         if device is not None:
             unloads = self._in_the_way(device, memory.total_bytes)
             given_up = sum(model.measured_bytes for model in unloads)
-            refused = refusal(memory.total_bytes, device.free_bytes + given_up, device.id) or _no_room(memory)
+            refused = refusal(memory.total_bytes, device.free_bytes + given_up, device.id, memory.hint())
+            refused = refused or _no_room(memory)
         fits = None if device is None else not isinstance(refused, OutOfMemory)
         try:
             require_engine()
         except ModelyardError as error:
             refused = error
-        tokens = size_bytes // BYTES_PER_TOKEN
         plan = TrainingPlan(
             d_in=point.width,
             d_sae=point.width * request.expansion_factor,
@@ -93,10 +98,13 @@ class SaeTraining:
             usable_bytes=None if device is None else int(USABLE_FRACTION * (device.free_bytes + given_up)),
             unloads=[UnloadedForRun(id=m.row_id, name=m.name, measured_bytes=m.measured_bytes) for m in unloads],
             fits=fits,
-            dataset_tokens=tokens,
-            epochs=round(request.training_tokens / tokens, 2) if tokens else None,
+            dataset_column=text.column,
+            dataset_columns=list(text.columns),
+            dataset_tokens=tokens.number,
+            dataset_counted=tokens.counted,
+            epochs=round(request.training_tokens / tokens.number, 2) if tokens.number else None,
             refusal=ErrorDetail.model_validate(refused.as_dict()) if refused else None,
-            **memory.as_dict() | {"model_bytes": _model_bytes(row)},
+            **memory.as_dict() | {"model_bytes": _model_bytes(row, request)},
         )
         return plan, refused
 
@@ -105,14 +113,15 @@ class SaeTraining:
         from modelyard.ml.sae.engine import require_engine
 
         require_engine()
-        plan, refused = self._plan(request)
+        text = find_text(request.dataset)
+        plan, refused = self._plan(request, text)
         if refused is not None:
             raise refused
         standard = request.architecture == "standard"
         config = request.model_dump(exclude={"model_id"}) | {
             "k": plan.k,
             "l1_coefficient": (request.l1_coefficient or 1.0) if standard else None,
-            "device": plan.device,
+            "dataset": {"path": str(text.path), "column": text.column},
         }
         with self.database.session() as session:
             model = ModelService(session).get_by_id(request.model_id)
@@ -150,7 +159,9 @@ class SaeTraining:
 
         def on_report(report: dict[str, Any]) -> None:
             if "live" in report:
-                self.compatibility.remember_live(model, training.hook_point, report["live"])
+                # What was seen in another precision says nothing of the model as it is stored.
+                if request["dtype"] == "auto":
+                    self.compatibility.remember_live(model, training.hook_point, report["live"])
                 return
             with self.database.session() as session:
                 TrainingService(session).record(training_id, report)
@@ -168,6 +179,8 @@ class SaeTraining:
             )
         except ChildCrashed as error:
             training_log.append(training_id, error.message)
+            # The name of a module and of a signal are for the log.
+            error.message = _how_it_ended(error.exit_code)
             raise
         except ChildStopped:
             _obey(reporter)
@@ -210,11 +223,17 @@ class SaeTraining:
         known = {device.id: device for device in machine}
         if name == "auto":
             return known.get("cuda:0") or known["cpu"]
-        if name == "mps":
+        if name == "mps" and sys.platform == "darwin":
             return None
         if name not in known:
-            raise InvalidRequest(f"There is no device {name!r} here.", hint=f"Use auto or one of {', '.join(known)}.")
+            raise wrong_field("device", f"There is no device {name!r} here.", f"Use auto or one of {', '.join(known)}.")
         return known[name]
+
+
+def _how_it_ended(exit_code: int) -> str:
+    if exit_code == -signal.SIGKILL:
+        return "The run's process was killed; often the memory has run out."
+    return "The run's process ended before the run was done."
 
 
 def _obey(reporter: Reporter) -> None:
@@ -249,54 +268,33 @@ def _k(request: TrainingCreate, d_in: int) -> int | None:
     return request.k or (32 if d_in < WIDE_D_IN else 64)
 
 
-def _check(request: TrainingCreate, d_in: int, verdict: TrainingCompatibility) -> None:
+def _check(request: TrainingCreate, row: Model, d_in: int, verdict: TrainingCompatibility) -> None:
     """What no single field can tell. Raises InvalidRequest."""
     d_sae = d_in * request.expansion_factor
     longest = verdict.dimensions.max_position_embeddings
     k = _k(request, d_in)
+    if request.dtype != "auto" and row.quantization is not Quantization.NONE:
+        raise wrong_field(
+            "dtype", f"A model in {row.quantization} is trained on in the precision it is stored in.", "Use auto."
+        )
     if request.k is not None and request.architecture not in TOPK_FAMILY:
-        raise _wrong("k", f"The architecture {request.architecture} has no k.", "Leave k out.")
+        raise wrong_field("k", f"The architecture {request.architecture} has no k.", "Leave k out.")
     if request.l1_coefficient is not None and request.architecture in TOPK_FAMILY:
-        raise _wrong(
+        raise wrong_field(
             "l1_coefficient", f"The architecture {request.architecture} has no l1_coefficient.", "Leave it out."
         )
     if k is not None and k > d_sae:
-        raise _wrong("k", f"k is {k}, but there are only {d_sae} features.", "Use a smaller k.")
+        raise wrong_field("k", f"k is {k}, but there are only {d_sae} features.", "Use a smaller k.")
     if longest is not None and request.context_size > longest:
-        raise _wrong(
+        raise wrong_field(
             "context_size", f"The model reads at most {longest} tokens at once.", "Use a smaller context_size."
         )
     if request.training_tokens < request.batch_tokens:
-        raise _wrong(
+        raise wrong_field(
             "training_tokens",
             f"{request.training_tokens} tokens are less than one batch of {request.batch_tokens}.",
             "Use more training_tokens or fewer batch_tokens.",
         )
-
-
-def _check_dataset(dataset: DatasetChoice) -> int:
-    """The file's size in bytes. Raises InvalidRequest."""
-    from modelyard.ml.sae.text_rows import preview
-
-    path = Path(dataset.path)
-    try:
-        there = path.is_absolute() and path.is_file()
-    except (OSError, ValueError):  # not permitted, too long, or with a zero byte in it
-        there = False
-    if not there:
-        raise _wrong(
-            "dataset.path",
-            f"{dataset.path} is no file on the server's machine.",
-            "Send it to POST /datasets, or give an absolute path.",
-        )
-    found = preview(path)
-    if dataset.column not in found.columns:
-        raise _wrong(
-            "dataset.column",
-            f"{path.name} has no text column {dataset.column!r}.",
-            f"Its text columns are {', '.join(found.columns)}.",
-        )
-    return path.stat().st_size
 
 
 def _no_room(memory: "MemoryPlan") -> DiskFull | None:
@@ -312,12 +310,14 @@ def _no_room(memory: "MemoryPlan") -> DiskFull | None:
     )
 
 
-def _wrong(field: str, message: str, hint: str) -> InvalidRequest:
-    return InvalidRequest(message, hint=hint, errors=[{"field": field, "message": message}])
+def _model_bytes(row: Model, request: TrainingCreate) -> int | None:
+    """Loaded in the precision that is asked for; what is known is of the one it is stored in."""
+    known = row.memory_measured_bytes or row.memory_estimated_bytes or row.size_bytes
+    return None if known is None else known * _element_bytes(row, request) // _ELEMENT_BYTES.get(row.dtype or "", 2)
 
 
-def _model_bytes(row: Model) -> int | None:
-    return row.memory_measured_bytes or row.memory_estimated_bytes or row.size_bytes
+def _element_bytes(row: Model, request: TrainingCreate) -> int:
+    return _ELEMENT_BYTES.get((row.dtype or "") if request.dtype == "auto" else request.dtype, 2)
 
 
 def _memory(
@@ -332,12 +332,12 @@ def _memory(
             d_sae=point.width * request.expansion_factor,
             batch_tokens=request.batch_tokens,
             context_size=request.context_size,
-            model_bytes=_model_bytes(row) or 0,
+            model_bytes=_model_bytes(row, request) or 0,
             hidden_size=hidden,
             intermediate_size=verdict.dimensions.intermediate_size or 4 * hidden,
             vocab_size=verdict.dimensions.vocab_size or 0,
             architecture=request.architecture,
-            element_bytes=_ELEMENT_BYTES.get(row.dtype or "", 2),
+            element_bytes=_element_bytes(row, request),
             device_type="cpu" if device is None else device.id.partition(":")[0],
             whole_model=point.layer is None,
         )
@@ -348,7 +348,7 @@ def _request(training: Training, model: Model) -> dict[str, Any]:
     """What the child is told. Raises NotReady."""
     from modelyard.ml.sae.engine import TrainingRun
 
-    asked = training.config
+    asked = asked_of(training)
     run = TrainingRun(
         folder=str(get_settings().trainings_folder / training.id),
         weights_folder=str(weights_folder(model)),
@@ -356,6 +356,7 @@ def _request(training: Training, model: Model) -> dict[str, Any]:
         commit=training.commit,
         quantization=model.quantization.value,
         allow_pickle=model.allow_pickle,
+        dtype=asked["dtype"],
         hook_point=training.hook_point,
         d_in=training.d_in,
         d_sae=training.d_sae,

@@ -85,6 +85,7 @@ class SettingsService:
                 self.endpoint_url(reference),
                 key.get_secret_value() if key else False,
                 timeout_seconds=SAMPLES_TIMEOUT_SECONDS,
+                is_builtin=True,
             )
         return HubClient(reference)
 

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
         extras=Extras(sae=importlib.util.find_spec("sae_lens") is not None),
         libraries=libraries(),
         workers=seen,
+        uptime_seconds=time.time() - psutil.Process().create_time(),
     )
 
 

@@ -17,7 +17,7 @@ def log_file(training_id: str) -> Path:
 def append(training_id: str, message: str) -> None:
     """Add what a process could not write about itself."""
     with log_file(training_id).open("a", encoding="utf-8") as log:
-        log.write(f"{utc_now():%Y-%m-%dT%H:%M:%S}Z ERROR modelyard: {message}\n")
+        log.write(f"{utc_now():%Y-%m-%dT%H:%M:%S}Z ERROR {message}\n")
 
 
 def read(training_id: str, after: int = 0) -> TrainingLog:

@@ -26,6 +26,7 @@ from modelyard.models import (
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.training import TrainingMetrics, TrainingProgress, TrainingResponse
 from modelyard.services.job_service import JobService
+from modelyard.services.training_paths import present_path
 
 _FIGURES = ("mse", "explained_variance", "l0", "dead_features")
 
@@ -86,7 +87,9 @@ class TrainingService:
         if training.status in (TrainingStatus.CANCELLED, TrainingStatus.CANCELLING):
             return training
         if training.status not in ACTIVE_TRAINING_STATUSES or training.job_id is None:
-            raise Conflict(f"The run is {training.status} and cannot be cancelled.")
+            raise Conflict(
+                f"The run is {training.status} and cannot be cancelled.", hint="Only a run under way can be."
+            )
         if self.jobs.request(training.job_id, JobControl.CANCEL) is JobState.CANCELLED:
             self.mark_ended(training, TrainingStatus.CANCELLED)
         else:
@@ -98,7 +101,10 @@ class TrainingService:
         """Go on with a cancelled or failed run from its last checkpoint. Raises Conflict, NotReady."""
         training = self.get_by_id(training_id)
         if training.status not in RESUMABLE_TRAINING_STATUSES:
-            raise Conflict(f"The run is {training.status}, there is nothing to resume.")
+            raise Conflict(
+                f"The run is {training.status}, there is nothing to resume.",
+                hint="Only a cancelled or failed run can be resumed.",
+            )
         self._require_model(training)
         training.status, training.error, training.finished_at = TrainingStatus.PENDING, None, None
         training.phase, training.tokens_per_second, training.eta_seconds = None, None, None
@@ -183,6 +189,14 @@ class TrainingService:
         self.session.flush()
 
 
+def asked_of(training: Training) -> dict[str, Any]:
+    """The settings of a run, under the names of `TrainingCreate`; a data set where it is now."""
+    found = {name: training.config[name] for name in _ASKED}
+    dataset = found["dataset"] | {"path": present_path(found["dataset"]["path"])}
+    # Runs of earlier versions were all of this precision.
+    return found | {"dataset": dataset, "dtype": training.config.get("dtype", "auto")}
+
+
 def training_response(training: Training) -> TrainingResponse:
     """A row as it goes over the wire."""
     return TrainingResponse(
@@ -192,7 +206,7 @@ def training_response(training: Training) -> TrainingResponse:
         commit=training.commit,
         quantization=training.quantization,
         hook_point=training.hook_point,
-        **{name: training.config[name] for name in _ASKED},
+        **asked_of(training),
         model_id=training.model_row_id,
         d_in=training.d_in,
         d_sae=training.d_sae,
@@ -206,7 +220,11 @@ def training_response(training: Training) -> TrainingResponse:
         metrics=TrainingMetrics(**training.metrics) if training.metrics else None,
         plan=training.plan,
         engine=training.engine,
-        output_path=training.output_path if training.status is TrainingStatus.COMPLETED else None,
+        output_path=(
+            present_path(training.output_path)
+            if training.output_path and training.status is TrainingStatus.COMPLETED
+            else None
+        ),
         error=ErrorDetail.model_validate(training.error) if training.error else None,
         resumable=training.status in RESUMABLE_TRAINING_STATUSES and training.model_row_id is not None,
         job_id=training.job_id,

@@ -54,7 +54,7 @@ def _run_api(application: str, descriptor: int) -> int:
 def _run_worker(celery: str, queues: list[str], concurrency: int | None) -> int:
     from modelyard.workers.celery_app import run_worker
 
-    return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery))
+    return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery), supervised=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import fcntl
 import hashlib
 import os
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +38,15 @@ celery_app.conf.include = TASK_MODULES
 stopping = threading.Event()
 """Set when this process has been told to stop; running jobs look at it with every beat and give their lease back."""
 
+_beginning_anew = threading.Event()
+"""Set when this process is to end only to give back its memory, and to work on."""
+
+
+def begin_anew() -> None:
+    """Let running jobs end, then work on in a fresh process: the supervisor's next child, or the same command here."""
+    _beginning_anew.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+
 
 def _on_shutting_down(**_signal: Any) -> None:
     stopping.set()
@@ -49,12 +60,15 @@ worker_shutting_down.connect(_on_shutting_down)
 setup_logging.connect(_keep_our_logging)
 
 
-def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "Celery | None" = None) -> int:
+def run_worker(
+    queues: Sequence[str], *, concurrency: int | None = None, app: "Celery | None" = None, supervised: bool = False
+) -> int:
     """Work on `queues` in this process until SIGINT or SIGTERM, then let running jobs end; return the exit code.
 
     `concurrency` is the number of threads; by default what `CONCURRENCY` says for the queues together. Logging is the
     caller's (`process.configure_logging`). While the worker runs, `MODELYARD_WORKER_NAME` in this process's
-    environment is the name jobs are leased under. Raises InvalidRequest for an unknown queue.
+    environment is the name jobs are leased under. With `supervised` somebody starts it again when it ends; otherwise
+    it does so itself after `begin_anew`, and does not return. Raises InvalidRequest for an unknown queue.
     """
     for queue in queues:
         if queue not in QUEUES:
@@ -76,7 +90,9 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
             quiet=True,
         )
         worker.start()
-        return worker.exitcode or 0
+    if _beginning_anew.is_set() and not supervised:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
+    return worker.exitcode or 0
 
 
 def default_worker_name(settings: Settings, queues: Sequence[str]) -> str:

@@ -5,33 +5,33 @@ What is loaded is told in leased rows, renewed every few seconds, so that it is 
 
 import logging
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from modelyard.core import units
 from modelyard.core.database import get_database, utc_now
 from modelyard.core.errors import ModelInUse, NotReady
-from modelyard.models import EventKind, EventName, Job, JobControl, JobState, LoadedModel, Model
+from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
 from modelyard.services.history_service import HistoryService
-from modelyard.services.job_service import LOADING_PHASE, JobProgress
+from modelyard.services.job_service import LOADING_PHASE, JobProgress, JobService
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import load_spec
-from modelyard.workers.celery_app import celery_app, stopping
+from modelyard.services.quantization_service import QuantizationService, load_spec
+from modelyard.workers.celery_app import begin_anew, celery_app, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
     from modelyard.ml.load_progress import LoadStep
-    from modelyard.ml.model_loader import LoadedInfo, ModelLoader
+    from modelyard.ml.model_loader import LoadedInfo, ModelKey, ModelLoader, Unloaded
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +40,20 @@ LEASE_SECONDS = 10.0
 EMPTY_RSS_BYTES = 2_000_000_000
 """A worker that holds no model and still takes more than this restarts itself; torch alone is about 0.5 GB."""
 
+_publishing = threading.Lock()
+"""Held from reading what is loaded until it is written, so that no older reading is written over a newer one."""
+
 
 @celery_app.task(name="models.load")
 def load_model_task(job_id: str) -> None:
     """Have a model in memory."""
-    run_request(job_id, _load, on_failure=_note_failure)
+    run_request(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
 
 
 @celery_app.task(name="models.unload")
 def unload_model_task(job_id: str) -> None:
     """Free a model's memory and measure what came back."""
-    run_request(job_id, _unload, on_failure=_note_failure)
+    run_request(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
 
 
 @celery_app.task(name="models.generate")
@@ -69,7 +72,7 @@ def _loader() -> "ModelLoader":
 
     transformers_logging.disable_progress_bar()
     loader = ModelLoader.instance()
-    loader.on_unload = lambda _unloaded: publish_loaded(loader)
+    loader.on_unload = partial(_note_unload, loader)
     threading.Thread(target=_keep_published, args=(loader,), name="loaded", daemon=True).start()
     return loader
 
@@ -81,6 +84,7 @@ def _load(job: RunningJob) -> dict[str, Any]:
         info = loader.load(load_spec(row, job.payload), on_step=_telling(job), is_cancelled=_taken_back(job))
     publish_loaded(loader)
     _note_measured(row.id, info)
+    _forget_failure(row.id)
     return {"measured_bytes": info.measured_bytes, "load_seconds": info.load_seconds}
 
 
@@ -101,6 +105,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
     else:
         freed = [loader.unload_model(info.key) for info in held]
     publish_loaded(loader)
+    _forget_failure(row.id)
     return {
         "freed_bytes": sum(unloaded.freed_bytes for unloaded in freed),
         "held_before_bytes": sum(unloaded.held_before_bytes for unloaded in freed),
@@ -119,15 +124,28 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         text.append(delta)
         job.publish({"text": "".join(text)})
 
-    spec = load_spec(row, {"option_bytes": payload.pop("option_bytes")})
-    with _stoppable(), loader.get(spec, on_step=_telling(job), is_cancelled=_taken_back(job)) as loaded:
-        job.report(JobProgress("generating"))
+    # A generation names no dtype: whatever copy there is will do.
+    held = QuantizationService(get_database()).load_model(
+        row,
+        {"option_bytes": payload.pop("option_bytes"), "any_dtype": True},
+        on_step=_telling(job),
+        is_cancelled=_taken_back(job),
+    )
+    with _stoppable(), held as loaded:
+        job.report(JobProgress("waiting", message="waiting for another generation"))
         publish_loaded(loader)
-        made = generate(loaded, **payload, on_delta=on_delta, should_stop=lambda: job.control() is not JobControl.RUN)
+        made = generate(
+            loaded,
+            **payload,
+            on_delta=on_delta,
+            should_stop=_taken_back(job),
+            on_start=lambda: job.report(JobProgress("generating")),
+        )
     was_loaded = loaded.key in before
     publish_loaded(loader)
     if not was_loaded and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
         _note_measured(row.id, info)
+    _forget_failure(row.id)
     return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
 
 
@@ -167,16 +185,16 @@ def _stoppable() -> Iterator[None]:
 
 def publish_loaded(loader: "ModelLoader") -> None:
     """Write which models this process holds; rows of the API's list change with it."""
-    worker, now = owner_name(), utc_now()
-    held = loader.loaded()
-    with get_database().session() as session:
+    worker = owner_name()
+    with _publishing, get_database().session() as session:
+        held, now = loader.loaded(), utc_now()
         history, appeared = HistoryService(session), list[tuple[str, "LoadedInfo"]]()
         known = {
             (row.model_row_id, row.device, row.dtype): row
             for row in session.scalars(select(LoadedModel).where(LoadedModel.worker == worker))
         }
         for info in held:
-            for row_id in _rows_of(session, info):
+            for row_id in _rows_of(session, info.key):
                 row = known.pop((row_id, info.key.device, info.key.dtype), None)
                 if row is None:
                     row = LoadedModel(
@@ -201,7 +219,20 @@ def publish_loaded(loader: "ModelLoader") -> None:
         for gone in known.values():
             session.delete(gone)
             _touch(session, gone.model_row_id)
-            history.note(gone.model_row_id, EventKind.UNLOAD, EventName.DONE, size_bytes=gone.measured_bytes)
+
+
+def _note_unload(loader: "ModelLoader", unloaded: "Unloaded") -> None:
+    """Write down that a model is gone and what came back, whoever wanted it: a user, its time, or another model."""
+    publish_loaded(loader)
+    with get_database().session() as session:
+        for row_id in _rows_of(session, unloaded.key):
+            HistoryService(session).note(
+                row_id,
+                EventKind.UNLOAD,
+                EventName.DONE,
+                size_bytes=unloaded.held_before_bytes,
+                freed_bytes=unloaded.freed_bytes,
+            )
 
 
 def forget_loaded(worker: str) -> None:
@@ -220,27 +251,26 @@ def _keep_published(loader: "ModelLoader") -> None:
         try:
             publish_loaded(loader)
             if not loader.loaded() and psutil.Process().memory_info().rss > EMPTY_RSS_BYTES and not _busy():
-                # What a library keeps for ever, only the end of the process gives back; the supervisor starts it anew.
-                logger.warning("Nothing is loaded, but more than %d bytes are held: starting again", EMPTY_RSS_BYTES)
-                os.kill(os.getpid(), signal.SIGTERM)
+                # What a library keeps for ever, only the end of the process gives back.
+                logger.warning(
+                    "Nothing is loaded, but this process holds more than %s: it starts again",
+                    units.size(EMPTY_RSS_BYTES),
+                )
+                begin_anew()
                 return
         except Exception:
             logger.warning("Cannot write what is loaded", exc_info=True)
 
 
 def _busy() -> bool:
-    """Whether somebody waits for this worker, or it is at work."""
+    """Whether somebody waits for this worker, or it is at work: on any of its queues."""
+    name = owner_name()
     with get_database().reading() as session:
-        return (
-            session.scalar(
-                select(Job.id).where(Job.queue == "inference", Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
-            )
-            is not None
-        )
+        queues = session.get_one(Worker, name).queues.split(",")
+        return JobService(session).has_work_for(name, queues)
 
 
-def _rows_of(session: Session, info: "LoadedInfo") -> list[str]:
-    key = info.key
+def _rows_of(session: Session, key: "ModelKey") -> list[str]:
     return list(
         session.scalars(
             select(Model.id).where(
@@ -282,9 +312,17 @@ def _note_measured(row_id: str, info: "LoadedInfo") -> None:
         ModelService(session).get_by_id(row_id).memory_measured_bytes = info.measured_bytes
 
 
-def _note_failure(row_id: str, error: dict[str, Any]) -> None:
-    """The row is as ready as before; why it could not be loaded or unloaded stands beside it."""
+def _note_failure(kind: JobKind, row_id: str, error: dict[str, Any]) -> None:
+    """The row is as ready as before; why it could not be loaded or unloaded stands beside it, with which it was."""
     with get_database().session() as session:
         row = session.get(Model, row_id)
         if row is not None:
-            row.error = error
+            row.error = error | {"during": kind.value}
+
+
+def _forget_failure(row_id: str) -> None:
+    """What went wrong with an earlier request is no news once one has succeeded; a download's error stays."""
+    with get_database().session() as session:
+        row = session.get(Model, row_id)
+        if row is not None and "during" in (row.error or {}):
+            row.error = None

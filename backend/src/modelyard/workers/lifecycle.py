@@ -28,8 +28,12 @@ def _on_ready(sender: Any, **_signal: Any) -> None:
     # On several machines a worker may start before the API has brought the tables up to date.
     migrate.upgrade(database)
     queues = ",".join(sorted(set(QUEUES) & set(sender.app.amqp.queues.consume_from)))
+    # Before the unloads of it are dropped, or whoever waits for one would see it loaded still.
+    forget_loaded(name)
     with database.session() as session:
-        freed = JobService(session).release_owner(name)
+        jobs = JobService(session)
+        freed = jobs.release_owner(name)
+        jobs.drop_unloads(name)
         session.merge(
             Worker(
                 name=name,
@@ -40,9 +44,8 @@ def _on_ready(sender: Any, **_signal: Any) -> None:
                 seen_at=utc_now(),
             )
         )
-    forget_loaded(name)
     if freed:
-        logger.warning("Took up %d jobs that were running when the last worker of this name died", freed)
+        logger.warning("The last worker of this name died at its work; jobs taken up: %d", freed)
     threading.Thread(target=_keep_seen, args=(database, name), name="seen", daemon=True).start()
 
 

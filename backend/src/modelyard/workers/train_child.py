@@ -91,11 +91,11 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
     if run.output.is_dir():
         # It was finished, and its worker died before it could tell.
         return {"engine": None, "output": str(run.output)}
-    report({"phase": "loading"})
+    report({"phase": "starting"})
     from transformers.utils import logging
 
     from modelyard.ml.devices import accelerators, is_out_of_memory
-    from modelyard.ml.sae.plan import SMALLER
+    from modelyard.ml.sae.plan import PLACE_WORDS, SMALLER
 
     if run.device == "auto":
         run = replace(run, device=str(next(iter(accelerators()), "cpu")))
@@ -110,7 +110,7 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
-            f"The memory of {run.device} ran out while training.",
+            f"The {PLACE_WORDS.get(run.device, f'memory of {run.device}')} ran out while training.",
             hint=SMALLER,
         ) from error
     return {"engine": engine, "output": str(run.output)}
@@ -150,8 +150,9 @@ def _train(run: "TrainingRun", report: Report) -> str:
     refused = refusal(run.planned_bytes, free_bytes(parse_device(run.device)), run.device)
     if refused is not None:
         raise refused
-    log.info("loading %s at %s (%s) onto %s", run.model_id, run.commit, run.quantization, run.device)
-    model = load_model(weights, device_map=run.device, allow_pickle=run.allow_pickle)
+    report({"phase": "loading"})
+    log.info("loading %s at %s (%s, %s) onto %s", run.model_id, run.commit, run.quantization, run.dtype, run.device)
+    model = load_model(weights, device_map=run.device, dtype=run.dtype, allow_pickle=run.allow_pickle)
     report({"phase": "checking"})
     try:
         check_live(model, tokenizer, run.hook_point, run.d_in, ids)
@@ -167,6 +168,14 @@ def _train(run: "TrainingRun", report: Report) -> str:
     report({"phase": "saving"})
     log.info("the SAE is in %s", run.output)
     return engine.name
+
+
+def _shorten_lines() -> None:
+    """All lines of a run's log come from this process, so the name of a module says nothing."""
+    formatter = logging.Formatter("{asctime}Z {levelname} {message}", "%Y-%m-%dT%H:%M:%S", style="{")
+    formatter.converter = time.gmtime
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(formatter)
 
 
 class _Progress:
@@ -212,4 +221,5 @@ class _Progress:
 
 if __name__ == "__main__":
     configure_logging("train")
+    _shorten_lines()
     child_main(_work)

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, List, Modal, Skeleton, Stack, Text } from "@mantine/core";
+import { Button, Checkbox, Group, List, Modal, Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
 import { planDelete } from "../../api/models";
@@ -11,7 +11,10 @@ import { precisionWords, sentence } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { DialogButtons } from "./DialogButtons";
+import { Placeholder } from "./Placeholder";
 import { ProblemAlert } from "./ProblemAlert";
+import { ServerButton } from "./ServerButton";
+import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TryAgain } from "./TryAgain";
 
 /** Asks with exact figures: what a deletion frees, what it keeps and why, and what stands in its way. */
@@ -50,10 +53,11 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
   const freed = report === null ? null : report.freed_bytes;
   return (
     <Stack>
+      <ConnectionNotice />
       <Text>
         <span className="mono">{model.model_id}</span>, {precisionWords(model).toLowerCase()}
       </Text>
-      {plan.loading && plan.data === null && <Skeleton h={48} role="status" aria-label="Working out what a deletion would free" />}
+      {plan.loading && plan.data === null && <Placeholder h={48} label="Working out what a deletion would free" />}
       {plan.problem !== null && (
         <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
           <TryAgain onClick={plan.reload} />
@@ -91,14 +95,14 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
         <Button variant="default" onClick={onClose} data-autofocus>
           Keep it
         </Button>
-        <Button
+        <ServerButton
           color="red"
           loading={busy}
           disabled={report === null || usedBy.length > 0 || (shared && !confirmed)}
           onClick={() => void confirm()}
         >
           {freed === null || freed === 0 ? "Delete" : `Delete and free ${formatBytes(freed)}`}
-        </Button>
+        </ServerButton>
       </DialogButtons>
     </Stack>
   );
@@ -120,14 +124,14 @@ function Users({ model, usedBy }: { model: Model; usedBy: Model["used_by"] }) {
             )}
           </Text>
           {use.kind === "loaded" && (
-            <Button
+            <ServerButton
               size="compact-sm"
               variant="default"
               disabled={pending !== undefined}
               onClick={() => void act(model.id, "unload")}
             >
               {pending?.op === "unload" ? "Unloading" : "Unload"}
-            </Button>
+            </ServerButton>
           )}
         </Group>
       ))}

@@ -21,7 +21,6 @@ export function NumberField({ value, onChange, error, optional = false, ...rest 
         setTyped(next);
         onChange(numberOf(next));
       }}
-      allowNegative={false}
       thousandSeparator=","
       clampBehavior="none"
       inputWrapperOrder={["label", "input", "description", "error"]}

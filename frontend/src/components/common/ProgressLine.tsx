@@ -1,4 +1,5 @@
 import { useConn } from "../../hooks/useModels";
+import { useQuiet } from "../../hooks/useQuiet";
 import { formatBytes, formatRate, fraction } from "../../lib/bytes";
 import { etaWords, PENDING_WORD, phaseWords } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
@@ -15,10 +16,12 @@ interface Props {
 export function ProgressLine({ model, live, pending }: Props) {
   const progress = live?.progress ?? model.progress;
   // Quantizing and checking count layers and steps, not bytes; their message says it in words.
-  const inBytes = progress === null || !["quantizing", "checking"].includes(progress.phase);
+  const inBytes =
+    model.status !== "quantizing" && progress?.phase !== "quantizing" && progress?.phase !== "checking";
   // A download has all its bytes before they are hashed, and the hashing is not counted.
   const uncounted = progress?.phase === "verifying" && progress.bytes_done >= (progress.bytes_total ?? 0);
-  const share = uncounted
+  // The checks after the layers are few and begin again at nothing.
+  const share = uncounted || progress?.phase === "checking"
     ? null
     : progress === null
       ? fraction(model.downloaded_bytes, model.size_bytes)
@@ -26,11 +29,12 @@ export function ProgressLine({ model, live, pending }: Props) {
         ? fraction(progress.bytes_done, progress.bytes_total)
         : fraction(progress.files_done, progress.files_total);
   const stale = useConn() === "stale";
-  const words = pending === undefined ? phaseWords(model.status, progress) : PENDING_WORD[pending.op];
+  const words = pending === undefined ? phaseWords(model, progress) : PENDING_WORD[pending.op];
   const phase = stale ? `${words}, when last heard` : words;
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
   const total = progress?.bytes_total ?? (progress?.phase === "loading" ? null : model.size_bytes);
-  const flowing = model.status === "downloading" && pending === undefined && !stale;
+  const quiet = useQuiet(live?.heardAt);
+  const flowing = model.status === "downloading" && pending === undefined && !stale && !quiet;
   const figures = [
     !inBytes || uncounted
       ? ""

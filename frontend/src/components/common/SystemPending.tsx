@@ -1,5 +1,5 @@
-import { Skeleton } from "@mantine/core";
 import { useSystemStore } from "../../stores/systemStore";
+import { Placeholder } from "./Placeholder";
 import { ProblemAlert } from "./ProblemAlert";
 import { TryAgain } from "./TryAgain";
 
@@ -7,7 +7,7 @@ import { TryAgain } from "./TryAgain";
 export function SystemPending({ height, label }: { height: number; label: string }) {
   const error = useSystemStore((state) => state.error);
   const { refresh } = useSystemStore.getState();
-  if (error === null) return <Skeleton h={height} role="status" aria-label={label} />;
+  if (error === null) return <Placeholder h={height} label={label} />;
   return (
     <ProblemAlert title="The server did not describe its machine" problem={error}>
       <TryAgain onClick={() => void refresh()} />

@@ -23,6 +23,7 @@ export function ConnectionBadge() {
       <span className={classes.badge} data-conn={conn} role="status">
         <Icon size={14} aria-hidden />
         <span className={classes.word}>{word}</span>
+        {heard !== "" && <span className={classes.heard}>last heard {formatTime(lastAt)}</span>}
       </span>
     </Tooltip>
   );

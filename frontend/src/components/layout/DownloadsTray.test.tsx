@@ -1,10 +1,10 @@
 import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
-import { beforeEach, expect, it } from "vitest";
+import { beforeEach, expect, it, vi } from "vitest";
 import { applyList, applyModel } from "../../stores/applyEvents";
 import { useFinishedStore } from "../../stores/finishedStore";
 import { useModelsStore } from "../../stores/modelsStore";
-import { downloading, model, progress } from "../../test/fixtures";
+import { downloading, model, outOfRoom, progress } from "../../test/fixtures";
 import { api, http, HttpResponse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import { DownloadsTray } from "./DownloadsTray";
@@ -108,6 +108,38 @@ it("offers to pause instead where that can be, else to keep it", async () => {
   await user.click(within(tray).getByRole("button", { name: "Cancel one" }));
   await user.click(within(tray).getByRole("button", { name: "Pause instead" }));
   await waitFor(() => expect(sent).toEqual(["a pause"]));
+});
+
+it("says why a download waits, how to make room, and offers no resuming that cannot work", async () => {
+  put(outOfRoom({ id: "a", model_id: "lab/one" }));
+  const tray = await open();
+  expect(within(tray).getByText("Paused: disk full")).toBeVisible();
+  expect(within(tray).getByText(/^The disk is full. .* It goes on by itself once there is room.$/)).toBeVisible();
+  expect(within(tray).getByRole("link", { name: "Show the largest models" })).toBeVisible();
+  expect(within(tray).queryByRole("button", { name: "Resume one" })).toBeNull();
+  await expectAccessible(tray);
+});
+
+it("offers no more than to pause while the server is away", async () => {
+  put(downloading({ id: "b", model_id: "lab/two", status: "paused" }));
+  const tray = await open();
+  act(() => useModelsStore.setState({ conn: "stale" }));
+  for (const name of ["Cancel one", "Cancel two", "Resume two"])
+    expect(within(tray).getByRole("button", { name })).toBeDisabled();
+  expect(within(tray).getByRole("button", { name: "Pause one" }), "its failure tells").toBeEnabled();
+});
+
+it("keeps no rate of workers that have fallen silent", () => {
+  vi.useFakeTimers();
+  put(downloading({ id: "a", model_id: "lab/one", updated_at: "later" }));
+  renderPage(<DownloadsTray />);
+  const chip = screen.getByRole("button", { name: /2 downloads under way$/ });
+  expect(chip).toHaveTextContent("MB/s");
+  act(() => {
+    vi.advanceTimersByTime(5_100);
+  });
+  expect(chip).not.toHaveTextContent("MB/s");
+  vi.useRealTimers();
 });
 
 it("cancels at once what has nothing to lose", async () => {

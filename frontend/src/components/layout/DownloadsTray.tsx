@@ -4,13 +4,21 @@ import { ArrowDownToLine, Ban, Pause, Play, X } from "lucide-react";
 import { useRef, useState } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
+import { useAway } from "../../hooks/useAway";
 import { useActiveModels, useConn, useLive, useModel, usePending } from "../../hooks/useModels";
-import { formatBytes, formatDuration, formatRate } from "../../lib/bytes";
+import { QUIET_MS, useQuiet } from "../../hooks/useQuiet";
+import { formatDuration, formatRate } from "../../lib/bytes";
+import { canPause, discardWords, losesWork } from "../../lib/cancel";
+import { problemOf } from "../../lib/problems";
+import { waitsForRoom } from "../../lib/words";
+import type { Live } from "../../stores/applyEvents";
 import { useFinishedStore } from "../../stores/finishedStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ProgressLine } from "../common/ProgressLine";
+import { ServerButton } from "../common/ServerButton";
 import { QuantBadge } from "../models/QuantBadge";
+import { RowProblemSteps } from "../models/RowProblemSteps";
 import { StatusPill } from "../models/StatusPill";
 import { WorkAction } from "../models/WorkAction";
 import classes from "./DownloadsTray.module.css";
@@ -72,8 +80,13 @@ function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
   const idsOf = (models: Model[]) => models.map((model) => model.id).join(" ");
   const ids = idsOf(active);
   const going = idsOf(active.filter((model) => model.status !== "paused"));
-  const rate = useModelsStore((state) => sum(ids, (id) => state.live[id]?.progress?.bytes_per_second ?? 0));
-  const eta = useModelsStore((state) => longest(going, (id) => state.live[id]?.progress?.eta_seconds ?? null));
+  const heardAt = useModelsStore((state) => latest(ids, state.live));
+  const quiet = useQuiet(heardAt);
+  // A worker that was killed leaves its last rate behind.
+  const flows = (live: Live | undefined) =>
+    !quiet && live !== undefined && heardAt - live.heardAt < QUIET_MS ? live.progress : null;
+  const rate = useModelsStore((state) => sum(ids, (id) => flows(state.live[id])?.bytes_per_second ?? 0));
+  const eta = useModelsStore((state) => longest(going, (id) => flows(state.live[id])?.eta_seconds ?? null));
   if (active.length === 0) return <span className={classes.idle}>Downloads</span>;
   const flow = [formatRate(rate), eta === null ? "" : `${formatDuration(eta)} left`].filter(Boolean);
   return (
@@ -91,6 +104,11 @@ function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
   );
 }
 
+/** When any of them told something new. */
+function latest(ids: string, live: Record<string, Live>): number {
+  return Math.max(0, ...ids.split(" ").map((id) => live[id]?.heardAt ?? 0));
+}
+
 function sum(ids: string, value: (id: string) => number): number {
   return ids === "" ? 0 : ids.split(" ").reduce((total, id) => total + value(id), 0);
 }
@@ -105,7 +123,7 @@ function longest(ids: string, value: (id: string) => number | null): number | nu
 function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void }) {
   const act = useModelsStore((state) => state.act);
   const running = active.filter((model) => model.status === "downloading" || model.status === "pending");
-  const paused = active.filter((model) => model.status === "paused");
+  const paused = active.filter((model) => model.status === "paused" && !waitsForRoom(model));
   const { ids: finished, clear } = useFinishedStore();
   return (
     <>
@@ -115,22 +133,22 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
         </Title>
         <Group gap={4}>
           {running.length > 1 && (
-            <Button
+            <ServerButton
               variant="subtle"
               size="compact-sm"
               onClick={() => running.forEach(({ id }) => void act(id, "pause"))}
             >
               Pause all
-            </Button>
+            </ServerButton>
           )}
           {paused.length > 1 && (
-            <Button
+            <ServerButton
               variant="subtle"
               size="compact-sm"
               onClick={() => paused.forEach(({ id }) => void act(id, "resume"))}
             >
               Resume all
-            </Button>
+            </ServerButton>
           )}
           {finished.length > 0 && (
             <Button variant="subtle" size="compact-sm" onClick={clear}>
@@ -161,7 +179,7 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
   );
 }
 
-/** Work that ended while the page was open: where it led, and the way on where it failed. */
+/** Work that ended: where it led, and the way on where it failed. */
 function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
   const model = useModel(id);
   const pending = usePending(id);
@@ -199,9 +217,8 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
   const pending = usePending(model.id);
   const act = useModelsStore((state) => state.act);
   const busy = pending !== undefined;
-  const fetched = live?.progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
-  // Of a check that is cancelled, the model stays as it was.
-  const checks = live?.progress?.work === "verify";
+  const away = useAway();
+  const problem = problemOf(model);
   const asking = asked && !busy;
   const keep = () => {
     setAsked(false);
@@ -217,10 +234,11 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
           <QuantBadge quantization={model.quantization} dtype={model.dtype} />
         </Group>
         <Group gap={2} wrap="nowrap" className={classes.buttons}>
-          {model.status === "paused" ? (
+          {waitsForRoom(model) ? null : model.status === "paused" ? (
             <Tooltip label="Resume">
               <ActionIcon
-                disabled={busy}
+                disabled={busy || away !== undefined}
+                title={away}
                 onClick={() => void act(model.id, "resume")}
                 aria-label={`Resume ${model.name}`}
               >
@@ -240,14 +258,15 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
               </Tooltip>
             )
           )}
-          <Tooltip label={checks ? "Stop checking" : model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
+          <Tooltip label={live?.progress?.work === "verify" ? "Stop checking" : model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
             <ActionIcon
               ref={cancel}
               color="red"
-              disabled={busy}
+              disabled={busy || away !== undefined}
+              title={away}
               onClick={() => {
-                if (checks || (fetched === 0 && model.status !== "quantizing")) void act(model.id, "cancel");
-                else setAsked(!asking);
+                if (losesWork(model, live)) setAsked(!asking);
+                else void act(model.id, "cancel");
               }}
               aria-expanded={asking}
               aria-label={`Cancel ${model.name}`}
@@ -258,10 +277,20 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
         </Group>
       </Group>
       <ProgressLine model={model} live={live} pending={pending} />
+      {problem !== null && !busy && (
+        <div className={classes.problem}>
+          <Text size="xs">
+            {problem.message} {problem.hint}
+          </Text>
+          <Group gap="md" fz="xs" onClick={onOpen}>
+            <RowProblemSteps model={model} />
+          </Group>
+        </div>
+      )}
       {asking && (
         <Discard
           model={model}
-          fetched={fetched}
+          live={live}
           onKeep={keep}
           onAction={(action) => {
             setAsked(false);
@@ -275,14 +304,13 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
 
 interface DiscardProps {
   model: Model;
-  fetched: number;
+  live: Live | undefined;
   onKeep: () => void;
   onAction: (action: ModelAction) => void;
 }
 
 /** Asked in the row itself: what goes with it, or the way to stop that loses nothing. */
-function Discard({ model, fetched, onKeep, onAction }: DiscardProps) {
-  const canPause = model.status === "downloading" || model.status === "pending";
+function Discard({ model, live, onKeep, onAction }: DiscardProps) {
   const answer = (action: ModelAction) => (event: React.MouseEvent) => {
     // The pressed button goes away; without this the keyboard would leave the tray with it.
     event.currentTarget.closest<HTMLElement>("[role=dialog]")?.focus();
@@ -300,11 +328,11 @@ function Discard({ model, fetched, onKeep, onAction }: DiscardProps) {
         onKeep();
       }}
     >
-      <Button size="compact-sm" color="red" onClick={answer("cancel")}>
-        {model.status === "quantizing" ? "Stop quantizing" : `Discard ${formatBytes(fetched)}`}
-      </Button>
-      <Button size="compact-sm" variant="default" autoFocus onClick={canPause ? answer("pause") : onKeep}>
-        {canPause ? "Pause instead" : "Keep it"}
+      <ServerButton size="compact-sm" color="red" onClick={answer("cancel")}>
+        {discardWords(model, live)}
+      </ServerButton>
+      <Button size="compact-sm" variant="default" autoFocus onClick={canPause(model) ? answer("pause") : onKeep}>
+        {canPause(model) ? "Pause instead" : "Keep it"}
       </Button>
     </Group>
   );

@@ -1,6 +1,7 @@
 import { screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it } from "vitest";
+import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import { loadedModel, system } from "../../test/fixtures";
 import { expectAccessible, renderPage } from "../../test/render";
@@ -15,6 +16,13 @@ it("tells what is free and counts a model once, however often it is loaded", asy
   renderPage(<SystemStrip />);
   expect(strip()).toHaveTextContent("Memory20.0 GB freeDisk200 GB freeLoaded1 model");
   await expectAccessible();
+});
+
+it("marks its figures as heard before while the server is away", () => {
+  useModelsStore.setState({ conn: "stale", lastAt: Date.now() });
+  renderPage(<SystemStrip />);
+  expect(screen.getAllByRole("img", { name: /^As of .*, when the server was last heard$/ })).toHaveLength(3);
+  useModelsStore.setState({ conn: "connecting", lastAt: 0 });
 });
 
 it("does not call unknown what is none", () => {

@@ -4,6 +4,7 @@ import { formatBytes } from "../../lib/bytes";
 import { type Place, placesOf } from "../../lib/yard";
 import { useSystemStore } from "../../stores/systemStore";
 import type { LoadedModel } from "../../types/model";
+import { LastHeard } from "../common/LastHeard";
 import classes from "./SystemStrip.module.css";
 
 /** What the machine has free, on every page. */
@@ -20,7 +21,10 @@ export function SystemStrip() {
         ))}
         <div>
           <dt>Loaded</dt>
-          <dd>{loadedWords(loaded)}</dd>
+          <dd>
+            <LastHeard />
+            {loadedWords(loaded)}
+          </dd>
         </div>
       </dl>
       <p>Version {system.version}</p>
@@ -55,7 +59,10 @@ function Line({ place }: { place: Place }) {
   return (
     <div title={`${formatBytes(place.free)} free of ${formatBytes(place.total)}; ${place.detail}`}>
       <dt>{place.kind === "memory" ? "Memory" : place.label}</dt>
-      <dd>{formatBytes(place.free)} free</dd>
+      <dd>
+        <LastHeard />
+        {formatBytes(place.free)} free
+      </dd>
       <dd className={classes.track} aria-hidden>
         <span className={classes.fill} style={{ width: `${(100 * used) / place.total}%` }} />
       </dd>

@@ -30,6 +30,11 @@ it("tells what a model is made of", async () => {
   await expectAccessible();
 });
 
+it("does not say of a norm it has not found that there is none", async () => {
+  await show({ final_norm: null });
+  expect(screen.getByText("Final norm").closest("div")).toHaveTextContent("Final normunknown");
+});
+
 it("explains a peculiarity to who points at it or tabs to it", async () => {
   const user = userEvent.setup();
   await show({ flags: ["hybrid"] });

@@ -1,4 +1,4 @@
-import { Skeleton, Stack, Text, Tooltip, UnstyledButton } from "@mantine/core";
+import { Stack, Text, Tooltip, UnstyledButton } from "@mantine/core";
 import { Info } from "lucide-react";
 import { useResource } from "../../hooks/useResource";
 import { formatCount } from "../../lib/bytes";
@@ -7,6 +7,7 @@ import type { PretrainedSource } from "../../lib/words";
 import type { Architecture } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { Fact, Facts } from "../common/Facts";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./ArchitectureView.module.css";
@@ -31,14 +32,7 @@ export default function ArchitectureView({ about, load, source }: Props) {
       </ProblemAlert>
     );
   if (architecture.data === null)
-    return (
-      <Stack gap="xs">
-        <Text size="sm" c="dimmed" role="status">
-          Building the model without its weights…
-        </Text>
-        <Skeleton h={160} />
-      </Stack>
-    );
+    return <Placeholder h={160} label="Building the model without its weights" />;
   return <Structure architecture={architecture.data} source={source} />;
 }
 
@@ -62,7 +56,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
         ))}
         <Fact name="Blocks">{layers === null ? "not found" : <CopyText text={layers} label="path of the blocks" />}</Fact>
         <Fact name="Final norm">
-          {norm === null ? "none found" : <CopyText text={norm} label="path of the final norm" />}
+          {norm == null ? "unknown" : <CopyText text={norm} label="path of the final norm" />}
         </Fact>
         {architecture.tied.length > 0 && (
           <Fact name="Tied" wide>

@@ -1,4 +1,4 @@
-import { screen, within } from "@testing-library/react";
+import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
 import { applyList } from "../../stores/applyEvents";
@@ -37,20 +37,30 @@ it("does what it can and names what was refused", async () => {
   expect(screen.getByText("1 model being verified")).toBeVisible();
 });
 
+const ROW = { freed_bytes: 1_000_000_000, kept_bytes: 0, kept_because: [], shared_cache: false, used_by: [], stays: false };
+
+/** Answers as the server does: what is in use or, unless confirmed, shared stays and is not counted. */
+function plans(rows: Record<string, object>) {
+  server.use(
+    http.post(api("/models/deletion-plan"), async ({ request }) => {
+      const { ids, confirm_shared } = (await request.json()) as { ids: string[]; confirm_shared: boolean };
+      const items = ids.map((id) => {
+        const row = { ...ROW, id, ...rows[id] };
+        return { ...row, stays: row.used_by.length > 0 || (row.shared_cache && !confirm_shared) };
+      });
+      const freed_bytes = items.reduce((sum, item) => sum + (item.stays ? 0 : item.freed_bytes), 0);
+      return HttpResponse.json({ freed_bytes, items });
+    }),
+  );
+}
+
 it("deletes after one question; what is in use or shared stays", async () => {
   const asked: string[] = [];
-  const plan = { freed_bytes: 1_000_000_000, kept_bytes: 0, kept_because: [], shared_cache: false, used_by: [] };
-  const plans: Record<string, object> = {
-    a: plan,
-    b: { ...plan, used_by: [{ kind: "loaded", id: "w", name: "loaded on cpu of lab" }] },
-    d: { ...plan, shared_cache: true },
-  };
+  plans({ b: { used_by: [{ kind: "loaded", id: "w", name: "loaded on cpu of lab" }] }, d: { shared_cache: true } });
   server.use(
-    http.delete(api("/models/:id"), ({ request, params }) => {
-      const id = String(params.id);
-      if (new URL(request.url).searchParams.has("dry_run")) return HttpResponse.json(plans[id]);
-      asked.push(id);
-      return HttpResponse.json(plan);
+    http.delete(api("/models/:id"), ({ params }) => {
+      asked.push(String(params.id));
+      return HttpResponse.json(ROW);
     }),
   );
   show([ONE, FOUR, model({ id: "d" })]);
@@ -61,20 +71,38 @@ it("deletes after one question; what is in use or shared stays", async () => {
   const tick = within(question).getByRole("checkbox", { name: "Also remove files from the shared cache" });
   expect(tick).toHaveAccessibleDescription("Another tool may still need it.");
   await userEvent.click(tick);
-  expect(within(question).getByRole("button", { name: "Delete 2, free 2.00 GB" })).toBeEnabled();
+  await waitFor(() => expect(within(question).getByRole("button", { name: "Delete 2, free 2.00 GB" })).toBeEnabled());
   await userEvent.click(tick);
+  const confirm = await within(question).findByRole("button", { name: "Delete 1, free 1.00 GB" });
+  await waitFor(() => expect(confirm).toBeEnabled());
   await expectAccessible();
-  await userEvent.click(within(question).getByRole("button", { name: "Delete 1, free 1.00 GB" }));
+  await userEvent.click(confirm);
   expect(await screen.findByText("1 model deleted")).toBeVisible();
   expect(asked).toEqual(["a"]);
 });
 
+it("tells the total of what goes together, and why something is kept", async () => {
+  const kept_because = [{ bytes: 2_000, reason: "revision main uses it" }];
+  plans({ a: { freed_bytes: 5_860_000 }, b: { freed_bytes: 8_190_000, kept_bytes: 2_000, kept_because } });
+  show([ONE, FOUR]);
+  await userEvent.click(screen.getByRole("button", { name: "Delete 2…" }));
+  const question = await screen.findByRole("dialog", { name: "Delete models" });
+  expect(await within(question).findByRole("button", { name: "Delete 2, free 14.1 MB" })).toBeEnabled();
+  expect(within(question).getByText("2.00 kB are kept: revision main uses it")).toBeVisible();
+});
+
 it("has no figures on its button when nothing can be deleted", async () => {
-  const plan = { freed_bytes: 1_000_000_000, kept_bytes: 0, kept_because: [], shared_cache: true, used_by: [] };
-  server.use(http.delete(api("/models/:id"), () => HttpResponse.json(plan)));
+  plans({ a: { shared_cache: true } });
   show([ONE]);
   await userEvent.click(screen.getByRole("button", { name: "Delete 1…" }));
   const question = await screen.findByRole("dialog", { name: "Delete models" });
   expect(await within(question).findByText(/stays, it is in the shared cache/)).toBeVisible();
   expect(within(question).getByRole("button", { name: "Delete" })).toBeDisabled();
+});
+
+it("offers nothing while the server is away", () => {
+  useModelsStore.setState({ conn: "stale" });
+  show([ONE]);
+  for (const name of ["Verify 1", "Quantize 1", "Delete 1…"]) expect(screen.getByRole("button", { name })).toBeDisabled();
+  useModelsStore.setState({ conn: "connecting" });
 });

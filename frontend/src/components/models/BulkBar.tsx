@@ -1,7 +1,7 @@
-import { Button, Checkbox, Group, List, Menu, Modal, Skeleton, Stack, Text } from "@mantine/core";
+import { Button, Checkbox, Group, List, Menu, Modal, Stack, Text } from "@mantine/core";
 import { ShieldCheck, Shrink, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { planDelete } from "../../api/models";
+import { planDeletions } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
 import { type Failure, forEach, type Outcome } from "../../lib/bulk";
 import { formatBytes } from "../../lib/bytes";
@@ -9,9 +9,12 @@ import { heightAs } from "../../lib/heightAs";
 import { toastDone } from "../../lib/toast";
 import { isActive, precisionWords, QUANTIZATION_WORD } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
-import type { DeletionReport, Model, QuantizeRequest } from "../../types/model";
+import type { DeletionPlan, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { ServerButton } from "../common/ServerButton";
+import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./BulkBar.module.css";
 
@@ -61,7 +64,7 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
         <Button size="compact-sm" variant="subtle" onClick={onSelectAll}>
           Select all shown
         </Button>
-        <Button
+        <ServerButton
           size="compact-sm"
           variant="default"
           disabled={busy || ready.length === 0}
@@ -69,24 +72,24 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
           onClick={() => void each(ready, (model) => perform(model.id, "verify"), "being verified")}
         >
           Verify {ready.length}
-        </Button>
+        </ServerButton>
         <Menu position="bottom-start" transitionProps={{ duration: 80 }}>
           <Menu.Target>
-            <Button
+            <ServerButton
               size="compact-sm"
               variant="default"
               disabled={busy || quantizable.length === 0}
               leftSection={<Shrink size={14} aria-hidden />}
             >
               Quantize {quantizable.length}
-            </Button>
+            </ServerButton>
           </Menu.Target>
           <Menu.Dropdown>
             <Menu.Item onClick={() => void quantize("4bit")}>To 4-bit</Menu.Item>
             <Menu.Item onClick={() => void quantize("8bit")}>To 8-bit</Menu.Item>
           </Menu.Dropdown>
         </Menu>
-        <Button
+        <ServerButton
           size="compact-sm"
           variant="outline"
           color="red"
@@ -95,7 +98,7 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
           onClick={() => setDeleting(deletable)}
         >
           Delete {deletable.length}…
-        </Button>
+        </ServerButton>
         <Button size="compact-sm" variant="subtle" onClick={onDone}>
           Done
         </Button>
@@ -130,11 +133,14 @@ function Refusals({ title, failures }: { title: string; failures: Failure<Model>
   );
 }
 
+type PlannedRow = DeletionPlan["items"][number];
+
 /** What becomes of one model, as things are ticked now. */
-function outcomeOf({ used_by, shared_cache, freed_bytes }: DeletionReport, confirmed: boolean): string {
-  if (used_by !== undefined && used_by.length > 0) return `stays, ${used_by.map((use) => use.name).join(", ")}`;
-  if (shared_cache && !confirmed) return `stays, it is in the shared cache (${formatBytes(freed_bytes)})`;
-  return `frees ${formatBytes(freed_bytes)}`;
+function outcomeOf(row: PlannedRow | undefined): string {
+  if (row === undefined) return "is not here any more";
+  const { stays, used_by = [], freed_bytes } = row;
+  if (used_by.length > 0) return `stays, ${used_by.map((use) => use.name).join(", ")}`;
+  return stays ? `stays, it is in the shared cache (${formatBytes(freed_bytes)})` : `frees ${formatBytes(freed_bytes)}`;
 }
 
 function deleteWords(count: number, bytes: number): string {
@@ -148,18 +154,18 @@ interface DeleteProps {
   onDeleted: (outcome: Outcome<Model>, what: string) => void;
 }
 
-/** Asks once for all, with what each would free by itself. */
+/** Asks once for all, with what each frees in its turn: what some share comes free with the last of them. */
 function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
   const deleteModel = useModelsStore((state) => state.deleteModel);
   const [confirmed, setConfirmed] = useState(false);
   const [busy, setBusy] = useState(false);
   const ids = models.map((model) => model.id);
-  const plans = useResource(ids.join(" "), (signal) => Promise.all(ids.map((id) => planDelete(id, signal))));
-  const found = models.map((model, index) => ({ model, plan: plans.data?.[index] }));
-  const free = found.filter(({ plan }) => plan !== undefined && (plan.used_by ?? []).length === 0);
-  const shared = free.filter(({ plan }) => plan?.shared_cache);
-  const going = confirmed ? free : free.filter(({ plan }) => !plan?.shared_cache);
-  const bytes = going.reduce((sum, { plan }) => sum + (plan?.freed_bytes ?? 0), 0);
+  const key = ids.join(" ");
+  const plan = useResource(`${key} ${confirmed}`, (signal) => planDeletions(ids, confirmed, signal), key);
+  const rows = new Map(plan.data?.items.map((row) => [row.id, row]));
+  const found = models.map((model) => ({ model, row: rows.get(model.id) }));
+  const shared = found.filter(({ row }) => row?.shared_cache === true && (row.used_by ?? []).length === 0);
+  const going = found.filter(({ row }) => row?.stays === false);
 
   async function confirm() {
     setBusy(true);
@@ -173,17 +179,24 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
 
   return (
     <Stack>
-      {plans.loading && <Skeleton h={64} role="status" aria-label="Working out what a deletion would free" />}
-      {plans.problem !== null && (
-        <ProblemAlert title="What a deletion would free is not known" problem={plans.problem}>
-          <TryAgain onClick={plans.reload} />
+      <ConnectionNotice />
+      {plan.loading && plan.data === null && <Placeholder h={64} label="Working out what a deletion would free" />}
+      {plan.problem !== null && (
+        <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
+          <TryAgain onClick={plan.reload} />
         </ProblemAlert>
       )}
-      {plans.data !== null && (
+      {plan.data !== null && (
         <List className="num">
-          {found.map(({ model, plan }) => (
+          {found.map(({ model, row }) => (
             <List.Item key={model.id}>
-              {nameOf(model)}: {plan === undefined ? "unknown" : outcomeOf(plan, confirmed)}
+              {nameOf(model)}: {outcomeOf(row)}
+              {row?.stays === false &&
+                row.kept_because.map((kept) => (
+                  <Text key={kept.reason} size="sm" c="dimmed">
+                    {formatBytes(kept.bytes)} are kept: {kept.reason}
+                  </Text>
+                ))}
             </List.Item>
           ))}
         </List>
@@ -201,9 +214,15 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
         <Button variant="default" onClick={onClose} data-autofocus>
           Keep them
         </Button>
-        <Button color="red" loading={busy} disabled={going.length === 0} onClick={() => void confirm()}>
-          {deleteWords(going.length, bytes)}
-        </Button>
+        <ServerButton
+          color="red"
+          loading={busy}
+          // A plan of what was ticked before is none.
+          disabled={going.length === 0 || plan.loading}
+          onClick={() => void confirm()}
+        >
+          {deleteWords(going.length, plan.data?.freed_bytes ?? 0)}
+        </ServerButton>
       </DialogButtons>
     </Stack>
   );

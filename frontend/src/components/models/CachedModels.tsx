@@ -1,4 +1,4 @@
-import { Button, Group, Skeleton, Text } from "@mantine/core";
+import { Button, Group, Text } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
 import { dropLeftovers, listCache } from "../../api/models";
@@ -7,6 +7,7 @@ import { formatBytes } from "../../lib/bytes";
 import { toastDone, toastProblem } from "../../lib/toast";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { CacheListing } from "../../types/model";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./CachedModels.module.css";
@@ -14,7 +15,7 @@ import classes from "./CachedModels.module.css";
 /** What other tools put into the shared cache, to be taken over without a download, and what downloads left there. */
 export function CachedModels({ explain = false }: { explain?: boolean }) {
   const cache = useResource("cache", listCache);
-  if (cache.loading) return <Skeleton h={40} role="status" aria-label="Looking into the Hugging Face cache" />;
+  if (cache.loading) return <Placeholder h={40} label="Looking into the Hugging Face cache" />;
   if (cache.problem !== null)
     return (
       <ProblemAlert title="The cache could not be read" problem={cache.problem}>

@@ -1,5 +1,6 @@
 import { Modal } from "@mantine/core";
 import { toastDone } from "../../lib/toast";
+import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { ModelDownloadForm } from "./ModelDownloadForm";
 
 interface Props {
@@ -22,6 +23,7 @@ export default function DownloadDialog({ opened, fullScreen, initial, onLookUp, 
       fullScreen={fullScreen}
       yOffset="5dvh"
     >
+      <ConnectionNotice />
       <ModelDownloadForm
         initial={initial}
         onLookUp={onLookUp}

@@ -8,6 +8,7 @@ import { roughFit } from "../../lib/fit";
 import { sentence } from "../../lib/words";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Device, SystemInfo } from "../../types/model";
+import { Placeholder } from "../common/Placeholder";
 import { SystemPending } from "../common/SystemPending";
 import { CachedModels } from "./CachedModels";
 import { FitHint } from "./FitHint";
@@ -107,7 +108,7 @@ function Starters({ hub, devices, onStart }: StartersProps) {
           "The preview shows exactly what a model needs before anything is fetched. A few small ones to begin with:"
         )}
       </Text>
-      {builtin && known.loading && <Skeleton h={96} role="status" aria-label="Loading samples" />}
+      {builtin && known.loading && <Placeholder h={96} label="Asking the sample Hub for its models" />}
       {builtin && known.problem !== null && <Text c="dimmed">{known.problem.message}</Text>}
       {known.data?.length === 0 && <Text c="dimmed">This Hub lists no model.</Text>}
       <div className={classes.starters}>

@@ -1,4 +1,4 @@
-import { Button, Group, Skeleton, Stack, Text } from "@mantine/core";
+import { Button, Group, Stack, Text } from "@mantine/core";
 import { CircleAlert, CircleCheck, CircleDot, type LucideIcon, TriangleAlert } from "lucide-react";
 import { useState } from "react";
 import { listHistory } from "../../api/models";
@@ -8,6 +8,7 @@ import { type EventTone, eventFigures, eventTone, eventWords } from "../../lib/h
 import { fromRow } from "../../lib/problems";
 import type { HistoryEvent, Model } from "../../types/model";
 import { EmptyState } from "../common/EmptyState";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./HistoryView.module.css";
@@ -40,7 +41,7 @@ export function HistoryView({ model }: { model: Model }) {
         <TryAgain onClick={history.reload} />
       </ProblemAlert>
     );
-  if (history.data === null) return <Skeleton h={200} role="status" aria-label="Loading the history" />;
+  if (history.data === null) return <Placeholder h={200} label="Loading the history" />;
   const { items, total } = history.data;
   if (items.length === 0)
     return (

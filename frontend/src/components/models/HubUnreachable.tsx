@@ -49,20 +49,20 @@ export function HubUnreachable({ problem, onRetry }: Props) {
       tone="warn"
     >
       {hub?.endpoint_source !== "builtin" && (
-        <Button size="compact-sm" loading={busy} onClick={() => void switchToSamples()}>
-          Use the built-in sample Hub
+        <Button size="compact-sm" disabled={busy} onClick={() => void switchToSamples()}>
+          {busy ? "Changing to the built-in sample Hub…" : "Use the built-in sample Hub"}
         </Button>
       )}
       <Button
         size="compact-sm"
         variant="default"
-        loading={testing}
+        disabled={testing}
         onClick={() => {
           onRetry?.();
           void test({});
         }}
       >
-        Try again
+        {testing ? "Asking the Hub…" : "Try again"}
       </Button>
       <Button size="compact-sm" variant="default" component={Link} to="/settings">
         Open settings

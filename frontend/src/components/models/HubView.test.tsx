@@ -121,8 +121,15 @@ it("offers the full name where the search finds nothing", async () => {
   serve([]);
   const onDownload = show("/models?view=hub&find=zzz");
   expect(await screen.findByText("The Hub finds nothing for “zzz”")).toBeVisible();
-  await userEvent.click(screen.getByRole("button", { name: "Look it up by its full name" }));
+  await userEvent.click(screen.getByRole("button", { name: "Look up exactly this name" }));
   expect(onDownload).toHaveBeenCalledWith("zzz");
+});
+
+it("offers no name that cannot be one", async () => {
+  serve([]);
+  show("/models?view=hub&find=a/b/c");
+  expect(await screen.findByText("The Hub finds nothing for “a/b/c”")).toBeVisible();
+  expect(screen.queryByRole("button", { name: /Look/ })).toBeNull();
 });
 
 it("says that the Hub does not answer, and what else is wrong with it", async () => {
@@ -140,7 +147,9 @@ it("says of the sample Hub what its models are, and where real ones come from", 
   useSystemStore.setState({ system: system({ hub: { ...hub, endpoint_source: "builtin" } }) });
   serve([SMALL]);
   show();
-  expect(await screen.findByText(/small models with random weights/)).toBeVisible();
+  expect(await screen.findByText(/small models with random weights, and what this server holds/)).toBeVisible();
+  // Nobody counts their downloads.
+  expect(screen.queryByRole("combobox", { name: "Order" })).toBeNull();
   expect(screen.getByRole("link", { name: "Settings" })).toHaveAttribute("href", "/settings");
   expect(screen.queryByText(/Type to search/)).toBeNull();
 });

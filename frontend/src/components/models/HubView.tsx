@@ -17,12 +17,14 @@ import {
   SEARCH_SORT_WORD,
   SEARCH_SORTS,
 } from "../../lib/hub";
+import { parseModelReference } from "../../lib/modelId";
 import { ACCESS_WORD } from "../../lib/words";
 import { useGhostStore } from "../../stores/ghostStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Model, SearchItem } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { SearchField } from "../common/SearchField";
@@ -47,6 +49,7 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
   const query = readHubQuery(parameters);
   const [find] = useDebouncedValue(query.find.trim(), SEARCH_DELAY_MS);
   const hub = useSystemStore((state) => state.system?.hub);
+  const builtin = hub?.endpoint_source === "builtin";
   const failed = useSystemStore((state) => state.error !== null);
   const search = useResource(
     `${hub?.endpoint ?? ""} ${query.sort} ${query.limit} ${find}`,
@@ -55,12 +58,13 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
   );
   return (
     <section aria-label="The Hub">
-      <Controls query={query} searchField={searchField} onChange={onChange} />
+      <Controls query={query} ordered={!builtin} searchField={searchField} onChange={onChange} />
       {hub !== undefined ? (
         <Text size="sm" c="dimmed" mb="sm">
-          {hub.endpoint_source === "builtin" ? (
+          {builtin ? (
             <>
-              The built-in sample Hub: small models with random weights. <RealModelsHint />
+              The built-in sample Hub: samples, which are small models with random weights, and what this server
+              holds. <RealModelsHint />
             </>
           ) : (
             <>
@@ -81,11 +85,7 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
           </ProblemAlert>
         )
       ) : search.data === null ? (
-        <div className={classes.grid} role="status" aria-label="Searching the Hub">
-          {[0, 1, 2, 3, 4, 5].map((index) => (
-            <Skeleton key={index} h={136} />
-          ))}
-        </div>
+        <Placeholder h={288} label={builtin ? "Searching the sample Hub" : "Searching the Hub"} />
       ) : (
         <Hits items={search.data} query={query} busy={search.loading} onChange={onChange} onDownload={onDownload} />
       )}
@@ -95,9 +95,11 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
 
 interface ControlsProps extends Pick<Props, "searchField" | "onChange"> {
   query: HubQuery;
+  /** Whether the Hub knows what to put first: nobody counts the downloads and likes of the sample Hub. */
+  ordered: boolean;
 }
 
-function Controls({ query, searchField, onChange }: ControlsProps) {
+function Controls({ query, ordered, searchField, onChange }: ControlsProps) {
   return (
     <div className={classes.controls} role="search" aria-label="Search the Hub">
       <SearchField
@@ -111,12 +113,14 @@ function Controls({ query, searchField, onChange }: ControlsProps) {
         spellCheck={false}
         autoCapitalize="none"
       />
-      <NativeSelect
-        aria-label="Order"
-        value={query.sort}
-        onChange={(event) => onChange({ by: event.currentTarget.value })}
-        data={SEARCH_SORTS.map((value) => ({ value, label: SEARCH_SORT_WORD[value] }))}
-      />
+      {ordered && (
+        <NativeSelect
+          aria-label="Order"
+          value={query.sort}
+          onChange={(event) => onChange({ by: event.currentTarget.value })}
+          data={SEARCH_SORTS.map((value) => ({ value, label: SEARCH_SORT_WORD[value] }))}
+        />
+      )}
       <NativeSelect
         aria-label="How many"
         value={String(query.limit)}
@@ -146,14 +150,17 @@ function Hits({ items, query, busy, onChange, onDownload }: HitsProps) {
   const shown = query.fitting
     ? items.filter((item) => ["fits", "tight"].includes(roughFit(item.num_parameters, devices ?? []).verdict))
     : items;
+  const nameable = query.find === "" || parseModelReference(query.find) !== null;
   if (shown.length === 0)
     return items.length === 0 ? (
       <EmptyState
         title={query.find === "" ? "This Hub lists no model" : `The Hub finds nothing for “${query.find}”`}
         action={
-          <Button variant="default" onClick={() => onDownload(query.find)}>
-            Look it up by its full name
-          </Button>
+          nameable ? (
+            <Button variant="default" onClick={() => onDownload(query.find)}>
+              {query.find === "" ? "Look one up by its full name" : "Look up exactly this name"}
+            </Button>
+          ) : undefined
         }
       >
         The search looks at names only, and a private model shows up with a token that may read it.
@@ -218,7 +225,7 @@ function Hit({ item, row, search, onDownload }: HitProps) {
       </div>
       <CopyText text={item.model_id} label="repository id" />
       <p className={`${classes.facts} num`}>
-        {[...hitFacts(item), item.pipeline_tag].filter((fact) => fact !== null).join(" · ")}
+        {[...hitFacts(item), item.pipeline_tag, item.is_sample ? "sample" : null].filter((fact) => fact !== null).join(" · ")}
       </p>
       <div className={classes.foot}>
         <span className={classes.state}>

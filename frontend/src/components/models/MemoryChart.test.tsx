@@ -40,7 +40,10 @@ function serve() {
   server.use(
     http.get(api("/models/estimate-memory"), ({ request }) => {
       const query = new URL(request.url).searchParams;
-      asked(Object.fromEntries(["context", "batch", "dtype"].map((name) => [name, query.get(name)])));
+      // Asked for besides, where the answer takes its time.
+      if (query.get("parts") !== "weights") {
+        asked(Object.fromEntries(["context", "batch", "dtype"].map((name) => [name, query.get(name)])));
+      }
       return HttpResponse.json(answerFor(query));
     }),
   );
@@ -114,7 +117,12 @@ it("never prints what is unknown as nothing", async () => {
           method_reason: "the weights are quantized already (gptq)",
           kv_cache_segments: [],
           options: [
-            option({ kv_cache_bytes: null, activation_bytes: null }),
+            option({
+              kv_cache_bytes: null,
+              activation_bytes: null,
+              total_is_lower_bound: true,
+              verdicts: [{ device: "cpu", verdict: "unknown", free_bytes: 20 * GB, total_bytes: 25 * GB }],
+            }),
             option({ quantization: "8bit", weights_bytes: null, total_bytes: null }),
           ],
         }),
@@ -128,8 +136,83 @@ it("never prints what is unknown as nothing", async () => {
   expect(screen.getAllByText("activations unknown")).not.toHaveLength(0);
   expect(screen.getByText("memory unknown")).toBeVisible();
   expect(screen.getByText("Not known for system memory")).toBeVisible();
-  expect(screen.getByText("Approximate (≈): the weights are quantized already (gptq).")).toBeVisible();
+  expect(screen.getByText("May fit in system memory: at most 18.5 GB left")).toBeVisible();
+  expect(screen.queryByText(/^Fits/)).toBeNull();
+  expect(
+    screen.getByText(
+      "Approximate (≈): the weights are quantized already (gptq). Not known, so not in the totals: KV cache, activations.",
+    ),
+  ).toBeVisible();
+  // Another answer would be the same.
+  expect(screen.queryByRole("button", { name: "Ask again" })).toBeNull();
   expect(screen.queryByText(/longest context/)).toBeNull();
+});
+
+it("says what the exact weights leave out, and believes the server that the rest fits", async () => {
+  server.use(
+    http.get(api("/models/estimate-memory"), () =>
+      HttpResponse.json(
+        estimate({
+          method_reason: "the activations are not known: No answer within 9 s",
+          options: [option({ activation_bytes: null, total_is_lower_bound: true })],
+        }),
+      ),
+    ),
+  );
+  renderPage(<Chart />);
+  expect(await screen.findByText("at least 1.40 GB to run")).toBeVisible();
+  expect(screen.getByText("Fits in system memory, at most 18.5 GB left")).toBeVisible();
+  expect(screen.queryByText(/^Exact: /)).toBeNull();
+  expect(
+    screen.getByText(/^The weights are exact: .* The activations are not known: No answer within 9 s\.$/),
+  ).toBeVisible();
+  expect(screen.getByRole("button", { name: "Ask again" })).toBeVisible();
+});
+
+it("shows the weights first where the whole takes its time", async () => {
+  let answer: () => void = () => undefined;
+  const waiting = new Promise<void>((resolve) => (answer = resolve));
+  server.use(
+    http.get(api("/models/estimate-memory"), async ({ request }) => {
+      const query = new URL(request.url).searchParams;
+      if (query.get("parts") === "weights")
+        return HttpResponse.json(
+          estimate({
+            kv_cache_segments: [],
+            options: [option({ kv_cache_bytes: null, activation_bytes: null, total_is_lower_bound: true })],
+          }),
+        );
+      await waiting;
+      return HttpResponse.json(answerFor(query));
+    }),
+  );
+  renderPage(<Chart />);
+  expect(await screen.findByText("at least 1.20 GB to run")).toBeVisible();
+  expect(screen.getByText("KV cache …")).toBeVisible();
+  expect(screen.getByText("Fits in system memory, at most 18.5 GB left")).toBeVisible();
+  expect(screen.getByText(/The KV cache and the activations are being worked out…$/)).toBeVisible();
+  answer();
+  expect(await screen.findByText("1.51 GB to run")).toBeVisible();
+  expect(screen.getByText(/^Exact: /)).toBeVisible();
+});
+
+it("asks for the whole alone where that is there at once", async () => {
+  const parts: (string | null)[] = [];
+  server.use(
+    http.get(api("/models/estimate-memory"), ({ request }) => {
+      parts.push(new URL(request.url).searchParams.get("parts"));
+      return HttpResponse.json(estimate());
+    }),
+  );
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"], shouldAdvanceTime: false });
+  try {
+    renderPage(<Chart />);
+    await vi.waitFor(() => expect(screen.getByText("1.50 GB to run")).toBeVisible(), { timeout: 5000 });
+    vi.advanceTimersByTime(1000);
+  } finally {
+    vi.useRealTimers();
+  }
+  expect(parts).toEqual(["all"]);
 });
 
 it("counts the peak while loading", async () => {

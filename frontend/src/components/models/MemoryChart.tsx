@@ -1,34 +1,45 @@
-import { Button, NativeSelect, Skeleton, Text } from "@mantine/core";
+import { Button, NativeSelect, Text } from "@mantine/core";
 import { useEffect, useState } from "react";
-import type { DeviceFit, MemoryPlan } from "../../hooks/useMemoryPlan";
+import type { DeviceFit, MemoryPlan, PlannedOption } from "../../hooks/useMemoryPlan";
 import { formatBytes } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
-import { axisEnd, axisTicks, BATCH_STOPS } from "../../lib/memory";
+import { axisEnd, axisTicks, BATCH_STOPS, PART_WORD, PARTS } from "../../lib/memory";
+import { sentence } from "../../lib/words";
 import type { Dtype, Quantization } from "../../types/model";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./MemoryChart.module.css";
 import { QuantOption } from "./QuantOption";
+import { type RoughFacts, RoughMemory } from "./RoughMemory";
 import { StopSlider } from "./StopSlider";
 
 interface Props {
   title: string;
   plan: MemoryPlan;
-  selected: Quantization;
+  /** Null as long as nothing is chosen. */
+  selected: Quantization | null;
+  /** What stands in for the figures until they are there. */
+  rough?: RoughFacts;
+  /** A word or two beside a precision's name; left out, the selected one is that of the model that is shown. */
+  marks?: Partial<Record<Quantization, string>>;
+  /** What a precision means for the disk. */
+  filesOf?: (planned: PlannedOption) => string | undefined;
   /** Shown in place of the problem as the server told it. */
   problem?: React.ReactNode;
   /** Left out where the precision is what it is. */
-  onPick?: (quantization: Quantization) => void;
+  onPick?: ((quantization: Quantization) => void) | undefined;
 }
 
 /** What a model needs in each precision, on one scale with what the devices have, for any context and batch. */
-export function MemoryChart({ title, plan, selected, problem, onPick }: Props) {
+export function MemoryChart({ title, plan, selected, rough, marks, filesOf, problem, onPick }: Props) {
   const { estimate, options } = plan;
   const failed = plan.problem !== null && estimate === null;
   const devices = shownDevices(options[0]?.fits ?? []);
   const needs = options.flatMap(({ option, need }) => (option.available ? (need.required ?? []) : []));
   const limits = devices.flatMap(({ free, total }) => [free ?? [], total ?? []].flat());
   const end = axisEnd(needs, limits);
+  const thisModel = ({ quantization }: PlannedOption) => (quantization === selected ? "this model" : undefined);
   const shown = new Set(devices.map(({ device }) => device));
   return (
     <fieldset className={classes.chart} aria-busy={plan.loading}>
@@ -38,17 +49,16 @@ export function MemoryChart({ title, plan, selected, problem, onPick }: Props) {
       {plan.problem !== null &&
         estimate === null &&
         (problem ?? (
-          <ProblemAlert title="The memory is not known" problem={plan.problem}>
+          <ProblemAlert
+            title={rough === undefined ? "The memory is not known" : "The exact memory is not known"}
+            problem={plan.problem}
+            tone={rough === undefined ? "bad" : "warn"}
+          >
             <TryAgain onClick={plan.reload} />
           </ProblemAlert>
         ))}
-      {estimate === null && plan.loading && (
-        <>
-          <Skeleton h={104} />
-          <Skeleton h={104} />
-          <Skeleton h={104} />
-        </>
-      )}
+      {estimate === null && rough !== undefined && <RoughMemory {...rough} />}
+      {estimate === null && plan.loading && <Placeholder h={336} label="Building the model without its weights" />}
       {estimate !== null && (
         <div
           className={classes.options}
@@ -65,6 +75,9 @@ export function MemoryChart({ title, plan, selected, problem, onPick }: Props) {
               longest={plan.longest}
               end={end}
               selected={planned.quantization === selected}
+              weightsOnly={plan.weightsOnly}
+              mark={marks === undefined ? thisModel(planned) : marks[planned.quantization]}
+              files={filesOf?.(planned)}
               onSelect={onPick}
             />
           ))}
@@ -125,30 +138,57 @@ const SLOW_MS = 1200;
 /** How the figures were found, and what is going on while they are not there yet. */
 function How({ plan }: { plan: MemoryPlan }) {
   const { estimate, loading, problem } = plan;
-  const waiting = loading && (estimate === null || plan.outdated);
-  const slow = useSlow(waiting);
-  if (waiting)
+  const outdated = loading && plan.outdated;
+  const slow = useSlow(outdated);
+  if (estimate === null) return null;
+  if (outdated)
     return (
       <Text size="sm" c="dimmed" role="status">
         {slow ? "Building the model without its weights…" : "Asking for the memory"}
       </Text>
     );
-  if (estimate === null) return null;
+  const { method, method_reason: reason } = estimate;
   return (
     <div className={classes.how}>
-      <Text size="sm" c="dimmed">
-        {estimate.method === "exact"
-          ? "Exact: the model was built without its weights and every tensor counted."
-          : `Approximate (≈): ${estimate.method_reason ?? "the exact figure is not available"}.`}
-        {problem !== null && ` The activations for this context were not told: ${problem.message}`}
+      <Text size="sm" c="dimmed" role={plan.weightsOnly ? "status" : undefined}>
+        {[
+          method === "exact" ? exactWords(plan) : `Approximate (≈): ${reason ?? "the exact figure is not available"}.`,
+          plan.weightsOnly ? "The KV cache and the activations are being worked out…" : notCounted(plan),
+          problem !== null && `What this context takes was not told: ${problem.message}`,
+        ]
+          .filter((words) => words !== null && words !== false)
+          .join(" ")}
       </Text>
-      {(estimate.method === "approximate" || problem !== null) && (
+      {((reason !== null && mayPass(reason)) || problem !== null) && (
         <Button size="compact-sm" variant="default" onClick={plan.reload}>
           Ask again
         </Button>
       )}
     </div>
   );
+}
+
+function exactWords({ estimate, options }: MemoryPlan): string {
+  const reason = estimate?.method_reason ?? null;
+  const whole = reason === null && options.every(({ option, need }) => !option.available || !need.partial);
+  const how = `${whole ? "Exact" : "The weights are exact"}: the model was built without its weights and every tensor counted.`;
+  return reason === null ? how : `${how} ${sentence(reason)}.`;
+}
+
+/** The parts that are in no total, where the reason does not name them already. */
+function notCounted({ estimate, options }: MemoryPlan): string | null {
+  const said = estimate?.method_reason ?? "";
+  const missing = PARTS.filter(
+    (part) =>
+      options.some(({ option, need }) => option.available && need.missing.includes(part)) &&
+      !said.includes(PART_WORD[part]),
+  );
+  return missing.length === 0 ? null : `Not known, so not in the totals: ${missing.map((part) => PART_WORD[part]).join(", ")}.`;
+}
+
+/** Whether asking again may help: the server's inspector was late or busy, and the model has nothing to do with it. */
+function mayPass(reason: string): boolean {
+  return /No answer within|did not answer|was busy|still starting|did not start|crashed|was closed|ended/.test(reason);
 }
 
 /** True once something has been under way for longer than passes unnoticed. */
@@ -173,7 +213,7 @@ function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all:
         <li key={device}>
           <span className={classes.mark} data-beyond={(free ?? 0) > end || undefined} aria-hidden />
           <span>
-            {sentenceCase(deviceLabel(device))}:{" "}
+            {sentence(deviceLabel(device))}:{" "}
             {free === null ? "free memory unknown" : `${formatBytes(free)} free of ${formatBytes(total)}`}
             {free !== null && free > end && ", far beyond"}
           </span>
@@ -192,10 +232,6 @@ function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all:
 /** "1.50 GB" as "1.5 GB": a tick is round, so the zeros say nothing. */
 function withoutZeros(figure: string): string {
   return figure.replace(/(\.\d*?)0+(?= )/, "$1").replace(/\.(?= )/, "");
-}
-
-function sentenceCase(words: string): string {
-  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function Axis({ end }: { end: number }) {

@@ -1,7 +1,7 @@
-import { cleanup, screen, within } from "@testing-library/react";
+import { act, cleanup, screen, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
-import { downloading, model, progress, system } from "../../test/fixtures";
+import { downloading, liveOf, model, outOfRoom, progress, system } from "../../test/fixtures";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { Pending } from "../../stores/applyEvents";
 import { useModelsStore } from "../../stores/modelsStore";
@@ -11,7 +11,7 @@ import { ModelCard } from "./ModelCard";
 function show(row: Model, pending?: Pending) {
   const onAction = vi.fn();
   const moving = row.status === "downloading" || row.status === "ready";
-  const live = moving && row.progress !== null ? { ...row, progress: row.progress } : undefined;
+  const live = moving && row.progress !== null ? liveOf(row) : undefined;
   renderPage(
     <ModelCard
       model={row}
@@ -226,6 +226,70 @@ it("keeps a ready model's failed load in sight until it is tried again", () => {
   expect(screen.getAllByText("Not enough memory.")).toHaveLength(1);
   expect(screen.getByText("Loading")).toBeVisible();
   expect(screen.getByRole("button", { name: "Load gpt2" })).toBeDisabled();
+});
+
+it("says why a download was paused, that it goes on by itself, and first how to make room", async () => {
+  const row = outOfRoom();
+  const onAction = show(row);
+  expect(screen.getAllByText("Paused: disk full")).toHaveLength(2);
+  expect(screen.getByText("The disk is full.")).toBeVisible();
+  expect(screen.getByText(/It goes on by itself once there is room/)).toBeVisible();
+  expect(screen.getByRole("link", { name: "Show the largest models" })).toBeVisible();
+  expect(screen.queryByRole("button", { name: /Resume/ })).toBeNull();
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  await userEvent.click(await screen.findByRole("menuitem", { name: "Resume now" }));
+  expect(onAction).toHaveBeenCalledWith(row, "resume");
+});
+
+it("tells what a pending row does, and not that it waits, once a worker has it", () => {
+  const resolving = { phase: "resolving" as const, bytes_done: 0, bytes_total: null };
+  show(downloading({ status: "pending", progress: progress({ ...resolving, message: "waiting for a worker" }) }));
+  expect(screen.getByText("Waiting for a worker")).toBeVisible();
+  cleanup();
+  show(downloading({ status: "pending", progress: progress(resolving) }));
+  expect(screen.getByText("Looking up files")).toBeVisible();
+  cleanup();
+  const message = "retrying in 4 s (the Hub answered 503)";
+  show(downloading({ status: "pending", progress: progress({ ...resolving, phase: "retrying", message }) }));
+  expect(screen.getByText("Retrying in 4 s (the Hub answered 503)")).toBeVisible();
+});
+
+it("keeps no rate and no time left of a worker that has fallen silent", () => {
+  vi.useFakeTimers();
+  show(downloading());
+  expect(screen.getByText("400 MB of 1.60 GB · 50.0 MB/s · 24 s left")).toBeVisible();
+  act(() => {
+    vi.advanceTimersByTime(5_100);
+  });
+  expect(screen.getByText("400 MB of 1.60 GB")).toBeVisible();
+  vi.useRealTimers();
+});
+
+it("names apart what is on the disk for another row too", () => {
+  show(model({ quantization: "4bit", disk_bytes: 14_050_000, shared_bytes: 8_190_000 }));
+  expect(screen.getByText("5.86 MB + 8.19 MB shared")).toBeVisible();
+});
+
+it("begins again with what is missing", () => {
+  show(model({ status: "cancelled", quantization: "4bit", restarts_with: "quantize" }));
+  expect(screen.getByRole("button", { name: "Quantize again Qwen3-0.6B" })).toBeVisible();
+  cleanup();
+  show(model({ status: "cancelled", quantization: "4bit", restarts_with: "download" }));
+  expect(screen.getByRole("button", { name: "Download again Qwen3-0.6B" })).toBeVisible();
+});
+
+it("counts neither bytes nor checks of a quantization", () => {
+  const work = { work: "quantize" as const, bytes_done: 0, bytes_total: 8_190_000, bytes_per_second: null };
+  const row = (changes: Parameters<typeof progress>[0]) =>
+    downloading({ status: "quantizing", quantization: "4bit", progress: progress({ ...work, ...changes }) });
+  show(row({ phase: "resolving", message: "waiting for a worker", files_done: 0, files_total: null, eta_seconds: null }));
+  expect(screen.getByText("Waiting for a worker")).toBeVisible();
+  expect(screen.queryByText(/ B of /)).toBeNull();
+  cleanup();
+  show(row({ phase: "checking", message: "loading the artifact", files_done: 0, files_total: 3, eta_seconds: null }));
+  expect(screen.getByText("Loading the artifact")).toBeVisible();
+  expect(screen.queryByText(/%/)).toBeNull();
 });
 
 it("tells quantizing by layers", () => {

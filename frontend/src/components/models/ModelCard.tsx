@@ -11,6 +11,7 @@ import {
   Folder,
   MemoryStick,
   MessageSquareText,
+  Play,
   ShieldCheck,
   Shrink,
   Square,
@@ -21,10 +22,10 @@ import { memo, useRef } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
 import { useAway } from "../../hooks/useAway";
-import { formatBytes, formatCount } from "../../lib/bytes";
+import { diskWords, formatBytes, formatCount } from "../../lib/bytes";
 import { gapWords, takesMore, unloadWords } from "../../lib/measured";
-import { fromRow } from "../../lib/problems";
-import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence } from "../../lib/words";
+import { problemOf } from "../../lib/problems";
+import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, waitsForRoom } from "../../lib/words";
 import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Device, Model } from "../../types/model";
@@ -96,17 +97,12 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       <ModelBadges model={model} filesHref={tabOf(href, "files")} />
       <Memory model={model} scale={scale} devices={devices} />
 
-      {working ? (
-        <ProgressLine model={model} live={live} pending={pending} />
-      ) : (
-        <>
-          {model.error !== null && pending === undefined && <RowProblem model={model} onAction={onAction} />}
-          <Uses model={model} />
-        </>
-      )}
+      {working && <ProgressLine model={model} live={live} pending={pending} />}
+      {pending === undefined && <RowProblem model={model} onAction={onAction} />}
+      {!working && <Uses model={model} />}
 
       <footer className={classes.foot}>
-        <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
+        <StatusPill status={model.status} error={model.error} phase={live?.progress?.phase} pending={pending} />
         <div className={classes.actions}>
           <PrimaryAction model={model} live={live} href={href} busy={pending !== undefined} onAction={onAction} />
           <CardMenu model={model} href={href} busy={pending !== undefined} onAction={onAction} />
@@ -172,10 +168,13 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
             {bytes !== null && how !== null && <span className={classes.how}>{how}</span>}
           </dd>
         </div>
-        <div>
-          <dt>Disk</dt>
-          <dd>{formatBytes(model.disk_bytes)}</dd>
-        </div>
+        {/* What is there already while it comes or goes, the line below says as it changes. */}
+        {!isActive(model.status) && (
+          <div>
+            <dt>Disk</dt>
+            <dd>{diskWords(model)}</dd>
+          </div>
+        )}
         {/* What is loaded stands there already. */}
         {!model.loaded && !leaving && bytes !== null && devices !== undefined && (
           <div className={classes.fit}>
@@ -214,10 +213,11 @@ function howKnown({ memory_measured_bytes, memory_method }: Model): string | nul
 }
 
 function RowProblem({ model, onAction }: Pick<ActionProps, "model" | "onAction">) {
-  if (model.error === null) return null;
-  const { message, hint } = fromRow(model.error);
+  const problem = problemOf(model);
+  if (problem === null) return null;
+  const { message, hint } = problem;
   return (
-    <div className={classes.problem}>
+    <div className={classes.problem} data-waits={waitsForRoom(model) || undefined}>
       <Text size="xs" lineClamp={3} title={message}>
         {message}
       </Text>
@@ -237,6 +237,8 @@ interface ActionProps {
 
 function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
   const away = useAway();
+  // There is no room to go on; the steps that make some stand above, and the menu still has it.
+  if (waitsForRoom(model)) return null;
   if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
   const loading = loadState(live?.progress);
   if (loading === null && model.loaded)
@@ -337,6 +339,16 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
           </Menu.Item>
         )}
         <Menu.Divider role="separator" />
+        {waitsForRoom(model) && (
+          <Menu.Item
+            leftSection={<Play size={14} aria-hidden />}
+            disabled={busy || away !== undefined}
+            title={away}
+            onClick={() => onAction(model, "resume")}
+          >
+            Resume now
+          </Menu.Item>
+        )}
         {active ? (
           <Menu.Item
             c="var(--y-bad)"
@@ -345,7 +357,7 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
             title={away}
             onClick={() => onAction(model, "cancel")}
           >
-            Cancel and remove
+            Cancel and remove…
           </Menu.Item>
         ) : (
           <Menu.Item

@@ -1,14 +1,51 @@
 import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it, vi } from "vitest";
+import { applyList } from "../../stores/applyEvents";
+import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { disk, downloading, estimate, GB, info, option, problem, system } from "../../test/fixtures";
+import { disk, downloading, estimate, GB, info, model, option, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
-import type { SettingsChange } from "../../types/model";
+import type { Model, ModelInfo, SettingsChange } from "../../types/model";
 import { ModelDownloadForm } from "./ModelDownloadForm";
 
-beforeEach(() => useSystemStore.setState({ system: system(), loaded: [], error: null }));
+const NO_MODELS = { byId: {}, ids: [], live: {}, pending: {} };
+
+beforeEach(() => {
+  useSystemStore.setState({ system: system(), loaded: [], error: null });
+  useModelsStore.setState({ ...NO_MODELS, conn: "live", load: { state: "ready" } });
+});
+
+function tell(changes: Partial<ModelInfo>) {
+  server.use(http.get(api("/models/info/*"), () => HttpResponse.json(info(changes))));
+}
+
+/** As the API answers for a repository whose only weights are pickle files. */
+const PICKLE: Partial<ModelInfo> = {
+  size_bytes: 1_503_300_328,
+  missing_bytes: 1_503_300_328,
+  files: [
+    {
+      path: "pytorch_model.bin",
+      size_bytes: 1_503_300_000,
+      sha256: "ab".repeat(32),
+      fetch: true,
+      reason: "pickle weights: only with your consent",
+    },
+  ],
+  support: {
+    level: "unverified",
+    reasons: [
+      {
+        code: "unsafe_weights",
+        message:
+          "Only pickle weights: loading them can run code, so they are refused unless you allow them for this model. " +
+          "Memory figures come from config.json and are not checked against the files.",
+      },
+    ],
+  },
+};
 
 function show(initial = "") {
   const onDone = vi.fn();
@@ -179,42 +216,180 @@ it("says that the built-in Hub has few models, and leads to another Hub", async 
   expect(screen.queryByRole("link", { name: "Set a token" })).toBeNull();
 });
 
-it("refuses what cannot run and says why", async () => {
+it("fetches what cannot be loaded here all the same, for other programs", async () => {
+  const user = userEvent.setup();
+  const body = vi.fn();
+  const message =
+    "This model is defined by code in the repository ('odd'), which Modelyard never runs; only the size of its files is known.";
+  tell({
+    needs_custom_code: true,
+    support: { level: "unsupported", reasons: [{ code: "needs_custom_code", message }] },
+  });
+  const refused = { available: false, note: message };
   server.use(
-    http.get(api("/models/info/*"), () =>
+    http.get(api("/models/estimate-memory"), () =>
       HttpResponse.json(
-        info({
-          needs_custom_code: true,
-          support: {
-            level: "unsupported",
-            reasons: [{ code: "needs_custom_code", message: "It needs its own code." }],
-          },
+        estimate({
+          method: "approximate",
+          method_reason: message.replace(/\.$/, ""),
+          kv_cache_segments: [],
+          options: [
+            option({ ...refused, weights_bytes: 1.4 * GB, total_is_lower_bound: true }),
+            option({ ...refused, quantization: "8bit", weights_bytes: null, total_bytes: null }),
+            option({ ...refused, quantization: "4bit", weights_bytes: null, total_bytes: null }),
+          ],
         }),
       ),
     ),
+    http.post(api("/models/download"), async ({ request }) => {
+      body(await request.json());
+      return HttpResponse.json(downloading({ status: "pending" }), { status: 202 });
+    }),
   );
+  const onDone = show("x/y");
+  const about = await screen.findByRole("region", { name: /About/ });
+  expect(within(about).getByText(message)).toBeVisible();
+  expect(within(about).getAllByText(/never run/)).toHaveLength(1);
+  expect(await screen.findByText("1.40 GB as stored")).toBeVisible();
+  expect(screen.getByText(/Its files are fetched for use with other programs/)).toBeVisible();
+  expect(screen.queryByText(/Fits in/)).toBeNull();
+  await expectAccessible();
+  await user.click(await screen.findByRole("button", { name: "Download anyway 1.50 GB" }));
+  await waitFor(() => expect(onDone).toHaveBeenCalled());
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none", allow_pickle: false }));
+});
+
+it("offers no download where there are no weights to fetch", async () => {
+  const asked = vi.fn();
+  server.use(http.get(api("/models/estimate-memory"), asked));
+  const message = "Only GGUF files: they are for llama.cpp and the like, transformers has nothing to load here.";
+  tell({
+    files: [
+      { path: "m.gguf", size_bytes: GB, sha256: null, fetch: false, reason: "GGUF weights for llama.cpp" },
+      { path: "config.json", size_bytes: 600, sha256: null, fetch: true, reason: "configuration" },
+    ],
+    support: { level: "unsupported", reasons: [{ code: "gguf_only", message }] },
+  });
   show("x/y");
-  expect(await screen.findByText("It needs its own code.")).toBeVisible();
-  expect(screen.getByText(/Modelyard never runs it/)).toBeVisible();
+  expect(await screen.findByText(message)).toBeVisible();
+  expect(screen.getByText("There are no weights here that could be fetched.")).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
+  expect(asked).not.toHaveBeenCalled();
 });
 
 it("lets a person accept pickle weights, and only then", async () => {
   const user = userEvent.setup();
+  const body = vi.fn();
+  tell(PICKLE);
   server.use(
-    http.get(api("/models/info/*"), () =>
-      HttpResponse.json(
-        info({
-          support: { level: "unsupported", reasons: [{ code: "unsafe_weights", message: "Only pickle weights." }] },
-        }),
-      ),
-    ),
+    http.post(api("/models/download"), async ({ request }) => {
+      body(await request.json());
+      return HttpResponse.json(downloading({ status: "pending" }), { status: 202 });
+    }),
   );
-  show("x/y");
+  const onDone = show("x/y");
   const accept = await screen.findByRole("checkbox", { name: /Accept pickle weights/ });
-  expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
+  expect(await screen.findByText("1.50 GB to run")).toBeVisible();
+  expect(screen.getByText("Accept the pickle weights above to download them.")).toBeVisible();
+  expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeDisabled();
   await user.click(accept);
-  expect(screen.getByRole("button", { name: /^Download/ })).toBeEnabled();
+  await user.click(screen.getByRole("button", { name: "Download 1.50 GB" }));
+  await waitFor(() => expect(onDone).toHaveBeenCalled());
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ allow_pickle: true }));
+});
+
+it("says what each precision means for the disk, with the original and without", async () => {
+  const user = userEvent.setup();
+  show("Qwen/Qwen3-0.6B");
+  expect(await screen.findByText("Downloads 1.50 GB · 1.50 GB on disk after")).toBeVisible();
+  expect(screen.getByText("Downloads 1.50 GB · 2.00 GB on disk after (500 MB without the original)")).toBeVisible();
+  await user.click(screen.getByRole("radio", { name: /4-bit/ }));
+  await user.click(screen.getByRole("checkbox", { name: /Keep the original weights/ }));
+  expect(screen.getByText("Downloads 1.50 GB · 500 MB on disk after (2.00 GB while it is made)")).toBeVisible();
+  const yard = screen.getByRole("group", { name: "Where it would go" });
+  expect(within(yard).getByText("fits, 200 GB left")).toBeVisible(); // 199.5 GB: the copy alone
+});
+
+it("marks the precisions that are here, and shows them instead of downloading them again", async () => {
+  const user = userEvent.setup();
+  const rows: Model[] = [
+    model({ id: "whole" }),
+    downloading({ id: "coming", quantization: "8bit" }),
+    model({ id: "gone", quantization: "4bit", status: "missing" }),
+  ];
+  useModelsStore.setState(applyList(NO_MODELS, rows));
+  show("Qwen/Qwen3-0.6B");
+  expect(await screen.findByRole("radio", { name: /^bfloat16 ?here already/ })).toBeChecked();
+  expect(screen.getByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/whole");
+  expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
+  await user.click(screen.getByRole("radio", { name: /^8-bit ?downloading/ }));
+  expect(screen.getByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/coming");
+  await user.click(screen.getByRole("radio", { name: /4-bit/ }));
+  expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled();
+});
+
+it("starts no download in a precision nobody has chosen", async () => {
+  const user = userEvent.setup();
+  let answer: () => void = () => undefined;
+  const waiting = new Promise<void>((resolve) => (answer = resolve));
+  server.use(
+    http.get(api("/models/estimate-memory"), async ({ request }) => {
+      if (new URL(request.url).searchParams.get("parts") !== "weights") await waiting;
+      return HttpResponse.json(estimate());
+    }),
+  );
+  show("Qwen/Qwen3-0.6B");
+  const download = await screen.findByRole("button", { name: "Download 1.50 GB" });
+  expect(download).toBeDisabled();
+  expect(screen.getByText("Finding out which precision fits…")).toBeVisible();
+  expect(screen.getByText(/≈ 1.19 GB for the weights alone in bfloat16, from 596 M parameters/)).toBeVisible();
+  // The weights come before the whole, and a person need not wait for it.
+  await user.click(await screen.findByRole("radio", { name: /8-bit/ }));
+  expect(download).toBeEnabled();
+  answer();
+  await waitFor(() => expect(screen.queryByText(/being worked out/)).toBeNull());
+  expect(screen.getByRole("radio", { name: /8-bit/ })).toBeChecked();
+});
+
+it("tells of a gated model what is known of it, and asks for nothing more", async () => {
+  const asked = vi.fn();
+  server.use(http.get(api("/models/estimate-memory"), asked));
+  tell({ access: "no_token" });
+  show("Qwen/Qwen3-0.6B");
+  expect(await screen.findByText(/≈ 1.19 GB for the weights alone/)).toBeVisible();
+  expect(screen.getByText(/can be told once its files may be read/)).toBeVisible();
+  expect(screen.queryByRole("alert")).toBeNull();
+  expect(asked).not.toHaveBeenCalled();
+});
+
+it("says that a model was not checked in time, until the exact estimate has built it", async () => {
+  let answer: () => void = () => undefined;
+  const waiting = new Promise<void>((resolve) => (answer = resolve));
+  server.use(
+    http.get(api("/models/estimate-memory"), async () => {
+      await waiting;
+      return HttpResponse.json(estimate());
+    }),
+  );
+  tell({ support: { level: "unverified", reasons: [{ code: "not_inspected", message: "No answer within 8 s." }] } });
+  show("Qwen/Qwen3-0.6B");
+  const about = await screen.findByRole("region", { name: /About/ });
+  expect(within(about).getByText("not checked yet")).toBeVisible();
+  expect(within(about).getByText("Not checked yet: the check took longer than 8 s.")).toBeVisible();
+  expect(within(about).getByRole("button", { name: "Check again" })).toBeVisible();
+  answer();
+  expect(await within(about).findByText("supported")).toBeVisible();
+  expect(within(about).queryByRole("button", { name: "Check again" })).toBeNull();
+});
+
+it("says what a search without a result means for what was typed", async () => {
+  const user = userEvent.setup();
+  show();
+  await user.type(field(), "nobody/has-this");
+  expect(await screen.findByText(/No search result for “nobody\/has-this”. “Look up” asks for exactly this name./)).toBeVisible();
+  await user.clear(field());
+  await user.type(field(), "a/b/c");
+  expect(await screen.findByText(/No search result for “a\/b\/c”. Write it as owner\/name/)).toBeVisible();
 });
 
 it("marks approximate figures, disables what makes no sense, and warns where nothing fits", async () => {
@@ -278,8 +453,11 @@ it("shows the model that is there already", async () => {
     ),
   );
   show("Qwen/Qwen3-0.6B");
-  await user.click(await screen.findByRole("button", { name: /^Download/ }));
+  await screen.findByText("1.50 GB to run");
+  await waitFor(() => expect(screen.getByRole("button", { name: /^Download/ })).toBeEnabled());
+  await user.click(screen.getByRole("button", { name: /^Download/ }));
   expect(await screen.findByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/m42");
+  expect(screen.getByText("It is among your models already")).toBeVisible();
 });
 
 it("never shows one model's memory beside another", async () => {

@@ -5,28 +5,29 @@ import {
   Checkbox,
   Group,
   Loader,
-  Skeleton,
   Stack,
   Text,
   TextInput,
 } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { Link } from "react-router";
 import { ApiError } from "../../api/client";
 import { getModelInfo, searchHub } from "../../api/models";
 import { getSettings } from "../../api/system";
 import { type PlannedOption, useMemoryPlan } from "../../hooks/useMemoryPlan";
+import { useModelList } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
 import { hitFacts, isGated } from "../../lib/hub";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
-import { VERDICT_WORD } from "../../lib/words";
+import { isActive, STATUS_WORD, VERDICT_WORD } from "../../lib/words";
 import { placesOf, type Wanted, wantedIn } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import type { Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
+import type { MemoryOption, Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { FitHint } from "./FitHint";
@@ -35,9 +36,11 @@ import { MemoryChart } from "./MemoryChart";
 import classes from "./ModelDownloadForm.module.css";
 import { ModelPreview } from "./ModelPreview";
 import { QuantBadge } from "./QuantBadge";
+import { RoughMemory } from "./RoughMemory";
 import { VerdictWords, Yard } from "./Yard";
 
 const SEARCH_DELAY_MS = 250;
+const HOW_TO_WRITE = "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page.";
 
 interface Props {
   /** A model to look up at once. */
@@ -53,6 +56,8 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
   const [text, setText] = useState(target?.model_id ?? initial);
   const [revision, setRevision] = useState(target?.revision ?? "");
   const [invalid, setInvalid] = useState(false);
+
+  const builtin = useSystemStore((state) => state.system?.hub.endpoint_source === "builtin");
 
   const info = useResource(target === null ? null : `${target.model_id}@${target.revision ?? ""}`, (signal) =>
     target === null ? Promise.reject(new Error("no model")) : getModelInfo(target.model_id, target.revision, signal),
@@ -100,7 +105,14 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
         </div>
       </form>
 
-      {info.loading && <Skeleton h={168} role="status" aria-label="Asking the Hub" />}
+      {info.loading && (
+        <Placeholder
+          h={168}
+          label={
+            builtin ? "Asking the sample Hub, which makes a sample when it is first asked for" : "Asking the Hub"
+          }
+        />
+      )}
       {info.problem !== null &&
         (info.problem.code === "hub_unreachable" ? (
           <HubUnreachable problem={info.problem} onRetry={info.reload} />
@@ -169,7 +181,7 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
         renderOption={({ option }) => <SearchOption id={option.value} item={items.get(option.value)} />}
         rightSection={search.loading ? <Loader size={14} aria-label="Searching" /> : null}
         error={
-          invalid ? "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page." : null
+          invalid ? HOW_TO_WRITE : null
         }
         aria-autocomplete="list"
         comboboxProps={{ shadow: "none", transitionProps: { duration: 80 } }}
@@ -182,12 +194,13 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
           <HubUnreachable problem={search.problem} onRetry={search.reload} />
         ) : (
           <Text size="xs" c="dimmed">
-            The search is not available: {search.problem.message} A full name still works.
+            The search is not available: {search.problem.message} “Look up” asks for a full name.
           </Text>
         ))}
-      {search.data?.length === 0 && query !== "" && (
+      {search.data?.length === 0 && query !== "" && !invalid && (
         <Text size="xs" c="dimmed">
-          The Hub finds nothing for “{query}”. A full name still works.
+          No search result for “{query}”.{" "}
+          {parseModelReference(query) === null ? HOW_TO_WRITE : "“Look up” asks for exactly this name."}
         </Text>
       )}
     </div>
@@ -274,35 +287,72 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   const [picked, setPicked] = useState<Quantization | null>(null);
   const [keepOriginal, setKeepOriginal] = useState(true);
   const [allowPickle, setAllowPickle] = useState(false);
-  const runnable = info.support.level !== "unsupported" || onlyPickle(info);
+  const obstacle = obstacleOf(info, allowPickle);
+  const loadable = info.support.level !== "unsupported";
+  const askable = obstacle !== "locked" && obstacle !== "nothing";
   const longest = info.dimensions.max_position_embeddings ?? null;
-  const plan = useMemoryPlan(runnable ? { model_id: info.model_id, revision: info.commit, longest } : null);
+  const plan = useMemoryPlan(askable ? { model_id: info.model_id, revision: info.commit, longest } : null);
   const settings = useResource("settings", getSettings);
-  const quantization = picked ?? suggest(plan.options, settings.data?.defaults.quantization ?? null);
+  const rows = useRowsOf(info);
+  const failed = plan.estimate === null && plan.problem !== null;
+  // The weights alone would suggest what the whole takes back.
+  const suggested =
+    ((plan.estimate !== null && !plan.weightsOnly) || failed) && !settings.loading
+      ? suggest(plan.options, settings.data?.defaults.quantization ?? null)
+      : null;
+  const quantization = picked ?? suggested;
   const option = plan.options.find((candidate) => candidate.quantization === quantization);
+  const artifact = quantization === "none" ? 0 : (option?.option.disk_bytes ?? 0);
+  // A copy is made of the original, which goes only then.
+  const diskShort = useDiskShort({ memory: null, cache: info.missing_bytes, artifact });
+  const kept = quantization === "none" || keepOriginal;
   const wanted: Wanted = {
-    memory: option?.need.required ?? null,
-    cache: info.missing_bytes,
-    artifact: option === undefined || quantization === "none" ? 0 : (option.option.disk_bytes ?? 0),
+    memory: loadable ? (option?.need.required ?? null) : 0,
+    cache: kept ? info.missing_bytes : 0,
+    artifact,
   };
-  const diskShort = useDiskShort(wanted);
+  const rough =
+    info.num_parameters === null || info.already_quantized !== null
+      ? undefined
+      : { parameters: info.num_parameters, dtype: info.dtype };
+  const figures = plan.options.some(({ need }) => need.total !== null);
 
   return (
     <>
-      <ModelPreview info={info} revision={revision} />
-      {onlyPickle(info) && (
+      <ModelPreview info={info} revision={revision} estimate={plan.estimate} onRecheck={onRecheck} />
+      {needsConsent(info) && (
         <Checkbox
           checked={allowPickle}
           onChange={(event) => setAllowPickle(event.currentTarget.checked)}
           label="Accept pickle weights from this author"
-          description="The repository has no safetensors. The weights are read without running code in them."
+          description="They are read in a way that runs no code in them."
         />
       )}
-      {runnable && <MemoryChart title="Precision" plan={plan} selected={quantization} onPick={setPicked} />}
-      {option !== undefined && (
-        <Yard label="Where it would go" ghost={{ label: info.model_id, quantization, wanted }} />
+      {obstacle === "locked" && (
+        <div>
+          {rough !== undefined && <RoughMemory {...rough} />}
+          <Text size="sm" c="dimmed">
+            What it needs exactly can be told once its files may be read.
+          </Text>
+        </div>
       )}
-      {quantization !== "none" && (
+      {askable && (loadable || plan.loading || figures) && (
+        <MemoryChart
+          title="Precision"
+          plan={plan}
+          selected={quantization}
+          rough={rough}
+          marks={Object.fromEntries([...rows].map(([name, row]) => [name, hereWords(row)]))}
+          filesOf={({ option, quantization }) =>
+            option.available || quantization === "none" ? filesWords(option, info, keepOriginal) : undefined
+          }
+          onPick={loadable ? setPicked : undefined}
+        />
+      )}
+      {option !== undefined && (
+        <Yard label="Where it would go" ghost={{ label: info.model_id, quantization: option.quantization, wanted }} />
+      )}
+      {quantization !== null && quantization !== "none" && (
         <Checkbox
           checked={keepOriginal}
           onChange={(event) => setKeepOriginal(event.currentTarget.checked)}
@@ -315,14 +365,19 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
         option={option}
         dtype={plan.estimate?.dtype ?? null}
         diskShort={diskShort}
-        blocked={info.support.level === "unsupported" && !(onlyPickle(info) && allowPickle)}
-        request={{
-          model_id: info.model_id,
-          revision,
-          quantization,
-          keep_original: keepOriginal,
-          allow_pickle: allowPickle,
-        }}
+        obstacle={obstacle}
+        row={quantization === null ? undefined : rows.get(quantization)}
+        request={
+          quantization === null
+            ? null
+            : {
+                model_id: info.model_id,
+                revision,
+                quantization,
+                keep_original: keepOriginal,
+                allow_pickle: allowPickle,
+              }
+        }
         onRecheck={onRecheck}
         onDone={onDone}
       />
@@ -330,10 +385,50 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   );
 }
 
-/** The only obstacle is the file format, which a person may accept. */
-function onlyPickle(info: ModelInfo): boolean {
-  const { level, reasons } = info.support;
-  return level === "unsupported" && reasons.length > 0 && reasons.every(({ code }) => code === "unsafe_weights");
+/** What a download waits for: access to the files, a person's consent, or weights where there are none to fetch. */
+type Obstacle = "locked" | "consent" | "nothing" | null;
+
+function obstacleOf(info: ModelInfo, allowPickle: boolean): Obstacle {
+  if (info.access === "needs_acceptance" || info.access === "no_token" || info.access === "token_invalid")
+    return "locked";
+  if (needsConsent(info)) return allowPickle ? null : "consent";
+  return info.files.some(({ path, fetch }) => fetch && path.endsWith(".safetensors")) ? null : "nothing";
+}
+
+/** Its weights are pickle files, which a person may accept. */
+function needsConsent(info: ModelInfo): boolean {
+  return info.support.reasons.some(({ code }) => code === "unsafe_weights");
+}
+
+/** "Downloads 26.7 MB · 39.7 MB on disk after (13.0 MB without the original)". */
+function filesWords(option: MemoryOption, info: ModelInfo, keepOriginal: boolean): string {
+  const download = info.missing_bytes === 0 ? "Nothing to download" : `Downloads ${formatBytes(info.missing_bytes)}`;
+  if (option.quantization === "none") return `${download} · ${formatBytes(info.size_bytes)} on disk after`;
+  if (option.disk_bytes === null) return `${download} · the disk it takes after is not known`;
+  const copy = formatBytes(option.disk_bytes);
+  const both = formatBytes(info.size_bytes + option.disk_bytes);
+  return keepOriginal
+    ? `${download} · ${both} on disk after (${copy} without the original)`
+    : `${download} · ${copy} on disk after (${both} while it is made)`;
+}
+
+/** The rows that a download of this commit would meet, by their precision; one that failed or is gone starts again. */
+function useRowsOf({ model_id, commit }: ModelInfo): Map<Quantization, Model> {
+  const rows = useModelList();
+  return useMemo(
+    () =>
+      new Map(
+        rows
+          .filter((row) => row.model_id === model_id && row.commit === commit)
+          .filter(({ status }) => status === "ready" || isActive(status))
+          .map((row) => [row.quantization, row]),
+      ),
+    [rows, model_id, commit],
+  );
+}
+
+function hereWords({ status }: Model): string {
+  return status === "ready" ? "here already" : STATUS_WORD[status].toLowerCase();
 }
 
 /** What the settings prefer, where it can be had; else the most precise that fits somewhere, or full precision. */
@@ -365,18 +460,24 @@ interface SubmitProps {
   dtype: string | null;
   /** Bytes missing on the disk; 0 when there is room. */
   diskShort: number;
-  blocked: boolean;
-  request: Parameters<ReturnType<typeof useModelsStore.getState>["downloadModel"]>[0];
+  obstacle: Obstacle;
+  /** The model in this precision, where it is here or on its way. */
+  row: Model | undefined;
+  /** Null as long as no precision is chosen. */
+  request: Parameters<ReturnType<typeof useModelsStore.getState>["downloadModel"]>[0] | null;
   onRecheck: () => void;
   onDone: (model: Model) => void;
 }
 
-function Submit({ info, option, dtype, diskShort, blocked, request, onRecheck, onDone }: SubmitProps) {
+function Submit(props: SubmitProps) {
+  const { info, option, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
   const downloadModel = useModelsStore((state) => state.downloadModel);
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
+  const loadable = info.support.level !== "unsupported";
 
   async function submit() {
+    if (request === null) return;
     setBusy(true);
     setFailure(null);
     try {
@@ -388,10 +489,9 @@ function Submit({ info, option, dtype, diskShort, blocked, request, onRecheck, o
     }
   }
 
-  const locked = info.access === "needs_acceptance" || info.access === "no_token" || info.access === "token_invalid";
   return (
     <Stack gap="sm" className={classes.actions}>
-      {diskShort > 0 && (
+      {diskShort > 0 && row === undefined && (
         <Text size="sm" className={classes.short}>
           The disk lacks {formatBytes(diskShort)} for this.{" "}
           <Anchor component={Link} to="/models?sort=disk" fz="inherit">
@@ -399,19 +499,12 @@ function Submit({ info, option, dtype, diskShort, blocked, request, onRecheck, o
           </Anchor>
         </Text>
       )}
-      {failure !== null && (
-        <ProblemAlert title="The download did not start" problem={failure.problem}>
-          {failure.existing !== null && (
-            <Button size="compact-sm" variant="default" component={Link} to={`/models/${failure.existing}`}>
-              Show it
-            </Button>
-          )}
-        </ProblemAlert>
-      )}
+      {failure !== null && <Failure {...failure} />}
+      {row === undefined && <Condition obstacle={obstacle} loadable={loadable} waiting={request === null} />}
       <Group gap="xs">
-        {option !== undefined && <Choice option={option} dtype={dtype} />}
+        {option !== undefined && <Choice option={option} dtype={dtype} loadable={loadable} />}
         <Group gap="xs" ml="auto">
-          {locked ? (
+          {obstacle === "locked" ? (
             <>
               <Button variant="default" onClick={onRecheck}>
                 Check again
@@ -426,10 +519,21 @@ function Submit({ info, option, dtype, diskShort, blocked, request, onRecheck, o
                 </Button>
               )}
             </>
+          ) : row !== undefined ? (
+            <Button component={Link} to={`/models/${row.id}`}>
+              Show it
+            </Button>
           ) : (
-            <Button loading={busy} disabled={blocked || diskShort > 0} onClick={() => void submit()}>
-              {option?.verdict === "does_not_fit" ? "Download anyway" : "Download"}
-              {info.missing_bytes > 0 && ` ${formatBytes(info.missing_bytes)}`}
+            <Button
+              disabled={busy || obstacle !== null || request === null || diskShort > 0}
+              onClick={() => void submit()}
+            >
+              {busy
+                ? "Starting the download…"
+                : [
+                    loadable && option?.verdict !== "does_not_fit" ? "Download" : "Download anyway",
+                    ...(info.missing_bytes > 0 ? [formatBytes(info.missing_bytes)] : []),
+                  ].join(" ")}
             </Button>
           )}
         </Group>
@@ -438,13 +542,65 @@ function Submit({ info, option, dtype, diskShort, blocked, request, onRecheck, o
   );
 }
 
+function Failure({ problem, existing }: { problem: ProblemView; existing: string | null }) {
+  if (existing === null) return <ProblemAlert title="The download did not start" problem={problem} />;
+  return (
+    <ProblemAlert
+      title="It is among your models already"
+      problem={{ ...problem, message: "Nothing was downloaded.", hint: null }}
+      tone="warn"
+    >
+      <Button size="compact-sm" variant="default" component={Link} to={`/models/${existing}`}>
+        Show it
+      </Button>
+    </ProblemAlert>
+  );
+}
+
+interface ConditionProps {
+  obstacle: Obstacle;
+  loadable: boolean;
+  /** No precision is chosen yet. */
+  waiting: boolean;
+}
+
+/** Why the button beside it waits, or what it gives where that is less than usual. */
+function Condition({ obstacle, loadable, waiting }: ConditionProps) {
+  if (obstacle === "locked") return null;
+  const words =
+    obstacle === "nothing"
+      ? "There are no weights here that could be fetched."
+      : obstacle === "consent"
+        ? "Accept the pickle weights above to download them."
+        : waiting
+          ? "Finding out which precision fits…"
+          : loadable
+            ? null
+            : "It cannot be loaded here. Its files are fetched for use with other programs.";
+  return words === null ? null : (
+    <Text size="sm" c="dimmed" role="status">
+      {words}
+    </Text>
+  );
+}
+
+interface ChoiceProps {
+  option: PlannedOption;
+  dtype: string | null;
+  loadable: boolean;
+}
+
 /** What the button is about to fetch, as its options may be out of sight: the precision, and whether that fits. */
-function Choice({ option, dtype }: { option: PlannedOption; dtype: string | null }) {
+function Choice({ option, dtype, loadable }: ChoiceProps) {
   const { quantization, verdict } = option;
   return (
     <span className={`${classes.choice} num`}>
       <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
-      <VerdictWords verdict={verdict}>{verdictWords(option)}</VerdictWords>
+      {loadable ? (
+        <VerdictWords verdict={verdict}>{verdictWords(option)}</VerdictWords>
+      ) : (
+        <VerdictWords verdict="does_not_fit">cannot be loaded here</VerdictWords>
+      )}
     </span>
   );
 }
@@ -454,7 +610,8 @@ function verdictWords({ need, fits, verdict }: PlannedOption): string {
   const fit = fits.find((candidate) => candidate.verdict === verdict);
   if (fit === undefined || fit.free === null || need.required === null) return "fit not known";
   const left = fit.free - need.required;
-  if (left < 0) return `${VERDICT_WORD[verdict]}, ${formatBytes(-left)} short`;
-  const onlyMemory = fit.device === "cpu" && fits.length > 1;
-  return `${VERDICT_WORD[verdict]}${onlyMemory ? " in system memory" : ""}, ${formatBytes(left)} left`;
+  if (left < 0) return `${VERDICT_WORD[verdict]}, ${need.partial ? "at least " : ""}${formatBytes(-left)} short`;
+  const where = fit.device === "cpu" && fits.length > 1 ? " in system memory" : "";
+  const word = verdict === "unknown" ? "may fit" : VERDICT_WORD[verdict];
+  return `${word}${where}, ${need.partial ? "at most " : ""}${formatBytes(left)} left`;
 }

@@ -1,9 +1,11 @@
-import { cleanup, screen, waitFor, within } from "@testing-library/react";
+import { cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
+import { useState } from "react";
 import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { architecture, downloading, drift, estimate, historyEvent, model, problem, progress, system } from "../../test/fixtures";
+import { useTryStore } from "../../stores/tryStore";
+import { architecture, downloading, drift, estimate, historyEvent, liveOf, model, outOfRoom, problem, progress, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import { compatibility } from "../../test/trainingFixtures";
@@ -19,7 +21,7 @@ function show(row: Model, tab = "") {
       opened
       model={row}
       loading={false}
-      live={row.status === "ready" && row.progress !== null ? row : undefined}
+      live={row.status === "ready" && row.progress !== null ? liveOf(row) : undefined}
       pending={undefined}
       onClose={() => undefined}
       onAction={onAction}
@@ -211,10 +213,87 @@ it("shows how far a load is, and stops it", async () => {
   expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "cancel");
 });
 
-it("says that a ready model was not loaded, and why", () => {
-  show(model({ error: { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." } }));
-  expect(screen.getByText("It was not loaded")).toBeVisible();
-  expect(screen.getByText("Not enough memory. Load it in 4-bit.")).toBeVisible();
+it("says what a ready model did not do, as far as the server tells, and why", () => {
+  const error = { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." };
+  for (const [during, title] of [
+    ["load", "It was not loaded"],
+    ["unload", "It was not unloaded"],
+    [null, "Something went wrong with it"],
+  ] as const) {
+    show(model({ loaded: true, error: { ...error, during } }));
+    expect(screen.getByText(title)).toBeVisible();
+    expect(screen.getByText("Not enough memory. Load it in 4-bit.")).toBeVisible();
+    cleanup();
+  }
+});
+
+it("leads first to more room where a download waits for it", () => {
+  show(outOfRoom({ disk_bytes: 300_000_000 }));
+  const [title] = screen.getAllByText("Paused: disk full").filter((element) => element.closest("[role=alert]"));
+  const alert = within(title?.closest<HTMLElement>("[role=alert]") ?? document.body);
+  expect(alert.getByText(/^The disk is full. 300 MB are kept. .* goes on by itself once there is room.$/)).toBeVisible();
+  const resume = alert.getByRole("button", { name: /^Resume/ });
+  expect(resume).toHaveAttribute("data-variant", "default");
+  expect(alert.getByRole("link", { name: "Use another disk" }).compareDocumentPosition(resume)).toBe(
+    Node.DOCUMENT_POSITION_FOLLOWING,
+  );
+});
+
+it("says when its folder is told, and how long its last load took", () => {
+  show(downloading());
+  expect(screen.getByText("told once it is here")).toBeVisible();
+  cleanup();
+  show(model({ last_load_seconds: 0.8 }));
+  expect(screen.getByText("0.80 s")).toBeVisible();
+});
+
+it("offers to try it where it is not being tried, and no second load while a text loads it", () => {
+  show(model({ loaded: true }), "try");
+  expect(screen.queryByRole("button", { name: "Try it" })).toBeNull();
+  cleanup();
+  useTryStore.getState().change("m1", { running: true });
+  show(model(), "try");
+  expect(screen.getByRole("button", { name: "Loading" })).toBeDisabled();
+  useTryStore.setState({ trials: {} });
+});
+
+it("looks at the files again with each that comes", async () => {
+  let asked = 0;
+  server.use(
+    http.get(api("/models/m1/files"), () => {
+      asked += 1;
+      return HttpResponse.json({ items: [file("a.safetensors", { present: asked > 1 })] });
+    }),
+  );
+  const drawer = (files_done: number) => {
+    const row = downloading({ progress: progress({ files_done }) });
+    const nothing = { pending: undefined, onClose: () => undefined, onAction: () => undefined };
+    return <ModelDrawer opened model={downloading()} loading={false} live={liveOf(row)} {...nothing} />;
+  };
+  function Counted() {
+    const [files, setFiles] = useState(0);
+    return (
+      <>
+        {drawer(files)}
+        <button data-testid="next" onClick={() => setFiles(1)} />
+      </>
+    );
+  }
+  renderPage(<Counted />, "/models/m1?tab=files");
+  expect(await screen.findByText("not here yet")).toBeVisible();
+  fireEvent.click(screen.getByTestId("next"));
+  expect(await screen.findByText("1 file, all on the disk")).toBeVisible();
+});
+
+it("offers nothing that needs the server while it is away, and says that it is", () => {
+  useModelsStore.setState({ conn: "stale" });
+  show(model());
+  for (const name of ["Load", "Quantize…", "Verify the files", "Delete…"]) {
+    expect(screen.getByRole("button", { name })).toBeDisabled();
+    expect(screen.getByRole("button", { name })).toHaveAttribute("title", "The server does not answer");
+  }
+  expect(within(screen.getByRole("dialog")).getByText("The server does not answer")).toBeVisible();
+  useModelsStore.setState({ conn: "connecting" });
 });
 
 it("tells the drift of a quantized copy, and what its unload gave back", async () => {

@@ -7,22 +7,35 @@ import { getArchitecture, listFiles } from "../../api/models";
 import { getCompatibility } from "../../api/trainings";
 import { useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useResource } from "../../hooks/useResource";
-import { formatBytes, formatCount } from "../../lib/bytes";
+import { diskWords, formatBytes, formatCount, formatSeconds } from "../../lib/bytes";
 import { formatWhen } from "../../lib/dates";
 import { hubName } from "../../lib/hubName";
 import { lazyPart } from "../../lib/lazyPart";
 import { gapWords, takesMore, unloadWords } from "../../lib/measured";
-import { fromRow, type ProblemView } from "../../lib/problems";
-import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, sourceOf } from "../../lib/words";
+import { problemOf, type ProblemView } from "../../lib/problems";
+import {
+  isActive,
+  loadSnippet,
+  loadState,
+  QUANTIZATION_WORD,
+  sentence,
+  sourceOf,
+  statusWord,
+  waitsForRoom,
+} from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
 import { useSystemStore } from "../../stores/systemStore";
+import { trialOf, useTryStore } from "../../stores/tryStore";
 import type { Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { EmptyState } from "../common/EmptyState";
 import { Fact, Facts } from "../common/Facts";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { ProgressLine } from "../common/ProgressLine";
+import { ServerButton } from "../common/ServerButton";
+import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TrainingFact } from "../training/TrainingFact";
 import type { CardAction } from "./ModelCard";
 import { DriftView } from "./DriftView";
@@ -70,6 +83,7 @@ export default function ModelDrawer(props: Props) {
         </span>
       }
     >
+      <ConnectionNotice />
       {model !== undefined ? (
         <Details model={model} live={live} pending={pending} onAction={onAction} />
       ) : loading ? (
@@ -116,12 +130,12 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
   const open = (value: string | null) => setParameters(at(value), { replace: true });
   const busy = pending !== undefined;
   // A row that stopped keeps its alert, with the button that was pressed in it, until the row itself changes.
-  const failed = model.error !== null && (!busy || model.status !== "ready");
+  const problem = !busy || model.status !== "ready" ? problemOf(model) : null;
   return (
     <Stack gap="md">
       <Group justify="space-between" gap="xs">
         <CopyText text={model.model_id} label="repository id" />
-        <StatusPill status={model.status} phase={live?.progress?.phase} pending={pending} />
+        <StatusPill status={model.status} error={model.error} phase={live?.progress?.phase} pending={pending} />
       </Group>
       <ModelBadges
         model={model}
@@ -131,9 +145,15 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
       />
       {(isActive(model.status) || live !== undefined) && <ProgressLine model={model} live={live} pending={pending} />}
       {model.status === "ready" ? (
-        <ReadyActions model={model} live={live} pending={pending} onAction={onAction} onTry={() => open("try")} />
+        <ReadyActions
+          model={model}
+          live={live}
+          pending={pending}
+          onAction={onAction}
+          onTry={tab === "try" ? undefined : () => open("try")}
+        />
       ) : (
-        !failed && (
+        problem === null && (
           <Group gap="xs">
             <WorkActions model={model} busy={busy} onAction={onAction} />
           </Group>
@@ -144,15 +164,29 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           {model.status !== "ready" && <Unload model={model} pending={pending} onAction={onAction} />}
         </LoadedLines>
       )}
-      {model.error !== null && failed && (
-        <ProblemAlert title={whatFailed(model)} problem={withKept(model, fromRow(model.error))}>
+      {problem !== null && (
+        <ProblemAlert
+          title={whatFailed(model)}
+          problem={withKept(model, problem)}
+          tone={waitsForRoom(model) ? "warn" : "bad"}
+        >
+          {/* To go on comes first, save where it has to wait for the other steps. */}
+          {waitsForRoom(model) && <RowProblemSteps model={model} />}
           {model.status !== "ready" && <WorkActions model={model} busy={busy} onAction={onAction} />}
           {model.status === "missing" && (
-            <Button size="xs" color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
+            <ServerButton
+              size="xs"
+              color="red"
+              variant="outline"
+              disabled={busy}
+              onClick={() => onAction(model, "delete")}
+            >
               Delete…
-            </Button>
+            </ServerButton>
           )}
-          <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
+          {!waitsForRoom(model) && (
+            <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
+          )}
         </ProblemAlert>
       )}
       <Tabs value={tab} onChange={open} keepMounted={false} classNames={{ tab: classes.tab }}>
@@ -167,12 +201,12 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           <Overview model={model} busy={busy} onAction={onAction} />
         </Tabs.Panel>
         <Tabs.Panel value="try" pt="md">
-          <Suspense fallback={<Skeleton h={200} role="status" aria-label="Loading" />}>
+          <Suspense fallback={<Placeholder h={200} label="Loading" />}>
             <TryModel key={model.id} model={model} />
           </Suspense>
         </Tabs.Panel>
         <Tabs.Panel value="architecture" pt="md">
-          <Suspense fallback={<Skeleton h={200} role="status" aria-label="Loading" />}>
+          <Suspense fallback={<Placeholder h={200} label="Loading" />}>
             <ArchitectureView
               about={`${model.id}@${model.commit}`}
               load={(signal) => getArchitecture(model.id, signal)}
@@ -183,7 +217,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         <Tabs.Panel value="files" pt="md">
           <Stack gap="md">
             <UpdateNotice key={model.id} model={model} />
-            <Files model={model} />
+            <Files model={model} live={live} />
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="history" pt="md">
@@ -202,11 +236,18 @@ const TABS = [
   ["history", "History"],
 ] as const;
 
-/** What stopped a row; a ready one is still ready, and only its last load or unload went wrong. */
+const WENT_WRONG: Record<string, string> = {
+  load: "It was not loaded",
+  unload: "It was not unloaded",
+  generate: "It wrote no text",
+};
+
+/** What stopped a row; a ready one is still ready, and only its last use went wrong. */
 function whatFailed(model: Model): string {
   if (model.status === "missing") return "Files are missing";
+  if (model.status === "paused") return statusWord(model);
   if (model.status !== "ready") return "It did not finish";
-  return model.loaded ? "It was not unloaded" : "It was not loaded";
+  return WENT_WRONG[model.error?.during ?? ""] ?? "Something went wrong with it";
 }
 
 /** What was fetched before a row stopped is not fetched again. */
@@ -230,13 +271,13 @@ function WorkActions({ model, busy, onAction }: WorkProps) {
         busy={busy}
         onAction={onAction}
         size="xs"
-        // All that can be done with a quantization is to give it up.
-        variant={quantizing ? "default" : "filled"}
+        // All that can be done with a quantization is to give it up; what waits for room needs other steps first.
+        variant={quantizing || waitsForRoom(model) ? "default" : "filled"}
       />
       {isActive(model.status) && !quantizing && (
-        <Button size="xs" color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "cancel")}>
-          Cancel and remove
-        </Button>
+        <ServerButton size="xs" color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "cancel")}>
+          Cancel and remove…
+        </ServerButton>
       )}
     </>
   );
@@ -244,9 +285,14 @@ function WorkActions({ model, busy, onAction }: WorkProps) {
 
 function Unload({ model, pending, onAction }: { model: Model } & Pick<Props, "pending" | "onAction">) {
   return (
-    <Button size="xs" variant="default" disabled={pending !== undefined} onClick={() => onAction(model, "unload")}>
-      {pending?.op === "unload" ? "Unloading" : "Unload"}
-    </Button>
+    <ServerButton
+      size="xs"
+      variant="default"
+      disabled={pending !== undefined || model.unloading}
+      onClick={() => onAction(model, "unload")}
+    >
+      {pending?.op === "unload" || model.unloading ? "Unloading" : "Unload"}
+    </ServerButton>
   );
 }
 
@@ -269,13 +315,16 @@ function LoadedLines({ model, children }: { model: Model; children: React.ReactN
 
 interface ReadyProps extends Pick<Props, "live" | "pending" | "onAction"> {
   model: Model;
-  onTry: () => void;
+  /** Left out where it is being tried. */
+  onTry: (() => void) | undefined;
 }
 
 /** Load or unload, try, quantize, train on, verify. */
 function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
   const busy = pending !== undefined;
   const loading = loadState(live?.progress);
+  // A text that is asked for loads the model before its progress tells so.
+  const asked = useTryStore((state) => trialOf(state, model.id).running);
   const training = useResource(model.id, (signal) => getCompatibility(model.id, signal)).data;
   // What is damaged is repaired before anything else is done with it.
   const damaged = training?.reasons.some(({ code }) => code === "checksum_mismatch") === true;
@@ -284,39 +333,47 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
     <div>
       <Group gap="xs">
         {loading !== null ? (
-          <Button
+          <ServerButton
             size="xs"
             variant="default"
             disabled={busy || loading === "stopping"}
             onClick={() => onAction(model, "cancel")}
           >
             Stop loading
-          </Button>
+          </ServerButton>
         ) : model.loaded ? (
           <>
-            <Button size="xs" variant={forUse} onClick={onTry}>
-              Try it
-            </Button>
+            {onTry !== undefined && (
+              <Button size="xs" variant={forUse} onClick={onTry}>
+                Try it
+              </Button>
+            )}
             <Unload model={model} pending={pending} onAction={onAction} />
           </>
         ) : (
-          <Button size="xs" variant={forUse} disabled={busy} onClick={() => onAction(model, "load")}>
-            {pending?.op === "load" ? "Loading" : "Load"}
-          </Button>
+          <ServerButton
+            size="xs"
+            // Where a text is to be written, to ask for one is the first thing to do, and loads it too.
+            variant={onTry === undefined ? "default" : forUse}
+            disabled={busy || asked}
+            onClick={() => onAction(model, "load")}
+          >
+            {pending?.op === "load" || asked ? "Loading" : "Load"}
+          </ServerButton>
         )}
         {model.quantization === "none" && (
-          <Button size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "quantize-4bit")}>
+          <ServerButton size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "quantize-4bit")}>
             Quantize…
-          </Button>
+          </ServerButton>
         )}
         {(training ?? model.training)?.compatible !== false && (
           <Button size="xs" variant="default" component={Link} to={`/training/new?model=${model.id}`}>
             Train an SAE on this
           </Button>
         )}
-        <Button size="xs" variant={forRepair} disabled={busy} onClick={() => onAction(model, "verify")}>
+        <ServerButton size="xs" variant={forRepair} disabled={busy} onClick={() => onAction(model, "verify")}>
           Verify the files
-        </Button>
+        </ServerButton>
       </Group>
       {training !== null && <TrainingFact training={training} />}
     </div>
@@ -362,11 +419,15 @@ function Overview({ model, busy, onAction }: WorkProps) {
     ["Precision", precision(model)],
     ["Memory, weights", weights(model)],
     ["Memory, measured", <Measured key="measured" model={model} />],
+    ...(model.last_load_seconds === null
+      ? []
+      : [["Last load", formatSeconds(model.last_load_seconds)] satisfies [string, React.ReactNode]]),
     ...(model.last_unload === null || model.loaded
       ? []
       : [["Last unload", unloadWords(model.last_unload)] satisfies [string, React.ReactNode]]),
     ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
-    ["On disk", formatBytes(model.disk_bytes)],
+    // While it comes or goes, the line above says it as it changes.
+    ...(isActive(model.status) ? [] : [["On disk", diskWords(model)] satisfies [string, React.ReactNode]]),
   ];
   const origin: [string, React.ReactNode][] = [
     ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : "none, imported from a folder"],
@@ -377,7 +438,14 @@ function Overview({ model, busy, onAction }: WorkProps) {
     ...(model.has_custom_code
       ? [["Code", "the repository brings code of its own, which is never run"] satisfies [string, React.ReactNode]]
       : []),
-    ["Folder", model.snapshot_path === null ? null : <CopyText key="path" text={model.snapshot_path} label="folder" />],
+    [
+      "Folder",
+      model.snapshot_path !== null ? (
+        <CopyText key="path" text={model.snapshot_path} label="folder" />
+      ) : isActive(model.status) ? (
+        "told once it is here"
+      ) : null,
+    ],
     ["Fetched by", model.adopted ? "another tool, adopted from the shared cache" : "Modelyard"],
     ["Added", formatWhen(model.created_at)],
   ];
@@ -410,9 +478,9 @@ function Overview({ model, busy, onAction }: WorkProps) {
       </section>
       {!isActive(model.status) && (
         <Group>
-          <Button color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
+          <ServerButton color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
             Delete…
-          </Button>
+          </ServerButton>
         </Group>
       )}
     </Stack>
@@ -492,16 +560,16 @@ function Memory({ model, busy, onAction }: WorkProps) {
   );
 }
 
-function Files({ model }: { model: Model }) {
-  // What is on the disk changes with the row.
-  const files = useResource(`${model.id}@${model.updated_at}`, (signal) => listFiles(model.id, signal), model.id);
+function Files({ model, live }: { model: Model } & Pick<Props, "live">) {
+  // What is on the disk changes with the row, and with every file that comes.
+  const files = useResource(`${model.id}@${model.updated_at}@${live?.progress?.files_done ?? ""}`, (signal) => listFiles(model.id, signal), model.id);
   if (files.problem !== null)
     return (
       <ProblemAlert title="The list of files is not available" problem={files.problem}>
         <TryAgain onClick={files.reload} />
       </ProblemAlert>
     );
-  if (files.data === null) return <Skeleton h={200} role="status" aria-label="Loading the files" />;
+  if (files.data === null) return <Placeholder h={200} label="Loading the files" />;
   const { items } = files.data;
   if (items.length === 0) return <Text c="dimmed">Its files are listed once the Hub has named them.</Text>;
   const missing = items.filter((file) => !file.present).length;

@@ -1,4 +1,4 @@
-import { Anchor, Collapse, Skeleton, Text, UnstyledButton } from "@mantine/core";
+import { Anchor, Button, Collapse, Group, Text, UnstyledButton } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { ChevronDown, ChevronRight } from "lucide-react";
 import { Suspense, useState } from "react";
@@ -7,8 +7,9 @@ import { getHubArchitecture } from "../../api/models";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { lazyPart } from "../../lib/lazyPart";
 import { ACCESS_WORD } from "../../lib/words";
-import type { ModelInfo } from "../../types/model";
+import type { MemoryEstimate, ModelInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
+import { Placeholder } from "../common/Placeholder";
 import { FileTable } from "./FileTable";
 import classes from "./ModelPreview.module.css";
 import { VerdictWords } from "./Yard";
@@ -19,11 +20,22 @@ const SUPPORT = {
   supported: { verdict: "fits", word: "supported" },
   unverified: { verdict: "tight", word: "not verified" },
   unsupported: { verdict: "does_not_fit", word: "not supported" },
+  unchecked: { verdict: "unknown", word: "not checked yet" },
 } as const;
 
+interface Props {
+  info: ModelInfo;
+  revision: string | null;
+  /** Null as long as there is none. */
+  estimate: MemoryEstimate | null;
+  /** Asks for `info` again. */
+  onRecheck: () => void;
+}
+
 /** What the Hub tells of a model before a byte of weights is fetched. */
-export function ModelPreview({ info, revision }: { info: ModelInfo; revision: string | null }) {
-  const support = SUPPORT[info.support.level];
+export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
+  const { level, reasons, unchecked } = supportOf(info, estimate);
+  const support = SUPPORT[level];
   const { num_layers: layers, hidden_size: hidden, max_position_embeddings: context } = info.dimensions;
   return (
     <section className={classes.preview} aria-label={`About ${info.model_id}`}>
@@ -58,16 +70,18 @@ export function ModelPreview({ info, revision }: { info: ModelInfo; revision: st
         </Fact>
         <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
       </dl>
-      {info.support.reasons.map((reason) => (
+      {reasons.map((reason) => (
         <Text key={reason.code + reason.message} size="sm">
           {reason.message}
         </Text>
       ))}
-      {info.needs_custom_code && (
-        <Text size="sm">
-          The repository brings its own code. Modelyard never runs it; a model that transformers supports by itself is
-          needed.
-        </Text>
+      {unchecked !== null && (
+        <Group gap="xs">
+          <Text size="sm">{unchecked}</Text>
+          <Button size="compact-sm" variant="default" onClick={onRecheck}>
+            Check again
+          </Button>
+        </Group>
       )}
       {info.warnings.map((warning) => (
         <Text key={warning} size="sm" c="dimmed">
@@ -78,6 +92,27 @@ export function ModelPreview({ info, revision }: { info: ModelInfo; revision: st
       {info.support.level !== "unsupported" && <ArchitectureLine info={info} revision={revision} />}
     </section>
   );
+}
+
+type Reason = ModelInfo["support"]["reasons"][number];
+
+interface ShownSupport {
+  level: keyof typeof SUPPORT;
+  reasons: Reason[];
+  /** Why transformers was not asked in time; null where it was, or where an exact estimate has settled it since. */
+  unchecked: string | null;
+}
+
+function supportOf({ support }: ModelInfo, estimate: MemoryEstimate | null): ShownSupport {
+  const late = support.reasons.find(({ code }) => code === "not_inspected");
+  if (late === undefined) return { ...support, unchecked: null };
+  const reasons = support.reasons.filter((reason) => reason !== late);
+  // Exact figures are those of the model as transformers has built it.
+  if (estimate?.method === "exact")
+    return { level: reasons.length === 0 ? "supported" : support.level, reasons, unchecked: null };
+  const limit = /^No answer within (\d+ s)\.?$/.exec(late.message)?.[1];
+  const why = limit === undefined ? late.message : `the check took longer than ${limit}.`;
+  return { level: "unchecked", reasons, unchecked: `Not checked yet: ${why}` };
 }
 
 function Fact({ name, children }: { name: string; children: React.ReactNode }) {
@@ -158,7 +193,7 @@ function ArchitectureLine({ info, revision }: { info: ModelInfo; revision: strin
       </UnstyledButton>
       {open && (
         <div className={classes.architecture}>
-          <Suspense fallback={<Skeleton h={160} role="status" aria-label="Loading" />}>
+          <Suspense fallback={<Placeholder h={160} label="Loading" />}>
             <ArchitectureView
               about={`${info.model_id}@${info.commit}`}
               load={(signal) => getHubArchitecture(info.model_id, info.commit, signal)}

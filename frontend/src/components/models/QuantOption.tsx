@@ -2,7 +2,7 @@ import { useId } from "react";
 import type { DeviceFit, PlannedOption } from "../../hooks/useMemoryPlan";
 import { formatBytes } from "../../lib/bytes";
 import { fitSentence } from "../../lib/fit";
-import type { Need, PartName } from "../../lib/memory";
+import { type Need, PART_WORD } from "../../lib/memory";
 import classes from "./QuantOption.module.css";
 import { QuantBadge } from "./QuantBadge";
 import { VerdictWords } from "./Yard";
@@ -16,36 +16,40 @@ interface Props {
   /** Bytes at the right end of the scale that all options share. */
   end: number;
   selected: boolean;
+  /** What is known of the weights alone; the other parts are on their way. */
+  weightsOnly: boolean;
+  /** What sets this precision apart, as a word or two beside its name. */
+  mark: string | undefined;
+  /** What it means for the disk. */
+  files: string | undefined;
   /** Left out where there is nothing to choose. */
   onSelect: ((quantization: PlannedOption["quantization"]) => void) | undefined;
 }
 
-const PART_WORD: Record<PartName, string> = {
-  weights: "weights",
-  state: "quantization state",
-  cache: "KV cache",
-  activations: "activations",
-  overhead: "overhead",
-};
-
 /** One precision: what it needs to run, part by part, and where that fits. */
-export function QuantOption({ planned, dtype, approximate, longest, end, selected, onSelect }: Props) {
+export function QuantOption(props: Props) {
+  const { planned, dtype, approximate, longest, end, selected, weightsOnly, mark, files, onSelect } = props;
   const { option, quantization, need, fits } = planned;
   const id = useId();
   const body = (
     <span className={classes.body}>
       <span className={classes.head} id={`${id}-name`}>
         <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
-        {onSelect === undefined && selected && <span className={classes.mine}>this model</span>}
-        {option.available && (
+        {mark !== undefined && <span className={classes.mark}>{mark}</span>}
+        {option.available ? (
           <span className={`${classes.total} num`}>{totalWords(need, approximate || need.scaled)}</span>
+        ) : (
+          quantization === "none" &&
+          option.weights_bytes !== null && (
+            <span className={`${classes.total} num`}>{formatBytes(option.weights_bytes)} as stored</span>
+          )
         )}
       </span>
       <span className={classes.details} id={`${id}-more`}>
         {option.available ? (
           <>
             <Bar need={need} quantization={quantization} fits={fits} end={end} />
-            <Parts need={need} quantization={quantization} approximate={approximate} />
+            <Parts need={need} quantization={quantization} approximate={approximate} weightsOnly={weightsOnly} />
             <span className={`${classes.fits} num`}>
               {fits.map((fit) => (
                 <Fit key={fit.device} fit={fit} need={need} longest={longest} />
@@ -57,10 +61,14 @@ export function QuantOption({ planned, dtype, approximate, longest, end, selecte
                 Loading takes up to {formatBytes(need.required)} at once.
               </span>
             )}
+            {files !== undefined && <span className={`${classes.quiet} num`}>{files}</span>}
             {option.note !== null && <span className={classes.quiet}>{option.note}</span>}
           </>
         ) : (
-          <span className={classes.quiet}>{option.note ?? "Not available for this model."}</span>
+          <>
+            {files !== undefined && <span className={`${classes.quiet} num`}>{files}</span>}
+            <span className={classes.quiet}>{option.note ?? "Not available for this model."}</span>
+          </>
         )}
       </span>
     </span>
@@ -94,7 +102,12 @@ function totalWords({ total, partial }: Need, approximate: boolean): string {
   return `${partial ? "at least " : ""}${approximate ? "≈ " : ""}${formatBytes(total)} to run`;
 }
 
-function Parts({ need, quantization, approximate }: { need: Need; approximate: boolean } & Pick<PlannedOption, "quantization">) {
+function Parts({
+  need,
+  quantization,
+  approximate,
+  weightsOnly,
+}: Pick<PlannedOption, "need" | "quantization"> & Pick<Props, "approximate" | "weightsOnly">) {
   return (
     <span className={`${classes.parts} num`} data-quantization={quantization}>
       {need.parts.map(({ name, bytes }) => (
@@ -102,7 +115,9 @@ function Parts({ need, quantization, approximate }: { need: Need; approximate: b
           <span className={classes.swatch} data-part={name} aria-hidden />
           {PART_WORD[name]}{" "}
           {bytes === null
-            ? "unknown"
+            ? weightsOnly
+              ? "…"
+              : "unknown"
             : `${approximate || (name === "activations" && need.scaled) ? "≈ " : ""}${formatBytes(bytes)}`}
         </span>
       ))}
@@ -113,7 +128,7 @@ function Parts({ need, quantization, approximate }: { need: Need; approximate: b
 function Fit({ fit, need, longest }: { fit: DeviceFit; need: Need; longest: number }) {
   return (
     <span className={classes.fit}>
-      <VerdictWords verdict={fit.verdict}>{fitSentence(fit.device, need.required, fit.free)}</VerdictWords>
+      <VerdictWords verdict={fit.verdict}>{fitSentence(fit.device, fit.verdict, need.required, fit.free, need.partial)}</VerdictWords>
       {fit.reach !== null && fit.reach > 0 && (
         <span className={classes.quiet}>
           {fit.verdict === "fits" ? "longest context" : "longest context that fits"}:{" "}

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Modal, Radio, Skeleton, Stack, Text } from "@mantine/core";
+import { Button, Checkbox, Modal, Radio, Stack, Text } from "@mantine/core";
 import { useId, useState } from "react";
 import { estimateLocalMemory } from "../../api/models";
 import { useMemoryPlace } from "../../hooks/useMemoryPlace";
@@ -11,7 +11,10 @@ import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { MemoryOption, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { ServerButton } from "../common/ServerButton";
+import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TryAgain } from "../common/TryAgain";
 import { FitWords } from "./FitWords";
 import { MemoryBar } from "./MemoryBar";
@@ -57,6 +60,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
 
   return (
     <Stack>
+      <ConnectionNotice />
       <Radio.Group
         label="Precision"
         value={wanted}
@@ -77,7 +81,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
           ))}
         </Stack>
       </Radio.Group>
-      {estimate.loading && <Skeleton h={32} role="status" aria-label="Working out the sizes" />}
+      {estimate.loading && <Placeholder h={32} label="Working out the sizes" />}
       {estimate.problem !== null && (
         <ProblemAlert title="The sizes are not known" problem={estimate.problem} tone="warn">
           <TryAgain onClick={estimate.reload} />
@@ -102,14 +106,14 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
         <Button variant="default" onClick={onClose}>
           Cancel
         </Button>
-        <Button
+        <ServerButton
           loading={busy}
           disabled={option(wanted)?.available === false}
           onClick={() => void confirm()}
           data-autofocus
         >
           Quantize to {QUANTIZATION_WORD[wanted]}
-        </Button>
+        </ServerButton>
       </DialogButtons>
     </Stack>
   );

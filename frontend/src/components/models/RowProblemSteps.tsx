@@ -6,7 +6,8 @@ import type { Model } from "../../types/model";
 
 interface Props {
   model: Model;
-  onQuantize: () => void;
+  /** Left out where nothing is started. */
+  onQuantize?: () => void;
 }
 
 /** On the Hub; a model that is not there under its name may be there under another owner's. */
@@ -35,7 +36,7 @@ export function RowProblemSteps({ model, onQuantize }: Props) {
         </>
       )}
       {steps.includes("another") && <Link to={searchFor(model)}>Look for another model</Link>}
-      {steps.includes("smaller") && model.status === "ready" && model.quantization === "none" && (
+      {steps.includes("smaller") && onQuantize !== undefined && model.status === "ready" && model.quantization === "none" && (
         <Button size="compact-sm" variant="default" disabled={away !== undefined} title={away} onClick={onQuantize}>
           Quantize to 4-bit…
         </Button>

@@ -11,9 +11,9 @@ import {
   Shrink,
   Trash2,
 } from "lucide-react";
-import { PENDING_WORD, STATUS_WORD } from "../../lib/words";
+import { PENDING_WORD, statusWord } from "../../lib/words";
 import type { Pending } from "../../stores/applyEvents";
-import type { ModelStatus, Progress } from "../../types/model";
+import type { ModelStatus, Progress, RowError } from "../../types/model";
 import classes from "./StatusPill.module.css";
 
 const ICON: Record<ModelStatus, LucideIcon> = {
@@ -30,16 +30,18 @@ const ICON: Record<ModelStatus, LucideIcon> = {
 
 interface Props {
   status: ModelStatus;
+  /** Why the server paused it. */
+  error?: RowError | null;
   phase?: Progress["phase"] | undefined;
   pending?: Pending | undefined;
 }
 
-export function StatusPill({ status, phase, pending }: Props) {
+export function StatusPill({ status, error = null, phase, pending }: Props) {
   const hashing = status === "downloading" && (phase === "verifying" || phase === "checking");
   const Icon = hashing ? ShieldCheck : ICON[status];
-  const word = hashing ? "Verifying" : STATUS_WORD[status];
+  const word = hashing ? "Verifying" : statusWord({ status, error });
   return (
-    <span className={classes.pill} data-status={status}>
+    <span className={classes.pill} data-status={status} data-stopped={error !== null || undefined}>
       <Icon size={14} aria-hidden />
       {pending === undefined ? word : PENDING_WORD[pending.op]}
     </span>

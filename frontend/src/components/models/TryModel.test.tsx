@@ -1,9 +1,10 @@
-import { screen, waitFor } from "@testing-library/react";
+import { cleanup, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it } from "vitest";
+import { applyList } from "../../stores/applyEvents";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTryStore } from "../../stores/tryStore";
-import { model, problem, progress } from "../../test/fixtures";
+import { downloading, liveOf, model, outOfRoom, problem, progress } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { GenerateRequest } from "../../types/model";
@@ -54,6 +55,37 @@ it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   await expectAccessible();
 });
 
+it("goes on with what is paused, save where that has to wait for room", async () => {
+  let resumed = 0;
+  const row = downloading({ status: "paused" });
+  server.use(
+    http.post(api("/models/m1/resume"), () => {
+      resumed += 1;
+      return HttpResponse.json(downloading(), { status: 202 });
+    }),
+  );
+  useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, [row]));
+  renderPage(<TryModel model={row} />);
+  await userEvent.click(screen.getByRole("button", { name: "Resume Qwen3-0.6B" }));
+  await waitFor(() => expect(resumed).toBe(1));
+  cleanup();
+  renderPage(<TryModel model={outOfRoom()} />);
+  expect(screen.getByText("Its state now: paused: disk full.")).toBeVisible();
+  expect(screen.queryByRole("button")).toBeNull();
+  useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} });
+});
+
+it("sends nothing to a server that is away", async () => {
+  const { asked } = answers([DONE]);
+  useModelsStore.setState({ conn: "stale" });
+  renderPage(<TryModel model={model({ loaded: true })} />);
+  await userEvent.type(field(), "So");
+  expect(screen.getByRole("button", { name: "Generate" })).toBeDisabled();
+  await userEvent.keyboard("{Control>}{Enter}{/Control}");
+  expect(asked).toEqual([]);
+  useModelsStore.setState({ conn: "connecting" });
+});
+
 it("says what loading it took the last time", () => {
   renderPage(<TryModel model={model({ memory_measured_bytes: 1_300_000_000 })} />);
   expect(screen.getByText("The model is loaded first: 1.30 GB measured.")).toBeVisible();
@@ -65,6 +97,7 @@ it("stops, ends the request, and keeps what came", async () => {
   await userEvent.type(field(), "So");
   await userEvent.click(screen.getByRole("button", { name: "Generate" }));
   expect(await screen.findByText("endless")).toBeVisible();
+  expect(screen.queryByText("Ctrl")).toBeNull();
   await userEvent.click(screen.getByRole("button", { name: "Stop" }));
   expect(await screen.findByText("Stopped")).toBeVisible();
   await waitFor(() => expect(wasAborted()).toBe(true));
@@ -99,7 +132,7 @@ it("offers no chat where the tokenizer has no template", async () => {
 
 it("says what the load before the first token does", async () => {
   const loading = progress({ phase: "loading", message: "waiting for another load" });
-  useModelsStore.setState({ live: { m1: { progress: loading, downloaded_bytes: 0, disk_bytes: 0 } } });
+  useModelsStore.setState({ live: { m1: liveOf(model({ progress: loading })) } });
   answers([], { ends: false });
   renderPage(<TryModel model={model()} />);
   await userEvent.type(field(), "The capital");

@@ -1,32 +1,32 @@
 import { Button, Group, Kbd, SegmentedControl, Stack, Text, Textarea } from "@mantine/core";
 import { Send, Square } from "lucide-react";
 import { useEffect, useRef } from "react";
-import { useLive } from "../../hooks/useModels";
-import { formatBytes, formatDuration } from "../../lib/bytes";
+import { useAway } from "../../hooks/useAway";
+import { useLive, usePending } from "../../hooks/useModels";
+import { formatBytes, formatSeconds } from "../../lib/bytes";
 import type { ProblemView } from "../../lib/problems";
-import { loadingWords, STATUS_WORD } from "../../lib/words";
+import { isActive, loadingWords, statusWord, waitsForRoom } from "../../lib/words";
+import { useModelsStore } from "../../stores/modelsStore";
 import { canSend, type Mode, type Trial, trialOf, useTryStore } from "../../stores/tryStore";
 import type { Generated, Model, Progress } from "../../types/model";
 import { EmptyState } from "../common/EmptyState";
 import { NumberField } from "../common/NumberField";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { ServerButton } from "../common/ServerButton";
+import { WorkAction } from "./WorkAction";
 import classes from "./TryModel.module.css";
 
 /** Text from the model, as it comes: the continuation of a text, or a chat. */
 export default function TryModel({ model }: { model: Model }) {
   const trial = useTryStore((state) => trialOf(state, model.id));
   const progress = useLive(model.id)?.progress ?? null;
-  const { change, send, stop } = useTryStore.getState();
+  const { change, stop } = useTryStore.getState();
+  const send = useSend(model.id);
   const ready = canSend(trial);
   const { mode } = trial;
   const missing = missingWords(trial);
 
-  if (model.status !== "ready")
-    return (
-      <EmptyState title="It can be tried when it is ready">
-        Its state now: {STATUS_WORD[model.status].toLowerCase()}.
-      </EmptyState>
-    );
+  if (model.status !== "ready") return <NotReady model={model} />;
   return (
     <Stack gap="sm">
       <SegmentedControl
@@ -48,7 +48,7 @@ export default function TryModel({ model }: { model: Model }) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          void send(model.id);
+          send();
         }}
       >
         <Stack gap="sm">
@@ -63,7 +63,7 @@ export default function TryModel({ model }: { model: Model }) {
             onKeyDown={(event) => {
               if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
               event.preventDefault();
-              void send(model.id);
+              send();
             }}
           />
           <OptionFields model={model} trial={trial} />
@@ -81,11 +81,11 @@ export default function TryModel({ model }: { model: Model }) {
                 Stop
               </Button>
             ) : (
-              <Button type="submit" disabled={!ready} leftSection={<Send size={14} aria-hidden />}>
+              <ServerButton type="submit" disabled={!ready} leftSection={<Send size={14} aria-hidden />}>
                 {mode === "chat" ? "Send" : "Generate"}
-              </Button>
+              </ServerButton>
             )}
-            {missing === null ? (
+            {trial.running ? null : missing === null ? (
               <Text size="sm" c="dimmed" visibleFrom="xs">
                 <Kbd size="xs">Ctrl</Kbd> <Kbd size="xs">Enter</Kbd>
               </Text>
@@ -111,6 +111,30 @@ export default function TryModel({ model }: { model: Model }) {
         {stateWords(model, trial, progress)}
       </Text>
     </Stack>
+  );
+}
+
+/** Sends what was written, while there is a server to send it to. */
+function useSend(id: string): () => void {
+  const away = useAway();
+  const { send } = useTryStore.getState();
+  return () => {
+    if (away === undefined) void send(id);
+  };
+}
+
+function NotReady({ model }: { model: Model }) {
+  const act = useModelsStore((state) => state.act);
+  const busy = usePending(model.id) !== undefined;
+  // What moves already, or cannot move yet, needs nothing.
+  const stopped = (model.status === "paused" && !waitsForRoom(model)) || !isActive(model.status);
+  return (
+    <EmptyState
+      title="It can be tried when it is ready"
+      action={stopped && <WorkAction model={model} busy={busy} onAction={({ id }, action) => void act(id, action)} />}
+    >
+      Its state now: {statusWord(model).toLowerCase()}.
+    </EmptyState>
   );
 }
 
@@ -195,7 +219,8 @@ function useFollowedEnd(text: string, running: boolean) {
 }
 
 function Problem({ model, trial, problem }: { model: Model; trial: Trial; problem: ProblemView }) {
-  const { change, send } = useTryStore.getState();
+  const { change } = useTryStore.getState();
+  const send = useSend(model.id);
   if (problem.code === "no_tokenizer")
     return (
       <ProblemAlert title="It cannot be tried with text" problem={problem}>
@@ -206,20 +231,20 @@ function Problem({ model, trial, problem }: { model: Model; trial: Trial; proble
   return (
     <ProblemAlert title={template ? "It takes no chat" : "No text came of it"} problem={problem}>
       {template ? (
-        <Button
+        <ServerButton
           size="compact-sm"
           variant="default"
           onClick={() => {
             change(model.id, { mode: "text", turns: [], problem: null });
-            void send(model.id);
+            send();
           }}
         >
           Continue it as a text instead
-        </Button>
+        </ServerButton>
       ) : (
-        <Button size="compact-sm" variant="default" disabled={!canSend(trial)} onClick={() => void send(model.id)}>
+        <ServerButton size="compact-sm" variant="default" disabled={!canSend(trial)} onClick={send}>
           Try again
-        </Button>
+        </ServerButton>
       )}
     </ProblemAlert>
   );
@@ -250,11 +275,10 @@ const ENDED: Record<Generated["finish_reason"], string> = {
 };
 
 function figuresWords({ new_tokens, tokens_per_second, load_seconds, finish_reason }: Generated): string {
-  const seconds = load_seconds < 9.95 ? `${load_seconds.toFixed(2)} s` : formatDuration(load_seconds);
   return [
     new_tokens === 1 ? "1 token" : `${new_tokens.toLocaleString("en")} tokens`,
     `${tokens_per_second.toFixed(1)} tokens/s`,
-    load_seconds > 0 ? `loaded in ${seconds}` : "was loaded already",
+    load_seconds > 0 ? `loaded in ${formatSeconds(load_seconds)}` : "was loaded already",
     ENDED[finish_reason],
   ].join(" · ");
 }

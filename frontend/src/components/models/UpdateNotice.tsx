@@ -10,6 +10,7 @@ import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { ServerButton } from "../common/ServerButton";
 
 /** Whether the Hub has a newer version of a model, and the step that gets it. */
 export function UpdateNotice({ model }: { model: Model }) {
@@ -107,9 +108,9 @@ function Newer({ model, onProblem }: StepProps) {
         </Text>
         <Group gap="xs">
           {newer === undefined ? (
-            <Button size="compact-sm" loading={busy} onClick={() => void download()}>
+            <ServerButton size="compact-sm" loading={busy} onClick={() => void download()}>
               Download the newer version
-            </Button>
+            </ServerButton>
           ) : (
             <Button size="compact-sm" variant="default" component={Link} to={`/models/${newer}`}>
               Open it
@@ -139,8 +140,8 @@ function CheckNow({ model, onProblem }: StepProps) {
   }
 
   return (
-    <Button size="compact-sm" variant="default" loading={busy} onClick={() => void check()}>
+    <ServerButton size="compact-sm" variant="default" loading={busy} onClick={() => void check()}>
       {model.checked_at === null ? "Check now" : "Check again"}
-    </Button>
+    </ServerButton>
   );
 }

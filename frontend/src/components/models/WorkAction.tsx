@@ -14,7 +14,11 @@ const ACTIONS: Partial<Record<ModelStatus, [label: string, icon: typeof Ban, act
   missing: ["Download again", RotateCcw, "resume"],
 };
 
-const FETCH_AGAIN = "Fetch that file again";
+function labelOf({ status, error, restarts_with }: Model, word: string): string {
+  // The error names the file; those that are whole stay.
+  if (status === "failed") return error?.code === "checksum_mismatch" ? "Fetch that file again" : word;
+  return restarts_with === "quantize" ? "Quantize again" : word;
+}
 
 interface Props {
   model: Model;
@@ -32,8 +36,7 @@ export function WorkAction({ model, busy, onAction, size = "compact-sm", variant
   const [word, Icon, action] = found;
   // To pause is wanted most when things go wrong, and its failure says so.
   const why = action === "pause" ? undefined : away;
-  // The error names the file; those that are whole stay.
-  const label = model.status === "failed" && model.error?.code === "checksum_mismatch" ? FETCH_AGAIN : word;
+  const label = labelOf(model, word);
   return (
     <Button
       size={size}

@@ -3,6 +3,7 @@ import {
   AlertTriangle,
   CheckCircle2,
   CircleHelp,
+  Clock,
   Cpu,
   HardDrive,
   type LucideIcon,
@@ -10,12 +11,14 @@ import {
   XCircle,
 } from "lucide-react";
 import { useMemo } from "react";
+import { useConn } from "../../hooks/useModels";
 import { formatBytes } from "../../lib/bytes";
 import { verdictFor } from "../../lib/fit";
 import { type Block, type Place, placesOf, wantedIn } from "../../lib/yard";
 import type { Ghost } from "../../stores/ghostStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Verdict } from "../../types/model";
+import { LastHeard } from "../common/LastHeard";
 import classes from "./Yard.module.css";
 
 /** Every place where bytes live, to scale, with the ghost of a model laid over it. */
@@ -93,6 +96,7 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
       <Bar place={place} ghost={ghost} wanted={wanted} />
       <div className={`${classes.numbers} num`}>
         <span>
+          <LastHeard />
           <strong>{formatBytes(place.free)}</strong> free of {formatBytes(place.total)}
         </span>
         {ghost !== null && <GhostWords place={place} wanted={wanted} />}
@@ -124,10 +128,12 @@ function ghostBytes(place: Place, ghost: Ghost | null): number | null | undefine
 }
 
 function GhostWords({ place, wanted }: { place: Place; wanted: number | null | undefined }) {
+  // While the server is away it is no verdict any more, but what was so then.
+  const stale = useConn() === "stale";
   if (wanted === undefined) return <span className={classes.quiet}>nothing added</span>;
   const verdict = verdictFor(wanted, place.free);
   return (
-    <VerdictWords verdict={verdict}>
+    <VerdictWords verdict={stale ? "unknown" : verdict} icon={stale ? Clock : undefined}>
       {wanted === null
         ? "size not known"
         : wanted <= place.free
@@ -142,7 +148,7 @@ const VERDICT_ICON = { fits: CheckCircle2, tight: AlertTriangle, does_not_fit: X
 interface VerdictProps {
   verdict: Verdict;
   /** Where the verdict's own would say something else. */
-  icon?: LucideIcon;
+  icon?: LucideIcon | undefined;
   children: React.ReactNode;
 }
 

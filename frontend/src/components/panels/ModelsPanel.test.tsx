@@ -217,6 +217,48 @@ it("opens the form with n and a model at its own address", async () => {
   await expectAccessible();
 });
 
+it("closes the form and not the drawer below it, which takes no keys of the page's own", async () => {
+  const user = userEvent.setup();
+  show(MODELS, "/models/b?download");
+  const form = await screen.findByRole("dialog", { name: "Download a model" });
+  const drawer = await screen.findByRole("dialog", { name: /gpt2/ });
+  await waitFor(() => expect(document.title).toBe("(1) gpt2 · Models · Modelyard"));
+  await user.keyboard("{Escape}");
+  await waitFor(() => expect(form).not.toBeInTheDocument());
+  expect(drawer).toBeInTheDocument();
+  drawer.focus();
+  await user.keyboard("n/");
+  expect(screen.queryByRole("dialog", { name: "Download a model" })).toBeNull();
+  await user.keyboard("{Escape}");
+  await waitFor(() => expect(drawer).not.toBeInTheDocument());
+  expect(document.title).toBe("(1) Models · Modelyard");
+});
+
+it("asks the same before it cancels from a card's menu and from the drawer", async () => {
+  const sent: string[] = [];
+  server.use(
+    http.post(api("/models/c/:action"), ({ params }) => {
+      sent.push(String(params.action));
+      return HttpResponse.json(downloading({ id: "c", model_id: "EleutherAI/pythia-70m" }), { status: 202 });
+    }),
+  );
+  const user = userEvent.setup();
+  show(MODELS, "/models/c");
+  const drawer = await screen.findByRole("dialog", { name: /pythia-70m/ });
+  await user.click(within(drawer).getByRole("button", { name: "Cancel and remove…" }));
+  const question = await screen.findByRole("dialog", { name: "Cancel pythia-70m" });
+  await user.keyboard("{Escape}");
+  await waitFor(() => expect(question).not.toBeInTheDocument());
+  expect(drawer).toBeInTheDocument();
+  await user.keyboard("{Escape}");
+  await waitFor(() => expect(drawer).not.toBeInTheDocument());
+  expect(sent).toEqual([]);
+  await user.click(screen.getByRole("button", { name: "More actions for pythia-70m" }));
+  await user.click(await screen.findByRole("menuitem", { name: "Cancel and remove…" }));
+  await user.click(await screen.findByRole("button", { name: "Discard 400 MB" }));
+  await waitFor(() => expect(sent).toEqual(["cancel"]));
+});
+
 it("moves between cards with the arrow keys", async () => {
   show(MODELS);
   const scrolled = vi.spyOn(Element.prototype, "scrollIntoView");

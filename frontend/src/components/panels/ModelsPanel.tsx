@@ -11,11 +11,13 @@ import {
 } from "@mantine/core";
 import { useHotkeys, useMediaQuery, useMounted } from "@mantine/hooks";
 import { FolderInput, Plus } from "lucide-react";
-import { memo, Suspense, useCallback, useMemo, useRef, useState } from "react";
+import { memo, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
+import { useAway } from "../../hooks/useAway";
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
 import { useMemoryPlace } from "../../hooks/useMemoryPlace";
 import { useTitle } from "../../hooks/useTitle";
+import { fetchedBytes, losesWork } from "../../lib/cancel";
 import {
   countGroups,
   type ModelFilter,
@@ -33,11 +35,13 @@ import { type Ghost, useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Device, Model } from "../../types/model";
+import { ConfirmCancel } from "../common/ConfirmCancel";
 import { ConfirmDelete } from "../common/ConfirmDelete";
 import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { SearchField } from "../common/SearchField";
+import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { AddLocal } from "../models/AddLocal";
 import { BulkBar } from "../models/BulkBar";
 import { FirstRun } from "../models/FirstRun";
@@ -49,20 +53,27 @@ import { Yard } from "../models/Yard";
 import classes from "./ModelsPanel.module.css";
 
 // Not needed to show the list.
-const DownloadDialog = lazyPart(() => import("../models/DownloadDialog"));
-const ModelDrawer = lazyPart(() => import("../models/ModelDrawer"));
+const dialogPart = () => import("../models/DownloadDialog");
+const drawerPart = () => import("../models/ModelDrawer");
+const DownloadDialog = lazyPart(dialogPart);
+const ModelDrawer = lazyPart(drawerPart);
+
+/** Long enough after the list is there for it to be drawn and scrolled first. */
+const PREFETCH_AFTER_MS = 2_000;
 
 const yardHeight = heightAs("--y-yard-height");
 
 /** The yard, the models, and what can be done with them. Filters and dialogs live in the address. */
 export function ModelsPanel() {
-  useTitle("Models");
   const { id } = useParams();
+  const open = useModel(id ?? "")?.name;
+  useTitle(open === undefined ? "Models" : `${open} · Models`);
   const navigate = useNavigate();
   const { search } = useLocation();
   const [parameters, setParameters] = useSearchParams();
   const [deleting, setDeleting] = useState<Model | null>(null);
   const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
+  const [cancelling, setCancelling] = useState<string | null>(null);
   const [selected, setSelected] = useState<ReadonlySet<string> | null>(null);
   const searchField = useRef<HTMLInputElement>(null);
   const small = useMediaQuery("(max-width: 48em)", false, { getInitialValueInEffect: false });
@@ -101,23 +112,23 @@ export function ModelsPanel() {
     [setParameters],
   );
   const adding = parameters.has("add");
-  const close = (name: "download" | "add") =>
-    setParameters((before) => {
-      const next = new URLSearchParams(before);
-      next.delete(name);
-      return next;
-    });
+  // In place, or the way back would lead into what was closed.
+  const close = (name: "download" | "add") => afterThisKey(() => change({ [name]: null }));
 
   useHotkeys([
-    ["/", () => searchField.current?.focus()],
-    ["n", () => openForm()],
+    ["/", () => whereNothingIsOpen(() => searchField.current?.focus())],
+    ["n", () => whereNothingIsOpen(() => openForm())],
   ]);
+  usePrefetch(load.state === "ready");
+  const keep = useCallback(() => afterThisKey(() => setCancelling(null)), []);
 
   const onAction = useCallback(
     (model: Model, action: CardAction) => {
       if (action === "delete") setDeleting(model);
       else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
+      else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
+        setCancelling(model.id);
       else void act(model.id, action);
     },
     [act],
@@ -222,7 +233,7 @@ export function ModelsPanel() {
         </Tabs.Panel>
       </Tabs>
 
-      <FromFirstUse wanted={formOpen}>
+      <FromFirstUse wanted={formOpen} title="Download a model" onClose={() => close("download")}>
         {(opened) => (
           <DownloadDialog
             opened={opened}
@@ -234,17 +245,19 @@ export function ModelsPanel() {
         )}
       </FromFirstUse>
       <Modal opened={adding} onClose={() => close("add")} title="Add models that are here already" size={620} fullScreen={small}>
+        <ConnectionNotice />
         <AddLocal onAdded={() => close("add")} />
       </Modal>
       <OpenDrawer
         id={id}
         loading={load.state !== "ready"}
-        covered={deleting !== null || quantizing !== null}
+        covered={deleting !== null || quantizing !== null || cancelling !== null || formOpen || adding}
         onClose={() => void navigate({ pathname: "/models", search: withoutTab(search) })}
         onAction={onAction}
       />
       <ConfirmDelete model={deleting} onClose={() => afterThisKey(() => setDeleting(null))} />
       <QuantizeDialog wish={quantizing} onClose={() => afterThisKey(() => setQuantizing(null))} />
+      <ConfirmCancel id={cancelling} onClose={keep} />
     </div>
   );
 }
@@ -252,6 +265,21 @@ export function ModelsPanel() {
 /** The same press of Esc reaches the drawer below, which has to find itself covered still. */
 function afterThisKey(close: () => void): void {
   setTimeout(close);
+}
+
+/** A key of the page's own: behind a dialogue it would move what is not seen. */
+function whereNothingIsOpen(act: () => void): void {
+  if (document.querySelector("[role=dialog]") === null) act();
+}
+
+/** Fetches what is opened first, so that it is there even once the server is not. */
+function usePrefetch(ready: boolean): void {
+  useEffect(() => {
+    if (!ready) return;
+    // One that cannot be fetched now is asked for again when it is opened.
+    const timer = setTimeout(() => void Promise.allSettled([drawerPart(), dialogPart()]), PREFETCH_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [ready]);
 }
 
 function withParameter(parameters: URLSearchParams, name: string): string {
@@ -267,11 +295,11 @@ function withoutTab(search: string): string {
 }
 
 /** What is fetched and mounted once it is wanted, and stays then, so that it can fade when it is closed. */
-function FromFirstUse({ wanted, children }: FromFirstUseProps) {
+function FromFirstUse({ wanted, title, onClose, children }: FromFirstUseProps) {
   const [used, setUsed] = useState(wanted);
   if (wanted && !used) setUsed(true);
   return used ? (
-    <Suspense fallback={null}>
+    <Suspense fallback={<Awaited wanted={wanted} title={title} onClose={onClose} />}>
       <MountedClosed wanted={wanted}>{children}</MountedClosed>
     </Suspense>
   ) : null;
@@ -279,11 +307,25 @@ function FromFirstUse({ wanted, children }: FromFirstUseProps) {
 
 interface FromFirstUseProps {
   wanted: boolean;
+  /** What it is called while it is not there. */
+  title: string;
+  onClose: () => void;
   children: (opened: boolean) => React.ReactNode;
 }
 
+/** In the place of what cannot be fetched, because the server does not answer; otherwise it is there at once. */
+function Awaited({ wanted, title, onClose }: Omit<FromFirstUseProps, "children">) {
+  const away = useAway();
+  return (
+    <Modal opened={wanted && away !== undefined} onClose={onClose} title={title}>
+      <ConnectionNotice />
+      <Text role="status">This appears once the server answers.</Text>
+    </Modal>
+  );
+}
+
 /** A dialogue that is mounted open does not know where the focus was, and could not give it back. */
-function MountedClosed({ wanted, children }: FromFirstUseProps) {
+function MountedClosed({ wanted, children }: Pick<FromFirstUseProps, "wanted" | "children">) {
   const mounted = useMounted();
   return children(wanted && mounted);
 }
@@ -476,6 +518,7 @@ function point(model: Model | null): void {
 
 /** What this model would add: nothing in memory when it is loaded, on disk only what is still to come. */
 function ghostOf(model: Model): Ghost {
+  const here = fetchedBytes(model, useModelsStore.getState().live[model.id]);
   return {
     label: model.name,
     quantization: model.quantization,
@@ -484,7 +527,7 @@ function ghostOf(model: Model): Ghost {
       cache:
         model.status === "ready" || model.size_bytes === null
           ? 0
-          : Math.max(0, model.size_bytes - model.downloaded_bytes),
+          : Math.max(0, model.size_bytes - here),
       artifact: 0,
     },
   };
@@ -504,7 +547,7 @@ function OpenDrawer({ id, loading, covered, onClose, onAction }: OpenDrawerProps
   const live = useLive(id ?? "");
   const pending = usePending(id ?? "");
   return (
-    <FromFirstUse wanted={id !== undefined}>
+    <FromFirstUse wanted={id !== undefined} title={model?.name ?? "Model"} onClose={onClose}>
       {(opened) => (
         <ModelDrawer
           opened={opened}

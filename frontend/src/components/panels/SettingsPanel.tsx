@@ -1,8 +1,9 @@
-import { Skeleton, Stack, Title } from "@mantine/core";
+import { Stack, Title } from "@mantine/core";
 import { getSettings } from "../../api/system";
 import { useResource } from "../../hooks/useResource";
 import { useTitle } from "../../hooks/useTitle";
 import { useSystemStore } from "../../stores/systemStore";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { SystemPending } from "../common/SystemPending";
@@ -24,7 +25,7 @@ export default function SettingsPanel() {
         Settings
       </Title>
       <Stack gap="md">
-        {settings.loading && settings.data === null && <Skeleton h={320} role="status" aria-label="Loading settings" />}
+        {settings.loading && settings.data === null && <Placeholder h={320} label="Loading settings" />}
         {settings.problem !== null && (
           <ProblemAlert title="The settings could not be read" problem={settings.problem}>
             <TryAgain onClick={settings.reload} />

@@ -1,4 +1,4 @@
-import { Button, Skeleton, Title } from "@mantine/core";
+import { Button, Title } from "@mantine/core";
 import { CircleAlert, Plus } from "lucide-react";
 import { Link } from "react-router";
 import { useModelList } from "../../hooks/useModels";
@@ -11,6 +11,7 @@ import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { EngineMissing } from "../training/EngineMissing";
@@ -59,7 +60,7 @@ export default function TrainingPanel() {
         ) : null}
         {(load.state === "idle" || load.state === "loading") && (
           // Below those that the feed has told already.
-          <Skeleton h={96} role="status" aria-label="Loading the training runs" />
+          <Placeholder h={96} label="Loading the training runs" />
         )}
       </div>
     </div>

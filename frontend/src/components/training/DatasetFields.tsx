@@ -1,27 +1,37 @@
 import { Button, FileButton, NativeSelect, TextInput } from "@mantine/core";
 import { Upload } from "lucide-react";
 import { useState } from "react";
-import { uploadDataset } from "../../api/trainings";
-import type { FieldErrors } from "../../hooks/useTrainings";
+import { listDatasets, uploadDataset } from "../../api/trainings";
+import { useResource } from "../../hooks/useResource";
+import type { FieldErrors, KnownText } from "../../hooks/useTrainings";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import type { StoredDataset } from "../../types/training";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { SentDatasets } from "./SentDatasets";
 import classes from "./training.module.css";
 
 interface Props {
   path: string;
   column: string;
+  /** What the server last found in a file. */
+  found: KnownText | null;
   errors: FieldErrors;
   onChange: (change: { path?: string; column?: string }) => void;
 }
 
-/** Text to train on: a file that lies on the server's machine, or one that is sent there. */
-export function DatasetFields({ path, column, errors, onChange }: Props) {
+/** Text to train on: a file that lies on the server's machine, one that is sent there, or was sent before. */
+export function DatasetFields({ path, column, found, errors, onChange }: Props) {
+  const sent = useResource("datasets", listDatasets);
   const [sending, setSending] = useState<File | null>(null);
   const [stored, setStored] = useState<StoredDataset | null>(null);
   const [problem, setProblem] = useState<ProblemView | null>(null);
+  const [seen, setSeen] = useState<KnownText | null>(null);
+  // A refusal for something else says nothing of the columns, which are still the same.
+  if (found !== null && found.columns !== null && found !== seen) setSeen(found);
   const known = stored !== null && stored.path === path ? stored : null;
+  const text = seen !== null && seen.path === path.trim() ? seen : null;
+  const columns = known?.columns ?? text?.columns ?? null;
 
   async function send(file: File) {
     setSending(file);
@@ -29,8 +39,8 @@ export function DatasetFields({ path, column, errors, onChange }: Props) {
     try {
       const answer = await uploadDataset(file);
       setStored(answer);
-      const kept = answer.columns.includes(column) ? column : answer.columns[0];
-      onChange({ path: answer.path, column: kept ?? "text" });
+      sent.reload();
+      onChange({ path: answer.path, column: "" });
     } catch (error) {
       setProblem(toProblem(error));
     } finally {
@@ -48,7 +58,8 @@ export function DatasetFields({ path, column, errors, onChange }: Props) {
           placeholder="/data/corpus.jsonl"
           value={path}
           error={errors["dataset.path"]}
-          onChange={(event) => onChange({ path: event.currentTarget.value })}
+          // Another file has other columns.
+          onChange={(event) => onChange({ path: event.currentTarget.value, ...(columns === null ? {} : { column: "" }) })}
           spellCheck={false}
           autoCapitalize="none"
         />
@@ -80,17 +91,23 @@ export function DatasetFields({ path, column, errors, onChange }: Props) {
           <ProblemAlert title="The file was not stored" problem={problem} />
         </div>
       )}
-      {known !== null && known.columns.length > 1 ? (
-        <NativeSelect
-          label="Column with the text"
-          value={column}
+      <SentDatasets
+        sent={sent}
+        path={path}
+        onChoose={(chosen) => onChange({ path: chosen, column: "" })}
+      />
+      {columns !== null ? (
+        <ColumnSelect
+          columns={columns}
+          value={column || (text?.column ?? "")}
           error={errors["dataset.column"]}
-          onChange={(event) => onChange({ column: event.currentTarget.value })}
-          data={known.columns}
+          onChange={(next) => onChange({ column: next })}
         />
       ) : (
         <TextInput
           label="Column with the text"
+          description="If empty, the only one that holds text"
+          inputWrapperOrder={["label", "input", "description", "error"]}
           value={column}
           error={errors["dataset.column"]}
           onChange={(event) => onChange({ column: event.currentTarget.value })}
@@ -99,5 +116,26 @@ export function DatasetFields({ path, column, errors, onChange }: Props) {
         />
       )}
     </div>
+  );
+}
+
+interface ColumnProps {
+  columns: string[];
+  value: string;
+  error: string | undefined;
+  onChange: (column: string) => void;
+}
+
+function ColumnSelect({ columns, value, error, onChange }: ColumnProps) {
+  const chosen = value || (columns.length === 1 ? (columns[0] ?? "") : "");
+  const other = columns.includes(chosen) ? [] : [{ value: chosen, label: chosen || "Choose a column" }];
+  return (
+    <NativeSelect
+      label="Column with the text"
+      value={chosen}
+      error={error}
+      onChange={(event) => onChange(event.currentTarget.value)}
+      data={[...other, ...columns]}
+    />
   );
 }

@@ -1,4 +1,4 @@
-import { List, NativeSelect, Skeleton } from "@mantine/core";
+import { List, NativeSelect } from "@mantine/core";
 import { CheckCircle2 } from "lucide-react";
 import type { Resource } from "../../hooks/useResource";
 import { KIND_WORD, shapeWords } from "../../lib/hooks";
@@ -6,6 +6,7 @@ import { choicesOf, compatibilityWords, kindsOf, pointFor, reasonSentences } fro
 import { sentence } from "../../lib/words";
 import type { HookKind, HookPoint } from "../../types/model";
 import type { TrainingCompatibility } from "../../types/training";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./training.module.css";
@@ -26,7 +27,7 @@ export function HookFields({ answer, point, error, onChange }: Props) {
       </ProblemAlert>
     );
   if (answer.data === null)
-    return <Skeleton h={64} role="status" aria-label="Looking into the model, which takes a few seconds once" />;
+    return <Placeholder h={64} label="Looking into the model, which takes a few seconds once" />;
   const { data } = answer;
   const points = data.hook_points;
   return (

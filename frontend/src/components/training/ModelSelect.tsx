@@ -1,6 +1,6 @@
 import { Select } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
-import { modelMemory } from "../../lib/training";
+import { modelMemory, reasonSentences } from "../../lib/training";
 import { precisionWords } from "../../lib/words";
 import type { Model } from "../../types/model";
 import { QuantBadge } from "../models/QuantBadge";
@@ -16,6 +16,8 @@ interface Props {
 /** The models that are ready, each with its precision and what it takes in memory. */
 export function ModelSelect({ models, value, error, onChange }: Props) {
   const byId = new Map(models.map((model) => [model.id, model]));
+  // Those that cannot be trained on come last, each with its reason.
+  const inOrder = [...models.filter(canBe), ...models.filter((model) => !canBe(model))];
   return (
     <div className={classes.stack} style={{ gap: 6 }}>
       <Select
@@ -24,8 +26,9 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
         searchable
         allowDeselect={false}
         nothingFoundMessage="No model that is ready has this name"
-        data={models.map((model) => ({
+        data={inOrder.map((model) => ({
           value: model.id,
+          disabled: !canBe(model),
           label: `${model.model_id}, ${precisionWords(model).toLowerCase()}`,
         }))}
         value={value?.id ?? null}
@@ -48,14 +51,21 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
   );
 }
 
+function canBe({ training }: Model): boolean {
+  return training?.compatible !== false;
+}
+
 function Choice({ model }: { model: Model }) {
   const { bytes } = modelMemory(model);
+  const verdict = model.training;
   return (
     <span className={classes.option}>
       <span className="mono">{model.model_id}</span>
       <span className={`${classes.quiet} num`}>
         <QuantBadge quantization={model.quantization} dtype={model.dtype} /> {formatBytes(bytes)}
+        {verdict?.compatible === null && " · not verified"}
       </span>
+      {verdict?.compatible === false && <span className={classes.quiet}>{reasonSentences(verdict.reasons)[0]}</span>}
     </span>
   );
 }

@@ -67,6 +67,10 @@ it("finds the width in the model, plans what is typed, and starts it", async () 
   // One question once the typing was over, not one per letter.
   expect(planned).toHaveLength(1);
   expect(planned[0]).toMatchObject({ model_id: "m1", hook_point: "model.layers.3.mlp", k: null, training_tokens: 2_000_000 });
+  // The only column that holds text is taken, and shown.
+  expect(planned[0]).toMatchObject({ dataset: { path: "/data/corpus.jsonl", column: null }, dtype: "auto" });
+  expect(screen.getByRole("combobox", { name: "Column with the text" })).toHaveValue("text");
+  expect(screen.getByText("≈ 5.20 M tokens in the column text, of which 38 % are read")).toBeVisible();
   await expectAccessible();
   await userEvent.click(start());
   expect(await screen.findByText("The run")).toBeVisible();
@@ -179,7 +183,7 @@ it("takes the path and the column from a file that is sent", async () => {
   expect(await screen.findByText("1,200 rows, 2.00 MB, text in title, body")).toBeVisible();
   expect(await textFile()).toHaveValue("/home/datasets/corpus.jsonl");
   const column = screen.getByRole("combobox", { name: "Column with the text" });
-  expect(column).toHaveValue("title");
+  expect(column).toHaveDisplayValue("Choose a column");
   await userEvent.selectOptions(column, "body");
   await waitFor(() => expect(planned.at(-1)?.dataset).toEqual({ path: "/home/datasets/corpus.jsonl", column: "body" }));
 });
@@ -246,4 +250,91 @@ it("says what is taken where k is left empty", async () => {
   show();
   await screen.findByText("d_in is 1,024");
   expect(screen.getByRole("textbox", { name: "k" })).toHaveAccessibleDescription("Features active on a token; 64 if empty");
+});
+
+it("offers the columns of a typed path once the server has named them", async () => {
+  const message = "corpus.jsonl has 2 text columns.";
+  server.use(
+    http.post(api("/trainings/plan"), async ({ request }) => {
+      const asked = (await request.json()) as TrainingRequest;
+      planned.push(asked);
+      if (asked.dataset.column !== null) return HttpResponse.json(plan({ dataset_column: "body", dataset_columns: ["title", "body"] }));
+      const errors = [{ field: "dataset.column", message, columns: ["title", "body"] }];
+      return refuse(problem(422, "invalid_request", message, { hint: "Its text columns are title, body.", errors }));
+    }),
+  );
+  show();
+  expect(await screen.findByRole("textbox", { name: "Column with the text" })).toBeVisible();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  const column = await screen.findByRole("combobox", { name: "Column with the text" });
+  expect(column).toHaveAccessibleDescription(message);
+  await userEvent.selectOptions(column, "body");
+  await waitFor(() => expect(planned.at(-1)?.dataset.column).toBe("body"));
+  await waitFor(() => expect(start()).toBeEnabled());
+  await userEvent.type(await textFile(), "2");
+  expect(screen.getByRole("textbox", { name: "Column with the text" })).toHaveValue("");
+});
+
+it("sends what was typed, so that the server can refuse it", async () => {
+  show();
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  for (const [name, text] of [["Seed", "-1"], ["Checkpoint every", "0"]] as const) {
+    const field = screen.getByRole("textbox", { name });
+    await userEvent.clear(field);
+    await userEvent.type(field, text);
+    expect(field).toHaveValue(text);
+  }
+  await waitFor(() => expect(planned.at(-1)).toMatchObject({ seed: -1, checkpoint_seconds: 0 }));
+});
+
+it("asks for a precision only of a model that is not quantized", async () => {
+  const m2 = model({ id: "m2", quantization: "none" });
+  useModelsStore.setState(({ byId }) => ({ byId: { ...byId, m2 }, ids: ["m1", "m2"] }));
+  server.use(http.get(api("/models/m2/training-compatibility"), () => HttpResponse.json(compatibility())));
+  show();
+  await textFile();
+  const precision = () => screen.getByRole("combobox", { name: "Model's precision" });
+  expect(within(precision()).getByRole("option", { name: "float32" })).toBeDisabled();
+  cleanup();
+  show("/training/new?model=m2");
+  await userEvent.type(await textFile(), "/data/corpus.jsonl");
+  await userEvent.selectOptions(precision(), "float32");
+  await waitFor(() => expect(planned.at(-1)).toMatchObject({ dtype: "float32" }));
+});
+
+it("puts models that cannot be trained on last, with the reason", async () => {
+  const reasons = [{ code: "encoder_only", message: "this is an encoder." }];
+  const bert = model({ id: "bert", model_id: "google/bert", training: { compatible: false, reasons } });
+  const odd = model({ id: "odd", model_id: "owner/odd", training: { compatible: null, reasons: [] } });
+  useModelsStore.setState(({ byId }) => ({ byId: { bert, odd, ...byId }, ids: ["bert", "odd", "m1"] }));
+  show("/training/new");
+  await userEvent.click(screen.getByRole("combobox", { name: "Model" }));
+  const options = await screen.findAllByRole("option", { name: /\// });
+  expect(options).toHaveLength(3);
+  expect(options[0]).toHaveTextContent("not verified");
+  expect(options[1]).not.toHaveTextContent("not verified");
+  expect(options[2]).toHaveTextContent("google/bert");
+  expect(options[2]).toHaveTextContent("This is an encoder.");
+  expect(options[2]).toHaveAttribute("data-combobox-disabled", "true");
+});
+
+it("offers what was sent before, and deletes it when asked twice", async () => {
+  const file = { name: "a-1.jsonl", path: "/home/datasets/a-1.jsonl", size_bytes: 2e6, created_at: "2026-11-24T10:00:00.000Z", used_by: [{ id: "t1", status: "cancelled" }] };
+  let files = [file];
+  server.use(
+    http.get(api("/datasets"), () => HttpResponse.json({ items: files })),
+    http.delete(api("/datasets/a-1.jsonl"), () => {
+      files = [];
+      return HttpResponse.json({ freed_bytes: 2e6 });
+    }),
+  );
+  show();
+  await userEvent.selectOptions(await screen.findByRole("combobox", { name: "Sent before" }), "a-1.jsonl, 2.00 MB");
+  expect(await textFile()).toHaveValue("/home/datasets/a-1.jsonl");
+  await waitFor(() => expect(planned.at(-1)?.dataset.path).toBe("/home/datasets/a-1.jsonl"));
+  await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
+  expect(await screen.findByText(/1 training run is on it/)).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Delete and free 2.00 MB" }));
+  await waitFor(() => expect(screen.queryByRole("combobox", { name: "Sent before" })).toBeNull());
+  expect(await textFile()).toHaveValue("");
 });

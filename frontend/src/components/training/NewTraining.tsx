@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, Skeleton, Text, Title } from "@mantine/core";
+import { Anchor, Button, Group, Text, Title } from "@mantine/core";
 import { useState } from "react";
 import { Link, useNavigate, useSearchParams } from "react-router";
 import { getCompatibility } from "../../api/trainings";
@@ -13,6 +13,7 @@ import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Model } from "../../types/model";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { DatasetFields } from "./DatasetFields";
@@ -63,7 +64,7 @@ export default function NewTraining() {
           Training needs a model whose files are here.
         </EmptyState>
       ) : (
-        <Skeleton h={320} role="status" aria-label="Loading the form" />
+        <Placeholder h={320} label="Loading the form" />
       )}
     </div>
   );
@@ -71,7 +72,6 @@ export default function NewTraining() {
 
 const WHY_NOT: Record<string, string> = {
   "dataset.path": "a text file",
-  "dataset.column": "the column with the text",
   hook_point: "a hook point",
 };
 
@@ -125,6 +125,8 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
   function pick(id: string) {
     setParameters({ model: id }, { replace: true });
     setChosen(null);
+    if (models.some((one) => one.id === id && one.quantization !== "none"))
+      setDraft((before) => ({ ...before, dtype: "auto" }));
     setFailure(null);
   }
 
@@ -174,13 +176,24 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
           </div>
         </Section>
         <Section title="Text">
-          <DatasetFields path={draft.path} column={draft.column} errors={errors} onChange={change} />
+          <DatasetFields
+            path={draft.path}
+            column={draft.column}
+            found={planned.data?.text ?? null}
+            errors={errors}
+            onChange={change}
+          />
         </Section>
         <Section title="Sparse autoencoder">
           <SaeFields draft={draft} errors={errors} width={point?.width} onChange={change} />
         </Section>
         <Section title="Training">
-          <ScheduleFields draft={draft} errors={errors} onChange={change} />
+          <ScheduleFields
+            draft={draft}
+            errors={errors}
+            quantized={model !== undefined && model.quantization !== "none"}
+            onChange={change}
+          />
         </Section>
       </div>
       <div className={classes.sticky}>

@@ -1,4 +1,4 @@
-import { Skeleton, Text } from "@mantine/core";
+import { Text } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
 import { sentence } from "../../lib/words";
@@ -7,6 +7,7 @@ import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
 import { VerdictWords } from "../models/Yard";
 import classes from "./training.module.css";
+import { Placeholder } from "../common/Placeholder";
 
 interface Props {
   plan: TrainingPlan | null;
@@ -20,7 +21,7 @@ interface Props {
 export function PlanView({ plan, loading, empty }: Props) {
   if (plan === null)
     return loading ? (
-      <Skeleton h={220} role="status" aria-label="Working out the memory" />
+      <Placeholder h={220} label="Working out the memory" />
     ) : (
       <Text size="sm" c="dimmed">
         {empty}

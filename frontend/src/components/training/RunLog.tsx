@@ -1,10 +1,11 @@
-import { Skeleton, Stack, Text, Title } from "@mantine/core";
+import { Stack, Text, Title } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { getLog } from "../../api/trainings";
 import { useFollowed } from "../../hooks/useFollowed";
 import { formatBytes } from "../../lib/bytes";
 import { isRunning } from "../../lib/training";
 import type { Training, TrainingLog } from "../../types/training";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./training.module.css";
@@ -44,7 +45,7 @@ export function RunLog({ training }: { training: Training }) {
             <TryAgain onClick={retry} />
           </ProblemAlert>
         )}
-        {log === null && problem === null && <Skeleton h={120} role="status" aria-label="Loading the log" />}
+        {log === null && problem === null && <Placeholder h={120} label="Loading the log" />}
         {log !== null && (
           <Text size="sm" c="dimmed" className="num">
             {log.text === "" ? whyEmpty(training) : `Times are in UTC. ${skippedWords(log.skipped_bytes)}`}

@@ -27,9 +27,10 @@ export function TrainingPill({ status }: { status: TrainingStatus }) {
   );
 }
 
-/** The precision of what is trained on; the model's row tells its dtype while it is there. */
-export function RunPrecision({ training: { model_id, quantization } }: { training: Training }) {
-  return <QuantBadge quantization={quantization} dtype={useModel(model_id ?? "")?.dtype} />;
+/** The precision of what is trained on; as stored, which the model's row tells while it is there. */
+export function RunPrecision({ training: { model_id, quantization, dtype } }: { training: Training }) {
+  const stored = useModel(model_id ?? "")?.dtype;
+  return <QuantBadge quantization={quantization} dtype={dtype === "auto" ? stored : dtype} />;
 }
 
 /** A run as facts: its phase, a bar, tokens, rate and time left. */

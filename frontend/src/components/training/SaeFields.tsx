@@ -1,10 +1,10 @@
 import { Button, Group, NativeSelect } from "@mantine/core";
 import type { FieldErrors } from "../../hooks/useTrainings";
 import { deviceLabel } from "../../lib/fit";
-import { ARCHITECTURE_NOTE, ARCHITECTURE_WORD, defaultK, type TrainingDraft, usesK } from "../../lib/training";
+import { ARCHITECTURE_NOTE, ARCHITECTURE_WORD, defaultK, DTYPE_WORD, type TrainingDraft, usesK } from "../../lib/training";
 import { sentence } from "../../lib/words";
 import { useSystemStore } from "../../stores/systemStore";
-import type { SaeArchitecture } from "../../types/training";
+import type { Dtype, SaeArchitecture } from "../../types/training";
 import { NumberField } from "../common/NumberField";
 import classes from "./training.module.css";
 
@@ -81,8 +81,8 @@ const PRESETS = [
   ["Normal, 50 M", 50_000_000],
 ] as const;
 
-/** How long, how fast, and where. */
-export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">) {
+/** How long, how fast, and where. A quantized model is trained on in its own precision. */
+export function ScheduleFields({ draft, errors, quantized, onChange }: Omit<Props, "width"> & { quantized: boolean }) {
   const here = (useSystemStore((state) => state.system?.devices) ?? []).map(({ id }) => id);
   // An earlier run's device may be of another machine, or not told yet.
   const devices = draft.device === "auto" || here.includes(draft.device) ? here : [...here, draft.device];
@@ -156,6 +156,19 @@ export function ScheduleFields({ draft, errors, onChange }: Omit<Props, "width">
           { value: "auto", label: "Automatic" },
           ...devices.map((id) => ({ value: id, label: id === "cpu" ? "CPU" : sentence(deviceLabel(id)) })),
         ]}
+      />
+      <NativeSelect
+        label="Model's precision"
+        description={quantized ? "A quantized model stays as it is stored" : "Automatic: as it is stored"}
+        inputWrapperOrder={["label", "input", "description", "error"]}
+        value={draft.dtype}
+        error={errors.dtype}
+        onChange={(event) => onChange({ dtype: event.currentTarget.value as Dtype })}
+        data={(Object.keys(DTYPE_WORD) as Dtype[]).map((value) => ({
+          value,
+          label: DTYPE_WORD[value],
+          disabled: quantized && value !== "auto",
+        }))}
       />
       <NumberField
         label="Seed"

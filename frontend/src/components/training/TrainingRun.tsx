@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, Modal, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { Anchor, Button, Group, Modal, Stack, Text, Title } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import { Check, Copy, CopyPlus, Trash2 } from "lucide-react";
 import { Suspense, useState } from "react";
@@ -9,6 +9,7 @@ import { useTitle } from "../../hooks/useTitle";
 import { useTraining } from "../../hooks/useTrainings";
 import { formatBytes, formatDuration } from "../../lib/bytes";
 import { formatWhen } from "../../lib/dates";
+import { deviceLabel } from "../../lib/fit";
 import { lazyPart } from "../../lib/lazyPart";
 import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
@@ -27,6 +28,7 @@ import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
 import { DialogButtons } from "../common/DialogButtons";
 import { EmptyState } from "../common/EmptyState";
+import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { RunLog } from "./RunLog";
@@ -56,7 +58,7 @@ export default function TrainingRun() {
             <TryAgain onClick={() => void fetchTrainings()} />
           </ProblemAlert>
         ) : (
-          <Skeleton h={240} role="status" aria-label="Loading the run" />
+          <Placeholder h={240} label="Loading the run" />
         )}
       </div>
     );
@@ -180,14 +182,14 @@ function Curves({ training }: { training: Training }) {
           <TryAgain onClick={retry} />
         </ProblemAlert>
       )}
-      {points === null && problem === null && <Skeleton h={180} role="status" aria-label="Loading the curves" />}
+      {points === null && problem === null && <Placeholder h={180} label="Loading the curves" />}
       {points !== null && points.length === 0 && (
         <Text size="sm" c="dimmed">
           {isRunning(training.status) ? "They begin with the first training steps." : "No step was trained."}
         </Text>
       )}
       {points !== null && points.length > 0 && (
-        <Suspense fallback={<Skeleton h={180} role="status" aria-label="Loading the plots" />}>
+        <Suspense fallback={<Placeholder h={180} label="Loading the plots" />}>
           <MetricPlots points={points} />
         </Suspense>
       )}
@@ -247,7 +249,13 @@ function Configuration({ training }: { training: Training }) {
         </Anchor>
       ),
     ],
-    ["Precision", precisionWords({ quantization: training.quantization, dtype: model?.dtype ?? null })],
+    [
+      "Precision",
+      precisionWords({
+        quantization: training.quantization,
+        dtype: training.dtype === "auto" ? (model?.dtype ?? null) : training.dtype,
+      }),
+    ],
     ["Commit", <CopyText key="commit" text={training.commit} label="commit" />],
     ["Hook point", <CopyText key="hook" text={training.hook_point} label="hook point" />],
     ["Text", <CopyText key="data" text={training.dataset.path} label="path of the text" />],
@@ -260,12 +268,12 @@ function Configuration({ training }: { training: Training }) {
     ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
     ["Learning rate", training.learning_rate],
     ["Seed", training.seed],
-    ["Device", training.device],
+    ["Device", training.device === "auto" ? `automatic: ${deviceLabel(training.plan.device)}` : deviceLabel(training.device)],
     ["Checkpoint", `every ${formatDuration(training.checkpoint_seconds)}`],
     ["Memory, planned", formatBytes(training.plan.total_bytes)],
     ["Engine", training.engine],
     ["Requested", formatWhen(training.created_at)],
-    ["Took", duration(training)],
+    ["First start to end", duration(training)],
   ];
   return (
     <section className={classes.section} aria-label="Configuration">

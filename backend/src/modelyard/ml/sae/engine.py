@@ -30,6 +30,8 @@ class TrainingRun:
     commit: str
     quantization: Literal["none", "8bit", "4bit"]
     allow_pickle: bool
+    dtype: str
+    """Of the model: `auto` (as it is stored) or a torch name."""
     hook_point: str
     d_in: int
     d_sae: int

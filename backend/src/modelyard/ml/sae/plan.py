@@ -13,6 +13,17 @@ USABLE_FRACTION = 0.9
 PROCESS_BYTES = {"cpu": 750_000_000, "cuda": 600_000_000}
 """torch, transformers and SAELens themselves, before the first weight: resident memory, or the CUDA context."""
 
+PLACE_WORDS = {"cpu": "system memory"}
+_PART_WORDS = {
+    "model_bytes": ("the loaded model", "Use a smaller or a quantized model"),
+    "forward_bytes": ("the model's forward pass", "Use a shorter context"),
+    "sae_bytes": ("the SAE with its optimizer", "Use a smaller expansion factor"),
+    "batch_bytes": ("one batch of activations", "Use a smaller batch or a smaller expansion factor"),
+    "buffer_bytes": ("the buffer of activations", "Use a smaller batch or a shorter context"),
+    "process_bytes": ("the libraries", "Free memory"),
+}
+"""What each part of a plan is, and what makes it smaller."""
+
 SMALLER = "Use a smaller expansion factor, a smaller batch, a shorter context, or a quantized model."
 STEP_TENSORS = {"standard": 9, "topk": 12, "batchtopk": 13, "matryoshka": 14}
 """How many tensors of (batch_tokens, d_sae) are alive at the worst moment of a step, as measured: activations before
@@ -56,6 +67,12 @@ class MemoryPlan:
     checkpoint_bytes: int
     output_bytes: int
 
+    def hint(self) -> str:
+        """What would help most where the plan does not fit."""
+        largest = max(_PART_WORDS, key=lambda part: int(getattr(self, part)))
+        words, remedy = _PART_WORDS[largest]
+        return f"{remedy}: the largest part is {words}, {units.size(getattr(self, largest))}."
+
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
 
@@ -95,14 +112,15 @@ def memory_plan(size: Size) -> MemoryPlan:
     )
 
 
-def refusal(needed_bytes: int, free_bytes: int, device: str) -> OutOfMemory | None:
+def refusal(needed_bytes: int, free_bytes: int, device: str, hint: str = SMALLER) -> OutOfMemory | None:
     """Why a run cannot be held by a device, with the figures; None if it can."""
     if needed_bytes <= USABLE_FRACTION * free_bytes:
         return None
+    place = PLACE_WORDS.get(device, device)
     return OutOfMemory(
-        f"The run needs {units.size(needed_bytes)} of {device}, of which {units.size(free_bytes)} are free"
+        f"The run needs {units.size(needed_bytes)} of {place}, of which {units.size(free_bytes)} are free"
         f" ({USABLE_FRACTION:.0%} of that may be planned).",
-        hint=SMALLER,
+        hint=hint,
         needed_bytes=needed_bytes,
         free_bytes=free_bytes,
     )

@@ -60,7 +60,7 @@ class SaeLensEngine:
         store = _Store.from_config(language_model, cfg, override_dataset=_dataset(texts))
         store.should_stop = should_stop
         sae = TrainingSAE.from_dict(cfg.get_training_sae_cfg_dict())
-        _describe(sae, run, cfg)
+        _describe(sae, run, cfg, str(model.dtype).removeprefix("torch."))
         checkpoints = Checkpoints(Path(run.folder), run.checkpoint_seconds)
         trainer = _Trainer(cfg.to_sae_trainer_config(), sae, store, on_step, should_stop, checkpoints)
         found = checkpoints.latest()
@@ -144,7 +144,8 @@ class _Trainer(SAETrainer[Any, Any]):  # type: ignore[misc]
             mse=mse,
             explained_variance=_finite(told["metrics/explained_variance"]),
             l0=_finite(told["metrics/l0"]),
-            dead_features=int(told["sparsity/dead_features"]),
+            # Before so many steps none can have been silent for that long: that is no 0.
+            dead_features=int(told["sparsity/dead_features"]) if step > self.cfg.dead_feature_window else None,
         )
 
 
@@ -205,17 +206,20 @@ def _sae_config(run: TrainingRun, steps: int) -> TrainingSAEConfig:
             )
 
 
-def _describe(sae: "TrainingSAE[Any]", run: TrainingRun, cfg: "LanguageModelSAERunnerConfig[Any]") -> None:
+def _describe(
+    sae: "TrainingSAE[Any]", run: TrainingRun, cfg: "LanguageModelSAERunnerConfig[Any]", model_dtype: str
+) -> None:
     """What SAELens's own runner would write beside the weights, and where exactly the activations came from."""
     metadata = sae.cfg.metadata
     for name in (
         "dataset_path", "hook_name", "model_name", "model_class_name", "hook_head_index", "context_size",
-        "seqpos_slice", "model_from_pretrained_kwargs", "prepend_bos", "exclude_special_tokens",
+        "seqpos_slice", "prepend_bos", "exclude_special_tokens",
         "sequence_separator_token", "disable_concat_sequences",
     ):  # fmt: skip
         setattr(metadata, name, getattr(cfg, name))
     metadata.model_commit = run.commit
     metadata.model_quantization = run.quantization
+    metadata.model_dtype = model_dtype
     metadata.dataset_column = run.dataset_column
 
 

@@ -14,6 +14,8 @@ TEXT_COLUMN = "text"
 """The only column of a plain text file."""
 
 PREVIEW_ROWS = 100
+SAMPLE_ROWS = 200
+SAMPLE_CHARACTERS = 1_000_000
 MAX_LINE_CHARACTERS = 10_000_000
 PARAGRAPH_CHARACTERS = 1_000_000
 """A longer paragraph becomes several rows."""
@@ -25,6 +27,17 @@ class TextFile:
 
     rows: int | None
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first texts of a column, and which part of the file (its bytes, or the rows of Parquet) they were read from.
+
+    `share` is 1.0 where they are all there are.
+    """
+
+    texts: tuple[str, ...]
+    share: float
 
 
 def preview(path: Path) -> TextFile:
@@ -48,6 +61,20 @@ def count(path: Path) -> TextFile:
     return TextFile(sum(1 for _ in _records(path)), found.columns)
 
 
+def sample(path: Path, column: str) -> Sample:
+    """The texts of the first rows. Raises InvalidRequest."""
+    found: list[str] = []
+    characters = 0
+    for number, (share, record) in enumerate(_read(path), 1):
+        value = record.get(column)
+        if isinstance(value, str) and value.strip():
+            found.append(value)
+            characters += len(value)
+        if number >= SAMPLE_ROWS or characters >= SAMPLE_CHARACTERS:
+            return Sample(tuple(found), min(1.0, share))
+    return Sample(tuple(found), 1.0)
+
+
 def texts(path: Path, column: str) -> Iterator[str]:
     """The rows of a column that hold text; others are passed over. Raises InvalidRequest."""
     for record in _records(path):
@@ -57,6 +84,12 @@ def texts(path: Path, column: str) -> Iterator[str]:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
+    for _, record in _read(path):
+        yield record
+
+
+def _read(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Each row, and before it the share of the file up to its end."""
     readers = {".jsonl": _json_lines, ".txt": _paragraphs, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -68,14 +101,21 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path.name} is not UTF-8 text.", hint="Convert it to UTF-8.") from error
     except OSError as error:
-        raise InvalidRequest(f"{path.name} cannot be read: {error.strerror or error}.") from error
+        raise InvalidRequest(
+            f"{path.name} cannot be read: {error.strerror or error}.", hint="Check the path and who may read the file."
+        ) from error
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _json_lines(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
+    total, done = path.stat().st_size, 0
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
             if len(line) == MAX_LINE_CHARACTERS:
-                raise InvalidRequest(f"Line {number} of {path.name} is longer than {MAX_LINE_CHARACTERS:,} characters.")
+                raise InvalidRequest(
+                    f"Line {number} of {path.name} is longer than {MAX_LINE_CHARACTERS:,} characters.",
+                    hint="Split its text into several lines.",
+                )
+            done += len(line.encode())
             if not line.strip():
                 continue
             try:
@@ -83,26 +123,31 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
-                raise InvalidRequest(f"Line {number} of {path.name} is not a JSON object.")
-            yield record
+                raise InvalidRequest(
+                    f"Line {number} of {path.name} is not a JSON object.",
+                    hint='Write one object a line, such as {"text": "…"}.',
+                )
+            yield done / total, record
 
 
-def _paragraphs(path: Path) -> Iterator[dict[str, Any]]:
+def _paragraphs(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
+    total, done = path.stat().st_size, 0
     lines: list[str] = []
     characters = 0
     with path.open(encoding="utf-8") as file:
         for line in iter(lambda: file.readline(PARAGRAPH_CHARACTERS), ""):
+            done += len(line.encode())
             if line.strip():
                 lines.append(line)
                 characters += len(line)
             if lines and (not line.strip() or characters >= PARAGRAPH_CHARACTERS):
-                yield {TEXT_COLUMN: "".join(lines)}
+                yield done / total, {TEXT_COLUMN: "".join(lines)}
                 lines, characters = [], 0
     if lines:
-        yield {TEXT_COLUMN: "".join(lines)}
+        yield 1.0, {TEXT_COLUMN: "".join(lines)}
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -112,7 +157,12 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         ) from error
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            done = 0
             for batch in file.iter_batches(batch_size=1024):
-                yield from batch.to_pylist()
+                for record in batch.to_pylist():
+                    done += 1
+                    yield done / file.metadata.num_rows, record
     except pyarrow.ArrowException as error:
-        raise InvalidRequest(f"{path.name} is no readable Parquet file.") from error
+        raise InvalidRequest(
+            f"{path.name} is no readable Parquet file.", hint="Write it again, or use .jsonl or .txt."
+        ) from error

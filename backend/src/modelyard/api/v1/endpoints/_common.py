@@ -4,19 +4,35 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 
+from modelyard.schemas import examples
 from modelyard.schemas.common import DtypeName
+from modelyard.schemas.model import EstimateParts
 
-RowId = Annotated[str, Path(description="A row's id, as in the list of models.", max_length=64)]
+RowId = Annotated[
+    str,
+    Path(
+        description="A row's id, as in the list of models.",
+        max_length=64,
+        examples=[examples.MODEL_RESPONSE["id"]],
+    ),
+]
 HubModelId = Annotated[
     str,
     Query(
-        description="`owner/name`, a bare name such as `gpt2`, or a model page's address.", min_length=1, max_length=500
+        description="`owner/name`, a bare name such as `gpt2`, or a model page's address.",
+        min_length=1,
+        max_length=500,
+        examples=["Qwen/Qwen3-0.6B"],
     ),
 ]
 Revision = Annotated[
-    str | None, Query(description="Branch, tag or commit; the default branch if left out.", max_length=200)
+    str | None,
+    Query(description="Branch, tag or commit; the default branch if left out.", max_length=200, examples=["main"]),
 ]
+PAGE_SIZE = "Rows of a page at most."
+Offset = Annotated[int, Query(description="Rows to leave out from the beginning.", ge=0, le=2**31)]
 Context = Annotated[int, Query(description="Tokens per sequence.", ge=1, le=10_000_000)]
 Batch = Annotated[int, Query(description="Sequences at once.", ge=1, le=4096)]
 Dtype = Annotated[DtypeName, Query(description="What `none` loads in; auto is the checkpoint's own.")]
+Parts = Annotated[EstimateParts, Query(description="weights answers sooner, without the KV cache and the activations.")]
 ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}

@@ -1,16 +1,46 @@
-"""Data sets: sending a text file."""
+"""Data sets: sending a text file, and what was sent."""
 
-from fastapi import APIRouter, UploadFile
+from typing import Annotated
 
+from fastapi import APIRouter, File, Path, UploadFile
+
+from modelyard.api.deps import ReadingDep
 from modelyard.api.problems import problems
 from modelyard.core import errors
-from modelyard.schemas.training import DatasetResponse
+from modelyard.schemas.model import FreedBytes
+from modelyard.schemas.training import DatasetList, DatasetResponse
 from modelyard.services.dataset_service import DatasetService
 
 router = APIRouter(prefix="/datasets", tags=["trainings"])
 
 
-@router.post("", status_code=201, summary="Send a data set", responses=problems(errors.InvalidRequest, errors.DiskFull))
-def upload_dataset(file: UploadFile) -> DatasetResponse:
+UPLOAD = {"requestBody": {"content": {"multipart/form-data": {"example": {"file": "corpus.jsonl"}}}}}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Send a data set",
+    responses=problems(errors.InvalidRequest, errors.DiskFull),
+    openapi_extra=UPLOAD,
+)
+def upload_dataset(
+    file: Annotated[UploadFile, File(description="Its name ends in .jsonl, .txt or .parquet.")],
+) -> DatasetResponse:
     """Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns."""
     return DatasetService().store(file.filename or "", file.file)
+
+
+@router.get("", summary="List data sets", responses=problems())
+def list_datasets(session: ReadingDep) -> DatasetList:
+    """The files that were sent, the newest first, with the runs on each."""
+    return DatasetList(items=DatasetService().stored(session))
+
+
+@router.delete("/{name}", summary="Delete a data set", responses=problems(errors.DatasetNotFound, errors.Conflict))
+def delete_dataset(
+    name: Annotated[str, Path(description="As in the list.", max_length=255, examples=["corpus-3f9a1c2b4d5e.jsonl"])],
+    session: ReadingDep,
+) -> FreedBytes:
+    """Remove a file that was sent. A run that has ended keeps its SAE, but one that was stopped cannot go on."""
+    return FreedBytes(freed_bytes=DatasetService().delete(session, name))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from modelyard.api.deps import ArchitecturesDep, HubModelsDep, RowAnswerDep
 from modelyard.api.problems import HUB_PROBLEMS, problems
-from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Revision
+from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
 from modelyard.core import errors
 from modelyard.schemas.model import (
     Architecture,
@@ -39,9 +39,14 @@ def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: Row
 @router.get("/search", summary="Search the Hub", responses=problems(*HUB_PROBLEMS))
 def search_models(
     hub: HubModelsDep,
-    q: Annotated[str, Query(description="Part of a name; empty for models that generate text.", max_length=200)] = "",
+    q: Annotated[
+        str,
+        Query(
+            description="Part of a name; empty for models that generate text.", max_length=200, examples=["qwen3 0.6b"]
+        ),
+    ] = "",
     sort: Annotated[SearchSort, Query(description="The most of it first.")] = "downloads",
-    limit: Annotated[int, Query(ge=1, le=50)] = 10,
+    limit: Annotated[int, Query(description="Models at most.", ge=1, le=50)] = 10,
 ) -> SearchPage:
     """Models on the Hub in use whose name matches."""
     return hub.search(q.strip(), limit, sort)
@@ -55,9 +60,10 @@ def estimate_memory(
     context: Context = 2048,
     batch: Batch = 1,
     dtype: Dtype = "auto",
+    parts: Parts = "all",
 ) -> MemoryEstimate:
     """What the model needs in each precision, before a byte of weights is fetched, and whether it fits here."""
-    return hub.estimate_memory(model_id, revision, context=context, batch=batch, dtype=dtype)
+    return hub.estimate_memory(model_id, revision, context=context, batch=batch, dtype=dtype, parts=parts)
 
 
 @router.get("/info/{model_id:path}", summary="A model on the Hub", responses=problems(*HUB_PROBLEMS))

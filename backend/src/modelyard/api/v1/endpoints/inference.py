@@ -84,7 +84,7 @@ async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep,
                 return GenerateResponse.model_validate(step.result, extra="ignore")
             if await http.is_disconnected():
                 break
-    raise errors.Conflict("The generation was cancelled.")
+    raise errors.Conflict("The generation was cancelled.", hint="Ask again.")
 
 
 async def _events(steps: AsyncGenerator[Generation]) -> AsyncIterator[str]:

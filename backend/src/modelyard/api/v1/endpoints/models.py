@@ -16,12 +16,14 @@ from modelyard.api.deps import (
     UpdatesDep,
 )
 from modelyard.api.problems import HUB_PROBLEMS, problems
-from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, RowId
+from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
 from modelyard.core import errors
 from modelyard.models import ModelStatus, Quantization
 from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.model import (
     Architecture,
+    DeletionPlan,
+    DeletionPlanRequest,
     DeletionReport,
     HistoryPage,
     InstalledFiles,
@@ -42,14 +44,21 @@ router = APIRouter(prefix="/models", tags=["models"])
 @router.get("", summary="List models")
 def list_models(
     session: ReadingDep,
-    status: Annotated[list[StatusName] | None, Query(description="Only these; may be given several times.")] = None,
-    quantization: Annotated[QuantizationName | None, Query(description="Only this precision.")] = None,
-    q: Annotated[str | None, Query(description="Part of the name or architecture.", max_length=200)] = None,
+    status: Annotated[
+        list[StatusName] | None,
+        Query(description="Only these; may be given several times.", examples=[["ready", "downloading"]]),
+    ] = None,
+    quantization: Annotated[
+        QuantizationName | None, Query(description="Only this precision.", examples=["4bit"])
+    ] = None,
+    q: Annotated[
+        str | None, Query(description="Part of the name or architecture.", max_length=200, examples=["qwen"])
+    ] = None,
     sort: Annotated[
         str, Query(description="A field, with - in front for descending.", pattern=f"^({'|'.join(SORTS)})$")
     ] = "-created_at",
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=500)] = 50,
+    offset: Offset = 0,
 ) -> ModelPage:
     """One page of the models this instance manages."""
     rows, total = ModelService(session).list(
@@ -105,8 +114,8 @@ def list_files(id: RowId, session: ReadingDep) -> InstalledFiles:
 def list_history(
     id: RowId,
     session: ReadingDep,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=200)] = 50,
+    offset: Offset = 0,
 ) -> HistoryPage:
     """What was done to a model and when, the newest first: downloads, checks, loads, and what went wrong."""
     return HistoryService(session).page(id, limit=limit, offset=offset)
@@ -172,9 +181,19 @@ def estimate_local_memory(
     context: Context = 2048,
     batch: Batch = 1,
     dtype: Dtype = "auto",
+    parts: Parts = "all",
 ) -> MemoryEstimate:
     """What a model needs in each precision. One that is here needs no Hub; else the Hub it comes from is asked."""
-    return architectures.memory_of_row(id, context=context, batch=batch, dtype=dtype)
+    return architectures.memory_of_row(id, context=context, batch=batch, dtype=dtype, parts=parts)
+
+
+@router.post("/deletion-plan", summary="What deleting several models frees")
+def plan_deletions(request: DeletionPlanRequest, session: ReadingDep) -> DeletionPlan:
+    """Only tell what deleting these rows one after the other would free and keep; nothing is deleted.
+
+    What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
+    """
+    return ModelService(session).plan_deletions(request.ids, confirm_shared=request.confirm_shared)
 
 
 @router.delete(

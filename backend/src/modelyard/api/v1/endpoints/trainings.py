@@ -6,9 +6,10 @@ from fastapi import APIRouter, Path, Query
 
 from modelyard.api.deps import ReadingDep, SaeTrainingDep, SessionDep
 from modelyard.api.problems import problems
-from modelyard.api.v1.endpoints._common import ACCEPTED
+from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
 from modelyard.core import errors
 from modelyard.models import TrainingStatus
+from modelyard.schemas import examples
 from modelyard.schemas.model import FreedBytes
 from modelyard.schemas.training import (
     TrainingCreate,
@@ -25,7 +26,7 @@ from modelyard.services.training_service import TrainingService, training_respon
 
 router = APIRouter(prefix="/trainings", tags=["trainings"])
 
-TrainingId = Annotated[str, Path(description="A run's id.", max_length=64)]
+TrainingId = Annotated[str, Path(description="A run's id.", max_length=64, examples=[examples.TRAINING_RESPONSE["id"]])]
 REFUSALS = (errors.ModelNotFound, errors.NotReady, errors.TrainingIncompatible, errors.InvalidRequest)
 
 
@@ -53,11 +54,15 @@ def plan_training(request: TrainingCreate, trainings: SaeTrainingDep) -> Trainin
 def list_trainings(
     session: ReadingDep,
     status: Annotated[
-        list[TrainingStatusName] | None, Query(description="Only these; may be given several times.")
+        list[TrainingStatusName] | None,
+        Query(description="Only these; may be given several times.", examples=[["pending", "running"]]),
     ] = None,
-    model_id: Annotated[str | None, Query(description="Only runs on this row.", max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    model_id: Annotated[
+        str | None,
+        Query(description="Only runs on this row.", max_length=64, examples=[examples.MODEL_RESPONSE["id"]]),
+    ] = None,
+    limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=200)] = 50,
+    offset: Offset = 0,
 ) -> TrainingPage:
     """One page of runs, the newest first."""
     rows, total = TrainingService(session).list(

@@ -1,0 +1,108 @@
+"""What a text file is to a run: which column is read, and about how many tokens it has. Needs no torch."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.schemas.training import DatasetChoice
+from modelyard.services.training_paths import present_path
+
+CHARACTERS_PER_TOKEN = 4
+"""Where the model's tokenizer is none that can be read here."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A file as it is now; `columns` are those that hold text, `column` the one that is read."""
+
+    path: Path
+    column: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of a column. `counted`: not estimated from its first rows, nor from its characters."""
+
+    number: int
+    counted: bool
+
+
+def find_text(choice: DatasetChoice) -> Text:
+    """The file and the column that are meant. Raises InvalidRequest, which names the field."""
+    from modelyard.ml.sae.text_rows import preview
+
+    path = Path(present_path(choice.path))
+    try:
+        there = path.is_absolute() and path.is_file()
+    except (OSError, ValueError):  # not permitted, too long, or with a zero byte in it
+        there = False
+    if not there:
+        raise wrong_field(
+            "dataset.path",
+            f"{choice.path} is no file on the server's machine.",
+            "Send it to POST /datasets, or give an absolute path.",
+        )
+    try:
+        columns = preview(path).columns
+    except InvalidRequest as error:
+        raise wrong_field("dataset.path", error.message, error.hint) from error
+    if choice.column is not None and choice.column not in columns:
+        raise _no_column(f"{path.name} has no text column {choice.column!r}.", columns)
+    column = choice.column or _only(columns)
+    if column is None:
+        raise _no_column(f"{path.name} has {len(columns)} text columns.", columns)
+    return Text(path, column, columns)
+
+
+def count_tokens(text: Text, tokenizer_file: Path) -> Tokens:
+    """By the model's tokenizer, of the first rows. Raises InvalidRequest for a file that cannot be read."""
+    facts = text.path.stat()
+    return _count(text.path, text.column, tokenizer_file, (facts.st_size, facts.st_mtime_ns))
+
+
+def wrong_field(field: str, message: str, hint: str | None, **more: object) -> InvalidRequest:
+    return InvalidRequest(message, hint=hint, errors=[{"field": field, "message": message, **more}])
+
+
+def _only(columns: tuple[str, ...]) -> str | None:
+    from modelyard.ml.sae.text_rows import TEXT_COLUMN
+
+    if len(columns) == 1:
+        return columns[0]
+    return TEXT_COLUMN if TEXT_COLUMN in columns else None
+
+
+def _no_column(message: str, columns: tuple[str, ...]) -> InvalidRequest:
+    return wrong_field("dataset.column", message, f"Its text columns are {', '.join(columns)}.", columns=list(columns))
+
+
+@lru_cache(maxsize=64)
+def _count(path: Path, column: str, tokenizer_file: Path, _version: tuple[int, int]) -> Tokens:
+    from modelyard.ml.sae.text_rows import sample
+
+    try:
+        found = sample(path, column)
+    except InvalidRequest as error:
+        raise wrong_field("dataset.path", error.message, error.hint) from error
+    number = _tokenize(found.texts, tokenizer_file)
+    counted = number is not None and found.share == 1.0
+    if number is None:
+        number = sum(map(len, found.texts)) // CHARACTERS_PER_TOKEN
+    return Tokens(round(number / found.share), counted)
+
+
+def _tokenize(texts: tuple[str, ...], tokenizer_file: Path) -> int | None:
+    """None without a file that the library `tokenizers` reads by itself; transformers would bring torch with it."""
+    from tokenizers import Tokenizer
+
+    if not tokenizer_file.is_file():
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception:  # noqa: BLE001 - the library raises nothing narrower; the run itself says what is wrong with it
+        return None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return sum(len(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=False))

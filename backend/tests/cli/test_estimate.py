@@ -1,0 +1,101 @@
+"""What `modelyard estimate` prints of an answer, and while it waits for one."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from modelyard.api_client import ApiClient
+from modelyard.cli import app
+from modelyard.commands import hub
+
+GB = 10**9
+
+
+def _option(name: str, **figures: Any) -> dict[str, Any]:
+    option = {
+        "quantization": name,
+        "weights_bytes": 2 * GB,
+        "quantization_state_bytes": 0,
+        "quantized_fraction": 0.0,
+        "kv_cache_bytes": 3_000_000,
+        "activation_bytes": 4_000_000,
+        "overhead_bytes": 0,
+        "total_bytes": 2_007_000_000,
+        "total_is_lower_bound": False,
+        "load_peak_bytes": None,
+        "download_bytes": 2 * GB,
+        "disk_bytes": 2 * GB,
+        "available": True,
+        "note": None,
+        "verdicts": [{"device": "cpu", "verdict": "unknown", "free_bytes": 9 * GB, "total_bytes": 9 * GB}],
+    }
+    return option | figures
+
+
+def _answer(*options: dict[str, Any], context: int = 2048) -> dict[str, Any]:
+    return {
+        "model_id": "lab/model",
+        "commit": "ab" * 20,
+        "method": "exact",
+        "method_reason": None,
+        "num_parameters": GB,
+        "dtype": "bfloat16",
+        "kv_cache_segments": [],
+        "context": context,
+        "batch": 1,
+        "options": list(options),
+    }
+
+
+def _estimate(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *arguments: str, seconds: float = 0.0) -> Any:
+    def get(_client: ApiClient, _path: str, **_query: Any) -> dict[str, Any]:
+        time.sleep(seconds)
+        return answer
+
+    monkeypatch.setattr(ApiClient, "get", get)
+    return CliRunner().invoke(
+        app, ["estimate", "lab/model", *arguments], env={"MODELYARD_SERVER": "http://127.0.0.1:9"}
+    )
+
+
+def test_a_part_that_is_not_known_keeps_its_column_and_the_total_is_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"kv_cache_bytes": None, "activation_bytes": None, "total_bytes": 2 * GB, "total_is_lower_bound": True}
+    shown = _estimate(monkeypatch, _answer(_option("none", **parts), _option("8bit", available=False, **parts)))
+
+    headings, none, eight = (line for line in shown.stdout.splitlines() if line.startswith(("QUANT", "none", "8bit")))
+    assert "KV CACHE  ACTIVATIONS" in headings
+    assert none.split()[3:5] == ["unknown", "unknown"]
+    assert "≥ 2.00 GB" in none
+    assert "unknown" not in eight
+
+
+def test_a_note_that_several_options_share_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {"available": False, "note": "Only GGUF files."}
+    options = [_option(name, **refused) for name in ("none", "8bit", "4bit")]
+
+    assert "none, 8bit, 4bit: Only GGUF files.\n" in _estimate(monkeypatch, _answer(*options)).stdout
+
+
+def test_fewer_tokens_than_asked_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _answer(_option("none"), context=512)
+
+    shown = _estimate(monkeypatch, answer)
+    assert "takes at most 512 tokens" in shown.stderr
+    assert "a sequence of 512 tokens" in shown.stdout
+    assert "takes at most" not in _estimate(monkeypatch, answer, "--context", "512").stderr
+
+
+def test_a_server_that_takes_long_is_waited_for_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _answer(_option("none"))
+    quick = _estimate(monkeypatch, answer, "--json")
+    assert (json.loads(quick.stdout), quick.stderr) == (answer, "")
+
+    monkeypatch.setattr(hub, "SILENT_SECONDS", 0.05)
+    slow = _estimate(monkeypatch, answer, seconds=1.0)
+    assert slow.stderr == "Waiting for http://127.0.0.1:9, which builds the model without its weights …\n"
+    # With --json an error goes to stderr, as JSON and nothing else.
+    silent = _estimate(monkeypatch, answer, "--json", seconds=1.0)
+    assert (json.loads(silent.stdout), silent.stderr) == (answer, "")

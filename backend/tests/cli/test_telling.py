@@ -1,0 +1,140 @@
+"""What commands say while they wait, and where something is not as a user hopes; without a server."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from modelyard.api_client import ApiError
+from modelyard.cli import app
+from modelyard.commands import common, get, own, words
+from modelyard.commands.common import Connection, asking_the_hub
+from modelyard.commands.doctor import _workers
+from modelyard.commands.which import find_row
+from modelyard.core.errors import ModelNotFound
+from modelyard.schemas import examples
+from modelyard.schemas.system import System
+
+from .conftest import Commands
+
+ROW = examples.MODEL_RESPONSE
+FULL = {
+    "code": "disk_full",
+    "message": "Only 171 MB are left on the disk of /hub; Modelyard stops at 250 MB.",
+    "hint": "Free space.",
+}
+
+
+def row(status: str, error: dict[str, str] | None = None, **progress: object) -> dict[str, Any]:
+    return ROW | {"status": status, "error": error, "progress": ROW["progress"] | progress}
+
+
+class Watched:
+    """A client whose model goes through some states."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self._rows = rows
+
+    def watch(self, _row_id: str) -> Iterator[dict[str, Any]]:
+        yield from self._rows
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (row("pending", phase="resolving", message="waiting for a worker"), words.WAITING),
+        (ROW | {"status": "pending", "progress": None}, words.WAITING),
+        (row("pending", phase="resolving"), "looking up files"),
+        (row("pending", phase="retrying", message="retrying in 4 s (HTTP 503)"), "retrying in 4 s (HTTP 503)"),
+        (row("quantizing", phase="resolving"), words.WAITING),
+        (row("paused"), "paused"),
+        (row("paused", FULL), "waiting for room on the disk"),
+        (row("failed", FULL), "failed"),
+    ],
+)
+def test_the_phase_is_what_happens_now(now: dict[str, Any], said: str) -> None:
+    assert words.phase(now) == said
+
+
+def test_a_pull_on_a_terminal_waits_for_room_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the captured output for a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    full, ready = row("paused", FULL), row("ready")
+    client = Watched(row("downloading"), full, full, row("pending"), row("downloading"), ready)
+    assert get.follow(client, ROW) == ready  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert said.count("Only 171 MB are left on the disk of /hub") == 1
+    assert "Free space. Ctrl-C stops waiting here." in said
+
+
+def test_a_pull_in_a_script_ends_with_the_reason() -> None:
+    with pytest.raises(ApiError) as caught:
+        get.follow(Watched(row("downloading"), row("paused", FULL)), ROW)  # type: ignore[arg-type]
+    assert caught.value.code == "disk_full"
+    assert caught.value.message == f"{ROW['model_id']} was paused. {FULL['message']}"
+    assert caught.value.hint == FULL["hint"]
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
+    client = type("Client", (), {"models": lambda _: {"items": [ROW | {"id": "ab12"}]}})()
+    for text in ("qwen3-0.6b", "Qwen/Qwen3-0.6", "Qwen3"):
+        with pytest.raises(ModelNotFound) as caught:
+            find_row(client, text)
+        assert caught.value.hint == f"Did you mean Qwen/Qwen3-0.6B? {ModelNotFound.default_hint}"
+    with pytest.raises(ModelNotFound) as caught:
+        find_row(client, "tiny-llama")
+    assert caught.value.hint == ModelNotFound.default_hint
+
+
+def test_a_failed_model_is_not_told_as_complete() -> None:
+    assert own._status(row("failed", bytes_done=100, bytes_total=100)).plain == "failed"
+    assert own._status(row("paused", bytes_done=50, bytes_total=100)).plain == "paused 50 %"
+
+
+@pytest.mark.parametrize(
+    ("uptime", "state", "said"),
+    [
+        (4.0, "warning", "starting; not there yet for: compute, inference"),
+        (60.0, "broken", "no worker is alive for: compute, inference"),
+        (None, "broken", "no worker is alive for: compute, inference"),
+    ],
+)
+def test_workers_of_a_server_that_has_just_started_are_not_called_broken(
+    uptime: float | None, state: str, said: str
+) -> None:
+    check = _workers(System.model_validate(examples.SYSTEM | {"uptime_seconds": uptime}))
+    assert (check.state, check.detail) == (state, said)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("default", "Asking the Hub …\n"), ("builtin", "Asking the built-in sample Hub, which makes its samples once")],
+)
+def test_a_hub_that_answers_slowly_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str, said: str
+) -> None:
+    monkeypatch.setattr(common, "QUIET_SECONDS", 0.05)
+    client = type("Client", (), {"get": lambda *_: {"endpoint_source": source}})()
+    context = typer.Context(typer.main.get_command(app))
+    with asking_the_hub(context, client):
+        pass
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    with asking_the_hub(context, client):
+        time.sleep(0.5)
+    assert said in capsys.readouterr().err
+    context.ensure_object(Connection).json = True
+    with asking_the_hub(context, client):
+        time.sleep(0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_name_is_wrong_usage(alone: Commands) -> None:
+    for command in ("pull", "info", "show", "rm"):
+        answer = alone(command, " ")
+        assert answer.returncode == 2
+        assert "Give a model's name" in " ".join(answer.stderr.replace("│", " ").split())

@@ -1,0 +1,72 @@
+"""What is told of a folder, and of a model whose weights do not say how many parameters it has."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.hub.client import HubFile, HubModel
+from modelyard.models import Model, Quantization
+from modelyard.schemas.model import Support
+from modelyard.services import huggingface_model_service as hub
+from modelyard.services.config_facts import read_config
+from modelyard.services.header_estimate import Tensor
+from modelyard.services.local_model_service import model_folder, read_folder
+from modelyard.services.model_facts import store_facts
+
+LLAMA = {"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 8}
+GPTQ = LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["adapter_config.json", "adapter_model.safetensors"], "PEFT adapter"),
+        (["model-q4.gguf"], "GGUF"),
+        (["notes.txt"], "not a folder with a config.json"),
+        ([], "not a folder with a config.json"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_called_what_it_is(tmp_path: Path, files: list[str], words: str) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+
+    with pytest.raises(InvalidRequest, match=words) as error:
+        model_folder(str(tmp_path))
+    assert error.value.hint
+
+
+def test_the_pickle_weights_of_a_folder_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    (tmp_path / "pytorch_model.bin").write_bytes(bytes(5000))
+
+    assert read_folder(tmp_path).checkpoint.size_bytes > 5000
+
+
+def test_elements_of_packed_weights_are_not_counted_as_parameters() -> None:
+    found = hub.Found(Support(level="supported", reasons=[]), False, 999)
+    unseen = hub.Found(Support(level="supported", reasons=[]))
+
+    assert hub.parameter_count(5, found, read_config(LLAMA)) == 5
+    assert hub.parameter_count(None, found, read_config(LLAMA)) == 999
+    assert hub.parameter_count(5, found, read_config(GPTQ)) == 999
+    assert hub.parameter_count(5, unseen, read_config(GPTQ)) is None
+
+
+@pytest.mark.parametrize(("config", "expected"), [(LLAMA, 12), (GPTQ, None)])
+def test_a_row_keeps_no_count_of_packed_elements(config: dict[str, object], expected: int | None) -> None:
+    row = Model(model_id="somebody/model", commit="ab" * 20, quantization=Quantization.NONE, num_parameters=99)
+    store_facts(row, config, [Tensor("a.weight", "BF16", (3, 4))], ["config.json", "model.safetensors"])
+
+    assert row.num_parameters == expected
+
+
+def test_code_of_a_repository_is_mentioned_once() -> None:
+    files = tuple(HubFile(name, 1, None, "0" * 40) for name in ("config.json", "model.safetensors", "tokenizer.json"))
+    model = HubModel("a/b", "a/b", "ab" * 20, files, False, (), None, None, None, None, None, {})
+    facts, plan = read_config(LLAMA | {"auto_map": {"AutoModel": "x.Y"}}), hub.offered_files(files)
+    known, unknown = (hub.Found(Support(level="supported", reasons=[]), needed) for needed in (False, True))
+
+    assert hub._warnings(model, plan, facts, known) == ["Code in the repository is not downloaded and never run."]
+    assert hub._warnings(model, plan, facts, unknown) == [], "its support says so"

@@ -1,0 +1,121 @@
+"""Quantizing a row: what its maker is told to expect, and what becomes of the original."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.core import process
+from modelyard.core.database import Database
+from modelyard.hub.store import HubCache
+from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
+from modelyard.services import model_service, quantization_service
+from modelyard.services.job_service import LOADING_PHASE, JobProgress
+from modelyard.services.memory_service import MemoryService
+from modelyard.services.model_service import ModelService
+from modelyard.services.quantization_service import QuantizationService
+
+from .cache import COMMIT, MODEL_ID, new_row, ready_row
+
+EXACT, APPROXIMATE = 17_200_000, 52_100_000
+
+
+class Reporter:
+    def report(self, progress: JobProgress) -> None:
+        """Nobody watches."""
+
+    def control(self) -> JobControl:
+        return JobControl.RUN
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch, cache: HubCache) -> list[dict[str, Any]]:
+    """What the child processes were asked to make; nothing is made."""
+    asked: list[dict[str, Any]] = []
+
+    def run_child(_module: str, request: dict[str, Any], **_options: Any) -> dict[str, Any]:
+        asked.append(request)
+        return {"drift": None, "memory_measured_bytes": EXACT}
+
+    monkeypatch.setattr(process, "run_child", run_child)
+    monkeypatch.setattr(quantization_service, "hub_cache", lambda: cache)
+    monkeypatch.setattr(quantization_service, "local_checkpoint", lambda _row: None)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("stored", "told", "expected", "method"),
+    [
+        ((EXACT, "exact"), {}, EXACT, "exact"),
+        ((APPROXIMATE, "approximate"), {"4bit": EXACT}, EXACT, "exact"),
+        ((APPROXIMATE, "approximate"), {}, None, "approximate"),
+    ],
+)
+def test_only_an_exact_estimate_decides_whether_there_is_room(
+    database: Database,
+    cache: HubCache,
+    requests: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    stored: tuple[int, str],
+    told: dict[str, int],
+    expected: int | None,
+    method: str,
+) -> None:
+    monkeypatch.setattr(MemoryService, "options", lambda *_arguments, **_options: told)
+    with database.session() as session:
+        row = ready_row(session, cache, quantization="4bit")
+        row.memory_estimated_bytes, row.memory_method = stored
+    QuantizationService(database).quantize(row, Reporter())
+    assert [request["expected_bytes"] for request in requests] == [expected]
+    with database.reading() as session:
+        after = session.get_one(Model, row.id)
+        assert (after.memory_estimated_bytes, after.memory_method) == (expected or APPROXIMATE, method)
+
+
+def _queued_load(models: ModelService, row: Model) -> None:
+    models.jobs.enqueue(JobKind.LOAD, row.id)
+
+
+def _running_load(models: ModelService, row: Model) -> None:
+    assert models.jobs.claim(models.jobs.enqueue(JobKind.LOAD, row.id).id, "w") is not None
+
+
+def _generation_that_loads(models: ModelService, row: Model) -> None:
+    job = models.jobs.claim(models.jobs.enqueue(JobKind.GENERATE, row.id).id, "w")
+    assert job is not None
+    models.jobs.beat(job.id, job.owner or "", JobProgress(LOADING_PHASE))
+
+
+@pytest.mark.parametrize("begin", [None, _queued_load, _running_load, _generation_that_loads])
+def test_the_original_is_not_dropped_under_a_load_of_it(
+    models: ModelService,
+    cache: HubCache,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: Callable[[ModelService, Model], None] | None,
+) -> None:
+    original = ready_row(models.session, cache)
+    copy = new_row(models.session, cache, quantization="4bit", keep_original=False)
+    monkeypatch.setattr(model_service, "artifact_files", lambda _row: [Path(__file__)])
+    if begin is not None:
+        begin(models, original)
+    models.mark_done(copy, JobKind.QUANTIZE)
+    assert cache.snapshot_path(MODEL_ID, COMMIT).exists() is (begin is not None)
+    assert (models.session.get(Model, original.id) is not None) is (begin is not None)
+
+
+def test_a_cancelled_quantization_begins_with_the_copy_where_the_files_are_here(
+    models: ModelService, cache: HubCache
+) -> None:
+    original = ready_row(models.session, cache)
+    copy = new_row(models.session, cache, quantization="4bit")
+    copy.files = original.files
+    models.mark_ended(copy, ModelStatus.CANCELLED)
+    models.resume(copy.id)
+    job = models.session.get_one(Job, copy.job_id)
+    assert (job.kind, job.state, copy.status) == (JobKind.QUANTIZE, JobState.QUEUED, ModelStatus.QUANTIZING)
+
+    models.mark_ended(copy, ModelStatus.CANCELLED)
+    (cache.snapshot_path(MODEL_ID, COMMIT) / "model.safetensors").unlink()
+    models.resume(copy.id)
+    assert models.session.get_one(Job, copy.job_id).kind is JobKind.DOWNLOAD

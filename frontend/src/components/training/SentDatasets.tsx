@@ -1,0 +1,122 @@
+import { Button, Group, Modal, NativeSelect, Stack, Text } from "@mantine/core";
+import { Trash2 } from "lucide-react";
+import { useState } from "react";
+import { deleteDataset } from "../../api/trainings";
+import type { Resource } from "../../hooks/useResource";
+import { formatBytes } from "../../lib/bytes";
+import { type ProblemView, toProblem } from "../../lib/problems";
+import { toastDone } from "../../lib/toast";
+import type { SentDataset } from "../../types/training";
+import { DialogButtons } from "../common/DialogButtons";
+import { ProblemAlert } from "../common/ProblemAlert";
+import { TryAgain } from "../common/TryAgain";
+import classes from "./training.module.css";
+
+interface Props {
+  sent: Resource<SentDataset[]>;
+  path: string;
+  onChoose: (path: string) => void;
+}
+
+/** The files that were sent to the server before: to be chosen again, or removed. */
+export function SentDatasets({ sent, path, onChoose }: Props) {
+  const [asking, setAsking] = useState(false);
+  const files = sent.data ?? [];
+  const chosen = files.find((file) => file.path === path);
+  if (sent.problem !== null)
+    return (
+      <div className={classes.wide}>
+        <ProblemAlert title="What was sent before is not known" problem={sent.problem} tone="warn">
+          <TryAgain onClick={sent.reload} />
+        </ProblemAlert>
+      </div>
+    );
+  if (files.length === 0) return null;
+  return (
+    <div className={classes.wide}>
+      <Group gap="xs" align="flex-end" wrap="nowrap">
+        <NativeSelect
+          style={{ flex: 1, minWidth: 0 }}
+          label="Sent before"
+          value={chosen?.path ?? ""}
+          onChange={(event) => onChoose(event.currentTarget.value)}
+          data={[
+            { value: "", label: "None of these" },
+            ...files.map((file) => ({ value: file.path, label: `${file.name}, ${formatBytes(file.size_bytes)}` })),
+          ]}
+        />
+        {chosen !== undefined && (
+          <Button
+            color="red"
+            variant="subtle"
+            leftSection={<Trash2 size={14} aria-hidden />}
+            onClick={() => setAsking(true)}
+          >
+            Delete…
+          </Button>
+        )}
+      </Group>
+      <Modal
+        opened={asking && chosen !== undefined}
+        onClose={() => setAsking(false)}
+        title={`Delete ${chosen?.name ?? ""}`}
+        classNames={{ title: classes.question }}
+      >
+        {chosen !== undefined && (
+          <DeleteDataset
+            file={chosen}
+            onClose={() => setAsking(false)}
+            onDeleted={() => {
+              setAsking(false);
+              onChoose("");
+              sent.reload();
+            }}
+          />
+        )}
+      </Modal>
+    </div>
+  );
+}
+
+interface DeleteProps {
+  file: SentDataset;
+  onClose: () => void;
+  onDeleted: () => void;
+}
+
+function DeleteDataset({ file, onClose, onDeleted }: DeleteProps) {
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<ProblemView | null>(null);
+  const runs = file.used_by.length;
+
+  async function confirm() {
+    setBusy(true);
+    try {
+      const { freed_bytes } = await deleteDataset(file.name);
+      toastDone(`${file.name} deleted`, `${formatBytes(freed_bytes)} freed.`);
+      onDeleted();
+    } catch (error) {
+      setProblem(toProblem(error));
+      setBusy(false);
+    }
+  }
+
+  return (
+    <Stack>
+      <Text>
+        {runs === 0
+          ? "No training run is on it."
+          : `${runs === 1 ? "1 training run is" : `${runs} training runs are`} on it. What was trained stays, but a run that was stopped cannot be resumed without it.`}
+      </Text>
+      {problem !== null && <ProblemAlert title="It was not deleted" problem={problem} />}
+      <DialogButtons>
+        <Button variant="default" onClick={onClose} data-autofocus>
+          Keep it
+        </Button>
+        <Button color="red" loading={busy} onClick={() => void confirm()}>
+          Delete and free {formatBytes(file.size_bytes)}
+        </Button>
+      </DialogButtons>
+    </Stack>
+  );
+}
