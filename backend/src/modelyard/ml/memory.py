@@ -1,17 +1,17 @@
 """Exactly how many bytes a model's weights occupy once loaded, from its `config.json` alone."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers.core_model_loading import build_glob_alternation
+from transformers import PreTrainedModel
 from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 
 from modelyard.core.errors import AlreadyQuantized
+from modelyard.ml.kept_dtypes import KeptDtypes
 from modelyard.ml.meta_model import MetaModel, build, dtype_name
 from modelyard.ml.quantization_plan import (
     BITSANDBYTES,
@@ -150,17 +150,11 @@ class _LoadDtypes:
     """Bytes per element that each state-dict entry has after loading: as built, or float32 where the model insists."""
 
     def __init__(self, skeleton: MetaModel) -> None:
-        forced: dict[str, torch.dtype] = skeleton.model._get_dtype_plan(skeleton.dtype)  # type: ignore[operator]
-        self._pattern: re.Pattern[str] | None = None
-        if forced:
-            self._pattern, self._groups, _ = build_glob_alternation(list(forced))
-            self._forced = forced
+        self._kept = KeptDtypes(cast(PreTrainedModel, skeleton.model), skeleton.dtype)
 
     def __call__(self, name: str, tensor: torch.Tensor) -> int:
-        match = self._pattern.search(name) if self._pattern is not None else None
-        if match is None or match.lastgroup is None:
-            return tensor.element_size()
-        return self._forced[self._groups[match.lastgroup]].itemsize
+        kept = self._kept.of(name)
+        return tensor.element_size() if kept is None else kept.itemsize
 
 
 def _buffer_bytes(model: nn.Module, item_bytes: _LoadDtypes) -> int:
