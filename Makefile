@@ -11,7 +11,7 @@ STAMPS := .venv/.stamps
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
-.PHONY: setup run sae test check bench types clean
+.PHONY: setup run sae test test-thorough check bench types clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -50,9 +50,16 @@ $(WEB): $(STAMPS)/node $(WEB_SOURCES)
 	@$(NPM) run --silent build
 	@touch $@
 
+PYTEST = $(BIN)/python -m pytest backend/tests -n 2 --dist loadfile --no-loadscope-reorder
+
+# Tests marked `sae` are skipped until `make sae` was run.
 test: setup $(STAMPS)/dev
 	$(NPM) run --silent test
-	$(BIN)/python -m pytest backend/tests -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) -m "not thorough" $(PYTEST_ARGS)
+
+# What `make test` left out: tests marked `thorough`, and those of the training extra.
+test-thorough: setup $(STAMPS)/dev $(STAMPS)/sae
+	$(PYTEST) -m "thorough or sae" $(PYTEST_ARGS)
 
 check: setup $(STAMPS)/dev
 	$(BIN)/ruff check backend benchmarks

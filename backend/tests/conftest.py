@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
-_ASKED_OF_THE_TESTS = {"MODELYARD_ZOO", "MODELYARD_KILLS", "MODELYARD_WALKS"}
 _LONGEST = ("e2e", "cli", "ml")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
@@ -26,8 +25,6 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 def _isolate_environment() -> None:
     assert not {"modelyard", "huggingface_hub"} & set(sys.modules), "imported before the environment was isolated"
     for name in list(os.environ):
-        if name in _ASKED_OF_THE_TESTS:
-            continue
         if name.startswith(("MODELYARD_", "HF_", "HUGGING_FACE_", "TRANSFORMERS_")) or name.lower() in _PROXIES:
             del os.environ[name]
     os.environ |= {
@@ -82,6 +79,9 @@ pytest_plugins = ["support.databases"]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes go first, so that no worker is left alone with one at the end."""
+    from support.tools import skip_without_training_extra
+
+    skip_without_training_extra(items)
     folders = Path(__file__).parent
 
     def rank(item: pytest.Item) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from support.instance import Instance
-from support.tools import longer_walk
 
 LLAMA = "modelyard-samples/tiny-llama"
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -122,7 +121,7 @@ def test_what_is_not_here_is_named_with_the_command_that_gets_it(
     assert f"`modelyard pull {LLAMA} --revision v9`" in revision["hint"]
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_a_model_is_downloaded_by_the_server_when_asked(instance: Instance, rows: dict[str, dict[str, Any]]) -> None:
     # Nothing but the instance's own folders says where its server is.
     refused, loaded, again = notebook(

@@ -18,7 +18,6 @@ from modelyard.commands import words
 from modelyard.commands.common import printable
 from modelyard.commands.which import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
-from support.tools import longer_walk
 
 from .conftest import COMMAND, LARGER_SAMPLE, SAMPLE, Commands, Server, clean_environment, wait_for
 
@@ -317,7 +316,7 @@ def test_another_program_at_the_port_is_told_apart(alone: Commands, tmp_path: Pa
     assert "modelyard serve --port" in answer.stderr
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_a_server_with_a_key_and_a_worker_of_its_own(tmp_path: Path) -> None:
     server = Server(tmp_path, ("--no-workers",), {"MODELYARD_API_KEY": "a-long-secret"})
     worker = None

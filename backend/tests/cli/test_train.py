@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from modelyard.cli import app
 from modelyard.commands import train
 from modelyard.schemas import examples
-from support.tools import require_training_extra
 
 from .conftest import SAMPLE, Commands, Server, wait_for
 
@@ -47,6 +46,7 @@ def run_of(server: Server, run_id: str) -> dict[str, Any]:
     return server.client.get(f"/trainings/{run_id}")
 
 
+@pytest.mark.sae
 def test_a_plan_starts_nothing(equipped: Server, corpus: str) -> None:
     told = equipped.modelyard("train", "start", SAMPLE, "--dataset", corpus, *QUICK, "--dry-run")
     assert told.returncode == 0, told.stderr
@@ -108,8 +108,8 @@ def test_a_model_tells_whether_it_can_be_trained_on(equipped: Server) -> None:
     assert "SAE training     possible, judged by its configuration" in equipped.modelyard("info", SAMPLE).stdout
 
 
+@pytest.mark.sae
 def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
-    require_training_extra()
     options = ("--dataset", corpus, "--upload", "--hook", "transformer.h.2", "--tokens", "8192", *QUICK)
     done = equipped.modelyard("train", "start", SAMPLE, *options)
     assert done.returncode == 0, done.stderr
@@ -148,8 +148,8 @@ def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
     assert not Path(path).exists()
 
 
+@pytest.mark.sae
 def test_a_run_is_left_stopped_and_gone_on_with(equipped: Server, corpus: str) -> None:
-    require_training_extra()
     modelyard = equipped.modelyard
     options = ("--dataset", corpus, "--column", "body", "--tokens", "200000", *QUICK)
     begun = modelyard("train", "start", SAMPLE, *options, "--detach", "--json")

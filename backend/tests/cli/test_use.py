@@ -10,7 +10,6 @@ import pytest
 
 from modelyard.commands import words
 from support.instance import children_of, standing_still
-from support.tools import longer_walk
 
 from .conftest import SAMPLE, Commands, Server, wait_for
 
@@ -70,7 +69,7 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert "modelyard ps" in again.stderr
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_an_unload_waits_for_a_worker_that_is_silent(equipped: Server) -> None:
     modelyard, client = equipped.modelyard, equipped.client
     row_id = json.loads(modelyard("load", LLAMA, "-q", "4bit", "--json").stdout)["id"]

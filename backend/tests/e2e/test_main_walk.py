@@ -12,7 +12,6 @@ import pytest
 from websockets.sync.client import connect
 
 from support.instance import Instance
-from support.tools import longer_walk
 
 LLAMA = "modelyard-samples/tiny-llama"
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -121,7 +120,7 @@ def test_killed_worker_finishes_where_it_was(slow: Instance) -> None:
     assert slow.model(row["id"])["disk_bytes"] == slow.cache_bytes() - 40
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_killed_server_goes_on_after_a_restart(slow: Instance) -> None:
     row = slow.download(LLAMA)
     slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > 3_000_000, 20, "some bytes")
@@ -165,7 +164,7 @@ def test_the_same_model_twice_is_a_conflict(slow: Instance) -> None:
     assert (again.status_code, again.json()["code"], again.json()["id"]) == (409, "already_exists", row["id"])
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_an_instance_is_a_hub_for_another(instance: Instance, tmp_path: Path) -> None:
     row = instance.download(GPT2)
     instance.wait_for(row["id"], "ready")
@@ -199,7 +198,7 @@ def test_the_api_process_stays_light(instance: Instance) -> None:
     assert api.memory_info().rss < 150_000_000
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_the_models_may_move_to_another_disk_in_the_middle_of_a_download(slow: Instance, tmp_path: Path) -> None:
     """Comes last, because the folders are others from then on."""
     ready = slow.wait_for(slow.download(GPT2)["id"], "ready")

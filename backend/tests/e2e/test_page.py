@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from support.browser import served, walk
-from support.tools import longer_walk
 
 
 @pytest.mark.timeout(500)
@@ -17,7 +16,7 @@ def test_the_main_job_from_an_empty_home(tmp_path: Path) -> None:
         walk(instance, "walk")
 
 
-@longer_walk
+@pytest.mark.thorough
 @pytest.mark.timeout(500)
 def test_what_a_model_is_and_needs(tmp_path: Path) -> None:
     with served(tmp_path) as instance:

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from support.browser import served, walk
-from support.tools import longer_walk
 
-pytestmark = longer_walk
+pytestmark = pytest.mark.thorough
 
 
 @pytest.mark.timeout(500)

@@ -11,9 +11,8 @@ from modelyard.hub.server import create_hub_app
 from support.browser import served, walk
 from support.folder_hub import FolderSource, make_llama
 from support.instance import free_port
-from support.tools import longer_walk
 
-pytestmark = [pytest.mark.timeout(400), longer_walk]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.thorough]
 
 MODEL = "lab/llama"
 READER = "hf_reader"

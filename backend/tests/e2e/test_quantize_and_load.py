@@ -17,7 +17,6 @@ import pytest
 from ml import zoo
 from modelyard.api_client import ApiClient
 from support.instance import Instance, standing_still
-from support.tools import longer_walk
 
 LLAMA = "modelyard-samples/tiny-llama"
 MOE = "modelyard-samples/tiny-qwen-moe"
@@ -324,7 +323,7 @@ def test_offload_is_for_unquantized_models(instance: Instance, quantized: dict[s
     assert "4-bit" in row["error"]["message"]
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_a_direct_download_in_four_bits_may_drop_the_original(instance: Instance) -> None:
     row = instance.download(MOE, quantization="4bit", keep_original=False)
     ready = instance.wait_for(row["id"], "ready", seconds=120)

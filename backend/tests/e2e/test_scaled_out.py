@@ -11,9 +11,8 @@ import pytest
 from support.instance import Instance
 from support.postgres import running_postgres
 from support.redis_server import running_redis
-from support.tools import longer_walk
 
-pytestmark = longer_walk
+pytestmark = pytest.mark.thorough
 
 SAMPLES = [f"modelyard-samples/{name}" for name in ("tiny-llama", "tiny-gpt2", "tiny-qwen-moe")]
 

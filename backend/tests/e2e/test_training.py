@@ -15,9 +15,8 @@ import pytest
 from websockets.sync.client import connect
 
 from support.instance import Instance
-from support.tools import longer_walk, require_training_extra
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.sae]
 
 GPT2 = "modelyard-samples/tiny-gpt2"
 LLAMA = "modelyard-samples/tiny-llama"
@@ -27,7 +26,6 @@ LONG = RUN | {"training_tokens": 60_000, "checkpoint_seconds": 1}
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    require_training_extra()
     environment = {"MODELYARD_LEASE_SECONDS": "4", "OMP_NUM_THREADS": "1"}
     instance = Instance(tmp_path_factory.mktemp("training"), environment).start()
     instance.use_builtin_hub()
@@ -313,7 +311,7 @@ def test_the_plan_holds(instance: Instance, gpt2: dict[str, Any], dataset: dict[
     assert 0.5 * planned < peak <= planned
 
 
-@longer_walk
+@pytest.mark.thorough
 def test_without_the_extra(tmp_path: Path) -> None:
     """An environment in which SAELens cannot be imported: everything but the start of a run works."""
     (tmp_path / "site").mkdir()

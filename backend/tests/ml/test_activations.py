@@ -10,7 +10,6 @@ from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
 from modelyard.ml import activations, meta_model
 
-RUNNABLE = [name for name in zoo.chosen_types() if name not in known_exceptions.NOT_RUNNABLE]
 LLAMA_8B = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -24,7 +23,7 @@ LLAMA_8B = {
 }
 
 
-@pytest.mark.parametrize("model_type", RUNNABLE)
+@pytest.mark.parametrize("model_type", zoo.cases(without=known_exceptions.NOT_RUNNABLE))
 def test_peak_is_within_five_percent_of_the_allocators(tiny_model: TinyModel, model_type: str) -> None:
     peak = measure.activation_peak(tiny_model(model_type))
     near = isinstance(peak, tuple) and abs(peak[0] / peak[1] - 1) <= 0.05

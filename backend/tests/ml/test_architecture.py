@@ -9,10 +9,8 @@ from ml.conftest import TinyModel
 from modelyard.ml import architecture, meta_model
 from modelyard.services import config_facts
 
-RUNNABLE = [name for name in zoo.chosen_types() if name not in known_exceptions.NOT_RUNNABLE]
 
-
-@pytest.mark.parametrize("model_type", RUNNABLE)
+@pytest.mark.parametrize("model_type", zoo.cases(without=known_exceptions.NOT_RUNNABLE))
 def test_hook_points_hold_in_a_real_forward_pass(tiny_model: TinyModel, model_type: str) -> None:
     found, problems = measure.residual(tiny_model(model_type))
 

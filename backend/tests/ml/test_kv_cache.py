@@ -8,10 +8,9 @@ from modelyard.ml import kv_cache, meta_model
 from modelyard.ml.kv_cache import KvSegment
 
 MORE = ("cohere2", "deepseek_v2", "gemma3_text", "gpt_bigcode", "mistral", "modernbert-decoder", "openai-gpt", "phi3")
-MORE += ("recurrent_gemma", "rwkv") if len(zoo.chosen_types()) > len(zoo.SAMPLE) else ()
 
 
-@pytest.mark.parametrize("model_type", sorted({*zoo.chosen_types(), *MORE} - known_exceptions.NOT_RUNNABLE.keys()))
+@pytest.mark.parametrize("model_type", zoo.cases(sample=(*zoo.SAMPLE, *MORE), without=known_exceptions.NOT_RUNNABLE))
 def test_segments_equal_a_real_cache(tiny_model: TinyModel, model_type: str) -> None:
     compared = measure.kv(tiny_model(model_type))
     exact = isinstance(compared, measure.Compared) and compared.exact

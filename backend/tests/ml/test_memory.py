@@ -15,7 +15,7 @@ from modelyard.ml.quantization_plan import INT8, NF4, KeptBecause
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 256}
 
 
-@pytest.mark.parametrize("model_type", zoo.chosen_types())
+@pytest.mark.parametrize("model_type", zoo.cases())
 def test_bytes_equal_a_real_load(tiny_model: TinyModel, model_type: str) -> None:
     compared = measure.weights(tiny_model(model_type))
 

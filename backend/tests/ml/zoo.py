@@ -1,11 +1,11 @@
 """Tiny random models of the causal-LM types that transformers knows, and the bytes a loaded model really holds."""
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from torch import nn
@@ -140,9 +140,13 @@ OTHER_CLASSES = {
 }
 
 
-def chosen_types() -> tuple[str, ...]:
-    """The sample, or every type if `MODELYARD_ZOO=all`."""
-    return ALL_TYPES if os.environ.get("MODELYARD_ZOO") == "all" else SAMPLE
+def cases(*, sample: Iterable[str] = SAMPLE, without: Iterable[str] = ()) -> list[Any]:
+    """Return a test's parameters: every type but those in `without`; the ones outside the sample are `thorough`."""
+    return [
+        pytest.param(name, marks=() if name in sample else pytest.mark.thorough)
+        for name in ALL_TYPES
+        if name not in without
+    ]
 
 
 def tiny_config(model_type: str, class_name: str | None = None) -> Any:

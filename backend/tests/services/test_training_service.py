@@ -60,7 +60,6 @@ from modelyard.services.training_compatibility import TrainingCompatibilityServi
 from modelyard.services.training_service import TrainingService, training_response
 from modelyard.services.training_verdict import static_verdict
 from modelyard.workers import inference_tasks, job_runner
-from support.tools import require_training_extra
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -429,8 +428,8 @@ def test_the_tokens_of_the_column_are_counted(database: Database, cache: HubCach
     assert tokens(many)[0] > 4000, "the file has changed"
 
 
+@pytest.mark.sae
 def test_the_tokens_of_a_compressed_file_are_counted(database: Database, cache: HubCache, tmp_path: Path) -> None:
-    require_training_extra()
     import pyarrow
     from pyarrow import parquet
 
@@ -750,8 +749,8 @@ def test_data_sets_that_are_refused(tmp_path: Path, name: str, content: bytes, m
     assert not (tmp_path / "datasets").exists() or not list((tmp_path / "datasets").iterdir())
 
 
+@pytest.mark.sae
 def test_parquet(tmp_path: Path) -> None:
-    require_training_extra()
     import pyarrow
     from pyarrow import parquet
 

@@ -1,7 +1,12 @@
-"""Programs and packages that a test needs: without them it is skipped on a user's machine, and fails in CI."""
+"""Programs and packages that a test needs.
+
+Without a program a test is skipped on a user's machine, and fails in CI. Without the training extra a test marked
+`sae` is skipped everywhere; `make test-thorough` installs the extra and runs it.
+"""
 
 import os
 import shutil
+from collections.abc import Iterable
 from typing import NoReturn
 
 import pytest
@@ -17,16 +22,14 @@ def require(program: str, *, package: str) -> str:
     return path
 
 
-def require_training_extra() -> None:
-    """SAELens and what comes with it."""
-    if not engine_installed():
-        missing("the training extra is not installed (make sae)")
-
-
-longer_walk = pytest.mark.skipif(
-    os.environ.get("MODELYARD_WALKS") != "all", reason="one of the longer walks: MODELYARD_WALKS=all, as in .ci/run"
-)
-"""For tests of minutes that `make test` leaves to CI."""
+def skip_without_training_extra(items: Iterable[pytest.Item]) -> None:
+    """Skip the tests marked `sae` where SAELens is not installed."""
+    if engine_installed():
+        return
+    skip = pytest.mark.skip(reason="the training extra is not installed; make test-thorough installs it")
+    for item in items:
+        if item.get_closest_marker("sae"):
+            item.add_marker(skip)
 
 
 def missing(reason: str) -> NoReturn:
