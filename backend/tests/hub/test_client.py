@@ -15,6 +15,7 @@ from typing import Any
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub.utils import _http
 from starlette.types import ASGIApp
 
 from modelyard.core.errors import (
@@ -34,7 +35,9 @@ from modelyard.hub.client import MAX_ANSWER_BYTES, PATIENCE_SECONDS, HubClient
 from modelyard.hub.retry import HUB_IN_TROUBLE
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
+from modelyard.hub.transport import Transport
 
+from .fault_hub import FaultHub
 from .hub_faults import HubFaults, serve
 
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -353,6 +356,38 @@ def test_no_token_goes_to_another_host() -> None:
                     client.search("x", 1)
                 assert {token for _path, token in first.asked} == {"Bearer secret-token"}
         assert len(other.asked) == 4
+        assert {token for _path, token in other.asked} == {None}
+
+
+def test_no_token_goes_from_a_mirror_to_what_huggingface_hub_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub follows a HEAD from any Hub to huggingface.co with the headers of the first."""
+    with FaultHub() as public, FaultHub() as mirror:
+        monkeypatch.setattr(_http, "_HUB_ORIGINS", {_http._url_origin(public.endpoint)})
+        content = b"x" * 10
+        public.add("config.json", content)
+        mirror.add("config.json", content, redirect_to=public.endpoint)
+        transport = Transport(
+            endpoint=mirror.endpoint, repo_id=NAME, commit=COMMIT, token="mirror-token", connect_timeout_seconds=5,
+            stall_seconds=5,
+        )  # fmt: skip
+        location = transport.resolve("config.json").location
+        with transport.open(location, start=0, stop=10, size_bytes=10) as body:
+            assert bytes(body.read(10)) == content
+        transport.close()
+        assert {seen.authorization for seen in mirror.requests} == {"Bearer mirror-token"}
+        assert len(public.requests) >= 2
+        assert {seen.authorization for seen in public.requests} == {None}
+
+
+def test_the_client_for_a_hub_sends_what_is_stored_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "of-the-environment")
+    with scripted_hub(lambda _path: as_json([])) as home, scripted_hub(lambda _path: as_json([])) as other:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", home.endpoint)
+        for script in (home, other):
+            client = HubClient(script.endpoint)
+            client.search("x", 1)
+            client.check(5)
+        assert {token for _path, token in home.asked} == {"Bearer of-the-environment"}
         assert {token for _path, token in other.asked} == {None}
 
 

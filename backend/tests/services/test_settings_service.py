@@ -1,13 +1,12 @@
 """What a user may change while the server runs, and where the Hub token goes."""
 
-import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants, get_token
+from huggingface_hub import constants
 from pydantic import SecretStr
 
 from modelyard.core.database import Database
@@ -16,7 +15,7 @@ from modelyard.core.settings import Settings
 from modelyard.models import Setting
 from modelyard.schemas.system import HubTestRequest, SettingsUpdate
 from modelyard.services import settings_service
-from modelyard.services.settings_service import BUILTIN, SettingsService, store_token
+from modelyard.services.settings_service import BUILTIN, SettingsService
 
 
 @pytest.fixture
@@ -91,6 +90,14 @@ def test_two_processes_may_write_a_setting_for_the_first_time_at_once(database: 
 # The endpoint
 
 
+@pytest.fixture
+def token_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "hf" / "token"
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(path))
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(path.with_name("stored_tokens")))
+    return path
+
+
 def test_endpoint_of_the_settings(service: SettingsService) -> None:
     update(service, endpoint=" https://hub.example.org/mirror/ ")
     assert service.endpoint_reference() == service.endpoint_url() == "https://hub.example.org/mirror"
@@ -121,21 +128,26 @@ def test_the_hub_token_is_not_for_the_built_in_hub(service: SettingsService, mon
     assert service.hub_client(BUILTIN).token is False
     monkeypatch.setattr(settings_service, "get_settings", lambda: Settings(api_key=SecretStr("server-key")))
     assert service.hub_client(BUILTIN).token == "server-key"
-    assert service.hub_client("https://huggingface.co").token is None
+    assert service.hub_client("https://huggingface.co").token is False
+    service.store_token(None)
+    update(service, endpoint=BUILTIN)
+    with pytest.raises(InvalidRequest, match="takes no token"):
+        service.store_token("hf_abc")
 
 
-def test_the_stored_token_is_shown_to_the_hub_in_use_alone(service: SettingsService) -> None:
+def test_a_token_that_is_tried(service: SettingsService, token_path: Path) -> None:
     def tried(**fields: Any) -> tuple[str, Any]:
         client = service.client_to_try(HubTestRequest(**fields))
         return client.endpoint, client.token
 
-    assert tried() == tried(endpoint=None) == ("https://huggingface.co", None)
+    service.store_token("hf_home")
+    assert tried() == tried(endpoint=None) == ("https://huggingface.co", "hf_home")
     assert tried(token=" hf_new ") == ("https://huggingface.co", "hf_new")
     assert tried(endpoint="http://typed") == ("http://typed", False)
     assert tried(endpoint="http://typed", token="hf_new") == ("http://typed", "hf_new")
     update(service, endpoint="http://chosen")
-    assert tried() == tried(endpoint="http://chosen/") == ("http://chosen", None)
-    assert tried(endpoint=None) == ("https://huggingface.co", False)
+    assert tried() == tried(endpoint="http://chosen/") == ("http://chosen", False)
+    assert tried(endpoint=None) == ("https://huggingface.co", "hf_home")
     assert tried(endpoint=BUILTIN, token="hf_new") == (service.endpoint_url(BUILTIN), False)
     for refused in ({"endpoint": "typed"}, {"token": "hf new"}):
         with pytest.raises(InvalidRequest):
@@ -164,6 +176,9 @@ def test_the_stored_token_is_shown_to_the_hub_in_use_alone(service: SettingsServ
         "http://ho st",
         "http://host\n.evil",
         "javascript:alert(1)",
+        "http://huggingface.co\\.evil",
+        "http://huggingface.co%2eevil",
+        "http://[fe80::1%25eth0]",
         "builtin2",
     ],
 )
@@ -183,43 +198,6 @@ def test_addresses(service: SettingsService, endpoint: str) -> None:
 
 
 # The token
-
-
-@pytest.fixture
-def token_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "hf" / "token"
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(path))
-    return path
-
-
-def test_the_token_is_kept_where_every_tool_looks(token_path: Path) -> None:
-    store_token("  hf_abc \n")
-    assert get_token() == "hf_abc"
-    assert stat.S_IMODE(token_path.stat().st_mode) == 0o600
-    token_path.chmod(0o644)
-    store_token("hf_other")
-    assert get_token() == "hf_other"
-    assert stat.S_IMODE(token_path.stat().st_mode) == 0o600
-    for nothing in (None, "", "  "):
-        store_token(nothing)
-        assert not token_path.exists()
-
-
-@pytest.mark.parametrize("token", ["hf\nabc", "hf abc", "hf_ä", "hf\x00", "hf\r\nX-Evil: 1"])
-def test_text_that_is_no_token(token_path: Path, token: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        store_token(token)
-    assert "hf" not in caught.value.message
-    assert not token_path.exists()
-
-
-def test_the_environment_wins(token_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_env")
-    for token in ("hf_abc", None):
-        with pytest.raises(InvalidRequest, match="HF_TOKEN") as caught:
-            store_token(token)
-        assert "hf_env" not in caught.value.message
-    assert not token_path.exists()
 
 
 def test_no_token_reaches_the_database(database: Database, token_path: Path) -> None:

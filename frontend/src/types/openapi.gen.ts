@@ -619,6 +619,8 @@ export interface paths {
         /**
          * Change settings
          * @description Change the settings that are sent; null takes one back to its default. Limits apply to running downloads.
+         *
+         *     A token is stored for the endpoint in use, the one sent with it where there is one, and goes to no other Hub.
          */
         put: operations["update_settings_api_v1_settings_put"];
         post?: never;
@@ -1597,6 +1599,11 @@ export interface components {
              */
             token: "none" | "valid" | "invalid" | "unknown";
             /**
+             * Token Note
+             * @description Set where tokens are stored, but none for this Hub: a token goes to no other Hub.
+             */
+            token_note?: string | null;
+            /**
              * User
              * @description Whom the token belongs to; never the token.
              */
@@ -1634,6 +1641,11 @@ export interface components {
              */
             token: "none" | "valid" | "invalid" | "unknown";
             /**
+             * Token Note
+             * @description Set where tokens are stored, but none for this Hub: a token goes to no other Hub.
+             */
+            token_note?: string | null;
+            /**
              * User
              * @description Whom the token belongs to; never the token.
              */
@@ -1643,7 +1655,7 @@ export interface components {
          * HubTestRequest
          * @description What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
          *
-         *     The stored token is shown to no Hub but the one in use.
+         *     A stored token is shown to no Hub but the one it was stored for.
          * @example {
          *       "endpoint": "https://huggingface.co"
          *     }
@@ -2813,7 +2825,15 @@ export interface components {
             endpoint_source: "default" | "environment" | "settings" | "builtin";
             /** Parallel Downloads */
             parallel_downloads: number;
-            /** Token Set */
+            /**
+             * Token Note
+             * @description Set where tokens are stored, but none for the Hub in use: a token goes to no other.
+             */
+            token_note?: string | null;
+            /**
+             * Token Set
+             * @description Whether a token is stored for the Hub in use.
+             */
             token_set: boolean;
         };
         /**
@@ -2856,7 +2876,7 @@ export interface components {
             parallel_downloads?: number | null;
             /**
              * Token
-             * @description Stored by huggingface_hub, never shown again; null forgets it.
+             * @description Stored by huggingface_hub for the Hub in use and sent to no other; never shown again; null forgets it.
              */
             token?: string | null;
         };

@@ -226,11 +226,11 @@ def _hub(hub: "HubStatus") -> Check:
         )
     if hub.token == "invalid":  # noqa: S105 - the token's state
         return Check(
-            "hub", "warning", f"{where} answers, but refuses the stored token", "Store a valid one: `hf auth login`."
+            "hub", "warning", f"{where} answers, but refuses the stored token", "Store a valid one in Settings."
         )
     if hub.endpoint_source == "builtin":
         return Check("hub", "ok", f"{where} answers")
-    token = {"none": "no token: gated models cannot be had", "valid": f"token of {hub.user}"}.get(hub.token)
+    token = {"none": "no token for it: gated models cannot be had", "valid": f"token of {hub.user}"}.get(hub.token)
     return Check("hub", "ok", f"{where} answers" + (f"; {token}" if token else ""))
 
 

@@ -228,6 +228,8 @@ def hub(
             ("Hub", f"{status['endpoint']} ({words.ENDPOINT_SOURCES[status['endpoint_source']]})"),
             ("state", Text("answers", "green") if status["reachable"] else Text(printable(status["reason"]), "red")),
             ("token", f"{status['token']} ({status['user']})" if status["user"] else status["token"]),
+            # A server of an older version does not say.
+            ("note", status.get("token_note")),
         ]
     )
 

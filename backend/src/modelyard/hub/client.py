@@ -34,7 +34,6 @@ from huggingface_hub.utils import (
     TensorInfo,
     build_hf_headers,
     get_session,
-    get_token,
     hf_raise_for_status,
     set_client_factory,
 )
@@ -53,9 +52,11 @@ from modelyard.core.errors import (
     TokenInvalid,
 )
 from modelyard.hub.names import validate_repo_id, validate_revision
+from modelyard.hub.origins import asking, keep_token_with_its_hub
 from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
 from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG
 from modelyard.hub.tls import tls_context
+from modelyard.hub.tokens import missing_token_note, token_for
 
 METADATA_TIMEOUT_SECONDS = 10.0
 # Somebody waits for the answer; work in the background has patience of its own.
@@ -119,7 +120,7 @@ class HubSearchHit:
 
 
 class HubClient:
-    """One Hub. `token` as huggingface_hub takes it: None for the stored one, False for none, or a string.
+    """One Hub. `token`: None for the one stored for this Hub, False for none, or a string.
 
     `is_builtin` says that the Hub is a part of this server, with nothing but the sample models and what is here.
     """
@@ -127,17 +128,25 @@ class HubClient:
     def __init__(
         self,
         endpoint: str,
-        token: str | bool | None = None,
+        token: str | Literal[False] | None = None,
         *,
         timeout_seconds: float = METADATA_TIMEOUT_SECONDS,
         is_builtin: bool = False,
     ) -> None:
         _limit_answers()
         self.endpoint = endpoint.rstrip("/")
-        self.token = token
         self.timeout_seconds = timeout_seconds
         self.is_builtin = is_builtin
-        self._api = HfApi(endpoint=self.endpoint, token=token)
+        self._token = token
+
+    @property
+    def token(self) -> str | Literal[False]:
+        """What is sent with requests; never None, for which huggingface_hub would take a token of another Hub."""
+        return (token_for(self.endpoint) or False) if self._token is None else self._token
+
+    @property
+    def _api(self) -> HfApi:
+        return HfApi(endpoint=self.endpoint, token=self.token)
 
     def model_info(self, model_id: str, revision: str | None = None) -> HubModel:
         """Resolve a revision to a commit and list its files.
@@ -241,7 +250,7 @@ class HubClient:
 
     def user(self) -> tuple[TokenState, str | None]:
         """The state of the token and the name of its owner."""
-        if self.token is False or (self.token is None and get_token() is None):
+        if not self.token:
             return "none", None
         try:
             name = self._ask(self._api.whoami, "", None).get("name")
@@ -285,14 +294,21 @@ class HubClient:
 
     @contextmanager
     def _translated(self, model_id: str, revision: str | None) -> Iterator[None]:
-        with translate_hub_errors(
-            self.endpoint, model_id, revision, has_token=self.has_token, is_builtin=self.is_builtin
+        with (
+            translate_hub_errors(
+                self.endpoint, model_id, revision, has_token=self.has_token, is_builtin=self.is_builtin
+            ),
+            asking(self.endpoint),
         ):
             yield
 
     def has_token(self) -> bool:
         """Whether a token would be sent, valid or not."""
-        return bool(self.token) if self.token is not None else get_token() is not None
+        return bool(self.token)
+
+    def missing_token_note(self) -> str | None:
+        """As `tokens.missing_token_note`, where the stored tokens decide."""
+        return None if self._token is not None else missing_token_note(self.endpoint)
 
 
 @contextmanager
@@ -301,7 +317,7 @@ def translate_hub_errors(
     model_id: str,
     revision: str | None,
     *,
-    has_token: Callable[[], bool] = lambda: bool(get_token()),
+    has_token: Callable[[], bool],
     is_builtin: bool = False,
 ) -> Iterator[None]:
     """Turn what huggingface_hub and its HTTP client raise into the errors of `core.errors`."""
@@ -312,7 +328,7 @@ def translate_hub_errors(
             raise TokenInvalid(f"{endpoint} does not accept the stored token.") from error
         page = f"{endpoint}/{model_id}"
         if not has_token():
-            raise GatedNoToken(f"{model_id} is gated and there is no Hub token.", url=page) from error
+            raise GatedNoToken(f"{model_id} is gated and there is no token for {endpoint}.", url=page) from error
         raise GatedNotAccepted(f"{model_id} is gated and its terms are not accepted yet.", url=page) from error
     except RevisionNotFoundError as error:
         raise RevisionNotFound(f"{model_id} has no revision {revision!r}.") from error
@@ -329,7 +345,7 @@ def translate_hub_errors(
     except HfHubHTTPError as error:
         raise _from_status(error, endpoint, is_builtin=is_builtin) from error
     except LocalTokenNotFoundError as error:
-        raise TokenInvalid("There is no Hub token.") from error
+        raise TokenInvalid(f"There is no token for {endpoint}.") from error
     except OfflineModeIsEnabled as error:
         raise HubUnreachable(
             "HF_HUB_OFFLINE is set, so no Hub is asked.", hint="Unset HF_HUB_OFFLINE and restart the server."
@@ -505,7 +521,7 @@ def _limit_answers() -> None:
     # A hostile Hub must not fill the memory of the process; file contents do not come this way.
     def factory() -> httpx2.Client:
         return httpx2.Client(
-            event_hooks={"request": [hf_request_event_hook], "response": [_cap_answer]},
+            event_hooks={"request": [hf_request_event_hook, keep_token_with_its_hub], "response": [_cap_answer]},
             headers={"Accept-Encoding": "identity"},
             follow_redirects=True,
             timeout=METADATA_TIMEOUT_SECONDS,

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Literal
 
 from huggingface_hub import constants
 
@@ -113,7 +114,7 @@ def fetch_snapshot(
     commit: str,
     files: Sequence[RemoteFile],
     store: HubCache,
-    token: str | bool | None,
+    token: str | Literal[False],
     limits: Callable[[], FetchLimits],
     on_progress: Callable[[TransferProgress], None],
     control: Callable[[], Control],
@@ -186,7 +187,7 @@ class _Download:
         commit: str,
         files: Sequence[RemoteFile],
         store: HubCache,
-        token: str | bool | None,
+        token: str | Literal[False],
         limits: FetchLimits,
     ) -> None:
         self._repo_id = repo_id

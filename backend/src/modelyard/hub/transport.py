@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
@@ -24,6 +24,7 @@ from huggingface_hub.utils._xet import (
 
 from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
 from modelyard.hub.client import translate_hub_errors
+from modelyard.hub.origins import asking, origin_of
 from modelyard.hub.retry import Transient, as_transient, transient_status
 from modelyard.hub.tls import tls_context
 
@@ -63,7 +64,7 @@ class Transport:
         endpoint: str,
         repo_id: str,
         commit: str,
-        token: str | bool | None,
+        token: str | Literal[False],
         connect_timeout_seconds: float,
         stall_seconds: float,
         connections: int = 8,
@@ -94,7 +95,7 @@ class Transport:
             )
         location = urljoin(url, found.location)
         xet = found.xet_file_data if is_xet_available() else None
-        if xet is not None and _origin(xet.refresh_route) != _origin(self.endpoint):
+        if xet is not None and origin_of(xet.refresh_route) != origin_of(self.endpoint):
             xet = None  # the token would go to another host
         return ResolvedFile(location, xet, found.etag, found.size, found.commit_hash)
 
@@ -141,7 +142,10 @@ class Transport:
 
     @contextmanager
     def _hub_errors(self) -> Iterator[None]:
-        with translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token):
+        with (
+            translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token),
+            asking(self.endpoint),
+        ):
             try:
                 yield
             except Exception as error:
@@ -155,7 +159,7 @@ class Transport:
         if scheme not in _PORTS:
             raise HubMisbehaved(f"{self.endpoint} redirects to an address of the kind {scheme!a}.")
         headers = dict(self._headers)
-        if _origin(url) != _origin(self.endpoint):
+        if origin_of(url) != origin_of(self.endpoint):
             # The token is for the Hub alone: a storage host gets its permission in the signed address.
             headers.pop("authorization", None)
         elif byte_range is None or byte_range.startswith("bytes=0-"):
@@ -210,12 +214,12 @@ class Transport:
             return transient
         if status == 416:
             return HubMisbehaved(f"{host} has fewer than the {size_bytes} bytes that the Hub announced.")
-        if _origin(url) != _origin(self.endpoint):
+        if origin_of(url) != origin_of(self.endpoint):
             return LocationExpired(f"{host} answered {status}")
         if status == 401:
             if self._has_token():
                 return TokenInvalid(f"{self.endpoint} does not accept the stored token.")
-            return GatedNoToken(f"{self.repo_id} cannot be fetched without a Hub token.")
+            return GatedNoToken(f"{self.repo_id} cannot be fetched without a token for {self.endpoint}.")
         if status == 403:
             return GatedNotAccepted(f"{self.endpoint} does not give access to {self.repo_id} with this token.")
         return HubMisbehaved(f"{host} answered {status} for a file it lists.")
@@ -340,11 +344,6 @@ def _xet_errors() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         raise Transient(f"Xet storage: {error}") from error
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
 
 
 def _proxy_for(url: str) -> str | None:

@@ -79,7 +79,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "hub_model_not_found": {"detail": "There is no model 'no/such' on https://huggingface.co."},
     "revision_not_found": {"detail": "Qwen/Qwen3-0.6B has no revision 'v9'."},
     "gated_no_token": {
-        "detail": "meta-llama/Llama-3.2-1B is gated and there is no Hub token.",
+        "detail": "meta-llama/Llama-3.2-1B is gated and there is no token for https://huggingface.co.",
         "url": "https://huggingface.co/meta-llama/Llama-3.2-1B",
     },
     "gated_not_accepted": {
@@ -321,6 +321,7 @@ HUB_ANSWER: dict[str, Any] = {
     "reason": None,
     "user": "ada",
     "token": "valid",
+    "token_note": None,
 }
 
 HUB_STATUS: dict[str, Any] = HUB_ANSWER | {"endpoint_source": "default"}
@@ -381,6 +382,7 @@ SETTINGS_RESPONSE: dict[str, Any] = {
     "bandwidth_limit_bytes_per_second": None,
     "download_order": "oldest_first",
     "token_set": True,
+    "token_note": None,
     "defaults": {"quantization": None},
 }
 

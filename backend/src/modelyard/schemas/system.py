@@ -46,6 +46,9 @@ class HubAnswer(Schema):
     reason: str | None = Field(description="Why it is not reachable.")
     user: str | None = Field(description="Whom the token belongs to; never the token.")
     token: Literal["none", "valid", "invalid", "unknown"]
+    token_note: str | None = Field(
+        default=None, description="Set where tokens are stored, but none for this Hub: a token goes to no other Hub."
+    )
 
 
 class HubStatus(HubAnswer):
@@ -104,7 +107,10 @@ class SettingsResponse(Schema):
     connections: int
     bandwidth_limit_bytes_per_second: int | None
     download_order: Literal["oldest_first", "smallest_first"]
-    token_set: bool
+    token_set: bool = Field(description="Whether a token is stored for the Hub in use.")
+    token_note: str | None = Field(
+        default=None, description="Set where tokens are stored, but none for the Hub in use: a token goes to no other."
+    )
     defaults: Defaults
 
 
@@ -130,7 +136,8 @@ class SettingsUpdate(Schema):
     token: str | None = Field(
         default=None,
         max_length=500,
-        description="Stored by huggingface_hub, never shown again; null forgets it.",
+        description="Stored by huggingface_hub for the Hub in use and sent to no other; never shown again; null forgets"
+        " it.",
     )
     defaults: Defaults | None = Field(default=None, description="What the page proposes.")
 
@@ -138,7 +145,7 @@ class SettingsUpdate(Schema):
 class HubTestRequest(Schema):
     """What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
 
-    The stored token is shown to no Hub but the one in use.
+    A stored token is shown to no Hub but the one it was stored for.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_TEST_REQUEST]})

@@ -1,9 +1,7 @@
 """Settings a user changes while the server runs, kept in the database so that every process sees them."""
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.settings import get_settings
+from modelyard.hub import tokens
 from modelyard.hub.client import HubClient
+from modelyard.hub.origins import origin_of
 from modelyard.models import Setting
 from modelyard.schemas.system import Defaults, HubTestRequest, SettingsUpdate
 from modelyard.services.job_service import JobOrder
@@ -76,7 +76,7 @@ class SettingsService:
     def hub_client(self, reference: str | None = None) -> HubClient:
         """A client for the Hub in use, or for the one a row remembers.
 
-        The built-in Hub gets this server's own key; the Hub token is not its business.
+        Each Hub gets the token that was stored for it, and the built-in one this server's own key.
         """
         reference = reference or self.endpoint_reference()
         if reference == BUILTIN:
@@ -90,17 +90,23 @@ class SettingsService:
         return HubClient(reference)
 
     def client_to_try(self, request: HubTestRequest) -> HubClient:
-        """A client for a Hub, or with a token, that is not in use yet. Raises InvalidRequest.
-
-        The stored token goes to the Hub in use alone: an address that was only typed is not trusted with it.
-        """
-        used = self.endpoint_reference()
-        reference = used
+        """A client for a Hub, or with a token, that is not in use yet. Raises InvalidRequest."""
+        reference = self.endpoint_reference()
         if "endpoint" in request.model_fields_set:
             reference = constants.ENDPOINT if request.endpoint is None else _checked_endpoint(request.endpoint)
         if request.token and reference != BUILTIN:
-            return HubClient(reference, _checked_token(request.token))
-        return self.hub_client(reference) if reference in (used, BUILTIN) else HubClient(reference, token=False)
+            return HubClient(reference, tokens.checked_token(request.token))
+        return self.hub_client(reference)
+
+    def store_token(self, token: str | None) -> None:
+        """Store the token for the Hub in use; None or "" forgets it. Raises InvalidRequest."""
+        reference = self.endpoint_reference()
+        if reference != BUILTIN:
+            tokens.store_token(reference, token)
+        elif token:
+            raise InvalidRequest(
+                "The built-in sample Hub takes no token.", hint="Choose the Hub that the token is for first."
+            )
 
     def server_url(self) -> str:
         """Where workers reach the API: what it wrote down when it started."""
@@ -134,35 +140,6 @@ class SettingsService:
         self.session.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
 
 
-def store_token(token: str | None) -> None:
-    """Put the Hub token where huggingface_hub keeps it (readable by its owner only), or forget it.
-
-    Raises InvalidRequest when the environment decides about the token, and for text no token consists of.
-    """
-    token = _checked_token(token or "")
-    if os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
-        raise InvalidRequest(
-            "HF_TOKEN is set in the server's environment and wins over a stored token.",
-            hint="Change or unset HF_TOKEN and restart the server.",
-        )
-    path = Path(constants.HF_TOKEN_PATH)
-    if not token:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(token)
-
-
-def _checked_token(token: str) -> str:
-    token = token.strip()
-    if not re.fullmatch(r"[!-~]*", token):
-        raise InvalidRequest("The token holds characters that no token has.", hint="Copy it again from the Hub's page.")
-    return token
-
-
 def _checked_endpoint(endpoint: str) -> str:
     endpoint = endpoint.strip().rstrip("/")
     if endpoint == BUILTIN:
@@ -172,10 +149,9 @@ def _checked_endpoint(endpoint: str) -> str:
     )
     try:
         parts = urlsplit(endpoint)
-        port_is_possible = parts.port != 0
     except ValueError as error:
         raise refusal from error
     plain = not ("@" in parts.netloc or parts.query or parts.fragment) and re.fullmatch(r"[!-~]+", endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_possible or not plain:
+    if not plain or origin_of(endpoint) is None:
         raise refusal
     return endpoint

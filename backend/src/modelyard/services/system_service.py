@@ -85,7 +85,14 @@ def hub_answer(client: HubClient) -> HubAnswer:
     """Whether a Hub answers, and whose token it is; takes up to a few seconds when it does not."""
 
     def answer(token: TokenState, *, user: str | None = None, reason: str | None = None) -> HubAnswer:
-        return HubAnswer(endpoint=client.endpoint, reachable=reason is None, reason=reason, user=user, token=token)
+        return HubAnswer(
+            endpoint=client.endpoint,
+            reachable=reason is None,
+            reason=reason,
+            user=user,
+            token=token,
+            token_note=client.missing_token_note(),
+        )
 
     try:
         client.check(HUB_CHECK_SECONDS)

@@ -99,6 +99,11 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
             </Text>
           )}
         </Group>
+        {shown?.token_note && (
+          <Text size="sm" c="dimmed" className={classes.answer}>
+            {shown.token_note}
+          </Text>
+        )}
       </Stack>
     </Section>
   );

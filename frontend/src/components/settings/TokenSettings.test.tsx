@@ -16,3 +16,13 @@ it.each(["Store the token", "Test the token"])("says what '%s' needs, where it i
   await user.type(field, "hf_");
   expect(screen.queryByText("Paste a token first")).toBeNull();
 });
+
+it("says for which Hub no token is stored", async () => {
+  const note = "No token is stored for https://hub.example.org. A token is sent only to the Hub it was stored for.";
+  const view = settings({ endpoint: "https://hub.example.org/mirror", endpoint_source: "settings", token_note: note });
+  renderPage(<TokenSettings settings={view} onSaved={vi.fn()} />, "/settings");
+  expect(screen.getByRole("status")).toHaveTextContent(note);
+  expect(screen.getByLabelText("Token")).toHaveAccessibleDescription(/on https:\/\/hub\.example\.org\/mirror/);
+  expect(screen.queryByRole("button", { name: "Forget the token" })).toBeNull();
+  await expectAccessible();
+});

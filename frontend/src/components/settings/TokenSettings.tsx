@@ -3,7 +3,7 @@ import { KeyRound, type LucideIcon } from "lucide-react";
 import { useRef, useState } from "react";
 import { useHubTest } from "../../hooks/useHubTest";
 import { useSystemStore } from "../../stores/systemStore";
-import type { HubAnswer, Verdict } from "../../types/model";
+import type { HubAnswer, SettingsView, Verdict } from "../../types/model";
 import { VerdictWords } from "../models/Yard";
 import { Section } from "./Section";
 import { type SectionProps, useSave } from "./useSave";
@@ -17,7 +17,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
   const { busy, save } = useSave(onSaved);
   const { busy: testing, answer, test, forget } = useHubTest();
   const typed = token.trim() !== "";
-  const stored = storedWords(settings.token_set, hub);
+  const stored = storedWords(settings, hub);
 
   function askForOne() {
     setMissing(true);
@@ -51,7 +51,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
           <PasswordInput
             ref={field}
             label={settings.token_set ? "Replace the token" : "Token"}
-            description="For gated and private models. It is stored where huggingface_hub keeps it and never shown again."
+            description={`For gated and private models on ${settings.endpoint}, and sent to no other Hub. It is stored where huggingface_hub keeps it and never shown again.`}
             placeholder="hf_…"
             value={token}
             onChange={(event) => {
@@ -99,8 +99,8 @@ interface Words {
   words: string;
 }
 
-function storedWords(isSet: boolean, hub: HubAnswer | undefined): Words {
-  if (!isSet) return { verdict: "unknown", icon: KeyRound, words: "No token is stored" };
+function storedWords({ token_set, token_note }: SettingsView, hub: HubAnswer | undefined): Words {
+  if (!token_set) return { verdict: "unknown", icon: KeyRound, words: token_note ?? "No token is stored" };
   if (hub?.token === "invalid") return { verdict: "does_not_fit", words: "A token is stored, but the Hub refuses it" };
   if (hub?.user != null) return { verdict: "fits", words: `Signed in as ${hub.user}` };
   return { verdict: "unknown", words: "A token is stored; the Hub did not say whose it is" };
@@ -115,7 +115,7 @@ function Tested({ answer }: { answer: HubAnswer }) {
   );
 }
 
-function testedWords({ endpoint, reachable, reason, token, user }: HubAnswer): Words {
+function testedWords({ endpoint, reachable, reason, token, token_note, user }: HubAnswer): Words {
   if (!reachable)
     return { verdict: "does_not_fit", words: `${endpoint} does not answer: ${reason ?? "no reason given"}` };
   switch (token) {
@@ -124,7 +124,7 @@ function testedWords({ endpoint, reachable, reason, token, user }: HubAnswer): W
     case "invalid":
       return { verdict: "does_not_fit", words: `${endpoint} refuses the token. Copy it again, or make a new one there` };
     case "none":
-      return { verdict: "unknown", words: `${endpoint} was asked without a token: it takes none` };
+      return { verdict: "unknown", words: token_note ?? `${endpoint} was asked without a token` };
     case "unknown":
       return { verdict: "unknown", words: `${endpoint} did not say whose the token is. Test it again in a while` };
   }

@@ -1,6 +1,5 @@
 """Settings a user changes while the server runs."""
 
-import huggingface_hub
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
@@ -9,7 +8,7 @@ from modelyard.api.problems import problems
 from modelyard.core import errors
 from modelyard.schemas.system import HubAnswer, HubTestRequest, SettingsResponse, SettingsUpdate
 from modelyard.services import system_service
-from modelyard.services.settings_service import SettingsService, store_token
+from modelyard.services.settings_service import SettingsService
 
 router = APIRouter(prefix="/settings", tags=["settings"])
 
@@ -22,10 +21,14 @@ def get_settings(session: ReadingDep) -> SettingsResponse:
 
 @router.put("", summary="Change settings", responses=problems(errors.InvalidRequest, errors.TokenInvalid))
 def update_settings(update: SettingsUpdate, session: SessionDep, request: Request) -> SettingsResponse:
-    """Change the settings that are sent; null takes one back to its default. Limits apply to running downloads."""
+    """Change the settings that are sent; null takes one back to its default. Limits apply to running downloads.
+
+    A token is stored for the endpoint in use, the one sent with it where there is one, and goes to no other Hub.
+    """
+    settings = SettingsService(session)
+    settings.update(update)
     if "token" in update.model_fields_set:
-        store_token(update.token)
-    SettingsService(session).update(update)
+        settings.store_token(update.token)
     request.app.state.hub_watch.forget()
     return _response(session)
 
@@ -43,6 +46,7 @@ def try_hub(attempt: HubTestRequest, database: DatabaseDep, request: Request) ->
 def _response(session: Session) -> SettingsResponse:
     settings = SettingsService(session)
     transfers = settings.transfers()
+    client = settings.hub_client()
     return SettingsResponse(
         endpoint=settings.endpoint_url(),
         endpoint_source=settings.endpoint_source(),
@@ -50,6 +54,7 @@ def _response(session: Session) -> SettingsResponse:
         connections=transfers.connections,
         bandwidth_limit_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
         download_order=transfers.download_order,
-        token_set=huggingface_hub.get_token() is not None,
+        token_set=not client.is_builtin and client.has_token(),
+        token_note=client.missing_token_note(),
         defaults=settings.defaults(),
     )
