@@ -233,10 +233,18 @@ def test_an_api_that_never_starts_is_given_up(serve: Callable[..., Server]) -> N
 
 
 def test_without_workers_there_is_only_the_api(serve: Callable[..., Server]) -> None:
-    server = serve(workers=False, host="0.0.0.0", environment={"MODELYARD_API_KEY": "key"})
+    server = serve(workers=False, host="0.0.0.0", environment={"MODELYARD_API_KEY": "k" * 16})
     server.start_and_wait(workers=0)
     assert len(server.family()) == 1
     assert server.url().startswith("http://127.0.0.1:")
+
+
+def test_a_short_key_is_for_this_machine_only(serve: Callable[..., Server]) -> None:
+    server = serve(workers=False, host="0.0.0.0", environment={"MODELYARD_API_KEY": f" {'k' * 15}\n"})
+    server.start()
+    assert server.process.wait(20) == 1
+    assert "MODELYARD_API_KEY is shorter than 16 characters" in server.said()
+    assert "kkk" not in server.said()
 
 
 def test_a_large_log_is_put_aside_when_its_process_starts(serve: Callable[..., Server]) -> None:

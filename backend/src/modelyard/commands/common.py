@@ -170,7 +170,8 @@ def connect(context: typer.Context) -> "ApiClient":
 
     connection = _connection(context)
     server = connection.server or _server_address(os.environ.get("MODELYARD_SERVER"))
-    return ApiClient(server or load_settings().local_url, connection.api_key or os.environ.get("MODELYARD_API_KEY"))
+    key = connection.api_key or os.environ.get("MODELYARD_API_KEY")
+    return ApiClient(server or load_settings().local_url, key.strip() if key else None)
 
 
 def out() -> Console:

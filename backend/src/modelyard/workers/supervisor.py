@@ -32,6 +32,8 @@ _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _SETTLED_SECONDS = 30.0
 _API_ATTEMPTS = 3
+MIN_KEY_CHARACTERS = 16
+"""Of a key that other machines can try."""
 
 
 class CannotStart(ModelyardError):
@@ -155,11 +157,8 @@ class Supervisor:
             ) from error
         # `localhost` is often ::1 first, while people and programs say 127.0.0.1.
         family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-        if self._settings.api_key is None and not ipaddress.ip_address(address[0]).is_loopback:
-            raise CannotStart(
-                f"Listening on {host} would open this server to other machines.",
-                hint="Set MODELYARD_API_KEY to a long secret, or MODELYARD_HOST to 127.0.0.1.",
-            )
+        if not ipaddress.ip_address(address[0]).is_loopback:
+            self._require_key(host)
         try:
             return socket.create_server((str(address[0]), port), family=family, backlog=2048)
         except OSError as error:
@@ -178,6 +177,20 @@ class Supervisor:
                     raise CannotStart(
                         f"Cannot listen on {host}: {error.strerror}.", hint="Set MODELYARD_HOST (or --host)."
                     ) from error
+
+    def _require_key(self, host: str) -> None:
+        """Raise CannotStart unless there is a key that cannot be guessed."""
+        key = self._settings.api_key
+        if key is None:
+            raise CannotStart(
+                f"Listening on {host} would open this server to other machines.",
+                hint="Set MODELYARD_API_KEY to a long secret, or MODELYARD_HOST to 127.0.0.1.",
+            )
+        if len(key.get_secret_value()) < MIN_KEY_CHARACTERS:
+            raise CannotStart(
+                f"MODELYARD_API_KEY is shorter than {MIN_KEY_CHARACTERS} characters, too short for a server on {host}.",
+                hint="`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` makes a good one.",
+            )
 
     def _supervise(
         self, listener: socket.socket, wakeups: int, descriptors: tuple[int, ...], environment: Mapping[str, str]
