@@ -12,9 +12,11 @@ from huggingface_hub import constants
 
 import modelyard
 from modelyard.api import health, pages, problems
+from modelyard.api.body_limit import MAX_JSON_BYTES, PayloadTooLargeMiddleware
 from modelyard.api.description import describe
 from modelyard.api.security import SecurityMiddleware
 from modelyard.api.v1.router import router
+from modelyard.api.wrong_keys import WrongKeys
 from modelyard.core import migrate
 from modelyard.core.database import Database, get_database
 from modelyard.core.settings import get_settings
@@ -82,17 +84,20 @@ def create_app() -> FastAPI:
     app.state.database = database
     app.state.event_hub = EventHub(database)
     app.state.hub_watch = HubWatch()
+    app.state.wrong_keys = WrongKeys()
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     problems.install(app)
-    app.include_router(router)
-    app.include_router(health.router)
+    app.include_router(router, max_body_size=MAX_JSON_BYTES)
+    app.include_router(health.router, max_body_size=MAX_JSON_BYTES)
     sources: list[RepoSource] = [
         SampleSource(settings.samples_folder),
         StoreSource(Path(constants.HF_HUB_CACHE), lambda: ready_snapshots(database)),
     ]
     app.mount("/hub", create_hub_app(sources, api_key=settings.api_key))
     pages.install(app)
-    app.add_middleware(SecurityMiddleware, settings=settings)
+    # The last one added is the first one asked.
+    app.add_middleware(PayloadTooLargeMiddleware)
+    app.add_middleware(SecurityMiddleware, settings=settings, wrong_keys=app.state.wrong_keys)
     return app
 
 

@@ -44,3 +44,5 @@ def _complete(call: dict[str, Any]) -> None:
             parameter["example"] = schema["default"]
     if not call.get("parameters") and "requestBody" not in call:
         call["responses"].pop("422", None)
+    if "requestBody" not in call:
+        call["responses"].pop("413", None)

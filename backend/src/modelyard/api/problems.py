@@ -8,8 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from modelyard.core import errors
+from modelyard.core.units import size
 from modelyard.schemas import examples
 
 logger = logging.getLogger(__name__)
@@ -18,6 +20,8 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.InvalidRequest: 422,
     errors.Unauthorized: 401,
     errors.ForbiddenOrigin: 403,
+    errors.TooManyAttempts: 429,
+    errors.PayloadTooLarge: 413,
     errors.ModelNotFound: 404,
     errors.TrainingNotFound: 404,
     errors.DatasetNotFound: 404,
@@ -60,6 +64,8 @@ def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, A
         errors.InvalidRequest,
         errors.Unauthorized,
         errors.ForbiddenOrigin,
+        errors.TooManyAttempts,
+        errors.PayloadTooLarge,
     )
     for kind in (*everywhere, *kinds):
         found.setdefault(STATUSES[kind], {})[kind.code] = kind
@@ -115,8 +121,14 @@ def _body(status: int, code: str, detail: str, hint: str | None, **extra: Any) -
 
 def error_response(error: errors.ModelyardError) -> JSONResponse:
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if "retry_after_seconds" in error.extra:
+        headers["Retry-After"] = str(error.extra["retry_after_seconds"])
     return problem_response(status, error.code, error.message, error.hint, headers, **error.extra)
+
+
+def too_large(limit_bytes: int, *, hint: str | None = None) -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(f"The body is larger than {size(limit_bytes)}.", hint=hint, limit_bytes=limit_bytes)
 
 
 def install(app: FastAPI) -> None:
@@ -141,8 +153,10 @@ def install(app: FastAPI) -> None:
             errors=fields,
         )
 
-    async def http(_request: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if error.status_code == 413:
+            return error_response(too_large(request.scope[MAX_BODY_SIZE_SCOPE_KEY]))
         if error.status_code == 400:
             # Starlette's word for a body that is not text at all; for a client it is the same mistake as bad JSON.
             return error_response(errors.InvalidRequest("The body is not JSON.", hint="Send JSON in UTF-8."))

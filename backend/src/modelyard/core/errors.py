@@ -39,6 +39,20 @@ class ForbiddenOrigin(ModelyardError):
     default_hint = "Open the page under the address the server listens on, or set MODELYARD_API_KEY."
 
 
+class TooManyAttempts(ModelyardError):
+    """Wrong keys came from this address faster than they are looked at; `retry_after_seconds` is in `extra`."""
+
+    code = "too_many_attempts"
+    default_hint = "Wait, then send the server's key. A request with the right key is never refused for this."
+
+
+class PayloadTooLarge(ModelyardError):
+    """The body of a request is larger than its endpoint takes; `limit_bytes` is in `extra`."""
+
+    code = "payload_too_large"
+    default_hint = "Send less at once."
+
+
 class ModelNotFound(ModelyardError):
     code = "model_not_found"
     default_hint = "`modelyard ls` lists the models there are."

@@ -1,11 +1,13 @@
 """Everything the environment decides, read once."""
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
 import platformdirs
-from pydantic import SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -20,11 +22,28 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     api_key: SecretStr | None = None
     lease_seconds: float = 30.0
+    max_upload_bytes: int = Field(default=10_000_000_000, gt=0)
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks of the reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("api_key")
+    @classmethod
+    def _stripped(cls, key: SecretStr | None) -> SecretStr | None:
+        """Remove the line end of a key that was read from a file; an HTTP header could not carry it."""
+        stripped = key.get_secret_value().strip() if key else ""
+        return SecretStr(stripped) if stripped else None
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, given: str | tuple[str, ...]) -> tuple[str, ...]:
+        """Split a list with commas or spaces between its items. Raises ValueError for what is no address."""
+        names = given.replace(",", " ").split() if isinstance(given, str) else given
+        return tuple(str(ip_network(name, strict=False)) for name in names)
 
     @property
     def sqlalchemy_url(self) -> str:

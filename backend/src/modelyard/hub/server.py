@@ -173,8 +173,8 @@ class _HubServer:
         return JSONResponse(page, headers=headers)
 
     async def paths_info(self, request: Request, path: dict[str, str]) -> Response:
-        repo = await self._repo(path)
         paths, expand = await _read_paths(request)
+        repo = await self._repo(path)
         entries = {e["path"]: e for e in tree_entries(repo, "", recursive=True, expand=expand)}
         asked = dict.fromkeys(p.strip("/") for p in paths)
         return JSONResponse([entries[p] for p in asked if p in entries])
@@ -312,11 +312,14 @@ def _page(request: Request, items: Sequence[Any], size: int) -> tuple[Sequence[A
 
 async def _read_paths(request: Request) -> tuple[list[str], bool]:
     """The paths and the `expand` flag of a paths-info request, sent as form (Python client) or JSON (JavaScript)."""
-    body = b""
+    too_large = HubFailure(413, f"Too many paths at once: a body may have {MAX_BODY_BYTES} bytes.")
+    if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise HubFailure(413, "Too many paths at once.")
+            raise too_large
     try:
         text = body.decode()
         if request.headers.get("content-type", "").startswith("application/json"):
@@ -325,7 +328,7 @@ async def _read_paths(request: Request) -> tuple[list[str], bool]:
         else:
             form = parse_qs(text)
             paths, expand = form.get("paths", []), form.get("expand", [""])[-1].lower() in ("1", "true")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HubFailure(400, "The body must name paths, as form or JSON.") from error
     if not (isinstance(paths, list) and all(isinstance(path, str) for path in paths)):
         raise HubFailure(400, "paths must be a list of names.")

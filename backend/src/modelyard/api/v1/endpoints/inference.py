@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from modelyard.api.body_limit import MAX_TEXT_BYTES
 from modelyard.api.deps import InferenceDep, RowAnswerDep
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
@@ -72,6 +73,7 @@ def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> Mo
         errors.OutOfMemory,
         errors.UnsupportedArchitecture,
     ),
+    max_body_size=MAX_TEXT_BYTES,
 )
 async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:
     """Continue a prompt, or answer messages with the chat template; closing the connection stops it."""

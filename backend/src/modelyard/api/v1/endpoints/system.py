@@ -1,7 +1,10 @@
 """The machine and the server."""
 
+import hmac
+
 from fastapi import APIRouter, Request, Response
 
+from modelyard.api.body_limit import MAX_SIGN_IN_BYTES
 from modelyard.api.deps import DatabaseDep, ReadingDep
 from modelyard.api.problems import problems
 from modelyard.api.security import COOKIE, session_token
@@ -21,12 +24,20 @@ def get_system(request: Request, session: ReadingDep, database: DatabaseDep) -> 
     return system_service.system(session, lambda: watch.status(database))
 
 
-@router.post("/session", status_code=204, summary="Sign in", responses=problems(errors.Unauthorized))
-def sign_in(credentials: SessionRequest, response: Response, request: Request) -> None:
+@router.post(
+    "/session",
+    status_code=204,
+    summary="Sign in",
+    responses=problems(errors.Unauthorized, errors.TooManyAttempts),
+    max_body_size=MAX_SIGN_IN_BYTES,
+)
+async def sign_in(credentials: SessionRequest, response: Response, request: Request) -> None:
     """Exchange the server's key for a cookie that only this server reads; needed where `MODELYARD_API_KEY` is set."""
     key = get_settings().api_key
-    if key is None or not _same(credentials.api_key, key.get_secret_value()):
-        raise errors.Unauthorized("That is not this server's key.")
+    if key is None:
+        raise errors.Unauthorized("This server has no key.", hint="Use it without signing in.")
+    if not _same(credentials.api_key.strip(), key.get_secret_value()):
+        raise request.app.state.wrong_keys.note(request.client.host if request.client else None)
     response.set_cookie(
         COOKIE,
         session_token(key.get_secret_value()),
@@ -38,4 +49,4 @@ def sign_in(credentials: SessionRequest, response: Response, request: Request) -
 
 
 def _same(given: str, key: str) -> bool:
-    return session_token(given) == session_token(key)
+    return hmac.compare_digest(session_token(given), session_token(key))
