@@ -8,6 +8,10 @@ import sys
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, prepare_process, watch_parent
+from modelyard.core.settings import get_settings
+
+MAX_SOCKET_MESSAGE_BYTES = 1_024
+"""Clients of the live events have nothing to say."""
 
 
 def main() -> int:
@@ -37,10 +41,16 @@ def main() -> int:
 def _run_api(application: str, descriptor: int) -> int:
     import uvicorn
 
+    from modelyard.workers.http_protocol import BoundedHttpProtocol
+
     os.set_inheritable(descriptor, False)
     config = uvicorn.Config(
         pkgutil.resolve_name(application)(),
         lifespan="on",
+        http=BoundedHttpProtocol,
+        # Unless it is told, uvicorn believes whoever connects from 127.0.0.1, or what FORWARDED_ALLOW_IPS says.
+        forwarded_allow_ips=list(get_settings().trusted_proxies),
+        ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         log_config=None,
         access_log=False,
         server_header=False,
