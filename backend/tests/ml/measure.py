@@ -4,7 +4,7 @@ import gc
 import json
 import sys
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from ml import zoo
 from modelyard.ml import activations, architecture, devices, kv_cache, memory, meta_model
@@ -96,27 +96,35 @@ def activation_peak(folder: Path) -> tuple[int, int] | str:
     found = activations.measure_activations(skeleton(folder), batch=batch, sequence=sequence, all_logits=True)
     if found.activation_bytes is None or found.kv_cache_bytes is None:
         return found.reason or "no reason"
-    real = _real_peak(zoo.load(folder, "none"), batch, sequence)
+    model = zoo.load(folder, "none")
+    real = _real_peak(lambda: model, batch, sequence, warm_up=model)
     return found.activation_bytes + found.kv_cache_bytes, real
 
 
 def quantized_peak(folder: Path, quantization: str, sequence: int) -> tuple[int, int]:
-    """As `activation_peak` of one sequence, with the weights quantized on loading."""
+    """As `activation_peak` of one sequence, with the weights quantized on loading: the first pass, which may repack."""
     found = activations.measure_activations(
         skeleton(folder), batch=1, sequence=sequence, all_logits=True, quantizations=(quantization,)
     )
     assert found.kv_cache_bytes is not None
-    model = zoo.load(folder, quantization)
-    mend(model)
-    return found.quantized_bytes[quantization] + found.kv_cache_bytes, _real_peak(model, 1, sequence)
+
+    def load() -> nn.Module:
+        model = zoo.load(folder, quantization)
+        mend(model)
+        return model
+
+    real = _real_peak(load, 1, sequence, warm_up=load())
+    return found.quantized_bytes[quantization] + found.kv_cache_bytes, real
 
 
-def _real_peak(model: nn.Module, batch: int, sequence: int) -> int:
+def _real_peak(load: Callable[[], nn.Module], batch: int, sequence: int, *, warm_up: nn.Module) -> int:
     with torch.no_grad():
-        model(input_ids=_ids(batch, 4), use_cache=True)  # libraries allocate once, on first use
+        warm_up(input_ids=_ids(batch, 4), use_cache=True)  # libraries allocate once, on first use
         gc.collect()
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            outputs = model(input_ids=_ids(batch, sequence), use_cache=True)
+            model = load()  # the profiler sees only what it saw allocated being freed
+            with record_function(THE_PASS):
+                outputs = model(input_ids=_ids(batch, sequence), use_cache=True)
     del outputs
     return _peak(profiler)
 
@@ -169,26 +177,29 @@ def _state_in_modules(model: nn.Module) -> int:
     return sum(state_bytes(vars(module).get(name)) for module in model.modules() for name in names)
 
 
+THE_PASS = "the pass"
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
 
 
 def _peak(profiler: profile) -> int:
-    """The most bytes that were allocated at once, without what a product takes and frees again within itself.
+    """The most bytes that the pass had allocated at once, without what a product takes and frees again within itself.
 
     That is the workspace of this processor's library: one without bfloat16 arithmetic needs float32 for it.
     """
     results: Any = profiler.profiler
-    products, changes = [], []
+    products, changes, begin = [], [], 0
     for event in results.kineto_results.events():
         if event.name() in PRODUCTS:
             products.append((event.start_ns(), event.end_ns()))
+        elif event.name() == THE_PASS:
+            begin = event.start_ns()
         elif event.name() == "[memory]":
             changes.append((event.start_ns(), event.nbytes()))
     products.sort()
+    assert begin
+    of_the_pass = sorted((change for change in changes if change[0] >= begin), key=itemgetter(0))
     live = peak = 0
-    for number, sizes in groupby(
-        sorted(changes, key=itemgetter(0)), key=lambda change: _product_at(products, change[0])
-    ):
+    for number, sizes in groupby(of_the_pass, key=lambda change: _product_at(products, change[0])):
         taken = [size for _time, size in sizes]
         if number is not None:
             taken = _lasting(taken)

@@ -4,8 +4,9 @@ Every tensor a real eager pass would allocate is made here too, with its size bu
 come and go. Fused attention counts as a flash kernel, which needs no score matrix. Not covered are a kernel's own
 workspace, allocator rounding and what torch.compile changes.
 
-A quantized matrix needs more for the moment of its product, counted as bitsandbytes does it on the CPU: in 4bit the
-matrix exists once more unpacked, in 8bit inputs are rounded and results scaled in wider dtypes (less so on a GPU).
+A quantized matrix needs more for the moment of its product, counted as bitsandbytes does it on this machine's CPU: in
+4bit the matrix exists once more unpacked, in 8bit inputs are rounded and results scaled in wider dtypes (less so on a
+GPU), and the matrix exists once more in float32, unless the CPU has kernels that need none of these copies.
 """
 
 import weakref
@@ -17,6 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from modelyard.ml.cpu_kernels import CpuKernels, cpu_kernels
 from modelyard.ml.kv_cache import STATE_FIELDS, state_bytes
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
@@ -47,16 +49,20 @@ def measure_activations(
     all_logits: bool = False,
     use_cache: bool = True,
     quantizations: Sequence[str] = (),
+    kernels: CpuKernels | None = None,
 ) -> Activations:
     """The peak of one prefill of `batch` sequences of `sequence` tokens, and that of each of `quantizations`.
 
     As in generation, logits are computed for the last position only where the model can do that, unless `all_logits`.
+    `kernels` are those of this machine unless others are given.
     """
+    kernels = kernels or cpu_kernels()
     arguments: dict[str, Any] = {"use_cache": use_cache}
     if not all_logits:
         arguments["logits_to_keep"] = 1
     try:
-        with _LiveBytes(_held_as_loaded(skeleton), {name: _held_by(skeleton, name) for name in quantizations}) as live:
+        as_quantized = {name: _held_by(skeleton, name, kernels) for name in quantizations}
+        with _LiveBytes(_held_as_loaded(skeleton, kernels), as_quantized) as live:
             outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
             live.stop()
     except CannotRun as error:
@@ -66,18 +72,19 @@ def measure_activations(
     return Activations(as_loaded, dict(zip(quantizations, quantized, strict=True)), cache, None)
 
 
-def _held_as_loaded(skeleton: MetaModel) -> "_Products":
+def _held_as_loaded(skeleton: MetaModel, kernels: CpuKernels) -> "_Products":
     """Nothing, unless the checkpoint is quantized already."""
     section = skeleton.stored_quantization
     scheme = None if section is None else stored_scheme(section)
     if section is None or scheme is None:
-        return _Products({}, 0)
+        return _Products({})
     packed = section.get("quant_method") == PACKING_METHOD
-    return _products(skeleton, scheme.name, packed=packed, skip_modules=section.get("llm_int8_skip_modules"))
+    skip_modules = section.get("llm_int8_skip_modules")
+    return _products(skeleton, scheme.name, kernels, packed=packed, skip_modules=skip_modules)
 
 
-def _held_by(skeleton: MetaModel, quantization: str) -> "_Products":
-    return _products(skeleton, quantization, packed=quantization != INT8.name)
+def _held_by(skeleton: MetaModel, quantization: str, kernels: CpuKernels) -> "_Products":
+    return _products(skeleton, quantization, kernels, packed=quantization != INT8.name)
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,21 @@ class _Products:
     """What the products with quantized matrices hold, by the identity of the matrix's storage.
 
     `unseen` is what a product with one packed expert holds: on the meta device the experts' products are one kernel.
+    `left` is what the first products leave behind for good.
     """
 
     held: Mapping[int, Held]
-    unseen: int
+    unseen: int = 0
+    left: int = 0
 
 
 def _products(
-    skeleton: MetaModel, quantization: str, *, packed: bool, skip_modules: Sequence[str] | None = None
+    skeleton: MetaModel,
+    quantization: str,
+    kernels: CpuKernels,
+    *,
+    packed: bool,
+    skip_modules: Sequence[str] | None = None,
 ) -> _Products:
     plan = plan_quantization(skeleton.model, skip_modules=skip_modules)
     if packed:
@@ -100,22 +114,43 @@ def _products(
     parameters = dict(skeleton.model.named_parameters())
     matrices = {id(parameters[name].untyped_storage()): parameters[name] for name in plan.quantized}
     if quantization == INT8.name:
-        return _Products({storage: _held_in_8bit(matrix.element_size()) for storage, matrix in matrices.items()}, 0)
-    held = {storage: _held_in_4bit(matrix.numel(), matrix.element_size()) for storage, matrix in matrices.items()}
+        return _Products({storage: _held_in_8bit(matrix, kernels) for storage, matrix in matrices.items()})
+    held = {storage: _held_in_4bit(matrix, kernels) for storage, matrix in matrices.items()}
     experts = [parameters[name] for name in plan.packed]
     unseen = [_unpacked_bytes(expert.shape[1:].numel(), expert.element_size()) for expert in experts]
-    return _Products(held, max(unseen, default=0))
+    # Repacked, a block has its scale in bfloat16 instead of one more byte.
+    left = sum(matrix.numel() // BLOCK for matrix in matrices.values() if _is_repacked(matrix, kernels))
+    return _Products(held, max(unseen, default=0), left)
 
 
-def _held_in_8bit(element_bytes: int) -> Held:
-    # Either while rounding the input, or while scaling the result: four arrays of four bytes, the rounded input beside
-    # them, and the result itself not yet made.
-    return lambda inputs, outputs: max(11 * inputs, 16 * outputs + inputs) - outputs * element_bytes
+def _held_in_8bit(matrix: torch.Tensor, kernels: CpuKernels) -> Held:
+    result_bytes, elements = matrix.element_size(), matrix.numel()
+
+    def held(inputs: int, outputs: int) -> int:
+        # Either while rounding the input, or while scaling the result: four arrays of four bytes, the rounded input
+        # beside them, and the result itself not yet made.
+        most = max(11 * inputs, 16 * outputs + inputs)
+        if not kernels.int8_products:
+            # Or in the product: the matrix, the rounded input and the result in float32.
+            most = max(most, 4 * (elements + inputs + outputs) + inputs)
+        return most - outputs * result_bytes
+
+    return held
 
 
-def _held_in_4bit(elements: int, element_bytes: int) -> Held:
-    unpacked = _unpacked_bytes(elements, element_bytes)
+def _held_in_4bit(matrix: torch.Tensor, kernels: CpuKernels) -> Held:
+    result_bytes, elements = matrix.element_size(), matrix.numel()
+    if _is_repacked(matrix, kernels):
+        # The first time, before there is a result: each value in an int32, then in a byte, twice, and the halves of
+        # the bytes of the new order with those bytes themselves.
+        return lambda _inputs, outputs: 7 * elements - outputs * result_bytes
+    unpacked = _unpacked_bytes(elements, result_bytes)
     return lambda _inputs, _outputs: unpacked
+
+
+def _is_repacked(matrix: torch.Tensor, kernels: CpuKernels) -> bool:
+    # `_Linear4bitOfAnyShape` unpacks what is not whole blocks.
+    return kernels.packed_4bit_products and all(size % BLOCK == 0 for size in matrix.shape)
 
 
 def _unpacked_bytes(elements: int, element_bytes: int) -> int:
@@ -163,7 +198,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for matrix in inputs.keys() & products.held.keys():
                 others = sum(elements for other, elements in inputs.items() if other != matrix)
                 held = max(held, products.held[matrix](others, outputs))
-            self.peaks[index] = max(self.peaks[index], self._live + held)
+            self.peaks[index] = max(self.peaks[index], self._live + held + products.left)
         weakref.finalize(storage, self._remove, size)
 
     def _remove(self, size: int) -> None:
