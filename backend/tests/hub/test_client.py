@@ -65,7 +65,7 @@ class Script:
 
 
 @contextmanager
-def scripted_hub(answer: Callable[[str], Answer]) -> Iterator[Script]:
+def scripted_hub(answer: Callable[[str], Answer], host: str = "127.0.0.1") -> Iterator[Script]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             script.asked.append((self.path, self.headers.get("Authorization")))
@@ -80,12 +80,14 @@ def scripted_hub(answer: Callable[[str], Answer]) -> Iterator[Script]:
                 except OSError:
                     return  # the client has heard enough
 
+        do_HEAD = do_GET
+
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
-    script = Script(f"http://127.0.0.1:{server.server_address[1]}", answer)
+    script = Script(f"http://{host}:{server.server_address[1]}", answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

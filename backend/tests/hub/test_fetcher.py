@@ -34,7 +34,7 @@ from modelyard.core.errors import (
     ModelyardError,
     TokenInvalid,
 )
-from modelyard.hub import partial
+from modelyard.hub import partial, transport
 from modelyard.hub.fetcher import (
     Control,
     FetchLimits,
@@ -427,6 +427,8 @@ def xet_file(hub: FaultHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A file above the (lowered) limit for plain HTTP; its Xet storage is hf_xet's own in a local folder."""
     monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 4 * BLOCK)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    # As if it were the Hugging Face Hub: others are not trusted with where hf_xet connects to.
+    monkeypatch.setattr(transport, "DEFAULT_ENDPOINT", hub.endpoint)
     monkeypatch.setattr(_xet, "XET_CONNECTION_INFO_CACHE", {})
     (tmp_path / "xet").mkdir()
     hub.xet_storage = f"local://{tmp_path / 'xet'}"
@@ -491,7 +493,7 @@ def test_content_missing_in_the_xet_storage_ends_with_a_clear_error(
         Fetch(hub, store, [xet_file])()
 
 
-@pytest.mark.parametrize("why", ["not offered", "switched off", "token would go elsewhere"])
+@pytest.mark.parametrize("why", ["not offered", "switched off", "token would go elsewhere", "chosen in settings"])
 def test_file_too_large_for_plain_http_without_xet_says_so(
     hub: FaultHub, store: HubCache, xet_file: RemoteFile, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -499,6 +501,8 @@ def test_file_too_large_for_plain_http_without_xet_says_so(
         hub.faults["model.bin"].xet_hash = None
     elif why == "switched off":
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    elif why == "chosen in settings":
+        monkeypatch.setattr(transport, "DEFAULT_ENDPOINT", "https://huggingface.co")
     else:
         hub.faults["model.bin"].xet_hub = "http://localhost:9"
     hub.faults["model.bin"].bytes_per_second = 4 * BLOCK

@@ -51,11 +51,11 @@ from modelyard.core.errors import (
     RevisionNotFound,
     TokenInvalid,
 )
+from modelyard.hub.connections import HubTransport
 from modelyard.hub.names import validate_repo_id, validate_revision
-from modelyard.hub.origins import asking, keep_token_with_its_hub
+from modelyard.hub.origins import AskedHub, asking, keep_token_with_its_hub
 from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
 from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG
-from modelyard.hub.tls import tls_context
 from modelyard.hub.tokens import missing_token_note, token_for
 
 METADATA_TIMEOUT_SECONDS = 10.0
@@ -298,7 +298,7 @@ class HubClient:
             translate_hub_errors(
                 self.endpoint, model_id, revision, has_token=self.has_token, is_builtin=self.is_builtin
             ),
-            asking(self.endpoint),
+            asking(AskedHub(self.endpoint)),
         ):
             yield
 
@@ -525,7 +525,7 @@ def _limit_answers() -> None:
             headers={"Accept-Encoding": "identity"},
             follow_redirects=True,
             timeout=METADATA_TIMEOUT_SECONDS,
-            verify=tls_context(),
+            transport=HubTransport(),
         )
 
     set_client_factory(factory)

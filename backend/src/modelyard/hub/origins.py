@@ -1,17 +1,18 @@
-"""Which Hub a request is for: an endpoint's scheme, host and port in one spelling."""
+"""Which Hub a request is for: an endpoint's scheme, host and port in one spelling, and how private it is."""
 
 import ipaddress
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from urllib.parse import urlsplit
 
 import httpx2
 
+from modelyard.hub.addresses import Reach, named_reach, reach_of
+
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9._-]+")
-
-_asked: ContextVar[str | None] = ContextVar("modelyard_asked_origin", default=None)
 
 
 def origin_of(url: str) -> str | None:
@@ -42,10 +43,41 @@ def origin_of(url: str) -> str | None:
     return f"{parts.scheme}://{host}" + ("" if port == _PORTS[parts.scheme] else f":{port}")
 
 
+class AskedHub:
+    """The Hub that a call, or a download, is for, and how private it is. Safe to use from several threads."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.origin = origin_of(endpoint)
+        self._reach: Reach | None = None
+
+    def limit(self) -> Reach:
+        """Return how private an address the next request may reach.
+
+        Before the Hub has answered, nobody but the user can have named an address. After that, also its own name must
+        not lead to a more private one.
+        """
+        return Reach.LOOPBACK if self._reach is None else self._reach
+
+    def answered(self, url: str, address: str | None) -> None:
+        """Note the address that answered a request to `url`; None where a proxy spoke to it."""
+        if origin_of(url) != self.origin:
+            return
+        reach = named_reach(urlsplit(url).hostname or "") if address is None else reach_of(address)
+        self._reach = reach if self._reach is None else min(self._reach, reach)
+
+
+_asked: ContextVar[AskedHub | None] = ContextVar("modelyard_asked_hub", default=None)
+
+
+def asked_hub() -> AskedHub | None:
+    """Return the Hub that this thread's requests are for."""
+    return _asked.get()
+
+
 @contextmanager
-def asking(endpoint: str) -> Iterator[None]:
-    """Requests of this thread are for the Hub at `endpoint` while this lasts, wherever it redirects them."""
-    token = _asked.set(origin_of(endpoint))
+def asking(hub: AskedHub) -> Iterator[None]:
+    """Requests of this thread are for that Hub while this lasts, wherever it redirects them."""
+    token = _asked.set(hub)
     try:
         yield
     finally:
@@ -58,5 +90,5 @@ def keep_token_with_its_hub(request: httpx2.Request) -> None:
     An HTTP client keeps it on the way from http to https, and huggingface_hub on the way to huggingface.co.
     """
     hub = _asked.get()
-    if hub is not None and origin_of(str(request.url)) != hub:
+    if hub is not None and origin_of(str(request.url)) != hub.origin:
         request.headers.pop("Authorization", None)

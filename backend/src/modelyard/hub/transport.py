@@ -2,14 +2,13 @@
 
 import re
 import threading
-import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
@@ -23,14 +22,16 @@ from huggingface_hub.utils._xet import (
 )
 
 from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
+from modelyard.hub.addresses import Reach, require_allowed_name
 from modelyard.hub.client import translate_hub_errors
-from modelyard.hub.origins import asking, origin_of
+from modelyard.hub.connections import connection_pools, proxy_for
+from modelyard.hub.origins import AskedHub, asking, origin_of
 from modelyard.hub.retry import Transient, as_transient, transient_status
-from modelyard.hub.tls import tls_context
 
 if TYPE_CHECKING:
     from hf_xet import XetDownloadStream, XetDownloadStreamGroup
 
+DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_REDIRECTS = 10
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -70,6 +71,7 @@ class Transport:
         connections: int = 8,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
+        self._hub = AskedHub(self.endpoint)
         self.repo_id = repo_id
         self.commit = commit
         self._token = token
@@ -78,7 +80,7 @@ class Transport:
         self._headers = build_hf_headers(token=token, library_name="modelyard")
         self._headers["Accept-Encoding"] = "identity"
         self._connections = connections
-        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str | None, Reach], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def resolve(self, path: str) -> ResolvedFile:
@@ -94,7 +96,7 @@ class Transport:
                 endpoint=self.endpoint,
             )
         location = urljoin(url, found.location)
-        xet = found.xet_file_data if is_xet_available() else None
+        xet = found.xet_file_data if is_xet_available() and self._may_use_xet() else None
         if xet is not None and origin_of(xet.refresh_route) != origin_of(self.endpoint):
             xet = None  # the token would go to another host
         return ResolvedFile(location, xet, found.etag, found.size, found.commit_hash)
@@ -144,7 +146,7 @@ class Transport:
     def _hub_errors(self) -> Iterator[None]:
         with (
             translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token),
-            asking(self.endpoint),
+            asking(self._hub),
         ):
             try:
                 yield
@@ -224,30 +226,21 @@ class Transport:
             return GatedNotAccepted(f"{self.endpoint} does not give access to {self.repo_id} with this token.")
         return HubMisbehaved(f"{host} answered {status} for a file it lists.")
 
+    def _may_use_xet(self) -> bool:
+        """hf_xet connects wherever the Hub and its storage say: that is for Hubs that no change of settings chose."""
+        return origin_of(self.endpoint) in {origin_of(constants.ENDPOINT), origin_of(DEFAULT_ENDPOINT)}
+
     def _has_token(self) -> bool:
         return "authorization" in self._headers
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy_for(url)
+        proxy, limit = proxy_for(url), self._hub.limit()
+        if proxy is not None:
+            require_allowed_name(urlsplit(url).hostname or "", limit)
         with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = self._new_pool(proxy)
-            return self._pools[proxy]
-
-    def _new_pool(self, proxy: str | None) -> urllib3.PoolManager:
-        if proxy is None:
-            return urllib3.PoolManager(maxsize=self._connections, ssl_context=tls_context())
-        parts = urlsplit(proxy)
-        if parts.scheme not in _PORTS:
-            raise HubUnreachable(f"A proxy of the kind {parts.scheme!a} is not supported, only http and https.")
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-        return urllib3.ProxyManager(
-            proxy,
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
-            maxsize=self._connections,
-            ssl_context=tls_context(),
-            proxy_ssl_context=tls_context(),
-        )
+            if (proxy, limit) not in self._pools:
+                self._pools[proxy, limit] = connection_pools(proxy, limit, size=self._connections)
+            return self._pools[proxy, limit]
 
 
 class Body(ABC):
@@ -344,15 +337,3 @@ def _xet_errors() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         raise Transient(f"Xet storage: {error}") from error
-
-
-def _proxy_for(url: str) -> str | None:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if urllib.request.proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
-        return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy and "://" not in proxy:
-        return f"http://{proxy}"
-    return proxy or None

@@ -1,0 +1,190 @@
+"""How both HTTP clients connect: directly to an address that the Hub may lead to, or through the proxy that is set."""
+
+import socket
+import urllib.request
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import httpcore2
+import httpx2
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import connection as urllib3_connection
+
+from modelyard.core.errors import HubUnreachable
+from modelyard.hub.addresses import Reach, allowed_addresses, require_allowed_name
+from modelyard.hub.origins import asked_hub
+from modelyard.hub.tls import tls_context
+
+MAX_CONNECTIONS = 100
+_PROXY_PORTS = {"http": 80, "https": 443}
+
+Connected = TypeVar("Connected")
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the address of the proxy that the environment names for this request. Raises HubUnreachable."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if urllib.request.proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    kind = urlsplit(proxy).scheme
+    if kind not in _PROXY_PORTS:
+        raise HubUnreachable(f"A proxy of the kind {kind!a} is not supported, only http and https.")
+    return proxy
+
+
+class HubTransport(httpx2.BaseTransport):
+    """What huggingface_hub's client sends its requests with.
+
+    Connections are kept apart by how private their addresses may be: one to this machine, opened for a Hub here, is
+    never used for the redirect of a public Hub.
+    """
+
+    def __init__(self) -> None:
+        self._transports: dict[tuple[str | None, Reach], httpx2.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        hub, url = asked_hub(), str(request.url)
+        proxy = proxy_for(url)
+        limit = hub.limit() if hub is not None else Reach.NEVER
+        if proxy is not None and hub is not None:
+            require_allowed_name(request.url.host, limit)
+        response = self._transport(proxy, limit).handle_request(request)
+        if hub is not None:
+            hub.answered(url, None if proxy else _peer(response))
+        return response
+
+    def _transport(self, proxy: str | None, limit: Reach) -> httpx2.HTTPTransport:
+        key = (proxy, Reach.NEVER if proxy else limit)
+        if key not in self._transports:
+            made = _through_proxy(proxy) if proxy else _DirectTransport(limit)
+            if self._transports.setdefault(key, made) is not made:
+                made.close()  # another thread was first
+        return self._transports[key]
+
+    def close(self) -> None:
+        for transport in self._transports.values():
+            transport.close()
+
+
+def _peer(response: httpx2.Response) -> str:
+    try:
+        return str(response.extensions["network_stream"].get_extra_info("server_addr")[0])
+    except OSError as error:
+        response.close()
+        raise httpx2.ReadError("connection reset") from error
+
+
+def _through_proxy(proxy: str) -> httpx2.HTTPTransport:
+    secure = tls_context() if proxy.startswith("https:") else None
+    return httpx2.HTTPTransport(verify=tls_context(), proxy=httpx2.Proxy(proxy, ssl_context=secure))
+
+
+class _DirectTransport(httpx2.HTTPTransport):
+    def __init__(self, limit: Reach) -> None:
+        super().__init__(verify=tls_context())
+        self._pool.close()
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=tls_context(),
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=20,
+            keepalive_expiry=5.0,
+            network_backend=_CheckedBackend(limit),
+        )
+
+
+class _CheckedBackend(httpcore2.SyncBackend):
+    def __init__(self, limit: Reach) -> None:
+        self._limit = limit
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        try:
+            addresses = _addresses(host, port, self._limit)
+        except OSError as error:
+            raise httpcore2.ConnectError(str(error)) from error
+        return _first(
+            addresses,
+            lambda address: super(_CheckedBackend, self).connect_tcp(
+                address, port, timeout, local_address, socket_options
+            ),
+            (httpcore2.ConnectError, httpcore2.ConnectTimeout),
+        )
+
+
+def connection_pools(proxy: str | None, limit: Reach, *, size: int) -> urllib3.PoolManager:
+    """Return what file contents are fetched with. `limit` is of connections without a proxy."""
+    if proxy is None:
+        pools = urllib3.PoolManager(maxsize=size, ssl_context=tls_context())
+        pools.pool_classes_by_scheme = _pool_classes(limit)
+        return pools
+    parts = urlsplit(proxy)
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    return urllib3.ProxyManager(
+        proxy,
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+        maxsize=size,
+        ssl_context=tls_context(),
+        proxy_ssl_context=tls_context(),
+    )
+
+
+def _pool_classes(limit: Reach) -> dict[str, type[HTTPConnectionPool]]:
+    plain = type("CheckedConnection", (_Checked, HTTPConnection), {"limit": limit})
+    secure = type("CheckedTlsConnection", (_Checked, HTTPSConnection), {"limit": limit})
+    return {
+        "http": type("CheckedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("CheckedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
+
+
+class _Checked(HTTPConnection):
+    """urllib3's own connection, to a checked address."""
+
+    limit: Reach
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return _first(_addresses(self._dns_host, self.port, self.limit), self._connect_to, (OSError,))
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
+    def _connect_to(self, address: str) -> socket.socket:
+        return urllib3_connection.create_connection(
+            (address, self.port), self.timeout, source_address=self.source_address, socket_options=self.socket_options
+        )
+
+
+def _addresses(host: str, port: int, limit: Reach) -> list[str]:
+    # NEVER: nobody asked for a Hub, so this is another program's use of huggingface_hub in this process.
+    return [host] if limit is Reach.NEVER else allowed_addresses(host, port, limit)
+
+
+def _first(
+    addresses: list[str], connect: Callable[[str], Connected], failures: tuple[type[Exception], ...]
+) -> Connected:
+    for address in addresses[:-1]:
+        try:
+            return connect(address)
+        except failures:
+            continue  # the next address may answer; what the last one says is raised
+    return connect(addresses[-1])
