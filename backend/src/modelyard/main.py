@@ -20,14 +20,14 @@ from modelyard.api.wrong_keys import WrongKeys
 from modelyard.core import migrate
 from modelyard.core.database import Database, get_database
 from modelyard.core.settings import get_settings
-from modelyard.hub.repos import RepoSource, StoreSource
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
+from modelyard.hub.sources import RepoSource
 from modelyard.services.event_hub import EventHub
 from modelyard.services.hub_watch import HubWatch
 from modelyard.services.inspection_service import close_inspector, warm_up_inspector
 from modelyard.services.maintenance import maintain, refine_estimates, watch_updates
-from modelyard.services.served_models import ready_snapshots
+from modelyard.services.served_models import ServedModels
 from modelyard.services.settings_service import SettingsService
 
 logger = logging.getLogger(__name__)
@@ -89,10 +89,8 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(router, max_body_size=MAX_JSON_BYTES)
     app.include_router(health.router, max_body_size=MAX_JSON_BYTES)
-    sources: list[RepoSource] = [
-        SampleSource(settings.samples_folder),
-        StoreSource(Path(constants.HF_HUB_CACHE), lambda: ready_snapshots(database)),
-    ]
+    served = app.state.served_models = ServedModels(database, Path(constants.HF_HUB_CACHE))
+    sources: list[RepoSource] = [SampleSource(settings.samples_folder), served]
     app.mount("/hub", create_hub_app(sources, api_key=settings.api_key))
     pages.install(app)
     # The last one added is the first one asked.
@@ -114,6 +112,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         maintain(database),
         refine_estimates(database),
         watch_updates(database),
+        app.state.served_models.keep_learning(),
         asyncio.to_thread(warm_up_inspector),
     )
     tasks = [asyncio.create_task(duty) for duty in duties]

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -29,17 +31,16 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 from pydantic import SecretStr
+from sqlalchemy.orm import Session
 
+from modelyard.core.database import Database
 from modelyard.hub import server as hub_server
-from modelyard.hub.repos import (
-    ReadyFile,
-    ReadySnapshot,
-    StoreSource,
-    git_blob_sha1,
-    git_tree_sha1,
-)
+from modelyard.hub.names import RemoteFile
+from modelyard.hub.repos import git_blob_sha1, git_tree_sha1
 from modelyard.hub.samples import CATALOGUE, SampleSource
 from modelyard.hub.server import create_hub_app
+from modelyard.models import Model, ModelStatus
+from modelyard.services.served_models import ServedModels
 
 from .hub_faults import HubFaults, serve
 
@@ -57,12 +58,12 @@ date: 2024-05-06
 """
 
 
-def small(path: str, content: bytes) -> tuple[ReadyFile, bytes]:
-    return ReadyFile(path, len(content), git_sha1=git_blob_sha1(content)), content
+def small(path: str, content: bytes) -> tuple[RemoteFile, bytes]:
+    return RemoteFile(path, len(content), None, git_blob_sha1(content)), content
 
 
-def large(path: str, content: bytes) -> tuple[ReadyFile, bytes]:
-    return ReadyFile(path, len(content), sha256=hashlib.sha256(content).hexdigest()), content
+def large(path: str, content: bytes) -> tuple[RemoteFile, bytes]:
+    return RemoteFile(path, len(content), hashlib.sha256(content).hexdigest(), None), content
 
 
 def safetensors(tensors: Mapping[str, tuple[str, list[int], int]]) -> bytes:
@@ -78,35 +79,57 @@ def safetensors(tensors: Mapping[str, tuple[str, list[int], int]]) -> bytes:
 
 @dataclass
 class Store:
-    """A Hugging Face cache and the snapshots that are said to be ready in it."""
+    """A Hugging Face cache and the rows of what is ready in it."""
 
     cache_dir: Path
-    ready: list[ReadySnapshot]
+    database: Database
 
     def add(
         self,
         model_id: str,
         commit: str,
-        files: Sequence[tuple[ReadyFile, bytes]],
+        files: Sequence[tuple[RemoteFile, bytes]],
         *,
         revision: str = "main",
         age: timedelta = timedelta(),
-        **more: object,
-    ) -> ReadySnapshot:
+        **more: Any,
+    ) -> str:
+        """Returns the row's id."""
         repo = self.cache_dir / f"models--{model_id.replace('/', '--')}"
         for file, content in files:
-            blob = repo / "blobs" / (file.sha256 or file.git_sha1 or "")
+            blob = repo / "blobs" / file.blob
             blob.parent.mkdir(parents=True, exist_ok=True)
             blob.write_bytes(content)
             name = repo / "snapshots" / commit / file.path
             name.parent.mkdir(parents=True, exist_ok=True)
+            name.unlink(missing_ok=True)
             name.symlink_to(blob)
-        snapshot = ReadySnapshot(model_id, commit, revision, tuple(f for f, _ in files), NOW - age, **more)  # type: ignore[arg-type]
-        self.ready.append(snapshot)
-        return snapshot
+        return self.add_row(model_id, commit, [file for file, _ in files], revision=revision, age=age, **more)
 
-    def source(self) -> StoreSource:
-        return StoreSource(self.cache_dir, lambda: list(self.ready))
+    def add_row(self, model_id: str, commit: str, files: Sequence[RemoteFile], **more: Any) -> str:
+        age = more.pop("age", timedelta())
+        fields = {"canonical_id": model_id, "revision": "main", "status": ModelStatus.READY} | more
+        with self.database.session() as session:
+            row = Model(
+                model_id=model_id,
+                endpoint="https://huggingface.co",
+                commit=commit,
+                files=[vars(file) | {"present_before": False} for file in files],
+                updated_at=NOW - age,
+                **fields,
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def set(self, row_id: str, **fields: Any) -> None:
+        with self.database.session() as session:
+            row = session.get_one(Model, row_id)
+            for name, value in fields.items():
+                setattr(row, name, value)
+
+    def source(self) -> ServedModels:
+        return ServedModels(self.database, self.cache_dir)
 
 
 WEIGHTS = safetensors({"a.weight": ("BF16", [3, 4], 24), "b.weight": ("F32", [5], 20)})
@@ -121,8 +144,8 @@ FILES = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "cache", [])
+def store(tmp_path: Path, database: Database) -> Store:
+    store = Store(tmp_path / "cache", database)
     store.add("org/model", NEW, FILES)
     return store
 
@@ -219,10 +242,8 @@ class TestRepositories:
         store.add("org/pinned", OLD, FILES[:1], revision="v1", age=timedelta(days=2))
         assert api.model_info("org/pinned").sha == OLD
         store.add("org/pinned", NEW, FILES[:1], revision="v2")
-        time.sleep(StoreSource.REREAD_SECONDS)
         assert api.model_info("org/pinned").sha == NEW
         store.add("org/pinned", "3" * 40, FILES[:1], revision="main", age=timedelta(days=9))
-        time.sleep(StoreSource.REREAD_SECONDS)
         assert api.model_info("org/pinned").sha == "3" * 40
 
     def test_refs_and_commits(self, store: Store, api: HfApi) -> None:
@@ -586,16 +607,20 @@ class TestFiles:
             {"commit": "main"},
             {"commit": f"../{NEW}"},
             *(
-                {"files": (ReadyFile(path, 9, git_sha1="0" * 40),)}
+                {"files": [RemoteFile(path, 9, None, "0" * 40)]}
                 for path in ("../token", "/etc/passwd", "a\\b", "a\0b", "")
             ),
-            {"files": (ReadyFile("token", 9),)},
-            {"files": (ReadyFile("token", -1, git_sha1="0" * 40),)},
+            {"files": [RemoteFile("token", 9, None, None)]},
+            {"files": [RemoteFile("token", -1, None, "0" * 40)]},
+            {"files": []},
         ],
     )
-    def test_a_snapshot_with_unsafe_names_is_not_served(self, store: Store, api: HfApi, bad: dict[str, object]) -> None:
+    def test_a_snapshot_with_unsafe_names_is_not_served(self, store: Store, api: HfApi, bad: dict[str, Any]) -> None:
+        if "\\x00" in repr(bad) and store.database.engine.dialect.name == "postgresql":
+            pytest.skip("PostgreSQL stores no NUL")
         (store.cache_dir / "models--org--model/snapshots/token").write_text("hf_secret")
-        store.ready.append(replace(store.ready[0], **{"model_id": "org/bad", **bad}))  # type: ignore[arg-type]
+        files = [file for file, _ in FILES]
+        store.add_row(**{"model_id": "org/bad", "commit": NEW, "files": files, **bad})
         assert [model.id for model in api.list_models()] == ["org/model"]
         assert not api.repo_exists("org/bad")
         assert api.model_info("org/model").sha == NEW
@@ -712,18 +737,19 @@ class TestSeveralSources:
         with serve(create_hub_app([store.source()], api_key=None), prefix="") as endpoint:
             assert snapshot_download("org/model", endpoint=endpoint, cache_dir=tmp_path, token=False).endswith(NEW)
 
-    def test_a_snapshot_of_a_snapshot(self, sample_hub: str, tmp_path: Path) -> None:
+    def test_a_snapshot_of_a_snapshot(self, sample_hub: str, database: Database, tmp_path: Path) -> None:
         """What was fetched from one Hub and is served by another is the same to a client."""
         repo_id = "modelyard-samples/tiny-qwen-moe"
         first = HfApi(endpoint=sample_hub, token=False).model_info(repo_id, files_metadata=True)
         cache = tmp_path / "cache"
         original = Path(snapshot_download(repo_id, endpoint=sample_hub, cache_dir=cache, token=False))
         files = tuple(
-            ReadyFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
+            RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
             for s in first.siblings or []
         )
-        ready = [ReadySnapshot(repo_id, first.sha or "", "main", files, NOW)]
-        with serve(create_hub_app([StoreSource(cache, lambda: ready)], api_key=None)) as endpoint:
+        store = Store(cache, database)
+        store.add_row(repo_id, first.sha or "", files)
+        with serve(create_hub_app([store.source()], api_key=None)) as endpoint:
             second = HfApi(endpoint=endpoint, token=False).model_info(repo_id, files_metadata=True)
             assert (second.sha, second.siblings) == (first.sha, first.siblings)
             assert (second.config, second.card_data, second.safetensors) == (
@@ -760,13 +786,17 @@ def test_it_answers_while_all_threads_of_the_rest_api_wait_for_it(store: Store) 
 def test_what_holds_up_a_source_holds_up_nothing_else(store: Store) -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def slow() -> list[ReadySnapshot]:
-        entered.set()
-        release.wait(20)
-        return store.ready
+    class SlowDatabase(Database):
+        @contextmanager
+        def reading(self) -> Iterator[Session]:
+            entered.set()
+            release.wait(20)
+            with store.database.reading() as session:
+                yield session
 
+    slow = SlowDatabase(store.database.engine.url.render_as_string(hide_password=False))
     app = FastAPI()
-    app.mount("/slow", create_hub_app([StoreSource(store.cache_dir, slow)], api_key=None))
+    app.mount("/slow", create_hub_app([ServedModels(slow, store.cache_dir)], api_key=None))
     app.mount("/hub", create_hub_app([store.source()], api_key=None))
     with serve(app, prefix="/r") as root, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(fetch, f"{root}/slow/api/models/org/model")
@@ -777,6 +807,7 @@ def test_what_holds_up_a_source_holds_up_nothing_else(store: Store) -> None:
         assert not waiting.done()
         release.set()
         assert waiting.result().status == 200
+    slow.dispose()
 
 
 class TestFaults:

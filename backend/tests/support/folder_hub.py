@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,15 @@ import numpy as np
 from safetensors.numpy import save_file
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelyard.hub.repo_facts import read_facts
 from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, StoredFile, StoredRepo, git_blob_sha1
+from modelyard.hub.sources import Found, ListedRepo, RepoQuery, find_among
 
 
 class FolderSource:
     """Repositories that are folders; safetensors are large files, the rest small ones."""
+
+    listed_last = False
 
     def __init__(self, **folders: Path) -> None:
         self.repos = {name.replace("__", "/"): _read(name.replace("__", "/"), path) for name, path in folders.items()}
@@ -34,8 +38,12 @@ class FolderSource:
         files = {**repo.files, path: replace(repo.files[path], size_bytes=size_bytes)}
         self.repos[repo_id] = replace(repo, files=files)
 
-    async def list_repos(self) -> Sequence[StoredRepo]:
-        return list(self.repos.values())
+    async def find(self, query: RepoQuery, *, skip: int, limit: int, details: bool) -> Found:  # noqa: ARG002
+        listed = [ListedRepo(repo, read_facts(repo)) for repo in self.repos.values()]
+        return find_among(listed, query, skip=skip, limit=limit)
+
+    async def holding(self, repo_ids: Collection[str]) -> set[str]:
+        return set(self.repos) & set(repo_ids)
 
     async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
         if earlier := self._left.get((repo_id, revision)):

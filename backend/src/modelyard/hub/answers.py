@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from modelyard.hub.repo_facts import RepoFacts
 from modelyard.hub.repos import PlannedRepo, StoredFile, StoredRepo, git_tree_sha1, lfs_pointer
+from modelyard.hub.sources import author_of
 
 INFO_PROPERTIES = (
     "author", "cardData", "config", "createdAt", "disabled", "downloads", "gated", "lastModified", "library_name",
@@ -130,12 +131,6 @@ def tree_entries(repo: StoredRepo, folder: str, *, recursive: bool, expand: bool
 def last_commit(repo: StoredRepo) -> dict[str, str]:
     """The only commit of the history that is known here."""
     return {"id": repo.commit, "title": "Stored by Modelyard", "date": _timestamp(repo.last_modified)}
-
-
-def author_of(repo_id: str) -> str | None:
-    """The owner in `owner/name`; None for a bare name such as gpt2."""
-    owner, slash, _ = repo_id.partition("/")
-    return owner if slash else None
 
 
 def _timestamp(moment: datetime) -> str:

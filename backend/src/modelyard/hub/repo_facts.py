@@ -39,6 +39,11 @@ class RepoFacts:
     parameters_by_dtype: Mapping[str, int]
 
 
+NO_FACTS = RepoFacts(
+    config=None, card=None, tags=(), pipeline_tag=None, library_name=None, auto_model=None, parameters_by_dtype={}
+)
+
+
 def read_facts(repo: StoredRepo) -> RepoFacts:
     """Read them from the repository's files. Blocks on the disk; a damaged file counts as one that is not there."""
     config = _read_json(repo, "config.json")
@@ -83,7 +88,7 @@ def _tags(
 ) -> tuple[str, ...]:
     tags = [library_name, "safetensors" if has_safetensors else None, _text(config, "model_type"), pipeline_tag]
     own = (card or {}).get("tags")
-    tags += [tag for tag in own if isinstance(tag, str)] if isinstance(own, list) else []
+    tags += [tag for tag in own if isinstance(tag, str) and tag.isprintable()] if isinstance(own, list) else []
     licence = _text(card, "license")
     tags.append(f"license:{licence}" if licence else None)
     return tuple(dict.fromkeys(tag for tag in tags if tag))
@@ -91,7 +96,7 @@ def _tags(
 
 def _text(mapping: Mapping[str, Any] | None, key: str) -> str | None:
     value = (mapping or {}).get(key)
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and value.isprintable() else None
 
 
 def _read_json(repo: StoredRepo, path: str) -> dict[str, Any] | None:

@@ -5,13 +5,14 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
+from modelyard.hub.repo_facts import RepoFacts, read_facts
 from modelyard.hub.repos import (
     DEFAULT_BRANCH,
     PlannedRepo,
@@ -24,6 +25,7 @@ from modelyard.hub.repos import (
     git_tree_sha1,
     lfs_pointer,
 )
+from modelyard.hub.sources import Found, ListedRepo, RepoQuery, find_among
 
 SAMPLES_OWNER = "modelyard-samples"
 SAMPLE_TAG = "modelyard-sample"
@@ -58,18 +60,24 @@ CATALOGUE = (
 class SampleSource:
     """The sample models in `folder`, which a child process fills when they are first asked for."""
 
+    listed_last = True
+
     def __init__(self, folder: Path, *, making_timeout_seconds: float = MAKING_TIMEOUT_SECONDS) -> None:
         self._folder = folder
         self._making_timeout_seconds = making_timeout_seconds
         self._making: asyncio.Task[None] | None = None
-        self._made: dict[str, StoredRepo] = {}
+        self._made: dict[str, ListedRepo] = {}
         self._threads = CapacityLimiter(2)
 
-    async def list_repos(self) -> Sequence[StoredRepo | PlannedRepo]:
+    async def find(self, query: RepoQuery, *, skip: int, limit: int, details: bool) -> Found:  # noqa: ARG002
         # Only the first listing starts the making: listings are polled, and one that fails must not run all the time.
         if self._making is None and not self._all_made():
             self._make_in_background()
-        return [await self._made_repo(sample) or _planned(sample) for sample in CATALOGUE]
+        listed = [await self._listed(sample) for sample in CATALOGUE]
+        return find_among(sorted(listed, key=lambda each: each.repo.repo_id), query, skip=skip, limit=limit)
+
+    async def holding(self, repo_ids: Collection[str]) -> set[str]:
+        return {sample.repo_id for sample in CATALOGUE} & set(repo_ids)
 
     async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
         sample = next((sample for sample in CATALOGUE if sample.repo_id == repo_id), None)
@@ -89,16 +97,19 @@ class SampleSource:
     def _all_made(self) -> bool:
         return all((self._folder / sample.folder).is_dir() for sample in CATALOGUE)
 
-    async def _made_repo(self, sample: SampleModel) -> StoredRepo | None:
+    async def _listed(self, sample: SampleModel) -> ListedRepo:
+        """As it was made; else what is known of it before."""
         folder = self._folder / sample.folder
         if not folder.is_dir():
             self._made.pop(sample.folder, None)
-            return None
-        if sample.folder in self._made:
-            return self._made[sample.folder]
-        repo = await to_thread.run_sync(_read_sample, sample, folder, limiter=self._threads)
-        self._made[sample.folder] = repo
-        return repo
+            return _planned(sample)
+        if sample.folder not in self._made:
+            self._made[sample.folder] = await to_thread.run_sync(_read_sample, sample, folder, limiter=self._threads)
+        return self._made[sample.folder]
+
+    async def _made_repo(self, sample: SampleModel) -> StoredRepo | None:
+        repo = (await self._listed(sample)).repo
+        return repo if isinstance(repo, StoredRepo) else None
 
     def _make_in_background(self) -> "asyncio.Task[None]":
         """One making for all who wait; a failed one is tried again by the next who asks."""
@@ -144,29 +155,32 @@ def _log_failure(task: "asyncio.Task[None]") -> None:
         logger.warning("%s", error)
 
 
-def _planned(sample: SampleModel) -> PlannedRepo:
-    return PlannedRepo(
-        repo_id=sample.repo_id,
+def _planned(sample: SampleModel) -> ListedRepo:
+    facts = RepoFacts(
+        config=None,
+        card=None,
         tags=("transformers", "safetensors", sample.model_type, "text-generation", SAMPLE_TAG, "license:apache-2.0"),
         pipeline_tag="text-generation",
         library_name="transformers",
+        auto_model=None,
         parameters_by_dtype={sample.dtype: sample.num_parameters},
     )
+    return ListedRepo(PlannedRepo(sample.repo_id), facts)
 
 
-def _read_sample(sample: SampleModel, folder: Path) -> StoredRepo:
+def _read_sample(sample: SampleModel, folder: Path) -> ListedRepo:
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = [_read_file(path, path.relative_to(folder).as_posix()) for path in paths]
     commit = git_tree_sha1({file.path: file.git_oid for file in files})
-    return StoredRepo(
+    repo = StoredRepo(
         repo_id=sample.repo_id,
         commit=commit,
         files={file.path: file for file in files},
         refs={DEFAULT_BRANCH: commit},
         last_modified=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
-        tags=_planned(sample).tags,
-        is_sample=True,
+        tags=_planned(sample).facts.tags,
     )
+    return ListedRepo(repo, read_facts(repo))
 
 
 def _read_file(local_path: Path, path: str) -> StoredFile:

@@ -28,32 +28,27 @@ from modelyard.hub.answers import (
     LIST_PROPERTIES,
     UNKNOWN_HERE,
     HubFailure,
-    author_of,
     describe,
     last_commit,
     tree_entries,
 )
 from modelyard.hub.file_content import file_response
 from modelyard.hub.repo_facts import RepoFacts, read_facts
-from modelyard.hub.repos import (
-    PlannedRepo,
-    RepoNotFound,
-    RepoRevisionNotFound,
-    RepoSource,
-    RepoUnavailable,
-    StoredRepo,
-)
+from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, RepoUnavailable, StoredRepo
+from modelyard.hub.sources import ListedRepo, RepoQuery, RepoSource
 
 LIST_PAGE_SIZE = 1000
 TREE_PAGE_SIZE = 1000
 FILE_THREADS = 16
 MAX_BODY_BYTES = 4_000_000
 KEPT_FACTS = 256
+MAX_SKIPPED = 2**31
 
 INVALID_CREDENTIALS = "Invalid credentials in Authorization header"
 """huggingface_hub tells this 401 apart from the one that means that a repository is missing."""
 
 _UNSUPPORTED_FILTERS = ("apps", "inference", "inference_provider", "num_parameters")
+_DETAILS = frozenset({"cardData", "config", "safetensors", "siblings", "transformersInfo", "usedStorage"})
 _SORT_KEYS = ("lastModified", "createdAt", "trendingScore", "downloads", "likes")
 
 
@@ -106,14 +101,26 @@ class _HubServer:
     async def list_models(self, request: Request, _: dict[str, str]) -> Response:
         query = request.query_params
         wanted = _wanted_of_list(query)
-        repos: dict[str, StoredRepo | PlannedRepo] = {}
-        for source in self._sources:
-            for repo in await source.list_repos():
-                repos.setdefault(repo.repo_id, repo)
-        described = [(repo, await self._facts_of(repo)) for repo in sorted(repos.values(), key=_newest_first)]
-        found = [(repo, facts) for repo, facts in described if _matches(repo, facts, query)]
-        page, headers = _page(request, found, _int_parameter(query, "limit", LIST_PAGE_SIZE, LIST_PAGE_SIZE))
-        return JSONResponse([describe(repo, facts, wanted) for repo, facts in page], headers=headers)
+        skip = _int_parameter(query, "cursor", 0, MAX_SKIPPED, least=0)
+        size = _int_parameter(query, "limit", LIST_PAGE_SIZE, LIST_PAGE_SIZE)
+        found = await self._find(_repo_query(query), skip, size + 1, details=not _DETAILS.isdisjoint(wanted))
+        headers = _next_link(request, skip + size) if len(found) > size else {}
+        page = [listed for listed, hidden in found[:size] if not hidden]
+        return JSONResponse([describe(listed.repo, listed.facts, wanted) for listed in page], headers=headers)
+
+    async def _find(self, query: RepoQuery, skip: int, limit: int, *, details: bool) -> list[tuple[ListedRepo, bool]]:
+        """A part of all sources' lists, one after the other, and whether another source goes before as to its name."""
+        page: list[tuple[ListedRepo, bool]] = []
+        for source in sorted(self._sources, key=lambda source: source.listed_last):
+            if len(page) == limit:
+                break
+            found = await source.find(query, skip=skip, limit=limit - len(page), details=details)
+            skip = max(0, skip - found.total)
+            hidden: set[str] = set()
+            for earlier in self._sources[: self._sources.index(source)]:
+                hidden |= await earlier.holding([listed.repo.repo_id for listed in found.items])
+            page += [(listed, listed.repo.repo_id in hidden) for listed in found.items]
+        return page
 
     async def info(self, request: Request, path: dict[str, str]) -> Response:
         repo = await self._repo(path)
@@ -205,17 +212,7 @@ class _HubServer:
                 failure = HubFailure(503, str(error))
         raise failure
 
-    async def _facts_of(self, repo: StoredRepo | PlannedRepo) -> RepoFacts:
-        if isinstance(repo, PlannedRepo):
-            return RepoFacts(
-                config=None,
-                card=None,
-                tags=repo.tags,
-                pipeline_tag=repo.pipeline_tag,
-                library_name=repo.library_name,
-                auto_model=None,
-                parameters_by_dtype=repo.parameters_by_dtype,
-            )
+    async def _facts_of(self, repo: StoredRepo) -> RepoFacts:
         key = (repo.repo_id, repo.commit, repo.last_modified)
         if key not in self._facts:
             self._facts[key] = await to_thread.run_sync(read_facts, repo, limiter=self._threads)
@@ -241,13 +238,13 @@ def _flag(query: QueryParams, name: str) -> bool:
     return query.get(name, "").lower() in ("1", "true")
 
 
-def _int_parameter(query: QueryParams, name: str, default: int, most: int) -> int:
+def _int_parameter(query: QueryParams, name: str, default: int, most: int, *, least: int = 1) -> int:
     text = query.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal()):
         raise HubFailure(400, f"{name} must be a number, not {text!r}.")
-    return max(1, min(int(text[:10]), most))
+    return max(least, min(int(text[:10]), most))
 
 
 def _expanded(query: QueryParams) -> tuple[str, ...]:
@@ -275,39 +272,29 @@ def _wanted_of_list(query: QueryParams) -> tuple[str, ...]:
     return wanted
 
 
-def _matches(repo: StoredRepo | PlannedRepo, facts: RepoFacts, query: QueryParams) -> bool:
-    words = query.get("search", "").lower().split()
-    author = query.get("author")
-    pipeline_tag = query.get("pipeline_tag")
-    tags = {tag for value in query.getlist("filter") for tag in value.split(",") if tag}
-    gated = isinstance(repo, StoredRepo) and repo.gated
-    return (
-        all(word in repo.repo_id.lower() for word in words)
-        and (not author or author_of(repo.repo_id) == author)
-        and (not pipeline_tag or facts.pipeline_tag == pipeline_tag)
-        and tags <= set(facts.tags)
-        and ("gated" not in query or gated == _flag(query, "gated"))
+def _repo_query(query: QueryParams) -> RepoQuery:
+    return RepoQuery(
+        words=tuple(query.get("search", "").lower().split()),
+        author=query.get("author") or None,
+        pipeline_tag=query.get("pipeline_tag") or None,
+        tags=frozenset(tag for value in query.getlist("filter") for tag in value.split(",") if tag),
+        gated=_flag(query, "gated") if "gated" in query else None,
     )
-
-
-def _newest_first(repo: StoredRepo | PlannedRepo) -> tuple[bool, float, str]:
-    """Sorts the samples to the end. Downloads and likes are not counted here, so every order is this one."""
-    if isinstance(repo, PlannedRepo) or repo.is_sample:
-        return True, 0.0, repo.repo_id
-    return False, -repo.last_modified.timestamp(), repo.repo_id
 
 
 def _page(request: Request, items: Sequence[Any], size: int) -> tuple[Sequence[Any], dict[str, str]]:
     """The page that `cursor` names, and the Link header to the next one under the address the client used."""
     start = _int_parameter(request.query_params, "cursor", 0, len(items))
     page = items[start : start + size]
-    if start + size >= len(items):
-        return page, {}
+    return page, _next_link(request, start + size) if start + size < len(items) else {}
+
+
+def _next_link(request: Request, start: int) -> dict[str, str]:
     query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    query.append(("cursor", str(start + size)))
+    query.append(("cursor", str(start)))
     path = _quoted_path(request.scope)
     address = f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query)}"
-    return page, {"Link": f'<{address}>; rel="next"'}
+    return {"Link": f'<{address}>; rel="next"'}
 
 
 async def _read_paths(request: Request) -> tuple[list[str], bool]:

@@ -6,6 +6,7 @@ from modelyard.models.job import Job, JobControl, JobKind, JobState
 from modelyard.models.job_event import EventKind, EventName, JobEvent
 from modelyard.models.loaded_model import LoadedModel
 from modelyard.models.model import ACTIVE_STATUSES, RESTARTABLE_STATUSES, Model, ModelStatus, Quantization
+from modelyard.models.repo_facts import StoredRepoFacts
 from modelyard.models.setting import Setting
 from modelyard.models.training import (
     ACTIVE_TRAINING_STATUSES,
@@ -35,6 +36,7 @@ __all__ = [
     "ModelStatus",
     "Quantization",
     "Setting",
+    "StoredRepoFacts",
     "Training",
     "TrainingMetric",
     "TrainingStatus",

@@ -38,17 +38,19 @@ class Quantization(StrEnum):
 
 class Model(Base):
     __tablename__ = "models"
-    __table_args__ = (Index("uq_models_identity", "model_id", "commit", "quantization", unique=True),)
+    __table_args__ = (
+        Index("uq_models_identity", "model_id", "commit", "quantization", unique=True),
+        # The newest ready models first, and their names to search, without reading a row.
+        Index("ix_models_status_updated_at", "status", "updated_at", "canonical_id"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     model_id: Mapped[str] = mapped_column(String(200), index=True)
-    canonical_id: Mapped[str] = mapped_column(String(200))
+    canonical_id: Mapped[str] = mapped_column(String(200), index=True)
     endpoint: Mapped[str] = mapped_column(String(500))
     revision: Mapped[str] = mapped_column(String(200), default="main")
     commit: Mapped[str] = mapped_column(String(64))
-    status: Mapped[ModelStatus] = mapped_column(
-        string_enum(ModelStatus, "status"), default=ModelStatus.PENDING, index=True
-    )
+    status: Mapped[ModelStatus] = mapped_column(string_enum(ModelStatus, "status"), default=ModelStatus.PENDING)
     quantization: Mapped[Quantization] = mapped_column(
         string_enum(Quantization, "quantization"), default=Quantization.NONE
     )

@@ -34,6 +34,7 @@ from modelyard.models import (
     Model,
     ModelStatus,
     Quantization,
+    StoredRepoFacts,
 )
 from modelyard.schemas.model import (
     DeletionPlan,
@@ -188,11 +189,6 @@ class ModelService:
         ).all()
         return items, total
 
-    def list_ready(self) -> Sequence[Model]:
-        return self.session.scalars(
-            select(Model).where(Model.status == ModelStatus.READY).order_by(Model.model_id, Model.quantization)
-        ).all()
-
     def list_inexact(self) -> Sequence[Model]:
         """Ready rows whose memory was not estimated exactly."""
         return self.session.scalars(
@@ -305,6 +301,7 @@ class ModelService:
         if kind is JobKind.QUANTIZE and not model.keep_original:
             self._drop_original(model)
         self._measure_disk(model)
+        self._forget_facts(model)
 
     def mark_quantizing(self, model: Model) -> None:
         model.status, model.error = ModelStatus.QUANTIZING, None
@@ -324,6 +321,7 @@ class ModelService:
             model.error = _MISSING_ERROR if vanished else None
             event = EventName.MISSING if vanished else EventName.FOUND
             self.jobs.history.note(model.id, EventKind.FILES, event)
+            self._forget_facts(model)
         return len(changed)
 
     def with_changed_files(self) -> Sequence[Model]:
@@ -451,6 +449,8 @@ class ModelService:
         model = self.session.get(Model, row_id)
         for other in () if model is None else self._other_rows_of_snapshot(model):
             other.updated_at = utc_now()  # the files they shared are counted for one of them from here on
+        if model is not None:
+            self._forget_facts(model)
         self.session.flush()
         self.session.execute(delete(Model).where(Model.id == row_id))
         self._forget_work(row_id)
@@ -471,6 +471,14 @@ class ModelService:
         if model.quantization is not Quantization.NONE:
             return bool(artifact_files(model))
         return not self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
+
+    def _forget_facts(self, model: Model) -> None:
+        """Its files may say something else now; whoever lists it next reads them again."""
+        self.session.execute(
+            delete(StoredRepoFacts).where(
+                StoredRepoFacts.model_id == model.model_id, StoredRepoFacts.commit == model.commit
+            )
+        )
 
     def _measure_disk(self, model: Model) -> None:
         model.artifact_bytes = sum(path.stat().st_size for path in artifact_files(model))
@@ -604,9 +612,12 @@ _MISSING_ERROR = {
 
 def manifest(model: Model) -> list[RemoteFile]:
     """The files a model's snapshot must hold; empty until its download has begun."""
-    return [
-        RemoteFile(file["path"], file["size_bytes"], file["sha256"], file["git_sha1"]) for file in model.files or ()
-    ]
+    return remote_files(model.files or ())
+
+
+def remote_files(entries: Sequence[Mapping[str, Any]]) -> list[RemoteFile]:
+    """The files of a stored manifest."""
+    return [RemoteFile(file["path"], file["size_bytes"], file["sha256"], file["git_sha1"]) for file in entries]
 
 
 def artifact_of(model: Model) -> Path | None:

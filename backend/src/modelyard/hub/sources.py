@@ -1,0 +1,84 @@
+"""Where the repositories come from that our own Hub endpoint serves, and what is asked of such a place."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from modelyard.hub.repo_facts import RepoFacts
+from modelyard.hub.repos import PlannedRepo, StoredRepo
+
+
+@dataclass(frozen=True)
+class RepoQuery:
+    """What a listing asks for; every repository matches the empty one. `words` are lower case."""
+
+    words: tuple[str, ...] = ()
+    author: str | None = None
+    pipeline_tag: str | None = None
+    tags: frozenset[str] = frozenset()
+    gated: bool | None = None
+
+    def matches(self, listed: "ListedRepo") -> bool:
+        repo, facts = listed.repo, listed.facts
+        return (
+            all(word in repo.repo_id.lower() for word in self.words)
+            and self.author in (None, author_of(repo.repo_id))
+            and self.pipeline_tag in (None, facts.pipeline_tag)
+            and self.tags <= set(facts.tags)
+            and self.gated in (None, isinstance(repo, StoredRepo) and repo.gated)
+        )
+
+
+@dataclass(frozen=True)
+class ListedRepo:
+    """A repository at its default branch, with what its files say of it."""
+
+    repo: StoredRepo | PlannedRepo
+    facts: RepoFacts
+
+
+@dataclass(frozen=True)
+class Found:
+    """A part of the matching repositories, and how many there are in all."""
+
+    items: Sequence[ListedRepo]
+    total: int
+
+
+class RepoSource(Protocol):
+    """Somewhere repositories come from. All methods are called on the event loop and must not block it."""
+
+    @property
+    def listed_last(self) -> bool:
+        """Whether its repositories stand at the end of every list."""
+        ...
+
+    async def find(self, query: RepoQuery, *, skip: int, limit: int, details: bool) -> Found:
+        """Matching repositories, each once, the newest first, without the first `skip` and at most `limit`.
+
+        Without `details` their files, configuration, card and parameters may be left out.
+        """
+        ...
+
+    async def holding(self, repo_ids: Collection[str]) -> set[str]:
+        """Those of these repositories that `get_repo` has."""
+        ...
+
+    async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
+        """The repository at a branch, tag or commit; None is the default branch.
+
+        Raises RepoNotFound, RepoRevisionNotFound or RepoUnavailable.
+        """
+        ...
+
+
+def find_among(repos: Sequence[ListedRepo], query: RepoQuery, *, skip: int, limit: int) -> Found:
+    """`RepoSource.find` for a source whose repositories are all at hand, in their order."""
+    matching = [listed for listed in repos if query.matches(listed)]
+    return Found(matching[skip : skip + limit], len(matching))
+
+
+def author_of(repo_id: str) -> str | None:
+    """The owner in `owner/name`; None for a bare name such as gpt2."""
+    owner, slash, _ = repo_id.partition("/")
+    return owner if slash else None
