@@ -58,7 +58,7 @@ def test_the_phase_is_what_happens_now(now: dict[str, Any], said: str) -> None:
     assert words.phase(now) == said
 
 
-def test_a_pull_on_a_terminal_waits_for_room_and_says_why(
+def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the captured output for a terminal

@@ -26,6 +26,7 @@ from huggingface_hub.utils import _xet
 from hub.fault_hub import COMMIT, FaultHub, remote_file
 from modelyard.core.errors import (
     ChecksumMismatch,
+    Conflict,
     DiskFull,
     GatedNoToken,
     HubMisbehaved,
@@ -920,3 +921,33 @@ def test_memory_does_not_grow_with_the_file(hub: FaultHub, store: HubCache) -> N
     peak = re.search(rb"VmHWM:\s+(\d+) kB", output)
     assert peak is not None
     assert int(peak[1]) * 1024 < 150e6
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b'{"version": 1, "size_bytes"', b'{"written": {}}', b"\xff\xfe{"])
+def test_nonsense_in_a_journal_starts_the_file_again(hub: FaultHub, store: HubCache, content: bytes) -> None:
+    file = hub.add("model.bin", noise(3 * BLOCK))
+    store.prepare(REPO)
+    store.part_path(REPO, file.blob).write_bytes(noise(3 * BLOCK, 7))
+    store.journal_path(REPO, file.blob).write_bytes(content)
+    fetch = Fetch(hub, store, [file])
+    assert fetch() == FetchResult(bytes_transferred=3 * BLOCK, bytes_reused=0)
+    fetch.assert_arrived()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_something_else_in_the_place_of_a_journal_is_named_and_locks_nothing(
+    hub: FaultHub, store: HubCache, make: Callable[[Path], None]
+) -> None:
+    """The same process succeeds as soon as it is out of the way: a part whose journal cannot be read is let go of."""
+    file = hub.add("model.bin", noise(3 * BLOCK))
+    store.prepare(REPO)
+    journal = store.journal_path(REPO, file.blob)
+    store.part_path(REPO, file.blob).write_bytes(noise(3 * BLOCK, 7))
+    make(journal)
+    for _ in range(2):
+        with pytest.raises(Conflict, match=re.escape(str(journal))):
+            Fetch(hub, store, [file])()
+    journal.rmdir() if journal.is_dir() else journal.unlink()
+    fetch = Fetch(hub, store, [file])
+    fetch()
+    fetch.assert_arrived()

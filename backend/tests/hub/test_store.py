@@ -282,7 +282,7 @@ def test_disk_full_is_said_with_numbers(store: HubCache) -> None:
 def test_a_disk_that_filled_up_is_said_with_where_a_download_stops(store: HubCache) -> None:
     with pytest.raises(DiskFull, match=r"^Only .* left on the disk of .*; Modelyard stops at 1153 PB, so") as caught:
         store.ensure_free(0, reserve_bytes=2**60)
-    assert "goes on by itself" in (caught.value.hint or "")
+    assert "resumes by itself" in (caught.value.hint or "")
 
 
 def test_blob_names_are_hashes(store: HubCache) -> None:

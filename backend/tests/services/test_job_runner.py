@@ -15,6 +15,7 @@ from modelyard.models import Job, JobControl, JobState, Model, ModelStatus
 from modelyard.services import model_service
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_service import ModelService
+from modelyard.services.storage_service import StorageService
 from modelyard.workers import job_runner
 from modelyard.workers.job_runner import RequestStopped, RunningJob, run_job, run_request
 
@@ -149,7 +150,7 @@ def test_a_full_disk_pauses(database: Database, queued: tuple[str, str]) -> None
     with database.session() as session:
         models = ModelService(session)
         assert models.get_by_id(queued[0]).error is not None
-        assert models.resume_where_room() == 1
+        assert StorageService(session).resume() == 1
         assert models.get_by_id(queued[0]).error is None
     assert states(database, queued) == (ModelStatus.PENDING, JobState.QUEUED)
 

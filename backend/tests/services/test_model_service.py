@@ -335,20 +335,20 @@ def test_cancel_leaves_unfinished_files_another_download_may_own(
 def test_rows_follow_their_files(database: Database, cache: HubCache) -> None:
     with database.session() as session:
         row_id = ready_row(session, cache).id
-    maintenance.check_files(database)
+    maintenance.check_files(database, set())
     assert row_of(database, row_id).status is ModelStatus.READY
 
     link = cache.snapshot_path(MODEL_ID, COMMIT) / "model.safetensors"
     aside = link.with_name("aside")
     link.rename(aside)
-    maintenance.check_files(database)
+    maintenance.check_files(database, set())
     missing = row_of(database, row_id)
     assert missing.status is ModelStatus.MISSING
     assert missing.error is not None
     assert set(missing.error) == {"code", "message", "hint"}
 
     aside.rename(link)
-    maintenance.check_files(database)
+    maintenance.check_files(database, set())
     back = row_of(database, row_id)
     assert (back.status, back.error) == (ModelStatus.READY, None)
 

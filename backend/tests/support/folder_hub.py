@@ -119,6 +119,15 @@ TINY_LLAMA = {
 }
 
 
+def make_tiny(folder: Path) -> Path:
+    """A small random Llama that can be loaded, in safetensors."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    LlamaForCausalLM(LlamaConfig(**TINY_LLAMA)).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
 def make_pickle(folder: Path) -> Path:
     """A small random Llama whose only weights are a pickle file."""
     import torch

@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from modelyard.hub.samples import CATALOGUE
+from support.storage import Unprivileged
 
 START_SECONDS = 60.0
 # Made by the first server of this process that is asked for them, which takes several seconds of the processor.
@@ -55,7 +56,14 @@ def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
 class Instance:
     """One server with its workers. `folder` holds home, cache and the console's output."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, arguments: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        arguments: tuple[str, ...] = (),
+        user: Unprivileged | None = None,
+    ):
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -69,6 +77,7 @@ class Instance:
             **(environment or {}),
         }
         self.arguments = arguments
+        self.user = user
         self.process: subprocess.Popen[bytes] | None = None
         key = self.environment.get("MODELYARD_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -81,11 +90,13 @@ class Instance:
             shutil.copytree(_SAMPLES, self.home / "samples", copy_function=os.link)
         with (self.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "modelyard", "serve", *self.arguments],
+                [*(self.user.prefix if self.user else ()), sys.executable, "-m", "modelyard", "serve", *self.arguments],
                 env=self.environment,
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
+                cwd="/" if self.user else None,
+                **(self.user.popen if self.user else {}),
             )
         self.wait_until(self.healthy, START_SECONDS, "the server is healthy")
         return self

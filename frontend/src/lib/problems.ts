@@ -1,6 +1,6 @@
 import { ApiError } from "../api/client";
 import type { Model, RowError } from "../types/model";
-import { waitsForRoom } from "./words";
+import { waitsForDisk } from "./words";
 
 /** What went wrong and what to do, in the one shape every error view takes. */
 export interface ProblemView {
@@ -22,7 +22,7 @@ export function fromRow(error: RowError): ProblemView {
 export function problemOf(model: Model): ProblemView | null {
   if (model.error === null) return null;
   const problem = fromRow(model.error);
-  return waitsForRoom(model)
+  return waitsForDisk(model) && problem.code === "disk_full"
     ? { ...problem, hint: "Free space, or use another disk. It goes on by itself once there is room." }
     : problem;
 }

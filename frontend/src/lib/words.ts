@@ -54,9 +54,9 @@ export function statusWord({ status, error }: State): string {
   return status === "paused" && error !== null ? `${word}: ${error.code.replaceAll("_", " ")}` : word;
 }
 
-/** Whether a download stopped for want of disk; the server goes on with it by itself once there is room. */
-export function waitsForRoom({ status, error }: State): boolean {
-  return status === "paused" && error?.code === "disk_full";
+/** Whether work stopped because a disk is full or may not be used; the server resumes it once that is mended. */
+export function waitsForDisk({ status, error }: State): boolean {
+  return status === "paused" && (error?.code === "disk_full" || error?.code === "storage_denied");
 }
 
 const WAITING_MESSAGE = "waiting for a worker";

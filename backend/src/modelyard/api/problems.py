@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from modelyard.core import errors
+from modelyard.core.storage import storage_error
 from modelyard.core.units import size
 from modelyard.schemas import examples
 
@@ -49,6 +50,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.ChecksumMismatch: 502,
     errors.HubError: 502,
     errors.DiskFull: 507,
+    errors.StorageDenied: 507,
     errors.OutOfMemory: 507,
     errors.ModelyardError: 500,
 }
@@ -66,6 +68,8 @@ def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, A
         errors.ForbiddenOrigin,
         errors.TooManyAttempts,
         errors.PayloadTooLarge,
+        errors.DiskFull,
+        errors.StorageDenied,
     )
     for kind in (*everywhere, *kinds):
         found.setdefault(STATUSES[kind], {})[kind.code] = kind
@@ -171,7 +175,15 @@ def install(app: FastAPI) -> None:
             500, "internal_error", "The server met an unexpected error.", "Details are in the log of the API."
         )
 
+    async def storage(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, OSError)  # noqa: S101
+        translated = storage_error(error)
+        if not isinstance(translated, errors.ModelyardError):
+            raise error
+        return error_response(translated)
+
     app.add_exception_handler(errors.ModelyardError, expected)
+    app.add_exception_handler(OSError, storage)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)

@@ -149,7 +149,7 @@ def follow(
                     return now
                 case "pending" | "downloading" | "quantizing":
                     told_of_disk = False
-                case "paused" if words.waits_for_room(now) and err().is_terminal:
+                case "paused" if words.waits_for_disk(now) and err().is_terminal:
                     # A person makes room while this waits; a script is told at once.
                     if not told_of_disk:
                         told_of_disk = True
@@ -168,7 +168,7 @@ def _stopped(row: Json, again: str) -> Exception:
     from modelyard.api_client import ApiError
 
     name, short = row["model_id"], row["id"][:8]
-    if words.waits_for_room(row):
+    if words.waits_for_disk(row):
         error = row["error"]
         return ApiError(error["code"], f"{name} was paused. {error['message']}", error["hint"], id=row["id"])
     if row["status"] == "failed" and row["error"]:

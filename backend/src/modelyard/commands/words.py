@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from modelyard.core.errors import DiskFull
+from modelyard.core.errors import STORAGE_CODES, DiskFull
 from modelyard.core.units import significant
 from modelyard.core.units import size as size
 
@@ -60,6 +60,7 @@ WAITING = "waiting for a worker"
 """The phase of work that nobody has taken yet."""
 
 WAITING_FOR_ROOM = "waiting for room on the disk"
+WAITING_FOR_ACCESS = "waiting for access to the disk"
 
 STOPPING = "stopping"
 """What the progress of a load says that was taken back."""
@@ -89,16 +90,16 @@ def duration(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
-def waits_for_room(row: Mapping[str, Any]) -> bool:
-    """Whether the disk was full, so that the server goes on by itself once there is room."""
-    return row["status"] == "paused" and row["error"] is not None and row["error"]["code"] == DiskFull.code
+def waits_for_disk(row: Mapping[str, Any]) -> bool:
+    """Return whether a disk is full or may not be used, so that the server resumes once that is mended."""
+    return row["status"] == "paused" and row["error"] is not None and row["error"]["code"] in STORAGE_CODES
 
 
 def phase(row: Mapping[str, Any]) -> str:
     """What is being done to a model, in words."""
     progress = row["progress"]
-    if waits_for_room(row):
-        return WAITING_FOR_ROOM
+    if waits_for_disk(row):
+        return WAITING_FOR_ROOM if row["error"]["code"] == DiskFull.code else WAITING_FOR_ACCESS
     if progress is None and row["status"] == "pending":
         return WAITING
     if progress is None or row["status"] in ("paused", "failed", "deleting"):

@@ -145,12 +145,37 @@ class ChecksumMismatch(HubError):
     default_hint = "Retry; if it happens again, the Hub or a proxy on the way serves a damaged file."
 
 
-class DiskFull(ModelyardError):
+class StorageError(ModelyardError):
+    """A disk keeps work from going on; the work waits, and resumes by itself once the disk is mended.
+
+    `extra["folder"]` is the file or folder in question, where it is known.
+    """
+
+    def as_dict(self) -> dict[str, Any]:
+        """As for every error, with `extra`, which says what to look at before the work is tried again."""
+        return super().as_dict() | {"extra": self.extra}
+
+
+class DiskFull(StorageError):
     code = "disk_full"
     default_hint = (
-        "Free space, or move HF_HUB_CACHE to a larger disk. A download that was under way keeps what it has, and goes"
-        " on by itself when there is room."
+        "Free space, or move HF_HUB_CACHE or MODELYARD_HOME to a larger disk. Work that was under way keeps what it"
+        " has and resumes by itself when there is room."
     )
+
+
+class StorageDenied(StorageError):
+    """The server's user may not use a file or a folder, or it is mounted read-only."""
+
+    code = "storage_denied"
+    default_hint = (
+        "Give that user read and write access to it (chown -R), or run the server as its owner. Work that waits for it"
+        " resumes by itself."
+    )
+
+
+STORAGE_CODES = frozenset({DiskFull.code, StorageDenied.code})
+"""Of rows whose work waits for a disk."""
 
 
 class UnsafeWeights(ModelyardError):

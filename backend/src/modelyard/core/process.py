@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from modelyard.core.errors import ModelyardError, error_from
+from modelyard.core.storage import storage_errors
 
 PARENT_FD = "MODELYARD_PARENT_FD"
 REPORT_FD = "MODELYARD_REPORT_FD"
@@ -250,7 +251,8 @@ def end_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
 def child_main(work: Callable[[dict[str, Any], Report], dict[str, Any]]) -> NoReturn:
     """The body of a module that `run_child` runs: `work(request, report)` returns the result.
 
-    A ModelyardError is handed to the parent; any other exception ends the process with a traceback in the log.
+    A ModelyardError, or a disk that is full or may not be used, is handed to the parent; any other exception ends the
+    process with a traceback in the log.
     """
     watch_parent(kill=True)
     descriptor = int(os.environ.pop(REPORT_FD))
@@ -262,7 +264,9 @@ def child_main(work: Callable[[dict[str, Any], Report], dict[str, Any]]) -> NoRe
             channel.write(json.dumps(message) + "\n")
 
         try:
-            send({"result": work(request, lambda report: send({"report": report}))})
+            with storage_errors():
+                result = work(request, lambda report: send({"report": report}))
+            send({"result": result})
         except ModelyardError as error:
             send({"error": error.as_dict() | {"extra": error.extra}})
     sys.exit(0)

@@ -126,8 +126,8 @@ def fetch_snapshot(
     hashed once and then only linked. A file that another process fetches is waited for, not fetched twice.
 
     Raises TransferPaused, TransferCancelled, HubMisbehaved, HubUnreachable, HubRateLimited, GatedNoToken,
-    GatedNotAccepted, TokenInvalid, ChecksumMismatch, DiskFull or Conflict. After any of them the verified and
-    unfinished bytes stay for the next call (cancelling removes the unfinished ones).
+    GatedNotAccepted, TokenInvalid, ChecksumMismatch, DiskFull, StorageDenied or Conflict. After any of them the
+    verified and unfinished bytes stay for the next call (cancelling removes the unfinished ones).
     """
     validate_repo_id(repo_id)
     validate_commit(commit)
@@ -361,11 +361,18 @@ class _Download:
                 stack.callback(content.part.close if content.part.filled_bytes else content.part.discard)
 
     def _discard_parts(self) -> int:
-        freed = 0
-        for content in self._contents:
-            if content.part is not None and content.state is not _State.DONE:
-                freed += content.part.discard()
-        return freed + self._store.remove_partials(self._repo_id, [content.file.blob for content in self._contents])
+        freed: list[int] = []
+
+        def discard(part: PartialFile) -> None:
+            freed.append(part.discard())
+
+        with ExitStack() as stack:  # as above
+            for content in self._contents:
+                if content.part is not None and content.state is not _State.DONE:
+                    stack.callback(discard, content.part)
+        return sum(freed) + self._store.remove_partials(
+            self._repo_id, [content.file.blob for content in self._contents]
+        )
 
     # Connections
 

@@ -6,18 +6,18 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, DiskFull
+from modelyard.core.storage import storage_error, storage_errors
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import (
     HASH_CHUNK_BYTES,
     HubCache,
     allocated_bytes,
     content_hasher,
-    disk_error,
     overwrite_journal,
     read_journal,
     remove_journal,
@@ -87,28 +87,29 @@ class PartialFile:
         """
         path = store.part_path(repo_id, file.blob)
         while True:
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            except FileNotFoundError:
-                store.prepare(repo_id)
-                continue
-            except OSError as error:
-                if path.is_symlink() or path.is_dir():
-                    raise Conflict(f"{path} is not a file of Modelyard's.", hint="Remove it, then retry.") from error
-                raise disk_error(error, path) from error
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-                os.close(descriptor)
-                raise Conflict(f"{path} is not a file of Modelyard's.", hint="Remove it, then retry.")
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            # Its last owner may have published or removed it between our open and our lock.
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
-                return cls(store, repo_id, file, descriptor)
-            os.close(descriptor)
+            with ExitStack() as until_owned:
+                try:
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+                except FileNotFoundError:
+                    store.prepare(repo_id)
+                    continue
+                except OSError as error:
+                    if path.is_symlink() or path.is_dir():
+                        raise _not_ours(path) from error
+                    raise storage_error(error, path if path.exists() else path.parent) from error
+                until_owned.callback(os.close, descriptor)
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                    raise _not_ours(path)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return None
+                # Its last owner may have published or removed it between our open and our lock.
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    part = cls(store, repo_id, file, descriptor)
+                    until_owned.pop_all()
+                    return part
 
     @property
     def filled_bytes(self) -> int:
@@ -186,14 +187,15 @@ class PartialFile:
                 self._claims.remove(claim)
 
     def write(self, claim: Claim, chunks: Sequence[bytes | memoryview]) -> None:
-        """Append to a claim. Raises DiskFull, or PartClosed when the claim or the part is not ours any more."""
+        """Append to a claim.
+
+        Raises DiskFull, StorageDenied, or PartClosed when the claim or the part is not ours any more.
+        """
         length = sum(map(len, chunks))
         with self._using(claim) as descriptor:
             position = claim.position
-            try:
+            with storage_errors(self._path):
                 _write_all(descriptor, chunks, position)
-            except OSError as error:
-                raise disk_error(error, self._path) from error
             completed = self._advance(claim, length)
         if completed:
             self.save()
@@ -279,12 +281,9 @@ class PartialFile:
 
     def publish(self) -> None:
         """Give the verified content its final name and let go of it."""
-        with self._using() as descriptor:
-            try:
-                os.ftruncate(descriptor, self.size_bytes)
-                os.fsync(descriptor)
-            except OSError as error:
-                raise disk_error(error, self._path) from error
+        with self._using() as descriptor, storage_errors(self._path.parent):
+            os.ftruncate(descriptor, self.size_bytes)
+            os.fsync(descriptor)
             self._path.replace(self._blob)
         _sync_folder(self._blob.parent)
         with self._journal_lock:
@@ -317,9 +316,12 @@ class PartialFile:
             self._closed = True
             while self._users:
                 self._lock.wait()
-        if remove:
-            self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        try:
+            if remove:
+                with storage_errors(self._path.parent):
+                    self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
 
     @contextmanager
     def _using(self, claim: Claim | None = None) -> Iterator[int]:
@@ -414,6 +416,10 @@ class PartialFile:
             for block in range(-(-start // BLOCK_BYTES), -(-stop // BLOCK_BYTES)):
                 self._filled[block] = min(stop - block * BLOCK_BYTES, self._length(block))
         self._move_prefix()
+
+
+def _not_ours(path: Path) -> Conflict:
+    return Conflict(f"{path} is not a file of Modelyard's.", hint="Remove it, then retry.")
 
 
 def _valid_ranges(value: object, end: int) -> Ranges:

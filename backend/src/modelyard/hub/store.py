@@ -19,6 +19,7 @@ from huggingface_hub.utils import _shared_blobs as shared_store
 
 from modelyard.core import units
 from modelyard.core.errors import Conflict, DiskFull, HubMisbehaved
+from modelyard.core.storage import DISK_FULL, require_usable, storage_error, storage_errors
 from modelyard.hub.names import RemoteFile, validate_commit, validate_path, validate_repo_id, validate_revision
 
 PART_SUFFIX = ".modelyard.part"
@@ -143,7 +144,8 @@ class HubCache:
 
     def prepare(self, repo_id: str) -> None:
         """Create the folders a download writes to. Raises Conflict where one of them is a link or a file."""
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.cache_dir):
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
         for name in ("blobs", "snapshots", "refs"):
             self._make_folder(self.repo_folder(repo_id) / name)
 
@@ -176,8 +178,8 @@ class HubCache:
         try:
             path.symlink_to(target)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise disk_error(error, path) from error
+            if error.errno in DISK_FULL:
+                raise storage_error(error, path.parent) from error
             _replace_with_link_or_copy(path, target, blob)
 
     def inventory(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> Inventory:
@@ -342,6 +344,13 @@ class HubCache:
             refs=tuple(path for path, target in _refs(folder) if target == commit),
         )
 
+    def require_removable(self, repo_id: str, commit: str) -> None:
+        """Raise StorageDenied unless this process may take a snapshot and its blobs out of their folders."""
+        folder, snapshot = self.repo_folder(repo_id), self.snapshot_path(repo_id, commit)
+        for path in (folder, folder / "refs", folder / "blobs", snapshot.parent, snapshot):
+            if path.is_dir():
+                require_usable(path)
+
     def execute_deletion(self, plan: DeletionPlan) -> int:
         """Do what the plan says; returns the bytes freed. What was removed meanwhile is no error."""
         if plan.snapshot is None:
@@ -391,6 +400,7 @@ class HubCache:
                 )
             raise DiskFull(
                 message,
+                folder=str(self.cache_dir),
                 needed_bytes=needed_bytes,
                 free_bytes=free,
                 reserve_bytes=reserve_bytes,
@@ -446,7 +456,7 @@ class HubCache:
         path = self.cache_dir
         for name in folder.relative_to(self.cache_dir).parts:
             path /= name
-            with suppress(FileExistsError):
+            with suppress(FileExistsError), storage_errors(path.parent):
                 path.mkdir()
             self._refuse_links(path)
 
@@ -518,22 +528,21 @@ def has_hash(path: Path, file: RemoteFile, on_bytes: Callable[[int], None] | Non
 
 
 def write_journal(path: Path, content: Mapping[str, object], *, durable: bool) -> None:
-    """Replace the journal of an unfinished file, for its owner alone. Raises DiskFull."""
+    """Replace the journal of an unfinished file, for its owner alone. Raises DiskFull, StorageDenied."""
     temporary = _journal_draft(path)
     # Left by a process that was killed; a link there is removed, not followed.
-    temporary.unlink(missing_ok=True)
+    with storage_errors(path.parent):
+        temporary.unlink(missing_ok=True)
     _write_atomically(path, temporary, json.dumps(content).encode(), durable=durable)
 
 
 def overwrite_journal(path: Path, content: Mapping[str, object]) -> None:
-    """The same in place, for a disk without room for a second copy. Raises DiskFull."""
-    try:
+    """The same in place, for a disk without room for a second copy. Raises DiskFull, StorageDenied."""
+    with storage_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "wb", closefd=True) as output:  # noqa: PTH123 - of a descriptor
             output.write(json.dumps(content).encode())
             output.truncate()
-    except OSError as error:
-        raise disk_error(error, path) from error
 
 
 def remove_journal(path: Path) -> None:
@@ -546,43 +555,34 @@ def _journal_draft(path: Path) -> Path:
 
 
 def _write_atomically(path: Path, temporary: Path, content: bytes, *, durable: bool = False) -> None:
-    try:
-        with temporary.open("xb") as output:
-            output.write(content)
-            if durable:
-                output.flush()
-                os.fsync(output.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise disk_error(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with storage_errors(path.parent):
+        try:
+            with temporary.open("xb") as output:
+                output.write(content)
+                if durable:
+                    output.flush()
+                    os.fsync(output.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _replace_with_link_or_copy(path: Path, target: str, blob: Path) -> None:
     """For what cannot be linked just so: another file is in the way, or the disk knows no links."""
     temporary = _unique_beside(path)
-    try:
+    with storage_errors(path.parent):
         try:
-            temporary.symlink_to(target)
-        except OSError:
-            shutil.copyfile(blob, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise disk_error(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            try:
+                temporary.symlink_to(target)
+            except OSError:
+                shutil.copyfile(blob, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _unique_beside(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
-
-
-def disk_error(error: OSError, path: Path) -> Exception:
-    """DiskFull for the ways a disk says it is full; any other error as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"The disk is full: {path.parent} has {units.size(shutil.disk_usage(path.parent).free)} free.")
-    return error
 
 
 def allocated_bytes(status: os.stat_result) -> int:
@@ -591,10 +591,18 @@ def allocated_bytes(status: os.stat_result) -> int:
 
 
 def read_journal(path: Path) -> dict[str, object]:
-    """The journal of an unfinished file; empty where there is none or it makes no sense."""
+    """The journal of an unfinished file; empty if there is none, or it cannot be read or makes no sense.
+
+    Raises Conflict if something that is not a file lies in its place.
+    """
+    status = _status(path)
+    if status is None:
+        return {}
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
+        raise Conflict(f"{path} is not a file of Modelyard's.", hint="Remove it, then retry.")
     try:
-        content = json.loads(path.read_bytes()) if not path.is_symlink() else {}
-    except (FileNotFoundError, ValueError):
+        content = json.loads(path.read_bytes()) if not stat.S_ISLNK(status.st_mode) else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

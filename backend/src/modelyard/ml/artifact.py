@@ -3,7 +3,6 @@
 Before it gets its name, it is loaded back, run, and compared with the model it was made of and with the source.
 """
 
-import errno
 import importlib.metadata
 import json
 import os
@@ -30,6 +29,7 @@ from modelyard.core.errors import (
     OutOfMemory,
     UnsupportedArchitecture,
 )
+from modelyard.core.storage import storage_errors
 from modelyard.ml import devices, drift
 from modelyard.ml.artifact_folder import (
     FORMAT,
@@ -57,6 +57,7 @@ _COPIED = (
     "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
     "video_preprocessor_config.json", "LICENSE*", "NOTICE*",
 )  # fmt: skip
+_OS_ERROR = re.compile(r"os error (\d+)")
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 Report = Callable[[dict[str, Any]], None]
@@ -306,27 +307,27 @@ def _least_bytes(request: ArtifactRequest) -> int:
 def _check_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
-        raise _disk_full(folder, f"needs {units.size(needed)} and {units.size(free)} are free")
-
-
-def _disk_full(folder: Path, numbers: str) -> DiskFull:
-    return DiskFull(
-        f"The quantized copy {numbers} on the disk of {folder.parent}.",
-        hint="Free space there or move MODELYARD_HOME to a larger disk, then retry.",
-    )
+        raise DiskFull(
+            f"The quantized copy needs {units.size(needed)} and {units.size(free)} are free on the disk of"
+            f" {folder.parent}.",
+            hint="Free space there or move MODELYARD_HOME to a larger disk; it resumes by itself.",
+            folder=str(folder.parent),
+            needed_bytes=needed + SPARE_BYTES,
+            free_bytes=free,
+        )
 
 
 @contextmanager
 def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a disk that fills up while it is written to into DiskFull."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = error.errno == errno.ENOSPC if isinstance(error, OSError) else "No space left" in str(error)
-        if not full:
-            raise
-        free = shutil.disk_usage(folder).free
-        raise _disk_full(folder, f"stopped when {units.size(free)} were free") from error
+    """Raise DiskFull or StorageDenied where the disk takes no more; safetensors reports that in words alone."""
+    with storage_errors(folder.parent):
+        try:
+            yield
+        except SafetensorError as error:
+            number = _OS_ERROR.search(str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
 
 
 def _sync(path: Path) -> None:

@@ -39,6 +39,9 @@ class Schema(BaseModel):
 class ErrorDetail(Schema):
     """Why something failed: what happened and what to do next."""
 
+    # A stored error may hold more, which is for the server: what to look at before the work is tried again.
+    model_config = ConfigDict(extra="ignore")
+
     code: str = Field(examples=["checksum_mismatch"])
     message: str
     hint: str | None = None

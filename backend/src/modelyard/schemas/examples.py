@@ -125,9 +125,14 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "disk_full": {
         "detail": "16.1 GB are needed and 500 MB must stay free, but the disk of /home/ada/.cache/huggingface/hub has"
         " 9.20 GB free.",
+        "folder": "/home/ada/.cache/huggingface/hub",
         "needed_bytes": 16060522496,
         "free_bytes": 9200000000,
         "reserve_bytes": 500000000,
+    },
+    "storage_denied": {
+        "detail": "The server's user ada (uid 1000) may not use /data/hub/models--Qwen--Qwen3-0.6B/blobs.",
+        "folder": "/data/hub/models--Qwen--Qwen3-0.6B/blobs",
     },
     "out_of_memory": {
         "detail": "Qwen/Qwen3-0.6B needs 1.19 GB on cuda:0, where 800 MB are free.",

@@ -5,12 +5,13 @@ import logging
 import time
 
 from modelyard.core.database import Database
-from modelyard.core.errors import HubRateLimited, HubUnreachable, ModelyardError
+from modelyard.core.errors import HubRateLimited, HubUnreachable, ModelyardError, StorageError
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_service import ModelService, finish_deletion
+from modelyard.services.storage_service import StorageService
 from modelyard.services.update_service import UpdateService
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,13 @@ async def maintain(database: Database) -> None:
     """Until cancelled."""
     interval = min(MAX_INTERVAL_SECONDS, get_settings().lease_seconds / 3)
     check_at = 0.0
+    stuck: set[str] = set()
     while True:
         try:
             await asyncio.to_thread(reconcile_jobs, database)
             begun = time.monotonic()
             if begun >= check_at:
-                await asyncio.to_thread(check_files, database)
+                await asyncio.to_thread(check_files, database, stuck)
                 ended = time.monotonic()
                 check_at = ended + max(FILES_CHECK_SECONDS, (ended - begun) / FILES_CHECK_SHARE)
         except Exception:
@@ -100,19 +102,25 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
                 found.memory_estimated_bytes, found.memory_method = weights, "exact"
 
 
-def check_files(database: Database) -> None:
+def check_files(database: Database, stuck: set[str]) -> None:
+    """Let rows say what is on the disk; `stuck` remembers the deletions that were reported to wait for a disk."""
     with database.reading() as session:
         half_deleted = ModelService(session).half_deleted()
     for row_id in half_deleted:
-        finish_deletion(database, row_id)
+        try:
+            finish_deletion(database, row_id)
+        except StorageError as error:
+            if row_id not in stuck:
+                logger.warning("A deletion waits for a disk: %s", error.message)
+            stuck.add(row_id)
     # Looking at every file takes a while, during which workers must be able to write.
     with database.reading() as session:
         anything = bool(ModelService(session).with_changed_files())
     with database.session() as session:
         models = ModelService(session)
         changed = models.mark_missing_files() if anything else 0
-        resumed = models.resume_where_room()
+        resumed = StorageService(session).resume()
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)
     if resumed:
-        logger.warning("There is room on the disk again: %d downloads go on", resumed)
+        logger.warning("A disk can be used again: resumed %d jobs that waited for it", resumed)

@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, load_only, object_session
 
 from modelyard.core.database import Database, utc_now
-from modelyard.core.errors import AlreadyExists, Conflict, DiskFull, ModelInUse, ModelNotFound, SharedCache
+from modelyard.core.errors import AlreadyExists, Conflict, ModelInUse, ModelNotFound, SharedCache
 from modelyard.core.settings import get_settings
+from modelyard.core.storage import storage_errors
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import DeletionPlan as SnapshotPlan
 from modelyard.hub.store import HubCache, Partial
@@ -339,21 +340,6 @@ class ModelService:
         )
         return [model for model in rows if self._is_whole(model) != (model.status is ModelStatus.READY)]
 
-    def resume_where_room(self) -> int:
-        """Go on with downloads that stopped because the disk was full, where it no longer is. Returns how many."""
-        stopped = self.session.scalars(
-            select(Model).where(Model.status == ModelStatus.PAUSED, Model.error.is_not(None)).order_by(Model.created_at)
-        )
-        room = self.cache.free_bytes() - DISK_RESERVE_BYTES
-        resumed = 0
-        for model in stopped:
-            needed = bytes_to_fetch(self.cache, model.model_id, model.commit, manifest(model))
-            if model.error and model.error["code"] == DiskFull.code and needed <= room:
-                self.resume(model.id)
-                room -= needed
-                resumed += 1
-        return resumed
-
     def plan_deletion(self, row_id: str) -> DeletionReport:
         """Exactly what `delete` would free, and what it must leave and why. Raises ModelNotFound."""
         return self._plan_deletion(self.get_by_id(row_id), {}, set()).report
@@ -422,10 +408,12 @@ class ModelService:
     def begin_deletion(self, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
         """Mark a row as being deleted: nobody may work on it any more. What comes free is told before it does.
 
-        Raises ModelNotFound, ModelInUse, SharedCache, and Conflict while work is under way.
+        Raises ModelNotFound, ModelInUse, SharedCache, StorageDenied, and Conflict while work is under way.
         """
         model = self.get_by_id(row_id)
         report = self.confirmed_plan(row_id, confirm_shared=confirm_shared)
+        if not self._other_rows_of_snapshot(model):
+            self.cache.require_removable(model.model_id, model.commit)
         job = self.session.get(Job, model.job_id) if model.job_id else None
         if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
             raise Conflict(
@@ -436,13 +424,17 @@ class ModelService:
         return report
 
     def remove_files(self, row_id: str) -> None:
-        """Remove what only this row needs; to be called outside a writing transaction, for it may take long."""
+        """Remove what only this row needs; to be called outside a writing transaction, for it may take long.
+
+        Raises StorageDenied.
+        """
         model = self.get_by_id(row_id)
-        if not self._other_rows_of_snapshot(model):
-            self.drop_partial_data(model)
-            self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
-        if (artifact := artifact_of(model)) is not None:
-            remove_artifact(artifact)
+        with storage_errors():
+            if not self._other_rows_of_snapshot(model):
+                self.drop_partial_data(model)
+                self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
+            if (artifact := artifact_of(model)) is not None:
+                remove_artifact(artifact)
 
     def end_deletion(self, row_id: str) -> None:
         """Remove a row whose files are gone, its jobs and its history."""

@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, get_database
-from modelyard.core.errors import DiskFull, ModelyardError, OutOfMemory
+from modelyard.core.errors import ModelyardError, OutOfMemory, StorageError
 from modelyard.core.settings import get_settings
+from modelyard.core.storage import storage_errors
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
@@ -166,7 +167,7 @@ def run_request(
     result, error, stopped = None, None, False
     try:
         _refuse_deadly(job, MAX_REQUEST_ATTEMPTS)
-        with running.beating():
+        with running.beating(), storage_errors():
             result = work(running)
     except RequestStopped:
         stopped = True
@@ -197,7 +198,7 @@ def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], 
     job_id, owner, row_id = running.id, running.owner, running.subject_id
     try:
         _refuse_deadly(running.job, MAX_JOB_ATTEMPTS)
-        with running.beating():
+        with running.beating(), storage_errors():
             work(running)
         running.flush()
     except TransferPaused:
@@ -211,9 +212,9 @@ def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], 
         endings.paused(database, job_id, owner, row_id, None)
     except TransferCancelled:
         endings.cancelled(database, job_id, owner, row_id, running.kind)
-    except DiskFull as error:
-        # Not lost and not failed: maintenance resumes it when there is room.
-        logger.warning("Job %s waits for room on the disk: %s", job_id, error.message)
+    except StorageError as error:
+        # Not lost and not failed: maintenance resumes it once the disk is mended.
+        logger.warning("Job %s waits for a disk: %s", job_id, error.message)
         endings.paused(database, job_id, owner, row_id, error.as_dict())
     except LeaseLost:
         raise

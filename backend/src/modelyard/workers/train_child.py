@@ -11,6 +11,7 @@ run's log.
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ import psutil
 
 from modelyard.core.errors import Conflict, ModelyardError, NoTokenizer, OutOfMemory, TrainingIncompatible
 from modelyard.core.process import Report, child_main, configure_logging
+from modelyard.core.storage import PROBE_BYTES, disk_full
 
 if TYPE_CHECKING:
     from modelyard.ml.sae.engine import Metrics, TrainingRun
@@ -106,13 +108,18 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
     except TrainingStopped:
         log.info("stopped, because it was asked to")
         sys.exit(0)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"The {PLACE_WORDS.get(run.device, f'memory of {run.device}')} ran out while training.",
-            hint=SMALLER,
-        ) from error
+    except ModelyardError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"The {PLACE_WORDS.get(run.device, f'memory of {run.device}')} ran out while training.",
+                hint=SMALLER,
+            ) from error
+        # torch and safetensors report a full disk in words of their own.
+        if shutil.disk_usage(folder).free < PROBE_BYTES:
+            raise disk_full(folder) from error
+        raise
     return {"engine": engine, "output": str(run.output)}
 
 

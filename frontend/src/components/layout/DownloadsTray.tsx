@@ -10,7 +10,7 @@ import { QUIET_MS, useQuiet } from "../../hooks/useQuiet";
 import { formatDuration, formatRate } from "../../lib/bytes";
 import { canPause, discardWords, losesWork } from "../../lib/cancel";
 import { problemOf } from "../../lib/problems";
-import { waitsForRoom } from "../../lib/words";
+import { waitsForDisk } from "../../lib/words";
 import type { Live } from "../../stores/applyEvents";
 import { useFinishedStore } from "../../stores/finishedStore";
 import { useModelsStore } from "../../stores/modelsStore";
@@ -123,7 +123,7 @@ function longest(ids: string, value: (id: string) => number | null): number | nu
 function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void }) {
   const act = useModelsStore((state) => state.act);
   const running = active.filter((model) => model.status === "downloading" || model.status === "pending");
-  const paused = active.filter((model) => model.status === "paused" && !waitsForRoom(model));
+  const paused = active.filter((model) => model.status === "paused" && !waitsForDisk(model));
   const { ids: finished, clear } = useFinishedStore();
   return (
     <>
@@ -234,7 +234,7 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
           <QuantBadge quantization={model.quantization} dtype={model.dtype} />
         </Group>
         <Group gap={2} wrap="nowrap" className={classes.buttons}>
-          {waitsForRoom(model) ? null : model.status === "paused" ? (
+          {waitsForDisk(model) ? null : model.status === "paused" ? (
             <Tooltip label="Resume">
               <ActionIcon
                 disabled={busy || away !== undefined}

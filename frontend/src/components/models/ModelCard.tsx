@@ -25,7 +25,7 @@ import { useAway } from "../../hooks/useAway";
 import { diskWords, formatBytes, formatCount } from "../../lib/bytes";
 import { gapWords, takesMore, unloadWords } from "../../lib/measured";
 import { problemOf } from "../../lib/problems";
-import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, waitsForRoom } from "../../lib/words";
+import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, waitsForDisk } from "../../lib/words";
 import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../stores/applyEvents";
 import type { Device, Model } from "../../types/model";
@@ -217,7 +217,7 @@ function RowProblem({ model, onAction }: Pick<ActionProps, "model" | "onAction">
   if (problem === null) return null;
   const { message, hint } = problem;
   return (
-    <div className={classes.problem} data-waits={waitsForRoom(model) || undefined}>
+    <div className={classes.problem} data-waits={waitsForDisk(model) || undefined}>
       <Text size="xs" lineClamp={3} title={message}>
         {message}
       </Text>
@@ -238,7 +238,7 @@ interface ActionProps {
 function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
   const away = useAway();
   // There is no room to go on; the steps that make some stand above, and the menu still has it.
-  if (waitsForRoom(model)) return null;
+  if (waitsForDisk(model)) return null;
   if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
   const loading = loadState(live?.progress);
   if (loading === null && model.loaded)
@@ -339,7 +339,7 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
           </Menu.Item>
         )}
         <Menu.Divider role="separator" />
-        {waitsForRoom(model) && (
+        {waitsForDisk(model) && (
           <Menu.Item
             leftSection={<Play size={14} aria-hidden />}
             disabled={busy || away !== undefined}

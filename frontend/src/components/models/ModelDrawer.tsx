@@ -21,7 +21,7 @@ import {
   sentence,
   sourceOf,
   statusWord,
-  waitsForRoom,
+  waitsForDisk,
 } from "../../lib/words";
 import type { Live, Pending } from "../../stores/applyEvents";
 import { useSystemStore } from "../../stores/systemStore";
@@ -168,10 +168,10 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         <ProblemAlert
           title={whatFailed(model)}
           problem={withKept(model, problem)}
-          tone={waitsForRoom(model) ? "warn" : "bad"}
+          tone={waitsForDisk(model) ? "warn" : "bad"}
         >
           {/* To go on comes first, save where it has to wait for the other steps. */}
-          {waitsForRoom(model) && <RowProblemSteps model={model} />}
+          {waitsForDisk(model) && <RowProblemSteps model={model} />}
           {model.status !== "ready" && <WorkActions model={model} busy={busy} onAction={onAction} />}
           {model.status === "missing" && (
             <ServerButton
@@ -184,7 +184,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
               Delete…
             </ServerButton>
           )}
-          {!waitsForRoom(model) && (
+          {!waitsForDisk(model) && (
             <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
           )}
         </ProblemAlert>
@@ -272,7 +272,7 @@ function WorkActions({ model, busy, onAction }: WorkProps) {
         onAction={onAction}
         size="xs"
         // All that can be done with a quantization is to give it up; what waits for room needs other steps first.
-        variant={quantizing || waitsForRoom(model) ? "default" : "filled"}
+        variant={quantizing || waitsForDisk(model) ? "default" : "filled"}
       />
       {isActive(model.status) && !quantizing && (
         <ServerButton size="xs" color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "cancel")}>

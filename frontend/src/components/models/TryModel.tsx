@@ -5,7 +5,7 @@ import { useAway } from "../../hooks/useAway";
 import { useLive, usePending } from "../../hooks/useModels";
 import { formatBytes, formatSeconds } from "../../lib/bytes";
 import type { ProblemView } from "../../lib/problems";
-import { isActive, loadingWords, statusWord, waitsForRoom } from "../../lib/words";
+import { isActive, loadingWords, statusWord, waitsForDisk } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
 import { canSend, type Mode, type Trial, trialOf, useTryStore } from "../../stores/tryStore";
 import type { Generated, Model, Progress } from "../../types/model";
@@ -127,7 +127,7 @@ function NotReady({ model }: { model: Model }) {
   const act = useModelsStore((state) => state.act);
   const busy = usePending(model.id) !== undefined;
   // What moves already, or cannot move yet, needs nothing.
-  const stopped = (model.status === "paused" && !waitsForRoom(model)) || !isActive(model.status);
+  const stopped = (model.status === "paused" && !waitsForDisk(model)) || !isActive(model.status);
   return (
     <EmptyState
       title="It can be tried when it is ready"

@@ -1,0 +1,106 @@
+"""Folders that are full or may not be used: one translation of the system's errors into what a person can act on."""
+
+import errno
+import getpass
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelyard.core import units
+from modelyard.core.errors import DiskFull, StorageDenied
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+PROBE_BYTES = 1 << 20
+"""What a folder must be able to take before a server starts in it."""
+
+
+def storage_error(error: OSError, path: Path | None = None) -> Exception:
+    """Return DiskFull or StorageDenied for `error`, or the error itself if it is about something else.
+
+    `path` is the file or folder that was worked on; without it, the one that the error names.
+    """
+    if path is None and isinstance(error.filename, str | bytes):
+        path = Path(os.fsdecode(error.filename))
+    if error.errno in DISK_FULL:
+        return disk_full(path)
+    if error.errno in DENIED and path is not None:
+        return storage_denied(path)
+    return error
+
+
+@contextmanager
+def storage_errors(path: Path | None = None) -> Iterator[None]:
+    """Raise DiskFull or StorageDenied where the body meets a disk that is full or may not be used.
+
+    It names `path`; without one, the file that the system's error names.
+    """
+    try:
+        yield
+    except OSError as error:
+        translated = storage_error(error, path)
+        if translated is error:
+            raise
+        raise translated from error
+
+
+def disk_full(path: Path | None) -> DiskFull:
+    """The error for a disk that took no more bytes; `path` is what was being written, if that is known."""
+    if path is None:
+        return DiskFull("A disk of this server is full.")
+    folder = nearest_folder(path)
+    free = shutil.disk_usage(folder).free
+    return DiskFull(f"The disk is full: {folder} has {units.size(free)} free.", folder=str(folder), free_bytes=free)
+
+
+def storage_denied(path: Path) -> StorageDenied:
+    """The error for a file or folder that this process's user may not use."""
+    if os.statvfs(nearest_folder(path)).f_flag & os.ST_RDONLY:
+        return StorageDenied(
+            f"{path} is on a file system that is mounted read-only.",
+            hint="Mount it writable; the work that waits for it resumes by itself.",
+            folder=str(path),
+        )
+    return StorageDenied(f"The server's user {_user()} may not use {path}.", folder=str(path))
+
+
+def is_usable(path: Path) -> bool:
+    """Whether this process may now read and write `path`, or create it."""
+    try:
+        exists = path.exists()
+    except OSError:
+        return False
+    if exists:
+        return os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0))
+    return is_usable(path.parent)
+
+
+def require_usable(path: Path) -> None:
+    """Raise StorageDenied unless this process may read and write `path`, or create it."""
+    if not is_usable(path):
+        raise storage_denied(path)
+
+
+def require_room(folder: Path, size_bytes: int = PROBE_BYTES) -> None:
+    """Write and remove a file of `size_bytes` in an existing folder. Raises DiskFull, StorageDenied."""
+    probe = folder / f".probe-{os.getpid()}"
+    with storage_errors(folder):
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(size_bytes))
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def nearest_folder(path: Path) -> Path:
+    """`path` itself or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
+def _user() -> str:
+    try:
+        return f"{getpass.getuser()} (uid {os.geteuid()})"
+    except (KeyError, OSError):
+        return f"with uid {os.geteuid()}"

@@ -1,0 +1,146 @@
+"""A disk that fills up, a cache that may not be written, under a real server: what it says, what resumes by itself."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hub.hub_faults import serve
+from modelyard.hub.server import create_hub_app
+from support.folder_hub import FolderSource, make_llama, make_tiny
+from support.instance import Instance
+from support.storage import SmallDisk, Unprivileged, reachable_folder, read_only, small_disk, unprivileged
+from support.tools import longer_walk
+
+MODEL_BYTES = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("repo")
+    one = make_llama(folder / "one", weight_bytes=MODEL_BYTES)
+    two = make_tiny(folder / "two")
+    with serve(create_hub_app([FolderSource(lab__one=one, lab__two=two)], api_key=None)) as endpoint:
+        yield endpoint
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+def logs(instance: Instance) -> str:
+    return "".join(path.read_text() for path in sorted((instance.home / "logs").glob("*.log"))) + instance.console()
+
+
+def send(instance: Instance) -> httpx.Response:
+    lines = b"".join(b'{"text": "line %d"}\n' % n for n in range(5000))
+    return instance.api.post("/datasets", files={"file": ("corpus.jsonl", lines)})
+
+
+@pytest.mark.timeout(300)
+def test_full_home_is_told_and_everything_resumes(hub: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "home") as disk:
+        instance = Instance(tmp_path, {"HF_ENDPOINT": hub, "MODELYARD_LEASE_SECONDS": "3"}).start()
+        try:
+            _fill_and_mend(instance, disk)
+        finally:
+            print(logs(instance)[-6000:])
+            instance.stop()
+
+
+def _fill_and_mend(instance: Instance, disk: SmallDisk) -> None:
+    instance.wait_until(lambda: len(instance.children()) == 4, 30, "all workers are started")
+    instance.api.put("/settings", json={"bandwidth_limit_bytes_per_second": 1_000_000})
+    row = instance.download("lab/one")
+    instance.wait_until(lambda: instance.model(row["id"])["progress"]["bytes_done"] > 500_000, 30, "it flows")
+    children = {name: child.pid for name, child in instance.children().items()}
+    disk.fill()
+    instance.api.put("/settings", json={"bandwidth_limit_bytes_per_second": None})
+    refused = [
+        instance.api.put("/settings", json={"connections": 3}),
+        instance.api.post("/models/download", json={"model_id": "lab/two"}),
+        send(instance),
+    ]
+    assert [problem(answer) for answer in refused] == [(507, "disk_full")] * 3
+    assert all(str(instance.home) in answer.json()["detail"] for answer in refused)
+    assert instance.api.get("/models").status_code == 200
+    time.sleep(12)  # several heartbeats, maintenance rounds and leases
+    assert {name: child.pid for name, child in instance.children().items()} == children
+    disk.make_room()
+    instance.wait_for(row["id"], "ready", seconds=60)
+    assert send(instance).status_code == 201
+    assert instance.download("lab/two")["status"] == "pending"
+    assert {name: child.pid for name, child in instance.children().items()} == children
+    assert "Traceback" not in logs(instance)
+
+
+@contextmanager
+def _forbidden(user: Unprivileged, folder: Path) -> Iterator[None]:
+    """Take the write permission from every folder below `folder`."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]
+    for each in folders:
+        each.chmod(0o555)
+    user.assert_refused(folder)
+    try:
+        yield
+    finally:
+        for each in folders:
+            each.chmod(0o755)
+
+
+@pytest.mark.timeout(300)
+def test_cache_that_the_servers_user_may_not_write(hub: str) -> None:
+    """As a user to whom permissions apply: this one, nobody, or root without capabilities."""
+    user = unprivileged()
+    with reachable_folder() as folder:
+        user.own(folder)
+        instance = Instance(folder, _quick(hub), user=user)
+        print(f"as {user.who}")
+        _cache_walk(instance, lambda: _forbidden(user, instance.hf_home / "hub"), f"may not use {instance.hf_home}/hub")
+
+
+@longer_walk
+@pytest.mark.timeout(300)
+def test_cache_that_is_mounted_read_only(hub: str, tmp_path: Path) -> None:
+    instance = Instance(tmp_path, _quick(hub))
+    _cache_walk(instance, lambda: read_only(instance.hf_home / "hub"), "mounted read-only")
+
+
+def _quick(hub: str) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub, "MODELYARD_LEASE_SECONDS": "3"}
+
+
+def _cache_walk(instance: Instance, fault: "Callable[[], object]", words: str) -> None:
+    """Downloads wait and resume; what only reads works; what would remove files is refused before it begins."""
+    try:
+        instance.start()
+        here = instance.download("lab/two")["id"]
+        instance.wait_for(here, "ready")
+        with fault():  # type: ignore[attr-defined]
+            coming = instance.download("lab/one")["id"]
+            waiting = instance.wait_for(coming, "paused", seconds=30)
+            assert waiting["error"]["code"] == "storage_denied"
+            assert words in waiting["error"]["message"]
+            assert "resumes by itself" in waiting["error"]["hint"]
+
+            assert instance.api.post(f"/models/{here}/verify").status_code == 202
+            time.sleep(1)
+            instance.wait_for(here, "ready")
+            assert instance.api.post(f"/models/{here}/load", json={"device": "cpu"}).status_code == 202
+            instance.wait_until(lambda: instance.model(here)["loaded"], 60, "it is loaded")
+            instance.unload_all()
+
+            refused = instance.api.delete(f"/models/{here}")
+            assert problem(refused) == (507, "storage_denied")
+            assert instance.model(here)["status"] == "ready"
+            assert instance.api.delete("/models/cache/leftovers").status_code in (200, 507)
+            assert instance.api.get("/models/cache").status_code == 200
+        instance.wait_for(coming, "ready", seconds=60)
+        assert instance.api.delete(f"/models/{here}").status_code == 200
+        assert "Traceback" not in logs(instance)
+    finally:
+        print(logs(instance)[-5000:])
+        instance.stop()
