@@ -14,6 +14,7 @@ import modelyard
 from modelyard.api import health, pages, problems
 from modelyard.api.body_limit import MAX_JSON_BYTES, PayloadTooLargeMiddleware
 from modelyard.api.description import describe
+from modelyard.api.hub_slots import HubSlots
 from modelyard.api.security import SecurityMiddleware
 from modelyard.api.v1.router import router
 from modelyard.api.wrong_keys import WrongKeys
@@ -84,6 +85,7 @@ def create_app() -> FastAPI:
     app.state.database = database
     app.state.event_hub = EventHub(database)
     app.state.hub_watch = HubWatch()
+    app.state.hub_slots = HubSlots()
     app.state.wrong_keys = WrongKeys()
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     problems.install(app)

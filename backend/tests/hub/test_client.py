@@ -31,11 +31,14 @@ from modelyard.core.errors import (
     TokenInvalid,
 )
 from modelyard.hub import client as client_module
-from modelyard.hub.client import MAX_ANSWER_BYTES, PATIENCE_SECONDS, HubClient
-from modelyard.hub.retry import HUB_IN_TROUBLE
+from modelyard.hub import transport as transport_module
+from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, PATIENCE_SECONDS, HubClient
+from modelyard.hub.deadlines import within
+from modelyard.hub.retry import HUB_IN_TROUBLE, Transient
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
 from modelyard.hub.transport import Transport
+from support.trickling_hub import trickling
 
 from .fault_hub import FaultHub
 from .hub_faults import HubFaults, serve
@@ -621,3 +624,37 @@ def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     error = refused(lambda _path: Answer(body=trickle()))
     assert isinstance(error, HubUnreachable)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("in_body", [True, False])
+def test_a_whole_call_ends_however_little_keeps_arriving(in_body: bool) -> None:
+    with trickling(in_body=in_body) as (hub, endpoint):
+        client = HubClient(endpoint, False)
+        for ask in (
+            lambda: client.check(2),
+            lambda: _within(2, lambda: client.model_info(NAME)),
+            lambda: _within(2, lambda: client.safetensors_headers(NAME, COMMIT, ["a", "b", "c"] * 10)),
+        ):
+            began = time.monotonic()
+            with pytest.raises(HubUnreachable, match="in time"):
+                ask()
+            assert time.monotonic() - began < 10
+        assert hub.most >= HEADER_READERS
+
+
+def _within(seconds: float, ask: Callable[[], object]) -> None:
+    with within(seconds):
+        ask()
+
+
+def test_resolving_a_file_ends_however_little_keeps_arriving(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "RESOLVE_SECONDS", 2.0)
+    with trickling() as (_hub, endpoint):
+        transport = Transport(
+            endpoint=endpoint, repo_id=NAME, commit=COMMIT, token=False, connect_timeout_seconds=5, stall_seconds=5
+        )
+        began = time.monotonic()
+        with pytest.raises(Transient, match="in time"):
+            transport.resolve("a.bin")
+        assert time.monotonic() - began < 10
+        transport.close()

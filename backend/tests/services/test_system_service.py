@@ -137,5 +137,5 @@ def test_a_hub_that_is_away(database: Database, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(HubClient, "check", away)
     with database.reading() as session:
         settings = SettingsService(session)
-        status = system_service.hub_status(settings, settings.hub_client())
+        status = system_service.hub_status(settings.hub_client(), settings.endpoint_source())
     assert (status.reachable, status.reason, status.token, status.user) == (False, "It is away.", "unknown", None)

@@ -4222,7 +4222,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4541,7 +4541,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4658,7 +4658,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4852,7 +4852,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5013,7 +5013,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5463,7 +5463,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5588,7 +5588,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Service Unavailable: `hub_rate_limited` */
+            /** @description Service Unavailable: `hub_rate_limited`, `hub_busy` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6775,6 +6775,15 @@ export interface operations {
             };
             /** @description Too Many Requests: `too_many_attempts` */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `hub_busy` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -45,6 +45,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.SaeEngineMissing: 409,
     errors.TrainingIncompatible: 422,
     errors.HubRateLimited: 503,
+    errors.HubBusy: 503,
     errors.HubUnreachable: 502,
     errors.HubMisbehaved: 502,
     errors.ChecksumMismatch: 502,
@@ -99,6 +100,7 @@ HUB_PROBLEMS = (
     errors.GatedNotAccepted,
     errors.TokenInvalid,
     errors.HubRateLimited,
+    errors.HubBusy,
     errors.HubUnreachable,
     errors.HubMisbehaved,
 )

@@ -133,6 +133,13 @@ class HubRateLimited(HubError):
     default_hint = "Wait a little, or add a Hub token for a higher limit."
 
 
+class HubBusy(HubError):
+    """As many requests as may are waiting for a Hub; `retry_after_seconds` is in `extra`."""
+
+    code = "hub_busy"
+    default_hint = "Try again in a few seconds; if this goes on, the Hub answers too slowly for so many requests."
+
+
 class HubMisbehaved(HubError):
     """The Hub answered something no well-behaved Hub answers; nothing was written because of it."""
 

@@ -8,7 +8,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -52,6 +53,7 @@ from modelyard.core.errors import (
     TokenInvalid,
 )
 from modelyard.hub.connections import HubTransport
+from modelyard.hub.deadlines import ANSWER_SECONDS, within
 from modelyard.hub.names import validate_repo_id, validate_revision
 from modelyard.hub.origins import AskedHub, asking, keep_token_with_its_hub
 from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
@@ -241,7 +243,8 @@ class HubClient:
             return self._ask(ask, model_id, commit)
 
         with ThreadPoolExecutor(HEADER_READERS) as pool:
-            reading = [pool.submit(read, path) for path in paths]
+            # Each in a context of its own, for the deadline of this call.
+            reading = [pool.submit(copy_context().run, read, path) for path in paths]
             try:
                 return [future.result() for future in reading]
             except HubError:
@@ -253,7 +256,8 @@ class HubClient:
         if not self.token:
             return "none", None
         try:
-            name = self._ask(self._api.whoami, "", None).get("name")
+            with within(self.timeout_seconds):
+                name = self._ask(self._api.whoami, "", None).get("name")
         except TokenInvalid:
             return "invalid", None
         except (HubUnreachable, HubRateLimited, HubMisbehaved, HubModelNotFound):
@@ -262,7 +266,7 @@ class HubClient:
 
     def check(self, timeout_seconds: float) -> None:
         """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint. Asks once."""
-        with self._translated("", None):
+        with self._translated("", None), within(timeout_seconds):
             response = self._get(f"{self.endpoint}/api/models", params={"limit": 1}, timeout_seconds=timeout_seconds)
             if not isinstance(json.loads(response.content), list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
@@ -299,8 +303,13 @@ class HubClient:
                 self.endpoint, model_id, revision, has_token=self.has_token, is_builtin=self.is_builtin
             ),
             asking(AskedHub(self.endpoint)),
+            within(MAX_ANSWER_SECONDS + self.timeout_seconds),
         ):
             yield
+
+    def within_patience(self) -> AbstractContextManager[None]:
+        """Everything asked in this context together takes no longer than somebody at a page waits."""
+        return within(ANSWER_SECONDS + self.timeout_seconds)
 
     def has_token(self) -> bool:
         """Whether a token would be sent, valid or not."""

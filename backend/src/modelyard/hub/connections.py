@@ -1,6 +1,7 @@
 """How both HTTP clients connect: directly to an address that the Hub may lead to, or through the proxy that is set."""
 
 import socket
+import ssl
 import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from urllib3.util import connection as urllib3_connection
 
 from modelyard.core.errors import HubUnreachable
 from modelyard.hub.addresses import Reach, allowed_addresses, require_allowed_name
+from modelyard.hub.deadlines import seconds_left
 from modelyard.hub.origins import asked_hub
 from modelyard.hub.tls import tls_context
 
@@ -66,7 +68,7 @@ class HubTransport(httpx2.BaseTransport):
     def _transport(self, proxy: str | None, limit: Reach) -> httpx2.HTTPTransport:
         key = (proxy, Reach.NEVER if proxy else limit)
         if key not in self._transports:
-            made = _through_proxy(proxy) if proxy else _DirectTransport(limit)
+            made = _ProxyTransport(proxy) if proxy else _DirectTransport(limit)
             if self._transports.setdefault(key, made) is not made:
                 made.close()  # another thread was first
         return self._transports[key]
@@ -84,9 +86,21 @@ def _peer(response: httpx2.Response) -> str:
         raise httpx2.ReadError("connection reset") from error
 
 
-def _through_proxy(proxy: str) -> httpx2.HTTPTransport:
-    secure = tls_context() if proxy.startswith("https:") else None
-    return httpx2.HTTPTransport(verify=tls_context(), proxy=httpx2.Proxy(proxy, ssl_context=secure))
+class _ProxyTransport(httpx2.HTTPTransport):
+    def __init__(self, proxy: str) -> None:
+        address = httpx2.Proxy(proxy)
+        super().__init__(verify=tls_context())
+        self._pool.close()
+        self._pool = httpcore2.HTTPProxy(
+            proxy_url=str(address.url),
+            proxy_auth=address.raw_auth,
+            ssl_context=tls_context(),
+            proxy_ssl_context=tls_context() if address.url.scheme == "https" else None,
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=20,
+            keepalive_expiry=5.0,
+            network_backend=_CheckedBackend(Reach.NEVER),
+        )
 
 
 class _DirectTransport(httpx2.HTTPTransport):
@@ -120,11 +134,47 @@ class _CheckedBackend(httpcore2.SyncBackend):
             raise httpcore2.ConnectError(str(error)) from error
         return _first(
             addresses,
-            lambda address: super(_CheckedBackend, self).connect_tcp(
-                address, port, timeout, local_address, socket_options
+            lambda address: _TimedStream(
+                super(_CheckedBackend, self).connect_tcp(
+                    address, port, _in_time(timeout, httpcore2.ConnectTimeout), local_address, socket_options
+                )
             ),
             (httpcore2.ConnectError, httpcore2.ConnectTimeout),
         )
+
+
+class _TimedStream(httpcore2.NetworkStream):
+    """A connection whose every step ends at the deadline of the call it is used for, however little arrives."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _in_time(timeout, httpcore2.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _in_time(timeout, httpcore2.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        limit = _in_time(timeout, httpcore2.ConnectTimeout)
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, limit))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _in_time(timeout: float | None, too_late: type[Exception]) -> float | None:
+    left = seconds_left()
+    if left is None:
+        return timeout
+    if left <= 0:
+        raise too_late("the time for the whole answer is up")
+    return left if timeout is None else min(timeout, left)
 
 
 def connection_pools(proxy: str | None, limit: Reach, *, size: int) -> urllib3.PoolManager:

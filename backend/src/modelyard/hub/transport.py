@@ -25,6 +25,7 @@ from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved,
 from modelyard.hub.addresses import Reach, require_allowed_name
 from modelyard.hub.client import translate_hub_errors
 from modelyard.hub.connections import connection_pools, proxy_for
+from modelyard.hub.deadlines import within
 from modelyard.hub.origins import AskedHub, asking, origin_of
 from modelyard.hub.retry import Transient, as_transient, transient_status
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_REDIRECTS = 10
+RESOLVE_SECONDS = 60.0
+"""Of asking where one file is, answers that trickle in included."""
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PORTS = {"http": 80, "https": 443}
@@ -147,6 +150,7 @@ class Transport:
         with (
             translate_hub_errors(self.endpoint, self.repo_id, self.commit, has_token=self._has_token),
             asking(self._hub),
+            within(RESOLVE_SECONDS),
         ):
             try:
                 yield

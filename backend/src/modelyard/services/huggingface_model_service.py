@@ -17,6 +17,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.hub.client import Access, HubClient, HubFile, HubModel
+from modelyard.hub.deadlines import within
 from modelyard.hub.fetcher import (
     Control,
     FetchLimits,
@@ -65,6 +66,9 @@ from modelyard.services.training_verdict import static_verdict
 SUPPORT_SECONDS = 10.0
 """How long a preview waits to hear whether transformers can build the model."""
 
+RESOLVE_SECONDS = 600.0
+"""Of one attempt to hear what a download consists of, the headers of all its weight files included."""
+
 PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
 """Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
 
@@ -104,7 +108,8 @@ class HuggingFaceModelService:
     def search(self, query: str, limit: int, sort: SearchSort = "downloads") -> SearchPage:
         """Models on the Hub whose id matches. Raises HubError."""
         client = self.client()
-        hits = client.search(query, limit, _SORT_KEYS[sort])
+        with client.within_patience():
+            hits = client.search(query, limit, _SORT_KEYS[sort])
         with self.database.reading() as session:
             installed = ModelService(session).ready_among([hit.model_id for hit in hits])
         gated: Access = "unknown" if client.has_token() else "no_token"
@@ -129,10 +134,11 @@ class HuggingFaceModelService:
         """What a model is and which of its files would be fetched. Raises InvalidRequest, HubError."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
-        model = client.model_info(reference.model_id, revision or reference.revision)
-        access = client.access(model)
-        config = self._config(client, model) if access in ("open", "accepted") else None
-        return self._info(client, model, access, config)
+        with client.within_patience():
+            model = client.model_info(reference.model_id, revision or reference.revision)
+            access = client.access(model)
+            config = self._config(client, model) if access in ("open", "accepted") else None
+            return self._info(client, model, access, config)
 
     def start_download(self, request: ModelDownloadRequest) -> str:
         """Check that a download can become a ready model, then queue it. Returns the row's id.
@@ -145,8 +151,9 @@ class HuggingFaceModelService:
             hub, client = settings.endpoint_reference(), settings.hub_client()
         reference = parse_model_reference(request.model_id, endpoint=client.endpoint)
         revision = request.revision or reference.revision
-        model = client.model_info(reference.model_id, revision)
-        _require_access(client, model)
+        with client.within_patience():
+            model = client.model_info(reference.model_id, revision)
+            _require_access(client, model)
         plan = plan_files(model.files, allow_pickle=request.allow_pickle)
         plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
         files = _remote_files(plan)
@@ -181,7 +188,7 @@ class HuggingFaceModelService:
         """
         reporter.report(JobProgress(phase="resolving"))
         client = self.client(row.endpoint)
-        files = _patiently(reporter, lambda: self._resolve(row, client))
+        files = _patiently(reporter, lambda: self._resolve_in_time(row, client))
         fetch_snapshot(
             endpoint=client.endpoint,
             repo_id=row.model_id,
@@ -208,7 +215,8 @@ class HuggingFaceModelService:
         """Memory per precision, exact where the inspector can tell. Raises InvalidRequest, HubError."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
-        checkpoint = self._checkpoint(client, reference.model_id, revision or reference.revision)
+        with client.within_patience():
+            checkpoint = self._checkpoint(client, reference.model_id, revision or reference.revision)
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
         return MemoryService(self.database).estimate(
@@ -223,7 +231,9 @@ class HuggingFaceModelService:
 
     def checkpoint_of_row(self, row: Model) -> Checkpoint:
         """What the memory of a model that is still to come is computed from, by its own Hub. Raises HubError."""
-        return self._checkpoint(self.client(row.endpoint), row.model_id, row.commit)
+        client = self.client(row.endpoint)
+        with client.within_patience():
+            return self._checkpoint(client, row.model_id, row.commit)
 
     def _checkpoint(self, client: HubClient, model_id: str, revision: str | None) -> Checkpoint:
         """What a Hub says of a model's configuration and weights."""
@@ -239,6 +249,10 @@ class HuggingFaceModelService:
             files=[file.path for file in model.files],
             num_parameters=model.num_parameters,
         )
+
+    def _resolve_in_time(self, row: Model, client: HubClient) -> list[RemoteFile]:
+        with within(RESOLVE_SECONDS):
+            return self._resolve(row, client)
 
     def _resolve(self, row: Model, client: HubClient) -> list[RemoteFile]:
         """Ask the Hub what the row's snapshot consists of and write it down; returns the files to fetch."""
@@ -271,9 +285,10 @@ class HuggingFaceModelService:
         """A model on the Hub and its configuration. Raises InvalidRequest, UnsupportedArchitecture, HubError."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
-        model = client.model_info(reference.model_id, revision or reference.revision)
-        _require_access(client, model)
-        config = self._config(client, model)
+        with client.within_patience():
+            model = client.model_info(reference.model_id, revision or reference.revision)
+            _require_access(client, model)
+            config = self._config(client, model)
         if config is None:
             raise UnsupportedArchitecture(f"{model.model_id} has no config.json for transformers.")
         return model, config

@@ -35,7 +35,7 @@ from modelyard.schemas.system import (
     WorkerStatus,
 )
 from modelyard.services.model_service import ModelService
-from modelyard.services.settings_service import SettingsService
+from modelyard.services.settings_service import EndpointSource
 
 HUB_CHECK_SECONDS = 3.0
 _LIBRARIES = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensors", "huggingface_hub", "sae-lens")
@@ -104,9 +104,9 @@ def hub_answer(client: HubClient) -> HubAnswer:
     return answer(token, user=user)
 
 
-def hub_status(settings: SettingsService, client: HubClient) -> HubStatus:
-    """`hub_answer` for the Hub in use."""
-    return HubStatus(**hub_answer(client).model_dump(), endpoint_source=settings.endpoint_source())
+def hub_status(client: HubClient, source: EndpointSource) -> HubStatus:
+    """`hub_answer` for the Hub in use, and who chose it."""
+    return HubStatus(**hub_answer(client).model_dump(), endpoint_source=source)
 
 
 def workers(session: Session) -> list[WorkerStatus]:

@@ -89,7 +89,8 @@ class UpdateService:
     def _current_commit(self, branch: Branch) -> str:
         with self.database.reading() as session:
             client = SettingsService(session).hub_client(branch.endpoint)
-        return client.current_commit(branch.model_id, branch.revision)
+        with client.within_patience():
+            return client.current_commit(branch.model_id, branch.revision)
 
     def _store(self, branch: Branch, commit: str | None) -> None:
         with self.database.session() as session:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from modelyard.api.deps import ArchitecturesDep, HubModelsDep, RowAnswerDep
+from modelyard.api.hub_slots import TALKS_TO_A_HUB
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
 from modelyard.core import errors
@@ -25,6 +26,7 @@ router = APIRouter(prefix="/models", tags=["models"])
     "/download",
     status_code=202,
     summary="Download a model",
+    dependencies=TALKS_TO_A_HUB,
     responses=ACCEPTED
     | problems(*HUB_PROBLEMS, errors.AlreadyExists, errors.NoWeights, errors.UnsafeWeights, errors.DiskFull),
 )
@@ -36,7 +38,7 @@ def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: Row
     return answer(hub.start_download(request))
 
 
-@router.get("/search", summary="Search the Hub", responses=problems(*HUB_PROBLEMS))
+@router.get("/search", summary="Search the Hub", dependencies=TALKS_TO_A_HUB, responses=problems(*HUB_PROBLEMS))
 def search_models(
     hub: HubModelsDep,
     q: Annotated[
@@ -52,7 +54,12 @@ def search_models(
     return hub.search(q.strip(), limit, sort)
 
 
-@router.get("/estimate-memory", summary="Memory per precision", responses=problems(*HUB_PROBLEMS))
+@router.get(
+    "/estimate-memory",
+    summary="Memory per precision",
+    dependencies=TALKS_TO_A_HUB,
+    responses=problems(*HUB_PROBLEMS),
+)
 def estimate_memory(
     hub: HubModelsDep,
     model_id: HubModelId,
@@ -66,7 +73,12 @@ def estimate_memory(
     return hub.estimate_memory(model_id, revision, context=context, batch=batch, dtype=dtype, parts=parts)
 
 
-@router.get("/info/{model_id:path}", summary="A model on the Hub", responses=problems(*HUB_PROBLEMS))
+@router.get(
+    "/info/{model_id:path}",
+    summary="A model on the Hub",
+    dependencies=TALKS_TO_A_HUB,
+    responses=problems(*HUB_PROBLEMS),
+)
 def get_model_info(
     hub: HubModelsDep,
     model_id: Annotated[str, Path(description="`owner/name` or a bare name.", max_length=500, examples=["gpt2"])],
@@ -79,6 +91,7 @@ def get_model_info(
 @router.get(
     "/architecture",
     summary="Architecture of a model on the Hub",
+    dependencies=TALKS_TO_A_HUB,
     responses=problems(*HUB_PROBLEMS, errors.UnsupportedArchitecture, errors.NeedsCustomCode),
 )
 def get_hub_architecture(

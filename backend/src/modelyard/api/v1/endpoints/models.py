@@ -15,6 +15,7 @@ from modelyard.api.deps import (
     TrainingCompatibilityDep,
     UpdatesDep,
 )
+from modelyard.api.hub_slots import TALKS_TO_A_HUB, TALKS_TO_A_HUB_UNLESS_HERE
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
 from modelyard.core import errors
@@ -124,6 +125,7 @@ def list_history(
 @router.post(
     "/{id}/check-update",
     summary="Look for a newer version",
+    dependencies=TALKS_TO_A_HUB,
     responses=problems(*HUB_PROBLEMS, errors.ModelNotFound, errors.Conflict),
 )
 def check_update(id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelResponse:
@@ -167,6 +169,7 @@ def get_training_compatibility(
 @router.get(
     "/{id}/estimate-memory",
     summary="Memory of a model in the list",
+    dependencies=TALKS_TO_A_HUB_UNLESS_HERE,
     responses=problems(
         *HUB_PROBLEMS,
         errors.ModelNotFound,

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from modelyard.api.deps import DatabaseDep, ReadingDep, SessionDep
+from modelyard.api.hub_slots import TALKS_TO_A_HUB
 from modelyard.api.problems import problems
 from modelyard.core import errors
 from modelyard.schemas.system import HubAnswer, HubTestRequest, SettingsResponse, SettingsUpdate
@@ -33,7 +34,12 @@ def update_settings(update: SettingsUpdate, session: SessionDep, request: Reques
     return _response(session)
 
 
-@router.post("/test", summary="Try a Hub or a token", responses=problems(errors.InvalidRequest))
+@router.post(
+    "/test",
+    summary="Try a Hub or a token",
+    dependencies=TALKS_TO_A_HUB,
+    responses=problems(errors.InvalidRequest, errors.HubBusy),
+)
 def try_hub(attempt: HubTestRequest, database: DatabaseDep, request: Request) -> HubAnswer:
     """Ask the Hub now whether it answers and whose the token is. Nothing is stored."""
     with database.reading() as session:
