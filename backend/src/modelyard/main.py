@@ -24,6 +24,7 @@ from modelyard.core.settings import get_settings
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
 from modelyard.hub.sources import RepoSource
+from modelyard.services.dataset_service import DatasetService
 from modelyard.services.event_hub import EventHub
 from modelyard.services.hub_watch import HubWatch
 from modelyard.services.inspection_service import close_inspector, warm_up_inspector
@@ -106,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = get_settings()
     database: Database = app.state.database
     settings.prepare_home()
+    DatasetService().remove_unfinished()
     migrate.upgrade(database)
     with database.session() as session:
         SettingsService(session).remember_server_url(settings.local_url)

@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -48,11 +49,13 @@ def memory(instance: Instance) -> int:
     return int(instance.children()["api"].memory_info().rss)
 
 
-def sender(server: Instance, path: str, length: int, headers: str = "") -> socket.socket:
+def sender(
+    server: Instance, path: str, length: int, headers: str = "", kind: str = "application/json"
+) -> socket.socket:
     """A connection over which the head of a POST was sent, with this `Content-Length`; -1 is a chunked body."""
     raw = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     framing = f"Content-Length: {length}" if length >= 0 else "Transfer-Encoding: chunked"
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n{headers}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n{framing}\r\n{headers}\r\n"
     raw.sendall(head.encode())
     return raw
 
@@ -181,6 +184,86 @@ def _say_too_much(socket_: ClientConnection) -> None:
     socket_.send("x" * 50_000_000)
     while True:
         socket_.recv(10)
+
+
+# Uploads
+
+
+def files_of(server: Instance) -> list[str]:
+    return sorted(path.name for path in (server.home / "datasets").iterdir())
+
+
+def form(size: int, *, name: str = "corpus.txt", field: str = "file") -> bytes:
+    head = f'--frontier\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
+    return head.encode() + b"All work and no play. \n\n" * (size // 24) + b"\r\n--frontier--\r\n"
+
+
+def send_form(server: Instance, body: bytes, *, chunked: bool = False) -> httpx.Response:
+    headers = {"Content-Type": "multipart/form-data; boundary=frontier"}
+    content = iter([body[start : start + 50_000] for start in range(0, len(body), 50_000)]) if chunked else body
+    return server.api.post("/datasets", content=content, headers=headers)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_an_upload_arrives_and_one_that_is_too_large_leaves_nothing(server: Instance, chunked: bool) -> None:
+    kept = send_form(server, form(2_900_000), chunked=chunked)
+    assert kept.status_code == 201, kept.text
+    content = form(2_900_000).split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n--frontier--\r\n")
+    assert Path(kept.json()["path"]).read_bytes() == content
+    refused = send_form(server, form(4_000_000, name="large.txt"), chunked=chunked)
+    assert (refused.status_code, refused.json()["code"]) == (413, "payload_too_large")
+    assert refused.json()["limit_bytes"] == 3_000_000
+    assert files_of(server) == [Path(kept.json()["path"]).name]
+    assert server.api.delete(f"/datasets/{files_of(server)[0]}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(100, field="other"),
+        form(100, name="code.py"),
+        form(100).removesuffix(b"--frontier--\r\n"),
+        form(100).replace(b"--frontier--", b"--frontier") + form(100),
+        b'--frontier\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--frontier--\r\n',
+        b"--frontier\r\n" + b"X: 1\r\n" * 10_000,
+        b"--frontier\r\nX: " + b"1" * 500_000,
+        b"no form",
+        b"",
+    ],
+    ids=["field", "kind", "cut", "two files", "no file", "many headers", "long header", "no form", "nothing"],
+)
+def test_forms_that_are_refused(server: Instance, body: bytes) -> None:
+    answer = send_form(server, body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), answer.text
+    assert answer.json()["hint"]
+    assert files_of(server) == []
+
+
+def test_an_upload_whose_client_vanishes_leaves_nothing(server: Instance) -> None:
+    head = f"{AUTHORIZED}X-Ignored: 1\r\n"
+    with closing(sender(server, "/api/v1/datasets", 2_000_000, head, "multipart/form-data; boundary=frontier")) as raw:
+        raw.sendall(form(1_500_000).removesuffix(b"\r\n--frontier--\r\n"))
+        server.wait_until(lambda: files_of(server), 10, "the file has begun to arrive")
+        assert files_of(server)[0].startswith(".")
+    server.wait_until(lambda: files_of(server) == [], 10, "nothing is left")
+
+
+def test_an_upload_is_not_kept_in_memory(open_server: Instance) -> None:
+    before, most = memory(open_server), 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal most
+        yield form(0).removesuffix(b"\r\n--frontier--\r\n")
+        for number in range(HUGE // 1_000_000):
+            yield b"x" * 1_000_000 + b"\n\n"
+            if number % 20 == 0:
+                most = max(most, memory(open_server))
+        yield b"\r\n--frontier--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=frontier"}
+    answer = open_server.api.post("/datasets", content=pieces(), headers=headers)
+    assert (answer.status_code, answer.json()["size_bytes"]) == (201, HUGE + 600)
+    assert most - before < MOST_GROWTH
 
 
 # Wrong keys

@@ -5,7 +5,6 @@ is shown that a run takes them from there.
 """
 
 import hashlib
-import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ from modelyard.ml.sae.plan import Size, memory_plan
 from modelyard.models import Job, JobControl, JobState, Model, ModelStatus, Quantization, TrainingStatus
 from modelyard.schemas.model import ModelCreate
 from modelyard.schemas.system import Device
-from modelyard.schemas.training import TrainingCreate
+from modelyard.schemas.training import DatasetResponse, TrainingCreate
 from modelyard.services import (
     architecture_service,
     model_service,
@@ -714,6 +713,17 @@ def test_a_run_is_deleted_with_what_it_wrote(database: Database, started: tuple[
 # Data sets
 
 
+def store(datasets: DatasetService, name: str, content: bytes) -> DatasetResponse:
+    """Keep a file that arrives in two pieces."""
+    arriving = datasets.receive(name, len(content))
+    try:
+        arriving.write(content[:5])
+        arriving.write(content[5:])
+        return arriving.finish()
+    finally:
+        arriving.discard()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "rows", "columns"),
     [
@@ -723,11 +733,11 @@ def test_a_run_is_deleted_with_what_it_wrote(database: Database, started: tuple[
 )
 def test_stored_data_sets(tmp_path: Path, name: str, content: bytes, rows: int, columns: list[str]) -> None:
     service = DatasetService(tmp_path / "datasets")
-    stored = service.store(name, io.BytesIO(content))
+    stored = store(service, name, content)
     assert (stored.rows, stored.columns, stored.size_bytes) == (rows, columns, len(content))
     assert Path(stored.path).parent == tmp_path / "datasets"
     assert Path(stored.path).read_bytes() == content
-    assert service.store(name, io.BytesIO(content)).path == stored.path
+    assert store(service, name, content).path == stored.path
     assert len(list((tmp_path / "datasets").iterdir())) == 1
 
 
@@ -745,7 +755,7 @@ def test_stored_data_sets(tmp_path: Path, name: str, content: bytes, rows: int, 
 )
 def test_data_sets_that_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        DatasetService(tmp_path / "datasets").store(name, io.BytesIO(content))
+        store(DatasetService(tmp_path / "datasets"), name, content)
     assert not (tmp_path / "datasets").exists() or not list((tmp_path / "datasets").iterdir())
 
 
@@ -756,15 +766,14 @@ def test_parquet(tmp_path: Path) -> None:
 
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"words": ["one", "two"], "n": [1, 2]}), path)
-    with path.open("rb") as file:
-        stored = DatasetService(tmp_path / "datasets").store("a.parquet", file)
+    stored = store(DatasetService(tmp_path / "datasets"), "a.parquet", path.read_bytes())
     assert (stored.rows, stored.columns) == (2, ["words"])
 
 
 def test_what_was_sent_is_listed_and_removed(database: Database, cache: HubCache) -> None:
     datasets = DatasetService()
     content = "".join(json.dumps({"text": f"Sentence {n}."}) + "\n" for n in range(300)).encode()
-    path = Path(datasets.store("listed.jsonl", io.BytesIO(content)).path)
+    path = Path(store(datasets, "listed.jsonl", content).path)
     training_id = SaeTraining(database).start(asked(add_model(database, cache), path)).id
     with database.session() as session:
         [found] = [one for one in datasets.stored(session) if one.path == str(path)]
@@ -804,7 +813,7 @@ def test_a_home_that_has_moved(
     homes = tmp_path / "before", tmp_path / "after"
     move_to(homes[0])
     content = "".join(json.dumps({"text": f"Sentence {n}."}) + "\n" for n in range(300)).encode()
-    sent = DatasetService().store("sent.jsonl", io.BytesIO(content)).path
+    sent = store(DatasetService(), "sent.jsonl", content).path
     row_id = add_model(database, cache)
     training_id = SaeTraining(database).start(asked(row_id, Path(sent))).id
     folder = get_settings().trainings_folder / training_id / "sae"

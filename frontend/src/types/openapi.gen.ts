@@ -20,6 +20,8 @@ export interface paths {
         /**
          * Send a data set
          * @description Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns.
+         *
+         *     A file may have `MODELYARD_MAX_UPLOAD_BYTES` (10 GB), and must be the only part of the form.
          */
         post: operations["upload_dataset_api_v1_datasets_post"];
         delete?: never;
@@ -988,14 +990,6 @@ export interface components {
             tree: components["schemas"]["ModuleNode"];
             /** Verified */
             verified: boolean;
-        };
-        /** Body_upload_dataset_api_v1_datasets_post */
-        Body_upload_dataset_api_v1_datasets_post: {
-            /**
-             * File
-             * @description Its name ends in .jsonl, .txt or .parquet.
-             */
-            file: string;
         };
         /**
          * CacheListing
@@ -3903,7 +3897,10 @@ export interface operations {
                  *       "file": "corpus.jsonl"
                  *     }
                  */
-                "multipart/form-data": components["schemas"]["Body_upload_dataset_api_v1_datasets_post"];
+                "multipart/form-data": {
+                    /** @description Its name ends in .jsonl, .txt or .parquet. */
+                    file: string;
+                };
             };
         };
         responses: {

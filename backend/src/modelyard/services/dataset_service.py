@@ -4,21 +4,24 @@ import hashlib
 import os
 import re
 import shutil
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.core.errors import Conflict, DatasetNotFound, DiskFull, InvalidRequest
+from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
 from modelyard.schemas.training import DatasetResponse, DatasetUser, StoredDataset
 from modelyard.services.model_service import DISK_RESERVE_BYTES
 from modelyard.services.training_paths import present_path
 
-CHUNK_BYTES = 1 << 20
+UNFINISHED_SECONDS = 3600.0
+"""A file that did not grow for so long is no longer being received."""
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _MAX_STEM = 80
 
@@ -29,9 +32,9 @@ class DatasetService:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or get_settings().datasets_folder
 
-    def store(self, name: str, content: BinaryIO) -> DatasetResponse:
-        """Keep a file and tell what it holds. Raises InvalidRequest (nothing is kept then), DiskFull."""
-        from modelyard.ml.sae.text_rows import SUFFIXES, count
+    def receive(self, name: str, expected_bytes: int = 0) -> "ArrivingDataset":
+        """Begin to keep a file of about `expected_bytes`. Raises InvalidRequest for another kind of file, DiskFull."""
+        from modelyard.ml.sae.text_rows import SUFFIXES
 
         original = Path(name.replace("\\", "/")).name
         suffix = Path(original).suffix.lower()
@@ -40,24 +43,16 @@ class DatasetService:
                 f"{original or 'The file'} is none of the kinds of file that are read.",
                 hint=f"Send {', '.join(SUFFIXES)}.",
             )
-        stem = _SAFE.sub("-", Path(original).stem).strip("-.")[:_MAX_STEM] or "dataset"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        arriving = self.folder / f".{os.urandom(8).hex()}{suffix}"
-        try:
-            digest = self._write(arriving, content)
-            try:
-                found = count(arriving)
-            except InvalidRequest as error:
-                # It was read under a name nobody knows.
-                message = error.message.replace(arriving.name, original)
-                raise InvalidRequest(message, hint=error.hint) from error
-            target = self.folder / f"{stem}-{digest[:12]}{suffix}"
-            arriving.rename(target)
-        finally:
-            arriving.unlink(missing_ok=True)
-        return DatasetResponse(
-            path=str(target), rows=found.rows or 0, columns=list(found.columns), size_bytes=target.stat().st_size
-        )
+        _require_room(self.folder, expected_bytes)
+        return ArrivingDataset(self.folder, original)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a killed process had not received in full."""
+        for path in self.folder.glob(".*"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > UNFINISHED_SECONDS:
+                    path.unlink()
 
     def stored(self, session: Session) -> list[StoredDataset]:
         """Every file, the newest first, with the runs on it."""
@@ -104,12 +99,48 @@ class DatasetService:
             )
         return users
 
-    def _write(self, path: Path, content: BinaryIO) -> str:
-        hasher = hashlib.sha256()
-        with path.open("xb") as file:
-            while chunk := content.read(CHUNK_BYTES):
-                if shutil.disk_usage(self.folder).free < DISK_RESERVE_BYTES + len(chunk):
-                    raise DiskFull(f"There is no room for the file in {self.folder}.", hint="Free space, then retry.")
-                hasher.update(chunk)
-                file.write(chunk)
-        return hasher.hexdigest()
+
+class ArrivingDataset:
+    """A file that is being received, under a name that no list shows."""
+
+    def __init__(self, folder: Path, original: str) -> None:
+        self._folder = folder
+        self._original = original
+        self._path = folder / f".{os.urandom(8).hex()}{Path(original).suffix.lower()}"
+        self._hash = hashlib.sha256()
+        self._file = open_private(self._path, "xb")
+
+    def write(self, content: bytes) -> None:
+        """Raises DiskFull."""
+        _require_room(self._folder, len(content))
+        self._hash.update(content)
+        self._file.write(content)
+
+    def finish(self) -> DatasetResponse:
+        """Publish it, and tell what it holds. Raises InvalidRequest for a file that is not what its name says."""
+        from modelyard.ml.sae.text_rows import count
+
+        self._file.close()
+        try:
+            found = count(self._path)
+        except InvalidRequest as error:
+            # It was read under a name nobody knows.
+            message = error.message.replace(self._path.name, self._original)
+            raise InvalidRequest(message, hint=error.hint) from error
+        stem = _SAFE.sub("-", Path(self._original).stem).strip("-.")[:_MAX_STEM] or "dataset"
+        target = self._folder / f"{stem}-{self._hash.hexdigest()[:12]}{self._path.suffix}"
+        self._path.rename(target)
+        return DatasetResponse(
+            path=str(target), rows=found.rows or 0, columns=list(found.columns), size_bytes=target.stat().st_size
+        )
+
+    def discard(self) -> None:
+        """Remove it, unless it was published."""
+        with suppress(OSError):  # what could not be written is not wanted any more
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _require_room(folder: Path, size_bytes: int) -> None:
+    if shutil.disk_usage(folder).free < DISK_RESERVE_BYTES + size_bytes:
+        raise DiskFull(f"There is no room for the file in {folder}.", hint="Free space, then retry.")

@@ -2,11 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Path, UploadFile
+from fastapi import APIRouter, Path, Request
 
+from modelyard.api.body_limit import STREAMED
 from modelyard.api.deps import ReadingDep
 from modelyard.api.problems import problems
+from modelyard.api.uploads import receive_file
 from modelyard.core import errors
+from modelyard.core.settings import get_settings
 from modelyard.schemas.model import FreedBytes
 from modelyard.schemas.training import DatasetList, DatasetResponse
 from modelyard.services.dataset_service import DatasetService
@@ -14,7 +17,27 @@ from modelyard.services.dataset_service import DatasetService
 router = APIRouter(prefix="/datasets", tags=["trainings"])
 
 
-UPLOAD = {"requestBody": {"content": {"multipart/form-data": {"example": {"file": "corpus.jsonl"}}}}}
+UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "contentMediaType": "application/octet-stream",
+                            "description": "Its name ends in .jsonl, .txt or .parquet.",
+                        }
+                    },
+                },
+                "example": {"file": "corpus.jsonl"},
+            }
+        },
+    }
+}
 
 
 @router.post(
@@ -23,12 +46,15 @@ UPLOAD = {"requestBody": {"content": {"multipart/form-data": {"example": {"file"
     summary="Send a data set",
     responses=problems(errors.InvalidRequest, errors.DiskFull),
     openapi_extra=UPLOAD,
+    max_body_size=STREAMED,
 )
-def upload_dataset(
-    file: Annotated[UploadFile, File(description="Its name ends in .jsonl, .txt or .parquet.")],
-) -> DatasetResponse:
-    """Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns."""
-    return DatasetService().store(file.filename or "", file.file)
+async def upload_dataset(request: Request) -> DatasetResponse:
+    """Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns.
+
+    A file may have `MODELYARD_MAX_UPLOAD_BYTES` (10 GB), and must be the only part of the form.
+    """
+    limit = get_settings().max_upload_bytes
+    return await receive_file(request, field="file", limit_bytes=limit, begin=DatasetService().receive)
 
 
 @router.get("", summary="List data sets", responses=problems())
