@@ -3,15 +3,17 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 
 SQLITE_BUSY_MILLISECONDS = 10_000
@@ -73,9 +75,21 @@ def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url)
+    event.listen(engine, "do_connect", _create_privately)
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _create_privately(_dialect: Dialect, _record: object, arguments: list[Any], _options: dict[str, Any]) -> None:
+    """Give a new database file the mode 0600, which SQLite then uses for the files beside it.
+
+    An existing one is not opened here: closing it would drop all locks that this process holds on it.
+    """
+    path = str(arguments[0])
+    if path and path != ":memory:" and not path.startswith("file:"):
+        with suppress(OSError):  # it exists, or SQLite says what is wrong
+            open_private(Path(path), "xb").close()
 
 
 def _prepare_sqlite_connection(connection: Any, _record: object) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from modelyard.core.errors import ModelyardError, error_from
+from modelyard.core.private_files import open_private
 from modelyard.core.storage import storage_errors
 
 PARENT_FD = "MODELYARD_PARENT_FD"
@@ -182,7 +183,7 @@ def run_child(
     with (
         os.fdopen(reading, "rb", buffering=0) as reports,
         life_line() as (parent, environment),
-        contextlib.nullcontext() if log is None else log.open("ab") as printed,
+        contextlib.nullcontext() if log is None else open_private(log, "ab") as printed,
     ):
         with os.fdopen(writing, "wb"):  # only the child keeps it, so that its end is the end of the reports
             process = subprocess.Popen(

@@ -9,6 +9,8 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from modelyard.core.private_files import tighten
+
 
 class Settings(BaseSettings):
     """`MODELYARD_*` variables. `HF_*` belong to huggingface_hub, which reads them itself."""
@@ -88,16 +90,19 @@ class Settings(BaseSettings):
 
     def prepare_home(self) -> None:
         """Create the folders that belong to this instance, readable by its owner only."""
-        for folder in (
-            self.home,
+        folders = (
             self.broker_folder,
             self.samples_folder,
             self.artifacts_folder,
             self.datasets_folder,
             self.trainings_folder,
             self.logs_folder,
-        ):
+            self.home / "workers",
+        )
+        for folder in (self.home, *folders):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Older versions left the files to the umask. The mode of an existing home is its owner's choice.
+        tighten((*folders, *self.home.glob("modelyard.db*")))
 
 
 @lru_cache

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import inspect
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -276,4 +277,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # a server keeps them in MODELYARD_HOME
     sys.exit(main())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from modelyard.core.database import utc_now
+from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.schemas.training import TrainingLog
 
@@ -16,7 +17,7 @@ def log_file(training_id: str) -> Path:
 
 def append(training_id: str, message: str) -> None:
     """Add what a process could not write about itself."""
-    with log_file(training_id).open("a", encoding="utf-8") as log:
+    with open_private(log_file(training_id), "a", encoding="utf-8") as log:
         log.write(f"{utc_now():%Y-%m-%dT%H:%M:%S}Z ERROR {message}\n")
 
 

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from celery.signals import setup_logging, worker_shutting_down
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.private_files import open_private
 from modelyard.core.queue import QUEUES, declared, get_celery, line_of
 from modelyard.core.settings import Settings, get_settings
 
@@ -113,7 +114,7 @@ def _claim_name(settings: Settings, queues: Sequence[str]) -> IO[str]:
     number = 1
     while True:
         name = base if number == 1 else f"{base}.{number}"
-        file = (folder / f"{name}.lock").open("a")
+        file = open_private(folder / f"{name}.lock", "a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file

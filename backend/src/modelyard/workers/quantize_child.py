@@ -24,5 +24,6 @@ def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # it writes into MODELYARD_HOME only
     configure_logging("quantize")
     child_main(_work)

@@ -23,6 +23,8 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
+from modelyard.core.private_files import open_private
+
 logger = logging.getLogger(__name__)
 
 UNFINISHED_SECONDS = 60.0
@@ -141,7 +143,7 @@ class Channel(virtual.Channel):
     def _changing(self, exchange: str) -> Iterator[list[Binding]]:
         """The table, saved afterwards if it changed; one process at a time."""
         file = self._table(exchange)
-        with file.with_suffix(".lock").open("ab") as lock:
+        with open_private(file.with_suffix(".lock"), "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
             table = self.get_table(exchange)
             before = list(table)
@@ -172,7 +174,7 @@ def _write_then_rename(path: Path, text: str, *, durable: bool = False) -> None:
     """Give `path` its content in one step. Messages are not `durable`: one that a power failure takes is sent again."""
     temporary = path.with_name(f"{_NEW}{uuid.uuid4().hex}-{path.name}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with open_private(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             if durable:
                 file.flush()

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.private_files import open_private
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
 from modelyard.core.queue import QUEUES, broker_options
 from modelyard.core.settings import Settings
@@ -57,7 +58,7 @@ class _Child:
         self.started_at = time.monotonic()
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
-        with self.log.open("ab") as log:
+        with open_private(self.log, "ab") as log:
             self.log_offset = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "modelyard.workers", *self.arguments],
@@ -126,6 +127,9 @@ class Supervisor:
         try:
             broker_options(self._settings)
             self._settings.prepare_home()
+            if self._settings.home.stat().st_mode & 0o022:
+                home = self._settings.home
+                _say(f"Others may write to {home}: `chmod go-w {home}` takes that right away.", problem=True)
             with (
                 self._listen() as listener,
                 _waking(self._on_signal) as wakeups,

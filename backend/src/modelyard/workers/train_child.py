@@ -227,6 +227,7 @@ class _Progress:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # it writes into MODELYARD_HOME only
     configure_logging("train")
     _shorten_lines()
     child_main(_work)
