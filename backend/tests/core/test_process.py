@@ -11,6 +11,7 @@ import pytest
 
 from modelyard.core.errors import AlreadyExists
 from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
+from support.storage import small_disk
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +164,36 @@ def test_the_console_gets_one_line_and_the_log_everything(
     for handler in root.handlers[1:]:
         handler.stream.close()  # type: ignore[attr-defined]
     os.close(reading)
+
+
+def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path) -> None:
+    """Lines are lost while it lasts, and only then."""
+    script = (
+        "import logging, sys\n"
+        "from modelyard.core.process import configure_logging\n"
+        "configure_logging('api')\n"
+        "for line in sys.stdin:\n"
+        "    for number in range(500): logging.warning('%s %d %s', line.strip(), number, 'x' * 100)\n"
+        "    print('went on', flush=True)\n"
+    )
+    with small_disk(tmp_path / "logs") as disk, (disk.folder / "api.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for word in ("before", "during", "after"):
+            if word == "during":
+                disk.fill()
+            if word == "after":
+                disk.make_room()
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "went on\n"
+        process.stdin.close()
+        assert process.wait(10) == 0
+        written = (disk.folder / "api.log").read_text()
+        assert "before 499" in written
+        assert "during 499" not in written
+        assert "after 499" in written
+        assert "Traceback" not in written

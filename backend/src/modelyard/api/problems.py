@@ -23,6 +23,8 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.ForbiddenOrigin: 403,
     errors.TooManyAttempts: 429,
     errors.PayloadTooLarge: 413,
+    errors.DatabaseDamaged: 503,
+    errors.DatabaseTooNew: 503,
     errors.ModelNotFound: 404,
     errors.TrainingNotFound: 404,
     errors.DatasetNotFound: 404,

@@ -254,12 +254,17 @@ def _workers(system: "System") -> Check:
 
 def _database() -> Check:
     from modelyard.commands import local
+    from modelyard.core.errors import ModelyardError
+    from modelyard.core.sqlite_file import check_database_file
 
-    if not local.database_exists():
-        return Check("database", "ok", f"{local.database_name()}: the first `modelyard serve` makes it")
+    file = load_settings().database_file
     try:
+        if file is not None:
+            check_database_file(file)
+        if not local.database_exists():
+            return Check("database", "ok", f"{local.database_name()}: the first `modelyard serve` makes it")
         local.open_database().dispose()
-    except local.DatabaseUnusable as error:
+    except ModelyardError as error:
         return Check("database", "broken", error.message, error.hint)
     return Check("database", "ok", local.database_name())
 

@@ -62,11 +62,21 @@ def worker(
 
 
 def _prepared() -> "Settings":
+    """Make sure that this instance's folders take content and that its database is one, before anything starts.
+
+    Raises CannotStart, StorageError, DatabaseDamaged, DatabaseTooNew.
+    """
+    from modelyard.core.sqlite_file import check_database_file
+    from modelyard.core.storage import require_room, storage_errors
     from modelyard.workers.supervisor import CannotStart
 
     settings = load_settings()
     try:
-        settings.prepare_home()
+        with storage_errors():
+            settings.prepare_home()
+        require_room(settings.home)
+        if settings.database_file is not None:
+            check_database_file(settings.database_file)
     except OSError as error:
         raise CannotStart(
             f"{settings.home} cannot be used: {error.strerror}.", hint="Set MODELYARD_HOME to a folder you may write."

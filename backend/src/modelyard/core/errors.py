@@ -53,6 +53,21 @@ class PayloadTooLarge(ModelyardError):
     default_hint = "Send less at once."
 
 
+class DatabaseDamaged(ModelyardError):
+    """The embedded database is not one any more; `extra["path"]` is its file."""
+
+    code = "database_damaged"
+    default_hint = (
+        "Stop the server, then restore this file from a backup, or move it and the -wal and -shm files beside it away"
+        " to begin with an empty list. Models on the disk are kept and can be adopted again: `modelyard import`."
+    )
+
+
+class DatabaseTooNew(ModelyardError):
+    code = "database_too_new"
+    default_hint = "Install that version again, or use another MODELYARD_HOME."
+
+
 class ModelNotFound(ModelyardError):
     code = "model_not_found"
     default_hint = "`modelyard ls` lists the models there are."

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, NoReturn, TextIO, cast
 
 from modelyard.core.errors import ModelyardError, error_from
 from modelyard.core.private_files import open_private
@@ -108,6 +108,14 @@ class _OneLine(logging.Formatter):
         return f"{self._fmt}: {first}" + (f" (details in {self._fmt}.log)" if record.exc_info else "")
 
 
+class _Log(logging.StreamHandler[TextIO]):
+    """Loses lines while the disk of the log is full, and says nothing about it where nothing can be said."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def prepare_process() -> None:
     """What every process of ours needs, before it starts a thread and before a library reads its environment.
 
@@ -142,7 +150,7 @@ def configure_logging(name: str) -> None:
 
     Of libraries only errors go there: what one of them warns of, Modelyard either handles or says better.
     """
-    log = logging.StreamHandler()
+    log = _Log()
     formatter = logging.Formatter("{asctime}Z {levelname} {name}: {message}", "%Y-%m-%dT%H:%M:%S", style="{")
     formatter.converter = time.gmtime
     log.setFormatter(formatter)
@@ -150,7 +158,7 @@ def configure_logging(name: str) -> None:
     descriptor = os.environ.pop(CONSOLE_FD, None)
     if descriptor is not None:
         os.set_inheritable(int(descriptor), False)
-        console = logging.StreamHandler(os.fdopen(int(descriptor), "w"))
+        console = _Log(os.fdopen(int(descriptor), "w"))
         console.setLevel(logging.WARNING)
         console.addFilter(lambda record: record.levelno >= logging.ERROR or record.name.startswith("modelyard"))
         console.setFormatter(_OneLine(name, validate=False))

@@ -53,6 +53,14 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home / 'modelyard.db'}"
 
     @property
+    def database_file(self) -> Path | None:
+        """The file of the database in use, None if that is on a server."""
+        if self.database_url is None:
+            return self.home / "modelyard.db"
+        scheme, separator, path = self.database_url.partition(":///")
+        return Path(path.partition("?")[0]) if separator and scheme.startswith("sqlite") and path else None
+
+    @property
     def broker_folder(self) -> Path:
         return self.home / "broker"
 

@@ -75,6 +75,14 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "forbidden_origin": {"detail": "A page of https://example.org may not use this server."},
     "too_many_attempts": {"detail": "Too many wrong keys came from this address.", "retry_after_seconds": 6},
     "payload_too_large": {"detail": "The body is larger than 1.00 MB.", "limit_bytes": 1000000},
+    "database_damaged": {
+        "detail": "The database /home/ada/.local/share/modelyard/modelyard.db is damaged: file is not a database.",
+        "path": "/home/ada/.local/share/modelyard/modelyard.db",
+    },
+    "database_too_new": {
+        "detail": "The database /home/ada/.local/share/modelyard/modelyard.db was written by a newer version of"
+        " Modelyard (schema 0042)."
+    },
     "model_not_found": {"detail": "There is no model with the id '6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f'."},
     "training_not_found": {"detail": "There is no training run with the id '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f'."},
     "dataset_not_found": {"detail": "There is no data set 'corpus-3f9a1c2b4d5e.jsonl' here."},

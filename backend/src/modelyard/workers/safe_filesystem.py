@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 UNFINISHED_SECONDS = 60.0
 """Publishing and claiming take milliseconds: what is still under way after this long was left by a killed process."""
 
+PROBE_BYTES = 16_384
+"""More than the tables that are written by every worker that starts."""
+
 _NEW = ".new-"
 _CLAIMED = ".claimed-"
 
@@ -165,6 +168,18 @@ class Transport(virtual.Transport):
     default_port = 0
     driver_type = "safe-filesystem"
     driver_name = "safe-filesystem"
+
+    def establish_connection(self) -> Any:
+        """Raises OSError where the folder takes no message: whoever connects tries again later, less and less often."""
+        client: Any = self.client
+        folder = Path(client.transport_options["folder"])
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = folder / f"{_NEW}{uuid.uuid4().hex}"
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+        return super().establish_connection()
 
     def driver_version(self) -> str:
         return "1"
