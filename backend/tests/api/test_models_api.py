@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from huggingface_hub import HfApi
 
 from hub.hub_faults import HubFaults
 from modelyard.commands import words
@@ -149,6 +150,22 @@ def test_private_looks_like_missing(instance: Instance, hub: HubFaults, ask: str
     assert problem(_ask(instance, ask, GPT2)) == (404, "hub_model_not_found")
     instance.api.put("/settings", json={"token": "good"})
     assert _ask(instance, ask, GPT2).is_success
+
+
+def test_private_stays_private_on_our_own_hub(instance: Instance, hub: HubFaults) -> None:
+    def told(*properties: str) -> dict[str, Any]:
+        api = HfApi(endpoint=f"{instance.url}/hub", token=False)
+        [listed] = [one for one in api.list_models(search="packed", full=True) if one.id == PACKED]
+        assert listed.private is api.model_info(PACKED).private
+        return {name: getattr(api.model_info(PACKED), name) for name in properties}
+
+    hub.hide(PACKED, readers={"good"})
+    hub.gate(PACKED, accepted={"good"})
+    instance.api.put("/settings", json={"token": "good"})
+    row = instance.download(PACKED)
+    instance.wait_for(row["id"], "ready")
+    instance.wait_until(lambda: told("private")["private"], 10, "the Hub endpoint has learned of it")
+    assert told("private", "gated") == {"private": True, "gated": "manual"}
 
 
 def test_gated_is_shown_and_refused_with_the_reason(instance: Instance, hub: HubFaults) -> None:

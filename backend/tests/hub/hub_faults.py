@@ -140,7 +140,7 @@ class HubFaults:
         return _error(403, text, code="GatedRepo")
 
     def _as_hub_tells(self, request: SeenRequest, send: Send) -> Send:
-        """Mark gated repositories in answers of the API, and hide from strangers whether a repository exists."""
+        """Mark gated and private repositories in the API's answers; strangers do not learn that one exists."""
         head: list[Message] = []
         body = bytearray()
 
@@ -159,18 +159,20 @@ class HubFaults:
                 await _missing(None)({"type": "http", "method": request.method}, _no_receive, send)
                 return
             if start["status"] == 200 and request.method == "GET":
-                content = self._mark_gated(content)
+                content = self._mark(content)
             headers[b"content-length"] = str(len(content)).encode()
             await send({**start, "headers": list(headers.items())})
             await send({"type": "http.response.body", "body": content})
 
         return changed if "/api/models" in request.path else send
 
-    def _mark_gated(self, content: bytes) -> bytes:
+    def _mark(self, content: bytes) -> bytes:
         answer = json.loads(content)
         for item in answer if isinstance(answer, list) else [answer]:
             if item.get("id") in self._gates:
                 item["gated"] = "manual"
+            if item.get("id") in self._private:
+                item["private"] = True
         return json.dumps(answer).encode()
 
 

@@ -69,7 +69,7 @@ def describe(
         "likes": 0,
         "model-index": None,
         "pipeline_tag": facts.pipeline_tag,
-        "private": False,
+        "private": bool(stored and stored.private),
         "safetensors": {"parameters": parameters, "total": sum(parameters.values())} if parameters else None,
         "sha": stored.commit if stored else None,
         "siblings": [_sibling(file, blobs) for file in stored.files.values()] if stored else [],

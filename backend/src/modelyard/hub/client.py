@@ -102,6 +102,7 @@ class HubModel:
     likes: int | None
     last_modified: datetime | None
     parameters_by_dtype: dict[str, int]
+    private: bool = False
 
     @property
     def num_parameters(self) -> int | None:
@@ -433,6 +434,7 @@ def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
         commit=commit,
         files=tuple(_as_hub_file(sibling) for sibling in info.siblings or ()),
         gated=bool(info.gated),
+        private=bool(info.private),
         tags=tuple(tag for tag in info.tags or () if isinstance(tag, str)),
         licence=_text(getattr(card, "license", None)),
         pipeline_tag=_text(info.pipeline_tag),

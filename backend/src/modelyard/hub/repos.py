@@ -48,6 +48,7 @@ class StoredRepo:
     last_modified: datetime
     tags: tuple[str, ...] = ()
     gated: bool = False
+    private: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
@@ -57,6 +57,8 @@ class Model(Base):
     keep_original: Mapped[bool] = mapped_column(default=True)
     allow_pickle: Mapped[bool] = mapped_column(default=False)
     gated: Mapped[bool] = mapped_column(default=False)
+    private: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The Hub it came from showed it to some accounts only."""
     adopted: Mapped[bool] = mapped_column(default=False)
     """The snapshot was in the cache before Modelyard managed it, so other tools may rely on it."""
     licence: Mapped[str | None] = mapped_column(String(200))

@@ -51,6 +51,7 @@ class ModelCreate(Schema):
     keep_original: bool = True
     allow_pickle: bool = False
     gated: bool = False
+    private: bool = False
 
 
 class Progress(Schema):

@@ -172,6 +172,7 @@ class HuggingFaceModelService:
                     keep_original=request.keep_original,
                     allow_pickle=request.allow_pickle,
                     gated=model.gated,
+                    private=model.private,
                 )
             )
             row.size_bytes = plan.size_bytes

@@ -118,7 +118,8 @@ class ModelService:
                 id=existing.id,
             )
         existing.endpoint, existing.revision = new.endpoint, new.revision
-        existing.canonical_id, existing.gated = new.canonical_id, new.gated
+        existing.canonical_id = new.canonical_id
+        existing.gated, existing.private = new.gated, new.private
         existing.allow_pickle, existing.keep_original = new.allow_pickle, new.keep_original
         return existing
 

@@ -84,6 +84,7 @@ class QuantizationService:
                     keep_original=keep_original,
                     allow_pickle=source.allow_pickle,
                     gated=source.gated,
+                    private=source.private,
                 )
             )
             for name in _SHARED_FACTS:

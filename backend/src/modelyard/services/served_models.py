@@ -62,6 +62,7 @@ class _Snapshot:
     revision: str
     ready_at: datetime
     gated: bool
+    private: bool
 
 
 class ServedModels:
@@ -135,6 +136,7 @@ class ServedModels:
             refs={},
             last_modified=snapshot.ready_at,
             gated=snapshot.gated,
+            private=snapshot.private,
         )
 
     def _holding(self, repo_ids: Collection[str]) -> set[str]:
@@ -241,6 +243,7 @@ class _KeptRepos:
 
 _SNAPSHOT = (
     Model.id, Model.model_id, Model.canonical_id, Model.commit, Model.revision, Model.updated_at, Model.gated,
+    Model.private,
 )  # fmt: skip
 _FACTS_OF_A_LIST = (
     StoredRepoFacts.servable, StoredRepoFacts.pipeline_tag, StoredRepoFacts.library_name, StoredRepoFacts.tags,
@@ -307,7 +310,7 @@ def _conditions(query: RepoQuery) -> list[ColumnElement[bool]]:
 
 def _snapshot(row: Row[Any] | Model) -> _Snapshot:
     repo_id = row.canonical_id or row.model_id
-    return _Snapshot(row.id, row.model_id, repo_id, row.commit, row.revision, row.updated_at, row.gated)
+    return _Snapshot(row.id, row.model_id, repo_id, row.commit, row.revision, row.updated_at, row.gated, row.private)
 
 
 def _at_revision(snapshots: Sequence[_Snapshot], revision: str | None) -> _Snapshot | None:
