@@ -13,7 +13,6 @@ from modelyard.hub.server import create_hub_app
 from support.folder_hub import FolderSource, make_llama, make_tiny
 from support.instance import Instance
 from support.storage import SmallDisk, Unprivileged, reachable_folder, read_only, small_disk, unprivileged
-from support.tools import longer_walk
 
 MODEL_BYTES = 20_000_000
 
@@ -102,7 +101,7 @@ def test_cache_that_the_servers_user_may_not_write(hub: str) -> None:
         _cache_walk(instance, lambda: _forbidden(user, instance.hf_home / "hub"), f"may not use {instance.hf_home}/hub")
 
 
-@longer_walk
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_cache_that_is_mounted_read_only(hub: str, tmp_path: Path) -> None:
     instance = Instance(tmp_path, _quick(hub))
