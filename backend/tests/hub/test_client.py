@@ -29,10 +29,11 @@ from modelyard.core.errors import (
     InvalidRequest,
     RevisionNotFound,
     TokenInvalid,
+    TooManyFiles,
 )
 from modelyard.hub import client as client_module
 from modelyard.hub import transport as transport_module
-from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, PATIENCE_SECONDS, HubClient
+from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, MAX_FILES, PATIENCE_SECONDS, HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.retry import HUB_IN_TROUBLE, Transient
 from modelyard.hub.samples import SampleSource
@@ -590,6 +591,19 @@ def test_an_endless_answer_fills_no_memory() -> None:
     assert isinstance(error, HubMisbehaved)
     assert peak < 4 * MAX_ANSWER_BYTES
     assert time.monotonic() - begun < 20
+
+
+def test_a_repository_of_99_000_files_is_refused_in_words() -> None:
+    siblings = [
+        {"rfilename": f"model-{n:05}-of-99000.safetensors", "size": 9, "blobId": f"{n:040x}"} for n in range(99_000)
+    ]
+    begun = time.monotonic()
+    error = refused(as_json(GOOD | {"siblings": siblings}))
+    assert isinstance(error, TooManyFiles)
+    assert "99000 files" in error.message
+    assert time.monotonic() - begun < 30
+    with scripted_hub(lambda _path: as_json(GOOD | {"siblings": siblings[:MAX_FILES]})) as script:
+        assert len(HubClient(script.endpoint, False).model_info(NAME).files) == MAX_FILES
 
 
 def test_a_million_files() -> None:

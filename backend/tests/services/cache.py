@@ -64,7 +64,9 @@ def ready_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields:
     """A row whose download is over: made before its files, which are stored now unless they are there."""
     row = new_row(session, cache, commit, **fields)
     contents = CONTENTS if commit == COMMIT else {**CONTENTS, "model.safetensors": b"v" * 3000}
-    row.files = new_manifest(cache, row, remote_files(contents))
+    row.files = new_manifest(
+        row, remote_files(contents), cache.inventory(row.model_id, row.commit, remote_files(contents))
+    )
     row.adopted = any(file["present_before"] for file in row.files)
     store(cache, commit, contents)
     ModelService(session, cache).mark_ended(row, ModelStatus.READY)

@@ -104,9 +104,9 @@ def test_files_that_vanish_and_come_back(models: ModelService, cache: HubCache) 
     row = ready_row(models.session, cache)
     snapshot = cache.snapshot_path(MODEL_ID, COMMIT)
     snapshot.rename(snapshot.with_name("elsewhere"))
-    assert models.mark_missing_files() == 1
+    assert models.mark_missing_files(models.changed_files()) == 1
     snapshot.with_name("elsewhere").rename(snapshot)
-    assert models.mark_missing_files() == 1
+    assert models.mark_missing_files(models.changed_files()) == 1
     assert told(models, row.id) == [("files", "missing"), ("files", "found")]
 
 

@@ -172,7 +172,9 @@ def test_what_the_user_wants(
 ) -> None:
     with database.session() as session:
         row = session.get_one(Model, queued[0])
-        row.files = model_service.new_manifest(cache, row, remote_files())
+        row.files = model_service.new_manifest(
+            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
+        )
     store(cache)
     unfinished = part(cache)
     timer = threading.Timer(0.1, ask, (database, queued[1], control))

@@ -296,7 +296,9 @@ def test_cancel_takes_the_load_of_a_ready_model_back(models: ModelService, cache
 def test_cancel_removes_what_was_fetched_and_no_more(models: ModelService, cache: HubCache) -> None:
     before = store(cache, contents={"config.json": b"{}"})
     row = new_row(models.session, cache)
-    row.files = model_service.new_manifest(cache, row, remote_files())
+    row.files = model_service.new_manifest(
+        row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
+    )
     models.start_download(row)
     store(cache)
     unfinished = part(cache)
@@ -310,7 +312,9 @@ def test_cancel_removes_what_was_fetched_and_no_more(models: ModelService, cache
 def test_cancel_leaves_the_files_of_other_rows(models: ModelService, cache: HubCache) -> None:
     ready_row(models.session, cache)
     row = new_row(models.session, cache, quantization="4bit")
-    row.files = model_service.new_manifest(cache, row, remote_files())
+    row.files = model_service.new_manifest(
+        row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
+    )
     models.start_download(row)
     models.cancel(row.id)
     assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
@@ -363,9 +367,9 @@ def test_ways_to_lose_files(models: ModelService, cache: HubCache, harm: str) ->
         blob.write_bytes(b"short")
     else:
         cache.cache_dir.rename(cache.cache_dir.with_name("elsewhere"))
-    assert models.mark_missing_files() == 1
+    assert models.mark_missing_files(models.changed_files()) == 1
     assert row.status is ModelStatus.MISSING
-    assert models.mark_missing_files() == 0
+    assert models.mark_missing_files(models.changed_files()) == 0
 
 
 def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cache: HubCache) -> None:
@@ -374,7 +378,7 @@ def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cach
         row.status = status
         row.files = [] if status is ModelStatus.READY else [{**vars(remote_files()[0]), "present_before": False}]
     models.session.flush()
-    assert models.mark_missing_files() == 0
+    assert models.mark_missing_files(models.changed_files()) == 0
 
 
 # Deleting
@@ -439,7 +443,8 @@ def test_two_revisions_share_content(database: Database, cache: HubCache) -> Non
     assert "main" in report.kept_because[0].reason
     assert before - bytes_below(cache.cache_dir) == report.freed_bytes
     with database.session() as session:
-        assert ModelService(session, cache).mark_missing_files() == 0
+        models = ModelService(session, cache)
+        assert models.mark_missing_files(models.changed_files()) == 0
     last = delete_model(database, second)
     assert last.freed_bytes == 3002
     assert not cache.repo_folder(MODEL_ID).exists()
@@ -532,7 +537,9 @@ def test_a_refused_deletion_cancels_nothing(database: Database, cache: HubCache)
     with database.session() as session:
         models = ModelService(session, cache)
         row, job, _owner = downloading(models, cache)
-        row.files = model_service.new_manifest(cache, row, remote_files())
+        row.files = model_service.new_manifest(
+            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
+        )
         row.adopted = True
     with pytest.raises(SharedCache):
         delete_model(database, row.id)

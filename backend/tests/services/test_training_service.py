@@ -148,7 +148,7 @@ def add_model(
     cache.prepare(name)
     with database.session() as session:
         row = ModelService(session, cache).create(new)
-        row.files = new_manifest(cache, row, files)
+        row.files = new_manifest(row, files, cache.inventory(row.model_id, row.commit, files))
         for file in files:
             cache.blob_path(name, file.blob).write_bytes(bodies[file.path])
             cache.link(name, "c" * 40, file)

@@ -4192,7 +4192,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture`, `needs_custom_code` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `unsupported_architecture`, `needs_custom_code` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4511,7 +4511,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_weights`, `unsafe_weights` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `no_weights`, `unsafe_weights` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4628,7 +4628,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4822,7 +4822,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4983,7 +4983,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5433,7 +5433,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5558,7 +5558,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;

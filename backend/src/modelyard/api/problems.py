@@ -48,6 +48,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.TrainingIncompatible: 422,
     errors.HubRateLimited: 503,
     errors.HubBusy: 503,
+    errors.TooManyFiles: 422,
     errors.HubUnreachable: 502,
     errors.HubMisbehaved: 502,
     errors.ChecksumMismatch: 502,
@@ -103,6 +104,7 @@ HUB_PROBLEMS = (
     errors.TokenInvalid,
     errors.HubRateLimited,
     errors.HubBusy,
+    errors.TooManyFiles,
     errors.HubUnreachable,
     errors.HubMisbehaved,
 )

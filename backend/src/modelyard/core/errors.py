@@ -148,6 +148,11 @@ class HubRateLimited(HubError):
     default_hint = "Wait a little, or add a Hub token for a higher limit."
 
 
+class TooManyFiles(HubError):
+    code = "too_many_files"
+    default_hint = "Choose a repository that holds one model, or a revision with fewer files."
+
+
 class HubBusy(HubError):
     """As many requests as may are waiting for a Hub; `retry_after_seconds` is in `extra`."""
 

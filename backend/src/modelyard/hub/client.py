@@ -51,6 +51,7 @@ from modelyard.core.errors import (
     InvalidRequest,
     RevisionNotFound,
     TokenInvalid,
+    TooManyFiles,
 )
 from modelyard.hub.connections import HubTransport
 from modelyard.hub.deadlines import ANSWER_SECONDS, within
@@ -66,6 +67,8 @@ IMPATIENT = RetryPolicy(attempts=3, max_wait_seconds=2.0)
 PATIENCE_SECONDS = 5.0
 MAX_ANSWER_SECONDS = 60.0
 MAX_ANSWER_BYTES = 20_000_000
+MAX_FILES = 10_000
+"""Of one repository. Every one of them is looked at, linked, stored and listed, and no model has so many."""
 MAX_CONFIG_BYTES = 5_000_000
 HEADER_READERS = 8
 # What fits a database's integer and a JSON number in a browser.
@@ -426,6 +429,8 @@ def _commit_of(model_id: str, info: ModelInfo) -> str:
 def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
     commit = _commit_of(model_id, info)
     _require_repo_id(info.id)
+    if len(info.siblings or ()) > MAX_FILES:
+        raise TooManyFiles(f"{model_id} has {len(info.siblings or ())} files; at most {MAX_FILES} are managed.")
     card = info.card_data
     parameters = info.safetensors.parameters if info.safetensors and not _is_quantized(info) else {}
     return HubModel(

@@ -124,6 +124,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "detail": "The blocks of Mamba2ForCausalLM have no attention to hook.",
         "reason": "no_hook_points",
     },
+    "too_many_files": {"detail": "owner/collection has 99002 files; at most 10000 are managed."},
     "hub_busy": {"detail": "16 other requests are waiting for the Hub already.", "retry_after_seconds": 10},
     "hub_rate_limited": {"detail": "https://huggingface.co asks to be called less often."},
     "hub_unreachable": {"detail": "https://huggingface.co cannot be reached: the host name cannot be resolved."},

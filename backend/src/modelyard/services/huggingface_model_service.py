@@ -264,20 +264,21 @@ class HuggingFaceModelService:
         files = _remote_files(plan)
         validate_files(files)
         self._require_disk(model, files)
-        self._store_facts(row.id, client, model, plan, files)
+        self._store_facts(row, client, model, plan, files)
         return files
 
     def _store_facts(
-        self, row_id: str, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile]
+        self, resolved: Model, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile]
     ) -> None:
         config = self._config(client, model) or {}
         found = self._tensors(client, model, plan)
+        inventory = self.cache.inventory(resolved.model_id, resolved.commit, files)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
-            row = models.get_by_id(row_id)
+            row = models.get_by_id(resolved.id)
             store_facts(row, config, found, [file.path for file in model.files])
             if row.files is None:
-                row.files = new_manifest(self.cache, row, files)
+                row.files = new_manifest(row, files, inventory)
                 row.adopted = any(file["present_before"] for file in row.files)
             row.size_bytes = plan.size_bytes
             models.mark_downloading(row)

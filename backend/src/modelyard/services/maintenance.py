@@ -115,10 +115,10 @@ def check_files(database: Database, stuck: set[str]) -> None:
             stuck.add(row_id)
     # Looking at every file takes a while, during which workers must be able to write.
     with database.reading() as session:
-        anything = bool(ModelService(session).with_changed_files())
+        differing = ModelService(session).changed_files()
     with database.session() as session:
         models = ModelService(session)
-        changed = models.mark_missing_files() if anything else 0
+        changed = models.mark_missing_files(differing) if differing else 0
         resumed = StorageService(session).resume()
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)

@@ -21,7 +21,7 @@ from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import DeletionPlan as SnapshotPlan
-from modelyard.hub.store import HubCache, Partial
+from modelyard.hub.store import HubCache, Inventory, Partial
 from modelyard.models import (
     ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
@@ -314,20 +314,24 @@ class ModelService:
         model.status, model.error = status, error
         self._measure_disk(model)
 
-    def mark_missing_files(self) -> int:
-        """Ready rows whose files vanished become `missing`, and back when they return. Returns how many changed."""
-        changed = self.with_changed_files()
-        for model in changed:
+    def mark_missing_files(self, changed: Mapping[str, ModelStatus]) -> int:
+        """Ready rows whose files vanished become `missing`, and back when they return. Returns how many changed.
+
+        `changed` is what `changed_files` found before this transaction, in which no disk is looked at.
+        """
+        rows = self.session.scalars(select(Model).where(Model.id.in_(changed))).all()
+        rows = [model for model in rows if model.status is changed[model.id]]
+        for model in rows:
             vanished = model.status is ModelStatus.READY
             model.status = ModelStatus.MISSING if vanished else ModelStatus.READY
             model.error = _MISSING_ERROR if vanished else None
             event = EventName.MISSING if vanished else EventName.FOUND
             self.jobs.history.note(model.id, EventKind.FILES, event)
             self._forget_facts(model)
-        return len(changed)
+        return len(rows)
 
-    def with_changed_files(self) -> Sequence[Model]:
-        """Rows whose status and disk disagree: ready without all files, or missing with them. Reads only."""
+    def changed_files(self) -> dict[str, ModelStatus]:
+        """The rows whose status and disk disagree, ready without all files or missing with them. Reads only."""
         rows = self.session.scalars(
             select(Model)
             .options(
@@ -339,7 +343,9 @@ class ModelService:
             # Not all manifests at once: they take more memory than everything else the server holds.
             .execution_options(yield_per=500)
         )
-        return [model for model in rows if self._is_whole(model) != (model.status is ModelStatus.READY)]
+        return {
+            model.id: model.status for model in rows if self._is_whole(model) != (model.status is ModelStatus.READY)
+        }
 
     def plan_deletion(self, row_id: str) -> DeletionReport:
         """Exactly what `delete` would free, and what it must leave and why. Raises ModelNotFound."""
@@ -684,12 +690,13 @@ def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[
     return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
 
 
-def new_manifest(cache: HubCache, model: Model, files: Sequence[RemoteFile]) -> list[dict[str, Any]]:
+def new_manifest(model: Model, files: Sequence[RemoteFile], inventory: Inventory) -> list[dict[str, Any]]:
     """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard.
 
-    What was fetched for another row of the same snapshot was fetched for Modelyard.
+    What was fetched for another row of the same snapshot was fetched for Modelyard. The inventory is taken before the
+    transaction that stores this, because looking at every file takes a while.
     """
-    present = {file.path for file in cache.inventory(model.model_id, model.commit, files).present}
+    present = {file.path for file in inventory.present}
     session = object_session(model)
     if session is not None:
         for other in session.scalars(
