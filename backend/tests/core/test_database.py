@@ -1,8 +1,10 @@
 """Sessions, instants and columns, on SQLite and on PostgreSQL."""
 
 import multiprocessing
+import re
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,9 @@ from sqlalchemy import exc, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, UtcDateTime
+from modelyard.core.errors import DatabaseDamaged, DatabaseDenied, DatabaseFull
 from modelyard.models import Job, JobKind, JobState, Model, Setting, Worker
+from support.storage import read_only, small_disk
 
 WRITERS = 4
 WRITES = 40
@@ -216,3 +220,59 @@ def _count_up_in_process(url: str) -> str:
     finally:
         database.dispose()
     return "ok"
+
+
+def test_a_full_disk_is_told_once_and_ends_by_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Reading goes on; writing is an error that names the folder, until there is room again."""
+    with small_disk(tmp_path / "home") as disk:
+        database = Database(f"sqlite:///{disk.folder / 'modelyard.db'}")
+        with database.session() as session:
+            session.execute(text("CREATE TABLE notes (content TEXT)"))
+        disk.fill()
+        for _ in range(5):
+            with pytest.raises(DatabaseFull, match=re.escape(str(disk.folder))), database.session() as session:
+                session.execute(text("INSERT INTO notes VALUES (hex(zeroblob(1000000)))"))
+            with database.reading() as session:
+                assert session.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
+        disk.make_room()
+        with database.session() as session:
+            session.execute(text("INSERT INTO notes VALUES (hex(zeroblob(1000000)))"))
+        database.dispose()
+    assert [record.levelname for record in caplog.records if record.name == "modelyard.core.database"] == [
+        "ERROR",
+        "WARNING",
+    ]
+
+
+def test_a_damaged_file_is_named_and_one_that_replaces_it_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "modelyard.db"
+    database = Database(f"sqlite:///{path}")
+    with database.session() as session:
+        session.execute(text("CREATE TABLE notes (content TEXT)"))
+    database.dispose()
+    backup = path.read_bytes()
+    path.write_bytes(b"garbage " * 2000)
+    for _ in range(2):
+        with pytest.raises(DatabaseDamaged, match=re.escape(str(path))), database.session() as session:
+            session.execute(text("SELECT * FROM notes"))
+    path.write_bytes(backup)
+    with database.session() as session:
+        session.execute(text("INSERT INTO notes VALUES ('x')"))
+    database.dispose()
+
+
+def test_a_file_that_is_mounted_read_only_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    database = Database(f"sqlite:///{home / 'modelyard.db'}")
+    with database.session() as session:
+        session.execute(text("CREATE TABLE notes (content TEXT)"))
+    with (
+        read_only(home),
+        pytest.raises(DatabaseDenied, match="mounted read-only"),
+        Database(f"sqlite:///{home / 'modelyard.db'}").session() as session,
+    ):
+        session.execute(text("INSERT INTO notes VALUES ('x')"))
+    with database.session() as session:
+        session.execute(text("INSERT INTO notes VALUES ('x')"))
+    database.dispose()

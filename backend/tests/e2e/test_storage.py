@@ -42,11 +42,14 @@ def send(instance: Instance) -> httpx.Response:
 @pytest.mark.timeout(300)
 def test_full_home_is_told_and_everything_resumes(hub: str, tmp_path: Path) -> None:
     with small_disk(tmp_path / "home") as disk:
+        # Elsewhere, so that the lines written meanwhile are there to be counted.
+        (tmp_path / "logs").mkdir()
+        (disk.folder / "logs").symlink_to(tmp_path / "logs")
         instance = Instance(tmp_path, {"HF_ENDPOINT": hub, "MODELYARD_LEASE_SECONDS": "3"}).start()
         try:
             _fill_and_mend(instance, disk)
         finally:
-            print(logs(instance)[-6000:])
+            print(instance.console())
             instance.stop()
 
 
@@ -73,7 +76,10 @@ def _fill_and_mend(instance: Instance, disk: SmallDisk) -> None:
     assert send(instance).status_code == 201
     assert instance.download("lab/two")["status"] == "pending"
     assert {name: child.pid for name, child in instance.children().items()} == children
+    told = (instance.home / "logs" / "api.log").read_text()
     assert "Traceback" not in logs(instance)
+    assert told.count("The disk is full") == 1
+    assert told.count("can be written again") == 1
 
 
 @contextmanager

@@ -21,6 +21,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.InvalidRequest: 422,
     errors.Unauthorized: 401,
     errors.ForbiddenOrigin: 403,
+    errors.DatabaseUnavailable: 503,
     errors.TooManyAttempts: 429,
     errors.PayloadTooLarge: 413,
     errors.DatabaseDamaged: 503,
@@ -72,6 +73,8 @@ def problems(*kinds: type[errors.ModelyardError]) -> dict[int | str, dict[str, A
         errors.ForbiddenOrigin,
         errors.TooManyAttempts,
         errors.PayloadTooLarge,
+        errors.DatabaseUnavailable,
+        errors.DatabaseDamaged,
         errors.DiskFull,
         errors.StorageDenied,
     )

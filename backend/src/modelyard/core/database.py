@@ -1,6 +1,8 @@
 """Engine, sessions and the two things SQLite needs to behave like a database with several writers."""
 
+import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from modelyard.core.errors import DatabaseDamaged, ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
+from modelyard.core.sqlite_file import sqlite_problem
+
+logger = logging.getLogger(__name__)
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 
@@ -52,23 +59,69 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _create_engine(url)
+        self._trouble = _Trouble()
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
         self._reading = sessionmaker(self.engine.execution_options(sqlite_begin="DEFERRED"), expire_on_commit=False)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A short writing transaction: committed on success, rolled back on any error."""
-        with self._writing() as session, session.begin():
+        """A short writing transaction: committed on success, rolled back on any error.
+
+        Raises DatabaseFull, DatabaseDenied, DatabaseDamaged or DatabaseUnavailable for trouble with the file.
+        """
+        with self._told(), self._writing() as session, session.begin():
             yield session
+        self._trouble.ended()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads."""
-        with self._reading() as session:
+        """A session that only reads. Raises like `session`."""
+        with self._told(), self._reading() as session:
             yield session
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise what a user can act on instead of an error of SQLite."""
+        try:
+            yield
+        except DBAPIError as error:
+            file = self.engine.url.database
+            if not isinstance(error.orig, sqlite3.Error) or not file:
+                raise
+            problem = sqlite_problem(error.orig, Path(file))
+            if problem is None:
+                raise
+            self._trouble.met(problem)
+            if isinstance(problem, DatabaseDamaged):
+                self.engine.dispose()  # a file that is put in its place is opened anew
+            raise problem from error
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+class _Trouble:
+    """Tells the log once when the database's file cannot be used, and once when it can be again."""
+
+    def __init__(self) -> None:
+        self._code: str | None = None
+        self._lock = threading.Lock()
+
+    def met(self, problem: ModelyardError) -> None:
+        with self._lock:
+            if self._code == problem.code:
+                return
+            self._code = problem.code
+        logger.error("%s %s", problem.message, problem.hint)
+
+    def ended(self) -> None:
+        if self._code is None:
+            return
+        with self._lock:
+            if self._code is None:
+                return
+            self._code = None
+        logger.warning("The database can be written again")
 
 
 def _create_engine(url: str) -> Engine:
@@ -109,8 +162,9 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=wal")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

@@ -53,7 +53,14 @@ class PayloadTooLarge(ModelyardError):
     default_hint = "Send less at once."
 
 
-class DatabaseDamaged(ModelyardError):
+class DatabaseUnavailable(ModelyardError):
+    """The database does not answer, or not in time. Work that meets this waits or is requeued; it has not failed."""
+
+    code = "database_unavailable"
+    default_hint = "Try again in a moment. If it stays so, check the server that MODELYARD_DATABASE_URL names."
+
+
+class DatabaseDamaged(DatabaseUnavailable):
     """The embedded database is not one any more; `extra["path"]` is its file."""
 
     code = "database_damaged"
@@ -201,6 +208,14 @@ class StorageDenied(StorageError):
     )
 
 
+class DatabaseFull(DiskFull, DatabaseUnavailable):
+    """The embedded database cannot grow; what only reads goes on."""
+
+
+class DatabaseDenied(StorageDenied, DatabaseUnavailable):
+    """The server's user may not write the embedded database."""
+
+
 STORAGE_CODES = frozenset({DiskFull.code, StorageDenied.code})
 """Of rows whose work waits for a disk."""
 
@@ -270,7 +285,7 @@ def error_from(stored: Mapping[str, Any]) -> ModelyardError:
     """The error that `as_dict` described, in its own class where there is one."""
     kinds: list[type[ModelyardError]] = [ModelyardError]
     for kind in kinds:
-        if kind.code == stored.get("code"):
+        if vars(kind).get("code") == stored.get("code"):
             break
         kinds.extend(kind.__subclasses__())
     else:

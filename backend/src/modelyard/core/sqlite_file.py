@@ -2,17 +2,27 @@
 
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from modelyard.core.errors import DatabaseDamaged, DatabaseTooNew
-from modelyard.core.storage import require_usable
+from modelyard.core.errors import (
+    DatabaseDamaged,
+    DatabaseDenied,
+    DatabaseFull,
+    DatabaseTooNew,
+    DatabaseUnavailable,
+    ModelyardError,
+)
+from modelyard.core.storage import disk_full, is_usable, nearest_folder, require_usable, storage_denied
 
 _REVISION = re.compile(r"^revision = \"(\w+)\"", re.MULTILINE)
 _MIGRATIONS = Path(__file__).parent.parent / "migrations" / "versions"
 _BUSY_SECONDS = 10.0
+_GROWTH_BYTES = 65_536
+"""With less free than this, SQLite cannot extend the files beside a database."""
 
 
 def check_database_file(path: Path) -> None:
@@ -46,6 +56,38 @@ def check_database_file(path: Path) -> None:
         raise damaged(path, "is damaged", str(error)) from error
     if revision is not None and revision not in set(_known_revisions()):
         raise DatabaseTooNew(f"The database {path} was written by another version of Modelyard (schema {revision}).")
+
+
+def sqlite_problem(error: sqlite3.Error, path: Path) -> ModelyardError | None:
+    """Return what a user is told about an error of the embedded database in `path`.
+
+    None if the program is at fault, or the database only busy.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return disk_full(path, DatabaseFull)
+        case sqlite3.SQLITE_READONLY:
+            return storage_denied(path, DatabaseDenied)
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return damaged(path, "is damaged", str(error))
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR:
+            return _unreachable(error, path)
+    return None
+
+
+def _unreachable(error: sqlite3.Error, path: Path) -> ModelyardError:
+    """The reason why SQLite could not open or extend one of its files, which it does not say itself."""
+    if path.exists() and not path.is_file():
+        return damaged(path, "is not a file")
+    for each in (path.parent, path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if not is_usable(each):
+            return storage_denied(each, DatabaseDenied)
+    if shutil.disk_usage(nearest_folder(path)).free < _GROWTH_BYTES:
+        return disk_full(path, DatabaseFull)
+    return DatabaseUnavailable(
+        f"The database {path} cannot be read or written: {error}.", hint="Check the disk of MODELYARD_HOME."
+    )
 
 
 def damaged(path: Path, what: str, details: str = "") -> DatabaseDamaged:

@@ -46,24 +46,24 @@ def storage_errors(path: Path | None = None) -> Iterator[None]:
         raise translated from error
 
 
-def disk_full(path: Path | None) -> DiskFull:
+def disk_full(path: Path | None, kind: type[DiskFull] = DiskFull) -> DiskFull:
     """The error for a disk that took no more bytes; `path` is what was being written, if that is known."""
     if path is None:
-        return DiskFull("A disk of this server is full.")
+        return kind("A disk of this server is full.")
     folder = nearest_folder(path)
     free = shutil.disk_usage(folder).free
-    return DiskFull(f"The disk is full: {folder} has {units.size(free)} free.", folder=str(folder), free_bytes=free)
+    return kind(f"The disk is full: {folder} has {units.size(free)} free.", folder=str(folder), free_bytes=free)
 
 
-def storage_denied(path: Path) -> StorageDenied:
+def storage_denied(path: Path, kind: type[StorageDenied] = StorageDenied) -> StorageDenied:
     """The error for a file or folder that this process's user may not use."""
     if os.statvfs(nearest_folder(path)).f_flag & os.ST_RDONLY:
-        return StorageDenied(
+        return kind(
             f"{path} is on a file system that is mounted read-only.",
             hint="Mount it writable; the work that waits for it resumes by itself.",
             folder=str(path),
         )
-    return StorageDenied(f"The server's user {_user()} may not use {path}.", folder=str(path))
+    return kind(f"The server's user {_user()} may not use {path}.", folder=str(path))
 
 
 def is_usable(path: Path) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from modelyard.core.errors import Conflict, DatasetNotFound, DiskFull, InvalidRequest
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
+from modelyard.core.storage import storage_errors
 from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
 from modelyard.schemas.training import DatasetResponse, DatasetUser, StoredDataset
 from modelyard.services.model_service import DISK_RESERVE_BYTES
@@ -43,7 +44,8 @@ class DatasetService:
                 f"{original or 'The file'} is none of the kinds of file that are read.",
                 hint=f"Send {', '.join(SUFFIXES)}.",
             )
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _require_room(self.folder, expected_bytes)
         return ArrivingDataset(self.folder, original)
 
@@ -108,13 +110,15 @@ class ArrivingDataset:
         self._original = original
         self._path = folder / f".{os.urandom(8).hex()}{Path(original).suffix.lower()}"
         self._hash = hashlib.sha256()
-        self._file = open_private(self._path, "xb")
+        with storage_errors(folder):
+            self._file = open_private(self._path, "xb")
 
     def write(self, content: bytes) -> None:
         """Raises DiskFull."""
         _require_room(self._folder, len(content))
         self._hash.update(content)
-        self._file.write(content)
+        with storage_errors(self._folder):
+            self._file.write(content)
 
     def finish(self) -> DatasetResponse:
         """Publish it, and tell what it holds. Raises InvalidRequest for a file that is not what its name says."""

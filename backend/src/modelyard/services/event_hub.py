@@ -17,6 +17,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import Database, utc_now
+from modelyard.core.errors import DatabaseUnavailable
 from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, Job, LoadedModel, Model, Training
 from modelyard.schemas.event import (
     ModelDeletedEvent,
@@ -116,6 +117,8 @@ class EventHub:
                 if self._subscriptions:
                     async with self._lock:
                         await self._tick()
+            except DatabaseUnavailable:
+                await asyncio.sleep(1)
             except Exception:
                 logger.exception("Live events: reading the database failed, trying again")
                 await asyncio.sleep(1)

@@ -5,7 +5,7 @@ import logging
 import time
 
 from modelyard.core.database import Database
-from modelyard.core.errors import HubRateLimited, HubUnreachable, ModelyardError, StorageError
+from modelyard.core.errors import DatabaseUnavailable, HubRateLimited, HubUnreachable, ModelyardError, StorageError
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
@@ -39,6 +39,8 @@ async def maintain(database: Database) -> None:
                 await asyncio.to_thread(check_files, database, stuck)
                 ended = time.monotonic()
                 check_at = ended + max(FILES_CHECK_SECONDS, (ended - begun) / FILES_CHECK_SHARE)
+        except DatabaseUnavailable:
+            pass  # The database itself tells of an outage, once; the next round comes soon.
         except Exception:
             logger.exception("Maintenance failed, trying again")
         await asyncio.sleep(interval)
@@ -50,6 +52,8 @@ async def refine_estimates(database: Database) -> None:
     while True:
         try:
             await asyncio.to_thread(estimate_exactly, database, tried)
+        except DatabaseUnavailable:
+            pass
         except Exception:
             logger.exception("Exact estimates failed, trying again")
         await asyncio.sleep(MAX_INTERVAL_SECONDS)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, get_database
-from modelyard.core.errors import ModelyardError, OutOfMemory, StorageError
+from modelyard.core.errors import DatabaseUnavailable, ModelyardError, OutOfMemory, StorageError
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
@@ -91,6 +91,8 @@ class RunningJob:
             except LeaseLost:
                 self.lost = True
                 return
+            except DatabaseUnavailable:
+                continue  # The database itself tells of an outage; the work goes on meanwhile.
             except Exception:
                 logger.warning("Heartbeat of job %s failed", self.id, exc_info=True)
 

@@ -10,6 +10,7 @@ from celery.signals import worker_ready
 
 from modelyard.core import migrate
 from modelyard.core.database import Database, get_database, utc_now
+from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.queue import QUEUES
 from modelyard.models import Worker
 from modelyard.services.job_service import JobService
@@ -56,5 +57,7 @@ def _keep_seen(database: Database, name: str) -> None:
                 worker = session.get(Worker, name)
                 if worker is not None:
                     worker.seen_at = utc_now()
+        except DatabaseUnavailable:
+            continue
         except Exception:
             logger.warning("Cannot write that this worker is alive", exc_info=True)
