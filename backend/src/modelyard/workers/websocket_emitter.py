@@ -53,6 +53,12 @@ def emit_model_download_paused(
 
 def emit_model_download_cancelled(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
     """The user cancelled the work; what it fetched is removed. Raises LeaseLost."""
+    if kind is not JobKind.VERIFY:
+        # Removing many files takes a while, in which others must be able to write. It is done only by the job's owner.
+        emit_model_download_progress(database, job_id, owner, None)
+        with database.reading() as session:
+            models = ModelService(session)
+            models.drop_partial_data(models.get_by_id(row_id))
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.CANCELLED)
         models = ModelService(session)
