@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from modelyard.core.errors import AlreadyExists
+from modelyard.core.errors import AlreadyExists, DiskFull
 from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
 from support.storage import small_disk
 
@@ -197,3 +197,13 @@ def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path) -> None:
         assert "during 499" not in written
         assert "after 499" in written
         assert "Traceback" not in written
+
+
+def test_a_disk_that_fills_up_under_a_child_is_named(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as disk:
+        disk.fill()
+        with pytest.raises(DiskFull) as caught:
+            run(do="write", path=str(disk.folder / "weights"))
+        disk.make_room()
+        assert run(do="write", path=str(disk.folder / "weights"), a=1, b=2) == {"sum": 3}
+    assert isinstance(caught.value, DiskFull)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import AlreadyExists
@@ -20,6 +21,8 @@ def work(request: dict[str, Any], report: Report) -> dict[str, Any]:
             raise AlreadyExists("It is there.", hint="Look.", id="1")
         case "bug":
             raise ValueError("a bug")
+        case "write":
+            Path(request["path"]).write_bytes(bytes(1 << 20))
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":

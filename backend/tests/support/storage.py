@@ -26,8 +26,8 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave no room for another page, and show that a plain write fails."""
-        usage = shutil.disk_usage(self.folder)
-        self._resize(max(usage.used, _PAGE))
+        (self.folder / ".page").write_bytes(bytes(_PAGE))  # no disk can be of no size
+        self._resize(shutil.disk_usage(self.folder).used)
         probe = self.folder / "probe"
         try:
             probe.write_bytes(bytes(_PAGE))

@@ -22,8 +22,10 @@ def storage_error(error: OSError, path: Path | None = None) -> Exception:
 
     `path` is the file or folder that was worked on; without it, the one that the error names.
     """
-    if path is None and isinstance(error.filename, str | bytes):
-        path = Path(os.fsdecode(error.filename))
+    # Of two files, the second is the one that is written.
+    name = error.filename2 if error.errno in DISK_FULL and error.filename2 is not None else error.filename
+    if path is None and isinstance(name, str | bytes):
+        path = Path(os.fsdecode(name))
     if error.errno in DISK_FULL:
         return disk_full(path)
     if error.errno in DENIED and path is not None:
