@@ -66,7 +66,16 @@ Every message after that has the next `seq` and one whole row, as the REST calls
 | `model.deleted`, `training.deleted` | a row is gone; only its `id` |
 
 A row has at most five messages a second. A client that sees a gap in `seq`, or another `epoch`, fetches the lists
-again: it missed something, or the server was restarted. The schema `Event` describes every message."""
+again: it missed something, or the server was restarted. One that reads too slowly gets another snapshot.
+
+With `?batch=true` everything after the snapshot comes in batches, at most five a second, of each row only the newest
+state. A batch covers all from `from_seq` to `seq`:
+
+```json
+{"type": "batch", "epoch": "5f1c…", "from_seq": 42, "seq": 91, "models": [], "trainings": [], "deleted": ["6f0d…"]}
+```
+
+The schema `Event` describes every message."""
 
 
 def create_app() -> FastAPI:

@@ -4,21 +4,26 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, event, select, update
 
 from modelyard.core.database import Database, utc_now
+from modelyard.core.errors import DatabaseUnavailable
 from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobKind, JobState, LoadedModel, Model, ModelStatus
-from modelyard.services import event_hub, model_service
+from modelyard.schemas.event import BatchEvent
+from modelyard.services import event_feed, event_hub, model_response, model_service
 from modelyard.services.event_hub import EventHub, Subscription
 from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 
 from .cache import new_row
@@ -115,7 +120,7 @@ async def running(database: Database) -> AsyncIterator[EventHub]:
 
 
 async def receive(subscription: Subscription) -> Message:
-    message: Message = json.loads(await asyncio.wait_for(subscription.queue.get(), 10))
+    message: Message = json.loads(await asyncio.wait_for(subscription.next(), 10))
     return message
 
 
@@ -147,10 +152,10 @@ async def test_a_snapshot_comes_first(database: Database, rows: Rows) -> None:
     rows.start(active)
     async with running(database) as hub, hub.subscribe() as subscription:
         snapshot = await receive(subscription)
-    assert (snapshot["type"], snapshot["epoch"]) == ("snapshot", hub.epoch)
+    assert (snapshot["type"], snapshot["epoch"]) == ("snapshot", hub.feed.epoch)
     assert [model["id"] for model in snapshot["models"]] == [active]
     assert snapshot["counts"] == {"downloading": 1, "ready": 1}
-    assert snapshot["seq"] == hub.seq
+    assert snapshot["seq"] == hub.feed.seq
     assert ready not in json.dumps(snapshot["models"])
 
 
@@ -173,7 +178,7 @@ async def test_a_download_as_it_goes(database: Database, rows: Rows) -> None:
         rows.delete(row)
         messages += await until(subscription, lambda message: message["type"] == "model.deleted")
     assert [message["seq"] for message in messages] == list(range(seq + 1, seq + 1 + len(messages)))
-    assert {message["epoch"] for message in messages} == {hub.epoch}
+    assert {message["epoch"] for message in messages} == {hub.feed.epoch}
     assert {id for _type, id in told(messages)} == {row}
 
 
@@ -349,45 +354,204 @@ async def test_an_outage_of_the_database_is_waited_out(database: Database, rows:
         await until(subscription, lambda message: message["type"] == "model.download.progress")
 
 
-def test_a_socket_that_does_not_keep_up_is_closed(
-    database: Database, rows: Rows, quick: None, monkeypatch: pytest.MonkeyPatch
+@in_a_loop
+async def test_a_batch_holds_the_newest_state_of_each_row(database: Database, rows: Rows) -> None:
+    first, second, gone = rows.add(1), rows.add(2), rows.add(3)
+    async with running(database) as hub, hub.subscribe(batch=True) as batches, hub.subscribe() as single:
+        snapshot = await receive(batches)
+        await receive(single)
+        rows.start(first)
+        for number in range(1, 4):
+            rows.progress(first, number)
+            await until(single, lambda message, number=number: message["model"]["downloaded_bytes"] == number)  # type: ignore[misc]
+        rows.set(second, ModelStatus.FAILED)
+        rows.delete(gone)
+        messages = await until(single, lambda message: message["type"] == "model.deleted")
+        batch = await receive(batches)
+        while batch["seq"] < messages[-1]["seq"]:
+            before, batch = batch, await receive(batches)
+            assert batch["from_seq"] == before["seq"] + 1
+            batch["from_seq"] = before["from_seq"]
+            batch["models"] = [row for row in before["models"] if row["id"] == first] + batch["models"]
+    assert (batch["type"], batch["epoch"], batch["from_seq"]) == ("batch", hub.feed.epoch, snapshot["seq"] + 1)
+    states = {row["id"]: row for row in batch["models"]}
+    assert states[first]["downloaded_bytes"] == 3
+    assert states[second]["status"] == "failed"
+    assert batch["deleted"] == [gone]
+    assert batch["trainings"] == []
+    BatchEvent.model_validate(batch)
+
+
+@in_a_loop
+async def test_a_batch_is_made_and_encoded_once_for_all(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    rows.start(row)
+    async with AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(running(database))
+        sockets = [await stack.enter_async_context(hub.subscribe(batch=True)) for _ in range(5)]
+        snapshots = [await socket.next() for socket in sockets]
+        rows.progress(row, 7)
+        batches = [await asyncio.wait_for(socket.next(), 10) for socket in sockets]
+    assert len({id(text.encode()) for text in batches}) == len({id(text) for text in snapshots}) == 1
+
+
+@in_a_loop
+async def test_a_client_gets_no_more_than_five_batches_a_second(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    rows.start(row)
+    async with running(database) as hub, hub.subscribe(batch=True) as batches:  # which looks fifty times a second
+        await receive(batches)
+        times = []
+        for number in range(1, 6):
+            rows.progress(row, number)
+            await receive(batches)
+            times.append(time.monotonic())
+    assert all(after - before > 0.9 * event_hub.MIN_BATCH_SECONDS for before, after in pairwise(times))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_socket_that_does_not_keep_up_gets_a_new_snapshot(
+    database: Database, rows: Rows, quick: None, monkeypatch: pytest.MonkeyPatch, *, batch: bool
 ) -> None:
-    monkeypatch.setattr(event_hub, "MAX_WAITING_MESSAGES", 3)
+    monkeypatch.setattr(event_feed, "KEPT_CHANGES", 3)
     row = rows.add()
     rows.start(row)
 
     async def scene() -> None:
-        never = asyncio.Event()
-        async with running(database) as hub, hub.subscribe() as slow, hub.subscribe() as quick:
+        async with running(database) as hub, hub.subscribe(batch=batch) as slow, hub.subscribe() as quick:
+            await receive(slow)
             await receive(quick)
             for number in range(1, 8):
                 rows.progress(row, number)
                 await until(quick, lambda message, number=number: message["model"]["downloaded_bytes"] == number)  # type: ignore[misc]
-            assert slow.lagging
-            assert not quick.lagging
-            async with asyncio.timeout(5):
-                assert [message async for message in slow.until(_forever(never))] == []
+            again = await receive(slow)
+            assert (again["type"], again["models"][0]["downloaded_bytes"]) == ("snapshot", 7)
+            rows.progress(row, 8)
+            after = await receive(slow)
+            assert after.get("from_seq", after["seq"]) == again["seq"] + 1
 
     asyncio.run(scene())
 
 
-async def _forever(event: asyncio.Event) -> None:
-    await event.wait()
+class Page:
+    """What a client makes of the messages: all rows, read again with every snapshot."""
+
+    def __init__(self, database: Database, subscription: Subscription) -> None:
+        self.database, self.subscription = database, subscription
+        self.rows: dict[str, Message] = {}
+        self.seq: int | None = None
+        self.snapshots = 0
+
+    async def take(self) -> None:
+        message = json.loads(await asyncio.wait_for(self.subscription.next(), 10))
+        if message["type"] == "snapshot":
+            self.rows = stored(self.database)
+            self.snapshots += 1
+        else:
+            assert message.get("from_seq", message["seq"]) == (self.seq or 0) + 1, "a gap"
+            for model in message.get("models", [message["model"]] if "model" in message else []):
+                self.rows[model["id"]] = model
+            for gone in message.get("deleted", [message["id"]] if "id" in message else []):
+                self.rows.pop(gone, None)
+        self.seq = message["seq"]
+
+    async def catch_up(self, hub: EventHub) -> None:
+        while self.seq != hub.feed.seq:
+            await self.take()
 
 
-def test_messages_end_with_the_socket(database: Database, quick: None, rows: Rows) -> None:
-    async def scene() -> None:
-        closed = asyncio.Event()
-        async with running(database) as hub, hub.subscribe() as subscription:
-            heard = []
-            async with asyncio.timeout(5):
-                async for message in subscription.until(_forever(closed)):
-                    heard.append(json.loads(message)["type"])
-                    closed.set()
-            assert heard == ["snapshot"]
-        assert not {task.get_name() for task in asyncio.all_tasks() if "get" in repr(task.get_coro())}
+def stored(database: Database) -> dict[str, Message]:
+    with database.reading() as session:
+        models = ModelResponses(session).of_all(session.scalars(select(Model)).all())
+        return {model.id: model.model_dump(mode="json") for model in models}
 
-    asyncio.run(scene())
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 5)),
+        st.tuples(st.just("progress"), st.integers(0, 5)),
+        st.tuples(st.just("end"), st.integers(0, 5)),
+        st.tuples(st.just("delete"), st.integers(0, 5)),
+        st.tuples(st.just("look"), st.just(0)),
+        st.tuples(st.just("read"), st.integers(0, 3)),
+        st.tuples(st.just("reconnect"), st.integers(0, 3)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps=STEPS)
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_a_client_at_any_pace_ends_with_what_is_stored(
+    tmp_path_factory: pytest.TempPathFactory,
+    _sqlite_template: Path,  # noqa: PT019
+    steps: list[tuple[str, int]],
+) -> None:
+    folder = tmp_path_factory.mktemp("pace")
+    (folder / "modelyard.db").write_bytes(_sqlite_template.read_bytes())
+    database = Database(f"sqlite:///{folder / 'modelyard.db'}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_feed, "KEPT_CHANGES", 6)
+        patch.setattr(event_hub, "MIN_BATCH_SECONDS", 0)
+        patch.setattr(model_service, "hub_cache", lambda: HubCache(folder / "hub"))
+        patch.setattr(model_response, "hub_cache", lambda: HubCache(folder / "hub"))
+        asyncio.run(_at_any_pace(database, Rows(database, HubCache(folder / "hub")), steps))
+    database.dispose()
+
+
+async def _at_any_pace(database: Database, rows: Rows, steps: list[tuple[str, int]]) -> None:
+    hub = EventHub(database)
+    ids: dict[int, str] = {}
+    async with AsyncExitStack() as stack:
+
+        async def connect(number: int) -> Page:
+            return Page(database, await stack.enter_async_context(hub.subscribe(batch=number % 2 == 0)))
+
+        pages = [await connect(number) for number in range(4)]
+        for step, number in steps:
+            if step == "add" and number not in ids:
+                ids[number] = rows.add(number)
+                rows.start(ids[number])
+            elif step == "progress" and number in ids:
+                with database.session() as session:
+                    session.execute(update(Job).values(bytes_done=Job.bytes_done + 1))
+            elif step == "end" and number in ids:
+                rows.set(ids[number], ModelStatus.READY)
+            elif step == "delete" and number in ids:
+                rows.delete(ids.pop(number))
+            elif step == "look":
+                await hub._tick()
+            elif step == "read" and pages[number].seq != hub.feed.seq:
+                await pages[number].take()
+            elif step == "reconnect":
+                pages[number] = await connect(number)
+        await hub._tick()
+        for page in pages:
+            await page.catch_up(hub)
+            assert page.rows == stored(database)
+
+
+@in_a_loop
+async def test_a_socket_that_comes_during_an_outage_gets_its_snapshot_after_it(database: Database, rows: Rows) -> None:
+    row = rows.add()
+    away = Database("sqlite:////nowhere/at/all.db")
+
+    def refuse(*_: object) -> None:
+        raise DatabaseUnavailable("The database is away.")
+
+    event.listen(away.engine, "do_connect", refuse)
+    async with running(database) as hub, hub.subscribe(batch=True) as subscription:
+        hub.database = away
+        coming = asyncio.create_task(subscription.next())
+        await asyncio.sleep(0.2)
+        assert not coming.done()
+        hub.database = database
+        snapshot = json.loads(await asyncio.wait_for(coming, 10))
+        assert [model["id"] for model in snapshot["models"]] == [row]
 
 
 def test_at_most_five_a_second_for_a_model_however_many_sockets_come(database: Database, rows: Rows) -> None:
@@ -405,7 +569,7 @@ def test_at_most_five_a_second_for_a_model_however_many_sockets_come(database: D
                 rows.progress(row, number)
                 async with hub.subscribe():
                     await asyncio.sleep(0.01)
-            while not subscription.queue.empty():
+            while subscription.seq != hub.feed.seq:
                 await receive(subscription)
                 count += 1
         assert number > 12

@@ -75,5 +75,5 @@ export function overheard(transport: Transport, listener: SocketHandlers["onEven
 
 export function eventsUrl(): string {
   const scheme = window.location.protocol === "https:" ? "wss" : "ws";
-  return `${scheme}://${window.location.host}/api/v1/events`;
+  return `${scheme}://${window.location.host}/api/v1/events?batch=true`;
 }

@@ -33,11 +33,14 @@ export interface Cursor {
   seq: number;
 }
 
-/** Whether a stamped event follows what is known (`next`), was seen (`old`), or something is missing (`gap`). */
-export function follows(cursor: Cursor, event: Cursor): "next" | "old" | "gap" {
+/**
+ * Whether a stamped event follows what is known (`next`), was seen (`old`), or something is missing (`gap`). A batch
+ * covers everything from `from_seq` on.
+ */
+export function follows(cursor: Cursor, event: Cursor & { from_seq?: number }): "next" | "old" | "gap" {
   if (event.epoch !== cursor.epoch) return "gap";
   if (event.seq <= cursor.seq) return "old";
-  return event.seq === cursor.seq + 1 ? "next" : "gap";
+  return (event.from_seq ?? event.seq) <= cursor.seq + 1 ? "next" : "gap";
 }
 
 const HOT_FIELDS = new Set<keyof Model>(["progress", "downloaded_bytes", "disk_bytes", "updated_at"]);

@@ -278,3 +278,44 @@ describe("actions", () => {
     ).toEqual(["m2"]);
   });
 });
+
+describe("batches", () => {
+  it("are no gap, and bring new rows, changes and deletions without a request", async () => {
+    const { store, socket } = await connected();
+    socket.batch({ models: [model({ id: "m3" }), model({ id: "m1", status: "ready" })], deleted: ["m2"] }, 9);
+    expect(store.getState().ids).toEqual(["m3", "m1"]);
+    expect(store.getState().byId.m1?.status).toBe("ready");
+    socket.batch({ models: [model({ id: "m3", status: "missing" })] });
+    expect(store.getState().byId.m3?.status).toBe("missing");
+    expect(reads).toBe(1);
+  });
+
+  it("lead to a new reading where one is missing, and are applied after it", async () => {
+    const { store, socket } = await connected();
+    rows = [model({ id: "m1" }), model({ id: "m2" })];
+    socket.seq += 3;
+    socket.batch({ models: [model({ id: "m2", status: "missing" })] });
+    await vi.waitFor(() => expect(store.getState().byId.m2?.status).toBe("missing"));
+    expect(store.getState().byId.m1?.status).toBe("ready");
+    expect(reads).toBe(2);
+  });
+
+  it("that were seen already are left out", async () => {
+    const { store, socket } = await connected();
+    socket.batch({ models: [model({ id: "m3" })] }, 4);
+    socket.seq -= 4;
+    socket.batch({ deleted: ["m3"] }, 4);
+    expect(store.getState().byId.m3).toBeDefined();
+  });
+
+  it("go on after a snapshot in between, which is what a slow client gets", async () => {
+    const { store, socket } = await connected();
+    rows = [model({ id: "m1" }), model({ id: "m4" })];
+    socket.seq += 5000;
+    socket.snapshot([]);
+    await vi.waitFor(() => expect(store.getState().ids).toEqual(["m1", "m4"]));
+    socket.batch({ deleted: ["m4"] });
+    expect(store.getState().ids).toEqual(["m1"]);
+    expect(reads).toBe(2);
+  });
+});

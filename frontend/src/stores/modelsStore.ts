@@ -4,7 +4,7 @@ import { isAbort } from "../api/client";
 import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
 import { type ProblemView, toProblem } from "../lib/problems";
-import type { ModelEvent, ServerEvent } from "../types/events";
+import type { ServerEvent } from "../types/events";
 import type { DeletionReport, ImportRequest, Model, ModelDownloadRequest, QuantizeRequest } from "../types/model";
 import {
   applyList,
@@ -67,7 +67,7 @@ export function createModelsStore() {
     let flushTimer: ReturnType<typeof setTimeout> | undefined;
     let syncing = false;
     let syncAgain = false;
-    let held: ModelEvent[] = [];
+    let held: Model[] = [];
     let feed: Transport | null = null;
 
     function flush(): void {
@@ -78,8 +78,7 @@ export function createModelsStore() {
       if (waiting.length > 0) set((state) => ({ ...applyProgress(state, waiting), ...cursor, lastAt: Date.now() }));
     }
 
-    function receiveModel(event: ModelEvent): void {
-      const { model } = event;
+    function receiveModel(model: Model): void {
       const known = get().byId[model.id];
       if (!isStructural(known, model)) {
         buffer.set(model.id, model);
@@ -101,18 +100,29 @@ export function createModelsStore() {
       if (order === "old") return;
       cursor = { epoch: event.epoch, seq: event.seq };
       let missing = order === "gap";
-      if (event.type === "model.deleted") {
-        // Deleting twice is harmless, so this need not wait for a running sync; the list is read again after it.
-        set((state) => ({ ...removeModel(state, event.id), ...cursor, lastAt: Date.now() }));
-        held = held.filter((other) => other.model.id !== event.id);
-        if (syncing) syncAgain = true;
+      if (event.type === "batch") {
+        event.deleted.forEach(receiveDeletion);
+        event.models.forEach((model) => receiveOrHold(model, missing));
+      } else if (event.type === "model.deleted") {
+        receiveDeletion(event.id);
       } else if ("model" in event) {
         // A row is announced by `model.updated`; any other first word of it means that one was missed.
         missing ||= get().byId[event.model.id] === undefined && event.type !== "model.updated";
-        if (missing || syncing) held.push(event);
-        else receiveModel(event);
+        receiveOrHold(event.model, missing);
       }
       if (missing) void sync();
+    }
+
+    function receiveDeletion(id: string): void {
+      // Deleting twice is harmless, so this need not wait for a running sync; the list is read again after it.
+      set((state) => ({ ...removeModel(state, id), ...cursor, lastAt: Date.now() }));
+      held = held.filter((other) => other.id !== id);
+      if (syncing) syncAgain = true;
+    }
+
+    function receiveOrHold(model: Model, missing: boolean): void {
+      if (missing || syncing) held.push(model);
+      else receiveModel(model);
     }
 
     /** Reads the whole list, then applies what arrived meanwhile. Calls made during a run make it run once more. */
@@ -137,9 +147,9 @@ export function createModelsStore() {
         if (!isAbort(error) && get().load.state !== "ready") set({ load: { state: "error", error: toProblem(error) } });
       } finally {
         syncing = false;
-        const events = held;
+        const models = held;
         held = [];
-        events.forEach(receiveModel);
+        models.forEach(receiveModel);
       }
     }
 

@@ -98,3 +98,13 @@ it("keeps a run whose deletion is refused", async () => {
   expect(store.getState().byId.t1).toBeDefined();
   expect(store.getState().pending).toEqual({});
 });
+
+it("takes runs and deletions from batches", async () => {
+  listed = [training(), training({ id: "t2" })];
+  socket.snapshot();
+  await store.getState().fetchTrainings();
+  socket.batch({ trainings: [training({ updated_at: "2026-11-24T10:09:00.000Z" })], deleted: ["t2", "a-model"] }, 7);
+  expect(Object.keys(store.getState().byId)).toEqual(["t1"]);
+  expect(store.getState().byId.t1?.updated_at).toBe("2026-11-24T10:09:00.000Z");
+  expect(reads).toBe(1);
+});

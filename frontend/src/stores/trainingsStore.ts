@@ -61,7 +61,10 @@ export function createTrainingsStore() {
     }
 
     function apply(event: ServerEvent): void {
-      if (event.type === "training.deleted") drop(event.id);
+      if (event.type === "batch") {
+        event.deleted.filter((id) => id in get().byId).forEach(drop);
+        event.trainings.forEach(put);
+      } else if (event.type === "training.deleted") drop(event.id);
       else if ("training" in event) put(event.training);
     }
 

@@ -1,5 +1,5 @@
 import type { SocketHandlers, Transport } from "../api/socket";
-import type { ModelEvent, ServerEvent } from "../types/events";
+import type { BatchEvent, ModelEvent, ServerEvent } from "../types/events";
 import type { Model } from "../types/model";
 
 /** A feed that a test speaks into; stamps events in order unless told otherwise. */
@@ -37,6 +37,14 @@ export class FakeSocket implements Transport {
   deleted(id: string): void {
     this.seq += 1;
     this.send({ type: "model.deleted", epoch: this.epoch, seq: this.seq, id });
+  }
+
+  /** Everything since the last message, as one. */
+  batch(changes: Partial<Pick<BatchEvent, "models" | "trainings" | "deleted">>, count = 1): void {
+    const from_seq = this.seq + 1;
+    this.seq += count;
+    const { epoch, seq } = this;
+    this.send({ type: "batch", epoch, from_seq, seq, models: [], trainings: [], deleted: [], ...changes });
   }
 
   drop(): void {

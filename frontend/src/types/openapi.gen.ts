@@ -992,6 +992,32 @@ export interface components {
             verified: boolean;
         };
         /**
+         * BatchEvent
+         * @description With `?batch=true`: everything from `from_seq` to `seq`, of each row only its newest state.
+         */
+        BatchEvent: {
+            /**
+             * Deleted
+             * @description Ids of models and training runs that are gone.
+             */
+            deleted: string[];
+            /** Epoch */
+            epoch: string;
+            /** From Seq */
+            from_seq: number;
+            /** Models */
+            models: components["schemas"]["ModelResponse"][];
+            /** Seq */
+            seq: number;
+            /** Trainings */
+            trainings: components["schemas"]["TrainingResponse"][];
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "batch";
+        };
+        /**
          * CacheListing
          * @description What the shared cache holds besides the managed models.
          * @example {
@@ -1325,7 +1351,7 @@ export interface components {
             /** Message */
             message: string;
         };
-        Event: components["schemas"]["SnapshotEvent"] | components["schemas"]["ModelEvent"] | components["schemas"]["ModelDeletedEvent"] | components["schemas"]["TrainingEvent"] | components["schemas"]["TrainingDeletedEvent"];
+        Event: components["schemas"]["SnapshotEvent"] | components["schemas"]["BatchEvent"] | components["schemas"]["ModelEvent"] | components["schemas"]["ModelDeletedEvent"] | components["schemas"]["TrainingEvent"] | components["schemas"]["TrainingDeletedEvent"];
         /** Extras */
         Extras: {
             /**
@@ -2876,7 +2902,7 @@ export interface components {
         };
         /**
          * SnapshotEvent
-         * @description The first message on a connection: the rows something is happening to.
+         * @description The first message on a connection, and again for a client that fell behind: the rows under way.
          */
         SnapshotEvent: {
             /**

@@ -17,10 +17,11 @@ ModelEventType = Literal[
     "model.loaded",
     "model.unloaded",
 ]
+TrainingEventType = Literal["training.progress", "training.updated"]
 
 
 class SnapshotEvent(Schema):
-    """The first message on a connection: the rows something is happening to."""
+    """The first message on a connection, and again for a client that fell behind: the rows under way."""
 
     type: Literal["snapshot"] = "snapshot"
     epoch: str = Field(description="Another epoch means another server life: fetch everything again.")
@@ -51,7 +52,7 @@ class ModelDeletedEvent(Schema):
 class TrainingEvent(Schema):
     """A training run as it is now."""
 
-    type: Literal["training.progress", "training.updated"]
+    type: TrainingEventType
     epoch: str
     seq: int
     training: TrainingResponse
@@ -66,6 +67,19 @@ class TrainingDeletedEvent(Schema):
     id: str
 
 
+class BatchEvent(Schema):
+    """With `?batch=true`: everything from `from_seq` to `seq`, of each row only its newest state."""
+
+    type: Literal["batch"] = "batch"
+    epoch: str
+    from_seq: int
+    seq: int
+    models: list[ModelResponse]
+    trainings: list[TrainingResponse]
+    deleted: list[str] = Field(description="Ids of models and training runs that are gone.")
+
+
 Event = Annotated[
-    SnapshotEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent, Field(discriminator="type")
+    SnapshotEvent | BatchEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent,
+    Field(discriminator="type"),
 ]

@@ -1,42 +1,40 @@
 """Live events: the rows something happens to are read a few times a second, and what changed is sent to every socket.
 
 The database is the only source, so events survive restarts of workers and of this process, and several API processes
-tell the same. Each change is encoded once, however many sockets listen.
+tell the same. Each change is encoded once, however many sockets listen. A socket that cannot take all of it gets less:
+with batches only the newest state of each row, and a new snapshot where it has missed too much.
 """
 
 import asyncio
 import logging
+import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import DatabaseUnavailable
+from modelyard.core.shared_text import SharedText
 from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, Job, LoadedModel, Model, Training
-from modelyard.schemas.event import (
-    ModelDeletedEvent,
-    ModelEvent,
-    ModelEventType,
-    SnapshotEvent,
-    TrainingDeletedEvent,
-    TrainingEvent,
-)
+from modelyard.schemas.event import ModelEventType, SnapshotEvent
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.training import TrainingResponse
+from modelyard.services.event_feed import EventFeed
 from modelyard.services.job_service import is_load
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.services.training_service import TrainingService, training_response
 
 TICK_SECONDS = 0.2
+MAX_PAUSE_SECONDS = 0.4
+"""Between two looks, where each one, and sending what it found, takes long."""
+MIN_BATCH_SECONDS = 0.2
 RECENT_SECONDS = 5.0
-MAX_WAITING_MESSAGES = 500
 
 logger = logging.getLogger(__name__)
 
@@ -69,27 +67,35 @@ class _Reading:
 
 
 class Subscription:
-    """The messages for one socket. One that does not keep up is closed; its page reconnects and gets a snapshot."""
+    """One socket's place in the feed. It asks for the next message once it has sent the one before."""
 
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING_MESSAGES)
-        self.lagging = False
+    def __init__(self, hub: "EventHub", *, batch: bool) -> None:
+        self._hub = hub
+        self._batch = batch
+        self._next_at = 0.0
+        self.seq: int | None = None
+        """What was told last; None before the snapshot."""
 
-    async def until(self, closed: Coroutine[Any, Any, None]) -> AsyncIterator[str]:
-        """Messages until `closed` ends or the socket has fallen too far behind."""
-        end = asyncio.ensure_future(closed)
-        following: asyncio.Future[str] | None = None
-        try:
-            while not end.done() and not self.lagging:
-                following = asyncio.ensure_future(self.queue.get())
-                done, _ = await asyncio.wait({end, following}, return_when=asyncio.FIRST_COMPLETED)
-                if following not in done:
-                    return
-                yield following.result()
-        finally:
-            end.cancel()
-            if following is not None:
-                following.cancel()
+    async def next(self) -> SharedText:
+        """The next message, as soon as there is one: a snapshot at first, and wherever too much was missed."""
+        feed = self._hub.feed
+        while True:
+            if self.seq is None or not feed.holds(self.seq):
+                self.seq, snapshot = await self._hub.snapshot()
+                return snapshot
+            if self.seq == feed.seq:
+                await self._hub.changed()
+            elif not self._batch:
+                message = feed.message_after(self.seq)
+                self.seq += 1
+                return message
+            elif (wait := self._next_at - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            else:
+                self._next_at = time.monotonic() + MIN_BATCH_SECONDS
+                batch = feed.batch_after(self.seq)
+                self.seq = feed.seq
+                return batch
 
 
 class EventHub:
@@ -97,8 +103,7 @@ class EventHub:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.epoch = uuid.uuid4().hex
-        self.seq = 0
+        self.feed = EventFeed(uuid.uuid4().hex)
         self._known: dict[str, _Known] = {}
         self._followed: set[str] = set()
         self._known_trainings: dict[str, tuple[str, str]] = {}
@@ -107,49 +112,80 @@ class EventHub:
         self._ids: frozenset[str] = frozenset()
         self._last_reading = utc_now()
         self._subscriptions: set[Subscription] = set()
+        self._begun = False
+        self._news = asyncio.Event()
+        self._snapshot: tuple[int, SharedText] | None = None
         self._lock = asyncio.Lock()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. The more there is to send, the longer it pauses between two looks."""
+        pause = TICK_SECONDS
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(pause)
+            begun = time.monotonic()
             try:
                 if self._subscriptions:
                     async with self._lock:
                         await self._tick()
+                    await asyncio.sleep(0)  # what this turn of the loop sends is counted
             except DatabaseUnavailable:
                 await asyncio.sleep(1)
             except Exception:
                 logger.exception("Live events: reading the database failed, trying again")
                 await asyncio.sleep(1)
+            pause = min(max(TICK_SECONDS, time.monotonic() - begun), MAX_PAUSE_SECONDS)
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[Subscription]:
+    async def subscribe(self, *, batch: bool = False) -> AsyncIterator[Subscription]:
         """A subscription whose first message is the snapshot and whose next ones are everything after it."""
-        subscription = Subscription()
-        async with self._lock:
-            if not self._subscriptions:
-                # Nobody listened, so nothing was followed: begin from all there is now, silently.
-                self._known.clear()
-                self._followed.clear()
-                self._known_trainings.clear()
-                self._remember(await asyncio.to_thread(self._read, None))
-            # What changed since the last tick is in the snapshot already and is told once more with the next.
-            subscription.queue.put_nowait(await asyncio.to_thread(self._snapshot))
-            self._subscriptions.add(subscription)
+        subscription = Subscription(self, batch=batch)
+        if not self._subscriptions:
+            self._begun = False
+        self._subscriptions.add(subscription)
         try:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
 
+    async def changed(self) -> None:
+        """Returns after the next look that found something new."""
+        await self._news.wait()
+
+    async def snapshot(self) -> tuple[int, SharedText]:
+        """What is under way, and after which change. Read once for all who ask before the next change.
+
+        What changed since the last look is in it already and is told once more with the next.
+        """
+        while True:
+            try:
+                async with self._lock:
+                    if not self._begun:
+                        await self._begin()
+                    if self._snapshot is None or self._snapshot[0] != self.feed.seq:
+                        self._snapshot = (self.feed.seq, SharedText(await asyncio.to_thread(self._read_snapshot)))
+                    return self._snapshot
+            except DatabaseUnavailable:  # waited for, so that all sockets do not come back again and again
+                await asyncio.sleep(1)
+
+    async def _begin(self) -> None:
+        """Nobody listened, so nothing was followed: begin from all there is now, silently."""
+        self._known.clear()
+        self._followed.clear()
+        self._known_trainings.clear()
+        self._remember(await asyncio.to_thread(self._read, None))
+        self.feed.forget([])
+        self._snapshot, self._begun = None, True
+
     async def _tick(self) -> None:
+        if not self._begun:
+            return
         reading = await asyncio.to_thread(self._read, self._ids)
-        for message in self._remember(reading):
-            for subscription in self._subscriptions:
-                try:
-                    subscription.queue.put_nowait(message)
-                except asyncio.QueueFull:
-                    subscription.lagging = True
+        before = self.feed.seq
+        self._remember(reading)
+        self.feed.forget(place.seq for place in self._subscriptions if place.seq is not None)
+        if self.feed.seq != before:
+            news, self._news = self._news, asyncio.Event()
+            news.set()
 
     def _read(self, ids: frozenset[str] | None) -> _Reading:
         """The rows that may have changed since the last look, which knew `ids`; None at the first look."""
@@ -194,13 +230,13 @@ class EventHub:
         )
         return [training_response(row) for row in rows]
 
-    def _snapshot(self) -> str:
+    def _read_snapshot(self) -> str:
         with self.database.reading() as session:
             models = ModelService(session)
             active = models.list(statuses=ACTIVE_STATUSES, limit=10_000)[0]
             event = SnapshotEvent(
-                epoch=self.epoch,
-                seq=self.seq,
+                epoch=self.feed.epoch,
+                seq=self.feed.seq,
                 models=ModelResponses(session).of_all(active),
                 counts=models.counts(),
                 trainings=[
@@ -212,9 +248,8 @@ class EventHub:
             )
         return event.model_dump_json()
 
-    def _remember(self, reading: _Reading) -> list[str]:
-        """Take a reading as the new truth; returns the messages that tell what changed."""
-        messages = []
+    def _remember(self, reading: _Reading) -> None:
+        """Take a reading as the new truth, and put what changed into the feed."""
         for id, status in reading.statuses.items():
             self._known[id] = _Known("", status, loaded=False)
         for model in reading.changed:
@@ -226,44 +261,32 @@ class EventHub:
                 content, model.status, model.loaded, loading=model.status == "ready" and model.progress is not None
             )
             (self._followed.add if known.followed else self._followed.discard)(model.id)
-            self.seq += 1
-            kind = _event_type(before, model)
-            messages.append(ModelEvent(type=kind, epoch=self.epoch, seq=self.seq, model=model).model_dump_json())
+            self.feed.add_model(_event_type(before, model), model.id, content)
         for gone in self._gone(reading):
             self._known.pop(gone, None)
             self._followed.discard(gone)
-            self.seq += 1
-            messages.append(ModelDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
+            self.feed.delete_model(gone)
         self._ids = reading.ids
-        return [*messages, *self._remember_trainings(reading)]
+        self._remember_trainings(reading)
 
     def _gone(self, reading: _Reading) -> frozenset[str]:
         if reading.ids is self._ids:
             return frozenset()
         return (self._ids | {model.id for model in reading.changed}) - reading.ids
 
-    def _remember_trainings(self, reading: _Reading) -> list[str]:
-        messages = []
+    def _remember_trainings(self, reading: _Reading) -> None:
         for training in reading.trainings:
             content = training.model_dump_json()
             before, status = self._known_trainings.get(training.id, (None, None))
             if before == content:
                 continue
             self._known_trainings[training.id] = (content, training.status)
-            self.seq += 1
-            event = TrainingEvent(
-                type="training.progress" if status == training.status == "running" else "training.updated",
-                epoch=self.epoch,
-                seq=self.seq,
-                training=training,
-            )
-            messages.append(event.model_dump_json())
+            runs_on = status == training.status == "running"
+            self.feed.add_training("training.progress" if runs_on else "training.updated", training.id, content)
         for gone in self._training_ids - reading.training_ids:
             self._known_trainings.pop(gone, None)
-            self.seq += 1
-            messages.append(TrainingDeletedEvent(epoch=self.epoch, seq=self.seq, id=gone).model_dump_json())
+            self.feed.delete_training(gone)
         self._training_ids = reading.training_ids
-        return messages
 
 
 def _event_type(before: _Known | None, model: ModelResponse) -> ModelEventType:

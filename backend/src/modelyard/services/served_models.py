@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from modelyard.core.database import Database
-from modelyard.core.errors import HubMisbehaved, InvalidRequest
+from modelyard.core.errors import DatabaseUnavailable, HubMisbehaved, InvalidRequest
 from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
 from modelyard.hub.repo_facts import NO_FACTS, RepoFacts, read_facts
 from modelyard.hub.repos import (
@@ -179,6 +179,8 @@ class ServedModels:
         while True:
             try:
                 await asyncio.to_thread(self.learn_all)
+            except DatabaseUnavailable:
+                pass
             except Exception:
                 logger.exception("Reading what repositories say of themselves failed, trying again")
             await asyncio.sleep(LEARN_SECONDS)

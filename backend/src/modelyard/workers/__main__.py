@@ -3,6 +3,7 @@
 import argparse
 import os
 import pkgutil
+import resource
 import socket
 import sys
 
@@ -42,8 +43,10 @@ def _run_api(application: str, descriptor: int) -> int:
     import uvicorn
 
     from modelyard.workers.http_protocol import BoundedHttpProtocol
+    from modelyard.workers.websocket_protocol import SharedDeflateProtocol
 
     os.set_inheritable(descriptor, False)
+    _allow_many_sockets()
     config = uvicorn.Config(
         pkgutil.resolve_name(application)(),
         lifespan="on",
@@ -54,11 +57,18 @@ def _run_api(application: str, descriptor: int) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws_per_message_deflate=False,
+        ws=SharedDeflateProtocol,
         timeout_graceful_shutdown=3,
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
     return 0
+
+
+def _allow_many_sockets() -> None:
+    """Each open page holds a socket; the limit on open files is raised to what this user may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _run_worker(celery: str, queues: list[str], concurrency: int | None) -> int:

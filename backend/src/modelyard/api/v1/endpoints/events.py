@@ -1,24 +1,31 @@
 """The WebSocket of live events."""
 
+import asyncio
+
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from modelyard.services.event_hub import EventHub
+from modelyard.services.event_hub import EventHub, Subscription
 
 router = APIRouter(tags=["events"])
 
 
 @router.websocket("/events")
-async def events(socket: WebSocket) -> None:
+async def events(socket: WebSocket, batch: bool = False) -> None:
     """A snapshot of what is under way, then every change; see `docs/api.md`."""
     hub: EventHub = socket.app.state.event_hub
     await socket.accept()
-    async with hub.subscribe() as messages:
-        reader = _until_closed(socket)
-        async for message in messages.until(reader):
-            try:
-                await socket.send_text(message)
-            except WebSocketDisconnect:  # gone before the reader heard of it
-                return
+    async with hub.subscribe(batch=batch) as messages, asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(_send(socket, messages))
+        await _until_closed(socket)
+        sending.cancel()
+
+
+async def _send(socket: WebSocket, messages: Subscription) -> None:
+    try:
+        while True:
+            await socket.send_text(await messages.next())
+    except WebSocketDisconnect:  # gone before the reader heard of it
+        return
 
 
 async def _until_closed(socket: WebSocket) -> None:
