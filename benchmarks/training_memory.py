@@ -63,6 +63,7 @@ def main() -> None:
                 l1_coefficient=1.0,
                 dataset_path=str(folder / "corpus.txt"),
                 dataset_column="text",
+                path_rules={"named": [str(folder)], "anywhere": False},
                 training_tokens=STEPS * batch,
                 context_size=context,
                 batch_tokens=batch,

@@ -119,7 +119,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     DatasetService().remove_unfinished()
     migrate.upgrade(database)
     with database.session() as session:
-        SettingsService(session).remember_server_url(settings.local_url)
+        stored = SettingsService(session)
+        stored.remember_server_url(settings.local_url)
+        stored.remember_path_rules()
     duties = (
         app.state.event_hub.run(),
         maintain(database),

@@ -1,17 +1,20 @@
 """Rows: made once, found, steered, and deleted with exactly the files nobody else needs."""
 
+import os
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from modelyard.core.database import Database, utc_now
-from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, SharedCache
-from modelyard.hub.store import HubCache
+from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, NotReady, SharedCache
+from modelyard.hub.store import HubCache, identity
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
 from modelyard.services import maintenance, model_service
+from modelyard.services.imported_files import require_unchanged
 from modelyard.services.job_service import JobService
 from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, delete_model, loaded_by, manifest
 
@@ -630,3 +633,30 @@ def test_stored_bytes_count_a_snapshot_once(models: ModelService, cache: HubCach
     ready_row(models.session, cache)
     ready_row(models.session, cache, quantization="4bit")
     assert models.stored_bytes() == SNAPSHOT_BYTES
+
+
+def test_an_import_that_changed_in_place_is_neither_ready_nor_loaded(models: ModelService, cache: HubCache) -> None:
+    row = ready_row(models.session, cache)
+    blob = (cache.snapshot_path(MODEL_ID, COMMIT) / "config.json").resolve()
+    row.files = [
+        file | {"seen": identity((cache.snapshot_path(MODEL_ID, COMMIT) / file["path"]).stat())} for file in row.files
+    ]
+    assert models.mark_missing_files(models.changed_files()) == 0
+    require_unchanged(cache, row)
+
+    blob.write_bytes(b"[]")  # of the same size
+    os.utime(blob, ns=(0, 0))
+    with pytest.raises(NotReady, match=r"config\.json"):
+        require_unchanged(cache, row)
+    assert models.mark_missing_files(models.changed_files()) == 1
+    assert (row.status, row.error["code"]) == (ModelStatus.MISSING, "files_changed")
+
+
+def test_a_snapshot_that_leads_elsewhere_is_not_loaded(models: ModelService, cache: HubCache, tmp_path: Path) -> None:
+    row = ready_row(models.session, cache)
+    config = cache.snapshot_path(MODEL_ID, COMMIT) / "config.json"
+    (tmp_path / "other").write_bytes(b"{}")
+    config.unlink()
+    config.symlink_to(tmp_path / "other")
+    with pytest.raises(NotReady, match=r"config\.json"):
+        require_unchanged(cache, row)

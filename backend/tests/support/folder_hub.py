@@ -166,6 +166,6 @@ def _read(repo_id: str, folder: Path) -> StoredRepo:
         name = path.relative_to(folder).as_posix()
         large = name.endswith((".safetensors", ".bin"))
         sha256 = hashlib.sha256(content).hexdigest() if large else None
-        files[name] = StoredFile(name, len(content), git_blob_sha1(content), sha256, path)
+        files[name] = StoredFile(name, len(content), git_blob_sha1(content), sha256, folder)
     commit = git_blob_sha1("".join(file.git_oid for file in files.values()).encode())
     return StoredRepo(repo_id, commit, files, {"main": commit}, datetime.now(UTC))

@@ -206,6 +206,10 @@ export interface paths {
         /**
          * Import a model
          * @description Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed.
+         *
+         *     The folder must lie below one of MODELYARD_ALLOWED_PATHS. Without that, any folder is allowed to a server that only
+         *     this machine's users reach; one with a key reads the uploads and the Hugging Face cache. Links that lead out of the
+         *     folder are refused, except those of a snapshot into the blobs of its own repository.
          */
         post: operations["import_model_api_v1_models_import_post"];
         delete?: never;
@@ -1082,7 +1086,7 @@ export interface components {
             column?: string | null;
             /**
              * Path
-             * @description An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it.
+             * @description An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it, or below a folder that the server reads for users.
              * @example /data/corpus.jsonl
              */
             path: string;
@@ -2151,7 +2155,7 @@ export interface components {
             model_id?: string | null;
             /**
              * Path
-             * @description An absolute path on the server's machine.
+             * @description An absolute path on the server's machine, below a folder that it reads for users.
              * @example /data/my-model
              */
             path?: string | null;
@@ -4795,7 +4799,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden: `forbidden_origin` */
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7244,7 +7248,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden: `forbidden_origin` */
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7349,7 +7353,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden: `forbidden_origin` */
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -26,6 +26,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.PayloadTooLarge: 413,
     errors.DatabaseDamaged: 503,
     errors.DatabaseTooNew: 503,
+    errors.PathNotAllowed: 403,
     errors.ModelNotFound: 404,
     errors.TrainingNotFound: 404,
     errors.DatasetNotFound: 404,

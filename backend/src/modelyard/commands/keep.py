@@ -55,7 +55,10 @@ def import_(
     ] = "link",
     as_json: JsonOption = False,
 ) -> None:
-    """Take over a folder, or a model that other tools downloaded, without a transfer."""
+    """Take over a folder, or a model that other tools downloaded, without a transfer.
+
+    The folder must lie below one of the server's MODELYARD_ALLOWED_PATHS, if they are set or the server has a key.
+    """
     client = connect(context)
     is_folder = name is not None or source.startswith(("/", ".", "~"))
     if is_folder and name is None:

@@ -75,6 +75,12 @@ class DatabaseTooNew(ModelyardError):
     default_hint = "Install that version again, or use another MODELYARD_HOME."
 
 
+class PathNotAllowed(ModelyardError):
+    """A path that a user named, or a link in the folder, leads to what the server does not read for users."""
+
+    code = "path_not_allowed"
+
+
 class ModelNotFound(ModelyardError):
     code = "model_not_found"
     default_hint = "`modelyard ls` lists the models there are."

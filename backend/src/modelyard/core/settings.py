@@ -3,7 +3,7 @@
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator
@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=10_000_000_000, gt=0)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses and networks of the reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    allowed_paths: Annotated[tuple[Path, ...] | None, NoDecode] = None
+    """Folders, with `:` between them, below which every path that a user names must lie."""
 
     @field_validator("home")
     @classmethod
@@ -46,6 +48,17 @@ class Settings(BaseSettings):
         """Split a list with commas or spaces between its items. Raises ValueError for what is no address."""
         names = given.replace(",", " ").split() if isinstance(given, str) else given
         return tuple(str(ip_network(name, strict=False)) for name in names)
+
+    @field_validator("allowed_paths", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        folders = tuple(Path(name).expanduser() for name in value.split(":") if name)
+        for folder in folders:
+            if not folder.is_absolute():
+                raise ValueError(f"{folder} is not an absolute path")
+        return folders
 
     @property
     def sqlalchemy_url(self) -> str:

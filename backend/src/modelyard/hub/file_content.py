@@ -1,10 +1,9 @@
 """Sending a stored file over HTTP: its headers, one Range, and the bytes."""
 
-import io
 import logging
-import os
 import re
 from collections.abc import Mapping
+from typing import BinaryIO
 from urllib.parse import quote
 
 import anyio
@@ -13,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from modelyard.core.errors import PathNotAllowed
 from modelyard.hub.answers import HubFailure
 from modelyard.hub.repos import StoredFile, StoredRepo
 
@@ -47,7 +47,7 @@ class _FileContent(Response):
 
     def __init__(
         self,
-        content: io.FileIO,
+        content: BinaryIO,
         span: range | None,
         size_bytes: int,
         headers: Mapping[str, str],
@@ -108,18 +108,13 @@ def _headers(repo: StoredRepo, file: StoredFile) -> dict[str, str]:
     return headers
 
 
-def _open(file: StoredFile) -> io.FileIO | None:
-    """The file, opened, or None unless it is there with the size it was verified with."""
+def _open(file: StoredFile) -> BinaryIO | None:
+    """The file, opened, or None unless it is there as it was verified."""
     try:
-        content = file.local_path.open("rb", buffering=0)
-    except OSError as error:
-        logger.warning("cannot open %s: %s", file.local_path, error)
+        return file.open()
+    except (OSError, PathNotAllowed) as error:
+        logger.warning("cannot serve %s of %s: %s", file.path, file.folder, error)
         return None
-    if os.fstat(content.fileno()).st_size != file.size_bytes:
-        logger.warning("%s no longer has %d bytes", file.local_path, file.size_bytes)
-        content.close()
-        return None
-    return content
 
 
 def _requested_span(request: Request, file: StoredFile) -> range | None:

@@ -1,18 +1,21 @@
 """What a Hub says of a repository besides its files: read from its config, its card and its weights' headers."""
 
+import io
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml  # type: ignore[import-untyped]
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from modelyard.hub.repos import StoredRepo
+from modelyard.core.errors import PathNotAllowed
+from modelyard.core.paths import open_inside, resolve_inside
+from modelyard.hub.repos import StoredFile, StoredRepo
 
 MAX_JSON_BYTES = 50_000_000
 MAX_CARD_BYTES = 2_000_000
@@ -22,6 +25,8 @@ _CARD = "README.md"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
 _CONFIG_KEYS = ("architectures", "model_type", "quantization_config", "auto_map")
 _TOKENIZER_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
+
+_UNREADABLE = (OSError, PathNotAllowed, ValueError, RecursionError, yaml.YAMLError)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ def read_facts(repo: StoredRepo) -> RepoFacts:
     """Read them from the repository's files. Blocks on the disk; a damaged file counts as one that is not there."""
     config = _read_json(repo, "config.json")
     readme = repo.files.get(_CARD)
-    card = _read_card(readme.local_path) if readme else None
+    card = _read_card(readme) if readme else None
     generates = _generates_text(config)
     pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates else None)
     library_name = _text(card, "library_name") or ("transformers" if config else None)
@@ -104,8 +109,9 @@ def _read_json(repo: StoredRepo, path: str) -> dict[str, Any] | None:
     if file is None or file.size_bytes > MAX_JSON_BYTES:
         return None
     try:
-        return _plain_json(json.loads(file.local_path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
+        with file.open() as content:
+            return _plain_json(json.loads(content.read()))
+    except (OSError, PathNotAllowed, ValueError, RecursionError) as error:
         logger.warning("%s of %s cannot be read: %s", path, repo.repo_id, error)
         return None
 
@@ -121,20 +127,33 @@ class _CardLoader(yaml.SafeLoader):  # type: ignore[misc]
 
 def licence_of(folder: Path) -> str | None:
     """What the model card in a snapshot names as licence; None where there is none, or it names none."""
-    return _text(_read_card(folder / _CARD), "license")
-
-
-def _read_card(path: Path) -> dict[str, Any] | None:
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            return None
-        match = REGEX_YAML_BLOCK.search(path.read_text(encoding="utf-8-sig"))
-        return _plain_json(yaml.load(match[2], _CardLoader)) if match else None  # noqa: S506 (derived from SafeLoader)
+        with open_inside(folder, _CARD) as content:
+            return _text(_parse_card(content), "license")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        logger.warning("the card %s cannot be read: %s", path, error)
+    except _UNREADABLE as error:
+        logger.warning("the card of %s cannot be read: %s", folder, error)
         return None
+
+
+def _read_card(file: StoredFile) -> dict[str, Any] | None:
+    try:
+        with file.open() as content:
+            return _parse_card(content)
+    except _UNREADABLE as error:
+        logger.warning("the card of %s cannot be read: %s", file.folder, error)
+        return None
+
+
+def _parse_card(content: BinaryIO) -> dict[str, Any] | None:
+    """Raises one of _UNREADABLE."""
+    text = content.read(MAX_CARD_BYTES + 1)
+    if len(text) > MAX_CARD_BYTES:
+        return None
+    # As a text file: the pattern knows no line ends of Windows.
+    match = REGEX_YAML_BLOCK.search(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig").read())
+    return _plain_json(yaml.load(match[2], _CardLoader)) if match else None  # noqa: S506 (derived from SafeLoader)
 
 
 def _plain_json(content: Any) -> dict[str, Any] | None:
@@ -159,10 +178,11 @@ def _count_parameters(repo: StoredRepo) -> dict[str, int]:
         if file is None:
             return {}
         try:
-            header = parse_local_safetensors_file_metadata(file.local_path)
+            with file.open():
+                header = parse_local_safetensors_file_metadata(resolve_inside(file.folder, file.path))
             for dtype, count in header.parameter_count.items():
                 counts[dtype] = counts.get(dtype, 0) + count
-        except (OSError, SafetensorsParsingError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, PathNotAllowed, SafetensorsParsingError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("the header of %s in %s cannot be read: %s", path, repo.repo_id, error)
             return {}
     return counts

@@ -1,10 +1,16 @@
 """The repositories that our own Hub endpoint serves, and git's names for their content."""
 
+import errno
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
+
+from modelyard.core.paths import open_inside
+from modelyard.hub.store import Identity, identity, is_same_file
 
 DEFAULT_BRANCH = "main"
 
@@ -23,18 +29,32 @@ class RepoUnavailable(Exception):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a repository: `git_oid` is git's blob hash, of the LFS pointer if `lfs_sha256` is set."""
+    """One file of a repository: `git_oid` is git's blob hash, of the LFS pointer if `lfs_sha256` is set.
+
+    It is `path` below `folder` on this disk. With `seen` it is what was hashed only as long as its identity is this.
+    """
 
     path: str
     size_bytes: int
     git_oid: str
     lfs_sha256: str | None
-    local_path: Path
+    folder: Path
+    seen: Identity | None = None
 
     @property
     def etag(self) -> str:
         """What the Hub sends as ETag: the content's sha256 for LFS files, git's hash for the others."""
         return self.lfs_sha256 or self.git_oid
+
+    def open(self) -> FileIO:
+        """Open the file that was hashed. Raises OSError, PathNotAllowed where it is another one now."""
+        file = open_inside(self.folder, self.path)
+        status = os.fstat(file.fileno())
+        changed = self.seen is not None and not is_same_file(self.seen, identity(status))
+        if status.st_size != self.size_bytes or changed:
+            file.close()
+            raise OSError(errno.ESTALE, "it is no longer the file that was verified")
+        return file
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _planned(sample: SampleModel) -> ListedRepo:
 
 def _read_sample(sample: SampleModel, folder: Path) -> ListedRepo:
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = [_read_file(path, path.relative_to(folder).as_posix()) for path in paths]
+    files = [_read_file(folder, path.relative_to(folder).as_posix()) for path in paths]
     commit = git_tree_sha1({file.path: file.git_oid for file in files})
     repo = StoredRepo(
         repo_id=sample.repo_id,
@@ -183,10 +183,11 @@ def _read_sample(sample: SampleModel, folder: Path) -> ListedRepo:
     return ListedRepo(repo, read_facts(repo))
 
 
-def _read_file(local_path: Path, path: str) -> StoredFile:
+def _read_file(folder: Path, path: str) -> StoredFile:
+    local_path = folder / path
     size_bytes = local_path.stat().st_size
     if not path.endswith(_LFS_SUFFIXES):
-        return StoredFile(path, size_bytes, git_blob_sha1(local_path.read_bytes()), None, local_path)
+        return StoredFile(path, size_bytes, git_blob_sha1(local_path.read_bytes()), None, folder)
     with local_path.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-    return StoredFile(path, size_bytes, git_blob_sha1(lfs_pointer(sha256, size_bytes)), sha256, local_path)
+    return StoredFile(path, size_bytes, git_blob_sha1(lfs_pointer(sha256, size_bytes)), sha256, folder)

@@ -26,8 +26,11 @@ PART_SUFFIX = ".modelyard.part"
 JOURNAL_SUFFIX = ".modelyard.json"
 HASH_CHUNK_BYTES = 1 << 20
 
+Identity = tuple[int, int, int, int]
+"""Of a file: size in bytes, time of its last change in ns, inode, device."""
+
 _BLOB_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# A blob whose size and time of change still equal this attribute was hashed before and need not be again.
+# A blob whose size, time of change and inode still equal this attribute was hashed before and need not be again.
 _VERIFIED_ATTRIBUTE = "user.modelyard.verified"
 _NO_ATTRIBUTES = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENODATA, errno.ENOSPC}
 
@@ -624,8 +627,18 @@ def _remove_unlocked(partial: Partial) -> int:
     return freed
 
 
+def identity(status: os.stat_result) -> Identity:
+    """Return what tells whether a file is still the one that was hashed."""
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+
+
+def is_same_file(seen: Identity, now: Identity) -> bool:
+    """Compare two identities; on another disk, to which a cache was moved, inodes say nothing."""
+    return seen[:2] == now[:2] and (seen[3] != now[3] or seen[2] == now[2])
+
+
 def _verified_mark(status: os.stat_result) -> bytes:
-    return b"%d:%d" % (status.st_size, status.st_mtime_ns)
+    return b"%d:%d:%d" % identity(status)[:3]
 
 
 def _has_size(path: Path, size_bytes: int) -> bool:

@@ -84,6 +84,11 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "detail": "The database /home/ada/.local/share/modelyard/modelyard.db was written by a newer version of"
         " Modelyard (schema 0042)."
     },
+    "path_not_allowed": {
+        "detail": "/root/model is not below a folder that this server reads for users.",
+        "hint": "Allowed are /data/models and /home/ada/.cache/huggingface/hub. Name a folder below an allowed one, or"
+        " add it to MODELYARD_ALLOWED_PATHS (folders with : between) on the server.",
+    },
     "model_not_found": {"detail": "There is no model with the id '6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f'."},
     "training_not_found": {"detail": "There is no training run with the id '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f'."},
     "dataset_not_found": {"detail": "There is no data set 'corpus-3f9a1c2b4d5e.jsonl' here."},

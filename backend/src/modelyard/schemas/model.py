@@ -435,7 +435,7 @@ class ModelImportRequest(Schema):
     path: str | None = Field(
         default=None,
         max_length=4096,
-        description="An absolute path on the server's machine.",
+        description="An absolute path on the server's machine, below a folder that it reads for users.",
         examples=["/data/my-model"],
     )
     model_id: ModelIdField | None = Field(default=None, description="The name it gets.", examples=["local/my-model"])

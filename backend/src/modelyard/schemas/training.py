@@ -20,7 +20,8 @@ class DatasetChoice(Schema):
     path: str = Field(
         min_length=1,
         max_length=4096,
-        description="An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it.",
+        description="An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it, or below a"
+        " folder that the server reads for users.",
         examples=["/data/corpus.jsonl"],
     )
     column: str | None = Field(

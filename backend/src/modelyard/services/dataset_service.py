@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.core.errors import Conflict, DatasetNotFound, DiskFull, InvalidRequest
+from modelyard.core.paths import PathRules
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
@@ -126,7 +127,7 @@ class ArrivingDataset:
 
         self._file.close()
         try:
-            found = count(self._path)
+            found = count(self._path, PathRules(own=(self._folder,)))
         except InvalidRequest as error:
             # It was read under a name nobody knows.
             message = error.message.replace(self._path.name, self._original)

@@ -3,25 +3,42 @@
 import errno
 import hashlib
 import json
+import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
-from modelyard.core.errors import ChecksumMismatch, Conflict, InvalidRequest, ModelNotFound, NoWeights
+from modelyard.core.errors import (
+    ChecksumMismatch,
+    Conflict,
+    InvalidRequest,
+    ModelNotFound,
+    NoWeights,
+    PathNotAllowed,
+)
 from modelyard.core.model_ids import parse_model_reference
+from modelyard.core.paths import FoundFile, PathRules, open_inside, resolve_inside
+from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubFile
 from modelyard.hub.names import RemoteFile, validate_path
 from modelyard.hub.repo_facts import licence_of
-from modelyard.hub.store import HASH_CHUNK_BYTES, CachedRepo, CachedSnapshot, content_hasher
+from modelyard.hub.store import (
+    HASH_CHUNK_BYTES,
+    CachedRepo,
+    CachedSnapshot,
+    HubCache,
+    Identity,
+    content_hasher,
+    identity,
+)
 from modelyard.models import JobKind, Model, ModelStatus
 from modelyard.schemas.model import (
     CachedModel,
@@ -51,7 +68,7 @@ from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, h
 from modelyard.services.settings_service import LOCAL, SettingsService
 from modelyard.services.training_verdict import static_verdict
 
-MAX_IMPORTED_FILES = 10_000
+logger = logging.getLogger(__name__)
 
 
 class LocalModelService:
@@ -72,7 +89,7 @@ class LocalModelService:
                     commit=snapshot.commit,
                     revisions=list(snapshot.refs),
                     size_bytes=snapshot.size_bytes,
-                    importable=(problem := _adoption_problem(snapshot)) is None,
+                    importable=(problem := _adoption_problem(self.cache, repo.repo_id, snapshot)) is None,
                     problem=problem,
                 )
                 for repo in self.cache.scan()
@@ -105,7 +122,7 @@ class LocalModelService:
     def start_import(self, request: ModelImportRequest) -> str:
         """Queue the adoption of a cached model or the import of a folder. Returns the row's id.
 
-        Raises InvalidRequest, ModelNotFound, AlreadyExists, NoWeights, Conflict.
+        Raises InvalidRequest, PathNotAllowed, ModelNotFound, AlreadyExists, NoWeights, Conflict.
         """
         if request.cached is not None:
             return self._start_adoption(request.cached)
@@ -134,17 +151,20 @@ class LocalModelService:
         Raises ChecksumMismatch when the damaged files came from a folder, besides what a download raises.
         """
         files = self._with_hashes(row, reporter)
-        bad = []
-        for file, good in self._checked(row, files, reporter):
-            if good:
-                self.cache.mark_verified(row.model_id, file)
-            else:
+        bad, seen = [], {}
+        for file, found in self._checked(row, files, reporter):
+            if found is None:
                 bad.append(file)
+            else:
+                seen[file.path] = found
+                self.cache.mark_verified(row.model_id, file)
         if bad and row.endpoint == LOCAL:
             raise ChecksumMismatch(
                 f"{bad[0].path} of {row.model_id} is damaged or gone, and there is no Hub to fetch it from.",
                 hint="Delete the entry and import the folder again.",
             )
+        if row.endpoint == LOCAL:
+            self._remember_seen(row, seen)
         if bad:
             self.cache.remove_files(row.model_id, row.commit, bad)
             HuggingFaceModelService(self.database).download_model(row, reporter)
@@ -152,29 +172,43 @@ class LocalModelService:
         self._store_local_facts(row.id)
 
     def import_folder(self, row: Model, payload: dict[str, Any], reporter: Reporter) -> None:
-        """Bring a folder's files into the cache by hard link or copy, each under its hash. Raises InvalidRequest."""
-        source = Path(payload["path"])
-        files = _listed(source)
-        total = sum(file.stat().st_size for file in files.values())
+        """Bring a folder's files into the cache by hard link or copy, each under its hash.
+
+        Raises InvalidRequest, PathNotAllowed, NoWeights, and Conflict for a file that changes meanwhile.
+        """
+        with self.database.reading() as session:
+            rules = SettingsService(session).path_rules()
+        files = _listed(Path(payload["path"]), rules)
+        total = sum(file.status.st_size for file in files.values())
         self.cache.prepare(row.model_id)
         if payload["mode"] == "copy":
             self.cache.ensure_free(total, reserve_bytes=DISK_RESERVE_BYTES)
         counter = _Counter(reporter, "verifying", total, len(files))
         stored = []
-        for name, path in files.items():
-            size = path.stat().st_size
-            sha256 = _hash(path, hashlib.sha256(), counter.add)
-            file = RemoteFile(name, size, sha256, None)
-            self._take(row, path, file, payload["mode"])
-            self.cache.link(row.model_id, row.commit, file)
-            self.cache.mark_verified(row.model_id, file)
-            stored.append(vars(file) | {"present_before": False})
+        for found in files.values():
+            stored.append(self._import_file(row, found, payload["mode"], counter) | {"present_before": False})
             counter.file_done()
         with self.database.session() as session:
-            found = ModelService(session).get_by_id(row.id)
-            found.files, found.size_bytes = stored, sum(file["size_bytes"] for file in stored)
+            model = ModelService(session).get_by_id(row.id)
+            model.files, model.size_bytes = stored, sum(file["size_bytes"] for file in stored)
         self.cache.write_ref(row.model_id, "main", row.commit)
         self._store_local_facts(row.id)
+
+    def _import_file(self, row: Model, found: FoundFile, mode: str, counter: "_Counter") -> dict[str, Any]:
+        """Hash, store and link one file, all of the same open file; returns its entry of the manifest."""
+        with found.open() as source:
+            sha256 = _hash(source, hashlib.sha256(), counter.add)
+            file = RemoteFile(found.name, found.status.st_size, sha256, None)
+            take_file(self.cache, row.model_id, source, found, file, mode)
+            if identity(os.fstat(source.fileno())) != identity(found.status):
+                raise Conflict(f"{found.name} changed while it was imported.", hint="Import the folder again.")
+        self.cache.link(row.model_id, row.commit, file)
+        self.cache.mark_verified(row.model_id, file)
+        with self._opened(row, file.path) as stored:
+            return vars(file) | {"seen": identity(os.fstat(stored.fileno()))}
+
+    def _opened(self, row: Model, name: str) -> BinaryIO:
+        return open_inside(self.cache.snapshot_path(row.model_id, row.commit), name)
 
     def _start_adoption(self, name: str) -> str:
         model_id = parse_model_reference(name).model_id
@@ -182,7 +216,7 @@ class LocalModelService:
         snapshot = _best_snapshot(repo) if repo else None
         if snapshot is None:
             raise ModelNotFound(f"The cache holds no snapshot of {model_id}.", hint="Download it instead.")
-        if problem := _adoption_problem(snapshot):
+        if problem := _adoption_problem(self.cache, model_id, snapshot):
             raise Conflict(
                 f"{model_id} in the cache cannot be used as it is: {problem}.",
                 hint="Download it: what is there is used.",
@@ -207,14 +241,14 @@ class LocalModelService:
             return row.id
 
     def _start_folder(self, path: Path, model_id: str, mode: str) -> str:
-        if not path.is_absolute() or not path.is_dir():
-            raise InvalidRequest(f"{path} is not a folder on the server's machine.", hint="Give its absolute path.")
         model_id = parse_model_reference(model_id).model_id
-        files = _listed(path)
+        files = _listed(path, PathRules.of(get_settings()))
+        for file in files.values():
+            file.open().close()  # what cannot be read is said now
         cache_device = (
             next(p for p in (self.cache.cache_dir, *self.cache.cache_dir.parents) if p.exists()).stat().st_dev
         )
-        if mode == "link" and any(file.stat().st_dev != cache_device for file in files.values()):
+        if mode == "link" and any(file.status.st_dev != cache_device for file in files.values()):
             raise InvalidRequest(
                 f"{path} is on another disk than {self.cache.cache_dir}, so its files cannot be linked.",
                 hint='Import it with mode "copy".',
@@ -226,7 +260,7 @@ class LocalModelService:
                     model_id=model_id, canonical_id=model_id, endpoint=LOCAL, revision="main", commit=_commit_of(files)
                 )
             )
-            row.size_bytes = sum(file.stat().st_size for file in files.values())
+            row.size_bytes = sum(file.status.st_size for file in files.values())
             models.start_job(row, JobKind.IMPORT, {"path": str(path), "mode": mode})
             return row.id
 
@@ -235,53 +269,52 @@ class LocalModelService:
         entries = [dict(file) for file in row.files or ()]
         unknown = [entry for entry in entries if entry["sha256"] is None and entry["git_sha1"] is None]
         if unknown:
-            folder = self.cache.snapshot_path(row.model_id, row.commit)
             counter = _Counter(reporter, "verifying", sum(e["size_bytes"] for e in unknown), len(unknown))
             for entry in unknown:
-                entry["sha256"] = _hash(folder / entry["path"], hashlib.sha256(), counter.add)
+                with self._opened(row, entry["path"]) as file:
+                    entry["sha256"] = _hash(file, hashlib.sha256(), counter.add)
             with self.database.session() as session:
                 ModelService(session).get_by_id(row.id).files = entries
             row.files = entries
         return manifest(row)
 
-    def _checked(self, row: Model, files: list[RemoteFile], reporter: Reporter) -> Iterator[tuple[RemoteFile, bool]]:
-        folder = self.cache.snapshot_path(row.model_id, row.commit)
+    def _checked(
+        self, row: Model, files: list[RemoteFile], reporter: Reporter
+    ) -> Iterator[tuple[RemoteFile, Identity | None]]:
+        """Each file with its identity if its content is right, else with None."""
         counter = _Counter(reporter, "verifying", sum(file.size_bytes for file in files), len(files))
         with self.database.session() as session:
             models = ModelService(session)
             models.mark_downloading(models.get_by_id(row.id))
         for file in files:
-            path = folder / file.path
-            good = path.is_file() and path.stat().st_size == file.size_bytes
-            if good:
-                good = _hash(path, content_hasher(file), counter.add) == file.blob
-            counter.file_done()
-            yield file, good
-
-    def _take(self, row: Model, path: Path, file: RemoteFile, mode: str) -> None:
-        """Put a file's content under its hash into the cache, whole or not at all."""
-        blob = self.cache.blob_path(row.model_id, file.blob)
-        if self.cache.has_blob(row.model_id, file):
-            return
-        temporary = self.cache.part_path(row.model_id, file.blob)
-        temporary.unlink(missing_ok=True)
-        if mode == "link":
+            seen = None
             try:
-                os.link(path.resolve(), temporary)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-                    raise
-                raise InvalidRequest(f"{path} cannot be linked into the cache.", hint='Use mode "copy".') from error
-        else:
-            shutil.copyfile(path, temporary)
-        temporary.replace(blob)
+                with self._opened(row, file.path) as content:
+                    before = identity(os.fstat(content.fileno()))
+                    good = before[0] == file.size_bytes
+                    if good and _hash(content, content_hasher(file), counter.add) == file.blob:
+                        seen = before
+            except (OSError, PathNotAllowed) as error:
+                logger.warning("%s of %s cannot be read: %s", file.path, row.model_id, error)
+            counter.file_done()
+            yield file, seen
+
+    def _remember_seen(self, row: Model, seen: Mapping[str, Identity]) -> None:
+        """Note what imported files were when they were hashed, in every row of the same snapshot."""
+        with self.database.session() as session:
+            for model in ModelService(session).get_by_model_id(row.model_id):
+                if model.commit == row.commit and model.files:
+                    model.files = [file | {"seen": seen.get(file["path"])} for file in model.files]
 
     def _store_local_facts(self, row_id: str) -> None:
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
         folder = self.cache.snapshot_path(row.model_id, row.commit)
-        config_file = folder / "config.json"
-        config = json.loads(config_file.read_bytes()) if config_file.is_file() else {}
+        try:
+            with open_inside(folder, "config.json") as content:
+                config = json.loads(content.read())
+        except FileNotFoundError:
+            config = {}
         found = tensors(_headers(folder, manifest(row)))
         with self.database.session() as session:
             row = ModelService(session).get_by_id(row_id)
@@ -322,11 +355,60 @@ class _Counter:
         )
 
 
-def _hash(path: Path, hasher: Any, on_bytes: Callable[[int], None]) -> str:
-    with path.open("rb", buffering=0) as source:
+def take_file(cache: HubCache, model_id: str, source: BinaryIO, found: FoundFile, file: RemoteFile, mode: str) -> None:
+    """Put an open file's content under its hash into the cache, whole or not at all. Raises InvalidRequest, Conflict.
+
+    A blob that is there is kept only if it is this file, or has not changed since it was hashed: a hard link may have.
+    """
+    blob, status = cache.blob_path(model_id, file.blob), os.fstat(source.fileno())
+    if cache.has_blob(model_id, file) and (
+        os.path.samestat(blob.stat(), status) or cache.is_marked_verified(model_id, file)
+    ):
+        return
+    temporary = cache.part_path(model_id, file.blob)
+    temporary.unlink(missing_ok=True)
+    try:
+        if mode == "link":
+            _link(found, status, temporary)
+        else:
+            _copy(source, file, temporary)
+        temporary.replace(blob)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(found: FoundFile, status: os.stat_result, target: Path) -> None:
+    if os.geteuid() not in (0, status.st_uid):
+        raise InvalidRequest(
+            f"{found.name} belongs to another user, who could change it here, too, if it were linked.",
+            hint='Use mode "copy".',
+        )
+    try:
+        os.link(found.real, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOENT):
+            raise
+        raise InvalidRequest(f"{found.name} cannot be linked into the cache.", hint='Use mode "copy".') from error
+    # The name may lead to another file by now.
+    if not os.path.samestat(target.lstat(), status):
+        raise Conflict(f"{found.name} changed while it was imported.", hint="Import the folder again.")
+
+
+def _copy(source: BinaryIO, file: RemoteFile, target: Path) -> None:
+    source.seek(0)
+    hasher = content_hasher(file)
+    with target.open("xb") as copy:
         while chunk := source.read(HASH_CHUNK_BYTES):
             hasher.update(chunk)
-            on_bytes(len(chunk))
+            copy.write(chunk)
+    if hasher.hexdigest() != file.blob:
+        raise Conflict(f"{file.path} changed while it was imported.", hint="Import the folder again.")
+
+
+def _hash(source: BinaryIO, hasher: Any, on_bytes: Callable[[int], None]) -> str:
+    while chunk := source.read(HASH_CHUNK_BYTES):
+        hasher.update(chunk)
+        on_bytes(len(chunk))
     return str(hasher.hexdigest())
 
 
@@ -359,11 +441,11 @@ class LocalCheckpoint:
 
 def read_folder(folder: Path) -> LocalCheckpoint:
     """The configuration and the weight files' headers of a folder, which needs no weights. Raises InvalidRequest."""
-    found = _files(folder)
+    found = PathRules.of_this_user().list_folder(folder)
     plan = offered_files(_hub_files(found))
     try:
-        config = json.loads(found["config.json"].read_bytes())
-        headers = [parse_local_safetensors_file_metadata(found[file.path]) for file in plan.safetensors]
+        config = json.loads(found["config.json"].real.read_bytes())
+        headers = [parse_local_safetensors_file_metadata(found[file.path].real) for file in plan.safetensors]
     except (ValueError, SafetensorsParsingError) as error:
         raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
     if not isinstance(config, dict):
@@ -410,27 +492,16 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
     )
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """The files of a folder, by name. Raises InvalidRequest."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            found[path.relative_to(folder).as_posix()] = path
-        if len(found) > MAX_IMPORTED_FILES:
-            raise InvalidRequest(
-                f"{folder} holds more than {MAX_IMPORTED_FILES} files, so it is not a model's folder.",
-                hint="Name the folder that holds config.json and the weights, and nothing else.",
-            )
-    return found
+def _hub_files(found: Mapping[str, FoundFile]) -> list[HubFile]:
+    return [HubFile(name, file.status.st_size, None, None) for name, file in found.items()]
 
 
-def _hub_files(found: Mapping[str, Path]) -> list[HubFile]:
-    return [HubFile(name, path.stat().st_size, None, None) for name, path in found.items()]
+def _listed(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
+    """The files of a folder that a download would have fetched, by name.
 
-
-def _listed(folder: Path) -> dict[str, Path]:
-    """The files of a folder that a download would have fetched, by name. Raises InvalidRequest, NoWeights."""
-    found = _files(folder)
+    Raises PathNotAllowed, InvalidRequest, NoWeights.
+    """
+    found = rules.list_folder(folder)
     plan = plan_files(_hub_files(found))
     plan.require_weights(str(folder), allow_pickle=False)
     if "config.json" not in found:
@@ -440,12 +511,11 @@ def _listed(folder: Path) -> dict[str, Path]:
     return {file.path: found[file.path] for file in plan.fetched}
 
 
-def _commit_of(files: dict[str, Path]) -> str:
+def _commit_of(files: Mapping[str, FoundFile]) -> str:
     """A name for a folder's state: git-like, from names, sizes and times of change."""
     digest = hashlib.sha1(usedforsecurity=False)
-    for name, path in files.items():
-        status = path.stat()
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    for name, file in files.items():
+        digest.update(f"{name}\0{file.status.st_size}\0{file.status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
@@ -454,9 +524,15 @@ def _best_snapshot(repo: CachedRepo) -> CachedSnapshot | None:
     return next(iter(by_ref or repo.snapshots), None)
 
 
-def _adoption_problem(snapshot: CachedSnapshot) -> str | None:
+def _adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -> str | None:
     """Why a cached snapshot is not a whole model, or None."""
     names = set(snapshot.files)
+    folder = cache.snapshot_path(repo_id, snapshot.commit)
+    for name in snapshot.files:
+        try:
+            resolve_inside(folder, name)
+        except (PathNotAllowed, OSError):
+            return f"{name} is a link that leads out of its repository"
     if snapshot.missing:
         return f"{len(snapshot.missing)} of its files are broken links"
     if "config.json" not in names:

@@ -47,6 +47,7 @@ from modelyard.schemas.model import (
     RowDeletion,
     UsedBy,
 )
+from modelyard.services.imported_files import FILES_CHANGED, changed_file
 from modelyard.services.job_service import JobService
 from modelyard.services.training_users import training_users
 
@@ -78,6 +79,14 @@ SORTS: dict[str, Any] = {
 def hub_cache() -> HubCache:
     """The cache every Hugging Face tool of this user shares."""
     return HubCache(Path(constants.HF_HUB_CACHE))
+
+
+@dataclass(frozen=True)
+class FilesDiffer:
+    """A row of this status, whose files say otherwise, and the error it gets."""
+
+    status: ModelStatus
+    error: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -314,23 +323,24 @@ class ModelService:
         model.status, model.error = status, error
         self._measure_disk(model)
 
-    def mark_missing_files(self, changed: Mapping[str, ModelStatus]) -> int:
-        """Ready rows whose files vanished become `missing`, and back when they return. Returns how many changed.
+    def mark_missing_files(self, changed: Mapping[str, "FilesDiffer"]) -> int:
+        """Ready rows whose files vanished or changed become `missing`, and back when they return.
 
-        `changed` is what `changed_files` found before this transaction, in which no disk is looked at.
+        `changed` is what `changed_files` found before this transaction, in which no disk is looked at. Returns how
+        many rows changed.
         """
         rows = self.session.scalars(select(Model).where(Model.id.in_(changed))).all()
-        rows = [model for model in rows if model.status is changed[model.id]]
+        rows = [model for model in rows if model.status is changed[model.id].status]
         for model in rows:
             vanished = model.status is ModelStatus.READY
             model.status = ModelStatus.MISSING if vanished else ModelStatus.READY
-            model.error = _MISSING_ERROR if vanished else None
+            model.error = changed[model.id].error
             event = EventName.MISSING if vanished else EventName.FOUND
             self.jobs.history.note(model.id, EventKind.FILES, event)
             self._forget_facts(model)
         return len(rows)
 
-    def changed_files(self) -> dict[str, ModelStatus]:
+    def changed_files(self) -> dict[str, "FilesDiffer"]:
         """The rows whose status and disk disagree, ready without all files or missing with them. Reads only."""
         rows = self.session.scalars(
             select(Model)
@@ -344,7 +354,9 @@ class ModelService:
             .execution_options(yield_per=500)
         )
         return {
-            model.id: model.status for model in rows if self._is_whole(model) != (model.status is ModelStatus.READY)
+            model.id: FilesDiffer(model.status, self._file_error(model))
+            for model in rows
+            if self._is_whole(model) != (model.status is ModelStatus.READY)
         }
 
     def plan_deletion(self, row_id: str) -> DeletionReport:
@@ -469,7 +481,8 @@ class ModelService:
         """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
         if model.quantization is not Quantization.NONE:
             return bool(artifact_files(model))
-        return not self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
+        missing = self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
+        return not missing and changed_file(self.cache, model) is None
 
     def _forget_facts(self, model: Model) -> None:
         """Its files may say something else now; whoever lists it next reads them again."""
@@ -478,6 +491,12 @@ class ModelService:
                 StoredRepoFacts.model_id == model.model_id, StoredRepoFacts.commit == model.commit
             )
         )
+
+    def _file_error(self, model: Model) -> dict[str, Any] | None:
+        """What a ready row that is not whole any more is to say; None of one that was missing."""
+        if model.status is not ModelStatus.READY:
+            return None
+        return FILES_CHANGED if changed_file(self.cache, model) else _MISSING_ERROR
 
     def _measure_disk(self, model: Model) -> None:
         model.artifact_bytes = sum(path.stat().st_size for path in artifact_files(model))

@@ -15,6 +15,7 @@ from modelyard.schemas.model import ModelCreate
 from modelyard.services.architecture_service import local_checkpoint, local_config
 from modelyard.services.config_facts import read_config
 from modelyard.services.huggingface_model_service import Reporter, stop_if_asked
+from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import MemoryService
@@ -67,6 +68,7 @@ class QuantizationService:
                 raise Conflict(
                     f"The unquantized files of {source.model_id} are not here.", hint="Download it in that precision."
                 )
+            require_unchanged(self.cache, source)
             method = read_config(local_config(source)).quantization_method
             if method is not None:
                 raise AlreadyQuantized(f"The weights of {source.model_id} are quantized already ({method}).")
@@ -105,6 +107,7 @@ class QuantizationService:
         from modelyard.core.process import ChildStopped, run_child
         from modelyard.ml.artifact_folder import remove_leftovers
 
+        require_unchanged(self.cache, row)
         with self.database.session() as session:
             models = ModelService(session)
             models.mark_quantizing(models.get_by_id(row.id))
@@ -175,10 +178,14 @@ def artifact_folder(row: Model) -> Path:
 
 
 def weights_folder(row: Model) -> Path:
-    """The folder a row is loaded from: its snapshot, or its quantized copy. Raises NotReady."""
+    """The folder a row is loaded from: its snapshot, or its quantized copy.
+
+    Raises NotReady, also where files of an import changed since.
+    """
     if row.status is not ModelStatus.READY:
         raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
     if row.quantization is Quantization.NONE:
+        require_unchanged(hub_cache(), row)
         return hub_cache().snapshot_path(row.model_id, row.commit)
     folder = artifact_of(row)
     if folder is None or not artifact_files(row):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.core import units
 from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
+from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, Model, Quantization, Training
@@ -26,6 +27,7 @@ from modelyard.services import system_service, training_log, training_room
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
 from modelyard.services.quantization_service import weights_folder
+from modelyard.services.settings_service import SettingsService
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_room import IdleModel
 from modelyard.services.training_service import TrainingService, asked_of
@@ -53,9 +55,9 @@ class SaeTraining:
     def plan(self, request: TrainingCreate) -> TrainingPlan:
         """What a run would take, and whether it would be refused.
 
-        Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest.
+        Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest, PathNotAllowed.
         """
-        return self._plan(request, find_text(request.dataset))[0]
+        return self._plan(request, find_text(request.dataset, PathRules.of(get_settings())))[0]
 
     def _plan(self, request: TrainingCreate, text: Text) -> tuple[TrainingPlan, ModelyardError | None]:
         """The plan, and the error with which it would be refused."""
@@ -113,7 +115,7 @@ class SaeTraining:
         from modelyard.ml.sae.engine import require_engine
 
         require_engine()
-        text = find_text(request.dataset)
+        text = find_text(request.dataset, PathRules.of(get_settings()))
         plan, refused = self._plan(request, text)
         if refused is not None:
             raise refused
@@ -153,7 +155,9 @@ class SaeTraining:
             training = trainings.get_by_id(training_id)
             trainings.mark_running(training)
         model = self._row(training.model_row_id or "")
-        request = _request(training, model)
+        with self.database.reading() as session:
+            rules = SettingsService(session).path_rules()
+        request = _request(training, model, rules)
         self._make_room(training, reporter)
         _obey(reporter)
 
@@ -344,7 +348,7 @@ def _memory(
     )
 
 
-def _request(training: Training, model: Model) -> dict[str, Any]:
+def _request(training: Training, model: Model, rules: PathRules) -> dict[str, Any]:
     """What the child is told. Raises NotReady."""
     from modelyard.ml.sae.engine import TrainingRun
 
@@ -365,6 +369,7 @@ def _request(training: Training, model: Model) -> dict[str, Any]:
         l1_coefficient=asked["l1_coefficient"],
         dataset_path=asked["dataset"]["path"],
         dataset_column=asked["dataset"]["column"],
+        path_rules=rules.stored(),
         training_tokens=asked["training_tokens"],
         context_size=asked["context_size"],
         batch_tokens=asked["batch_tokens"],

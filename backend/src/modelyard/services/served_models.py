@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -37,8 +37,10 @@ from modelyard.hub.repos import (
     lfs_pointer,
 )
 from modelyard.hub.sources import Found, ListedRepo, RepoQuery
+from modelyard.hub.store import Identity
 from modelyard.models import Model, ModelStatus, Quantization, StoredRepoFacts
-from modelyard.services.model_service import manifest, remote_files
+from modelyard.services.imported_files import seen_of
+from modelyard.services.model_service import remote_files
 
 LEARN_SECONDS = 5.0
 LEARNED_AT_ONCE = 200
@@ -119,20 +121,25 @@ class ServedModels:
     def _read_repo(self, snapshot: _Snapshot) -> StoredRepo | None:
         with self._database.reading() as session:
             model = session.get(Model, snapshot.row_id)
-        files = manifest(model) if model is not None else []
-        if not _is_servable(snapshot, files):
+        entries = (model.files if model is not None else None) or ()
+        if not _is_servable(snapshot, remote_files(entries)):
             return None
-        repo = self._repo_of(snapshot, files)
+        repo = self._repo_of(snapshot, entries)
         self._kept.put(snapshot, repo)
         return repo
 
-    def _repo_of(self, snapshot: _Snapshot, files: Sequence[RemoteFile]) -> StoredRepo:
+    def _repo_of(self, snapshot: _Snapshot, entries: Sequence[Mapping[str, Any]]) -> StoredRepo:
         folder = self._cache_dir / repo_folder_name(repo_id=snapshot.model_id, repo_type="model")
         folder = folder / "snapshots" / snapshot.commit
         return StoredRepo(
             repo_id=snapshot.repo_id,
             commit=snapshot.commit,
-            files={file.path: _stored_file(file, folder) for file in sorted(files, key=lambda f: f.path)},
+            files={
+                file.path: _stored_file(file, folder, seen_of(entry))
+                for file, entry in sorted(
+                    zip(remote_files(entries), entries, strict=True), key=lambda pair: pair[0].path
+                )
+            },
             refs={},
             last_modified=snapshot.ready_at,
             gated=snapshot.gated,
@@ -170,9 +177,9 @@ class ServedModels:
                 return Found([self._listed(row, details=details) for row in rows], total)
 
     def _listed(self, row: Row[Any], *, details: bool) -> ListedRepo:
-        files = remote_files(row.files or ()) if details else []
+        entries = (row.files or ()) if details else ()
         facts = RepoFacts(**json.loads(row.facts)) if details else replace(NO_FACTS, **_listed_facts(row))
-        return ListedRepo(self._repo_of(_snapshot(row), files), facts)
+        return ListedRepo(self._repo_of(_snapshot(row), entries), facts)
 
     async def keep_learning(self) -> None:
         """Until cancelled: what became ready is learned before anybody asks for it."""
@@ -210,9 +217,9 @@ class ServedModels:
                     continue
 
     def _read_facts(self, model: Model) -> StoredRepoFacts:
-        snapshot, files = _snapshot(model), manifest(model)
-        servable = _is_servable(snapshot, files)
-        facts = read_facts(self._repo_of(snapshot, files)) if servable else NO_FACTS
+        snapshot, entries = _snapshot(model), model.files or ()
+        servable = _is_servable(snapshot, remote_files(entries))
+        facts = read_facts(self._repo_of(snapshot, entries)) if servable else NO_FACTS
         return StoredRepoFacts(
             model_id=model.model_id,
             commit=model.commit,
@@ -353,9 +360,9 @@ def _is_servable(snapshot: _Snapshot, files: Sequence[RemoteFile]) -> bool:
     return True
 
 
-def _stored_file(file: RemoteFile, folder: Path) -> StoredFile:
+def _stored_file(file: RemoteFile, folder: Path, seen: Identity | None) -> StoredFile:
     git_oid = file.git_sha1
     if git_oid is None:
         assert file.sha256 is not None  # noqa: S101 (one of the two is there, as validate_files checks)
         git_oid = git_blob_sha1(lfs_pointer(file.sha256, file.size_bytes))
-    return StoredFile(file.path, file.size_bytes, git_oid, file.sha256, folder / file.path)
+    return StoredFile(file.path, file.size_bytes, git_oid, file.sha256, folder, seen)

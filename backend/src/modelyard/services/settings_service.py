@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.hub import tokens
 from modelyard.hub.client import HubClient
@@ -114,6 +115,13 @@ class SettingsService:
 
     def remember_server_url(self, url: str) -> None:
         self._set("server_url", url)
+
+    def path_rules(self) -> PathRules:
+        """Which paths users may name, as the API decided when it started: a worker's environment may be another."""
+        return PathRules.of(get_settings(), self._get("path_rules"))
+
+    def remember_path_rules(self) -> None:
+        self._set("path_rules", PathRules.of(get_settings()).stored())
 
     def update(self, request: SettingsUpdate) -> None:
         """Store the fields that were sent; null removes a setting. Raises InvalidRequest."""

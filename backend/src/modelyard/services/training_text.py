@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from modelyard.core.errors import InvalidRequest
+from modelyard.core.errors import InvalidRequest, PathNotAllowed
+from modelyard.core.paths import PathRules
+from modelyard.hub.store import Identity, identity
 from modelyard.schemas.training import DatasetChoice
 from modelyard.services.training_paths import present_path
 
@@ -19,6 +21,7 @@ class Text:
     path: Path
     column: str
     columns: tuple[str, ...]
+    rules: PathRules
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,22 @@ class Tokens:
     counted: bool
 
 
-def find_text(choice: DatasetChoice) -> Text:
-    """The file and the column that are meant. Raises InvalidRequest, which names the field."""
+def find_text(choice: DatasetChoice, rules: PathRules) -> Text:
+    """The file and the column that are meant. Raises InvalidRequest and PathNotAllowed, which name the field."""
     from modelyard.ml.sae.text_rows import preview
 
     path = Path(present_path(choice.path))
     try:
-        there = path.is_absolute() and path.is_file()
-    except (OSError, ValueError):  # not permitted, too long, or with a zero byte in it
-        there = False
-    if not there:
+        rules.find_file(path)
+    except PathNotAllowed as error:
+        errors = [{"field": "dataset.path", "message": error.message}]
+        raise PathNotAllowed(error.message, hint=error.hint, errors=errors) from error
+    except InvalidRequest as error:
         raise wrong_field(
-            "dataset.path",
-            f"{choice.path} is no file on the server's machine.",
-            "Send it to POST /datasets, or give an absolute path.",
-        )
+            "dataset.path", error.message, "Send it to POST /datasets, or give an absolute path."
+        ) from error
     try:
-        columns = preview(path).columns
+        columns = preview(path, rules).columns
     except InvalidRequest as error:
         raise wrong_field("dataset.path", error.message, error.hint) from error
     if choice.column is not None and choice.column not in columns:
@@ -53,13 +55,12 @@ def find_text(choice: DatasetChoice) -> Text:
     column = choice.column or _only(columns)
     if column is None:
         raise _no_column(f"{path.name} has {len(columns)} text columns.", columns)
-    return Text(path, column, columns)
+    return Text(path, column, columns, rules)
 
 
 def count_tokens(text: Text, tokenizer_file: Path) -> Tokens:
-    """By the model's tokenizer, of the first rows. Raises InvalidRequest for a file that cannot be read."""
-    facts = text.path.stat()
-    return _count(text.path, text.column, tokenizer_file, (facts.st_size, facts.st_mtime_ns))
+    """By the model's tokenizer, of the first rows. Raises InvalidRequest, PathNotAllowed."""
+    return _count(text, tokenizer_file, identity(text.rules.find_file(text.path).status))
 
 
 def wrong_field(field: str, message: str, hint: str | None, **more: object) -> InvalidRequest:
@@ -79,11 +80,11 @@ def _no_column(message: str, columns: tuple[str, ...]) -> InvalidRequest:
 
 
 @lru_cache(maxsize=64)
-def _count(path: Path, column: str, tokenizer_file: Path, _version: tuple[int, int]) -> Tokens:
+def _count(text: Text, tokenizer_file: Path, _version: Identity) -> Tokens:
     from modelyard.ml.sae.text_rows import sample
 
     try:
-        found = sample(path, column)
+        found = sample(text.path, text.column, text.rules)
     except InvalidRequest as error:
         raise wrong_field("dataset.path", error.message, error.hint) from error
     number = _tokenize(found.texts, tokenizer_file)

@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from modelyard.core.errors import Conflict, ModelyardError, NoTokenizer, OutOfMemory, TrainingIncompatible
+from modelyard.core.paths import PathRules
 from modelyard.core.process import Report, child_main, configure_logging
+from modelyard.core.settings import get_settings
 from modelyard.core.storage import PROBE_BYTES, disk_full
 
 if TYPE_CHECKING:
@@ -147,8 +149,10 @@ def _train(run: "TrainingRun", report: Report) -> str:
     from modelyard.ml.sae.plan import refusal
     from modelyard.ml.sae.text_rows import texts
 
+    rules = PathRules.of(get_settings(), run.path_rules)
+
     def rows() -> Any:
-        return texts(Path(run.dataset_path), run.dataset_column)
+        return texts(Path(run.dataset_path), run.dataset_column, rules)
 
     weights = Path(run.weights_folder)
     tokenizer = load_tokenizer(weights)

@@ -55,7 +55,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
       <Stack gap="sm">
         <TextInput
           label="Folder"
-          description="An absolute path on the server's machine, with a config.json and safetensors in it"
+          description="An absolute path on the server's machine, below a folder it may read, with a config.json and safetensors in it"
           placeholder="/data/my-model"
           value={path}
           onChange={(event) => setPath(event.currentTarget.value)}

@@ -53,7 +53,7 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
       <div className={classes.wide}>
         <TextInput
           label="Text file"
-          description="An absolute path on the server's machine: .jsonl, .parquet or .txt"
+          description="An absolute path on the server's machine, below a folder it may read: .jsonl, .parquet or .txt"
           inputWrapperOrder={["label", "input", "description", "error"]}
           placeholder="/data/corpus.jsonl"
           value={path}

@@ -40,6 +40,8 @@ class TrainingRun:
     l1_coefficient: float | None
     dataset_path: str
     dataset_column: str
+    path_rules: dict[str, Any]
+    """What the data set's path must keep to: `PathRules.stored`."""
     training_tokens: int
     context_size: int
     batch_tokens: int

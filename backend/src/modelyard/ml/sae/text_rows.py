@@ -1,13 +1,16 @@
 """Reading a local text file row by row: JSON lines, plain text (a row is a paragraph) or Parquet. Needs no torch."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader, FileIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.paths import PathRules
 
 SUFFIXES = (".jsonl", ".txt", ".parquet")
 TEXT_COLUMN = "text"
@@ -40,11 +43,11 @@ class Sample:
     share: float
 
 
-def preview(path: Path) -> TextFile:
+def preview(path: Path, rules: PathRules) -> TextFile:
     """The text columns, judged by the first rows. Raises InvalidRequest, also for a file that cannot be read."""
     names = dict.fromkeys(
         name
-        for record in islice(_records(path), PREVIEW_ROWS)
+        for record in islice(_records(path, rules), PREVIEW_ROWS)
         for name, value in record.items()
         if isinstance(value, str)
     )
@@ -55,17 +58,17 @@ def preview(path: Path) -> TextFile:
     return TextFile(None, tuple(names))
 
 
-def count(path: Path) -> TextFile:
+def count(path: Path, rules: PathRules) -> TextFile:
     """Read the whole file. Raises InvalidRequest, with the line that is wrong."""
-    found = preview(path)
-    return TextFile(sum(1 for _ in _records(path)), found.columns)
+    found = preview(path, rules)
+    return TextFile(sum(1 for _ in _records(path, rules)), found.columns)
 
 
-def sample(path: Path, column: str) -> Sample:
+def sample(path: Path, column: str, rules: PathRules) -> Sample:
     """The texts of the first rows. Raises InvalidRequest."""
     found: list[str] = []
     characters = 0
-    for number, (share, record) in enumerate(_read(path), 1):
+    for number, (share, record) in enumerate(_read(path, rules), 1):
         value = record.get(column)
         if isinstance(value, str) and value.strip():
             found.append(value)
@@ -75,21 +78,21 @@ def sample(path: Path, column: str) -> Sample:
     return Sample(tuple(found), 1.0)
 
 
-def texts(path: Path, column: str) -> Iterator[str]:
+def texts(path: Path, column: str, rules: PathRules) -> Iterator[str]:
     """The rows of a column that hold text; others are passed over. Raises InvalidRequest."""
-    for record in _records(path):
+    for record in _records(path, rules):
         value = record.get(column)
         if isinstance(value, str) and value.strip():
             yield value
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    for _, record in _read(path):
+def _records(path: Path, rules: PathRules) -> Iterator[dict[str, Any]]:
+    for _, record in _read(path, rules):
         yield record
 
 
-def _read(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Each row, and before it the share of the file up to its end."""
+def _read(path: Path, rules: PathRules) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Each row, and before it the share of the file up to its end. Raises InvalidRequest, PathNotAllowed."""
     readers = {".jsonl": _json_lines, ".txt": _paragraphs, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -97,7 +100,8 @@ def _read(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
             f"{path.name} is none of the kinds of file that are read.", hint=f"Use {', '.join(SUFFIXES)}."
         )
     try:
-        yield from reader(path)
+        with rules.find_file(path).open() as file:
+            yield from reader(path, file)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path.name} is not UTF-8 text.", hint="Convert it to UTF-8.") from error
     except OSError as error:
@@ -106,9 +110,9 @@ def _read(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
         ) from error
 
 
-def _json_lines(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
-    total, done = path.stat().st_size, 0
-    with path.open(encoding="utf-8") as file:
+def _json_lines(path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, Any]]]:
+    total, done = os.fstat(content.fileno()).st_size, 0
+    with TextIOWrapper(BufferedReader(content), encoding="utf-8") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
             if len(line) == MAX_LINE_CHARACTERS:
                 raise InvalidRequest(
@@ -130,11 +134,11 @@ def _json_lines(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
             yield done / total, record
 
 
-def _paragraphs(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
-    total, done = path.stat().st_size, 0
+def _paragraphs(_path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, Any]]]:
+    total, done = os.fstat(content.fileno()).st_size, 0
     lines: list[str] = []
     characters = 0
-    with path.open(encoding="utf-8") as file:
+    with TextIOWrapper(BufferedReader(content), encoding="utf-8") as file:
         for line in iter(lambda: file.readline(PARAGRAPH_CHARACTERS), ""):
             done += len(line.encode())
             if line.strip():
@@ -147,7 +151,7 @@ def _paragraphs(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
         yield 1.0, {TEXT_COLUMN: "".join(lines)}
 
 
-def _parquet(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
+def _parquet(path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -156,7 +160,7 @@ def _parquet(path: Path) -> Iterator[tuple[float, dict[str, Any]]]:
             "Reading Parquet needs pyarrow, which comes with the training extra.", hint="Use .jsonl or .txt."
         ) from error
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(content) as file:
             done = 0
             for batch in file.iter_batches(batch_size=1024):
                 for record in batch.to_pylist():

@@ -33,8 +33,20 @@ def drop_leftovers(
     status_code=202,
     summary="Import a model",
     responses=ACCEPTED
-    | problems(errors.InvalidRequest, errors.ModelNotFound, errors.AlreadyExists, errors.NoWeights, errors.Conflict),
+    | problems(
+        errors.InvalidRequest,
+        errors.PathNotAllowed,
+        errors.ModelNotFound,
+        errors.AlreadyExists,
+        errors.NoWeights,
+        errors.Conflict,
+    ),
 )
 def import_model(request: ModelImportRequest, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:
-    """Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed."""
+    """Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed.
+
+    The folder must lie below one of MODELYARD_ALLOWED_PATHS. Without that, any folder is allowed to a server that only
+    this machine's users reach; one with a key reads the uploads and the Hugging Face cache. Links that lead out of the
+    folder are refused, except those of a snapshot into the blobs of its own repository.
+    """
     return answer(local.start_import(request))

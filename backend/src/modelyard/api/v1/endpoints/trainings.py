@@ -27,7 +27,13 @@ from modelyard.services.training_service import TrainingService, training_respon
 router = APIRouter(prefix="/trainings", tags=["trainings"])
 
 TrainingId = Annotated[str, Path(description="A run's id.", max_length=64, examples=[examples.TRAINING_RESPONSE["id"]])]
-REFUSALS = (errors.ModelNotFound, errors.NotReady, errors.TrainingIncompatible, errors.InvalidRequest)
+REFUSALS = (
+    errors.ModelNotFound,
+    errors.NotReady,
+    errors.TrainingIncompatible,
+    errors.InvalidRequest,
+    errors.PathNotAllowed,
+)
 
 
 @router.post(
