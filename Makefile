@@ -50,7 +50,7 @@ $(WEB): $(STAMPS)/node $(WEB_SOURCES)
 	@$(NPM) run --silent build
 	@touch $@
 
-PYTEST = $(BIN)/python -m pytest backend/tests -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest backend/tests -n 2 --no-loadscope-reorder
 
 # Tests marked `sae` are skipped until `make sae` was run.
 test: setup $(STAMPS)/dev

@@ -1,0 +1,23 @@
+"""Processes that share the tests take whole files, and the model types one by one."""
+
+import pytest
+
+from support.distribution import ByFileOrModelType
+
+FOLDER = "backend/tests"
+
+
+@pytest.mark.parametrize(
+    ("test", "scope"),
+    [
+        ("ml/test_memory.py::test_bytes_equal_a_real_load[llama]", "llama"),
+        ("ml/test_kv_cache.py::test_segments_equal_a_real_cache[llama]", "llama"),
+        ("ml/test_memory.py::test_embeddings", "ml/test_memory.py"),
+        ("ml/test_quantization.py::test_latent_attention_runs[8bit]", "ml/test_quantization.py"),
+        ("e2e/test_kills.py::test_kills_at_random_moments[4]", "e2e/test_kills.py"),
+    ],
+)
+def test_what_stays_together(test: str, scope: str) -> None:
+    found = ByFileOrModelType._split_scope(None, f"{FOLDER}/{test}")  # type: ignore[arg-type]
+
+    assert found in (scope, f"{FOLDER}/{scope}")
