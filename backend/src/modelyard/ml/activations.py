@@ -1,8 +1,9 @@
 """The most memory a forward pass holds beside the weights, measured on the meta device.
 
 Every tensor a real eager pass would allocate is made here too, with its size but no memory behind it; we watch them
-come and go. Fused attention counts as a flash kernel, which needs no score matrix. Not covered are a kernel's own
-workspace, allocator rounding and what torch.compile changes.
+come and go. Of blocks that are alike, two are run and the others counted. Fused attention counts as a flash kernel,
+which needs no score matrix. Not covered are a kernel's own workspace, allocator rounding and what torch.compile
+changes.
 
 A quantized matrix needs more for the moment of its product, counted as bitsandbytes does it on this machine's CPU: in
 4bit the matrix exists once more unpacked, in 8bit inputs are rounded and results scaled in wider dtypes (less so on a
@@ -19,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from modelyard.ml.cpu_kernels import CpuKernels, cpu_kernels
-from modelyard.ml.kv_cache import STATE_FIELDS, state_bytes
+from modelyard.ml.kv_cache import STATE_FIELDS, CacheMeter, state_bytes
+from modelyard.ml.layers import LayerKinds, few_kinds
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
 from modelyard.ml.quantization_plan import BLOCK, INT8, PACKING_METHOD, plan_quantization, stored_scheme
@@ -60,16 +62,42 @@ def measure_activations(
     arguments: dict[str, Any] = {"use_cache": use_cache}
     if not all_logits:
         arguments["logits_to_keep"] = 1
+    held = _held_as_loaded(skeleton, kernels), {name: _held_by(skeleton, name, kernels) for name in quantizations}
     try:
-        as_quantized = {name: _held_by(skeleton, name, kernels) for name in quantizations}
-        with _LiveBytes(_held_as_loaded(skeleton, kernels), as_quantized) as live:
-            outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
-            live.stop()
+        kinds = few_kinds(skeleton)
+        if kinds is None:
+            live, cache = _whole_pass(skeleton, held, batch, sequence, arguments)
+        else:
+            live, cache = _short_pass(skeleton, kinds, held, batch, sequence, arguments)
     except CannotRun as error:
         return Activations(None, {}, None, str(error))
-    cache = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
     as_loaded, *quantized = (max(peak - cache, 0) for peak in live.peaks)
     return Activations(as_loaded, dict(zip(quantizations, quantized, strict=True)), cache, None)
+
+
+def _whole_pass(
+    skeleton: MetaModel, held: "_HeldByProducts", batch: int, sequence: int, arguments: Mapping[str, Any]
+) -> tuple["_LiveBytes", int]:
+    with _LiveBytes(*held) as live:
+        outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
+        live.stop()
+    return live, state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
+
+
+def _short_pass(
+    skeleton: MetaModel,
+    kinds: LayerKinds,
+    held: "_HeldByProducts",
+    batch: int,
+    sequence: int,
+    arguments: Mapping[str, Any],
+) -> tuple["_LiveBytes", int]:
+    """Run two blocks of each kind; the others add what the second of their kind left behind."""
+    with _LiveBytes(*held) as live, kinds.running(kinds.first(2), on_entry=live.enter_layer):
+        outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
+        live.stop()
+    cache = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
+    return live, CacheMeter(skeleton).bytes(sequence, batch=batch) if cache else 0
 
 
 def _held_as_loaded(skeleton: MetaModel, kernels: CpuKernels) -> "_Products":
@@ -158,6 +186,17 @@ def _unpacked_bytes(elements: int, element_bytes: int) -> int:
     return elements * element_bytes + 4 * -(-elements // BLOCK)
 
 
+def _held(products: _Products, inputs: Mapping[int, int], outputs: int) -> int:
+    held = products.unseen
+    for matrix in inputs.keys() & products.held.keys():
+        others = sum(elements for other, elements in inputs.items() if other != matrix)
+        held = max(held, products.held[matrix](others, outputs))
+    return held + products.left
+
+
+_HeldByProducts = tuple[_Products, Mapping[str, _Products]]
+
+
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that operators create until the last tensor on them is gone.
 
@@ -170,10 +209,32 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peaks = [0] * len(self._products)
         self._live = 0
         self._counting = True
+        self._layer: tuple[int, int, bool] | None = None
+        self._since_entry = [0] * len(self._products)
+        self._of_kind: dict[int, tuple[int, list[int]]] = {}
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def stop(self) -> None:
         self._counting = False
+
+    def enter_layer(self, kind: int, runs: bool) -> None:
+        """Note how high a block of each kind gets and what it leaves behind; one that is not run does the same."""
+        if self._layer is not None:
+            left, before, ran = self._layer
+            if ran:
+                self._of_kind[left] = self._live - before, [peak - before for peak in self._since_entry]
+            else:
+                self._live = before + self._of_kind[left][0]
+        self._layer = (kind, self._live, runs)
+        self._since_entry = [self._live] * len(self.peaks)
+        if not runs:
+            growth, heights = self._of_kind[kind]
+            self._note([self._live + height for height in heights])
+            self._live += growth
+
+    def _note(self, held: Sequence[int]) -> None:
+        self.peaks = list(map(max, self.peaks, held))
+        self._since_entry = list(map(max, self._since_entry, held))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -193,12 +254,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         size = storage.nbytes()
         self._known.add(storage)
         self._live += size
-        for index, products in enumerate(self._products):
-            held = products.unseen
-            for matrix in inputs.keys() & products.held.keys():
-                others = sum(elements for other, elements in inputs.items() if other != matrix)
-                held = max(held, products.held[matrix](others, outputs))
-            self.peaks[index] = max(self.peaks[index], self._live + held + products.left)
+        self._note([self._live + _held(products, inputs, outputs) for products in self._products])
         weakref.finalize(storage, self._remove, size)
 
     def _remove(self, size: int) -> None:

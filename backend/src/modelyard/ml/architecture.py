@@ -15,6 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from modelyard.ml.dimensions import Dimensions, read_dimensions
+from modelyard.ml.layers import find_layers
 from modelyard.ml.memory import resident_parameters
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
@@ -23,7 +24,6 @@ from modelyard.ml.transformer_lens_names import transformer_lens_name
 
 Kind = Literal["residual", "attention", "mlp", "mixer", "norm"]
 
-_OTHER_TOWERS = re.compile(r"vision|visual|image|audio|speech|tower|vit\b|perceiver|resampler|depth_decoder")
 _NOT_A_SUBLAYER = re.compile(
     r"norm|ln|drop|act_fn|cross|encoder_attn|encdec|encodec|inter|rotary|rope|router|gate\Z|scale|hc\b"
 )
@@ -139,31 +139,6 @@ def inspect_architecture(skeleton: MetaModel) -> Architecture:
         hook_points=tuple(points),
         tree=_tree(model, "", {id(parameter) for parameter in resident.values()}),
     )
-
-
-def find_layers(model: nn.Module, num_layers: int | None) -> str | None:
-    """The path of the decoder blocks: an outermost `ModuleList` of the text model, preferably of `num_layers`."""
-    found = [
-        (path, module) for path, module in _outermost_lists(model, "") if len(module) and not _OTHER_TOWERS.search(path)
-    ]
-    if not found:
-        return None
-
-    def preference(candidate: tuple[str, nn.ModuleList]) -> tuple[bool, bool, int]:
-        path, module = candidate
-        parameters = sum(parameter.numel() for parameter in module.parameters())
-        return len(module) == num_layers, "encoder" not in path.replace("encoder_decoder", ""), parameters
-
-    return max(found, key=preference)[0]
-
-
-def _outermost_lists(module: nn.Module, path: str) -> Iterator[tuple[str, nn.ModuleList]]:
-    for name, child in module.named_children():
-        child_path = f"{path}.{name}" if path else name
-        if isinstance(child, nn.ModuleList):
-            yield child_path, child
-        else:
-            yield from _outermost_lists(child, child_path)
 
 
 class _Survey:

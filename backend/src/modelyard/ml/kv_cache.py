@@ -1,11 +1,12 @@
 """The size of a model's KV cache or recurrent state, read off the cache that a forward pass on the meta device fills.
 
 No formula: latent caches, sliding windows, chunks, convolution and state-space states are whatever the model's own code
-puts there.
+puts there. Of blocks that are alike one is run, and what one more of them adds is counted for the others.
 """
 
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -15,12 +16,15 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from modelyard.ml.dimensions import context_length
+from modelyard.ml.layers import LayerKinds, few_kinds
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
 
 # Where transformers' model outputs carry what the next step needs.
 STATE_FIELDS = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
-_WINDOW_WORDS = ("window", "chunk", "local_size")
+# How settings are called that limit how far back a layer looks. Others only contain such words: `max_window_layers` is
+# a number of layers, `sliding_window_pattern` the distance between two of them.
+_WINDOW_NAMES = re.compile(r"(window|chunk|local)(_size|_length|_len)?\Z")
 _MAX_PIECES = 24
 _DEFAULT_CONTEXT = 4096  # tokens, where the config names no limit
 _SHORT, _LONGER = 24, 384  # tokens of the two probes that show whether length costs time
@@ -73,29 +77,83 @@ def measure_kv_cache(skeleton: MetaModel) -> KvCache:
         return KvCache(None, str(error), 0, exact=False)
 
 
-class _Probe:
-    """Cache bytes after a prefill of n tokens, each length run once."""
+class CacheMeter:
+    """The bytes of the cache that a prefill of a number of tokens fills."""
 
     def __init__(self, skeleton: MetaModel) -> None:
         self._skeleton = skeleton
-        self._known: dict[int, int] = {}
-        self._seconds: dict[int, float] = {}
-        self._windows: set[int] = set()
+        self.windows: set[int] = set()
+        """Lengths of the sliding windows that the caches so far had."""
         self._own_tensors = {
             (id(module), name)
             for module in skeleton.model.modules()
             for name, value in vars(module).items()
             if isinstance(value, torch.Tensor)
         }
+        self._kinds = self._trusted(few_kinds(skeleton))
+
+    def bytes(self, tokens: int, *, batch: int = 1) -> int:
+        """The bytes for `batch` sequences of `tokens` tokens. Raises `CannotRun`."""
+        if self._kinds is None:
+            return self._run(tokens, batch)
+        return self._extrapolated(self._kinds, range(len(self._kinds.layers)), tokens, batch)
+
+    def _trusted(self, kinds: LayerKinds | None) -> LayerKinds | None:
+        """The kinds, if blocks from the middle and the end of each add to a short prompt's cache what the first do."""
+        if kinds is None:
+            return None
+        some = {index for indices in kinds.kinds for index in (indices[0], indices[len(indices) // 2], indices[-1])}
+        try:
+            with kinds.running(some):
+                seen = self._run(_SHORT, 1)
+            return kinds if seen == self._extrapolated(kinds, some, _SHORT, 1) else None
+        except CannotRun:
+            return None
+
+    def _extrapolated(self, kinds: LayerKinds, counted: Collection[int], tokens: int, batch: int) -> int:
+        """What the `counted` blocks fill together, of which only the first two of each kind are run."""
+        first = kinds.first(1)
+        with kinds.running(first):
+            total = one_of_each = self._run(tokens, batch)
+        for indices in kinds.kinds:
+            counted_here = [index for index in indices if index in counted]
+            if len(counted_here) > 1:
+                with kinds.running({*first, indices[1]}):
+                    more = self._run(tokens, batch) - one_of_each
+                total += more * (len(counted_here) - 1)
+        return total
+
+    def _run(self, tokens: int, batch: int) -> int:
+        outputs = forward(self._skeleton, batch=batch, sequence=tokens, use_cache=True)
+        state = [getattr(outputs, name, None) for name in STATE_FIELDS]
+        self.windows.update(_windows_of(state))
+        return state_bytes(state) or self._take_state_from_modules()
+
+    def _take_state_from_modules(self) -> int:
+        """State that a model keeps in its own modules (RecurrentGemma), removed again for the next length."""
+        total = 0
+        for module in self._skeleton.model.modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, torch.Tensor) and (id(module), name) not in self._own_tensors:
+                    total += state_bytes(value)
+                    setattr(module, name, None)
+        return total
+
+
+class _Probe:
+    """Cache bytes of one sequence of n tokens, each length run once."""
+
+    def __init__(self, skeleton: MetaModel) -> None:
+        self._skeleton = skeleton
+        self._meter = CacheMeter(skeleton)
+        self._known: dict[int, int] = {}
+        self._seconds: dict[int, float] = {}
 
     def __call__(self, tokens: int) -> int:
         if tokens not in self._known:
             started = time.perf_counter()
-            outputs = forward(self._skeleton, batch=1, sequence=tokens, use_cache=True)
+            self._known[tokens] = self._meter.bytes(tokens)
             self._seconds[tokens] = time.perf_counter() - started
-            state = [getattr(outputs, name, None) for name in STATE_FIELDS]
-            self._known[tokens] = state_bytes(state) or self._take_state_from_modules()
-            self._windows.update(_windows_of(state))
         return self._known[tokens]
 
     def known_between(self, low: int, high: int) -> int | None:
@@ -119,18 +177,8 @@ class _Probe:
         for window in self._all_windows():
             yield from (window - 2, window + 1)
 
-    def _take_state_from_modules(self) -> int:
-        """State that a model keeps in its own modules (RecurrentGemma), removed again for the next length."""
-        total = 0
-        for module in self._skeleton.model.modules():
-            for name, value in list(vars(module).items()):
-                if isinstance(value, torch.Tensor) and (id(module), name) not in self._own_tensors:
-                    total += state_bytes(value)
-                    setattr(module, name, None)
-        return total
-
     def _all_windows(self) -> set[int]:
-        return self._windows | set(_config_windows(self._skeleton.text_config.to_dict()))
+        return self._meter.windows | set(_config_windows(self._skeleton.text_config.to_dict()))
 
 
 def state_bytes(state: Any) -> int:
@@ -177,7 +225,7 @@ def _config_windows(values: Mapping[str, Any]) -> Iterator[int]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _config_windows(value)
-        elif type(value) is int and value > 1 and any(word in key for word in _WINDOW_WORDS):
+        elif type(value) is int and value > 1 and _WINDOW_NAMES.search(key):
             yield value
 
 
