@@ -55,6 +55,7 @@ _SMALL: dict[str, Any] = {
     r"eos_token_id": 2,
     r"first_k_dense_replace": 1,
 }
+_LAYERS = re.compile(r"(num_hidden_layers|n_layers?|num_layers|num_hidden_blocks|num_blocks|(num_)?decoder_layers)\Z")
 _RULES = [(re.compile(rf"(?:{pattern})\Z"), value) for pattern, value in _SMALL.items()]
 
 # What the table cannot know: values tied to each other inside one type.
@@ -156,6 +157,26 @@ def tiny_config(model_type: str, class_name: str | None = None) -> Any:
     config.architectures = [class_name or MODEL_FOR_CAUSAL_LM_MAPPING[cls].__name__]
     config.dtype = torch.bfloat16
     return config
+
+
+def deep_config(model_type: str, times: int) -> dict[str, Any]:
+    """Return a tiny `config.json` with `times` as many layers, of the same kinds in the same order."""
+    return _deepened(tiny_config(model_type).to_dict(), times)
+
+
+def _deepened(config: dict[str, Any], times: int) -> dict[str, Any]:
+    layers = next((value for key, value in config.items() if _LAYERS.match(key) and isinstance(value, int)), None)
+    deep: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and key.endswith("config"):
+            deep[key] = _deepened(value, times)
+        elif (_LAYERS.match(key) and isinstance(value, int)) or (
+            isinstance(value, list) and len(value) == layers and key != "architectures"
+        ):
+            deep[key] = value * times
+        else:
+            deep[key] = value
+    return deep
 
 
 def _shrunk(default: Any, model_type: str) -> dict[str, Any]:
