@@ -43,6 +43,8 @@ def load(
     the newest that is here. `device` is auto (the GPU with the most free memory, else the CPU), cpu, mps or cuda:N.
     With `download`, a model that is not here is asked of the running server and waited for.
 
+    The tokenizer is transformers' own, in this process: none of the server's limits hold for it or its chat template.
+
     Raises ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, and what reading the weights raises:
     AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture; each says what to do next.
     """

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from modelyard.services.chat_template import has_chat_template
+from modelyard.services.chat_template import LARGEST_BYTES, has_chat_template
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -37,11 +37,14 @@ def test_none(folder: Path) -> None:
         (TEMPLATE, True),
         ([{"name": "default", "template": TEMPLATE}, {"name": "tool_use", "template": TEMPLATE}], True),
         ([{"name": "rag", "template": TEMPLATE}], False),
+        (["default"], False),
     ],
 )
 def test_in_the_configuration(folder: Path, template: Any, expected: bool) -> None:
     configure(folder, chat_template=template)
     assert has_chat_template(folder) is expected
+    if template == ["default"]:
+        return  # no list that transformers reads
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if expected:
         assert tokenizer.get_chat_template() == TEMPLATE
@@ -75,3 +78,14 @@ def test_what_cannot_be_read_is_not_known_until_it_is_mended(folder: Path) -> No
     os.utime(path, (1, 1))
     configure(folder, chat_template=TEMPLATE)
     assert has_chat_template(folder) is True
+
+
+@pytest.mark.parametrize("made", ["deep", "huge"])
+def test_what_would_hurt_to_read_is_not_known(folder: Path, made: str) -> None:
+    path = folder / "tokenizer_config.json"
+    if made == "deep":
+        path.write_text('{"a":' * 200_000 + "1" + "}" * 200_000)
+    else:
+        with path.open("wb") as file:
+            file.truncate(LARGEST_BYTES + 1)
+    assert has_chat_template(folder) is None

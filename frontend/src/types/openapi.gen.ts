@@ -5916,7 +5916,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_tokenizer`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `no_tokenizer`, `template_failed`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;

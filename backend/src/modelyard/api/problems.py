@@ -46,6 +46,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.NeedsCustomCode: 422,
     errors.AlreadyQuantized: 422,
     errors.NoTokenizer: 422,
+    errors.TemplateFailed: 422,
     errors.SaeEngineMissing: 409,
     errors.TrainingIncompatible: 422,
     errors.HubRateLimited: 503,

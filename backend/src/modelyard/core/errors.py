@@ -270,6 +270,13 @@ class NoTokenizer(ModelyardError):
     default_hint = "Choose a model whose files hold a tokenizer that transformers can read."
 
 
+class TemplateFailed(ModelyardError):
+    """A model's chat template, or its tokenizer, refused its work or took more for it than it may."""
+
+    code = "template_failed"
+    default_hint = "Send prompt instead of messages, or use another model."
+
+
 class SaeEngineMissing(ModelyardError):
     code = "sae_engine_missing"
     default_hint = "Install the extra: pip install 'modelyard[sae]'"

@@ -27,6 +27,7 @@ from modelyard.core.errors import (
     DiskFull,
     NoTokenizer,
     OutOfMemory,
+    TemplateFailed,
     UnsupportedArchitecture,
 )
 from modelyard.core.storage import storage_errors
@@ -42,9 +43,10 @@ from modelyard.ml.artifact_folder import (
 )
 from modelyard.ml.load_progress import Parameters, watching_parameters
 from modelyard.ml.meta_model import dtype_name, first_line
-from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
+from modelyard.ml.pretrained import load_model, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import is_quantized, measured_bytes
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
+from modelyard.ml.untrusted import Tokenizer
 
 SHARD_SIZE = "5GB"
 SPARE_BYTES = 64 * 10**6
@@ -93,7 +95,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     source = Path(request.source)
     device = devices.parse_device(request.device)
     model = _quantize(request, source, device, report)
-    prompts = _prompts(source, model)
+    prompts = _prompts(request.model_id, source, model)
     stored_bytes = measured_bytes(model)
     _check_disk(partial, stored_bytes)
     report(_progress("quantizing", 1, 1, "writing the artifact"))
@@ -198,11 +200,12 @@ def _load_back(request: ArtifactRequest, folder: Path, device: torch.device) -> 
         ) from error
 
 
-def _prompts(source: Path, model: PreTrainedModel) -> list[torch.Tensor]:
+def _prompts(model_id: str, source: Path, model: PreTrainedModel) -> list[torch.Tensor]:
     vocab_size = model.config.get_text_config(decoder=True).vocab_size
     try:
-        return drift.prompt_ids(load_tokenizer(source), vocab_size)
-    except NoTokenizer:
+        with Tokenizer(source, model_id) as tokenizer:
+            return drift.prompt_ids(tokenizer, vocab_size)
+    except (NoTokenizer, TemplateFailed):
         return drift.prompt_ids(None, vocab_size)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
+
+from modelyard.ml.untrusted import Tokenizer
 
 PROMPTS = (
     "The capital of France is Paris, and the capital of Italy is",
@@ -50,10 +52,10 @@ class Drift:
     reason: str | None = None
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase | None, vocab_size: int) -> list[torch.Tensor]:
+def prompt_ids(tokenizer: Tokenizer | None, vocab_size: int) -> list[torch.Tensor]:
     """The prompts as token ids; without a tokenizer, fixed pseudo-random ids."""
     if tokenizer is not None:
-        tokenized = [tokenizer(prompt, return_tensors="pt")["input_ids"][:, :PROMPT_TOKENS] for prompt in PROMPTS]
+        tokenized = [torch.tensor([tokenizer.encode(prompt)[:PROMPT_TOKENS]]) for prompt in PROMPTS]
         return [ids for ids in tokenized if ids.numel() and int(ids.max()) < vocab_size]
     generator = torch.Generator().manual_seed(0)
     return [torch.randint(vocab_size, (1, PROMPT_TOKENS), generator=generator) for _ in PROMPTS]

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jinja2 import TemplateError
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
-    PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
@@ -25,6 +23,7 @@ from transformers.generation.streamers import BaseStreamer
 from modelyard.core.errors import InvalidRequest, OutOfMemory, UnsupportedArchitecture
 from modelyard.ml import devices
 from modelyard.ml.model_loader import LoadedModel
+from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
 TURN_SECONDS = 0.05
 """How often a generation that waits for another one asks whether it is still wanted."""
@@ -58,17 +57,21 @@ def generate(
     `on_delta` gets the text as it comes (the deltas together are the text); `should_stop` is asked once per token.
     Temperature 0 takes the likeliest token; above it, `seed` decides, with the model's own top-k and top-p. Waits for
     other generations of the same model, and asks `should_stop` meanwhile; `on_start` is called after that. Raises
-    NoTokenizer, InvalidRequest, OutOfMemory, and UnsupportedArchitecture for a model that cannot generate.
+    NoTokenizer, TemplateFailed, InvalidRequest, OutOfMemory, and UnsupportedArchitecture for a model that cannot
+    generate.
     """
     tokenizer, model = loaded.tokenizer, loaded.model
     if not model.can_generate():
         raise UnsupportedArchitecture(f"{type(model).__name__} has no language head to generate text with.")
     with _turn(loaded.lock, should_stop) as is_ours:
         if not is_ours:
-            return Generated("", prompt_tokens=0, new_tokens=0, tokens_per_second=0.0, finish_reason="cancelled")
+            return _NOTHING
         on_start()
-        inputs, device = _encode(tokenizer, prompt, messages), devices.input_device(model)
-        prompt_tokens = inputs["input_ids"].shape[1]
+        try:
+            ids = _encode(tokenizer, prompt, messages, should_stop)
+        except TokenizerStopped:
+            return _NOTHING
+        prompt_tokens = len(ids)
         budget = _new_tokens_left(model.config, prompt_tokens, max_new_tokens)
         config = copy.deepcopy(model.generation_config)
         processors = LogitsProcessorList()
@@ -81,12 +84,14 @@ def generate(
         if config.pad_token_id is None:
             ends = config.eos_token_id
             config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+        inputs = torch.tensor([ids], device=devices.input_device(model))
         stream = _TextStream(tokenizer, on_delta)
         stop = _Stop(should_stop)
         started = time.monotonic()
         try:
             model.generate(
-                **{name: tensor.to(device) for name, tensor in inputs.items()},
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
                 generation_config=config,
                 logits_processor=processors,
                 stopping_criteria=StoppingCriteriaList([stop]),
@@ -115,6 +120,9 @@ def generate(
     )
 
 
+_NOTHING = Generated("", prompt_tokens=0, new_tokens=0, tokens_per_second=0.0, finish_reason="cancelled")
+
+
 @contextmanager
 def _turn(lock: threading.Lock, should_stop: Callable[[], bool]) -> Iterator[bool]:
     """Holds the lock, or gives False where nobody wants it any more before it is free."""
@@ -129,30 +137,26 @@ def _turn(lock: threading.Lock, should_stop: Callable[[], bool]) -> Iterator[boo
 
 
 def _encode(
-    tokenizer: PreTrainedTokenizerBase, prompt: str | None, messages: Sequence[Mapping[str, str]] | None
-) -> dict[str, torch.Tensor]:
+    tokenizer: Tokenizer,
+    prompt: str | None,
+    messages: Sequence[Mapping[str, str]] | None,
+    should_stop: Callable[[], bool],
+) -> list[int]:
     if (prompt is None) == (messages is None):
         raise InvalidRequest("There must be either a prompt or messages.", hint="Send one of the two.")
     if messages is None:
-        encoded = tokenizer(prompt, return_tensors="pt")
-    elif tokenizer.chat_template is None:
+        ids = tokenizer.encode(prompt or "", should_stop=should_stop)
+    elif not tokenizer.has_chat_template(should_stop=should_stop):
         raise InvalidRequest("This model's tokenizer has no chat template.", hint="Use prompt instead of messages.")
     else:
-        try:
-            encoded = tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, return_tensors="pt", return_dict=True
-            )
-        except (TemplateError, ValueError, KeyError, TypeError) as error:
-            raise InvalidRequest(
-                f"The chat template refuses these messages: {error}", hint="Change the messages, or use prompt instead."
-            ) from error
-    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
-    if inputs["input_ids"].shape[1] == 0:
-        if tokenizer.bos_token_id is None:
+        text = tokenizer.render_chat(messages, add_generation_prompt=True, should_stop=should_stop)
+        ids = tokenizer.encode(text, add_special_tokens=False, should_stop=should_stop)
+    if not ids:
+        bos = tokenizer.bos_token_id(should_stop=should_stop)
+        if bos is None:
             raise InvalidRequest("The prompt is empty.", hint="Send some text.")
-        start = torch.tensor([[tokenizer.bos_token_id]])
-        inputs = {"input_ids": start, "attention_mask": torch.ones_like(start)}
-    return {name: tensor.long() for name, tensor in inputs.items()}
+        return [bos]
+    return ids
 
 
 def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int) -> int:
@@ -207,7 +211,7 @@ class _TextStream(BaseStreamer):  # type: ignore[misc]
     a character whose bytes are spread over several tokens comes out when its last byte has.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, on_delta: Callable[[str], None]) -> None:
+    def __init__(self, tokenizer: Tokenizer, on_delta: Callable[[str], None]) -> None:
         self._tokenizer = tokenizer
         self._on_delta = on_delta
         self._prompt_seen = False
@@ -226,14 +230,9 @@ class _TextStream(BaseStreamer):  # type: ignore[misc]
         self._emit(final=True)
 
     def _emit(self, *, final: bool) -> None:
-        known = self._decode(self.token_ids[self._context : self._read])
-        now = self._decode(self.token_ids[self._context :])
+        known, now = self._tokenizer.decode(self.token_ids[self._context : self._read], self.token_ids[self._context :])
         if len(now) > len(known) and (final or not now.endswith("\ufffd")):
             delta = now[len(known) :]
             self._context, self._read = self._read, len(self.token_ids)
             self.text += delta
             self._on_delta(delta)
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from modelyard.core import units
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
 from modelyard.ml import devices
 from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
-from modelyard.ml.pretrained import load_model, load_tokenizer, read_config, stored_quantization, weight_files
+from modelyard.ml.pretrained import load_model, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import Quantization, measured_bytes
+from modelyard.ml.untrusted import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,10 @@ class LoadSpec:
 
 
 class LoadedModel:
-    """A model in memory. `lock` is held by whoever runs it: one generation at a time."""
+    """A model in memory. `lock` is held by whoever runs it: one generation at a time.
+
+    Its tokenizer is in a process of its own, which begins to read it now; nothing here waits for that.
+    """
 
     def __init__(self, key: ModelKey, model: PreTrainedModel, folder: Path, load_seconds: float) -> None:
         self.key = key
@@ -99,10 +103,11 @@ class LoadedModel:
         self.measured_bytes = measured_bytes(model)
         self.lock = threading.Lock()
         self._model: PreTrainedModel | None = model
-        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._tokenizer: Tokenizer | None = None
         self._no_tokenizer: NoTokenizer | None = None
         try:
-            self._tokenizer = load_tokenizer(folder)
+            self._tokenizer = Tokenizer(folder, key.model_id)
+            self._tokenizer.start()
         except NoTokenizer as error:
             self._no_tokenizer = error.with_traceback(None)
 
@@ -114,8 +119,8 @@ class LoadedModel:
         return self._model
 
     @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Raises NoTokenizer, with the reason."""
+    def tokenizer(self) -> Tokenizer:
+        """Raises NoTokenizer where there are no files of one."""
         if self._no_tokenizer is not None:
             raise NoTokenizer(self._no_tokenizer.message, hint=self._no_tokenizer.hint)
         if self._tokenizer is None:
@@ -125,7 +130,9 @@ class LoadedModel:
     def drop(self) -> None:
         """Let go of the weights, whoever still holds this object."""
         self._model = None
-        self._tokenizer = None
+        tokenizer, self._tokenizer = self._tokenizer, None
+        if tokenizer is not None:
+            tokenizer.close()
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,8 @@ from modelyard.ml.quantization import (
 )
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
 from modelyard.ml.stored_dtype import cast_unquantized
+from modelyard.ml.untrusted.tokenizer import has_tokenizer_files
 
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-)
 # From the two messages of transformers' loading report that end a load.
 _UNFIT_WEIGHTS = ("ignore_mismatched_sizes", "automatic conversion of the weights")
 
@@ -138,8 +131,11 @@ def load_model(
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer. Raises NoTokenizer, with the reason."""
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES) and not any(folder.glob("*.tiktoken")):
+    """The folder's tokenizer, in this process. Raises NoTokenizer, with the reason.
+
+    It may be hostile: a process that others depend on uses `untrusted.Tokenizer`.
+    """
+    if not has_tokenizer_files(folder):
         raise NoTokenizer(
             f"{folder.name} has no tokenizer files.", hint="Use the model's hook points or token ids instead of text."
         )

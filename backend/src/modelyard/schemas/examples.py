@@ -125,6 +125,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "needs_custom_code": {"detail": "some/model needs code of its own repository."},
     "already_quantized": {"detail": "some/model-AWQ is quantized already (awq)."},
     "no_tokenizer": {"detail": "some/model has no tokenizer files."},
+    "template_failed": {"detail": "The chat template of some/model took more than 5 s of processor time."},
     "sae_engine_missing": {"detail": "SAELens is not installed."},
     "training_incompatible": {
         "detail": "The blocks of Mamba2ForCausalLM have no attention to hook.",

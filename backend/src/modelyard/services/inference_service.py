@@ -104,13 +104,12 @@ class InferenceService:
             return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
 
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
-        """A generation as it grows; the last one has the result. Leaving early stops it.
+        """A generation, every POLL_SECONDS, grown or not; the last one has the result. Leaving early stops it.
 
         Raises the error the generation ended with.
         """
         finished = False
         try:
-            text = ""
             while not finished:
                 job = await asyncio.to_thread(self._job, job_id)
                 result = job.result or {}
@@ -119,9 +118,7 @@ class InferenceService:
                     raise error_from(job.error or {})
                 if job.state is JobState.CANCELLED:
                     raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
-                if finished or result.get("text", "") != text:
-                    text = result.get("text", "")
-                    yield Generation(text, result if finished else None)
+                yield Generation(result.get("text", ""), result if finished else None)
                 if not finished:
                     await asyncio.sleep(POLL_SECONDS)
         finally:

@@ -68,7 +68,7 @@ class SaeTraining:
         verdict = self.compatibility.of_row(row.id)
         point = _hook_point(verdict, request.hook_point)
         _check(request, row, point.width, verdict)
-        tokens = count_tokens(text, weights_folder(row) / "tokenizer.json")
+        tokens = count_tokens(text, weights_folder(row))
         if tokens.counted and tokens.number < request.context_size:
             raise wrong_field(
                 "dataset.path",

@@ -1,10 +1,11 @@
 """What a text file is to a run: which column is read, and about how many tokens it has. Needs no torch."""
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from modelyard.core.errors import InvalidRequest, PathNotAllowed
+from modelyard.core.errors import InvalidRequest, NoTokenizer, PathNotAllowed, TemplateFailed
 from modelyard.core.paths import PathRules
 from modelyard.hub.store import Identity, identity
 from modelyard.schemas.training import DatasetChoice
@@ -12,6 +13,9 @@ from modelyard.services.training_paths import present_path
 
 CHARACTERS_PER_TOKEN = 4
 """Where the model's tokenizer is none that can be read here."""
+
+COUNT_SECONDS = 20.0
+"""Somebody waits for the number, and an estimate will do."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ def find_text(choice: DatasetChoice, rules: PathRules) -> Text:
     return Text(path, column, columns, rules)
 
 
-def count_tokens(text: Text, tokenizer_file: Path) -> Tokens:
+def count_tokens(text: Text, tokenizer_folder: Path) -> Tokens:
     """By the model's tokenizer, of the first rows. Raises InvalidRequest, PathNotAllowed."""
-    return _count(text, tokenizer_file, identity(text.rules.find_file(text.path).status))
+    return _count(text, tokenizer_folder, identity(text.rules.find_file(text.path).status))
 
 
 def wrong_field(field: str, message: str, hint: str | None, **more: object) -> InvalidRequest:
@@ -80,30 +84,27 @@ def _no_column(message: str, columns: tuple[str, ...]) -> InvalidRequest:
 
 
 @lru_cache(maxsize=64)
-def _count(text: Text, tokenizer_file: Path, _version: Identity) -> Tokens:
+def _count(text: Text, tokenizer_folder: Path, _version: Identity) -> Tokens:
     from modelyard.ml.sae.text_rows import sample
 
     try:
         found = sample(text.path, text.column, text.rules)
     except InvalidRequest as error:
         raise wrong_field("dataset.path", error.message, error.hint) from error
-    number = _tokenize(found.texts, tokenizer_file)
+    number = _tokenize(found.texts, tokenizer_folder)
     counted = number is not None and found.share == 1.0
     if number is None:
         number = sum(map(len, found.texts)) // CHARACTERS_PER_TOKEN
     return Tokens(round(number / found.share), counted)
 
 
-def _tokenize(texts: tuple[str, ...], tokenizer_file: Path) -> int | None:
-    """None without a file that the library `tokenizers` reads by itself; transformers would bring torch with it."""
-    from tokenizers import Tokenizer
+def _tokenize(texts: tuple[str, ...], tokenizer_folder: Path) -> int | None:
+    """None without a tokenizer that works within limits; the run itself says what is wrong with it."""
+    from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
-    if not tokenizer_file.is_file():
-        return None
+    deadline = time.monotonic() + COUNT_SECONDS
     try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception:  # noqa: BLE001 - the library raises nothing narrower; the run itself says what is wrong with it
+        with Tokenizer(tokenizer_folder, tokenizer_folder.name) as tokenizer:
+            return tokenizer.count(texts, should_stop=lambda: time.monotonic() > deadline)
+    except (NoTokenizer, TemplateFailed, TokenizerStopped):
         return None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return sum(len(one.ids) for one in tokenizer.encode_batch(list(texts), add_special_tokens=False))

@@ -69,7 +69,9 @@ def _loader() -> "ModelLoader":
     from transformers.utils import logging as transformers_logging
 
     from modelyard.ml.model_loader import ModelLoader
+    from modelyard.ml.untrusted import warm_up
 
+    warm_up()
     transformers_logging.disable_progress_bar()
     loader = ModelLoader.instance()
     loader.on_unload = partial(_note_unload, loader)

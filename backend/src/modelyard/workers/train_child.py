@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ RATE_SECONDS = 15.0
 STEPS_BEFORE_ETA = 5
 PREDECESSOR_SECONDS = 150.0
 LOG_SECONDS = 10.0
+TRIED_TEXTS = 8
 
 log = logging.getLogger("modelyard.workers.train_child")
 
@@ -155,6 +157,7 @@ def _train(run: "TrainingRun", report: Report) -> str:
         return texts(Path(run.dataset_path), run.dataset_column, rules)
 
     weights = Path(run.weights_folder)
+    _try_tokenizer(weights, run.model_id, rows())
     tokenizer = load_tokenizer(weights)
     ids = first_tokens(tokenizer, rows(), run.context_size)
     engine = load_engine()
@@ -179,6 +182,15 @@ def _train(run: "TrainingRun", report: Report) -> str:
     report({"phase": "saving"})
     log.info("the SAE is in %s", run.output)
     return engine.name
+
+
+def _try_tokenizer(folder: Path, model_id: str, texts: Iterable[str]) -> None:
+    """Before this process reads and uses it, see it do so within limits. Raises NoTokenizer, TemplateFailed."""
+    from modelyard.ml.untrusted import Tokenizer
+
+    with Tokenizer(folder, model_id) as tokenizer:
+        for text in islice(texts, TRIED_TEXTS):
+            tokenizer.encode(text, add_special_tokens=False)
 
 
 def _shorten_lines() -> None:

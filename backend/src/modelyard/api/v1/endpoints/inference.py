@@ -70,6 +70,7 @@ def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> Mo
         errors.ModelNotFound,
         errors.NotReady,
         errors.NoTokenizer,
+        errors.TemplateFailed,
         errors.OutOfMemory,
         errors.UnsupportedArchitecture,
     ),
