@@ -1,9 +1,11 @@
-"""Limits a container sets, which the machine's own figures do not show."""
+"""Limits a container sets, which the machine's own figures do not show; and what the kernel did for want of memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+VMSTAT = Path("/proc/vmstat")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -29,3 +31,27 @@ def memory_limit(cgroup: Path = CGROUP) -> MemoryLimit | None:
         return None
     total = int(limit)
     return MemoryLimit(total, max(0, total - used + int(statistics.get("inactive_file", 0))))
+
+
+@dataclass(frozen=True)
+class OomKills:
+    """How many processes the kernel has killed for want of memory since `boot`, in this container or machine."""
+
+    boot: str
+    count: int
+
+
+def oom_kills(cgroup: Path = CGROUP, vmstat: Path = VMSTAT) -> OomKills | None:
+    """The kernel's count, of this container's cgroup (v2) where it has one; None on a system that does not count."""
+    for path in (cgroup / "memory.events", vmstat):
+        try:
+            counts = dict(line.split() for line in path.read_text().splitlines())
+            return OomKills(BOOT_ID.read_text().strip(), int(counts["oom_kill"]))
+        except (OSError, KeyError):
+            continue
+    return None
+
+
+def killed_for_memory(before: OomKills | None, now: OomKills | None) -> bool:
+    """Whether the kernel killed somebody between two counts; not where it is not known."""
+    return before is not None and now is not None and before.boot == now.boot and now.count > before.count

@@ -264,6 +264,12 @@ class JobService:
         self.request(last.id, JobControl.CANCEL)
         return True
 
+    def running_of(self, worker: str) -> Sequence[Job]:
+        """The jobs a worker is at, or was when it died."""
+        return self.session.scalars(
+            select(Job).where(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
+        ).all()
+
     def release_owner(self, worker: str) -> int:
         """Free the jobs of a dead predecessor of the same name, so that they do not wait for the lease to run out."""
         freed = self.session.scalars(

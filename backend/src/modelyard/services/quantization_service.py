@@ -1,13 +1,15 @@
 """Precisions: what they are to bitsandbytes, and the quantized copy that is made once and loaded many times."""
 
+import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from modelyard.core.container import killed_for_memory, oom_kills
 from modelyard.core.database import Database
-from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady
+from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady, OutOfMemory
 from modelyard.core.settings import get_settings
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantization
@@ -104,7 +106,7 @@ class QuantizationService:
         Raises TransferPaused or TransferCancelled when asked to stop (nothing half-made stays), DiskFull,
         OutOfMemory, and what the child raises.
         """
-        from modelyard.core.process import ChildStopped, run_child
+        from modelyard.core.process import ChildCrashed, ChildStopped, run_child
         from modelyard.ml.artifact_folder import remove_leftovers
 
         require_unchanged(self.cache, row)
@@ -122,6 +124,7 @@ class QuantizationService:
             "allow_pickle": row.allow_pickle,
             "expected_bytes": self._expected_bytes(row, reporter),
         }
+        kills = oom_kills()
         try:
             made = run_child(
                 "modelyard.workers.quantize_child",
@@ -131,6 +134,10 @@ class QuantizationService:
             )
         except ChildStopped:
             raise (TransferCancelled(0) if reporter.control() is JobControl.CANCEL else TransferPaused()) from None
+        except ChildCrashed as error:
+            if error.exit_code == -signal.SIGKILL and killed_for_memory(kills, oom_kills()):
+                raise OutOfMemory(f"Memory ran out while {row.model_id} was being quantized.") from error
+            raise
         finally:
             remove_leftovers(target)
         with self.database.session() as session:

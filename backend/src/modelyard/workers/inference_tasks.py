@@ -47,13 +47,13 @@ _publishing = threading.Lock()
 @celery_app.task(name="models.load")
 def load_model_task(job_id: str) -> None:
     """Have a model in memory."""
-    run_request(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
+    run_request(job_id, _load, on_failure=partial(note_failure, JobKind.LOAD))
 
 
 @celery_app.task(name="models.unload")
 def unload_model_task(job_id: str) -> None:
     """Free a model's memory and measure what came back."""
-    run_request(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
+    run_request(job_id, _unload, on_failure=partial(note_failure, JobKind.UNLOAD))
 
 
 @celery_app.task(name="models.generate")
@@ -314,7 +314,7 @@ def _note_measured(row_id: str, info: "LoadedInfo") -> None:
         ModelService(session).get_by_id(row_id).memory_measured_bytes = info.measured_bytes
 
 
-def _note_failure(kind: JobKind, row_id: str, error: dict[str, Any]) -> None:
+def note_failure(kind: JobKind, row_id: str, error: dict[str, Any]) -> None:
     """The row is as ready as before; why it could not be loaded or unloaded stands beside it, with which it was."""
     with get_database().session() as session:
         row = session.get(Model, row_id)

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BEAT_SECONDS = 0.4
 MAX_REQUEST_ATTEMPTS = 2
+MAX_QUANTIZE_ATTEMPTS = 5
 MAX_JOB_ATTEMPTS = 100
 """A job that was given up by so many workers is what ends them, for want of memory most likely."""
 
@@ -199,7 +200,7 @@ def _parallel(session: Session, queue: str) -> int:
 def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None], endings: Endings) -> None:
     job_id, owner, row_id = running.id, running.owner, running.subject_id
     try:
-        _refuse_deadly(running.job, MAX_JOB_ATTEMPTS)
+        _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if running.kind is JobKind.QUANTIZE else MAX_JOB_ATTEMPTS)
         with running.beating(), storage_errors():
             work(running)
         running.flush()

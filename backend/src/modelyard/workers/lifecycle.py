@@ -17,6 +17,7 @@ from modelyard.services.job_service import JobService
 from modelyard.workers.celery_app import stopping
 from modelyard.workers.inference_tasks import forget_loaded
 from modelyard.workers.job_runner import owner_name
+from modelyard.workers.predecessor import died_for_memory, end_starved, note_oom_kills
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ def _on_ready(sender: Any, **_signal: Any) -> None:
     queues = ",".join(sorted(set(QUEUES) & set(sender.app.amqp.queues.consume_from)))
     # Before the unloads of it are dropped, or whoever waits for one would see it loaded still.
     forget_loaded(name)
+    if died_for_memory(name):
+        starved = end_starved(database, name)
+        logger.warning("Memory ran out when the last worker of this name died; jobs ended: %d", starved)
+    note_oom_kills(name)
     with database.session() as session:
         jobs = JobService(session)
         freed = jobs.release_owner(name)
@@ -53,6 +58,7 @@ def _on_ready(sender: Any, **_signal: Any) -> None:
 def _keep_seen(database: Database, name: str) -> None:
     while not stopping.wait(SEEN_SECONDS):
         try:
+            note_oom_kills(name)
             with database.session() as session:
                 worker = session.get(Worker, name)
                 if worker is not None:
