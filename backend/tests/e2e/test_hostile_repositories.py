@@ -118,6 +118,7 @@ def test_a_template_that_does_wrong_is_named(
     assert prompted.status_code == 200, "as the hint says"
 
 
+@pytest.mark.thorough
 def test_a_tokenizer_that_multiplies_is_named(
     instance: Instance, hostile: Callable[..., tuple[str, str]], worker: psutil.Process
 ) -> None:

@@ -17,6 +17,8 @@ import pytest
 from ml import zoo
 from support.instance import Instance
 
+pytestmark = pytest.mark.thorough
+
 HEADROOM_BYTES = 60_000_000
 CGROUPS = Path("/sys/fs/cgroup")
 CHAT = {"prompt": "Hello", "max_new_tokens": 4}

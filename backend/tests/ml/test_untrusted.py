@@ -211,6 +211,7 @@ def test_a_hostile_decoder_is_stopped(made: Callable[..., Tokenizer]) -> None:
         tokenizer.decode([3, 3, 3])
 
 
+@pytest.mark.thorough
 def test_a_hostile_vocabulary_is_stopped(made: Callable[..., Tokenizer]) -> None:
     """Ten megabytes, of which the library makes a tree that takes gigabytes."""
     letters = random.Random(0)
