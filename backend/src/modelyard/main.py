@@ -31,6 +31,7 @@ from modelyard.services.inspection_service import close_inspector, warm_up_inspe
 from modelyard.services.maintenance import maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ServedModels
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.shared_folders import mark_folders
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stored = SettingsService(session)
         stored.remember_server_url(settings.local_url)
         stored.remember_path_rules()
+    mark_folders(database)
     duties = (
         app.state.event_hub.run(),
         maintain(database),

@@ -116,6 +116,14 @@ class SettingsService:
     def remember_server_url(self, url: str) -> None:
         self._set("server_url", url)
 
+    def folders(self) -> dict[str, Any] | None:
+        """What the API noted of the folders it shares with its workers; None until it has started once."""
+        found: dict[str, Any] | None = self._get("folders")
+        return found
+
+    def remember_folders(self, folders: dict[str, Any]) -> None:
+        self._set("folders", folders)
+
     def path_rules(self) -> PathRules:
         """Which paths users may name, as the API decided when it started: a worker's environment may be another."""
         return PathRules.of(get_settings(), self._get("path_rules"))
