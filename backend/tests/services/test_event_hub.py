@@ -466,23 +466,21 @@ def stored(database: Database) -> dict[str, Message]:
         return {model.id: model.model_dump(mode="json") for model in models}
 
 
+ROWS, PAGES = st.integers(0, 5), st.integers(0, 3)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.integers(0, 5)),
-        st.tuples(st.just("progress"), st.integers(0, 5)),
-        st.tuples(st.just("end"), st.integers(0, 5)),
-        st.tuples(st.just("delete"), st.integers(0, 5)),
-        st.tuples(st.just("look"), st.just(0)),
-        st.tuples(st.just("read"), st.integers(0, 3)),
-        st.tuples(st.just("reconnect"), st.integers(0, 3)),
+        *(st.tuples(st.just(step), ROWS) for step in ("add", "add", "progress", "end", "delete")),
+        *(st.tuples(st.just(step), st.just(0)) for step in ("look", "look", "look")),
+        *(st.tuples(st.just(step), PAGES) for step in ("read", "reconnect")),
     ),
-    max_size=40,
+    min_size=20,
+    max_size=60,
 )
 
 
 @given(steps=STEPS)
 @settings(
-    max_examples=25,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -512,6 +510,8 @@ async def _at_any_pace(database: Database, rows: Rows, steps: list[tuple[str, in
             return Page(database, await stack.enter_async_context(hub.subscribe(batch=number % 2 == 0)))
 
         pages = [await connect(number) for number in range(4)]
+        for page in pages:
+            await page.take()
         for step, number in steps:
             if step == "add" and number not in ids:
                 ids[number] = rows.add(number)
