@@ -124,7 +124,10 @@ def test_what_the_files_say_is_read_once_and_again_after_they_were_checked(
     assert find(served).items[0].facts.pipeline_tag is None
     with database.session() as session:
         models = ModelService(session, cache)
-        models.mark_done(models.get_by_id(row_id), JobKind.VERIFY)
+        row = models.get_by_id(row_id)
+        sizes = {"config.json": len(CONFIG)}
+        row.files = [file | {"size_bytes": sizes.get(file["path"], file["size_bytes"])} for file in row.files or ()]
+        models.mark_done(row, JobKind.VERIFY)
     (listed,) = find(served).items
     assert (listed.facts.pipeline_tag, listed.facts.tags) == (
         "text-generation",
