@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import DatabaseUnavailable, ModelyardError
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ QUIET_SECONDS = 2.0
 """After so long without an event a row is asked for, because a rate that fell to 0 is no event."""
 
 OUTAGE_SECONDS = 30.0
-"""How long `watch` waits for a server that is being started again."""
+"""How long `watch` waits for a server that is being started again, or for its database."""
 
 _PAGE = 500
 _TRAININGS_PAGE = 200
@@ -172,8 +172,9 @@ class ApiClient:
         while True:
             try:
                 return self.get(f"/{kind}s/{row_id}")
-            except ServerUnreachable:
-                if time.monotonic() > deadline:
+            except (ServerUnreachable, ApiError) as error:
+                passes = isinstance(error, ServerUnreachable) or error.code == DatabaseUnavailable.code
+                if not passes or time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_SECONDS)
 

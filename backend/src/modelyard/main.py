@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from modelyard.api.v1.router import router
 from modelyard.api.wrong_keys import WrongKeys
 from modelyard.core import migrate
 from modelyard.core.database import Database, get_database
+from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.settings import get_settings
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
@@ -118,12 +119,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
     settings.prepare_home()
     DatasetService().remove_unfinished()
-    migrate.upgrade(database)
-    with database.session() as session:
-        stored = SettingsService(session)
-        stored.remember_server_url(settings.local_url)
-        stored.remember_path_rules()
-    mark_folders(database)
+    await _bring_up_to_date(database)
+    remembering = asyncio.create_task(_remember_how_it_runs(database, settings.local_url))
+    if not database.availability.is_away():
+        await remembering
     duties = (
         app.state.event_hub.run(),
         maintain(database),
@@ -132,7 +131,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.served_models.keep_learning(),
         asyncio.to_thread(warm_up_inspector),
     )
-    tasks = [asyncio.create_task(duty) for duty in duties]
+    tasks = [remembering, *(asyncio.create_task(duty) for duty in duties)]
     try:
         yield
     finally:
@@ -143,3 +142,39 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 await task
         await asyncio.to_thread(close_inspector)
         database.dispose()
+
+
+async def _bring_up_to_date(database: Database) -> None:
+    """Apply missing migrations: now, or where the database is away, before it counts as being back."""
+    database.availability.require(lambda: migrate.upgrade(database))
+    if not database.availability.is_away():
+        await _patiently(lambda: migrate.upgrade(database), give_up=database.availability.is_away)
+
+
+async def _remember_how_it_runs(database: Database, url: str) -> None:
+    def remember() -> None:
+        with database.session() as session:
+            stored = SettingsService(session)
+            stored.remember_server_url(url)
+            stored.remember_path_rules()
+        mark_folders(database)
+
+    await _patiently(remember)
+
+
+async def _patiently(work: Callable[[], None], give_up: Callable[[], bool] = lambda: False) -> None:
+    """Do work that needs the database, again and again while that is away or busy.
+
+    Raises the subclasses of DatabaseUnavailable, which are about a file and need a person.
+    """
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except DatabaseUnavailable as error:
+            if error.code != DatabaseUnavailable.code:
+                raise
+            if give_up():
+                return
+            await asyncio.sleep(0.5)
+        else:
+            return

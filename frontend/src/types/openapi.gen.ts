@@ -8172,7 +8172,7 @@ export interface operations {
                      * @example {
                      *       "database": false,
                      *       "ready": false,
-                     *       "reason": "The database does not answer: OperationalError."
+                     *       "reason": "The database does not answer."
                      *     }
                      */
                     "application/json": components["schemas"]["Readiness"];

@@ -1,13 +1,17 @@
 """Probes for supervisors and load balancers, and metrics; without the API's prefix."""
 
+import asyncio
+from functools import lru_cache
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy import func, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, select
 
 from modelyard.api.deps import DatabaseDep, ReadingDep
+from modelyard.core.database import Database
+from modelyard.core.errors import DatabaseUnavailable
 from modelyard.models import Job, Worker
 from modelyard.schemas import examples
 from modelyard.schemas.system import Health, Readiness
@@ -15,6 +19,9 @@ from modelyard.services.model_service import ModelService
 from modelyard.services.system_service import workers
 
 router = APIRouter(tags=["health"])
+
+READY_SECONDS = 2.0
+"""How long `/readyz` waits for the database."""
 
 NOT_READY: dict[int | str, dict[str, Any]] = {
     503: {
@@ -26,21 +33,32 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/healthz", summary="Alive")
-def healthz() -> Health:
+async def healthz() -> Health:
     """The process answers."""
     return Health()
 
 
 @router.get("/readyz", summary="Ready", responses=NOT_READY)
-def readyz(response: Response, database: DatabaseDep) -> Readiness:
+async def readyz(response: Response, database: DatabaseDep) -> Readiness:
     """The database answers too."""
     try:
-        with database.reading() as session:
-            session.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
+        async with asyncio.timeout(READY_SECONDS):
+            # Threads of their own, so that it is answered when all others wait for the database.
+            await to_thread.run_sync(_ask, database, limiter=_probing(), abandon_on_cancel=True)
+    except (DatabaseUnavailable, TimeoutError):
         response.status_code = 503
-        return Readiness(ready=False, database=False, reason=f"The database does not answer: {type(error).__name__}.")
+        return Readiness(ready=False, database=False, reason="The database does not answer.")
     return Readiness(ready=True, database=True)
+
+
+def _ask(database: Database) -> None:
+    with database.guarded():
+        database.probe()
+
+
+@lru_cache
+def _probing() -> CapacityLimiter:
+    return CapacityLimiter(4)
 
 
 @router.get(

@@ -4,26 +4,44 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import (
+    URL,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    NullPool,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from modelyard.core.availability import Availability, is_away, is_busy, problem_of, reason_of
 from modelyard.core.errors import DatabaseDamaged, ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
-from modelyard.core.sqlite_file import sqlite_problem
-
-logger = logging.getLogger(__name__)
 
 SQLITE_BUSY_MILLISECONDS = 10_000
+POOL_SECONDS = 10.0
+"""How long a caller waits for one of the connections of this process."""
+
+POOL_RECYCLE_SECONDS = 1800
+"""The age at which an idle connection is replaced, before a firewall forgets it."""
+
+logger = logging.getLogger(__name__)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -47,7 +65,19 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def utc_now() -> datetime:
+    """Return the time by this host's clock, for what people read."""
     return datetime.now(UTC)
+
+
+def database_now(session: Session) -> datetime:
+    """Return the time by the one clock that all processes share: whatever several of them compare is set by it.
+
+    That is the clock of the PostgreSQL server. A SQLite database is used on one host, so it is that host's.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return utc_now()
+    now: datetime = session.execute(select(func.statement_timestamp())).scalar_one()
+    return now.astimezone(UTC)
 
 
 class Database:
@@ -58,7 +88,10 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _create_engine(url)
+        self.availability = Availability(self.probe)
+        self.engine = _create_engine(url, is_away=self.availability.is_away)
+        embedded = self.engine.dialect.name == "sqlite" and self.engine.url.database
+        self._file = Path(embedded) if embedded else None
         self._trouble = _Trouble()
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
         self._reading = sessionmaker(self.engine.execution_options(sqlite_begin="DEFERRED"), expire_on_commit=False)
@@ -67,36 +100,53 @@ class Database:
     def session(self) -> Iterator[Session]:
         """A short writing transaction: committed on success, rolled back on any error.
 
-        Raises DatabaseFull, DatabaseDenied, DatabaseDamaged or DatabaseUnavailable for trouble with the file.
+        Raises DatabaseUnavailable at once while the database is away, and for every error that means that;
+        DatabaseFull, DatabaseDenied or DatabaseDamaged for trouble with the embedded database's file.
         """
-        with self._told(), self._writing() as session, session.begin():
+        with self.guarded(), self._writing() as session, session.begin():
             yield session
         self._trouble.ended()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that only reads. Raises like `session`."""
-        with self._told(), self._reading() as session:
+        with self.guarded(), self._reading() as session:
             yield session
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Raise what a user can act on instead of an error of SQLite."""
+    def guarded(self) -> Iterator[None]:
+        """As `translating`, but raise DatabaseUnavailable at once while the database is known to be away."""
+        self.availability.check()
+        with self.translating():
+            yield
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Raise what a user can be told instead of a driver's error, and note when the database goes away."""
         try:
             yield
-        except DBAPIError as error:
-            file = self.engine.url.database
-            if not isinstance(error.orig, sqlite3.Error) or not file:
-                raise
-            problem = sqlite_problem(error.orig, Path(file))
+        except SQLAlchemyError as error:
+            problem = problem_of(error, self._file)
             if problem is None:
                 raise
-            self._trouble.met(problem)
+            if is_away(error):
+                self.availability.lost(error)
+            elif is_busy(error):
+                logger.warning("%s (%s)", problem.message, reason_of(error))
+            else:
+                self._trouble.met(problem)
             if isinstance(problem, DatabaseDamaged):
                 self.engine.dispose()  # a file that is put in its place is opened anew
             raise problem from error
 
+    def probe(self) -> None:
+        """Ask the database for an answer on a connection of its own. Raises SQLAlchemyError."""
+        engine = _create_engine(self.engine.url)
+        with engine.connect() as connection:
+            connection.execution_options(sqlite_begin="DEFERRED").execute(text("SELECT 1"))
+
     def dispose(self) -> None:
+        self.availability.close()
         self.engine.dispose()
 
 
@@ -124,13 +174,22 @@ class _Trouble:
         logger.warning("The database can be written again")
 
 
-def _create_engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url)
-    event.listen(engine, "do_connect", _create_privately)
-    event.listen(engine, "connect", _prepare_sqlite_connection)
-    event.listen(engine, "begin", _begin_sqlite)
+def _create_engine(url: str | URL, *, is_away: Callable[[], bool] | None = None) -> Engine:
+    """An engine with a pool; without `is_away` one for single connections."""
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_engine(url, **({"poolclass": NullPool} if is_away is None else {}))
+        event.listen(engine, "do_connect", _create_privately)
+        event.listen(engine, "connect", _prepare_sqlite_connection)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    from modelyard.core import postgres
+
+    if is_away is None:
+        engine = create_engine(url, poolclass=NullPool)
+        postgres.bound(engine)
+    else:
+        engine = create_engine(url, pool_timeout=POOL_SECONDS, pool_recycle=POOL_RECYCLE_SECONDS)
+        postgres.bound(engine, is_away)
     return engine
 
 

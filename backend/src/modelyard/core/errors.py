@@ -59,6 +59,9 @@ class DatabaseUnavailable(ModelyardError):
     code = "database_unavailable"
     default_hint = "Try again in a moment. If it stays so, check the server that MODELYARD_DATABASE_URL names."
 
+    def __init__(self, message: str, *, hint: str | None = None, **extra: Any) -> None:
+        super().__init__(message, hint=hint, **{"retry_after_seconds": 2} | extra)
+
 
 class DatabaseDamaged(DatabaseUnavailable):
     """The embedded database is not one any more; `extra["path"]` is its file."""

@@ -1,8 +1,9 @@
 """Bringing the database to the schema this version needs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
@@ -30,13 +31,14 @@ def migrating(database: Database) -> Iterator[Connection]:
     SQLite alters a table by copying and dropping it. With foreign keys enforced the drop would clear what refers to
     it, and they can only be switched outside a transaction.
     """
-    with database.engine.connect() as connection:
+    with database.translating(), database.engine.connect() as connection:
         sqlite = connection.dialect.name == "sqlite"
         if sqlite:
             connection.connection.cursor().execute("PRAGMA foreign_keys=off")
         try:
-            with connection.begin():
+            with ExitStack() as stack, connection.begin():
                 if connection.dialect.name == "postgresql":
+                    stack.enter_context(_without_limits(connection))
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRES_LOCK})
                 yield connection
         finally:
@@ -44,8 +46,14 @@ def migrating(database: Database) -> Iterator[Connection]:
                 connection.connection.cursor().execute("PRAGMA foreign_keys=on")
 
 
+def _without_limits(connection: Connection) -> AbstractContextManager[None]:
+    from modelyard.core.postgres import without_limits
+
+    return without_limits(cast(Any, connection.connection.dbapi_connection))
+
+
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Apply every missing migration in one transaction."""
+    """Apply every missing migration in one transaction. Raises DatabaseUnavailable."""
     config = alembic_config()
     with migrating(database) as connection:
         if revision == "head":

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
+from modelyard.core.errors import DatabaseUnavailable
 from modelyard.hub.answers import (
     FULL_LIST_PROPERTIES,
     INFO_PROPERTIES,
@@ -61,13 +62,20 @@ def create_hub_app(sources: Sequence[RepoSource], *, api_key: SecretStr | None) 
     server = _HubServer(sources, api_key)
     return Starlette(
         routes=[Route("/{path:path}", server.handle, methods=["GET", "POST"])],
-        exception_handlers={HubFailure: _answer_failure},
+        exception_handlers={HubFailure: _answer_failure, DatabaseUnavailable: _answer_unavailable},
     )
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:
     assert isinstance(error, HubFailure)  # noqa: S101 (registered for this class)
     return error.as_response()
+
+
+async def _answer_unavailable(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DatabaseUnavailable)  # noqa: S101 (registered for this class)
+    return HubFailure(
+        503, error.message, headers={"Retry-After": str(error.extra["retry_after_seconds"])}
+    ).as_response()
 
 
 class _HubServer:

@@ -75,7 +75,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "forbidden_origin": {"detail": "A page of https://example.org may not use this server."},
     "too_many_attempts": {"detail": "Too many wrong keys came from this address.", "retry_after_seconds": 6},
     "payload_too_large": {"detail": "The body is larger than 1.00 MB.", "limit_bytes": 1000000},
-    "database_unavailable": {"detail": "The database does not answer."},
+    "database_unavailable": {"detail": "The database does not answer.", "retry_after_seconds": 2},
     "database_damaged": {
         "detail": "The database /home/ada/.local/share/modelyard/modelyard.db is damaged: file is not a database.",
         "path": "/home/ada/.local/share/modelyard/modelyard.db",
@@ -413,7 +413,7 @@ SETTINGS_RESPONSE: dict[str, Any] = {
 NOT_READY: dict[str, Any] = {
     "ready": False,
     "database": False,
-    "reason": "The database does not answer: OperationalError.",
+    "reason": "The database does not answer.",
 }
 
 METRICS = """# HELP modelyard_models Models per status.

@@ -72,6 +72,8 @@ async def watch_updates(database: Database) -> None:
         except (HubUnreachable, HubRateLimited) as error:
             logger.info("Newer versions are looked for later: %s", error.message)
             wait = UPDATE_PATIENCE_SECONDS
+        except DatabaseUnavailable:
+            pass
         except Exception:
             logger.exception("Looking for newer versions failed, trying again")
 
