@@ -1,5 +1,6 @@
 """A throw-away Redis server."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,14 +13,21 @@ from support.instance import free_port
 from support.tools import require
 
 
-@contextmanager
-def running_redis(folder: Path) -> Iterator[str]:
-    """Yields its URL."""
-    binary, port = require("redis-server", package="redis-server"), free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        client = redis.Redis(port=port)
+class RedisServer:
+    """A server without persistence that tests may freeze, kill and start again. `url` is Celery's broker URL."""
+
+    def __init__(self, folder: Path) -> None:
+        self._binary = require("redis-server", package="redis-server")
+        self._folder = folder
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
+        self._process = subprocess.Popen([self._binary, *options], stdout=subprocess.DEVNULL, start_new_session=True)
+        client = redis.Redis(port=self._port)
         end = time.monotonic() + 10
         while True:
             try:
@@ -28,7 +36,47 @@ def running_redis(folder: Path) -> Iterator[str]:
             except redis.ConnectionError:
                 assert time.monotonic() < end, "Redis does not answer"
                 time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
+
+    def stop(self) -> None:
+        """Stop the server; everything in it is gone."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """As `stop`, without a word to its clients."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Suspend the server: its sockets stay open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Resume what `freeze` suspended."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self.thaw()
+        self._process.send_signal(number)
+        self._process.wait(10)
+        self._process = None
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    """Yields a running server."""
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
     finally:
-        server.terminate()
-        server.wait(10)
+        server.stop()
+
+
+@contextmanager
+def running_redis(folder: Path) -> Iterator[str]:
+    """Yields its URL."""
+    with redis_server(folder) as server:
+        yield server.url
