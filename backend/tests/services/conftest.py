@@ -14,7 +14,7 @@ from modelyard.services.model_service import ModelService
 
 
 class Clock:
-    """Stands in for `utc_now` where jobs and leases look at the time."""
+    """Stands in for `database_now` where jobs and leases look at the time."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(job_service, "utc_now", clock)
+    monkeypatch.setattr(job_service, "database_now", lambda _session: clock())
     return clock
 
 
@@ -38,11 +38,7 @@ def wakeups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     """(queue, task, job id) of every wake-up, in order; none reaches a broker."""
     sent: list[tuple[str, str, str]] = []
 
-    def send(queue: str, task_name: str, job_id: str) -> bool:
-        sent.append((queue, task_name, job_id))
-        return True
-
-    monkeypatch.setattr(queue, "send_wakeup", send)
+    monkeypatch.setattr(queue.outbox, "put", lambda *wakeup: sent.append(wakeup))
     return sent
 
 

@@ -543,13 +543,12 @@ def holding(database: Database, cache: HubCache, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MODELYARD_WORKER_NAME", "host:inference")
     workers: list[threading.Thread] = []
 
-    def work(_queue: str, task_name: str, job_id: str) -> bool:
+    def work(_queue: str, task_name: str, job_id: str) -> None:
         if task_name == "models.unload":
             workers.append(threading.Thread(target=inference_tasks.unload_model_task, args=(job_id,)))
             workers[-1].start()
-        return True
 
-    monkeypatch.setattr(core_queue, "send_wakeup", work)
+    monkeypatch.setattr(core_queue.outbox, "put", work)
     yield Holding(database, cache, zoo.make("llama", tmp_path), loader)
     for worker in workers:
         worker.join(30)

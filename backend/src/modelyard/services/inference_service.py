@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.core.database import Database, utc_now
-from modelyard.core.errors import Conflict, InvalidRequest, ModelyardError, NotReady, error_from
+from modelyard.core.database import Database, database_now
+from modelyard.core.errors import Conflict, DatabaseUnavailable, InvalidRequest, ModelyardError, NotReady, error_from
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.schemas.model import GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
 from modelyard.services.architecture_service import local_checkpoint
@@ -18,6 +19,7 @@ from modelyard.services.memory_service import MemoryService
 from modelyard.services.model_service import ModelService, loaded_rows
 
 POLL_SECONDS = 0.05
+RETRY_SECONDS = 0.5
 OPTION_SECONDS = 10.0
 
 
@@ -66,7 +68,7 @@ class InferenceService:
             rows = session.execute(
                 select(LoadedModel, Model)
                 .join(Model, Model.id == LoadedModel.model_row_id)
-                .where(LoadedModel.lease_expires_at > utc_now())
+                .where(LoadedModel.lease_expires_at > database_now(session))
                 .order_by(LoadedModel.loaded_at)
             ).all()
         return LoadedPage(
@@ -111,7 +113,11 @@ class InferenceService:
         finished = False
         try:
             while not finished:
-                job = await asyncio.to_thread(self._job, job_id)
+                try:
+                    job = await asyncio.to_thread(self._job, job_id)
+                except DatabaseUnavailable:  # the worker goes on meanwhile
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
                 result = job.result or {}
                 finished = job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
                 if job.state is JobState.FAILED:
@@ -123,7 +129,8 @@ class InferenceService:
                     await asyncio.sleep(POLL_SECONDS)
         finally:
             if not finished:
-                await asyncio.shield(asyncio.to_thread(self._stop, job_id))
+                with suppress(DatabaseUnavailable):
+                    await asyncio.shield(asyncio.to_thread(self._stop, job_id))
 
     def _job(self, job_id: str) -> Job:
         with self.database.reading() as session:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from modelyard.core.database import utc_now
+from modelyard.core.database import database_now
 from modelyard.core.queue import line_of, wake_after_commit
 from modelyard.core.settings import get_settings
 from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model, Worker
@@ -57,8 +57,11 @@ _ENDS = {
     JobState.CANCELLED: EventName.CANCELLED,
     JobState.PAUSED: EventName.PAUSED,
 }
-# Any fixed number of ours: whoever holds it counts the running jobs of a queue and claims one more.
+# Any fixed number of ours: whoever holds it for a queue counts the running jobs of that queue and claims one more.
 _CLAIM_LOCK = 0x6D6F6A62
+_CLAIM_IDLE_SECONDS = 3.0
+"""After so long without a word from the claimer PostgreSQL ends its transaction and with it the lock. A host that
+vanished in the middle of a claim holds up the others for that long, and not until TCP gives it up."""
 
 
 class LeaseLost(Exception):
@@ -96,7 +99,7 @@ class JobService:
             subject_id=subject_id,
             payload=payload,
             worker=worker,
-            wake_after=_later(WAKE_BACKOFF_SECONDS),
+            wake_after=self._later(WAKE_BACKOFF_SECONDS),
         )
         self.session.add(job)
         self.session.flush()
@@ -114,8 +117,8 @@ class JobService:
         job, only the later one does. `parallel` limits how many jobs of the queue run at once.
         """
         if parallel is not None:
-            self._count_alone()
-        now = utc_now()
+            self._count_alone(self.queue_of(job_id))
+        now = self._now()
         wanted = and_(Job.id == job_id, claimable(now), or_(Job.worker.is_(None), Job.worker == worker))
         if parallel is not None:
             other = aliased(Job)
@@ -138,7 +141,7 @@ class JobService:
             .values(
                 state=JobState.RUNNING,
                 owner=f"{worker}/{secrets.token_hex(4)}",
-                lease_expires_at=_later(get_settings().lease_seconds),
+                lease_expires_at=now + timedelta(seconds=get_settings().lease_seconds),
                 attempts=Job.attempts + 1,
                 updated_at=now,
                 # A download goes on where the dead worker was; a load begins anew.
@@ -161,20 +164,21 @@ class JobService:
         Raises LeaseLost.
         """
         # A heartbeat without progress is no news, so it leaves the time of change alone.
+        now = self._now()
         values: dict[str, Any] = {
-            "lease_expires_at": _later(get_settings().lease_seconds),
+            "lease_expires_at": now + timedelta(seconds=get_settings().lease_seconds),
             "updated_at": Job.updated_at,
         }
         if progress is not None:
             values |= vars(progress) | {
-                "updated_at": utc_now(),
+                "updated_at": now,
                 # A worker that takes over finds less on disk than the dead one had counted; the user never sees that.
                 "bytes_done": case((Job.bytes_done > progress.bytes_done, Job.bytes_done), else_=progress.bytes_done),
                 "bytes_total": func.coalesce(progress.bytes_total, Job.bytes_total),
                 "files_total": func.coalesce(progress.files_total, Job.files_total),
             }
         if result is not None:
-            values |= {"result": result, "updated_at": utc_now()}
+            values |= {"result": result, "updated_at": now}
         control = self.session.execute(
             update(Job)
             .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
@@ -196,7 +200,7 @@ class JobService:
         result: dict[str, Any] | None = None,
     ) -> None:
         """End or pause an owned job. Raises LeaseLost."""
-        finished_at = None if state is JobState.PAUSED else utc_now()
+        finished_at = None if state is JobState.PAUSED else self._now()
         results = {} if result is None else {"result": result}
         job = self._leave(job_id, owner, state=state, error=error, finished_at=finished_at, **results)
         self._note_end(job, error)
@@ -204,24 +208,24 @@ class JobService:
     def give_back(self, job_id: str, owner: str) -> None:
         """Return an owned job to the queue, because its worker stops. Raises LeaseLost."""
         # An attempt counts against a job that ends its worker, not the other way round.
-        self._leave(job_id, owner, state=JobState.QUEUED, wake_after=utc_now(), attempts=Job.attempts - 1)
+        self._leave(job_id, owner, state=JobState.QUEUED, wake_after=self._now(), attempts=Job.attempts - 1)
 
     def request(self, job_id: str, control: JobControl) -> JobState:
         """Ask a running job to pause or stop; a job nobody works on changes at once. Returns the state after it.
 
         A job that has ended stays as it is, and one that was told to cancel is not paused instead.
         """
-        job = self._locked(job_id)
+        job, now = self._locked(job_id), self._now()
         if job.state in ENDED_STATES or job.control is JobControl.CANCEL:
             control = job.control
         job.control = control
-        abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or utc_now()) <= utc_now()
+        abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or now) <= now
         idle = job.state in (JobState.QUEUED, JobState.PAUSED) or abandoned
         before = job.state
         if idle and control is JobControl.PAUSE:
             job.state, job.owner = JobState.PAUSED, None
         elif idle and control is JobControl.CANCEL:
-            job.state, job.owner, job.finished_at = JobState.CANCELLED, None, utc_now()
+            job.state, job.owner, job.finished_at = JobState.CANCELLED, None, now
         self.session.flush()
         if job.state is not before:
             self._note_end(job, None)
@@ -238,7 +242,7 @@ class JobService:
             return withdrawn
         job.state, job.control, job.error, job.finished_at = JobState.QUEUED, JobControl.RUN, None, None
         job.owner, job.lease_expires_at, job.message = None, None, None
-        job.wake_after = _later(WAKE_BACKOFF_SECONDS)
+        job.wake_after = self._later(WAKE_BACKOFF_SECONDS)
         self.session.flush()
         self._wake(job)
         return True
@@ -275,7 +279,7 @@ class JobService:
         freed = self.session.scalars(
             update(Job)
             .where(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
-            .values(state=JobState.QUEUED, owner=None, lease_expires_at=None, wake_after=utc_now())
+            .values(state=JobState.QUEUED, owner=None, lease_expires_at=None, wake_after=self._now())
             .returning(Job)
             .execution_options(synchronize_session=False)
         ).all()
@@ -299,7 +303,7 @@ class JobService:
         """Whether this worker is at a job, or one waits that it could take from the `queues` it is there for."""
         lines = [*queues, *(line for line, server in SERVED_BY.items() if server in queues)]
         at_work = and_(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
-        for_it = and_(claimable(utc_now()), Job.queue.in_(lines), or_(Job.worker.is_(None), Job.worker == worker))
+        for_it = and_(claimable(self._now()), Job.queue.in_(lines), or_(Job.worker.is_(None), Job.worker == worker))
         return self.session.scalar(select(Job.id).where(or_(at_work, for_it)).limit(1)) is not None
 
     def wake_next(self, queue: str, limit: int, order: JobOrder = "oldest_first") -> None:
@@ -311,7 +315,7 @@ class JobService:
         waiting = self.session.scalars(
             select(Job)
             .outerjoin(Model, Model.id == Job.subject_id)
-            .where(Job.queue == queue, claimable(utc_now()))
+            .where(Job.queue == queue, claimable(self._now()))
             .order_by(*turns[order])
             .limit(limit)
         ).all()
@@ -324,7 +328,7 @@ class JobService:
             delete(Job)
             .where(
                 Job.kind.in_(_REQUESTS),
-                Job.finished_at < _later(-older_than_seconds),
+                Job.finished_at < self._later(-older_than_seconds),
             )
             .returning(Job.id)
         ).all()
@@ -332,7 +336,7 @@ class JobService:
 
     def reconcile(self) -> int:
         """Send a wake-up again for jobs that should run and do not. Returns how many."""
-        now = utc_now()
+        now = self._now()
         self._readdress(now)
         due = self.session.scalars(
             select(Job)
@@ -342,7 +346,7 @@ class JobService:
             .with_for_update(skip_locked=True)
         ).all()
         for job in due:
-            job.wake_after = _later(WAKE_BACKOFF_SECONDS)
+            job.wake_after = now + timedelta(seconds=WAKE_BACKOFF_SECONDS)
             self._wake(job)
         return len(due)
 
@@ -370,19 +374,27 @@ class JobService:
                 job.worker, job.wake_after = None, now
         self.session.flush()
 
+    def _now(self) -> datetime:
+        return database_now(self.session)
+
+    def _later(self, seconds: float) -> datetime:
+        return self._now() + timedelta(seconds=seconds)
+
     def _locked(self, job_id: str) -> Job:
         """The row as it is now, whatever this session read of it before, and nobody else's until the commit."""
         return self.session.get_one(Job, job_id, with_for_update=True, populate_existing=True)
 
-    def _count_alone(self) -> None:
+    def _count_alone(self, queue: str) -> None:
         # SQLite has one writer at a time anyway; on PostgreSQL two claims would not see each other's job.
         if self.session.get_bind().dialect.name == "postgresql":
-            self.session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
+            limit = f"{int(_CLAIM_IDLE_SECONDS * 1000)}ms"
+            self.session.execute(select(func.set_config("idle_in_transaction_session_timeout", limit, True)))
+            self.session.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK, func.hashtext(queue))))
 
     def _note_end(self, job: Job, error: dict[str, Any] | None) -> None:
         # What is in memory is told by its worker, which also hears of models that were unloaded to make room.
         if job.kind is not JobKind.TRAIN and (job.kind not in _REQUESTS or job.state is JobState.FAILED):
-            self.history.note_end(job, _ENDS[job.state], utc_now(), error)
+            self.history.note_end(job, _ENDS[job.state], self._now(), error)
 
     def _leave(self, job_id: str, owner: str, **values: Any) -> Job:
         left = self.session.scalars(
@@ -391,7 +403,7 @@ class JobService:
             .values(
                 owner=None,
                 lease_expires_at=None,
-                updated_at=utc_now(),
+                updated_at=self._now(),
                 bytes_per_second=None,
                 eta_seconds=None,
                 message=None,
@@ -426,7 +438,3 @@ def is_load() -> Any:
             and_(Job.kind == JobKind.GENERATE, Job.state == JobState.RUNNING, Job.phase == LOADING_PHASE),
         ),
     )
-
-
-def _later(seconds: float) -> datetime:
-    return utc_now() + timedelta(seconds=seconds)

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, load_only, object_session
 
-from modelyard.core.database import Database, utc_now
+from modelyard.core.database import Database, database_now, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelInUse, ModelNotFound, SharedCache
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
@@ -668,7 +668,9 @@ def remove_artifact(folder: Path) -> None:
 def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:
     """Where these models are in memory, as far as their workers still say so."""
     return session.scalars(
-        select(LoadedModel).where(LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > utc_now())
+        select(LoadedModel).where(
+            LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > database_now(session)
+        )
     ).all()
 
 

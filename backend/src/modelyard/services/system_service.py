@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 import modelyard
 from modelyard.core import container
-from modelyard.core.database import utc_now
+from modelyard.core.database import database_now
 from modelyard.core.errors import HubError, TokenInvalid
 from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient, TokenState
@@ -110,7 +110,7 @@ def hub_status(client: HubClient, source: EndpointSource) -> HubStatus:
 
 
 def workers(session: Session) -> list[WorkerStatus]:
-    now = utc_now()
+    now = database_now(session)
     return [
         WorkerStatus(
             name=worker.name,

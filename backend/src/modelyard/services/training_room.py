@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelyard.core.database import Database, utc_now
+from modelyard.core.database import Database, database_now
 from modelyard.models import Job, JobControl, JobKind, LoadedModel, Model
 from modelyard.services.job_service import ENDED_STATES, JobService
 
@@ -36,7 +36,7 @@ def idle_models(session: Session, device: str) -> list[IdleModel]:
         .where(
             LoadedModel.host == socket.gethostname(),
             LoadedModel.device == device,
-            LoadedModel.lease_expires_at > utc_now(),
+            LoadedModel.lease_expires_at > database_now(session),
             LoadedModel.in_use == 0,
             LoadedModel.pinned.is_(False),
         )
