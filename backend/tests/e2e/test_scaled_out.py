@@ -108,13 +108,15 @@ def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_
     instance = Instance(tmp_path / "anew", arguments=("--no-workers",)).start()
     instance.api.timeout = 180  # every round begins in a process that has not imported torch yet
     program = (
-        "from modelyard.workers import inference_tasks; inference_tasks.EMPTY_RSS_BYTES = 0\n"
-        "from modelyard.cli import app; app(['worker', '--queues', 'downloads,inference'])"
+        "import sys\n"
+        "from modelyard.core.settings import Settings\n"
+        "from modelyard.workers.supervisor import Supervisor\n"
+        "sys.exit(Supervisor(Settings(), celery='impatient_worker:celery_app').run_worker(['downloads', 'inference']))"
     )
     with (instance.folder / "worker.log").open("ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-c", program],
-            env=instance.environment,
+            env=instance.environment | {"PYTHONPATH": str(Path(__file__).parent)},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -125,7 +127,6 @@ def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_
 
         def started_at() -> str:
             (seen,) = instance.api.get("/system").json()["workers"]
-            assert seen["pid"] == worker.pid
             return str(seen["started_at"])
 
         for _round in range(2):

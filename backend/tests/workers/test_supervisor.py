@@ -22,7 +22,14 @@ options = {"application": "tiny_api:create_app", "celery": "tiny_tasks:celery_ap
 sys.exit(Supervisor(Settings(), **options).run())
 """
 
-WAKE = "import sys; from modelyard.core.queue import send_wakeup; sys.exit(not send_wakeup(*sys.argv[1:]))"
+WORK = """
+import sys
+from modelyard.core.settings import Settings
+from modelyard.workers.supervisor import Supervisor
+sys.exit(Supervisor(Settings(), celery="tiny_tasks:celery_app").run_worker(["downloads", "compute"]))
+"""
+
+WAKE = "import sys; from modelyard.core.queue import send_wakeup; send_wakeup(*sys.argv[1:])"
 
 
 class Server:
@@ -31,7 +38,7 @@ class Server:
     def __init__(self, folder: Path, **options: object) -> None:
         self.folder = folder
         self.home = folder / "home"
-        self.notes = folder / "notes"
+        self.notes = folder / str(options.pop("notes", "notes"))
         self.notes.mkdir()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")},
@@ -42,13 +49,14 @@ class Server:
             "HTTP_PROXY": "http://127.0.0.1:9",  # must not be used for the server's own address
         }
         self.environment.update(options.pop("environment", {}))  # type: ignore[call-overload]
+        self.program = options.pop("program", SERVE)
         self.options = json.dumps(options)
         self.output = folder / "output"
 
     def start(self) -> None:
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, self.options],
+                [sys.executable, "-c", self.program, self.options],
                 stdout=output,
                 stderr=output,
                 env=self.environment,
@@ -256,3 +264,54 @@ def test_a_large_log_is_put_aside_when_its_process_starts(serve: Callable[..., S
     server.start_and_wait(workers=0)
     assert (logs / "api.log.1").stat().st_size == 11_000_000
     assert (logs / "api.log").stat().st_size < 10_000
+
+
+def test_a_worker_alone_is_started_again_too(serve: Callable[..., Server]) -> None:
+    server = serve(program=WORK)
+    server.start()
+    wait_for(lambda: len(server.noted("pids")) == 1)
+    (killed,) = server.family()
+    killed.kill()
+    wait_for(lambda: len(server.noted("pids")) == 2)
+    assert len(set(server.noted("names"))) == 1
+    assert "worker was killed by SIGKILL" in server.said()
+    server.wake("compute", "tiny.note", "1")
+    (child,) = server.family()
+    wait_for(lambda: server.noted("job-1") == [str(child.pid)])
+    server.process.terminate()
+    assert server.process.wait(10) == 0
+    assert is_gone(child)
+
+
+def test_a_worker_alone_that_only_a_person_can_put_right_ends(serve: Callable[..., Server]) -> None:
+    server = serve(program=WORK.replace("downloads", "uploads"))
+    server.start()
+    assert server.process.wait(20) == 1
+    assert "There is no queue 'uploads'." in server.said()
+    assert "starts again" not in server.said()
+
+
+def test_a_second_server_on_a_home_is_refused_by_name(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first = serve(workers=False)
+    first.start_and_wait(workers=0)
+    second = Server(tmp_path, workers=False, notes="notes-of-second")
+    second.start()
+    assert second.process.wait(10) == 1
+    said = second.said().splitlines()[-1]
+    assert f"(pid {first.process.pid}, port {first.url().rpartition(':')[2]})" in said
+    assert "MODELYARD_HOME" in said
+    first.process.kill()
+    first.process.wait()
+    third = serve(workers=False, notes="notes-of-third")
+    third.start()
+    wait_for(lambda: third.said().count("is ready") == 2)
+
+
+def test_servers_with_a_database_and_a_queue_of_their_own_may_share_a_home(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    environment = {"MODELYARD_DATABASE_URL": "postgresql+psycopg://db/x", "MODELYARD_BROKER_URL": "redis://queue:6379"}
+    serve(workers=False, environment=environment).start_and_wait(workers=0)
+    second = serve(workers=False, environment=environment, notes="notes-of-second")
+    second.start()
+    wait_for(lambda: second.said().count("is ready") == 2)

@@ -40,25 +40,16 @@ def worker(
 ) -> None:
     """Start a worker for a server that was started with --no-workers.
 
-    It needs the server's MODELYARD_DATABASE_URL, MODELYARD_BROKER_URL and folders.
+    It needs the server's MODELYARD_DATABASE_URL, MODELYARD_BROKER_URL and folders. It runs in the foreground until
+    Ctrl-C; its process is started again when it dies.
     """
-    from modelyard.core import migrate
-    from modelyard.core.database import get_database
-    from modelyard.core.queue import QUEUES, broker_options
+    from modelyard.core.queue import QUEUES
+    from modelyard.workers.supervisor import Supervisor
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if not names or set(names) - set(QUEUES):
         raise typer.BadParameter(f"The queues are {', '.join(QUEUES)}.", param_hint="--queues")
-    settings = _prepared()
-    broker_options(settings)
-    migrate.upgrade(get_database())
-
-    from modelyard.core.process import configure_logging, prepare_process
-    from modelyard.workers.celery_app import run_worker
-
-    prepare_process()
-    configure_logging("+".join(names))
-    raise typer.Exit(run_worker(names))
+    raise typer.Exit(Supervisor(_prepared()).run_worker(names))
 
 
 def _prepared() -> "Settings":

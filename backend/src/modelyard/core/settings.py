@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         return Path(path.partition("?")[0]) if separator and scheme.startswith("sqlite") and path else None
 
     @property
+    def is_shareable(self) -> bool:
+        """Whether several servers may use `home`: the database and the queue are not files in it."""
+        return self.database_file is None and self.broker_url is not None
+
+    @property
     def broker_folder(self) -> Path:
         return self.home / "broker"
 

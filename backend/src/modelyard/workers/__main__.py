@@ -74,7 +74,7 @@ def _allow_many_sockets() -> None:
 def _run_worker(celery: str, queues: list[str], concurrency: int | None) -> int:
     from modelyard.workers.celery_app import run_worker
 
-    return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery), supervised=True)
+    return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""`modelyard serve`: the API and three workers as child processes that are started again when they die.
+"""`modelyard serve` and `modelyard worker`: child processes that are started again when they die.
 
-The supervisor opens the API's port itself and hands it down, so a taken port is found before anything starts, and
-nobody is refused while the API is started again. It has one thread and sleeps until a signal or a timer wakes it.
+For `serve` these are the API and three workers, for `worker` one worker. The supervisor opens the API's port itself and
+hands it down, so a taken port is found before anything starts, and nobody is refused while the API is started again. It
+has one thread and sleeps until a signal or a timer wakes it.
 """
 
 import contextlib
@@ -17,11 +18,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
+from modelyard.core import locks
 from modelyard.core.errors import ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
@@ -47,7 +50,8 @@ class _Child:
     arguments: list[str]
     descriptors: tuple[int, ...]
     environment: Mapping[str, str]
-    log: Path
+    log: Path | None
+    """Where its output goes; None: where the supervisor's own goes."""
     process: "subprocess.Popen[bytes] | None" = None
     log_offset: int = 0
     started_at: float = 0.0
@@ -56,19 +60,25 @@ class _Child:
 
     def start(self) -> None:
         self.started_at = time.monotonic()
+        if self.log is None:
+            self._spawn(None)
+            return
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         with open_private(self.log, "ab") as log:
             self.log_offset = log.tell()
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "modelyard.workers", *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environment},
-                pass_fds=self.descriptors,
-                start_new_session=True,
-            )
+            self._spawn(log)
+
+    def _spawn(self, output: IO[bytes] | None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "modelyard.workers", *self.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **self.environment},
+            pass_fds=self.descriptors,
+            start_new_session=True,
+        )
 
     def failed(self) -> float:
         """Note that the process died; return the seconds until it is to be started again."""
@@ -82,6 +92,8 @@ class _Child:
 
     def last_words(self) -> str:
         """The last line the process wrote, which is what an exception or an error message says."""
+        if self.log is None:
+            return "what it said is above"
         with self.log.open("rb") as log:
             log.seek(max(self.log_offset, self.log.stat().st_size - 4096))
             lines = log.read().decode(errors="replace").split("\n")
@@ -89,11 +101,12 @@ class _Child:
 
 
 class Supervisor:
-    """Runs the API and, with `workers`, a Celery worker for each queue, until SIGINT, SIGTERM or SIGHUP.
+    """Runs child processes until SIGINT, SIGTERM or SIGHUP.
 
-    `host` and `port` default to the settings'; port 0 takes a free one. `application` is the ASGI application
-    factory and `celery` the Celery app, both as `module:name`; `concurrency` is the number of threads for a queue
-    where it is not the default. After a signal the children have `grace_seconds` to end; a second one kills them.
+    `run` runs the API and, with `workers`, a Celery worker for each queue; `run_worker` runs one worker alone. `host`
+    and `port` default to the settings'; port 0 takes a free one. `application` is the ASGI application factory and
+    `celery` the Celery app, both as `module:name`; `concurrency` is the number of threads for a queue where it is not
+    the default. After a signal the children have `grace_seconds` to end; a second one kills them.
     """
 
     def __init__(
@@ -124,21 +137,21 @@ class Supervisor:
 
         To be called in the main thread, because it handles signals.
         """
+        return self._run(self._serve)
+
+    def run_worker(self, queues: Sequence[str]) -> int:
+        """As `run`, for a worker of these queues, whose output goes where this process's own goes."""
+        return self._run(lambda stack: self._work(stack, queues))
+
+    def _run(self, work: Callable[[contextlib.ExitStack], None]) -> int:
         try:
             broker_options(self._settings)
             self._settings.prepare_home()
             if self._settings.home.stat().st_mode & 0o022:
                 home = self._settings.home
                 _say(f"Others may write to {home}: `chmod go-w {home}` takes that right away.", problem=True)
-            with (
-                self._listen() as listener,
-                _waking(self._on_signal) as wakeups,
-                life_line() as (parent, environment),
-                contextlib.ExitStack() as stack,
-            ):
-                console = os.dup(sys.stderr.fileno())
-                stack.callback(os.close, console)
-                self._supervise(listener, wakeups, (parent, console), {**environment, CONSOLE_FD: str(console)})
+            with contextlib.ExitStack() as stack:
+                work(stack)
         except ModelyardError as error:
             self._failure = f"{error.message} {error.hint or ''}".strip()
         if self._failure is not None:
@@ -146,6 +159,63 @@ class Supervisor:
             return 1
         _say("Modelyard has stopped.")
         return 0
+
+    def _serve(self, stack: contextlib.ExitStack) -> None:
+        lock = stack.enter_context(self._alone_in_its_home())
+        listener = stack.enter_context(self._listen())
+        if lock is not None:
+            lock.write({"pid": os.getpid(), "port": listener.getsockname()[1]})
+        wakeups = stack.enter_context(_waking(self._on_signal))
+        parent, environment = stack.enter_context(life_line())
+        console = os.dup(sys.stderr.fileno())
+        stack.callback(os.close, console)
+        common = {
+            **environment,
+            CONSOLE_FD: str(console),
+            "MODELYARD_HOME": str(self._settings.home),
+            "MODELYARD_HOST": self._host,
+            "MODELYARD_PORT": str(listener.getsockname()[1]),
+        }
+
+        def child(name: str, arguments: list[str], *more_descriptors: int) -> _Child:
+            log = self._settings.logs_folder / f"{name}.log"
+            return _Child(name, arguments, (parent, console, *more_descriptors), common, log)
+
+        api_arguments = ["api", "--application", self._application, "--fd", str(listener.fileno())]
+        api = child("api", api_arguments, listener.fileno())
+        # Only later, because the API brings the database up to date and then no longer needs the processor.
+        workers = [child(queue, self._worker_arguments([queue])) for queue in self._queues]
+        self._supervise(api, _url_of(listener), workers, wakeups)
+
+    def _work(self, stack: contextlib.ExitStack, queues: Sequence[str]) -> None:
+        wakeups = stack.enter_context(_waking(self._on_signal))
+        parent, environment = stack.enter_context(life_line())
+        common = {**environment, "MODELYARD_HOME": str(self._settings.home)}
+        worker = _Child("worker", self._worker_arguments(queues), (parent,), common, None)
+        self._supervise(None, None, [worker], wakeups)
+
+    @contextlib.contextmanager
+    def _alone_in_its_home(self) -> Iterator[locks.FileLock | None]:
+        """Held by the one server of this home, unless both the database and the broker are servers of their own.
+
+        Raises CannotStart.
+        """
+        if self._settings.is_shareable:
+            yield None
+            return
+        try:
+            lock = locks.take(self._settings.home / "serve.lock")
+        except locks.Held as held:
+            who = ", ".join(f"{name} {held.note[name]}" for name in ("pid", "port") if name in held.note)
+            raise CannotStart(
+                f"A server already runs on {self._settings.home}" + (f" ({who})." if who else "."),
+                hint="Use that one, stop it, or set MODELYARD_HOME to another folder. Several servers can share a home"
+                " with PostgreSQL and a message broker.",
+            ) from None
+        try:
+            yield lock
+        finally:
+            lock.close()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -196,25 +266,10 @@ class Supervisor:
                 hint="`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` makes a good one.",
             )
 
-    def _supervise(
-        self, listener: socket.socket, wakeups: int, descriptors: tuple[int, ...], environment: Mapping[str, str]
-    ) -> None:
-        url = _url_of(listener)
-        common = {
-            **environment,
-            "MODELYARD_HOME": str(self._settings.home),
-            "MODELYARD_HOST": self._host,
-            "MODELYARD_PORT": str(listener.getsockname()[1]),
-        }
-
-        def child(name: str, arguments: list[str], *more_descriptors: int) -> _Child:
-            log = self._settings.logs_folder / f"{name}.log"
-            return _Child(name, arguments, (*descriptors, *more_descriptors), common, log)
-
-        api_arguments = ["api", "--application", self._application, "--fd", str(listener.fileno())]
-        api = child("api", api_arguments, listener.fileno())
-        children = [api]
-        healthy = False
+    def _supervise(self, api: _Child | None, url: str | None, others: "list[_Child]", wakeups: int) -> None:
+        """Keep the children running until a signal or a failure; the others start once the API, if any, is healthy."""
+        children = others if api is None else [api]
+        healthy = api is None
         try:
             while not self._signals and self._failure is None:
                 for each in children:
@@ -227,33 +282,32 @@ class Supervisor:
                 if not healthy and _answers(f"{url}/healthz"):
                     healthy = True
                     _say(f"Modelyard is ready: {url}")
-                    # Only now, because the API has brought the database up to date and no longer needs the processor.
-                    children += [child(queue, self._worker_arguments(queue)) for queue in self._queues]
+                    children = [*children, *others]
                     continue
+                if self._failure is not None:
+                    return
                 pending = [each.start_at for each in children if each.process is None]
                 _sleep(wakeups, 0.05 if not healthy else min(pending) - time.monotonic() if pending else None)
         finally:
             self._stop([each.process for each in children if each.process is not None], wakeups)
 
-    def _worker_arguments(self, queue: str) -> list[str]:
-        arguments = ["worker", "--celery", self._celery, "--queues", queue]
-        if queue in self._concurrency:
-            arguments += ["--concurrency", str(self._concurrency[queue])]
-        return arguments
+    def _worker_arguments(self, queues: Sequence[str]) -> list[str]:
+        arguments = ["worker", "--celery", self._celery]
+        if any(queue in self._concurrency for queue in queues):
+            arguments += ["--concurrency", str(sum(self._concurrency.get(queue, 1) for queue in queues))]
+        return [*arguments, "--queues", ",".join(queues)]
 
     def _on_exit(self, child: _Child, exit_code: int, *, can_wait: bool) -> None:
         if exit_code == EXIT_CONFIGURATION:
             self._failure = child.last_words()
             return
         delay = child.failed()
-        why = f" ({child.last_words()})" if exit_code > 0 else ""
+        why = f" ({child.last_words()})" if exit_code > 0 and child.log is not None else ""
+        log = "" if child.log is None else f" Its log: {child.log}"
         if not can_wait and child.failures >= _API_ATTEMPTS:
-            self._failure = f"{child.name} {describe_exit(exit_code)}{why}. Its log: {child.log}"
+            self._failure = f"{child.name} {describe_exit(exit_code)}{why}.{log}"
             return
-        _say(
-            f"{child.name} {describe_exit(exit_code)}{why}; it starts again in {delay:g} s. Its log: {child.log}",
-            problem=True,
-        )
+        _say(f"{child.name} {describe_exit(exit_code)}{why}; it starts again in {delay:g} s.{log}", problem=True)
 
     def _stop(self, processes: "list[subprocess.Popen[bytes]]", wakeups: int) -> None:
         for process in processes:

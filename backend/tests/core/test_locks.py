@@ -1,0 +1,66 @@
+"""Locks that end with their process, and what tells homes and machines apart."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from modelyard.core import locks
+from modelyard.core.settings import Settings
+from modelyard.workers import celery_app
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from modelyard.core import locks
+lock = locks.take(Path(sys.argv[1]))
+lock.write({"pid": 7})
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(locks.Held) as refused:
+            locks.take(path)
+        assert refused.value.note == {"pid": 7}
+        holder.kill()
+    with locks.held(path):
+        pass
+
+
+def test_a_folder_has_one_id_whoever_asks_first(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    ids = []
+    for folder in folders:
+        folder.mkdir()
+        with ThreadPoolExecutor(16) as pool:
+            ids.append(set(pool.map(lambda _: locks.folder_id(folder), range(64))))  # noqa: B023
+        assert [path.name for path in folder.iterdir()] == ["id"]
+    assert [len(found) for found in ids] == [1, 1]
+    assert ids[0] != ids[1]
+
+
+def test_workers_of_other_homes_and_machines_have_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All on hosts of the same name, as containers may be."""
+    monkeypatch.setattr(celery_app.socket, "gethostname", lambda: "worker")
+
+    def name(home: Path) -> str:
+        with celery_app._claimed_name(Settings(home=home), ["downloads"]) as found:
+            return found
+
+    ours = name(tmp_path / "one")
+    assert name(tmp_path / "one") == ours, "a process that starts again releases what it had"
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert name(tmp_path / "one") != ours, "another home at the same path"
+    with celery_app._claimed_name(Settings(home=tmp_path / "moved"), ["downloads"]) as held:
+        assert held == ours
+        assert name(tmp_path / "moved") == f"{ours}.2"
+    monkeypatch.setattr(locks, "machine_id", lambda: "another")
+    assert name(tmp_path / "moved") != ours, "another machine, on a disk that does not pass on locks"
