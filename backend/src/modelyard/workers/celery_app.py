@@ -24,7 +24,6 @@ quantization and one training run, and a thread that finds out that a third job 
 
 TASK_MODULES = (
     "modelyard.workers.lifecycle",
-    "modelyard.workers.shared_folders",
     "modelyard.workers.model_tasks",
     "modelyard.workers.inference_tasks",
     "modelyard.workers.training_tasks",

@@ -19,8 +19,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.core import units
-from modelyard.core.database import get_database, utc_now
-from modelyard.core.errors import ModelInUse, NotReady
+from modelyard.core.database import database_now, get_database, utc_now
+from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
 from modelyard.services.history_service import HistoryService
 from modelyard.services.job_service import LOADING_PHASE, JobProgress, JobService
@@ -189,7 +189,7 @@ def publish_loaded(loader: "ModelLoader") -> None:
     """Write which models this process holds; rows of the API's list change with it."""
     worker = owner_name()
     with _publishing, get_database().session() as session:
-        held, now = loader.loaded(), utc_now()
+        held, now = loader.loaded(), database_now(session)
         history, appeared = HistoryService(session), list[tuple[str, "LoadedInfo"]]()
         known = {
             (row.model_row_id, row.device, row.dtype): row
@@ -260,6 +260,8 @@ def _keep_published(loader: "ModelLoader") -> None:
                 )
                 begin_anew()
                 return
+        except DatabaseUnavailable:
+            continue
         except Exception:
             logger.warning("Cannot write what is loaded", exc_info=True)
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -23,11 +24,16 @@ from modelyard.workers.celery_app import stopping
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 MAX_BEAT_SECONDS = 0.4
 MAX_REQUEST_ATTEMPTS = 2
 MAX_QUANTIZE_ATTEMPTS = 5
 MAX_JOB_ATTEMPTS = 100
 """A job that was given up by so many workers is what ends them, for want of memory most likely."""
+
+RETRY_SECONDS = 0.5
+"""Between two attempts to write what has to be written, while the database is away."""
 
 REQUEST_BEAT_SECONDS = 0.1
 """Somebody reads along."""
@@ -45,7 +51,7 @@ class RunningJob:
         self.job = job
         self.payload = job.payload or {}
         self.lost = False
-        self._database = database
+        self.database = database
         self._progress: JobProgress | None = None
         self._result: dict[str, Any] | None = None
         self._interval = min(interval_seconds, get_settings().lease_seconds / 6)
@@ -99,7 +105,7 @@ class RunningJob:
 
     def _send(self, progress: JobProgress | None, result: dict[str, Any] | None) -> None:
         self._control = websocket_emitter.emit_model_download_progress(
-            self._database, self.id, self.owner, progress, result
+            self.database, self.id, self.owner, progress, result
         )
 
 
@@ -130,24 +136,50 @@ MODEL_ENDINGS = Endings(
 )
 
 
+def persistently(write: Callable[[], Result]) -> Result:
+    """Do something that needs only the database, again and again while that is away.
+
+    Raises DatabaseUnavailable when this worker stops meanwhile: the job's lease runs out, or the next process of this
+    worker's name releases it.
+    """
+    while True:
+        try:
+            return write()
+        except DatabaseUnavailable:
+            if stopping.wait(RETRY_SECONDS):
+                raise
+
+
 def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = MODEL_ENDINGS) -> None:
     """Claim a job and do its work; returns at once when somebody else has it or the queue is at its limit."""
     database = get_database()
+    try:
+        job, limit = persistently(lambda: _claim(database, job_id))
+        if job is None:
+            return
+        try:
+            running = RunningJob(database, job)
+            persistently(_work(running, work, endings))
+        except LeaseLost:
+            logger.warning("Job %s was taken over by another worker", job_id)
+        finally:
+            persistently(lambda: _wake_next(database, job.queue, limit))
+    except DatabaseUnavailable:
+        logger.info("Job %s is left to the next worker: the database is away and this one stops", job_id)
+
+
+def _claim(database: Database, job_id: str) -> tuple[Job | None, int]:
+    """The job, where this worker may have it, and how many of its queue may run at once."""
     with database.session() as session:
         jobs = JobService(session)
         limit = _parallel(session, jobs.queue_of(job_id))
-        job = jobs.claim(job_id, owner_name(), parallel=limit)
-    if job is None:
-        return
-    running = RunningJob(database, job)
-    try:
-        _work(database, running, work, endings)
-    except LeaseLost:
-        logger.warning("Job %s was taken over by another worker", job_id)
-    finally:
-        with database.session() as session:
-            order = SettingsService(session).transfers().download_order
-            JobService(session).wake_next(job.queue, limit, order)
+        return jobs.claim(job_id, owner_name(), parallel=limit), limit
+
+
+def _wake_next(database: Database, queue: str, limit: int) -> None:
+    with database.session() as session:
+        order = SettingsService(session).transfers().download_order
+        JobService(session).wake_next(queue, limit, order)
 
 
 def run_request(
@@ -162,34 +194,54 @@ def run_request(
     if the user wanted that, and otherwise left to the next worker.
     """
     database = get_database()
-    with database.session() as session:
-        job = JobService(session).claim(job_id, owner_name())
-    if job is None:
-        return
-    running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
-    result, error, stopped = None, None, False
     try:
-        _refuse_deadly(job, MAX_REQUEST_ATTEMPTS)
+        job = persistently(lambda: _claim_request(database, job_id))
+        if job is not None:
+            running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
+            persistently(_serve(running, work, on_failure))
+    except LeaseLost:
+        logger.warning("Job %s was taken over by another worker", job_id)
+    except DatabaseUnavailable:
+        logger.info("Job %s is left to the next worker: the database is away and this one stops", job_id)
+
+
+def _claim_request(database: Database, job_id: str) -> Job | None:
+    with database.session() as session:
+        return JobService(session).claim(job_id, owner_name())
+
+
+def _serve(
+    running: RunningJob,
+    work: Callable[[RunningJob], dict[str, Any]],
+    on_failure: Callable[[str, dict[str, Any]], None] | None,
+) -> Callable[[], None]:
+    """Do the work of a request; returns what writes down how it ended. That may be called more than once."""
+    result, error, requeue = None, None, False
+    try:
+        _refuse_deadly(running.job, MAX_REQUEST_ATTEMPTS)
         with running.beating(), storage_errors():
             result = work(running)
     except RequestStopped:
-        stopped = True
+        requeue = running.wanted is not JobControl.CANCEL
+    except DatabaseUnavailable:
+        requeue = True
     except ModelyardError as problem:
         error = problem.as_dict()
     except Exception as problem:
         error = _unexpected(problem)
-        logger.exception("Job %s failed", job_id)
-    if error is not None and on_failure is not None:
-        on_failure(job.subject_id, error)
-    try:
-        with database.session() as session:
-            if stopped and running.wanted is not JobControl.CANCEL:
-                JobService(session).give_back(job_id, running.owner)
-                return
-            state = JobState.CANCELLED if stopped else JobState.FAILED if error else JobState.DONE
-            JobService(session).finish(job_id, running.owner, state, error=error, result=result)
-    except LeaseLost:
-        logger.warning("Job %s was taken over by another worker", job_id)
+        logger.exception("Job %s failed", running.id)
+    state = JobState.DONE if result is not None else JobState.FAILED if error else JobState.CANCELLED
+
+    def write() -> None:
+        if error is not None and on_failure is not None:
+            on_failure(running.subject_id, error)
+        with running.database.session() as session:
+            if requeue:
+                JobService(session).give_back(running.id, running.owner)
+            else:
+                JobService(session).finish(running.id, running.owner, state, error=error, result=result)
+
+    return write
 
 
 def _parallel(session: Session, queue: str) -> int:
@@ -197,38 +249,53 @@ def _parallel(session: Session, queue: str) -> int:
     return SettingsService(session).transfers().parallel_downloads if queue == "downloads" else 1
 
 
-def _work(database: Database, running: RunningJob, work: Callable[[RunningJob], None], endings: Endings) -> None:
-    job_id, owner, row_id = running.id, running.owner, running.subject_id
+def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endings) -> Callable[[], None]:
+    """Do the work; returns what writes down how it ended. That may be called more than once. Raises LeaseLost."""
+    key = (running.database, running.id, running.owner, running.subject_id)
     try:
         _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if running.kind is JobKind.QUANTIZE else MAX_JOB_ATTEMPTS)
         with running.beating(), storage_errors():
             work(running)
-        running.flush()
     except TransferPaused:
         if running.lost:
-            raise LeaseLost(job_id) from None
-        running.flush()
-        if running.wanted is not JobControl.PAUSE:
-            with database.session() as session:
-                JobService(session).give_back(job_id, owner)
-            return
-        endings.paused(database, job_id, owner, row_id, None)
+            raise LeaseLost(running.id) from None
+        return partial(_write_pause, running, endings)
     except TransferCancelled:
-        endings.cancelled(database, job_id, owner, row_id, running.kind)
+        return partial(endings.cancelled, *key, running.kind)
     except StorageError as error:
         # Not lost and not failed: maintenance resumes it once the disk is mended.
-        logger.warning("Job %s waits for a disk: %s", job_id, error.message)
-        endings.paused(database, job_id, owner, row_id, error.as_dict())
+        logger.warning("Job %s waits for a disk: %s", running.id, error.message)
+        return partial(endings.paused, *key, error.as_dict())
+    except DatabaseUnavailable:
+        return partial(_requeue, running)
     except LeaseLost:
         raise
     except ModelyardError as error:
-        logger.warning("Job %s failed: %s", job_id, error.message)
-        endings.failed(database, job_id, owner, row_id, error.as_dict())
+        logger.warning("Job %s failed: %s", running.id, error.message)
+        return partial(endings.failed, *key, error.as_dict())
     except Exception as error:
-        endings.failed(database, job_id, owner, row_id, _unexpected(error))
-        raise
+        logger.exception("Job %s failed", running.id)
+        return partial(endings.failed, *key, _unexpected(error))
+    return partial(_write_completed, running, endings)
+
+
+def _write_completed(running: RunningJob, endings: Endings) -> None:
+    running.flush()
+    endings.completed(running.database, running.id, running.owner, running.subject_id, running.kind)
+
+
+def _write_pause(running: RunningJob, endings: Endings) -> None:
+    """What the user asked for; otherwise this worker stops, and the job is for the next one."""
+    running.flush()
+    if running.wanted is JobControl.PAUSE:
+        endings.paused(running.database, running.id, running.owner, running.subject_id, None)
     else:
-        endings.completed(database, job_id, owner, row_id, running.kind)
+        _requeue(running)
+
+
+def _requeue(running: RunningJob) -> None:
+    with running.database.session() as session:
+        JobService(session).give_back(running.id, running.owner)
 
 
 def _refuse_deadly(job: Job, limit: int) -> None:

@@ -4,32 +4,20 @@ import os
 import sys
 import threading
 from collections.abc import Collection
-from typing import Any
 
-from celery.signals import worker_init
-
-from modelyard.core.database import Database, get_database
+from modelyard.core.database import Database
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.process import EXIT_CONFIGURATION
-from modelyard.core.queue import QUEUES
 from modelyard.services.shared_folders import FoldersNotShared, require_shared_folders
 from modelyard.workers.celery_app import stopping
+from modelyard.workers.job_runner import persistently
 
 RETRY_SECONDS = 2.0
 
 
-@worker_init.connect
-def _on_init(sender: Any, **_signal: Any) -> None:
-    """Wait for a database that is away; an API that has never started is waited for beside the work."""
-    database, queues = get_database(), set(QUEUES) & set(sender.app.amqp.queues.consume_from)
-    known = False
-    while not stopping.is_set():
-        try:
-            known = _compare(database, queues)
-            break
-        except DatabaseUnavailable:
-            stopping.wait(RETRY_SECONDS)
-    if not known:
+def require_folders(database: Database, queues: Collection[str]) -> None:
+    """End this process unless it sees the folders of its API. An API that has never started is waited for meanwhile."""
+    if not persistently(lambda: _compare(database, queues)):
         threading.Thread(target=_compare_later, args=(database, queues), name="folders", daemon=True).start()
 
 
