@@ -93,7 +93,7 @@ class _Child:
     def last_words(self) -> str:
         """The last line the process wrote, which is what an exception or an error message says."""
         if self.log is None:
-            return "what it said is above"
+            return "the reason is above"
         with self.log.open("rb") as log:
             log.seek(max(self.log_offset, self.log.stat().st_size - 4096))
             lines = log.read().decode(errors="replace").split("\n")
