@@ -225,10 +225,14 @@ def test_what_the_user_wants(
         )
     store(cache)
     unfinished = part(cache)
-    timer = threading.Timer(0.1, ask, (database, queued[1], control))
-    timer.start()
-    run_job(queued[1], obeys)
-    timer.join()
+    asking = threading.Thread(target=ask, args=(database, queued[1], control))
+
+    def work(job: RunningJob) -> None:
+        asking.start()
+        obeys(job)
+
+    run_job(queued[1], work)
+    asking.join()
     assert states(database, queued) == (status, state)
     assert unfinished.exists() == (control is JobControl.PAUSE)
     kept = cache.inventory(MODEL_ID, COMMIT, remote_files()).present
