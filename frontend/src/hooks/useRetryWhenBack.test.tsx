@@ -1,6 +1,6 @@
 import { act, renderHook, waitFor } from "@testing-library/react";
-import { beforeEach, expect, it } from "vitest";
-import { unreachable } from "../api/client";
+import { beforeEach, expect, it, vi } from "vitest";
+import { ApiError, unreachable } from "../api/client";
 import { useModelsStore } from "../stores/modelsStore";
 import { useResource } from "./useResource";
 
@@ -27,4 +27,28 @@ it("asks for nothing else again", async () => {
   act(() => useModelsStore.setState({ conn: "live" }));
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(asked).toBe(1);
+});
+
+it("asks again every two seconds while the server has no database", async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  try {
+    let asked = 0;
+    const fetcher = () => {
+      asked += 1;
+      return asked < 3
+        ? Promise.reject(new ApiError({ status: 503, code: "database_unavailable", detail: "The database does not answer." }))
+        : Promise.resolve("the settings");
+    };
+    const { result } = renderHook(() => useResource("settings", fetcher));
+    await waitFor(() => expect(result.current.problem?.code).toBe("database_unavailable"));
+    expect(asked).toBe(1);
+    await act(() => vi.advanceTimersByTimeAsync(2_000));
+    expect(asked).toBe(2);
+    await act(() => vi.advanceTimersByTimeAsync(2_000));
+    await waitFor(() => expect(result.current.data).toBe("the settings"));
+    await act(() => vi.advanceTimersByTimeAsync(10_000));
+    expect(asked).toBe(3);
+  } finally {
+    vi.useRealTimers();
+  }
 });
