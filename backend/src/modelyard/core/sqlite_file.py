@@ -14,9 +14,17 @@ from modelyard.core.errors import (
     DatabaseFull,
     DatabaseTooNew,
     DatabaseUnavailable,
+    DiskFull,
     ModelyardError,
 )
-from modelyard.core.storage import disk_full, is_usable, nearest_folder, require_usable, storage_denied
+from modelyard.core.storage import (
+    disk_full,
+    is_usable,
+    nearest_folder,
+    require_usable,
+    room_problem,
+    storage_denied,
+)
 
 _REVISION = re.compile(r"^revision = \"(\w+)\"", re.MULTILINE)
 _MIGRATIONS = Path(__file__).parent.parent / "migrations" / "versions"
@@ -58,6 +66,15 @@ def check_database_file(path: Path) -> None:
         raise DatabaseTooNew(f"The database {path} was written by another version of Modelyard (schema {revision}).")
 
 
+def database_problem(path: Path) -> ModelyardError | None:
+    """Return what is wrong with the database in `path` now, by reading it in full and writing beside it."""
+    try:
+        check_database_file(path)
+    except ModelyardError as error:
+        return error
+    return room_problem(path, _GROWTH_BYTES)
+
+
 def sqlite_problem(error: sqlite3.Error, path: Path) -> ModelyardError | None:
     """Return what a user is told about an error of the embedded database in `path`.
 
@@ -85,6 +102,8 @@ def _unreachable(error: sqlite3.Error, path: Path) -> ModelyardError:
             return storage_denied(each, DatabaseDenied)
     if shutil.disk_usage(nearest_folder(path)).free < _GROWTH_BYTES:
         return disk_full(path, DatabaseFull)
+    if isinstance(room_problem(path, _GROWTH_BYTES), DiskFull):
+        return disk_full(path, DatabaseFull, limited=True)
     return DatabaseUnavailable(
         f"The database {path} cannot be read or written: {error}.", hint="Check the disk of MODELYARD_HOME."
     )

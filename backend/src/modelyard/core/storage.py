@@ -11,7 +11,10 @@ from pathlib import Path
 from modelyard.core import units
 from modelyard.core.errors import DiskFull, StorageDenied
 
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LIMITED = frozenset({errno.EDQUOT, errno.EFBIG})
+"""A quota, or a limit on the size of files: free bytes of the disk say nothing of them."""
+
+DISK_FULL = _LIMITED | {errno.ENOSPC}
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 PROBE_BYTES = 1 << 20
 """What a folder must be able to take before a server starts in it."""
@@ -27,7 +30,7 @@ def storage_error(error: OSError, path: Path | None = None) -> Exception:
     if path is None and isinstance(name, str | bytes):
         path = Path(os.fsdecode(name))
     if error.errno in DISK_FULL:
-        return disk_full(path)
+        return disk_full(path, limited=error.errno in _LIMITED)
     if error.errno in DENIED and path is not None:
         return storage_denied(path)
     return error
@@ -48,11 +51,20 @@ def storage_errors(path: Path | None = None) -> Iterator[None]:
         raise translated from error
 
 
-def disk_full(path: Path | None, kind: type[DiskFull] = DiskFull) -> DiskFull:
-    """The error for a disk that took no more bytes; `path` is what was being written, if that is known."""
+def disk_full(path: Path | None, kind: type[DiskFull] = DiskFull, *, limited: bool = False) -> DiskFull:
+    """The error for a disk that took no more bytes; `path` is what was being written, if that is known.
+
+    With `limited` it has room, but not for this process.
+    """
     if path is None:
         return kind("A disk of this server is full.")
     folder = nearest_folder(path)
+    if limited:
+        return kind(
+            f"A quota or a limit on the size of files is reached in {folder}.",
+            hint="Raise it, or free space; work that was under way keeps what it has and resumes by itself.",
+            folder=str(folder),
+        )
     free = shutil.disk_usage(folder).free
     return kind(f"The disk is full: {folder} has {units.size(free)} free.", folder=str(folder), free_bytes=free)
 
@@ -83,6 +95,15 @@ def require_usable(path: Path) -> None:
     """Raise StorageDenied unless this process may read and write `path`, or create it."""
     if not is_usable(path):
         raise storage_denied(path)
+
+
+def room_problem(path: Path, size_bytes: int = PROBE_BYTES) -> DiskFull | StorageDenied | None:
+    """Return what keeps this process from writing `size_bytes` beside `path`, found out by writing them."""
+    try:
+        require_room(nearest_folder(path), size_bytes)
+    except (DiskFull, StorageDenied) as error:
+        return error
+    return None
 
 
 def require_room(folder: Path, size_bytes: int = PROBE_BYTES) -> None:

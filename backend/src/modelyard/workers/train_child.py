@@ -11,7 +11,6 @@ run's log.
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -30,7 +29,7 @@ from modelyard.core.errors import Conflict, ModelyardError, NoTokenizer, OutOfMe
 from modelyard.core.paths import PathRules
 from modelyard.core.process import Report, child_main, configure_logging
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import PROBE_BYTES, disk_full
+from modelyard.core.storage import room_problem
 
 if TYPE_CHECKING:
     from modelyard.ml.sae.engine import Metrics, TrainingRun
@@ -121,8 +120,8 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
                 hint=SMALLER,
             ) from error
         # torch and safetensors report a full disk in words of their own.
-        if shutil.disk_usage(folder).free < PROBE_BYTES:
-            raise disk_full(folder) from error
+        if (problem := room_problem(folder)) is not None:
+            raise problem from error
         raise
     return {"engine": engine, "output": str(run.output)}
 
