@@ -33,8 +33,12 @@ from modelyard.core.availability import Availability, is_away, is_busy, problem_
 from modelyard.core.errors import DatabaseDamaged, ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
+from modelyard.core.sqlite_file import database_problem
 
 SQLITE_BUSY_MILLISECONDS = 10_000
+CHECK_SECONDS = 2.0
+"""Between two looks at whether the database's file can be used again."""
+
 POOL_SECONDS = 10.0
 """How long a caller waits for one of the connections of this process."""
 
@@ -105,7 +109,7 @@ class Database:
         """
         with self.guarded(), self._writing() as session, session.begin():
             yield session
-        self._trouble.ended()
+        self._trouble.may_have_ended(self._file)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -155,6 +159,7 @@ class _Trouble:
 
     def __init__(self) -> None:
         self._code: str | None = None
+        self._check_at = 0.0
         self._lock = threading.Lock()
 
     def met(self, problem: ModelyardError) -> None:
@@ -164,13 +169,19 @@ class _Trouble:
             self._code = problem.code
         logger.error("%s %s", problem.message, problem.hint)
 
-    def ended(self) -> None:
-        if self._code is None:
+    def may_have_ended(self, file: Path | None) -> None:
+        """To be called after a transaction, which proves little: it may have written nothing, or read sound pages."""
+        with self._lock:
+            code = self._code
+            if code is None or time.monotonic() < self._check_at:
+                return
+            self._check_at = time.monotonic() + CHECK_SECONDS
+        if file is not None and database_problem(file) is not None:
             return
         with self._lock:
-            if self._code is None:
+            if self._code != code:
                 return
-            self._code = None
+            self._code, self._check_at = None, 0.0
         logger.warning("The database can be written again")
 
 
