@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import exc, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from modelyard.core import database as core_database
 from modelyard.core.database import Database, UtcDateTime
-from modelyard.core.errors import DatabaseDamaged, DatabaseDenied, DatabaseFull
+from modelyard.core.errors import DatabaseDamaged, DatabaseFull
 from modelyard.models import Job, JobKind, JobState, Model, Setting, Worker
-from support.storage import read_only, small_disk
+from support.storage import reachable_folder, read_only, small_disk
 
 WRITERS = 4
 WRITES = 40
@@ -222,9 +224,13 @@ def _count_up_in_process(url: str) -> str:
     return "ok"
 
 
-def test_a_full_disk_is_told_once_and_ends_by_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("stand_in", [False, True], ids=["mounted", "limit"])
+def test_a_full_disk_is_told_once_and_ends_by_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, stand_in: bool
+) -> None:
     """Reading goes on; writing is an error that names the folder, until there is room again."""
-    with small_disk(tmp_path / "home") as disk:
+    monkeypatch.setattr(core_database, "CHECK_SECONDS", 0.0)
+    with small_disk(tmp_path / "home", stand_in=stand_in) as disk:
         database = Database(f"sqlite:///{disk.folder / 'modelyard.db'}")
         with database.session() as session:
             session.execute(text("CREATE TABLE notes (content TEXT)"))
@@ -234,6 +240,8 @@ def test_a_full_disk_is_told_once_and_ends_by_itself(tmp_path: Path, caplog: pyt
                 session.execute(text("INSERT INTO notes VALUES (hex(zeroblob(1000000)))"))
             with database.reading() as session:
                 assert session.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
+            with database.session() as session:  # which writes nothing, and so does not tell that it could
+                session.execute(text("DELETE FROM notes WHERE content = 'y'"))
         disk.make_room()
         with database.session() as session:
             session.execute(text("INSERT INTO notes VALUES (hex(zeroblob(1000000)))"))
@@ -261,18 +269,27 @@ def test_a_damaged_file_is_named_and_one_that_replaces_it_is_used(tmp_path: Path
     database.dispose()
 
 
-def test_a_file_that_is_mounted_read_only_is_named(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    database = Database(f"sqlite:///{home / 'modelyard.db'}")
-    with database.session() as session:
-        session.execute(text("CREATE TABLE notes (content TEXT)"))
-    with (
-        read_only(home),
-        pytest.raises(DatabaseDenied, match="mounted read-only"),
-        Database(f"sqlite:///{home / 'modelyard.db'}").session() as session,
-    ):
-        session.execute(text("INSERT INTO notes VALUES ('x')"))
-    with database.session() as session:
-        session.execute(text("INSERT INTO notes VALUES ('x')"))
-    database.dispose()
+@pytest.mark.parametrize("stand_in", [False, True], ids=["mounted", "permissions"])
+def test_a_file_that_may_not_be_written_is_named(stand_in: bool) -> None:
+    script = (
+        "import sys; from sqlalchemy import text\n"
+        "from modelyard.core.database import Database\n"
+        "from modelyard.core.errors import DatabaseDenied\n"
+        "try:\n"
+        "    with Database(f'sqlite:///{sys.argv[1]}').session() as session:\n"
+        "        session.execute(text('CREATE TABLE IF NOT EXISTS notes (content TEXT)'))\n"
+        "        session.execute(text(\"INSERT INTO notes VALUES ('x')\"))\n"
+        "    print('written')\n"
+        "except DatabaseDenied as error: print(error.message)"
+    )
+    fault = read_only(stand_in=stand_in)
+    with reachable_folder() as home:
+        fault.user.own(home)
+
+        def write() -> str:
+            return fault.user.run(sys.executable, "-c", script, str(home / "modelyard.db")).stdout
+
+        assert write() == "written\n"
+        with fault.closed(home):
+            assert fault.words in write()
+        assert write() == "written\n"

@@ -166,7 +166,8 @@ def test_the_console_gets_one_line_and_the_log_everything(
     os.close(reading)
 
 
-def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stand_in", [False, True], ids=["mounted", "limit"])
+def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path, stand_in: bool) -> None:
     """Lines are lost while it lasts, and only then."""
     script = (
         "import logging, sys\n"
@@ -176,7 +177,7 @@ def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path) -> None:
         "    for number in range(500): logging.warning('%s %d %s', line.strip(), number, 'x' * 100)\n"
         "    print('went on', flush=True)\n"
     )
-    with small_disk(tmp_path / "logs") as disk, (disk.folder / "api.log").open("ab") as log:
+    with small_disk(tmp_path / "logs", stand_in=stand_in) as disk, (disk.folder / "api.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
@@ -199,8 +200,9 @@ def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path) -> None:
         assert "Traceback" not in written
 
 
-def test_a_disk_that_fills_up_under_a_child_is_named(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small") as disk:
+@pytest.mark.parametrize("stand_in", [False, True], ids=["mounted", "limit"])
+def test_a_disk_that_fills_up_under_a_child_is_named(tmp_path: Path, stand_in: bool) -> None:
+    with small_disk(tmp_path / "small", stand_in=stand_in) as disk:
         disk.fill()
         with pytest.raises(DiskFull) as caught:
             run(do="write", path=str(disk.folder / "weights"))
