@@ -315,3 +315,19 @@ def test_servers_with_a_database_and_a_queue_of_their_own_may_share_a_home(
     second = serve(workers=False, environment=environment, notes="notes-of-second")
     second.start()
     wait_for(lambda: second.said().count("is ready") == 2)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(serve: Callable[..., Server]) -> None:
+    server = serve()
+    for name in ("api", "downloads"):
+        (server.home / "logs" / f"{name}.log").mkdir(parents=True)
+    server.start_and_wait()
+    for name in ("api", "downloads"):
+        assert server.said().count(f"{name}.log cannot be written (Is a directory): {name} writes here instead.") == 1
+    pid = server.worker_pid("downloads")
+    psutil.Process(pid).kill()
+    wait_for(lambda: "downloads was killed" in server.said())
+    wait_for(lambda: len(server.noted("pids")) >= 4)
+    assert server.worker_pid("downloads") != pid
+    assert server.process.poll() is None
+    assert "Traceback" not in server.said()

@@ -36,6 +36,7 @@ _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _SETTLED_SECONDS = 30.0
 _API_ATTEMPTS = 3
+_SAID_ABOVE = "what it said is above"
 MIN_KEY_CHARACTERS = 16
 """Of a key that other machines can try."""
 
@@ -63,11 +64,21 @@ class _Child:
         if self.log is None:
             self._spawn(None)
             return
-        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        with open_private(self.log, "ab") as log:
-            self.log_offset = log.tell()
+        log = self._open_log(self.log)
+        with log or contextlib.nullcontext():
             self._spawn(log)
+
+    def _open_log(self, path: Path) -> IO[bytes] | None:
+        """For appending; None where that cannot be, so that the child starts anyway."""
+        try:
+            if path.exists() and path.stat().st_size > _LOG_BYTES:
+                path.replace(path.with_suffix(".log.1"))
+            log = open_private(path, "ab")
+        except OSError as error:
+            _say(f"{path} cannot be written ({error.strerror}): {self.name} writes here instead.", problem=True)
+            return None
+        self.log_offset = log.tell()
+        return log
 
     def _spawn(self, output: IO[bytes] | None) -> None:
         self.process = subprocess.Popen(
