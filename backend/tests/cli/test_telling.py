@@ -58,6 +58,12 @@ def test_the_phase_is_what_happens_now(now: dict[str, Any], said: str) -> None:
     assert words.phase(now) == said
 
 
+def test_a_run_says_that_it_waits_for_a_disk() -> None:
+    run = examples.TRAINING_RESPONSE | {"status": "pending", "error": None}
+    assert words.training_phase(run) == words.WAITING
+    assert words.training_phase(run | {"error": FULL}) == "waiting for room on the disk"
+
+
 def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

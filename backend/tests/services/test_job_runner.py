@@ -13,7 +13,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import DatabaseUnavailable, DiskFull, HubUnreachable
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.hub.store import HubCache
-from modelyard.models import Job, JobControl, JobState, Model, ModelStatus
+from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.services import model_service
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_service import ModelService
@@ -189,9 +189,13 @@ def test_a_worker_that_stops_does_not_wait_for_the_database(database: Database, 
     assert states(database, queued)[1] is JobState.RUNNING, "its lease runs out"
 
 
-def test_a_full_disk_pauses(database: Database, queued: tuple[str, str]) -> None:
+@pytest.mark.parametrize("kind", [JobKind.DOWNLOAD, JobKind.QUANTIZE])
+def test_a_full_disk_pauses(database: Database, queued: tuple[str, str], kind: JobKind) -> None:
     def work(_job: RunningJob) -> None:
         raise DiskFull("Full.")
+
+    with database.session() as session:
+        session.get_one(Job, queued[1]).kind = kind
 
     run_job(queued[1], work)
     assert states(database, queued) == (ModelStatus.PAUSED, JobState.PAUSED)
@@ -201,6 +205,8 @@ def test_a_full_disk_pauses(database: Database, queued: tuple[str, str]) -> None
         assert StorageService(session).resume() == 1
         assert models.get_by_id(queued[0]).error is None
     assert states(database, queued) == (ModelStatus.PENDING, JobState.QUEUED)
+    with database.reading() as session:
+        assert session.get_one(Job, queued[1]).kind is kind
 
 
 @pytest.mark.parametrize(

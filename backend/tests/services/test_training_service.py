@@ -6,6 +6,7 @@ is shown that a run takes them from there.
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import (
     Conflict,
     DatasetNotFound,
+    DiskFull,
     InvalidRequest,
     ModelInUse,
     ModelNotFound,
@@ -55,10 +57,13 @@ from modelyard.services.model_facts import store_facts
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService, new_manifest
 from modelyard.services.sae_training import SaeTraining
+from modelyard.services.storage_service import StorageService
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_service import TrainingService, training_response
 from modelyard.services.training_verdict import static_verdict
 from modelyard.workers import inference_tasks, job_runner
+from modelyard.workers.job_runner import RunningJob
+from modelyard.workers.training_tasks import TRAINING_ENDINGS
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -672,6 +677,69 @@ def test_steering(database: Database, started: tuple[str, str]) -> None:
         trainings.mark_ended(resumed, TrainingStatus.CANCELLED)
         with pytest.raises(TrainingNotFound):
             trainings.get_by_id("nothing")
+
+
+@pytest.fixture
+def waiting(
+    database: Database, started: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str]:
+    """(training, job) of a run that met a full disk."""
+    monkeypatch.setattr(job_runner, "get_database", lambda: database)
+    monkeypatch.setenv("MODELYARD_WORKER_NAME", "host:compute")
+    with database.reading() as session:
+        job_id = TrainingService(session).get_by_id(started[1]).job_id
+    assert job_id is not None
+
+    def work(_job: RunningJob) -> None:
+        with database.session() as session:
+            trainings = TrainingService(session)
+            trainings.mark_running(trainings.get_by_id(started[1]))
+        raise DiskFull("The disk is full.", folder=str(tmp_path), needed_bytes=1000)
+
+    job_runner.run_job(job_id, work, TRAINING_ENDINGS)
+    return started[1], job_id
+
+
+def test_a_full_disk_is_waited_for(
+    database: Database, waiting: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    for free, resumed, state in ((999, 0, JobState.PAUSED), (1000, 1, JobState.QUEUED), (1000, 0, JobState.QUEUED)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path, free=free: usage._replace(free=free))
+        with database.session() as session:
+            before = training_response(TrainingService(session).get_by_id(waiting[0]))
+            assert (before.status, before.resumable, before.finished_at) == ("pending", False, None)
+            assert StorageService(session).resume() == resumed
+            after = training_response(TrainingService(session).get_by_id(waiting[0]))
+            assert after.status == "pending"
+            assert (after.error and after.error.code) == ("disk_full" if state is JobState.PAUSED else None)
+            assert after.job_id == waiting[1]
+            assert session.get_one(Job, waiting[1]).state is state
+
+
+def test_a_run_that_waits_for_a_disk_can_be_cancelled(database: Database, waiting: tuple[str, str]) -> None:
+    with database.session() as session:
+        trainings = TrainingService(session)
+        assert trainings.cancel(waiting[0]).status is TrainingStatus.CANCELLED
+        assert session.get_one(Job, waiting[1]).state is JobState.CANCELLED
+        assert trainings.get_by_id(waiting[0]).error is None
+        assert StorageService(session).resume() == 0
+        assert trainings.resume(waiting[0]).job_id != waiting[1]
+
+
+def test_a_run_that_cannot_save_its_state_when_it_is_cancelled_has_failed(
+    database: Database, started: tuple[str, str]
+) -> None:
+    with database.session() as session:
+        training = TrainingService(session).get_by_id(started[1])
+        job = JobService(session).claim(training.job_id or "", "w")
+        assert job is not None
+        TrainingService(session).mark_running(training)
+        TrainingService(session).cancel(started[1])
+    TRAINING_ENDINGS.paused(database, job.id, job.owner or "", started[1], DiskFull("Full.").as_dict())
+    with database.session() as session:
+        assert TrainingService(session).get_by_id(started[1]).status is TrainingStatus.FAILED
+        assert StorageService(session).resume() == 0
 
 
 def test_the_curve_goes_on_from_where_a_crash_left_it(database: Database, started: tuple[str, str]) -> None:

@@ -90,6 +90,8 @@ it("names the idle models that a run needs the memory of", () => {
 it("tells a run that waits for another from one that waits for a worker", () => {
   expect(trainingPhaseWords(training({ status: "pending" }))).toBe("Waiting for a worker");
   expect(trainingPhaseWords(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
+  const error = { code: "disk_full", message: "The disk is full.", hint: null };
+  expect(trainingPhaseWords(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
   expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Starting the engine");
 });
 

@@ -33,7 +33,10 @@ export function isRunning(status: TrainingStatus): boolean {
 }
 
 /** What a run does now. `behind`: another one is being trained, and they are trained one by one. */
-export function trainingPhaseWords({ status, progress }: Pick<Training, "status" | "progress">, behind = false): string {
+export function trainingPhaseWords(run: Pick<Training, "status" | "progress" | "error">, behind = false): string {
+  const { status, progress, error } = run;
+  if (status === "pending" && error !== null)
+    return error.code === "disk_full" ? "Waiting for room on the disk" : "Waiting for access to the disk";
   if (status === "pending") return behind ? "Waiting for the run before it" : "Waiting for a worker";
   if (status === "cancelling") return "Saving its state";
   if (status !== "running") return TRAINING_STATUS_WORD[status];

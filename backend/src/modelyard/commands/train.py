@@ -381,7 +381,8 @@ def _row(run: Json) -> tuple[Cell, ...]:
 
 def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
     yield "id", run["id"]
-    yield "status", run["status"] + (f", {words.training_phase(run)}" if run["status"] == "running" else "")
+    told = run["status"] == "running" or words.waits_for_disk(run)
+    yield "status", run["status"] + (f", {words.training_phase(run)}" if told else "")
     if run["error"]:
         yield "error", f"{run['error']['message']} {run['error']['hint'] or ''}".strip()
     yield "done", ", ".join(part for part in (words.tokens(run), words.token_speed(run)) if part)

@@ -91,15 +91,19 @@ def duration(seconds: float) -> str:
 
 
 def waits_for_disk(row: Mapping[str, Any]) -> bool:
-    """Return whether a disk is full or may not be used, so that the server resumes once that is mended."""
-    return row["status"] == "paused" and row["error"] is not None and row["error"]["code"] in STORAGE_CODES
+    """Return whether a model or a run waits for a disk that is full or may not be used; the server resumes it."""
+    return row["status"] in ("paused", "pending") and row["error"] is not None and row["error"]["code"] in STORAGE_CODES
+
+
+def _disk(row: Mapping[str, Any]) -> str:
+    return WAITING_FOR_ROOM if row["error"]["code"] == DiskFull.code else WAITING_FOR_ACCESS
 
 
 def phase(row: Mapping[str, Any]) -> str:
     """What is being done to a model, in words."""
     progress = row["progress"]
     if waits_for_disk(row):
-        return WAITING_FOR_ROOM if row["error"]["code"] == DiskFull.code else WAITING_FOR_ACCESS
+        return _disk(row)
     if progress is None and row["status"] == "pending":
         return WAITING
     if progress is None or row["status"] in ("paused", "failed", "deleting"):
@@ -140,6 +144,8 @@ TRAINING_PHASES = {
 
 def training_phase(run: Mapping[str, Any]) -> str:
     """What a training run does now, in words."""
+    if waits_for_disk(run):
+        return _disk(run)
     match run["status"]:
         case "pending":
             return WAITING

@@ -1,6 +1,5 @@
 """Work that waits for a disk that is full or may not be used, and resumes by itself once that is mended."""
 
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.core.errors import STORAGE_CODES, DiskFull, ModelyardError
-from modelyard.core.storage import PROBE_BYTES, is_usable, nearest_folder
+from modelyard.core.errors import STORAGE_CODES, DiskFull
+from modelyard.core.storage import PROBE_BYTES, is_usable, nearest_folder, room_problem
 from modelyard.models import Model, ModelStatus, Training, TrainingStatus
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, bytes_to_fetch, manifest
 from modelyard.services.training_service import TrainingService
-
-logger = logging.getLogger(__name__)
 
 
 class StorageService:
@@ -37,12 +34,8 @@ class StorageService:
         for training in self._waiting_trainings():
             error = training.error or {}
             if self._can_resume(error, error.get("extra", {}).get("needed_bytes", DISK_RESERVE_BYTES)):
-                try:
-                    self.trainings.resume(training.id)
-                except ModelyardError as refusal:
-                    logger.info("The run %s stays as it is: %s", training.id, refusal.message)
-                else:
-                    resumed += 1
+                self.trainings.end_wait(training)
+                resumed += 1
         return resumed
 
     def _waiting_models(self) -> list[Model]:
@@ -54,7 +47,7 @@ class StorageService:
     def _waiting_trainings(self) -> list[Training]:
         rows = self.session.scalars(
             select(Training)
-            .where(Training.status == TrainingStatus.FAILED, Training.error.is_not(None))
+            .where(Training.status == TrainingStatus.PENDING, Training.error.is_not(None))
             .order_by(Training.created_at)
         )
         return [row for row in rows if row.error and row.error["code"] in STORAGE_CODES]
@@ -76,6 +69,8 @@ class StorageService:
             return False
         if error["code"] != DiskFull.code:
             return True
+        if room_problem(folder) is not None:
+            return False  # a quota, for example, of which free bytes say nothing
         disk = nearest_folder(folder)
         device = disk.stat().st_dev
         room = self._room.setdefault(device, shutil.disk_usage(disk).free)

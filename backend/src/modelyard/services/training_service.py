@@ -131,6 +131,18 @@ class TrainingService:
         training.started_at = training.started_at or utc_now()
         self._touch_model(training)
 
+    def mark_waiting(self, training: Training, error: dict[str, Any]) -> None:
+        """It cannot go on for the reason in `error`, one of STORAGE_CODES, and keeps its job, which is paused."""
+        training.status, training.error = TrainingStatus.PENDING, error
+        training.phase, training.tokens_per_second, training.eta_seconds = None, None, None
+        self._touch_model(training)
+
+    def end_wait(self, training: Training) -> None:
+        """Queue the paused job of a run that `mark_waiting` left; it goes on from its last checkpoint."""
+        training.error = None
+        self.jobs.resume(training.job_id or "")
+        self._touch_model(training)
+
     def mark_completed(self, training: Training) -> None:
         training.tokens_done = max(training.tokens_done, training.tokens_total)
         self.mark_ended(training, TrainingStatus.COMPLETED)

@@ -84,11 +84,19 @@ def emit_training_failed(database: Database, job_id: str, owner: str, training_i
 def emit_training_stopped(
     database: Database, job_id: str, owner: str, training_id: str, error: dict[str, Any] | None
 ) -> None:
-    """A run knows no pause: one that cannot go on has failed, and is resumed by the user. Raises LeaseLost."""
+    """A run knows no pause by the user; for the reason in `error` it waits, pending. Raises LeaseLost."""
     if error is None:
         emit_training_cancelled(database, job_id, owner, training_id, JobKind.TRAIN)
-    else:
-        emit_training_failed(database, job_id, owner, training_id, error)
+        return
+    with database.session() as session:
+        trainings = TrainingService(session)
+        training = trainings.get_by_id(training_id)
+        if training.status is TrainingStatus.CANCELLING:  # nobody waits for it, but its state could not be saved
+            JobService(session).finish(job_id, owner, JobState.FAILED, error=error)
+            trainings.mark_ended(training, TrainingStatus.FAILED, error)
+        else:
+            JobService(session).finish(job_id, owner, JobState.PAUSED, error=error)
+            trainings.mark_waiting(training, error)
 
 
 def emit_training_cancelled(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:

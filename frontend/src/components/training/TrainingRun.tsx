@@ -124,14 +124,18 @@ function Run({ training }: { training: Training }) {
       </div>
       <div className={classes.stack}>
         {error !== null && (
-          <ProblemAlert title="It did not finish" problem={fromRow(error)}>
+          <ProblemAlert
+            title={status === "pending" ? "It goes on by itself once the disk is mended" : "It did not finish"}
+            problem={fromRow(error)}
+            tone={status === "pending" ? "warn" : undefined}
+          >
             <Stack gap="xs" align="flex-start">
               {training.resumable && (
                 <Text size="sm">
                   Resume goes on with the same settings, from its last checkpoint or from the start if there is none.
                 </Text>
               )}
-              {again}
+              {!isRunning(status) && again}
             </Stack>
           </ProblemAlert>
         )}
