@@ -14,8 +14,9 @@ from pathlib import Path
 
 from modelyard.core.container import OomKills, killed_for_memory, oom_kills
 from modelyard.core.database import Database
-from modelyard.core.errors import OutOfMemory
+from modelyard.core.errors import OutOfMemory, StorageError
 from modelyard.core.settings import get_settings
+from modelyard.core.storage import storage_errors
 from modelyard.models import JobKind, JobState, Model
 from modelyard.services.job_service import JobService, LeaseLost
 from modelyard.workers.inference_tasks import note_failure
@@ -28,13 +29,14 @@ _MAY_BE_TO_BLAME = {JobKind.LOAD: "loaded", JobKind.GENERATE: "generated with", 
 
 
 def note_oom_kills(worker: str) -> None:
-    """Keep the kernel's count as it is now, for the next worker of this name."""
+    """Keep the kernel's count as it is now, for the next worker of this name; the one before where there is no room."""
     now = oom_kills()
     if now is not None:
         path = _record(worker)
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(now)), encoding="utf-8")
-        fresh.replace(path)
+        with suppress(StorageError), storage_errors(path):  # the database tells of the same disk
+            fresh.write_text(json.dumps(asdict(now)), encoding="utf-8")
+            fresh.replace(path)
 
 
 def died_for_memory(worker: str) -> bool:
