@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,14 @@ import pytest
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
+from modelyard.core.errors import DiskFull
+from modelyard.core.settings import get_settings
 from modelyard.hub import samples
+from modelyard.hub.client import translate_hub_errors
 from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, RepoUnavailable
 from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG, SampleSource
 from modelyard.hub.server import create_hub_app
+from support.storage import small_disk
 
 from .hub_faults import serve
 
@@ -131,6 +136,26 @@ def test_a_failed_making_is_a_clear_503_and_the_next_request_tries_again(tmp_pat
         assert api.model_info(LLAMA).sha
 
 
+def test_a_full_disk_is_answered_as_one(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "samples") as disk,
+        serve(create_hub_app([SampleSource(disk.folder)], api_key=None)) as endpoint,
+    ):
+        disk.fill()
+        with pytest.raises(HfHubHTTPError) as caught:
+            HfApi(endpoint=endpoint, token=False).model_info(LLAMA)
+        assert caught.value.response.status_code == 507
+        assert caught.value.response.headers["X-Error-Code"] == "disk_full"
+        with (
+            pytest.raises(DiskFull, match=re.escape(str(disk.folder))) as told,
+            translate_hub_errors(endpoint, LLAMA, None, has_token=lambda: False, is_builtin=True),
+        ):
+            raise caught.value
+        assert told.value.extra["folder"] == str(get_settings().samples_folder)
+        disk.make_room()
+        assert not list(disk.folder.glob("*/config.json")), "nothing half made"
+
+
 def test_a_making_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     source = SampleSource(tmp_path, making_timeout_seconds=0.2)
     with pytest.raises(RepoUnavailable, match="longer than"):
@@ -190,6 +215,7 @@ import asyncio, sys
 from pathlib import Path
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
+from support.storage import small_disk
 from modelyard.hub.sources import RepoQuery
 source = SampleSource(Path(sys.argv[1]))
 create_hub_app([source], api_key=None)

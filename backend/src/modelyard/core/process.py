@@ -30,6 +30,9 @@ CONSOLE_FD = "MODELYARD_CONSOLE_FD"
 EXIT_CONFIGURATION = 78
 """A child's exit code (EX_CONFIG in sysexits.h) for what only a person can put right: starting it again is no use."""
 
+EXIT_STORAGE = 73
+"""A child's exit code (EX_CANTCREAT) where a disk kept it from its work; its output is the error."""
+
 _PR_SET_PDEATHSIG = 1
 _M_ARENA_MAX = -8
 

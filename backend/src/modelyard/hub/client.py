@@ -41,6 +41,7 @@ from huggingface_hub.utils import (
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from modelyard.core.errors import (
+    DiskFull,
     GatedNotAccepted,
     GatedNoToken,
     HubError,
@@ -50,15 +51,17 @@ from modelyard.core.errors import (
     HubUnreachable,
     InvalidRequest,
     RevisionNotFound,
+    StorageDenied,
     TokenInvalid,
     TooManyFiles,
 )
+from modelyard.core.settings import get_settings
 from modelyard.hub.connections import HubTransport
 from modelyard.hub.deadlines import ANSWER_SECONDS, within
 from modelyard.hub.names import validate_repo_id, validate_revision
 from modelyard.hub.origins import AskedHub, asking, keep_token_with_its_hub
 from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
-from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG
+from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG, SAMPLES_BYTES
 from modelyard.hub.tokens import missing_token_note, token_for
 
 METADATA_TIMEOUT_SECONDS = 10.0
@@ -409,6 +412,10 @@ def _from_status(error: HfHubHTTPError, endpoint: str, *, is_builtin: bool) -> E
         return GatedNotAccepted(f"{endpoint} does not give access with this token.")
     if status == 429:
         return HubRateLimited(f"{endpoint} asks to be called less often.")
+    if status == 507 and is_builtin:
+        kind = StorageDenied if error.response.headers.get("X-Error-Code") == StorageDenied.code else DiskFull
+        message = error.server_message or "The sample models cannot be written."
+        return kind(message, folder=str(get_settings().samples_folder), needed_bytes=SAMPLES_BYTES)
     if status >= 500 and is_builtin:
         return HubUnreachable(
             f"The built-in sample Hub could not answer: {error.server_message or f'HTTP {status}'}",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TypeVar
 
 import httpx2
@@ -88,7 +89,7 @@ def as_transient(error: BaseException) -> Transient | None:
 
 def transient_status(status: int, retry_after: str | None = None) -> Transient | None:
     """The same for an HTTP status and its Retry-After header (seconds or a date)."""
-    if status not in _TRANSIENT_STATUSES and status < 500:
+    if status == HTTPStatus.INSUFFICIENT_STORAGE or (status not in _TRANSIENT_STATUSES and status < 500):
         return None
     seconds = _parse_retry_after(retry_after) if retry_after else None
     final = HubRateLimited if status == 429 else HubUnreachable

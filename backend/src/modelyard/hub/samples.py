@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import logging
 import os
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
+from modelyard.core.errors import error_from
+from modelyard.core.process import EXIT_STORAGE
 from modelyard.hub.repo_facts import RepoFacts, read_facts
 from modelyard.hub.repos import (
     DEFAULT_BRANCH,
@@ -30,6 +33,8 @@ from modelyard.hub.sources import Found, ListedRepo, RepoQuery, find_among
 SAMPLES_OWNER = "modelyard-samples"
 SAMPLE_TAG = "modelyard-sample"
 MAKING_TIMEOUT_SECONDS = 180.0
+SAMPLES_BYTES = 120_000_000
+"""What all of them take on the disk while they are made."""
 
 _LFS_SUFFIXES = (".safetensors",)
 
@@ -119,13 +124,13 @@ class SampleSource:
         return self._making
 
     async def _make(self) -> None:
-        """Run the child process. Raises RepoUnavailable when it fails or takes too long."""
+        """Run the child process. Raises DiskFull, StorageDenied; RepoUnavailable when it fails or takes too long."""
         logger.info("making the sample models in %s", self._folder)
         try:
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(self._folder)),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env={**os.environ, "HF_HUB_OFFLINE": "1"},
             )
@@ -133,7 +138,7 @@ class SampleSource:
             raise RepoUnavailable(f"The sample models could not be made: {error}") from error
         try:
             async with asyncio.timeout(self._making_timeout_seconds):
-                _, stderr = await child.communicate()
+                stdout, stderr = await child.communicate()
         except TimeoutError as error:
             raise RepoUnavailable(
                 f"Making the sample models took longer than {self._making_timeout_seconds:.0f} s and was stopped."
@@ -142,6 +147,8 @@ class SampleSource:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
+        if child.returncode == EXIT_STORAGE:
+            raise error_from(json.loads(stdout))
         if child.returncode != 0:
             said = stderr.decode(errors="replace").strip()
             logger.error("the sample models could not be made:\n%s", said)

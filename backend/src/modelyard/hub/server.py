@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from modelyard.core.errors import DatabaseUnavailable
+from modelyard.core.errors import DatabaseUnavailable, StorageError
 from modelyard.hub.answers import (
     FULL_LIST_PROPERTIES,
     INFO_PROPERTIES,
@@ -218,6 +218,8 @@ class _HubServer:
                 failure = HubFailure(404, f"Invalid rev id: {revision}", code="RevisionNotFound")
             except RepoUnavailable as error:
                 failure = HubFailure(503, str(error))
+            except StorageError as error:
+                failure = HubFailure(507, error.message, code=error.code)
         raise failure
 
     async def _facts_of(self, repo: StoredRepo) -> RepoFacts:

@@ -67,7 +67,7 @@ class RepoSource(Protocol):
     async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
         """The repository at a branch, tag or commit; None is the default branch.
 
-        Raises RepoNotFound, RepoRevisionNotFound or RepoUnavailable.
+        Raises RepoNotFound, RepoRevisionNotFound, RepoUnavailable, DiskFull or StorageDenied.
         """
         ...
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from modelyard.core import units
@@ -30,7 +29,6 @@ from modelyard.core.errors import (
     TemplateFailed,
     UnsupportedArchitecture,
 )
-from modelyard.core.storage import storage_errors
 from modelyard.ml import devices, drift
 from modelyard.ml.artifact_folder import (
     FORMAT,
@@ -41,6 +39,7 @@ from modelyard.ml.artifact_folder import (
     read_manifest,
     sha256_of,
 )
+from modelyard.ml.disk_errors import disk_errors
 from modelyard.ml.load_progress import Parameters, watching_parameters
 from modelyard.ml.meta_model import dtype_name, first_line
 from modelyard.ml.pretrained import load_model, read_config, stored_quantization, weight_files
@@ -59,7 +58,6 @@ _COPIED = (
     "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
     "video_preprocessor_config.json", "LICENSE*", "NOTICE*",
 )  # fmt: skip
-_OS_ERROR = re.compile(r"os error (\d+)")
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 Report = Callable[[dict[str, Any]], None]
@@ -176,7 +174,7 @@ def _write(model: PreTrainedModel, source: Path, folder: Path) -> str:
     """
     # What from_pretrained set; after saving, the first parameter's, which may be one that is kept in float32.
     dtype = dtype_name(model.config.dtype) if isinstance(model.config.dtype, torch.dtype) else str(model.config.dtype)
-    with _disk_errors(folder):
+    with disk_errors(folder.parent):
         # The original names would need the quantized values split or merged, which they cannot be.
         model.save_pretrained(folder, max_shard_size=SHARD_SIZE, save_original_format=False)
         for pattern in _COPIED:
@@ -318,19 +316,6 @@ def _check_disk(folder: Path, needed: int) -> None:
             needed_bytes=needed + SPARE_BYTES,
             free_bytes=free,
         )
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Raise DiskFull or StorageDenied where the disk takes no more; safetensors reports that in words alone."""
-    with storage_errors(folder.parent):
-        try:
-            yield
-        except SafetensorError as error:
-            number = _OS_ERROR.search(str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), str(error)) from error
 
 
 def _sync(path: Path) -> None:

@@ -21,6 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from modelyard.core.errors import StorageError
+from modelyard.core.process import EXIT_STORAGE
+from modelyard.core.storage import require_room
+from modelyard.ml.disk_errors import disk_errors
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -238,13 +243,14 @@ def make_all(into: Path, *, lock_timeout_seconds: float) -> list[str]:
     """Make what `into` does not hold yet; returns the names. A folder gets its final name when it is complete.
 
     Processes that want the same take turns, so that the work is done once. Raises filelock's `Timeout` when
-    another process holds the lock for longer than `lock_timeout_seconds`.
+    another process holds the lock for longer than `lock_timeout_seconds`, DiskFull and StorageDenied.
     """
     into.mkdir(parents=True, exist_ok=True)
     with FileLock(into / ".lock", timeout=lock_timeout_seconds):
         missing = [recipe for recipe in RECIPES if not (into / recipe.folder).is_dir()]
         if not missing:
             return []
+        require_room(into)  # before seconds of work
         import transformers
 
         for abandoned in into.glob(".making-*"):
@@ -268,7 +274,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
-        made = make_all(options.into, lock_timeout_seconds=options.lock_timeout)
+        with disk_errors(options.into):
+            made = make_all(options.into, lock_timeout_seconds=options.lock_timeout)
+    except StorageError as error:
+        print(json.dumps(error.as_dict()))
+        return EXIT_STORAGE
     except Timeout:
         print(f"another process has been making the samples for {options.lock_timeout:.0f} s", file=sys.stderr)
         return 1
