@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from huggingface_hub import snapshot_download
 
 from hub.hub_faults import serve
 from modelyard.hub.server import create_hub_app
@@ -133,6 +134,34 @@ def test_cache_that_may_not_be_written(hub: str, stand_in: bool) -> None:
     with reachable_folder() as folder:
         fault.user.own(folder)
         _cache_walk(Instance(folder, _quick(hub), user=fault.user), fault)
+
+
+@pytest.mark.timeout(300)
+def test_import_and_adoption_with_a_cache_that_may_not_be_written(hub: str) -> None:
+    """An import waits and resumes; an adoption writes nothing and needs no more than reading."""
+    fault = read_only(stand_in=True)
+    with reachable_folder() as folder:
+        make_tiny(folder / "own")
+        instance = Instance(folder, _quick(hub), user=fault.user)
+        snapshot_download("lab/two", endpoint=hub, cache_dir=instance.hf_home / "hub", token=False)
+        fault.user.own(folder)
+        try:
+            instance.start()
+            with fault.closed(instance.hf_home / "hub"):
+                own = {"path": str(folder / "own"), "model_id": "local/own", "mode": "copy"}
+                imported = instance.api.post("/models/import", json=own)
+                assert imported.status_code == 202, imported.text
+                waiting = instance.wait_for(imported.json()["id"], "paused", seconds=30)
+                assert waiting["error"]["code"] == "storage_denied"
+                assert fault.words in waiting["error"]["message"]
+                adopted = instance.api.post("/models/import", json={"cached": "lab/two"})
+                assert adopted.status_code == 202, adopted.text
+                instance.wait_for(adopted.json()["id"], "ready", seconds=30)
+            instance.wait_for(imported.json()["id"], "ready", seconds=60)
+            assert "Traceback" not in logs(instance)
+        finally:
+            print(logs(instance)[-5000:])
+            instance.stop()
 
 
 def _quick(hub: str) -> dict[str, str]:
