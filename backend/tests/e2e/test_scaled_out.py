@@ -58,7 +58,8 @@ def test_each_model_is_used_and_unloaded_where_it_is(apart: Instance) -> None:
         apart.wait_until(both_wait, 60, "both inference workers are there")
         for _round in range(3):
             for row in rows:
-                assert apart.api.post(f"/models/{row['id']}/load", json={}).status_code == 202
+                asked = apart.api.post(f"/models/{row['id']}/load", json={})
+                assert asked.status_code == 202, f"{asked.text}\n{apart.console()}"
             apart.wait_until(lambda: sorted(loaded()) == sorted(row["id"] for row in rows), 60, "both are loaded")
             for row in rows * 2:
                 body = {"prompt": "The", "max_new_tokens": 2, "stream": False}

@@ -2,9 +2,8 @@
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -213,7 +212,7 @@ def error_of(database: Database, row: Model) -> dict[str, Any] | None:
 def test_a_rows_error_says_which_request_failed_and_goes_with_the_next_success(
     database: Database, row: Model, kind: JobKind
 ) -> None:
-    inference_tasks._note_failure(kind, row.id, FAILURE)
+    inference_tasks.note_failure(kind, row.id, FAILURE)
     assert error_of(database, row) == FAILURE | {"during": kind.value}
     inference_tasks._forget_failure(row.id)
     assert error_of(database, row) is None
@@ -223,7 +222,7 @@ def test_an_unload_that_succeeds_clears_what_failed_before(
     database: Database, row: Model, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference_tasks, "_loader", lambda: Loader())
-    inference_tasks._note_failure(JobKind.LOAD, row.id, FAILURE)
+    inference_tasks.note_failure(JobKind.LOAD, row.id, FAILURE)
     with database.session() as session:
         job_id = JobService(session).enqueue(JobKind.UNLOAD, row.id).id
     inference_tasks.unload_model_task(job_id)
@@ -252,12 +251,11 @@ def test_a_row_tells_that_it_is_being_unloaded(database: Database, row: Model) -
 
 
 @pytest.fixture
-def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(celery_app.os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(inference_tasks, "PUBLISH_SECONDS", 0.01)
-    yield sent
-    celery_app._beginning_anew.clear()
+    return sent
 
 
 def test_an_empty_worker_that_holds_too_much_begins_anew_when_it_has_nothing_to_do(
@@ -305,13 +303,9 @@ class App:
         celery_app.begin_anew()
 
 
-@pytest.mark.parametrize("supervised", [False, True])
-def test_a_worker_that_nobody_starts_again_does_so_itself(
-    signals: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, supervised: bool
+def test_a_worker_that_begins_anew_ends_for_its_supervisor(
+    signals: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELYARD_WORKER_NAME", "")  # set by the worker
-    begun: list[list[str]] = []
-    monkeypatch.setattr(celery_app.os, "execv", lambda _program, words: begun.append(words))
-    assert celery_app.run_worker(["inference"], app=App(), supervised=supervised) == 0  # type: ignore[arg-type]
+    assert celery_app.run_worker(["inference"], app=App()) == 0  # type: ignore[arg-type]
     assert signals == [(os.getpid(), signal.SIGTERM)]
-    assert begun == ([] if supervised else [[sys.executable, *sys.orig_argv[1:]]])

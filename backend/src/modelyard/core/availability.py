@@ -45,11 +45,12 @@ def is_away(error: SQLAlchemyError) -> bool:
     state = _sqlstate(error)
     if state is not None:
         return state.startswith(_AWAY_STATES)
-    return error.connection_invalidated or type(error.orig).__name__ in _CONNECTION_ERRORS
+    kinds = {kind.__name__ for kind in type(error.orig).__mro__}
+    return error.connection_invalidated or bool(kinds & _CONNECTION_ERRORS)
 
 
-_CONNECTION_ERRORS = {"OperationalError", "ConnectionTimeout", "ServerSilent", "InterfaceError"}
-"""What psycopg raises, with no SQLSTATE, where there is no connection."""
+_CONNECTION_ERRORS = {"OperationalError", "InterfaceError"}
+"""What psycopg raises, with no SQLSTATE, where there is no connection. By name: it is not imported for SQLite."""
 
 
 def is_busy(error: SQLAlchemyError) -> bool:

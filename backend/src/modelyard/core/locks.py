@@ -75,7 +75,8 @@ def folder_id(folder: Path) -> str:
         with suppress(FileNotFoundError):
             return path.read_text().strip()
         draft = folder / f"id.{secrets.token_hex(4)}"
-        draft.write_text(f"{secrets.token_hex(4)}\n")
+        with open_private(draft, "x") as file:
+            file.write(f"{secrets.token_hex(4)}\n")
         with suppress(FileExistsError):
             os.link(draft, path)  # whole or not at all, and never over another's
         draft.unlink()

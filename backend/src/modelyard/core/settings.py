@@ -128,7 +128,9 @@ class Settings(BaseSettings):
         for folder in (self.home, *folders):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Older versions left the files to the umask. The mode of an existing home is its owner's choice.
-        tighten((*folders, *self.home.glob("modelyard.db*"), *self.home.glob("modelyard-id")))
+        tighten(
+            (*folders, *self.home.glob("modelyard.db*"), *self.home.glob("modelyard-id"), *self.home.glob("serve.lock"))
+        )
 
 
 @lru_cache

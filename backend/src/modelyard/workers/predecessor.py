@@ -15,6 +15,7 @@ from pathlib import Path
 from modelyard.core.container import OomKills, killed_for_memory, oom_kills
 from modelyard.core.database import Database
 from modelyard.core.errors import OutOfMemory, StorageError
+from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.models import JobKind, JobState, Model
@@ -35,7 +36,8 @@ def note_oom_kills(worker: str) -> None:
         path = _record(worker)
         fresh = path.with_suffix(".new")
         with suppress(StorageError), storage_errors(path):  # the database tells of the same disk
-            fresh.write_text(json.dumps(asdict(now)), encoding="utf-8")
+            with open_private(fresh, "w", encoding="utf-8") as file:
+                json.dump(asdict(now), file)
             fresh.replace(path)
 
 
