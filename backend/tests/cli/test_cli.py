@@ -215,6 +215,7 @@ def test_a_hub_that_cannot_be_reached_is_named_with_a_way_out(server: Server) ->
         "reason": None,
         "user": None,
         "token": "none",
+        "token_note": None,
     }
     assert server.modelyard("hub", "not an address").returncode == 1
     assert "https://huggingface.co" in server.modelyard("hub", "default").stdout
