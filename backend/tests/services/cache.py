@@ -11,7 +11,7 @@ from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import ModelCreate
-from modelyard.services.model_service import ModelService, new_manifest
+from modelyard.services.model_service import ModelService, look_at_files, new_manifest
 
 MODEL_ID = "owner/name"
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
@@ -69,6 +69,8 @@ def ready_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields:
     )
     row.adopted = any(file["present_before"] for file in row.files)
     store(cache, commit, contents)
-    ModelService(session, cache).mark_ended(row, ModelStatus.READY)
+    models = ModelService(session, cache)
+    models.mark_ended(row, ModelStatus.READY)
+    models.note_files(row, look_at_files(cache, row))
     assert row.status is ModelStatus.READY
     return row

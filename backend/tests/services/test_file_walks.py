@@ -1,27 +1,40 @@
 """Looking at a model's files takes long where there are many, or a disk is slow; nobody waits to write meanwhile."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from hub.hub_faults import HubFaults, serve
+from modelyard.api.v1.endpoints.models import router
 from modelyard.core.database import Database
-from modelyard.hub.names import RemoteFile
+from modelyard.core.errors import DiskFull
 from modelyard.hub.server import create_hub_app
-from modelyard.hub.store import HubCache, Inventory
-from modelyard.models import JobControl, JobKind, Model, ModelStatus
+from modelyard.hub.store import HubCache
+from modelyard.models import JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
+from modelyard.services import model_files, model_service
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.maintenance import check_files
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_service import ModelService, new_manifest
 from modelyard.services.settings_service import SettingsService
-from modelyard.workers.websocket_emitter import emit_model_download_cancelled
+from modelyard.workers.websocket_emitter import (
+    emit_model_download_cancelled,
+    emit_model_download_completed,
+    emit_model_download_failed,
+    emit_model_download_paused,
+)
 from support.folder_hub import FolderSource, make_llama
+
+from .cache import bytes_below, new_row, part, ready_row, remote_files, store
 
 WRITE_SECONDS = 5.0
 """Less than a writer waits for SQLite's lock, much more than one write takes."""
@@ -45,76 +58,235 @@ def hub(database: Database, tmp_path: Path) -> Iterator[HubFaults]:
         yield faults
 
 
+class Walks:
+    """Holds up every walk over files until another thread has written, to the rows that are walked as well."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.names: list[str] = []
+        self.held_up_writers: list[str] = []
+        self._is_watching = False
+        self._within = threading.local()
+
+    def watch(self) -> None:
+        """From now on; what a test prepares may do as it likes."""
+        self._is_watching = True
+
+    def hold(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        real: Callable[..., Any] = getattr(owner, name)
+
+        def held(*arguments: Any, **options: Any) -> Any:
+            with self._walk(name):
+                return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, held)
+
+    @contextmanager
+    def _walk(self, name: str) -> Iterator[None]:
+        outermost = self._is_watching and not getattr(self._within, "name", None)
+        if outermost:
+            self._within.name = name
+            writer = threading.Thread(target=self._write, daemon=True)
+            writer.start()
+            writer.join(WRITE_SECONDS)
+            self.names.append(name)
+            if writer.is_alive():
+                self.held_up_writers.append(name)
+        try:
+            yield
+        finally:
+            if outermost:
+                self._within.name = None
+
+    def _write(self) -> None:
+        with self.database.session() as session:
+            SettingsService(session).remember_server_url(f"http://127.0.0.1:{len(self.names) + 1}")
+            session.execute(text("UPDATE models SET gated = gated"))
+            session.execute(text("UPDATE jobs SET attempts = attempts"))
+
+    def seen(self) -> set[str]:
+        """The walks since the last call; none of them held up the other writer."""
+        assert self.held_up_writers == []
+        names, self.names = self.names, []
+        return set(names)
+
+
 @pytest.fixture
-def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each walk over files: whether another thread could write while it lasted."""
-    could_write: list[bool] = []
-    real: Callable[..., Inventory] = HubCache.inventory
-
-    def write() -> None:
-        with database.session() as session:
-            SettingsService(session).remember_server_url(f"http://127.0.0.1:{len(could_write) + 1}")
-
-    def inventory(self: HubCache, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> Any:
-        writer = threading.Thread(target=write, daemon=True)
-        writer.start()
-        writer.join(WRITE_SECONDS)
-        could_write.append(not writer.is_alive())
-        return real(self, repo_id, commit, files)
-
-    monkeypatch.setattr(HubCache, "inventory", inventory)
-    return could_write
+def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
+    walks = Walks(database)
+    for name in (
+        "inventory", "partials", "snapshot_bytes", "plan_deletion", "require_removable",
+        "remove_partials", "remove_files", "execute_deletion", "_remove_blob",
+    ):  # fmt: skip
+        walks.hold(monkeypatch, HubCache, name)
+    walks.hold(monkeypatch, model_service, "artifact_files")
+    walks.hold(monkeypatch, model_files, "remove_artifact")
+    return walks
 
 
-def test_a_download_and_the_check_of_files(database: Database, hub: HubFaults, walks: list[bool]) -> None:
+@pytest.fixture
+def client(database: Database) -> TestClient:
+    """The API alone, without what else its process does."""
+    app = FastAPI()
+    app.include_router(router)
+    app.state.database = database
+    return TestClient(app)
+
+
+def begun(database: Database, cache: HubCache, status: ModelStatus, **fields: Any) -> str:
+    """A row of which a part was fetched, and whose download waits or ended with `status`."""
+    with database.session() as session:
+        models = ModelService(session, cache)
+        row = new_row(session, cache, **fields)
+        files = remote_files()
+        row.files = new_manifest(row, files, cache.inventory(row.model_id, row.commit, files))
+        job = models.start_download(row)
+        if status is ModelStatus.PAUSED:
+            models.pause(row.id)
+        elif status is not ModelStatus.PENDING:
+            claimed = JobService(session).claim(job.id, "w")
+            assert claimed is not None
+            JobService(session).finish(job.id, claimed.owner or "", JobState.FAILED, error={"code": "x"})
+            models.mark_ended(row, status)
+    store(cache)
+    part(cache)
+    return row.id
+
+
+def test_a_download_and_the_check_of_files(database: Database, hub: HubFaults, walks: Walks) -> None:
+    walks.watch()
     service = HuggingFaceModelService(database)
     row_id = service.start_download(ModelDownloadRequest(model_id="lab/many"))
     with database.reading() as session:
         row = ModelService(session).get_by_id(row_id)
     service.download_model(row, Quiet())
-    assert len(walks) >= 3
-    assert all(walks)
+    assert walks.seen() >= {"inventory", "partials"}
 
     with database.session() as session:
         session.get_one(Model, row_id).status = ModelStatus.READY
     for path in service.cache.snapshot_path("lab/many", row.commit).glob("*.safetensors"):
         path.unlink()
-    walks.clear()
+    walks.seen()
     check_files(database, set())
     with database.reading() as session:
         assert session.get_one(Model, row_id).status is ModelStatus.MISSING
-    assert walks == [True]
+    assert walks.seen() == {"inventory"}
 
 
-def test_a_cancelled_download(database: Database, hub: HubFaults, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = HuggingFaceModelService(database)
-    row_id = service.start_download(ModelDownloadRequest(model_id="lab/many"))
+def test_a_download_that_its_worker_cancels(database: Database, cache: HubCache, walks: Walks) -> None:
+    row_id = begun(database, cache, ModelStatus.PENDING)
     with database.session() as session:
-        row = ModelService(session).get_by_id(row_id)
-        job = JobService(session).claim(row.job_id or "", "host:downloads")
-        assert job is not None
-    service.download_model(row, Quiet())
-    could_write: list[bool] = []
-    real = HubCache._remove_blob
-
-    def write() -> None:
-        with database.session() as session:
-            SettingsService(session).remember_server_url("http://127.0.0.1:1")
-
-    def remove_blob(self: HubCache, blob: Path) -> int:
-        writer = threading.Thread(target=write, daemon=True)
-        writer.start()
-        writer.join(WRITE_SECONDS)
-        could_write.append(not writer.is_alive())
-        return real(self, blob)
-
-    monkeypatch.setattr(HubCache, "_remove_blob", remove_blob)
+        job = JobService(session).claim(ModelService(session).get_by_id(row_id).job_id or "", "host:downloads")
+    assert job is not None
+    walks.watch()
     with pytest.raises(LeaseLost):
         emit_model_download_cancelled(database, job.id, "somebody else", row_id, JobKind.DOWNLOAD)
-    assert could_write == [], "only the owner of the job removes anything"
+    assert walks.seen() == set(), "only the owner of the job removes anything"
     emit_model_download_cancelled(database, job.id, job.owner or "", row_id, JobKind.DOWNLOAD)
-    assert could_write
-    assert all(could_write)
+    assert walks.seen() >= {"remove_partials", "remove_files", "snapshot_bytes"}
     with database.reading() as session:
         assert session.get_one(Model, row_id).status is ModelStatus.CANCELLED
-    assert not list(service.cache.snapshot_path("lab/many", row.commit).glob("*.safetensors"))
+    assert bytes_below(cache.cache_dir) == 0
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "paused", "verified", "check cancelled"])
+def test_work_that_ends(database: Database, cache: HubCache, walks: Walks, end: str) -> None:
+    row_id = begun(database, cache, ModelStatus.PENDING)
+    with database.session() as session:
+        job = JobService(session).claim(ModelService(session).get_by_id(row_id).job_id or "", "host:downloads")
+    assert job is not None
+    owner, error = job.owner or "", {"code": "x", "message": "y", "hint": None}
+    walks.watch()
+    if end == "failed":
+        emit_model_download_failed(database, job.id, owner, row_id, error)
+    elif end == "paused":
+        emit_model_download_paused(database, job.id, owner, row_id, error)
+    elif end == "check cancelled":
+        emit_model_download_cancelled(database, job.id, owner, row_id, JobKind.VERIFY)
+    else:
+        kind = JobKind.DOWNLOAD if end == "completed" else JobKind.VERIFY
+        emit_model_download_completed(database, job.id, owner, row_id, kind)
+    assert walks.seen() >= {"inventory", "snapshot_bytes"}
+    with database.reading() as session:
+        row = session.get_one(Model, row_id)
+    assert row.status.value == (end if end in ("failed", "paused") else "ready")
+    assert row.disk_bytes == 1002
+
+
+def test_the_original_of_a_quantized_copy(database: Database, cache: HubCache, walks: Walks, tmp_path: Path) -> None:
+    with database.session() as session:
+        original = ready_row(session, cache).id
+        copy = new_row(session, cache, quantization="4bit", keep_original=False)
+        models = ModelService(session, cache)
+        job = JobService(session).claim(models.start_job(copy, JobKind.QUANTIZE).id, "host:compute")
+    assert job is not None
+    artifact = tmp_path / "copy"
+    artifact.mkdir()
+    (artifact / "model.safetensors").write_bytes(b"q" * 500)
+    (artifact / model_service.ARTIFACT_MANIFEST).write_text('{"files": {"model.safetensors": {"size_bytes": 500}}}')
+    with database.session() as session:
+        session.get_one(Model, copy.id).artifact_path = str(artifact)
+    walks.watch()
+    emit_model_download_completed(database, job.id, job.owner or "", copy.id, JobKind.QUANTIZE)
+    assert walks.seen() >= {"artifact_files", "snapshot_bytes", "plan_deletion", "execute_deletion"}
+    with database.reading() as session:
+        row = session.get_one(Model, copy.id)
+        assert session.get(Model, original) is None
+    assert (row.status, row.disk_bytes) == (ModelStatus.READY, bytes_below(artifact))
+    assert bytes_below(cache.cache_dir) == 0
+
+
+@pytest.mark.parametrize("status", ["pending", "paused", "failed", "missing"])
+def test_cancelling_what_no_worker_has(
+    database: Database, cache: HubCache, walks: Walks, client: TestClient, status: str
+) -> None:
+    row_id = begun(database, cache, ModelStatus(status))
+    walks.watch()
+    answer = client.post(f"/models/{row_id}/cancel")
+    assert (answer.status_code, answer.json()["status"], answer.json()["disk_bytes"]) == (202, "cancelled", 0)
+    assert walks.seen() >= {"remove_partials", "remove_files", "snapshot_bytes"}
+    assert bytes_below(cache.cache_dir) == 0
+
+    store(cache)
+    answer = client.post(f"/models/{row_id}/resume")
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert walks.seen() == {"inventory"}
+    assert client.post(f"/models/{row_id}/pause").json()["status"] == "paused"
+    assert walks.seen() == set()
+
+
+def test_cancelling_a_check_that_waits(database: Database, cache: HubCache, walks: Walks, client: TestClient) -> None:
+    with database.session() as session:
+        row = ready_row(session, cache)
+        ModelService(session, cache).start_job(row, JobKind.VERIFY)
+    walks.watch()
+    answer = client.post(f"/models/{row.id}/cancel")
+    assert (answer.status_code, answer.json()["status"], answer.json()["disk_bytes"]) == (202, "ready", 1002)
+    assert walks.seen() >= {"inventory", "snapshot_bytes"}
+
+
+@pytest.mark.parametrize("status", ["ready", "paused", "failed"])
+def test_deleting(database: Database, cache: HubCache, walks: Walks, client: TestClient, status: str) -> None:
+    row_id = begun(database, cache, ModelStatus(status))
+    walks.watch()
+    before = bytes_below(cache.cache_dir)
+    plan = client.delete(f"/models/{row_id}", params={"dry_run": True}).json()
+    several = client.post("/models/deletion-plan", json={"ids": [row_id]}).json()
+    assert plan["freed_bytes"] == several["freed_bytes"] == before
+    assert walks.seen() == {"artifact_files", "partials", "plan_deletion"}
+    answer = client.delete(f"/models/{row_id}")
+    assert answer.status_code == 200
+    assert walks.seen() >= {"artifact_files", "plan_deletion", "require_removable", "execute_deletion", "remove_files"}
+    assert (answer.json()["freed_bytes"], bytes_below(cache.cache_dir)) == (before if status != "paused" else 0, 0)
+    assert client.get("/models").json()["total"] == 0
+
+
+def test_what_waits_for_a_disk(database: Database, cache: HubCache, walks: Walks) -> None:
+    row_id = begun(database, cache, ModelStatus.PAUSED)
+    with database.session() as session:
+        session.get_one(Model, row_id).error = DiskFull("Full.", folder=str(cache.cache_dir)).as_dict()
+    walks.watch()
+    check_files(database, set())
+    assert walks.seen() == {"inventory", "partials"}
+    with database.reading() as session:
+        assert session.get_one(Model, row_id).status is ModelStatus.PENDING

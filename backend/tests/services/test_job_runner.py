@@ -202,7 +202,7 @@ def test_a_full_disk_pauses(database: Database, queued: tuple[str, str], kind: J
     with database.session() as session:
         models = ModelService(session)
         assert models.get_by_id(queued[0]).error is not None
-        assert StorageService(session).resume() == 1
+        assert StorageService(session).resume(StorageService(session).resumable()) == 1
         assert models.get_by_id(queued[0]).error is None
     assert states(database, queued) == (ModelStatus.PENDING, JobState.QUEUED)
     with database.reading() as session:

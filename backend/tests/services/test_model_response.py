@@ -6,7 +6,7 @@ from modelyard.hub.store import HubCache
 from modelyard.models import EventKind, EventName, JobKind, Model, ModelStatus
 from modelyard.services import model_response
 from modelyard.services.model_response import ModelResponses
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_service import ModelService, look_at_files
 
 from .cache import new_row, ready_row
 from .test_model_service import SNAPSHOT_BYTES
@@ -57,6 +57,7 @@ def test_a_cancelled_row_has_nothing_of_its_own(models: ModelService, cache: Hub
     copy = new_row(models.session, cache, quantization="4bit")
     copy.files = original.files
     models.mark_ended(copy, ModelStatus.CANCELLED)
+    models.note_files(copy, look_at_files(cache, copy))
     answer = answers.of(copy)
     assert answer.disk_bytes == answer.shared_bytes == SNAPSHOT_BYTES
     assert answer.restarts_with == "quantize"

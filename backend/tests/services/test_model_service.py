@@ -13,10 +13,19 @@ from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, NotReady, SharedCache
 from modelyard.hub.store import HubCache, identity
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
-from modelyard.services import maintenance, model_service
+from modelyard.services import maintenance, model_actions, model_service
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.job_service import JobService
-from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, delete_model, loaded_by, manifest
+from modelyard.services.model_actions import cancel_model, delete_model, finish_removal
+from modelyard.services.model_service import (
+    SORTS,
+    ModelService,
+    bytes_to_fetch,
+    loaded_by,
+    look_at_files,
+    manifest,
+    next_work,
+)
 
 from .cache import (
     COMMIT,
@@ -259,7 +268,7 @@ def test_resume_begins_anew_what_has_no_job_to_go_on_with(models: ModelService, 
     row, job, owner = downloading(models, cache)
     JobService(models.session).finish(job.id, owner, JobState.DONE)
     models.mark_ended(row, ModelStatus(status))
-    assert models.resume(row.id).status is ModelStatus.PENDING
+    assert models.resume(row.id, next_work(cache, row)).status is ModelStatus.PENDING
     assert row.job_id != job.id
 
 
@@ -296,44 +305,100 @@ def test_cancel_takes_the_load_of_a_ready_model_back(models: ModelService, cache
         models.cancel(row.id)
 
 
-def test_cancel_removes_what_was_fetched_and_no_more(models: ModelService, cache: HubCache) -> None:
+def begun(database: Database, cache: HubCache, status: ModelStatus = ModelStatus.PENDING, **fields: Any) -> Model:
+    """A row whose manifest is known and whose download waits, or ended with this status."""
+    with database.session() as session:
+        models = ModelService(session, cache)
+        row = new_row(session, cache, **fields)
+        row.files = model_service.new_manifest(
+            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
+        )
+        job = models.start_download(row)
+        if status is ModelStatus.PAUSED:
+            models.pause(row.id)
+        elif status is not ModelStatus.PENDING:
+            claimed = JobService(session).claim(job.id, "w")
+            assert claimed is not None
+            JobService(session).finish(job.id, claimed.owner or "", JobState.FAILED, error={"code": "x"})
+            models.mark_ended(row, status)
+    return row
+
+
+@pytest.mark.parametrize("status", ["pending", "paused", "failed", "missing"])
+def test_cancel_removes_what_was_fetched_and_no_more(database: Database, cache: HubCache, status: str) -> None:
     before = store(cache, contents={"config.json": b"{}"})
-    row = new_row(models.session, cache)
-    row.files = model_service.new_manifest(
-        row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
-    )
-    models.start_download(row)
+    row = begun(database, cache, ModelStatus(status))
     store(cache)
     unfinished = part(cache)
-    assert models.cancel(row.id).status is ModelStatus.CANCELLED
+    cancel_model(database, row.id)
+    cancelled = row_of(database, row.id)
+    assert (cancelled.status, cancelled.disk_bytes, cancelled.removal_due) == (ModelStatus.CANCELLED, 2, False)
     assert not unfinished.exists()
     assert cache.inventory(MODEL_ID, COMMIT, remote_files()).present == tuple(before)
-    assert row.disk_bytes == 2
-    assert models.cancel(row.id) is row
+    cancel_model(database, row.id)
+    assert row_of(database, row.id).updated_at == cancelled.updated_at
 
 
-def test_cancel_leaves_the_files_of_other_rows(models: ModelService, cache: HubCache) -> None:
-    ready_row(models.session, cache)
-    row = new_row(models.session, cache, quantization="4bit")
-    row.files = model_service.new_manifest(
-        row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
-    )
-    models.start_download(row)
-    models.cancel(row.id)
+def test_cancel_leaves_the_files_of_other_rows(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        ready_row(session, cache)
+    cancel_model(database, begun(database, cache, quantization="4bit").id)
     assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
 
 
 @pytest.mark.parametrize("status", [ModelStatus.PAUSED, ModelStatus.FAILED, ModelStatus.DOWNLOADING])
 def test_cancel_leaves_unfinished_files_another_download_may_own(
-    models: ModelService, cache: HubCache, status: ModelStatus
+    database: Database, cache: HubCache, status: ModelStatus
 ) -> None:
-    other = new_row(models.session, cache, OTHER_COMMIT)
-    other.status = status
-    row = new_row(models.session, cache)
-    models.start_download(row)
+    with database.session() as session:
+        new_row(session, cache, OTHER_COMMIT).status = status
     unfinished = part(cache)
-    models.cancel(row.id)
+    cancel_model(database, begun(database, cache).id)
     assert unfinished.exists()
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_cancelled_check_says_what_the_files_are(database: Database, cache: HubCache, is_whole: bool) -> None:
+    with database.session() as session:
+        row = ready_row(session, cache)
+        ModelService(session, cache).start_job(row, JobKind.VERIFY)
+        with pytest.raises(Conflict), session.begin_nested():
+            ModelService(session, cache).cancel(row.id)
+    if not is_whole:
+        (cache.snapshot_path(MODEL_ID, COMMIT) / "config.json").unlink()
+    cancel_model(database, row.id)
+    left = row_of(database, row.id)
+    assert left.status is (ModelStatus.READY if is_whole else ModelStatus.MISSING)
+    assert left.disk_bytes == (SNAPSHOT_BYTES if is_whole else 1000)
+    assert left.removal_due is False
+
+
+def test_a_removal_that_a_crash_interrupted_is_finished_and_waited_for(
+    database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = begun(database, cache)
+    store(cache)
+    with database.session() as session:
+        ModelService(session, cache).cancel(row.id)
+    # The process ended here. Nobody begins to use what is still to be removed.
+    for quantization in ("none", "4bit"):
+        with pytest.raises(Conflict, match="being removed"), database.session() as session:
+            new_row(session, cache, quantization=quantization)
+    with pytest.raises(Conflict, match="being removed"):
+        model_actions.resume_model(database, row.id)
+    maintenance.check_files(database, set())
+    assert row_of(database, row.id).removal_due, "it may be under way"
+    assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
+
+    monkeypatch.setattr(model_service, "HALF_REMOVED_SECONDS", -1.0)
+    maintenance.check_files(database, set())
+    left = row_of(database, row.id)
+    assert (left.removal_due, left.disk_bytes, left.status) == (False, 0, ModelStatus.CANCELLED)
+    assert bytes_below(cache.cache_dir) == 0
+    model_actions.resume_model(database, row.id)
+    assert row_of(database, row.id).status is ModelStatus.PENDING
+    with database.session() as session:
+        new_row(session, cache, quantization="4bit")
 
 
 # Files that come and go
@@ -535,6 +600,41 @@ def test_files_that_were_there_before_need_a_confirmation(database: Database, ca
     assert bytes_below(cache.cache_dir) == 0
 
 
+def test_deleting_both_precisions_at_once_leaves_nothing(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        rows = [ready_row(session, cache).id, ready_row(session, cache, quantization="4bit").id]
+    for row_id in rows:
+        with database.reading() as session:
+            plan = ModelService(session, cache).confirmed_plan(row_id, confirm_shared=False)
+        with database.session() as session:
+            ModelService(session, cache).begin_deletion(row_id, plan)
+    for row_id in rows:
+        finish_removal(database, row_id)
+    assert bytes_below(cache.cache_dir) == 0
+
+
+def test_a_plan_that_is_not_true_any_more_is_made_again(
+    database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        row_id = ready_row(session, cache).id
+    real, plans = ModelService.confirmed_plan, []
+
+    def confirmed_plan(self: ModelService, *arguments: Any, **options: Any) -> Any:
+        plans.append(real(self, *arguments, **options))
+        if len(plans) == 2:
+            self.session.rollback()
+            with database.session() as session:
+                new_row(session, cache, quantization="4bit")
+        return plans[-1]
+
+    monkeypatch.setattr(ModelService, "confirmed_plan", confirmed_plan)
+    report = delete_model(database, row_id)
+    assert len(plans) == 3
+    assert (report.freed_bytes, report.kept_bytes) == (0, SNAPSHOT_BYTES)
+    assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
+
+
 def test_a_refused_deletion_cancels_nothing(database: Database, cache: HubCache) -> None:
     store(cache)
     with database.session() as session:
@@ -577,7 +677,7 @@ def test_deleting_a_failed_download_counts_its_unfinished_files(database: Databa
 
 
 def test_a_worker_that_does_not_let_go(database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_service, "CANCEL_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(model_actions, "CANCEL_WAIT_SECONDS", 0.3)
     with database.session() as session:
         row, job, owner = downloading(ModelService(session, cache), cache)
     store(cache)
@@ -590,9 +690,10 @@ def test_a_worker_that_does_not_let_go(database: Database, cache: HubCache, monk
             assert JobService(session).beat(job.id, owner, None) is JobControl.CANCEL
             JobService(session).finish(job.id, owner, JobState.CANCELLED)
             models = ModelService(session, cache)
-            models.mark_cancelled(models.get_by_id(row.id), JobKind.DOWNLOAD)
+            model = models.get_by_id(row.id)
+            models.mark_cancelled(model, JobKind.DOWNLOAD, look_at_files(cache, model))
 
-    monkeypatch.setattr(model_service, "CANCEL_WAIT_SECONDS", 20)
+    monkeypatch.setattr(model_actions, "CANCEL_WAIT_SECONDS", 20)
     worker = threading.Timer(0.3, let_go)
     worker.start()
     delete_model(database, row.id)

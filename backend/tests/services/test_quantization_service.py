@@ -1,7 +1,6 @@
 """Quantizing a row: what its maker is told to expect, and what becomes of the original."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +9,12 @@ from modelyard.core import process
 from modelyard.core.database import Database
 from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
-from modelyard.services import model_service, quantization_service
+from modelyard.services import quantization_service
 from modelyard.services.job_service import LOADING_PHASE, JobProgress
 from modelyard.services.memory_service import MemoryService
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_actions import finish_removal
+from modelyard.services.model_files import FilesOnDisk
+from modelyard.services.model_service import ModelService, next_work
 from modelyard.services.quantization_service import QuantizationService
 
 from .cache import COMMIT, MODEL_ID, new_row, ready_row
@@ -89,19 +90,24 @@ def _generation_that_loads(models: ModelService, row: Model) -> None:
 
 @pytest.mark.parametrize("begin", [None, _queued_load, _running_load, _generation_that_loads])
 def test_the_original_is_not_dropped_under_a_load_of_it(
-    models: ModelService,
-    cache: HubCache,
-    monkeypatch: pytest.MonkeyPatch,
-    begin: Callable[[ModelService, Model], None] | None,
+    database: Database, cache: HubCache, begin: Callable[[ModelService, Model], None] | None
 ) -> None:
-    original = ready_row(models.session, cache)
-    copy = new_row(models.session, cache, quantization="4bit", keep_original=False)
-    monkeypatch.setattr(model_service, "artifact_files", lambda _row: [Path(__file__)])
-    if begin is not None:
-        begin(models, original)
-    models.mark_done(copy, JobKind.QUANTIZE)
-    assert cache.snapshot_path(MODEL_ID, COMMIT).exists() is (begin is not None)
-    assert (models.session.get(Model, original.id) is not None) is (begin is not None)
+    with database.session() as session:
+        models = ModelService(session, cache)
+        original = ready_row(session, cache)
+        copy = new_row(session, cache, quantization="4bit", keep_original=False)
+        if begin is not None:
+            begin(models, original)
+        models.mark_done(copy, JobKind.QUANTIZE, FilesOnDisk(whole=True, artifact_bytes=500, disk_bytes=1502))
+    assert cache.snapshot_path(MODEL_ID, COMMIT).exists(), "files are removed after the transaction"
+    finish_removal(database, copy.id)
+    is_kept = begin is not None
+    assert cache.snapshot_path(MODEL_ID, COMMIT).exists() is is_kept
+    with database.reading() as session:
+        assert (session.get(Model, original.id) is not None) is is_kept
+        left = session.get_one(Model, copy.id)
+        assert (left.status, left.removal_due) == (ModelStatus.READY, False)
+        assert left.disk_bytes == (1502 if is_kept else 0), "there is no copy in this test"
 
 
 def test_a_cancelled_quantization_begins_with_the_copy_where_the_files_are_here(
@@ -111,11 +117,11 @@ def test_a_cancelled_quantization_begins_with_the_copy_where_the_files_are_here(
     copy = new_row(models.session, cache, quantization="4bit")
     copy.files = original.files
     models.mark_ended(copy, ModelStatus.CANCELLED)
-    models.resume(copy.id)
+    models.resume(copy.id, next_work(cache, copy))
     job = models.session.get_one(Job, copy.job_id)
     assert (job.kind, job.state, copy.status) == (JobKind.QUANTIZE, JobState.QUEUED, ModelStatus.QUANTIZING)
 
     models.mark_ended(copy, ModelStatus.CANCELLED)
     (cache.snapshot_path(MODEL_ID, COMMIT) / "model.safetensors").unlink()
-    models.resume(copy.id)
+    models.resume(copy.id, next_work(cache, copy))
     assert models.session.get_one(Job, copy.job_id).kind is JobKind.DOWNLOAD

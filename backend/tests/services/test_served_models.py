@@ -16,7 +16,7 @@ from modelyard.hub.sources import Found, RepoQuery
 from modelyard.hub.store import HubCache
 from modelyard.models import JobKind, Model, ModelStatus, Quantization, StoredRepoFacts
 from modelyard.services import served_models
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_service import ModelService, look_at_files
 from modelyard.services.served_models import ServedModels
 
 from .cache import COMMIT, MODEL_ID, OTHER_COMMIT, ready_row
@@ -127,7 +127,7 @@ def test_what_the_files_say_is_read_once_and_again_after_they_were_checked(
         row = models.get_by_id(row_id)
         sizes = {"config.json": len(CONFIG)}
         row.files = [file | {"size_bytes": sizes.get(file["path"], file["size_bytes"])} for file in row.files or ()]
-        models.mark_done(row, JobKind.VERIFY)
+        models.mark_done(row, JobKind.VERIFY, look_at_files(cache, row))
     (listed,) = find(served).items
     assert (listed.facts.pipeline_tag, listed.facts.tags) == (
         "text-generation",

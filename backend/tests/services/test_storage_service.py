@@ -39,8 +39,10 @@ def waiting(database: Database, cache: HubCache, error: ModelyardError, count: i
 
 
 def resume(database: Database) -> int:
+    with database.reading() as session:
+        resumable = StorageService(session).resumable()
     with database.session() as session:
-        return StorageService(session).resume()
+        return StorageService(session).resume(resumable)
 
 
 def statuses(database: Database, ids: list[str]) -> list[ModelStatus]:

@@ -53,6 +53,7 @@ from modelyard.services import (
 from modelyard.services.dataset_service import DatasetService
 from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_actions import delete_model
 from modelyard.services.model_facts import store_facts
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService, new_manifest
@@ -643,12 +644,12 @@ def test_its_model_cannot_be_deleted(database: Database, started: tuple[str, str
     row_id, training_id = started
     with database.session() as session:
         with pytest.raises(ModelInUse, match=training_id[:8]) as refused:
-            ModelService(session).begin_deletion(row_id)
+            ModelService(session).confirmed_plan(row_id, confirm_shared=False)
         assert [user["kind"] for user in refused.value.extra["used_by"]] == ["training"]
         assert [user.id for user in ModelResponses(session).of_id(row_id).used_by] == [training_id]
         TrainingService(session).cancel(training_id)
         assert ModelResponses(session).of_id(row_id).used_by == []
-    model_service.delete_model(database, row_id)
+    delete_model(database, row_id)
     with database.session() as session:
         training = TrainingService(session).get_by_id(training_id)
         assert (training.model_row_id, training.model_id) == (None, "owner/name")
@@ -709,7 +710,7 @@ def test_a_full_disk_is_waited_for(
         with database.session() as session:
             before = training_response(TrainingService(session).get_by_id(waiting[0]))
             assert (before.status, before.resumable, before.finished_at) == ("pending", False, None)
-            assert StorageService(session).resume() == resumed
+            assert StorageService(session).resume(StorageService(session).resumable()) == resumed
             after = training_response(TrainingService(session).get_by_id(waiting[0]))
             assert after.status == "pending"
             assert (after.error and after.error.code) == ("disk_full" if state is JobState.PAUSED else None)
@@ -723,7 +724,7 @@ def test_a_run_that_waits_for_a_disk_can_be_cancelled(database: Database, waitin
         assert trainings.cancel(waiting[0]).status is TrainingStatus.CANCELLED
         assert session.get_one(Job, waiting[1]).state is JobState.CANCELLED
         assert trainings.get_by_id(waiting[0]).error is None
-        assert StorageService(session).resume() == 0
+        assert StorageService(session).resume(StorageService(session).resumable()) == 0
         assert trainings.resume(waiting[0]).job_id != waiting[1]
 
 
@@ -739,7 +740,7 @@ def test_a_run_that_cannot_save_its_state_when_it_is_cancelled_has_failed(
     TRAINING_ENDINGS.paused(database, job.id, job.owner or "", started[1], DiskFull("Full.").as_dict())
     with database.session() as session:
         assert TrainingService(session).get_by_id(started[1]).status is TrainingStatus.FAILED
-        assert StorageService(session).resume() == 0
+        assert StorageService(session).resume(StorageService(session).resumable()) == 0
 
 
 def test_the_curve_goes_on_from_where_a_crash_left_it(database: Database, started: tuple[str, str]) -> None:

@@ -4586,7 +4586,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `already_exists` */
+            /** @description Conflict: `already_exists`, `conflict` */
             409: {
                 headers: {
                     [name: string]: unknown;

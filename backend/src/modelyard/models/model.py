@@ -99,6 +99,8 @@ class Model(Base):
     """How `memory_estimated_bytes` was found: exact or approximate."""
     memory_measured_bytes: Mapped[int | None] = mapped_column(Bytes)
     error: Mapped[dict[str, Any] | None]
+    removal_due: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
+    """Files are still to be removed: what was fetched of a cancelled row, the original of one that is ready."""
 
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
@@ -107,3 +109,8 @@ class Model(Base):
     @property
     def name(self) -> str:
         return self.model_id.rsplit("/", 1)[-1]
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether it ended for good, so that its next work is a new job; a failed job goes on itself."""
+        return self.status in (ModelStatus.CANCELLED, ModelStatus.MISSING)

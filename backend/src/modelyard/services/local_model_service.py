@@ -143,6 +143,7 @@ class LocalModelService:
                     f"{model.model_id} is {model.status}; only an installed model can be verified.",
                     hint="Wait until it is ready.",
                 )
+            models.require_settled(model.model_id, model.commit)
             models.start_job(model, JobKind.VERIFY)
 
     def verify(self, row: Model, reporter: Reporter) -> None:
@@ -315,11 +316,11 @@ class LocalModelService:
                 config = json.loads(content.read())
         except FileNotFoundError:
             config = {}
-        found = tensors(_headers(folder, manifest(row)))
+        found, licence = tensors(_headers(folder, manifest(row))), licence_of(folder)
         with self.database.session() as session:
             row = ModelService(session).get_by_id(row_id)
             store_facts(row, config, found, [file["path"] for file in row.files or ()])
-            row.licence = row.licence or licence_of(folder)
+            row.licence = row.licence or licence
 
 
 class _Counter:

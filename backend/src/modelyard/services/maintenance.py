@@ -10,7 +10,8 @@ from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
-from modelyard.services.model_service import ModelService, finish_deletion
+from modelyard.services.model_actions import finish_removal
+from modelyard.services.model_service import ModelService
 from modelyard.services.storage_service import StorageService
 from modelyard.services.update_service import UpdateService
 
@@ -109,23 +110,24 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
 
 
 def check_files(database: Database, stuck: set[str]) -> None:
-    """Let rows say what is on the disk; `stuck` remembers the deletions that were reported to wait for a disk."""
+    """Let rows say what is on the disk; `stuck` remembers the removals that were reported to wait for a disk."""
     with database.reading() as session:
-        half_deleted = ModelService(session).half_deleted()
-    for row_id in half_deleted:
+        half_removed = ModelService(session).half_removed()
+    for row_id in half_removed:
         try:
-            finish_deletion(database, row_id)
+            finish_removal(database, row_id)
         except StorageError as error:
             if row_id not in stuck:
-                logger.warning("A deletion waits for a disk: %s", error.message)
+                logger.warning("Files cannot be removed yet: %s", error.message)
             stuck.add(row_id)
     # Looking at every file takes a while, during which workers must be able to write.
     with database.reading() as session:
         differing = ModelService(session).changed_files()
+        waiting = StorageService(session).resumable()
     with database.session() as session:
         models = ModelService(session)
         changed = models.mark_missing_files(differing) if differing else 0
-        resumed = StorageService(session).resume()
+        resumed = StorageService(session).resume(waiting)
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)
     if resumed:

@@ -1,11 +1,8 @@
 """The rows of the `models` table: finding, creating, moving between states, deleting."""
 
 import json
-import shutil
-import time
 from collections.abc import Collection, Mapping, Sequence, Set
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,9 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, load_only, object_session
 
-from modelyard.core.database import Database, database_now, utc_now
+from modelyard.core.database import database_now, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelInUse, ModelNotFound, SharedCache
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import storage_errors
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import DeletionPlan as SnapshotPlan
 from modelyard.hub.store import HubCache, Inventory, Partial
@@ -49,10 +45,12 @@ from modelyard.schemas.model import (
 )
 from modelyard.services.imported_files import FILES_CHANGED, changed_file
 from modelyard.services.job_service import JobService
+from modelyard.services.model_files import FilesOnDisk, Removal
 from modelyard.services.training_users import training_users
 
-CANCEL_WAIT_SECONDS = 5.0
-HALF_DELETED_SECONDS = 300.0
+HALF_REMOVED_SECONDS = 300.0
+"""After that long a removal that has not ended is taken for one that a crash interrupted."""
+
 ARTIFACT_MANIFEST = "modelyard.json"
 
 DISK_RESERVE_BYTES = 500_000_000
@@ -90,10 +88,12 @@ class FilesDiffer:
 
 
 @dataclass(frozen=True)
-class _RowPlan:
+class RowPlan:
     """What deleting a row frees, as the user is told and as it is done."""
 
     report: DeletionReport
+    siblings: frozenset[str]
+    """The rows that need the same snapshot."""
     snapshot: SnapshotPlan
     partials: list[Partial]
 
@@ -107,9 +107,13 @@ class ModelService:
         self.jobs = JobService(session)
 
     def create(self, new: ModelCreate) -> Model:
-        """Add a row, or take up again one that failed, was cancelled or lost its files. Raises AlreadyExists."""
+        """Add a row, or take up again one that failed, was cancelled or lost its files.
+
+        Raises AlreadyExists, and Conflict while files of the same snapshot are being removed.
+        """
         existing = self._same(new)
         if existing is None:
+            self.require_settled(new.model_id, new.commit)
             model = Model(**new.model_dump() | {"quantization": Quantization(new.quantization)})
             try:
                 with self.session.begin_nested():
@@ -126,6 +130,7 @@ class ModelService:
                 hint="Open it instead of downloading it again.",
                 id=existing.id,
             )
+        self.require_settled(new.model_id, new.commit)
         existing.endpoint, existing.revision = new.endpoint, new.revision
         existing.canonical_id = new.canonical_id
         existing.gated, existing.private = new.gated, new.private
@@ -138,6 +143,17 @@ class ModelService:
             .where(Model.model_id == new.model_id, Model.commit == new.commit, Model.quantization == new.quantization)
             .with_for_update()
         ).one_or_none()
+
+    def require_settled(self, model_id: str, commit: str) -> None:
+        """Raise Conflict while files of a snapshot are being removed: work on it would lose what it has just begun."""
+        rows = self.session.execute(
+            select(Model.status, Model.removal_due)
+            .where(Model.model_id == model_id, Model.commit == commit)
+            .order_by(Model.id)
+            .with_for_update()
+        ).all()
+        if any(removal_due or status is ModelStatus.DELETING for status, removal_due in rows):
+            raise Conflict(f"Files of {model_id} are being removed right now.", hint="Ask again in a moment.")
 
     def start_download(self, model: Model) -> Job:
         """Queue the download of a row; partial data of an earlier attempt is used."""
@@ -152,10 +168,14 @@ class ModelService:
 
     def get_by_id(self, row_id: str) -> Model:
         """Raises ModelNotFound."""
-        model = self.session.get(Model, row_id, populate_existing=True)
+        model = self.find(row_id)
         if model is None:
             raise ModelNotFound(f"There is no model with the id {row_id!r}.")
         return model
+
+    def find(self, row_id: str) -> Model | None:
+        """A row as it is now, if there is one."""
+        return self.session.get(Model, row_id, populate_existing=True)
 
     def get_by_model_id(self, model_id: str) -> Sequence[Model]:
         """Every revision and precision of a repository, the newest first."""
@@ -241,11 +261,11 @@ class ModelService:
         self.session.flush()
         return model
 
-    def resume(self, row_id: str) -> Model:
-        """Go on with a paused or failed download. Raises Conflict."""
+    def resume(self, row_id: str, kind: JobKind | None = None) -> Model:
+        """Go on with a paused or failed download; a row that begins anew does with `kind`. Raises Conflict."""
         model = self.get_by_id(row_id)
-        if model.status in RESTARTABLE_STATUSES and model.status is not ModelStatus.FAILED:
-            kind = next_work(self.cache, model)
+        if model.begins_anew and kind is not None:
+            self.require_settled(model.model_id, model.commit)
             self.start_job(model, kind)
             if kind is JobKind.QUANTIZE:
                 model.status = ModelStatus.QUANTIZING
@@ -261,10 +281,10 @@ class ModelService:
         self.session.flush()
         return model
 
-    def cancel(self, row_id: str) -> Model:
-        """Stop and remove partial data; acknowledged by the worker within a heartbeat. Raises Conflict.
+    def cancel(self, row_id: str, found: FilesOnDisk | None = None) -> Model:
+        """Stop, and have partial data removed; acknowledged by the worker within a heartbeat. Raises Conflict.
 
-        Of a ready model, the last request to load it is taken back.
+        Of a ready model, the last request to load it is taken back. `found` is needed of one that is being verified.
         """
         model = self.get_by_id(row_id)
         if model.status is ModelStatus.CANCELLED:
@@ -277,41 +297,48 @@ class ModelService:
                 )
             return model
         if model.status in (ModelStatus.FAILED, ModelStatus.MISSING):
-            self.drop_partial_data(model)
-            model.status = ModelStatus.CANCELLED
+            model.status, model.removal_due = ModelStatus.CANCELLED, True
             last = self.session.get(Job, model.job_id) if model.job_id else None
             kind = EventKind(last.kind.value) if last else EventKind.DOWNLOAD
             self.jobs.history.note(model.id, kind, EventName.CANCELLED)
             return model
         job = self._active_job(model, "cancelled")
         if self.jobs.request(job.id, JobControl.CANCEL) is JobState.CANCELLED:
-            self.mark_cancelled(model, job.kind)
+            self.mark_cancelled(model, job.kind, found if job.kind is JobKind.VERIFY else None)
         self.session.flush()
         return model
 
-    def mark_cancelled(self, model: Model, kind: JobKind) -> None:
-        """What was fetched is removed; of a check that was cancelled, the model stays as it was."""
+    def mark_cancelled(self, model: Model, kind: JobKind, found: FilesOnDisk | None) -> None:
+        """Work was cancelled; after a check the model is what its files are.
+
+        `found` is what is left, or None where what was fetched is still to be removed. Raises Conflict without what
+        was found of a model that was checked.
+        """
+        status = ModelStatus.CANCELLED
         if kind is JobKind.VERIFY:
-            whole = self._is_whole(model)
-            self.mark_ended(model, ModelStatus.READY if whole else ModelStatus.MISSING)
-            return
-        self.drop_partial_data(model)
-        self.mark_ended(model, ModelStatus.CANCELLED)
+            if found is None:
+                raise Conflict(f"A check of {model.model_id} began just now.", hint="Cancel it again.")
+            status = ModelStatus.READY if found.whole else ModelStatus.MISSING
+        self.mark_ended(model, status)
+        if found is None:
+            model.removal_due = True
+        else:
+            self.note_files(model, found)
 
     def mark_downloading(self, model: Model) -> None:
         model.status, model.error = ModelStatus.DOWNLOADING, None
         self.session.flush()
 
-    def mark_done(self, model: Model, kind: JobKind) -> None:
+    def mark_done(self, model: Model, kind: JobKind, found: FilesOnDisk) -> None:
         """A job on the row ended well: the model is ready, or its quantized copy is made next."""
-        if model.quantization is not Quantization.NONE and not artifact_files(model):
+        if model.quantization is not Quantization.NONE and not found.whole:
             self.start_job(model, JobKind.QUANTIZE)
             model.status = ModelStatus.QUANTIZING
             return
         model.status, model.error = ModelStatus.READY, None
+        self.note_files(model, found)
         if kind is JobKind.QUANTIZE and not model.keep_original:
-            self._drop_original(model)
-        self._measure_disk(model)
+            self._give_up_original(model)
         self._forget_facts(model)
 
     def mark_quantizing(self, model: Model) -> None:
@@ -321,7 +348,12 @@ class ModelService:
     def mark_ended(self, model: Model, status: ModelStatus, error: dict[str, Any] | None = None) -> None:
         """Not worked on any more: paused, failed, cancelled, missing, or ready as before."""
         model.status, model.error = status, error
-        self._measure_disk(model)
+        self.session.flush()
+
+    def note_files(self, model: Model, found: FilesOnDisk) -> None:
+        """Write down what a row's files take up, as they were found before this transaction."""
+        model.artifact_bytes, model.disk_bytes = found.artifact_bytes, found.disk_bytes
+        self.session.flush()
 
     def mark_missing_files(self, changed: Mapping[str, "FilesDiffer"]) -> int:
         """Ready rows whose files vanished or changed become `missing`, and back when they return.
@@ -356,7 +388,7 @@ class ModelService:
         return {
             model.id: FilesDiffer(model.status, self._file_error(model))
             for model in rows
-            if self._is_whole(model) != (model.status is ModelStatus.READY)
+            if is_whole(self.cache, model) != (model.status is ModelStatus.READY)
         }
 
     def plan_deletion(self, row_id: str) -> DeletionReport:
@@ -369,7 +401,7 @@ class ModelService:
         What several of them share comes free with the last; what is kept is what nothing of the set gives up.
         """
         found = [self.session.get(Model, row_id, populate_existing=True) for row_id in dict.fromkeys(row_ids)]
-        gone: dict[str, dict[str, _RowPlan]] = {}
+        gone: dict[str, dict[str, RowPlan]] = {}
         released: set[Path] = set()
         items: list[RowDeletion] = []
         for model in found:
@@ -389,7 +421,7 @@ class ModelService:
                 item.kept_bytes, item.kept_because = kept.kept_bytes, kept.kept_because
         return DeletionPlan(freed_bytes=sum(item.freed_bytes for item in items if not item.stays), items=items)
 
-    def _plan_deletion(self, model: Model, gone: Mapping[str, "_RowPlan"], released: Set[Path]) -> "_RowPlan":
+    def _plan_deletion(self, model: Model, gone: Mapping[str, RowPlan], released: Set[Path]) -> RowPlan:
         """`gone` are the plans, by id, of this repository's rows that will have been deleted by then; `released` is
         the content of every repository that will have been removed.
         """
@@ -417,43 +449,104 @@ class ModelService:
             kept_bytes=plan.kept_bytes,
             kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
             shared_cache=model.adopted and not siblings,
-            used_by=[
-                *(loaded_by(loaded) for loaded in loaded_rows(self.session, [model.id])),
-                *training_users(self.session, [model.id]).get(model.id, []),
-            ],
+            used_by=self._users(model),
         )
-        return _RowPlan(report, plan, partials)
+        return RowPlan(report, frozenset(row.id for row in siblings), plan, partials)
 
-    def begin_deletion(self, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
-        """Mark a row as being deleted: nobody may work on it any more. What comes free is told before it does.
+    def _users(self, model: Model) -> Sequence[UsedBy]:
+        return [
+            *(loaded_by(loaded) for loaded in loaded_rows(self.session, [model.id])),
+            *training_users(self.session, [model.id]).get(model.id, []),
+        ]
 
-        Raises ModelNotFound, ModelInUse, SharedCache, StorageDenied, and Conflict while work is under way.
+    def confirmed_plan(self, row_id: str, *, confirm_shared: bool) -> RowPlan:
+        """What `begin_deletion` is to begin with; looks at the files, so it is no part of a writing transaction.
+
+        Raises ModelNotFound, StorageDenied, ModelInUse, and SharedCache when files that others brought would go
+        without a confirmation.
         """
         model = self.get_by_id(row_id)
-        report = self.confirmed_plan(row_id, confirm_shared=confirm_shared)
-        if not self._other_rows_of_snapshot(model):
+        plan = self._plan_deletion(model, {}, set())
+        self._require_free(model, plan, confirm_shared=confirm_shared)
+        if not plan.siblings:
             self.cache.require_removable(model.model_id, model.commit)
+        return plan
+
+    def begin_deletion(self, row_id: str, plan: RowPlan, *, confirm_shared: bool = False) -> None:
+        """Mark a row as being deleted: nobody may work on it any more.
+
+        Raises ModelNotFound, ModelInUse, SharedCache, and Conflict while work is under way, or when the plan is not
+        true any more.
+        """
+        model = self.get_by_id(row_id)
+        self._require_free(model, plan, confirm_shared=confirm_shared)
         job = self.session.get(Job, model.job_id) if model.job_id else None
         if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
             raise Conflict(
                 f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
             )
-        model.status = ModelStatus.DELETING
+        if plan.siblings != {row.id for row in self._other_rows_of_snapshot(model)}:
+            raise Conflict(f"Another model began or ceased to use the files of {model.model_id}.", hint="Retry.")
+        model.status, model.removal_due = ModelStatus.DELETING, False
         self.session.flush()
-        return report
 
-    def remove_files(self, row_id: str) -> None:
-        """Remove what only this row needs; to be called outside a writing transaction, for it may take long.
+    def _require_free(self, model: Model, plan: RowPlan, *, confirm_shared: bool) -> None:
+        """Raises ModelInUse, SharedCache."""
+        if used_by := self._users(model):
+            raise ModelInUse(
+                f"{model.model_id} is {used_by[0].name}.",
+                hint="Unload it first." if used_by[0].kind == "loaded" else "Cancel the run first.",
+                used_by=[user.model_dump() for user in used_by],
+            )
+        if plan.report.shared_cache and not confirm_shared:
+            raise SharedCache(
+                f"The files of {model.model_id} were in the shared Hugging Face cache before Modelyard used them;"
+                " other tools may rely on them.",
+                freed_bytes=plan.report.freed_bytes,
+            )
 
-        Raises StorageDenied.
-        """
-        model = self.get_by_id(row_id)
-        with storage_errors():
-            if not self._other_rows_of_snapshot(model):
-                self.drop_partial_data(model)
-                self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
-            if (artifact := artifact_of(model)) is not None:
-                remove_artifact(artifact)
+    def due_removal(self, row_id: str) -> Removal | None:
+        """What is to be removed of a row now: all of one that is being deleted, or what its last change left."""
+        model = self.find(row_id)
+        if model is None or not (model.removal_due or model.status is ModelStatus.DELETING):
+            return None
+        if model.status is ModelStatus.CANCELLED:
+            return self.partial_data(model)
+        removal = Removal(model.model_id, model.commit)
+        if not self._other_rows_of_snapshot(model):
+            unlinked = self.partial_data(model) if model.status is ModelStatus.DELETING else removal
+            removal = replace(unlinked, snapshot=True)
+        return replace(removal, artifact=artifact_of(model)) if model.status is ModelStatus.DELETING else removal
+
+    def partial_data(self, model: Model) -> Removal:
+        """What was fetched for a row that will not become ready; other rows' files stay."""
+        files = None
+        if not self._other_rows_of_snapshot(model):
+            present_before = {file["path"] for file in model.files or () if file["present_before"]}
+            files = [file for file in manifest(model) if file.path not in present_before]
+        return Removal(model.model_id, model.commit, partials=not self._shares_partials(model), files=files)
+
+    def end_removal(self, row_id: str, found: FilesOnDisk) -> None:
+        """What was due is removed: the row goes as well, or remembers what is left."""
+        model = self.find(row_id)
+        if model is not None and model.status is ModelStatus.DELETING:
+            self.end_deletion(row_id)
+        elif model is not None and model.removal_due:
+            model.removal_due = False
+            self.note_files(model, found)
+            if model.status is ModelStatus.READY:
+                self._end_originals(model)
+
+    def _end_originals(self, model: Model) -> None:
+        """Remove the entries of the snapshot that a quantized copy was made of."""
+        originals = select(Model.id).where(
+            Model.model_id == model.model_id,
+            Model.commit == model.commit,
+            Model.quantization == Quantization.NONE,
+            Model.status == ModelStatus.DELETING,
+        )
+        for row_id in self.session.scalars(originals).all():
+            self.end_deletion(row_id)
 
     def end_deletion(self, row_id: str) -> None:
         """Remove a row whose files are gone, its jobs and its history."""
@@ -470,19 +563,11 @@ class ModelService:
         self.session.execute(delete(Job).where(Job.subject_id == row_id))
         self.jobs.history.forget(row_id)
 
-    def half_deleted(self) -> Sequence[str]:
-        """Rows whose deletion a crash interrupted."""
-        since = utc_now() - timedelta(seconds=HALF_DELETED_SECONDS)
-        return self.session.scalars(
-            select(Model.id).where(Model.status == ModelStatus.DELETING, Model.updated_at < since)
-        ).all()
-
-    def _is_whole(self, model: Model) -> bool:
-        """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
-        if model.quantization is not Quantization.NONE:
-            return bool(artifact_files(model))
-        missing = self.cache.inventory(model.model_id, model.commit, manifest(model)).missing
-        return not missing and changed_file(self.cache, model) is None
+    def half_removed(self) -> Sequence[str]:
+        """Rows whose deletion, or the removal of whose files, a crash interrupted."""
+        since = utc_now() - timedelta(seconds=HALF_REMOVED_SECONDS)
+        due = or_(Model.status == ModelStatus.DELETING, Model.removal_due)
+        return self.session.scalars(select(Model.id).where(due, Model.updated_at < since)).all()
 
     def _forget_facts(self, model: Model) -> None:
         """Its files may say something else now; whoever lists it next reads them again."""
@@ -498,21 +583,15 @@ class ModelService:
             return None
         return FILES_CHANGED if changed_file(self.cache, model) else _MISSING_ERROR
 
-    def _measure_disk(self, model: Model) -> None:
-        model.artifact_bytes = sum(path.stat().st_size for path in artifact_files(model))
-        model.disk_bytes = self.cache.snapshot_bytes(model.model_id, model.commit) + model.artifact_bytes
-        self.session.flush()
-
-    def _drop_original(self, model: Model) -> None:
-        """Remove the snapshot a quantized copy was made of, and its own entry, where they are nobody else's."""
+    def _give_up_original(self, model: Model) -> None:
+        """Have the snapshot a quantized copy was made of removed, and its own entry, where they are nobody else's."""
         others = self._other_rows_of_snapshot(model)
         if model.adopted or not all(self._is_idle_original(row) for row in others):
             return
         for row in others:
-            self.session.delete(row)
-            self.session.flush()
-            self._forget_work(row.id)
-        self.cache.execute_deletion(self.cache.plan_deletion(model.model_id, model.commit))
+            row.status = ModelStatus.DELETING
+        model.removal_due = True
+        self.session.flush()
 
     def _is_idle_original(self, row: Model) -> bool:
         return (
@@ -523,44 +602,16 @@ class ModelService:
             and not training_users(self.session, [row.id])
         )
 
-    def confirmed_plan(self, row_id: str, *, confirm_shared: bool) -> DeletionReport:
-        """As `plan_deletion`.
-
-        Raises ModelInUse, and SharedCache when files that others brought would go without a confirmation.
-        """
-        report = self.plan_deletion(row_id)
-        model_id = self.get_by_id(row_id).model_id
-        if report.used_by:
-            raise ModelInUse(
-                f"{model_id} is {report.used_by[0].name}.",
-                hint="Unload it first." if report.used_by[0].kind == "loaded" else "Cancel the run first.",
-                used_by=[user.model_dump() for user in report.used_by],
-            )
-        if report.shared_cache and not confirm_shared:
-            raise SharedCache(
-                f"The files of {model_id} were in the shared Hugging Face cache before Modelyard used them;"
-                " other tools may rely on them.",
-                freed_bytes=report.freed_bytes,
-            )
-        return report
-
-    def drop_partial_data(self, model: Model) -> None:
-        """Remove what was fetched for a row that will not become ready; other rows' files stay."""
-        if not self._shares_partials(model):
-            self.cache.remove_partials(model.model_id)
-        if not self._other_rows_of_snapshot(model):
-            present_before = {file["path"] for file in model.files or () if file["present_before"]}
-            ours = [file for file in manifest(model) if file.path not in present_before]
-            self.cache.remove_files(model.model_id, model.commit, ours)
-
     def _other_rows_of_snapshot(self, model: Model) -> Sequence[Model]:
-        """Rows that need the same files; one that was cancelled, or whose files are gone, needs none."""
+        """Rows that need the same files; one that was cancelled or is deleted, or whose files are gone, needs none."""
         return self.session.scalars(
-            select(Model).where(
+            select(Model)
+            .options(defer(Model.files))
+            .where(
                 Model.model_id == model.model_id,
                 Model.commit == model.commit,
                 Model.id != model.id,
-                Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
+                Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING, ModelStatus.DELETING)),
             )
         ).all()
 
@@ -587,38 +638,6 @@ class ModelService:
                 hint="Only work under way can be: `modelyard ps` shows it.",
             )
         return job
-
-
-def delete_model(database: Database, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
-    """Delete a row and its files; a download under way is cancelled first and waited for.
-
-    Raises ModelNotFound, SharedCache, and Conflict when its worker does not let go within CANCEL_WAIT_SECONDS.
-    """
-    with database.session() as session:
-        models = ModelService(session)
-        model = models.get_by_id(row_id)
-        models.confirmed_plan(row_id, confirm_shared=confirm_shared)  # before anything is cancelled
-        if model.status in ACTIVE_STATUSES or model.status is ModelStatus.PAUSED:
-            models.cancel(row_id)
-    deadline = time.monotonic() + CANCEL_WAIT_SECONDS
-    while True:
-        try:
-            with database.session() as session:
-                report = ModelService(session).begin_deletion(row_id, confirm_shared=confirm_shared)
-            finish_deletion(database, row_id)
-            return report
-        except Conflict:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-def finish_deletion(database: Database, row_id: str) -> None:
-    """The files of a row that is being deleted, then the row itself."""
-    with database.reading() as session:
-        ModelService(session).remove_files(row_id)
-    with database.session() as session:
-        ModelService(session).end_deletion(row_id)
 
 
 _MISSING_ERROR = {
@@ -656,13 +675,22 @@ def artifact_files(model: Model) -> list[Path]:
     return [folder / ARTIFACT_MANIFEST, *(folder / name for name in listed)] if whole else []
 
 
-def remove_artifact(folder: Path) -> None:
-    """Remove a quantized copy; its name goes first, so that it is never there in part."""
-    doomed = folder.with_name(f"{folder.name}.removed")
-    shutil.rmtree(doomed, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
+def is_whole(cache: HubCache, model: Model) -> bool:
+    """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
+    if model.quantization is not Quantization.NONE:
+        return bool(artifact_files(model))
+    missing = cache.inventory(model.model_id, model.commit, manifest(model)).missing
+    return not missing and changed_file(cache, model) is None
+
+
+def look_at_files(cache: HubCache, model: Model) -> FilesOnDisk:
+    """Look at every file of a row; takes long where there are many, so it is no part of a writing transaction."""
+    artifact_bytes = sum(path.stat().st_size for path in artifact_files(model))
+    return FilesOnDisk(
+        whole=is_whole(cache, model),
+        artifact_bytes=artifact_bytes,
+        disk_bytes=cache.snapshot_bytes(model.model_id, model.commit) + artifact_bytes,
+    )
 
 
 def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:

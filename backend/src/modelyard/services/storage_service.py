@@ -1,6 +1,7 @@
 """Work that waits for a disk that is full or may not be used, and resumes by itself once that is mended."""
 
 import shutil
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from modelyard.services.training_service import TrainingService
 
 
 class StorageService:
-    """Resumes models and training runs whose error is one of STORAGE_CODES; joins the session's transaction."""
+    """Resumes models and training runs whose error is one of STORAGE_CODES.
+
+    `resumable` looks at disks, so it is called outside of a writing transaction, `resume` within one.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -24,16 +28,29 @@ class StorageService:
         self._room: dict[int, int] = {}
         """Free bytes left for further work, by device."""
 
-    def resume(self) -> int:
-        """Resume what the disks allow again, the oldest first. Returns how many."""
+    def resumable(self) -> frozenset[str]:
+        """The ids of the models and runs that the disks allow again; room is given to the oldest first."""
+        models = [
+            model.id for model in self._waiting_models() if self._can_resume(model.error or {}, self._needed_by(model))
+        ]
+        trainings = [
+            training.id
+            for training in self._waiting_trainings()
+            if self._can_resume(
+                training.error or {}, (training.error or {}).get("extra", {}).get("needed_bytes", DISK_RESERVE_BYTES)
+            )
+        ]
+        return frozenset((*models, *trainings))
+
+    def resume(self, resumable: Set[str]) -> int:
+        """Resume those of `resumable` that still wait, the oldest first. Returns how many."""
         resumed = 0
-        for model in self._waiting_models():
-            if self._can_resume(model.error or {}, self._needed_by(model)):
+        for model in self._waiting_models() if resumable else ():
+            if model.id in resumable:
                 self.models.resume(model.id)
                 resumed += 1
-        for training in self._waiting_trainings():
-            error = training.error or {}
-            if self._can_resume(error, error.get("extra", {}).get("needed_bytes", DISK_RESERVE_BYTES)):
+        for training in self._waiting_trainings() if resumable else ():
+            if training.id in resumable:
                 self.trainings.end_wait(training)
                 resumed += 1
         return resumed

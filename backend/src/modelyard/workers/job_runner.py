@@ -159,7 +159,9 @@ def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = 
             return
         try:
             running = RunningJob(database, job)
-            persistently(_work(running, work, endings))
+            # Its end as well: to look at all files, or to remove them, may outlast a lease.
+            with running.beating():
+                persistently(_work(running, work, endings))
         except LeaseLost:
             logger.warning("Job %s was taken over by another worker", job_id)
         finally:
@@ -254,7 +256,7 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
     key = (running.database, running.id, running.owner, running.subject_id)
     try:
         _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if running.kind is JobKind.QUANTIZE else MAX_JOB_ATTEMPTS)
-        with running.beating(), storage_errors():
+        with storage_errors():
             work(running)
     except TransferPaused:
         if running.lost:

@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.core.database import Database
 from modelyard.models import JobControl, JobKind, JobState, ModelStatus, TrainingStatus
 from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_actions import files_on_disk, finish_removal, remove_partial_data
 from modelyard.services.model_service import ModelService
 from modelyard.services.training_service import TrainingService
 
@@ -27,42 +28,49 @@ def emit_model_download_progress(
 
 def emit_model_download_completed(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
     """The job has done its part: the model is ready, or its quantization comes next. Raises LeaseLost."""
+    found = files_on_disk(database, row_id)
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.DONE)
         models = ModelService(session)
-        models.mark_done(models.get_by_id(row_id), kind)
+        models.mark_done(models.get_by_id(row_id), kind, found)
+    finish_removal(database, row_id)
 
 
 def emit_model_download_failed(database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]) -> None:
     """The work ended with an error; partial data is kept. Raises LeaseLost."""
-    with database.session() as session:
-        JobService(session).finish(job_id, owner, JobState.FAILED, error=error)
-        models = ModelService(session)
-        models.mark_ended(models.get_by_id(row_id), ModelStatus.FAILED, error)
+    _end_model(database, job_id, owner, row_id, JobState.FAILED, error)
 
 
 def emit_model_download_paused(
     database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any] | None = None
 ) -> None:
     """The work has stopped and can go on, because the user asked or for the reason in `error`. Raises LeaseLost."""
-    with database.session() as session:
-        JobService(session).finish(job_id, owner, JobState.PAUSED, error=error)
-        models = ModelService(session)
-        models.mark_ended(models.get_by_id(row_id), ModelStatus.PAUSED, error)
+    _end_model(database, job_id, owner, row_id, JobState.PAUSED, error)
 
 
 def emit_model_download_cancelled(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
     """The user cancelled the work; what it fetched is removed. Raises LeaseLost."""
     if kind is not JobKind.VERIFY:
-        # Removing many files takes a while, in which others must be able to write. It is done only by the job's owner.
+        # Only the job's owner removes anything.
         emit_model_download_progress(database, job_id, owner, None)
-        with database.reading() as session:
-            models = ModelService(session)
-            models.drop_partial_data(models.get_by_id(row_id))
+        remove_partial_data(database, row_id)
+    found = files_on_disk(database, row_id)
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.CANCELLED)
         models = ModelService(session)
-        models.mark_cancelled(models.get_by_id(row_id), kind)
+        models.mark_cancelled(models.get_by_id(row_id), kind, found)
+
+
+def _end_model(
+    database: Database, job_id: str, owner: str, row_id: str, state: JobState, error: dict[str, Any] | None
+) -> None:
+    found = files_on_disk(database, row_id)
+    with database.session() as session:
+        JobService(session).finish(job_id, owner, state, error=error)
+        models = ModelService(session)
+        model = models.get_by_id(row_id)
+        models.mark_ended(model, ModelStatus(state.value), error)
+        models.note_files(model, found)
 
 
 def emit_training_completed(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:

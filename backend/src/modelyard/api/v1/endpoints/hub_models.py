@@ -28,7 +28,9 @@ router = APIRouter(prefix="/models", tags=["models"])
     summary="Download a model",
     dependencies=TALKS_TO_A_HUB,
     responses=ACCEPTED
-    | problems(*HUB_PROBLEMS, errors.AlreadyExists, errors.NoWeights, errors.UnsafeWeights, errors.DiskFull),
+    | problems(
+        *HUB_PROBLEMS, errors.AlreadyExists, errors.Conflict, errors.NoWeights, errors.UnsafeWeights, errors.DiskFull
+    ),
 )
 def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: RowAnswerDep) -> ModelResponse:
     """Check that the model can be had and fits the disk, then queue its download.

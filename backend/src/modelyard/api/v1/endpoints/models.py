@@ -1,5 +1,6 @@
 """The models of this instance: list, look at, steer, verify, quantize, delete."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -11,7 +12,6 @@ from modelyard.api.deps import (
     QuantizationsDep,
     ReadingDep,
     RowAnswerDep,
-    SessionDep,
     TrainingCompatibilityDep,
     UpdatesDep,
 )
@@ -19,6 +19,7 @@ from modelyard.api.hub_slots import TALKS_TO_A_HUB, TALKS_TO_A_HUB_UNLESS_HERE
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
 from modelyard.core import errors
+from modelyard.core.database import Database
 from modelyard.models import ModelStatus, Quantization
 from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.model import (
@@ -36,8 +37,9 @@ from modelyard.schemas.model import (
 )
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.history_service import HistoryService
+from modelyard.services.model_actions import cancel_model, delete_model, pause_model, resume_model
 from modelyard.services.model_response import ModelResponses
-from modelyard.services.model_service import SORTS, ModelService, delete_model
+from modelyard.services.model_service import SORTS, ModelService
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -217,7 +219,7 @@ def delete_model_row(
     return delete_model(database, id, confirm_shared=confirm_shared)
 
 
-def _steer(action: str, summary: str, text: str) -> None:
+def _steer(action: str, act: Callable[[Database, str], None], summary: str, text: str) -> None:
     @router.post(
         f"/{{id}}/{action}",
         status_code=202,
@@ -226,11 +228,16 @@ def _steer(action: str, summary: str, text: str) -> None:
         operation_id=f"{action}_model",
         responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
     )
-    def steer(id: RowId, session: SessionDep) -> ModelResponse:
-        model = getattr(ModelService(session), action)(id)
-        return ModelResponses(session).of(model)
+    def steer(id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
+        act(database, id)
+        return answer(id)
 
 
-_steer("pause", "Pause", "Stop and keep what was fetched; it goes on at the same byte.")
-_steer("resume", "Resume", "Go on with a paused, failed or cancelled download.")
-_steer("cancel", "Cancel", "Stop and remove partial data; of a ready model, take the last request to load it back.")
+_steer("pause", pause_model, "Pause", "Stop and keep what was fetched; it goes on at the same byte.")
+_steer("resume", resume_model, "Resume", "Go on with a paused, failed or cancelled download.")
+_steer(
+    "cancel",
+    cancel_model,
+    "Cancel",
+    "Stop and remove partial data; of a ready model, take the last request to load it back.",
+)

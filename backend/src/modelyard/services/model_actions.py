@@ -1,0 +1,107 @@
+"""What is done to a row and its files: decided in a short transaction, carried out and written down outside of it.
+
+A crash in between leaves a row that is `deleting`, or whose removal is due; maintenance finishes it.
+"""
+
+import time
+
+from modelyard.core.database import Database
+from modelyard.core.errors import Conflict
+from modelyard.models import ACTIVE_STATUSES, Job, JobKind, ModelStatus
+from modelyard.schemas.model import DeletionReport
+from modelyard.services.model_files import FilesOnDisk
+from modelyard.services.model_service import ModelService, look_at_files, next_work
+
+CANCEL_WAIT_SECONDS = 5.0
+
+
+def pause_model(database: Database, row_id: str) -> None:
+    """As `ModelService.pause`."""
+    with database.session() as session:
+        ModelService(session).pause(row_id)
+
+
+def resume_model(database: Database, row_id: str) -> None:
+    """As `ModelService.resume`, which is told what an ended row's files allow to begin with."""
+    with database.reading() as session:
+        models = ModelService(session)
+        model = models.get_by_id(row_id)
+    kind = next_work(models.cache, model) if model.begins_anew else None
+    with database.session() as session:
+        ModelService(session).resume(row_id, kind)
+
+
+def cancel_model(database: Database, row_id: str) -> None:
+    """As `ModelService.cancel`, and remove what was fetched unless a worker does. Raises Conflict, StorageError."""
+    with database.reading() as session:
+        model = ModelService(session).get_by_id(row_id)
+        job = session.get(Job, model.job_id) if model.job_id else None
+        is_verified = job is not None and job.kind is JobKind.VERIFY and model.status in ACTIVE_STATUSES
+    found = files_on_disk(database, row_id) if is_verified else None
+    with database.session() as session:
+        ModelService(session).cancel(row_id, found)
+    finish_removal(database, row_id)
+
+
+def delete_model(database: Database, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
+    """Delete a row and its files; a download under way is cancelled first and waited for.
+
+    Raises ModelNotFound, ModelInUse, SharedCache, StorageError, and Conflict when its worker does not let go within
+    CANCEL_WAIT_SECONDS.
+    """
+    with database.reading() as session:
+        models = ModelService(session)
+        models.confirmed_plan(row_id, confirm_shared=confirm_shared)  # before anything is cancelled
+        model = models.get_by_id(row_id)
+    if model.status in ACTIVE_STATUSES or model.status is ModelStatus.PAUSED:
+        cancel_model(database, row_id)
+    deadline = time.monotonic() + CANCEL_WAIT_SECONDS
+    while True:
+        with database.reading() as session:
+            plan = ModelService(session).confirmed_plan(row_id, confirm_shared=confirm_shared)
+        try:
+            with database.session() as session:
+                ModelService(session).begin_deletion(row_id, plan, confirm_shared=confirm_shared)
+        except Conflict:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            finish_removal(database, row_id)
+            return plan.report
+
+
+def files_on_disk(database: Database, row_id: str) -> FilesOnDisk:
+    """Look at a row's files, for the transaction that comes next. Raises ModelNotFound."""
+    with database.reading() as session:
+        models = ModelService(session)
+        model = models.get_by_id(row_id)
+    return look_at_files(models.cache, model)
+
+
+def remove_partial_data(database: Database, row_id: str) -> None:
+    """Remove what was fetched for a row whose work its caller owns. Raises ModelNotFound, StorageError."""
+    with database.reading() as session:
+        models = ModelService(session)
+        removal = models.partial_data(models.get_by_id(row_id))
+    removal.carry_out(models.cache)
+
+
+def finish_removal(database: Database, row_id: str) -> None:
+    """Remove what is due of a row's files, or the row with all of them; nothing where nothing is. Raises StorageError.
+
+    Safe to be done twice at once, and again after a crash.
+    """
+    with database.reading() as session:
+        models = ModelService(session)
+        removal = models.due_removal(row_id)
+    if removal is None:
+        return
+    removal.carry_out(models.cache)
+    with database.reading() as session:
+        model = ModelService(session).find(row_id)
+    if model is None:
+        return
+    found = look_at_files(models.cache, model)
+    with database.session() as session:
+        ModelService(session).end_removal(row_id, found)
