@@ -64,11 +64,12 @@ def test_the_token_does_not_follow_the_endpoint(instance: Instance, hub: HubFaul
     api = instance.api
     home = api.put("/settings", json={"token": "good"}).json()
     assert (home["token_set"], home["token_note"]) == (True, None)
-    hub.stall("/resolve/", seconds=120, after_bytes=1000)
+    api.put("/settings", json={"bandwidth_limit_bytes_per_second": 1_000_000})
     first = instance.download(LLAMA)["id"]
     instance.wait_for(first, "downloading")
     assert api.post(f"/models/{first}/pause").is_success
     instance.wait_for(first, "paused")
+    api.put("/settings", json={"bandwidth_limit_bytes_per_second": None})
     hub.clear()
 
     with recording(hub_samples) as (attacker, endpoint):

@@ -215,7 +215,6 @@ import asyncio, sys
 from pathlib import Path
 from modelyard.hub.samples import SampleSource
 from modelyard.hub.server import create_hub_app
-from support.storage import small_disk
 from modelyard.hub.sources import RepoQuery
 source = SampleSource(Path(sys.argv[1]))
 create_hub_app([source], api_key=None)

@@ -5,15 +5,24 @@ import json
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelyard.core.paths import open_inside
 from modelyard.hub.repo_facts import read_facts
 from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, StoredFile, StoredRepo, git_blob_sha1
 from modelyard.hub.sources import Found, ListedRepo, RepoQuery, find_among
+
+
+class _Announced(StoredFile):
+    """A file that is not of the size it is said to have."""
+
+    def open(self) -> FileIO:
+        return open_inside(self.folder, self.path)
 
 
 class FolderSource:
@@ -35,7 +44,8 @@ class FolderSource:
     def pretend(self, repo_id: str, path: str, *, size_bytes: int) -> None:
         """Announce another size for a file."""
         repo = self.repos[repo_id]
-        files = {**repo.files, path: replace(repo.files[path], size_bytes=size_bytes)}
+        announced = _Announced(**vars(repo.files[path]) | {"size_bytes": size_bytes})
+        files = {**repo.files, path: announced}
         self.repos[repo_id] = replace(repo, files=files)
 
     async def find(self, query: RepoQuery, *, skip: int, limit: int, details: bool) -> Found:  # noqa: ARG002

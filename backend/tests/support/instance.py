@@ -5,12 +5,13 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,32 @@ def children_of(supervisor: int) -> dict[str, psutil.Process]:
 
 @contextmanager
 def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
-    """What waits for a process, or runs in it, goes on doing so for as long as this lasts, or until it is killed."""
+    """What waits for a process, or runs in it, goes on doing so for as long as this lasts, or until it is killed.
+
+    It is not held in the middle of a write to the embedded database, which would keep everybody else from writing.
+    """
     process.suspend()
+    while _is_written_to(Path(process.environ()["MODELYARD_HOME"]) / "modelyard.db"):
+        process.resume()
+        time.sleep(0.005)
+        process.suspend()
     try:
         yield process
     finally:
         with suppress(psutil.NoSuchProcess):
             process.resume()
+
+
+def _is_written_to(database: Path) -> bool:
+    with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return True
+        connection.rollback()
+        return False
 
 
 class Instance:
@@ -186,6 +206,7 @@ class Instance:
         return models
 
     def cache_bytes(self) -> int:
-        """Bytes of file content under the cache, links not counted."""
-        hub = self.hf_home / "hub"
-        return sum(path.lstat().st_size for path in hub.rglob("*") if path.is_file() and not path.is_symlink())
+        """Bytes of file content under the cache, links and lock files not counted."""
+        repositories = (self.hf_home / "hub").glob("models--*")
+        files = (path for repository in repositories for path in repository.rglob("*"))
+        return sum(path.lstat().st_size for path in files if path.is_file() and not path.is_symlink())

@@ -103,8 +103,8 @@ class _FileSizeLimit(SmallDisk):
 
 
 def _limit_files(process: psutil.Process, *, limited: bool) -> None:
-    """Python ignores the signal that comes with the error."""
-    with suppress(psutil.NoSuchProcess):
+    """Python ignores the signal that comes with the error. A child of another user, a database server, has its own."""
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
         process.rlimit(psutil.RLIMIT_FSIZE, (0 if limited else hard, hard))
 
