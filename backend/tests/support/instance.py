@@ -49,16 +49,34 @@ def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
 
     It is not held in the middle of a write to the embedded database, which would keep everybody else from writing.
     """
-    process.suspend()
-    while _is_written_to(Path(process.environ()["MODELYARD_HOME"]) / "modelyard.db"):
+    database = Path(process.environ()["MODELYARD_HOME"]) / "modelyard.db"
+    _suspend(process)
+    while _is_written_to(database):
         process.resume()
         time.sleep(0.005)
-        process.suspend()
+        _suspend(process)
     try:
         yield process
     finally:
         with suppress(psutil.NoSuchProcess):
             process.resume()
+
+
+def _suspend(process: psutil.Process) -> None:
+    """Return once every thread stands still: one inside a system call takes its lock before it stops."""
+    process.suspend()
+    end = time.monotonic() + 10
+    while not all(_stopped(stat) for stat in Path(f"/proc/{process.pid}/task").glob("*/stat")):
+        if time.monotonic() > end:
+            raise TimeoutError(f"process {process.pid} does not stop")
+        time.sleep(0.001)
+
+
+def _stopped(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _is_written_to(database: Path) -> bool:
