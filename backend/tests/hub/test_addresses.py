@@ -69,7 +69,7 @@ def test_no_redirect_to_this_machine(names: dict[str, list[str]], victim: Script
         for ask in (
             lambda: client.model_info(NAME),
             lambda: client.search("x", 1),
-            lambda: client.read_json(NAME, COMMIT, "config.json"),
+            lambda: client.read_small_file(NAME, COMMIT, "config.json"),
             lambda: client.safetensors_headers(NAME, COMMIT, ["model.safetensors"]),
             lambda: client.check(5),
         ):

@@ -53,6 +53,7 @@ export function nextSteps(code: string): NextStep[] {
       return ["another", "retry"];
     case "unsupported_architecture":
     case "needs_custom_code":
+    case "invalid_repository":
     case "no_weights":
     case "unsafe_weights":
     case "already_quantized":

@@ -4258,7 +4258,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `unsupported_architecture`, `needs_custom_code` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_architecture`, `needs_custom_code` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4604,7 +4604,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `no_weights`, `unsafe_weights` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4721,7 +4721,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4924,7 +4924,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5094,7 +5094,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5580,7 +5580,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5705,7 +5705,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -42,6 +42,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.Conflict: 409,
     errors.NoWeights: 422,
     errors.UnsafeWeights: 422,
+    errors.InvalidRepository: 422,
     errors.UnsupportedArchitecture: 422,
     errors.NeedsCustomCode: 422,
     errors.AlreadyQuantized: 422,
@@ -110,6 +111,7 @@ HUB_PROBLEMS = (
     errors.HubRateLimited,
     errors.HubBusy,
     errors.TooManyFiles,
+    errors.InvalidRepository,
     errors.HubUnreachable,
     errors.HubMisbehaved,
 )

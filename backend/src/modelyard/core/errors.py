@@ -241,6 +241,13 @@ class NoWeights(ModelyardError):
     default_hint = "Choose a repository that holds safetensors weights for transformers."
 
 
+class InvalidRepository(ModelyardError):
+    """A file that a repository ships is not what its name says; `extra["file"]` names it."""
+
+    code = "invalid_repository"
+    default_hint = "Choose another revision or model, or tell the author of this one."
+
+
 class UnsupportedArchitecture(ModelyardError):
     code = "unsupported_architecture"
     default_hint = "Choose a text generation model that the installed transformers supports."

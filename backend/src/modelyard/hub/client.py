@@ -72,7 +72,6 @@ MAX_ANSWER_SECONDS = 60.0
 MAX_ANSWER_BYTES = 20_000_000
 MAX_FILES = 10_000
 """Of one repository. Every one of them is looked at, linked, stored and listed, and no model has so many."""
-MAX_CONFIG_BYTES = 5_000_000
 HEADER_READERS = 8
 # What fits a database's integer and a JSON number in a browser.
 _MAX_NUMBER = 2**53
@@ -217,21 +216,15 @@ class HubClient:
 
         return self._ask(ask, "", None)
 
-    def read_json(self, model_id: str, commit: str, path: str) -> dict[str, Any] | None:
-        """A small JSON file of a repository, or None where there is none. Raises as `model_info` does."""
+    def read_small_file(self, model_id: str, commit: str, path: str) -> bytes | None:
+        """The content of a file of a repository, or None where there is none. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
 
-        def ask() -> dict[str, Any] | None:
+        def ask() -> bytes | None:
             try:
-                response = self._get(url)
+                return self._get(url).content
             except EntryNotFoundError:
                 return None
-            if len(response.content) > MAX_CONFIG_BYTES:
-                raise HubMisbehaved(f"{path} of {model_id} has {len(response.content)} bytes, too many to be true.")
-            content = json.loads(response.content)
-            if not isinstance(content, dict):
-                raise HubMisbehaved(f"{path} of {model_id} is not a JSON object.")
-            return content
 
         return self._ask(ask, model_id, commit)
 

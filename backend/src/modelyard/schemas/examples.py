@@ -121,6 +121,10 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
     "no_weights": {"detail": "openai/clip-notes holds no weights for transformers."},
     "unsafe_weights": {"detail": "old/model has only pickle weights, which can run code when they are read."},
+    "invalid_repository": {
+        "detail": "config.json of owner/model is not valid JSON, line 12: Expecting ',' delimiter.",
+        "file": "config.json",
+    },
     "unsupported_architecture": {"detail": "transformers 5.23.0 has no model class for 'some_new_type'."},
     "needs_custom_code": {"detail": "some/model needs code of its own repository."},
     "already_quantized": {"detail": "some/model-AWQ is quantized already (awq)."},

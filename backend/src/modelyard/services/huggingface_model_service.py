@@ -1,5 +1,6 @@
 """Models on a Hub: what they are, what they need, and how their files get here."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,11 @@ from modelyard.core.errors import (
     HubMisbehaved,
     HubRateLimited,
     HubUnreachable,
+    InvalidRepository,
     UnsupportedArchitecture,
 )
 from modelyard.core.model_ids import parse_model_reference
+from modelyard.core.repository_json import parse_config, require_readable_size
 from modelyard.hub.client import Access, HubClient, HubFile, HubModel
 from modelyard.hub.deadlines import within
 from modelyard.hub.fetcher import (
@@ -28,6 +31,7 @@ from modelyard.hub.fetcher import (
 )
 from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.hub.retry import RetryPolicy
+from modelyard.hub.store import content_hasher
 from modelyard.models import JobControl, Model
 from modelyard.schemas.model import (
     Dimensions,
@@ -158,6 +162,8 @@ class HuggingFaceModelService:
         plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
         files = _remote_files(plan)
         validate_files(files)
+        with client.within_patience():
+            self._config(client, model)
         self._require_disk(model, files)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
@@ -296,15 +302,25 @@ class HuggingFaceModelService:
         return model, config
 
     def _config(self, client: HubClient, model: HubModel) -> dict[str, Any] | None:
-        """The repository's `config.json`, asked of the Hub once per commit."""
-        if not any(file.path == "config.json" for file in model.files):
+        """The repository's `config.json`, asked of the Hub once per commit. Raises InvalidRepository, HubError."""
+        listed = next((file for file in model.files if file.path == "config.json"), None)
+        if listed is None:
             return None
-        known = self.inspections.recall(model.model_id, model.commit, "config.json")
-        if known is None:
-            known = client.read_json(model.model_id, model.commit, "config.json")
-            if known is not None:
-                self.inspections.remember(model.model_id, model.commit, "config.json", known)
-        return known
+        known = self.inspections.recall(model.model_id, model.commit, "config text")
+        if known is not None:
+            return parse_config(known["text"].encode(), model.model_id)
+        require_readable_size(listed.size_bytes or 0, listed.path, model.model_id)
+        content = client.read_small_file(model.model_id, model.commit, "config.json")
+        if content is None:
+            return None
+        try:
+            config = parse_config(content, model.model_id)
+        except InvalidRepository:
+            _require_listed_content(listed, content)
+            raise
+        # As text: the JSON of a database has no Infinity, which some configurations hold.
+        self.inspections.remember(model.model_id, model.commit, "config text", {"text": json.dumps(config)})
+        return config
 
     def _tensors(self, client: HubClient, model: HubModel, plan: FilePlan) -> list[Tensor]:
         """Name, dtype and shape of every tensor, read from the weight files' headers once per commit."""
@@ -470,6 +486,17 @@ def _require_access(client: HubClient, model: HubModel) -> None:
         raise GatedNoToken(f"{model.model_id} is gated and there is no valid Hub token.", url=page)
     if access == "needs_acceptance":
         raise GatedNotAccepted(f"{model.model_id} is gated and its terms are not accepted yet.", url=page)
+
+
+def _require_listed_content(file: HubFile, content: bytes) -> None:
+    """Raise HubMisbehaved where a Hub sent something else than it lists, which is not the author's mistake."""
+    if file.sha256 is None and file.git_sha1 is None:
+        return
+    remote = RemoteFile(file.path, len(content), file.sha256, file.git_sha1)
+    hasher = content_hasher(remote)
+    hasher.update(content)
+    if hasher.hexdigest() != remote.blob:
+        raise HubMisbehaved(f"The Hub sent another {file.path} than it lists.")
 
 
 def _remote_files(plan: FilePlan) -> list[RemoteFile]:
