@@ -1,5 +1,6 @@
 """Locks that end with their process, and what tells homes and machines apart."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,35 @@ def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
         holder.kill()
     with locks.held(path):
         pass
+
+
+WITHOUT_LOCKS = """
+import errno, fcntl, os, sys
+real = fcntl.flock
+def refuse(descriptor, operation):
+    if os.readlink(f"/proc/self/fd/{descriptor}").startswith(os.path.dirname(sys.argv[1])):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    real(descriptor, operation)
+fcntl.flock = refuse
+"""
+
+
+def test_disk_without_locks_has_them_within_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "disk" / "lock"
+    take = [sys.executable, "-c", f"{WITHOUT_LOCKS}{HOLD.replace('time.sleep(60)', 'lock.close()')}", path]
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_LOCKS + HOLD, path], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        refused = subprocess.run(take, capture_output=True, text=True, check=False)
+        assert "modelyard.core.locks.Held: {'pid': 7}" in refused.stderr
+        holder.kill()
+    assert subprocess.run(take, capture_output=True, text=True, check=True).stdout == "held\n"
+    assert not list((tmp_path / "tmp" / f"modelyard-locks-{os.geteuid()}").iterdir())
 
 
 def test_a_folder_has_one_id_whoever_asks_first(tmp_path: Path) -> None:

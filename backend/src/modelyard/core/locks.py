@@ -1,12 +1,17 @@
 """Files that one process at a time holds, and what identifies a folder and a machine.
 
-A lock is the system's (`flock`): it ends with the process that holds it, however that ends.
+A lock is the system's (`flock`): it ends with the process that holds it, however that ends. Some file systems have none
+(Lustre without the option `flock`, some FUSE mounts). There a file in the temporary folder of this machine is locked in
+its stead, so that processes of one machine exclude each other, but not those of another one.
 """
 
+import errno
 import fcntl
 import json
 import os
 import secrets
+import stat
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelyard.core.private_files import open_private
+
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
+_NO_LINKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK})
+
+_stand_ins: dict[int, tuple[int, Path]] = {}
+"""Descriptor of a file that its own system cannot lock → descriptor and path of the one that is locked in its stead."""
 
 
 class Held(Exception):
@@ -39,6 +50,7 @@ class FileLock:
         self._file.flush()
 
     def close(self) -> None:
+        unlock(self._file.fileno())
         self._file.close()
 
 
@@ -46,7 +58,7 @@ def take(path: Path) -> FileLock:
     """Take the lock on the file at `path`, which is created. Raises Held at once when another process has it."""
     file = open_private(path, "a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file.fileno())
     except BlockingIOError:
         file.seek(0)
         text = file.read()
@@ -56,6 +68,75 @@ def take(path: Path) -> FileLock:
             note = json.loads(text)
         raise Held(note) from None
     return FileLock(file)
+
+
+def lock(descriptor: int, *, wait: bool = False) -> None:
+    """Lock an open file or folder until `unlock`, or until this process ends.
+
+    Raises BlockingIOError when another has it, unless told to wait.
+    """
+    operation = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _stand_ins[descriptor] = _locked_stand_in(os.fstat(descriptor), operation)
+
+
+def unlock(descriptor: int) -> None:
+    """End the lock on a file that is about to be closed."""
+    stand_in, path = _stand_ins.pop(descriptor, (None, None))
+    if stand_in is not None and path is not None:
+        path.unlink(missing_ok=True)
+        os.close(stand_in)
+
+
+def close(descriptor: int) -> None:
+    """End the lock on a file, if there is one, and close it."""
+    unlock(descriptor)
+    os.close(descriptor)
+
+
+def publish(draft: Path, path: Path) -> None:
+    """Give a draft its name: whole or not at all, and never over another's. The draft is gone afterwards."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            lock(folder, wait=True)
+            if not path.exists():
+                draft.rename(path)
+        finally:
+            close(folder)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _locked_stand_in(status: os.stat_result, operation: int) -> tuple[int, Path]:
+    """Lock the file that stands for another one on this machine; returns its descriptor and its path."""
+    folder = Path(tempfile.gettempdir()) / f"modelyard-locks-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(errno.EACCES, "it belongs to another user", str(folder))
+    path = folder / f"{status.st_dev:x}-{status.st_ino:x}"
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, operation)
+            # Its last holder may have removed it between our open and our lock.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
+                return descriptor, path
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 @contextmanager
@@ -77,9 +158,7 @@ def folder_id(folder: Path) -> str:
         draft = folder / f"id.{secrets.token_hex(4)}"
         with open_private(draft, "x") as file:
             file.write(f"{secrets.token_hex(4)}\n")
-        with suppress(FileExistsError):
-            os.link(draft, path)  # whole or not at all, and never over another's
-        draft.unlink()
+        publish(draft, path)
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import constants
@@ -275,7 +276,7 @@ class _Download:
         """Look at the cache and the unfinished files; returns the bytes that need not be fetched."""
         reused = 0
         for content in self._contents:
-            if not self._store.has_blob(self._repo_id, content.file):
+            if not self._is_here(content):
                 # Only what was begun: a part holds a descriptor, and a snapshot may have thousands of files.
                 if self._store.part_path(self._repo_id, content.file.blob).exists():
                     content.part = PartialFile.open(self._store, self._repo_id, content.file)
@@ -290,6 +291,19 @@ class _Download:
                 content.state = _State.CHECKING
                 self._to_hash.put(content)
         return reused
+
+    def _is_here(self, content: _Content) -> bool:
+        """Whether the cache holds it, as a blob or as the files of the snapshot themselves."""
+        store = self._store
+        return store.has_blob(self._repo_id, content.file) or store.holds_copies(
+            self._repo_id, self._commit, content.files
+        )
+
+    def _places(self, content: _Content) -> list[Path]:
+        """Where content that is here lies."""
+        if self._store.has_blob(self._repo_id, content.file):
+            return [self._store.blob_path(self._repo_id, content.file.blob)]
+        return [self._store.snapshot_path(self._repo_id, self._commit) / file.path for file in content.files]
 
     def _missing_bytes(self) -> int:
         return sum(content.file.size_bytes - content.bytes_done for content in self._contents)
@@ -638,7 +652,7 @@ class _Download:
             if self._stop.is_set():
                 raise PartClosed
 
-        if has_hash(self._store.blob_path(self._repo_id, content.file.blob), content.file, check_stop):
+        if all(has_hash(path, content.file, check_stop) for path in self._places(content)):
             self._store.mark_verified(self._repo_id, content.file)
             self._complete(content)
             return

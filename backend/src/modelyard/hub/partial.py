@@ -1,6 +1,5 @@
 """A file that is being fetched: its part beside the blob, the journal of what it holds, its hash."""
 
-import fcntl
 import hashlib
 import os
 import stat
@@ -10,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.core import locks
 from modelyard.core.errors import Conflict, DiskFull
 from modelyard.core.storage import storage_error, storage_errors
 from modelyard.hub.names import RemoteFile
@@ -97,12 +97,12 @@ class PartialFile:
                     if path.is_symlink() or path.is_dir():
                         raise _not_ours(path) from error
                     raise storage_error(error, path if path.exists() else path.parent) from error
-                until_owned.callback(os.close, descriptor)
+                until_owned.callback(locks.close, descriptor)
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                     raise _not_ours(path)
                 try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    locks.lock(descriptor)
                 except BlockingIOError:
                     return None
                 # Its last owner may have published or removed it between our open and our lock.
@@ -321,7 +321,7 @@ class PartialFile:
                 with storage_errors(self._path.parent):
                     self._path.unlink(missing_ok=True)
         finally:
-            os.close(self._descriptor)
+            locks.close(self._descriptor)
 
     @contextmanager
     def _using(self, claim: Claim | None = None) -> Iterator[int]:

@@ -1,7 +1,6 @@
 """The standard Hugging Face cache layout on disk: blobs, snapshots of links to them, refs; what may be deleted."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from huggingface_hub.utils import _shared_blobs as shared_store
 
-from modelyard.core import units
+from modelyard.core import locks, units
 from modelyard.core.errors import Conflict, DiskFull, HubMisbehaved
 from modelyard.core.storage import DISK_FULL, require_usable, storage_error, storage_errors
 from modelyard.hub.names import RemoteFile, validate_commit, validate_path, validate_repo_id, validate_revision
@@ -32,7 +31,7 @@ Identity = tuple[int, int, int, int]
 _BLOB_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # A blob whose size, time of change and inode still equal this attribute was hashed before and need not be again.
 _VERIFIED_ATTRIBUTE = "user.modelyard.verified"
-_NO_ATTRIBUTES = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENODATA, errno.ENOSPC}
+_NO_ATTRIBUTES = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENODATA, errno.ENOSPC}
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,10 @@ class HubCache:
         _write_atomically(path, _unique_beside(path), commit.encode())
 
     def link(self, repo_id: str, commit: str, file: RemoteFile) -> None:
-        """Make a published blob appear under its name in the snapshot (a copy where links cannot be made)."""
+        """Make a published blob appear under its name in the snapshot (a copy where links cannot be made).
+
+        A snapshot that holds the file itself and no blob, as tools without symbolic links leave it, stays as it is.
+        """
         validate_path(file.path)
         blob = self.blob_path(repo_id, file.blob)
         path = self.snapshot_path(repo_id, commit) / file.path
@@ -178,6 +180,8 @@ class HubCache:
             return
         if path.is_dir() and not path.is_symlink():
             raise Conflict(f"There is a folder where the file {path} belongs.", hint="Remove it, then retry.")
+        if not blob.exists() and self.holds_copies(repo_id, commit, [file]):
+            return
         try:
             path.symlink_to(target)
         except OSError as error:
@@ -195,6 +199,14 @@ class HubCache:
     def has_blob(self, repo_id: str, file: RemoteFile) -> bool:
         """Whether the content is in the cache with the right size, linked into a snapshot or not."""
         return _has_size(self.blob_path(repo_id, file.blob), file.size_bytes)
+
+    def holds_copies(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> bool:
+        """Whether a snapshot holds all these files themselves, not links to blobs, judged by size."""
+        snapshot = self.snapshot_path(repo_id, commit)
+        paths = [snapshot / file.path for file in files]
+        return all(
+            not path.is_symlink() and _has_size(path, file.size_bytes) for path, file in zip(paths, files, strict=True)
+        )
 
     def verify_file(
         self, repo_id: str, commit: str, file: RemoteFile, *, on_bytes: Callable[[int], None] | None = None
@@ -215,12 +227,14 @@ class HubCache:
             return False
 
     def mark_verified(self, repo_id: str, file: RemoteFile) -> None:
-        """Remember on the blob itself that its hash was checked; does nothing where disks cannot."""
+        """Remember on the blob itself that its hash was checked; does nothing where disks cannot, or without a blob."""
         path = self.blob_path(repo_id, file.blob)
         if not hasattr(os, "setxattr"):
             return
         try:
             os.setxattr(path, _VERIFIED_ATTRIBUTE, _verified_mark(path.stat()))
+        except FileNotFoundError:
+            return
         except OSError as error:
             if error.errno not in _NO_ATTRIBUTES:
                 raise
@@ -281,16 +295,26 @@ class HubCache:
         self._remove_if_empty(repo_id)
         return freed
 
-    def snapshot_bytes(self, repo_id: str, commit: str) -> int:
-        """Bytes on disk of a snapshot; a blob that several of its paths share counts once."""
+    def snapshot_bytes(self, repo_id: str, commit: str, files: Sequence[RemoteFile] = ()) -> int:
+        """Bytes on disk of a snapshot; a blob that several of its paths share counts once.
+
+        `files` is its manifest: where links cannot be made, the blobs that it holds copies of count as well.
+        """
         contents = _read_snapshot(self.snapshot_path(repo_id, commit))
-        return sum(_size(blob) for blob in set(contents.blobs.values()))
+        return sum(_size(blob) for blob in {*contents.blobs.values(), *self._copied_blobs(repo_id, commit, files)})
+
+    def _copied_blobs(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> set[Path]:
+        """The blobs of which a snapshot holds copies instead of links."""
+        snapshot = self.snapshot_path(repo_id, commit)
+        blobs = {self.blob_path(repo_id, file.blob): snapshot / file.path for file in files}
+        return {blob for blob, path in blobs.items() if path.is_file() and not path.is_symlink() and blob.is_file()}
 
     def plan_deletion(
         self,
         repo_id: str,
         commit: str,
         *,
+        files: Sequence[RemoteFile] = (),
         also_needed_by: Collection[str] = (),
         reason: str = "another model uses it",
         after: Collection[DeletionPlan] = (),
@@ -298,9 +322,10 @@ class HubCache:
     ) -> DeletionPlan:
         """What deleting a snapshot frees, exactly, and what stays because something else uses it.
 
-        `also_needed_by` names commits that must stay whole; with `commit` among them nothing is freed, and
-        `reason` says so to the user. `after` are this repository's plans that will have been carried out by then, and
-        `released` the content, also of other repositories, that will have been removed.
+        `files` is its manifest, which tells the blobs of copies. `also_needed_by` names commits that must stay whole;
+        with `commit` among them nothing is freed, and `reason` says so to the user. `after` are this repository's plans
+        that will have been carried out by then, and `released` the content, also of other repositories, that will have
+        been removed.
         """
         folder = self.repo_folder(repo_id)
         snapshot = self.snapshot_path(repo_id, commit)
@@ -309,7 +334,7 @@ class HubCache:
             blob
             for blob in _read_snapshot(snapshot).blobs.values()
             if blob.parent == folder / "blobs" or snapshot in blob.parents
-        }
+        } | self._copied_blobs(repo_id, commit, files)
         if commit in also_needed_by:
             kept = sum(_size(blob) for blob in own)
             return DeletionPlan(repo_id, commit, 0, kept, (Kept(kept, reason),) if kept else (), None, (), ())
@@ -348,8 +373,12 @@ class HubCache:
         )
 
     def require_removable(self, repo_id: str, commit: str) -> None:
-        """Raise StorageDenied unless this process may take a snapshot and its blobs out of their folders."""
+        """Raise StorageDenied unless this process may take a snapshot and its blobs out of their folders.
+
+        Raises Conflict where one of these folders is a link: what it leads to is not the cache's.
+        """
         folder, snapshot = self.repo_folder(repo_id), self.snapshot_path(repo_id, commit)
+        self._refuse_links(snapshot)
         for path in (folder, folder / "refs", folder / "blobs", snapshot.parent, snapshot):
             if path.is_dir():
                 require_usable(path)
@@ -471,7 +500,8 @@ class HubCache:
             if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise Conflict(
                     f"{path} is not a plain folder, so nothing is written or removed below it.",
-                    hint="Replace it with a real folder (to use another disk, move the whole cache: HF_HUB_CACHE).",
+                    hint="Remove it, or replace it with a real folder (to use another disk, move the whole cache:"
+                    " HF_HUB_CACHE).",
                 )
 
     def _freed_bytes(self, paths: Collection[Path], released: Collection[Path] = ()) -> int:
@@ -616,14 +646,14 @@ def _remove_unlocked(partial: Partial) -> int:
     except FileNotFoundError:
         return 0
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.lock(descriptor)
         freed = allocated_bytes(os.fstat(descriptor))
         remove_journal(partial.path.with_name(partial.blob + JOURNAL_SUFFIX))
         partial.path.unlink(missing_ok=True)
     except BlockingIOError:
         return 0
     finally:
-        os.close(descriptor)
+        locks.close(descriptor)
     return freed
 
 

@@ -4,7 +4,6 @@ An artifact appears under its name only when it is whole: it is made in `NAME.pa
 its maker lives, and renamed.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modelyard.core import locks
 from modelyard.core.errors import Conflict
 
 MANIFEST = "modelyard.json"
@@ -76,7 +76,7 @@ def remove_leftovers(artifact: Path) -> int:
         shutil.rmtree(partial)
         return freed
     finally:
-        os.close(descriptor)
+        locks.close(descriptor)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def exclusive(partial: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
-        os.close(descriptor)
+        locks.close(descriptor)
 
 
 def _lock(partial: Path) -> int:
@@ -105,16 +105,16 @@ def _lock(partial: Path) -> int:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.lock(descriptor)
             # Whoever held it before may have renamed or removed the folder in the meantime.
             if partial.exists() and os.path.samestat(os.fstat(descriptor), partial.stat()):
                 return descriptor
         except BlockingIOError:
-            os.close(descriptor)
+            locks.close(descriptor)
             raise Conflict(
                 f"Another process is making {partial.name.removesuffix('.partial')}.", hint="Wait until it is done."
             ) from None
-        os.close(descriptor)
+        locks.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -38,6 +38,8 @@ class Removal:
     """These files of the snapshot; None leaves it as it is."""
     snapshot: bool = False
     artifact: Path | None = None
+    manifest: Sequence[RemoteFile] = ()
+    """What the snapshot holds: where it holds copies, their blobs go as well."""
 
     def carry_out(self, cache: HubCache) -> None:
         """Remove the files; what is gone already is no error, so it may be done again. Raises StorageError."""
@@ -47,7 +49,7 @@ class Removal:
             if self.files is not None:
                 cache.remove_files(self.model_id, self.commit, self.files)
             if self.snapshot:
-                cache.execute_deletion(cache.plan_deletion(self.model_id, self.commit))
+                cache.execute_deletion(cache.plan_deletion(self.model_id, self.commit, files=self.manifest))
             if self.artifact is not None:
                 remove_artifact(self.artifact)
 

@@ -1,7 +1,6 @@
 """Tell whether a worker sees the folders of its API: both read a random id that the API puts there."""
 
 import logging
-import os
 import socket
 import uuid
 from collections.abc import Collection, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
+from modelyard.core import locks
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
 from modelyard.core.private_files import open_private
@@ -98,8 +98,7 @@ def _mark(shared: _Shared) -> str | None:
         # Whoever shares the cache reads its id; the home's is for its owner alone, like all that lies there.
         with open_private(draft, "x") if shared.name == "home" else draft.open("x") as file:
             file.write(uuid.uuid4().hex)
-        with suppress(FileExistsError):  # another API was faster
-            os.link(draft, shared.marker)
+        locks.publish(draft, shared.marker)
         return _read(shared.marker)
     except OSError as error:
         logger.warning("%s cannot be marked, so workers do not compare it: %s", shared.path, error)

@@ -7,7 +7,6 @@ by renaming it again. All of that happens inside one folder, hence on one filesy
 Transport options: `folder` (absolute path; created if needed) and Kombu's `polling_interval` (seconds).
 """
 
-import fcntl
 import logging
 import os
 import time
@@ -23,6 +22,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
+from modelyard.core import locks
 from modelyard.core.private_files import open_private
 
 logger = logging.getLogger(__name__)
@@ -147,12 +147,15 @@ class Channel(virtual.Channel):
         """The table, saved afterwards if it changed; one process at a time."""
         file = self._table(exchange)
         with open_private(file.with_suffix(".lock"), "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
-            table = self.get_table(exchange)
-            before = list(table)
-            yield table
-            if table != before:
-                _write_then_rename(file, dumps(table), durable=True)
+            locks.lock(lock.fileno(), wait=True)
+            try:
+                table = self.get_table(exchange)
+                before = list(table)
+                yield table
+                if table != before:
+                    _write_then_rename(file, dumps(table), durable=True)
+            finally:
+                locks.unlock(lock.fileno())
 
     def _table(self, exchange: str) -> Path:
         return self._tables / f"{quote(exchange, safe='')}.json"

@@ -8,7 +8,6 @@ trains, of which those with `point` belong to the curve. Its result is `{"engine
 run's log.
 """
 
-import fcntl
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from modelyard.core import locks
 from modelyard.core.errors import Conflict, ModelyardError, NoTokenizer, OutOfMemory, TrainingIncompatible
 from modelyard.core.paths import PathRules
 from modelyard.core.process import Report, child_main, configure_logging
@@ -132,7 +132,7 @@ def _alone(folder: Path) -> None:
     deadline = time.monotonic() + PREDECESSOR_SECONDS
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.lock(lock)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise Conflict("Another process is still at work on this run.", hint="Resume it later.") from None
