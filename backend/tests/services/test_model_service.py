@@ -401,6 +401,33 @@ def test_a_removal_that_a_crash_interrupted_is_finished_and_waited_for(
         new_row(session, cache, quantization="4bit")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_row_whose_folder_became_a_link_can_be_used_again(
+    database: Database, cache: HubCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """Its files are not the cache's any more, so its deletion ends with an error and removes nothing."""
+    with database.session() as session:
+        row = ready_row(session, cache)
+        row.status = ModelStatus.DELETING
+    repo, elsewhere = cache.repo_folder(MODEL_ID), tmp_path / "elsewhere"
+    repo.rename(elsewhere)
+    repo.symlink_to(elsewhere)
+    if not whole:
+        (elsewhere / "snapshots" / COMMIT / "model.safetensors").unlink()
+    before = bytes_below(elsewhere)
+    monkeypatch.setattr(model_service, "HALF_REMOVED_SECONDS", -1.0)
+    maintenance.check_files(database, set())
+    left = row_of(database, row.id)
+    assert left.status is (ModelStatus.READY if whole else ModelStatus.MISSING)
+    assert left.error is not None
+    assert left.error["code"] == "conflict"
+    assert str(repo) in left.error["message"]
+    assert bytes_below(elsewhere) == before
+    repo.unlink()
+    delete_model(database, row.id, confirm_shared=True)
+    assert bytes_below(elsewhere) == before
+
+
 # Files that come and go
 
 

@@ -526,9 +526,11 @@ def _best_snapshot(repo: CachedRepo) -> CachedSnapshot | None:
 
 
 def _adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -> str | None:
-    """Why a cached snapshot is not a whole model, or None."""
+    """Why a cached snapshot is not a whole model of which Modelyard can take care, or None."""
     names = set(snapshot.files)
     folder = cache.snapshot_path(repo_id, snapshot.commit)
+    if any(part.is_symlink() for part in (folder.parent.parent, folder.parent, folder)):
+        return "its folder is a link, and what that leads to is not the cache's to change or remove"
     for name in snapshot.files:
         try:
             resolve_inside(folder, name)

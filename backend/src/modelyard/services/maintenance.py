@@ -5,7 +5,14 @@ import logging
 import time
 
 from modelyard.core.database import Database
-from modelyard.core.errors import DatabaseUnavailable, HubRateLimited, HubUnreachable, ModelyardError, StorageError
+from modelyard.core.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    HubRateLimited,
+    HubUnreachable,
+    ModelyardError,
+    StorageError,
+)
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.job_service import JobService
@@ -120,6 +127,8 @@ def check_files(database: Database, stuck: set[str]) -> None:
             if row_id not in stuck:
                 logger.warning("Files cannot be removed yet: %s", error.message)
             stuck.add(row_id)
+        except Conflict as error:
+            logger.warning("Files are not removed: %s", error.message)
     # Looking at every file takes a while, during which workers must be able to write.
     with database.reading() as session:
         differing = ModelService(session).changed_files()

@@ -88,20 +88,29 @@ def remove_partial_data(database: Database, row_id: str) -> None:
 
 
 def finish_removal(database: Database, row_id: str) -> None:
-    """Remove what is due of a row's files, or the row with all of them; nothing where nothing is. Raises StorageError.
+    """Remove what is due of a row's files, or the row with all of them; nothing where nothing is.
 
-    Safe to be done twice at once, and again after a crash.
+    Safe to be done twice at once, and again after a crash. Raises StorageError, after which it is still due, and
+    Conflict where a folder is a link: then the files stay, the row says why and can be used again.
     """
     with database.reading() as session:
         models = ModelService(session)
         removal = models.due_removal(row_id)
     if removal is None:
         return
-    removal.carry_out(models.cache)
+    refused: Conflict | None = None
+    try:
+        removal.carry_out(models.cache)
+    except Conflict as error:
+        refused = error
     with database.reading() as session:
         model = ModelService(session).find(row_id)
-    if model is None:
-        return
-    found = look_at_files(models.cache, model)
-    with database.session() as session:
-        ModelService(session).end_removal(row_id, found)
+    if model is not None:
+        found = look_at_files(models.cache, model)
+        with database.session() as session:
+            if refused is None:
+                ModelService(session).end_removal(row_id, found)
+            else:
+                ModelService(session).give_up_removal(row_id, found, refused.as_dict())
+    if refused is not None:
+        raise refused

@@ -439,6 +439,7 @@ class ModelService:
         plan = self.cache.plan_deletion(
             model.model_id,
             model.commit,
+            files=manifest(model),
             also_needed_by=needed,
             reason=f"the same files serve {model.model_id} in precision {names}",
             after=[other.snapshot for other in gone.values()],
@@ -515,7 +516,7 @@ class ModelService:
         removal = Removal(model.model_id, model.commit)
         if not self._other_rows_of_snapshot(model):
             unlinked = self.partial_data(model) if model.status is ModelStatus.DELETING else removal
-            removal = replace(unlinked, snapshot=True)
+            removal = replace(unlinked, snapshot=True, manifest=manifest(model))
         return replace(removal, artifact=artifact_of(model)) if model.status is ModelStatus.DELETING else removal
 
     def partial_data(self, model: Model) -> Removal:
@@ -536,6 +537,17 @@ class ModelService:
             self.note_files(model, found)
             if model.status is ModelStatus.READY:
                 self._end_originals(model)
+
+    def give_up_removal(self, row_id: str, found: FilesOnDisk, error: dict[str, Any]) -> None:
+        """What was due cannot be removed: the row is what its files are, and says why."""
+        model = self.find(row_id)
+        if model is None or not (model.removal_due or model.status is ModelStatus.DELETING):
+            return
+        model.removal_due = False
+        if model.status is ModelStatus.DELETING:
+            model.status = ModelStatus.READY if found.whole else ModelStatus.MISSING
+        model.error = error
+        self.note_files(model, found)
 
     def _end_originals(self, model: Model) -> None:
         """Remove the entries of the snapshot that a quantized copy was made of."""
@@ -689,7 +701,7 @@ def look_at_files(cache: HubCache, model: Model) -> FilesOnDisk:
     return FilesOnDisk(
         whole=is_whole(cache, model),
         artifact_bytes=artifact_bytes,
-        disk_bytes=cache.snapshot_bytes(model.model_id, model.commit) + artifact_bytes,
+        disk_bytes=cache.snapshot_bytes(model.model_id, model.commit, manifest(model)) + artifact_bytes,
     )
 
 

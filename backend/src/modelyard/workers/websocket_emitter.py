@@ -4,9 +4,11 @@ The event hub of the API tails those rows and sends what changed to every socket
 and nothing is lost while the API restarts.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from modelyard.core.database import Database
+from modelyard.core.errors import Conflict
 from modelyard.models import JobControl, JobKind, JobState, ModelStatus, TrainingStatus
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_actions import files_on_disk, finish_removal, remove_partial_data
@@ -33,7 +35,8 @@ def emit_model_download_completed(database: Database, job_id: str, owner: str, r
         JobService(session).finish(job_id, owner, JobState.DONE)
         models = ModelService(session)
         models.mark_done(models.get_by_id(row_id), kind, found)
-    finish_removal(database, row_id)
+    with suppress(Conflict):  # the row says so
+        finish_removal(database, row_id)
 
 
 def emit_model_download_failed(database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]) -> None:
@@ -49,16 +52,22 @@ def emit_model_download_paused(
 
 
 def emit_model_download_cancelled(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
-    """The user cancelled the work; what it fetched is removed. Raises LeaseLost."""
+    """The user cancelled the work; what it fetched is removed, or the row says why not. Raises LeaseLost."""
+    error = None
     if kind is not JobKind.VERIFY:
         # Only the job's owner removes anything.
         emit_model_download_progress(database, job_id, owner, None)
-        remove_partial_data(database, row_id)
+        try:
+            remove_partial_data(database, row_id)
+        except Conflict as refused:
+            error = refused.as_dict()
     found = files_on_disk(database, row_id)
     with database.session() as session:
-        JobService(session).finish(job_id, owner, JobState.CANCELLED)
+        JobService(session).finish(job_id, owner, JobState.CANCELLED, error=error)
         models = ModelService(session)
-        models.mark_cancelled(models.get_by_id(row_id), kind, found)
+        model = models.get_by_id(row_id)
+        models.mark_cancelled(model, kind, found)
+        model.error = error
 
 
 def _end_model(
