@@ -104,6 +104,23 @@ def test_workers_of_their_own_share_the_work_and_take_over(apart: Instance) -> N
     assert not list((apart.hf_home / "hub").glob("models--*"))
 
 
+def test_servers_of_one_home_use_their_own_addresses(tmp_path: Path) -> None:
+    """The one that was started last is stopped; the others and their workers never ask it."""
+    with running_postgres() as database, running_redis(tmp_path) as broker:
+        where = {"MODELYARD_DATABASE_URL": database, "MODELYARD_BROKER_URL": broker}
+        first, second = Instance(tmp_path / "shared", where), Instance(tmp_path / "shared", where)
+        first.start()
+        try:
+            first.use_builtin_hub()
+            second.start()
+            assert second.api.get("/settings").json()["endpoint"] == f"{second.url}/hub"
+            second.stop()
+            assert first.api.get("/settings").json()["endpoint"] == f"{first.url}/hub"
+            first.wait_for(first.download(SAMPLES[1])["id"], "ready", seconds=60)
+        finally:
+            first.stop()
+
+
 @pytest.mark.timeout(400)
 def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_path: Path) -> None:
     instance = Instance(tmp_path / "anew", arguments=("--no-workers",)).start()

@@ -124,6 +124,15 @@ def test_the_built_in_hub_follows_the_server(service: SettingsService) -> None:
     assert service.endpoint_url("https://elsewhere") == "https://elsewhere"
 
 
+def test_a_process_uses_the_server_it_belongs_to(service: SettingsService, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.remember_server_url("http://127.0.0.1:9000")
+    for given, address in (("10.0.0.1:8000/", "http://10.0.0.1:8000"), ("https://yard", "https://yard")):
+        monkeypatch.setattr(settings_service, "get_settings", lambda given=given: Settings(server=given))
+        assert service.endpoint_url(BUILTIN) == f"{address}/hub"
+    monkeypatch.setattr(settings_service, "get_settings", lambda: Settings(server=""))
+    assert service.endpoint_url(BUILTIN) == "http://127.0.0.1:9000/hub"
+
+
 def test_the_hub_token_is_not_for_the_built_in_hub(service: SettingsService, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service.hub_client(BUILTIN).token is False
     monkeypatch.setattr(settings_service, "get_settings", lambda: Settings(api_key=SecretStr("server-key")))

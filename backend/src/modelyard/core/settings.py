@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     database_url: str | None = None
     broker_url: str | None = None
     api_key: SecretStr | None = None
+    server: str | None = None
+    """The address of the API that this process belongs to; `modelyard serve` gives its own to all its processes."""
     lease_seconds: float = 30.0
     max_upload_bytes: int = Field(default=10_000_000_000, gt=0)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
@@ -41,6 +43,12 @@ class Settings(BaseSettings):
         """Remove the line end of a key that was read from a file; an HTTP header could not carry it."""
         stripped = key.get_secret_value().strip() if key else ""
         return SecretStr(stripped) if stripped else None
+
+    @field_validator("server")
+    @classmethod
+    def _address(cls, server: str | None) -> str | None:
+        server = server.strip().rstrip("/") if server else ""
+        return server if not server or "://" in server else f"http://{server}"
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -110,8 +110,9 @@ class SettingsService:
             )
 
     def server_url(self) -> str:
-        """Where workers reach the API: what it wrote down when it started."""
-        return self._get("server_url") or get_settings().local_url
+        """Where the API is: this process's own, otherwise the one that was started last on this database."""
+        settings = get_settings()
+        return settings.server or self._get("server_url") or settings.local_url
 
     def remember_server_url(self, url: str) -> None:
         self._set("server_url", url)

@@ -186,6 +186,7 @@ class Supervisor:
             "MODELYARD_HOME": str(self._settings.home),
             "MODELYARD_HOST": self._host,
             "MODELYARD_PORT": str(listener.getsockname()[1]),
+            "MODELYARD_SERVER": _url_of(listener),
         }
 
         def child(name: str, arguments: list[str], *more_descriptors: int) -> _Child:
