@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modelyard.core.database import Database, utc_now
+from modelyard.core.errors import UnsupportedArchitecture
 from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, Worker
 from modelyard.schemas.model import GenerateRequest, LoadRequest
@@ -100,6 +101,14 @@ def test_a_request_goes_where_the_model_is_being_loaded_in_this_way(database: Da
     loads(database, row, "vm:gpu1", JobKind.GENERATE)
     assert asked_of(database, row) == "vm:gpu1"
     assert asked_of(database, row, device="cuda:0") is None
+
+
+def test_a_model_without_a_language_head_is_not_asked_for_text(database: Database, row: Model) -> None:
+    with database.session() as session:
+        session.get_one(Model, row.id).architecture = "BertModel"
+    with pytest.raises(UnsupportedArchitecture, match="BertModel has no language head"):
+        generation_of(database, row)
+    assert jobs_of(database, JobKind.GENERATE) == []
 
 
 def test_a_load_that_is_being_stopped_draws_nobody(database: Database, row: Model) -> None:

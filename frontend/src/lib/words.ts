@@ -150,12 +150,19 @@ export function loadSnippet(model: Model): string {
     return ["import modelyard", `model, tokenizer = modelyard.load(${call})`].join("\n");
   }
   const source = pythonArguments(sourceOf(model));
+  const name = classToLoadWith(model);
   return [
-    "from transformers import AutoModelForCausalLM, AutoTokenizer",
+    `from transformers import ${[name, "AutoTokenizer"].sort().join(", ")}`,
     "",
     `tokenizer = AutoTokenizer.from_pretrained(${source})`,
-    `model = AutoModelForCausalLM.from_pretrained(${source}, dtype="auto")`,
+    `model = ${name}.from_pretrained(${source}, dtype="auto")`,
   ].join("\n");
+}
+
+/** The class of transformers that keeps the model's head: its own, where it is no causal language model. */
+export function classToLoadWith({ architecture }: Model): string {
+  if (architecture === null || !/^[A-Z]\w*$/.test(architecture)) return "AutoModel";
+  return /(ForCausalLM|LMHeadModel)$/.test(architecture) ? "AutoModelForCausalLM" : architecture;
 }
 
 export const PENDING_WORD: Record<PendingOp, string> = {

@@ -2300,6 +2300,7 @@ export interface components {
          *           "dtype": "bfloat16",
          *           "endpoint": "https://huggingface.co",
          *           "gated": false,
+         *           "generates_text": true,
          *           "has_custom_code": false,
          *           "head_dim": 128,
          *           "hidden_size": 1024,
@@ -2375,6 +2376,7 @@ export interface components {
          *       "dtype": "bfloat16",
          *       "endpoint": "https://huggingface.co",
          *       "gated": false,
+         *       "generates_text": true,
          *       "has_custom_code": false,
          *       "head_dim": 128,
          *       "hidden_size": 1024,
@@ -2461,6 +2463,11 @@ export interface components {
             error: components["schemas"]["ModelError"] | null;
             /** Gated */
             gated: boolean;
+            /**
+             * Generates Text
+             * @description Whether it has a language head, as far as the name of its class tells; null where it does not.
+             */
+            generates_text: boolean | null;
             /**
              * Has Chat Template
              * @description Whether `messages` can be sent to generate; null until it is ready, and where it cannot be read.
@@ -5916,7 +5923,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_tokenizer`, `template_failed`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;

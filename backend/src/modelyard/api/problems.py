@@ -48,6 +48,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.AlreadyQuantized: 422,
     errors.NoTokenizer: 422,
     errors.TemplateFailed: 422,
+    errors.OutputNotFinite: 422,
     errors.SaeEngineMissing: 409,
     errors.TrainingIncompatible: 422,
     errors.HubRateLimited: 503,

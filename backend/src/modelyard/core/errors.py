@@ -287,6 +287,13 @@ class TemplateFailed(ModelyardError):
     default_hint = "Send prompt instead of messages, or use another model."
 
 
+class OutputNotFinite(ModelyardError):
+    """A model's logits are NaN or infinite, so that no token can be chosen; the dtype it ran in is in the message."""
+
+    code = "output_not_finite"
+    default_hint = "Load the model in float32 or bfloat16; if that gives the same, its weights are damaged: verify it."
+
+
 class SaeEngineMissing(ModelyardError):
     code = "sae_engine_missing"
     default_hint = "Install the extra: pip install 'modelyard[sae]'"

@@ -59,3 +59,25 @@ ENCODERS = (
 
 WITHOUT_ATTENTION = ("mamba2", "xlstm")
 """The heads they count are those of a recurrence."""
+
+_LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_OTHER_HEADS = (
+    "ForMaskedLM",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+    "ForPreTraining",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+)
+_GENERATING_MODELS = ("BarkModel", "DecoderModel", "MTModel", "SeamlessM4TModel", "SeamlessM4Tv2Model")
+
+
+def generates_text(architecture: str | None) -> bool | None:
+    """Whether a model class of transformers has a language head, told by its name; None where that tells nothing."""
+    if architecture is None:
+        return None
+    if architecture.endswith(_LANGUAGE_HEADS):
+        return True
+    if architecture.endswith(_OTHER_HEADS):
+        return False
+    return False if architecture.endswith("Model") and not architecture.endswith(_GENERATING_MODELS) else None

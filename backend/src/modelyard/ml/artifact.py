@@ -26,6 +26,7 @@ from modelyard.core.errors import (
     DiskFull,
     NoTokenizer,
     OutOfMemory,
+    OutputNotFinite,
     TemplateFailed,
     UnsupportedArchitecture,
 )
@@ -67,8 +68,9 @@ def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
     """Quantize a snapshot into an artifact, check it, and return its manifest; an artifact that is there is kept.
 
     Reports `{"phase", "done", "total", "message"}`. Raises DiskFull before anything is written that would not fit,
-    OutOfMemory, Conflict if another process makes the same artifact, ArtifactMismatch, and what `load_model` raises.
-    For a process of its own: it watches transformers' progress bars and reports the process's peak memory.
+    OutOfMemory, OutputNotFinite, Conflict if another process makes the same artifact, ArtifactMismatch, and what
+    `load_model` raises. For a process of its own: it watches transformers' progress bars and reports the process's peak
+    memory.
     """
     target = Path(request.target)
     manifest = read_manifest(target)
@@ -103,6 +105,12 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
 
     report(_progress("checking", 0, 3, "running the quantized model"))
     on_the_fly = _run(model, prompts)
+    if isinstance(on_the_fly, drift.Observation) and not drift.is_finite(on_the_fly):
+        raise OutputNotFinite(
+            f"The output of {request.model_id} is not finite with its weights in {request.quantization} and the rest"
+            f" in {dtype}.",
+            hint="Load it unquantized in float32 or bfloat16; if that gives the same, its weights are damaged.",
+        )
     del model
     devices.release_memory()
     report(_progress("checking", 1, 3, "loading the artifact"))

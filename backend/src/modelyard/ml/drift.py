@@ -95,6 +95,11 @@ def identical(first: Observation, second: Observation) -> bool:
     )
 
 
+def is_finite(observed: Observation) -> bool:
+    """Whether each position has a likeliest token; minus infinity alone is a mask, which models have."""
+    return all(bool(logits.amax(-1).isfinite().all()) for logits in observed.logits)
+
+
 def compare(source: Observation, quantized: Observation, dtype: str) -> Drift:
     """The drift of `quantized` from `source`, which ran the same prompts."""
     divergences, agreements = [], []

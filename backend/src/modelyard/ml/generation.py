@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
+    PreTrainedModel,
     StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
@@ -20,13 +22,28 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from modelyard.core.errors import InvalidRequest, OutOfMemory, UnsupportedArchitecture
-from modelyard.ml import devices
+from modelyard.core.errors import InvalidRequest, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
+from modelyard.ml import devices, meta_model
+from modelyard.ml.meta_model import dtype_name, first_line
 from modelyard.ml.model_loader import LoadedModel
+from modelyard.ml.pretrained import read_config
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
 TURN_SECONDS = 0.05
 """How often a generation that waits for another one asks whether it is still wanted."""
+
+
+def require_language_head(folder: Path) -> None:
+    """Raise UnsupportedArchitecture for a model that cannot generate, before it is loaded."""
+    _require_language_head(meta_model.model_class(meta_model.load_config(read_config(folder))))
+
+
+def _require_language_head(cls: type[PreTrainedModel]) -> None:
+    if not cls.can_generate():
+        raise UnsupportedArchitecture(
+            f"{cls.__name__} has no language head to generate text with.",
+            hint="Use its hidden states in Python (modelyard.load), or choose a model for text generation.",
+        )
 
 
 @dataclass(frozen=True)
@@ -57,12 +74,11 @@ def generate(
     `on_delta` gets the text as it comes (the deltas together are the text); `should_stop` is asked once per token.
     Temperature 0 takes the likeliest token; above it, `seed` decides, with the model's own top-k and top-p. Waits for
     other generations of the same model, and asks `should_stop` meanwhile; `on_start` is called after that. Raises
-    NoTokenizer, TemplateFailed, InvalidRequest, OutOfMemory, and UnsupportedArchitecture for a model that cannot
-    generate.
+    NoTokenizer, TemplateFailed, InvalidRequest, OutOfMemory, OutputNotFinite, and UnsupportedArchitecture for a model
+    that cannot generate.
     """
     tokenizer, model = loaded.tokenizer, loaded.model
-    if not model.can_generate():
-        raise UnsupportedArchitecture(f"{type(model).__name__} has no language head to generate text with.")
+    _require_language_head(type(model))
     with _turn(loaded.lock, should_stop) as is_ours:
         if not is_ours:
             return _NOTHING
@@ -71,10 +87,11 @@ def generate(
             ids = _encode(tokenizer, prompt, messages, should_stop)
         except TokenizerStopped:
             return _NOTHING
+        _require_known(ids, model)
         prompt_tokens = len(ids)
         budget = _new_tokens_left(model.config, prompt_tokens, max_new_tokens)
         config = copy.deepcopy(model.generation_config)
-        processors = LogitsProcessorList()
+        processors = LogitsProcessorList([_Finite(loaded.key.model_id, dtype_name(model.dtype))])
         if temperature > 0:
             processors.append(_Sampler(temperature, seed, config.top_k, config.top_p))
         config.update(
@@ -87,6 +104,7 @@ def generate(
         inputs = torch.tensor([ids], device=devices.input_device(model))
         stream = _TextStream(tokenizer, on_delta)
         stop = _Stop(should_stop)
+        stopping = [stop, _StopStrings(stream, loaded.stop_strings)]
         started = time.monotonic()
         try:
             model.generate(
@@ -94,10 +112,15 @@ def generate(
                 attention_mask=torch.ones_like(inputs),
                 generation_config=config,
                 logits_processor=processors,
-                stopping_criteria=StoppingCriteriaList([stop]),
+                stopping_criteria=StoppingCriteriaList(stopping),
                 streamer=stream,
             )
             refused = False
+        except ValueError as error:  # transformers' word for settings and inputs that it does not take
+            raise InvalidRequest(
+                f"transformers refuses to generate with {loaded.key.model_id}: {first_line(error)}",
+                hint="Look at generation_config.json and config.json of the model.",
+            ) from error
         except (RuntimeError, MemoryError) as error:
             if not devices.is_out_of_memory(error):
                 raise
@@ -172,6 +195,29 @@ def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int) -> int:
     return min(wanted, limit - prompt_tokens)
 
 
+def _require_known(ids: Sequence[int], model: PreTrainedModel) -> None:
+    """A tokenizer that belongs to other weights gives ids that the embedding has no row for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    unknown = next((token for token in ids if not 0 <= token < rows), None)
+    if unknown is not None:
+        raise InvalidRequest(
+            f"The tokenizer makes token {unknown} of this text, and the model knows {rows:,} tokens.",
+            hint="The tokenizer does not belong to these weights; leave out special tokens, or use another model.",
+        )
+
+
+class _Finite(LogitsProcessor):  # type: ignore[misc]
+    """Raises OutputNotFinite where no token can be chosen. Minus infinity alone is a mask, which models have."""
+
+    def __init__(self, model_id: str, dtype: str) -> None:
+        self._model_id, self._dtype = model_id, dtype
+
+    def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not scores.amax(-1).isfinite().all():  # the largest of values with a NaN among them is NaN
+            raise OutputNotFinite(f"The output of {self._model_id} is not finite in {self._dtype}.")
+        return scores
+
+
 class _Sampler(LogitsProcessor):  # type: ignore[misc]
     """Draws the next token and leaves only it, so that greedy decoding takes it.
 
@@ -202,6 +248,23 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, *_unused: Any, **_options: Any) -> torch.Tensor:
         self.stopped = self.stopped or self._should_stop()
         return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
+
+
+class _StopStrings(StoppingCriteria):  # type: ignore[misc]
+    """Ends where the new text has a string in it; transformers' own needs the tokenizer in this process."""
+
+    def __init__(self, stream: "_TextStream", strings: Sequence[str]) -> None:
+        self._stream = stream
+        self._strings = strings
+        self._longest = max(map(len, strings), default=0)
+        self._seen = 0
+
+    def __call__(self, input_ids: torch.Tensor, *_unused: Any, **_options: Any) -> torch.Tensor:
+        text = self._stream.text
+        fresh = text[max(self._seen - self._longest, 0) :]
+        self._seen = len(text)
+        found = any(string in fresh for string in self._strings)
+        return torch.full((input_ids.shape[0],), found, dtype=torch.bool, device=input_ids.device)
 
 
 class _TextStream(BaseStreamer):  # type: ignore[misc]

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from modelyard.core import units
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
 from modelyard.ml import devices
+from modelyard.ml.generation_config import read_stop_strings
 from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
 from modelyard.ml.pretrained import load_model, read_config, stored_quantization, weight_files
 from modelyard.ml.quantization import Quantization, measured_bytes
@@ -102,6 +103,7 @@ class LoadedModel:
         self.load_seconds = load_seconds
         self.measured_bytes = measured_bytes(model)
         self.lock = threading.Lock()
+        self.stop_strings = read_stop_strings(folder)
         self._model: PreTrainedModel | None = model
         self._tokenizer: Tokenizer | None = None
         self._no_tokenizer: NoTokenizer | None = None

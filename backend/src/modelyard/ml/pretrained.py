@@ -19,6 +19,7 @@ from modelyard.core.errors import (
     UnsupportedArchitecture,
 )
 from modelyard.ml import meta_model
+from modelyard.ml.generation_config import read_generation_config
 from modelyard.ml.meta_model import DTYPES, dtype_name, first_line
 from modelyard.ml.quantization import (
     Quantization,
@@ -89,10 +90,13 @@ def load_model(
             config.quantization_config["bnb_4bit_compute_dtype"] = dtype_name(best_compute_dtype(device))
     _check_weight_files(folder, allow_pickle)
     stored_dtype = config.dtype
+    text = config.get_text_config(decoder=True)
+    generation_config = read_generation_config(folder, text.to_dict(), getattr(text, "vocab_size", 0))
     try:
         model, loading = cls.from_pretrained(
             folder,
             config=config,
+            generation_config=generation_config,
             quantization_config=get_quantization_config(quantization, device) if stored is None else None,
             device_map=device_map if isinstance(device_map, str) else dict(device_map),
             max_memory=None if max_memory is None else dict(max_memory),

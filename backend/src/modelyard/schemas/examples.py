@@ -51,6 +51,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "used_by": [],
     "drift": None,
     "has_chat_template": None,
+    "generates_text": True,
     "adopted": False,
     "gated": False,
     "licence": "apache-2.0",
@@ -129,6 +130,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "needs_custom_code": {"detail": "some/model needs code of its own repository."},
     "already_quantized": {"detail": "some/model-AWQ is quantized already (awq)."},
     "no_tokenizer": {"detail": "some/model has no tokenizer files."},
+    "output_not_finite": {"detail": "The output of some/model is not finite in float16."},
     "template_failed": {"detail": "The chat template of some/model took more than 5 s of processor time."},
     "sae_engine_missing": {"detail": "SAELens is not installed."},
     "training_incompatible": {

@@ -205,6 +205,9 @@ class ModelResponse(Dimensions):
     has_chat_template: bool | None = Field(
         description="Whether `messages` can be sent to generate; null until it is ready, and where it cannot be read."
     )
+    generates_text: bool | None = Field(
+        description="Whether it has a language head, as far as the name of its class tells; null where it does not.",
+    )
     snapshot_path: str | None = Field(
         description="Folder to load from, once it is ready: the snapshot, or the quantized copy."
     )

@@ -10,7 +10,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, database_now
-from modelyard.core.errors import Conflict, DatabaseUnavailable, InvalidRequest, ModelyardError, NotReady, error_from
+from modelyard.core.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidRequest,
+    ModelyardError,
+    NotReady,
+    UnsupportedArchitecture,
+    error_from,
+)
+from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.schemas.model import GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
 from modelyard.services.architecture_service import local_checkpoint
@@ -94,12 +103,17 @@ class InferenceService:
     def start_generate(self, row_id: str, request: GenerateRequest) -> str:
         """Queue a generation; the model is loaded if it is not. Returns the job's id.
 
-        Raises ModelNotFound, NotReady, InvalidRequest.
+        Raises ModelNotFound, NotReady, InvalidRequest, UnsupportedArchitecture.
         """
         if (request.prompt is None) == (request.messages is None):
             raise InvalidRequest("Send either a prompt or messages.", hint="Exactly one of the two.")
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
+        if generates_text(row.architecture) is False:
+            raise UnsupportedArchitecture(
+                f"{row.architecture} has no language head to generate text with.",
+                hint="Use its hidden states in Python (modelyard.load), or choose a model for text generation.",
+            )
         payload = request.model_dump(exclude={"stream"}) | {"option_bytes": self._option_bytes(row)}
         with self.database.session() as session:
             worker = _holder(session, row_id, dtype=None)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelyard.core.model_types import generates_text
 from modelyard.hub.store import HubCache
 from modelyard.models import (
     ACTIVE_STATUSES,
@@ -173,6 +174,7 @@ def model_response(
         used_by=used_by,
         drift=Drift.model_validate(model.drift) if model.drift else None,
         has_chat_template=has_chat_template(folder) if done else None,
+        generates_text=generates_text(model.architecture),
         adopted=model.adopted,
         gated=model.gated,
         licence=model.licence,

@@ -25,7 +25,7 @@ from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedMo
 from modelyard.services.history_service import HistoryService
 from modelyard.services.job_service import LOADING_PHASE, JobProgress, JobService
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import QuantizationService, load_spec
+from modelyard.services.quantization_service import QuantizationService, load_spec, weights_folder
 from modelyard.workers.celery_app import begin_anew, celery_app, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
@@ -115,9 +115,10 @@ def _unload(job: RunningJob) -> dict[str, Any]:
 
 
 def _generate(job: RunningJob) -> dict[str, Any]:
-    from modelyard.ml.generation import generate
+    from modelyard.ml.generation import generate, require_language_head
 
     row, loader = _row(job.subject_id), _loader_for(job)
+    require_language_head(weights_folder(row))
     payload = dict(job.payload)
     before = {info.key for info in loader.loaded()}
     text: list[str] = []

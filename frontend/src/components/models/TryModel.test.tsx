@@ -38,6 +38,13 @@ function answers(events: object[], { ends = true } = {}) {
   return { asked, wasAborted: () => aborted };
 }
 
+it("says why a model without a language head cannot be tried", () => {
+  renderPage(<TryModel model={model({ architecture: "BertModel", generates_text: false })} />);
+  expect(screen.getByText("This model does not generate text")).toBeVisible();
+  expect(screen.getByText(/BertModel has no language head/)).toBeVisible();
+  expect(screen.queryByRole("button", { name: "Generate" })).toBeNull();
+});
+
 it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   const { asked } = answers([{ delta: " Par" }, { delta: "is." }, DONE]);
   renderPage(<TryModel model={model()} />);

@@ -26,6 +26,12 @@ export default function TryModel({ model }: { model: Model }) {
   const { mode } = trial;
   const missing = missingWords(trial);
 
+  if (model.generates_text === false)
+    return (
+      <EmptyState title="This model does not generate text">
+        {model.architecture} has no language head. Use its hidden states in Python: the Overview tab shows how to load it.
+      </EmptyState>
+    );
   if (model.status !== "ready") return <NotReady model={model} />;
   return (
     <Stack gap="sm">

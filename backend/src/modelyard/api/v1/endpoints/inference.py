@@ -71,6 +71,7 @@ def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> Mo
         errors.NotReady,
         errors.NoTokenizer,
         errors.TemplateFailed,
+        errors.OutputNotFinite,
         errors.OutOfMemory,
         errors.UnsupportedArchitecture,
     ),
