@@ -97,19 +97,19 @@ def test_settings_that_are_no_json_are_left_out(copied: Path) -> None:
 
 def test_what_belongs_to_the_model_is_used(copied: Path) -> None:
     (copied / "generation_config.json").unlink(missing_ok=True)
-    with loaded(copied) as model:
+    with loaded(copied, "float32") as model:
         plain = generate(model, prompt=PROMPT, max_new_tokens=12)
         ids = model.tokenizer.encode(plain.text, add_special_tokens=False)
         some = plain.text[6:9]
     assert len(ids) > 4
     assert some
     (copied / "generation_config.json").write_text(json.dumps({"eos_token_id": [ids[3]]}))
-    with loaded(copied) as model:
+    with loaded(copied, "float32") as model:
         ended = generate(model, prompt=PROMPT, max_new_tokens=12)
         assert ended.finish_reason == "stop"
         assert ended.new_tokens <= 4
     (copied / "generation_config.json").write_text(json.dumps({"stop_strings": [some]}))
-    with loaded(copied) as model:
+    with loaded(copied, "float32") as model:
         ended = generate(model, prompt=PROMPT, max_new_tokens=12)
         assert ended.finish_reason == "stop"
         assert some in ended.text
