@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from transformers import AutoTokenizer
 
 from support.instance import Instance
 
@@ -116,6 +117,29 @@ def test_a_template_that_does_wrong_is_named(
 
     prompted = instance.api.post(f"/models/{row_id}/generate", json={"prompt": "Hello", "max_new_tokens": 4})
     assert prompted.status_code == 200, "as the hint says"
+
+
+@pytest.mark.parametrize("opened", ["secret.txt", "/proc/self/environ"])
+def test_a_tokenizer_that_names_a_file_of_the_machine_is_refused(
+    instance: Instance, good: str, worker: psutil.Process, tmp_path: Path, opened: str
+) -> None:
+    folder, secret = tmp_path / "repository", tmp_path / opened
+    shutil.copytree(instance.model(good)["snapshot_path"], folder)
+    if not secret.exists():
+        secret.write_text("[UNK]\nhunter2\n")
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("[UNK]\nhello\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "vocab": str(secret)})
+    )
+    opened_by_transformers = AutoTokenizer.from_pretrained(folder).get_vocab()
+    assert any(text in word for word in opened_by_transformers for text in ("hunter2", "PATH=")), "it bites"
+    model_id = f"hostile/opens-{secret.name}"
+    answer = instance.api.post("/models/import", json={"path": str(folder), "model_id": model_id, "mode": "copy"})
+    row_id = instance.wait_for(answer.json()["id"], "ready")["id"]
+    generated = instance.api.post(f"/models/{row_id}/generate", json={"prompt": "hello", "max_new_tokens": 4})
+    assert (generated.status_code, generated.json()["code"]) == (422, "no_tokenizer"), generated.text
+    assert "tokenizer_config.json names in 'vocab' a file" in generated.json()["detail"]
 
 
 @pytest.mark.thorough

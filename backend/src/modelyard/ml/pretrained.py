@@ -29,6 +29,7 @@ from modelyard.ml.quantization import (
 )
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
 from modelyard.ml.stored_dtype import cast_unquantized
+from modelyard.ml.tokenizer_files import checked
 from modelyard.ml.untrusted.tokenizer import has_tokenizer_files
 
 # From the two messages of transformers' loading report that end a load.
@@ -144,11 +145,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder.name} has no tokenizer files.", hint="Use the model's hook points or token ids instead of text."
         )
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+        with checked(folder) as readable:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                readable, trust_remote_code=False, local_files_only=True
+            )
+    except NoTokenizer as error:
+        raise NoTokenizer(f"The tokenizer of {folder.name} cannot be read: {error.message}", hint=error.hint) from error
     except Exception as error:  # tokenizer classes raise whatever their files make them raise
         raise NoTokenizer(f"The tokenizer of {folder.name} cannot be read: {first_line(error)}") from error
+    tokenizer.name_or_path = str(folder)
     return tokenizer
 
 

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from modelyard.core.errors import ModelyardError
+from modelyard.ml.tokenizer_files import checked
 from modelyard.ml.untrusted.protocol import (
     END,
     LARGEST_TEXT_BYTES,
@@ -154,7 +156,8 @@ class _Worker:
         from transformers import AutoTokenizer
 
         _allow(LOADING, _data_bytes() + LOADING.memory_bytes)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with checked(folder) as readable:
+            self._tokenizer = AutoTokenizer.from_pretrained(readable, trust_remote_code=False, local_files_only=True)
         gc.collect()
         self._most_bytes = _data_bytes() + WORKING.memory_bytes
         return {
@@ -190,6 +193,8 @@ def _described(error: BaseException) -> dict[str, Any]:
     said = next(iter(str(error).strip().splitlines()), "")[:300]
     if isinstance(error, MemoryError):
         return {"kind": "memory"}
+    if isinstance(error, ModelyardError):
+        return {"kind": "failed", "said": error.message}
     if isinstance(error, _TooLong):
         return {"kind": "length"}
     if isinstance(error, TemplateSyntaxError):
