@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from modelyard.ml.cpu_kernels import CpuKernels, cpu_kernels
-from modelyard.ml.kv_cache import STATE_FIELDS, CacheMeter, state_bytes
+from modelyard.ml.kv_cache import STATE_FIELDS, cache_meter, state_bytes
 from modelyard.ml.layers import LayerKinds, few_kinds
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
@@ -97,7 +97,7 @@ def _short_pass(
         outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
         live.stop()
     cache = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
-    return live, CacheMeter(skeleton).bytes(sequence, batch=batch) if cache else 0
+    return live, cache_meter(skeleton).bytes(sequence, batch=batch) if cache else 0
 
 
 def _held_as_loaded(skeleton: MetaModel, kernels: CpuKernels) -> "_Products":

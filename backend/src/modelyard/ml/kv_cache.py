@@ -6,7 +6,8 @@ puts there. Of blocks that are alike one is run, and what one more of them adds 
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -26,6 +27,8 @@ STATE_FIELDS = ("past_key_values", "cache_params", "state", "mems", "past_bucket
 # a number of layers, `sliding_window_pattern` the distance between two of them.
 _WINDOW_NAMES = re.compile(r"(window|chunk|local)(_size|_length|_len)?\Z")
 _MAX_PIECES = 24
+_METER = "cache_meter"  # finding: what measures the caches of a skeleton
+_RUN = 6  # consecutive lengths that show steps of four tokens
 _DEFAULT_CONTEXT = 4096  # tokens, where the config names no limit
 _SHORT, _LONGER = 24, 384  # tokens of the two probes that show whether length costs time
 _LONGEST_PROBE = 32768  # tokens; code that walks over blocks of tokens gets slow beyond
@@ -70,7 +73,7 @@ def measure_kv_cache(skeleton: MetaModel) -> KvCache:
         try:
             return KvCache(_segments(_straight_pieces(probe, marks)), None, end, exact=True)
         except _NotLinear:
-            steps = sorted({*marks, *(end >> shift for shift in range(1, end.bit_length()))})
+            steps = sorted({*marks, *(end >> shift for shift in range(2, end.bit_length() - _SHORT.bit_length(), 2))})
             highest = accumulate((probe(tokens) for tokens in steps), max)
             return KvCache(_segments(dict(zip(steps, highest, strict=True)), rounded=True), None, end, exact=False)
     except CannotRun as error:
@@ -96,7 +99,7 @@ class CacheMeter:
         """The bytes for `batch` sequences of `tokens` tokens. Raises `CannotRun`."""
         if self._kinds is None:
             return self._run(tokens, batch)
-        return self._extrapolated(self._kinds, range(len(self._kinds.layers)), tokens, batch)
+        return self._from_two_of_each(self._kinds, set(range(len(self._kinds.layers))), tokens, batch)
 
     def _trusted(self, kinds: LayerKinds | None) -> LayerKinds | None:
         """The kinds, if blocks from the middle and the end of each add to a short prompt's cache what the first do."""
@@ -106,21 +109,18 @@ class CacheMeter:
         try:
             with kinds.running(some):
                 seen = self._run(_SHORT, 1)
-            return kinds if seen == self._extrapolated(kinds, some, _SHORT, 1) else None
+            return kinds if seen == self._from_two_of_each(kinds, some, _SHORT, 1) else None
         except CannotRun:
             return None
 
-    def _extrapolated(self, kinds: LayerKinds, counted: Collection[int], tokens: int, batch: int) -> int:
-        """What the `counted` blocks fill together, of which only the first two of each kind are run."""
-        first = kinds.first(1)
-        with kinds.running(first):
-            total = one_of_each = self._run(tokens, batch)
+    def _from_two_of_each(self, kinds: LayerKinds, counted: Set[int], tokens: int, batch: int) -> int:
+        """What the `counted` blocks fill together: two of each kind are run, and the others count as the second."""
+        seconds = [indices[1] for indices in kinds.kinds if len(indices) > 2]
+        with kinds.running(kinds.first(2)), _bytes_added(kinds.layers, seconds) as added:
+            total = self._run(tokens, batch)
         for indices in kinds.kinds:
-            counted_here = [index for index in indices if index in counted]
-            if len(counted_here) > 1:
-                with kinds.running({*first, indices[1]}):
-                    more = self._run(tokens, batch) - one_of_each
-                total += more * (len(counted_here) - 1)
+            if len(indices) > 2:
+                total += added[indices[1]] * (len(counted & set(indices)) - 2)
         return total
 
     def _run(self, tokens: int, batch: int) -> int:
@@ -140,12 +140,40 @@ class CacheMeter:
         return total
 
 
+def cache_meter(skeleton: MetaModel) -> CacheMeter:
+    """The one meter of a skeleton, so that its blocks are compared once."""
+    meter: CacheMeter = skeleton.findings.setdefault(_METER, None) or CacheMeter(skeleton)
+    skeleton.findings[_METER] = meter
+    return meter
+
+
+@contextmanager
+def _bytes_added(layers: Sequence[nn.Module], indices: Sequence[int]) -> Iterator[dict[int, int]]:
+    """By how many bytes the caches that some blocks receive grow in each of them; filled by a forward pass."""
+    added: dict[int, int] = dict.fromkeys(indices, 0)
+
+    def watching(index: int, sign: int) -> Callable[..., None]:
+        def note(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *_output: Any) -> None:
+            caches = [value for value in (*args, *kwargs.values()) if not isinstance(value, (torch.Tensor, tuple))]
+            added[index] += sign * state_bytes(caches)
+
+        return note
+
+    handles = [layers[index].register_forward_pre_hook(watching(index, -1), with_kwargs=True) for index in indices]
+    handles += [layers[index].register_forward_hook(watching(index, 1), with_kwargs=True) for index in indices]
+    try:
+        yield added
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Probe:
     """Cache bytes of one sequence of n tokens, each length run once."""
 
     def __init__(self, skeleton: MetaModel) -> None:
         self._skeleton = skeleton
-        self._meter = CacheMeter(skeleton)
+        self._meter = cache_meter(skeleton)
         self._known: dict[int, int] = {}
         self._seconds: dict[int, float] = {}
 
@@ -238,11 +266,20 @@ def _straight_pieces(probe: _Probe, marks: Sequence[int]) -> dict[int, int]:
         middle = probe.known_between(low, high) or (low + high) // 2
         if middle == low or _on_line(low, middle, high, probe):
             sizes[high] = probe(high)
+        elif high - low > _RUN and _grows_in_steps(probe, middle):
+            raise _NotLinear
         else:
             pending += [(low, middle), (middle, high)]
         if len(sizes) + len(pending) > len(marks) + _MAX_PIECES:
             raise _NotLinear
     return sizes
+
+
+def _grows_in_steps(probe: _Probe, tokens: int) -> bool:
+    """Whether the growth changes more than once within a few tokens; a bend changes it once."""
+    sizes = [probe(tokens + offset) for offset in range(_RUN)]
+    growth = [after - before for before, after in pairwise(sizes)]
+    return sum(before != after for before, after in pairwise(growth)) > 1
 
 
 def _on_line(low: int, middle: int, high: int, probe: _Probe) -> bool:

@@ -19,6 +19,7 @@ from modelyard.ml.dimensions import read_dimensions
 from modelyard.ml.meta_forward import CannotRun
 from modelyard.ml.meta_model import MetaModel
 
+_KINDS = "layer_kinds"  # finding: the answer of `few_kinds`
 _OTHER_TOWERS = re.compile(r"vision|visual|image|audio|speech|tower|vit\b|perceiver|resampler|depth_decoder")
 
 
@@ -88,11 +89,13 @@ class LayerKinds:
 
 def few_kinds(skeleton: MetaModel) -> LayerKinds | None:
     """The kinds of a model that repeats them so often that asking about one of each saves most of the work."""
-    kinds = layer_kinds(skeleton)
-    if kinds is None:
-        return None
-    repeated = sum(len(indices) > 1 for indices in kinds.kinds)
-    return kinds if (1 + repeated) * len(kinds.first(1)) + repeated < len(kinds.layers) else None
+    if _KINDS not in skeleton.findings:
+        kinds = layer_kinds(skeleton)
+        if kinds is not None and len(kinds.first(2)) >= len(kinds.layers):
+            kinds = None
+        skeleton.findings[_KINDS] = kinds
+    found: LayerKinds | None = skeleton.findings[_KINDS]
+    return found
 
 
 def layer_kinds(skeleton: MetaModel) -> LayerKinds | None:

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from modelyard.ml.meta_model import MetaModel, first_line
 
+_READS_VALUES = "reads_values"  # finding: the model's code asks for the values of tensors
+
 
 class CannotRun(Exception):
     """The model's forward pass does not run on the meta device; the message is a sentence for the user."""
@@ -23,18 +25,22 @@ def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any)
     """
     if skeleton.config.is_encoder_decoder:
         raise CannotRun("An encoder-decoder model needs two inputs; only decoder-only models are run here.")
-    try:
-        return _call(skeleton, batch, sequence, arguments)
-    except CannotRun:
-        raise
-    except RuntimeError as error:
-        if "meta tensor" not in str(error):
+    if not skeleton.findings.get(_READS_VALUES):
+        try:
+            return _call(skeleton, batch, sequence, arguments)
+        except CannotRun:
+            raise
+        except RuntimeError as error:
+            if "meta tensor" not in str(error):
+                raise _cannot_run(error) from error
+        except Exception as error:  # modelling code raises anything when an input is not to its liking
             raise _cannot_run(error) from error
-    except Exception as error:  # modelling code raises anything when an input is not to its liking
-        raise _cannot_run(error) from error
+        skeleton.findings[_READS_VALUES] = True
     with _ScalarsInvented():  # type: ignore[no-untyped-call]
         try:
             return _call(skeleton, batch, sequence, arguments)
+        except CannotRun:
+            raise
         except Exception as error:  # as above
             raise _cannot_run(error) from error
 

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ class MetaModel:
     """A model on the meta device: every module and shape, no memory, nothing quantized.
 
     `dtype` is what its weights would be loaded in; `stored_quantization` is the config's section on how a checkpoint
-    that is quantized already is stored.
+    that is quantized already is stored. `findings` keeps what one question found out about the model and the next
+    needs too.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class MetaModel:
     dtype: torch.dtype
     dtype_assumed: bool
     stored_quantization: Mapping[str, Any] | None = None
+    findings: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def text_config(self) -> Any:
