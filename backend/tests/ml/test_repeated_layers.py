@@ -3,7 +3,7 @@
 import pytest
 
 from ml import known_exceptions, zoo
-from modelyard.ml import activations, kv_cache, layers, meta_model
+from modelyard.ml import activations, architecture, kv_cache, layers, meta_model
 
 TIMES = 6
 NO_DEEPER_CONFIG = {
@@ -32,6 +32,15 @@ def test_a_few_layers_tell_what_all_of_them_hold(model_type: str, monkeypatch: p
     assert of_few == _held(config)
 
 
+@pytest.mark.parametrize("model_type", zoo.cases(without=NO_DEEPER_CONFIG))
+def test_a_few_layers_show_the_same_architecture(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = zoo.deep_config(model_type, TIMES)
+    of_few = architecture.inspect_architecture(meta_model.build(config))
+    monkeypatch.setattr(architecture, "few_kinds", lambda _skeleton: None)
+
+    assert of_few == architecture.inspect_architecture(meta_model.build(config))
+
+
 def _held(config: dict[str, object]) -> object:
     skeleton = meta_model.build(config)
     quantizations = ("8bit", "4bit")
@@ -53,6 +62,7 @@ def test_depth_costs_no_more_passes_through_layers(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(kv_cache._Probe, "affordable_length", lambda _self: 4096)
         kv_cache.measure_kv_cache(skeleton)
         activations.measure_activations(skeleton, batch=1, sequence=64)
+        architecture.inspect_architecture(skeleton)
         return len(seen)
 
     assert passes(8) == passes(80)

@@ -2,34 +2,26 @@
 
 Blocks and their parts are proposed from the module structure and then checked by a forward pass on the meta device: a
 residual point counts as verified only if every block ran once and each block's output is what the next block received.
+Of blocks that are alike the pass runs the first and the last; what the first showed of its parts goes for the others.
 """
 
-import re
-from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from modelyard.ml.dimensions import Dimensions, read_dimensions
-from modelyard.ml.layers import find_layers
+from modelyard.ml.layers import LayerKinds, few_kinds, find_layers
 from modelyard.ml.memory import resident_parameters
 from modelyard.ml.meta_forward import CannotRun, forward
 from modelyard.ml.meta_model import MetaModel
+from modelyard.ml.sublayers import Kind, sublayers
 from modelyard.ml.support import is_encoder
 from modelyard.ml.transformer_lens_names import transformer_lens_name
 
-Kind = Literal["residual", "attention", "mlp", "mixer", "norm"]
-
-_NOT_A_SUBLAYER = re.compile(
-    r"norm|ln|drop|act_fn|cross|encoder_attn|encdec|encodec|inter|rotary|rope|router|gate\Z|scale|hc\b"
-)
-_ATTENTION = re.compile(r"attn|attention|\Aatt\Z")
-_MIXER = re.compile(r"linear_attn|mamba|mixer|ssm|\Aconv|temporal|recurrent|lru|delta|kda|mlstm|xlstm|\Assd")
-_MLP = re.compile(r"mlp|feed_?forward|densereludense|ffn|\Aff\Z|\Aff_|moe|experts?\Z")
 _RESIDUAL_SCALES = (
     "residual_multiplier",
     "scale_depth",
@@ -151,8 +143,11 @@ class _Survey:
         layers = skeleton.model.get_submodule(layers_path)
         self._blocks = [f"{layers_path}.{index}" for index, _ in enumerate(layers.children())]
         self._parts = [sublayers(block, path) for block, path in zip(layers.children(), self._blocks, strict=True)]
-        self._norms = [
-            path for path, module in skeleton.model.named_modules() if "norm" in type(module).__name__.lower()
+        self._norms = [path for path, module in skeleton.model.named_modules() if _is_norm(module)]
+        norms = set(self._norms)
+        self._norms_in = [
+            [path for path, _ in block.named_modules(prefix=prefix) if path in norms and path != prefix]
+            for prefix, block in zip(self._blocks, layers.children(), strict=True)
         ]
         self._calls: dict[str, _Call] = {}
         self._turns = 0
@@ -161,25 +156,52 @@ class _Survey:
 
     def run(self) -> str | None:
         """Run the forward pass; the reason why the residual points are not verified, if they are not."""
-        watched = {*self._blocks, *self._norms, *(path for parts in self._parts for path, _ in parts)}
-        handles = [self._watch(path) for path in watched]
+        kinds = few_kinds(self._skeleton)
+        reason = self._run(kinds)
+        if reason is not None and kinds is not None:
+            reason = self._run(None)
+        self.verified = reason is None
+        self.final_norm = self._find_final_norm()
+        return reason
+
+    def _run(self, kinds: LayerKinds | None) -> str | None:
+        """Run all blocks, or the first and the last of each of `kinds`; what speaks against the residual points."""
+        self._calls, self._turns = {}, 0
+        kept = None if kinds is None else {index for indices in kinds.kinds for index in (indices[0], indices[-1])}
+        handles = [self._watch(path) for path in self._watched(kept)]
         try:
-            forward(self._skeleton, batch=_BATCH, sequence=_SEQUENCE, use_cache=False)
+            with nullcontext() if kinds is None or kept is None else kinds.running(kept):
+                forward(self._skeleton, batch=_BATCH, sequence=_SEQUENCE, use_cache=False)
         except CannotRun as error:
             return str(error)
         finally:
             for handle in handles:
                 handle.remove()
-        reason = self._chain_problem()
-        self.verified = reason is None
-        self.final_norm = self._find_final_norm()
-        return reason
+        for indices in () if kinds is None else kinds.kinds:
+            self._repeat(indices[0], indices[1:-1])
+        return self._chain_problem()
+
+    def _watched(self, kept: set[int] | None) -> set[str]:
+        """The blocks, and the norms and parts outside of them and in those that are run."""
+        inside = {path for norms in self._norms_in for path in norms}
+        watched = {*self._blocks, *(path for path in self._norms if path not in inside)}
+        for index, (norms, parts) in enumerate(zip(self._norms_in, self._parts, strict=True)):
+            if kept is None or index in kept:
+                watched.update(norms, (path for path, _ in parts))
+        return watched
+
+    def _repeat(self, index: int, others: tuple[int, ...]) -> None:
+        """Take the calls inside a block for those inside others of its kind."""
+        inside = [*self._norms_in[index], *(path for path, _ in self._parts[index])]
+        calls = {path.removeprefix(self._blocks[index]): self._calls[path] for path in inside if path in self._calls}
+        for other in others:
+            self._calls.update({self._blocks[other] + path: call for path, call in calls.items()})
 
     def hook_points(self) -> list[HookPoint]:
         """Residual points of all blocks with their sublayers, then the final norm."""
         points = []
         for index, (path, parts) in enumerate(zip(self._blocks, self._parts, strict=True)):
-            post_norms = self._post_norms(path, parts)
+            post_norms = self._post_norms(index)
             normalized = {kind for _, kind in post_norms}
             points.append(self._point(path, index, "residual", self.verified, self._lens_name("residual", index)))
             for part, kind in parts:
@@ -201,7 +223,7 @@ class _Survey:
         kinds = {tuple(kind for _, kind in parts) for parts in self._parts}
         if len(kinds) > 1 or len({type(block) for block in layers.children()}) > 1:
             flags.add("hybrid")
-        if any(self._post_norms(path, parts) for path, parts in zip(self._blocks, self._parts, strict=True)):
+        if any(self._post_norms(index) for index, _ in enumerate(self._blocks)):
             flags.add("post_norm")
         first = self._calls.get(self._blocks[0])
         if first is not None and first.returned is not None and first.returned.dim() > 3:
@@ -252,10 +274,10 @@ class _Survey:
             and call.returned.shape in {(_BATCH, _SEQUENCE, self._width), flat}
         )
 
-    def _post_norms(self, block: str, parts: list[tuple[str, Kind]]) -> list[tuple[str, Kind]]:
+    def _post_norms(self, index: int) -> list[tuple[str, Kind]]:
         """Norms of a block that read a sublayer's output directly, so that the stream gets the normalized value."""
-        norms = [path for path in self._norms if path.startswith(block + ".") and path in self._calls]
-        ran = [(self._calls[path].returned, kind) for path, kind in parts if path in self._calls]
+        norms = [path for path in self._norms_in[index] if path in self._calls]
+        ran = [(self._calls[path].returned, kind) for path, kind in self._parts[index] if path in self._calls]
         return [(path, kind) for output, kind in ran for path in norms if _same(self._calls[path].received, output)]
 
     def _reads_in_parallel(self) -> bool:
@@ -303,67 +325,8 @@ class _Survey:
         return transformer_lens_name(self._skeleton.text_config.model_type, kind, layer)
 
 
-def sublayers(block: nn.Module, path: str) -> list[tuple[str, Kind]]:
-    """The parts of one block that write into the residual stream, by the names of its children."""
-    if _has(block, "attention.output.dense") and _has(block, "output.dense"):  # BERT adds the residual inside both
-        return [(f"{path}.attention.output.dense", "attention"), (f"{path}.output.dense", "mlp")]
-    parts: dict[Kind, str] = {}
-    for name, child in _children(block):
-        kind = _kind(name)
-        if kind is not None and kind not in parts:
-            parts[kind] = f"{path}.{_writer(child, name)}"
-    if "mlp" not in parts and _has(block, "fc2"):
-        parts["mlp"] = f"{path}.fc2"
-    order: tuple[Kind, ...] = ("attention", "mixer", "mlp")
-    return [(parts[kind], kind) for kind in order if kind in parts]
-
-
-def _children(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in _unlisted(block):
-        if _kind(name) is None and _has_sublayer_children(child):
-            yield from ((f"{name}.{inner}", grandchild) for inner, grandchild in child.named_children())
-        else:
-            yield name, child
-
-
-def _unlisted(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A block's children; those that T5 keeps in a list called `layer`, one by one."""
-    for name, child in block.named_children():
-        if name == "layer" and isinstance(child, nn.ModuleList):
-            yield from ((f"{name}.{index}", part) for index, part in child.named_children())
-        else:
-            yield name, child
-
-
-def _has_sublayer_children(module: nn.Module) -> bool:
-    return any(_kind(name) in ("attention", "mlp") for name, _ in module.named_children())
-
-
-def _kind(name: str) -> Kind | None:
-    own = name.rpartition(".")[2].lower()
-    if _NOT_A_SUBLAYER.search(own):
-        return None
-    for pattern, kind in ((_MIXER, "mixer"), (_ATTENTION, "attention"), (_MLP, "mlp")):
-        if pattern.search(own):
-            return kind  # type: ignore[return-value]
-    return None
-
-
-def _writer(module: nn.Module, name: str) -> str:
-    """The module that makes a sublayer's contribution: itself, or its last linear one if it adds the residual too."""
-    if "residual" in module.forward.__code__.co_varnames[: module.forward.__code__.co_argcount]:
-        linear = [inner for inner, child in module.named_children() if isinstance(child, (nn.Linear, Conv1D))]
-        if linear:
-            return f"{name}.{linear[-1]}"
-    return name
-
-
-def _has(module: nn.Module, path: str) -> bool:
-    try:
-        module.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
 
 
 def _first_tensor(output: Any) -> torch.Tensor | None:
