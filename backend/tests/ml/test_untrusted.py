@@ -23,6 +23,7 @@ from modelyard.core.errors import ModelyardError, NoTokenizer, TemplateFailed
 from modelyard.ml import sample_models
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 from modelyard.ml.untrusted import tokenizer as parent_side
+from modelyard.ml.untrusted.warm_process import WarmProcess
 
 USER = {"role": "user", "content": "Hello there"}
 MESSAGES = [{"role": "system", "content": "Be short."}, USER, {"role": "assistant", "content": "Hi"}, USER]
@@ -281,6 +282,13 @@ def test_a_closed_one_leaves_no_process(made: Callable[..., Tokenizer]) -> None:
 
 
 def test_it_gets_no_credential_and_no_torch(made: Callable[..., Tokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "HF_TOKEN", "MODELYARD_API_KEY", "MODELYARD_DATABASE_URL", "MODELYARD_BROKER_URL", "AWS_SECRET_ACCESS_KEY",
+        "HTTPS_PROXY",
+    }  # fmt: skip
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setattr(parent_side, "_warm", WarmProcess())
     tokenizer = made()
     tokenizer.encode("Hello")
     maps = Path(f"/proc/{tokenizer.pid}/maps")
@@ -288,4 +296,4 @@ def test_it_gets_no_credential_and_no_torch(made: Callable[..., Tokenizer], monk
         pytest.skip("no /proc on this system")
     assert "libtorch" not in maps.read_text()
     environment = psutil.Process(tokenizer.pid).environ()
-    assert not {"HF_TOKEN", "MODELYARD_API_KEY", "MODELYARD_DATABASE_URL"} & set(environment)
+    assert not secrets & set(environment)

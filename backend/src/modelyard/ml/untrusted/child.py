@@ -12,12 +12,15 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelyard.core.errors import ModelyardError
 from modelyard.ml.tokenizer_files import checked
+from modelyard.ml.untrusted import landlock
 from modelyard.ml.untrusted.protocol import (
     END,
     LARGEST_TEXT_BYTES,
@@ -157,6 +160,8 @@ class _Worker:
 
         _allow(LOADING, _data_bytes() + LOADING.memory_bytes)
         with checked(folder) as readable:
+            # TMPDIR is the warm process's own: `checked` has a folder there, and removes it after this.
+            landlock.restrict([*_libraries(), *_files(folder), readable], removable=Path(tempfile.gettempdir()))
             self._tokenizer = AutoTokenizer.from_pretrained(readable, trust_remote_code=False, local_files_only=True)
         gc.collect()
         self._most_bytes = _data_bytes() + WORKING.memory_bytes
@@ -179,6 +184,19 @@ class _Worker:
             _bounded(tokenizer.decode(each, skip_special_tokens=True, clean_up_tokenization_spaces=False))
             for each in ids
         ]
+
+
+def _libraries() -> list[Path]:
+    """What Python and its packages need to run: no home, no /proc, no /etc but the linker's and the clock's."""
+    roots = [sys.prefix, sys.base_prefix, *filter(None, sys.path), "/usr", "/lib", "/lib64", "/nix/store"]
+    files = ["/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom"]
+    return [Path(path) for path in dict.fromkeys([*roots, *files])]
+
+
+def _files(folder: Path) -> list[Path]:
+    """A snapshot's folder, and each file that a link in it leads to; not the other files beside those."""
+    links = [path.resolve() for path in folder.rglob("*") if path.is_symlink()]
+    return [folder, *links]
 
 
 def _bounded(text: str) -> str:
@@ -221,7 +239,13 @@ def _data_bytes() -> int:
     """What RLIMIT_DATA counts of this process; 0 where there is no such limit."""
     if sys.platform != "linux":
         return 0
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+    return int(os.pread(_statm(), 256, 0).split()[5]) * resource.getpagesize()
+
+
+@cache
+def _statm() -> int:
+    """Open before /proc is out of reach."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _read(link: socket.socket, size: int) -> bytes:

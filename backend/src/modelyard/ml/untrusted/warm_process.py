@@ -4,18 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 
 from modelyard.ml.untrusted.protocol import END, PROCESS, START
 
-# What runs there was written by strangers; it gets no credential and no way to a Hub.
-_WITHHELD = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "MODELYARD_API_KEY",
-    "MODELYARD_DATABASE_URL",
-    "MODELYARD_BROKER_URL",
-)
+# What runs there was written by strangers: it gets what Python and its libraries need to start, and no credential.
+_HANDED_ON = frozenset({"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV"})
+_HANDED_ON_PREFIXES = ("LC_", "PYTHON")
 # One thread each: threads cannot be forked, their stacks count as memory, and a limit of processor time is of them all.
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -38,6 +34,7 @@ class WarmProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -79,12 +76,18 @@ class WarmProcess:
         if self._control is not None:
             self._control.close()
         self._control, theirs = socket.socketpair()
-        environment = {name: value for name, value in os.environ.items() if name not in _WITHHELD}
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="modelyard-tokenizers-")
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _HANDED_ON or name.startswith(_HANDED_ON_PREFIXES)
+        }
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "modelyard.ml.untrusted.child", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                env=environment | _ENVIRONMENT,
+                env=environment | _ENVIRONMENT | {"TMPDIR": self._scratch.name},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
