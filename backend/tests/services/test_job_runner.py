@@ -317,3 +317,49 @@ def test_a_request_returns_its_result_and_leaves_the_row_alone(database: Databas
     assert states(database, queued) == (ModelStatus.PENDING, JobState.DONE)
     with database.reading() as session:
         assert session.get_one(Job, queued[1]).result == {"text": "hello"}
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "a\ud800b"])
+def test_an_odd_text_ends_a_job_once(database: Database, queued: tuple[str, str], odd: str) -> None:
+    with database.session() as session:
+        job_id = JobService(session).enqueue(JobKind.GENERATE, queued[0]).id
+
+    run_request(job_id, lambda _job: {"text": odd, "logprob": float("nan")})
+    with database.reading() as session:
+        job = session.get_one(Job, job_id)
+        assert (job.state, job.result) == (JobState.DONE, {"text": "a\ufffdb", "logprob": None})
+
+    def fail(_job: RunningJob) -> None:
+        raise HubUnreachable(odd)
+
+    run_job(queued[1], fail)
+    assert states(database, queued) == (ModelStatus.FAILED, JobState.FAILED)
+    with database.reading() as session:
+        assert (session.get_one(Job, queued[1]).error or {})["message"] == "a\ufffdb"
+
+
+def test_an_outcome_that_cannot_be_written_is_said_and_not_tried_again(
+    database: Database, queued: tuple[str, str]
+) -> None:
+    runs = []
+    with database.session() as session:
+        job_id = JobService(session).enqueue(JobKind.GENERATE, queued[0]).id
+
+    def work(job: RunningJob) -> dict[str, Any]:
+        runs.append(job.id)
+        return {"text": object()}  # no JSON
+
+    run_request(job_id, work)
+    run_request(job_id, work)
+    assert runs == [job_id]
+    with database.reading() as session:
+        job = session.get_one(Job, job_id)
+        assert job.state is JobState.FAILED
+        assert (job.error or {})["code"] == "internal_error"
+        assert "could not be written" in (job.error or {})["message"]
+
+    def unwritable(*_: object) -> None:
+        raise ValueError("no")
+
+    run_job(queued[1], lambda _job: None, replace(MODEL_ENDINGS, completed=unwritable))
+    assert states(database, queued) == (ModelStatus.FAILED, JobState.FAILED)

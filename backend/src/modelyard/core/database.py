@@ -34,6 +34,7 @@ from modelyard.core.errors import DatabaseDamaged, ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.core.sqlite_file import database_problem
+from modelyard.core.stored_text import clean_parameters, dump_json
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 CHECK_SECONDS = 2.0
@@ -186,9 +187,21 @@ class _Trouble:
 
 
 def _create_engine(url: str | URL, *, is_away: Callable[[], bool] | None = None) -> Engine:
-    """An engine with a pool; without `is_away` one for single connections."""
+    """An engine with a pool; without `is_away` one for single connections. It cleans texts and JSON."""
+    engine = _connectable(url, is_away)
+    event.listen(engine, "before_cursor_execute", _clean_texts, retval=True)
+    return engine
+
+
+def _clean_texts(
+    _connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
+) -> tuple[str, Any]:
+    return statement, clean_parameters(parameters)
+
+
+def _connectable(url: str | URL, is_away: Callable[[], bool] | None) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, **({"poolclass": NullPool} if is_away is None else {}))
+        engine = create_engine(url, json_serializer=dump_json, **({"poolclass": NullPool} if is_away is None else {}))
         event.listen(engine, "do_connect", _create_privately)
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)
@@ -196,10 +209,12 @@ def _create_engine(url: str | URL, *, is_away: Callable[[], bool] | None = None)
     from modelyard.core import postgres
 
     if is_away is None:
-        engine = create_engine(url, poolclass=NullPool)
+        engine = create_engine(url, poolclass=NullPool, json_serializer=dump_json)
         postgres.bound(engine)
     else:
-        engine = create_engine(url, pool_timeout=POOL_SECONDS, pool_recycle=POOL_RECYCLE_SECONDS)
+        engine = create_engine(
+            url, pool_timeout=POOL_SECONDS, pool_recycle=POOL_RECYCLE_SECONDS, json_serializer=dump_json
+        )
         postgres.bound(engine, is_away)
     return engine
 

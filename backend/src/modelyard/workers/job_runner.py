@@ -161,7 +161,7 @@ def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = 
             running = RunningJob(database, job)
             # Its end as well: to look at all files, or to remove them, may outlast a lease.
             with running.beating():
-                persistently(_work(running, work, endings))
+                _write_end(running, _work(running, work, endings), partial(_fail, running, endings))
         except LeaseLost:
             logger.warning("Job %s was taken over by another worker", job_id)
         finally:
@@ -200,7 +200,7 @@ def run_request(
         job = persistently(lambda: _claim_request(database, job_id))
         if job is not None:
             running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
-            persistently(_serve(running, work, on_failure))
+            _write_end(running, _serve(running, work, on_failure), partial(_fail_request, running))
     except LeaseLost:
         logger.warning("Job %s was taken over by another worker", job_id)
     except DatabaseUnavailable:
@@ -279,6 +279,31 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
         logger.exception("Job %s failed", running.id)
         return partial(endings.failed, *key, _unexpected(error))
     return partial(_write_completed, running, endings)
+
+
+def _write_end(running: RunningJob, write: Callable[[], None], fail: Callable[[dict[str, str]], None]) -> None:
+    """Write how the work ended; where that cannot be written, that the job failed for this.
+
+    Otherwise its lease would run out, and the next worker would do the same again.
+    """
+    try:
+        persistently(write)
+    except (LeaseLost, DatabaseUnavailable):
+        raise
+    except Exception as error:
+        logger.exception("The end of job %s cannot be written", running.id)
+        unwritten = _unexpected(error)
+        unwritten["message"] = f"The work ended, but its outcome could not be written ({type(error).__name__})."
+        persistently(partial(fail, unwritten))
+
+
+def _fail(running: RunningJob, endings: Endings, error: dict[str, str]) -> None:
+    endings.failed(running.database, running.id, running.owner, running.subject_id, error)
+
+
+def _fail_request(running: RunningJob, error: dict[str, str]) -> None:
+    with running.database.session() as session:
+        JobService(session).finish(running.id, running.owner, JobState.FAILED, error=error)
 
 
 def _write_completed(running: RunningJob, endings: Endings) -> None:
