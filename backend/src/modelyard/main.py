@@ -15,6 +15,7 @@ from modelyard.api import health, pages, problems
 from modelyard.api.body_limit import MAX_JSON_BYTES, PayloadTooLargeMiddleware
 from modelyard.api.description import describe
 from modelyard.api.hub_slots import HubSlots
+from modelyard.api.plain_text import PlainTextMiddleware
 from modelyard.api.security import SecurityMiddleware
 from modelyard.api.v1.router import router
 from modelyard.api.wrong_keys import WrongKeys
@@ -109,6 +110,7 @@ def create_app() -> FastAPI:
     pages.install(app)
     # The last one added is the first one asked.
     app.add_middleware(PayloadTooLargeMiddleware)
+    app.add_middleware(PlainTextMiddleware)
     app.add_middleware(SecurityMiddleware, settings=settings, wrong_keys=app.state.wrong_keys)
     return app
 

@@ -25,7 +25,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _postgres_with_tables(postgres_url: str) -> Iterator[str]:
-    with _new_postgres_database(postgres_url) as url:
+    with new_postgres_database(postgres_url) as url:
         _migrate(url)
         yield url
 
@@ -43,7 +43,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'modelyard.db'}"
         return
-    with _new_postgres_database(request.getfixturevalue("postgres_url")) as url:
+    with new_postgres_database(request.getfixturevalue("postgres_url")) as url:
         yield url
 
 
@@ -69,7 +69,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @contextmanager
-def _new_postgres_database(server: str) -> Iterator[str]:
+def new_postgres_database(server: str) -> Iterator[str]:
+    """An empty database on a server, by its address."""
     name = f"test_{uuid.uuid4().hex}"
     _run(server, f"CREATE DATABASE {name}")
     try:

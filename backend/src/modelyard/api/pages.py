@@ -1,5 +1,7 @@
 """The built web page: hashed assets may be kept for ever, the page itself is asked for each time."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from starlette.types import Scope
 import modelyard
 
 STATIC = Path(modelyard.__file__).parent / "web" / "static"
+MAX_NAME_BYTES = 255
+"""Of one file on a common disk; a longer name is an error there, not a missing file."""
+
 _NOT_BUILT = """<!doctype html><title>Modelyard</title><h1>The page is not built</h1>
 <p>The API runs, but this installation carries no web page. In a checkout, <code>make setup</code> builds it.</p>"""
 _POLICY = (
@@ -24,6 +29,14 @@ _RESERVED = ("api/", "hub/", "assets/", "healthz", "readyz", "metrics")
 
 class _Assets(StaticFiles):
     """Files whose names carry a hash of their content; the build put a compressed copy beside the large ones."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        try:
+            return super().lookup_path(path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return "", None
+            raise
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         takes_gzip = _TAKES_GZIP.search(Headers(scope=scope).get("accept-encoding", ""))
@@ -53,6 +66,7 @@ def install(app: FastAPI) -> None:
             path
             and "/" not in path
             and file.name == path
+            and len(path.encode()) <= MAX_NAME_BYTES
             and file.suffix in (".svg", ".png", ".ico", ".webmanifest")
             and file.is_file()
         ):

@@ -12,6 +12,7 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from modelyard.core import errors
 from modelyard.core.storage import storage_error
+from modelyard.core.stored_text import clean_json
 from modelyard.core.units import size
 from modelyard.schemas import examples
 
@@ -122,7 +123,8 @@ def problem_response(
     status: int, code: str, detail: str, hint: str | None = None, headers: dict[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
     body = _body(status, code, detail, hint, **extra)
-    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    # Errors quote what was sent and what files hold.
+    return JSONResponse(clean_json(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _body(status: int, code: str, detail: str, hint: str | None, **extra: Any) -> dict[str, Any]:
@@ -178,6 +180,8 @@ def install(app: FastAPI) -> None:
         if error.status_code == 400:
             # Starlette's word for a body that is not text at all; for a client it is the same mistake as bad JSON.
             return error_response(errors.InvalidRequest("The body is not JSON.", hint="Send JSON in UTF-8."))
+        if error.status_code == 422:
+            return error_response(errors.InvalidRequest(str(error.detail), hint="Send what JSON can say."))
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return problem_response(
             error.status_code, code, str(error.detail), "/docs lists every call.", headers=dict(error.headers or {})

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request
 
 from modelyard.api.body_limit import STREAMED
 from modelyard.api.deps import ReadingDep
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.uploads import receive_file
 from modelyard.core import errors
@@ -14,7 +15,7 @@ from modelyard.schemas.model import FreedBytes
 from modelyard.schemas.training import DatasetList, DatasetResponse
 from modelyard.services.dataset_service import DatasetService
 
-router = APIRouter(prefix="/datasets", tags=["trainings"])
+router = APIRouter(prefix="/datasets", tags=["trainings"], route_class=PlainTextRoute)
 
 
 UPLOAD = {

@@ -4,9 +4,10 @@ import asyncio
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.services.event_hub import EventHub, Subscription
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=PlainTextRoute)
 
 
 @router.websocket("/events")

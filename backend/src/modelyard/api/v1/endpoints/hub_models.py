@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from modelyard.api.deps import ArchitecturesDep, HubModelsDep, RowAnswerDep
 from modelyard.api.hub_slots import TALKS_TO_A_HUB
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
 from modelyard.core import errors
@@ -19,7 +20,7 @@ from modelyard.schemas.model import (
     SearchSort,
 )
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
 
 @router.post(

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from modelyard.api.body_limit import MAX_TEXT_BYTES
 from modelyard.api.deps import InferenceDep, RowAnswerDep
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
 from modelyard.core import errors
@@ -18,7 +19,7 @@ from modelyard.schemas import examples
 from modelyard.schemas.model import GenerateRequest, GenerateResponse, LoadedPage, LoadRequest, ModelResponse
 from modelyard.services.inference_service import Generation
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"example": examples.GENERATE_STREAM}}}

@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from modelyard.api.deps import LocalModelsDep, RowAnswerDep
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED
 from modelyard.core import errors
 from modelyard.schemas.model import CacheListing, FreedBytes, ModelImportRequest, ModelResponse
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
 
 @router.get("/cache", summary="The shared cache")

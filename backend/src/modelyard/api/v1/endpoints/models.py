@@ -16,6 +16,7 @@ from modelyard.api.deps import (
     UpdatesDep,
 )
 from modelyard.api.hub_slots import TALKS_TO_A_HUB, TALKS_TO_A_HUB_UNLESS_HERE
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
 from modelyard.core import errors
@@ -41,7 +42,7 @@ from modelyard.services.model_actions import cancel_model, delete_model, pause_m
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
 
 @router.get("", summary="List models")

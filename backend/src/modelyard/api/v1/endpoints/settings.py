@@ -5,13 +5,14 @@ from sqlalchemy.orm import Session
 
 from modelyard.api.deps import DatabaseDep, ReadingDep, SessionDep
 from modelyard.api.hub_slots import TALKS_TO_A_HUB
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.core import errors
 from modelyard.schemas.system import HubAnswer, HubTestRequest, SettingsResponse, SettingsUpdate
 from modelyard.services import system_service
 from modelyard.services.settings_service import SettingsService
 
-router = APIRouter(prefix="/settings", tags=["settings"])
+router = APIRouter(prefix="/settings", tags=["settings"], route_class=PlainTextRoute)
 
 
 @router.get("", summary="Read settings")

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from modelyard.api.body_limit import MAX_SIGN_IN_BYTES
 from modelyard.api.deps import DatabaseDep, ReadingDep
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.security import COOKIE, session_token
 from modelyard.core import errors
@@ -14,7 +15,7 @@ from modelyard.schemas.system import SessionRequest, System
 from modelyard.services import system_service
 from modelyard.services.hub_watch import HubWatch
 
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], route_class=PlainTextRoute)
 
 
 @router.get("/system", summary="The machine")

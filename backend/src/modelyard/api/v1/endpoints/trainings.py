@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from modelyard.api.deps import ReadingDep, SaeTrainingDep, SessionDep
+from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
 from modelyard.core import errors
@@ -24,7 +25,7 @@ from modelyard.schemas.training import (
 from modelyard.services import training_log
 from modelyard.services.training_service import TrainingService, training_response
 
-router = APIRouter(prefix="/trainings", tags=["trainings"])
+router = APIRouter(prefix="/trainings", tags=["trainings"], route_class=PlainTextRoute)
 
 TrainingId = Annotated[str, Path(description="A run's id.", max_length=64, examples=[examples.TRAINING_RESPONSE["id"]])]
 REFUSALS = (
