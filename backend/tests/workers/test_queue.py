@@ -1,3 +1,5 @@
+import base64
+import json
 import os
 import socket
 import subprocess
@@ -7,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
@@ -229,6 +232,75 @@ def test_a_worker_runs_what_is_sent_and_answers_control_commands(
     assert (notes / "stopped-3").read_text() == "True\n", "running jobs are told that the worker stops"
     assert not (notes / "job-not-for-this-worker").exists()
     assert received("inference") == [["not-for-this-worker"]]
+
+
+def _message(**changed: object) -> str:
+    """A wake-up as it lies in Redis, with something changed."""
+    body = changed.pop("body", base64.b64encode(json.dumps([["bad"], {}, {}]).encode()).decode())
+    properties = {
+        "delivery_tag": "tag",
+        "delivery_info": {"exchange": "modelyard", "routing_key": "downloads"},
+        "body_encoding": "base64",
+        "delivery_mode": 2,
+    }
+    headers = {"task": "tiny.note", "id": "one", "lang": "py", "argsrepr": "", "kwargsrepr": ""}
+    message = {
+        "body": body,
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": headers,
+        "properties": properties,
+    }
+    return json.dumps(message | changed)
+
+
+MALFORMED = {
+    "garbage": "garbage",
+    "bytes": b"\xff\x00\xfe",
+    "half": _message()[:100],
+    "deep": "[" * 100_000,
+    "number": "7",
+    "empty": "{}",
+    "no properties": _message(properties=None),
+    "no delivery": _message(properties={"delivery_tag": "x"}),
+    "no headers": _message(headers=None),
+    "no id": _message(headers={"task": "tiny.note"}),
+    "unknown task": _message(headers={"task": "nothing", "id": "x"}),
+    "content type": _message(**{"content-type": "application/x-python-serialize"}),
+    "body": _message(body="%%%"),
+    "arguments": _message(body=base64.b64encode(b'{"a": 1}').decode()),
+}
+
+
+def test_malformed_entries_are_dropped_with_one_line_each(
+    tmp_path: Path, use_broker: UseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    source = Path(__file__).parents[2] / "src"
+    monkeypatch.setenv("TINY_NOTES", str(notes))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(source), str(Path(__file__).parent)]))
+    with running_redis(tmp_path) as url, (tmp_path / "log").open("wb") as log:
+        use_broker(url)
+        command = [sys.executable, "-m", "modelyard.workers", "worker", "--celery", "tiny_tasks:celery_app"]
+        with subprocess.Popen([*command, "--queues", "downloads"], stderr=log, stdout=log) as worker:
+            try:
+                send_wakeup("downloads", "tiny.note", "first")
+                wait_for((notes / "job-first").exists)
+                client = redis.Redis.from_url(url)
+                for entry in MALFORMED.values():
+                    client.lpush("modelyard:downloads", entry)
+                send_wakeup("downloads", "tiny.note", "last")
+                wait_for((notes / "job-last").exists)
+                assert worker.poll() is None
+            finally:
+                worker.terminate()
+                worker.wait(30)
+    text_logged = (tmp_path / "log").read_text()
+    assert text_logged.count("Dropped a message") == len(MALFORMED), text_logged
+    assert "Traceback" not in text_logged
+    assert len((notes / "pids").read_text().splitlines()) == 1
+    assert not (notes / "job-bad").exists()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:

@@ -24,6 +24,7 @@ from kombu.utils.json import dumps, loads
 
 from modelyard.core import locks
 from modelyard.core.private_files import open_private
+from modelyard.workers.messages import envelope_problem
 
 logger = logging.getLogger(__name__)
 
@@ -205,8 +206,10 @@ def _write_then_rename(path: Path, text: str, *, durable: bool = False) -> None:
 
 def _parse(content: bytes) -> Any:
     """Raise ValueError unless `content` is what Kombu can make a message of."""
-    message = loads(content.decode())
-    properties = message.get("properties") if isinstance(message, dict) else None
-    if not isinstance(properties, dict) or "delivery_tag" not in properties or "body" not in message:
-        raise ValueError("not a message")
+    try:
+        message = loads(content.decode())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if problem := envelope_problem(message):
+        raise ValueError(problem)
     return message
