@@ -32,7 +32,7 @@ REFUSED = {
     "nested": (_nested(MAX_DEPTH + 1), f"nested more than {MAX_DEPTH} levels"),
     "nested beyond the interpreter": (_nested(100_000), f"nested more than {MAX_DEPTH} levels"),
     "unclosed lists": (b'{"a": ' + b"[" * 100_000, f"nested more than {MAX_DEPTH} levels"),
-    "too large": (b'{"a": "' + b"x" * MAX_BYTES + b'"}', "is larger than 5 MB"),
+    "too large": (b'{"a": "' + b"x" * MAX_BYTES + b'"}', "is larger than 5.00 MB"),
 }
 
 
