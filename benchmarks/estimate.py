@@ -1,6 +1,6 @@
 """How exact and how fast the memory estimate is, against two other ways to get one, in one run.
 
-    python benchmarks/estimate.py [--rounds 7]
+    python benchmarks/estimate.py [--rounds 7] [--released ../shared/real/models.jsonl]
 
 * Modelyard: the model is built on the meta device from config.json, and transformers' own rules are applied to it.
 * `accelerate estimate-memory`: the same calls as the command makes (a float32 `AutoModel` under `init_empty_weights`,
@@ -8,6 +8,8 @@
 * hf-mem: the sum of the tensors in the safetensors header, as stored; it has no figure for bitsandbytes.
 
 Exactness is measured against models of middling size that are really loaded, with all their unique storages counted.
+With `--released`, a file with a released configuration in each line, the CPU seconds of the whole answer for each are
+printed instead, slowest first.
 Speed is measured on the shapes of large models, of which only config.json exists here. Times are CPU time of this
 process, so that other work on the machine does not count; the first time includes every lazy import.
 """
@@ -22,6 +24,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +192,37 @@ def speed(rounds: int) -> None:
         print(f"{name:10} {imports:8.2f} {weights:8.2f} {rest:24.2f} {extra / 1e6:9.1f}")
 
 
+def released(path: Path) -> None:
+    """Print the CPU seconds of each part of the answer for every configuration that the library can build."""
+    from modelyard.core.errors import ModelyardError
+    from modelyard.ml import activations, architecture, kv_cache, memory, meta_model
+
+    ours({"model_type": "llama", "num_hidden_layers": 1})  # imports
+    rows: list[tuple[float, str, list[float]]] = []
+    for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        seconds = [time.process_time()]
+        try:
+            skeleton = meta_model.build(entry["config"])
+        except ModelyardError as error:
+            print(f"{entry['model']}: {error}")
+            continue
+        parts: list[Callable[[Any], object]] = [
+            memory.estimate_skeleton,
+            kv_cache.measure_kv_cache,
+            lambda built: activations.measure_activations(built, batch=1, sequence=4096, quantizations=OPTIONS[1:]),
+            architecture.inspect_architecture,
+        ]
+        seconds.append(time.process_time())
+        for part in parts:
+            with suppress(ModelyardError):  # weights that are quantized already
+                part(skeleton)
+            seconds.append(time.process_time())
+        rows.append((seconds[-1] - seconds[0], entry["model"], [end - begin for begin, end in pairwise(seconds)]))
+    print(f"\n{'whole':>6} {'build':>6} {'memory':>6} {'cache':>6} {'activ.':>6} {'archit.':>7}")
+    for whole, name, of_parts in sorted(rows, reverse=True):
+        print(f"{whole:6.2f} " + " ".join(f"{part:6.2f}" for part in of_parts) + f"  {name}")
+
+
 def _median_milliseconds(function: Callable[[Config], object], config: Config, rounds: int) -> float:
     times = []
     for _ in range(rounds):
@@ -200,7 +235,9 @@ def _median_milliseconds(function: Callable[[Config], object], config: Config, r
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7, help="of each timing, the first of which does not count")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--released", type=Path, help="time the whole answer for each configuration in this file")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
 
     import torch
     import transformers
@@ -209,6 +246,9 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if arguments.released is not None:
+        released(arguments.released)
+        return
     exactness()
     speed(rounds)
     print(f"\nPeak memory of this run: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

@@ -127,6 +127,8 @@ def test_dtype_of_a_checkpoint() -> None:
     mixed = [Tensor("a", "F32", (10,)), Tensor("b", "BF16", (1000,)), Tensor("c", "I64", (20,))]
     assert checkpoint_dtype(mixed) == "bfloat16"
     assert first_dtype(mixed) == "float32"
+    packed = [Tensor("experts_blocks", "U8", (9000,)), Tensor("norm", "BF16", (10,))]
+    assert checkpoint_dtype(packed) == "bfloat16"
     assert checkpoint_dtype([]) is None
     assert first_dtype([Tensor("c", "I64", (20,))]) is None
     assert checkpoint_dtype([Tensor("a", "F8_E4M3", (10,))]) is None

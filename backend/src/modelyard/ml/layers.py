@@ -152,8 +152,12 @@ def _without_positions(settings: Sequence[Mapping[tuple[str, str], Any]]) -> lis
 
 
 def _listed_settings(config: Mapping[str, Any], count: int) -> list[tuple[str, ...]]:
-    """What the configuration lists block by block, such as `layer_types`."""
-    lists = [value for value in config.values() if isinstance(value, (list, tuple)) and len(value) == count]
+    """What the configuration lists block by block, such as `layer_types`, but not a list of the blocks' numbers."""
+    lists = [
+        value
+        for value in config.values()
+        if isinstance(value, (list, tuple)) and len(value) == count and list(value) != list(range(count))
+    ]
     return [tuple(repr(each[index]) for each in lists) for index in range(count)]
 
 

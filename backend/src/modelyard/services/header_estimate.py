@@ -26,11 +26,14 @@ _NOT_LINEAR = re.compile(
 )
 
 
-# Compressed keys, chunks and windows, states instead of a cache, layers that have none or share one.
+# Compressed keys, chunks and windows, states instead of a cache, layers that have none or share one, and keys that
+# Falcon repeats for every head before it stores them; text towers of image models, which keep no cache.
 _NOT_PLAIN_ATTENTION = (
     "kv_lora_rank", "attention_chunk_size", "attention_window_size", "state_size", "mamba_d_state", "ssm_cfg",
     "layers_block_type", "hybrid_override_pattern", "block_types", "attn_layer_period", "attn_layer_indices",
-    "num_kv_shared_layers",
+    "num_kv_shared_layers", "full_attention_interval", "linear_num_key_heads", "linear_attn_config", "full_attn_idxs",
+    "attention_types", "global_attn_every_n_layers", "hybrid_layer_pattern", "compress_ratios", "index_topk",
+    "mamba_expand", "conv_L_cache", "new_decoder_architecture", "projection_dim",
 )  # fmt: skip
 
 
@@ -59,10 +62,11 @@ class WeightFigures:
 
 
 def checkpoint_dtype(tensors: Iterable[Tensor]) -> str | None:
-    """The dtype most of the elements are stored in."""
+    """The floating dtype most of the elements are stored in. Integers hold packed weights, or none."""
     elements: dict[str, int] = {}
     for tensor in tensors:
-        elements[tensor.dtype] = elements.get(tensor.dtype, 0) + tensor.elements
+        if tensor.dtype.startswith(("F", "BF")):
+            elements[tensor.dtype] = elements.get(tensor.dtype, 0) + tensor.elements
     return DTYPE_NAMES.get(max(elements, key=lambda dtype: elements[dtype])) if elements else None
 
 
@@ -107,7 +111,11 @@ def kv_cache_segments(
     dimensions: Mapping[str, int | None], config: Mapping[str, Any], dtype: str
 ) -> list[KvCacheSegment]:
     """Keys and values of every layer, for plain attention only; empty where that is not what the model has."""
+    from modelyard.ml.support import is_encoder
+
     text = text_part(config)
+    if is_encoder(config) or config.get("is_encoder_decoder"):
+        return []
     sliding = text.get("sliding_window") and text.get("use_sliding_window") is not False
     layer_types = text.get("layer_types")
     mixed = isinstance(layer_types, list) and any(kind != "full_attention" for kind in layer_types)
