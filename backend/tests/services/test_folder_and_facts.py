@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.core.errors import InvalidRequest
+from modelyard.core.errors import InvalidRepository, InvalidRequest
 from modelyard.hub.client import HubFile, HubModel
 from modelyard.models import Model, Quantization
 from modelyard.schemas.model import Support
@@ -70,3 +70,10 @@ def test_code_of_a_repository_is_mentioned_once() -> None:
 
     assert hub._warnings(model, plan, facts, known) == ["Code in the repository is not downloaded and never run."]
     assert hub._warnings(model, plan, facts, unknown) == [], "its support says so"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b'{"a": ' + b"9" * 5000 + b"}", b'{"a": ' + b"[" * 100_000])
+def test_a_folder_whose_configuration_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InvalidRepository, match=r"config\.json of "):
+        read_folder(tmp_path)

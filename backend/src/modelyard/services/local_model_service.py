@@ -26,6 +26,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.paths import FoundFile, PathRules, open_inside, resolve_inside
+from modelyard.core.repository_json import read_config_file
 from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubFile
 from modelyard.hub.names import RemoteFile, validate_path
@@ -441,16 +442,17 @@ class LocalCheckpoint:
 
 
 def read_folder(folder: Path) -> LocalCheckpoint:
-    """The configuration and the weight files' headers of a folder, which needs no weights. Raises InvalidRequest."""
+    """The configuration and the weight files' headers of a folder, which needs no weights.
+
+    Raises InvalidRequest, InvalidRepository.
+    """
     found = PathRules.of_this_user().list_folder(folder)
     plan = offered_files(_hub_files(found))
     try:
-        config = json.loads(found["config.json"].real.read_bytes())
+        config = read_config_file(found["config.json"].real, str(folder))
         headers = [parse_local_safetensors_file_metadata(found[file.path].real) for file in plan.safetensors]
     except (ValueError, SafetensorsParsingError) as error:
         raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
-    if not isinstance(config, dict):
-        raise InvalidRequest(f"The config.json of {folder} describes no model.", hint="Copy or download it again.")
     checkpoint = Checkpoint(
         str(folder), _commit_of(found), config, tensors(headers), plan.size_bytes, files=sorted(found)
     )
