@@ -28,6 +28,9 @@ def describe(model_type: str) -> dict[str, Any]:
     config = AutoConfig.for_model(model_type)
     text = config.get_text_config()
     attributes = {name: getattr(text, name, None) for name in ATTRIBUTES}
+    parts = [getattr(text, name, None) for name in ("qk_nope_head_dim", "qk_rope_head_dim")]
+    if all(parts):
+        attributes["head_dim"] = sum(parts)  # transformers' head_dim is the rotary part alone here
     return {"config": json.loads(config.to_json_string(use_diff=False)), "attributes": attributes}
 
 

@@ -21,7 +21,6 @@ EXCEPTIONS = {
     # Computed by the configuration class, not written in the file.
     ("deepseek_v4", "intermediate_size"): None,
     ("inkling2_text", "intermediate_size"): None,
-    ("glm4_moe_lite", "head_dim"): None,
     ("rwkv", "max_position_embeddings"): None,
     # One number for each layer.
     ("gemma3n", "intermediate_size"): None,
@@ -193,9 +192,23 @@ def test_names_and_code() -> None:
         assert read_config({"architectures": wrong, "model_type": wrong}).architecture is None
 
 
+def test_a_head_of_latent_attention_is_its_two_parts() -> None:
+    config = {
+        "model_type": "deepseek_v3",
+        "hidden_size": 7168,
+        "num_attention_heads": 128,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+    }
+
+    assert read_config(config).dimensions["head_dim"] == 192
+    assert read_config(config | {"head_dim": 64}).dimensions["head_dim"] == 192
+
+
 _WORDS = [word for spellings in _SPELLINGS.values() for word in spellings] + [
     "text_config", "decoder", "architectures", "model_type", "dtype", "torch_dtype", "quantization_config", "auto_map",
     "attn_config", "ffn_config", "kv_n_heads", "ffn_hidden_size", "multi_query", "layers_block_type", "quant_method",
+    "qk_nope_head_dim", "qk_rope_head_dim",
 ]  # fmt: skip
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**12) | st.floats(allow_nan=False) | st.text(max_size=5),

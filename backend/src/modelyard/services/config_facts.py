@@ -125,7 +125,12 @@ def _dimensions(text: Mapping[str, Any]) -> dict[str, int | None]:
         dimensions["num_key_value_heads"] = 1
     elif _is_silent(text, "num_key_value_heads"):
         dimensions["num_key_value_heads"] = dimensions["num_key_value_heads"] or heads
-    if _is_silent(text, "head_dim") and hidden and heads and hidden % heads == 0:
+    latent = [_first_int(text, (name,)) for name in ("qk_nope_head_dim", "qk_rope_head_dim")]
+    if latent[0] and latent[1]:
+        # Latent attention splits a query head into a plain and a rotary part; head_dim then names only one of them.
+        whole = latent[0] + latent[1]
+        dimensions["head_dim"] = whole if whole <= _MAX_INT else None
+    elif _is_silent(text, "head_dim") and hidden and heads and hidden % heads == 0:
         dimensions["head_dim"] = hidden // heads
     return dimensions
 
