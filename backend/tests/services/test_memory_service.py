@@ -122,6 +122,15 @@ def test_everything_known_is_exact_and_complete(estimate: Callable[..., MemoryEs
     assert _verdicts(answer) == ["fits", "fits", "fits"]
 
 
+def test_a_configuration_without_weights_is_estimated_with_a_remark(estimate: Callable[..., MemoryEstimate]) -> None:
+    answer = estimate(files=("config.json",), tensors=())
+
+    assert (answer.method, answer.num_parameters) == ("approximate", 1_000_000)
+    assert "no weights were seen" in (answer.method_reason or "")
+    assert [option.total_bytes for option in answer.options] == [2_105_000, 1_106_000, 607_000]
+    assert answer.kv_cache_segments != []
+
+
 def test_weights_that_bitsandbytes_packed_are_asked_of_the_inspector(
     estimate: Callable[..., MemoryEstimate], inspector: FakeInspector
 ) -> None:
@@ -142,7 +151,6 @@ def test_weights_that_bitsandbytes_packed_are_asked_of_the_inspector(
     ("config", "files", "word"),
     [
         (LLAMA, ("config.json", "model.Q4_K_M.gguf"), "GGUF"),
-        (LLAMA, ("config.json", "README.md"), "no weights"),
         ({}, ("adapter_config.json", "adapter_model.safetensors"), "PEFT"),
         ({}, FILES[1:], r"no config\.json"),
     ],

@@ -171,8 +171,15 @@ class MemoryService:
         own = facts.dtype or header_estimate.checkpoint_dtype(checkpoint.tensors)
         load_dtype = own if dtype == "auto" else dtype
         static = static_support(checkpoint.config or None, checkpoint.files)
-        if static.level != _NO and _is_computable(checkpoint.config):
-            return self._computed(checkpoint, asdict(static), dtype, load_dtype, deadline)
+        refused = [reason for reason in static.reasons if reason.level == _NO]
+        only_unseen = bool(refused) and all(reason.code == "no_weights" for reason in refused)
+        if (static.level != _NO or only_unseen) and _is_computable(checkpoint.config):
+            found = self._computed(checkpoint, asdict(static), dtype, load_dtype, deadline)
+            # The configuration alone tells what the weights would take, but no file confirms it.
+            if only_unseen and found.reason is None:
+                why = f"computed from the configuration alone, no weights were seen: {_clause(refused[0].message)}"
+                found = replace(found, reason=why)
+            return found
         verdict = asdict(static)
         if worth_building(static):
             with suppress(InspectionFailed):
