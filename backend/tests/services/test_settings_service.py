@@ -1,6 +1,7 @@
 """What a user may change while the server runs, and where the Hub token goes."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,28 @@ def test_no_token_reaches_the_database(database: Database, token_path: Path) -> 
         SettingsService(session).update(SettingsUpdate(token="hf_secret", connections=2))
     with database.reading() as session:
         assert [row.key for row in session.query(Setting)] == ["connections"]
+
+
+def test_bandwidth_that_several_processes_reserve_adds_up_to_the_limit(database_url: str) -> None:
+    rate, chunk, seconds = 1_000_000.0, 20_000, 1.5
+    reserved: list[int] = []
+
+    def download() -> None:
+        own = Database(database_url)  # as a process of its own
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with own.session() as session:
+                wait = SettingsService(session).reserve_bandwidth(chunk, rate)
+            time.sleep(wait)
+            reserved.append(chunk)
+        own.dispose()
+
+    threads = [threading.Thread(target=download) for _ in range(3)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    ended = time.monotonic() - began
+    assert sum(reserved) <= rate * (ended + 0.3) + 3 * chunk
+    assert sum(reserved) >= rate * seconds * 0.8

@@ -23,6 +23,7 @@ from modelyard.hub.names import RemoteFile, validate_commit, validate_files, val
 from modelyard.hub.partial import BLOCK_BYTES, Claim, PartClosed, PartialFile
 from modelyard.hub.retry import RetryPolicy, Transient
 from modelyard.hub.store import HubCache, has_hash
+from modelyard.hub.throttle import Reserve, Throttle
 from modelyard.hub.transport import Body, LocationExpired, ResolvedFile, Transport
 
 __all__ = [
@@ -119,12 +120,14 @@ def fetch_snapshot(
     limits: Callable[[], FetchLimits],
     on_progress: Callable[[TransferProgress], None],
     control: Callable[[], Control],
+    reserve: Reserve | None = None,
 ) -> FetchResult:
     """Bring `files` of one commit into the cache, verified; blocks until they are all there.
 
     `limits` and `control` are called a few times a second, `on_progress` about four times a second, all from
     the calling thread; what they raise ends the download as a pause does. Files already in the cache are
     hashed once and then only linked. A file that another process fetches is waited for, not fetched twice.
+    `reserve` shares the bandwidth with other downloads; without it the limit holds for this one alone.
 
     Raises TransferPaused, TransferCancelled, HubMisbehaved, HubUnreachable, HubRateLimited, GatedNoToken,
     GatedNotAccepted, TokenInvalid, ChecksumMismatch, DiskFull, StorageDenied or Conflict. After any of them the
@@ -134,7 +137,7 @@ def fetch_snapshot(
     validate_commit(commit)
     validate_files(files)
     store.prepare(repo_id)
-    download = _Download(endpoint, repo_id, commit, files, store, token, limits())
+    download = _Download(endpoint, repo_id, commit, files, store, token, limits(), reserve)
     return download.run(limits, on_progress, control)
 
 
@@ -190,6 +193,7 @@ class _Download:
         store: HubCache,
         token: str | Literal[False],
         limits: FetchLimits,
+        reserve: Reserve | None,
     ) -> None:
         self._repo_id = repo_id
         self._commit = commit
@@ -225,7 +229,7 @@ class _Download:
         self._to_hash: queue.SimpleQueue[_Content | None] = queue.SimpleQueue()
         self._retry_reason = ""
         self._hub_not_before = 0.0
-        self._bucket = _TokenBucket(limits.bandwidth_bytes_per_second)
+        self._throttle = Throttle(limits.bandwidth_bytes_per_second, reserve)
         self._meter = _Meter()
 
     def run(
@@ -344,7 +348,7 @@ class _Download:
         self._stop.set()
 
     def _apply(self, limits: FetchLimits) -> None:
-        self._bucket.rate = limits.bandwidth_bytes_per_second
+        self._throttle.rate = limits.bandwidth_bytes_per_second
         self._connections = max(1, limits.connections)
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         open_contents = any(content.state is not _State.DONE for content in self._contents)
@@ -546,10 +550,10 @@ class _Download:
         try:
             while (missing := claim.stop - claim.position - gathered) > 0:
                 wanted = FLUSH_BYTES if received >= READ_BYTES else READ_BYTES
-                allowed = self._bucket.take(min(wanted, skip + missing), self._stop)
+                allowed = self._throttle.take(min(wanted, skip + missing), self._stop)
                 watchdog.start_read()
                 data = body.read(allowed)
-                self._bucket.refund(allowed - len(data))
+                self._throttle.refund(allowed - len(data))
                 if not data:
                     raise self._cut_short(body, claim.position + gathered)
                 received = len(data)
@@ -762,43 +766,6 @@ class _Watchdog:
         self._waited, self._bytes = 0.0, 0
         if rate < self._minimum:
             raise Transient(f"only {rate / 1000:.1f} kB/s")
-
-
-class _TokenBucket:
-    """Shares a bandwidth among threads; `rate` (bytes per second, None for no limit) may change at any time."""
-
-    _SMALLEST = 16 << 10
-
-    def __init__(self, rate: int | None) -> None:
-        self.rate = rate
-        self._tokens = 0.0
-        self._updated = time.monotonic()
-        self._lock = threading.Lock()
-
-    def take(self, wanted: int, stop: threading.Event) -> int:
-        """How many bytes may be read now, at least one; waits for them. Raises PartClosed when stopped."""
-        while not stop.is_set():
-            with self._lock:
-                rate = self.rate
-                if not rate:
-                    return wanted
-                now = time.monotonic()
-                burst = max(rate * 0.2, self._SMALLEST)
-                self._tokens = min(burst, self._tokens + (now - self._updated) * rate)
-                self._updated = now
-                least = min(wanted, self._SMALLEST)
-                if self._tokens >= least:
-                    granted = min(wanted, int(self._tokens))
-                    self._tokens -= granted
-                    return granted
-                wait = (least - self._tokens) / rate
-            stop.wait(min(wait, 0.2))
-        raise PartClosed
-
-    def refund(self, count: int) -> None:
-        if self.rate and count > 0:
-            with self._lock:
-                self._tokens += count
 
 
 class _Meter:

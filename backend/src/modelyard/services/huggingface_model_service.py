@@ -206,6 +206,7 @@ class HuggingFaceModelService:
             limits=self._limits,
             on_progress=lambda progress: reporter.report(_job_progress(progress)),
             control=lambda: _CONTROLS[reporter.control()],
+            reserve=self._reserve_bandwidth,
         )
         self.cache.write_ref(row.model_id, row.revision, row.commit)
 
@@ -351,6 +352,10 @@ class HuggingFaceModelService:
             connections=transfers.connections,
             bandwidth_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
         )
+
+    def _reserve_bandwidth(self, byte_count: int, rate: float) -> float:
+        with self.database.session() as session:
+            return SettingsService(session).reserve_bandwidth(byte_count, rate)
 
     def _require_disk(self, model: HubModel, files: list[RemoteFile]) -> None:
         missing = bytes_to_fetch(self.cache, model.model_id, model.commit, files)

@@ -10,12 +10,14 @@ from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from modelyard.core.database import database_now
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.hub import tokens
 from modelyard.hub.client import HubClient
 from modelyard.hub.origins import origin_of
+from modelyard.hub.throttle import next_slot
 from modelyard.models import Setting
 from modelyard.schemas.system import Defaults, HubTestRequest, SettingsUpdate
 from modelyard.services.job_service import JobOrder
@@ -28,6 +30,9 @@ SAMPLES_TIMEOUT_SECONDS = 120.0
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_PARALLEL_DOWNLOADS = 3
 DEFAULT_CONNECTIONS = 8
+
+_BANDWIDTH_KEY = "bandwidth_free_at"
+"""When the next bytes of all downloads may be read, in seconds since 1970 by the database's clock."""
 
 EndpointSource = Literal["default", "environment", "settings", "builtin"]
 
@@ -53,6 +58,15 @@ class SettingsService:
             bandwidth_limit_bytes_per_second=self._get("bandwidth_limit_bytes_per_second"),
             download_order=self._get("download_order") or "oldest_first",
         )
+
+    def reserve_bandwidth(self, byte_count: int, rate: float) -> float:
+        """Reserve bytes of the bandwidth that all downloads share; returns in how many seconds they may be read."""
+        self._insert_once(_BANDWIDTH_KEY, 0.0)
+        row = self.session.get_one(Setting, _BANDWIDTH_KEY, populate_existing=True, with_for_update=True)
+        now = database_now(self.session).timestamp()  # after the wait for whoever reserved before
+        begins_at, free_at = next_slot(row.value["value"], now, byte_count, rate)
+        row.value = {"value": free_at}
+        return max(0.0, begins_at - now)
 
     def defaults(self) -> Defaults:
         return Defaults.model_validate(self._get("defaults") or {})
@@ -151,10 +165,17 @@ class SettingsService:
             self.session.execute(delete(Setting).where(Setting.key == key))
             return
         # One statement, because two processes may write a setting for the first time at once.
+        row = self._insert(key, value)
+        self.session.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
+
+    def _insert_once(self, key: str, value: Any) -> None:
+        if self.session.get(Setting, key) is None:
+            self.session.execute(self._insert(key, value).on_conflict_do_nothing(index_elements=["key"]))
+
+    def _insert(self, key: str, value: Any) -> Any:
         on_postgres = self.session.get_bind().dialect.name == "postgresql"
         insert: Any = postgresql.insert if on_postgres else sqlite.insert
-        row = insert(Setting).values(key=key, value={"value": value})
-        self.session.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": row.excluded.value}))
+        return insert(Setting).values(key=key, value={"value": value})
 
 
 def _checked_endpoint(endpoint: str) -> str:

@@ -64,6 +64,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
             />
             <NumberInput
               label="Bandwidth limit, MB per second"
+              description="For all downloads together"
               placeholder="no limit"
               min={0.01}
               decimalScale={2}
