@@ -1363,6 +1363,11 @@ export interface components {
              * @description Whether the SAE training engine is installed.
              */
             sae: boolean;
+            /**
+             * Sae Install
+             * @description The command that installs it into this installation; null where it is installed.
+             */
+            sae_install?: string | null;
         };
         /**
          * FilePlan
@@ -2879,7 +2884,7 @@ export interface components {
         SettingsUpdate: {
             /**
              * Bandwidth Limit Bytes Per Second
-             * @description Of one download; null for no limit.
+             * @description Of all downloads together; null for no limit.
              */
             bandwidth_limit_bytes_per_second?: number | null;
             /**
@@ -3024,7 +3029,8 @@ export interface components {
          *         }
          *       ],
          *       "extras": {
-         *         "sae": false
+         *         "sae": false,
+         *         "sae_install": "/opt/my/bin/python -m pip install 'sae-lens>=6.54,<7' torch==2.13.0 transformers==5.23.0"
          *       },
          *       "hub": {
          *         "endpoint": "https://huggingface.co",

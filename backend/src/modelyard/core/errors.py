@@ -296,7 +296,7 @@ class OutputNotFinite(ModelyardError):
 
 class SaeEngineMissing(ModelyardError):
     code = "sae_engine_missing"
-    default_hint = "Install the extra: pip install 'modelyard[sae]'"
+    default_hint = "The Training page shows the command that installs it."
 
 
 class TrainingIncompatible(ModelyardError):

@@ -388,7 +388,10 @@ SYSTEM: dict[str, Any] = {
         }
     ],
     "hub": HUB_STATUS,
-    "extras": {"sae": False},
+    "extras": {
+        "sae": False,
+        "sae_install": "/opt/my/bin/python -m pip install 'sae-lens>=6.54,<7' torch==2.13.0 transformers==5.23.0",
+    },
     "libraries": {"python": "3.12.4", "torch": "2.13.0", "transformers": "5.23.0", "sae-lens": None},
     "workers": [
         {

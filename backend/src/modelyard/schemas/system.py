@@ -71,6 +71,9 @@ class WorkerStatus(Schema):
 
 class Extras(Schema):
     sae: bool = Field(description="Whether the SAE training engine is installed.")
+    sae_install: str | None = Field(
+        default=None, description="The command that installs it into this installation; null where it is installed."
+    )
 
 
 class System(Schema):
@@ -128,7 +131,7 @@ class SettingsUpdate(Schema):
     parallel_downloads: int | None = Field(default=None, ge=1, le=16, description="Models downloaded at once.")
     connections: int | None = Field(default=None, ge=1, le=64, description="Connections of one download.")
     bandwidth_limit_bytes_per_second: int | None = Field(
-        default=None, ge=1024, description="Of one download; null for no limit."
+        default=None, ge=1024, description="Of all downloads together; null for no limit."
     )
     download_order: Literal["oldest_first", "smallest_first"] | None = Field(
         default=None, description="Whose turn it is when more downloads wait than may run at once."

@@ -1,7 +1,6 @@
 """What this machine has: devices and their memory, disks, libraries, workers, the Hub in use."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -139,11 +138,18 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
         devices=devices(local_pids(session)),
         disks=disks(ModelService(session).stored_bytes()),
         hub=hub(),
-        extras=Extras(sae=importlib.util.find_spec("sae_lens") is not None),
+        extras=_extras(),
         libraries=libraries(),
         workers=seen,
         uptime_seconds=time.time() - psutil.Process().create_time(),
     )
+
+
+def _extras() -> Extras:
+    from modelyard.ml.sae.engine import engine_installed, install_command
+
+    installed = engine_installed()
+    return Extras(sae=installed, sae_install=None if installed else install_command())
 
 
 def _cpu(our_pids: list[int]) -> Device:

@@ -3,8 +3,6 @@ import { PackagePlus } from "lucide-react";
 import { useSystemStore } from "../../stores/systemStore";
 import { CopyText } from "../common/CopyText";
 
-const INSTALL = "pip install 'modelyard[sae]'";
-
 /** Whether the server can train; null until it has said so. */
 export function useEngine(): boolean | null {
   return useSystemStore((state) => (state.system === null ? null : state.system.extras.sae));
@@ -12,7 +10,8 @@ export function useEngine(): boolean | null {
 
 /** What to install where the training engine is not there. */
 export function EngineMissing() {
-  if (useEngine() !== false) return null;
+  const extras = useSystemStore((state) => state.system?.extras);
+  if (extras === undefined || extras.sae) return null;
   return (
     <Alert
       color="yellow"
@@ -24,7 +23,7 @@ export function EngineMissing() {
         Install it where the server runs, about 700 MB, then start the server again. Until then runs can be planned, not
         started.
       </Text>
-      <CopyText text={INSTALL} label="command" />
+      {extras.sae_install && <CopyText text={extras.sae_install} label="command" />}
     </Alert>
   );
 }

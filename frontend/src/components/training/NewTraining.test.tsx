@@ -132,11 +132,12 @@ it("changes what is asked for with the architecture", async () => {
 });
 
 it("says how to install what is missing, and still plans", async () => {
-  useSystemStore.setState({ system: system({ extras: { sae: false } }) });
+  const command = "/opt/modelyard/bin/python -m pip install 'sae-lens>=6.54,<7' torch==2.13.0 transformers==5.23.0";
+  useSystemStore.setState({ system: system({ extras: { sae: false, sae_install: command } }) });
   const refusal = { code: "sae_engine_missing", message: "SAELens is not installed.", hint: "pip install" };
   server.use(http.post(api("/trainings/plan"), () => HttpResponse.json(plan({ refusal }))));
   show();
-  expect(await screen.findByText("pip install 'modelyard[sae]'")).toBeVisible();
+  expect(await screen.findByText(command)).toBeVisible();
   await userEvent.type(await textFile(), "/data/corpus.jsonl");
   expect(await screen.findByText(/^Fits in system memory/)).toBeVisible();
   expect(start()).toBeDisabled();

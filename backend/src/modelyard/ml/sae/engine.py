@@ -5,6 +5,7 @@ This module needs neither torch nor an engine; `load_engine` does.
 
 import importlib.metadata
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -108,14 +109,18 @@ def engine_installed() -> bool:
     return importlib.util.find_spec("sae_lens") is not None
 
 
+def install_command() -> str:
+    """Return the shell command that adds the engine to this installation and leaves its torch as it is."""
+    pinned = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "transformers"))
+    return f"{shlex.quote(sys.executable)} -m pip install '{REQUIREMENT}' {pinned}"
+
+
 def require_engine() -> None:
     """Raises SaeEngineMissing, with the command that mends it."""
     if not engine_installed():
-        # Named with the versions that are here, so that pip leaves them as they are.
-        pinned = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "transformers"))
         raise SaeEngineMissing(
             "The training engine SAELens is not installed.",
-            hint=f"Run: {sys.executable} -m pip install '{REQUIREMENT}' {pinned} and restart the workers.",
+            hint=f"Run: {install_command()} and restart the workers.",
         )
 
 
