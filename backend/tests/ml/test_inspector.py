@@ -25,7 +25,7 @@ LLAMA = {
     "vocab_size": 100,
     "torch_dtype": "bfloat16",
 }
-ENDLESS = {**LLAMA, "num_hidden_layers": 10**9}
+ENDLESS = {**LLAMA, "num_hidden_layers": 10_000}
 TIMEOUT = 60.0
 
 

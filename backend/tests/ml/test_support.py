@@ -56,7 +56,7 @@ def test_an_ordinary_model_is_supported_without_a_word() -> None:
         (LLAMA, ["config.json", "pytorch_model.bin"], "unverified", "unsafe_weights", "pickle"),
         (LLAMA, ["config.json", "pytorch_model.bin", "tf_model.h5"], "unverified", "unsafe_weights", "pickle"),
         (LLAMA, ["config.json", "training_args.bin"], "unsupported", "no_weights", "no weights"),
-        (LLAMA, ["config.json", "onnx/weights.bin", "other.safetensors"], "unsupported", "no_weights", "no weights"),
+        (LLAMA, ["config.json", "onnx/weights.bin", "other.safetensors"], "unsupported", "no_weights", "not a name"),
         (
             LLAMA,
             ["config.json", "tf_model.h5", "flax_model.msgpack"],

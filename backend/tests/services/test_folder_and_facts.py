@@ -11,6 +11,7 @@ from modelyard.models import Model, Quantization
 from modelyard.schemas.model import Support
 from modelyard.services import huggingface_model_service as hub
 from modelyard.services.config_facts import read_config
+from modelyard.services.file_plan import plan_files
 from modelyard.services.header_estimate import Tensor
 from modelyard.services.local_model_service import model_folder, read_folder
 from modelyard.services.model_facts import store_facts
@@ -65,7 +66,7 @@ def test_a_row_keeps_no_count_of_packed_elements(config: dict[str, object], expe
 def test_code_of_a_repository_is_mentioned_once() -> None:
     files = tuple(HubFile(name, 1, None, "0" * 40) for name in ("config.json", "model.safetensors", "tokenizer.json"))
     model = HubModel("a/b", "a/b", "ab" * 20, files, False, (), None, None, None, None, None, {})
-    facts, plan = read_config(LLAMA | {"auto_map": {"AutoModel": "x.Y"}}), hub.offered_files(files)
+    facts, plan = read_config(LLAMA | {"auto_map": {"AutoModel": "x.Y"}}), plan_files(files, allow_pickle=True)
     known, unknown = (hub.Found(Support(level="supported", reasons=[]), needed) for needed in (False, True))
 
     assert hub._warnings(model, plan, facts, known) == ["Code in the repository is not downloaded and never run."]

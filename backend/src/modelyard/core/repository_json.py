@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from modelyard.core.config_limits import absurd_size
 from modelyard.core.errors import InvalidRepository
 from modelyard.core.units import size
 
@@ -90,13 +91,13 @@ def kind_of(value: object) -> str:
 
 
 def _checked(config: dict[str, Any], repository: str) -> dict[str, Any]:
-    problem = _wrong_type(config)
+    problem = _wrong_value(config)
     if problem:
         raise InvalidRepository(f"config.json of {repository}: {problem}.", file="config.json")
     return config
 
 
-def _wrong_type(config: Mapping[str, Any]) -> str | None:
+def _wrong_value(config: Mapping[str, Any]) -> str | None:
     for name in _OBJECTS:
         if not isinstance(config.get(name), dict | None):
             return f"{name} is {kind_of(config[name])}, not an object"
@@ -106,7 +107,7 @@ def _wrong_type(config: Mapping[str, Any]) -> str | None:
     if not isinstance(architectures, list | None):
         return f"architectures is {kind_of(architectures)}, not a list of strings"
     wrong = [name for name in architectures or () if not isinstance(name, str)]
-    return f"architectures holds {kind_of(wrong[0])}, not only strings" if wrong else None
+    return f"architectures holds {kind_of(wrong[0])}, not only strings" if wrong else absurd_size(config)
 
 
 def _problem(value: Any) -> str | None:

@@ -20,6 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from modelyard.core import units
+from modelyard.core.checkpoint_folder import weight_files
 from modelyard.core.errors import (
     ArtifactMismatch,
     Conflict,
@@ -43,7 +44,7 @@ from modelyard.ml.artifact_folder import (
 from modelyard.ml.disk_errors import disk_errors
 from modelyard.ml.load_progress import Parameters, watching_parameters
 from modelyard.ml.meta_model import dtype_name, first_line
-from modelyard.ml.pretrained import load_model, read_config, stored_quantization, weight_files
+from modelyard.ml.pretrained import load_model, read_config, stored_quantization
 from modelyard.ml.quantization import is_quantized, measured_bytes
 from modelyard.ml.quantization_plan import BITSANDBYTES, PACKING_METHOD
 from modelyard.ml.untrusted import Tokenizer

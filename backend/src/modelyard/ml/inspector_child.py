@@ -78,12 +78,14 @@ class _Service:
             late = InspectorTimeout(f"No answer within {request['limit_seconds']:.0f} s.")
             return {"ok": False, "error": late.as_dict()}
 
-    def _skeleton(self, config: Mapping[str, Any], dtype: str, checkpoint_dtype: str | None) -> Any:
+    def _skeleton(
+        self, config: Mapping[str, Any], dtype: str, checkpoint_dtype: str | None, held: int | None = None
+    ) -> Any:
         from modelyard.ml import meta_model
 
-        key = json.dumps([config, dtype, checkpoint_dtype], sort_keys=True)
+        key = json.dumps([config, dtype, checkpoint_dtype, held], sort_keys=True)
         if key not in self._skeletons:
-            self._skeletons[key] = meta_model.build(config, dtype=dtype, checkpoint_dtype=checkpoint_dtype)
+            self._skeletons[key] = meta_model.build(config, dtype=dtype, checkpoint_dtype=checkpoint_dtype, held=held)
             while len(self._skeletons) > _KEPT_SKELETONS:
                 self._skeletons.popitem(last=False)
         self._skeletons.move_to_end(key)
@@ -96,24 +98,32 @@ class _Service:
         architecture.inspect_architecture(meta_model.build(_WARM_UP_CONFIG))
         return {}
 
-    def _support(self, config: Mapping[str, Any], files: list[str]) -> dict[str, Any]:
+    def _support(self, config: Mapping[str, Any], files: list[str], held: int | None = None) -> dict[str, Any]:
         from modelyard.ml import support
 
-        return asdict(support.full_support(config, files))
+        return asdict(support.full_support(config, files, held=held))
 
     def _memory(
-        self, config: Mapping[str, Any], dtype: str = "auto", checkpoint_dtype: str | None = None
+        self,
+        config: Mapping[str, Any],
+        dtype: str = "auto",
+        checkpoint_dtype: str | None = None,
+        held: int | None = None,
     ) -> dict[str, Any]:
         from modelyard.ml import memory
 
-        return asdict(memory.estimate_skeleton(self._skeleton(config, dtype, checkpoint_dtype)))
+        return asdict(memory.estimate_skeleton(self._skeleton(config, dtype, checkpoint_dtype, held)))
 
     def _kv_cache(
-        self, config: Mapping[str, Any], dtype: str = "auto", checkpoint_dtype: str | None = None
+        self,
+        config: Mapping[str, Any],
+        dtype: str = "auto",
+        checkpoint_dtype: str | None = None,
+        held: int | None = None,
     ) -> dict[str, Any]:
         from modelyard.ml import kv_cache
 
-        return asdict(kv_cache.measure_kv_cache(self._skeleton(config, dtype, checkpoint_dtype)))
+        return asdict(kv_cache.measure_kv_cache(self._skeleton(config, dtype, checkpoint_dtype, held)))
 
     def _activations(
         self,
@@ -123,10 +133,11 @@ class _Service:
         dtype: str = "auto",
         checkpoint_dtype: str | None = None,
         quantizations: Sequence[str] = (),
+        held: int | None = None,
     ) -> dict[str, Any]:
         from modelyard.ml import activations
 
-        skeleton = self._skeleton(config, dtype, checkpoint_dtype)
+        skeleton = self._skeleton(config, dtype, checkpoint_dtype, held)
         measured = activations.measure_activations(
             skeleton, batch=batch, sequence=sequence, quantizations=quantizations
         )

@@ -1,6 +1,5 @@
 """How far a load is: transformers hands its progress bar every parameter it is about to put in place."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging as transformers_logging
+
+from modelyard.core.safetensors_header import read_header
 
 Parameters = Iterable[tuple[str, Any]]
 """Names with transformers' plan for each: which tensors of the files it is made of."""
@@ -85,8 +86,5 @@ def _tensor_bytes(files: Iterable[Path]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for path in files:
         if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            offsets = {name: tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"}
-            sizes |= {name: end - begin for name, (begin, end) in offsets.items()}
+            sizes |= {name: tensor.bytes for name, tensor in read_header(path, path.parent.name).items()}
     return sizes

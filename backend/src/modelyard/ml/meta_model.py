@@ -15,7 +15,14 @@ from transformers import AutoConfig, initialization
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
 
-from modelyard.core.errors import InvalidRequest, NeedsCustomCode, UnsupportedArchitecture
+from modelyard.core.config_limits import absurd_size, main_sizes, parameter_limit
+from modelyard.core.errors import InvalidRequest, ModelyardError, NeedsCustomCode, UnsupportedArchitecture
+from modelyard.ml.bounded_build import BuildLimits, bounded_build
+
+BUILD_SECONDS = 10.0
+"""Of processor time, for a skeleton; the deepest and widest released models take less than three."""
+
+BAD_CONFIG = "Choose another revision or model, or tell the author of this one."
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -55,8 +62,10 @@ def load_config(config: Mapping[str, Any]) -> Any:
     """The transformers config object of a `config.json`.
 
     Raises `NeedsCustomCode` if only the repository's own code knows the type, `UnsupportedArchitecture` if the
-    installed transformers does not know it or refuses the values.
+    installed transformers does not know it or refuses the values, or a size in it is absurd.
     """
+    if problem := absurd_size(config):
+        raise UnsupportedArchitecture(f"config.json is not that of a model: {problem}.", hint=BAD_CONFIG)
     model_type = config.get("model_type")
     if "auto_map" in config and model_type not in CONFIG_MAPPING:
         raise NeedsCustomCode(f"The model type {model_type!r} exists only as code in the repository.")
@@ -86,8 +95,9 @@ def model_class(config: Any) -> type[Any]:
         if type(config) in mapping:
             found: type[Any] = mapping[type(config)]
             return found
+    named = ", ".join(repr(name) for name in config.architectures or ()) or repr(config.model_type)
     raise UnsupportedArchitecture(
-        f"transformers {transformers.__version__} has no model class for {config.model_type!r}."
+        f"transformers {transformers.__version__} has no class for {named} (model type {config.model_type!r})."
     )
 
 
@@ -112,8 +122,17 @@ def resolve_dtype(config: Any, dtype: str = "auto", checkpoint_dtype: str | None
     return (inner, True) if isinstance(inner, torch.dtype) else (torch.float32, True)
 
 
-def build(config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: str | None = None) -> MetaModel:
+def build_limits(config: Mapping[str, Any], held: int | None) -> BuildLimits:
+    """What a model of this configuration may consist of, beside weight files that hold `held` parameters."""
+    return BuildLimits(parameter_limit(held), main_sizes(config), held, cpu_seconds=BUILD_SECONDS)
+
+
+def build(
+    config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: str | None = None, held: int | None = None
+) -> MetaModel:
     """Build a model's skeleton in the state `from_pretrained` has it in before it reads weights (nothing is tied yet).
+
+    `held` is how many parameters the weight files hold, None if that is not known.
 
     Patches transformers process-wide while it runs, so a process that loads models must not call it.
     Raises `UnsupportedArchitecture` if transformers cannot build the model.
@@ -136,7 +155,10 @@ def build(config: Mapping[str, Any], *, dtype: str = "auto", checkpoint_dtype: s
             for context in cls.get_init_context(resolved, False, False, None):
                 contexts.enter_context(context)
             contexts.enter_context(initialization.no_init_weights())
+            contexts.enter_context(bounded_build(build_limits(config, held)))
             model = cls(parsed)
+    except ModelyardError:
+        raise
     except Exception as error:  # a constructor fails with whatever its arithmetic on bad values raises
         raise UnsupportedArchitecture(
             f"{cls.__name__} cannot be built from this config.json: {first_line(error)}"

@@ -15,11 +15,12 @@ import torch
 from transformers import PreTrainedModel
 
 from modelyard.core import units
+from modelyard.core.checkpoint_folder import weight_files
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
 from modelyard.ml import devices
 from modelyard.ml.generation_config import read_stop_strings
 from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
-from modelyard.ml.pretrained import load_model, read_config, stored_quantization, weight_files
+from modelyard.ml.pretrained import load_model, read_config, stored_quantization
 from modelyard.ml.quantization import Quantization, measured_bytes
 from modelyard.ml.untrusted import Tokenizer
 
@@ -489,6 +490,7 @@ def _read(entry: _Entry, step: OnStep) -> LoadedModel:
                 max_memory=_shares(device),
                 dtype=spec.dtype,
                 allow_pickle=spec.allow_pickle,
+                on_build=lambda: step(LoadStep("building the model")),
             )
     except (RuntimeError, MemoryError, OutOfMemory, LoadCancelled) as error:
         if isinstance(error, RuntimeError | MemoryError) and not devices.is_out_of_memory(error):

@@ -1,7 +1,7 @@
 """The one way a model or tokenizer is read from a folder: no network, no code from the folder, no pickle unasked."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from modelyard.core import units
+from modelyard.core.checkpoint_folder import read_checkpoint
+from modelyard.core.config_limits import main_sizes, parameter_limit
 from modelyard.core.errors import (
     AlreadyQuantized,
     NoTokenizer,
     NoWeights,
     OutOfMemory,
-    UnsafeWeights,
     UnsupportedArchitecture,
 )
+from modelyard.core.safetensors_header import StoredTensor
 from modelyard.ml import meta_model
+from modelyard.ml.bounded_build import BuildLimits, bounded_build, nothing
 from modelyard.ml.generation_config import read_generation_config
 from modelyard.ml.meta_model import DTYPES, dtype_name, first_line
 from modelyard.ml.quantization import (
@@ -35,6 +38,12 @@ from modelyard.ml.untrusted.tokenizer import has_tokenizer_files
 # From the two messages of transformers' loading report that end a load.
 _UNFIT_WEIGHTS = ("ignore_mismatched_sizes", "automatic conversion of the weights")
 
+
+_MOST_PER_BYTE = 8
+"""Parameters in a byte of the most densely packed formats."""
+
+_TENSORS_FACTOR, _MORE_TENSORS = 20, 2_000
+"""A model may have this many times the tensors of its files, and these more: some files hold several in one."""
 
 # From the message of transformers' bitsandbytes quantizers when a device map leaves something to the CPU or the disk.
 _NO_PLACE = "dispatched on the CPU or the disk"
@@ -68,11 +77,13 @@ def load_model(
     dtype: str = "auto",
     allow_pickle: bool = False,
     max_memory: Mapping[int | str, int] | None = None,
+    on_build: Callable[[], None] = nothing,
 ) -> PreTrainedModel:
     """Load a snapshot (quantizing it on the fly if `quantization` says so) or an artifact, ready for inference.
 
     `dtype` is `auto` or a torch name; beside quantized weights, it is that of the rest. With the device map `auto`,
-    only the devices named in `max_memory` are used.
+    only the devices named in `max_memory` are used. `on_build` is called again and again while modules are made; what
+    it raises ends the load.
     Raises AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode, UnsupportedArchitecture, OutOfMemory when those
     devices cannot hold the model, and torch's own errors when memory runs out.
     """
@@ -89,25 +100,27 @@ def load_model(
         config.quantization_config = dict(values.get("quantization_config") or values["compression_config"])
         if stored == "4bit":
             config.quantization_config["bnb_4bit_compute_dtype"] = dtype_name(best_compute_dtype(device))
-    _check_weight_files(folder, allow_pickle)
+    files, tensors = read_checkpoint(folder, allow_pickle=allow_pickle, quantized=stored is not None)
+    config.transformers_weights = None  # another file than the checkpoint's, which nobody looked at
     stored_dtype = config.dtype
     text = config.get_text_config(decoder=True)
     generation_config = read_generation_config(folder, text.to_dict(), getattr(text, "vocab_size", 0))
     try:
-        model, loading = cls.from_pretrained(
-            folder,
-            config=config,
-            generation_config=generation_config,
-            quantization_config=get_quantization_config(quantization, device) if stored is None else None,
-            device_map=device_map if isinstance(device_map, str) else dict(device_map),
-            max_memory=None if max_memory is None else dict(max_memory),
-            dtype=DTYPES.get(dtype, dtype),
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=not allow_pickle or None,
-            weights_only=True,
-            output_loading_info=True,
-        )
+        with bounded_build(_limits(values, files, tensors, packed=stored is not None), on_build):
+            model, loading = cls.from_pretrained(
+                folder,
+                config=config,
+                generation_config=generation_config,
+                quantization_config=get_quantization_config(quantization, device) if stored is None else None,
+                device_map=device_map if isinstance(device_map, str) else dict(device_map),
+                max_memory=None if max_memory is None else dict(max_memory),
+                dtype=DTYPES.get(dtype, dtype),
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=not allow_pickle or None,
+                weights_only=True,
+                output_loading_info=True,
+            )
     except (ImportError, ValueError, KeyError, TypeError) as error:  # whatever a config can make transformers raise
         if _NO_PLACE in str(error):
             raise OutOfMemory(f"{cls.__name__} does not fit on {_named(max_memory)}.") from error
@@ -157,21 +170,19 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, or its pickle files if it has none."""
-    for pattern in ("*.safetensors", "*.bin"):
-        found = sorted(path for path in folder.glob(pattern) if path.is_file() and path.name != "training_args.bin")
-        if found:
-            return found
-    return []
+def _limits(
+    values: Mapping[str, Any], files: Sequence[Path], tensors: Mapping[str, StoredTensor], *, packed: bool
+) -> BuildLimits:
+    """What may be built for the tensors in the weight files.
 
-
-def _check_weight_files(folder: Path, allow_pickle: bool) -> None:
-    files = weight_files(folder)
-    if not files:
-        raise NoWeights(f"{folder.name} holds no weights that transformers can load.")
-    if files[0].suffix != ".safetensors" and not allow_pickle:
-        raise UnsafeWeights(f"The weights of {folder.name} are pickle files, which can run code when they are read.")
+    Of packed weights and of pickle files only the bytes are known. Quantizing registers each weight a second time.
+    """
+    if tensors and not packed:
+        held = sum(tensor.elements for tensor in tensors.values())
+        most_tensors = 2 * (_TENSORS_FACTOR * len(tensors) + _MORE_TENSORS)
+        return BuildLimits(2 * parameter_limit(held), main_sizes(values), held, most_tensors)
+    most = sum(path.stat().st_size for path in files) * _MOST_PER_BYTE
+    return BuildLimits(2 * parameter_limit(most), main_sizes(values))
 
 
 def _named(max_memory: Mapping[int | str, int] | None) -> str:

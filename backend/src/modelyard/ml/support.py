@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.model_types import ENCODERS
-from modelyard.core.weight_files import main_weights
+from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message
+from modelyard.core.weight_files import INDEX_PICKLE, SINGLE_PICKLE, missing_weights, weights_form
 
 Level = Literal["supported", "unverified", "unsupported"]
 
@@ -75,21 +76,36 @@ class Support:
     num_parameters: int | None = None
 
 
-def static_support(config: Mapping[str, Any] | None, files: Iterable[str]) -> Support:
-    """Classify a repository by its `config.json` (`None` if it has none) and its file names."""
+def static_support(
+    config: Mapping[str, Any] | None,
+    files: Iterable[str],
+    *,
+    weights_problem: str | None = None,
+    unscaled: str | None = None,
+) -> Support:
+    """Classify a repository by its `config.json` (`None` if it has none) and its file names.
+
+    `weights_problem` is why its weight files are not a whole checkpoint, `unscaled` a tensor of few bits whose scale
+    transformers would ignore, where somebody looked into them.
+    """
     names = list(files)
-    reasons = [*_file_reasons(config, names)]
+    reasons = [*_file_reasons(config, names, weights_problem)]
     method = None
     if config is not None:
         method = quantization_method(config)
         reasons += _quantization_reasons(method)
+        if method is None and (seen := unscaled or (QUANTIZATION_FILE if QUANTIZATION_FILE in names else None)):
+            reasons.append(Reason("unknown_quantization", unscaled_message(seen), "unsupported"))
         reasons += _kind_reasons(config)
     custom = None if config is not None and "auto_map" in config else False
     return _verdict(reasons, method, custom)
 
 
-def full_support(config: Mapping[str, Any], files: Iterable[str]) -> Support:
-    """`static_support`, and whether the installed transformers knows the model and can build it."""
+def full_support(config: Mapping[str, Any], files: Iterable[str], *, held: int | None = None) -> Support:
+    """`static_support`, and whether the installed transformers knows the model and can build it.
+
+    `held` is how many parameters the weight files hold, None if that is not known.
+    """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -111,7 +127,7 @@ def full_support(config: Mapping[str, Any], files: Iterable[str]) -> Support:
     if not worth_building(static):
         return static
     try:
-        model = meta_model.build(config).model
+        model = meta_model.build(config, held=held).model
     except ModelyardError as error:
         written_by = config.get("transformers_version")
         if known:
@@ -155,8 +171,8 @@ def growth_when_loaded(method: str | None) -> int | None:
     return 1 if method in _NEEDS_PACKAGES else None
 
 
-def _file_reasons(config: Mapping[str, Any] | None, names: list[str]) -> list[Reason]:
-    weights = main_weights(names)
+def _file_reasons(config: Mapping[str, Any] | None, names: list[str], weights_problem: str | None) -> list[Reason]:
+    weights = weights_form(names)
     if "model_index.json" in names:
         return [
             Reason("not_a_language_model", "This is a Diffusers pipeline, not a transformers model.", "unsupported")
@@ -165,12 +181,14 @@ def _file_reasons(config: Mapping[str, Any] | None, names: list[str]) -> list[Re
         message = "This is a PEFT adapter: a small change to another model, not a model. Download its base model."
         return [Reason("peft_adapter", message, "unsupported")]
     if not weights:
-        return [_no_weights({PurePosixPath(name).suffix for name in names})]
+        return [_no_weights(names)]
+    if weights_problem is not None:
+        return [Reason("no_weights", weights_problem, "unsupported")]
     if config is None:
         return [
             Reason("no_config", "The repository has no config.json, so transformers cannot load it.", "unsupported")
         ]
-    if not any(name.endswith(".safetensors") for name in weights):
+    if weights in (SINGLE_PICKLE, INDEX_PICKLE):
         message = (
             "Only pickle weights: loading them can run code, so they are refused unless you allow them for this model. "
             "Memory figures come from config.json and are not checked against the files."
@@ -179,7 +197,8 @@ def _file_reasons(config: Mapping[str, Any] | None, names: list[str]) -> list[Re
     return []
 
 
-def _no_weights(suffixes: set[str]) -> Reason:
+def _no_weights(names: list[str]) -> Reason:
+    suffixes = {PurePosixPath(name).suffix for name in names}
     if ".gguf" in suffixes:
         message = "Only GGUF files: they are for llama.cpp and the like, transformers has nothing to load here."
         return Reason("gguf_only", message, "unsupported")
@@ -188,7 +207,7 @@ def _no_weights(suffixes: set[str]) -> Reason:
         return Reason(
             "no_weights", f"Only {' and '.join(foreign)} weights, which PyTorch does not load.", "unsupported"
         )
-    return Reason("no_weights", "The repository holds no weights that transformers can load.", "unsupported")
+    return Reason("no_weights", missing_weights(names), "unsupported")
 
 
 def _quantization_reasons(method: str | None) -> list[Reason]:

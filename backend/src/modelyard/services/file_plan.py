@@ -1,11 +1,11 @@
 """Which files of a repository are fetched, and why the others are not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from modelyard.core.errors import NoWeights, UnsafeWeights
-from modelyard.core.weight_files import INDEX, INDEX_PICKLE, SINGLE, SINGLE_PICKLE, main_weights
+from modelyard.core.weight_files import INDEX, SINGLE, Index, WeightFiles, find_weights, weights_form
 from modelyard.hub.client import HubFile
 
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
@@ -40,6 +40,7 @@ class FilePlan:
     """Every file of a repository, with the decision about it."""
 
     files: tuple[PlannedFile, ...]
+    weights: WeightFiles = field(default_factory=WeightFiles)
 
     @property
     def fetched(self) -> list[HubFile]:
@@ -61,12 +62,12 @@ class FilePlan:
     def require_weights(self, model_id: str, *, allow_pickle: bool) -> None:
         """Raises NoWeights or UnsafeWeights when a download could never become a loadable model."""
         names = [planned.file.path for planned in self.files]
-        if self.safetensors:
-            return
-        if main_weights(names):
-            if allow_pickle:
+        if form := weights_form(names):
+            if form not in (SINGLE, INDEX) and not allow_pickle:
+                raise UnsafeWeights(f"{model_id} has only pickle weights, which can run code when they are read.")
+            if self.weights.problem is None:
                 return
-            raise UnsafeWeights(f"{model_id} has only pickle weights, which can run code when they are read.")
+            raise NoWeights(f"{model_id}: {self.weights.problem}")
         if any(name.startswith("adapter_model.") for name in names):
             raise NoWeights(
                 f"{model_id} holds an adapter (PEFT), not a whole model.",
@@ -77,16 +78,21 @@ class FilePlan:
                 f"{model_id} has only GGUF weights, which are made for llama.cpp.",
                 hint="Choose the repository the GGUF files were made from.",
             )
-        raise NoWeights(f"{model_id} has no weights that transformers can load.")
+        raise NoWeights(f"{model_id} has no weights that transformers can load. {self.weights.problem or ''}".rstrip())
 
 
-def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False) -> FilePlan:
-    """Decide about each file: safetensors before pickle, one format only, what transformers reads and no more."""
-    main = main_weights(file.path for file in files)
-    return FilePlan(tuple(_decide(file, main, allow_pickle=allow_pickle) for file in files))
+def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False, index: Index | None = None) -> FilePlan:
+    """Decide about each file: safetensors before pickle, one format only, what transformers reads and no more.
+
+    `index` is the content of the index that `weight_files.index_to_read` names, None where it may not be read.
+    """
+    names = [file.path for file in files]
+    weights, form = find_weights(names, index), weights_form(names)
+    main = set(weights.files)
+    return FilePlan(tuple(_decide(file, main, form, allow_pickle=allow_pickle) for file in files), weights)
 
 
-def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile:
+def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bool) -> PlannedFile:
     path = PurePosixPath(file.path)
     if file.path in main and path.suffix == ".safetensors":
         return PlannedFile(file, True, "weights")
@@ -94,7 +100,8 @@ def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile
         reason = "pickle weights: only with your consent" if allow_pickle else "pickle weights: not safe"
         return PlannedFile(file, allow_pickle, reason)
     if path.suffix == ".safetensors":
-        return PlannedFile(file, False, "another copy of the weights" if main else "not a name transformers looks for")
+        other = "not a weight file of the checkpoint" if form else "not a name transformers looks for"
+        return PlannedFile(file, False, other)
     if path.suffix in _OTHER_RUNTIMES:
         return PlannedFile(file, False, f"{_OTHER_RUNTIMES[path.suffix]}: not used by transformers")
     if path.suffix in _PICKLE_SUFFIXES:
@@ -107,9 +114,7 @@ def _decide(file: HubFile, main: set[str], *, allow_pickle: bool) -> PlannedFile
         templates = path.parts[0] == "additional_chat_templates" and path.suffix == ".jinja"
         return PlannedFile(file, templates, "chat template" if templates else "in a folder transformers does not read")
     if path.name.endswith(".index.json"):
-        suffix = {INDEX: ".safetensors", INDEX_PICKLE: ".bin"}.get(path.name)
-        shards = suffix is not None and any(name.endswith(suffix) for name in main - {SINGLE, SINGLE_PICKLE})
-        wanted = shards and (path.name == INDEX or allow_pickle)
+        wanted = path.name == form and bool(main) and (form == INDEX or allow_pickle)
         return PlannedFile(file, wanted, "index of the weight files" if wanted else "index of files not fetched")
     if path.suffix in _TEXT_SUFFIXES | _VOCABULARY_SUFFIXES or path.name in _NAMES:
         return PlannedFile(file, True, "configuration, tokenizer or documentation")

@@ -15,10 +15,13 @@ from modelyard.core.errors import (
     HubRateLimited,
     HubUnreachable,
     InvalidRepository,
+    NoWeights,
     UnsupportedArchitecture,
 )
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.repository_json import parse_config, require_readable_size
+from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message, unscaled_tensor
+from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
 from modelyard.hub.client import Access, HubClient, HubFile, HubModel
 from modelyard.hub.deadlines import within
 from modelyard.hub.fetcher import (
@@ -52,7 +55,7 @@ from modelyard.schemas.model import (
 from modelyard.services import system_service
 from modelyard.services.config_facts import ConfigFacts, read_config
 from modelyard.services.file_plan import FilePlan, plan_files
-from modelyard.services.header_estimate import Tensor
+from modelyard.services.header_estimate import DTYPE_NAMES, Tensor
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
@@ -141,8 +144,9 @@ class HuggingFaceModelService:
         with client.within_patience():
             model = client.model_info(reference.model_id, revision or reference.revision)
             access = client.access(model)
-            config = self._config(client, model) if access in ("open", "accepted") else None
-            return self._info(client, model, access, config)
+            readable = access in ("open", "accepted")
+            config = self._config(client, model) if readable else None
+            return self._info(client, model, access, config, self._offered(client, model, readable=readable))
 
     def start_download(self, request: ModelDownloadRequest) -> str:
         """Check that a download can become a ready model, then queue it. Returns the row's id.
@@ -158,12 +162,12 @@ class HuggingFaceModelService:
         with client.within_patience():
             model = client.model_info(reference.model_id, revision)
             _require_access(client, model)
-        plan = plan_files(model.files, allow_pickle=request.allow_pickle)
-        plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
-        files = _remote_files(plan)
-        validate_files(files)
-        with client.within_patience():
-            self._config(client, model)
+            plan = self._plan(client, model, allow_pickle=request.allow_pickle)
+            plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
+            files = _remote_files(plan)
+            validate_files(files)
+            config = self._config(client, model) or {}
+            _require_scaled(model.model_id, self._unscaled(client, model, plan, config))
         self._require_disk(model, files)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
@@ -247,12 +251,13 @@ class HuggingFaceModelService:
         """What a Hub says of a model's configuration and weights."""
         model = client.model_info(model_id, revision)
         _require_access(client, model)
-        plan = offered_files(model.files)
+        plan = self._offered(client, model)
         return Checkpoint(
             model_id=model.model_id,
             commit=model.commit,
             config=self._config(client, model) or {},
             tensors=self._tensors(client, model, plan),
+            weights_problem=plan.weights.problem,
             size_bytes=plan.size_bytes,
             files=[file.path for file in model.files],
             num_parameters=model.num_parameters,
@@ -266,7 +271,7 @@ class HuggingFaceModelService:
         """Ask the Hub what the row's snapshot consists of and write it down; returns the files to fetch."""
         model = client.model_info(row.model_id, row.commit)
         _require_access(client, model)
-        plan = plan_files(model.files, allow_pickle=row.allow_pickle)
+        plan = self._plan(client, model, allow_pickle=row.allow_pickle)
         plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
         files = _remote_files(plan)
         validate_files(files)
@@ -278,6 +283,7 @@ class HuggingFaceModelService:
         self, resolved: Model, client: HubClient, model: HubModel, plan: FilePlan, files: list[RemoteFile]
     ) -> None:
         config = self._config(client, model) or {}
+        _require_scaled(model.model_id, self._unscaled(client, model, plan, config))
         found = self._tensors(client, model, plan)
         inventory = self.cache.inventory(resolved.model_id, resolved.commit, files)
         with self.database.session() as session:
@@ -323,6 +329,51 @@ class HuggingFaceModelService:
         self.inspections.remember(model.model_id, model.commit, "config text", {"text": json.dumps(config)})
         return config
 
+    def _plan(self, client: HubClient, model: HubModel, *, allow_pickle: bool) -> FilePlan:
+        return plan_files(model.files, allow_pickle=allow_pickle, index=self._index(client, model))
+
+    def _offered(self, client: HubClient, model: HubModel, *, readable: bool = True) -> FilePlan:
+        """The files a download would fetch, where the only weights are pickle with the consent it needs."""
+        return plan_files(model.files, allow_pickle=True, index=self._index(client, model) if readable else None)
+
+    def _index(self, client: HubClient, model: HubModel) -> Index | None:
+        """What the index says of the weight files, asked of the Hub once per commit; None without one.
+
+        Raises HubError.
+        """
+        name = index_to_read([file.path for file in model.files])
+        if name is None:
+            return None
+        known = self.inspections.recall(model.model_id, model.commit, name)
+        if known is not None:
+            return Index(tuple(known["shards"]), known["problem"])
+        listed = next(file for file in model.files if file.path == name)
+        try:
+            require_readable_size(listed.size_bytes or 0, name, model.model_id, limit_bytes=MAX_INDEX_BYTES)
+        except InvalidRepository as error:
+            return Index(problem=error.message)
+        content = client.read_small_file(model.model_id, model.commit, name)
+        if content is None:
+            raise HubMisbehaved(f"The Hub lists {name} of {model.model_id}, but does not have it.")
+        index = parse_index(content, name, model.model_id)
+        if index.problem is not None:
+            _require_listed_content(listed, content)
+        self.inspections.remember(
+            model.model_id, model.commit, name, {"shards": list(index.shards), "problem": index.problem}
+        )
+        return index
+
+    def _unscaled(self, client: HubClient, model: HubModel, plan: FilePlan, config: Mapping[str, Any]) -> str | None:
+        """What shows that the weights are quantized while the configuration does not say so, or None."""
+        if read_config(config).quantization_method is not None:
+            return None
+        if any(file.path == QUANTIZATION_FILE for file in model.files):
+            return QUANTIZATION_FILE
+        dtypes = model.parameters_by_dtype
+        if dtypes and all(dtype in DTYPE_NAMES for dtype in dtypes):
+            return None
+        return unscaled_tensor((tensor.name, tensor.dtype) for tensor in self._tensors(client, model, plan))
+
     def _tensors(self, client: HubClient, model: HubModel, plan: FilePlan) -> list[Tensor]:
         """Name, dtype and shape of every tensor, read from the weight files' headers once per commit."""
         known = self.inspections.recall(model.model_id, model.commit, "tensors")
@@ -335,13 +386,23 @@ class HuggingFaceModelService:
             return found
         return [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in known["tensors"]]
 
-    def _support(self, model: HubModel, config: dict[str, Any] | None) -> "Found":
+    def _support(
+        self, model: HubModel, config: dict[str, Any] | None, plan: FilePlan, held: int | None, unscaled: str | None
+    ) -> "Found":
         names = [file.path for file in model.files]
         if config is None and "config.json" in names:
             unread = Reason(code="no_access", message="Its configuration cannot be read yet.")
             return Found(Support(level="unverified", reasons=[unread]))
         return support(
-            self.inspections, model.model_id, model.commit, config, names=names, seconds=self._support_seconds
+            self.inspections,
+            model.model_id,
+            model.commit,
+            config,
+            names=names,
+            weights_problem=plan.weights.problem,
+            unscaled=unscaled,
+            held=held,
+            seconds=self._support_seconds,
         )
 
     def _limits(self) -> FetchLimits:
@@ -362,14 +423,18 @@ class HuggingFaceModelService:
         if missing:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
 
-    def _info(self, client: HubClient, model: HubModel, access: Access, config: dict[str, Any] | None) -> ModelInfo:
-        plan = offered_files(model.files)
+    def _info(
+        self, client: HubClient, model: HubModel, access: Access, config: dict[str, Any] | None, plan: FilePlan
+    ) -> ModelInfo:
         facts = read_config(config or {})
         files = _remote_files(plan)
-        found = self._support(model, config)
-        counted = model.num_parameters
-        if counted is None and plan.safetensors and access in ("open", "accepted"):
-            counted = sum(tensor.elements for tensor in self._tensors(client, model, plan))
+        counted, unscaled = model.num_parameters, None
+        if plan.safetensors and access in ("open", "accepted"):
+            unscaled = self._unscaled(client, model, plan, config or {})
+            if counted is None:
+                counted = sum(tensor.elements for tensor in self._tensors(client, model, plan))
+        held = counted if facts.quantization_method is None else None
+        found = self._support(model, config, plan, held, unscaled)
         return ModelInfo(
             model_id=model.model_id,
             canonical_id=model.canonical_id,
@@ -407,11 +472,6 @@ class Found:
     num_parameters: int | None = None
 
 
-def offered_files(files: Sequence[HubFile]) -> FilePlan:
-    """The files a download would fetch, where the only weights are pickle with the consent it needs."""
-    return plan_files(files, allow_pickle=True)
-
-
 def parameter_count(counted: int | None, found: Found, facts: ConfigFacts) -> int | None:
     """`counted` are the elements in the weight files; quantized ones are packed, so there the configuration tells."""
     return found.num_parameters if facts.quantization_method or not counted else counted
@@ -437,16 +497,21 @@ def support(
     config: Mapping[str, Any] | None,
     *,
     names: Sequence[str],
+    weights_problem: str | None = None,
+    unscaled: str | None = None,
+    held: int | None = None,
     seconds: float = SUPPORT_SECONDS,
 ) -> Found:
-    """What is told of a model before it is here; `names` are all its files."""
+    """What is told of a model before it is here; `names` are all its files, `held` the parameters in its weights."""
     from modelyard.ml.support import static_support, worth_building
 
-    static = static_support(config, names)
+    static = static_support(config, names, weights_problem=weights_problem, unscaled=unscaled)
     verdict = asdict(static)
     if config is not None and worth_building(static):
         try:
-            verdict = inspections.ask("support", model_id, commit, config, seconds=seconds, files=list(names))
+            verdict = inspections.ask(
+                "support", model_id, commit, config, seconds=seconds, files=list(names), held=held
+            )
         except InspectionFailed as failure:
             if static.level != "unsupported":
                 verdict["level"] = "unverified"
@@ -491,6 +556,12 @@ def _require_access(client: HubClient, model: HubModel) -> None:
         raise GatedNoToken(f"{model.model_id} is gated and there is no valid Hub token.", url=page)
     if access == "needs_acceptance":
         raise GatedNotAccepted(f"{model.model_id} is gated and its terms are not accepted yet.", url=page)
+
+
+def _require_scaled(model_id: str, unscaled: str | None) -> None:
+    """Raise NoWeights where `unscaled` shows that transformers would load wrong weights."""
+    if unscaled is not None:
+        raise NoWeights(f"{model_id}: {unscaled_message(unscaled)}")
 
 
 def _require_listed_content(file: HubFile, content: bytes) -> None:

@@ -19,16 +19,18 @@ from modelyard.core.database import Database
 from modelyard.core.errors import (
     ChecksumMismatch,
     Conflict,
+    InvalidRepository,
     InvalidRequest,
     ModelNotFound,
     NoWeights,
     PathNotAllowed,
+    UnsafeWeights,
 )
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.paths import FoundFile, PathRules, open_inside, resolve_inside
 from modelyard.core.repository_json import read_config_file
+from modelyard.core.safetensors_header import read_header
 from modelyard.core.settings import get_settings
-from modelyard.hub.client import HubFile
 from modelyard.hub.names import RemoteFile, validate_path
 from modelyard.hub.repo_facts import licence_of
 from modelyard.hub.store import (
@@ -52,10 +54,10 @@ from modelyard.schemas.model import (
 )
 from modelyard.services.config_facts import read_config
 from modelyard.services.file_plan import FilePlan, plan_files
+from modelyard.services.folder_content import hub_files, index_of, require_content
 from modelyard.services.huggingface_model_service import (
     HuggingFaceModelService,
     Reporter,
-    offered_files,
     parameter_count,
     plan_rows,
     stop_if_asked,
@@ -447,14 +449,22 @@ def read_folder(folder: Path) -> LocalCheckpoint:
     Raises InvalidRequest, InvalidRepository.
     """
     found = PathRules.of_this_user().list_folder(folder)
-    plan = offered_files(_hub_files(found))
+    plan = plan_files(hub_files(found), allow_pickle=True, index=index_of(found, str(folder)))
     try:
         config = read_config_file(found["config.json"].real, str(folder))
+        for file in plan.safetensors:
+            read_header(found[file.path].real, str(folder), file.path)
         headers = [parse_local_safetensors_file_metadata(found[file.path].real) for file in plan.safetensors]
     except (ValueError, SafetensorsParsingError) as error:
         raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
     checkpoint = Checkpoint(
-        str(folder), _commit_of(found), config, tensors(headers), plan.size_bytes, files=sorted(found)
+        str(folder),
+        _commit_of(found),
+        config,
+        tensors(headers),
+        plan.size_bytes,
+        files=sorted(found),
+        weights_problem=plan.weights.problem,
     )
     return LocalCheckpoint(checkpoint, plan)
 
@@ -465,7 +475,15 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
     facts = read_config(checkpoint.config)
     names = [planned.file.path for planned in plan.files]
     found = support(
-        inspections, checkpoint.model_id, checkpoint.commit, checkpoint.config, names=names, seconds=seconds
+        inspections,
+        checkpoint.model_id,
+        checkpoint.commit,
+        checkpoint.config,
+        names=names,
+        weights_problem=checkpoint.weights_problem,
+        unscaled=checkpoint.unscaled,
+        held=checkpoint.held,
+        seconds=seconds,
     )
     return ModelInfo(
         model_id=checkpoint.model_id,
@@ -495,22 +513,19 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
     )
 
 
-def _hub_files(found: Mapping[str, FoundFile]) -> list[HubFile]:
-    return [HubFile(name, file.status.st_size, None, None) for name, file in found.items()]
-
-
 def _listed(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
     """The files of a folder that a download would have fetched, by name.
 
     Raises PathNotAllowed, InvalidRequest, NoWeights.
     """
     found = rules.list_folder(folder)
-    plan = plan_files(_hub_files(found))
+    plan = plan_files(hub_files(found), index=index_of(found, str(folder)))
     plan.require_weights(str(folder), allow_pickle=False)
     if "config.json" not in found:
         raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")
     for file in plan.fetched:
         validate_path(file.path)
+    require_content(found, plan, str(folder))
     return {file.path: found[file.path] for file in plan.fetched}
 
 
@@ -542,12 +557,18 @@ def _adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -
         return f"{len(snapshot.missing)} of its files are broken links"
     if "config.json" not in names:
         return "it has no config.json"
-    plan = plan_files([HubFile(name, 0, None, None) for name in names])
-    if not plan.safetensors:
-        return "it has no safetensors weights"
-    numbered = [file.path for file in plan.safetensors if "-of-" in file.path]
-    if numbered and len(numbered) != int(numbered[0].removesuffix(".safetensors").rsplit("-", 1)[1]):
-        return "some of its weight files are not there"
+    return _content_problem(folder, names, repo_id)
+
+
+def _content_problem(folder: Path, names: set[str], repo_id: str) -> str | None:
+    """What is wrong with the files of a snapshot, all of which lie in it; or None."""
+    found = {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
+    try:
+        plan = plan_files(hub_files(found), index=index_of(found, repo_id))
+        plan.require_weights(repo_id, allow_pickle=False)
+        require_content(found, plan, repo_id)
+    except (NoWeights, UnsafeWeights, InvalidRepository, Conflict, InvalidRequest) as error:
+        return error.message.rstrip(".")
     return None
 
 

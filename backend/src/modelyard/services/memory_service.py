@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from modelyard.core.database import Database
 from modelyard.core.errors import NeedsCustomCode, UnsupportedArchitecture
+from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_tensor
 from modelyard.schemas.model import EstimateParts, KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
 from modelyard.schemas.system import Device
 from modelyard.services import header_estimate
@@ -49,6 +50,24 @@ class Checkpoint:
     size_bytes: int
     files: Sequence[str]
     num_parameters: int | None = None
+    weights_problem: str | None = None
+    """Why its weight files are not a whole checkpoint."""
+
+    @property
+    def held(self) -> int | None:
+        """The parameters in the weight files; None where they are packed, or nobody knows."""
+        if read_config(self.config).quantization_method is not None:
+            return None
+        return sum(tensor.elements for tensor in self.tensors) or self.num_parameters
+
+    @property
+    def unscaled(self) -> str | None:
+        """What shows that the weights are quantized while the configuration does not say so, or None."""
+        if read_config(self.config).quantization_method is not None:
+            return None
+        if QUANTIZATION_FILE in self.files:
+            return QUANTIZATION_FILE
+        return unscaled_tensor((tensor.name, tensor.dtype) for tensor in self.tensors)
 
 
 @dataclass(frozen=True)
@@ -144,7 +163,7 @@ class MemoryService:
 
     def options(self, checkpoint: Checkpoint, *, seconds: float) -> dict[str, int]:
         """The resident bytes of the loaded weights per precision; empty where the inspector cannot tell."""
-        if not _is_computable(checkpoint.config):
+        if not _is_computable(checkpoint.config) or checkpoint.unscaled:
             return {}
         try:
             memory = self._memory(checkpoint, "auto", seconds)
@@ -161,6 +180,7 @@ class MemoryService:
             seconds=seconds,
             dtype=dtype,
             checkpoint_dtype=header_estimate.first_dtype(checkpoint.tensors),
+            held=checkpoint.held,
         )
 
     def _weights(self, checkpoint: Checkpoint, dtype: str, deadline: float) -> _Found:
@@ -170,7 +190,12 @@ class MemoryService:
         facts = read_config(checkpoint.config)
         own = facts.dtype or header_estimate.checkpoint_dtype(checkpoint.tensors)
         load_dtype = own if dtype == "auto" else dtype
-        static = static_support(checkpoint.config or None, checkpoint.files)
+        static = static_support(
+            checkpoint.config or None,
+            checkpoint.files,
+            weights_problem=checkpoint.weights_problem,
+            unscaled=checkpoint.unscaled,
+        )
         refused = [reason for reason in static.reasons if reason.level == _NO]
         only_unseen = bool(refused) and all(reason.code == "no_weights" for reason in refused)
         if (static.level != _NO or only_unseen) and _is_computable(checkpoint.config):
@@ -230,6 +255,7 @@ class MemoryService:
             checkpoint.config,
             seconds=deadline - time.monotonic(),
             files=list(checkpoint.files),
+            held=checkpoint.held,
         )
 
     def _use(
@@ -296,7 +322,13 @@ class MemoryService:
             raise InspectionFailed(late.failure.reason_code, late.failure.message, late.failure.hint)
         try:
             return self.inspections.ask(
-                kind, checkpoint.model_id, checkpoint.commit, checkpoint.config, seconds=seconds, **options
+                kind,
+                checkpoint.model_id,
+                checkpoint.commit,
+                checkpoint.config,
+                seconds=seconds,
+                held=checkpoint.held,
+                **options,
             )
         except InspectionFailed as failure:
             if failure.reason_code == "inspector_timeout":

@@ -1,0 +1,103 @@
+"""Which files are a checkpoint, whatever an index says."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import modeling_utils
+
+from modelyard.core.checkpoint_folder import weight_files
+from modelyard.core.config_limits import absurd_size
+from modelyard.core.errors import NoWeights
+from modelyard.core.safetensors_header import read_header
+from modelyard.core.weight_files import (
+    INDEX,
+    INDEX_PICKLE,
+    SINGLE,
+    SINGLE_PICKLE,
+    Index,
+    find_weights,
+    parse_index,
+    read_index,
+    weights_form,
+)
+from support.odd_repositories import config
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.text(max_size=20) | st.sampled_from(["../x.safetensors", "/x.safetensors", "a/../../x.safetensors", "x.bin"])
+
+
+@given(weight_map=st.dictionaries(st.text(), JSON | NAMES, max_size=4) | JSON, metadata=JSON | st.just({}))
+def test_an_index_names_files_inside_or_is_refused(weight_map: object, metadata: object) -> None:
+    index = read_index({"weight_map": weight_map, "metadata": metadata}, INDEX)
+    assert (index.problem is None) != (index.shards == ())
+    for shard in index.shards:
+        assert shard.endswith(".safetensors")
+        assert not PurePosixPath(shard).is_absolute()
+        assert not {"", ".", ".."} & set(shard.split("/"))
+        assert not set("\\\0:") & set(shard)
+
+
+@given(content=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_an_index_or_a_problem(content: bytes) -> None:
+    assert parse_index(content, INDEX, "owner/name").problem
+
+
+@given(shards=st.lists(st.sampled_from("abcd"), min_size=1, unique=True), there=st.sets(st.sampled_from("abcd")))
+def test_the_checkpoint_is_what_the_index_names_and_all_of_it(shards: list[str], there: set[str]) -> None:
+    index = Index(tuple(f"{name}.safetensors" for name in shards))
+    found = find_weights({INDEX, *(f"{name}.safetensors" for name in there)}, index)
+    if set(shards) <= there:
+        assert (set(found.files), found.problem) == (set(index.shards), None)
+    else:
+        assert found.files == ()
+        assert found.problem is not None
+        assert any(f"{name}.safetensors" in found.problem for name in set(shards) - there)
+
+
+@given(names=st.sets(st.sampled_from([SINGLE, INDEX, SINGLE_PICKLE, INDEX_PICKLE]), min_size=1))
+def test_the_order_is_that_of_transformers(names: set[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("order")
+    for name in names:
+        shard = "s.safetensors" if name == INDEX else "s.bin"
+        (folder / name).write_text(json.dumps({"metadata": {}, "weight_map": {"w": shard}}))
+    files, _ = modeling_utils._get_resolved_checkpoint_files(str(folder), None, None, None, None, False)
+    form = weights_form(names)
+    wanted = {INDEX: "s.safetensors", INDEX_PICKLE: "s.bin"}.get(form or "", form)
+    assert [Path(file).name for file in files or ()] == [wanted]
+    if form in (SINGLE, SINGLE_PICKLE):
+        assert [path.name for path in weight_files(folder)] == [form]
+
+
+@given(content=st.binary(max_size=64))
+def test_random_bytes_are_no_weight_file(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("header") / SINGLE
+    path.write_bytes(content)
+    with pytest.raises(NoWeights, match=SINGLE):
+        read_header(path, "owner/name")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"num_hidden_layers": 10_000}, None),
+        ({"n_layer": 10_001}, "n_layer is 10001"),
+        ({"decoder_layers": 10**6}, "decoder_layers is 1000000"),
+        ({"num_experts": 10**12}, "num_experts is 1000000000000"),
+        ({"n_routed_experts": -1}, "n_routed_experts is -1"),
+        ({"vocab_size": 10**400}, "vocab_size is a number of 401 digits"),
+        ({"hidden_size": True}, "hidden_size is true"),
+        ({"text_config": {"inner": {"num_layers": 10**9}}}, "text_config.inner.num_layers is 1000000000"),
+        ({"sliding_window": -1, "max_position_embeddings": 10**8, "vision_feature_layer": -2}, None),
+    ],
+)
+def test_sizes_that_no_model_has_are_named(changes: dict[str, object], words: str | None) -> None:
+    found = absurd_size(config(**changes))
+    assert found is None if words is None else words in (found or "")

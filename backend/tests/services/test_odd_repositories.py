@@ -1,0 +1,90 @@
+"""What becomes of odd repositories: information, download, import and adoption agree, before a byte is fetched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.hub_faults import HubFaults, serve
+from modelyard.core.database import Database
+from modelyard.core.errors import InvalidRepository, ModelyardError
+from modelyard.core.paths import PathRules
+from modelyard.hub.server import create_hub_app
+from modelyard.hub.store import HubCache
+from modelyard.schemas.model import ModelDownloadRequest
+from modelyard.schemas.system import SettingsUpdate
+from modelyard.services import local_model_service
+from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.settings_service import SettingsService
+from services.cache import MODEL_ID, store
+from support.folder_hub import FolderSource
+from support.odd_repositories import INDEX, ODD, write_odd
+
+ONLY_HERE = ("pointer", "cut-short")
+"""A Hub's own listing disagrees with such files, and its headers are read otherwise."""
+
+SHARDED = ("shards", "index-six-digits", "index-in-folder", "index-and-stray")
+ON_A_HUB = [name for name in ODD if name not in ONLY_HERE]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("odd")
+    folders = {f"odd__{name}": write_odd(name, folder / name) for name in ON_A_HUB}
+    with serve(HubFaults(create_hub_app([FolderSource(**folders)], api_key=None))) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def service(database: Database, served: str) -> HuggingFaceModelService:
+    with database.session() as session:
+        SettingsService(session).update(SettingsUpdate(endpoint=served))
+    return HuggingFaceModelService(database)
+
+
+@pytest.mark.parametrize("name", ON_A_HUB)
+def test_information_and_download_say_the_same(name: str, service: HuggingFaceModelService) -> None:
+    words = ODD[name][1]
+    model_id = f"odd/{name}"
+    try:
+        info = service.get_model_info(model_id)
+    except InvalidRepository as error:
+        said = error.message
+    else:
+        said = " ".join(reason.message for reason in info.support.reasons)
+        assert (info.support.level == "unsupported") == (words is not None)
+        assert info.size_bytes == sum(file.size_bytes or 0 for file in info.files if file.fetch)
+        fetched = {file.path for file in info.files if file.fetch}
+        assert "optimizer.safetensors" not in fetched
+        assert (INDEX in fetched) == (name in SHARDED)
+    if words is None:
+        assert service.start_download(ModelDownloadRequest(model_id=model_id))
+        return
+    assert words in said
+    with pytest.raises(ModelyardError, match=r".") as refused:
+        service.start_download(ModelDownloadRequest(model_id=model_id))
+    assert refused.value.code in ("no_weights", "invalid_repository")
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_import_refuses_what_cannot_be_loaded(name: str, tmp_path: Path) -> None:
+    words, folder = ODD[name][1], write_odd(name, tmp_path / "model")
+    if words is None:
+        files = local_model_service._listed(folder, PathRules.of_this_user())
+        assert "optimizer.safetensors" not in files
+        return
+    with pytest.raises(ModelyardError) as refused:
+        local_model_service._listed(folder, PathRules.of_this_user())
+    assert refused.value.code in ("no_weights", "invalid_repository")
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_adoption_refuses_what_cannot_be_loaded(name: str, tmp_path: Path, cache: HubCache) -> None:
+    words, folder = ODD[name][1], write_odd(name, tmp_path / "model")
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    store(cache, contents=contents)
+    [repo] = cache.scan()
+    problem = local_model_service._adoption_problem(cache, MODEL_ID, repo.snapshots[0])
+    assert problem is None if words is None else words in (problem or "")
