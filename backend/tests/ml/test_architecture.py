@@ -43,6 +43,13 @@ def test_gpt2_has_its_own_names_and_transformer_lens_has_others(tiny_model: Tiny
     ]
 
 
+def test_the_final_norm_has_no_transformer_lens_name(tiny_model: TinyModel) -> None:
+    for model_type in ("gpt2", "llama"):
+        found = found_in(tiny_model, model_type)
+        [norm] = [point for point in found.hook_points if point.path == found.final_norm]
+        assert norm.transformer_lens is None
+
+
 @pytest.mark.parametrize("model_type", config_facts._WITH_MLP_RATIO)
 def test_an_mlp_whose_width_is_not_written_is_as_wide_as_its_config_tells(
     tiny_model: TinyModel, model_type: str

@@ -27,9 +27,10 @@ _BLOCK_NAMES = {"residual": "hook_resid_post", "attention": "hook_attn_out", "ml
 
 
 def transformer_lens_name(model_type: str, kind: str, layer: int | None) -> str | None:
-    """The hook's name, or `None` where TransformerLens has none. The layer of the final norm is `None`."""
-    if model_type not in _KNOWN_TYPES:
+    """Return the hook's name, or `None` where TransformerLens has none for the same tensor.
+
+    The layer of the final norm is `None`. It has no name: `ln_final.hook_normalized` is its value before the weight.
+    """
+    if model_type not in _KNOWN_TYPES or layer is None or kind not in _BLOCK_NAMES:
         return None
-    if layer is None:
-        return "ln_final.hook_normalized" if kind == "norm" else None
-    return f"blocks.{layer}.{_BLOCK_NAMES[kind]}" if kind in _BLOCK_NAMES else None
+    return f"blocks.{layer}.{_BLOCK_NAMES[kind]}"
