@@ -200,7 +200,7 @@ def _file_reasons(config: Mapping[str, Any] | None, names: list[str], weights_pr
 def _no_weights(names: list[str]) -> Reason:
     suffixes = {PurePosixPath(name).suffix for name in names}
     if ".gguf" in suffixes:
-        message = "Only GGUF files: they are for llama.cpp and the like, transformers has nothing to load here."
+        message = "Only GGUF files, which Modelyard does not load; it loads safetensors and PyTorch weights."
         return Reason("gguf_only", message, "unsupported")
     foreign = sorted(name for suffix, name in _FOREIGN.items() if suffix in suffixes)
     if foreign:

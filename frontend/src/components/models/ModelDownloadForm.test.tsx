@@ -262,7 +262,7 @@ it("fetches what cannot be loaded here all the same, for other programs", async 
 it("offers no download where there are no weights to fetch", async () => {
   const asked = vi.fn();
   server.use(http.get(api("/models/estimate-memory"), asked));
-  const message = "Only GGUF files: they are for llama.cpp and the like, transformers has nothing to load here.";
+  const message = "Only GGUF files, which Modelyard does not load; it loads safetensors and PyTorch weights.";
   tell({
     files: [
       { path: "m.gguf", size_bytes: GB, sha256: null, fetch: false, reason: "GGUF weights for llama.cpp" },
