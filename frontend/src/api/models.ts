@@ -55,17 +55,33 @@ export function quantizeModel(id: string, body: QuantizeRequest): Promise<Model>
   return request("POST", `/models/${id}/quantize`, { body });
 }
 
-export function planDelete(id: string, signal?: AbortSignal): Promise<DeletionReport> {
-  return request("DELETE", `/models/${id}`, { query: { dry_run: true }, signal });
+/** What is to be removed of a model: all of it, with the original of its quantized copies, or that original alone. */
+export type Removal = "model" | "with-original" | "original";
+
+export function planRemoval(id: string, what: Removal, signal?: AbortSignal): Promise<DeletionReport> {
+  return remove(id, what, { dry_run: true }, signal);
+}
+
+export function removeModel(id: string, what: Removal, confirmShared: boolean): Promise<DeletionReport> {
+  return remove(id, what, { confirm_shared: confirmShared || undefined });
+}
+
+function remove(
+  id: string,
+  what: Removal,
+  query: { dry_run?: boolean; confirm_shared?: boolean | undefined },
+  signal?: AbortSignal,
+): Promise<DeletionReport> {
+  if (what === "original") return request("POST", `/models/${id}/drop-original`, { query, signal });
+  return request("DELETE", `/models/${id}`, {
+    query: { ...query, with_original: what === "with-original" || undefined },
+    signal,
+  });
 }
 
 /** What deleting these one after the other, in this order, frees together. */
 export function planDeletions(ids: string[], confirmShared: boolean, signal?: AbortSignal): Promise<DeletionPlan> {
   return request("POST", "/models/deletion-plan", { body: { ids, confirm_shared: confirmShared }, signal });
-}
-
-export function deleteModel(id: string, confirmShared: boolean): Promise<DeletionReport> {
-  return request("DELETE", `/models/${id}`, { query: { confirm_shared: confirmShared || undefined } });
 }
 
 export function searchHub(

@@ -42,7 +42,7 @@ export interface ModelsState extends Feed, Cursor {
   quantizeModel: (id: string, body: QuantizeRequest) => Promise<Model>;
   /** Asks the model's Hub for a newer version; rejects with why it could not be asked. */
   checkUpdate: (id: string) => Promise<Model>;
-  deleteModel: (id: string, confirmShared: boolean) => Promise<DeletionReport>;
+  deleteModel: (id: string, confirmShared: boolean, what?: api.Removal) => Promise<DeletionReport>;
   getReadyModels: () => Model[];
 }
 
@@ -260,11 +260,12 @@ export function createModelsStore() {
         return model;
       },
 
-      deleteModel: async (id, confirmShared) => {
+      deleteModel: async (id, confirmShared, what = "model") => {
         begin(id, "delete");
         try {
-          const report = await api.deleteModel(id, confirmShared);
-          set((state) => removeModel(state, id));
+          const report = await api.removeModel(id, what, confirmShared);
+          if (what === "original") end(id);
+          else set((state) => removeModel(state, id));
           return report;
         } catch (error) {
           end(id);

@@ -48,6 +48,7 @@ export function model(changes: Partial<Model> = {}): Model {
     downloaded_bytes: 1_503_300_328,
     disk_bytes: 1_503_300_328,
     shared_bytes: 0,
+    original_bytes: 0,
     memory_estimated_bytes: 1_192_099_840,
     memory_method: "exact",
     memory_measured_bytes: null,

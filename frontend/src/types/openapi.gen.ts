@@ -364,6 +364,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/drop-original": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove the original of a quantized copy
+         * @description Remove the files a quantized copy was made of, which it does not need to run, and their own row.
+         */
+        post: operations["drop_original_files_api_v1_models__id__drop_original_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/estimate-memory": {
         parameters: {
             query?: never;
@@ -1174,6 +1194,7 @@ export interface components {
          *           "id": "0f8fad5bd9cb469fa16570867728950e",
          *           "kept_because": [],
          *           "kept_bytes": 0,
+         *           "original_bytes": 0,
          *           "shared_cache": false,
          *           "stays": false,
          *           "used_by": []
@@ -1221,10 +1242,11 @@ export interface components {
          *       "kept_because": [
          *         {
          *           "bytes": 1519209472,
-         *           "reason": "the same files serve Qwen/Qwen3-0.6B in precision 4bit"
+         *           "reason": "kept as the original of the quantized copy (4bit), which runs without it"
          *         }
          *       ],
          *       "kept_bytes": 1519209472,
+         *       "original_bytes": 1519209472,
          *       "shared_cache": false,
          *       "used_by": []
          *     }
@@ -1236,6 +1258,12 @@ export interface components {
             kept_because: components["schemas"]["KeptBytes"][];
             /** Kept Bytes */
             kept_bytes: number;
+            /**
+             * Original Bytes
+             * @description What `with_original` would free besides: files kept only as the original of quantized copies.
+             * @default 0
+             */
+            original_bytes: number;
             /** Shared Cache */
             shared_cache: boolean;
             /** Used By */
@@ -2325,6 +2353,7 @@ export interface components {
          *           "num_key_value_heads": 8,
          *           "num_layers": 28,
          *           "num_parameters": 596049920,
+         *           "original_bytes": 0,
          *           "progress": {
          *             "bytes_done": 402653184,
          *             "bytes_per_second": 52428800,
@@ -2401,6 +2430,7 @@ export interface components {
          *       "num_key_value_heads": 8,
          *       "num_layers": 28,
          *       "num_parameters": 596049920,
+         *       "original_bytes": 0,
          *       "progress": {
          *         "bytes_done": 402653184,
          *         "bytes_per_second": 52428800,
@@ -2541,6 +2571,12 @@ export interface components {
             num_layers?: number | null;
             /** Num Parameters */
             num_parameters: number | null;
+            /**
+             * Original Bytes
+             * @description Of `disk_bytes`, the files a quantized copy was made of, which it does not need to run.
+             * @default 0
+             */
+            original_bytes: number;
             /** @description Of the work on its files, or, once it is ready, of a load that waits or runs; null otherwise. */
             progress: components["schemas"]["Progress"] | null;
             /**
@@ -2737,6 +2773,7 @@ export interface components {
          *       "id": "0f8fad5bd9cb469fa16570867728950e",
          *       "kept_because": [],
          *       "kept_bytes": 0,
+         *       "original_bytes": 0,
          *       "shared_cache": false,
          *       "stays": false,
          *       "used_by": []
@@ -2751,6 +2788,12 @@ export interface components {
             kept_because: components["schemas"]["KeptBytes"][];
             /** Kept Bytes */
             kept_bytes: number;
+            /**
+             * Original Bytes
+             * @description What `with_original` would free besides: files kept only as the original of quantized copies.
+             * @default 0
+             */
+            original_bytes: number;
             /** Shared Cache */
             shared_cache: boolean;
             /**
@@ -5253,6 +5296,11 @@ export interface operations {
                  * @example false
                  */
                 confirm_shared?: boolean;
+                /**
+                 * @description Also remove files that stay only as the original of quantized copies.
+                 * @example false
+                 */
+                with_original?: boolean;
             };
             header?: never;
             path: {
@@ -5621,6 +5669,112 @@ export interface operations {
                 };
             };
             /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `hub_rate_limited`, `hub_busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drop_original_files_api_v1_models__id__drop_original_post: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only tell what would be freed and kept.
+                 * @example false
+                 */
+                dry_run?: boolean;
+                /**
+                 * @description Delete files that were in the shared cache before.
+                 * @example false
+                 */
+                confirm_shared?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionReport"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `model_in_use`, `shared_cache`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
             503: {
                 headers: {
                     [name: string]: unknown;

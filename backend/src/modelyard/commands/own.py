@@ -56,7 +56,7 @@ _ANY_STATUS = ", ".join(Status)
 
 
 def register(app: typer.Typer) -> None:
-    for command in (ls, show, ps, rm):
+    for command in (ls, show, ps, rm, drop_original):
         app.command(cls=ClientCommand, rich_help_panel=OWN_PANEL)(command)
 
 
@@ -194,16 +194,61 @@ def rm(
         bool,
         typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before."),
     ] = False,
+    with_original: Annotated[
+        bool,
+        typer.Option("--with-original", help="Also remove files that only quantized copies keep as their original."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete a model and the files nobody else uses."""
     client = connect(context)
     row = find_row(client, model, quantization)
     path = f"/models/{row['id']}"
-    plan = client.delete(path, dry_run=True)
+    plan = client.delete(path, dry_run=True, with_original=with_original)
+    text = _plan_text(row, plan)
     if dry_run:
-        print_json(plan) if as_json else say(_plan_text(row, plan))
+        print_json(plan) if as_json else say(text)
         return
+    _confirm(row, plan, text, confirm_shared=confirm_shared, yes=yes)
+    report = client.delete(path, confirm_shared=confirm_shared, with_original=with_original)
+    if as_json:
+        print_json(report)
+    else:
+        say(f"Deleted {describe(row)}; {words.size(report['freed_bytes'])} came free.")
+
+
+def drop_original(
+    context: typer.Context,
+    model: ModelArgument,
+    quantization: WhichQuantization = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")] = False,
+    confirm_shared: Annotated[
+        bool,
+        typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the files a quantized copy was made of; the copy stays."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    path = f"/models/{row['id']}/drop-original"
+    plan = client.post(path, dry_run=True)
+    text = f"Removing the original of {describe(row)} frees {words.size(plan['freed_bytes'])}."
+    text = "\n".join([text, *_remarks(plan)])
+    if dry_run:
+        print_json(plan) if as_json else say(text)
+        return
+    _confirm(row, plan, text, confirm_shared=confirm_shared, yes=yes)
+    report = client.post(path, confirm_shared=confirm_shared)
+    if as_json:
+        print_json(report)
+    else:
+        say(f"Removed the original of {describe(row)}; {words.size(report['freed_bytes'])} came free.")
+
+
+def _confirm(row: Json, plan: Json, text: str, *, confirm_shared: bool, yes: bool) -> None:
+    """Raises SharedCache; ends the command where the user declines."""
     if plan["shared_cache"] and not confirm_shared:
         raise SharedCache(
             f"The files of {row['model_id']} ({words.size(plan['freed_bytes'])}) were in the Hugging Face cache before"
@@ -211,15 +256,10 @@ def rm(
             hint="If nothing else needs them: the same command with --confirm-shared.",
         )
     if not yes:
-        note(_plan_text(row, plan))
+        note(text)
         if not typer.confirm("Delete it?", err=True):
             note("Nothing was deleted.")
             raise typer.Exit(1)
-    report = client.delete(path, confirm_shared=confirm_shared)
-    if as_json:
-        print_json(report)
-    else:
-        say(f"Deleted {describe(row)}; {words.size(report['freed_bytes'])} came free.")
 
 
 def _is_under_way(row: Json) -> bool:
@@ -231,9 +271,16 @@ def _plan_text(row: Json, plan: Json) -> str:
     lines = [f"Deleting {describe(row)} frees {words.size(plan['freed_bytes'])}."]
     if row["status"] in UNFINISHED:
         lines.append(f"It is {row['status']}: the download is cancelled first.")
-    lines += [f"{words.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]]
-    lines += [f"In use: {user['name']} ({user['kind']})." for user in plan["used_by"]]
-    return "\n".join(lines)
+    if plan["original_bytes"]:
+        lines.append(f"With --with-original it frees {words.size(plan['freed_bytes'] + plan['original_bytes'])}.")
+    return "\n".join([*lines, *_remarks(plan)])
+
+
+def _remarks(plan: Json) -> list[str]:
+    return [
+        *(f"{words.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]),
+        *(f"In use: {user['name']} ({user['kind']})." for user in plan["used_by"]),
+    ]
 
 
 def _status(row: Json) -> Text:

@@ -28,6 +28,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "downloaded_bytes": 402653184,
     "disk_bytes": 402653184,
     "shared_bytes": 0,
+    "original_bytes": 0,
     "memory_estimated_bytes": 1192099840,
     "memory_method": "exact",
     "memory_measured_bytes": None,
@@ -324,8 +325,9 @@ DELETION_REPORT: dict[str, Any] = {
     "freed_bytes": 0,
     "kept_bytes": 1519209472,
     "kept_because": [
-        {"bytes": 1519209472, "reason": "the same files serve Qwen/Qwen3-0.6B in precision 4bit"},
+        {"bytes": 1519209472, "reason": "kept as the original of the quantized copy (4bit), which runs without it"},
     ],
+    "original_bytes": 1519209472,
     "shared_cache": False,
     "used_by": [],
 }
@@ -339,6 +341,7 @@ DELETION_PLAN: dict[str, Any] = {
             "freed_bytes": 1519209472,
             "kept_bytes": 0,
             "kept_because": [],
+            "original_bytes": 0,
             "shared_cache": False,
             "used_by": [],
         },

@@ -162,6 +162,9 @@ class ModelResponse(Dimensions):
         description="Of `disk_bytes`, what is counted for another row: the same snapshot, which is there for its"
         " unquantized row, or else for the oldest. The rest is this row's own."
     )
+    original_bytes: int = Field(
+        default=0, description="Of `disk_bytes`, the files a quantized copy was made of, which it does not need to run."
+    )
     memory_estimated_bytes: int | None
     memory_method: str | None = Field(description="How the estimate was found: exact or approximate.")
     memory_measured_bytes: int | None
@@ -364,6 +367,10 @@ class DeletionReport(Schema):
     freed_bytes: int
     kept_bytes: int
     kept_because: list[KeptBytes]
+    original_bytes: int = Field(
+        default=0,
+        description="What `with_original` would free besides: files kept only as the original of quantized copies.",
+    )
     shared_cache: bool
     used_by: list[UsedBy] = Field(default_factory=list)
 

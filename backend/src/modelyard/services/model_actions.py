@@ -43,22 +43,29 @@ def cancel_model(database: Database, row_id: str) -> None:
     finish_removal(database, row_id)
 
 
-def delete_model(database: Database, row_id: str, *, confirm_shared: bool = False) -> DeletionReport:
+def delete_model(
+    database: Database, row_id: str, *, confirm_shared: bool = False, with_original: bool = False
+) -> DeletionReport:
     """Delete a row and its files; a download under way is cancelled first and waited for.
+
+    `with_original` also removes files that stay only as the original of quantized copies.
 
     Raises ModelNotFound, ModelInUse, SharedCache, StorageError, and Conflict when its worker does not let go within
     CANCEL_WAIT_SECONDS.
     """
     with database.reading() as session:
         models = ModelService(session)
-        models.confirmed_plan(row_id, confirm_shared=confirm_shared)  # before anything is cancelled
+        # Before anything is cancelled.
+        models.confirmed_plan(row_id, confirm_shared=confirm_shared, with_original=with_original)
         model = models.get_by_id(row_id)
     if model.status in ACTIVE_STATUSES or model.status is ModelStatus.PAUSED:
         cancel_model(database, row_id)
     deadline = time.monotonic() + CANCEL_WAIT_SECONDS
     while True:
         with database.reading() as session:
-            plan = ModelService(session).confirmed_plan(row_id, confirm_shared=confirm_shared)
+            plan = ModelService(session).confirmed_plan(
+                row_id, confirm_shared=confirm_shared, with_original=with_original
+            )
         try:
             with database.session() as session:
                 ModelService(session).begin_deletion(row_id, plan, confirm_shared=confirm_shared)
@@ -68,6 +75,8 @@ def delete_model(database: Database, row_id: str, *, confirm_shared: bool = Fals
             time.sleep(0.1)
         else:
             finish_removal(database, row_id)
+            for copy in plan.copies if plan.with_original else ():
+                finish_removal(database, copy)
             return plan.report
 
 

@@ -161,6 +161,7 @@ def model_response(
         downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
         disk_bytes=disk_bytes,
         shared_bytes=disk_bytes - model.artifact_bytes if shares_snapshot else 0,
+        original_bytes=disk_bytes - model.artifact_bytes if done and model.artifact_bytes else 0,
         memory_estimated_bytes=model.memory_estimated_bytes,
         memory_method=model.memory_method,
         memory_measured_bytes=model.memory_measured_bytes,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, not_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, load_only, object_session
 
@@ -94,6 +94,9 @@ class RowPlan:
     report: DeletionReport
     siblings: frozenset[str]
     """The rows that need the same snapshot."""
+    copies: frozenset[str]
+    """The quantized copies that run without the snapshot and keep it only as their original."""
+    with_original: bool
     snapshot: SnapshotPlan
     partials: list[Partial]
 
@@ -391,9 +394,9 @@ class ModelService:
             if is_whole(self.cache, model) != (model.status is ModelStatus.READY)
         }
 
-    def plan_deletion(self, row_id: str) -> DeletionReport:
+    def plan_deletion(self, row_id: str, *, with_original: bool = False) -> DeletionReport:
         """Exactly what `delete` would free, and what it must leave and why. Raises ModelNotFound."""
-        return self._plan_deletion(self.get_by_id(row_id), {}, set()).report
+        return self._plan_deletion(self.get_by_id(row_id), {}, set(), with_original=with_original).report
 
     def plan_deletions(self, row_ids: Sequence[str], *, confirm_shared: bool = False) -> DeletionPlan:
         """The same of several rows, deleted one after the other in this order. Ids of no row are left out.
@@ -421,38 +424,49 @@ class ModelService:
                 item.kept_bytes, item.kept_because = kept.kept_bytes, kept.kept_because
         return DeletionPlan(freed_bytes=sum(item.freed_bytes for item in items if not item.stays), items=items)
 
-    def _plan_deletion(self, model: Model, gone: Mapping[str, RowPlan], released: Set[Path]) -> RowPlan:
+    def _plan_deletion(
+        self, model: Model, gone: Mapping[str, RowPlan], released: Set[Path], *, with_original: bool = False
+    ) -> RowPlan:
         """`gone` are the plans, by id, of this repository's rows that will have been deleted by then; `released` is
-        the content of every repository that will have been removed.
+        the content of every repository that will have been removed. `with_original` gives up the files that other rows
+        keep only as the original of their quantized copy.
         """
         artifact = sum(path.stat().st_size for path in artifact_files(model))
-        siblings = [row for row in self._other_rows_of_snapshot(model) if row.id not in gone]
+        others = [row for row in self._other_rows_of_snapshot(model) if row.id not in gone]
+        copies = [row for row in others if is_copy(row)]
+        only_copies = bool(copies) and len(copies) == len(others)
+        siblings = [] if only_copies and with_original else others
         removed = {partial.path for plan in gone.values() for partial in plan.partials}
-        keeps_partials = siblings or self._shares_partials(model, gone)
+        keeps_partials = others or self._shares_partials(model, gone)
         partials = [
             partial
             for partial in ([] if keeps_partials else self.cache.partials(model.model_id))
             if partial.path not in removed
         ]
-        needed = [model.commit] if siblings else []
-        names = ", ".join(sorted(row.quantization.value for row in siblings))
-        plan = self.cache.plan_deletion(
-            model.model_id,
-            model.commit,
-            files=manifest(model),
-            also_needed_by=needed,
-            reason=f"the same files serve {model.model_id} in precision {names}",
-            after=[other.snapshot for other in gone.values()],
-            released=released,
-        )
+        after = [other.snapshot for other in gone.values()]
+
+        def plan_snapshot(needed_by: Sequence[Model]) -> SnapshotPlan:
+            return self.cache.plan_deletion(
+                model.model_id,
+                model.commit,
+                files=manifest(model),
+                also_needed_by=[model.commit] if needed_by else [],
+                reason=_reason_to_keep(model, others, only_copies=only_copies),
+                after=after,
+                released=released,
+            )
+
+        plan = plan_snapshot(siblings)
         report = DeletionReport(
             freed_bytes=plan.freed_bytes + artifact + sum(partial.size_bytes for partial in partials),
             kept_bytes=plan.kept_bytes,
             kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
+            original_bytes=plan_snapshot([]).freed_bytes if only_copies and siblings else 0,
             shared_cache=model.adopted and not siblings,
             used_by=self._users(model),
         )
-        return RowPlan(report, frozenset(row.id for row in siblings), plan, partials)
+        row_ids, copy_ids = frozenset(row.id for row in siblings), frozenset(row.id for row in copies)
+        return RowPlan(report, row_ids, copy_ids, with_original and only_copies, plan, partials)
 
     def _users(self, model: Model) -> Sequence[UsedBy]:
         return [
@@ -460,14 +474,14 @@ class ModelService:
             *training_users(self.session, [model.id]).get(model.id, []),
         ]
 
-    def confirmed_plan(self, row_id: str, *, confirm_shared: bool) -> RowPlan:
+    def confirmed_plan(self, row_id: str, *, confirm_shared: bool, with_original: bool = False) -> RowPlan:
         """What `begin_deletion` is to begin with; looks at the files, so it is no part of a writing transaction.
 
         Raises ModelNotFound, StorageDenied, ModelInUse, and SharedCache when files that others brought would go
         without a confirmation.
         """
         model = self.get_by_id(row_id)
-        plan = self._plan_deletion(model, {}, set())
+        plan = self._plan_deletion(model, {}, set(), with_original=with_original)
         self._require_free(model, plan, confirm_shared=confirm_shared)
         if not plan.siblings:
             self.cache.require_removable(model.model_id, model.commit)
@@ -486,8 +500,14 @@ class ModelService:
             raise Conflict(
                 f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
             )
-        if plan.siblings != {row.id for row in self._other_rows_of_snapshot(model)}:
+        others = self._other_rows_of_snapshot(model)
+        given_up = {row.id: row for row in others if plan.with_original and row.id in plan.copies}
+        if (plan.siblings | (plan.copies if plan.with_original else set())) != {row.id for row in others} or any(
+            row.status is not ModelStatus.READY for row in given_up.values()
+        ):
             raise Conflict(f"Another model began or ceased to use the files of {model.model_id}.", hint="Retry.")
+        for row in given_up.values():
+            row.removal_due = True
         model.status, model.removal_due = ModelStatus.DELETING, False
         self.session.flush()
 
@@ -615,7 +635,9 @@ class ModelService:
         )
 
     def _other_rows_of_snapshot(self, model: Model) -> Sequence[Model]:
-        """Rows that need the same files; one that was cancelled or is deleted, or whose files are gone, needs none."""
+        """Rows that need the same files; one that was cancelled or is deleted, or whose files are gone, needs none, and
+        neither does a quantized copy whose original is being removed.
+        """
         return self.session.scalars(
             select(Model)
             .options(defer(Model.files))
@@ -624,6 +646,7 @@ class ModelService:
                 Model.commit == model.commit,
                 Model.id != model.id,
                 Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING, ModelStatus.DELETING)),
+                not_(and_(Model.status == ModelStatus.READY, Model.removal_due)),
             )
         ).all()
 
@@ -685,6 +708,22 @@ def artifact_files(model: Model) -> list[Path]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # gone, or no longer what was written
         return []
     return [folder / ARTIFACT_MANIFEST, *(folder / name for name in listed)] if whole else []
+
+
+def is_copy(model: Model) -> bool:
+    """Return whether a row is a quantized copy that is whole: it runs without the files it was made of."""
+    return (
+        model.quantization is not Quantization.NONE
+        and model.status is ModelStatus.READY
+        and bool(artifact_files(model))
+    )
+
+
+def _reason_to_keep(model: Model, others: Sequence[Model], *, only_copies: bool) -> str:
+    names = ", ".join(sorted(row.quantization.value for row in others))
+    if only_copies:
+        return f"kept as the original of the quantized copy ({names}), which runs without it"
+    return f"the same files serve {model.model_id} in precision {names}"
 
 
 def is_whole(cache: HubCache, model: Model) -> bool:

@@ -13,6 +13,7 @@ const plan: DeletionReport = {
   freed_bytes: 1_200_000_000,
   kept_bytes: 300_000_000,
   kept_because: [{ bytes: 300_000_000, reason: "another revision uses them" }],
+  original_bytes: 0,
   shared_cache: false,
   used_by: [],
 };
@@ -90,4 +91,46 @@ it("stays open and says why nothing was deleted", async () => {
   await userEvent.click(button);
   expect(await screen.findByText(/It is still being worked on/)).toBeVisible();
   expect(onClose).not.toHaveBeenCalled();
+});
+
+it("offers the original files that only quantized copies keep, with their true bytes", async () => {
+  const asked: string[] = [];
+  const kept = { bytes: 269_000_000, reason: "kept as the original of the quantized copy (4bit), which runs without it" };
+  server.use(
+    http.delete(api("/models/m1"), ({ request }) => {
+      const { search, searchParams } = new URL(request.url);
+      asked.push(search);
+      return HttpResponse.json(
+        searchParams.has("with_original")
+          ? { ...plan, freed_bytes: 269_000_000, kept_bytes: 0, kept_because: [] }
+          : { ...plan, freed_bytes: 0, kept_bytes: 269_000_000, kept_because: [kept], original_bytes: 269_000_000 },
+      );
+    }),
+  );
+  const onClose = vi.fn();
+  renderPage(<ConfirmDelete model={model()} onClose={onClose} />);
+  expect(await screen.findByRole("button", { name: "Delete" })).toBeEnabled();
+  await userEvent.click(screen.getByRole("checkbox", { name: "Also remove the original files, 269 MB" }));
+  await expectAccessible();
+  await userEvent.click(await screen.findByRole("button", { name: "Delete and free 269 MB" }));
+  await waitFor(() => expect(onClose).toHaveBeenCalled());
+  expect(asked).toEqual(["?dry_run=true", "?dry_run=true&with_original=true", "?with_original=true"]);
+});
+
+it("removes the original alone, and the copy stays", async () => {
+  const asked: string[] = [];
+  server.use(
+    http.post(api("/models/m1/drop-original"), ({ request }) => {
+      asked.push(new URL(request.url).search);
+      return HttpResponse.json({ ...plan, freed_bytes: 269_000_000, kept_bytes: 0, kept_because: [] });
+    }),
+  );
+  const copy = model({ quantization: "4bit" });
+  useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, [copy]));
+  renderPage(<ConfirmDelete model={copy} originalOnly onClose={vi.fn()} />);
+  await userEvent.click(await screen.findByRole("button", { name: "Remove and free 269 MB" }));
+  expect(await screen.findByText(/The original of .* was removed/)).toBeVisible();
+  expect(asked).toEqual(["?dry_run=true", ""]);
+  expect(useModelsStore.getState().byId["m1"]).toBeDefined();
+  act(() => useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} }));
 });

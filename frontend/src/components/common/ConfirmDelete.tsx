@@ -1,7 +1,7 @@
 import { Button, Checkbox, Group, List, Modal, Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
-import { planDelete } from "../../api/models";
+import { planRemoval, type Removal } from "../../api/models";
 import { useModel, usePending } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
@@ -17,20 +17,30 @@ import { ServerButton } from "./ServerButton";
 import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TryAgain } from "./TryAgain";
 
+interface Props {
+  model: Model | null;
+  /** Only the files that a quantized copy was made of; the copy stays. */
+  originalOnly?: boolean;
+  onClose: () => void;
+}
+
 /** Asks with exact figures: what a deletion frees, what it keeps and why, and what stands in its way. */
-export function ConfirmDelete({ model, onClose }: { model: Model | null; onClose: () => void }) {
+export function ConfirmDelete({ model, originalOnly = false, onClose }: Props) {
+  const what = originalOnly ? "Remove the original of" : "Delete";
   return (
-    <Modal opened={model !== null} onClose={onClose} title={model === null ? "" : `Delete ${model.name}`} size="md">
-      {model !== null && <Body key={model.id} model={model} onClose={onClose} />}
+    <Modal opened={model !== null} onClose={onClose} title={model === null ? "" : `${what} ${model.name}`} size="md">
+      {model !== null && <Body key={model.id} model={model} originalOnly={originalOnly} onClose={onClose} />}
     </Modal>
   );
 }
 
-function Body({ model, onClose }: { model: Model; onClose: () => void }) {
+function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: boolean; onClose: () => void }) {
   const deleteModel = useModelsStore((state) => state.deleteModel);
   // Asked about again once something lets go of it.
   const users = (useModel(model.id) ?? model).used_by.map((use) => use.id).join(" ");
-  const plan = useResource(`${model.id} ${users}`, (signal) => planDelete(model.id, signal), model.id);
+  const [withOriginal, setWithOriginal] = useState(false);
+  const what: Removal = originalOnly ? "original" : withOriginal ? "with-original" : "model";
+  const plan = useResource(`${model.id} ${users} ${what}`, (signal) => planRemoval(model.id, what, signal), model.id);
   const [confirmed, setConfirmed] = useState(false);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<ProblemView | null>(null);
@@ -38,8 +48,8 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
   async function confirm() {
     setBusy(true);
     try {
-      const report = await deleteModel(model.id, confirmed);
-      toastDone(`${model.name} deleted`, `${formatBytes(report.freed_bytes)} freed.`);
+      const report = await deleteModel(model.id, confirmed, what);
+      toastDone(originalOnly ? `The original of ${model.name} was removed` : `${model.name} deleted`, `${formatBytes(report.freed_bytes)} freed.`);
       onClose();
     } catch (error) {
       setProblem(toProblem(error));
@@ -80,6 +90,19 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
           )}
         </div>
       )}
+      {report !== null && (withOriginal || report.original_bytes > 0) && (
+        <Checkbox
+          size="md"
+          checked={withOriginal}
+          onChange={(event) => setWithOriginal(event.currentTarget.checked)}
+          label={
+            withOriginal
+              ? "Also remove the original files"
+              : `Also remove the original files, ${formatBytes(report.original_bytes)}`
+          }
+          description="The quantized copies run without them. Another precision would be fetched again."
+        />
+      )}
       {usedBy.length > 0 && <Users model={model} usedBy={usedBy} />}
       {shared && (
         <Checkbox
@@ -98,14 +121,20 @@ function Body({ model, onClose }: { model: Model; onClose: () => void }) {
         <ServerButton
           color="red"
           loading={busy}
-          disabled={report === null || usedBy.length > 0 || (shared && !confirmed)}
+          // A plan of what was ticked before is none.
+          disabled={report === null || plan.loading || usedBy.length > 0 || (shared && !confirmed)}
           onClick={() => void confirm()}
         >
-          {freed === null || freed === 0 ? "Delete" : `Delete and free ${formatBytes(freed)}`}
+          {buttonLabel(originalOnly, freed)}
         </ServerButton>
       </DialogButtons>
     </Stack>
   );
+}
+
+function buttonLabel(originalOnly: boolean, freed: number | null): string {
+  if (freed === null || freed === 0) return originalOnly ? "Remove" : "Delete";
+  return `${originalOnly ? "Remove" : "Delete"} and free ${formatBytes(freed)}`;
 }
 
 /** What stands in the way, each with the way to end it. */

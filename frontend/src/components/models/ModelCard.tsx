@@ -40,7 +40,7 @@ import { RowProblemSteps } from "./RowProblemSteps";
 import { StatusPill } from "./StatusPill";
 import { WorkAction } from "./WorkAction";
 
-export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete";
+export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete" | "drop-original";
 
 interface Props {
   model: Model;

@@ -478,6 +478,11 @@ function Overview({ model, busy, onAction }: WorkProps) {
       </section>
       {!isActive(model.status) && (
         <Group>
+          {model.original_bytes > 0 && model.shared_bytes === 0 && (
+            <ServerButton variant="default" disabled={busy} onClick={() => onAction(model, "drop-original")}>
+              Remove the original files, {formatBytes(model.original_bytes)}…
+            </ServerButton>
+          )}
           <ServerButton color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
             Delete…
           </ServerButton>

@@ -72,6 +72,7 @@ export function ModelsPanel() {
   const { search } = useLocation();
   const [parameters, setParameters] = useSearchParams();
   const [deleting, setDeleting] = useState<Model | null>(null);
+  const [originalOnly, setOriginalOnly] = useState(false);
   const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
   const [cancelling, setCancelling] = useState<string | null>(null);
   const [selected, setSelected] = useState<ReadonlySet<string> | null>(null);
@@ -124,8 +125,10 @@ export function ModelsPanel() {
 
   const onAction = useCallback(
     (model: Model, action: CardAction) => {
-      if (action === "delete") setDeleting(model);
-      else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
+      if (action === "delete" || action === "drop-original") {
+        setDeleting(model);
+        setOriginalOnly(action === "drop-original");
+      } else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
       else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
         setCancelling(model.id);
@@ -255,7 +258,11 @@ export function ModelsPanel() {
         onClose={() => void navigate({ pathname: "/models", search: withoutTab(search) })}
         onAction={onAction}
       />
-      <ConfirmDelete model={deleting} onClose={() => afterThisKey(() => setDeleting(null))} />
+      <ConfirmDelete
+        model={deleting}
+        originalOnly={originalOnly}
+        onClose={() => afterThisKey(() => setDeleting(null))}
+      />
       <QuantizeDialog wish={quantizing} onClose={() => afterThisKey(() => setQuantizing(null))} />
       <ConfirmCancel id={cancelling} onClose={keep} />
     </div>

@@ -41,6 +41,10 @@ from modelyard.services.history_service import HistoryService
 from modelyard.services.model_actions import cancel_model, delete_model, pause_model, resume_model
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService
+from modelyard.services.original_files import drop_original, plan_drop
+
+DryRun = Annotated[bool, Query(description="Only tell what would be freed and kept.")]
+ConfirmShared = Annotated[bool, Query(description="Delete files that were in the shared cache before.")]
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
@@ -210,14 +214,32 @@ def plan_deletions(request: DeletionPlanRequest, session: ReadingDep) -> Deletio
 def delete_model_row(
     id: RowId,
     database: DatabaseDep,
-    dry_run: Annotated[bool, Query(description="Only tell what would be freed and kept.")] = False,
-    confirm_shared: Annotated[bool, Query(description="Delete files that were in the shared cache before.")] = False,
+    dry_run: DryRun = False,
+    confirm_shared: ConfirmShared = False,
+    with_original: Annotated[
+        bool, Query(description="Also remove files that stay only as the original of quantized copies.")
+    ] = False,
 ) -> DeletionReport:
     """Remove the row and the files nobody else uses; the answer says exactly how many bytes came free."""
     if dry_run:
         with database.reading() as session:
-            return ModelService(session).plan_deletion(id)
-    return delete_model(database, id, confirm_shared=confirm_shared)
+            return ModelService(session).plan_deletion(id, with_original=with_original)
+    return delete_model(database, id, confirm_shared=confirm_shared, with_original=with_original)
+
+
+@router.post(
+    "/{id}/drop-original",
+    summary="Remove the original of a quantized copy",
+    responses=problems(errors.ModelNotFound, errors.ModelInUse, errors.SharedCache, errors.Conflict),
+)
+def drop_original_files(
+    id: RowId, database: DatabaseDep, dry_run: DryRun = False, confirm_shared: ConfirmShared = False
+) -> DeletionReport:
+    """Remove the files a quantized copy was made of, which it does not need to run, and their own row."""
+    if dry_run:
+        with database.reading() as session:
+            return plan_drop(session, id)
+    return drop_original(database, id, confirm_shared=confirm_shared)
 
 
 def _steer(action: str, act: Callable[[Database, str], None], summary: str, text: str) -> None:
