@@ -11,7 +11,8 @@ from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import ModelCreate
-from modelyard.services.model_service import ModelService, look_at_files, new_manifest
+from modelyard.services.model_files import look_at_files
+from modelyard.services.model_service import ModelService, new_manifest
 
 MODEL_ID = "owner/name"
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40

@@ -12,15 +12,16 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.api.v1.endpoints.models import router
+from modelyard.api.v1.endpoints import models, trainings
 from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull
+from modelyard.core.settings import get_settings
 from modelyard.hub.server import create_hub_app
 from modelyard.hub.store import HubCache
-from modelyard.models import JobControl, JobKind, JobState, Model, ModelStatus
+from modelyard.models import JobControl, JobKind, JobState, Model, ModelStatus, Training, TrainingStatus
 from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
-from modelyard.services import model_files, model_service
+from modelyard.services import model_deletion, model_files, training_actions
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.maintenance import check_files
@@ -65,6 +66,7 @@ class Walks:
         self.database = database
         self.names: list[str] = []
         self.held_up_writers: list[str] = []
+        self.in_transactions: list[str] = []
         self._is_watching = False
         self._within = threading.local()
 
@@ -86,6 +88,8 @@ class Walks:
         outermost = self._is_watching and not getattr(self._within, "name", None)
         if outermost:
             self._within.name = name
+            if self.database.engine.pool.checkedout():  # type: ignore[attr-defined]
+                self.in_transactions.append(name)
             writer = threading.Thread(target=self._write, daemon=True)
             writer.start()
             writer.join(WRITE_SECONDS)
@@ -119,8 +123,10 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
         "remove_partials", "remove_files", "execute_deletion", "_remove_blob",
     ):  # fmt: skip
         walks.hold(monkeypatch, HubCache, name)
-    walks.hold(monkeypatch, model_service, "artifact_files")
-    walks.hold(monkeypatch, model_files, "remove_artifact")
+    for module in (model_files, model_deletion):
+        walks.hold(monkeypatch, module, "artifact_files")
+    for module in (model_files, training_actions):
+        walks.hold(monkeypatch, module, "remove_folder")
     return walks
 
 
@@ -128,7 +134,8 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
 def client(database: Database) -> TestClient:
     """The API alone, without what else its process does."""
     app = FastAPI()
-    app.include_router(router)
+    app.include_router(models.router)
+    app.include_router(trainings.router)
     app.state.database = database
     return TestClient(app)
 
@@ -223,7 +230,7 @@ def test_the_original_of_a_quantized_copy(database: Database, cache: HubCache, w
     artifact = tmp_path / "copy"
     artifact.mkdir()
     (artifact / "model.safetensors").write_bytes(b"q" * 500)
-    (artifact / model_service.ARTIFACT_MANIFEST).write_text('{"files": {"model.safetensors": {"size_bytes": 500}}}')
+    (artifact / model_files.ARTIFACT_MANIFEST).write_text('{"files": {"model.safetensors": {"size_bytes": 500}}}')
     with database.session() as session:
         session.get_one(Model, copy.id).artifact_path = str(artifact)
     walks.watch()
@@ -273,12 +280,34 @@ def test_deleting(database: Database, cache: HubCache, walks: Walks, client: Tes
     plan = client.delete(f"/models/{row_id}", params={"dry_run": True}).json()
     several = client.post("/models/deletion-plan", json={"ids": [row_id]}).json()
     assert plan["freed_bytes"] == several["freed_bytes"] == before
+    assert walks.in_transactions == [], "PostgreSQL ends a transaction that is idle for long"
     assert walks.seen() == {"artifact_files", "partials", "plan_deletion"}
     answer = client.delete(f"/models/{row_id}")
-    assert answer.status_code == 200
+    assert (answer.status_code, walks.in_transactions) == (200, [])
     assert walks.seen() >= {"artifact_files", "plan_deletion", "require_removable", "execute_deletion", "remove_files"}
     assert (answer.json()["freed_bytes"], bytes_below(cache.cache_dir)) == (before if status != "paused" else 0, 0)
     assert client.get("/models").json()["total"] == 0
+
+
+def test_deleting_a_training_run(
+    database: Database, cache: HubCache, walks: Walks, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        row = ready_row(session, cache)
+        training = Training(
+            status=TrainingStatus.FAILED, model_row_id=row.id, model_id=row.model_id, commit=row.commit,
+            quantization="none", config={}, hook_point="model.layers.0", d_in=8, d_sae=64, plan={}, tokens_total=10,
+        )  # fmt: skip
+        session.add(training)
+    folder = get_settings().trainings_folder / training.id
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_bytes(b"x" * 100)
+    walks.hold(monkeypatch, Path, "rglob")
+    walks.watch()
+    answer = client.delete(f"/trainings/{training.id}")
+    assert (answer.status_code, answer.json()) == (200, {"freed_bytes": 100})
+    assert (walks.seen(), walks.in_transactions) == ({"rglob", "remove_folder"}, [])
+    assert not folder.exists()
 
 
 def test_what_waits_for_a_disk(database: Database, cache: HubCache, walks: Walks) -> None:

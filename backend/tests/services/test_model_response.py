@@ -5,8 +5,9 @@ import pytest
 from modelyard.hub.store import HubCache
 from modelyard.models import EventKind, EventName, JobKind, Model, ModelStatus
 from modelyard.services import model_response
+from modelyard.services.model_files import look_at_files
 from modelyard.services.model_response import ModelResponses
-from modelyard.services.model_service import ModelService, look_at_files
+from modelyard.services.model_service import ModelService
 
 from .cache import new_row, ready_row
 from .test_model_service import SNAPSHOT_BYTES

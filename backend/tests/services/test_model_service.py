@@ -16,16 +16,17 @@ from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Mo
 from modelyard.services import maintenance, model_actions, model_service
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.job_service import JobService
-from modelyard.services.model_actions import cancel_model, delete_model, finish_removal
-from modelyard.services.model_service import (
-    SORTS,
-    ModelService,
-    bytes_to_fetch,
-    loaded_by,
-    look_at_files,
-    manifest,
-    next_work,
+from modelyard.services.model_actions import (
+    cancel_model,
+    delete_model,
+    deletion_plan,
+    deletion_plans,
+    finish_removal,
+    installed_files,
 )
+from modelyard.services.model_deletion import RowPlan, confirmed_plan
+from modelyard.services.model_files import look_at_files, manifest
+from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, loaded_by, next_work
 
 from .cache import (
     COMMIT,
@@ -483,8 +484,7 @@ def test_delete_frees_exactly_what_it_says(database: Database, cache: HubCache) 
     with database.session() as session:
         row_id = ready_row(session, cache).id
     before = bytes_below(cache.cache_dir)
-    with database.reading() as session:
-        plan = ModelService(session, cache).plan_deletion(row_id)
+    plan = deletion_plan(database, row_id)
     assert (plan.freed_bytes, plan.kept_bytes, plan.kept_because) == (SNAPSHOT_BYTES, 0, [])
     report = delete_model(database, row_id)
     assert report == plan
@@ -498,8 +498,7 @@ def test_a_plan_touches_nothing(database: Database, cache: HubCache) -> None:
     with database.session() as session:
         row_id = ready_row(session, cache).id
     before = bytes_below(cache.cache_dir)
-    with database.reading() as session:
-        ModelService(session, cache).plan_deletion(row_id)
+    deletion_plan(database, row_id)
     assert bytes_below(cache.cache_dir) == before
     assert row_of(database, row_id).status is ModelStatus.READY
 
@@ -563,10 +562,8 @@ def test_a_set_frees_exactly_what_its_plan_says(database: Database, cache: HubCa
         other = ready_row(session, cache, OTHER_COMMIT).id
     part(cache)
     before = bytes_below(cache.cache_dir)
-    with database.reading() as session:
-        models = ModelService(session, cache)
-        pair = models.plan_deletions([first, second, "nothing"])
-        everything = models.plan_deletions([first, second, other])
+    pair = deletion_plans(database, [first, second, "nothing"])
+    everything = deletion_plans(database, [first, second, other])
     # What the two precisions share goes with the second, the configuration only with the other revision.
     assert [(item.id, item.freed_bytes, item.stays) for item in pair.items] == [
         (first, 0, False),
@@ -591,8 +588,7 @@ def test_a_row_of_a_set_that_is_in_use_stays_and_keeps_what_it_needs(database: D
                 load_seconds=1.0, lease_expires_at=utc_now() + timedelta(seconds=30),
             )
         )  # fmt: skip
-    with database.reading() as session:
-        plan = ModelService(session, cache).plan_deletions([used, other])
+    plan = deletion_plans(database, [used, other])
     assert [(item.stays, item.freed_bytes) for item in plan.items] == [(True, 0), (False, 0)]
     assert "none" in plan.items[1].kept_because[0].reason
     assert plan.freed_bytes == 0
@@ -602,12 +598,10 @@ def test_a_set_with_files_that_were_there_before_needs_a_confirmation_too(databa
     store(cache)
     with database.session() as session:
         row_id = ready_row(session, cache).id
-    with database.reading() as session:
-        models = ModelService(session, cache)
-        asked = models.plan_deletions([row_id])
-        assert [(item.stays, item.freed_bytes) for item in asked.items] == [(True, SNAPSHOT_BYTES)]
-        assert asked.freed_bytes == 0
-        assert models.plan_deletions([row_id], confirm_shared=True).freed_bytes == SNAPSHOT_BYTES
+    asked = deletion_plans(database, [row_id])
+    assert [(item.stays, item.freed_bytes) for item in asked.items] == [(True, SNAPSHOT_BYTES)]
+    assert asked.freed_bytes == 0
+    assert deletion_plans(database, [row_id], confirm_shared=True).freed_bytes == SNAPSHOT_BYTES
 
 
 def test_files_that_were_there_before_need_a_confirmation(database: Database, cache: HubCache) -> None:
@@ -616,8 +610,7 @@ def test_files_that_were_there_before_need_a_confirmation(database: Database, ca
         row = ready_row(session, cache)
         assert row.adopted
         row_id = row.id
-    with database.reading() as session:
-        assert ModelService(session, cache).plan_deletion(row_id).shared_cache is True
+    assert deletion_plan(database, row_id).shared_cache is True
     with pytest.raises(SharedCache) as caught:
         delete_model(database, row_id)
     assert caught.value.extra["freed_bytes"] == SNAPSHOT_BYTES
@@ -632,7 +625,8 @@ def test_deleting_both_precisions_at_once_leaves_nothing(database: Database, cac
         rows = [ready_row(session, cache).id, ready_row(session, cache, quantization="4bit").id]
     for row_id in rows:
         with database.reading() as session:
-            plan = ModelService(session, cache).confirmed_plan(row_id, confirm_shared=False)
+            facts = ModelService(session, cache).deletion_facts(row_id)
+        plan = confirmed_plan(cache, facts, confirm_shared=False)
         with database.session() as session:
             ModelService(session, cache).begin_deletion(row_id, plan)
     for row_id in rows:
@@ -645,17 +639,16 @@ def test_a_plan_that_is_not_true_any_more_is_made_again(
 ) -> None:
     with database.session() as session:
         row_id = ready_row(session, cache).id
-    real, plans = ModelService.confirmed_plan, []
+    plans: list[RowPlan] = []
 
-    def confirmed_plan(self: ModelService, *arguments: Any, **options: Any) -> Any:
-        plans.append(real(self, *arguments, **options))
+    def plan(*arguments: Any, **options: Any) -> RowPlan:
+        plans.append(confirmed_plan(*arguments, **options))
         if len(plans) == 2:
-            self.session.rollback()
             with database.session() as session:
                 new_row(session, cache, quantization="4bit")
         return plans[-1]
 
-    monkeypatch.setattr(ModelService, "confirmed_plan", confirmed_plan)
+    monkeypatch.setattr(model_actions, "confirmed_plan", plan)
     report = delete_model(database, row_id)
     assert len(plans) == 3
     assert (report.freed_bytes, report.kept_bytes) == (0, SNAPSHOT_BYTES)
@@ -746,15 +739,16 @@ def test_what_is_still_to_be_fetched(models: ModelService, cache: HubCache) -> N
     assert bytes_to_fetch(HubCache(cache.cache_dir / "empty"), MODEL_ID, COMMIT, twice) == SNAPSHOT_BYTES
 
 
-def test_the_manifest_and_its_presence(models: ModelService, cache: HubCache) -> None:
-    row = ready_row(models.session, cache)
-    assert manifest(row) == remote_files()
+def test_the_manifest_and_its_presence(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        row = ready_row(session, cache)
+        assert manifest(row) == remote_files()
+        assert manifest(new_row(session, cache, quantization="8bit")) == []
     (cache.snapshot_path(MODEL_ID, COMMIT) / "config.json").unlink()
-    assert {file.path: file.present for file in models.files(row.id).items} == {
+    assert {file.path: file.present for file in installed_files(database, row.id).items} == {
         "config.json": False,
         "model.safetensors": True,
     }
-    assert manifest(new_row(models.session, cache, quantization="8bit")) == []
 
 
 def test_stored_bytes_count_a_snapshot_once(models: ModelService, cache: HubCache) -> None:

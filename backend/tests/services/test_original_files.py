@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ from modelyard.core.errors import Conflict, SharedCache
 from modelyard.core.settings import get_settings
 from modelyard.hub.store import HubCache
 from modelyard.models import Model, ModelStatus
-from modelyard.schemas.model import DeletionReport
-from modelyard.services import model_actions, model_service
-from modelyard.services.model_actions import delete_model, finish_removal
+from modelyard.services import model_actions, model_files, model_service
+from modelyard.services.model_actions import delete_model, deletion_plan, finish_removal
+from modelyard.services.model_files import look_at_files
 from modelyard.services.model_response import ModelResponses
-from modelyard.services.model_service import ModelService, look_at_files
+from modelyard.services.model_service import ModelService
 from modelyard.services.original_files import drop_original, plan_drop
 
 from .cache import CONTENTS, bytes_below, new_row, ready_row, store
@@ -36,7 +35,7 @@ def add_copy(database: Database, cache: HubCache, artifacts: Path, quantization:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"q" * ARTIFACT_BYTES)
     listed = {"files": {"model.safetensors": {"size_bytes": ARTIFACT_BYTES}}}
-    (folder / model_service.ARTIFACT_MANIFEST).write_text(json.dumps(listed))
+    (folder / model_files.ARTIFACT_MANIFEST).write_text(json.dumps(listed))
     with database.session() as session:
         row = ready_row(session, cache, quantization=quantization)
         row.artifact_path = quantization
@@ -44,19 +43,14 @@ def add_copy(database: Database, cache: HubCache, artifacts: Path, quantization:
         return row.id
 
 
-def plan(database: Database, ask: Callable[[ModelService], DeletionReport]) -> DeletionReport:
-    with database.reading() as session:
-        return ask(ModelService(session))
-
-
 def test_deleting_the_original_can_take_its_files_along(database: Database, cache: HubCache, artifacts: Path) -> None:
     with database.session() as session:
         original = ready_row(session, cache).id
     copies = [add_copy(database, cache, artifacts, name) for name in ("4bit", "8bit")]
-    alone = plan(database, lambda models: models.plan_deletion(original))
+    alone = deletion_plan(database, original)
     assert (alone.freed_bytes, alone.kept_bytes, alone.original_bytes) == (0, SNAPSHOT_BYTES, SNAPSHOT_BYTES)
     assert "runs without it" in alone.kept_because[0].reason
-    told = plan(database, lambda models: models.plan_deletion(original, with_original=True))
+    told = deletion_plan(database, original, with_original=True)
     assert (told.freed_bytes, told.kept_because) == (SNAPSHOT_BYTES, [])
     assert delete_model(database, original, with_original=True) == told
     assert bytes_below(cache.cache_dir) == 0
@@ -79,15 +73,14 @@ def test_the_original_is_dropped_later(
     copies = [add_copy(database, cache, artifacts, name) for name in ("4bit", "8bit")]
     if original_first:
         assert delete_model(database, original).freed_bytes == 0
-    with database.reading() as session:
-        told = plan_drop(session, copies[0])
+    told = plan_drop(database, copies[0])
     assert (told.freed_bytes, told.kept_bytes) == (SNAPSHOT_BYTES, 0)
     assert drop_original(database, copies[0]) == told
     assert bytes_below(cache.cache_dir) == 0
     with database.reading() as session:
         assert session.get(Model, original) is None
         assert all(session.get_one(Model, row_id).status is ModelStatus.READY for row_id in copies)
-        assert plan_drop(session, copies[1]).freed_bytes == 0
+    assert plan_drop(database, copies[1]).freed_bytes == 0
 
 
 def test_what_still_needs_the_files_keeps_them(database: Database, cache: HubCache, artifacts: Path) -> None:
@@ -100,7 +93,7 @@ def test_what_still_needs_the_files_keeps_them(database: Database, cache: HubCac
         drop_original(database, copy)
     with pytest.raises(Conflict):
         drop_original(database, original)
-    told = plan(database, lambda models: models.plan_deletion(original, with_original=True))
+    told = deletion_plan(database, original, with_original=True)
     assert (told.freed_bytes, told.kept_bytes, told.original_bytes) == (0, SNAPSHOT_BYTES, 0)
     shutil.rmtree(artifacts / "4bit")
     assert bytes_below(cache.cache_dir) == SNAPSHOT_BYTES

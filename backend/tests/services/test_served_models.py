@@ -16,7 +16,8 @@ from modelyard.hub.sources import Found, RepoQuery
 from modelyard.hub.store import HubCache
 from modelyard.models import JobKind, Model, ModelStatus, Quantization, StoredRepoFacts
 from modelyard.services import served_models
-from modelyard.services.model_service import ModelService, look_at_files
+from modelyard.services.model_files import look_at_files
+from modelyard.services.model_service import ModelService
 from modelyard.services.served_models import ServedModels
 
 from .cache import COMMIT, MODEL_ID, OTHER_COMMIT, ready_row

@@ -4,6 +4,7 @@ That the widths and hook points are right for each architecture is shown by `tes
 is shown that a run takes them from there.
 """
 
+import errno
 import hashlib
 import json
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from ml import zoo
 from modelyard.core import process
@@ -29,6 +31,7 @@ from modelyard.core.errors import (
     NotReady,
     OutOfMemory,
     SaeEngineMissing,
+    StorageDenied,
     TrainingIncompatible,
     TrainingNotFound,
 )
@@ -44,21 +47,25 @@ from modelyard.schemas.system import Device
 from modelyard.schemas.training import DatasetResponse, TrainingCreate
 from modelyard.services import (
     architecture_service,
+    maintenance,
     model_service,
     quantization_service,
     system_service,
     training_log,
     training_room,
+    training_service,
 )
 from modelyard.services.dataset_service import DatasetService
 from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_actions import delete_model
+from modelyard.services.model_deletion import confirmed_plan
 from modelyard.services.model_facts import store_facts
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService, new_manifest
 from modelyard.services.sae_training import SaeTraining
 from modelyard.services.storage_service import StorageService
+from modelyard.services.training_actions import delete_training
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_service import TrainingService, training_response
 from modelyard.services.training_verdict import static_verdict
@@ -640,11 +647,13 @@ def test_a_run_waits_for_a_worker(
     assert (answer.model_id, answer.model_name, answer.output_path) == (started[0], "owner/name", None)
 
 
-def test_its_model_cannot_be_deleted(database: Database, started: tuple[str, str]) -> None:
+def test_its_model_cannot_be_deleted(database: Database, cache: HubCache, started: tuple[str, str]) -> None:
     row_id, training_id = started
     with database.session() as session:
-        with pytest.raises(ModelInUse, match=training_id[:8]) as refused:
-            ModelService(session).confirmed_plan(row_id, confirm_shared=False)
+        facts = ModelService(session).deletion_facts(row_id)
+    with pytest.raises(ModelInUse, match=training_id[:8]) as refused:
+        confirmed_plan(cache, facts, confirm_shared=False)
+    with database.session() as session:
         assert [user["kind"] for user in refused.value.extra["used_by"]] == ["training"]
         assert [user.id for user in ModelResponses(session).of_id(row_id).used_by] == [training_id]
         TrainingService(session).cancel(training_id)
@@ -764,18 +773,76 @@ def test_the_curve_goes_on_from_where_a_crash_left_it(database: Database, starte
         assert trainings.get_by_id(started[1]).tokens_done == 300
 
 
-def test_a_run_is_deleted_with_what_it_wrote(database: Database, started: tuple[str, str]) -> None:
+@pytest.fixture
+def ended(database: Database, started: tuple[str, str]) -> tuple[str, Path]:
+    """A cancelled run and its folder."""
     folder = get_settings().trainings_folder / started[1]
-    folder.mkdir(parents=True)
-    (folder / "weights").write_bytes(b"x" * 500)
+    (folder / "sae").mkdir(parents=True)
+    (folder / "sae" / "weights").write_bytes(b"x" * 500)
+    with pytest.raises(Conflict):
+        delete_training(database, started[1])
+    with database.session() as session:
+        TrainingService(session).cancel(started[1])
+    return started[1], folder
+
+
+def test_a_run_is_deleted_with_what_it_wrote(database: Database, ended: tuple[str, Path]) -> None:
+    training_id, folder = ended
+    assert delete_training(database, training_id) == 500
+    assert not list(folder.parent.glob(f"{training_id}*"))
+    with database.reading() as session:
+        assert TrainingService(session).list(limit=10, offset=0) == ([], 0)
+        assert session.scalars(select(Job).where(Job.subject_id == training_id)).all() == []
+    with pytest.raises(TrainingNotFound):
+        delete_training(database, training_id)
+
+
+def test_a_run_whose_folder_cannot_be_removed_stays_and_says_why(
+    database: Database, ended: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_id, folder = ended
+    real = Path.rename
+
+    def denied(self: Path, target: Path) -> Path:
+        if self == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", denied)
+    with pytest.raises(StorageDenied):
+        delete_training(database, training_id)
     with database.session() as session:
         trainings = TrainingService(session)
-        with pytest.raises(Conflict):
-            trainings.delete(started[1])
-        trainings.cancel(started[1])
-        assert trainings.delete(started[1]) == 500
-        assert trainings.list(limit=10, offset=0) == ([], 0)
+        answer = training_response(trainings.get_by_id(training_id))
+        assert (answer.status, answer.resumable, answer.error and answer.error.code) == (
+            "cancelled",
+            True,
+            "storage_denied",
+        )
+        assert (folder / "sae" / "weights").exists()
+        assert trainings.resume(training_id).error is None
+        trainings.cancel(training_id)
+    monkeypatch.setattr(Path, "rename", real)
+    assert delete_training(database, training_id) == 500
+
+
+def test_an_interrupted_deletion_is_finished_and_not_resumed(
+    database: Database, ended: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_id, folder = ended
+    with database.session() as session:
+        trainings = TrainingService(session)
+        trainings.begin_deletion(training_id)
+        assert not training_response(trainings.get_by_id(training_id)).resumable
+        with pytest.raises(Conflict, match="being deleted"):
+            trainings.resume(training_id)
+    maintenance.check_files(database, set())
+    assert folder.exists()
+    monkeypatch.setattr(training_service, "HALF_REMOVED_SECONDS", 0.0)
+    maintenance.check_files(database, set())
     assert not folder.exists()
+    with database.reading() as session:
+        assert TrainingService(session).list(limit=10, offset=0) == ([], 0)
 
 
 # Data sets

@@ -5,7 +5,7 @@ import getpass
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelyard.core import units
@@ -115,6 +115,26 @@ def require_room(folder: Path, size_bytes: int = PROBE_BYTES) -> None:
                 file.write(bytes(size_bytes))
         finally:
             probe.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; its name goes first, so that it is never there in part. Raises OSError.
+
+    What is gone already is no error, so it may be done twice at once, and again after it failed.
+    """
+    doomed = folder.with_name(f"{folder.name}.removed")
+    _remove_tree(doomed)
+    with suppress(FileNotFoundError):
+        folder.rename(doomed)
+    _remove_tree(doomed)
+
+
+def _remove_tree(folder: Path) -> None:
+    def unless_gone(_function: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
+        if not isinstance(failure[1], FileNotFoundError):
+            raise failure[1]
+
+    shutil.rmtree(folder, onerror=unless_gone)
 
 
 def nearest_folder(path: Path) -> Path:

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
@@ -57,6 +57,8 @@ class Training(Base):
     """Name and version of what trains, once it has begun."""
     output_path: Mapped[str | None] = mapped_column(String(1000))
     error: Mapped[dict[str, Any] | None]
+    removal_due: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It is being deleted: its folder is removed first, the row after that."""
 
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

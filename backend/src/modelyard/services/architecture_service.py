@@ -18,7 +18,8 @@ from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.memory_service import Checkpoint, MemoryService
 from modelyard.services.model_facts import tensors
-from modelyard.services.model_service import ModelService, artifact_of, hub_cache, manifest
+from modelyard.services.model_files import artifact_of, manifest
+from modelyard.services.model_service import ModelService, hub_cache
 from modelyard.services.settings_service import LOCAL
 
 SECONDS = 60.0

@@ -67,7 +67,8 @@ from modelyard.services.inspection_service import InspectionService
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import Checkpoint
 from modelyard.services.model_facts import store_facts, tensors
-from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache, manifest
+from modelyard.services.model_files import manifest
+from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache
 from modelyard.services.settings_service import LOCAL, SettingsService
 from modelyard.services.training_verdict import static_verdict
 

@@ -20,6 +20,8 @@ from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_service import ModelService
 from modelyard.services.storage_service import StorageService
+from modelyard.services.training_actions import remove_training_files
+from modelyard.services.training_service import TrainingService
 from modelyard.services.update_service import UpdateService
 
 logger = logging.getLogger(__name__)
@@ -120,6 +122,12 @@ def check_files(database: Database, stuck: set[str]) -> None:
     """Let rows say what is on the disk; `stuck` remembers the removals that were reported to wait for a disk."""
     with database.reading() as session:
         half_removed = ModelService(session).half_removed()
+        half_removed_runs = TrainingService(session).half_removed()
+    for training_id in half_removed_runs:
+        try:
+            remove_training_files(database, training_id)
+        except (StorageError, Conflict) as error:  # the run says so
+            logger.warning("A deleted run stays: %s", error.message)
     for row_id in half_removed:
         try:
             finish_removal(database, row_id)

@@ -4,13 +4,15 @@ A crash in between leaves a row that is `deleting`, or whose removal is due; mai
 """
 
 import time
+from collections.abc import Sequence
 
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict
 from modelyard.models import ACTIVE_STATUSES, Job, JobKind, ModelStatus
-from modelyard.schemas.model import DeletionReport
-from modelyard.services.model_files import FilesOnDisk
-from modelyard.services.model_service import ModelService, look_at_files, next_work
+from modelyard.schemas.model import DeletionPlan, DeletionReport, InstalledFile, InstalledFiles
+from modelyard.services.model_deletion import confirmed_plan, plan_row, plan_rows
+from modelyard.services.model_files import FilesOnDisk, look_at_files, manifest
+from modelyard.services.model_service import ModelService, next_work
 
 CANCEL_WAIT_SECONDS = 5.0
 
@@ -55,17 +57,17 @@ def delete_model(
     """
     with database.reading() as session:
         models = ModelService(session)
-        # Before anything is cancelled.
-        models.confirmed_plan(row_id, confirm_shared=confirm_shared, with_original=with_original)
-        model = models.get_by_id(row_id)
+        facts = models.deletion_facts(row_id)
+    # Before anything is cancelled.
+    confirmed_plan(models.cache, facts, confirm_shared=confirm_shared, with_original=with_original)
+    model = facts.model
     if model.status in ACTIVE_STATUSES or model.status is ModelStatus.PAUSED:
         cancel_model(database, row_id)
     deadline = time.monotonic() + CANCEL_WAIT_SECONDS
     while True:
         with database.reading() as session:
-            plan = ModelService(session).confirmed_plan(
-                row_id, confirm_shared=confirm_shared, with_original=with_original
-            )
+            facts = ModelService(session).deletion_facts(row_id)
+        plan = confirmed_plan(models.cache, facts, confirm_shared=confirm_shared, with_original=with_original)
         try:
             with database.session() as session:
                 ModelService(session).begin_deletion(row_id, plan, confirm_shared=confirm_shared)
@@ -78,6 +80,32 @@ def delete_model(
             for copy in plan.copies if plan.with_original else ():
                 finish_removal(database, copy)
             return plan.report
+
+
+def deletion_plan(database: Database, row_id: str, *, with_original: bool = False) -> DeletionReport:
+    """Return exactly what `delete_model` would free, and what it must leave and why. Raises ModelNotFound."""
+    with database.reading() as session:
+        models = ModelService(session)
+        facts = models.deletion_facts(row_id)
+    return plan_row(models.cache, facts, with_original=with_original).report
+
+
+def deletion_plans(database: Database, row_ids: Sequence[str], *, confirm_shared: bool = False) -> DeletionPlan:
+    """Return the same of several rows, deleted one after the other in this order. Ids of no row are left out."""
+    with database.reading() as session:
+        models = ModelService(session)
+        rows = models.deletion_facts_of(row_ids)
+    return plan_rows(models.cache, rows, confirm_shared=confirm_shared)
+
+
+def installed_files(database: Database, row_id: str) -> InstalledFiles:
+    """Return the manifest of a row's snapshot, and which of its files are on the disk. Raises ModelNotFound."""
+    with database.reading() as session:
+        models = ModelService(session)
+        model = models.get_by_id(row_id)
+    files = manifest(model)
+    present = {file.path for file in models.cache.inventory(model.model_id, model.commit, files).present}
+    return InstalledFiles(items=[InstalledFile(**vars(file), present=file.path in present) for file in files])
 
 
 def files_on_disk(database: Database, row_id: str) -> FilesOnDisk:

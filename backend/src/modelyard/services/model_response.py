@@ -29,9 +29,9 @@ from modelyard.schemas.model import (
 )
 from modelyard.services.chat_template import has_chat_template
 from modelyard.services.job_service import ENDED_STATES, LOADING_PHASE, JobService
+from modelyard.services.model_files import artifact_of
 from modelyard.services.model_service import (
     ModelService,
-    artifact_of,
     hub_cache,
     loaded_by,
     loaded_rows,

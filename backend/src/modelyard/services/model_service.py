@@ -1,7 +1,6 @@
 """The rows of the `models` table: finding, creating, moving between states, deleting."""
 
-import json
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, load_only, object_session
 
 from modelyard.core.database import database_now, utc_now
-from modelyard.core.errors import AlreadyExists, Conflict, ModelInUse, ModelNotFound, SharedCache
-from modelyard.core.settings import get_settings
+from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.store import DeletionPlan as SnapshotPlan
-from modelyard.hub.store import HubCache, Inventory, Partial
+from modelyard.hub.store import HubCache, Inventory
 from modelyard.models import (
     ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
@@ -33,25 +30,15 @@ from modelyard.models import (
     Quantization,
     StoredRepoFacts,
 )
-from modelyard.schemas.model import (
-    DeletionPlan,
-    DeletionReport,
-    InstalledFile,
-    InstalledFiles,
-    KeptBytes,
-    ModelCreate,
-    RowDeletion,
-    UsedBy,
-)
+from modelyard.schemas.model import ModelCreate, UsedBy
 from modelyard.services.imported_files import FILES_CHANGED, changed_file
 from modelyard.services.job_service import JobService
-from modelyard.services.model_files import FilesOnDisk, Removal
+from modelyard.services.model_deletion import DeletionFacts, RowPlan, require_free
+from modelyard.services.model_files import FilesOnDisk, Removal, artifact_of, is_whole, manifest
 from modelyard.services.training_users import training_users
 
 HALF_REMOVED_SECONDS = 300.0
 """After that long a removal that has not ended is taken for one that a crash interrupted."""
-
-ARTIFACT_MANIFEST = "modelyard.json"
 
 DISK_RESERVE_BYTES = 500_000_000
 """Kept free on the models' disk, so that a download never fills it to the last byte."""
@@ -85,20 +72,6 @@ class FilesDiffer:
 
     status: ModelStatus
     error: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class RowPlan:
-    """What deleting a row frees, as the user is told and as it is done."""
-
-    report: DeletionReport
-    siblings: frozenset[str]
-    """The rows that need the same snapshot."""
-    copies: frozenset[str]
-    """The quantized copies that run without the snapshot and keep it only as their original."""
-    with_original: bool
-    snapshot: SnapshotPlan
-    partials: list[Partial]
 
 
 class ModelService:
@@ -240,13 +213,6 @@ class ModelService:
         """Rows per status."""
         rows = self.session.execute(select(Model.status, func.count()).group_by(Model.status)).all()
         return {status.value: count for status, count in rows}
-
-    def files(self, row_id: str) -> InstalledFiles:
-        """The manifest of a row's snapshot, and which of its files are on the disk. Raises ModelNotFound."""
-        model = self.get_by_id(row_id)
-        files = manifest(model)
-        present = {file.path for file in self.cache.inventory(model.model_id, model.commit, files).present}
-        return InstalledFiles(items=[InstalledFile(**vars(file), present=file.path in present) for file in files])
 
     def stored_bytes(self) -> int:
         """Bytes of the snapshots of all rows, each counted once."""
@@ -394,98 +360,28 @@ class ModelService:
             if is_whole(self.cache, model) != (model.status is ModelStatus.READY)
         }
 
-    def plan_deletion(self, row_id: str, *, with_original: bool = False) -> DeletionReport:
-        """Exactly what `delete` would free, and what it must leave and why. Raises ModelNotFound."""
-        return self._plan_deletion(self.get_by_id(row_id), {}, set(), with_original=with_original).report
-
-    def plan_deletions(self, row_ids: Sequence[str], *, confirm_shared: bool = False) -> DeletionPlan:
-        """The same of several rows, deleted one after the other in this order. Ids of no row are left out.
-
-        What several of them share comes free with the last; what is kept is what nothing of the set gives up.
-        """
-        found = [self.session.get(Model, row_id, populate_existing=True) for row_id in dict.fromkeys(row_ids)]
-        gone: dict[str, dict[str, RowPlan]] = {}
-        released: set[Path] = set()
-        items: list[RowDeletion] = []
-        for model in found:
-            if model is None:
-                continue
-            of_repository = gone.setdefault(model.model_id, {})
-            plan = self._plan_deletion(model, of_repository, released)
-            stays = bool(plan.report.used_by) or (plan.report.shared_cache and not confirm_shared)
-            items.append(RowDeletion(id=model.id, stays=stays, **plan.report.model_dump()))
-            if not stays:
-                of_repository[model.id] = plan
-                released.update(plan.snapshot.blobs)
-        for item in items:
-            if item.kept_bytes:
-                model = self.get_by_id(item.id)
-                kept = self._plan_deletion(model, gone[model.model_id], released).report
-                item.kept_bytes, item.kept_because = kept.kept_bytes, kept.kept_because
-        return DeletionPlan(freed_bytes=sum(item.freed_bytes for item in items if not item.stays), items=items)
-
-    def _plan_deletion(
-        self, model: Model, gone: Mapping[str, RowPlan], released: Set[Path], *, with_original: bool = False
-    ) -> RowPlan:
-        """`gone` are the plans, by id, of this repository's rows that will have been deleted by then; `released` is
-        the content of every repository that will have been removed. `with_original` gives up the files that other rows
-        keep only as the original of their quantized copy.
-        """
-        artifact = sum(path.stat().st_size for path in artifact_files(model))
-        others = [row for row in self._other_rows_of_snapshot(model) if row.id not in gone]
-        copies = [row for row in others if is_copy(row)]
-        only_copies = bool(copies) and len(copies) == len(others)
-        siblings = [] if only_copies and with_original else others
-        removed = {partial.path for plan in gone.values() for partial in plan.partials}
-        keeps_partials = others or self._shares_partials(model, gone)
-        partials = [
-            partial
-            for partial in ([] if keeps_partials else self.cache.partials(model.model_id))
-            if partial.path not in removed
-        ]
-        after = [other.snapshot for other in gone.values()]
-
-        def plan_snapshot(needed_by: Sequence[Model]) -> SnapshotPlan:
-            return self.cache.plan_deletion(
-                model.model_id,
-                model.commit,
-                files=manifest(model),
-                also_needed_by=[model.commit] if needed_by else [],
-                reason=_reason_to_keep(model, others, only_copies=only_copies),
-                after=after,
-                released=released,
-            )
-
-        plan = plan_snapshot(siblings)
-        report = DeletionReport(
-            freed_bytes=plan.freed_bytes + artifact + sum(partial.size_bytes for partial in partials),
-            kept_bytes=plan.kept_bytes,
-            kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
-            original_bytes=plan_snapshot([]).freed_bytes if only_copies and siblings else 0,
-            shared_cache=model.adopted and not siblings,
-            used_by=self._users(model),
-        )
-        row_ids, copy_ids = frozenset(row.id for row in siblings), frozenset(row.id for row in copies)
-        return RowPlan(report, row_ids, copy_ids, with_original and only_copies, plan, partials)
-
     def _users(self, model: Model) -> Sequence[UsedBy]:
         return [
             *(loaded_by(loaded) for loaded in loaded_rows(self.session, [model.id])),
             *training_users(self.session, [model.id]).get(model.id, []),
         ]
 
-    def confirmed_plan(self, row_id: str, *, confirm_shared: bool, with_original: bool = False) -> RowPlan:
-        """What `begin_deletion` is to begin with; looks at the files, so it is no part of a writing transaction.
+    def deletion_facts(self, row_id: str) -> DeletionFacts:
+        """Return what the database says of a row that may be deleted. Raises ModelNotFound."""
+        return self._deletion_facts(self.get_by_id(row_id))
 
-        Raises ModelNotFound, StorageDenied, ModelInUse, and SharedCache when files that others brought would go
-        without a confirmation.
-        """
-        model = self.get_by_id(row_id)
-        plan = self._plan_deletion(model, {}, set(), with_original=with_original)
-        self._require_free(model, plan, confirm_shared=confirm_shared)
-        if not plan.siblings:
-            self.cache.require_removable(model.model_id, model.commit)
-        return plan
+    def deletion_facts_of(self, row_ids: Sequence[str]) -> Sequence[DeletionFacts]:
+        """Return the same of several rows, in this order; ids of no row are left out."""
+        found = (self.find(row_id) for row_id in dict.fromkeys(row_ids))
+        return [self._deletion_facts(model) for model in found if model is not None]
+
+    def _deletion_facts(self, model: Model) -> DeletionFacts:
+        return DeletionFacts(
+            model=model,
+            others=self._other_rows_of_snapshot(model),
+            partial_owners=self._partial_owners(model),
+            used_by=self._users(model),
+        )
 
     def begin_deletion(self, row_id: str, plan: RowPlan, *, confirm_shared: bool = False) -> None:
         """Mark a row as being deleted: nobody may work on it any more.
@@ -494,7 +390,7 @@ class ModelService:
         true any more.
         """
         model = self.get_by_id(row_id)
-        self._require_free(model, plan, confirm_shared=confirm_shared)
+        require_free(model, plan, self._users(model), confirm_shared=confirm_shared)
         job = self.session.get(Job, model.job_id) if model.job_id else None
         if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
             raise Conflict(
@@ -510,21 +406,6 @@ class ModelService:
             row.removal_due = True
         model.status, model.removal_due = ModelStatus.DELETING, False
         self.session.flush()
-
-    def _require_free(self, model: Model, plan: RowPlan, *, confirm_shared: bool) -> None:
-        """Raises ModelInUse, SharedCache."""
-        if used_by := self._users(model):
-            raise ModelInUse(
-                f"{model.model_id} is {used_by[0].name}.",
-                hint="Unload it first." if used_by[0].kind == "loaded" else "Cancel the run first.",
-                used_by=[user.model_dump() for user in used_by],
-            )
-        if plan.report.shared_cache and not confirm_shared:
-            raise SharedCache(
-                f"The files of {model.model_id} were in the shared Hugging Face cache before Modelyard used them;"
-                " other tools may rely on them.",
-                freed_bytes=plan.report.freed_bytes,
-            )
 
     def due_removal(self, row_id: str) -> Removal | None:
         """What is to be removed of a row now: all of one that is being deleted, or what its last change left."""
@@ -545,7 +426,7 @@ class ModelService:
         if not self._other_rows_of_snapshot(model):
             present_before = {file["path"] for file in model.files or () if file["present_before"]}
             files = [file for file in manifest(model) if file.path not in present_before]
-        return Removal(model.model_id, model.commit, partials=not self._shares_partials(model), files=files)
+        return Removal(model.model_id, model.commit, partials=not self._partial_owners(model), files=files)
 
     def end_removal(self, row_id: str, found: FilesOnDisk) -> None:
         """What was due is removed: the row goes as well, or remembers what is left."""
@@ -650,17 +531,13 @@ class ModelService:
             )
         ).all()
 
-    def _shares_partials(self, model: Model, gone: Collection[str] = ()) -> bool:
-        """Whether another row's download, under way or to be resumed, may own unfinished files of the repository."""
+    def _partial_owners(self, model: Model) -> frozenset[str]:
+        """The other rows whose download, under way or to be resumed, may own unfinished files of the repository."""
         unfinished = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
-        return bool(
-            self.session.scalar(
-                select(func.count())
-                .select_from(Model)
-                .where(
-                    Model.model_id == model.model_id,
-                    Model.id.not_in((model.id, *gone)),
-                    Model.status.in_(unfinished),
+        return frozenset(
+            self.session.scalars(
+                select(Model.id).where(
+                    Model.model_id == model.model_id, Model.id != model.id, Model.status.in_(unfinished)
                 )
             )
         )
@@ -680,68 +557,6 @@ _MISSING_ERROR = {
     "message": "Files of this model are gone from the disk.",
     "hint": "Download it again, or delete the entry.",
 }
-
-
-def manifest(model: Model) -> list[RemoteFile]:
-    """The files a model's snapshot must hold; empty until its download has begun."""
-    return remote_files(model.files or ())
-
-
-def remote_files(entries: Sequence[Mapping[str, Any]]) -> list[RemoteFile]:
-    """The files of a stored manifest."""
-    return [RemoteFile(file["path"], file["size_bytes"], file["sha256"], file["git_sha1"]) for file in entries]
-
-
-def artifact_of(model: Model) -> Path | None:
-    """The folder of a row's quantized copy, once that was made."""
-    return None if model.artifact_path is None else get_settings().artifacts_folder / model.artifact_path
-
-
-def artifact_files(model: Model) -> list[Path]:
-    """The files of a row's quantized copy; empty where it is missing or not whole."""
-    folder = artifact_of(model)
-    if folder is None:
-        return []
-    try:
-        listed = json.loads((folder / ARTIFACT_MANIFEST).read_bytes())["files"]
-        whole = all((folder / name).stat().st_size == file["size_bytes"] for name, file in listed.items())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # gone, or no longer what was written
-        return []
-    return [folder / ARTIFACT_MANIFEST, *(folder / name for name in listed)] if whole else []
-
-
-def is_copy(model: Model) -> bool:
-    """Return whether a row is a quantized copy that is whole: it runs without the files it was made of."""
-    return (
-        model.quantization is not Quantization.NONE
-        and model.status is ModelStatus.READY
-        and bool(artifact_files(model))
-    )
-
-
-def _reason_to_keep(model: Model, others: Sequence[Model], *, only_copies: bool) -> str:
-    names = ", ".join(sorted(row.quantization.value for row in others))
-    if only_copies:
-        return f"kept as the original of the quantized copy ({names}), which runs without it"
-    return f"the same files serve {model.model_id} in precision {names}"
-
-
-def is_whole(cache: HubCache, model: Model) -> bool:
-    """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
-    if model.quantization is not Quantization.NONE:
-        return bool(artifact_files(model))
-    missing = cache.inventory(model.model_id, model.commit, manifest(model)).missing
-    return not missing and changed_file(cache, model) is None
-
-
-def look_at_files(cache: HubCache, model: Model) -> FilesOnDisk:
-    """Look at every file of a row; takes long where there are many, so it is no part of a writing transaction."""
-    artifact_bytes = sum(path.stat().st_size for path in artifact_files(model))
-    return FilesOnDisk(
-        whole=is_whole(cache, model),
-        artifact_bytes=artifact_bytes,
-        disk_bytes=cache.snapshot_bytes(model.model_id, model.commit, manifest(model)) + artifact_bytes,
-    )
 
 
 def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:

@@ -21,7 +21,8 @@ from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import MemoryService
-from modelyard.services.model_service import ModelService, artifact_files, artifact_of, hub_cache, manifest
+from modelyard.services.model_files import artifact_files, artifact_of, manifest
+from modelyard.services.model_service import ModelService, hub_cache
 
 if TYPE_CHECKING:
     from modelyard.ml.load_progress import OnStep

@@ -40,7 +40,7 @@ from modelyard.hub.sources import Found, ListedRepo, RepoQuery
 from modelyard.hub.store import Identity
 from modelyard.models import Model, ModelStatus, Quantization, StoredRepoFacts
 from modelyard.services.imported_files import seen_of
-from modelyard.services.model_service import remote_files
+from modelyard.services.model_files import remote_files
 
 LEARN_SECONDS = 5.0
 LEARNED_AT_ONCE = 200

@@ -1,7 +1,7 @@
 """The rows of training runs: finding them, moving them between states, and their curves."""
 
-import shutil
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select
@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import utc_now
 from modelyard.core.errors import Conflict, NotReady, TrainingNotFound
-from modelyard.core.settings import get_settings
 from modelyard.models import (
     ACTIVE_TRAINING_STATUSES,
     RESUMABLE_TRAINING_STATUSES,
@@ -26,6 +25,7 @@ from modelyard.models import (
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.training import TrainingMetrics, TrainingProgress, TrainingResponse
 from modelyard.services.job_service import JobService
+from modelyard.services.model_service import HALF_REMOVED_SECONDS
 from modelyard.services.training_paths import present_path
 
 _FIGURES = ("mse", "explained_variance", "l0", "dead_features")
@@ -105,24 +105,42 @@ class TrainingService:
                 f"The run is {training.status}, there is nothing to resume.",
                 hint="Only a cancelled or failed run can be resumed.",
             )
+        if training.removal_due:
+            raise Conflict("The run is being deleted.", hint="Start a new one.")
         self._require_model(training)
         training.status, training.error, training.finished_at = TrainingStatus.PENDING, None, None
         training.phase, training.tokens_per_second, training.eta_seconds = None, None, None
         self._enqueue(training)
         return training
 
-    def delete(self, training_id: str) -> int:
-        """Remove a run that has ended, with its SAE and its checkpoint; returns the bytes freed. Raises Conflict."""
+    def begin_deletion(self, training_id: str) -> None:
+        """Mark a run that has ended as being deleted: it cannot be resumed. Raises TrainingNotFound, Conflict."""
         training = self.get_by_id(training_id)
         if training.status in ACTIVE_TRAINING_STATUSES:
             raise Conflict(f"The run is {training.status}.", hint="Cancel it first.")
-        folder = get_settings().trainings_folder / training.id
-        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder, ignore_errors=True)
-        self.session.delete(training)
+        training.removal_due, training.updated_at = True, utc_now()
         self.session.flush()
+
+    def end_deletion(self, training_id: str) -> None:
+        """Remove the row of a run whose files are gone, with its curve and its jobs."""
+        training = self.session.get(Training, training_id, populate_existing=True)
+        if training is not None:
+            self.session.delete(training)
+            self.session.flush()
         self.session.execute(delete(Job).where(Job.subject_id == training_id))
-        return freed
+
+    def give_up_deletion(self, training_id: str, error: dict[str, Any], *, keeps_files: bool) -> None:
+        """Keep a run whose files cannot be removed, for the reason in `error`."""
+        training = self.session.get(Training, training_id, populate_existing=True)
+        if training is not None:
+            training.removal_due, training.error = False, error
+            training.output_path = training.output_path if keeps_files else None
+            self.session.flush()
+
+    def half_removed(self) -> Sequence[str]:
+        """Return the runs whose deletion a crash interrupted."""
+        since = utc_now() - timedelta(seconds=HALF_REMOVED_SECONDS)
+        return self.session.scalars(select(Training.id).where(Training.removal_due, Training.updated_at < since)).all()
 
     def mark_running(self, training: Training) -> None:
         """A worker has taken it; a cancellation that was asked for meanwhile is not forgotten."""
@@ -238,7 +256,11 @@ def training_response(training: Training) -> TrainingResponse:
             else None
         ),
         error=ErrorDetail.model_validate(training.error) if training.error else None,
-        resumable=training.status in RESUMABLE_TRAINING_STATUSES and training.model_row_id is not None,
+        resumable=(
+            training.status in RESUMABLE_TRAINING_STATUSES
+            and training.model_row_id is not None
+            and not training.removal_due
+        ),
         job_id=training.job_id,
         created_at=training.created_at,
         updated_at=training.updated_at,

@@ -38,7 +38,15 @@ from modelyard.schemas.model import (
 )
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.history_service import HistoryService
-from modelyard.services.model_actions import cancel_model, delete_model, pause_model, resume_model
+from modelyard.services.model_actions import (
+    cancel_model,
+    delete_model,
+    deletion_plan,
+    deletion_plans,
+    installed_files,
+    pause_model,
+    resume_model,
+)
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService
 from modelyard.services.original_files import drop_original, plan_drop
@@ -113,9 +121,9 @@ def get_model(id: RowId, session: ReadingDep) -> ModelResponse:
 
 
 @router.get("/{id}/files", summary="Files", responses=problems(errors.ModelNotFound))
-def list_files(id: RowId, session: ReadingDep) -> InstalledFiles:
+def list_files(id: RowId, database: DatabaseDep) -> InstalledFiles:
     """The files of a model's snapshot with their hashes, and whether each is on the disk."""
-    return ModelService(session).files(id)
+    return installed_files(database, id)
 
 
 @router.get("/{id}/history", summary="History", responses=problems(errors.ModelNotFound))
@@ -198,12 +206,12 @@ def estimate_local_memory(
 
 
 @router.post("/deletion-plan", summary="What deleting several models frees")
-def plan_deletions(request: DeletionPlanRequest, session: ReadingDep) -> DeletionPlan:
+def plan_deletions(request: DeletionPlanRequest, database: DatabaseDep) -> DeletionPlan:
     """Only tell what deleting these rows one after the other would free and keep; nothing is deleted.
 
     What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
     """
-    return ModelService(session).plan_deletions(request.ids, confirm_shared=request.confirm_shared)
+    return deletion_plans(database, request.ids, confirm_shared=request.confirm_shared)
 
 
 @router.delete(
@@ -222,8 +230,7 @@ def delete_model_row(
 ) -> DeletionReport:
     """Remove the row and the files nobody else uses; the answer says exactly how many bytes came free."""
     if dry_run:
-        with database.reading() as session:
-            return ModelService(session).plan_deletion(id, with_original=with_original)
+        return deletion_plan(database, id, with_original=with_original)
     return delete_model(database, id, confirm_shared=confirm_shared, with_original=with_original)
 
 
@@ -237,8 +244,7 @@ def drop_original_files(
 ) -> DeletionReport:
     """Remove the files a quantized copy was made of, which it does not need to run, and their own row."""
     if dry_run:
-        with database.reading() as session:
-            return plan_drop(session, id)
+        return plan_drop(database, id)
     return drop_original(database, id, confirm_shared=confirm_shared)
 
 

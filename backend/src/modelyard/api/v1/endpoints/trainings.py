@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from modelyard.api.deps import ReadingDep, SaeTrainingDep, SessionDep
+from modelyard.api.deps import DatabaseDep, ReadingDep, SaeTrainingDep, SessionDep
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
@@ -22,7 +22,7 @@ from modelyard.schemas.training import (
     TrainingResponse,
     TrainingStatusName,
 )
-from modelyard.services import training_log
+from modelyard.services import training_actions, training_log
 from modelyard.services.training_service import TrainingService, training_response
 
 router = APIRouter(prefix="/trainings", tags=["trainings"], route_class=PlainTextRoute)
@@ -131,6 +131,6 @@ def resume_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
 
 
 @router.delete("/{id}", summary="Delete a run", responses=problems(errors.TrainingNotFound, errors.Conflict))
-def delete_training(id: TrainingId, session: SessionDep) -> FreedBytes:
+def delete_training(id: TrainingId, database: DatabaseDep) -> FreedBytes:
     """Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve."""
-    return FreedBytes(freed_bytes=TrainingService(session).delete(id))
+    return FreedBytes(freed_bytes=training_actions.delete_training(database, id))
