@@ -333,10 +333,12 @@ class TestRepositories:
         assert {m.id for m in api.list_models(full=True, fetch_config=True, cardData=True)} == {"org/model", "org/odd"}
 
     def test_numbers_that_json_does_not_have(self, store: Store, api: HfApi) -> None:
-        config = b'{"model_type": "x", "quantization_config": {"scale": NaN, "most": Infinity}}'
+        config = b'{"model_type": "x", "quantization_config": {"most": Infinity}}'
         store.add("org/nan", OLD, [small("config.json", config), small("README.md", b"---\nvalue: .nan\n---\n")])
         config_seen = api.model_info("org/nan").config or {}
-        assert config_seen["quantization_config"] == {"scale": "NaN", "most": "Infinity"}
+        assert config_seen["quantization_config"] == {"most": "Infinity"}
+        store.add("org/no-number", OLD, [small("config.json", b'{"model_type": "x", "scale": NaN}')])
+        assert api.model_info("org/no-number").config is None
 
 
 class TestSearch:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from modelyard.core.errors import UnsupportedArchitecture
+from modelyard.core.errors import ModelyardError, UnsupportedArchitecture
 from modelyard.ml.inspector import Inspector, InspectorCrashed, InspectorTimeout
 
 LLAMA = {
@@ -63,6 +63,19 @@ def test_errors_keep_their_class_and_the_child(inspector: Inspector) -> None:
         inspector.inspect("memory", {"model_type": "from_the_future"}, timeout=TIMEOUT)
 
     assert child_of(inspector).pid == before
+
+
+def test_an_unexpected_failure_is_an_answer(inspector: Inspector, capfd: pytest.CaptureFixture[str]) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    before = child_of(inspector).pid
+
+    with pytest.raises(ModelyardError, match="TypeError") as error:
+        inspector.inspect("support", [1], timeout=TIMEOUT, files=[7])  # type: ignore[arg-type]
+
+    assert error.value.code == "internal_error"
+    assert child_of(inspector).pid == before
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_an_endless_build_is_given_up_in_time(inspector: Inspector) -> None:

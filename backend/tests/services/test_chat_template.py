@@ -37,20 +37,37 @@ def test_none(folder: Path) -> None:
         (TEMPLATE, True),
         ([{"name": "default", "template": TEMPLATE}, {"name": "tool_use", "template": TEMPLATE}], True),
         ([{"name": "rag", "template": TEMPLATE}], False),
-        (["default"], False),
     ],
 )
 def test_in_the_configuration(folder: Path, template: Any, expected: bool) -> None:
     configure(folder, chat_template=template)
     assert has_chat_template(folder) is expected
-    if template == ["default"]:
-        return  # no list that transformers reads
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if expected:
         assert tokenizer.get_chat_template() == TEMPLATE
     else:
         with pytest.raises(ValueError, match="chat template"):
             tokenizer.get_chat_template()
+
+
+@pytest.mark.parametrize("template", [["default"], 7, 0, {}, {"default": TEMPLATE}, False])
+def test_what_no_template_can_be_is_not_known(folder: Path, template: Any) -> None:
+    configure(folder, chat_template=template)
+    assert has_chat_template(folder) is None
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+@pytest.mark.parametrize("made", ["folder", "not UTF-8", "link to itself"])
+def test_what_is_no_text_is_not_known(folder: Path, name: str, made: str) -> None:
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if made == "folder":
+        path.mkdir()
+    elif made == "link to itself":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(b"\xff\xfe\x00")
+    assert has_chat_template(folder) is None
 
 
 def test_in_a_file_of_its_own(folder: Path) -> None:

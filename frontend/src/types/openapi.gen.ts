@@ -5451,7 +5451,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `unsupported_architecture`, `needs_custom_code` */
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `unsupported_architecture`, `needs_custom_code` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6083,7 +6083,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6491,7 +6491,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `already_quantized` */
+            /** @description Unprocessable Entity: `invalid_request`, `already_quantized`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;

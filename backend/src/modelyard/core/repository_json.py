@@ -6,12 +6,15 @@ that names the file, the repository and, where there is one, the line.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from modelyard.core.config_limits import absurd_size
 from modelyard.core.errors import InvalidRepository
+from modelyard.core.paths import open_inside
+from modelyard.core.storage import storage_error
 from modelyard.core.units import size
 
 MAX_BYTES = 5_000_000
@@ -27,11 +30,29 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 def read_object(path: Path, repository: str, *, limit_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in a file. `repository` is what its readers call the model.
 
-    Raises FileNotFoundError and other OSErrors, and InvalidRepository.
+    Raises FileNotFoundError, PermissionError, and InvalidRepository, also for a folder in the place of the file.
     """
-    with path.open("rb") as file:
+    with require_file(path.name, repository), path.open("rb") as file:
         content = file.read(limit_bytes + 1)
     return parse_object(content, path.name, repository, limit_bytes=limit_bytes)
+
+
+@contextmanager
+def require_file(file: str, repository: str) -> Iterator[None]:
+    """Raise InvalidRepository where the body cannot read `file` for what it is: a folder, a link to itself.
+
+    FileNotFoundError, and what is to be said of the disk or of its permissions, are raised as they come.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if storage_error(error) is not error:
+            raise
+        raise InvalidRepository(
+            f"{file} of {repository} cannot be read: {error.strerror or error}.", file=file
+        ) from error
 
 
 def parse_object(content: bytes, file: str, repository: str, *, limit_bytes: int = MAX_BYTES) -> dict[str, Any]:
@@ -83,6 +104,13 @@ def parse_config(content: bytes, repository: str) -> dict[str, Any]:
 def read_config_file(path: Path, repository: str) -> dict[str, Any]:
     """As `read_object`, for a config.json: the fields that everybody looks into have the types they must have."""
     return _checked(read_object(path, repository), repository)
+
+
+def read_config_inside(folder: Path, repository: str) -> dict[str, Any]:
+    """As `read_config_file`, of a folder that Modelyard keeps. Raises PathNotAllowed for a link out of it."""
+    with require_file("config.json", repository), open_inside(folder, "config.json") as file:
+        content = file.read(MAX_BYTES + 1)
+    return parse_config(content, repository)
 
 
 def kind_of(value: object) -> str:

@@ -13,11 +13,12 @@ from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from modelyard.core.errors import PathNotAllowed
+from modelyard.core.errors import InvalidRepository, PathNotAllowed
 from modelyard.core.paths import open_inside, resolve_inside
+from modelyard.core.repository_json import parse_object
 from modelyard.hub.repos import StoredFile, StoredRepo
 
-MAX_JSON_BYTES = 50_000_000
+MAX_JSON_BYTES = 20_000_000
 MAX_CARD_BYTES = 2_000_000
 
 _WEIGHTS = "model.safetensors"
@@ -110,8 +111,9 @@ def _read_json(repo: StoredRepo, path: str) -> dict[str, Any] | None:
         return None
     try:
         with file.open() as content:
-            return _plain_json(json.loads(content.read()))
-    except (OSError, PathNotAllowed, ValueError, RecursionError) as error:
+            read = content.read(MAX_JSON_BYTES + 1)
+        return _plain_json(parse_object(read, path, repo.repo_id, limit_bytes=MAX_JSON_BYTES))
+    except (OSError, PathNotAllowed, InvalidRepository) as error:
         logger.warning("%s of %s cannot be read: %s", path, repo.repo_id, error)
         return None
 

@@ -1,6 +1,7 @@
 """The inspector's child process: answers JSON lines on standard input with JSON lines on standard output."""
 
 import json
+import logging
 import os
 import queue
 import signal
@@ -17,6 +18,8 @@ import psutil
 
 from modelyard.core.errors import ModelyardError
 from modelyard.ml.inspector import InspectorTimeout
+
+logger = logging.getLogger(__name__)
 
 _KEPT_SKELETONS = 4
 _WARM_UP_CONFIG = {"model_type": "llama", "num_hidden_layers": 1}
@@ -71,12 +74,19 @@ class _Service:
         try:
             with _time_limit(request["limit_seconds"]):
                 result = self._functions[request["kind"]](request["config"], **request["options"])
+            json.dumps(result)
             return {"ok": True, "result": result}
         except ModelyardError as error:
             return {"ok": False, "error": error.as_dict()}
         except _TimeLimit:
             late = InspectorTimeout(f"No answer within {request['limit_seconds']:.0f} s.")
             return {"ok": False, "error": late.as_dict()}
+        except Exception as error:  # whatever a configuration can make libraries raise
+            logger.exception("the question %r failed", request["kind"])
+            failed = ModelyardError(
+                f"The inspector met an unexpected {type(error).__name__}.", hint="Details are in the log of the API."
+            )
+            return {"ok": False, "error": failed.as_dict()}
 
     def _skeleton(
         self, config: Mapping[str, Any], dtype: str, checkpoint_dtype: str | None, held: int | None = None

@@ -1,6 +1,5 @@
 """The one way a model or tokenizer is read from a folder: no network, no code from the folder, no pickle unasked."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from modelyard.core.errors import (
     OutOfMemory,
     UnsupportedArchitecture,
 )
+from modelyard.core.repository_json import read_config_file
 from modelyard.core.safetensors_header import StoredTensor
 from modelyard.ml import meta_model
 from modelyard.ml.bounded_build import BuildLimits, bounded_build, nothing
@@ -50,12 +50,11 @@ _NO_PLACE = "dispatched on the CPU or the disk"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's `config.json`. Raises NoWeights if there is none."""
+    """The folder's `config.json`. Raises NoWeights if there is none, InvalidRepository."""
     try:
-        values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return read_config_file(folder / "config.json", folder.name)
     except FileNotFoundError:
         raise NoWeights(f"{folder.name} has no config.json.") from None
-    return values
 
 
 def stored_quantization(config: Mapping[str, Any]) -> str | None:
@@ -84,8 +83,8 @@ def load_model(
     `dtype` is `auto` or a torch name; beside quantized weights, it is that of the rest. With the device map `auto`,
     only the devices named in `max_memory` are used. `on_build` is called again and again while modules are made; what
     it raises ends the load.
-    Raises AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode, UnsupportedArchitecture, OutOfMemory when those
-    devices cannot hold the model, and torch's own errors when memory runs out.
+    Raises InvalidRepository, AlreadyQuantized, NoWeights, UnsafeWeights, NeedsCustomCode, UnsupportedArchitecture,
+    OutOfMemory when those devices cannot hold the model, and torch's own errors when memory runs out.
     """
     values = read_config(folder)
     stored = stored_quantization(values)

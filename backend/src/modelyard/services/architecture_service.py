@@ -1,6 +1,5 @@
 """What a model is made of: blocks, dimensions and hook points, for one on the Hub as for one that is here."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,16 @@ from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
 from modelyard.core.database import Database
-from modelyard.core.errors import ChecksumMismatch, ModelyardError, NeedsCustomCode, NotReady, UnsupportedArchitecture
+from modelyard.core.errors import (
+    ChecksumMismatch,
+    InvalidRepository,
+    ModelyardError,
+    NeedsCustomCode,
+    NotReady,
+    UnsupportedArchitecture,
+)
+from modelyard.core.repository_json import read_config_file
+from modelyard.core.storage import storage_errors
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import Architecture, EstimateParts, MemoryEstimate
 from modelyard.services import system_service
@@ -38,7 +46,7 @@ class ArchitectureService:
         return self._inspect(model.model_id, model.commit, config)
 
     def of_row(self, row_id: str) -> Architecture:
-        """Raises ModelNotFound, NotReady, UnsupportedArchitecture, NeedsCustomCode."""
+        """Raises ModelNotFound, NotReady, InvalidRepository, UnsupportedArchitecture, NeedsCustomCode."""
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
         return self._inspect(row.model_id, row.commit, local_config(row))
@@ -72,7 +80,7 @@ class ArchitectureService:
 def local_config(row: Model) -> dict[str, Any]:
     """The source's configuration of a model that is here.
 
-    Raises NotReady, UnsupportedArchitecture, ChecksumMismatch where the file was damaged since it was verified.
+    Raises NotReady, UnsupportedArchitecture, InvalidRepository, StorageDenied.
     """
     snapshot = hub_cache().snapshot_path(row.model_id, row.commit) / "config.json"
     copy = artifact_of(row)
@@ -91,15 +99,14 @@ def local_config(row: Model) -> dict[str, Any]:
 
 def _read_config(path: Path, row: Model) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_bytes())
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise ChecksumMismatch(
-            f"The config.json of {row.model_id} is damaged on the disk.",
-            hint="Verify the model: what is damaged is fetched again.",
-        )
-    return config
+        with storage_errors(path):
+            return read_config_file(path, row.model_id)
+    except InvalidRepository as error:
+        raise InvalidRepository(
+            error.message,
+            hint="Verify the model: files that were damaged on the disk are fetched again.",
+            **error.extra,
+        ) from error
 
 
 def local_checkpoint(row: Model) -> Checkpoint:

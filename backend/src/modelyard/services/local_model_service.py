@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import time
@@ -28,7 +27,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.paths import FoundFile, PathRules, open_inside, resolve_inside
-from modelyard.core.repository_json import read_config_file
+from modelyard.core.repository_json import read_config_file, read_config_inside
 from modelyard.core.safetensors_header import read_header
 from modelyard.core.settings import get_settings
 from modelyard.hub.names import RemoteFile, validate_path
@@ -316,8 +315,7 @@ class LocalModelService:
             row = ModelService(session).get_by_id(row_id)
         folder = self.cache.snapshot_path(row.model_id, row.commit)
         try:
-            with open_inside(folder, "config.json") as content:
-                config = json.loads(content.read())
+            config = read_config_inside(folder, row.model_id)
         except FileNotFoundError:
             config = {}
         found, licence = tensors(_headers(folder, manifest(row))), licence_of(folder)

@@ -70,6 +70,7 @@ def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> Mo
     | problems(
         errors.ModelNotFound,
         errors.NotReady,
+        errors.InvalidRepository,
         errors.NoTokenizer,
         errors.TemplateFailed,
         errors.OutputNotFinite,

@@ -105,7 +105,14 @@ def verify_model(id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> Mode
     status_code=202,
     summary="Quantize",
     responses=ACCEPTED
-    | problems(errors.ModelNotFound, errors.AlreadyExists, errors.AlreadyQuantized, errors.NotReady, errors.Conflict),
+    | problems(
+        errors.ModelNotFound,
+        errors.AlreadyExists,
+        errors.AlreadyQuantized,
+        errors.InvalidRepository,
+        errors.NotReady,
+        errors.Conflict,
+    ),
 )
 def quantize_model(
     id: RowId, request: QuantizeRequest, quantizations: QuantizationsDep, answer: RowAnswerDep
@@ -155,7 +162,13 @@ def check_update(id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelR
 @router.get(
     "/{id}/architecture",
     summary="Architecture",
-    responses=problems(errors.ModelNotFound, errors.NotReady, errors.UnsupportedArchitecture, errors.NeedsCustomCode),
+    responses=problems(
+        errors.ModelNotFound,
+        errors.NotReady,
+        errors.InvalidRepository,
+        errors.UnsupportedArchitecture,
+        errors.NeedsCustomCode,
+    ),
 )
 def get_architecture(id: RowId, architectures: ArchitecturesDep) -> Architecture:
     """Blocks, dimensions and hook points of a model that is here."""
