@@ -224,8 +224,9 @@ def test_a_hostile_vocabulary_is_stopped(made: Callable[..., Tokenizer]) -> None
 
 def test_files_that_are_none_say_so(made: Callable[..., Tokenizer], tmp_path: Path) -> None:
     tokenizer = made(model={"type": "Nonsense"})
-    with pytest.raises(NoTokenizer, match="cannot be read"):
-        tokenizer.encode("a")
+    for _again in range(2):
+        with pytest.raises(NoTokenizer, match="cannot be read"):
+            tokenizer.encode("a")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoTokenizer, match="has no tokenizer files"):
         Tokenizer(tmp_path / "empty", NAME)

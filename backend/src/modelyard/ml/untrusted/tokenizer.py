@@ -187,6 +187,7 @@ class Tokenizer:
             try:
                 facts: dict[str, Any] = self._answer("tokenizer", LOADING, should_stop)
             except TemplateFailed as error:
+                self._end()  # it answers once; who asks again must have it read the files again
                 raise NoTokenizer(error.message) from error
             self._facts, self._held_bytes = facts, _rss_bytes(self._pid)
         return self._facts
