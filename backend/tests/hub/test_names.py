@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from modelyard.core.errors import HubMisbehaved, InvalidRequest
 from modelyard.hub.names import (
     RemoteFile,
+    odd_name,
     validate_commit,
     validate_files,
     validate_path,
@@ -76,6 +77,18 @@ def test_hostile_path_is_refused(path: str) -> None:
 )
 def test_ordinary_path_is_accepted(path: str) -> None:
     validate_path(path)
+
+
+@pytest.mark.parametrize("path", ["results: run 1.json", " notes.txt", "end.", "x\\y.txt", "x" * 300])
+def test_an_odd_name_is_told_from_one_that_leaves(path: str) -> None:
+    assert odd_name(path) is not None
+
+
+@pytest.mark.parametrize(
+    "path", ["config.json", "../x", "a/../x", "/etc/passwd", "\\\\host\\x", "..\\x", "a\u202etxt", "a\0", "a//b"]
+)
+def test_a_usual_or_a_hostile_name_is_not_odd(path: str) -> None:
+    assert odd_name(path) is None
 
 
 @given(st.text())

@@ -1,4 +1,4 @@
-"""Small models of the kinds that people publish, each odd in something else than its weight files: functions that write one.
+"""Small models of the kinds that people publish, each odd in something else than its weight files.
 
 Those whose weight files are odd are in `odd_repositories`.
 """

@@ -54,7 +54,7 @@ def validate_files(files: Sequence[RemoteFile]) -> None:
     for file in files:
         validate_path(file.path)
         _validate_content(file, sizes)
-        folded = _folded(file.path)
+        folded = same_on_some_disks(file.path)
         if folded in seen:
             raise HubMisbehaved(
                 f"The Hub lists {_shown(file.path)} and {_shown(seen[folded])}, which are the same file on some disks."
@@ -73,6 +73,23 @@ def validate_path(path: str) -> None:
     problem = _path_problem(path)
     if problem:
         raise HubMisbehaved(f"The Hub lists a file named {_shown(path)}: {problem}.")
+
+
+def odd_name(path: str) -> str | None:
+    """Why a file cannot have this name on every disk, of a file that stays inside its repository; None for any other.
+
+    A name that leaves the repository, or hides what it is, is no oversight of an author: `validate_path` refuses it.
+    """
+    hidden = any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in path)
+    parts = path.replace("\\", "/").split("/")
+    if hidden or path.startswith("\\") or {"", ".", ".."} & set(parts):
+        return None
+    return _path_problem(path)
+
+
+def same_on_some_disks(path: str) -> str:
+    """Equal for names that a case-insensitive or Unicode-normalizing disk takes for the same."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def validate_commit(commit: str) -> None:
@@ -127,15 +144,10 @@ def _path_problem(path: str) -> str | None:
             return "a part of it starts or ends with a space or ends with a dot"
         if len(component.encode()) > MAX_COMPONENT_BYTES:
             return f"a part of it is longer than {MAX_COMPONENT_BYTES} bytes"
-    folded = [_folded(component) for component in components]
+    folded = [same_on_some_disks(component) for component in components]
     if ".git" in folded or folded[:2] == [".cache", "huggingface"]:
         return "that folder belongs to git or to huggingface_hub"
     return None
-
-
-def _folded(path: str) -> str:
-    """Equal for names that a case-insensitive or Unicode-normalizing disk takes for the same."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _shown(name: str) -> str:

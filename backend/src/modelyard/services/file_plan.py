@@ -1,12 +1,13 @@
 """Which files of a repository are fetched, and why the others are not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from modelyard.core.errors import NoWeights, UnsafeWeights
 from modelyard.core.weight_files import INDEX, SINGLE, Index, WeightFiles, find_weights, weights_form
 from modelyard.hub.client import HubFile
+from modelyard.hub.names import odd_name, same_on_some_disks
 
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _OTHER_RUNTIMES = {
@@ -89,7 +90,36 @@ def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False, index: I
     names = [file.path for file in files]
     weights, form = find_weights(names, index), weights_form(names)
     main = set(weights.files)
-    return FilePlan(tuple(_decide(file, main, form, allow_pickle=allow_pickle) for file in files), weights)
+    decided = [_decide(file, main, form, allow_pickle=allow_pickle) for file in files]
+    return FilePlan(tuple(_without_odd_names(decided, main)), weights)
+
+
+def _without_odd_names(decided: Sequence[PlannedFile], main: set[str]) -> Iterator[PlannedFile]:
+    """Leave out what cannot be on every disk under its name, and the second of two names that some disks take for one.
+
+    The weights are left as they are: without them there is no model, so a download refuses them by name.
+    """
+    kept: dict[str, str] = {}
+    for planned in sorted(decided, key=lambda planned: _usual_spelling(planned.file.path), reverse=True):
+        if planned.fetch:
+            kept.setdefault(same_on_some_disks(planned.file.path), planned.file.path)
+    for planned in decided:
+        path = planned.file.path
+        if not planned.fetch or path in main:
+            yield planned
+        elif problem := odd_name(path):
+            yield PlannedFile(planned.file, False, f"not a name for every disk: {problem}")
+        elif (other := kept[same_on_some_disks(path)]) != path:
+            yield PlannedFile(planned.file, False, f"the same file as {other} on some disks")
+        else:
+            yield planned
+
+
+def _usual_spelling(path: str) -> bool:
+    """Documentation is named in capitals, what transformers reads is not."""
+    name = PurePosixPath(path)
+    stem = name.stem
+    return stem.isupper() if name.suffix in (".md", "") else path == path.lower()
 
 
 def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bool) -> PlannedFile:
