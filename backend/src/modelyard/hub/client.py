@@ -49,6 +49,7 @@ from modelyard.core.errors import (
     HubModelNotFound,
     HubRateLimited,
     HubUnreachable,
+    InvalidRepository,
     InvalidRequest,
     RevisionNotFound,
     StorageDenied,
@@ -247,7 +248,7 @@ class HubClient:
             reading = [pool.submit(copy_context().run, read, path) for path in paths]
             try:
                 return [future.result() for future in reading]
-            except HubError:
+            except (HubError, InvalidRepository):
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -372,7 +373,7 @@ def translate_hub_errors(
         transient = as_transient(error)
         raise HubUnreachable(f"{endpoint} cannot be reached: {transient.reason if transient else error}.") from error
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
-        raise HubMisbehaved(
+        raise InvalidRepository(
             f"A weight file of {model_id} is damaged or cut short: it has no readable safetensors header.",
             hint="Choose another revision, or tell the repository's author.",
         ) from error
