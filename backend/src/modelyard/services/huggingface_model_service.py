@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import (
+    DatabaseUnavailable,
     GatedNotAccepted,
     GatedNoToken,
     HubMisbehaved,
@@ -415,8 +416,11 @@ class HuggingFaceModelService:
         )
 
     def _reserve_bandwidth(self, byte_count: int, rate: float) -> float:
-        with self.database.session() as session:
-            return SettingsService(session).reserve_bandwidth(byte_count, rate)
+        try:
+            with self.database.session() as session:
+                return SettingsService(session).reserve_bandwidth(byte_count, rate)
+        except DatabaseUnavailable:
+            return byte_count / rate  # nobody else can be asked now: this download keeps to the limit alone
 
     def _require_disk(self, model: HubModel, files: list[RemoteFile]) -> None:
         missing = bytes_to_fetch(self.cache, model.model_id, model.commit, files)
