@@ -610,7 +610,7 @@ class TestFiles:
             {"commit": f"../{NEW}"},
             *(
                 {"files": [RemoteFile(path, 9, None, "0" * 40)]}
-                for path in ("../token", "/etc/passwd", "a\\b", "a\0b", "")
+                for path in ("../token", "/etc/passwd", "a\\b", "a\x1bb", "")
             ),
             {"files": [RemoteFile("token", 9, None, None)]},
             {"files": [RemoteFile("token", -1, None, "0" * 40)]},
@@ -618,8 +618,6 @@ class TestFiles:
         ],
     )
     def test_a_snapshot_with_unsafe_names_is_not_served(self, store: Store, api: HfApi, bad: dict[str, Any]) -> None:
-        if "\\x00" in repr(bad) and store.database.engine.dialect.name == "postgresql":
-            pytest.skip("PostgreSQL stores no NUL")
         (store.cache_dir / "models--org--model/snapshots/token").write_text("hf_secret")
         files = [file for file, _ in FILES]
         store.add_row(**{"model_id": "org/bad", "commit": NEW, "files": files, **bad})

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 WARM_UP_SECONDS = 60.0
 Kind = Literal["support", "memory", "kv_cache", "activations", "architecture"]
-PASSING = ("inspector_timeout", "inspector_busy", "inspector_crashed")
+PASSING = ("inspector_timeout", "inspector_busy", "inspector_crashed", "internal_error")
 """Errors that say nothing about the model."""
 
 
