@@ -259,7 +259,7 @@ def test_a_folder_needs_neither_server_nor_hub(equipped: Server, alone: Commands
     (tmp_path / "config.json").write_text("{")
     damaged = alone("info", str(tmp_path))
     assert damaged.returncode == 1
-    assert "is damaged" in damaged.stderr
+    assert "is not valid JSON, line 1" in damaged.stderr
 
 
 def test_what_needs_a_server_says_so(alone: Commands) -> None:

@@ -71,7 +71,7 @@ def test_a_hub_that_fails_early_is_told_as_it_is_and_not_as_waiting_for_a_worker
         job = JobService(session).claim(row.job_id or "", "host:downloads")
         assert job is not None
         worker = Worker(database, row_id, job.id, job.owner or "")
-    hub.fail("/config.json", 503, times=-1)
+    hub.fail("/api/models/", 503, times=-1)
     with pytest.raises(TransferPaused):
         service.download_model(row, worker)
     assert worker.seen[0] == ("pending", "looking up files")

@@ -15,6 +15,7 @@ from modelyard.core.database import Database, get_database
 from modelyard.core.errors import DatabaseUnavailable, ModelyardError, OutOfMemory, StorageError
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
+from modelyard.core.stored_text import clean_text
 from modelyard.hub.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
@@ -266,14 +267,14 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
         return partial(endings.cancelled, *key, running.kind)
     except StorageError as error:
         # Not lost and not failed: maintenance resumes it once the disk is mended.
-        logger.warning("Job %s waits for a disk: %s", running.id, error.message)
+        logger.warning("Job %s waits for a disk: %s", running.id, clean_text(error.message))
         return partial(endings.paused, *key, error.as_dict())
     except DatabaseUnavailable:
         return partial(_requeue, running)
     except LeaseLost:
         raise
     except ModelyardError as error:
-        logger.warning("Job %s failed: %s", running.id, error.message)
+        logger.warning("Job %s failed: %s", running.id, clean_text(error.message))
         return partial(endings.failed, *key, error.as_dict())
     except Exception as error:
         logger.exception("Job %s failed", running.id)
