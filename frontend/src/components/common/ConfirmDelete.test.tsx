@@ -109,7 +109,7 @@ it("offers the original files that only quantized copies keep, with their true b
   );
   const onClose = vi.fn();
   renderPage(<ConfirmDelete model={model()} onClose={onClose} />);
-  expect(await screen.findByRole("button", { name: "Delete" })).toBeEnabled();
+  await waitFor(() => expect(screen.getByRole("button", { name: "Delete" })).toBeEnabled());
   await userEvent.click(screen.getByRole("checkbox", { name: "Also remove the original files, 269 MB" }));
   await expectAccessible();
   await userEvent.click(await screen.findByRole("button", { name: "Delete and free 269 MB" }));
