@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.store import HubCache
-from modelyard.models import Model, ModelStatus
+from modelyard.models import JobState, Model, ModelStatus
 from modelyard.schemas.model import ModelCreate
+from modelyard.services.job_service import JobService
 from modelyard.services.model_files import look_at_files
 from modelyard.services.model_service import ModelService, new_manifest
 
@@ -31,6 +32,23 @@ def store(cache: HubCache, commit: str = COMMIT, contents: Mapping[str, bytes] =
         cache.blob_path(MODEL_ID, file.blob).write_bytes(contents[file.path])
         cache.link(MODEL_ID, commit, file)
     return files
+
+
+def begun_row(session: Session, cache: HubCache, status: ModelStatus, **fields: Any) -> Model:
+    """A row whose manifest is known and whose download waits, or ended with this status."""
+    models = ModelService(session, cache)
+    row = new_row(session, cache, **fields)
+    files = remote_files()
+    row.files = new_manifest(row, files, cache.inventory(row.model_id, row.commit, files))
+    job = models.start_download(row)
+    if status is ModelStatus.PAUSED:
+        models.pause(row.id)
+    elif status is not ModelStatus.PENDING:
+        claimed = JobService(session).claim(job.id, "w")
+        assert claimed is not None
+        JobService(session).finish(job.id, claimed.owner or "", JobState.FAILED, error={"code": "x"})
+        models.mark_ended(row, status)
+    return row
 
 
 def part(cache: HubCache, content: bytes = b"p" * 4096, name: str = "unfinished") -> Path:

@@ -18,14 +18,14 @@ from modelyard.core.errors import DiskFull
 from modelyard.core.settings import get_settings
 from modelyard.hub.server import create_hub_app
 from modelyard.hub.store import HubCache
-from modelyard.models import JobControl, JobKind, JobState, Model, ModelStatus, Training, TrainingStatus
+from modelyard.models import JobControl, JobKind, Model, ModelStatus, Training, TrainingStatus
 from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import model_deletion, model_files, training_actions
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.maintenance import check_files
-from modelyard.services.model_service import ModelService, new_manifest
+from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers.websocket_emitter import (
     emit_model_download_cancelled,
@@ -35,7 +35,7 @@ from modelyard.workers.websocket_emitter import (
 )
 from support.folder_hub import FolderSource, make_llama
 
-from .cache import bytes_below, new_row, part, ready_row, remote_files, store
+from .cache import begun_row, bytes_below, new_row, part, ready_row, store
 
 WRITE_SECONDS = 5.0
 """Less than a writer waits for SQLite's lock, much more than one write takes."""
@@ -143,18 +143,7 @@ def client(database: Database) -> TestClient:
 def begun(database: Database, cache: HubCache, status: ModelStatus, **fields: Any) -> str:
     """A row of which a part was fetched, and whose download waits or ended with `status`."""
     with database.session() as session:
-        models = ModelService(session, cache)
-        row = new_row(session, cache, **fields)
-        files = remote_files()
-        row.files = new_manifest(row, files, cache.inventory(row.model_id, row.commit, files))
-        job = models.start_download(row)
-        if status is ModelStatus.PAUSED:
-            models.pause(row.id)
-        elif status is not ModelStatus.PENDING:
-            claimed = JobService(session).claim(job.id, "w")
-            assert claimed is not None
-            JobService(session).finish(job.id, claimed.owner or "", JobState.FAILED, error={"code": "x"})
-            models.mark_ended(row, status)
+        row = begun_row(session, cache, status, **fields)
     store(cache)
     part(cache)
     return row.id

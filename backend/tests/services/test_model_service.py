@@ -33,6 +33,7 @@ from .cache import (
     CONTENTS,
     MODEL_ID,
     OTHER_COMMIT,
+    begun_row,
     bytes_below,
     new_row,
     part,
@@ -309,20 +310,7 @@ def test_cancel_takes_the_load_of_a_ready_model_back(models: ModelService, cache
 def begun(database: Database, cache: HubCache, status: ModelStatus = ModelStatus.PENDING, **fields: Any) -> Model:
     """A row whose manifest is known and whose download waits, or ended with this status."""
     with database.session() as session:
-        models = ModelService(session, cache)
-        row = new_row(session, cache, **fields)
-        row.files = model_service.new_manifest(
-            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
-        )
-        job = models.start_download(row)
-        if status is ModelStatus.PAUSED:
-            models.pause(row.id)
-        elif status is not ModelStatus.PENDING:
-            claimed = JobService(session).claim(job.id, "w")
-            assert claimed is not None
-            JobService(session).finish(job.id, claimed.owner or "", JobState.FAILED, error={"code": "x"})
-            models.mark_ended(row, status)
-    return row
+        return begun_row(session, cache, status, **fields)
 
 
 @pytest.mark.parametrize("status", ["pending", "paused", "failed", "missing"])

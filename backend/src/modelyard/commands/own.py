@@ -184,16 +184,20 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
         note("Nothing is under way, and nothing is in memory.")
 
 
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")]
+SharedOption = Annotated[
+    bool, typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before.")
+]
+
+
 def rm(
     context: typer.Context,
     model: ModelArgument,
     quantization: WhichQuantization = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")] = False,
-    confirm_shared: Annotated[
-        bool,
-        typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before."),
-    ] = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    confirm_shared: SharedOption = False,
     with_original: Annotated[
         bool,
         typer.Option("--with-original", help="Also remove files that only quantized copies keep as their original."),
@@ -221,12 +225,9 @@ def drop_original(
     context: typer.Context,
     model: ModelArgument,
     quantization: WhichQuantization = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")] = False,
-    confirm_shared: Annotated[
-        bool,
-        typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before."),
-    ] = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    confirm_shared: SharedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove the files a quantized copy was made of; the copy stays."""

@@ -253,6 +253,14 @@ class UnsupportedArchitecture(ModelyardError):
     default_hint = "Choose a text generation model that the installed transformers supports."
 
 
+def no_language_head(architecture: str) -> UnsupportedArchitecture:
+    """The error of who asks a model for text that has no language head."""
+    return UnsupportedArchitecture(
+        f"{architecture} has no language head to generate text with.",
+        hint="Use its hidden states in Python (modelyard.load), or choose a model for text generation.",
+    )
+
+
 class NeedsCustomCode(ModelyardError):
     code = "needs_custom_code"
     default_hint = "Modelyard never runs code from a repository; choose a model that transformers itself supports."

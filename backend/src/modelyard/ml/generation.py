@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from modelyard.core.errors import InvalidRequest, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
+from modelyard.core.errors import InvalidRequest, OutOfMemory, OutputNotFinite, no_language_head
 from modelyard.ml import devices, meta_model
 from modelyard.ml.meta_model import dtype_name, first_line
 from modelyard.ml.model_loader import LoadedModel
@@ -40,10 +40,7 @@ def require_language_head(folder: Path) -> None:
 
 def _require_language_head(cls: type[PreTrainedModel]) -> None:
     if not cls.can_generate():
-        raise UnsupportedArchitecture(
-            f"{cls.__name__} has no language head to generate text with.",
-            hint="Use its hidden states in Python (modelyard.load), or choose a model for text generation.",
-        )
+        raise no_language_head(cls.__name__)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from modelyard.core.errors import (
     InvalidRequest,
     ModelyardError,
     NotReady,
-    UnsupportedArchitecture,
     error_from,
+    no_language_head,
 )
 from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
@@ -110,10 +110,7 @@ class InferenceService:
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
         if generates_text(row.architecture) is False:
-            raise UnsupportedArchitecture(
-                f"{row.architecture} has no language head to generate text with.",
-                hint="Use its hidden states in Python (modelyard.load), or choose a model for text generation.",
-            )
+            raise no_language_head(str(row.architecture))
         payload = request.model_dump(exclude={"stream"}) | {"option_bytes": self._option_bytes(row)}
         with self.database.session() as session:
             worker = _holder(session, row_id, dtype=None)
