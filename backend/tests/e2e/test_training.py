@@ -320,7 +320,9 @@ def test_without_the_extra(tmp_path: Path) -> None:
     try:
         instance.use_builtin_hub()
         model = instance.wait_for(instance.download(GPT2)["id"], "ready", seconds=120)
-        assert instance.api.get("/system").json()["extras"] == {"sae": False}
+        extras = instance.api.get("/system").json()["extras"]
+        assert not extras["sae"]
+        assert f"{sys.executable} -m pip install 'sae-lens" in extras["sae_install"]
         text = ("\n\n".join(pydoc_data.topics.topics.values())).encode()
         path = instance.api.post("/datasets", files={"file": ("topics.txt", text)}).json()["path"]
         body = RUN | {"model_id": model["id"], "dataset": {"path": path}, "hook_point": "transformer.h.2"}

@@ -12,6 +12,7 @@ NO_DEEPER_CONFIG = {
     "gemma4_unified": "its configuration class refuses a longer list of layers",
     "gemma4_unified_text": "its configuration class refuses a longer list of layers",
     "granitemoehybrid": "its configuration class refuses what it writes itself",
+    "reformer": "its depth is the length of attn_layers, and two of its other lists are as long as it has layers",
 }
 # Nothing is saved: every layer is of a kind of its own, or the kinds are too many for twelve layers.
 TOO_MANY_KINDS = {"beam", "flint", "hrm_text", "lfm2_moe", "llama4_text", "longcat_flash", "nemotron_h", "xlm"}
