@@ -50,7 +50,8 @@ $(WEB): $(STAMPS)/node $(WEB_SOURCES)
 	@$(NPM) run --silent build
 	@touch $@
 
-PYTEST = $(BIN)/python -m pytest backend/tests -n 2 --no-loadscope-reorder
+# One process more than two cores: much of the time a test waits for processes of its own.
+PYTEST = $(BIN)/python -m pytest backend/tests -n 3 --no-loadscope-reorder
 
 # Tests marked `sae` are skipped until `make sae` was run.
 test: setup $(STAMPS)/dev

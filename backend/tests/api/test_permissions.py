@@ -40,7 +40,9 @@ def modes(folder: Path) -> tuple[set[int], set[int]]:
     )
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o000], ids=["umask 022", "umask 000"])
+@pytest.mark.parametrize(
+    "mask", [pytest.param(0o022, marks=pytest.mark.thorough), 0o000], ids=["umask 022", "umask 000"]
+)
 def test_home_is_private_and_the_cache_follows_the_umask(tmp_path: Path, mask: int) -> None:
     instance = Instance(tmp_path / "server")
     with umask(mask):

@@ -228,6 +228,7 @@ def test_the_original_is_dropped_when_asked(equipped: Server) -> None:
     assert f"{words.size(freed)} on the disk" in made.stdout
 
 
+@pytest.mark.thorough
 def test_pull_drops_the_original_when_asked(equipped: Server) -> None:
     modelyard = equipped.modelyard
     pulled = modelyard("pull", SAMPLE, "-q", "8bit", "--drop-original", "--json")

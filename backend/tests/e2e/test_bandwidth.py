@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hub.hub_faults import serve
 from modelyard.hub.server import create_hub_app
@@ -28,6 +29,7 @@ def rate(instance: Instance) -> float:
     return float(np.polyfit(times, totals, 1)[0])
 
 
+@pytest.mark.thorough
 def test_three_downloads_share_the_limit(tmp_path: Path) -> None:
     folder = make_llama(tmp_path / "model", weight_bytes=WEIGHT_BYTES)
     source = FolderSource(lab__one=folder, lab__two=folder, lab__three=folder)

@@ -97,6 +97,7 @@ def lines_about(instance: Instance, words: str) -> int:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_a_freeze_and_a_restart_under_downloads(parts: Scaled, hub: tuple[HubFaults, str, Path]) -> None:
     instance, count = parts.instance, 6
     client = Client(instance.url)

@@ -356,6 +356,7 @@ def test_a_direct_download_in_four_bits_may_drop_the_original(instance: Instance
     assert not artifact.exists()
 
 
+@pytest.mark.thorough
 def test_a_kill_in_the_middle_of_quantizing_leaves_nothing_half_made(instance: Instance, llama: dict[str, Any]) -> None:
     row = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "8bit"}).json()
 

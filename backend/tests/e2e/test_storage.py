@@ -124,10 +124,9 @@ def test_database_that_is_damaged_under_a_running_server(hub: str, tmp_path: Pat
         instance.stop()
 
 
-@pytest.mark.parametrize(
-    "stand_in", [True, pytest.param(False, marks=pytest.mark.thorough)], ids=["permissions", "mounted"]
-)
+@pytest.mark.parametrize("stand_in", [True, False], ids=["permissions", "mounted"])
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_cache_that_may_not_be_written(hub: str, stand_in: bool) -> None:
     """As a user to whom permissions apply (this one, nobody, or root without capabilities), or mounted read-only."""
     fault = read_only(stand_in=stand_in)
@@ -137,6 +136,7 @@ def test_cache_that_may_not_be_written(hub: str, stand_in: bool) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.thorough
 def test_import_and_adoption_with_a_cache_that_may_not_be_written(hub: str) -> None:
     """An import waits and resumes; an adoption writes nothing and needs no more than reading."""
     fault = read_only(stand_in=True)

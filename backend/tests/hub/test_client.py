@@ -635,7 +635,7 @@ def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("in_body", [True, False])
+@pytest.mark.parametrize("in_body", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_a_whole_call_ends_however_little_keeps_arriving(in_body: bool) -> None:
     with trickling(in_body=in_body) as (hub, endpoint):
         client = HubClient(endpoint, False)

@@ -181,6 +181,7 @@ def test_what_is_quantized_already_is_refused(source: Path, tmp_path: Path) -> N
             make_artifact(request(tmp_path / "8", tmp_path / "again", quantization), ignore)
 
 
+@pytest.mark.thorough
 def test_kill_9_leaves_nothing_half_made_and_the_next_run_succeeds(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "artifact"
     wanted = asdict(request(source, target))

@@ -88,6 +88,7 @@ def test_an_endless_build_is_given_up_in_time(inspector: Inspector) -> None:
     assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
 
 
+@pytest.mark.thorough
 def test_a_frozen_child_is_replaced(inspector: Inspector) -> None:
     inspector.inspect("warm_up", {}, timeout=TIMEOUT)
     frozen = child_of(inspector)
