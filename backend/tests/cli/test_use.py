@@ -61,7 +61,15 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
 
     gone = modelyard("unload", LLAMA, "-q", "4bit")
     assert gone.returncode == 0, gone.stderr
-    assert "came back; its weights held 13.1 MB." in gone.stdout
+    row = next(row for row in equipped.client.models(q=LLAMA)["items"] if row["quantization"] == "4bit")
+    last = row["last_unload"]
+    assert last["held_before_bytes"] == 13_057_344
+    # The copy was mapped and never run: that is told, and what came back is held against what was in memory.
+    assert 0 < last["mapped_bytes"] < 13_057_344
+    in_memory = last["held_before_bytes"] - last["mapped_bytes"]
+    assert last["freed_bytes"] > 0.5 * in_memory
+    assert f"came back; its weights held {words.size(in_memory)}, and " in gone.stdout
+    assert gone.stdout.endswith("more were only mapped from its files.\n")
     assert modelyard("ps").stdout == ""
     again = modelyard("unload", LLAMA, "-q", "4bit")
     assert again.returncode == 1

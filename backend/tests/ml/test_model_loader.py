@@ -577,21 +577,24 @@ from modelyard.ml.model_loader import LoadSpec, ModelLoader
 def rss():
     return psutil.Process().memory_info().rss
 
-def use(folder, **options):
+def use(folder, run=True, **options):
     spec = LoadSpec(folder, "c", folder=Path(folder), device="cpu", **options)
     before = rss()
     with loader.get(spec) as loaded, torch.inference_mode():
-        loaded.model(torch.arange(64).view(1, -1))
-        loaded.model.get_input_embeddings().weight.sum()  # mapped: only rows that were read are in memory
+        if run:
+            loaded.model(torch.arange(64).view(1, -1))
+            loaded.model.get_input_embeddings().weight.sum()  # mapped: only rows that were read are in memory
         took = rss() - before
-    unloaded = loader.unload_model(loaded.key)
-    return {"took": took, "left": rss() - before, "freed": unloaded.freed_bytes, "held": unloaded.held_before_bytes}
+    told = loader.unload_model(loaded.key)
+    held = {"freed": told.freed_bytes, "held": told.held_before_bytes, "mapped": told.mapped_bytes}
+    return {"took": took, "left": rss() - before, **held}
 
 loader = ModelLoader()
 warm, large = sys.argv[1:3]
 for quantization in ("none", "4bit"):
     use(warm, quantization=quantization)
-print(json.dumps([use(large, quantization="none"), use(large, quantization="none", dtype="float32")]))
+plain = {"quantization": "none"}
+print(json.dumps([use(large, **plain), use(large, dtype="float32", **plain), use(large, run=False, **plain)]))
 """
 
 
@@ -604,9 +607,15 @@ def test_unloading_gives_the_memory_back_to_the_system(spec: LoadSpec, tmp_path:
         capture_output=True,
         text=True,
     )
-    none, float32 = json.loads(done.stdout)
+    none, float32, never_run = json.loads(done.stdout)
     assert float32["held"] >= 10**9
     for measured in (none, float32):
         assert measured["took"] > 0.98 * size
         assert measured["left"] <= 0.02 * measured["took"]
         assert measured["freed"] >= 0.98 * measured["held"]
+        assert measured["mapped"] <= 0.02 * measured["held"]
+    # Weights that nobody read are mapped and not in memory: they cannot come back, and nobody says that they held it.
+    assert never_run["held"] == none["held"]
+    assert never_run["mapped"] > 0.5 * never_run["held"]
+    assert never_run["freed"] >= 0.98 * (never_run["held"] - never_run["mapped"])
+    assert never_run["took"] < 0.5 * never_run["held"]

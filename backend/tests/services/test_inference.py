@@ -144,6 +144,7 @@ class Unloaded:
     key: Key
     freed_bytes: int
     held_before_bytes: int
+    mapped_bytes: int
 
 
 @dataclass
@@ -197,7 +198,7 @@ def test_an_older_look_is_not_written_over_a_newer_one(database: Database, loade
 def test_what_came_back_is_told_whoever_unloaded_the_model(database: Database, row: Model, loader: Loader) -> None:
     publish(loader)
     key = loader.held.pop().key
-    inference_tasks._note_unload(loader, Unloaded(key, 990, 1000))  # type: ignore[arg-type]
+    inference_tasks._note_unload(loader, Unloaded(key, 990, 1500, 500))  # type: ignore[arg-type]
     publish(loader)
     assert rows_loaded(database) == 0
     with database.reading() as session:

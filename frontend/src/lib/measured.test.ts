@@ -22,8 +22,17 @@ it("knows more from less, and neither where a figure is missing", () => {
 });
 
 it("says what an unload gave back", () => {
-  expect(unloadWords({ freed_bytes: 7_610_000, held_before_bytes: 4_890_000 })).toBe(
+  expect(unloadWords({ freed_bytes: 7_610_000, held_before_bytes: 4_890_000, mapped_bytes: 0 })).toBe(
     "all 4.89 MB it held came back (7.61 MB freed)",
   );
-  expect(unloadWords({ freed_bytes: 4e9, held_before_bytes: 5e9 })).toBe("4.00 GB of the 5.00 GB it held came back");
+  expect(unloadWords({ freed_bytes: 4e9, held_before_bytes: 5e9, mapped_bytes: 0 })).toBe(
+    "4.00 GB of the 5.00 GB it held came back",
+  );
+});
+
+it("counts only what was in memory of weights that are mapped from files", () => {
+  const unload = { freed_bytes: 23_200_000, held_before_bytes: 90_900_000, mapped_bytes: 67_900_000 };
+  expect(unloadWords(unload)).toBe(
+    "all 23.0 MB it held came back (23.2 MB freed); 67.9 MB were only mapped from its files",
+  );
 });

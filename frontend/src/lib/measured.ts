@@ -23,9 +23,13 @@ export function takesMore(model: Pick<Model, "memory_estimated_bytes" | "memory_
   return (model.memory_measured_bytes ?? 0) > (model.memory_estimated_bytes ?? Infinity);
 }
 
-/** What came back at the last unload, against what the model had held. */
-export function unloadWords({ freed_bytes: freed, held_before_bytes: held }: NonNullable<Model["last_unload"]>): string {
-  return freed >= held
-    ? `all ${formatBytes(held)} it held came back (${formatBytes(freed)} freed)`
-    : `${formatBytes(freed)} of the ${formatBytes(held)} it held came back`;
+/** What came back at the last unload, against what the model held in memory; what is only mapped holds none. */
+export function unloadWords(unload: NonNullable<Model["last_unload"]>): string {
+  const { freed_bytes: freed, mapped_bytes: mapped } = unload;
+  const held = unload.held_before_bytes - mapped;
+  const came =
+    freed >= held
+      ? `all ${formatBytes(held)} it held came back (${formatBytes(freed)} freed)`
+      : `${formatBytes(freed)} of the ${formatBytes(held)} it held came back`;
+  return mapped === 0 ? came : `${came}; ${formatBytes(mapped)} were only mapped from its files`;
 }

@@ -175,8 +175,7 @@ def unload(
     elif not begun["loaded"]:
         say(_stopped_words(row))
     elif row["last_unload"]:
-        came, held = row["last_unload"]["freed_bytes"], row["last_unload"]["held_before_bytes"]
-        say(f"{row['model_id']} is unloaded: {words.size(came)} came back; its weights held {words.size(held)}.")
+        say(f"{row['model_id']} is unloaded: {words.unloaded(row['last_unload'])}.")
     else:
         say(f"{row['model_id']} is unloaded; its worker ended, and gave everything back.")
 

@@ -20,6 +20,7 @@ from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotRe
 from modelyard.ml import devices
 from modelyard.ml.generation_config import read_stop_strings
 from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
+from modelyard.ml.mapped import mapped_bytes
 from modelyard.ml.pretrained import load_model, read_config, stored_quantization
 from modelyard.ml.quantization import Quantization, measured_bytes
 from modelyard.ml.untrusted import Tokenizer
@@ -140,11 +141,16 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Unloaded:
-    """`held_before_bytes` is what the model's storages held, `freed_bytes` how much less the process holds now."""
+    """What an unload gave back.
+
+    `freed_bytes` is how much less the process holds now, `held_before_bytes` what the model's storages held. Of these,
+    `mapped_bytes` were mapped from files and not in memory, so they could not come back.
+    """
 
     key: ModelKey
     freed_bytes: int
     held_before_bytes: int
+    mapped_bytes: int
 
 
 @dataclass(frozen=True)
@@ -403,13 +409,13 @@ class ModelLoader:
         assert loaded is not None  # noqa: S101 - only idle entries are unloaded
         places = _places(entry.key.device)
         devices.release_memory()  # what is garbage already is not this model's
-        held_before = measured_bytes(loaded.model)
+        held_before, mapped = measured_bytes(loaded.model), mapped_bytes(loaded.model)
         before = sum(map(devices.held_bytes, places))
         entry.loaded = None
         loaded.drop()
         devices.release_memory()
         freed = max(0, before - sum(map(devices.held_bytes, places)))
-        unloaded = Unloaded(entry.key, freed, held_before)
+        unloaded = Unloaded(entry.key, freed, held_before, mapped)
         self._last_unload[entry.key] = unloaded
         return unloaded
 

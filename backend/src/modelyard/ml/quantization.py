@@ -52,6 +52,11 @@ def measured_bytes(model: nn.Module) -> int:
 
     Parts that accelerate keeps in main memory between two passes are counted there.
     """
+    return sum(unique_storages(model).values())
+
+
+def unique_storages(model: nn.Module) -> dict[tuple[torch.device, int], int]:
+    """Map each storage's device and address to its bytes."""
     storages: dict[tuple[torch.device, int], int] = {}
     for module in model.modules():
         for value in (*vars(module).values(), *module._parameters.values(), *module._buffers.values()):
@@ -59,7 +64,7 @@ def measured_bytes(model: nn.Module) -> int:
                 if tensor.device.type != "meta":
                     storage = tensor.untyped_storage()
                     storages[tensor.device, storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+    return storages
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

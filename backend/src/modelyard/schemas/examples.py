@@ -557,7 +557,7 @@ LOADED_PAGE: dict[str, Any] = {
             "in_use": 0,
             "pinned": False,
             "expires_at": "2026-11-24T11:00:21.000Z",
-            "last_unload": {"freed_bytes": 545100000, "held_before_bytes": 545123456},
+            "last_unload": {"freed_bytes": 545100000, "held_before_bytes": 545123456, "mapped_bytes": 0},
         }
     ]
 }

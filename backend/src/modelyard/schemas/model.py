@@ -92,8 +92,11 @@ class Dimensions(Schema):
 class LastUnload(Schema):
     """What came back when the same model was unloaded the last time; bytes."""
 
-    freed_bytes: int
-    held_before_bytes: int
+    freed_bytes: int = Field(description="How much less its worker held afterwards.")
+    held_before_bytes: int = Field(description="What the model's tensors held.")
+    mapped_bytes: int = Field(
+        default=0, description="Of these, mapped from its files and not in memory: they could not come back."
+    )
 
 
 class Drift(Schema):

@@ -22,6 +22,7 @@ from modelyard.core import units
 from modelyard.core.database import database_now, get_database, utc_now
 from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
+from modelyard.schemas.model import LastUnload
 from modelyard.services.history_service import HistoryService
 from modelyard.services.job_service import LOADING_PHASE, JobProgress, JobService
 from modelyard.services.model_service import ModelService
@@ -111,6 +112,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
     return {
         "freed_bytes": sum(unloaded.freed_bytes for unloaded in freed),
         "held_before_bytes": sum(unloaded.held_before_bytes for unloaded in freed),
+        "mapped_bytes": sum(unloaded.mapped_bytes for unloaded in freed),
     }
 
 
@@ -233,7 +235,7 @@ def _note_unload(loader: "ModelLoader", unloaded: "Unloaded") -> None:
                 row_id,
                 EventKind.UNLOAD,
                 EventName.DONE,
-                size_bytes=unloaded.held_before_bytes,
+                size_bytes=unloaded.held_before_bytes - unloaded.mapped_bytes,
                 freed_bytes=unloaded.freed_bytes,
             )
 
@@ -295,7 +297,7 @@ def _is_of(info: "LoadedInfo", row: Model) -> bool:
 
 def _last_unload(info: "LoadedInfo") -> dict[str, Any] | None:
     last = info.last_unload
-    return None if last is None else {"freed_bytes": last.freed_bytes, "held_before_bytes": last.held_before_bytes}
+    return None if last is None else {name: getattr(last, name) for name in LastUnload.model_fields}
 
 
 def _row(row_id: str) -> Model:

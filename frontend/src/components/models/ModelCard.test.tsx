@@ -213,7 +213,7 @@ it("remarks on a measured memory that is not the estimated one", () => {
 });
 
 it("says what the last unload gave back", () => {
-  show(model({ last_unload: { freed_bytes: 1_190_000_000, held_before_bytes: 1_192_000_000 } }));
+  show(model({ last_unload: { freed_bytes: 1_190_000_000, held_before_bytes: 1_192_000_000, mapped_bytes: 0 } }));
   expect(screen.getByText("Unloaded: 1.19 GB of the 1.19 GB it held came back")).toBeVisible();
 });
 

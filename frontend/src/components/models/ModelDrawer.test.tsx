@@ -301,7 +301,7 @@ it("tells the drift of a quantized copy, and what its unload gave back", async (
     model({
       quantization: "4bit",
       drift: drift(),
-      last_unload: { freed_bytes: 5_000_000_000, held_before_bytes: 4_000_000_000 },
+      last_unload: { freed_bytes: 5_000_000_000, held_before_bytes: 4_000_000_000, mapped_bytes: 0 },
     }),
   );
   expect(screen.getByText("0.0123 nats on average, 0.2000 at most")).toBeVisible();
