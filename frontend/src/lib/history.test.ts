@@ -17,8 +17,22 @@ it("gives each event a tone", () => {
 
 it("tells figures as far as they are known", () => {
   expect(eventFigures(historyEvent())).toBe("1.50 GB in 30 s, 50.0 MB/s");
-  expect(eventFigures(historyEvent({ kind: "load", seconds: 0.84 }))).toBe("1.50 GB in 0.8 s");
+  // Events of before the bytes of the time were kept.
+  expect(eventFigures(historyEvent({ moved_bytes: null }))).toBe("1.50 GB in 30 s");
+  expect(eventFigures(historyEvent({ kind: "load", seconds: 0.84, moved_bytes: null }))).toBe("1.50 GB in 0.8 s");
   expect(eventFigures(historyEvent({ kind: "verify", seconds: 0.02 }))).toBe("1.50 GB in less than 0.1 s");
   expect(eventFigures(historyEvent({ seconds: null }))).toBe("1.50 GB");
   expect(eventFigures(historyEvent({ seconds: null, bytes: null }))).toBe("");
+});
+
+it("tells a rate of the bytes that moved in the time it names", () => {
+  const resumed = historyEvent({ bytes: 273_000_000, moved_bytes: 160_000_000, seconds: 20 });
+  expect(eventFigures(resumed)).toBe("273 MB, the last 160 MB in 20 s, 8.00 MB/s");
+  expect(eventFigures(historyEvent({ moved_bytes: 0, seconds: 2 }))).toBe("1.50 GB, all of it here before");
+});
+
+it("tells what an unload gave back, where that is known", () => {
+  const unload = { kind: "unload", seconds: null, moved_bytes: null } as const;
+  expect(eventFigures(historyEvent({ ...unload, freed_bytes: 23_200_000 }))).toBe("23.2 MB freed");
+  expect(eventFigures(historyEvent({ ...unload, freed_bytes: null }))).toBe("");
 });

@@ -59,15 +59,17 @@ export function eventTone({ event }: Pick<HistoryEvent, "event">): EventTone {
   }
 }
 
-/** "1.50 GB in 41 s, 36.6 MB/s"; a rate only of bytes that were moved or read. */
-export function eventFigures({ kind, bytes, seconds }: HistoryEvent): string {
-  const moved = kind === "download" || kind === "verify" || kind === "import";
-  const parts = [
-    bytes === null ? null : formatBytes(bytes),
-    seconds === null ? null : shortDuration(seconds),
-  ].filter((part) => part !== null);
-  const rate = moved && bytes !== null && seconds !== null && seconds >= 1 ? `, ${formatRate(bytes / seconds)}` : "";
-  return parts.join(" in ") + rate;
+/** "1.50 GB in 41 s, 36.6 MB/s", "1.50 GB, the last 300 MB in 8 s, 37.5 MB/s": a rate only of what moved in that time. */
+export function eventFigures(happened: HistoryEvent): string {
+  const { kind, event, bytes, moved_bytes: moved, seconds, freed_bytes: freed } = happened;
+  if (kind === "unload") return freed == null ? "" : `${formatBytes(freed)} freed`;
+  const took = seconds === null ? "" : shortDuration(seconds);
+  if (moved == null || bytes === null || seconds === null)
+    return [bytes === null ? "" : formatBytes(bytes), took].filter(Boolean).join(" in ");
+  if (moved === 0) return event === "done" ? `${formatBytes(bytes)}, all of it here before` : formatBytes(bytes);
+  const rate = seconds >= 1 ? `, ${formatRate(moved / seconds)}` : "";
+  const last = moved < bytes ? `${formatBytes(bytes)}, the last ${formatBytes(moved)}` : formatBytes(bytes);
+  return `${last} in ${took}${rate}`;
 }
 
 /** Loads and checks of small models take less than the second that `formatDuration` begins with. */

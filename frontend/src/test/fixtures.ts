@@ -102,6 +102,8 @@ export function historyEvent(changes: Partial<HistoryEvent> = {}): HistoryEvent 
     event: "done",
     seconds: 30,
     bytes: 1_500_000_000,
+    moved_bytes: 1_500_000_000,
+    freed_bytes: null,
     error: null,
     ...changes,
   };

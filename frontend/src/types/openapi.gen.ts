@@ -1199,7 +1199,8 @@ export interface components {
          *           "stays": false,
          *           "used_by": []
          *         }
-         *       ]
+         *       ],
+         *       "original_bytes": 0
          *     }
          */
         DeletionPlan: {
@@ -1210,6 +1211,12 @@ export interface components {
             freed_bytes: number;
             /** Items */
             items: components["schemas"]["RowDeletion"][];
+            /**
+             * Original Bytes
+             * @description How much more `with_original` would free.
+             * @default 0
+             */
+            original_bytes: number;
         };
         /**
          * DeletionPlanRequest
@@ -1233,6 +1240,12 @@ export interface components {
              * @description Rows' ids, as in the list of models.
              */
             ids: string[];
+            /**
+             * With Original
+             * @description As it will be given to the deletions.
+             * @default false
+             */
+            with_original: boolean;
         };
         /**
          * DeletionReport
@@ -1524,7 +1537,7 @@ export interface components {
             at: string;
             /**
              * Bytes
-             * @description Bytes fetched or read; of a load or unload, bytes in memory.
+             * @description Bytes of the model that were fetched or read by then; of a load or unload, bytes in memory.
              */
             bytes: number | null;
             error: components["schemas"]["ErrorDetail"] | null;
@@ -1546,8 +1559,13 @@ export interface components {
              */
             kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "files";
             /**
+             * Moved Bytes
+             * @description Of a download, verification or import: bytes fetched or read in these `seconds`.
+             */
+            moved_bytes?: number | null;
+            /**
              * Seconds
-             * @description How long it took, since it was started or last resumed.
+             * @description How long it took, since it was started, last resumed or taken over by another worker.
              */
             seconds: number | null;
         };
@@ -1561,6 +1579,7 @@ export interface components {
          *           "bytes": 1519209472,
          *           "event": "done",
          *           "kind": "download",
+         *           "moved_bytes": 1116556288,
          *           "seconds": 41.2
          *         },
          *         {
@@ -1578,6 +1597,7 @@ export interface components {
          *           },
          *           "event": "failed",
          *           "kind": "download",
+         *           "moved_bytes": 402653184,
          *           "seconds": 20.9
          *         }
          *       ],
@@ -1794,10 +1814,22 @@ export interface components {
          * @description What came back when the same model was unloaded the last time; bytes.
          */
         LastUnload: {
-            /** Freed Bytes */
+            /**
+             * Freed Bytes
+             * @description How much less its worker held afterwards.
+             */
             freed_bytes: number;
-            /** Held Before Bytes */
+            /**
+             * Held Before Bytes
+             * @description What the model's tensors held.
+             */
             held_before_bytes: number;
+            /**
+             * Mapped Bytes
+             * @description Of these, mapped from its files and not in memory: they could not come back.
+             * @default 0
+             */
+            mapped_bytes: number;
         };
         /**
          * Leftover
@@ -1905,7 +1937,8 @@ export interface components {
          *           "in_use": 0,
          *           "last_unload": {
          *             "freed_bytes": 545100000,
-         *             "held_before_bytes": 545123456
+         *             "held_before_bytes": 545123456,
+         *             "mapped_bytes": 0
          *           },
          *           "load_seconds": 0.9,
          *           "measured_bytes": 545123456,
@@ -3654,11 +3687,17 @@ export interface components {
         TrainingProgress: {
             /** Eta Seconds */
             eta_seconds: number | null;
-            /** Phase */
-            phase: ("making_room" | "starting" | "loading" | "checking" | "training" | "saving") | null;
+            /**
+             * Phase
+             * @description `starting`: importing the libraries; `filling_buffer`: gathering activations for the first step.
+             */
+            phase: ("making_room" | "starting" | "loading" | "checking" | "filling_buffer" | "training" | "saving") | null;
             /** Tokens Done */
             tokens_done: number;
-            /** Tokens Per Second */
+            /**
+             * Tokens Per Second
+             * @description With the time that gathering the activations takes.
+             */
             tokens_per_second: number | null;
             /** Tokens Total */
             tokens_total: number;

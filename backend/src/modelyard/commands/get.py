@@ -73,6 +73,7 @@ def pull(
         }
         with asking_the_hub(context, client):
             row, fresh = start(client, request)
+        here_before = row["downloaded_bytes"]
         if row["status"] != "ready":
             row = follow(client, row)
     except KeyboardInterrupt:
@@ -82,7 +83,7 @@ def pull(
         print_json(row)
     elif fresh:
         took = words.duration(time.monotonic() - begun)
-        say(f"{row['model_id']} is ready: {words.own_size(row)} in {took}.")
+        say(f"{row['model_id']} is ready: {words.own_size(row)}{', the rest of it' if here_before else ''} in {took}.")
     else:
         say(f"{row['model_id']} is already here: {words.own_size(row)}.")
 

@@ -114,7 +114,8 @@ def show(
     events = client.get(f"/models/{row['id']}/history", limit=EVENTS_SHOWN)["items"]
     if events:
         print()
-        print_table(("WHEN", "WHAT", "TOOK", "BYTES"), [_event(event) for event in events], right=("TOOK", "BYTES"))
+        headings = ("WHEN", "WHAT", "TOOK", "BYTES", "RATE")
+        print_table(headings, [_event(event) for event in events], right=headings[2:])
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -298,6 +299,7 @@ def _event(event: Json) -> tuple[Cell, ...]:
         words.event(event),
         "" if event["seconds"] is None else words.duration(event["seconds"]),
         "" if event["bytes"] is None else words.size(event["bytes"]),
+        words.rate(event["moved_bytes"], event["seconds"]),
     )
 
 

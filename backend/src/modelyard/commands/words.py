@@ -277,6 +277,11 @@ def moment(at: str) -> str:
 
 
 def left(moment: str | None) -> str:
+def rate(moved_bytes: int | None, seconds: float | None) -> str:
+    """8.00 MB/s; empty where nothing moved or it took less than a second."""
+    return f"{size(round(moved_bytes / seconds))}/s" if moved_bytes and seconds and seconds >= 1 else ""
+
+
     """58 min, until a moment in UTC; empty for none."""
     if moment is None:
         return ""

@@ -75,10 +75,14 @@ class TransferCancelled(Exception):
 
 @dataclass(frozen=True)
 class TransferProgress:
-    """`phase` is downloading, verifying or retrying. `bytes_done` never falls within one call."""
+    """`phase` is downloading, verifying or retrying. `bytes_done` never falls within one call.
+
+    `bytes_moved` came over the network in this call; what was on the disk before is not in it.
+    """
 
     phase: str
     bytes_done: int
+    bytes_moved: int
     bytes_total: int
     bytes_per_second: float
     eta_seconds: float | None
@@ -705,6 +709,7 @@ class _Download:
         return TransferProgress(
             phase=phase,
             bytes_done=self._bytes_reported,
+            bytes_moved=self._meter.total,
             bytes_total=self._bytes_total,
             bytes_per_second=rate,
             eta_seconds=remaining / rate if stable else None,

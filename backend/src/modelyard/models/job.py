@@ -63,6 +63,8 @@ class Job(Base):
 
     phase: Mapped[str | None] = mapped_column(String(32))
     bytes_done: Mapped[int] = mapped_column(Bytes, default=0)
+    bytes_moved: Mapped[int | None] = mapped_column(Bytes)
+    """Fetched or read by the worker that has it, or had it last."""
     bytes_total: Mapped[int | None] = mapped_column(Bytes)
     bytes_per_second: Mapped[float | None]
     eta_seconds: Mapped[float | None]

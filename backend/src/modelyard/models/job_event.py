@@ -49,8 +49,10 @@ class JobEvent(Base):
     event: Mapped[EventName] = mapped_column(string_enum(EventName, "event"))
     at: Mapped[datetime] = mapped_column(default=utc_now)
     seconds: Mapped[float | None]
-    """How long it took, since it was started or last resumed."""
+    """How long it took, since a worker took it: started, resumed or taken over."""
     bytes: Mapped[int | None] = mapped_column(Bytes)
+    moved_bytes: Mapped[int | None] = mapped_column(Bytes)
+    """Fetched or read in these seconds."""
     freed_bytes: Mapped[int | None] = mapped_column(Bytes)
     """Of an unload: how much less its worker held afterwards."""
     error: Mapped[dict[str, Any] | None]

@@ -513,6 +513,7 @@ HISTORY_PAGE: dict[str, Any] = {
             "seconds": 41.2,
             "bytes": 1519209472,
             "freed_bytes": None,
+            "moved_bytes": 1116556288,
             "error": None,
         },
         {
@@ -522,6 +523,7 @@ HISTORY_PAGE: dict[str, Any] = {
             "seconds": None,
             "bytes": None,
             "freed_bytes": None,
+            "moved_bytes": None,
             "error": None,
         },
         {
@@ -531,6 +533,7 @@ HISTORY_PAGE: dict[str, Any] = {
             "seconds": 20.9,
             "bytes": 402653184,
             "freed_bytes": None,
+            "moved_bytes": 402653184,
             "error": {
                 "code": "hub_unreachable",
                 "message": "https://huggingface.co did not answer in time.",

@@ -530,8 +530,16 @@ class HistoryEvent(Schema):
     event: Literal["started", "resumed", "taken_over", "paused", "done", "failed", "cancelled", "missing", "found"] = (
         Field(description="`taken_over`: its worker ended, and another one goes on.")
     )
-    seconds: float | None = Field(description="How long it took, since it was started or last resumed.")
-    bytes: int | None = Field(description="Bytes fetched or read; of a load or unload, bytes in memory.")
+    seconds: float | None = Field(
+        description="How long it took, since it was started, last resumed or taken over by another worker."
+    )
+    bytes: int | None = Field(
+        description="Bytes of the model that were fetched or read by then; of a load or unload, bytes in memory."
+    )
+    moved_bytes: int | None = Field(
+        default=None,
+        description="Of a download, verification or import: bytes fetched or read in these `seconds`.",
+    )
     freed_bytes: int | None = Field(
         default=None, description="Of an unload: how much less its worker held afterwards; null where it ended."
     )

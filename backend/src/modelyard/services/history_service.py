@@ -13,8 +13,7 @@ from modelyard.models import EventKind, EventName, Job, JobEvent, Model
 from modelyard.schemas.model import HistoryEvent, HistoryPage
 
 KEPT_PER_MODEL = 500
-_BEGINNINGS = (EventName.STARTED, EventName.RESUMED)
-_AT_WORK = (*_BEGINNINGS, EventName.TAKEN_OVER)
+_AT_WORK = (EventName.STARTED, EventName.RESUMED, EventName.TAKEN_OVER)
 
 
 class HistoryService:
@@ -33,6 +32,7 @@ class HistoryService:
         at: datetime | None = None,
         seconds: float | None = None,
         size_bytes: int | None = None,
+        moved_bytes: int | None = None,
         freed_bytes: int | None = None,
         error: dict[str, Any] | None = None,
     ) -> None:
@@ -46,6 +46,7 @@ class HistoryService:
                 at=at or utc_now(),
                 seconds=seconds,
                 bytes=size_bytes,
+                moved_bytes=moved_bytes,
                 freed_bytes=freed_bytes,
                 error=error,
             )
@@ -76,20 +77,20 @@ class HistoryService:
         self.note(job.subject_id, EventKind(job.kind.value), event, job_id=job.id, at=at)
 
     def note_end(self, job: Job, event: EventName, at: datetime, error: dict[str, Any] | None = None) -> None:
-        """A job stopped, for good or for now."""
-        earlier = self.session.execute(
-            select(JobEvent.event, JobEvent.at).where(JobEvent.job_id == job.id).order_by(JobEvent.id.desc())
-        ).all()
-        worked = bool(earlier) and earlier[0].event in _AT_WORK
-        begun = next((row.at for row in earlier if row.event in _BEGINNINGS), None)
+        """A job stopped, for good or for now; the time and the bytes moved are those of its last worker."""
+        last = self.session.execute(
+            select(JobEvent.event, JobEvent.at).where(JobEvent.job_id == job.id).order_by(JobEvent.id.desc()).limit(1)
+        ).one_or_none()
+        begun = last.at if last is not None and last.event in _AT_WORK else None
         self.note(
             job.subject_id,
             EventKind(job.kind.value),
             event,
             job_id=job.id,
             at=at,
-            seconds=(at - begun).total_seconds() if worked and begun else None,
+            seconds=None if begun is None else (at - begun).total_seconds(),
             size_bytes=job.bytes_done or None,
+            moved_bytes=None if begun is None else job.bytes_moved,
             error=error,
         )
 
@@ -110,6 +111,7 @@ class HistoryService:
                     event=event.event.value,
                     seconds=event.seconds,
                     bytes=event.bytes,
+                    moved_bytes=event.moved_bytes,
                     freed_bytes=event.freed_bytes,
                     error=event.error,
                 )

@@ -592,6 +592,7 @@ def _job_progress(progress: TransferProgress) -> JobProgress:
     return JobProgress(
         phase=progress.phase,
         bytes_done=progress.bytes_done,
+        bytes_moved=progress.bytes_moved,
         bytes_total=progress.bytes_total,
         bytes_per_second=progress.bytes_per_second,
         eta_seconds=progress.eta_seconds,

@@ -70,7 +70,10 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class JobProgress:
-    """What a worker reports with a heartbeat; bytes and seconds."""
+    """What a worker reports with a heartbeat; bytes and seconds.
+
+    `bytes_moved` is what this worker fetched or read itself; None says nothing new about it.
+    """
 
     phase: str
     bytes_done: int = 0
@@ -80,6 +83,7 @@ class JobProgress:
     files_done: int = 0
     files_total: int | None = None
     message: str | None = None
+    bytes_moved: int | None = None
 
 
 class JobService:
@@ -146,6 +150,7 @@ class JobService:
                 updated_at=now,
                 # A download goes on where the dead worker was; a load begins anew.
                 bytes_done=case((Job.queue == QUEUES[JobKind.LOAD], 0), else_=Job.bytes_done),
+                bytes_moved=None,
                 message=None,
                 error=None,
             )
@@ -174,6 +179,7 @@ class JobService:
                 "updated_at": now,
                 # A worker that takes over finds less on disk than the dead one had counted; the user never sees that.
                 "bytes_done": case((Job.bytes_done > progress.bytes_done, Job.bytes_done), else_=progress.bytes_done),
+                "bytes_moved": func.coalesce(progress.bytes_moved, Job.bytes_moved),
                 "bytes_total": func.coalesce(progress.bytes_total, Job.bytes_total),
                 "files_total": func.coalesce(progress.files_total, Job.files_total),
             }

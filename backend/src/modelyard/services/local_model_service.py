@@ -349,6 +349,7 @@ class _Counter:
             JobProgress(
                 phase=self._phase,
                 bytes_done=self._done,
+                bytes_moved=self._done,
                 bytes_total=self._total,
                 bytes_per_second=rate,
                 eta_seconds=(self._total - self._done) / rate if rate else None,
