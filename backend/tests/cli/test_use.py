@@ -237,6 +237,40 @@ def test_the_original_is_dropped_when_asked(equipped: Server) -> None:
 
 
 @pytest.mark.thorough
+def test_the_original_goes_later_or_with_its_own_row(equipped: Server) -> None:
+    """Deleting the unquantized row keeps what the copy was made of, says so, and takes it along on request."""
+    modelyard = equipped.modelyard
+    assert modelyard("pull", SAMPLE).returncode == 0
+    assert modelyard("quantize", SAMPLE, "-q", "8bit").returncode == 0
+    told = modelyard("rm", SAMPLE, "-q", "none", "--dry-run")
+    assert "frees 0 B." in told.stdout
+    assert "With --with-original it frees 8.19 MB." in told.stdout
+    assert "8.19 MB stay: kept as the original of the quantized copy (8bit), which runs without it." in told.stdout
+    asked = modelyard("drop-original", SAMPLE, "-q", "8bit", "--dry-run")
+    assert asked.stdout == f"Removing the original of {SAMPLE}, 8bit, commit {commit_of(equipped)} frees 8.19 MB.\n"
+    gone = modelyard("rm", SAMPLE, "-q", "none", "--with-original", "--yes")
+    assert gone.returncode == 0, gone.stderr
+    assert gone.stdout.endswith("; 8.19 MB came free.\n")
+
+    assert modelyard("pull", SAMPLE).returncode == 0
+    later = modelyard("drop-original", SAMPLE, "-q", "8bit", "--yes")
+    assert later.returncode == 0, later.stderr
+    assert later.stdout.startswith(f"Removed the original of {SAMPLE}, 8bit")
+    assert later.stdout.endswith("; 8.19 MB came free.\n")
+    left = json.loads(modelyard("show", SAMPLE, "--json").stdout)
+    assert (left["quantization"], left["status"], left["shared_bytes"]) == ("8bit", "ready", 0)
+    refused = modelyard("drop-original", LLAMA, "-q", "none", "--yes")
+    assert refused.returncode == 1
+    assert "is no quantized copy that is ready" in refused.stderr
+    freed = json.loads(modelyard("rm", SAMPLE, "--yes", "--json").stdout)["freed_bytes"]
+    assert freed == left["disk_bytes"]
+
+
+def commit_of(server: Server) -> str:
+    return str(server.client.models(q=SAMPLE)["items"][0]["commit"])[:8]
+
+
+@pytest.mark.thorough
 def test_pull_drops_the_original_when_asked(equipped: Server) -> None:
     modelyard = equipped.modelyard
     pulled = modelyard("pull", SAMPLE, "-q", "8bit", "--drop-original", "--json")

@@ -12,7 +12,7 @@ from modelyard.core.settings import get_settings
 from modelyard.hub.store import HubCache
 from modelyard.models import Model, ModelStatus
 from modelyard.services import model_actions, model_files, model_service
-from modelyard.services.model_actions import delete_model, deletion_plan, finish_removal
+from modelyard.services.model_actions import delete_model, deletion_plan, deletion_plans, finish_removal
 from modelyard.services.model_files import look_at_files
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
@@ -41,6 +41,28 @@ def add_copy(database: Database, cache: HubCache, artifacts: Path, quantization:
         row.artifact_path = quantization
         ModelService(session, cache).note_files(row, look_at_files(cache, row))
         return row.id
+
+
+def test_a_set_can_take_the_originals_of_copies_that_stay_along(
+    database: Database, cache: HubCache, artifacts: Path
+) -> None:
+    with database.session() as session:
+        original = ready_row(session, cache).id
+    gone, stays = (add_copy(database, cache, artifacts, name) for name in ("4bit", "8bit"))
+    copy = deletion_plan(database, gone).freed_bytes
+    both = deletion_plans(database, [original, gone])
+    assert (both.freed_bytes, both.original_bytes) == (copy, SNAPSHOT_BYTES)
+    everything = deletion_plans(database, [original, gone, stays])
+    assert (everything.freed_bytes, everything.original_bytes) == (2 * copy + SNAPSHOT_BYTES, 0)
+    for order in ([original, gone], [gone, original]):
+        told = deletion_plans(database, order, with_original=True)
+        assert (told.freed_bytes, told.original_bytes) == (copy + SNAPSHOT_BYTES, 0)
+        assert [item.kept_because for item in told.items] == [[], []]
+    reports = [delete_model(database, row_id, with_original=True).freed_bytes for row_id in order]
+    assert reports == [item.freed_bytes for item in told.items]
+    assert bytes_below(cache.cache_dir) == 0
+    with database.reading() as session:
+        assert ModelResponses(session).of_id(stays).status == "ready"
 
 
 def test_deleting_the_original_can_take_its_files_along(database: Database, cache: HubCache, artifacts: Path) -> None:

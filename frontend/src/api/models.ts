@@ -2,6 +2,7 @@ import type {
   Architecture,
   CacheListing,
   DeletionPlan,
+  DeletionPlanRequest,
   DeletionReport,
   EstimateQuery,
   HistoryPage,
@@ -80,8 +81,8 @@ function remove(
 }
 
 /** What deleting these one after the other, in this order, frees together. */
-export function planDeletions(ids: string[], confirmShared: boolean, signal?: AbortSignal): Promise<DeletionPlan> {
-  return request("POST", "/models/deletion-plan", { body: { ids, confirm_shared: confirmShared }, signal });
+export function planDeletions(body: DeletionPlanRequest, signal?: AbortSignal): Promise<DeletionPlan> {
+  return request("POST", "/models/deletion-plan", { body, signal });
 }
 
 export function searchHub(

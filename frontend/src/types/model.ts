@@ -25,6 +25,7 @@ export type KvCacheSegment = Schemas["KvCacheSegment"];
 export type Verdict = Schemas["Verdict"]["verdict"];
 export type DeletionReport = Schemas["DeletionReport"];
 export type DeletionPlan = Schemas["DeletionPlan"];
+export type DeletionPlanRequest = Schemas["DeletionPlanRequest"];
 export type HistoryEvent = Schemas["HistoryEvent"];
 export type HistoryPage = Schemas["HistoryPage"];
 export type InstalledFile = Schemas["InstalledFile"];

@@ -334,6 +334,7 @@ DELETION_REPORT: dict[str, Any] = {
 
 DELETION_PLAN: dict[str, Any] = {
     "freed_bytes": 1519209472,
+    "original_bytes": 0,
     "items": [
         {
             "id": "0f8fad5bd9cb469fa16570867728950e",

@@ -385,6 +385,7 @@ class DeletionPlanRequest(Schema):
 
     ids: list[str] = Field(min_length=1, max_length=10_000, description="Rows' ids, as in the list of models.")
     confirm_shared: bool = Field(default=False, description="As it will be given to the deletions.")
+    with_original: bool = Field(default=False, description="As it will be given to the deletions.")
 
 
 class RowDeletion(DeletionReport):
@@ -402,6 +403,7 @@ class DeletionPlan(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_PLAN]})
 
     freed_bytes: int = Field(description="By those that do not stay.")
+    original_bytes: int = Field(default=0, description="How much more `with_original` would free.")
     items: list[RowDeletion]
 
 

@@ -90,12 +90,14 @@ def deletion_plan(database: Database, row_id: str, *, with_original: bool = Fals
     return plan_row(models.cache, facts, with_original=with_original).report
 
 
-def deletion_plans(database: Database, row_ids: Sequence[str], *, confirm_shared: bool = False) -> DeletionPlan:
+def deletion_plans(
+    database: Database, row_ids: Sequence[str], *, confirm_shared: bool = False, with_original: bool = False
+) -> DeletionPlan:
     """Return the same of several rows, deleted one after the other in this order. Ids of no row are left out."""
     with database.reading() as session:
         models = ModelService(session)
         rows = models.deletion_facts_of(row_ids)
-    return plan_rows(models.cache, rows, confirm_shared=confirm_shared)
+    return plan_rows(models.cache, rows, confirm_shared=confirm_shared, with_original=with_original)
 
 
 def installed_files(database: Database, row_id: str) -> InstalledFiles:

@@ -97,17 +97,35 @@ def _reason_to_keep(model: Model, others: Sequence[Model], *, only_copies: bool)
     return f"the same files serve {model.model_id} in precision {names}"
 
 
-def plan_rows(cache: HubCache, rows: Sequence[DeletionFacts], *, confirm_shared: bool) -> DeletionPlan:
+def plan_rows(
+    cache: HubCache, rows: Sequence[DeletionFacts], *, confirm_shared: bool, with_original: bool = False
+) -> DeletionPlan:
     """Return what deleting several rows, one after the other in this order, frees and keeps.
 
     What several of them share comes free with the last; what is kept is what nothing of the set gives up.
+    `with_original` is that of every deletion.
     """
+    items = _plan_items(cache, rows, confirm_shared=confirm_shared, with_original=with_original)
+    plan = DeletionPlan(freed_bytes=_freed(items), items=items)
+    if any(item.original_bytes for item in items if not item.stays):
+        more = _plan_items(cache, rows, confirm_shared=confirm_shared, with_original=True)
+        plan.original_bytes = _freed(more) - plan.freed_bytes
+    return plan
+
+
+def _freed(items: Sequence[RowDeletion]) -> int:
+    return sum(item.freed_bytes for item in items if not item.stays)
+
+
+def _plan_items(
+    cache: HubCache, rows: Sequence[DeletionFacts], *, confirm_shared: bool, with_original: bool
+) -> list[RowDeletion]:
     gone: dict[str, dict[str, RowPlan]] = {}
     released: set[Path] = set()
     items: list[RowDeletion] = []
     for facts in rows:
         of_repository = gone.setdefault(facts.model.model_id, {})
-        plan = plan_row(cache, facts, of_repository, released)
+        plan = plan_row(cache, facts, of_repository, released, with_original=with_original)
         stays = bool(plan.report.used_by) or (plan.report.shared_cache and not confirm_shared)
         items.append(RowDeletion(id=facts.model.id, stays=stays, **plan.report.model_dump()))
         if not stays:
@@ -115,9 +133,10 @@ def plan_rows(cache: HubCache, rows: Sequence[DeletionFacts], *, confirm_shared:
             released.update(plan.snapshot.blobs)
     for item, facts in zip(items, rows, strict=True):
         if item.kept_bytes:
-            kept = plan_row(cache, facts, gone[facts.model.model_id], released).report
+            kept = plan_row(cache, facts, gone[facts.model.model_id], released, with_original=with_original).report
             item.kept_bytes, item.kept_because = kept.kept_bytes, kept.kept_because
-    return DeletionPlan(freed_bytes=sum(item.freed_bytes for item in items if not item.stays), items=items)
+            item.original_bytes = kept.original_bytes
+    return items
 
 
 def confirmed_plan(

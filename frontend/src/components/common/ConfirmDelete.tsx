@@ -11,6 +11,7 @@ import { precisionWords, sentence } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { DialogButtons } from "./DialogButtons";
+import { OriginalBox } from "./OriginalBox";
 import { Placeholder } from "./Placeholder";
 import { ProblemAlert } from "./ProblemAlert";
 import { ServerButton } from "./ServerButton";
@@ -91,17 +92,7 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
         </div>
       )}
       {report !== null && (withOriginal || report.original_bytes > 0) && (
-        <Checkbox
-          size="md"
-          checked={withOriginal}
-          onChange={(event) => setWithOriginal(event.currentTarget.checked)}
-          label={
-            withOriginal
-              ? "Also remove the original files"
-              : `Also remove the original files, ${formatBytes(report.original_bytes)}`
-          }
-          description="The quantized copies run without them. Another precision would be fetched again."
-        />
+        <OriginalBox checked={withOriginal} bytes={report.original_bytes} onChange={setWithOriginal} />
       )}
       {usedBy.length > 0 && <Users model={model} usedBy={usedBy} />}
       {shared && (

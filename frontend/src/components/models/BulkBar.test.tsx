@@ -6,7 +6,7 @@ import { useModelsStore } from "../../stores/modelsStore";
 import { downloading, model, problem } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
-import type { Model } from "../../types/model";
+import type { DeletionPlanRequest, Model } from "../../types/model";
 import { BulkBar } from "./BulkBar";
 
 const ONE = model({ id: "a", model_id: "gpt2" });
@@ -37,19 +37,29 @@ it("does what it can and names what was refused", async () => {
   expect(screen.getByText("1 model being verified")).toBeVisible();
 });
 
-const ROW = { freed_bytes: 1_000_000_000, kept_bytes: 0, kept_because: [], shared_cache: false, used_by: [], stays: false };
+const ROW = {
+  freed_bytes: 1_000_000_000,
+  kept_bytes: 0,
+  kept_because: [],
+  original_bytes: 0,
+  shared_cache: false,
+  used_by: [],
+  stays: false,
+};
 
 /** Answers as the server does: what is in use or, unless confirmed, shared stays and is not counted. */
 function plans(rows: Record<string, object>) {
   server.use(
     http.post(api("/models/deletion-plan"), async ({ request }) => {
-      const { ids, confirm_shared } = (await request.json()) as { ids: string[]; confirm_shared: boolean };
+      const { ids, confirm_shared, with_original } = (await request.json()) as DeletionPlanRequest;
       const items = ids.map((id) => {
         const row = { ...ROW, id, ...rows[id] };
         return { ...row, stays: row.used_by.length > 0 || (row.shared_cache && !confirm_shared) };
       });
-      const freed_bytes = items.reduce((sum, item) => sum + (item.stays ? 0 : item.freed_bytes), 0);
-      return HttpResponse.json({ freed_bytes, items });
+      const freed = items.reduce((sum, item) => sum + (item.stays ? 0 : item.freed_bytes), 0);
+      const more = items.reduce((sum, item) => sum + item.original_bytes, 0);
+      const figures = with_original ? [freed + more, 0] : [freed, more];
+      return HttpResponse.json({ freed_bytes: figures[0], original_bytes: figures[1], items });
     }),
   );
 }
@@ -89,6 +99,29 @@ it("tells the total of what goes together, and why something is kept", async () 
   const question = await screen.findByRole("dialog", { name: "Delete models" });
   expect(await within(question).findByRole("button", { name: "Delete 2, free 14.1 MB" })).toBeEnabled();
   expect(within(question).getByText("2.00 kB are kept: revision main uses it")).toBeVisible();
+});
+
+it("takes the originals of copies that stay along, when that is ticked", async () => {
+  const asked: (string | null)[] = [];
+  const kept_because = [{ bytes: 269_000_000, reason: "kept as the original of the quantized copy (8bit)" }];
+  plans({ a: { freed_bytes: 0, kept_bytes: 269_000_000, kept_because, original_bytes: 269_000_000 } });
+  server.use(
+    http.delete(api("/models/:id"), ({ request }) => {
+      asked.push(new URL(request.url).searchParams.get("with_original"));
+      return HttpResponse.json(ROW);
+    }),
+  );
+  show([ONE]);
+  await userEvent.click(screen.getByRole("button", { name: "Delete 1…" }));
+  const question = await screen.findByRole("dialog", { name: "Delete models" });
+  await userEvent.click(
+    await within(question).findByRole("checkbox", { name: "Also remove the original files, 269 MB" }),
+  );
+  const confirm = await within(question).findByRole("button", { name: "Delete 1, free 269 MB" });
+  await waitFor(() => expect(confirm).toBeEnabled());
+  await userEvent.click(confirm);
+  expect(await screen.findByText("1 model deleted")).toBeVisible();
+  expect(asked).toEqual(["true"]);
 });
 
 it("has no figures on its button when nothing can be deleted", async () => {

@@ -13,6 +13,7 @@ import type { DeletionPlan, Model, QuantizeRequest } from "../../types/model";
 import { DialogButtons } from "../common/DialogButtons";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { OriginalBox } from "../common/OriginalBox";
 import { ServerButton } from "../common/ServerButton";
 import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TryAgain } from "../common/TryAgain";
@@ -158,10 +159,15 @@ interface DeleteProps {
 function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
   const deleteModel = useModelsStore((state) => state.deleteModel);
   const [confirmed, setConfirmed] = useState(false);
+  const [withOriginal, setWithOriginal] = useState(false);
   const [busy, setBusy] = useState(false);
   const ids = models.map((model) => model.id);
   const key = ids.join(" ");
-  const plan = useResource(`${key} ${confirmed}`, (signal) => planDeletions(ids, confirmed, signal), key);
+  const plan = useResource(
+    `${key} ${confirmed} ${withOriginal}`,
+    (signal) => planDeletions({ ids, confirm_shared: confirmed, with_original: withOriginal }, signal),
+    key,
+  );
   const rows = new Map(plan.data?.items.map((row) => [row.id, row]));
   const found = models.map((model) => ({ model, row: rows.get(model.id) }));
   const shared = found.filter(({ row }) => row?.shared_cache === true && (row.used_by ?? []).length === 0);
@@ -171,7 +177,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
     setBusy(true);
     const outcome = await forEach(
       going.map(({ model }) => model),
-      (model) => deleteModel(model.id, confirmed),
+      (model) => deleteModel(model.id, confirmed, withOriginal ? "with-original" : "model"),
     );
     onDeleted(outcome, "deleted");
     onClose();
@@ -200,6 +206,9 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
             </List.Item>
           ))}
         </List>
+      )}
+      {plan.data !== null && (withOriginal || plan.data.original_bytes > 0) && (
+        <OriginalBox checked={withOriginal} bytes={plan.data.original_bytes} onChange={setWithOriginal} />
       )}
       {shared.length > 0 && (
         <Checkbox

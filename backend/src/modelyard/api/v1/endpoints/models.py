@@ -224,7 +224,9 @@ def plan_deletions(request: DeletionPlanRequest, database: DatabaseDep) -> Delet
 
     What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
     """
-    return deletion_plans(database, request.ids, confirm_shared=request.confirm_shared)
+    return deletion_plans(
+        database, request.ids, confirm_shared=request.confirm_shared, with_original=request.with_original
+    )
 
 
 @router.delete(
