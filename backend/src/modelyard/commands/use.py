@@ -80,7 +80,9 @@ def quantize(
     if row["drift"]:
         say(words.drift(row["drift"]))
     if drop_original:
-        kept = any(other["id"] == source["id"] for other in client.models()["items"])
+        now = next((other for other in client.models()["items"] if other["id"] == source["id"]), None)
+        # Its row may still be there while the files are being removed.
+        kept = now is not None and now["status"] != "deleting"
         original = f"The unquantized files ({words.size(source['disk_bytes'])})"
         say(f"{original} stay: something else uses them." if kept else f"{original} were removed.")
 
