@@ -92,7 +92,9 @@ it("tells a run that waits for another from one that waits for a worker", () => 
   expect(trainingPhaseWords(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
   const error = { code: "disk_full", message: "The disk is full.", hint: null };
   expect(trainingPhaseWords(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
-  expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Starting the engine");
+  expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Importing the libraries");
+  const filling = training({ progress: { ...training().progress, phase: "filling_buffer" } });
+  expect(trainingPhaseWords(filling)).toBe("Gathering the first activations");
 });
 
 it("loads the model in the precision it was trained in", () => {

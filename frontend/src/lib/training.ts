@@ -7,7 +7,7 @@ import { sentence } from "./words";
 
 export const TRAINING_STATUS_WORD: Record<TrainingStatus, string> = {
   pending: "Waiting",
-  running: "Training",
+  running: "Running",
   cancelling: "Cancelling",
   cancelled: "Cancelled",
   failed: "Failed",
@@ -46,11 +46,13 @@ export function trainingPhaseWords(run: Pick<Training, "status" | "progress" | "
     case "making_room":
       return "Unloading idle models";
     case "starting":
-      return "Starting the engine";
+      return "Importing the libraries";
     case "loading":
       return "Loading the model";
     case "checking":
       return "Checking the hook point";
+    case "filling_buffer":
+      return "Gathering the first activations";
     case "training":
       return "Training";
     case "saving":

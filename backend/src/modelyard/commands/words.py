@@ -134,9 +134,10 @@ def amounts(progress: Mapping[str, Any] | None) -> str:
 
 TRAINING_PHASES = {
     "making_room": "unloading idle models",
-    "starting": "starting the engine",
+    "starting": "importing the libraries",
     "loading": "loading the model",
     "checking": "checking the hook point",
+    "filling_buffer": "gathering the first activations",
     "training": "training",
     "saving": "saving the SAE",
 }
@@ -225,7 +226,6 @@ def short_duration(seconds: float) -> str:
     return f"{significant(seconds)} s" if seconds < 10 else duration(seconds)
 
 
-def compatibility(verdict: Mapping[str, Any]) -> str:
 def unloaded(last: Mapping[str, Any]) -> str:
     """17.2 MB came back; its weights held 13.1 MB. Weights that were only mapped took no memory."""
     mapped = last["mapped_bytes"]
@@ -233,6 +233,7 @@ def unloaded(last: Mapping[str, Any]) -> str:
     return f"{told}, and {size(mapped)} more were only mapped from its files" if mapped else told
 
 
+def compatibility(verdict: Mapping[str, Any]) -> str:
     """Whether a model can be trained on, as far as that is known, and why not."""
     reasons = " ".join(reason["message"] for reason in verdict["reasons"])
     if verdict["compatible"] is False:
@@ -276,12 +277,12 @@ def moment(at: str) -> str:
     return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def left(moment: str | None) -> str:
 def rate(moved_bytes: int | None, seconds: float | None) -> str:
     """8.00 MB/s; empty where nothing moved or it took less than a second."""
     return f"{size(round(moved_bytes / seconds))}/s" if moved_bytes and seconds and seconds >= 1 else ""
 
 
+def left(moment: str | None) -> str:
     """58 min, until a moment in UTC; empty for none."""
     if moment is None:
         return ""

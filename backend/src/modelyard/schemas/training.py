@@ -9,7 +9,7 @@ from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, S
 from modelyard.schemas.model import Dimensions, HookPoint, Reason
 
 TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
-TrainingPhase = Literal["making_room", "starting", "loading", "checking", "training", "saving"]
+TrainingPhase = Literal["making_room", "starting", "loading", "checking", "filling_buffer", "training", "saving"]
 SaeArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
 CompatibilityLevel = Literal["static", "structural", "live"]
 
@@ -128,10 +128,12 @@ class TrainingPlan(Schema):
 
 
 class TrainingProgress(Schema):
-    phase: TrainingPhase | None
+    phase: TrainingPhase | None = Field(
+        description="`starting`: importing the libraries; `filling_buffer`: gathering activations for the first step."
+    )
     tokens_done: int
     tokens_total: int
-    tokens_per_second: float | None
+    tokens_per_second: float | None = Field(description="With the time that gathering the activations takes.")
     eta_seconds: float | None
 
 

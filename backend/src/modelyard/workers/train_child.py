@@ -30,14 +30,13 @@ from modelyard.core.paths import PathRules
 from modelyard.core.process import Report, child_main, configure_logging
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import room_problem
+from modelyard.workers.training_speed import TrainingSpeed
 
 if TYPE_CHECKING:
     from modelyard.ml.sae.engine import Metrics, TrainingRun
 
 REPORT_SECONDS = 0.5
 CURVE_POINTS = 400
-RATE_SECONDS = 15.0
-STEPS_BEFORE_ETA = 5
 PREDECESSOR_SECONDS = 150.0
 LOG_SECONDS = 10.0
 TRIED_TEXTS = 8
@@ -174,11 +173,19 @@ def _train(run: "TrainingRun", report: Report) -> str:
         raise
     report({"live": None})
     log.info("%s puts out %d values per token, as expected", run.hook_point, run.d_in)
-    report({"phase": "training", "engine": engine.name})
+    report({"phase": "filling_buffer", "engine": engine.name})
     log.info("training with %s: %s, %d features, %d steps", engine.name, run.architecture, run.d_sae, run.steps)
     _begun.set()
-    engine.train(run, model, tokenizer, rows, on_step=_Progress(run, report), should_stop=_stop.is_set)
-    report({"phase": "saving"})
+    progress = _Progress(run, report)
+    engine.train(
+        run,
+        model,
+        tokenizer,
+        rows,
+        on_step=progress,
+        on_gathered=progress.speed.gathered,
+        should_stop=_stop.is_set,
+    )
     log.info("the SAE is in %s", run.output)
     return engine.name
 
@@ -201,31 +208,40 @@ def _shorten_lines() -> None:
 
 
 class _Progress:
-    """Turns steps into reports, a few a second at most, whose figures are computed only when they are sent."""
+    """Turns steps into reports, a few a second at most, whose figures are computed only when they are sent.
+
+    The first step ends the phase before it, and after the last one the SAE is saved.
+    """
 
     def __init__(self, run: "TrainingRun", report: Report) -> None:
+        from modelyard.ml.sae.plan import buffer_contexts
+
         self._run, self._report = run, report
+        self.speed = TrainingSpeed(
+            tokens_total=run.training_tokens,
+            batch_tokens=run.batch_tokens,
+            buffer_tokens=buffer_contexts(run.batch_tokens, run.context_size) * run.context_size,
+        )
         self._stride = max(1, run.steps // CURVE_POINTS)
         self._sent = self._logged = 0.0
         self._steps = 0
-        self._window: list[tuple[float, int]] = []
 
     def __call__(self, step: int, tokens: int, metrics: "Callable[[], Metrics]") -> None:
         now = time.monotonic()
         self._steps += 1
-        self._window = [(at, n) for at, n in self._window if now - at <= RATE_SECONDS] or self._window[-1:]
-        self._window.append((now, tokens))
+        self.speed.stepped(now)
         first, last = self._steps == 1, tokens >= self._run.training_tokens
+        if first:
+            self._report({"phase": "training"})
         point = first or last or step % self._stride == 0
         if not point and now - self._sent < REPORT_SECONDS:
             return
         self._sent = now
-        rate = self._rate()
-        eta = None
-        if rate and self._steps >= STEPS_BEFORE_ETA:
-            eta = max(0.0, (self._run.training_tokens - tokens) / rate)
+        rate, eta = self.speed.tokens_per_second, self.speed.eta_seconds(tokens)
         figures = metrics()
         self._report(asdict(figures) | {"tokens_per_second": rate, "eta_seconds": eta, "point": point})
+        if last:
+            self._report({"phase": "saving"})
         if first or last or now - self._logged >= LOG_SECONDS:
             self._logged = now
             self._log(figures)
@@ -235,10 +251,6 @@ class _Progress:
         step, tokens = told.pop("step"), told.pop("tokens")
         words = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
         log.info("step %d of %d, %s tokens: %s", step, self._run.steps, f"{tokens:,}", words)
-
-    def _rate(self) -> float | None:
-        (start, before), (end, after) = self._window[0], self._window[-1]
-        return (after - before) / (end - start) if end > start else None
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ export function TrainingProgressLine({ training }: { training: Training }) {
   const { tokens_done, tokens_total } = training.progress;
   const share = fraction(tokens_done, tokens_total) ?? 0;
   const stale = useConn() === "stale";
+  // Until the first step, which may take minutes, 0 % would say that something is stuck.
+  const begun = tokens_done > 0 || training.status !== "running";
   const behind = useTrainingsStore(({ byId }) => Object.values(byId).some((run) => run.status === "running"));
   const words = trainingPhaseWords(training, behind);
   const phase = stale ? `${words}, when last heard` : words;
@@ -46,7 +48,7 @@ export function TrainingProgressLine({ training }: { training: Training }) {
     <div className={classes.progress}>
       <div className={classes.words}>
         <span>{phase}</span>
-        <span className="num">{Math.floor(share * 100)} %</span>
+        {begun && <span className="num">{Math.floor(share * 100)} %</span>}
       </div>
       <div
         className={classes.track}
@@ -54,7 +56,7 @@ export function TrainingProgressLine({ training }: { training: Training }) {
         aria-label={`${runName(training)}: ${phase}`}
         aria-valuemin={0}
         aria-valuemax={100}
-        aria-valuenow={Math.floor(share * 100)}
+        aria-valuenow={begun ? Math.floor(share * 100) : undefined}
         aria-valuetext={[phase, ...figures].join(", ")}
         data-still={training.status !== "running" || stale || undefined}
       >

@@ -61,6 +61,16 @@ it("shows how far a run is, its figures and its curves, and cancels it", async (
   expect(await screen.findByText("Saving its state")).toBeVisible();
 });
 
+it("names what a run does before its first step, without a share that stands still", async () => {
+  const { progress } = training();
+  show([training({ metrics: null, progress: { ...progress, phase: "filling_buffer", tokens_done: 0, eta_seconds: null } })]);
+  expect(await screen.findByText("Gathering the first activations")).toBeVisible();
+  expect(screen.getByText("Running")).toBeVisible();
+  expect(screen.queryByText("0 %")).toBeNull();
+  expect(screen.getByRole("progressbar")).not.toHaveAttribute("aria-valuenow");
+  await expectAccessible();
+});
+
 it("lets the curve grow with what the feed tells", async () => {
   show([training()]);
   await screen.findByRole("img", { name: /^Explained variance/ });

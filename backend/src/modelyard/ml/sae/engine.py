@@ -95,13 +95,15 @@ class SaeEngine(Protocol):
         texts: Callable[[], Iterable[str]],
         *,
         on_step: Callable[[int, int, Callable[[], Metrics]], None],
+        on_gathered: Callable[[int, float], None],
         should_stop: Callable[[], bool],
     ) -> None:
         """Train from the run's last checkpoint, if there is one, and write the SAE into `run.output`.
 
         `texts` begins the data set anew with each call. `on_step` gets the step, the tokens so far and a function
-        that computes the step's figures, which costs something. Raises TrainingStopped, TrainingDiverged, and what
-        torch raises when memory runs out.
+        that computes the step's figures, which costs something. `on_gathered` gets the tokens whose activations were
+        gathered from the model and the seconds this took, each time that it happens. Raises TrainingStopped,
+        TrainingDiverged, and what torch raises when memory runs out.
         """
 
 

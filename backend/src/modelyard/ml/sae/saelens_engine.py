@@ -6,6 +6,7 @@ For a process of its own: it seeds torch, and the hooks SAELens puts on a model 
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from modelyard.ml.sae.engine import Metrics, TrainingRun, TrainingStopped
 from modelyard.ml.sae.plan import buffer_contexts, lm_prompts
 
 OnStep = Callable[[int, int, Callable[[], Metrics]], None]
+OnGathered = Callable[[int, float], None]
 NORM_ESTIMATE_BATCHES = 50
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class SaeLensEngine:
         texts: Callable[[], Iterable[str]],
         *,
         on_step: OnStep,
+        on_gathered: OnGathered,
         should_stop: Callable[[], bool],
     ) -> None:
         torch.manual_seed(run.seed)
@@ -58,7 +61,7 @@ class SaeLensEngine:
         model.config.get_text_config().use_cache = False  # nothing is generated
         language_model = HookedProxyLM(model, tokenizer, hook_names=[run.hook_point])
         store = _Store.from_config(language_model, cfg, override_dataset=_dataset(texts))
-        store.should_stop = should_stop
+        store.should_stop, store.on_gathered = should_stop, on_gathered
         sae = TrainingSAE.from_dict(cfg.get_training_sae_cfg_dict())
         _describe(sae, run, cfg, str(model.dtype).removeprefix("torch."))
         checkpoints = Checkpoints(Path(run.folder), run.checkpoint_seconds)
@@ -82,14 +85,18 @@ class SaeLensEngine:
 
 
 class _Store(ActivationsStore):  # type: ignore[misc]
-    """Lets a run be stopped while activations are gathered, which may take longer than a step."""
+    """Lets a run be stopped while activations are gathered, which may take longer than a step, and times that."""
 
     should_stop: Callable[[], bool]
+    on_gathered: OnGathered
 
     def get_filtered_llm_batch(self, raise_on_epoch_end: bool = False) -> Any:
         if self.should_stop():
             raise TrainingStopped
-        return super().get_filtered_llm_batch(raise_on_epoch_end)
+        begun = time.monotonic()
+        activations = super().get_filtered_llm_batch(raise_on_epoch_end)
+        self.on_gathered(len(activations), time.monotonic() - begun)
+        return activations
 
 
 class _Trainer(SAETrainer[Any, Any]):  # type: ignore[misc]
