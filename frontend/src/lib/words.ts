@@ -97,6 +97,8 @@ export function loadState(progress: Progress | null | undefined): "loading" | "s
   return progress.message === "stopping" ? "stopping" : "loading";
 }
 
+export const LOAD_WORD = { loading: "Loading", stopping: "Stopping the load" } as const;
+
 /** "layer 12 of 32" says what of; other messages stand for themselves. */
 function quantizingWords(message: string | null): string {
   if (message === null) return "Quantizing";

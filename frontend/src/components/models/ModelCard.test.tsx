@@ -316,6 +316,8 @@ it("tells how far a load is and offers to stop it, once", async () => {
   const row = model({ progress: progress({ ...reading, bytes_per_second: null, eta_seconds: null }) });
   const onAction = show(row);
   expect(screen.getByText("Loading: reading weights")).toBeVisible();
+  expect(screen.getByText("Loading")).toBeVisible();
+  expect(screen.queryByText("Ready")).toBeNull();
   expect(screen.getByText("300 MB of 1.20 GB")).toBeVisible();
   expect(screen.getByRole("progressbar")).toHaveAttribute("aria-valuenow", "25");
   expect(screen.queryByRole("button", { name: "Load Qwen3-0.6B" })).toBeNull();
@@ -326,6 +328,7 @@ it("tells how far a load is and offers to stop it, once", async () => {
 
   show(model({ progress: progress({ phase: "loading", message: "stopping", bytes_done: 0, bytes_total: null }) }));
   expect(screen.getByText("Loading: stopping")).toBeVisible();
+  expect(screen.getByText("Stopping the load")).toBeVisible();
   expect(screen.queryByText(/ of .* GB$/)).toBeNull();
   expect(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" })).toBeDisabled();
 });

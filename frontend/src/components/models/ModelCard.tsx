@@ -102,7 +102,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       {!working && <Uses model={model} />}
 
       <footer className={classes.foot}>
-        <StatusPill status={model.status} error={model.error} phase={live?.progress?.phase} pending={pending} />
+        <StatusPill status={model.status} error={model.error} progress={live?.progress} pending={pending} />
         <div className={classes.actions}>
           <PrimaryAction model={model} live={live} href={href} busy={pending !== undefined} onAction={onAction} />
           <CardMenu model={model} href={href} busy={pending !== undefined} onAction={onAction} />

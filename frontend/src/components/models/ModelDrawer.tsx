@@ -135,7 +135,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
     <Stack gap="md">
       <Group justify="space-between" gap="xs">
         <CopyText text={model.model_id} label="repository id" />
-        <StatusPill status={model.status} error={model.error} phase={live?.progress?.phase} pending={pending} />
+        <StatusPill status={model.status} error={model.error} progress={live?.progress} pending={pending} />
       </Group>
       <ModelBadges
         model={model}

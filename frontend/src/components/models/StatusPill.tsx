@@ -6,12 +6,13 @@ import {
   Download,
   FileQuestion,
   type LucideIcon,
+  MemoryStick,
   PauseCircle,
   ShieldCheck,
   Shrink,
   Trash2,
 } from "lucide-react";
-import { PENDING_WORD, statusWord } from "../../lib/words";
+import { LOAD_WORD, loadState, PENDING_WORD, statusWord } from "../../lib/words";
 import type { Pending } from "../../stores/applyEvents";
 import type { ModelStatus, Progress, RowError } from "../../types/model";
 import classes from "./StatusPill.module.css";
@@ -32,16 +33,24 @@ interface Props {
   status: ModelStatus;
   /** Why the server paused it. */
   error?: RowError | null;
-  phase?: Progress["phase"] | undefined;
+  /** What is under way; of a ready model, its load. */
+  progress?: Progress | null | undefined;
   pending?: Pending | undefined;
 }
 
-export function StatusPill({ status, error = null, phase, pending }: Props) {
+export function StatusPill({ status, error = null, progress, pending }: Props) {
+  const phase = progress?.phase;
   const hashing = status === "downloading" && (phase === "verifying" || phase === "checking");
-  const Icon = hashing ? ShieldCheck : ICON[status];
-  const word = hashing ? "Verifying" : statusWord({ status, error });
+  const load = status === "ready" ? loadState(progress) : null;
+  const Icon = hashing ? ShieldCheck : load !== null ? MemoryStick : ICON[status];
+  const word = hashing ? "Verifying" : load !== null ? LOAD_WORD[load] : statusWord({ status, error });
   return (
-    <span className={classes.pill} data-status={status} data-stopped={error !== null || undefined}>
+    <span
+      className={classes.pill}
+      data-status={status}
+      data-loading={load !== null || undefined}
+      data-stopped={error !== null || undefined}
+    >
       <Icon size={14} aria-hidden />
       {pending === undefined ? word : PENDING_WORD[pending.op]}
     </span>
