@@ -3,7 +3,7 @@ import { useCallback, useEffect, useEffectEvent, useMemo, useState } from "react
 import { isAbort } from "../api/client";
 import { estimateLocalMemory, estimateMemory } from "../api/models";
 import { verdictFor } from "../lib/fit";
-import { type ActivationSample, contextStops, kindest, longestFit, type Need, needOf, type Workload } from "../lib/memory";
+import { type ActivationSample, contextStops, kindest, longestFit, mayPass, type Need, needOf, type Workload } from "../lib/memory";
 import { type ProblemView, toProblem } from "../lib/problems";
 import { useSystemStore } from "../stores/systemStore";
 import type { Dtype, EstimateParts, MemoryEstimate, MemoryOption, Quantization, Verdict } from "../types/model";
@@ -42,6 +42,8 @@ export interface MemoryPlan extends Workload {
   loading: boolean;
   /** What is shown are the weights alone; the whole is on its way. */
   weightsOnly: boolean;
+  /** Some of it was not found in time and is asked for again by itself. */
+  improving: boolean;
   /** What is shown belongs to another dtype than the one chosen. */
   outdated: boolean;
   problem: ProblemView | null;
@@ -70,6 +72,8 @@ interface Answer extends Asked {
 const ASK_AFTER_MS = 300;
 /** An answer that is remembered is there sooner than this; any other is asked for its weights, which come first. */
 const AT_ONCE_MS = 150;
+/** When an answer that the server had no time for is asked for again; after these only on request. */
+const AGAIN_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 30_000, 60_000, 60_000, 60_000];
 const LONGEST_IF_UNKNOWN = 131_072;
 const FIRST_CONTEXT = 2048;
 
@@ -92,6 +96,10 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
   const [settled] = useDebouncedValue(chosen, ASK_AFTER_MS);
   const known = (key: string) => answers.some((answer) => answer.whole && keyOf(answer) === key);
   const asked = target === null || known(settled) ? null : settled;
+  const [retries, setRetries] = useState({ of: chosen, done: 0 });
+  const told = answers.find((answer) => answer.whole && keyOf(answer) === chosen);
+  const wait = AGAIN_MS[retries.of === chosen ? retries.done : 0];
+  const improving = target !== null && wait !== undefined && mayPass(told?.estimate.method_reason ?? null);
   const isAnswered = useEffectEvent((of: Dtype) => answers.some((answer) => answer.dtype === of));
   const row = target?.row ?? null;
   const modelId = target?.model_id ?? "";
@@ -102,10 +110,7 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
     const controller = new AbortController();
     const query = askedBy(asked);
     const { dtype: of } = query;
-    const ask = (parts: EstimateParts) =>
-      row === null
-        ? estimateMemory({ model_id: modelId, revision, ...query, parts }, controller.signal)
-        : estimateLocalMemory(row, { ...query, parts }, controller.signal);
+    const ask = (parts: EstimateParts) => askFor({ row, modelId, revision }, query, parts, controller.signal);
     const early = setTimeout(() => {
       if (isAnswered(of)) return;
       ask("weights").then(
@@ -134,6 +139,32 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
     };
   }, [asked, row, modelId, revision, round]);
 
+  useEffect(() => {
+    if (!improving) return;
+    const controller = new AbortController();
+    const query = askedBy(chosen);
+    const timer = setTimeout(() => {
+      askFor({ row, modelId, revision }, query, "all", controller.signal)
+        .then(
+          (estimate) =>
+            setAnswers((before) => [
+              { ...query, estimate, whole: true },
+              ...before.filter((answer) => !answer.whole || keyOf(answer) !== chosen),
+            ]),
+          // What is shown stays as it is; the next try may do better.
+          () => undefined,
+        )
+        .finally(() => {
+          if (!controller.signal.aborted)
+            setRetries(({ of, done }) => ({ of: chosen, done: of === chosen ? done + 1 : 1 }));
+        });
+    }, wait);
+    return () => {
+      clearTimeout(timer);
+      controller.abort();
+    };
+  }, [improving, wait, chosen, row, modelId, revision, retries]);
+
   const current = useMemo(() => answers.filter((answer) => answer.dtype === dtype), [answers, dtype]);
   const estimate = (current[0] ?? answers[0])?.estimate ?? null;
   const failed = failure !== null && failure.asked === chosen;
@@ -151,14 +182,27 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
     options: usePlannedOptions(estimate, current.length > 0 ? current : answers, { context, batch }, longest),
     loading,
     weightsOnly: loading && current[0]?.whole === false,
+    improving,
     outdated: estimate !== null && current.length === 0,
     problem: failed ? failure.problem : null,
     reload: useCallback(() => {
       setAnswers((before) => before.filter((answer) => answer.dtype !== dtype));
       setFailure(null);
+      setRetries({ of: "", done: 0 });
       setRound((value) => value + 1);
     }, [dtype]),
   };
+}
+
+function askFor(
+  { row, modelId, revision }: { row: string | null; modelId: string; revision: string },
+  query: Asked,
+  parts: EstimateParts,
+  signal: AbortSignal,
+): Promise<MemoryEstimate> {
+  return row === null
+    ? estimateMemory({ model_id: modelId, revision, ...query, parts }, signal)
+    : estimateLocalMemory(row, { ...query, parts }, signal);
 }
 
 function usePlannedOptions(

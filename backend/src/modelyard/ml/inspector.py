@@ -78,7 +78,7 @@ class Inspector:
         """
         deadline = time.monotonic() + timeout
         if not self._lock.acquire(timeout=timeout):
-            raise InspectorBusy(f"The inspector was busy for {timeout:.0f} s.")
+            raise InspectorBusy("The inspector was busy with other questions.")
         try:
             if self._closed:
                 raise InspectorCrashed("The inspector was closed.")

@@ -513,8 +513,8 @@ HISTORY_PAGE: dict[str, Any] = {
             "event": "done",
             "seconds": 41.2,
             "bytes": 1519209472,
-            "freed_bytes": None,
             "moved_bytes": 1116556288,
+            "freed_bytes": None,
             "error": None,
         },
         {
@@ -523,8 +523,8 @@ HISTORY_PAGE: dict[str, Any] = {
             "event": "resumed",
             "seconds": None,
             "bytes": None,
-            "freed_bytes": None,
             "moved_bytes": None,
+            "freed_bytes": None,
             "error": None,
         },
         {
@@ -533,8 +533,8 @@ HISTORY_PAGE: dict[str, Any] = {
             "event": "failed",
             "seconds": 20.9,
             "bytes": 402653184,
-            "freed_bytes": None,
             "moved_bytes": 402653184,
+            "freed_bytes": None,
             "error": {
                 "code": "hub_unreachable",
                 "message": "https://huggingface.co did not answer in time.",

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import type { DeviceFit, MemoryPlan, PlannedOption } from "../../hooks/useMemoryPlan";
 import { formatBytes } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
-import { axisEnd, axisTicks, BATCH_STOPS, PART_WORD, PARTS } from "../../lib/memory";
+import { axisEnd, axisTicks, BATCH_STOPS, mayPass, PART_WORD, PARTS } from "../../lib/memory";
 import { sentence } from "../../lib/words";
 import type { Dtype, Quantization } from "../../types/model";
 import { Placeholder } from "../common/Placeholder";
@@ -154,12 +154,13 @@ function How({ plan }: { plan: MemoryPlan }) {
         {[
           method === "exact" ? exactWords(plan) : `Approximate (≈): ${reason ?? "the exact figure is not available"}.`,
           plan.weightsOnly ? "The KV cache and the activations are being worked out…" : notCounted(plan),
+          plan.improving && "The rest is asked for again until it is known.",
           problem !== null && `What this context takes was not told: ${problem.message}`,
         ]
           .filter((words) => words !== null && words !== false)
           .join(" ")}
       </Text>
-      {((reason !== null && mayPass(reason)) || problem !== null) && (
+      {(mayPass(reason) || problem !== null) && (
         <Button size="compact-sm" variant="default" onClick={plan.reload}>
           Ask again
         </Button>
@@ -184,11 +185,6 @@ function notCounted({ estimate, options }: MemoryPlan): string | null {
       !said.includes(PART_WORD[part]),
   );
   return missing.length === 0 ? null : `Not known, so not in the totals: ${missing.map((part) => PART_WORD[part]).join(", ")}.`;
-}
-
-/** Whether asking again may help: the server's inspector was late or busy, and the model has nothing to do with it. */
-function mayPass(reason: string): boolean {
-  return /No answer within|did not answer|was busy|still starting|did not start|crashed|was closed|ended/.test(reason);
 }
 
 /** True once something has been under way for longer than passes unnoticed. */

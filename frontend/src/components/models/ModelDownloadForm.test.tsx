@@ -328,10 +328,31 @@ it("marks the precisions that are here, and shows them instead of downloading th
   expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled();
 });
 
-it("starts no download in a precision nobody has chosen", async () => {
+it("starts a download before its memory is known", async () => {
+  const user = userEvent.setup();
+  const body = vi.fn();
+  server.use(
+    http.get(api("/models/estimate-memory"), () => new Promise<never>(() => undefined)),
+    http.post(api("/models/download"), async ({ request }) => {
+      body(await request.json());
+      return HttpResponse.json(downloading({ status: "pending" }), { status: 202 });
+    }),
+  );
+  const onDone = show("Qwen/Qwen3-0.6B");
+  const download = await screen.findByRole("button", { name: "Download 1.50 GB" });
+  await waitFor(() => expect(download).toBeEnabled());
+  expect(screen.getByText(/≈ 1.19 GB for the weights alone in bfloat16, from 596 M parameters/)).toBeVisible();
+  expect(screen.getByText("its memory is still being worked out")).toBeVisible();
+  await user.click(download);
+  await waitFor(() => expect(onDone).toHaveBeenCalled());
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none" }));
+});
+
+it("suggests a precision by the parameters until the memory is known, and keeps one that was chosen", async () => {
   const user = userEvent.setup();
   let answer: () => void = () => undefined;
   const waiting = new Promise<void>((resolve) => (answer = resolve));
+  tell({ num_parameters: 15e9 });
   server.use(
     http.get(api("/models/estimate-memory"), async ({ request }) => {
       if (new URL(request.url).searchParams.get("parts") !== "weights") await waiting;
@@ -339,17 +360,38 @@ it("starts no download in a precision nobody has chosen", async () => {
     }),
   );
   show("Qwen/Qwen3-0.6B");
-  const download = await screen.findByRole("button", { name: "Download 1.50 GB" });
-  expect(download).toBeDisabled();
-  expect(screen.getByText("Finding out which precision fits…")).toBeVisible();
-  expect(screen.getByText(/≈ 1.19 GB for the weights alone in bfloat16, from 596 M parameters/)).toBeVisible();
-  // The weights come before the whole, and a person need not wait for it.
-  await user.click(await screen.findByRole("radio", { name: /8-bit/ }));
-  expect(download).toBeEnabled();
+  // 30 GB of 16-bit weights do not fit in 20 GB, 16.5 GB of 8-bit ones do.
+  expect(await screen.findByRole("checkbox", { name: /Keep the original weights/ })).toBeVisible();
+  await user.click(await screen.findByRole("radio", { name: /4-bit/ }));
   answer();
   await waitFor(() => expect(screen.queryByText(/being worked out/)).toBeNull());
-  expect(screen.getByRole("radio", { name: /8-bit/ })).toBeChecked();
+  expect(screen.getByRole("radio", { name: /4-bit/ })).toBeChecked();
 });
+
+it("turns approximate figures into exact ones by itself", async () => {
+  let asked = 0;
+  server.use(
+    http.get(api("/models/estimate-memory"), () => {
+      asked += 1;
+      return HttpResponse.json(
+        asked === 1
+          ? estimate({
+              method: "approximate",
+              method_reason: "computed from the weight files' headers alone: The inspector was busy with other questions",
+              options: [option({ weights_bytes: 1.2 * GB }), option({ quantization: "8bit" }), option({ quantization: "4bit" })],
+            })
+          : estimate(),
+      );
+    }),
+  );
+  show("Qwen/Qwen3-0.6B");
+  await screen.findAllByText(/^≈ .* to run$/);
+  expect(screen.getByText(/asked for again until it is known/)).toBeVisible();
+  expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled();
+  expect(await screen.findByText("1.50 GB to run", {}, { timeout: 5000 })).toBeVisible();
+  expect(screen.queryByText(/^≈ .* to run$/)).toBeNull();
+  expect(asked).toBe(2);
+}, 10_000);
 
 it("tells of a gated model what is known of it, and asks for nothing more", async () => {
   const asked = vi.fn();
@@ -443,6 +485,9 @@ it("stops only where the disk is too small", async () => {
   show("Qwen/Qwen3-0.6B");
   expect(await screen.findByText(/The disk lacks 503 MB for this/)).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
+  // The memory has room, and nothing beside the button says that all is well.
+  expect(await screen.findByText("does not fit on the disk")).toBeVisible();
+  expect(screen.getAllByText(/^fits, /)).toHaveLength(1); // the row of the memory
 });
 
 it("shows the model that is there already", async () => {

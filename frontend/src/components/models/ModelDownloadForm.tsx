@@ -19,6 +19,7 @@ import { type PlannedOption, useMemoryPlan } from "../../hooks/useMemoryPlan";
 import { useModelList } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
+import { fitOf, roughWeights } from "../../lib/fit";
 import { hitFacts, isGated } from "../../lib/hub";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
@@ -26,7 +27,7 @@ import { isActive, STATUS_WORD, VERDICT_WORD } from "../../lib/words";
 import { placesOf, type Wanted, wantedIn } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import type { MemoryOption, Model, ModelInfo, Quantization, SearchItem } from "../../types/model";
+import type { Device, MemoryOption, Model, ModelInfo, Quantization, SearchItem, Verdict } from "../../types/model";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
@@ -294,12 +295,11 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   const plan = useMemoryPlan(askable ? { model_id: info.model_id, revision: info.commit, longest } : null);
   const settings = useResource("settings", getSettings);
   const rows = useRowsOf(info);
-  const failed = plan.estimate === null && plan.problem !== null;
-  // The weights alone would suggest what the whole takes back.
+  const devices = useSystemStore((state) => state.system?.devices);
   const suggested =
-    ((plan.estimate !== null && !plan.weightsOnly) || failed) && !settings.loading
-      ? suggest(plan.options, settings.data?.defaults.quantization ?? null)
-      : null;
+    settings.loading || !askable
+      ? null
+      : suggest(plan.options, settings.data?.defaults.quantization ?? null, roughFits(info, devices ?? []));
   const quantization = picked ?? suggested;
   const option = plan.options.find((candidate) => candidate.quantization === quantization);
   const artifact = quantization === "none" ? 0 : (option?.option.disk_bytes ?? 0);
@@ -363,7 +363,8 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       <Submit
         info={info}
         option={option}
-        dtype={plan.estimate?.dtype ?? null}
+        dtype={plan.estimate?.dtype ?? info.dtype}
+        estimating={plan.loading}
         diskShort={diskShort}
         obstacle={obstacle}
         row={quantization === null ? undefined : rows.get(quantization)}
@@ -431,18 +432,49 @@ function hereWords({ status }: Model): string {
   return status === "ready" ? "here already" : STATUS_WORD[status].toLowerCase();
 }
 
-/** What the settings prefer, where it can be had; else the most precise that fits somewhere, or full precision. */
-function suggest(options: PlannedOption[], preferred: Quantization | null): Quantization {
-  const canBeHad = options.some(({ option, quantization }) => quantization === preferred && option.available);
-  if (preferred !== null && canBeHad) return preferred;
+interface Candidate {
+  quantization: Quantization;
+  available: boolean;
+  verdict: Verdict;
+}
+
+/**
+ * What the settings prefer, where it can be had; else the most precise that fits somewhere, or full precision. Until the
+ * estimate is there, by rough figures: a download does not wait for it.
+ */
+function suggest(options: PlannedOption[], preferred: Quantization | null, rough: Candidate[]): Quantization {
+  const known = options.map(({ option, quantization, verdict }) => ({
+    quantization,
+    available: option.available,
+    verdict,
+  }));
+  const candidates = (known.length > 0 ? known : rough).filter(({ available }) => available);
   const order: Quantization[] = ["none", "8bit", "4bit"];
   const fitting = order.find((name) =>
-    options.some(
-      ({ option, quantization, verdict }) =>
-        quantization === name && option.available && (verdict === "fits" || verdict === "tight"),
+    candidates.some(
+      ({ quantization, verdict }) => quantization === name && (verdict === "fits" || verdict === "tight"),
     ),
   );
-  return fitting ?? "none";
+  return candidates.find(({ quantization }) => quantization === preferred)?.quantization ?? fitting ?? "none";
+}
+
+/** Bytes per parameter of a quantized copy, with what it keeps unquantized and its state. */
+const ROUGH_BYTES = { "8bit": 1.1, "4bit": 0.65 } as const;
+
+/** Whether the weights alone seem to fit in each precision; where the parameters are not known, none seems to. */
+function roughFits(info: ModelInfo, devices: Device[]): Candidate[] {
+  const { num_parameters: parameters, dtype, already_quantized: packed } = info;
+  const bytes = (quantization: Quantization) =>
+    parameters === null
+      ? null
+      : quantization === "none"
+        ? roughWeights(parameters, dtype)
+        : parameters * ROUGH_BYTES[quantization];
+  return (["none", "8bit", "4bit"] as const).map((quantization) => ({
+    quantization,
+    available: quantization === "none" || packed === null,
+    verdict: fitOf(bytes(quantization), devices).verdict,
+  }));
 }
 
 /** Bytes the fullest disk lacks for this; 0 when there is room. */
@@ -454,8 +486,10 @@ function useDiskShort(wanted: Wanted): number {
 
 interface SubmitProps {
   info: ModelInfo;
-  /** The chosen precision; not known while its memory is not. */
+  /** What the chosen precision takes; undefined while that is not known. */
   option: PlannedOption | undefined;
+  /** The memory is being worked out. */
+  estimating: boolean;
   /** What full precision is stored in. */
   dtype: string | null;
   /** Bytes missing on the disk; 0 when there is room. */
@@ -470,7 +504,7 @@ interface SubmitProps {
 }
 
 function Submit(props: SubmitProps) {
-  const { info, option, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
+  const { info, option, estimating, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
   const downloadModel = useModelsStore((state) => state.downloadModel);
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
@@ -500,9 +534,17 @@ function Submit(props: SubmitProps) {
         </Text>
       )}
       {failure !== null && <Failure {...failure} />}
-      {row === undefined && <Condition obstacle={obstacle} loadable={loadable} waiting={request === null} />}
+      {row === undefined && <Condition obstacle={obstacle} loadable={loadable} />}
       <Group gap="xs">
-        {option !== undefined && <Choice option={option} dtype={dtype} loadable={loadable} />}
+        {request !== null && (
+          <span className={`${classes.choice} num`}>
+            <QuantBadge
+              quantization={request.quantization}
+              dtype={request.quantization === "none" ? dtype : null}
+            />
+            <Choice option={option} estimating={estimating} diskShort={diskShort} loadable={loadable} />
+          </span>
+        )}
         <Group gap="xs" ml="auto">
           {obstacle === "locked" ? (
             <>
@@ -560,23 +602,19 @@ function Failure({ problem, existing }: { problem: ProblemView; existing: string
 interface ConditionProps {
   obstacle: Obstacle;
   loadable: boolean;
-  /** No precision is chosen yet. */
-  waiting: boolean;
 }
 
 /** Why the button beside it waits, or what it gives where that is less than usual. */
-function Condition({ obstacle, loadable, waiting }: ConditionProps) {
+function Condition({ obstacle, loadable }: ConditionProps) {
   if (obstacle === "locked") return null;
   const words =
     obstacle === "nothing"
       ? "There are no weights here that could be fetched."
       : obstacle === "consent"
         ? "Accept the pickle weights above to download them."
-        : waiting
-          ? "Finding out which precision fits…"
-          : loadable
-            ? null
-            : "It cannot be loaded here. Its files are fetched for use with other programs.";
+        : loadable
+          ? null
+          : "It cannot be loaded here. Its files are fetched for use with other programs.";
   return words === null ? null : (
     <Text size="sm" c="dimmed" role="status">
       {words}
@@ -584,24 +622,20 @@ function Condition({ obstacle, loadable, waiting }: ConditionProps) {
   );
 }
 
-interface ChoiceProps {
-  option: PlannedOption;
-  dtype: string | null;
-  loadable: boolean;
-}
-
-/** What the button is about to fetch, as its options may be out of sight: the precision, and whether that fits. */
-function Choice({ option, dtype, loadable }: ChoiceProps) {
-  const { quantization, verdict } = option;
+/** Whether what the button is about to fetch fits, as its options may be out of sight. */
+function Choice({
+  option,
+  estimating,
+  diskShort,
+  loadable,
+}: Pick<SubmitProps, "option" | "estimating" | "diskShort"> & { loadable: boolean }) {
+  if (diskShort > 0) return <VerdictWords verdict="does_not_fit">does not fit on the disk</VerdictWords>;
+  if (!loadable) return <VerdictWords verdict="does_not_fit">cannot be loaded here</VerdictWords>;
+  if (option !== undefined) return <VerdictWords verdict={option.verdict}>{verdictWords(option)}</VerdictWords>;
   return (
-    <span className={`${classes.choice} num`}>
-      <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
-      {loadable ? (
-        <VerdictWords verdict={verdict}>{verdictWords(option)}</VerdictWords>
-      ) : (
-        <VerdictWords verdict="does_not_fit">cannot be loaded here</VerdictWords>
-      )}
-    </span>
+    <VerdictWords verdict="unknown">
+      {estimating ? "its memory is still being worked out" : "fit not known"}
+    </VerdictWords>
   );
 }
 
