@@ -334,6 +334,7 @@ it("tells what was done to a model, the newest first, and goes back further when
     event: "failed",
     seconds: 12,
     bytes: 400_000_000,
+    moved_bytes: 400_000_000,
     error: { code: "hub_unreachable", message: "The Hub does not answer.", hint: "Retry." },
   });
   const asked: string[] = [];
