@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from ml import known_exceptions, measure, zoo
+from modelyard.ml.quantization_plan import REFUSED
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "supported-models.md"
 HEAD = """# Supported models
@@ -22,7 +23,8 @@ what was measured, with tiny random models of every causal-language-model type o
 | column | meaning |
 |---|---|
 | Weights | bytes estimated from `config.json` alone, against every storage of the loaded model: none, 8bit and 4bit |
-| 8bit, 4bit | the loaded model's bytes relative to bfloat16; in models this small embeddings weigh a lot |
+| 8bit, 4bit | the loaded model's bytes relative to bfloat16; in models this small embeddings weigh a lot. \
+A copy gives bit by bit the logits of quantizing on the fly, in two shapes of each type; *no copy*: none is offered |
 | KV cache | bytes estimated for any length, against the cache that a forward pass filled, at {lengths} lengths |
 | Activations | estimated peak of a forward pass ({batch} x {sequence} tokens) relative to what torch's profiler saw; \
 beyond 5 % with the reason |
@@ -42,7 +44,7 @@ def row(model_type: str, folder: Path) -> str:
     weights = measure.weights(folder)
     cells = [f"`{model_type}`", zoo.tiny_config(model_type).architectures[0]]
     cells.append("exact" if weights.exact else "differs")
-    cells += [f"{weights.pairs[name][1] / weights.pairs['none'][1]:.0%}" for name in ("8bit", "4bit")]
+    cells += [_precision_cell(model_type, name, weights) for name in ("8bit", "4bit")]
     problem = known_exceptions.NOT_RUNNABLE.get(model_type)
     if problem is not None:
         return _line([*cells, *["not run"] * 2, problem])
@@ -55,6 +57,11 @@ def row(model_type: str, folder: Path) -> str:
     if problems:
         raise AssertionError(f"{model_type}: {problems}")
     return _line([*cells, "verified" if found.verified else known_exceptions.RESIDUAL[model_type]])
+
+
+def _precision_cell(model_type: str, quantization: str, weights: measure.Compared) -> str:
+    share = f"{weights.pairs[quantization][1] / weights.pairs['none'][1]:.0%}"
+    return f"{share}, no copy" if (model_type, quantization) in REFUSED else share
 
 
 def activations_cell(model_type: str, difference: float | None) -> str:

@@ -35,7 +35,8 @@ from modelyard.ml.artifact_folder import (
     read_manifest,
     remove_leftovers,
 )
-from modelyard.ml.pretrained import load_model
+from modelyard.ml.memory import estimate_memory
+from modelyard.ml.pretrained import load_model, read_config
 from modelyard.ml.quantization import measured_bytes
 
 TinyModel = Callable[[str], Path]
@@ -237,6 +238,22 @@ def test_without_memory_for_the_source_the_drift_says_so(
     found = make_artifact(request(source, tmp_path / "artifact"), ignore)["drift"]
     assert found["kl_mean"] is None
     assert units.size(size) in found["reason"]
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["tiny", "wide"])
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+@pytest.mark.parametrize("model_type", zoo.cases(sample=("laguna",)))
+def test_a_copy_of_every_type_is_exact_or_refused(
+    tmp_path: Path, model_type: str, quantization: Any, wide: bool
+) -> None:
+    folder = zoo.make(model_type, tmp_path / "source", wide=wide)
+    option = next(each for each in estimate_memory(read_config(folder)).options if each.quantization == quantization)
+    if not option.available:
+        with pytest.raises((ArtifactMismatch, UnsupportedArchitecture)):
+            make_artifact(request(folder, tmp_path / "artifact", quantization), ignore)
+        return
+    manifest = make_artifact(request(folder, tmp_path / "artifact", quantization), ignore)
+    assert manifest["memory_measured_bytes"] == option.weights_bytes
 
 
 def test_a_format_that_does_not_come_back_is_not_kept(tiny_model: TinyModel, tmp_path: Path) -> None:

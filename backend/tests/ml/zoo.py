@@ -55,8 +55,21 @@ _SMALL: dict[str, Any] = {
     r"eos_token_id": 2,
     r"first_k_dense_replace": 1,
 }
+# A second shape: twice as wide, in whole blocks of 64 as real models are, and with other odd sizes.
+_WIDE: dict[str, Any] = {
+    r"hidden_size|n_embd|d_model|n_embed|dim|emb_dim|hidden_dim|attention_hidden_size|dim_model|embedding_size": 256,
+    r"num_attention_heads|n_heads?|num_heads|(num_)?(decoder|encoder)_attention_heads": 8,
+    r"intermediate_size|ffn_dim|(decoder|encoder)_ffn_dim|dim_ff|dff|mlp_hidden_size|ffn_hidden_size": 512,
+    r"vocab_size": 1003,
+    r"num_experts|num_local_experts|n_routed_experts|moe_num_experts|num_routed_experts": 8,
+    r"moe_intermediate_size|expert_ffn_hidden_size|moe_ffn_hidden_size": 128,
+    r"shared_expert_intermediate_size|shared_intermediate_size|moe_shared_expert_intermediate_size": 128,
+    r"kv_lora_rank|q_lora_rank": 64,
+    r"qk_rope_head_dim|qk_nope_head_dim": 32,
+    r"v_head_dim|qk_head_dim": 64,
+}
 _LAYERS = re.compile(r"(num_hidden_layers|n_layers?|num_layers|num_hidden_blocks|num_blocks|(num_)?decoder_layers)\Z")
-_RULES = [(re.compile(rf"(?:{pattern})\Z"), value) for pattern, value in _SMALL.items()]
+_RULES = [(re.compile(rf"(?:{pattern})\Z"), value, _WIDE.get(pattern, value)) for pattern, value in _SMALL.items()]
 
 # What the table cannot know: values tied to each other inside one type.
 _LINEAR_AND_FULL = ["linear_attention", "full_attention"]
@@ -99,6 +112,20 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "zamba2": {"layers_block_type": ["linear_attention", "hybrid"], "attention_hidden_size": 256},
     "zaya": {"num_experts_per_tok": 1},
+}
+
+_WIDE_MLA = {"head_dim": 32}
+_WIDE_OVERRIDES: dict[str, dict[str, Any]] = {
+    "axk1": _WIDE_MLA,
+    "deepseek_v3": _WIDE_MLA,
+    "gemma3n_text": {"vocab_size_per_layer_input": 1003},
+    "gemma4_text": {"vocab_size_per_layer_input": 1003},
+    "longcat_flash": _WIDE_MLA,
+    "mamba2": {"num_heads": 16},
+    "reformer": {"axial_pos_embds_dim": [128, 128]},
+    "youtu": _WIDE_MLA,
+    "zamba": {"attention_hidden_size": 512},
+    "zamba2": {"attention_hidden_size": 512},
 }
 
 # Composite configs whose causal LM is a type of its own in the list, and types without a small consistent config.
@@ -150,10 +177,10 @@ def cases(*, sample: Iterable[str] = SAMPLE, without: Iterable[str] = ()) -> lis
     ]
 
 
-def tiny_config(model_type: str, class_name: str | None = None) -> Any:
-    """A small config of one type, with the class name a checkpoint would carry: its causal LM's or the one given."""
+def tiny_config(model_type: str, class_name: str | None = None, *, wide: bool = False) -> Any:
+    """Return a small config of one type, with the class name a checkpoint would carry: its causal LM's or the given."""
     cls = CONFIG_MAPPING[model_type]
-    config = cls(**_shrunk(cls(), model_type))
+    config = cls(**_shrunk(cls(), model_type, wide))
     config.architectures = [class_name or MODEL_FOR_CAUSAL_LM_MAPPING[cls].__name__]
     config.dtype = torch.bfloat16
     return config
@@ -179,28 +206,30 @@ def _deepened(config: dict[str, Any], times: int) -> dict[str, Any]:
     return deep
 
 
-def _shrunk(default: Any, model_type: str) -> dict[str, Any]:
+def _shrunk(default: Any, model_type: str, wide: bool) -> dict[str, Any]:
     heads = getattr(default, "num_attention_heads", None)
     values: dict[str, Any] = {}
     for key, value in default.to_dict().items():
         if isinstance(value, dict) and key in default.sub_configs:
-            values[key] = _shrunk(getattr(default, key), f"{model_type}.{key}")
+            values[key] = _shrunk(getattr(default, key), f"{model_type}.{key}", wide)
         elif isinstance(value, int) and not isinstance(value, bool):
-            small = next((small for rule, small in _RULES if rule.match(key)), None)
+            small = next((large if wide else small for rule, small, large in _RULES if rule.match(key)), None)
             if re.match(r"num_key_value_heads|num_kv_heads|multi_query_group_num\Z", key):
-                small = 4 if value == heads else min(value, 2)
+                small = (8 if wide else 4) if value == heads else min(value, 2)
             if small is not None:
                 values[key] = small
     if "is_decoder" in default.to_dict():
         values["is_decoder"] = True
     values.update(_OVERRIDES.get(model_type, {}))
+    if wide:
+        values.update(_WIDE_OVERRIDES.get(model_type, {}))
     return values
 
 
-def make(model_type: str, folder: Path, class_name: str | None = None) -> Path:
+def make(model_type: str, folder: Path, class_name: str | None = None, *, wide: bool = False) -> Path:
     """Write a tiny random bfloat16 checkpoint of one type into `folder`."""
     torch.manual_seed(0)
-    config = tiny_config(model_type, class_name)
+    config = tiny_config(model_type, class_name, wide=wide)
     model = getattr(transformers, config.architectures[0])._from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder)
     return folder

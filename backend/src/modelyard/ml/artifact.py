@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.core_model_loading import WeightRenaming
 
 from modelyard.core import units
 from modelyard.core.checkpoint_folder import weight_files
@@ -184,8 +185,11 @@ def _write(model: PreTrainedModel, source: Path, folder: Path) -> str:
     # What from_pretrained set; after saving, the first parameter's, which may be one that is kept in float32.
     dtype = dtype_name(model.config.dtype) if isinstance(model.config.dtype, torch.dtype) else str(model.config.dtype)
     with disk_errors(folder.parent):
-        # The original names would need the quantized values split or merged, which they cannot be.
-        model.save_pretrained(folder, max_shard_size=SHARD_SIZE, save_original_format=False)
+        # Under the names that loading renames: of a quantized tensor's parts, not all are found under others. Quantized
+        # values cannot be split or merged back, so nothing else of the checkpoint's format is restored.
+        used: list[Any] = model._weight_conversions
+        model._weight_conversions = [each for each in used if isinstance(each, WeightRenaming)]
+        model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
         for pattern in _COPIED:
             for path in source.glob(pattern):
                 if path.is_file():

@@ -37,8 +37,6 @@ REFUSED = {
     ("longcat_flash", "4bit"): _CANNOT_RUN,
     ("llama4", "8bit"): _CANNOT_RELOAD,
     ("llama4_text", "8bit"): _CANNOT_RELOAD,
-    ("laguna", "8bit"): _CANNOT_RELOAD,
-    ("laguna", "4bit"): _CANNOT_RELOAD,
 }
 """(model type, quantization) → why no copy can be made, found by making one of every type."""
 
