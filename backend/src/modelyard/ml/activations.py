@@ -1,9 +1,9 @@
 """The most memory a forward pass holds beside the weights, measured on the meta device.
 
 Every tensor a real eager pass would allocate is made here too, with its size but no memory behind it; we watch them
-come and go. Of blocks that are alike, two are run and the others counted. Fused attention counts as a flash kernel,
-which needs no score matrix. Not covered are a kernel's own workspace, allocator rounding and what torch.compile
-changes.
+come and go. Of blocks that are alike, two are run and the others counted; so are the turns of a loop over tokens. Fused
+attention counts as a flash kernel, which needs no score matrix. Not covered are a kernel's own workspace, allocator
+rounding and what torch.compile changes.
 
 A quantized matrix needs more for the moment of its product, counted as bitsandbytes does it on this machine's CPU: in
 4bit the matrix exists once more unpacked, in 8bit inputs are rounded and results scaled in wider dtypes (less so on a
@@ -79,7 +79,7 @@ def _whole_pass(
     skeleton: MetaModel, held: "_HeldByProducts", batch: int, sequence: int, arguments: Mapping[str, Any]
 ) -> tuple["_LiveBytes", int]:
     with _LiveBytes(*held) as live:
-        outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
+        outputs = forward(skeleton, batch=batch, sequence=sequence, on_skip=live.skip, **arguments)
         live.stop()
     return live, state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
 
@@ -94,7 +94,7 @@ def _short_pass(
 ) -> tuple["_LiveBytes", int]:
     """Run two blocks of each kind; the others add what the second of their kind left behind."""
     with _LiveBytes(*held) as live, kinds.running(kinds.first(2), on_entry=live.enter_layer):
-        outputs = forward(skeleton, batch=batch, sequence=sequence, **arguments)
+        outputs = forward(skeleton, batch=batch, sequence=sequence, on_skip=live.skip, **arguments)
         live.stop()
     cache = state_bytes([getattr(outputs, name, None) for name in STATE_FIELDS])
     return live, cache_meter(skeleton).bytes(sequence, batch=batch) if cache else 0
@@ -216,6 +216,13 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def stop(self) -> None:
         self._counting = False
+
+    def skip(self, left: Sequence[torch.UntypedStorage], turns: int) -> None:
+        """Count what more turns of a loop leave behind; it goes when what one of them left goes."""
+        for storage in left:
+            size = turns * storage.nbytes()
+            self._live += size
+            weakref.finalize(storage, self._remove, size)
 
     def enter_layer(self, kind: int, runs: bool) -> None:
         """Note how high a block of each kind gets and what it leaves behind; one that is not run does the same."""

@@ -1,7 +1,7 @@
 """The size of a model's KV cache or recurrent state, read off the cache that a forward pass on the meta device fills.
 
 No formula: latent caches, sliding windows, chunks, convolution and state-space states are whatever the model's own code
-puts there. Of blocks that are alike one is run, and what one more of them adds is counted for the others.
+puts there. Of blocks that are alike one or two are run, and what the last of them adds is counted for the others.
 """
 
 import re
@@ -73,7 +73,7 @@ def measure_kv_cache(skeleton: MetaModel) -> KvCache:
         try:
             return KvCache(_segments(_straight_pieces(probe, marks)), None, end, exact=True)
         except _NotLinear:
-            steps = sorted({*marks, *(end >> shift for shift in range(2, end.bit_length() - _SHORT.bit_length(), 2))})
+            steps = sorted({*marks, *(end >> shift for shift in range(2, end.bit_length() - _SHORT.bit_length(), 4))})
             highest = accumulate((probe(tokens) for tokens in steps), max)
             return KvCache(_segments(dict(zip(steps, highest, strict=True)), rounded=True), None, end, exact=False)
     except CannotRun as error:
@@ -93,34 +93,37 @@ class CacheMeter:
             for name, value in vars(module).items()
             if isinstance(value, torch.Tensor)
         }
-        self._kinds = self._trusted(few_kinds(skeleton))
+        self._kinds = few_kinds(skeleton)
+        self._of_each = self._trusted(self._kinds)
 
     def bytes(self, tokens: int, *, batch: int = 1) -> int:
         """The bytes for `batch` sequences of `tokens` tokens. Raises `CannotRun`."""
-        if self._kinds is None:
+        if self._kinds is None or not self._of_each:
             return self._run(tokens, batch)
-        return self._from_two_of_each(self._kinds, set(range(len(self._kinds.layers))), tokens, batch)
+        return self._from_few(self._kinds, self._of_each, set(range(len(self._kinds.layers))), tokens, batch)
 
-    def _trusted(self, kinds: LayerKinds | None) -> LayerKinds | None:
-        """The kinds, if blocks from the middle and the end of each add to a short prompt's cache what the first do."""
+    def _trusted(self, kinds: LayerKinds | None) -> int:
+        """How few blocks of each kind tell what others from its middle and its end add to a short prompt's cache.
+
+        0 where not even two do. Of some, the first also adds what all share.
+        """
         if kinds is None:
-            return None
+            return 0
         some = {index for indices in kinds.kinds for index in (indices[0], indices[len(indices) // 2], indices[-1])}
         try:
             with kinds.running(some):
                 seen = self._run(_SHORT, 1)
-            return kinds if seen == self._from_two_of_each(kinds, some, _SHORT, 1) else None
+            return next((few for few in (1, 2) if self._from_few(kinds, few, some, _SHORT, 1) == seen), 0)
         except CannotRun:
-            return None
+            return 0
 
-    def _from_two_of_each(self, kinds: LayerKinds, counted: Set[int], tokens: int, batch: int) -> int:
-        """What the `counted` blocks fill together: two of each kind are run, and the others count as the second."""
-        seconds = [indices[1] for indices in kinds.kinds if len(indices) > 2]
-        with kinds.running(kinds.first(2)), _bytes_added(kinds.layers, seconds) as added:
+    def _from_few(self, kinds: LayerKinds, few: int, counted: Set[int], tokens: int, batch: int) -> int:
+        """What the `counted` blocks fill together: `few` of each kind are run, and the others count as the last."""
+        lasts = {indices: indices[few - 1] for indices in kinds.kinds if len(indices) > few}
+        with kinds.running(kinds.first(few)), _bytes_added(kinds.layers, list(lasts.values())) as added:
             total = self._run(tokens, batch)
-        for indices in kinds.kinds:
-            if len(indices) > 2:
-                total += added[indices[1]] * (len(counted & set(indices)) - 2)
+        for indices, last in lasts.items():
+            total += added[last] * (len(counted & set(indices)) - few)
         return total
 
     def _run(self, tokens: int, batch: int) -> int:
@@ -179,10 +182,13 @@ class _Probe:
 
     def __call__(self, tokens: int) -> int:
         if tokens not in self._known:
-            started = time.perf_counter()
-            self._known[tokens] = self._meter.bytes(tokens)
-            self._seconds[tokens] = time.perf_counter() - started
+            self._run(tokens)
         return self._known[tokens]
+
+    def _run(self, tokens: int) -> None:
+        started = time.thread_time()  # what else the machine does must not change an answer
+        self._known[tokens] = self._meter.bytes(tokens)
+        self._seconds[tokens] = time.thread_time() - started
 
     def known_between(self, low: int, high: int) -> int | None:
         """A length inside that was run already: as good as the middle to find a bend, and free."""
@@ -195,6 +201,8 @@ class _Probe:
         if wanted <= _LONGER:
             return max(wanted, _SHORT + 1)
         self(_LONGER)
+        if self._seconds[_LONGER] >= 2 * self._seconds[_SHORT]:
+            self._run(_LONGER)  # the first pass of a length takes longer
         if self._seconds[_LONGER] < 2 * self._seconds[_SHORT]:
             return wanted
         per_token = (self._seconds[_LONGER] - self._seconds[_SHORT]) / (_LONGER - _SHORT)

@@ -9,25 +9,29 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modelyard.ml.meta_model import MetaModel, first_line
+from modelyard.ml.meta_results import RememberedResults
+from modelyard.ml.token_loops import LoopNotUnderstood, OnSkip, TokenLoops
 
 _READS_VALUES = "reads_values"  # finding: the model's code asks for the values of tensors
+_RESULTS = "results"  # finding: what operators made of the tensors of earlier passes
 
 
 class CannotRun(Exception):
     """The model's forward pass does not run on the meta device; the message is a sentence for the user."""
 
 
-def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any) -> Any:
-    """The outputs, as meta tensors, of one prefill of token ids without padding.
+def forward(skeleton: MetaModel, *, batch: int, sequence: int, on_skip: OnSkip | None = None, **arguments: Any) -> Any:
+    """Return the outputs, as meta tensors, of one prefill of token ids without padding.
 
-    `arguments` that the model's forward knows are passed on, others are left out.
+    Of loops over the tokens that make the same tensors in every turn, a few turns are run; `on_skip` is told of the
+    others. `arguments` that the model's forward knows are passed on, others are left out.
     Raises `CannotRun` if the model needs other inputs or values that only real tensors have.
     """
     if skeleton.config.is_encoder_decoder:
         raise CannotRun("An encoder-decoder model needs two inputs; only decoder-only models are run here.")
     if not skeleton.findings.get(_READS_VALUES):
         try:
-            return _call(skeleton, batch, sequence, arguments)
+            return _call(skeleton, batch, sequence, on_skip, arguments)
         except CannotRun:
             raise
         except RuntimeError as error:
@@ -38,21 +42,24 @@ def forward(skeleton: MetaModel, *, batch: int, sequence: int, **arguments: Any)
         skeleton.findings[_READS_VALUES] = True
     with _ScalarsInvented():  # type: ignore[no-untyped-call]
         try:
-            return _call(skeleton, batch, sequence, arguments)
+            return _call(skeleton, batch, sequence, on_skip, arguments)
         except CannotRun:
             raise
         except Exception as error:  # as above
             raise _cannot_run(error) from error
 
 
-def _call(skeleton: MetaModel, batch: int, sequence: int, arguments: Mapping[str, Any]) -> Any:
+def _call(skeleton: MetaModel, batch: int, sequence: int, on_skip: OnSkip | None, arguments: Mapping[str, Any]) -> Any:
     ids = torch.zeros(batch, sequence, dtype=torch.long, device="meta")
     known = inspect.signature(skeleton.model.forward).parameters
-    with torch.no_grad(), _KernelOutputs():
+    results = RememberedResults(skeleton.findings.setdefault(_RESULTS, {}))
+    with torch.no_grad(), results, _KernelOutputs(), TokenLoops(sequence, on_skip).over(skeleton.model):
         return skeleton.model(input_ids=ids, **{name: value for name, value in arguments.items() if name in known})
 
 
 def _cannot_run(error: Exception) -> CannotRun:
+    if isinstance(error, LoopNotUnderstood):
+        return CannotRun("The model's code needs the result of every token's turn of a loop.")
     if "meta" in str(error):
         return CannotRun("The model's code steers by the values of tensors, and without weights there are none.")
     return CannotRun(f"The model does not run without weights: {first_line(error)}")
