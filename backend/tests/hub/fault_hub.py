@@ -52,6 +52,7 @@ class Faults:
     flip_at: int | None = None
     flip_times: int = 1
     truncate_to: int | None = None
+    answer_bytes: int | None = None
     announced_extra: int = 0
     head_size: int | None = None
     etag: str | None = None
@@ -195,6 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(content) or (faults.truncate_to is not None and start >= faults.truncate_to):
                 self._answer(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
                 return
+        if faults.answer_bytes is not None:
+            stop = min(stop, start + faults.answer_bytes)
         headers = {"ETag": '"of-the-storage"', "Content-Type": "application/octet-stream"}
         if partial:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"

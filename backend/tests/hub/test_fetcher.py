@@ -37,6 +37,7 @@ from modelyard.core.errors import (
 )
 from modelyard.hub import partial, transport
 from modelyard.hub.fetcher import (
+    GAIN_BYTES,
     Control,
     FetchLimits,
     FetchResult,
@@ -284,6 +285,14 @@ def test_hopeless_fault_ends_with_a_clear_error(
     assert not store.blob_path(REPO, file.blob).exists()
     assert not list(store.repo_folder(REPO).glob("snapshots/*/*"))
     assert_honest(fetch.told)
+
+
+def test_a_hub_that_ends_every_range_early_is_given_three_answers(hub: FaultHub, store: HubCache) -> None:
+    # Each brings enough to count as progress.
+    file = hub.add("model.bin", noise(24 * BLOCK), answer_bytes=GAIN_BYTES + 1)
+    with pytest.raises(HubMisbehaved, match=r"'model\.bin' with fewer bytes than asked for, 3 times in a row"):
+        Fetch(hub, store, [file], limits=replace(QUICK, connections=1))()
+    assert hub.count("GET") == 3
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -51,6 +51,8 @@ STABLE_SECONDS = 3.0
 GAIN_BYTES = 1 << 20
 LOCATION_SECONDS = 60.0
 DISK_CHECK_SECONDS = 5.0
+SHORT_ANSWERS = 3
+"""How many answers in a row may end, by their own Content-Length, before the end of what was asked for."""
 
 
 class Control(enum.Enum):
@@ -167,6 +169,7 @@ class _Content:
         self.busy_elsewhere = False
         self.replaces_damaged = False
         self.wrong_hashes = 0
+        self.short_answers = 0
         self.hash_queued = False
         self.failures = 0
         self.not_before = 0.0
@@ -559,7 +562,7 @@ class _Download:
                 data = body.read(allowed)
                 self._throttle.refund(allowed - len(data))
                 if not data:
-                    raise self._cut_short(body, claim.position + gathered)
+                    raise self._cut_short(content, body, claim.position + gathered)
                 received = len(data)
                 content.received += received
                 self._meter.add(received)
@@ -577,19 +580,25 @@ class _Download:
                     self._queue_hash(content)
                 if not body.has_own_timeouts:
                     watchdog.end_read(received, now)
+            content.short_answers = 0
         finally:
             if chunks:
                 part.write(claim, chunks)
                 self._queue_hash(content)
 
-    def _cut_short(self, body: Body, position: int) -> Exception:
+    def _cut_short(self, content: _Content, body: Body, position: int) -> Exception:
         if self._stop.is_set():
             return PartClosed()
-        lies = body.announced_bytes is not None and position == body.offset + body.announced_bytes
-        return Transient(
-            "the Hub sent fewer bytes than asked for" if lies else "connection closed early",
-            final=HubMisbehaved if lies else HubUnreachable,
-        )
+        if body.announced_bytes is None or position != body.offset + body.announced_bytes:
+            return Transient("connection closed early", final=HubUnreachable)
+        content.short_answers += 1
+        if content.short_answers >= SHORT_ANSWERS:
+            # However much each of them brings: the whole would take as many answers as it has such pieces.
+            return HubMisbehaved(
+                f"The Hub answers {content.file.path!r} with fewer bytes than asked for, "
+                f"{SHORT_ANSWERS} times in a row."
+            )
+        return Transient("the Hub sent fewer bytes than asked for", final=HubMisbehaved)
 
     # Failures
 
