@@ -30,7 +30,7 @@ from modelyard.services.dataset_service import DatasetService
 from modelyard.services.event_hub import EventHub
 from modelyard.services.hub_watch import HubWatch
 from modelyard.services.inspection_service import close_inspector, warm_up_inspector
-from modelyard.services.maintenance import maintain, refine_estimates, watch_updates
+from modelyard.services.maintenance import answer_late, maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ServedModels
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.shared_folders import mark_folders
@@ -129,6 +129,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.event_hub.run(),
         maintain(database),
         refine_estimates(database),
+        answer_late(database),
         watch_updates(database),
         app.state.served_models.keep_learning(),
         asyncio.to_thread(warm_up_inspector),

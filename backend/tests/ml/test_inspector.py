@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from modelyard.core.errors import ModelyardError, UnsupportedArchitecture
-from modelyard.ml.inspector import Inspector, InspectorCrashed, InspectorTimeout
+from modelyard.ml.inspector import Inspector, InspectorBusy, InspectorCrashed, InspectorTimeout
 
 LLAMA = {
     "model_type": "llama",
@@ -178,6 +178,35 @@ def test_waiting_for_others_counts_towards_the_limit(inspector: Inspector) -> No
         inspector.inspect("memory", LLAMA, timeout=1)
 
     busy.join()
+
+
+def test_a_question_that_gives_way_is_dropped_for_another(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector).pid
+    dropped: list[InspectorBusy] = []
+
+    def ask_for_too_much() -> None:
+        with pytest.raises(InspectorBusy, match="something else") as refusal:
+            inspector.inspect("memory", ENDLESS, timeout=TIMEOUT, gives_way=True)
+        dropped.append(refusal.value)
+
+    busy = threading.Thread(target=ask_for_too_much)
+    busy.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+    assert time.monotonic() - started < TIMEOUT / 4
+    busy.join(timeout=5)
+    assert dropped
+    assert child_of(inspector).pid == child
+
+
+def test_a_question_that_gives_way_waits_for_nobody() -> None:
+    inspector = Inspector()
+    with pytest.raises(InspectorBusy, match="starting"):
+        inspector.inspect("memory", LLAMA, timeout=TIMEOUT, gives_way=True)
+    inspector.close()
 
 
 def test_closing_ends_a_question_under_way() -> None:

@@ -7,6 +7,7 @@ loads weights, and no process that loads weights inspects.
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ _WITHHELD = (
 _CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 _GRACE_SECONDS = 1.5
 _LEAST_SECONDS = 0.05
+_WAY_SECONDS = 0.1
 _START_SECONDS = 120.0  # imports take seconds, and many on a busy machine
 
 
@@ -61,23 +63,30 @@ class InspectorCrashed(ModelyardError):
 class Inspector:
     """Asks questions about configs, one at a time, and restarts its child when it hangs or dies.
 
-    Thread-safe: callers wait for each other, and waiting counts towards their own time limit. The child starts with
-    the first question and ends when this process does, however that ends.
+    Thread-safe: callers wait for each other, and waiting counts towards their own time limit. A question that gives way
+    is dropped as soon as another comes. The child starts with the first question and ends when this process does,
+    however that ends.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: _Child | None = None
         self._closed = False
+        self._way = threading.Lock()  # guards these two; held for moments only
+        self._gives_way = False  # the question that is being answered
+        self._gave_way = False
 
-    def inspect(self, kind: Kind, config: Mapping[str, Any], *, timeout: float, **options: Any) -> dict[str, Any]:
-        """The child's answer to one question, as the JSON form of the dataclass that `kind` names.
+    def inspect(
+        self, kind: Kind, config: Mapping[str, Any], *, timeout: float, gives_way: bool = False, **options: Any
+    ) -> dict[str, Any]:
+        """Return the child's answer to one question, as the JSON form of the dataclass that `kind` names.
 
-        `timeout` is in seconds and covers waiting, starting and answering. `options` are the keyword arguments of the
-        function asked for. Raises `InspectorTimeout`, `InspectorCrashed`, or the error the child's function raised.
+        `timeout` is in seconds and covers waiting, starting and answering. A question that `gives_way` waits for
+        nobody. `options` are the keyword arguments of the function asked for. Raises `InspectorTimeout`,
+        `InspectorCrashed`, or the error the child's function raised.
         """
         deadline = time.monotonic() + timeout
-        if not self._lock.acquire(timeout=timeout):
+        if not self._acquire(0.0 if gives_way else timeout):
             raise InspectorBusy("The inspector was busy with other questions.")
         try:
             if self._closed:
@@ -85,9 +94,11 @@ class Inspector:
             if self._child is None or not self._child.alive:
                 self._stop()
                 self._child = _Child()
-            if not self._child.wait_until_ready(deadline):
+            if not self._child.wait_until_ready(time.monotonic() if gives_way else deadline):
                 # A child that is stopped while it starts would never get to answer anybody.
                 raise InspectorBusy("The inspector is still starting.", hint="Try again in a few seconds.")
+            with self._way:
+                self._gives_way, self._gave_way = gives_way, False
             reply = self._ask(self._child, kind, config, options, deadline)
         except (_Hung, InspectorCrashed):
             self._stop()
@@ -95,11 +106,27 @@ class Inspector:
                 self._child = _Child()  # so that it is warm for the next question
             raise
         finally:
+            with self._way:
+                gave_way, self._gives_way, self._gave_way = self._gave_way, False, False
             self._lock.release()
-        if not reply["ok"]:
-            raise error_from(reply["error"])
-        result: dict[str, Any] = reply["result"]
-        return result
+        if reply["ok"]:
+            result: dict[str, Any] = reply["result"]
+            return result
+        if gave_way and reply["error"]["code"] == InspectorTimeout.code:
+            raise InspectorBusy("The inspector was asked something else.")
+        raise error_from(reply["error"])
+
+    def _acquire(self, timeout: float) -> bool:
+        """Hold the lock within `timeout` seconds; a question that gives way is made to."""
+        deadline = time.monotonic() + timeout
+        while not self._lock.acquire(timeout=max(0.0, min(_WAY_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+            with self._way:
+                if self._gives_way and (child := self._child) is not None:
+                    self._gave_way = True
+                    child.stop_answering()
+        return True
 
     def close(self) -> None:
         """End the child at once; the question it is answering fails, and so do later ones."""
@@ -188,6 +215,10 @@ class _Child:
     def interrupt(self) -> None:
         """Kill the process; whoever waits for an answer hears that it crashed."""
         self._process.kill()
+
+    def stop_answering(self) -> None:
+        """End the question that is being answered as its time limit would, which keeps the child."""
+        self._process.send_signal(signal.SIGALRM)
 
     def kill(self) -> None:
         self._process.kill()

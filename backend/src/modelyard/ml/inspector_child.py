@@ -33,6 +33,7 @@ class _TimeLimit(BaseException):
 def main() -> None:
     """Serve until standard input closes, which happens when the parent ends in any way."""
     # Libraries print; only replies may reach the pipe.
+    signal.signal(signal.SIGALRM, _expire)  # before the parent may send it
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     requests: queue.Queue[str] = queue.Queue()
@@ -159,18 +160,26 @@ class _Service:
         return architecture.inspect_architecture(self._skeleton(config, "bfloat16", None)).as_dict()
 
 
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    def expire(_signal: int, _frame: FrameType | None) -> None:
+_limited = False
+_REPEAT_SECONDS = 0.1  # a handler's exception is lost where Python calls back into a finalizer
+
+
+def _expire(_signal: int, _frame: FrameType | None) -> None:
+    if _limited:
         raise _TimeLimit
 
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """End what runs in it after so many seconds, or as soon as the parent sends the signal of the clock."""
+    global _limited
+    _limited = True
+    signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT_SECONDS)
     try:
         yield
     finally:
+        _limited = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def _limit_memory() -> None:

@@ -3,7 +3,10 @@
 import importlib.metadata
 import json
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +25,14 @@ Kind = Literal["support", "memory", "kv_cache", "activations", "architecture"]
 PASSING = ("inspector_timeout", "inspector_busy", "inspector_crashed", "internal_error")
 """Errors that say nothing about the model."""
 
+UNANSWERED = ("inspector_timeout", "inspector_busy")
+"""Errors of questions for which there was no time; they are asked again when there is."""
+
+LATE_ANSWER_SECONDS = 120.0
+"""How long the inspector may take for a question that nobody waits for any more."""
+
+MOST_UNANSWERED = 64
+
 
 class InspectionFailed(ModelyardError):
     """The inspector gave no answer; `code` of the instance is what it said."""
@@ -29,6 +40,45 @@ class InspectionFailed(ModelyardError):
     def __init__(self, code: str, message: str, hint: str | None) -> None:
         super().__init__(message, hint=hint)
         self.reason_code = code
+
+
+@dataclass(frozen=True)
+class _Question:
+    kind: Kind
+    model_id: str
+    commit: str
+    config: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.model_id, self.commit, _question(self.kind, self.options)
+
+
+class _Unanswered:
+    """Questions of this process for which there was no time, newest last; the oldest of too many are forgotten."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._questions: OrderedDict[tuple[str, str, str], _Question] = OrderedDict()
+
+    def add(self, question: _Question) -> None:
+        with self._lock:
+            self._questions[question.key] = question
+            self._questions.move_to_end(question.key)
+            while len(self._questions) > MOST_UNANSWERED:
+                self._questions.popitem(last=False)
+
+    def newest(self) -> _Question | None:
+        with self._lock:
+            return next(reversed(self._questions.values()), None)
+
+    def remove(self, question: _Question) -> None:
+        with self._lock:
+            self._questions.pop(question.key, None)
+
+
+_unanswered = _Unanswered()
 
 
 class InspectionService:
@@ -45,12 +95,37 @@ class InspectionService:
         answer = self.recall(model_id, commit, question)
         if answer is None:
             answer = _inspect(kind, config, seconds, options)
-            if answer.get("error", {}).get("code") not in PASSING:
+            code = answer.get("error", {}).get("code")
+            if code not in PASSING:
                 self.remember(model_id, commit, question, answer)
+            if code in UNANSWERED:
+                _unanswered.add(_Question(kind, model_id, commit, config, options))
         if "error" in answer:
             error = answer["error"]
             raise InspectionFailed(error["code"], error["message"], error["hint"])
         return answer
+
+    def is_known(self, kind: Kind, model_id: str, commit: str, **options: Any) -> bool:
+        """Whether `ask` would answer from the database."""
+        return self.recall(model_id, commit, _question(kind, options)) is not None
+
+    def answer_late(self) -> bool:
+        """Ask again a question for which there was no time, giving way to others; whether there may be more to do.
+
+        What takes longer than LATE_ANSWER_SECONDS is given up.
+        """
+        question = _unanswered.newest()
+        if question is None:
+            return False
+        if self.recall(*question.key) is None:
+            answer = _inspect(question.kind, question.config, LATE_ANSWER_SECONDS, question.options, gives_way=True)
+            code = answer.get("error", {}).get("code")
+            if code == "inspector_busy":
+                return False
+            if code not in PASSING:
+                self.remember(*question.key, answer)
+        _unanswered.remove(question)
+        return True
 
     def recall(self, model_id: str, commit: str, question: str) -> dict[str, Any] | None:
         with self.database.reading() as session:
@@ -85,9 +160,11 @@ def warm_up_inspector() -> None:
         logger.info("The inspector is not warm: %s", error)
 
 
-def _inspect(kind: Kind, config: Mapping[str, Any], seconds: float, options: Mapping[str, Any]) -> dict[str, Any]:
+def _inspect(
+    kind: Kind, config: Mapping[str, Any], seconds: float, options: Mapping[str, Any], **manner: bool
+) -> dict[str, Any]:
     try:
-        return get_inspector().inspect(kind, config, timeout=max(seconds, 0.1), **options)
+        return get_inspector().inspect(kind, config, timeout=max(seconds, 0.1), **manner, **options)
     except ModelyardError as error:
         return {"error": error.as_dict()}
 

@@ -15,6 +15,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
+from modelyard.services.inspection_service import InspectionService
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_actions import finish_removal
@@ -27,6 +28,7 @@ from modelyard.services.update_service import UpdateService
 logger = logging.getLogger(__name__)
 
 MAX_INTERVAL_SECONDS = 5.0
+LATE_INTERVAL_SECONDS = 2.0
 FILES_CHECK_SECONDS = 10.0
 FILES_CHECK_SHARE = 0.05
 """Of the time that looking at files may take: with very many of them it is done less often."""
@@ -67,6 +69,20 @@ async def refine_estimates(database: Database) -> None:
         except Exception:
             logger.exception("Exact estimates failed, trying again")
         await asyncio.sleep(MAX_INTERVAL_SECONDS)
+
+
+async def answer_late(database: Database) -> None:
+    """Until cancelled: what the inspector had no time for is answered when it has."""
+    inspections = InspectionService(database)
+    while True:
+        try:
+            while await asyncio.to_thread(inspections.answer_late):
+                pass
+        except DatabaseUnavailable:
+            pass
+        except Exception:
+            logger.exception("Late answers failed, trying again")
+        await asyncio.sleep(LATE_INTERVAL_SECONDS)
 
 
 async def watch_updates(database: Database) -> None:

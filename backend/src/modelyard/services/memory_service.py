@@ -20,7 +20,8 @@ EXACT_SECONDS = 20.0
 """How long an answer may wait for the inspector; then it is approximate and says why."""
 
 LATE_SECONDS = 300.0
-"""How long a question that was not answered in time is not asked again, unless there is much more time for it."""
+"""How long nobody waits again for the answer to a question that was not answered in time, unless there is much more
+time for it. It is asked again by itself meanwhile."""
 
 FITS_FRACTION = 0.85
 CROSS_CHECK_FRACTION = 0.001
@@ -318,7 +319,14 @@ class MemoryService:
         now = time.monotonic()
         key = (checkpoint.model_id, checkpoint.commit, kind, *(f"{name}={options[name]}" for name in sorted(options)))
         late = _late.get(key)
-        if late is not None and now < late.until and seconds < 3 * late.seconds:
+        if (
+            late is not None
+            and now < late.until
+            and seconds < 3 * late.seconds
+            and not self.inspections.is_known(
+                kind, checkpoint.model_id, checkpoint.commit, held=checkpoint.held, **options
+            )
+        ):
             raise InspectionFailed(late.failure.reason_code, late.failure.message, late.failure.hint)
         try:
             return self.inspections.ask(
