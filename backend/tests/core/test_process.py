@@ -11,6 +11,7 @@ import pytest
 
 from modelyard.core.errors import AlreadyExists, DiskFull
 from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
+from support.secrets import SECRETS
 from support.storage import small_disk
 
 
@@ -44,6 +45,17 @@ def test_a_child_reports_and_answers() -> None:
     reports: list[dict[str, Any]] = []
     assert run(reports, do="add", a=1, b=2, steps=3) == {"sum": 3}
     assert reports == [{"step": 0}, {"step": 1}, {"step": 2}]
+
+
+def test_a_child_gets_its_folders_and_devices_and_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
+    given = {"MODELYARD_HOME": "/home", "HF_HUB_CACHE": "/cache", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "1"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    entries = dict(entry.split("=", 1) for entry in run(do="environment")["environment"].split("\0") if entry)
+    assert entries.items() >= given.items()
+    assert not set(SECRETS) & set(entries)
 
 
 def test_many_reports_arrive_whole_and_in_order() -> None:

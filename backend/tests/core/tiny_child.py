@@ -23,6 +23,8 @@ def work(request: dict[str, Any], report: Report) -> dict[str, Any]:
             raise ValueError("a bug")
         case "write":
             Path(request["path"]).write_bytes(bytes(1 << 20))
+        case "environment":
+            return {"environment": Path("/proc/self/environ").read_text()}
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,7 @@ from modelyard.hub.client import translate_hub_errors
 from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, RepoUnavailable
 from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG, SampleSource
 from modelyard.hub.server import create_hub_app
+from support.secrets import SECRETS, environment_of
 from support.storage import small_disk
 
 from .hub_faults import serve
@@ -32,7 +34,11 @@ pytestmark = pytest.mark.usefixtures("stock_client")
 LLAMA = "modelyard-samples/tiny-llama"
 
 
-def test_the_first_listing_answers_at_once_and_all_who_wait_share_one_making(tmp_path: Path) -> None:
+def test_the_first_listing_answers_at_once_and_all_who_wait_share_one_making(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
     with serve(create_hub_app([SampleSource(tmp_path)], api_key=None)) as endpoint, ThreadPoolExecutor(8) as pool:
         api = HfApi(endpoint=endpoint, token=False)
         started = time.monotonic()
@@ -43,7 +49,10 @@ def test_the_first_listing_answers_at_once_and_all_who_wait_share_one_making(tmp
         answers = [pool.submit(api.model_info, CATALOGUE[n % 3].repo_id) for n in range(8)]
         most = 0
         while not all(answer.done() for answer in answers):
-            most = max(most, len(_makers()))
+            makers = _makers()
+            most = max(most, len(makers))
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                assert all(not set(SECRETS) & set(environment_of(maker.pid)) for maker in makers)
             time.sleep(0.05)
         assert all(answer.result().sha for answer in answers)
         assert most == 1

@@ -14,6 +14,7 @@ import pytest
 
 from modelyard.core.errors import ModelyardError, UnsupportedArchitecture
 from modelyard.ml.inspector import Inspector, InspectorBusy, InspectorCrashed, InspectorTimeout
+from support.secrets import SECRETS, environment_of
 
 LLAMA = {
     "model_type": "llama",
@@ -234,13 +235,13 @@ def test_closing_ends_a_question_under_way() -> None:
 
 def test_the_child_has_no_credentials_and_low_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     inspector = Inspector()
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setenv("MODELYARD_API_KEY", "secret")
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
     inspector.inspect("warm_up", {}, timeout=TIMEOUT)
     child = child_of(inspector)
 
-    assert not {"HF_TOKEN", "MODELYARD_API_KEY"} & set(child.environ())
-    assert child.environ()["HF_HUB_OFFLINE"] == "1"
+    assert not set(SECRETS) & set(environment_of(child.pid))
+    assert environment_of(child.pid)["HF_HUB_OFFLINE"] == "1"
     assert child.nice() > psutil.Process().nice()
     inspector.close()
 

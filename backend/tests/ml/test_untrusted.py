@@ -24,6 +24,7 @@ from modelyard.ml import sample_models
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 from modelyard.ml.untrusted import tokenizer as parent_side
 from modelyard.ml.untrusted.warm_process import WarmProcess
+from support.secrets import SECRETS, environment_of
 
 USER = {"role": "user", "content": "Hello there"}
 MESSAGES = [{"role": "system", "content": "Be short."}, USER, {"role": "assistant", "content": "Hi"}, USER]
@@ -283,11 +284,7 @@ def test_a_closed_one_leaves_no_process(made: Callable[..., Tokenizer]) -> None:
 
 
 def test_it_gets_no_credential_and_no_torch(made: Callable[..., Tokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = {
-        "HF_TOKEN", "MODELYARD_API_KEY", "MODELYARD_DATABASE_URL", "MODELYARD_BROKER_URL", "AWS_SECRET_ACCESS_KEY",
-        "HTTPS_PROXY",
-    }  # fmt: skip
-    for name in secrets:
+    for name in SECRETS:
         monkeypatch.setenv(name, "secret")
     monkeypatch.setattr(parent_side, "_warm", WarmProcess())
     tokenizer = made()
@@ -296,5 +293,4 @@ def test_it_gets_no_credential_and_no_torch(made: Callable[..., Tokenizer], monk
     if not maps.exists():
         pytest.skip("no /proc on this system")
     assert "libtorch" not in maps.read_text()
-    environment = psutil.Process(tokenizer.pid).environ()
-    assert not secrets & set(environment)
+    assert not set(SECRETS) & set(environment_of(tokenizer.pid))

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.secrets import environment_of
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 SERVE = """
@@ -253,6 +255,16 @@ def test_a_short_key_is_for_this_machine_only(serve: Callable[..., Server]) -> N
     assert server.process.wait(20) == 1
     assert "MODELYARD_API_KEY is shorter than 16 characters" in server.said()
     assert "kkk" not in server.said()
+
+
+def test_only_the_api_and_downloads_get_the_key_and_the_token(serve: Callable[..., Server]) -> None:
+    secrets = {"MODELYARD_API_KEY": "k" * 16, "HF_TOKEN": "token", "HUGGING_FACE_HUB_TOKEN": "token"}
+    server = serve(environment=secrets)
+    server.start_and_wait()
+    workers = {queue: server.worker_pid(queue) for queue in ("downloads", "compute", "inference")}
+    (api,) = {process.pid for process in server.family()} - set(workers.values())
+    held = {name: set(secrets) & set(environment_of(pid)) for name, pid in {"api": api, **workers}.items()}
+    assert held == {"api": set(secrets), "downloads": set(secrets), "compute": set(), "inference": set()}
 
 
 def test_a_large_log_is_put_aside_when_its_process_starts(serve: Callable[..., Server]) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO, cast
 
+from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
 from modelyard.core.private_files import open_private
 from modelyard.core.storage import storage_errors
@@ -202,7 +203,7 @@ def run_child(
                 stdin=subprocess.PIPE,
                 stdout=printed,
                 stderr=printed,
-                env={**os.environ, **environment, REPORT_FD: str(writing)},
+                env=child_environment(**environment, **{REPORT_FD: str(writing)}),
                 pass_fds=(parent, writing),
                 process_group=0,
             )

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
 
+from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import error_from
 from modelyard.core.process import EXIT_STORAGE
 from modelyard.hub.repo_facts import RepoFacts, read_facts
@@ -132,7 +132,7 @@ class SampleSource:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                env=child_environment(HF_HUB_OFFLINE="1"),
             )
         except OSError as error:
             raise RepoUnavailable(f"The sample models could not be made: {error}") from error

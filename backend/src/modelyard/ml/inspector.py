@@ -5,7 +5,6 @@ loads weights, and no process that loads weights inspects.
 """
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -17,18 +16,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any, Literal
 
+from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
 
 Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture"]
 
-# The child reads configs written by strangers; it gets no credential and no way to a Hub.
-_WITHHELD = (
-    "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN",
-    "MODELYARD_API_KEY",
-    "MODELYARD_DATABASE_URL",
-    "MODELYARD_BROKER_URL",
-)
 _CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 _GRACE_SECONDS = 1.5
 _LEAST_SECONDS = 0.05
@@ -160,14 +152,13 @@ class _Child:
     """The child process and the two ends of its pipes."""
 
     def __init__(self) -> None:
-        environment = {key: value for key, value in os.environ.items() if key not in _WITHHELD}
         # Killed in the middle of a question, the child leaves a config behind.
         self._folder = tempfile.TemporaryDirectory(prefix="modelyard-inspector-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "modelyard.ml.inspector_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, **_CHILD_ENVIRONMENT, "TMPDIR": self._folder.name},
+            env=child_environment(**_CHILD_ENVIRONMENT, TMPDIR=self._folder.name),
             encoding="utf-8",
         )
         self._started = time.monotonic()

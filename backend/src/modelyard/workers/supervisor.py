@@ -40,6 +40,9 @@ _SAID_ABOVE = "what it said is above"
 MIN_KEY_CHARACTERS = 16
 """Of a key that other machines can try."""
 
+_HUB_SECRETS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELYARD_API_KEY"})
+"""What only the API and downloads need: the built-in Hub takes the server's key."""
+
 
 class CannotStart(ModelyardError):
     code = "cannot_start"
@@ -53,6 +56,8 @@ class _Child:
     environment: Mapping[str, str]
     log: Path | None
     """Where its output goes; None: where the supervisor's own goes."""
+    withheld: frozenset[str] = frozenset()
+    """The variables of this process's environment that it does not get."""
     process: "subprocess.Popen[bytes] | None" = None
     log_offset: int = 0
     started_at: float = 0.0
@@ -81,12 +86,13 @@ class _Child:
         return log
 
     def _spawn(self, output: IO[bytes] | None) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name not in self.withheld}
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "modelyard.workers", *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **self.environment},
+            env={**inherited, **self.environment},
             pass_fds=self.descriptors,
             start_new_session=True,
         )
@@ -189,21 +195,23 @@ class Supervisor:
             "MODELYARD_SERVER": _url_of(listener),
         }
 
-        def child(name: str, arguments: list[str], *more_descriptors: int) -> _Child:
-            log = self._settings.logs_folder / f"{name}.log"
-            return _Child(name, arguments, (parent, console, *more_descriptors), common, log)
+        def log(name: str) -> Path:
+            return self._settings.logs_folder / f"{name}.log"
 
         api_arguments = ["api", "--application", self._application, "--fd", str(listener.fileno())]
-        api = child("api", api_arguments, listener.fileno())
+        api = _Child("api", api_arguments, (parent, console, listener.fileno()), common, log("api"))
         # Only later, because the API brings the database up to date and then no longer needs the processor.
-        workers = [child(queue, self._worker_arguments([queue])) for queue in self._queues]
+        workers = [
+            _Child(name, self._worker_arguments([name]), (parent, console), common, log(name), _withheld_from([name]))
+            for name in self._queues
+        ]
         self._supervise(api, _url_of(listener), workers, wakeups)
 
     def _work(self, stack: contextlib.ExitStack, queues: Sequence[str]) -> None:
         wakeups = stack.enter_context(_waking(self._on_signal))
         parent, environment = stack.enter_context(life_line())
         common = {**environment, "MODELYARD_HOME": str(self._settings.home)}
-        worker = _Child("worker", self._worker_arguments(queues), (parent,), common, None)
+        worker = _Child("worker", self._worker_arguments(queues), (parent,), common, None, _withheld_from(queues))
         self._supervise(None, None, [worker], wakeups)
 
     @contextlib.contextmanager
@@ -332,6 +340,11 @@ class Supervisor:
             _sleep(wakeups, deadline - time.monotonic())
         for process in processes:
             end_group(process, 0)
+
+
+def _withheld_from(queues: Sequence[str]) -> frozenset[str]:
+    """Return the variables that a worker of these queues does not get."""
+    return frozenset() if "downloads" in queues else _HUB_SECRETS
 
 
 @contextlib.contextmanager

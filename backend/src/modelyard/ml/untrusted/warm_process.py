@@ -7,11 +7,9 @@ import sys
 import tempfile
 import threading
 
+from modelyard.core.child_environment import child_environment
 from modelyard.ml.untrusted.protocol import END, PROCESS, START
 
-# What runs there was written by strangers: it gets what Python and its libraries need to start, and no credential.
-_HANDED_ON = frozenset({"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV"})
-_HANDED_ON_PREFIXES = ("LC_", "PYTHON")
 # One thread each: threads cannot be forked, their stacks count as memory, and a limit of processor time is of them all.
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -78,16 +76,11 @@ class WarmProcess:
         self._control, theirs = socket.socketpair()
         if self._scratch is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="modelyard-tokenizers-")
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name in _HANDED_ON or name.startswith(_HANDED_ON_PREFIXES)
-        }
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "modelyard.ml.untrusted.child", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                env=environment | _ENVIRONMENT | {"TMPDIR": self._scratch.name},
+                env=child_environment(**_ENVIRONMENT, TMPDIR=self._scratch.name),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
