@@ -18,6 +18,7 @@ from modelyard.commands import words
 from modelyard.commands.common import printable
 from modelyard.commands.which import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
+from modelyard.ml.untrusted import landlock
 
 from .conftest import COMMAND, LARGER_SAMPLE, SAMPLE, Commands, Server, clean_environment, wait_for
 
@@ -227,6 +228,8 @@ def test_doctor_finds_a_whole_server_well(server: Server) -> None:
     assert answer.returncode == 0, answer.stdout
     for word in ("server", "torch", "bitsandbytes", "memory", "disk", "hub", "workers", "database", "broker"):
         assert word in answer.stdout
+    found = landlock.version()
+    assert (f"landlock      ABI {found}:" if found else "landlock      not available") in answer.stdout
 
 
 def test_what_the_server_refuses_is_told_in_two_lines(server: Server) -> None:

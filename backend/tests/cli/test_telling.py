@@ -11,7 +11,7 @@ from modelyard.api_client import ApiError
 from modelyard.cli import app
 from modelyard.commands import common, get, own, words
 from modelyard.commands.common import Connection, asking_the_hub
-from modelyard.commands.doctor import _workers
+from modelyard.commands.doctor import _landlock, _workers
 from modelyard.commands.which import find_row
 from modelyard.core.errors import ModelNotFound
 from modelyard.schemas import examples
@@ -114,6 +114,23 @@ def test_workers_of_a_server_that_has_just_started_are_not_called_broken(
 ) -> None:
     check = _workers(System.model_validate(examples.SYSTEM | {"uptime_seconds": uptime}))
     assert (check.state, check.detail) == (state, said)
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "said"),
+    [
+        (0, "warning", "not available: a repository's tokenizer is checked, but its process can read"),
+        (1, "ok", "ABI 1: a tokenizer's process reads only its repository and libraries, and can open TCP"),
+        (3, "ok", "ABI 3: a tokenizer's process reads only its repository and libraries, and can open TCP"),
+        (4, "ok", "ABI 4: a tokenizer's process reads only its repository and libraries, and can open no TCP"),
+        (7, "ok", "ABI 7: a tokenizer's process reads only its repository and libraries, and can open no TCP"),
+    ],
+)
+def test_doctor_says_what_landlock_of_this_version_means(version: int, state: str, said: str) -> None:
+    check = _landlock(version)
+    assert check.state == state
+    assert check.detail.startswith(said)
+    assert (check.hint is None) == (state == "ok")
 
 
 @pytest.mark.parametrize(

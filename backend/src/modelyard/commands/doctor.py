@@ -84,6 +84,7 @@ def _checks(client: "ApiClient") -> Iterator[Check]:
     from pydantic import ValidationError
 
     from modelyard.api_client import ApiError, ServerUnreachable
+    from modelyard.ml.untrusted import landlock
     from modelyard.schemas.system import System
 
     try:
@@ -110,6 +111,7 @@ def _checks(client: "ApiClient") -> Iterator[Check]:
     if client.is_local or not served:
         yield _database()
         yield _broker()
+        yield _landlock(landlock.version())
 
 
 def _server(client: "ApiClient", system: "System") -> Check:
@@ -299,3 +301,18 @@ def _broker() -> Check:
             "broker", "broken", f"{name} does not answer: {reason}", "Start it, or check MODELYARD_BROKER_URL."
         )
     return Check("broker", "ok", f"{name} answers")
+
+
+def _landlock(version: int) -> Check:
+    """Whether the kernel of this machine confines the processes that read tokenizers of repositories."""
+    if version == 0:
+        return Check(
+            "landlock",
+            "warning",
+            "not available: a repository's tokenizer is checked, but its process can read what the server's user can",
+            "Linux 5.13 or later has it, unless a container's seccomp profile or the boot parameter lsm= turns it off.",
+        )
+    network = "can open no TCP connection" if version >= 4 else "can open TCP connections (before Linux 6.7)"
+    return Check(
+        "landlock", "ok", f"ABI {version}: a tokenizer's process reads only its repository and libraries, and {network}"
+    )
