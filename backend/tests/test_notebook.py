@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +111,28 @@ def test_folders_are_loaded_as_they_are_stored(instance: Instance, rows: dict[st
     assert other["code"] == "already_quantized"
     assert nothing["code"] == "invalid_request"
     assert not (instance.folder / "elsewhere").exists()
+
+
+def test_a_tokenizer_that_names_a_file_of_the_machine_is_not_read(
+    instance: Instance, rows: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, secret = tmp_path / "repository", tmp_path / "secret.txt"
+    shutil.copytree(rows["none"]["snapshot_path"], folder)
+    secret.write_text("[UNK]\nhunter2\n")
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("[UNK]\nhello\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "vocab": str(secret)})
+    )
+    opened, loaded = notebook(
+        instance,
+        f"'hunter2' in __import__('transformers').AutoTokenizer.from_pretrained({str(folder)!r}).get_vocab()",
+        f"load({str(folder)!r})",
+    )
+    assert opened, "transformers opens it"
+    assert not loaded["tokenizer"]
+    [(warning, _blamed)] = loaded["warnings"]
+    assert "tokenizer_config.json names in 'vocab' a file to open" in warning
 
 
 def test_what_is_not_here_is_named_with_the_command_that_gets_it(

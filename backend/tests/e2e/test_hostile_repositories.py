@@ -3,6 +3,8 @@
 import json
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -140,6 +142,12 @@ def test_a_tokenizer_that_names_a_file_of_the_machine_is_refused(
     generated = instance.api.post(f"/models/{row_id}/generate", json={"prompt": "hello", "max_new_tokens": 4})
     assert (generated.status_code, generated.json()["code"]) == (422, "no_tokenizer"), generated.text
     assert "tokenizer_config.json names in 'vocab' a file" in generated.json()["detail"]
+    command = [sys.executable, "-m", "modelyard", "generate", model_id, "hello"]
+    environment = instance.environment | {"MODELYARD_SERVER": instance.url}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "tokenizer_config.json names in 'vocab' a file" in said.stderr
+    assert not any(text in said.stderr for text in ("hunter2", "PATH="))
 
 
 @pytest.mark.thorough
