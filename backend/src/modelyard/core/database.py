@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -83,6 +84,11 @@ def database_now(session: Session) -> datetime:
         return utc_now()
     now: datetime = session.execute(select(func.statement_timestamp())).scalar_one()
     return now.astimezone(UTC)
+
+
+def insert(session: Session, table: Any) -> Any:
+    """Return an INSERT that knows ON CONFLICT: one statement where a look and an INSERT after it would race."""
+    return (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 class Database:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import modelyard
-from modelyard.core.database import Database
+from modelyard.core.database import Database, insert
 from modelyard.core.errors import ModelyardError
 from modelyard.models import Inspection
 
@@ -133,8 +133,14 @@ class InspectionService:
             return None if row is None else row.answer
 
     def remember(self, model_id: str, commit: str, question: str, answer: dict[str, Any]) -> None:
+        # Others ask the same at the same moment: a request, and the estimates of models that have just become ready.
         with self.database.session() as session:
-            session.merge(Inspection(model_id=model_id, commit=commit, question=question, answer=answer))
+            row = insert(session, Inspection).values(model_id=model_id, commit=commit, question=question, answer=answer)
+            session.execute(
+                row.on_conflict_do_update(
+                    index_elements=["model_id", "commit", "question"], set_={"answer": row.excluded.answer}
+                )
+            )
 
 
 @lru_cache

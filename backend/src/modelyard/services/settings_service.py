@@ -7,10 +7,9 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from modelyard.core.database import database_now
+from modelyard.core.database import database_now, insert
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
@@ -173,9 +172,7 @@ class SettingsService:
             self.session.execute(self._insert(key, value).on_conflict_do_nothing(index_elements=["key"]))
 
     def _insert(self, key: str, value: Any) -> Any:
-        on_postgres = self.session.get_bind().dialect.name == "postgresql"
-        insert: Any = postgresql.insert if on_postgres else sqlite.insert
-        return insert(Setting).values(key=key, value={"value": value})
+        return insert(self.session, Setting).values(key=key, value={"value": value})
 
 
 def _checked_endpoint(endpoint: str) -> str:
