@@ -12,8 +12,8 @@ _NAMES = frozenset(
 _PREFIXES = (
     "LC_", "PYTHON", "MALLOC_",
     # How torch and what is below it compute, and on which devices.
-    "ATEN_", "BNB_", "CUDA_", "DNNL_", "GOMP_", "HIP_", "HSA_", "KMP_", "MKL_", "NVIDIA_", "OMP_", "ONEDNN_",
-    "OPENBLAS_", "PYTORCH_", "ROCR_", "TORCH_", "TRITON_",
+    "ATEN_", "BNB_", "CUBLAS_", "CUDA_", "CUDNN_", "DNNL_", "GOMP_", "HIP_", "HSA_", "KMP_", "MKL_", "NVIDIA_",
+    "OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "ROCR_", "TORCH", "TRITON_",
 )  # fmt: skip
 
 
