@@ -13,7 +13,8 @@ from modelyard.models import JobState, Model, ModelStatus
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.job_service import JobService
 from modelyard.services.model_files import look_at_files
-from modelyard.services.model_service import ModelService, new_manifest
+from modelyard.services.model_service import FilesDiffer, ModelService, changed_files, new_manifest
+from modelyard.services.storage_service import StorageService, resumable
 
 MODEL_ID = "owner/name"
 COMMIT, OTHER_COMMIT = "a" * 40, "b" * 40
@@ -93,3 +94,14 @@ def ready_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields:
     models.note_files(row, look_at_files(cache, row))
     assert row.status is ModelStatus.READY
     return row
+
+
+def differing(models: ModelService) -> dict[str, FilesDiffer]:
+    """Which rows the disk contradicts, as maintenance finds out."""
+    return changed_files(models.cache, models.with_manifests())
+
+
+def resume_waiting(session: Session) -> int:
+    """Resume what waits for a disk that can be used again; how many."""
+    storage = StorageService(session)
+    return storage.resume(resumable(storage.waiting(), storage.models.cache))

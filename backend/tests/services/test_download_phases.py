@@ -36,7 +36,7 @@ def hub(database: Database, tmp_path: Path) -> Iterator[HubFaults]:
 
 def phase(database: Database, row_id: str) -> tuple[str, str]:
     with database.reading() as session:
-        row = ModelResponses(session).of_id(row_id).model_dump()
+        row = ModelResponses(session).of_id(row_id).response().model_dump()
     return row["status"], words.phase(row)
 
 

@@ -462,8 +462,8 @@ class Page:
 
 def stored(database: Database) -> dict[str, Message]:
     with database.reading() as session:
-        models = ModelResponses(session).of_all(session.scalars(select(Model)).all())
-        return {model.id: model.model_dump(mode="json") for model in models}
+        facts = ModelResponses(session).of_all(session.scalars(select(Model)).all())
+    return {each.model.id: each.response().model_dump(mode="json") for each in facts}
 
 
 ROWS, PAGES = st.integers(0, 5), st.integers(0, 3)

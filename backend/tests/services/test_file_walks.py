@@ -14,18 +14,29 @@ from sqlalchemy import text
 from hub.hub_faults import HubFaults, serve
 from modelyard.api.v1.endpoints import models, trainings
 from modelyard.core.database import Database
-from modelyard.core.errors import DiskFull
+from modelyard.core.errors import ChecksumMismatch, DiskFull
 from modelyard.core.settings import get_settings
 from modelyard.hub.server import create_hub_app
 from modelyard.hub.store import HubCache
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Training, TrainingStatus
 from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
-from modelyard.services import model_deletion, model_files, training_actions
+from modelyard.services import (
+    architecture_service,
+    model_deletion,
+    model_files,
+    model_response,
+    model_service,
+    quantization_service,
+    storage_service,
+    training_actions,
+)
+from modelyard.services.event_hub import EventHub
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.job_service import JobProgress, JobService, LeaseLost
-from modelyard.services.maintenance import check_files
+from modelyard.services.maintenance import check_files, find_changed_files
 from modelyard.services.model_service import ModelService
+from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers.websocket_emitter import (
     emit_model_download_cancelled,
@@ -125,6 +136,8 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
         walks.hold(monkeypatch, HubCache, name)
     for module in (model_files, model_deletion):
         walks.hold(monkeypatch, module, "artifact_files")
+    walks.hold(monkeypatch, model_response, "has_chat_template")
+    walks.hold(monkeypatch, storage_service, "is_usable")
     for module in (model_files, training_actions):
         walks.hold(monkeypatch, module, "remove_folder")
     return walks
@@ -166,7 +179,7 @@ def test_a_download_and_the_check_of_files(database: Database, hub: HubFaults, w
     check_files(database, set())
     with database.reading() as session:
         assert session.get_one(Model, row_id).status is ModelStatus.MISSING
-    assert walks.seen() == {"inventory"}
+    assert (walks.seen(), walks.in_transactions) == ({"inventory"}, [])
 
 
 def test_a_download_that_its_worker_cancels(database: Database, cache: HubCache, walks: Walks) -> None:
@@ -305,6 +318,50 @@ def test_what_waits_for_a_disk(database: Database, cache: HubCache, walks: Walks
         session.get_one(Model, row_id).error = DiskFull("Full.", folder=str(cache.cache_dir)).as_dict()
     walks.watch()
     check_files(database, set())
-    assert walks.seen() == {"inventory", "partials"}
+    assert (walks.seen(), walks.in_transactions) == ({"is_usable", "inventory", "partials"}, [])
     with database.reading() as session:
         assert session.get_one(Model, row_id).status is ModelStatus.PENDING
+
+
+@pytest.mark.parametrize(("status", "walk"), [("ready", "has_chat_template"), ("missing", "inventory")])
+def test_what_is_answered_about_a_row(
+    database: Database, cache: HubCache, walks: Walks, client: TestClient, status: str, walk: str
+) -> None:
+    row_id = begun(database, cache, ModelStatus(status))
+    walks.watch()
+    listed = client.get("/models").json()["items"]
+    assert (walks.seen(), walks.in_transactions) == ({walk}, [])
+    assert listed == [client.get(f"/models/{row_id}").json()]
+    assert listed[0]["restarts_with"] == ("download" if status == "missing" else None)
+    assert (walks.seen(), walks.in_transactions) == ({walk}, [])
+
+
+def test_what_followers_of_the_list_are_told(database: Database, cache: HubCache, walks: Walks) -> None:
+    row_id = begun(database, cache, ModelStatus.READY)
+    walks.watch()
+    (told,) = EventHub(database)._read(None).changed
+    assert (told.id, walks.seen(), walks.in_transactions) == (row_id, {"has_chat_template"}, [])
+
+
+def test_a_quantization_that_is_asked_for(
+    database: Database, cache: HubCache, walks: Walks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_id = begun(database, cache, ModelStatus.READY)
+    for module in (quantization_service, architecture_service):
+        monkeypatch.setattr(module, "hub_cache", lambda: cache)
+    walks.watch()
+    with pytest.raises(ChecksumMismatch):  # its weights are none
+        QuantizationService(database).start(row_id, "4bit")
+    assert (walks.seen(), walks.in_transactions) == ({"inventory"}, [])
+
+
+def test_the_check_of_files_reads_rows_in_parts(
+    database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        ids = {ready_row(session, cache, f"{number:040x}").id for number in range(5)}
+    monkeypatch.setattr(model_service.ModelService.with_manifests, "__kwdefaults__", {"after": "", "limit": 2})
+    assert find_changed_files(database) == {}
+    for snapshot in cache.cache_dir.glob("*/snapshots"):
+        snapshot.rename(snapshot.with_name("elsewhere"))
+    assert set(find_changed_files(database)) == ids

@@ -9,7 +9,7 @@ from modelyard.services.history_service import KEPT_PER_MODEL, HistoryService
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_service import ModelService
 
-from .cache import COMMIT, MODEL_ID, new_row, ready_row
+from .cache import COMMIT, MODEL_ID, differing, new_row, ready_row
 from .conftest import Clock
 
 ERROR = {"code": "hub_unreachable", "message": "The Hub does not answer.", "hint": "Retry."}
@@ -105,9 +105,9 @@ def test_files_that_vanish_and_come_back(models: ModelService, cache: HubCache) 
     row = ready_row(models.session, cache)
     snapshot = cache.snapshot_path(MODEL_ID, COMMIT)
     snapshot.rename(snapshot.with_name("elsewhere"))
-    assert models.mark_missing_files(models.changed_files()) == 1
+    assert models.mark_missing_files(differing(models)) == 1
     snapshot.with_name("elsewhere").rename(snapshot)
-    assert models.mark_missing_files(models.changed_files()) == 1
+    assert models.mark_missing_files(differing(models)) == 1
     assert told(models, row.id) == [("files", "missing"), ("files", "found")]
 
 

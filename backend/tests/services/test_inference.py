@@ -214,7 +214,7 @@ FAILURE = {"code": "invalid_request", "message": "There is no device 'cuda:0' he
 
 def error_of(database: Database, row: Model) -> dict[str, Any] | None:
     with database.reading() as session:
-        error = ModelResponses(session).of_id(row.id).error
+        error = ModelResponses(session).of_id(row.id).response().error
         return error and error.model_dump()
 
 
@@ -249,7 +249,7 @@ def test_a_downloads_error_stays(database: Database, row: Model) -> None:
 def test_a_row_tells_that_it_is_being_unloaded(database: Database, row: Model) -> None:
     def unloading() -> bool:
         with database.reading() as session:
-            return ModelResponses(session).of_id(row.id).unloading
+            return ModelResponses(session).of_id(row.id).response().unloading
 
     assert not unloading()
     with database.session() as session:

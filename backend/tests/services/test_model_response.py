@@ -31,11 +31,14 @@ def test_a_shared_snapshot_is_counted_for_one_row(
     models: ModelService, cache: HubCache, answers: ModelResponses
 ) -> None:
     four = with_copy(ready_row(models.session, cache, quantization="4bit"))
-    assert (answers.of(four).disk_bytes, answers.of(four).shared_bytes) == (SNAPSHOT_BYTES + COPY_BYTES, 0)
+    assert (answers.of(four).response().disk_bytes, answers.of(four).response().shared_bytes) == (
+        SNAPSHOT_BYTES + COPY_BYTES,
+        0,
+    )
     eight = with_copy(ready_row(models.session, cache, quantization="8bit"))
-    assert [answer.shared_bytes for answer in answers.of_all([four, eight])] == [0, SNAPSHOT_BYTES]
+    assert [facts.response().shared_bytes for facts in answers.of_all([four, eight])] == [0, SNAPSHOT_BYTES]
     plain = ready_row(models.session, cache)
-    rows = answers.of_all([four, eight, plain])
+    rows = [facts.response() for facts in answers.of_all([four, eight, plain])]
     assert [answer.shared_bytes for answer in rows] == [SNAPSHOT_BYTES, SNAPSHOT_BYTES, 0]
     assert sum(answer.disk_bytes - answer.shared_bytes for answer in rows) == SNAPSHOT_BYTES + 2 * COPY_BYTES
 
@@ -49,7 +52,7 @@ def test_the_rows_that_stay_are_told_that_the_snapshot_is_theirs(
     before = four.updated_at
     models.end_deletion(plain.id)
     models.session.refresh(four)
-    assert answers.of(four).shared_bytes == 0
+    assert answers.of(four).response().shared_bytes == 0
     assert four.updated_at > before
 
 
@@ -59,27 +62,27 @@ def test_a_cancelled_row_has_nothing_of_its_own(models: ModelService, cache: Hub
     copy.files = original.files
     models.mark_ended(copy, ModelStatus.CANCELLED)
     models.note_files(copy, look_at_files(cache, copy))
-    answer = answers.of(copy)
+    answer = answers.of(copy).response()
     assert answer.disk_bytes == answer.shared_bytes == SNAPSHOT_BYTES
     assert answer.restarts_with == "quantize"
 
 
 def test_what_an_ended_row_begins_with(models: ModelService, cache: HubCache, answers: ModelResponses) -> None:
     row = new_row(models.session, cache, quantization="4bit")
-    assert answers.of(row).restarts_with is None
+    assert answers.of(row).response().restarts_with is None
     models.mark_ended(row, ModelStatus.CANCELLED)
-    assert answers.of(row).restarts_with == "download"
+    assert answers.of(row).response().restarts_with == "download"
     models.start_job(row, JobKind.QUANTIZE)
     models.mark_ended(row, ModelStatus.FAILED)
-    assert answers.of(row).restarts_with == "quantize"
+    assert answers.of(row).response().restarts_with == "quantize"
 
 
 def test_how_long_the_last_load_took(models: ModelService, cache: HubCache, answers: ModelResponses) -> None:
     row, other = ready_row(models.session, cache), ready_row(models.session, cache, quantization="4bit")
-    assert answers.of(row).last_load_seconds is None
+    assert answers.of(row).response().last_load_seconds is None
     history = models.jobs.history
     for seconds in (9.5, 0.17):
         history.note(row.id, EventKind.LOAD, EventName.DONE, seconds=seconds)
     history.note(row.id, EventKind.LOAD, EventName.FAILED, seconds=3.0)
     history.note(row.id, EventKind.UNLOAD, EventName.DONE)
-    assert [answer.last_load_seconds for answer in answers.of_all([row, other])] == [0.17, None]
+    assert [facts.last_load_seconds for facts in answers.of_all([row, other])] == [0.17, None]

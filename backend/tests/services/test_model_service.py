@@ -35,6 +35,7 @@ from .cache import (
     OTHER_COMMIT,
     begun_row,
     bytes_below,
+    differing,
     new_row,
     part,
     ready_row,
@@ -451,9 +452,9 @@ def test_ways_to_lose_files(models: ModelService, cache: HubCache, harm: str) ->
         blob.write_bytes(b"short")
     else:
         cache.cache_dir.rename(cache.cache_dir.with_name("elsewhere"))
-    assert models.mark_missing_files(models.changed_files()) == 1
+    assert models.mark_missing_files(differing(models)) == 1
     assert row.status is ModelStatus.MISSING
-    assert models.mark_missing_files(models.changed_files()) == 0
+    assert models.mark_missing_files(differing(models)) == 0
 
 
 def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cache: HubCache) -> None:
@@ -462,7 +463,7 @@ def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cach
         row.status = status
         row.files = [] if status is ModelStatus.READY else [{**vars(remote_files()[0]), "present_before": False}]
     models.session.flush()
-    assert models.mark_missing_files(models.changed_files()) == 0
+    assert models.mark_missing_files(differing(models)) == 0
 
 
 # Deleting
@@ -526,7 +527,7 @@ def test_two_revisions_share_content(database: Database, cache: HubCache) -> Non
     assert before - bytes_below(cache.cache_dir) == report.freed_bytes
     with database.session() as session:
         models = ModelService(session, cache)
-        assert models.mark_missing_files(models.changed_files()) == 0
+        assert models.mark_missing_files(differing(models)) == 0
     last = delete_model(database, second)
     assert last.freed_bytes == 3002
     assert not cache.repo_folder(MODEL_ID).exists()
@@ -751,14 +752,14 @@ def test_an_import_that_changed_in_place_is_neither_ready_nor_loaded(models: Mod
     row.files = [
         file | {"seen": identity((cache.snapshot_path(MODEL_ID, COMMIT) / file["path"]).stat())} for file in row.files
     ]
-    assert models.mark_missing_files(models.changed_files()) == 0
+    assert models.mark_missing_files(differing(models)) == 0
     require_unchanged(cache, row)
 
     blob.write_bytes(b"[]")  # of the same size
     os.utime(blob, ns=(0, 0))
     with pytest.raises(NotReady, match=r"config\.json"):
         require_unchanged(cache, row)
-    assert models.mark_missing_files(models.changed_files()) == 1
+    assert models.mark_missing_files(differing(models)) == 1
     assert (row.status, row.error["code"]) == (ModelStatus.MISSING, "files_changed")
 
 

@@ -62,7 +62,7 @@ def test_a_set_can_take_the_originals_of_copies_that_stay_along(
     assert reports == [item.freed_bytes for item in told.items]
     assert bytes_below(cache.cache_dir) == 0
     with database.reading() as session:
-        assert ModelResponses(session).of_id(stays).status == "ready"
+        assert ModelResponses(session).of_id(stays).response().status == "ready"
 
 
 def test_deleting_the_original_can_take_its_files_along(database: Database, cache: HubCache, artifacts: Path) -> None:
@@ -78,7 +78,7 @@ def test_deleting_the_original_can_take_its_files_along(database: Database, cach
     assert bytes_below(cache.cache_dir) == 0
     with database.reading() as session:
         assert session.get(Model, original) is None
-        rows = [ModelResponses(session).of_id(row_id) for row_id in copies]
+        rows = [ModelResponses(session).of_id(row_id).response() for row_id in copies]
         assert not any(row.removal_due for row in session.query(Model))
     own = bytes_below(artifacts / "4bit")
     assert [(row.status, row.disk_bytes, row.shared_bytes, row.original_bytes) for row in rows] == [

@@ -12,9 +12,8 @@ from modelyard.hub.store import HubCache
 from modelyard.models import ModelStatus
 from modelyard.services import model_service, storage_service
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
-from modelyard.services.storage_service import StorageService
 
-from .cache import new_row
+from .cache import new_row, resume_waiting
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +38,8 @@ def waiting(database: Database, cache: HubCache, error: ModelyardError, count: i
 
 
 def resume(database: Database) -> int:
-    with database.reading() as session:
-        resumable = StorageService(session).resumable()
     with database.session() as session:
-        return StorageService(session).resume(resumable)
+        return resume_waiting(session)
 
 
 def statuses(database: Database, ids: list[str]) -> list[ModelStatus]:

@@ -64,7 +64,6 @@ from modelyard.services.model_facts import store_facts
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService, new_manifest
 from modelyard.services.sae_training import SaeTraining
-from modelyard.services.storage_service import StorageService
 from modelyard.services.training_actions import delete_training
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_service import TrainingService, training_response
@@ -72,6 +71,8 @@ from modelyard.services.training_verdict import static_verdict
 from modelyard.workers import inference_tasks, job_runner
 from modelyard.workers.job_runner import RunningJob
 from modelyard.workers.training_tasks import TRAINING_ENDINGS
+
+from .cache import resume_waiting
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -237,7 +238,7 @@ def test_the_first_verdict_stands_in_the_row(database: Database, cache: HubCache
     for config, compatible, codes in ((LLAMA, True, []), (BERT, False, ["encoder_only"])):
         row_id = add_model(database, cache, config)
         with database.reading() as session:
-            answer = ModelResponses(session).of_id(row_id).training
+            answer = ModelResponses(session).of_id(row_id).response().training
             assert answer is not None
             assert (answer.compatible, [reason.code for reason in answer.reasons]) == (compatible, codes)
         with database.session() as session:
@@ -599,7 +600,7 @@ def test_idle_models_make_room_when_the_run_starts(
     assert seen == [{"pinned", "newer"}]
     with database.reading() as session:
         assert TrainingService(session).get_by_id(training.id).phase == "making_room"
-        unloaded = ModelResponses(session).of_id(oldest["id"])
+        unloaded = ModelResponses(session).of_id(oldest["id"]).response()
     assert (unloaded.loaded, unloaded.error) == (False, None)
 
     # What all of them hold together would not do, so none is unloaded.
@@ -655,9 +656,9 @@ def test_its_model_cannot_be_deleted(database: Database, cache: HubCache, starte
         confirmed_plan(cache, facts, confirm_shared=False)
     with database.session() as session:
         assert [user["kind"] for user in refused.value.extra["used_by"]] == ["training"]
-        assert [user.id for user in ModelResponses(session).of_id(row_id).used_by] == [training_id]
+        assert [user.id for user in ModelResponses(session).of_id(row_id).response().used_by] == [training_id]
         TrainingService(session).cancel(training_id)
-        assert ModelResponses(session).of_id(row_id).used_by == []
+        assert ModelResponses(session).of_id(row_id).response().used_by == []
     delete_model(database, row_id)
     with database.session() as session:
         training = TrainingService(session).get_by_id(training_id)
@@ -719,7 +720,7 @@ def test_a_full_disk_is_waited_for(
         with database.session() as session:
             before = training_response(TrainingService(session).get_by_id(waiting[0]))
             assert (before.status, before.resumable, before.finished_at) == ("pending", False, None)
-            assert StorageService(session).resume(StorageService(session).resumable()) == resumed
+            assert resume_waiting(session) == resumed
             after = training_response(TrainingService(session).get_by_id(waiting[0]))
             assert after.status == "pending"
             assert (after.error and after.error.code) == ("disk_full" if state is JobState.PAUSED else None)
@@ -733,7 +734,7 @@ def test_a_run_that_waits_for_a_disk_can_be_cancelled(database: Database, waitin
         assert trainings.cancel(waiting[0]).status is TrainingStatus.CANCELLED
         assert session.get_one(Job, waiting[1]).state is JobState.CANCELLED
         assert trainings.get_by_id(waiting[0]).error is None
-        assert StorageService(session).resume(StorageService(session).resumable()) == 0
+        assert resume_waiting(session) == 0
         assert trainings.resume(waiting[0]).job_id != waiting[1]
 
 
@@ -749,7 +750,7 @@ def test_a_run_that_cannot_save_its_state_when_it_is_cancelled_has_failed(
     TRAINING_ENDINGS.paused(database, job.id, job.owner or "", started[1], DiskFull("Full.").as_dict())
     with database.session() as session:
         assert TrainingService(session).get_by_id(started[1]).status is TrainingStatus.FAILED
-        assert StorageService(session).resume(StorageService(session).resumable()) == 0
+        assert resume_waiting(session) == 0
 
 
 def test_the_curve_goes_on_from_where_a_crash_left_it(database: Database, started: tuple[str, str]) -> None:

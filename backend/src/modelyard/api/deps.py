@@ -72,7 +72,8 @@ def _updates(database: DatabaseDep) -> UpdateService:
 def _row_answer(database: DatabaseDep) -> Callable[[str], ModelResponse]:
     def answer(row_id: str) -> ModelResponse:
         with database.reading() as session:
-            return ModelResponses(session).of_id(row_id)
+            facts = ModelResponses(session).of_id(row_id)
+        return facts.response()
 
     return answer
 

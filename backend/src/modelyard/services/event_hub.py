@@ -203,7 +203,7 @@ class EventHub:
             if ids is None:
                 statuses = {row.id: row.status.value for row in session.execute(select(Model.id, Model.status))}
             rows = session.scalars(select(Model).options(defer(Model.files)).where(interesting)).all()
-            changed = ModelResponses(session).of_all(rows)
+            facts = ModelResponses(session).of_all(rows)
             count = session.scalar(select(func.count()).select_from(Model)) or 0
             now = frozenset(statuses) if ids is None else ids
             if new := {row.id for row in rows} - now:
@@ -214,7 +214,7 @@ class EventHub:
             trainings = self._read_trainings(session, since)
             training_ids = frozenset(session.scalars(select(Training.id)))
         self._last_reading = begun
-        return _Reading(changed, now, trainings, training_ids, statuses)
+        return _Reading([each.response() for each in facts], now, trainings, training_ids, statuses)
 
     def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
         """Runs under way, those that changed lately, and those whose end has not been told yet."""
@@ -233,19 +233,17 @@ class EventHub:
     def _read_snapshot(self) -> str:
         with self.database.reading() as session:
             models = ModelService(session)
-            active = models.list(statuses=ACTIVE_STATUSES, limit=10_000)[0]
-            event = SnapshotEvent(
-                epoch=self.feed.epoch,
-                seq=self.feed.seq,
-                models=ModelResponses(session).of_all(active),
-                counts=models.counts(),
-                trainings=[
-                    training_response(row)
-                    for row in TrainingService(session).list(statuses=ACTIVE_TRAINING_STATUSES, limit=10_000, offset=0)[
-                        0
-                    ]
-                ],
-            )
+            facts = ModelResponses(session).of_all(models.list(statuses=ACTIVE_STATUSES, limit=10_000)[0])
+            counts = models.counts()
+            runs, _ = TrainingService(session).list(statuses=ACTIVE_TRAINING_STATUSES, limit=10_000, offset=0)
+            trainings = [training_response(row) for row in runs]
+        event = SnapshotEvent(
+            epoch=self.feed.epoch,
+            seq=self.feed.seq,
+            models=[each.response() for each in facts],
+            counts=counts,
+            trainings=trainings,
+        )
         return event.model_dump_json()
 
     def _remember(self, reading: _Reading) -> None:

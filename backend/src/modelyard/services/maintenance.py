@@ -19,8 +19,8 @@ from modelyard.services.inspection_service import InspectionService
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_actions import finish_removal
-from modelyard.services.model_service import ModelService
-from modelyard.services.storage_service import StorageService
+from modelyard.services.model_service import FilesDiffer, ModelService, changed_files
+from modelyard.services.storage_service import StorageService, resumable
 from modelyard.services.training_actions import remove_training_files
 from modelyard.services.training_service import TrainingService
 from modelyard.services.update_service import UpdateService
@@ -153,15 +153,30 @@ def check_files(database: Database, stuck: set[str]) -> None:
             stuck.add(row_id)
         except Conflict as error:
             logger.warning("Files are not removed: %s", error.message)
-    # Looking at every file takes a while, during which workers must be able to write.
+    differing = find_changed_files(database)
     with database.reading() as session:
-        differing = ModelService(session).changed_files()
-        waiting = StorageService(session).resumable()
+        waiting = StorageService(session).waiting()
+        cache = ModelService(session).cache
+    may_resume = resumable(waiting, cache)
     with database.session() as session:
         models = ModelService(session)
         changed = models.mark_missing_files(differing) if differing else 0
-        resumed = StorageService(session).resume(waiting)
+        resumed = StorageService(session).resume(may_resume)
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)
     if resumed:
         logger.warning("A disk can be used again: resumed %d jobs that waited for it", resumed)
+
+
+def find_changed_files(database: Database) -> dict[str, FilesDiffer]:
+    """Return the rows that the disk contradicts: rows are read a few hundred at a time, and files looked at between."""
+    found: dict[str, FilesDiffer] = {}
+    after = ""
+    while True:
+        with database.reading() as session:
+            models = ModelService(session)
+            rows = models.with_manifests(after=after)
+        if not rows:
+            return found
+        found |= changed_files(models.cache, rows)
+        after = rows[-1].id

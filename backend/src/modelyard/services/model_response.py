@@ -1,9 +1,10 @@
 """A model's row as it goes over the wire."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import inspect, select
+from sqlalchemy.orm import Session, undefer
 
 from modelyard.core.model_types import generates_text
 from modelyard.hub.store import HubCache
@@ -53,55 +54,81 @@ _RESTARTS: dict[JobKind, RestartName] = {
 _SHOWS_PROGRESS = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
 
 
+@dataclass(frozen=True)
+class RowFacts:
+    """What the database says of a row and beside it; the answer about the row also needs a look at its files."""
+
+    model: Model
+    endpoint_url: str
+    job: Job | None
+    used_by: list[UsedBy]
+    last_unload: LastUnload | None
+    load: Job | None
+    unloading: bool
+    last_load_seconds: float | None
+    shares_snapshot: bool
+    """Its snapshot is there for another row."""
+
+    def response(self) -> ModelResponse:
+        """Look at the row's files and return the answer; to be called outside of a transaction."""
+        return _response(self, hub_cache())
+
+
 class ModelResponses:
-    """Answers for rows, with what stands beside a row: its job, its files, its Hub's address."""
+    """Reads what answers about rows consist of: the rows, their jobs, their users, their Hubs' addresses."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.cache = hub_cache()
         self._settings = SettingsService(session)
         self._jobs = JobService(session)
 
-    def of_id(self, row_id: str) -> ModelResponse:
+    def of_id(self, row_id: str) -> RowFacts:
         """Raises ModelNotFound."""
         return self.of(ModelService(self.session).get_by_id(row_id))
 
-    def of(self, model: Model) -> ModelResponse:
+    def of(self, model: Model) -> RowFacts:
         return self.of_all([model])[0]
 
-    def of_all(self, models: Sequence[Model]) -> list[ModelResponse]:
-        ids = [model.job_id for model in models if model.job_id]
+    def of_all(self, models: Sequence[Model]) -> list[RowFacts]:
+        row_ids = [model.id for model in models]
+        job_ids = [model.job_id for model in models if model.job_id]
         jobs = {
             job.id: job
             for job in self.session.scalars(
-                select(Job).where(Job.id.in_(ids)).execution_options(populate_existing=True)
+                select(Job).where(Job.id.in_(job_ids)).execution_options(populate_existing=True)
             )
         }
         users: dict[str, list[UsedBy]] = {}
-        for row in loaded_rows(self.session, [model.id for model in models]):
+        for row in loaded_rows(self.session, row_ids):
             users.setdefault(row.model_row_id, []).append(loaded_by(row))
-        for row_id, trainings in training_users(self.session, [model.id for model in models]).items():
+        for row_id, trainings in training_users(self.session, row_ids).items():
             users.setdefault(row_id, []).extend(trainings)
-        loads = {job.subject_id: job for job in reversed(self._jobs.loads([model.id for model in models]))}
-        unloads, unloading = self._unloads([model.id for model in models])
-        load_seconds = self._jobs.history.last_load_seconds([model.id for model in models])
+        loads = {job.subject_id: job for job in reversed(self._jobs.loads(row_ids))}
+        unloads, unloading = self._unloads(row_ids)
+        load_seconds = self._jobs.history.last_load_seconds(row_ids)
         owners = snapshot_owners(self.session, models)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
+        self._read_manifests([model for model in models if _begins_by_its_files(model, jobs.get(model.job_id or ""))])
         return [
-            model_response(
-                model,
-                jobs.get(model.job_id or ""),
-                self.cache,
-                urls.__getitem__,
-                users.get(model.id, []),
-                unloads.get(model.id),
-                loads.get(model.id),
+            RowFacts(
+                model=model,
+                endpoint_url=urls[model.endpoint],
+                job=jobs.get(model.job_id or ""),
+                used_by=users.get(model.id, []),
+                last_unload=unloads.get(model.id),
+                load=loads.get(model.id),
                 unloading=model.id in unloading,
                 last_load_seconds=load_seconds.get(model.id),
                 shares_snapshot=owners.get((model.model_id, model.commit), model.id) != model.id,
             )
             for model in models
         ]
+
+    def _read_manifests(self, models: Sequence[Model]) -> None:
+        """Fill in the manifests that the rows of a list come without; what they begin with again depends on them."""
+        lacking = [model.id for model in models if "files" in inspect(model).unloaded]
+        if lacking:
+            self.session.scalars(select(Model).options(undefer(Model.files)).where(Model.id.in_(lacking))).all()
 
     def _unloads(self, row_ids: Sequence[str]) -> tuple[dict[str, LastUnload | None], set[str]]:
         """What each row's last unload told, and the rows that are being unloaded."""
@@ -115,23 +142,8 @@ class ModelResponses:
         return {job.subject_id: _last_unload(job) for job in unloads}, under_way
 
 
-def model_response(
-    model: Model,
-    job: Job | None,
-    cache: HubCache,
-    endpoint_url: Callable[[str], str],
-    used_by: list[UsedBy],
-    last_unload: LastUnload | None = None,
-    load: Job | None = None,
-    *,
-    unloading: bool = False,
-    last_load_seconds: float | None = None,
-    shares_snapshot: bool = False,
-) -> ModelResponse:
-    """`endpoint_url` turns what the row remembers as its Hub into an address.
-
-    `shares_snapshot`: its snapshot is there for another row.
-    """
+def _response(facts: RowFacts, cache: HubCache) -> ModelResponse:
+    model, job, load, used_by = facts.model, facts.job, facts.load, facts.used_by
     done = model.status is ModelStatus.READY
     disk_bytes = max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes
     folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
@@ -140,7 +152,7 @@ def model_response(
         model_id=model.model_id,
         canonical_id=model.canonical_id,
         name=model.name,
-        endpoint=endpoint_url(model.endpoint),
+        endpoint=facts.endpoint_url,
         revision=model.revision,
         commit=model.commit,
         status=model.status.value,
@@ -160,7 +172,7 @@ def model_response(
         size_bytes=model.size_bytes,
         downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
         disk_bytes=disk_bytes,
-        shared_bytes=disk_bytes - model.artifact_bytes if shares_snapshot else 0,
+        shared_bytes=disk_bytes - model.artifact_bytes if facts.shares_snapshot else 0,
         original_bytes=disk_bytes - model.artifact_bytes if done and model.artifact_bytes else 0,
         memory_estimated_bytes=model.memory_estimated_bytes,
         memory_method=model.memory_method,
@@ -168,10 +180,10 @@ def model_response(
         progress=_load_progress(load) if done and load else _progress(model, job),
         error=ModelError.model_validate(model.error) if model.error else None,
         restarts_with=_restarts_with(model, job, cache),
-        last_load_seconds=last_load_seconds,
+        last_load_seconds=facts.last_load_seconds,
         loaded=any(user.kind == "loaded" for user in used_by),
-        last_unload=last_unload,
-        unloading=unloading,
+        last_unload=facts.last_unload,
+        unloading=facts.unloading,
         used_by=used_by,
         drift=Drift.model_validate(model.drift) if model.drift else None,
         has_chat_template=has_chat_template(folder) if done else None,
@@ -195,12 +207,15 @@ def _last_unload(job: Job) -> LastUnload | None:
     return LastUnload.model_validate(job.result) if job.state is JobState.DONE and job.result else None
 
 
+def _begins_by_its_files(model: Model, job: Job | None) -> bool:
+    """Whether its files decide what the row begins with when it is started again; a failed job goes on itself."""
+    return model.status in RESTARTABLE_STATUSES and not (job and model.status is ModelStatus.FAILED)
+
+
 def _restarts_with(model: Model, job: Job | None, cache: HubCache) -> RestartName | None:
-    if model.status not in RESTARTABLE_STATUSES:
-        return None
-    # A failed job goes on itself.
-    kind = job.kind if job and model.status is ModelStatus.FAILED else next_work(cache, model)
-    return _RESTARTS.get(kind)
+    if _begins_by_its_files(model, job):
+        return _RESTARTS.get(next_work(cache, model))
+    return _RESTARTS.get(job.kind) if job and model.status in RESTARTABLE_STATUSES else None
 
 
 def _has_partial_data(model: Model) -> bool:

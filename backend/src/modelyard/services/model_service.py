@@ -43,6 +43,9 @@ HALF_REMOVED_SECONDS = 300.0
 DISK_RESERVE_BYTES = 500_000_000
 """Kept free on the models' disk, so that a download never fills it to the last byte."""
 
+MANIFESTS_AT_ONCE = 500
+"""Rows that are read together with their manifests: all at once would take more memory than the rest of the server."""
+
 _PLACE_WORDS = {
     "cpu": "in the system memory",
     "auto": "on the accelerators",
@@ -341,24 +344,21 @@ class ModelService:
             self._forget_facts(model)
         return len(rows)
 
-    def changed_files(self) -> dict[str, "FilesDiffer"]:
-        """The rows whose status and disk disagree, ready without all files or missing with them. Reads only."""
-        rows = self.session.scalars(
+    def with_manifests(self, *, after: str = "", limit: int = MANIFESTS_AT_ONCE) -> Sequence[Model]:
+        """Return the next rows, by id, whose files are to be there or were: what `changed_files` looks at."""
+        return self.session.scalars(
             select(Model)
             .options(
                 load_only(
                     Model.model_id, Model.commit, Model.quantization, Model.status, Model.files, Model.artifact_path
                 )
             )
-            .where(Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None))
-            # Not all manifests at once: they take more memory than everything else the server holds.
-            .execution_options(yield_per=500)
-        )
-        return {
-            model.id: FilesDiffer(model.status, self._file_error(model))
-            for model in rows
-            if is_whole(self.cache, model) != (model.status is ModelStatus.READY)
-        }
+            .where(
+                Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None), Model.id > after
+            )
+            .order_by(Model.id)
+            .limit(limit)
+        ).all()
 
     def _users(self, model: Model) -> Sequence[UsedBy]:
         return [
@@ -490,12 +490,6 @@ class ModelService:
             )
         )
 
-    def _file_error(self, model: Model) -> dict[str, Any] | None:
-        """What a ready row that is not whole any more is to say; None of one that was missing."""
-        if model.status is not ModelStatus.READY:
-            return None
-        return FILES_CHANGED if changed_file(self.cache, model) else _MISSING_ERROR
-
     def _give_up_original(self, model: Model) -> None:
         """Have the snapshot a quantized copy was made of removed, and its own entry, where they are nobody else's."""
         others = self._other_rows_of_snapshot(model)
@@ -550,6 +544,25 @@ class ModelService:
                 hint="Only work under way can be: `modelyard ps` shows it.",
             )
         return job
+
+
+def changed_files(cache: HubCache, rows: Sequence[Model]) -> dict[str, FilesDiffer]:
+    """Return which of the rows the disk contradicts: ready without all files, or missing with them.
+
+    Looking at every file takes a while, so it is no part of a transaction.
+    """
+    return {
+        model.id: FilesDiffer(model.status, _file_error(cache, model))
+        for model in rows
+        if is_whole(cache, model) != (model.status is ModelStatus.READY)
+    }
+
+
+def _file_error(cache: HubCache, model: Model) -> dict[str, Any] | None:
+    """What a ready row that is not whole any more is to say; None of one that was missing."""
+    if model.status is not ModelStatus.READY:
+        return None
+    return FILES_CHANGED if changed_file(cache, model) else _MISSING_ERROR
 
 
 _MISSING_ERROR = {

@@ -65,16 +65,16 @@ class QuantizationService:
         """
         with self.database.reading() as session:
             source = ModelService(session).get_by_id(row_id)
-            if source.status is not ModelStatus.READY:
-                raise NotReady(f"{source.model_id} is {source.status}.", hint="Wait until it is ready.")
-            if self.cache.inventory(source.model_id, source.commit, manifest(source)).missing:
-                raise Conflict(
-                    f"The unquantized files of {source.model_id} are not here.", hint="Download it in that precision."
-                )
-            require_unchanged(self.cache, source)
-            method = read_config(local_config(source)).quantization_method
-            if method is not None:
-                raise AlreadyQuantized(f"The weights of {source.model_id} are quantized already ({method}).")
+        if source.status is not ModelStatus.READY:
+            raise NotReady(f"{source.model_id} is {source.status}.", hint="Wait until it is ready.")
+        if self.cache.inventory(source.model_id, source.commit, manifest(source)).missing:
+            raise Conflict(
+                f"The unquantized files of {source.model_id} are not here.", hint="Download it in that precision."
+            )
+        require_unchanged(self.cache, source)
+        method = read_config(local_config(source)).quantization_method
+        if method is not None:
+            raise AlreadyQuantized(f"The weights of {source.model_id} are quantized already ({method}).")
         estimated = MemoryService(self.database).options(local_checkpoint(source), seconds=ESTIMATE_SECONDS)
         with self.database.session() as session:
             models = ModelService(session)

@@ -59,7 +59,7 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute
 
 @router.get("", summary="List models")
 def list_models(
-    session: ReadingDep,
+    database: DatabaseDep,
     status: Annotated[
         list[StatusName] | None,
         Query(description="Only these; may be given several times.", examples=[["ready", "downloading"]]),
@@ -77,15 +77,17 @@ def list_models(
     offset: Offset = 0,
 ) -> ModelPage:
     """One page of the models this instance manages."""
-    rows, total = ModelService(session).list(
-        statuses=[ModelStatus(name) for name in status or ()],
-        quantization=Quantization(quantization) if quantization else None,
-        query=q,
-        sort=sort,
-        limit=limit,
-        offset=offset,
-    )
-    return ModelPage(items=ModelResponses(session).of_all(rows), total=total, limit=limit, offset=offset)
+    with database.reading() as session:
+        rows, total = ModelService(session).list(
+            statuses=[ModelStatus(name) for name in status or ()],
+            quantization=Quantization(quantization) if quantization else None,
+            query=q,
+            sort=sort,
+            limit=limit,
+            offset=offset,
+        )
+        facts = ModelResponses(session).of_all(rows)
+    return ModelPage(items=[each.response() for each in facts], total=total, limit=limit, offset=offset)
 
 
 @router.post(
@@ -122,9 +124,9 @@ def quantize_model(
 
 
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))
-def get_model(id: RowId, session: ReadingDep) -> ModelResponse:
+def get_model(id: RowId, answer: RowAnswerDep) -> ModelResponse:
     """The row as it is now, with live progress."""
-    return ModelResponses(session).of_id(id)
+    return answer(id)
 
 
 @router.get("/{id}/files", summary="Files", responses=problems(errors.ModelNotFound))
