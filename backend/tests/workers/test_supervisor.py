@@ -265,6 +265,7 @@ def test_only_the_api_and_downloads_get_the_key_and_the_token(serve: Callable[..
     (api,) = {process.pid for process in server.family()} - set(workers.values())
     held = {name: set(secrets) & set(environment_of(pid)) for name, pid in {"api": api, **workers}.items()}
     assert held == {"api": set(secrets), "downloads": set(secrets), "compute": set(), "inference": set()}
+    assert set(server.noted("offline")) == {"compute", "inference"}, "a library may not look for anything on a Hub"
 
 
 def test_a_large_log_is_put_aside_when_its_process_starts(serve: Callable[..., Server]) -> None:

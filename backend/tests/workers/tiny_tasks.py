@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from celery.signals import worker_init, worker_ready
+from huggingface_hub import constants
 
 from modelyard.core.queue import create_celery
 from modelyard.core.settings import get_settings
@@ -21,7 +22,10 @@ def note(name: str, text: str = "") -> None:
 
 
 def on_init(**_signal: object) -> None:
-    note("names", os.environ["MODELYARD_WORKER_NAME"])
+    name = os.environ["MODELYARD_WORKER_NAME"]
+    note("names", name)
+    if constants.is_offline_mode():
+        note("offline", name.rpartition(":")[2])
 
 
 def on_ready(**_signal: object) -> None:

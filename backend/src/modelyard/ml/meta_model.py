@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from modelyard.core.config_limits import absurd_size, main_sizes, parameter_limit
 from modelyard.core.errors import InvalidRequest, ModelyardError, NeedsCustomCode, UnsupportedArchitecture
 from modelyard.ml.bounded_build import BuildLimits, bounded_build
+from modelyard.ml.config_sources import foreign_source
 
 BUILD_SECONDS = 10.0
 """Of processor time, for a skeleton; the deepest and widest released models take less than three."""
@@ -62,10 +63,15 @@ def load_config(config: Mapping[str, Any]) -> Any:
     """The transformers config object of a `config.json`.
 
     Raises `NeedsCustomCode` if only the repository's own code knows the type, `UnsupportedArchitecture` if the
-    installed transformers does not know it or refuses the values, or a size in it is absurd.
+    installed transformers does not know it or refuses the values, a size in it is absurd, or it names another model.
     """
     if problem := absurd_size(config):
         raise UnsupportedArchitecture(f"config.json is not that of a model: {problem}.", hint=BAD_CONFIG)
+    if source := foreign_source(config):
+        raise UnsupportedArchitecture(
+            f"In config.json, {source}; Modelyard reads only the repository's own files.",
+            hint="Choose a model that is whole in one repository.",
+        )
     model_type = config.get("model_type")
     if "auto_map" in config and model_type not in CONFIG_MAPPING:
         raise NeedsCustomCode(f"The model type {model_type!r} exists only as code in the repository.")

@@ -72,6 +72,9 @@ def _allow_many_sockets() -> None:
 
 
 def _run_worker(celery: str, queues: list[str], concurrency: int | None) -> int:
+    if "downloads" not in queues:
+        # Whatever a library would look for on a Hub; read when huggingface_hub is first imported.
+        os.environ["HF_HUB_OFFLINE"] = "1"
     from modelyard.workers.celery_app import run_worker
 
     return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery))
