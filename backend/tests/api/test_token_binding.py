@@ -42,9 +42,13 @@ def recording(samples: Path) -> Iterator[tuple[Recorder, str]]:
         yield recorder, endpoint
 
 
-def modelyard(instance: Instance, *arguments: str, server: str | None = None) -> "subprocess.CompletedProcess[str]":
+def modelyard(
+    instance: Instance, *arguments: str, server: str | None = None, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "modelyard", *arguments, "--server", server or instance.url]
-    return subprocess.run(command, env=instance.environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, env=instance.environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def use_everything(instance: Instance) -> None:
@@ -123,6 +127,29 @@ def test_a_token_sent_with_an_endpoint_is_for_that_endpoint(
         assert {request.token for request in hub.requests} == {None}
         instance.api.put("/settings", json={"endpoint": endpoint, "token": None})
         assert other.tokens() <= {None, "Bearer theirs"}
+
+
+def test_the_command_line_stores_and_forgets_a_token_of_one_hub(
+    instance: Instance, hub: HubFaults, hub_samples: Path
+) -> None:
+    api = instance.api
+    with recording(hub_samples) as (other, endpoint):
+        stored = modelyard(instance, "hub", endpoint, "--token", stdin="theirs\n")
+        assert stored.returncode == 0, stored.stderr
+        assert "theirs" not in stored.stdout + stored.stderr
+        assert api.get("/settings").json()["token_set"] is True
+        assert api.get("/models/search", params={"q": "tiny"}).is_success
+        assert other.tokens() >= {"Bearer theirs"}
+        hub.clear()
+        assert modelyard(instance, "hub", "default").returncode == 0
+        assert api.get("/settings").json()["token_set"] is False
+        assert api.get("/models/search", params={"q": "tiny"}).is_success
+        assert {request.token for request in hub.requests} == {None}
+        assert modelyard(instance, "hub", endpoint, "--forget-token").returncode == 0
+        assert api.get("/settings").json()["token_set"] is False
+        for arguments, stdin in ((("--token",), ""), (("--token", "--forget-token"), "theirs")):
+            assert modelyard(instance, "hub", *arguments, stdin=stdin).returncode == 2
+    api.put("/settings", json={"endpoint": None})
 
 
 def test_the_commands_without_a_server_keep_the_token_too(

@@ -1,6 +1,7 @@
 """Choosing a model: what a Hub has, what it needs, which Hub is asked."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -210,15 +211,27 @@ def hub(
         str | None,
         typer.Argument(metavar="URL|builtin|default", help="The Hub to use from now on; none shows the one in use."),
     ] = None,
+    token: Annotated[
+        bool, typer.Option("--token", help="Store a token for this Hub, asked for without echo or read from stdin.")
+    ] = False,
+    forget_token: Annotated[bool, typer.Option("--forget-token", help="Remove the token stored for this Hub.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show or choose the Hub that models come from.
+    """Show or choose the Hub that models come from, and store a token for it.
 
-    `builtin` is the server's own: a few small sample models, for trying everything out with no internet.
+    `builtin` is the server's own: a few small sample models, for trying everything out with no internet. A token is
+    sent only to the Hub it was stored for.
     """
-    client = connect(context)
+    if token and forget_token:
+        raise typer.BadParameter("Either store a token or forget it.", param_hint="--forget-token")
+    changes: dict[str, str | None] = {}
     if endpoint is not None:
-        client.put("/settings", {"endpoint": None if endpoint == "default" else endpoint})
+        changes["endpoint"] = None if endpoint == "default" else endpoint
+    if token or forget_token:
+        changes["token"] = _read_token() if token else None
+    client = connect(context)
+    if changes:
+        client.put("/settings", changes)
     status = client.get("/system")["hub"]
     if as_json:
         print_json(status)
@@ -232,6 +245,15 @@ def hub(
             ("note", status.get("token_note")),
         ]
     )
+
+
+def _read_token() -> str:
+    """Not an argument of the command, which other users of the machine could see."""
+    at_terminal = sys.stdin.isatty()
+    token: str = typer.prompt("Token", hide_input=True, err=True) if at_terminal else sys.stdin.readline()
+    if not token.strip():
+        raise typer.BadParameter("Standard input holds no token.", param_hint="--token")
+    return token.strip()
 
 
 def _ask(
