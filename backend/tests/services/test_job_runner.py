@@ -1,5 +1,6 @@
 """A worker's side of a job: kept alive while work runs, steered by the user, ended in job and row together."""
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +17,12 @@ from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.services import model_service
 from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_service import ModelService
-from modelyard.services.storage_service import StorageService
 from modelyard.workers import job_runner
 from modelyard.workers.job_runner import MODEL_ENDINGS, RequestStopped, RunningJob, run_job, run_request
 
-from .cache import COMMIT, MODEL_ID, bytes_below, new_row, part, remote_files, store
+from .cache import COMMIT, MODEL_ID, bytes_below, new_row, part, remote_files, resume_waiting, store
 
 Work = Callable[[RunningJob], None]
 
@@ -202,7 +203,7 @@ def test_a_full_disk_pauses(database: Database, queued: tuple[str, str], kind: J
     with database.session() as session:
         models = ModelService(session)
         assert models.get_by_id(queued[0]).error is not None
-        assert StorageService(session).resume(StorageService(session).resumable()) == 1
+        assert resume_waiting(session) == 1
         assert models.get_by_id(queued[0]).error is None
     assert states(database, queued) == (ModelStatus.PENDING, JobState.QUEUED)
     with database.reading() as session:
@@ -243,6 +244,50 @@ def test_what_the_user_wants(
     assert unfinished.exists() == (control is JobControl.PAUSE)
     kept = cache.inventory(MODEL_ID, COMMIT, remote_files()).present
     assert bool(kept) == (control is JobControl.PAUSE)
+
+
+@pytest.mark.parametrize("broken", ["remove_files", "inventory", "snapshot_bytes"])
+@pytest.mark.parametrize(
+    ("control", "status", "state"),
+    [
+        (JobControl.PAUSE, ModelStatus.PAUSED, JobState.PAUSED),
+        (JobControl.CANCEL, ModelStatus.CANCELLED, JobState.CANCELLED),
+        (JobControl.RUN, ModelStatus.FAILED, JobState.FAILED),
+    ],
+)
+def test_a_disk_that_may_not_be_used_does_not_keep_a_job_from_its_end(
+    database: Database,
+    cache: HubCache,
+    queued: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    control: JobControl,
+    status: ModelStatus,
+    state: JobState,
+    broken: str,
+) -> None:
+    with database.session() as session:
+        row = session.get_one(Model, queued[0])
+        row.files = model_service.new_manifest(
+            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
+        )
+    store(cache)
+
+    def refused(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(cache.cache_dir))
+
+    def work(job: RunningJob) -> None:
+        if control is JobControl.RUN:
+            raise HubUnreachable("Away.")
+        ask(database, queued[1], control)
+        obeys(job)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(HubCache, broken, refused)
+        run_job(queued[1], work)
+        assert states(database, queued) == (status, state)
+    if control is JobControl.CANCEL and broken == "remove_files":
+        finish_removal(database, queued[0])  # as maintenance does
+        assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).present
 
 
 def test_a_wish_of_before_the_worker_died_is_still_one(database: Database, queued: tuple[str, str]) -> None:

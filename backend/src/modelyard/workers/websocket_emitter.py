@@ -4,16 +4,21 @@ The event hub of the API tails those rows and sends what changed to every socket
 and nothing is lost while the API restarts.
 """
 
+import logging
 from contextlib import suppress
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import Conflict, StorageError
+from modelyard.core.storage import storage_errors
 from modelyard.models import JobControl, JobKind, JobState, ModelStatus, TrainingStatus
 from modelyard.services.job_service import JobProgress, JobService
 from modelyard.services.model_actions import files_on_disk, finish_removal, remove_partial_data
+from modelyard.services.model_files import FilesOnDisk
 from modelyard.services.model_service import ModelService
 from modelyard.services.training_service import TrainingService
+
+logger = logging.getLogger(__name__)
 
 
 def emit_model_download_progress(
@@ -52,8 +57,11 @@ def emit_model_download_paused(
 
 
 def emit_model_download_cancelled(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
-    """The user cancelled the work; what it fetched is removed, or the row says why not. Raises LeaseLost."""
-    error = None
+    """The user cancelled the work; what it fetched is removed, or the row says why not. Raises LeaseLost.
+
+    What a disk does not let go now is removed later, by maintenance.
+    """
+    error, is_removed = None, True
     if kind is not JobKind.VERIFY:
         # Only the job's owner removes anything.
         emit_model_download_progress(database, job_id, owner, None)
@@ -61,7 +69,10 @@ def emit_model_download_cancelled(database: Database, job_id: str, owner: str, r
             remove_partial_data(database, row_id)
         except Conflict as refused:
             error = refused.as_dict()
-    found = files_on_disk(database, row_id)
+        except StorageError as problem:
+            logger.warning("What was fetched cannot be removed yet: %s", problem.message)
+            is_removed = False
+    found = _files_found(database, row_id) if is_removed else None
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.CANCELLED, error=error)
         models = ModelService(session)
@@ -73,13 +84,24 @@ def emit_model_download_cancelled(database: Database, job_id: str, owner: str, r
 def _end_model(
     database: Database, job_id: str, owner: str, row_id: str, state: JobState, error: dict[str, Any] | None
 ) -> None:
-    found = files_on_disk(database, row_id)
+    found = _files_found(database, row_id)
     with database.session() as session:
         JobService(session).finish(job_id, owner, state, error=error)
         models = ModelService(session)
         model = models.get_by_id(row_id)
         models.mark_ended(model, ModelStatus(state.value), error)
-        models.note_files(model, found)
+        if found is not None:
+            models.note_files(model, found)
+
+
+def _files_found(database: Database, row_id: str) -> FilesOnDisk | None:
+    """What a row's files are; None where the disk cannot be looked at now."""
+    try:
+        with storage_errors():
+            return files_on_disk(database, row_id)
+    except StorageError as problem:
+        logger.warning("Files cannot be looked at: %s", problem.message)
+        return None
 
 
 def emit_training_completed(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:
