@@ -4930,7 +4930,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_weights` */
+            /** @description Unprocessable Entity: `invalid_request`, `no_weights`, `unsafe_weights`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;

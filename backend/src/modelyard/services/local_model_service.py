@@ -21,6 +21,7 @@ from modelyard.core.errors import (
     InvalidRepository,
     InvalidRequest,
     ModelNotFound,
+    ModelyardError,
     NoWeights,
     PathNotAllowed,
     UnsafeWeights,
@@ -93,7 +94,7 @@ class LocalModelService:
                     revisions=list(snapshot.refs),
                     size_bytes=snapshot.size_bytes,
                     importable=(problem := _adoption_problem(self.cache, repo.repo_id, snapshot)) is None,
-                    problem=problem,
+                    problem=None if problem is None else problem.message.rstrip("."),
                 )
                 for repo in self.cache.scan()
                 for snapshot in repo.snapshots
@@ -125,7 +126,8 @@ class LocalModelService:
     def start_import(self, request: ModelImportRequest) -> str:
         """Queue the adoption of a cached model or the import of a folder. Returns the row's id.
 
-        Raises InvalidRequest, PathNotAllowed, ModelNotFound, AlreadyExists, NoWeights, Conflict.
+        Raises InvalidRequest, PathNotAllowed, ModelNotFound, AlreadyExists, NoWeights, UnsafeWeights,
+        InvalidRepository, Conflict.
         """
         if request.cached is not None:
             return self._start_adoption(request.cached)
@@ -220,11 +222,13 @@ class LocalModelService:
         snapshot = _best_snapshot(repo) if repo else None
         if snapshot is None:
             raise ModelNotFound(f"The cache holds no snapshot of {model_id}.", hint="Download it instead.")
-        if problem := _adoption_problem(self.cache, model_id, snapshot):
-            raise Conflict(
-                f"{model_id} in the cache cannot be used as it is: {problem}.",
+        problem = _adoption_problem(self.cache, model_id, snapshot)
+        if problem is not None:
+            raise type(problem)(
+                f"{model_id} in the cache cannot be used as it is: {problem.message.rstrip('.')}.",
                 hint="Download it: what is there is used.",
-            )
+                **problem.extra,
+            ) from problem
         folder = self.cache.snapshot_path(model_id, snapshot.commit)
         files = [_cached_file(folder, path) for path in snapshot.files]
         with self.database.session() as session:
@@ -542,25 +546,28 @@ def _best_snapshot(repo: CachedRepo) -> CachedSnapshot | None:
     return next(iter(by_ref or repo.snapshots), None)
 
 
-def _adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -> str | None:
-    """Why a cached snapshot is not a whole model of which Modelyard can take care, or None."""
+def _adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -> ModelyardError | None:
+    """Why a cached snapshot is not a whole model of which Modelyard can take care, or None.
+
+    A Conflict for what the cache made of it; NoWeights, UnsafeWeights or InvalidRepository for its files.
+    """
     names = set(snapshot.files)
     folder = cache.snapshot_path(repo_id, snapshot.commit)
     if any(part.is_symlink() for part in (folder.parent.parent, folder.parent, folder)):
-        return "its folder is a link, and what that leads to is not the cache's to change or remove"
+        return Conflict("its folder is a link, and what that leads to is not the cache's to change or remove")
     for name in snapshot.files:
         try:
             resolve_inside(folder, name)
         except (PathNotAllowed, OSError):
-            return f"{name} is a link that leads out of its repository"
+            return Conflict(f"{name} is a link that leads out of its repository")
     if snapshot.missing:
-        return f"{len(snapshot.missing)} of its files are broken links"
+        return Conflict(f"{len(snapshot.missing)} of its files are broken links")
     if "config.json" not in names:
-        return "it has no config.json"
+        return NoWeights("it has no config.json")
     return _content_problem(folder, names, repo_id)
 
 
-def _content_problem(folder: Path, names: set[str], repo_id: str) -> str | None:
+def _content_problem(folder: Path, names: set[str], repo_id: str) -> ModelyardError | None:
     """What is wrong with the files of a snapshot, all of which lie in it; or None."""
     found = {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
     try:
@@ -568,7 +575,7 @@ def _content_problem(folder: Path, names: set[str], repo_id: str) -> str | None:
         plan.require_weights(repo_id, allow_pickle=False)
         require_content(found, plan, repo_id)
     except (NoWeights, UnsafeWeights, InvalidRepository, Conflict, InvalidRequest) as error:
-        return error.message.rstrip(".")
+        return error
     return None
 
 

@@ -40,6 +40,8 @@ def drop_leftovers(
         errors.ModelNotFound,
         errors.AlreadyExists,
         errors.NoWeights,
+        errors.UnsafeWeights,
+        errors.InvalidRepository,
         errors.Conflict,
     ),
 )
