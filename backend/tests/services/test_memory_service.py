@@ -131,6 +131,40 @@ def test_a_configuration_without_weights_is_estimated_with_a_remark(estimate: Ca
     assert answer.kv_cache_segments != []
 
 
+SCALED = "model.layers.0.mlp.up_proj.weight"
+UNSAID: dict[str, tuple[tuple[str, ...], tuple[Tensor, ...]]] = {
+    "named, weights unseen": (("config.json", "hf_quant_config.json"), ()),
+    "named, headers unread": ((*FILES, "hf_quant_config.json"), ()),
+    "named": ((*FILES, "hf_quant_config.json"), TENSORS),
+    "fp8": (FILES, (Tensor(SCALED, "F8_E4M3", (1000, 1000)), Tensor(f"{SCALED}_scale", "F32", ()))),
+    "fp8 in blocks": (FILES, (Tensor(SCALED, "F8_E4M3", (1000, 1000)), Tensor(f"{SCALED}_scale_inv", "F32", (8, 8)))),
+    "nvfp4": (
+        FILES,
+        (
+            Tensor(SCALED, "U8", (1000, 500)),
+            Tensor(f"{SCALED}_scale", "F8_E4M3", (1000, 63)),
+            Tensor(f"{SCALED}_scale_2", "F32", ()),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNSAID)
+def test_a_quantization_that_the_configuration_does_not_name_is_never_exact(
+    estimate: Callable[..., MemoryEstimate], inspector: FakeInspector, database: Database, kind: str
+) -> None:
+    """nvidia's FP8 and NVFP4 checkpoints, for example, whose config.json is that of the bfloat16 model."""
+    files, tensors = UNSAID[kind]
+    answer = estimate(files=files, tensors=tensors)
+
+    assert answer.method == "approximate"
+    why = "no quantization_config" if "model.safetensors" in files else "holds no weights"
+    assert why in (answer.method_reason or "")
+    assert "memory" not in inspector.asked
+    checkpoint = Checkpoint("lab/model", "ab" * 20, LLAMA, tensors, 2_000_000, files)
+    assert MemoryService(database).options(checkpoint, seconds=1) == {}
+
+
 def test_weights_that_bitsandbytes_packed_are_asked_of_the_inspector(
     estimate: Callable[..., MemoryEstimate], inspector: FakeInspector
 ) -> None:
