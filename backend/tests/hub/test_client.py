@@ -495,6 +495,35 @@ def test_what_only_decorates_may_be_nonsense() -> None:
     assert model.num_parameters == 7
 
 
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (None, None),
+        (["mit"], None),
+        ("mit", None),
+        ({"license": 5, "tags": 5}, None),
+        ({"license": "mit", "tags": {"a": 1}, "model-index": "text", "ignore_metadata_errors": True}, "mit"),
+        ({"license": "mit", "model-index": [{"results": 5}], "eval_results": 3, "self": 1}, "mit"),
+        ({"license": "x" * 201}, "x" * 199 + "…"),
+        ({"license": "a\nb"}, None),
+    ],
+)
+def test_a_card_is_the_authors_and_never_the_hubs_fault(card: object, licence: str | None) -> None:
+    with scripted_hub(lambda _path: as_json(GOOD | {"cardData": card})) as script:
+        assert HubClient(script.endpoint, False).model_info(NAME).licence == licence
+
+
+def test_a_large_file_is_taken_where_it_may_be_large() -> None:
+    with scripted_hub(lambda _path: Answer(body=b" " * (MAX_ANSWER_BYTES + 1))) as script:
+        client = HubClient(script.endpoint, False)
+        with pytest.raises(HubMisbehaved, match="more than 20000000 bytes"):
+            client.read_small_file(NAME, COMMIT, "config.json")
+        content = client.read_small_file(NAME, COMMIT, "index.json", limit_bytes=MAX_ANSWER_BYTES + 1)
+        assert len(content or b"") == MAX_ANSWER_BYTES + 1
+        with pytest.raises(HubMisbehaved, match="more than 20000000 bytes"):
+            client.model_info(NAME)
+
+
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"error": "x"}', b"[5]", b'[{"id": 5}]', b'[{"nothing": 1}]'])
 def test_a_search_of_the_wrong_shape(body: bytes) -> None:
     assert isinstance(refused(Answer(body=body), lambda client: client.search("x", 5)), HubMisbehaved)

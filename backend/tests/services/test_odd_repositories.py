@@ -9,21 +9,24 @@ from hub.hub_faults import HubFaults, serve
 from modelyard.core.database import Database
 from modelyard.core.errors import InvalidRepository, ModelyardError
 from modelyard.core.paths import PathRules
+from modelyard.hub.repo_facts import licence_of
 from modelyard.hub.server import create_hub_app
 from modelyard.hub.store import HubCache
-from modelyard.schemas.model import ModelDownloadRequest
+from modelyard.models import Model
+from modelyard.schemas.model import ModelDownloadRequest, ModelImportRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import local_model_service
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.settings_service import SettingsService
 from services.cache import MODEL_ID, store
 from support.folder_hub import FolderSource
-from support.odd_repositories import INDEX, ODD, write_odd
+from support.odd_repositories import CARDS, INDEX, ODD, write_odd
 
 ONLY_HERE = ("pointer", "cut-short")
 """A Hub's own listing disagrees with such files, and its headers are read otherwise."""
 
-SHARDED = ("shards", "index-six-digits", "index-in-folder", "index-and-stray")
+SHARDED = ("shards", "index-six-digits", "index-in-folder", "index-and-stray", "index-large")
 ON_A_HUB = [name for name in ODD if name not in ONLY_HERE]
 
 
@@ -58,7 +61,10 @@ def test_information_and_download_say_the_same(name: str, service: HuggingFaceMo
         assert "optimizer.safetensors" not in fetched
         assert (INDEX in fetched) == (name in SHARDED)
     if words is None:
-        assert service.start_download(ModelDownloadRequest(model_id=model_id))
+        row_id = service.start_download(ModelDownloadRequest(model_id=model_id))
+        with service.database.reading() as session:
+            licence = session.get_one(Model, row_id).licence
+        assert (licence or "").startswith("as you like") == (name == "card-long-licence")
         return
     assert words in said
     with pytest.raises(ModelyardError, match=r".") as refused:
@@ -80,11 +86,27 @@ def test_an_import_refuses_what_cannot_be_loaded(name: str, tmp_path: Path) -> N
     assert words in refused.value.message
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", ODD)
-def test_an_adoption_refuses_what_cannot_be_loaded(name: str, tmp_path: Path, cache: HubCache) -> None:
+def test_an_adoption_refuses_what_cannot_be_loaded(
+    name: str, tmp_path: Path, cache: HubCache, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words, folder = ODD[name][1], write_odd(name, tmp_path / "model")
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     store(cache, contents=contents)
-    [repo] = cache.scan()
-    problem = local_model_service._adoption_problem(cache, MODEL_ID, repo.snapshots[0])
-    assert problem is None if words is None else words in (problem or "")
+    monkeypatch.setattr(local_model_service, "hub_cache", lambda: cache)
+    service = LocalModelService(database)
+    if words is None:
+        assert service.start_import(ModelImportRequest(cached=MODEL_ID))
+        return
+    with pytest.raises(ModelyardError) as refused:
+        service.start_import(ModelImportRequest(cached=MODEL_ID))
+    assert refused.value.code in ("no_weights", "invalid_repository")
+    assert f"{MODEL_ID} in the cache cannot be used as it is: " in refused.value.message
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_licence_of_a_folder_is_what_a_row_can_keep(name: str, tmp_path: Path) -> None:
+    licence = licence_of(write_odd(name, tmp_path / "model"))
+    assert licence is None if name != "card-long-licence" else licence is not None and len(licence) == 200

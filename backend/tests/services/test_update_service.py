@@ -57,7 +57,7 @@ def add(database: Database, endpoint: str, commit: str, **fields: object) -> str
 
 def known(database: Database, row_id: str) -> tuple[bool | None, str | None]:
     with database.reading() as session:
-        answer = ModelResponses(session).of_id(row_id)
+        answer = ModelResponses(session).of_id(row_id).response()
     return answer.update_available, answer.latest_commit
 
 
@@ -86,6 +86,32 @@ def test_a_branch_that_moves(
     updates.check(rows[0])
     assert [known(database, row_id) for row_id in rows] == [(True, newer)] * 2
     assert {request.path for request in hub.requests} == {f"/api/models/{MODEL_ID}/revision/main"}
+
+
+def test_whether_a_repository_is_private_is_learned_as_well(
+    database: Database, endpoint: str, source: FolderSource, hub: HubFaults
+) -> None:
+    """A row of an earlier version, which did not note it, and one whose repository was opened or closed since."""
+
+    def private() -> bool:
+        with database.reading() as session:
+            return session.get_one(Model, row_id).private
+
+    row_id = add(database, endpoint, source.repos[MODEL_ID].commit)
+    updates = UpdateService(database)
+    for hidden in (False, True):
+        hub.clear()
+        if hidden:
+            hub.hide(MODEL_ID, readers={None})  # type: ignore[arg-type]
+        updates.check(row_id)
+        assert private() is hidden
+    hub.fail("/api/models/", 404, times=1)
+    run(updates, older_than_seconds=-1)
+    assert private() is True, "a repository that is hidden from this token is not an open one"
+    updates.check(row_id)
+    hub.clear()
+    updates.check(row_id)
+    assert private() is False
 
 
 def test_what_cannot_move_is_not_asked_about(database: Database, endpoint: str, source: FolderSource) -> None:

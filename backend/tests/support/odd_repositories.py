@@ -7,6 +7,7 @@ refused.
 import json
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,23 @@ def _own_quantization(folder: Path) -> None:
     (folder / "hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "NVFP4"}}))
 
 
+def _with_card(folder: Path, front: str) -> None:
+    write_model(folder)
+    (folder / "README.md").write_text(f"---\n{front}\n---\n# A model\n")
+
+
+CARDS = {
+    "card-long-licence": f"license: {'as you like ' * 40}",
+    "card-odd-types": "license: {a: 1}\ntags: 5\nlanguage: {b: [1]}\nmodel-index: text\nignore_metadata_errors: 1",
+    "card-lists": "license: [mit, 5]\ntags: [[a], {b: c}, null]\nmodel-index: [1, {results: 2}]\neval_results: x",
+    "card-mistyped": "license: !!bool maybe",
+    "card-no-time": "license: !!timestamp x",
+    "card-no-number": "license: !!int ''",
+    "card-no-mapping": "- license",
+    "card-unclosed": "license: [mit",
+}
+"""What authors write before the text of a model card; none of it concerns the weights."""
+
 ODD: Mapping[str, tuple[Callable[[Path], None], str | None]] = {
     "plain": (write_model, None),
     "shards": (write_shards, None),
@@ -193,6 +211,7 @@ ODD: Mapping[str, tuple[Callable[[Path], None], str | None]] = {
     ),
     "index-empty-map": (lambda folder: write_shards(folder, weight_map={}), "is empty"),
     "index-list": (lambda folder: write_shards(folder, weight_map=["x"]), "is a list"),
+    "index-large": (lambda folder: write_shards(folder, metadata={"note": "x" * 21_000_000}), None),
     "index-no-metadata": (lambda folder: write_shards(folder, metadata=None), "metadata"),
     "index-broken": (_broken_index, "line 1"),
     "no-index": (_no_index, "without an index"),
@@ -205,6 +224,7 @@ ODD: Mapping[str, tuple[Callable[[Path], None], str | None]] = {
     "eight-bits-plain": (lambda folder: write_model(folder, _eight_bits(scaled=False)), None),
     "eight-bits-scaled": (lambda folder: write_model(folder, _eight_bits(scaled=True)), "no quantization_config"),
     "quantized-elsewhere": (_own_quantization, "no quantization_config"),
+    **{name: (partial(_with_card, front=front), None) for name, front in CARDS.items()},
     "layers-absurd": (
         lambda folder: write_model(folder, num_hidden_layers=1_000_000_000),
         "num_hidden_layers is 1000000000",

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 import httpx2
 from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
@@ -38,6 +39,7 @@ from huggingface_hub.utils import (
     hf_raise_for_status,
     set_client_factory,
 )
+from huggingface_hub.utils import validate_repo_id as validate_name
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from modelyard.core.errors import (
@@ -59,6 +61,7 @@ from modelyard.core.errors import (
 from modelyard.core.settings import get_settings
 from modelyard.hub.connections import HubTransport
 from modelyard.hub.deadlines import ANSWER_SECONDS, within
+from modelyard.hub.licence import licence_name
 from modelyard.hub.names import validate_repo_id, validate_revision
 from modelyard.hub.origins import AskedHub, asking, keep_token_with_its_hub
 from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
@@ -71,6 +74,7 @@ IMPATIENT = RetryPolicy(attempts=3, max_wait_seconds=2.0)
 PATIENCE_SECONDS = 5.0
 MAX_ANSWER_SECONDS = 60.0
 MAX_ANSWER_BYTES = 20_000_000
+MAX_HEADER_ANSWER_BYTES = constants.SAFETENSORS_MAX_HEADER_LENGTH + 8
 MAX_FILES = 10_000
 """Of one repository. Every one of them is looked at, linked, stored and listed, and no model has so many."""
 HEADER_READERS = 8
@@ -114,6 +118,14 @@ class HubModel:
     def num_parameters(self) -> int | None:
         """As the Hub counted the weight files' elements; None where it did not, or where they are packed."""
         return _number(sum(self.parameters_by_dtype.values())) or None
+
+
+@dataclass(frozen=True)
+class BranchState:
+    """Where a branch stands now, and whether its repository is shown to some accounts only."""
+
+    commit: str
+    private: bool
 
 
 @dataclass(frozen=True)
@@ -167,20 +179,36 @@ class HubClient:
             validate_revision(revision)
 
         def ask() -> HubModel:
-            info = self._api.model_info(model_id, revision=revision, files_metadata=True, timeout=self.timeout_seconds)
-            return _as_hub_model(model_id, info)
+            answer = self._get_model(model_id, revision, blobs=True)
+            card = answer.pop("cardData", None)
+            licence = licence_name(card.get("license")) if isinstance(card, dict) else None
+            return _as_hub_model(model_id, ModelInfo(**answer), licence)  # type: ignore[no-untyped-call]
 
         return self._ask(ask, model_id, revision)
 
-    def current_commit(self, model_id: str, revision: str) -> str:
+    def branch_state(self, model_id: str, revision: str) -> BranchState:
         """Where a branch or tag stands now; the smallest question there is. Raises as `model_info` does."""
         validate_revision(revision)
 
-        def ask() -> str:
-            info = self._api.model_info(model_id, revision=revision, expand=["sha"], timeout=self.timeout_seconds)
-            return _commit_of(model_id, info)
+        def ask() -> BranchState:
+            answer = self._get_model(model_id, revision, expand=["sha", "private"])
+            return BranchState(_commit_of(model_id, answer.get("sha")), bool(answer.get("private")))
 
         return self._ask(ask, model_id, revision)
+
+    def _get_model(self, model_id: str, revision: str | None, **params: Any) -> dict[str, Any]:
+        """What a Hub's API says of a repository.
+
+        Not `HfApi.model_info`: it takes for granted what authors write into a card, and fails on anything else.
+        """
+        validate_name(model_id)
+        url = f"{self.endpoint}/api/models/{model_id}"
+        if revision is not None:
+            url += f"/revision/{quote(revision, safe='')}"
+        answer = json.loads(self._get(url, params=params).content)
+        if not isinstance(answer, dict):
+            raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
+        return answer
 
     def access(self, model: HubModel) -> Access:
         """Whether this token may fetch the files of a gated model."""
@@ -217,13 +245,16 @@ class HubClient:
 
         return self._ask(ask, "", None)
 
-    def read_small_file(self, model_id: str, commit: str, path: str) -> bytes | None:
+    def read_small_file(
+        self, model_id: str, commit: str, path: str, *, limit_bytes: int = MAX_ANSWER_BYTES
+    ) -> bytes | None:
         """The content of a file of a repository, or None where there is none. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes | None:
             try:
-                return self._get(url).content
+                with _taking(limit_bytes):
+                    return self._get(url).content
             except EntryNotFoundError:
                 return None
 
@@ -234,9 +265,10 @@ class HubClient:
 
         def read(path: str) -> SafetensorsFileMetadata:
             def ask() -> SafetensorsFileMetadata:
-                header = self._api.parse_safetensors_file_metadata(
-                    model_id, path, revision=commit, timeout=self.timeout_seconds
-                )
+                with _taking(MAX_HEADER_ANSWER_BYTES):
+                    header = self._api.parse_safetensors_file_metadata(
+                        model_id, path, revision=commit, timeout=self.timeout_seconds
+                    )
                 if not all(_is_plausible(tensor) for tensor in header.tensors.values()):
                     raise HubMisbehaved(f"The header of {path} in {model_id} names impossible tensors.")
                 return header
@@ -420,19 +452,18 @@ def _from_status(error: HfHubHTTPError, endpoint: str, *, is_builtin: bool) -> E
     return HubMisbehaved(f"{endpoint} answered {status}.")
 
 
-def _commit_of(model_id: str, info: ModelInfo) -> str:
-    commit = info.sha or ""
+def _commit_of(model_id: str, sha: object) -> str:
+    commit = sha if isinstance(sha, str) else ""
     if not (7 <= len(commit) <= 64 and all(c in "0123456789abcdef" for c in commit)):
         raise HubMisbehaved(f"The Hub named no commit for {model_id}.")
     return commit
 
 
-def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
-    commit = _commit_of(model_id, info)
+def _as_hub_model(model_id: str, info: ModelInfo, licence: str | None) -> HubModel:
+    commit = _commit_of(model_id, info.sha)
     _require_repo_id(info.id)
     if len(info.siblings or ()) > MAX_FILES:
         raise TooManyFiles(f"{model_id} has {len(info.siblings or ())} files; at most {MAX_FILES} are managed.")
-    card = info.card_data
     parameters = info.safetensors.parameters if info.safetensors and not _is_quantized(info) else {}
     return HubModel(
         model_id=model_id,
@@ -442,7 +473,7 @@ def _as_hub_model(model_id: str, info: ModelInfo) -> HubModel:
         gated=bool(info.gated),
         private=bool(info.private),
         tags=tuple(tag for tag in info.tags or () if isinstance(tag, str)),
-        licence=_text(getattr(card, "license", None)),
+        licence=licence,
         pipeline_tag=_text(info.pipeline_tag),
         downloads=_number(info.downloads),
         likes=_number(info.likes),
@@ -504,19 +535,33 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER else None
 
 
+_limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=MAX_ANSWER_BYTES)
+
+
+@contextmanager
+def _taking(limit_bytes: int) -> Iterator[None]:
+    """Take answers of so many bytes in this context: a file that may be as large."""
+    token = _limit_bytes.set(limit_bytes)
+    try:
+        yield
+    finally:
+        _limit_bytes.reset(token)
+
+
 class _CappedStream(httpx2.SyncByteStream):
     """Stops reading an answer that is larger, or comes more slowly, than any honest one."""
 
     def __init__(self, stream: httpx2.SyncByteStream) -> None:
         self._stream = stream
         self._end = time.monotonic() + MAX_ANSWER_SECONDS
+        self._limit_bytes = _limit_bytes.get()
 
     def __iter__(self) -> Iterator[bytes]:
         seen = 0
         for chunk in self._stream:
             seen += len(chunk)
-            if seen > MAX_ANSWER_BYTES:
-                raise HubMisbehaved(f"The Hub sent an answer of more than {MAX_ANSWER_BYTES} bytes.")
+            if seen > self._limit_bytes:
+                raise HubMisbehaved(f"The Hub sent an answer of more than {self._limit_bytes} bytes.")
             if time.monotonic() > self._end:
                 raise HubUnreachable(f"The Hub did not finish its answer within {MAX_ANSWER_SECONDS:.0f} seconds.")
             yield chunk

@@ -16,6 +16,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from modelyard.core.errors import InvalidRepository, PathNotAllowed
 from modelyard.core.paths import open_inside, resolve_inside
 from modelyard.core.repository_json import parse_object
+from modelyard.hub.licence import licence_name
 from modelyard.hub.repos import StoredFile, StoredRepo
 
 MAX_JSON_BYTES = 20_000_000
@@ -27,7 +28,11 @@ _WEIGHTS_INDEX = "model.safetensors.index.json"
 _CONFIG_KEYS = ("architectures", "model_type", "quantization_config", "auto_map")
 _TOKENIZER_KEYS = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
 
-_UNREADABLE = (OSError, PathNotAllowed, ValueError, RecursionError, yaml.YAMLError)
+# Values that are not of the type their tag says (`!!bool maybe`, `!!timestamp x`) make PyYAML raise whatever comes.
+_UNREADABLE = (
+    OSError, PathNotAllowed, ValueError, RecursionError, yaml.YAMLError, LookupError, TypeError, AttributeError,
+    ArithmeticError,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +100,7 @@ def _tags(
     tags = [library_name, "safetensors" if has_safetensors else None, _text(config, "model_type"), pipeline_tag]
     own = (card or {}).get("tags")
     tags += [tag for tag in own if isinstance(tag, str) and tag.isprintable()] if isinstance(own, list) else []
-    licence = _text(card, "license")
+    licence = licence_name((card or {}).get("license"))
     tags.append(f"license:{licence}" if licence else None)
     return tuple(dict.fromkeys(tag for tag in tags if tag))
 
@@ -131,7 +136,7 @@ def licence_of(folder: Path) -> str | None:
     """What the model card in a snapshot names as licence; None where there is none, or it names none."""
     try:
         with open_inside(folder, _CARD) as content:
-            return _text(_parse_card(content), "license")
+            return licence_name((_parse_card(content) or {}).get("license"))
     except FileNotFoundError:
         return None
     except _UNREADABLE as error:

@@ -353,7 +353,7 @@ class HuggingFaceModelService:
             require_readable_size(listed.size_bytes or 0, name, model.model_id, limit_bytes=MAX_INDEX_BYTES)
         except InvalidRepository as error:
             return Index(problem=error.message)
-        content = client.read_small_file(model.model_id, model.commit, name)
+        content = client.read_small_file(model.model_id, model.commit, name, limit_bytes=MAX_INDEX_BYTES)
         if content is None:
             raise HubMisbehaved(f"The Hub lists {name} of {model.model_id}, but does not have it.")
         index = parse_index(content, name, model.model_id)

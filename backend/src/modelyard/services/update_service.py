@@ -1,4 +1,4 @@
-"""Whether a model's branch on its Hub has moved since the model was downloaded."""
+"""What a model's branch has become on its Hub since the download: whether it moved, whether it is private."""
 
 import logging
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from sqlalchemy.orm import load_only
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import Conflict, HubError, HubRateLimited, HubUnreachable
+from modelyard.hub.client import BranchState
 from modelyard.models import Model, ModelStatus
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL, SettingsService
@@ -49,7 +50,7 @@ class UpdateService:
                 hint="Download it with a branch as revision to follow that.",
             )
         branch = Branch(row.endpoint, row.model_id, row.revision)
-        self._store(branch, self._current_commit(branch))
+        self._store(branch, self._state(branch))
 
     def due(self, older_than_seconds: float = CHECK_SECONDS) -> list[Branch]:
         """The branches of ready models of the Hub in use that were not looked at for so long, the longest first."""
@@ -78,21 +79,22 @@ class UpdateService:
         Raises HubUnreachable, HubRateLimited.
         """
         try:
-            commit = self._current_commit(branch)
+            state = self._state(branch)
         except (HubUnreachable, HubRateLimited):
             raise
         except HubError as error:
             logger.info("Whether there is a newer %s is not known: %s", branch.model_id, error.message)
-            commit = None
-        self._store(branch, commit)
+            state = None
+        self._store(branch, state)
 
-    def _current_commit(self, branch: Branch) -> str:
+    def _state(self, branch: Branch) -> BranchState:
         with self.database.reading() as session:
             client = SettingsService(session).hub_client(branch.endpoint)
         with client.within_patience():
-            return client.current_commit(branch.model_id, branch.revision)
+            return client.branch_state(branch.model_id, branch.revision)
 
-    def _store(self, branch: Branch, commit: str | None) -> None:
+    def _store(self, branch: Branch, state: BranchState | None) -> None:
+        found = {} if state is None else {"private": state.private}
         with self.database.session() as session:
             session.execute(
                 update(Model)
@@ -101,7 +103,7 @@ class UpdateService:
                     Model.model_id == branch.model_id,
                     Model.revision == branch.revision,
                 )
-                .values(latest_commit=commit, checked_at=utc_now())
+                .values(latest_commit=state and state.commit, checked_at=utc_now(), **found)
                 .execution_options(synchronize_session=False)
             )
 
