@@ -68,10 +68,11 @@ class RowFacts:
     last_load_seconds: float | None
     shares_snapshot: bool
     """Its snapshot is there for another row."""
+    cache: HubCache
 
     def response(self) -> ModelResponse:
         """Look at the row's files and return the answer; to be called outside of a transaction."""
-        return _response(self, hub_cache())
+        return _response(self)
 
 
 class ModelResponses:
@@ -79,6 +80,7 @@ class ModelResponses:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.cache = hub_cache()
         self._settings = SettingsService(session)
         self._jobs = JobService(session)
 
@@ -120,6 +122,7 @@ class ModelResponses:
                 unloading=model.id in unloading,
                 last_load_seconds=load_seconds.get(model.id),
                 shares_snapshot=owners.get((model.model_id, model.commit), model.id) != model.id,
+                cache=self.cache,
             )
             for model in models
         ]
@@ -142,8 +145,8 @@ class ModelResponses:
         return {job.subject_id: _last_unload(job) for job in unloads}, under_way
 
 
-def _response(facts: RowFacts, cache: HubCache) -> ModelResponse:
-    model, job, load, used_by = facts.model, facts.job, facts.load, facts.used_by
+def _response(facts: RowFacts) -> ModelResponse:
+    model, job, load, used_by, cache = facts.model, facts.job, facts.load, facts.used_by, facts.cache
     done = model.status is ModelStatus.READY
     disk_bytes = max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes
     folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
