@@ -4,6 +4,7 @@ Answers are the API's own JSON, so a client and a server of different versions u
 """
 
 import json
+import ssl
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from modelyard.core.errors import DatabaseUnavailable, ModelyardError
+from modelyard.core.errors import DatabaseUnavailable, HubUnreachable, ModelyardError
 
 Json = dict[str, Any]
 
@@ -56,11 +57,13 @@ class ApiClient:
         host = urlsplit(self.url).hostname or ""
         self.is_local = host in ("localhost", "::1") or host.startswith("127.")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._proxy, self._tls = _way_to(self.url, is_local=self.is_local)
         self._http = httpx.Client(
             headers=self._headers,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            # A proxy in the environment is for the world outside, not for this machine.
-            trust_env=not self.is_local,
+            proxy=self._proxy,
+            verify=self._tls or False,
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:
@@ -150,7 +153,8 @@ class ApiClient:
                 open_timeout=CONNECT_SECONDS,
                 close_timeout=1,
                 max_size=_MAX_EVENT_BYTES,
-                proxy=None if self.is_local else True,
+                proxy=self._proxy,
+                ssl=self._tls,
             ) as socket:
                 # The events tell what changes from here on, so the row is read after the socket is open.
                 yield self._row_patiently(row_id, kind)
@@ -240,3 +244,23 @@ class ApiClient:
             hint="Name the server with --server or MODELYARD_SERVER, or start one on a free port:"
             " `modelyard serve --port 8001`.",
         )
+
+
+def _way_to(url: str, *, is_local: bool) -> tuple[str | None, ssl.SSLContext | None]:
+    """Return the proxy to a server and, for HTTPS, whom to trust, both as the environment says.
+
+    A proxy is for the world outside, not for this machine. Raises ServerUnreachable, which names the variable.
+    """
+    proxy, trusted = None, None
+    try:
+        if not is_local:
+            from modelyard.hub.proxies import proxy_for
+
+            proxy = proxy_for(url)
+        if urlsplit(url).scheme == "https":
+            from modelyard.hub.tls import tls_context
+
+            trusted = tls_context()
+    except HubUnreachable as error:
+        raise ServerUnreachable(error.message, hint=error.hint) from error
+    return proxy.url if proxy else None, trusted

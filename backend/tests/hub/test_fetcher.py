@@ -5,7 +5,6 @@ import errno
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -51,6 +50,7 @@ from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy
 from modelyard.hub.store import HubCache
 from modelyard.hub.tls import tls_context
 from modelyard.hub.transport import Transport
+from support.certificates import make_certificate
 
 REPO = "owner/model"
 BLOCK = 1 << 20
@@ -777,22 +777,6 @@ def test_unknown_certificate_authority_is_not_tried_again(store: HubCache, tmp_p
         with pytest.raises(HubUnreachable, match="certificate"):
             Fetch(hub, store, [file], limits=replace(QUICK, retry=RetryPolicy()))()
         assert time.monotonic() - began < 2
-
-
-def make_certificate(folder: Path) -> Path:
-    """A certificate for loopback that is its own authority, and its key, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    path = folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", path.with_suffix(".crt")],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    with path.open("ab") as both:
-        both.write(path.with_suffix(".crt").read_bytes())
-    return path
 
 
 def test_garbage_in_a_journal_starts_the_file_again(hub: FaultHub, store: HubCache) -> None:

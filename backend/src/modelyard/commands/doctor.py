@@ -109,6 +109,7 @@ def _checks(client: "ApiClient") -> Iterator[Check]:
     if served:
         yield _workers(system)
     if client.is_local or not served:
+        yield from _network()
         yield _database()
         yield _broker()
         yield _landlock(landlock.version())
@@ -234,6 +235,14 @@ def _hub(hub: "HubStatus") -> Check:
         return Check("hub", "ok", f"{where} answers")
     token = {"none": "no token for it: gated models cannot be had", "valid": f"token of {hub.user}"}.get(hub.token)
     return Check("hub", "ok", f"{where} answers" + (f"; {token}" if token else ""))
+
+
+def _network() -> Iterator[Check]:
+    """Yield the variables of this command's environment, which `modelyard serve` would get from the same shell."""
+    from modelyard.hub.network_check import network_problems
+
+    for problem in network_problems():
+        yield Check("network", "broken", problem.message, problem.hint)
 
 
 def _workers(system: "System") -> Check:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.commands.common import SERVER_PANEL, load_settings
+from modelyard.commands.common import SERVER_PANEL, load_settings, note
 
 if TYPE_CHECKING:
     from modelyard.core.settings import Settings
@@ -59,6 +59,7 @@ def _prepared() -> "Settings":
     """
     from modelyard.core.sqlite_file import check_database_file
     from modelyard.core.storage import require_room, storage_errors
+    from modelyard.hub.network_check import network_problems
     from modelyard.workers.supervisor import CannotStart
 
     settings = load_settings()
@@ -72,4 +73,6 @@ def _prepared() -> "Settings":
         raise CannotStart(
             f"{settings.home} cannot be used: {error.strerror}.", hint="Set MODELYARD_HOME to a folder you may write."
         ) from error
+    for problem in network_problems():
+        note(f"{problem.message} {problem.hint}")
     return settings

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO, cast
+from urllib.request import getproxies_environment
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
@@ -130,11 +131,17 @@ def prepare_process() -> None:
     either on idle cores.
     """
     _use_one_arena()
-    for name in ("NO_PROXY", "no_proxy"):
-        known = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*known, "localhost", "127.0.0.1", "::1"]))
+    _use_no_proxy_for_this_machine()
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _use_no_proxy_for_this_machine() -> None:
+    # In the spelling that counts where both are set; `*` counts only where it stands alone.
+    known = [host for host in getproxies_environment().get("no", "").split(",") if host.strip()]
+    hosts = ["*"] if "*" in map(str.strip, known) else [*known, "localhost", "127.0.0.1", "::1"]
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(dict.fromkeys(hosts))
 
 
 def _use_one_arena() -> None:

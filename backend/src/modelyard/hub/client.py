@@ -64,8 +64,15 @@ from modelyard.hub.deadlines import ANSWER_SECONDS, within
 from modelyard.hub.licence import licence_name
 from modelyard.hub.names import validate_repo_id, validate_revision
 from modelyard.hub.origins import AskedHub, asking, keep_token_with_its_hub
-from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy, as_transient, call_with_retries
+from modelyard.hub.retry import (
+    HUB_IN_TROUBLE,
+    RetryPolicy,
+    as_transient,
+    call_with_retries,
+    is_untrusted_certificate,
+)
 from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG, SAMPLES_BYTES
+from modelyard.hub.tls import untrusted_hint
 from modelyard.hub.tokens import missing_token_note, token_for
 
 METADATA_TIMEOUT_SECONDS = 10.0
@@ -403,7 +410,10 @@ def translate_hub_errors(
         raise HubMisbehaved(f"{endpoint} redirects in circles.") from error
     except httpx2.HTTPError as error:
         transient = as_transient(error)
-        raise HubUnreachable(f"{endpoint} cannot be reached: {transient.reason if transient else error}.") from error
+        raise HubUnreachable(
+            f"{endpoint} cannot be reached: {transient.reason if transient else error}.",
+            hint=untrusted_hint() if is_untrusted_certificate(error) else None,
+        ) from error
     except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
         raise InvalidRepository(
             f"A weight file of {model_id} is damaged or cut short: it has no readable safetensors header.",

@@ -1,9 +1,10 @@
 """How both HTTP clients connect: directly to an address that the Hub may lead to, or through the proxy that is set."""
 
+import re
 import socket
 import ssl
-import urllib.request
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -15,33 +16,16 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import connection as urllib3_connection
 
-from modelyard.core.errors import HubUnreachable
 from modelyard.hub.addresses import Reach, allowed_addresses, require_allowed_name
 from modelyard.hub.deadlines import seconds_left
 from modelyard.hub.origins import asked_hub
+from modelyard.hub.proxies import Proxy, proxy_for
+from modelyard.hub.retry import is_untrusted_certificate
 from modelyard.hub.tls import tls_context
 
 MAX_CONNECTIONS = 100
-_PROXY_PORTS = {"http": 80, "https": 443}
 
 Connected = TypeVar("Connected")
-
-
-def proxy_for(url: str) -> str | None:
-    """Return the address of the proxy that the environment names for this request. Raises HubUnreachable."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if urllib.request.proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
-        return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy:
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    kind = urlsplit(proxy).scheme
-    if kind not in _PROXY_PORTS:
-        raise HubUnreachable(f"A proxy of the kind {kind!a} is not supported, only http and https.")
-    return proxy
 
 
 class HubTransport(httpx2.BaseTransport):
@@ -52,7 +36,7 @@ class HubTransport(httpx2.BaseTransport):
     """
 
     def __init__(self) -> None:
-        self._transports: dict[tuple[str | None, Reach], httpx2.HTTPTransport] = {}
+        self._transports: dict[tuple[Proxy | None, Reach, bool], httpx2.HTTPTransport] = {}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         hub, url = asked_hub(), str(request.url)
@@ -60,15 +44,23 @@ class HubTransport(httpx2.BaseTransport):
         limit = hub.limit() if hub is not None else Reach.NEVER
         if proxy is not None and hub is not None:
             require_allowed_name(request.url.host, limit)
-        response = self._transport(proxy, limit).handle_request(request)
+        try:
+            response = self._transport(proxy, limit, request.url.scheme == "https").handle_request(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            if proxy is None or is_untrusted_certificate(error):
+                raise
+            raise httpx2.ProxyError(proxy_failure(proxy, str(error))) from error
+        if proxy is not None and response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            response.close()
+            raise httpx2.ProxyError(proxy_failure(proxy, f"{response.status_code} {response.reason_phrase}"))
         if hub is not None:
             hub.answered(url, None if proxy else _peer(response))
         return response
 
-    def _transport(self, proxy: str | None, limit: Reach) -> httpx2.HTTPTransport:
-        key = (proxy, Reach.NEVER if proxy else limit)
+    def _transport(self, proxy: Proxy | None, limit: Reach, secure: bool) -> httpx2.HTTPTransport:
+        key = (proxy, Reach.NEVER if proxy else limit, secure)
         if key not in self._transports:
-            made = _ProxyTransport(proxy) if proxy else _DirectTransport(limit)
+            made = _ProxyTransport(proxy, secure) if proxy else _DirectTransport(limit, secure)
             if self._transports.setdefault(key, made) is not made:
                 made.close()  # another thread was first
         return self._transports[key]
@@ -86,16 +78,29 @@ def _peer(response: httpx2.Response) -> str:
         raise httpx2.ReadError("connection reset") from error
 
 
+def proxy_failure(proxy: Proxy, said: str) -> str:
+    """Return the reason of a failure that came with a proxy: whoever mends it has to know the variable."""
+    answer = re.search(r"\b[45]\d\d\b.*", said)
+    if answer:
+        return f"the proxy that {proxy.variable} names answers {answer[0]}"
+    return f"there is no connection through the proxy that {proxy.variable} names"
+
+
+def _trust(secure: bool) -> ssl.SSLContext | None:
+    """Return nothing for plain HTTP, which goes on working where the certificates to trust cannot be read."""
+    return tls_context() if secure else None
+
+
 class _ProxyTransport(httpx2.HTTPTransport):
-    def __init__(self, proxy: str) -> None:
-        address = httpx2.Proxy(proxy)
-        super().__init__(verify=tls_context())
+    def __init__(self, proxy: Proxy, secure: bool) -> None:
+        address = httpx2.Proxy(proxy.url)
+        super().__init__(verify=_trust(secure) or False)
         self._pool.close()
         self._pool = httpcore2.HTTPProxy(
             proxy_url=str(address.url),
             proxy_auth=address.raw_auth,
-            ssl_context=tls_context(),
-            proxy_ssl_context=tls_context() if address.url.scheme == "https" else None,
+            ssl_context=_trust(secure),
+            proxy_ssl_context=_trust(proxy.scheme == "https"),
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=20,
             keepalive_expiry=5.0,
@@ -104,11 +109,11 @@ class _ProxyTransport(httpx2.HTTPTransport):
 
 
 class _DirectTransport(httpx2.HTTPTransport):
-    def __init__(self, limit: Reach) -> None:
-        super().__init__(verify=tls_context())
+    def __init__(self, limit: Reach, secure: bool) -> None:
+        super().__init__(verify=_trust(secure) or False)
         self._pool.close()
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=tls_context(),
+            ssl_context=_trust(secure),
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=20,
             keepalive_expiry=5.0,
@@ -177,20 +182,20 @@ def _in_time(timeout: float | None, too_late: type[Exception]) -> float | None:
     return left if timeout is None else min(timeout, left)
 
 
-def connection_pools(proxy: str | None, limit: Reach, *, size: int) -> urllib3.PoolManager:
-    """Return what file contents are fetched with. `limit` is of connections without a proxy."""
+def connection_pools(proxy: Proxy | None, limit: Reach, *, secure: bool, size: int) -> urllib3.PoolManager:
+    """Return what file contents are fetched with. `limit` is of connections without a proxy, `secure` for HTTPS."""
     if proxy is None:
-        pools = urllib3.PoolManager(maxsize=size, ssl_context=tls_context())
+        pools = urllib3.PoolManager(maxsize=size, ssl_context=_trust(secure))
         pools.pool_classes_by_scheme = _pool_classes(limit)
         return pools
-    parts = urlsplit(proxy)
+    parts = urlsplit(proxy.url)
     user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     return urllib3.ProxyManager(
-        proxy,
+        proxy.url,
         proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
         maxsize=size,
-        ssl_context=tls_context(),
-        proxy_ssl_context=tls_context(),
+        ssl_context=_trust(secure),
+        proxy_ssl_context=_trust(proxy.scheme == "https"),
     )
 
 

@@ -78,7 +78,7 @@ def as_transient(error: BaseException) -> Transient | None:
     """
     if isinstance(error, Transient):
         return error
-    if isinstance(error, OfflineModeIsEnabled) or _is_untrusted_certificate(error):
+    if isinstance(error, OfflineModeIsEnabled) or is_untrusted_certificate(error):
         return None
     if isinstance(error, HfHubHTTPError):
         return transient_status(error.response.status_code, error.response.headers.get("Retry-After"))
@@ -132,7 +132,8 @@ def _parse_retry_after(value: str) -> float | None:
     return max(0.0, when.timestamp() - time.time())
 
 
-def _is_untrusted_certificate(error: BaseException | None) -> bool:
+def is_untrusted_certificate(error: BaseException | None) -> bool:
+    """Return whether a connection failed because nobody who is trusted vouches for the other side."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
@@ -141,6 +142,8 @@ def _is_untrusted_certificate(error: BaseException | None) -> bool:
 
 
 def _connection_reason(error: BaseException) -> str:
+    if isinstance(error, httpx2.ProxyError):
+        return str(error)  # HubTransport's words, which name the variable
     text = str(error).lower()
     for sign, reason in (
         ("reset", "connection reset"),

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urljoin, urlsplit
@@ -24,10 +25,12 @@ from huggingface_hub.utils._xet import (
 from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
 from modelyard.hub.addresses import Reach, require_allowed_name
 from modelyard.hub.client import translate_hub_errors
-from modelyard.hub.connections import connection_pools, proxy_for
+from modelyard.hub.connections import connection_pools, proxy_failure
 from modelyard.hub.deadlines import within
 from modelyard.hub.origins import AskedHub, asking, origin_of
-from modelyard.hub.retry import Transient, as_transient, transient_status
+from modelyard.hub.proxies import Proxy, proxy_for
+from modelyard.hub.retry import Transient, as_transient, is_untrusted_certificate, transient_status
+from modelyard.hub.tls import untrusted_hint
 
 if TYPE_CHECKING:
     from hf_xet import XetDownloadStream, XetDownloadStreamGroup
@@ -83,7 +86,7 @@ class Transport:
         self._headers = build_hf_headers(token=token, library_name="modelyard")
         self._headers["Accept-Encoding"] = "identity"
         self._connections = connections
-        self._pools: dict[tuple[str | None, Reach], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[Proxy | None, Reach, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def resolve(self, path: str) -> ResolvedFile:
@@ -172,8 +175,9 @@ class Transport:
             headers[constants.X_HF_DOWNLOAD_COUNTER] = "1"
         if byte_range:
             headers["Range"] = byte_range
+        pool, proxy = self._pool(url), proxy_for(url)
         try:
-            return self._pool(url).urlopen(
+            response = pool.urlopen(
                 "GET",
                 url,
                 headers=headers,
@@ -184,10 +188,19 @@ class Transport:
                 timeout=self._timeout,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if proxy is not None and isinstance(error, urllib3.exceptions.ProxyError):
+                raise Transient(proxy_failure(proxy, str(error))) from error
             transient = as_transient(error)
             if transient is not None:
                 raise transient from error
-            raise HubUnreachable(f"{urlsplit(url).hostname} cannot be reached: {error}.") from error
+            raise HubUnreachable(
+                f"{urlsplit(url).hostname} cannot be reached: {error}.",
+                hint=untrusted_hint() if is_untrusted_certificate(error) else None,
+            ) from error
+        if proxy is not None and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            response.close()
+            raise Transient(proxy_failure(proxy, f"{response.status} {response.reason}"))
+        return response
 
     def _as_body(
         self, response: urllib3.BaseHTTPResponse, url: str, *, start: int, size_bytes: int, ranged: bool
@@ -238,13 +251,15 @@ class Transport:
         return "authorization" in self._headers
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy, limit = proxy_for(url), self._hub.limit()
+        parts = urlsplit(url)
+        proxy, limit, secure = proxy_for(url), self._hub.limit(), parts.scheme == "https"
         if proxy is not None:
-            require_allowed_name(urlsplit(url).hostname or "", limit)
+            require_allowed_name(parts.hostname or "", limit)
+        key = (proxy, limit, secure)
         with self._lock:
-            if (proxy, limit) not in self._pools:
-                self._pools[proxy, limit] = connection_pools(proxy, limit, size=self._connections)
-            return self._pools[proxy, limit]
+            if key not in self._pools:
+                self._pools[key] = connection_pools(proxy, limit, secure=secure, size=self._connections)
+            return self._pools[key]
 
 
 class Body(ABC):
