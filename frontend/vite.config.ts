@@ -21,7 +21,8 @@ const compressed: Plugin = {
 };
 
 export default defineConfig({
-  base: "/",
+  // The server puts the page below any path, and says in <base> where it begins.
+  base: "./",
   plugins: [react(), compressed],
   build: {
     outDir: "../backend/src/modelyard/web/static",

@@ -54,8 +54,21 @@ function complete(): void {
 
 new MutationObserver(complete).observe(document.body, { childList: true, subtree: true });
 
+/** Below the path of a reverse proxy, the calls are too; the description does not know of it. */
+const base = new URL(".", window.location.href);
+
+function belowBase(request: { url: string }): { url: string } {
+  const url = new URL(request.url, base);
+  if (url.origin === base.origin && !url.pathname.startsWith(base.pathname)) {
+    url.pathname = base.pathname + url.pathname.slice(1);
+    request.url = url.href;
+  }
+  return request;
+}
+
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: new URL("openapi.json", base).href,
+  requestInterceptor: belowBase,
   dom_id: "#docs",
   deepLinking: true,
   docExpansion: "list",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from huggingface_hub import constants
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import modelyard
 from modelyard.api import health, pages, problems
@@ -16,6 +17,7 @@ from modelyard.api.body_limit import MAX_JSON_BYTES, PayloadTooLargeMiddleware
 from modelyard.api.description import describe
 from modelyard.api.hub_slots import HubSlots
 from modelyard.api.plain_text import PlainTextMiddleware
+from modelyard.api.public_address import OwnNames, PublicAddressMiddleware
 from modelyard.api.security import SecurityMiddleware
 from modelyard.api.v1.router import router
 from modelyard.api.wrong_keys import WrongKeys
@@ -111,7 +113,10 @@ def create_app() -> FastAPI:
     # The last one added is the first one asked.
     app.add_middleware(PayloadTooLargeMiddleware)
     app.add_middleware(PlainTextMiddleware)
-    app.add_middleware(SecurityMiddleware, settings=settings, wrong_keys=app.state.wrong_keys)
+    names = OwnNames(settings)
+    app.add_middleware(SecurityMiddleware, settings=settings, names=names, wrong_keys=app.state.wrong_keys)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
+    app.add_middleware(PublicAddressMiddleware, settings=settings, names=names)
     return app
 
 

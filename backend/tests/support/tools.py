@@ -16,7 +16,7 @@ from modelyard.ml.sae.engine import engine_installed
 
 def require(program: str, *, package: str) -> str:
     """The program's path."""
-    path = shutil.which(program)
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
     if path is None:
         missing(f"{program} is not installed (Debian package {package})")
     return path

@@ -1,3 +1,4 @@
+import { BASE } from "../lib/base";
 import type { Problem } from "../types/model";
 
 /** An answer that is not a success: the server's problem document, or what stood in its way. */
@@ -28,7 +29,7 @@ interface RequestOptions {
   signal?: AbortSignal;
 }
 
-const PREFIX = "/api/v1";
+const PREFIX = "api/v1";
 /** No question takes the server this long, not even a first look into a model or a slow Hub. */
 const PATIENCE_MS = 90_000;
 const ACCEPT = { Accept: "application/json" };
@@ -66,7 +67,7 @@ export async function open(method: string, path: string, options: RequestOptions
 
 async function send(url: string, init: RequestInit): Promise<Response> {
   try {
-    return await fetch(new URL(url, window.location.origin), init);
+    return await fetch(new URL(url, BASE), init);
   } catch (error) {
     if (isAbort(error)) throw error;
     const late = error instanceof DOMException && error.name === "TimeoutError";

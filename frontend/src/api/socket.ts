@@ -1,3 +1,4 @@
+import { BASE } from "../lib/base";
 import type { ServerEvent } from "../types/events";
 
 export interface SocketHandlers {
@@ -73,7 +74,8 @@ export function overheard(transport: Transport, listener: SocketHandlers["onEven
   };
 }
 
-export function eventsUrl(): string {
-  const scheme = window.location.protocol === "https:" ? "wss" : "ws";
-  return `${scheme}://${window.location.host}/api/v1/events?batch=true`;
+export function eventsUrl(base: URL = BASE): string {
+  const url = new URL("api/v1/events?batch=true", base);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
 }

@@ -1,4 +1,5 @@
 import type { SystemInfo } from "../types/model";
+import { BASE } from "./base";
 import { sentence } from "./words";
 
 const BUILTIN = "the built-in sample Hub";
@@ -18,6 +19,7 @@ export function withHubName(message: string, endpoint: string, inUse: HubInUse):
 function isBuiltin(endpoint: string, inUse: HubInUse): boolean {
   if (inUse?.endpoint_source === "builtin") return endpoint === inUse.endpoint;
   // Not told: it is below the server's own address, which may be another than the page's for the same server.
-  const { origin, port } = window.location;
-  return [origin, `http://127.0.0.1:${port}`, `http://localhost:${port}`].some((server) => endpoint === `${server}/hub`);
+  const { port } = window.location;
+  const servers = [BASE.href, `http://127.0.0.1:${port}/`, `http://localhost:${port}/`];
+  return servers.some((server) => endpoint === `${server}hub`);
 }

@@ -8,6 +8,7 @@ declare module "swagger-ui-dist/swagger-ui-es-bundle.js" {
   }
   interface Options {
     url: string;
+    requestInterceptor?: (request: { url: string }) => { url: string };
     dom_id: string;
     deepLinking?: boolean;
     docExpansion?: "list" | "full" | "none";

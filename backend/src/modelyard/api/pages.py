@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.datastructures import Headers
 from starlette.staticfiles import StaticFiles
@@ -21,8 +21,10 @@ _NOT_BUILT = """<!doctype html><title>Modelyard</title><h1>The page is not built
 <p>The API runs, but this installation carries no web page. In a checkout, <code>make setup</code> builds it.</p>"""
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:;"
-    " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    " frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
 )
+_BASE = '<base href="/"'
+"""In `index.html` as it is built, for the development server."""
 _TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _RESERVED = ("api/", "hub/", "assets/", "healthz", "readyz", "metrics")
 
@@ -58,7 +60,7 @@ def install(app: FastAPI) -> None:
         return _page("docs.html")
 
     @app.get("/{path:path}", include_in_schema=False)
-    def page(path: str) -> Response:
+    def page(path: str, request: Request) -> Response:
         if path.startswith(_RESERVED):
             raise HTTPException(404, "There is nothing at this address.")
         file = STATIC / path
@@ -71,10 +73,23 @@ def install(app: FastAPI) -> None:
             and file.is_file()
         ):
             return FileResponse(file)
-        return _page("index.html")
+        return _page("index.html", _base(request.scope))
 
 
-def _page(name: str) -> Response:
+def _page(name: str, base: str = "./") -> Response:
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
     file = STATIC / name
-    return FileResponse(file, headers=headers) if file.is_file() else HTMLResponse(_NOT_BUILT, headers=headers)
+    content = file.read_text().replace(_BASE, f'<base href="{base}"') if file.is_file() else _NOT_BUILT
+    return HTMLResponse(content, headers=headers)
+
+
+def _base(scope: Scope) -> str:
+    """Return where the page's addresses begin, seen from the one that is asked for.
+
+    Being relative, it holds below any path of a reverse proxy, also one that this server is not told.
+    """
+    prefix = scope.get("root_path", "")
+    below = scope["raw_path"].decode("latin-1").partition("?")[0].removeprefix(prefix)
+    if not below:  # the prefix itself, without the slash at its end
+        return f"{prefix.rpartition('/')[2]}/"
+    return "../" * (below.count("/") - 1) or "./"

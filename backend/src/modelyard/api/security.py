@@ -7,13 +7,14 @@ makes resolve to 127.0.0.1 (DNS rebinding); sockets are checked like requests.
 import hashlib
 import hmac
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
 
+from starlette._utils import get_route_path  # what the router sees is what has to be judged
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelyard.api.problems import error_response
+from modelyard.api.public_address import OwnNames
 from modelyard.api.wrong_keys import WrongKeys
 from modelyard.core.errors import ForbiddenOrigin, ModelyardError, TooManyAttempts, Unauthorized
 from modelyard.core.settings import Settings
@@ -21,7 +22,6 @@ from modelyard.hub.answers import HubFailure
 from modelyard.hub.server import INVALID_CREDENTIALS
 
 COOKIE = "modelyard_session"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _OPEN_PATHS = ("/healthz", "/readyz", "/api/v1/session")
 _GUARDED_PREFIXES = ("/api/", "/hub", "/metrics", "/openapi.json")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -35,10 +35,11 @@ def session_token(api_key: str) -> str:
 class SecurityMiddleware:
     """Decides before a byte of a body is read. Plain ASGI, because it must see WebSocket connections too."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, wrong_keys: WrongKeys) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, names: OwnNames, wrong_keys: WrongKeys) -> None:
         self.app = app
         self.api_key = settings.api_key.get_secret_value() if settings.api_key else None
-        self.hosts = _LOOPBACK | {settings.host.lower().strip("[]")}
+        self.local_url = settings.local_url
+        self.names = names
         self.wrong_keys = wrong_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,19 +50,27 @@ class SecurityMiddleware:
         if error is None:
             await self.app(scope, receive, send)
         else:
-            await _refusal_response(error, scope["path"])(scope, receive, send)
+            await _refusal_response(error, get_route_path(scope))(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ModelyardError | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         # With a key, a name that resolves here gains nothing: the browser has no key for it.
-        if self.api_key is None and _hostname(host) not in self.hosts:
-            return ForbiddenOrigin(f"This server does not answer to the name {host!r}.")
+        if self.api_key is None and not self.names.include_host(host):
+            return ForbiddenOrigin(
+                f"This server does not answer to the name {host!a}.",
+                hint=f"Open {self.local_url}, or set MODELYARD_PUBLIC_URL to the address that people open, or set"
+                " MODELYARD_API_KEY; then restart the server.",
+            )
         origin = headers.get("origin")
         changing = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
-        if changing and origin is not None and _netloc(origin) != host:
-            return ForbiddenOrigin(f"A page of {origin} may not use this server.")
-        if self.api_key is None or not self._guarded(scope["path"]) or self._has_key(headers):
+        if changing and origin is not None and not self.names.include_origin(origin, host):
+            return ForbiddenOrigin(
+                f"A page of {origin!a} may not use this server, which was asked for as {host!a}.",
+                hint="If it is this server's own page behind a reverse proxy, set MODELYARD_PUBLIC_URL to the address"
+                " in the browser and restart the server, or have the proxy pass on the Host header with its port.",
+            )
+        if self.api_key is None or not self._guarded(get_route_path(scope)) or self._has_key(headers):
             return None
         if headers.get("authorization"):
             return self.wrong_keys.note(scope["client"][0] if scope.get("client") else None)
@@ -90,17 +99,3 @@ def _refusal_response(error: ModelyardError, path: str) -> Response:
     headers = {name: problem.headers[name] for name in ("WWW-Authenticate", "Retry-After") if name in problem.headers}
     message = INVALID_CREDENTIALS if isinstance(error, Unauthorized) else error.message
     return HubFailure(problem.status_code, message, headers=headers).as_response()
-
-
-def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _netloc(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None

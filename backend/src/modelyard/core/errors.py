@@ -35,8 +35,13 @@ class Unauthorized(ModelyardError):
 
 
 class ForbiddenOrigin(ModelyardError):
+    """A request for another name than this server's, or a change that a page of another site asks for."""
+
     code = "forbidden_origin"
-    default_hint = "Open the page under the address the server listens on, or set MODELYARD_API_KEY."
+    default_hint = (
+        "Open the page under the address the server listens on, or, behind a reverse proxy, set MODELYARD_PUBLIC_URL to"
+        " the proxy's address and restart the server."
+    )
 
 
 class TooManyAttempts(ModelyardError):

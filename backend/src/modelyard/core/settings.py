@@ -1,23 +1,31 @@
 """Everything the environment decides, read once."""
 
+import re
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from modelyard.core.keys import clean_key
 from modelyard.core.private_files import tighten
+
+_PUBLIC_PATH = re.compile(r"(?:/(?!\.)[A-Za-z0-9._~-]+)*")
+_PUBLIC_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
+_OWN_FOLDERS = ("/api/", "/hub/", "/v1/", "/assets/", "/docs/")
+"""This server's own paths, which could not be told from a path in front of them."""
 
 
 class Settings(BaseSettings):
     """`MODELYARD_*` variables. `HF_*` belong to huggingface_hub, which reads them itself."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_ignore_empty=True, str_strip_whitespace=True)
 
-    home: Path = Path(platformdirs.user_data_dir("modelyard"))
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("modelyard")), validate_default=True)
     host: str = "127.0.0.1"
     port: int = 8000
     database_url: str | None = None
@@ -28,27 +36,46 @@ class Settings(BaseSettings):
     lease_seconds: float = 30.0
     max_upload_bytes: int = Field(default=10_000_000_000, gt=0)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    """Addresses and networks of the reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    """Addresses and networks of the reverse proxies whose `X-Forwarded-*` headers are believed."""
+    public_url: str | None = None
+    """The address that people open, where a reverse proxy stands in front of the server; may end in a path."""
     allowed_paths: Annotated[tuple[Path, ...] | None, NoDecode] = None
     """Folders, with `:` between them, below which every path that a user names must lie."""
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        """Raises ValueError for a `~` that stands for nobody's home folder."""
+        return _without_tilde(home).absolute()
 
     @field_validator("api_key")
     @classmethod
     def _stripped(cls, key: SecretStr | None) -> SecretStr | None:
-        """Remove the line end of a key that was read from a file; an HTTP header could not carry it."""
-        stripped = key.get_secret_value().strip() if key else ""
-        return SecretStr(stripped) if stripped else None
+        """Raises ValueError for what no header can carry."""
+        cleaned = clean_key(key.get_secret_value()) if key else ""
+        return SecretStr(cleaned) if cleaned else None
 
     @field_validator("server")
     @classmethod
     def _address(cls, server: str | None) -> str | None:
         server = server.strip().rstrip("/") if server else ""
         return server if not server or "://" in server else f"http://{server}"
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_address(cls, url: str | None) -> str | None:
+        """Take the slash at the end away. Raises ValueError for what is not the address of a page."""
+        url = url.rstrip("/") if url else ""
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not _PUBLIC_HOST.fullmatch(parts.netloc) or parts.port == 0:
+            raise ValueError("write an address such as https://models.example.org/modelyard")
+        if parts.query or parts.fragment or not _PUBLIC_PATH.fullmatch(parts.path):
+            raise ValueError("only a plain path may follow the name and the port")
+        if f"{parts.path}/".startswith(_OWN_FOLDERS):
+            raise ValueError(f"its path may not begin with any of {', '.join(_OWN_FOLDERS)}")
+        return url
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
@@ -62,7 +89,7 @@ class Settings(BaseSettings):
     def _folders(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        folders = tuple(Path(name).expanduser() for name in value.split(":") if name)
+        folders = tuple(_without_tilde(Path(name)) for name in value.split(":") if name)
         for folder in folders:
             if not folder.is_absolute():
                 raise ValueError(f"{folder} is not an absolute path")
@@ -139,6 +166,13 @@ class Settings(BaseSettings):
         tighten(
             (*folders, *self.home.glob("modelyard.db*"), *self.home.glob("modelyard-id"), *self.home.glob("serve.lock"))
         )
+
+
+def _without_tilde(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the home folder in {path} is not known; write an absolute path") from error
 
 
 @lru_cache

@@ -74,7 +74,9 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "errors": [{"field": "limit", "message": "Input should be less than or equal to 500"}],
     },
     "unauthorized": {"detail": "This server needs its key."},
-    "forbidden_origin": {"detail": "A page of https://example.org may not use this server."},
+    "forbidden_origin": {
+        "detail": "A page of 'https://example.org' may not use this server, which was asked for as '127.0.0.1:8000'."
+    },
     "too_many_attempts": {"detail": "Too many wrong keys came from this address.", "retry_after_seconds": 6},
     "payload_too_large": {"detail": "The body is larger than 1.00 MB.", "limit_bytes": 1000000},
     "database_unavailable": {"detail": "The database does not answer.", "retry_after_seconds": 2},

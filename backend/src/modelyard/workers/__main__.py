@@ -9,7 +9,6 @@ import sys
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, prepare_process, watch_parent
-from modelyard.core.settings import get_settings
 
 MAX_SOCKET_MESSAGE_BYTES = 1_024
 """Clients of the live events have nothing to say."""
@@ -51,8 +50,7 @@ def _run_api(application: str, descriptor: int) -> int:
         pkgutil.resolve_name(application)(),
         lifespan="on",
         http=BoundedHttpProtocol,
-        # Unless it is told, uvicorn believes whoever connects from 127.0.0.1, or what FORWARDED_ALLOW_IPS says.
-        forwarded_allow_ips=list(get_settings().trusted_proxies),
+        proxy_headers=False,  # the application decides whose it believes
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         log_config=None,
         access_log=False,

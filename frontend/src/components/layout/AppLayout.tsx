@@ -13,7 +13,7 @@ import {
 import { useDisclosure } from "@mantine/hooks";
 import { Boxes, BrainCircuit, Moon, Settings2, Sun } from "lucide-react";
 import { Suspense, useEffect } from "react";
-import { NavLink as RouterLink, Outlet, useLocation } from "react-router";
+import { NavLink as RouterLink, Outlet, useHref, useLocation } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
 import { useConn } from "../../hooks/useModels";
@@ -35,7 +35,9 @@ const PAGES = [
 
 export function AppLayout() {
   const [menuOpen, menu] = useDisclosure(false);
-  const { pathname } = useLocation();
+  const { pathname, search } = useLocation();
+  // A bare "#main" would lead to the document's base, which is another page.
+  const main = useHref({ pathname, search, hash: "#main" });
   const { close } = menu;
   useLiveFeed();
   useEffect(close, [pathname, close]);
@@ -46,7 +48,7 @@ export function AppLayout() {
       navbar={{ width: 208, breakpoint: "sm", collapsed: { mobile: !menuOpen } }}
       transitionDuration={120}
     >
-      <a href="#main" className={classes.skip}>
+      <a href={main} className={classes.skip}>
         Skip to content
       </a>
       <AppShell.Header className={classes.header}>
