@@ -5,10 +5,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from modelyard.core.environment import forget_empty_variables
+
 if TYPE_CHECKING:
     from modelyard.notebook import load as load
 
 __version__ = "0.1.0"
+
+forget_empty_variables()
 
 
 def __getattr__(name: str) -> Any:

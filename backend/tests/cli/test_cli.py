@@ -419,6 +419,23 @@ def test_a_model_is_meant_by_id_beginning_of_id_or_name() -> None:
         find_row(rows, "org/a", "8bit")  # type: ignore[arg-type]
 
 
+def test_the_name_alone_will_do_where_no_other_owner_has_it() -> None:
+    rows = _Rows(
+        ("ab12", "org/a", "none"), ("ab34", "org/a", "4bit"), ("cd56", "org/ab", "none"), ("ef78", "b", "none")
+    )
+    assert find_row(rows, "ab")["id"] == "cd56"  # type: ignore[arg-type]  # a name goes before an id's beginning
+    assert find_row(rows, "b")["id"] == "ef78"  # type: ignore[arg-type]
+    assert find_row(rows, "a", "4bit")["id"] == "ab34"  # type: ignore[arg-type]
+    with pytest.raises(Ambiguous, match="2 models"):
+        find_row(rows, "a")  # type: ignore[arg-type]
+    two = _Rows(("ab12", "org/a", "none"), ("ab34", "lab/a", "none"))
+    with pytest.raises(Ambiguous) as ambiguous:
+        find_row(two, "a")  # type: ignore[arg-type]
+    assert "org/a" in ambiguous.value.message
+    assert "lab/a" in ambiguous.value.message
+    assert "owner" in str(ambiguous.value.hint)
+
+
 def memory_row(measured: int | None, estimated: int | None, method: str = "exact") -> dict[str, object]:
     return {"memory_measured_bytes": measured, "memory_estimated_bytes": estimated, "memory_method": method}
 

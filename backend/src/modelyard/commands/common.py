@@ -16,7 +16,9 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
+from modelyard.core.environment import open_closed_streams, require_home_folder
 from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError, UnsafeWeights
+from modelyard.core.keys import clean_key
 
 if TYPE_CHECKING:
     from modelyard.api_client import ApiClient
@@ -37,6 +39,8 @@ QUIET_SECONDS = 2.0
 """How long a command may say nothing while a Hub is asked."""
 
 _WIDE = 10_000
+_SECRETS = ("api_key", "database_url", "broker_url")
+"""Settings whose values are not shown."""
 _HINTS: dict[type[ModelyardError], str] = {
     HubUnreachable: "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in"
     " sample models, `modelyard hub URL` to another endpoint, such as a mirror.",
@@ -108,7 +112,11 @@ def _not_empty(value: str) -> str:
 
 ModelArgument = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="owner/name, a row's id, or the id's first letters.", callback=_not_empty),
+    typer.Argument(
+        metavar="MODEL",
+        help="owner/name, the name alone if no other owner has it, or the id's first letters.",
+        callback=_not_empty,
+    ),
 ]
 HubModelArgument = Annotated[
     str,
@@ -140,6 +148,10 @@ class ClientCommand(TyperCommand):
 class ModelyardGroup(TyperGroup):
     """Turns expected failures into two lines and exit code 1."""
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        open_closed_streams()
+        return super().main(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -154,14 +166,16 @@ def load_settings() -> "Settings":
 
     from modelyard.core.settings import get_settings
 
+    require_home_folder()
     try:
         return get_settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = f"MODELYARD_{'_'.join(map(str, first['loc']))}".upper()
-        raise InvalidRequest(
-            f"{variable} is {first['input']!r}: {first['msg']}.", hint=f"Correct {variable}."
-        ) from error
+        field = "_".join(map(str, first["loc"]))
+        variable = f"MODELYARD_{field}".upper()
+        said = "cannot be used" if field in _SECRETS else f"is {first['input']!r}"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"{variable} {said}: {reason}.", hint=f"Correct {variable}.") from None
 
 
 def connect(context: typer.Context) -> "ApiClient":
@@ -169,9 +183,13 @@ def connect(context: typer.Context) -> "ApiClient":
     from modelyard.api_client import ApiClient
 
     connection = _connection(context)
-    server = connection.server or _server_address(os.environ.get("MODELYARD_SERVER"))
-    key = connection.api_key or os.environ.get("MODELYARD_API_KEY")
-    return ApiClient(server or load_settings().local_url, key.strip() if key else None)
+    server = connection.server or _server_address(os.environ.get("MODELYARD_SERVER", "").strip())
+    name = "--api-key" if connection.api_key else "MODELYARD_API_KEY"
+    try:
+        key = clean_key(connection.api_key or os.environ.get("MODELYARD_API_KEY", ""))
+    except ValueError as error:
+        raise InvalidRequest(f"{name} cannot be used: {error}.", hint=f"Correct {name}.") from None
+    return ApiClient(server or load_settings().local_url, key or None)
 
 
 def out() -> Console:

@@ -1,4 +1,4 @@
-"""Finding the row that a person means."""
+"""Resolve a model argument (id, name, name without owner, or id prefix) to one row."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -21,10 +21,14 @@ class Ambiguous(ModelyardError):
 
 
 def find_row(client: "ApiClient", text: str, quantization: str | None = None) -> Json:
-    """The one row whose id, name or beginning of the id is `text`. Raises ModelNotFound, Ambiguous."""
+    """Find the one row that a person means: by id or name, by the name without its owner, by the id's first letters.
+
+    Each of these goes before the next. Raises ModelNotFound, Ambiguous.
+    """
     rows = client.models()["items"]
-    named = [row for row in rows if text in (row["id"], row["model_id"], row["canonical_id"])]
-    found = named or [row for row in rows if row["id"].startswith(text.lower())]
+    found = [row for row in rows if text in (row["id"], row["model_id"], row["canonical_id"])]
+    found = found or [row for row in rows if text == row["model_id"].rpartition("/")[2]]
+    found = found or [row for row in rows if row["id"].startswith(text.lower())]
     if not found:
         raise ModelNotFound(f"There is no model {text!r} here.", hint=_meant(text, rows))
     wanted = [row for row in found if quantization in (None, row["quantization"])]
@@ -35,7 +39,7 @@ def find_row(client: "ApiClient", text: str, quantization: str | None = None) ->
         lines = [f"{row['id'][:12]}  {describe(row)} ({row['status']})" for row in wanted]
         raise Ambiguous(
             f"{text} may mean {len(wanted)} models:\n  " + "\n  ".join(lines),
-            hint="Give the id, or --quantization where the precisions differ.",
+            hint="Give the owner too where the names differ, --quantization where the precisions do, or the id.",
             candidates=[{name: row[name] for name in ("id", "model_id", "quantization", "commit")} for row in wanted],
         )
     return dict(wanted[0])

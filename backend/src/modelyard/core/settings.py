@@ -20,12 +20,19 @@ _OWN_FOLDERS = ("/api/", "/hub/", "/v1/", "/assets/", "/docs/")
 """This server's own paths, which could not be told from a path in front of them."""
 
 
+def _default_home() -> Path:
+    try:
+        return Path(platformdirs.user_data_dir("modelyard"))
+    except RuntimeError:  # nobody has a home folder here; that is refused below, by name
+        return Path("~/modelyard")
+
+
 class Settings(BaseSettings):
     """`MODELYARD_*` variables. `HF_*` belong to huggingface_hub, which reads them itself."""
 
     model_config = SettingsConfigDict(env_prefix="MODELYARD_", env_ignore_empty=True, str_strip_whitespace=True)
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("modelyard")), validate_default=True)
+    home: Path = Field(default_factory=_default_home, validate_default=True)
     host: str = "127.0.0.1"
     port: int = 8000
     database_url: str | None = None

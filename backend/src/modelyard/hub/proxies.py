@@ -79,7 +79,7 @@ def _variable(kind: str) -> str:
 def _checked(value: str, variable: str) -> Proxy:
     address = value if "://" in value else f"http://{value}"
     # What a person would have to see may hold a password.
-    shown = re.sub(r"^([^/]*//)?.*@", r"\1…@", value)
+    shown = re.sub(r"^([^/]*//)?.*@", r"\1***@", value)
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port

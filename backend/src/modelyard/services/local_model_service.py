@@ -15,6 +15,7 @@ from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
+from modelyard.core.environment import expand_home
 from modelyard.core.errors import (
     ChecksumMismatch,
     Conflict,
@@ -425,7 +426,7 @@ def model_folder(text: str) -> Path | None:
 
     Raises InvalidRequest for a path that leads to no such folder.
     """
-    folder = Path(text).expanduser()
+    folder = expand_home(Path(text))
     if (folder / "config.json").is_file():
         return folder.resolve()
     if not text.startswith(("/", ".", "~")):
