@@ -44,7 +44,7 @@ from modelyard.ml.sae.plan import Size, memory_plan
 from modelyard.models import Job, JobControl, JobState, Model, ModelStatus, Quantization, TrainingStatus
 from modelyard.schemas.model import ModelCreate
 from modelyard.schemas.system import Device
-from modelyard.schemas.training import DatasetResponse, TrainingCreate
+from modelyard.schemas.training import DatasetResponse, TrainingCreate, TrainingPlan
 from modelyard.services import (
     architecture_service,
     maintenance,
@@ -439,6 +439,38 @@ def test_the_tokens_of_the_column_are_counted(database: Database, cache: HubCach
     with many.open("a") as file:
         file.write(json.dumps({"text": "One two three.", "notes": [0] * 500_000}))
     assert tokens(many)[0] > 4000, "the file has changed"
+
+
+def test_rows_without_text_in_front_are_not_taken_for_all(database: Database, cache: HubCache, tmp_path: Path) -> None:
+    row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
+
+    def plan(empty: int, full: int, **choice: str) -> TrainingPlan:
+        path = tmp_path / f"{empty}-{full}.jsonl"
+        nothing, something = json.dumps({"title": "T.", "text": None}), json.dumps({"title": "T.", "text": "One two."})
+        path.write_text("\n".join([nothing] * empty + [something] * full))
+        return SaeTraining(database).plan(asked(row_id, path, dataset={"path": str(path), **choice}))
+
+    counted = plan(150, 100)
+    assert (counted.dataset_column, counted.dataset_tokens, counted.dataset_counted) == ("text", 300, True)
+    estimated = plan(150, 10_000)
+    assert estimated.dataset_tokens == pytest.approx(30_000, rel=0.7)
+    assert not estimated.dataset_counted
+    # Nothing is known of what comes after the rows that are looked at.
+    unknown = plan(10_001, 100, column="title")
+    assert unknown.dataset_tokens is not None
+    with pytest.raises(InvalidRequest, match="no text column 'text'"):
+        plan(10_001, 100, column="text")
+
+
+def test_tokens_that_nobody_knows_are_unknown(database: Database, cache: HubCache, tmp_path: Path) -> None:
+    """The column is known to hold text, but none of it is among the rows that are read for an estimate."""
+    row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
+    path = tmp_path / "blank.jsonl"
+    path.write_text(
+        json.dumps({"text": " "}) + "\n" + (json.dumps({"text": None}) + "\n") * 12_000 + '{"text": "One."}'
+    )
+    plan = SaeTraining(database).plan(asked(row_id, path))
+    assert (plan.dataset_tokens, plan.dataset_counted, plan.epochs) == (None, False, None)
 
 
 @pytest.mark.sae
@@ -865,6 +897,12 @@ def store(datasets: DatasetService, name: str, content: bytes) -> DatasetRespons
     [
         ("a.jsonl", b'{"text": "one", "n": 1}\n\n{"text": "two"}\n', 2, ["text"]),
         ("../../my notes.txt", b"One\nparagraph.\n\n\nAnother.", 2, ["text"]),
+        ("a.jsonl", b'\xef\xbb\xbf{"text": "one"}\n', 1, ["text"]),
+        ("a.txt", b"\xef\xbb\xbfOne.", 1, ["text"]),
+        ("a.jsonl", b'{"te\\udc80xt": "half of a pair: \\ud83d"}\n', 1, ["te\ufffdxt"]),
+        ("a.jsonl", b'{"text": null, "n": 1}\n' * 150 + b'{"text": "one", "n": 1}\n', 151, ["text"]),
+        ("a.jsonl", b'{"n": 1}\n' * 20_000 + b'{"text": "one"}\n', 20_001, ["text"]),
+        ("a.jsonl", b'{"title": "a", "text": null}\n' * 150 + b'{"text": "one"}\n', 151, ["title", "text"]),
     ],
 )
 def test_stored_data_sets(tmp_path: Path, name: str, content: bytes, rows: int, columns: list[str]) -> None:
@@ -885,7 +923,10 @@ def test_stored_data_sets(tmp_path: Path, name: str, content: bytes, rows: int, 
         ("a.jsonl", b'{"text": "one"}\nnonsense\n', r"Line 2 of a\.jsonl"),
         ("a.jsonl", b"[" * 100_000, "Line 1"),
         ("a.jsonl", b'{"n": 1}\n', "holds no text"),
+        ("a.jsonl", b'{"text": null}\n' * 150, "holds no text"),
+        ("a.jsonl", b"\xef\xbb\xbf", "holds no text"),
         ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("a.txt", b"half of a pair in UTF-8: \xed\xa0\xbd", "not UTF-8"),
         ("a.parquet", b"PAR1", "Parquet"),
     ],
 )
@@ -904,6 +945,13 @@ def test_parquet(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"words": ["one", "two"], "n": [1, 2]}), path)
     stored = store(DatasetService(tmp_path / "datasets"), "a.parquet", path.read_bytes())
     assert (stored.rows, stored.columns) == (2, ["words"])
+    # Dates that Python does not have, texts in a dictionary, nothing in the first row.
+    far = pyarrow.array([2**62, 1], pyarrow.timestamp("us"))
+    words = pyarrow.array(["one", None]).dictionary_encode()
+    odd = pyarrow.Table.from_arrays([far, words, pyarrow.array([None, "two"])], ["when", "words", "more"])
+    parquet.write_table(odd, path)
+    stored = store(DatasetService(tmp_path / "datasets"), "b.parquet", path.read_bytes())
+    assert (stored.rows, stored.columns) == (2, ["words", "more"])
 
 
 def test_what_was_sent_is_listed_and_removed(database: Database, cache: HubCache) -> None:

@@ -70,7 +70,7 @@ it("writes figures with the digits that mean something", () => {
   expect(epochsWords(plan())).toBe("≈ 5.20 M tokens in the column text, of which 38 % are read");
   expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the column text, read 12 times");
   expect(epochsWords(plan({ dataset_counted: true, epochs: 2 }))).toBe("5.20 M tokens in the column text, read 2.0 times");
-  expect(epochsWords(plan({ epochs: null }))).toBe("unknown");
+  expect(epochsWords(plan({ epochs: null, dataset_tokens: null }))).toBe("unknown number of tokens in the column text");
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
 });

@@ -286,7 +286,7 @@ export function partsOf(plan: TrainingPlan): PlanPart[] {
 
 /** "About a third of the file is read" in figures: how often the text is gone through. */
 export function epochsWords({ epochs, dataset_tokens, dataset_counted, dataset_column }: TrainingPlan): string {
-  if (epochs === null) return "unknown";
+  if (epochs === null || dataset_tokens === null) return `unknown number of tokens in the column ${dataset_column}`;
   const size = `${dataset_counted ? "" : "≈ "}${tokensWords(dataset_tokens)} in the column ${dataset_column}`;
   if (epochs <= 1) return `${size}, of which ${Math.max(1, Math.round(epochs * 100))} % are read`;
   return `${size}, read ${epochs < 10 ? epochs.toPrecision(2) : Math.round(epochs).toLocaleString("en")} times`;

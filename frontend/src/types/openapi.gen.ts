@@ -3626,9 +3626,9 @@ export interface components {
             dataset_counted: boolean;
             /**
              * Dataset Tokens
-             * @description About how many tokens the column has, judged by its first rows.
+             * @description About how many tokens the column has, judged by its first rows; null where those hold no text.
              */
-            dataset_tokens: number;
+            dataset_tokens: number | null;
             /** Device */
             device: string;
             /**

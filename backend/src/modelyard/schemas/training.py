@@ -121,7 +121,9 @@ class TrainingPlan(Schema):
     fits: bool | None
     dataset_column: str = Field(description="The column that is read.")
     dataset_columns: list[str] = Field(description="Those that hold text.")
-    dataset_tokens: int = Field(description="About how many tokens the column has, judged by its first rows.")
+    dataset_tokens: int | None = Field(
+        description="About how many tokens the column has, judged by its first rows; null where those hold no text."
+    )
     dataset_counted: bool = Field(description="Whether `dataset_tokens` is no estimate, because all of it was counted.")
     epochs: float | None = Field(description="About how often the file is read.")
     refusal: ErrorDetail | None = Field(description="Why the run would not be started.")

@@ -69,7 +69,7 @@ class SaeTraining:
         point = _hook_point(verdict, request.hook_point)
         _check(request, row, point.width, verdict)
         tokens = count_tokens(text, weights_folder(row))
-        if tokens.counted and tokens.number < request.context_size:
+        if tokens.counted and tokens.number is not None and tokens.number < request.context_size:
             raise wrong_field(
                 "dataset.path",
                 f"{text.path.name} has {tokens.number} tokens, less than one context of {request.context_size}.",

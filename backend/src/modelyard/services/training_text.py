@@ -30,9 +30,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of a column. `counted`: not estimated from its first rows, nor from its characters."""
+    """Of a column. `counted`: not estimated from its first rows, nor from its characters.
 
-    number: int
+    `number` is None where those rows hold no text, so that nothing is known of the others.
+    """
+
+    number: int | None
     counted: bool
 
 
@@ -51,7 +54,7 @@ def find_text(choice: DatasetChoice, rules: PathRules) -> Text:
             "dataset.path", error.message, "Send it to POST /datasets, or give an absolute path."
         ) from error
     try:
-        columns = preview(path, rules).columns
+        columns = preview(path, rules, choice.column).columns
     except InvalidRequest as error:
         raise wrong_field("dataset.path", error.message, error.hint) from error
     if choice.column is not None and choice.column not in columns:
@@ -91,6 +94,8 @@ def _count(text: Text, tokenizer_folder: Path, _version: Identity) -> Tokens:
         found = sample(text.path, text.column, text.rules)
     except InvalidRequest as error:
         raise wrong_field("dataset.path", error.message, error.hint) from error
+    if not found.texts and found.share < 1.0:
+        return Tokens(None, False)
     number = _tokenize(found.texts, tokenizer_folder)
     counted = number is not None and found.share == 1.0
     if number is None:

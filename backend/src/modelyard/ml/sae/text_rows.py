@@ -11,13 +11,16 @@ from typing import Any
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.paths import PathRules
+from modelyard.core.stored_text import clean_text
 
 SUFFIXES = (".jsonl", ".txt", ".parquet")
 TEXT_COLUMN = "text"
 """The only column of a plain text file."""
 
 PREVIEW_ROWS = 100
-SAMPLE_ROWS = 200
+LOOKED_AT_ROWS = 10_000
+"""At most, where the first rows do not tell: they hold nothing in a column, or no text at all."""
+SAMPLE_TEXTS = 200
 SAMPLE_CHARACTERS = 1_000_000
 MAX_LINE_CHARACTERS = 10_000_000
 PARAGRAPH_CHARACTERS = 1_000_000
@@ -43,29 +46,66 @@ class Sample:
     share: float
 
 
-def preview(path: Path, rules: PathRules) -> TextFile:
-    """The text columns, judged by the first rows. Raises InvalidRequest, also for a file that cannot be read."""
-    names = dict.fromkeys(
-        name
-        for record in islice(_records(path, rules), PREVIEW_ROWS)
-        for name, value in record.items()
-        if isinstance(value, str)
-    )
-    if not names:
-        raise InvalidRequest(
-            f"{path.name} holds no text.", hint="Use a .txt file, or .jsonl or .parquet with a column of strings."
-        )
-    return TextFile(None, tuple(names))
+def preview(path: Path, rules: PathRules, column: str | None = None) -> TextFile:
+    """The text columns, judged by the first rows; `column` is looked for further on where those lack it.
+
+    Raises InvalidRequest, also for a file that cannot be read.
+    """
+    kinds = _Kinds(column)
+    number = 0
+    for number, record in enumerate(islice(_records(path, rules), LOOKED_AT_ROWS), 1):
+        kinds.add(record)
+        if number >= PREVIEW_ROWS and kinds.are_known:
+            break
+    return TextFile(None, _require_text(kinds, path, number))
 
 
 def count(path: Path, rules: PathRules) -> TextFile:
     """Read the whole file. Raises InvalidRequest, with the line that is wrong."""
-    found = preview(path, rules)
-    return TextFile(sum(1 for _ in _records(path, rules)), found.columns)
+    kinds = _Kinds()
+    rows = 0
+    for record in _records(path, rules):
+        rows += 1
+        if rows <= PREVIEW_ROWS or not kinds.are_known:
+            kinds.add(record)
+    return TextFile(rows, _require_text(kinds, path, rows))
+
+
+class _Kinds:
+    """Which columns hold text, as far as rows were looked at."""
+
+    def __init__(self, wanted: str | None = None) -> None:
+        self._is_text: dict[str, bool | None] = {} if wanted is None else {wanted: None}
+        """None where there was nothing yet."""
+
+    def add(self, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if value is not None and not self._is_text.get(name):
+                self._is_text[name] = isinstance(value, str)
+            else:
+                self._is_text.setdefault(name, None)
+
+    @property
+    def are_known(self) -> bool:
+        return bool(self.columns) and None not in self._is_text.values()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name, is_text in self._is_text.items() if is_text)
+
+
+def _require_text(kinds: _Kinds, path: Path, rows: int) -> tuple[str, ...]:
+    if not kinds.columns:
+        where = f" in its first {LOOKED_AT_ROWS:,} rows" if rows == LOOKED_AT_ROWS else ""
+        raise InvalidRequest(
+            f"{path.name} holds no text{where}.",
+            hint="Use a .txt file, or .jsonl or .parquet with a column of strings.",
+        )
+    return kinds.columns
 
 
 def sample(path: Path, column: str, rules: PathRules) -> Sample:
-    """The texts of the first rows. Raises InvalidRequest."""
+    """The first texts. Raises InvalidRequest."""
     found: list[str] = []
     characters = 0
     for number, (share, record) in enumerate(_read(path, rules), 1):
@@ -73,7 +113,7 @@ def sample(path: Path, column: str, rules: PathRules) -> Sample:
         if isinstance(value, str) and value.strip():
             found.append(value)
             characters += len(value)
-        if number >= SAMPLE_ROWS or characters >= SAMPLE_CHARACTERS:
+        if len(found) >= SAMPLE_TEXTS or characters >= SAMPLE_CHARACTERS or number >= LOOKED_AT_ROWS:
             return Sample(tuple(found), min(1.0, share))
     return Sample(tuple(found), 1.0)
 
@@ -112,7 +152,7 @@ def _read(path: Path, rules: PathRules) -> Iterator[tuple[float, dict[str, Any]]
 
 def _json_lines(path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, Any]]]:
     total, done = os.fstat(content.fileno()).st_size, 0
-    with TextIOWrapper(BufferedReader(content), encoding="utf-8") as file:
+    with TextIOWrapper(BufferedReader(content), encoding="utf-8-sig") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARACTERS), ""), 1):
             if len(line) == MAX_LINE_CHARACTERS:
                 raise InvalidRequest(
@@ -131,14 +171,19 @@ def _json_lines(path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, 
                     f"Line {number} of {path.name} is not a JSON object.",
                     hint='Write one object a line, such as {"text": "…"}.',
                 )
-            yield done / total, record
+            yield done / total, _storable(record) if "\\u" in line else record
+
+
+def _storable(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without halves of surrogate pairs, which JSON can write and no tokenizer, answer or file takes."""
+    return {clean_text(name): clean_text(value) if isinstance(value, str) else value for name, value in record.items()}
 
 
 def _paragraphs(_path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, Any]]]:
     total, done = os.fstat(content.fileno()).st_size, 0
     lines: list[str] = []
     characters = 0
-    with TextIOWrapper(BufferedReader(content), encoding="utf-8") as file:
+    with TextIOWrapper(BufferedReader(content), encoding="utf-8-sig") as file:
         for line in iter(lambda: file.readline(PARAGRAPH_CHARACTERS), ""):
             done += len(line.encode())
             if line.strip():
@@ -162,11 +207,20 @@ def _parquet(path: Path, content: FileIO) -> Iterator[tuple[float, dict[str, Any
     try:
         with pyarrow.parquet.ParquetFile(content) as file:
             done = 0
-            for batch in file.iter_batches(batch_size=1024):
-                for record in batch.to_pylist():
+            # Others need not be read, and may hold what Python has no value for.
+            columns = [field.name for field in file.schema_arrow if _is_text(field.type)]
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
+                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     done += 1
-                    yield done / file.metadata.num_rows, record
+                    yield done / file.metadata.num_rows, dict(zip(batch.schema.names, values, strict=True))
     except pyarrow.ArrowException as error:
         raise InvalidRequest(
             f"{path.name} is no readable Parquet file.", hint="Write it again, or use .jsonl or .txt."
         ) from error
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
