@@ -1,6 +1,7 @@
 """What `modelyard estimate` prints of an answer, and while it waits for one."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -61,15 +62,44 @@ def _estimate(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *argument
     )
 
 
-def test_a_part_that_is_not_known_keeps_its_column_and_the_total_is_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = {"kv_cache_bytes": None, "activation_bytes": None, "total_bytes": 2 * GB, "total_is_lower_bound": True}
-    shown = _estimate(monkeypatch, _answer(_option("none", **parts), _option("8bit", available=False, **parts)))
+def _lines(shown: Any) -> dict[str, list[str]]:
+    """The table's cells by the label of their line."""
+    found = {}
+    for line in shown.stdout.splitlines():
+        label, *cells = re.split(r"\s{2,}", line.strip())
+        found[label] = cells
+    return found
 
-    headings, none, eight = (line for line in shown.stdout.splitlines() if line.startswith(("QUANT", "none", "8bit")))
-    assert "KV CACHE  ACTIVATIONS" in headings
-    assert none.split()[3:5] == ["unknown", "unknown"]
-    assert "≥ 2.00 GB" in none
-    assert "unknown" not in eight
+
+def test_a_part_that_is_not_known_keeps_its_line_and_the_total_is_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"kv_cache_bytes": None, "activation_bytes": None, "total_bytes": 2 * GB, "total_is_lower_bound": True}
+    shown = _lines(_estimate(monkeypatch, _answer(_option("none", **parts), _option("8bit", available=False, **parts))))
+    assert shown["QUANT"] == ["none", "8bit"]
+    assert shown["KV cache"] == shown["activations"] == ["unknown", "-"]
+    assert shown["total"][0] == "≥ 2.00 GB"
+    assert shown["CPU (9.00 GB free)"] == ["unknown", "-"]
+    assert "load peak" not in shown
+
+
+def test_precision_and_verdict_stay_whole_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = ("cpu", *(f"cuda:{index}" for index in range(8)))
+    verdicts = [
+        {"device": name, "verdict": "does_not_fit", "free_bytes": 123 * GB, "total_bytes": 140 * GB} for name in devices
+    ]
+    options = [
+        _option(name, verdicts=verdicts, load_peak_bytes=999 * GB, total_bytes=999 * GB, total_is_lower_bound=True)
+        for name in ("none", "8bit", "4bit")
+    ]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = _estimate(monkeypatch, _answer(*options))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.stdout)
+    assert "\x1b[" in shown.stdout, "printed as on a terminal"
+    table = plain[plain.index("QUANT") :].splitlines()
+    assert table[0].split() == ["QUANT", "none", "8bit", "4bit"]
+    assert max(map(len, table)) <= 80
+    for name in devices:
+        assert re.search(rf"{name.upper()} \(123 GB free\)( +does not fit){{3}}\n", plain)
 
 
 def test_a_note_that_several_options_share_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:

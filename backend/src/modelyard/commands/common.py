@@ -252,20 +252,33 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, right: Collection[str] = ()) -> None:
-    """`right` names the columns of figures; None is an empty cell."""
+def print_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    right: Collection[str] = (),
+    wrap: Collection[str] = (),
+) -> None:
+    """Print rows below headings; None is an empty cell.
+
+    `right` names the columns of figures. Where a terminal is too narrow, the first column, which names the model, and
+    those of `wrap` take several lines; all others, such as the precision and the id, stay whole.
+    """
+    cells = [[_cell(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
-        # The first column names the model; it is never cut.
+        may_wrap = index == 0 or heading in wrap
+        width = max([len(heading), *(row[index].cell_len for row in cells)])
         table.add_column(
             heading,
             justify="right" if heading in right else "left",
-            no_wrap=index > 0 and heading in right,
+            no_wrap=not may_wrap,
+            min_width=None if may_wrap else width,
             overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(_cell(cell) for cell in row))
-    out().print(table)
+    for row in cells:
+        table.add_row(*row)
+    out().print(table, crop=False)
 
 
 def print_facts(facts: Iterable[tuple[str, Cell]]) -> None:

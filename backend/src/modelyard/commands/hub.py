@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from rich.text import Text
 from modelyard.commands import words
 from modelyard.commands.common import (
     HUB_PANEL,
+    Cell,
     ClientCommand,
     DtypeName,
     HubModelArgument,
@@ -40,14 +41,14 @@ SILENT_SECONDS = 1.0
 """How long a command waits for a server's answer before it says what it is waiting for."""
 
 _FIGURES = {
-    "WEIGHTS": "weights",
-    "KV CACHE": "kv_cache",
-    "ACTIVATIONS": "activation",
-    "OVERHEAD": "overhead",
-    "TOTAL": "total",
-    "LOAD PEAK": "load_peak",
-    "DOWNLOAD": "download",
-    "ON DISK": "disk",
+    "weights": "weights",
+    "KV cache": "kv_cache",
+    "activations": "activation",
+    "overhead": "overhead",
+    "total": "total",
+    "load peak": "load_peak",
+    "download": "download",
+    "on disk": "disk",
 }
 _PARTS_OF_TOTAL = ("weights", "kv_cache", "activation", "total")
 _VERDICT_STYLES = {"fits": "green", "tight": "yellow", "does_not_fit": "red", "unknown": "dim"}
@@ -141,6 +142,7 @@ def info(
             for file in answer["files"]
         ],
         right=("SIZE",),
+        wrap=("BECAUSE",),
     )
 
 
@@ -179,30 +181,25 @@ def estimate(
     say(f"{answer['model_id']}: {words.count(answer['num_parameters'])} parameters in {answer['dtype'] or 'unknown'}.")
     sequences = "a sequence" if answer["batch"] == 1 else f"{answer['batch']} sequences"
     say(f"Memory for {sequences} of {answer['context']:,} tokens; {how}:")
-    devices = list(dict.fromkeys(v["device"] for option in answer["options"] for v in option["verdicts"]))
-    # Headings and fields; a part of the total has its column even where it is not known.
-    figures = {
-        heading: f"{name}_bytes"
-        for heading, name in _FIGURES.items()
-        if (name in _PARTS_OF_TOTAL or any(option[f"{name}_bytes"] is not None for option in answer["options"]))
-        and not (folder is not None and name == "download")
-    }
     print()
-    print_table(
-        ("QUANT", *figures, *(device.upper() for device in devices)),
-        [
-            (
-                option["quantization"],
-                *(_figure(option, field) for field in figures.values()),
-                *(_verdict(option, device) for device in devices),
-            )
-            for option in answer["options"]
-        ],
-        right=figures.keys(),
-    )
+    _print_options(answer["options"], without=("download",) if folder is not None else ())
     for text in dict.fromkeys(option["note"] for option in answer["options"] if option["note"]):
         names = [option["quantization"] for option in answer["options"] if option["note"] == text]
         say(f"{', '.join(names)}: {text}")
+
+
+def _print_options(options: Sequence[Json], without: Collection[str]) -> None:
+    """Print a column for each precision, so that it fits a terminal whatever is known and however many devices."""
+    rows: list[tuple[Cell, ...]] = []
+    for label, name in _FIGURES.items():
+        field = f"{name}_bytes"
+        # A part of the total has its line even where it is not known.
+        if name not in without and (name in _PARTS_OF_TOTAL or any(option[field] is not None for option in options)):
+            rows.append((label, *(_figure(option, field) for option in options)))
+    for device in dict.fromkeys(verdict["device"] for option in options for verdict in option["verdicts"]):
+        rows.append((_device(options, device), *(_verdict(option, device) for option in options)))
+    names = [option["quantization"] for option in options]
+    print_table(("QUANT", *names), rows, right=names)
 
 
 def hub(
@@ -357,9 +354,15 @@ def _figure(option: Json, field: str) -> str:
     return f"≥ {words.size(size)}" if at_least else words.size(size)
 
 
+def _device(options: Sequence[Json], device: str) -> str:
+    """CPU (19.7 GB free)."""
+    known = [v["free_bytes"] for option in options for v in option["verdicts"] if v["device"] == device]
+    free = next((size for size in known if size is not None), None)
+    return device.upper() + (f" ({words.size(free)} free)" if free is not None else "")
+
+
 def _verdict(option: Json, device: str) -> Text:
     if not option["available"]:
         return Text("-", "dim")
-    verdict = next(v for v in option["verdicts"] if v["device"] == device)
-    free = f" ({words.size(verdict['free_bytes'])} free)" if verdict["free_bytes"] is not None else ""
-    return Text(words.VERDICTS[verdict["verdict"]] + free, _VERDICT_STYLES[verdict["verdict"]])
+    verdict = next(v for v in option["verdicts"] if v["device"] == device)["verdict"]
+    return Text(words.VERDICTS[verdict], _VERDICT_STYLES[verdict])

@@ -20,6 +20,7 @@ from modelyard.commands.common import (
 )
 from modelyard.commands.get import follow
 from modelyard.commands.which import find_row
+from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest
 
 
@@ -64,7 +65,7 @@ def import_(
     if is_folder and name is None:
         raise InvalidRequest("An imported folder needs a name.", hint="Give one: --name local/my-model.")
     if is_folder:
-        request = {"path": str(Path(source).expanduser().absolute()), "model_id": name, "mode": mode}
+        request = {"path": str(expand_home(Path(source)).absolute()), "model_id": name, "mode": mode}
     else:
         request = {"cached": source}
     row = follow(client, client.post("/models/import", request))
@@ -105,6 +106,7 @@ def cache(
                 for item in listing["items"]
             ],
             right=("SIZE",),
+            wrap=("REVISION", "IMPORT"),
         )
     else:
         note("The cache holds nothing that is not managed.")

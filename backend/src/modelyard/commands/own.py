@@ -90,6 +90,7 @@ def ls(
                 for row in page["items"]
             ],
             right=("PARAMS", "ON DISK", "MEMORY"),
+            wrap=("STATUS",),
         )
     elif query or status or quantization:
         note("No model here matches. `modelyard ls` lists all of them.")
@@ -115,7 +116,7 @@ def show(
     if events:
         print()
         headings = ("WHEN", "WHAT", "TOOK", "BYTES", "RATE")
-        print_table(headings, [_event(event) for event in events], right=headings[2:])
+        print_table(headings, [_event(event) for event in events], right=headings[2:], wrap=("WHAT",))
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -143,6 +144,7 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
                 )
                 for row in page["items"]
             ],
+            wrap=("STATE", "DONE", "SPEED"),
         )
     if page["items"] and runs:
         print()
@@ -161,6 +163,7 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
                 )
                 for run in runs
             ],
+            wrap=("HOOK POINT", "STATE", "DONE", "SPEED"),
         )
     if (page["items"] or runs) and loaded:
         print()

@@ -28,6 +28,7 @@ from modelyard.commands.get import WAITING_SECONDS, why_waiting
 from modelyard.commands.own import UNDER_WAY
 from modelyard.commands.progress import Shown, display, left_to_the_server
 from modelyard.commands.which import find_row
+from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def ls(
     if as_json:
         print_json(page)
     elif page["items"]:
-        print_table(("MODEL", "QUANT", "HOOK POINT", "SAE", "STATE", "DONE", "ID"), map(_row, page["items"]))
+        headings = ("MODEL", "QUANT", "HOOK POINT", "SAE", "STATE", "DONE", "ID")
+        print_table(headings, map(_row, page["items"]), wrap=("HOOK POINT", "SAE", "STATE", "DONE"))
     else:
         note("No training run matches." if status else "No training run yet. `modelyard train start --help` tells how.")
 
@@ -339,7 +341,7 @@ def _suggested(client: "ApiClient", row: Json) -> str:
 
 def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> Json:
     """The data set as the server is told of it; sent there if it is not on this machine. Raises InvalidRequest."""
-    path = file.expanduser().absolute()
+    path = expand_home(file).absolute()
     if not upload and client.is_local:
         return {"path": str(path), "column": column}
     if not path.is_file():
@@ -426,7 +428,7 @@ def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
     yield "unloaded first", ", ".join(model["name"] for model in plan["unloads"]) or None
     yield (
         "text",
-        None
+        f"an unknown number of tokens in the column {plan['dataset_column']}"
         if plan["epochs"] is None
         else f"{'' if plan['dataset_counted'] else 'about '}{words.count(plan['dataset_tokens'])} tokens"
         f" in the column {plan['dataset_column']}, read {plan['epochs']:g} times",

@@ -251,6 +251,7 @@ def architecture(
             for (path, kind, width, output, lens), layers in _hook_rows(answer["hook_points"])
         ],
         right=("WIDTH",),
+        wrap=("OUTPUT", "LAYERS", "TRANSFORMERLENS"),
     )
 
 

@@ -80,7 +80,8 @@ class _Service:
         except ModelyardError as error:
             return {"ok": False, "error": error.as_dict()}
         except _TimeLimit:
-            late = InspectorTimeout(f"No answer within {request['limit_seconds']:.0f} s.")
+            limit = request["limit_seconds"]
+            late = InspectorTimeout(f"No answer within {limit:.0f} s." if limit >= 1 else "No answer within a second.")
             return {"ok": False, "error": late.as_dict()}
         except Exception as error:  # whatever a configuration can make libraries raise
             logger.exception("the question %r failed", request["kind"])
