@@ -1,5 +1,6 @@
 """How both HTTP clients connect: directly to an address that the Hub may lead to, or through the proxy that is set."""
 
+import os
 import re
 import socket
 import ssl
@@ -37,6 +38,7 @@ class HubTransport(httpx2.BaseTransport):
 
     def __init__(self) -> None:
         self._transports: dict[tuple[Proxy | None, Reach, bool], httpx2.HTTPTransport] = {}
+        self._process = os.getpid()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         hub, url = asked_hub(), str(request.url)
@@ -66,8 +68,11 @@ class HubTransport(httpx2.BaseTransport):
         return self._transports[key]
 
     def close(self) -> None:
-        for transport in self._transports.values():
-            transport.close()
+        # huggingface_hub calls this in a forked child, where a lock that another thread held is held for ever, and
+        # where the connections are the parent's.
+        if os.getpid() == self._process:
+            for transport in self._transports.values():
+                transport.close()
 
 
 def _peer(response: httpx2.Response) -> str:
