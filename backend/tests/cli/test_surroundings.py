@@ -31,6 +31,7 @@ def misled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "HF_TOKEN": "",
         "HF_HUB_CACHE": "",
         "HF_HUB_DOWNLOAD_TIMEOUT": "",
+        "HF_HUB_DISABLE_SYMLINKS": "1",
     }
     server = Server(folder, variables=variables)
     yield server
@@ -72,7 +73,12 @@ def test_calls_that_need_the_network_name_it_and_others_work(misled: Server) -> 
     assert modelyard("hub", "builtin").returncode == 0
     pulled = modelyard("pull", SAMPLE)
     assert pulled.returncode == 0, pulled.stderr
-    assert modelyard("show", SAMPLE.rpartition("/")[2]).returncode == 0
+    shown = modelyard("show", SAMPLE.rpartition("/")[2], "--json")
+    assert shown.returncode == 0
+    cache = misled.folder / "hf" / "hub"
+    files = [path for path in cache.glob("models--*/*/**/*") if path.is_file() and path.parent.name != "refs"]
+    assert not [path for path in files if path.is_symlink()]
+    assert json.loads(shown.stdout)["disk_bytes"] == sum(path.stat().st_size for path in files)
     assert modelyard("hub", "default").returncode == 0
 
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from huggingface_hub import scan_cache_dir, try_to_load_from_cache
+from huggingface_hub import constants, scan_cache_dir, try_to_load_from_cache
 
 from hub.fault_hub import remote_file
 from modelyard.core.errors import Conflict, DiskFull, HubMisbehaved, InvalidRequest
@@ -76,11 +76,15 @@ def test_linking_twice_changes_nothing_and_a_wrong_link_is_replaced(store: HubCa
     assert path.read_bytes() == b"{}"
 
 
-def test_copy_where_links_cannot_be_made(store: HubCache, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("unwanted", [False, True])
+def test_copy_where_links_cannot_be_made(store: HubCache, monkeypatch: pytest.MonkeyPatch, unwanted: bool) -> None:
     def no_links(*arguments: object, **options: object) -> None:
         raise PermissionError(1, "not here")
 
-    monkeypatch.setattr(Path, "symlink_to", no_links)
+    if unwanted:
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
+    else:
+        monkeypatch.setattr(Path, "symlink_to", no_links)
     [file] = put(store, FIRST, {"config.json": b"{}"})
     path = store.snapshot_path(REPO, FIRST) / "config.json"
     assert not path.is_symlink()

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from huggingface_hub import constants
 from huggingface_hub.utils import _shared_blobs as shared_store
 
 from modelyard.core import locks, units
@@ -183,7 +184,7 @@ class HubCache:
         if not blob.exists() and self.holds_copies(repo_id, commit, [file]):
             return
         try:
-            path.symlink_to(target)
+            _symlink(path, target)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise storage_error(error, path.parent) from error
@@ -600,13 +601,20 @@ def _write_atomically(path: Path, temporary: Path, content: bytes, *, durable: b
             temporary.unlink(missing_ok=True)
 
 
+def _symlink(path: Path, target: str) -> None:
+    """Raise OSError also where the user wants no links, as for huggingface_hub."""
+    if constants.HF_HUB_DISABLE_SYMLINKS:
+        raise OSError(errno.ENOTSUP, "HF_HUB_DISABLE_SYMLINKS is set")
+    path.symlink_to(target)
+
+
 def _replace_with_link_or_copy(path: Path, target: str, blob: Path) -> None:
     """For what cannot be linked just so: another file is in the way, or the disk knows no links."""
     temporary = _unique_beside(path)
     with storage_errors(path.parent):
         try:
             try:
-                temporary.symlink_to(target)
+                _symlink(temporary, target)
             except OSError:
                 shutil.copyfile(blob, temporary)
             temporary.replace(path)
