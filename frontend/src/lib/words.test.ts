@@ -14,4 +14,10 @@ describe("loadSnippet", () => {
   ])("imports the class that keeps the head of a %s", (architecture, imported) => {
     expect(loadSnippet(model({ architecture }))).toContain(`from transformers import ${imported}\n`);
   });
+
+  it.each(["http://127.0.0.1:8000/hub", "local"])("names the folder of a model from %s", (endpoint) => {
+    const lines = loadSnippet(model({ endpoint, snapshot_path: "/hub/snapshots/1" }));
+    expect(lines).toContain('AutoTokenizer.from_pretrained("/hub/snapshots/1")');
+    expect(lines).toContain('from_pretrained("/hub/snapshots/1", dtype="auto")');
+  });
 });

@@ -127,9 +127,12 @@ export interface PretrainedSource {
   revision: string | null;
 }
 
+/** The Hub that transformers asks where nobody says otherwise; it does not know the models of another one. */
+const PUBLIC_HUB = "https://huggingface.co";
+
 export function sourceOf(model: Model): PretrainedSource {
-  if (model.quantization !== "none" && model.snapshot_path !== null)
-    return { name: model.snapshot_path, revision: null };
+  const elsewhere = model.quantization !== "none" || model.endpoint !== PUBLIC_HUB;
+  if (elsewhere && model.snapshot_path !== null) return { name: model.snapshot_path, revision: null };
   return { name: model.model_id, revision: revisionToLoad(model) };
 }
 
