@@ -98,7 +98,7 @@ it("tells the total of what goes together, and why something is kept", async () 
   await userEvent.click(screen.getByRole("button", { name: "Delete 2…" }));
   const question = await screen.findByRole("dialog", { name: "Delete models" });
   expect(await within(question).findByRole("button", { name: "Delete 2, free 14.1 MB" })).toBeEnabled();
-  expect(within(question).getByText("2.00 kB are kept: revision main uses it")).toBeVisible();
+  expect(within(question).getByText("2.00 kB stay: revision main uses it")).toBeVisible();
 });
 
 it("takes the originals of copies that stay along, when that is ticked", async () => {

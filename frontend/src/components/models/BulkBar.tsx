@@ -200,7 +200,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
               {row?.stays === false &&
                 row.kept_because.map((kept) => (
                   <Text key={kept.reason} size="sm" c="dimmed">
-                    {formatBytes(kept.bytes)} are kept: {kept.reason}
+                    {formatBytes(kept.bytes)} stay: {kept.reason}
                   </Text>
                 ))}
             </List.Item>

@@ -65,6 +65,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
             <NumberInput
               label="Bandwidth limit, MB per second"
               description="For all downloads together"
+              inputWrapperOrder={["label", "input", "description", "error"]}
               placeholder="no limit"
               min={0.01}
               decimalScale={2}

@@ -2,6 +2,7 @@ import { Button, Group, PasswordInput, Stack, Text } from "@mantine/core";
 import { KeyRound, type LucideIcon } from "lucide-react";
 import { useRef, useState } from "react";
 import { useHubTest } from "../../hooks/useHubTest";
+import { hubName } from "../../lib/hubName";
 import { useSystemStore } from "../../stores/systemStore";
 import type { HubAnswer, SettingsView, Verdict } from "../../types/model";
 import { VerdictWords } from "../models/Yard";
@@ -51,7 +52,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
           <PasswordInput
             ref={field}
             label={settings.token_set ? "Replace the token" : "Token"}
-            description={`For gated and private models on ${settings.endpoint}, and sent to no other Hub. It is stored where huggingface_hub keeps it and never shown again.`}
+            description={`For gated and private models on ${hubName(settings.endpoint, hub)}, and sent to no other Hub. It is stored where huggingface_hub keeps it and never shown again.`}
             placeholder="hf_…"
             value={token}
             onChange={(event) => {

@@ -70,9 +70,11 @@ export function RunLog({ training }: { training: Training }) {
 
 function whyEmpty({ id, started_at, status }: Training): string {
   if (started_at === null) return "It begins when a worker takes the run.";
-  const elsewhere = `a worker on another machine keeps it there, in trainings/${id}/log.txt.`;
+  const file = `trainings/${id}/log.txt`;
   // The process of a run takes seconds before it writes.
-  return isRunning(status) ? `Nothing is written here yet; ${elsewhere}` : `There is none on the server's machine; ${elsewhere}`;
+  return isRunning(status)
+    ? `Nothing is written yet. If a worker on another machine trains, its log is there, in ${file}.`
+    : `There is none on the server's machine; a worker on another machine keeps it there, in ${file}.`;
 }
 
 function skippedWords(bytes: number): string {
