@@ -72,8 +72,8 @@ interface Answer extends Asked {
 const ASK_AFTER_MS = 300;
 /** An answer that is remembered is there sooner than this; any other is asked for its weights, which come first. */
 const AT_ONCE_MS = 150;
-/** When an answer that the server had no time for is asked for again; after these only on request. */
-const AGAIN_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 30_000, 60_000, 60_000, 60_000];
+/** After how long an answer that the server had no time for is asked for again; the last one counts for good. */
+const AGAIN_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 const LONGEST_IF_UNKNOWN = 131_072;
 const FIRST_CONTEXT = 2048;
 
@@ -98,8 +98,8 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
   const asked = target === null || known(settled) ? null : settled;
   const [retries, setRetries] = useState({ of: chosen, done: 0 });
   const told = answers.find((answer) => answer.whole && keyOf(answer) === chosen);
-  const wait = AGAIN_MS[retries.of === chosen ? retries.done : 0];
-  const improving = target !== null && wait !== undefined && mayPass(told?.estimate.method_reason ?? null);
+  const wait = AGAIN_MS[retries.of === chosen ? Math.min(retries.done, AGAIN_MS.length - 1) : 0];
+  const improving = target !== null && mayPass(told?.estimate.method_reason ?? null);
   const isAnswered = useEffectEvent((of: Dtype) => answers.some((answer) => answer.dtype === of));
   const row = target?.row ?? null;
   const modelId = target?.model_id ?? "";

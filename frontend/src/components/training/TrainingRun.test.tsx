@@ -211,5 +211,5 @@ it("offers the same settings again, and deletes what did not finish without nami
 it("says that a run that has just begun has written nothing yet", async () => {
   log = "";
   show([training()]);
-  expect(await screen.findByText(/^Nothing is written here yet; a worker on another machine/)).toBeVisible();
+  expect(await screen.findByText(/^Nothing is written yet. If a worker on another machine trains/)).toBeVisible();
 });
