@@ -32,6 +32,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _NOT_FOR_A_SKELETON = ("quantization_config", "compression_config", "attn_implementation", "_attn_implementation")
 
 
+_MAIN_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
 @dataclass(frozen=True)
 class MetaModel:
     """A model on the meta device: every module and shape, no memory, nothing quantized.
@@ -80,12 +83,30 @@ def load_config(config: Mapping[str, Any]) -> Any:
     with tempfile.TemporaryDirectory(prefix="modelyard-config-") as folder:
         (Path(folder) / "config.json").write_text(json.dumps(values), encoding="utf-8")
         try:
-            return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            parsed = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # config classes raise whatever their validation happens to raise
             raise UnsupportedArchitecture(
                 f"transformers {transformers.__version__} cannot read this config.json: {first_line(error)}",
                 hint="A newer transformers may know this model.",
             ) from error
+    _require_sizes_read(values, parsed)
+    return parsed
+
+
+def _require_sizes_read(values: Mapping[str, Any], parsed: Any) -> None:
+    """Raise UnsupportedArchitecture where sizes are written outside of the part of a config that is read for them."""
+    text = parsed.get_text_config(decoder=True)
+    part = next((name for name in parsed.sub_configs if getattr(parsed, name, None) is text), None)
+    if part is None or part in values:
+        return
+    for name in _MAIN_SIZES:
+        written = values.get(name)
+        if type(written) is int and getattr(text, name, None) != written:
+            raise UnsupportedArchitecture(
+                f"config.json gives {name} as {written}, but {type(parsed).__name__} reads the sizes of its language"
+                f" model from {part}, which is missing: it would take {getattr(text, name, None)}.",
+                hint=BAD_CONFIG,
+            )
 
 
 def model_class(config: Any) -> type[Any]:
@@ -95,7 +116,9 @@ def model_class(config: Any) -> type[Any]:
     """
     for name in config.architectures or ():
         named = getattr(transformers, name, None)
-        if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
+        if not (isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)):
+            continue
+        if type(config) not in _parts(named):  # the language model of a composite one has a class of its own
             return named
     for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING):
         if type(config) in mapping:
@@ -105,6 +128,12 @@ def model_class(config: Any) -> type[Any]:
     raise UnsupportedArchitecture(
         f"transformers {transformers.__version__} has no class for {named} (model type {config.model_type!r})."
     )
+
+
+def _parts(cls: type[Any]) -> tuple[type[Any], ...]:
+    """The configuration classes of a composite model's parts."""
+    whole = getattr(cls, "config_class", None)
+    return () if whole is None else tuple(part for part in whole.sub_configs.values() if part is not whole)
 
 
 def resolve_dtype(config: Any, dtype: str = "auto", checkpoint_dtype: str | None = None) -> tuple[torch.dtype, bool]:
