@@ -17,7 +17,7 @@ from hub.hub_faults import serve
 from modelyard.hub.server import create_hub_app
 from support.folder_hub import FolderSource
 from support.instance import Instance
-from support.odd_models import REFUSED, USABLE
+from support.odd_models import ONE_NUMBER, REFUSED, USABLE
 from support.odd_repositories import ODD
 
 NOT_THE_AUTHORS = {"hub_misbehaved", "hub_unreachable", "hub_error", "checksum_mismatch", "internal_error"}
@@ -154,6 +154,35 @@ def test_what_transformers_loads_is_used(instance: Instance, source: FolderSourc
     level, status, failure = walked(walk)
     assert (status, failure) == ("ready", None)
     assert level in ("supported", "unverified")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "head-of-its-own" else pytest.mark.thorough) for name in ONE_NUMBER]
+)
+def test_one_number_of_parameters_is_told(instance: Instance, source: FolderSource, tmp_path: Path, name: str) -> None:
+    walk = Walk(instance, source, name, made(ONE_NUMBER[name], tmp_path))
+    info = instance.wait_until(
+        lambda: (
+            (answer := walk.answer("GET", f"/models/info/{walk.model_id}").json())["support"]["reasons"] == []
+            and answer
+        ),
+        60,
+        "the inspector is there",
+    )
+    estimate = walk.answer("GET", "/models/estimate-memory", params={"model_id": walk.model_id}).json()
+    row = walk.settle(walk.answer("POST", "/models/download", json={"model_id": walk.model_id}))
+    exact = instance.wait_until(
+        lambda: (found := instance.model(row["id"]))["memory_method"] == "exact" and found, 60, "the row is exact"
+    )
+
+    assert estimate["method"] == "exact", estimate["method_reason"]
+    assert len({told["num_parameters"] for told in (info, estimate, row, exact)}) == 1
+    beyond = estimate["method_reason"] or ""
+    assert (name in ("layer-beyond-the-last", "mtp")) == ("64,000" in beyond)
+    assert walk.use(exact) is None
+    loaded = instance.model(row["id"])
+    assert loaded["memory_measured_bytes"] == exact["memory_estimated_bytes"]
+    walk.remove(row)
 
 
 @pytest.mark.parametrize("name", kinds(DOES_NOT))

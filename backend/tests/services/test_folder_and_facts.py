@@ -15,6 +15,7 @@ from modelyard.services.file_plan import plan_files
 from modelyard.services.header_estimate import Tensor
 from modelyard.services.local_model_service import model_folder, read_folder
 from modelyard.services.model_facts import store_facts
+from modelyard.services.parameter_count import Described, parameter_count
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 8}
 GPTQ = LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
@@ -45,22 +46,19 @@ def test_the_pickle_weights_of_a_folder_are_counted(tmp_path: Path) -> None:
     assert read_folder(tmp_path).checkpoint.size_bytes > 5000
 
 
-def test_elements_of_packed_weights_are_not_counted_as_parameters() -> None:
-    found = hub.Found(Support(level="supported", reasons=[]), False, 999)
-    unseen = hub.Found(Support(level="supported", reasons=[]))
+@pytest.mark.parametrize(
+    ("config", "described", "expected"),
+    [(LLAMA, None, 12), (LLAMA, Described(999), 999), (GPTQ, Described(999), 999), (GPTQ, None, None)],
+)
+def test_elements_of_packed_weights_are_not_counted_as_parameters(
+    config: dict[str, object], described: Described | None, expected: int | None
+) -> None:
+    tensors = [Tensor("a.weight", "BF16", (3, 4))]
+    counted = parameter_count(config, tensors, described, lambda _first, _second: None)
+    row = Model(model_id="somebody/model", commit="ab" * 20, quantization=Quantization.NONE, num_parameters=5)
+    store_facts(row, config, tensors, ["config.json", "model.safetensors"], num_parameters=counted)
 
-    assert hub.parameter_count(5, found, read_config(LLAMA)) == 5
-    assert hub.parameter_count(None, found, read_config(LLAMA)) == 999
-    assert hub.parameter_count(5, found, read_config(GPTQ)) == 999
-    assert hub.parameter_count(5, unseen, read_config(GPTQ)) is None
-
-
-@pytest.mark.parametrize(("config", "expected"), [(LLAMA, 12), (GPTQ, None)])
-def test_a_row_keeps_no_count_of_packed_elements(config: dict[str, object], expected: int | None) -> None:
-    row = Model(model_id="somebody/model", commit="ab" * 20, quantization=Quantization.NONE, num_parameters=99)
-    store_facts(row, config, [Tensor("a.weight", "BF16", (3, 4))], ["config.json", "model.safetensors"])
-
-    assert row.num_parameters == expected
+    assert counted == row.num_parameters == expected
 
 
 def test_code_of_a_repository_is_mentioned_once() -> None:

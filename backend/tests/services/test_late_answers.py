@@ -59,7 +59,7 @@ def test_parts_that_were_late_are_answered_by_themselves(database: Database) -> 
     assert (late.method, remembered()) == ("approximate", set())
 
     end = time.monotonic() + PATIENCE
-    while remembered() != {"memory", "kv_cache", "activations"}:
+    while remembered() != {"memory", "described", "kv_cache", "activations"}:
         assert time.monotonic() < end, remembered()
         if not inspections.answer_late():
             time.sleep(0.2)  # a child that was too busy to give up in time is replaced, which takes seconds

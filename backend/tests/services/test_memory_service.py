@@ -17,6 +17,7 @@ from modelyard.services import inspection_service, memory_service
 from modelyard.services.architecture_service import hub_cache, local_checkpoint
 from modelyard.services.header_estimate import Tensor
 from modelyard.services.memory_service import Checkpoint, MemoryService
+from modelyard.services.parameter_count import Compare
 
 GB = 10**9
 LLAMA: dict[str, Any] = {
@@ -45,6 +46,7 @@ def _option(name: str, size: int) -> dict[str, Any]:
         "quantization_state_bytes": 0,
         "quantized_fraction": 0.0,
         "load_peak_bytes": size,
+        "copy_peak_bytes": size - 1,
         "available": True,
         "note": None,
     }
@@ -82,6 +84,7 @@ class FakeInspector:
 def inspector(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeInspector]:
     fake = FakeInspector()
     monkeypatch.setattr(inspection_service, "get_inspector", lambda: fake)
+    monkeypatch.setattr(inspection_service, "_unanswered", inspection_service._Unanswered())
     yield fake
     memory_service._late.clear()
 
@@ -95,9 +98,10 @@ def estimate(database: Database, inspector: FakeInspector) -> Callable[..., Memo
         tensors: tuple[Tensor, ...] = TENSORS,
         free: int = 100 * GB,
         context: int = 100,
+        same: Compare = lambda _first, _second: None,
         **settings: Any,
     ) -> MemoryEstimate:
-        checkpoint = Checkpoint("lab/model", "ab" * 20, config, tensors, 2_000_000, files)
+        checkpoint = Checkpoint("lab/model", "ab" * 20, config, tensors, 2_000_000, files, same=same)
         device = Device(id="cpu", name="this machine", total_bytes=100 * GB, free_bytes=free, used_by_us_bytes=0)
         asked = {"context": context, "batch": 1, "dtype": "auto"} | settings
         return MemoryService(database).estimate(checkpoint, [device], **asked)
@@ -120,6 +124,65 @@ def test_everything_known_is_exact_and_complete(estimate: Callable[..., MemoryEs
     assert [option.total_bytes for option in answer.options] == [2_105_000, 1_106_000, 607_000]
     assert not any(option.total_is_lower_bound for option in answer.options)
     assert _verdicts(answer) == ["fits", "fits", "fits"]
+
+
+HEAD = {"name": "lm_head.weight", "source": "model.embed_tokens.weight", "num_parameters": 400_000, "bytes": 800_000}
+TWINS = (
+    Tensor("model.embed_tokens.weight", "BF16", (400, 1000)),
+    Tensor("lm_head.weight", "BF16", (400, 1000)),
+    Tensor("model.layers.0.mlp.up_proj.weight", "BF16", (600, 1000)),
+)
+
+
+@pytest.mark.parametrize(
+    ("equal", "method", "parameters"),
+    [(True, "exact", 1_000_000), (False, "exact", 1_400_000), (None, "approximate", 1_400_000)],
+)
+def test_a_head_that_is_not_tied_after_all_is_counted(
+    estimate: Callable[..., MemoryEstimate],
+    inspector: FakeInspector,
+    equal: bool | None,
+    method: str,
+    parameters: int,
+) -> None:
+    inspector.answers["memory"] = _memory() | {"tied": [HEAD]}
+    answer = estimate(tensors=TWINS, same=lambda _first, _second: equal)
+
+    assert (answer.method, answer.num_parameters) == (method, parameters)
+    added = 2 * (parameters - 1_000_000)
+    assert [option.weights_bytes for option in answer.options] == [
+        2_000_000 + added,
+        1_000_000 + added,
+        500_000 + added,
+    ]
+    assert ("they may differ" in (answer.method_reason or "")) == (equal is None)
+
+
+def test_what_transformers_does_not_load_is_named_and_leaves_no_doubt(
+    estimate: Callable[..., MemoryEstimate],
+) -> None:
+    extra = Tensor("model.layers.2.mlp.up_proj.weight", "BF16", (300, 1000))
+    answer = estimate(tensors=(*TENSORS, extra))
+
+    assert (answer.method, answer.num_parameters) == ("exact", 1_000_000)
+    assert "model.layers.2 (300,000)" in (answer.method_reason or "")
+
+
+def test_a_quantized_copy_that_is_here_takes_less_to_load(estimate: Callable[..., MemoryEstimate]) -> None:
+    assert [option.load_peak_bytes for option in estimate().options] == [2_000_000, 1_000_000, 500_000]
+    with_copy = estimate(copies={"4bit"})
+    assert [option.load_peak_bytes for option in with_copy.options] == [2_000_000, 1_000_000, 499_999]
+
+
+def test_the_size_of_unpacked_weights_is_told(
+    estimate: Callable[..., MemoryEstimate], inspector: FakeInspector
+) -> None:
+    _supported(inspector, "mxfp4")
+    inspector.answers["support"] = dict(inspector.answers["support"]) | {"unpacked_bytes": 3_000_000}  # type: ignore[call-overload]
+    answer = estimate(_quantized_already("mxfp4"), free=4_000_000)
+
+    assert "unpacked they take 3.00 MB" in (_first(answer).note or "")
+    assert (_first(answer).weights_bytes, _verdicts(answer)[0]) == (2_000_000, "fits")
 
 
 def test_a_configuration_without_weights_is_estimated_with_a_remark(estimate: Callable[..., MemoryEstimate]) -> None:

@@ -11,7 +11,7 @@ from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.services import quantization_service
 from modelyard.services.job_service import LOADING_PHASE, JobProgress
-from modelyard.services.memory_service import MemoryService
+from modelyard.services.memory_service import ExactFigures, MemoryService
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_files import FilesOnDisk
 from modelyard.services.model_service import ModelService, next_work
@@ -48,9 +48,10 @@ def requests(monkeypatch: pytest.MonkeyPatch, cache: HubCache) -> list[dict[str,
 @pytest.mark.parametrize(
     ("stored", "told", "expected", "method"),
     [
-        ((EXACT, "exact"), {}, EXACT, "exact"),
+        ((EXACT, "exact"), None, EXACT, "exact"),
         ((APPROXIMATE, "approximate"), {"4bit": EXACT}, EXACT, "exact"),
         ((APPROXIMATE, "approximate"), {}, None, "approximate"),
+        ((APPROXIMATE, "approximate"), None, None, "approximate"),
     ],
 )
 def test_only_an_exact_estimate_decides_whether_there_is_room(
@@ -59,11 +60,12 @@ def test_only_an_exact_estimate_decides_whether_there_is_room(
     requests: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
     stored: tuple[int, str],
-    told: dict[str, int],
+    told: dict[str, int] | None,
     expected: int | None,
     method: str,
 ) -> None:
-    monkeypatch.setattr(MemoryService, "options", lambda *_arguments, **_options: told)
+    figures = None if told is None else ExactFigures(told, num_parameters=7)
+    monkeypatch.setattr(MemoryService, "exact", lambda *_arguments, **_options: figures)
     with database.session() as session:
         row = ready_row(session, cache, quantization="4bit")
         row.memory_estimated_bytes, row.memory_method = stored

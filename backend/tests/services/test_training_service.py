@@ -166,7 +166,7 @@ def add_model(
         for file in files:
             cache.blob_path(name, file.blob).write_bytes(bodies[file.path])
             cache.link(name, "c" * 40, file)
-        store_facts(row, config, (), [file["path"] for file in row.files or ()])
+        store_facts(row, config, (), [file["path"] for file in row.files or ()], num_parameters=None)
         row.memory_estimated_bytes = 2 * GB
         ModelService(session, cache).mark_ended(row, ModelStatus.READY)
         return row.id

@@ -150,6 +150,21 @@ USABLE: Mapping[str, Write] = {
 }
 """What transformers loads: Modelyard says supported or unverified, fetches it, and has it in memory."""
 
+
+def _holding(added: Tensors, **changes: Any) -> Write:
+    return _model(tensors() | added, **changes)
+
+
+_EMBEDDING = tensors()["model.embed_tokens.weight"]
+_MORE = ("F32", (64, 1000), bytes(4 * 64 * 1000))
+ONE_NUMBER: Mapping[str, Write] = {
+    "head-twice": _holding({"lm_head.weight": _EMBEDDING}, tie_word_embeddings=True),
+    "head-of-its-own": _model(tie_word_embeddings=True),
+    "layer-beyond-the-last": _holding({"model.layers.9.mlp.up_proj.weight": _MORE}),
+    "mtp": _holding({"mtp.layers.0.mlp.up_proj.weight": _MORE}),
+}
+"""Files that hold more than the configuration describes, or than transformers loads."""
+
 REFUSED: Mapping[str, Write] = {
     "config-trailing-comma": _config_text(lambda text: text[:-1] + ",\n}"),
     "config-nan": _and_field('"initializer_range": NaN'),

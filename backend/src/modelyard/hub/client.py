@@ -267,6 +267,19 @@ class HubClient:
 
         return self._ask(ask, model_id, commit)
 
+    def read_range(self, model_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
+        """The bytes of a file from `start` to `stop` (exclusive), a few kilobytes. Raises as `model_info` does."""
+        url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
+
+        def ask() -> bytes:
+            response = self._get(url, byte_range=f"bytes={start}-{stop - 1}")
+            if response.status_code != 206 or len(response.content) != stop - start:
+                raise HubMisbehaved(f"{self.endpoint} sent another part of {path} than asked for.")
+            content: bytes = response.content
+            return content
+
+        return self._ask(ask, model_id, commit)
+
     def safetensors_headers(self, model_id: str, commit: str, paths: list[str]) -> list[SafetensorsFileMetadata]:
         """The headers of weight files, read with Range requests, in the order given."""
 
@@ -312,12 +325,20 @@ class HubClient:
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
 
     def _get(
-        self, url: str, *, params: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
+        self,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+        byte_range: str | None = None,
     ) -> httpx2.Response:
+        headers = build_hf_headers(token=self.token)
+        if byte_range is not None:
+            headers["Range"] = byte_range
         response = get_session().get(
             url,
             params=params,
-            headers=build_hf_headers(token=self.token),
+            headers=headers,
             timeout=timeout_seconds or self.timeout_seconds,
         )
         hf_raise_for_status(response)

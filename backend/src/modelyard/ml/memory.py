@@ -60,7 +60,7 @@ class OptionMemory:
     """One precision. `weights_bytes` includes `quantization_state_bytes`.
 
     `load_peak_bytes` estimates the most that loading holds at once, without pages of the file that the system may drop
-    and without what the heap keeps of memory that was freed.
+    and without what the heap keeps of memory that was freed; `copy_peak_bytes` is that of loading a quantized copy.
     `available` is false where nothing gets smaller.
     """
 
@@ -69,14 +69,28 @@ class OptionMemory:
     quantization_state_bytes: int
     quantized_fraction: float
     load_peak_bytes: int
+    copy_peak_bytes: int
     kept: tuple[KeptPart, ...]
     available: bool
     note: str | None
 
 
 @dataclass(frozen=True)
+class TiedParameter:
+    """A parameter that is `source`, and takes no memory, unless the checkpoint holds another content for it."""
+
+    name: str
+    source: str
+    num_parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class MemoryEstimate:
-    """The resident bytes of a model for no, 8-bit and 4-bit quantization (in this order in `options`)."""
+    """The resident bytes of a model for no, 8-bit and 4-bit quantization (in this order in `options`).
+
+    `num_parameters` counts tied ones once; `ignored` are patterns of the tensors that transformers does not load.
+    """
 
     model_class: str
     model_type: str
@@ -85,6 +99,8 @@ class MemoryEstimate:
     dtype: str
     dtype_assumed: bool
     options: tuple[OptionMemory, ...]
+    tied: tuple[TiedParameter, ...]
+    ignored: tuple[str, ...]
 
 
 def estimate_memory(
@@ -123,7 +139,7 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
     if skeleton.stored_quantization is None:
         plan = plan_quantization(model)
         options: tuple[OptionMemory, ...] = (
-            OptionMemory("none", weights.total, 0, 0.0, weights.total + weights.largest, (), True, None),
+            _unquantized_option(weights),
             _quantized_option(INT8, plan, model, weights),
             _quantized_option(NF4, plan if plain_bitsandbytes else plan.with_packing(), model, weights),
         )
@@ -137,7 +153,32 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
         dtype=weights.dtype,
         dtype_assumed=skeleton.dtype_assumed,
         options=options,
+        tied=tied_parameters(skeleton),
+        ignored=ignored_patterns(model),
     )
+
+
+def unpacked_bytes(skeleton: MetaModel) -> int:
+    """What the weights of a checkpoint that is stored quantized take once they are unpacked to the load dtype."""
+    return estimate_skeleton(replace(skeleton, stored_quantization=None)).options[0].weights_bytes
+
+
+def tied_parameters(skeleton: MetaModel) -> tuple[TiedParameter, ...]:
+    """The parameters of an untied skeleton that loading ties to others."""
+    item_bytes = _LoadDtypes(skeleton)
+    targets: dict[str, str] = skeleton.model.all_tied_weights_keys  # type: ignore[assignment]
+    found = []
+    for name, parameter in skeleton.model.named_parameters(remove_duplicate=False):
+        if name in targets:
+            elements = parameter.numel()
+            found.append(TiedParameter(name, targets[name], elements, elements * item_bytes(name, parameter)))
+    return tuple(found)
+
+
+def ignored_patterns(model: nn.Module) -> tuple[str, ...]:
+    """Patterns of the names of stored tensors that transformers does not load into the model."""
+    patterns: Any = getattr(model, "_keys_to_ignore_on_load_unexpected", None)
+    return tuple(sorted(patterns)) if isinstance(patterns, (list, set, tuple)) else ()
 
 
 def resident_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -196,6 +237,11 @@ class _Weights:
     dtype: str
 
 
+def _unquantized_option(weights: _Weights) -> OptionMemory:
+    peak = weights.total + weights.largest
+    return OptionMemory("none", weights.total, 0, 0.0, peak, peak, (), True, None)
+
+
 def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, weights: _Weights) -> OptionMemory:
     present = weights.shapes.keys()
     matrices = Counter(stored_shape(model.get_submodule(name.rpartition(".")[0])) for name in plan.quantized & present)
@@ -218,6 +264,7 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
         quantization_state_bytes=state,
         quantized_fraction=fraction,
         load_peak_bytes=size + _COPIES_WHILE_QUANTIZING * weights.largest,
+        copy_peak_bytes=size + weights.largest,
         kept=kept,
         available=size < weights.total and refused is None,
         note=refused or _note(scheme, fraction, size < weights.total, kept, weights.dtype),
@@ -236,7 +283,7 @@ def _stored_options(section: Mapping[str, Any], model: nn.Module, weights: _Weig
     plan = plan_quantization(model, skip_modules=section.get("llm_int8_skip_modules"))
     stored = _quantized_option(scheme, plan.with_packing() if method == PACKING_METHOD else plan, model, weights)
     note = f"The weights are stored in {scheme.name} already and cannot be quantized again."
-    stored = replace(stored, load_peak_bytes=stored.weights_bytes + weights.largest)
+    stored = replace(stored, load_peak_bytes=stored.copy_peak_bytes)
     return (
         replace(stored, quantization="none", available=True),
         *(replace(stored, quantization=name, available=False, note=note) for name in ("8bit", "4bit")),

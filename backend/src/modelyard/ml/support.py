@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.model_types import ENCODERS
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message
 from modelyard.core.weight_files import INDEX_PICKLE, SINGLE_PICKLE, missing_weights, weights_form
+
+if TYPE_CHECKING:
+    from modelyard.ml.memory import TiedParameter
 
 Level = Literal["supported", "unverified", "unsupported"]
 
@@ -67,6 +70,8 @@ class Support:
     """The verdict. `needs_custom_code` is `None` until the inspector has looked whether transformers knows the type.
 
     `num_parameters` is what the configuration describes, unquantized; `None` until the inspector has built the model.
+    `tied` and `ignored` are as in a memory estimate. `unpacked_bytes` is what quantized weights take where they are
+    unpacked while loading.
     """
 
     level: Level
@@ -74,6 +79,9 @@ class Support:
     already_quantized: str | None
     needs_custom_code: bool | None
     num_parameters: int | None = None
+    tied: "tuple[TiedParameter, ...]" = ()
+    ignored: tuple[str, ...] = ()
+    unpacked_bytes: int | None = None
 
 
 def static_support(
@@ -109,8 +117,7 @@ def full_support(config: Mapping[str, Any], files: Iterable[str], *, held: int |
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    from modelyard.ml import meta_model
-    from modelyard.ml.memory import resident_parameters
+    from modelyard.ml import memory, meta_model
 
     static = static_support(config, files)
     model_type = config.get("model_type")
@@ -127,7 +134,7 @@ def full_support(config: Mapping[str, Any], files: Iterable[str], *, held: int |
     if not worth_building(static):
         return static
     try:
-        model = meta_model.build(config, held=held).model
+        skeleton = meta_model.build(config, held=held)
     except ModelyardError as error:
         written_by = config.get("transformers_version")
         if known:
@@ -139,7 +146,13 @@ def full_support(config: Mapping[str, Any], files: Iterable[str], *, held: int |
             message = f"The installed transformers {transformers.__version__} does not know {model_type!r}{by}."
         code = "unsupported_architecture"
         return _verdict([*static.reasons, Reason(code, message, "unsupported")], static.already_quantized, False)
-    return replace(static, num_parameters=sum(p.numel() for p in resident_parameters(model).values()))
+    return replace(
+        static,
+        num_parameters=sum(p.numel() for p in memory.resident_parameters(skeleton.model).values()),
+        tied=memory.tied_parameters(skeleton),
+        ignored=memory.ignored_patterns(skeleton.model),
+        unpacked_bytes=memory.unpacked_bytes(skeleton) if static.already_quantized in _DEQUANTIZED else None,
+    )
 
 
 def worth_building(static: Support) -> bool:

@@ -29,6 +29,7 @@ from modelyard.services.model_facts import tensors
 from modelyard.services.model_files import artifact_of, manifest
 from modelyard.services.model_service import ModelService, hub_cache
 from modelyard.services.settings_service import LOCAL
+from modelyard.services.stored_tensors import compare_files
 
 SECONDS = 60.0
 
@@ -61,12 +62,13 @@ class ArchitectureService:
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
             devices = system_service.devices(system_service.local_pids(session))
+            copies = ModelService(session).ready_copies(row.model_id, row.commit)
         if row.status is ModelStatus.READY or row.endpoint == LOCAL:
             checkpoint = local_checkpoint(row)
         else:
             checkpoint = HuggingFaceModelService(self.database).checkpoint_of_row(row)
         return MemoryService(self.database).estimate(
-            checkpoint, devices, context=context, batch=batch, dtype=dtype, parts=parts
+            checkpoint, devices, context=context, batch=batch, dtype=dtype, parts=parts, copies=copies
         )
 
     def _inspect(self, model_id: str, commit: str, config: Mapping[str, Any]) -> Architecture:
@@ -119,13 +121,18 @@ def local_checkpoint(row: Model) -> Checkpoint:
         size_bytes=row.size_bytes or 0,
         files=[file.path for file in manifest(row)],
         num_parameters=row.num_parameters,
+        same=compare_files(_weight_files(row)),
     )
+
+
+def _weight_files(row: Model) -> dict[str, Path]:
+    folder = hub_cache().snapshot_path(row.model_id, row.commit)
+    return {file.path: folder / file.path for file in manifest(row) if file.path.endswith(".safetensors")}
 
 
 def _local_tensors(row: Model) -> list[Tensor]:
     """Of the snapshot's weight files; none where the original was dropped. Raises ChecksumMismatch."""
-    folder = hub_cache().snapshot_path(row.model_id, row.commit)
-    weights = [folder / file.path for file in manifest(row) if file.path.endswith(".safetensors")]
+    weights = _weight_files(row).values()
     if not all(path.is_file() for path in weights):
         return []
     try:

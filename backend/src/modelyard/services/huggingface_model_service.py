@@ -1,10 +1,13 @@
 """Models on a Hub: what they are, what they need, and how their files get here."""
 
+import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from modelyard.core.database import Database, utc_now
@@ -12,6 +15,7 @@ from modelyard.core.errors import (
     DatabaseUnavailable,
     GatedNotAccepted,
     GatedNoToken,
+    HubError,
     HubMisbehaved,
     HubRateLimited,
     HubUnreachable,
@@ -68,8 +72,12 @@ from modelyard.services.model_service import (
     hub_cache,
     new_manifest,
 )
+from modelyard.services.parameter_count import Described, parameter_count
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.stored_tensors import same_content
 from modelyard.services.training_verdict import static_verdict
+
+logger = logging.getLogger(__name__)
 
 SUPPORT_SECONDS = 10.0
 """How long a preview waits to hear whether transformers can build the model."""
@@ -169,6 +177,8 @@ class HuggingFaceModelService:
             validate_files(files)
             config = self._config(client, model) or {}
             _require_scaled(model.model_id, self._unscaled(client, model, plan, config))
+            described = self.inspections.described(model.model_id, model.commit)
+            num_parameters = self._count(client, model, plan, config, described, model.num_parameters)
         self._require_disk(model, files)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
@@ -187,7 +197,7 @@ class HuggingFaceModelService:
                 )
             )
             row.size_bytes = plan.size_bytes
-            row.num_parameters = model.num_parameters
+            row.num_parameters = num_parameters
             row.licence = model.licence
             row.latest_commit, row.checked_at = model.commit, utc_now()
             models.start_download(row)
@@ -232,6 +242,7 @@ class HuggingFaceModelService:
             checkpoint = self._checkpoint(client, reference.model_id, revision or reference.revision)
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
+            copies = ModelService(session).ready_copies(checkpoint.model_id, checkpoint.commit)
         return MemoryService(self.database).estimate(
             checkpoint,
             machine,
@@ -240,6 +251,7 @@ class HuggingFaceModelService:
             dtype=dtype,
             parts=parts,
             seconds=self._exact_seconds,
+            copies=copies,
         )
 
     def checkpoint_of_row(self, row: Model) -> Checkpoint:
@@ -262,6 +274,7 @@ class HuggingFaceModelService:
             size_bytes=plan.size_bytes,
             files=[file.path for file in model.files],
             num_parameters=model.num_parameters,
+            same=lambda first, second: self._same(client, model, plan, first, second),
         )
 
     def _resolve_in_time(self, row: Model, client: HubClient) -> list[RemoteFile]:
@@ -286,11 +299,13 @@ class HuggingFaceModelService:
         config = self._config(client, model) or {}
         _require_scaled(model.model_id, self._unscaled(client, model, plan, config))
         found = self._tensors(client, model, plan)
+        described = self.inspections.described(model.model_id, model.commit)
+        num_parameters = self._count(client, model, plan, config, described, None)
         inventory = self.cache.inventory(resolved.model_id, resolved.commit, files)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
             row = models.get_by_id(resolved.id)
-            store_facts(row, config, found, [file.path for file in model.files])
+            store_facts(row, config, found, [file.path for file in model.files], num_parameters=num_parameters)
             if row.files is None:
                 row.files = new_manifest(row, files, inventory)
                 row.adopted = any(file["present_before"] for file in row.files)
@@ -406,6 +421,41 @@ class HuggingFaceModelService:
             seconds=self._support_seconds,
         )
 
+    def _count(
+        self,
+        client: HubClient,
+        model: HubModel,
+        plan: FilePlan,
+        config: Mapping[str, Any],
+        described: Described | None,
+        counted: int | None,
+    ) -> int | None:
+        """The number of parameters; `counted` are the elements of the weight files where the Hub counted them.
+
+        Raises HubError.
+        """
+        packed = read_config(config).quantization_method is not None
+        if not packed and counted is not None and (described is None or counted == described.num_parameters):
+            return counted
+        found = [] if packed else self._tensors(client, model, plan)
+        return parameter_count(config, found, described, partial(self._same, client, model, plan))
+
+    def _same(self, client: HubClient, model: HubModel, plan: FilePlan, first: str, second: str) -> bool | None:
+        """Whether two tensors have the same content, asked of the Hub once per commit; None where it does not tell."""
+        question = f"same {hashlib.sha256(f'{first} {second}'.encode()).hexdigest()}"
+        known = self.inspections.recall(model.model_id, model.commit, question)
+        if known is None:
+            paths = [file.path for file in plan.safetensors]
+            try:
+                headers = dict(zip(paths, client.safetensors_headers(model.model_id, model.commit, paths), strict=True))
+                read = partial(client.read_range, model.model_id, model.commit)
+                known = {"same": same_content(headers, read, first, second)}
+            except HubError as error:
+                logger.info("%s and %s of %s cannot be compared: %s", first, second, model.model_id, error.message)
+                return None
+            self.inspections.remember(model.model_id, model.commit, question, known)
+        return bool(known["same"])
+
     def _limits(self) -> FetchLimits:
         with self.database.reading() as session:
             transfers = SettingsService(session).transfers()
@@ -433,12 +483,15 @@ class HuggingFaceModelService:
         facts = read_config(config or {})
         files = _remote_files(plan)
         counted, unscaled = model.num_parameters, None
-        if plan.safetensors and access in ("open", "accepted"):
+        readable = access in ("open", "accepted")
+        if plan.safetensors and readable:
             unscaled = self._unscaled(client, model, plan, config or {})
             if counted is None:
                 counted = sum(tensor.elements for tensor in self._tensors(client, model, plan))
         held = counted if facts.quantization_method is None else None
         found = self._support(model, config, plan, held, unscaled)
+        if readable:
+            counted = self._count(client, model, plan, config or {}, found.described, counted)
         return ModelInfo(
             model_id=model.model_id,
             canonical_id=model.canonical_id,
@@ -447,7 +500,9 @@ class HuggingFaceModelService:
             architecture=facts.architecture,
             model_type=facts.model_type,
             dimensions=Dimensions(**facts.dimensions),
-            num_parameters=parameter_count(counted, found, facts),
+            num_parameters=self._count(client, model, plan, config or {}, found.described, counted)
+            if readable
+            else counted,
             dtype=facts.dtype,
             size_bytes=plan.size_bytes,
             missing_bytes=bytes_to_fetch(self.cache, model.model_id, model.commit, files),
@@ -473,12 +528,7 @@ class Found:
 
     support: Support
     needs_custom_code: bool | None = None
-    num_parameters: int | None = None
-
-
-def parameter_count(counted: int | None, found: Found, facts: ConfigFacts) -> int | None:
-    """`counted` are the elements in the weight files; quantized ones are packed, so there the configuration tells."""
-    return found.num_parameters if facts.quantization_method or not counted else counted
+    described: Described | None = None
 
 
 def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
@@ -521,9 +571,7 @@ def support(
                 verdict["level"] = "unverified"
                 verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
     reasons = [Reason(code=reason["code"], message=reason["message"]) for reason in verdict["reasons"]]
-    # Answers that were remembered before it was counted lack the number.
-    count = verdict.get("num_parameters")
-    return Found(Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"], count)
+    return Found(Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"], Described.of(verdict))
 
 
 def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:

@@ -14,6 +14,7 @@ import modelyard
 from modelyard.core.database import Database, insert
 from modelyard.core.errors import ModelyardError
 from modelyard.models import Inspection
+from modelyard.services.parameter_count import Described
 
 if TYPE_CHECKING:
     from modelyard.ml.inspector import Inspector
@@ -97,7 +98,7 @@ class InspectionService:
             answer = _inspect(kind, config, seconds, options)
             code = answer.get("error", {}).get("code")
             if code not in PASSING:
-                self.remember(model_id, commit, question, answer)
+                self._remember_answer(kind, model_id, commit, question, answer)
             if code in UNANSWERED:
                 _unanswered.add(_Question(kind, model_id, commit, config, options))
         if "error" in answer:
@@ -123,9 +124,20 @@ class InspectionService:
             if code == "inspector_busy":
                 return False
             if code not in PASSING:
-                self.remember(*question.key, answer)
+                self._remember_answer(question.kind, *question.key, answer)
         _unanswered.remove(question)
         return True
+
+    def described(self, model_id: str, commit: str) -> Described | None:
+        """What the configuration describes, if any answer told it yet."""
+        known = self.recall(model_id, commit, _described_question())
+        return None if known is None else Described.of(known)
+
+    def _remember_answer(self, kind: Kind, model_id: str, commit: str, question: str, answer: dict[str, Any]) -> None:
+        self.remember(model_id, commit, question, answer)
+        if kind in ("support", "memory") and answer.get("num_parameters") is not None:
+            told = {name: answer.get(name, default) for name, default in _DESCRIBED.items()}
+            self.remember(model_id, commit, _described_question(), told)
 
     def recall(self, model_id: str, commit: str, question: str) -> dict[str, Any] | None:
         with self.database.reading() as session:
@@ -178,6 +190,13 @@ def _inspect(
 def _question(kind: Kind, options: Mapping[str, Any]) -> str:
     written = " ".join(f"{name}={json.dumps(value)}" for name, value in sorted(options.items()) if name != "files")
     return f"{kind} {written} {library_versions()}"
+
+
+_DESCRIBED: dict[str, Any] = {"num_parameters": None, "tied": [], "ignored": []}
+
+
+def _described_question() -> str:
+    return f"described {library_versions()}"
 
 
 @lru_cache

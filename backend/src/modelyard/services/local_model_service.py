@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
-from huggingface_hub.utils import SafetensorsFileMetadata
 
 from modelyard.core.database import Database
 from modelyard.core.environment import expand_home
@@ -59,7 +58,6 @@ from modelyard.services.folder_content import hub_files, index_of, require_conte
 from modelyard.services.huggingface_model_service import (
     HuggingFaceModelService,
     Reporter,
-    parameter_count,
     plan_rows,
     stop_if_asked,
     support,
@@ -70,7 +68,9 @@ from modelyard.services.memory_service import Checkpoint
 from modelyard.services.model_facts import store_facts, tensors
 from modelyard.services.model_files import manifest
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache
+from modelyard.services.parameter_count import parameter_count
 from modelyard.services.settings_service import LOCAL, SettingsService
+from modelyard.services.stored_tensors import compare_files
 from modelyard.services.training_verdict import static_verdict
 
 logger = logging.getLogger(__name__)
@@ -323,10 +323,14 @@ class LocalModelService:
             config = read_config_inside(folder, row.model_id)
         except FileNotFoundError:
             config = {}
-        found, licence = tensors(_headers(folder, manifest(row))), licence_of(folder)
+        weights = {file.path: folder / file.path for file in manifest(row) if file.path.endswith(".safetensors")}
+        found, licence = tensors(map(parse_local_safetensors_file_metadata, weights.values())), licence_of(folder)
+        described = InspectionService(self.database).described(row.model_id, row.commit)
+        num_parameters = parameter_count(config, found, described, compare_files(weights))
         with self.database.session() as session:
             row = ModelService(session).get_by_id(row_id)
-            store_facts(row, config, found, [file["path"] for file in row.files or ()])
+            names = [file["path"] for file in row.files or ()]
+            store_facts(row, config, found, names, num_parameters=num_parameters)
             row.licence = row.licence or licence
 
 
@@ -459,7 +463,8 @@ def read_folder(folder: Path) -> LocalCheckpoint:
         config = read_config_file(found["config.json"].real, str(folder))
         for file in plan.safetensors:
             read_header(found[file.path].real, str(folder), file.path)
-        headers = [parse_local_safetensors_file_metadata(found[file.path].real) for file in plan.safetensors]
+        weights = {file.path: found[file.path].real for file in plan.safetensors}
+        headers = [parse_local_safetensors_file_metadata(path) for path in weights.values()]
     except (ValueError, SafetensorsParsingError) as error:
         raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
     checkpoint = Checkpoint(
@@ -470,6 +475,7 @@ def read_folder(folder: Path) -> LocalCheckpoint:
         plan.size_bytes,
         files=sorted(found),
         weights_problem=plan.weights.problem,
+        same=compare_files(weights),
     )
     return LocalCheckpoint(checkpoint, plan)
 
@@ -498,7 +504,7 @@ def folder_info(local: LocalCheckpoint, inspections: InspectionService, *, secon
         architecture=facts.architecture,
         model_type=facts.model_type,
         dimensions=Dimensions(**facts.dimensions),
-        num_parameters=parameter_count(sum(tensor.elements for tensor in checkpoint.tensors), found, facts),
+        num_parameters=parameter_count(checkpoint.config, checkpoint.tensors, found.described, checkpoint.same),
         dtype=facts.dtype,
         size_bytes=plan.size_bytes,
         missing_bytes=0,
@@ -590,7 +596,3 @@ def _cached_file(folder: Path, name: str) -> dict[str, Any]:
         "sha256": blob if len(blob) == 64 else None,
         "git_sha1": blob if len(blob) == 40 else None,
     }
-
-
-def _headers(folder: Path, files: list[RemoteFile]) -> list[SafetensorsFileMetadata]:
-    return [parse_local_safetensors_file_metadata(folder / f.path) for f in files if f.path.endswith(".safetensors")]

@@ -19,6 +19,7 @@ from modelyard.services.inspection_service import InspectionService
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.model_actions import finish_removal
+from modelyard.services.model_facts import store_figures
 from modelyard.services.model_service import FilesDiffer, ModelService, changed_files
 from modelyard.services.storage_service import StorageService, resumable
 from modelyard.services.training_actions import remove_training_files
@@ -127,11 +128,10 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
         except ModelyardError as error:
             logger.info("%s keeps its approximate estimate: %s", row.model_id, error.message)
             continue
-        weights = memory.options(checkpoint, seconds=EXACT_SECONDS).get(row.quantization.value)
-        if weights is not None:
+        figures = memory.exact(checkpoint, seconds=EXACT_SECONDS)
+        if figures is not None:
             with database.session() as session:
-                found = ModelService(session).get_by_id(row.id)
-                found.memory_estimated_bytes, found.memory_method = weights, "exact"
+                store_figures(ModelService(session).get_by_id(row.id), figures)
 
 
 def check_files(database: Database, stuck: set[str]) -> None:

@@ -1,11 +1,12 @@
 """What a model needs in each precision, and whether that fits this machine: exact where the inspector can tell."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from modelyard.core import units
 from modelyard.core.database import Database
 from modelyard.core.errors import NeedsCustomCode, UnsupportedArchitecture
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_tensor
@@ -15,6 +16,7 @@ from modelyard.services import header_estimate
 from modelyard.services.config_facts import read_config
 from modelyard.services.header_estimate import Tensor
 from modelyard.services.inspection_service import InspectionFailed, InspectionService, Kind
+from modelyard.services.parameter_count import Compare, Count, Described, count_parameters
 
 EXACT_SECONDS = 20.0
 """How long an answer may wait for the inspector; then it is approximate and says why."""
@@ -24,7 +26,6 @@ LATE_SECONDS = 300.0
 time for it. It is asked again by itself meanwhile."""
 
 FITS_FRACTION = 0.85
-CROSS_CHECK_FRACTION = 0.001
 QUANTIZATIONS: tuple[Literal["none", "8bit", "4bit"], ...] = ("none", "8bit", "4bit")
 
 _NO = "unsupported"
@@ -53,6 +54,15 @@ class Checkpoint:
     num_parameters: int | None = None
     weights_problem: str | None = None
     """Why its weight files are not a whole checkpoint."""
+    same: Compare = field(default=lambda _first, _second: None, compare=False, repr=False)
+    """Whether two of the tensors have the same content."""
+
+    def count(self, described: Described) -> Count:
+        """The parameters of the loaded model, where the configuration describes that many."""
+        facts = read_config(self.config)
+        if facts.quantization_method is not None:
+            return Count(described.num_parameters)  # quantized tensors are packed: their elements are not parameters
+        return count_parameters(described, self.tensors, facts.dimensions["num_layers"], self.same)
 
     @property
     def held(self) -> int | None:
@@ -82,16 +92,31 @@ class _Weights:
     state: int | None = None
     fraction: float | None = None
     load_peak: int | None = None
+    copy_peak: int | None = None
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Every precision's weights, and why they are not exact (None when they are)."""
+    """Every precision's weights, why they are not exact (None when they are), and what else is to be said of them."""
 
     options: Mapping[str, _Weights]
     num_parameters: int | None
     dtype: str | None
     reason: str | None
+    remark: str | None = None
+
+    def to_load(self, name: str, copies: Collection[str]) -> _Weights:
+        """One precision's weights, whose load is that of a quantized copy where there is one."""
+        option = self.options[name]
+        return replace(option, load_peak=option.copy_peak or option.load_peak) if name in copies else option
+
+
+@dataclass(frozen=True)
+class ExactFigures:
+    """The resident bytes of the loaded weights per precision, none where that is in doubt, and the parameters."""
+
+    weights_bytes: Mapping[str, int]
+    num_parameters: int
 
 
 @dataclass(frozen=True)
@@ -137,18 +162,20 @@ class MemoryService:
         dtype: str,
         parts: EstimateParts = "all",
         seconds: float = EXACT_SECONDS,
+        copies: Collection[str] = (),
     ) -> MemoryEstimate:
         """Three options with a verdict for each device; waits at most `seconds` for exact figures.
 
         A context beyond the model's own limit counts as that limit. `parts="weights"` leaves out the KV cache and the
-        activations, which take longest to find.
+        activations, which take longest to find. `copies` are the precisions of which a quantized copy is here: loading
+        one takes less than making it.
         """
         deadline = time.monotonic() + seconds
         facts = read_config(checkpoint.config)
         context = min(context, facts.dimensions["max_position_embeddings"] or context)
         found = self._weights(checkpoint, dtype, deadline)
         use = self._use(checkpoint, found, context, batch, parts, deadline)
-        remarks = [remark for remark in (found.reason, *use.remarks) if remark is not None]
+        remarks = [remark for remark in (found.reason, found.remark, *use.remarks) if remark is not None]
         return MemoryEstimate(
             model_id=checkpoint.model_id,
             commit=checkpoint.commit,
@@ -159,18 +186,29 @@ class MemoryService:
             kv_cache_segments=use.segments,
             context=context,
             batch=batch,
-            options=[_option(name, found.options[name], use, checkpoint.size_bytes, devices) for name in QUANTIZATIONS],
+            options=[
+                _option(name, found.to_load(name, copies), use, checkpoint.size_bytes, devices)
+                for name in QUANTIZATIONS
+            ],
         )
 
-    def options(self, checkpoint: Checkpoint, *, seconds: float) -> dict[str, int]:
-        """The resident bytes of the loaded weights per precision; empty where the inspector cannot tell."""
+    def exact(self, checkpoint: Checkpoint, *, seconds: float) -> ExactFigures | None:
+        """What the inspector tells within `seconds`; None where it cannot."""
         if not _is_computable(checkpoint.config) or checkpoint.unscaled:
-            return {}
+            return None
         try:
             memory = self._memory(checkpoint, "auto", seconds)
         except InspectionFailed:
-            return {}
-        return {option["quantization"]: option["weights_bytes"] for option in memory["options"]}
+            return None
+        count = _count(checkpoint, memory)
+        options = memory["options"] if count.doubt is None else []
+        weights = {option["quantization"]: option["weights_bytes"] + count.untied_bytes for option in options}
+        return ExactFigures(weights, count.num_parameters)
+
+    def options(self, checkpoint: Checkpoint, *, seconds: float) -> Mapping[str, int]:
+        """The resident bytes of the loaded weights per precision; empty where they are not known exactly."""
+        found = self.exact(checkpoint, seconds=seconds)
+        return {} if found is None else found.weights_bytes
 
     def _memory(self, checkpoint: Checkpoint, dtype: str, seconds: float) -> dict[str, Any]:
         return self.inspections.ask(
@@ -231,21 +269,9 @@ class MemoryService:
             if packed:
                 return replace(_as_stored(checkpoint, static, load_dtype, None), reason=why)
             return _Found(_from_headers(checkpoint, load_dtype), held, load_dtype, why)
-        options = {
-            option["quantization"]: _Weights(
-                weights=option["weights_bytes"],
-                at_most=option["weights_bytes"],
-                state=option["quantization_state_bytes"],
-                fraction=option["quantized_fraction"],
-                load_peak=option["load_peak_bytes"],
-                available=option["available"],
-                note=option["note"],
-            )
-            for option in memory["options"]
-        }
-        # Quantized tensors are packed: their elements are not parameters.
-        reason = None if packed else _disagreement(checkpoint, memory["num_parameters"])
-        return _Found(options, memory["num_parameters"], memory["dtype"], reason)
+        count = _count(checkpoint, memory)
+        options = {option["quantization"]: _as_computed(option, count.untied_bytes) for option in memory["options"]}
+        return _Found(options, count.num_parameters, memory["dtype"], count.doubt, count.left_out)
 
     def _support(self, checkpoint: Checkpoint, deadline: float) -> dict[str, Any]:
         """What the preview tells of whether the model can be loaded here. Raises InspectionFailed."""
@@ -401,10 +427,15 @@ def _as_stored(
         (reason["message"] for reason in verdict["reasons"] if reason["code"] in _QUANTIZED_ALREADY),
         f"The weights are quantized already ({method}) and cannot be quantized again.",
     )
+    unpacked = verdict.get("unpacked_bytes")
     growth = 1 if _is_computable(checkpoint.config) else growth_when_loaded(method)
-    at_most = None if stored is None or growth is None else growth * stored
+    at_most = unpacked
+    if at_most is None and stored is not None and growth is not None:
+        at_most = growth * stored
+    figure = "The figure is the size of the stored weights"
+    figure += "." if unpacked is None else f"; unpacked they take {units.size(unpacked)}."
     options = {
-        "none": _Weights(stored, at_most, f"{sentence} The figure is the size of the stored weights."),
+        "none": _Weights(stored, at_most, f"{sentence} {figure}"),
         **{name: _Weights(None, None, sentence, available=False) for name in ("8bit", "4bit")},
     }
     return _Found(options, num_parameters, load_dtype, _clause(sentence))
@@ -437,17 +468,25 @@ def _unknown_at_most(
     return bound
 
 
-def _disagreement(checkpoint: Checkpoint, described: int) -> str | None:
-    """Why the files and the configuration do not describe the same model, or None."""
-    held = sum(tensor.elements for tensor in checkpoint.tensors)
-    if not held:
-        return None
-    dimensions = read_config(checkpoint.config).dimensions
-    # Checkpoints may store a tied output embedding a second time.
-    tied = (dimensions["vocab_size"] or 0) * (dimensions["hidden_size"] or 0)
-    if min(abs(held - described), abs(held - tied - described)) <= CROSS_CHECK_FRACTION * described:
-        return None
-    return f"the weight files hold {held:,} parameters, the configuration describes {described:,}"
+def _count(checkpoint: Checkpoint, memory: Mapping[str, Any]) -> Count:
+    described = Described.of(memory)
+    assert described is not None  # noqa: S101 - every answer on memory counts them
+    return checkpoint.count(described)
+
+
+def _as_computed(option: Mapping[str, Any], untied_bytes: int) -> _Weights:
+    """One precision as the inspector tells it, and parameters besides that are not tied after all."""
+    copy_peak = option.get("copy_peak_bytes")  # answers that were remembered before lack it
+    return _Weights(
+        weights=option["weights_bytes"] + untied_bytes,
+        at_most=option["weights_bytes"] + untied_bytes,
+        state=option["quantization_state_bytes"],
+        fraction=option["quantized_fraction"],
+        load_peak=option["load_peak_bytes"] + untied_bytes,
+        copy_peak=None if copy_peak is None else copy_peak + untied_bytes,
+        available=option["available"],
+        note=option["note"],
+    )
 
 
 def _option(

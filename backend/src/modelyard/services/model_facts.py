@@ -1,6 +1,6 @@
 """What a model's configuration and weight headers tell, written into its row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub.utils import SafetensorsFileMetadata
@@ -8,11 +8,17 @@ from huggingface_hub.utils import SafetensorsFileMetadata
 from modelyard.models import Model
 from modelyard.services import header_estimate
 from modelyard.services.config_facts import read_config
+from modelyard.services.memory_service import ExactFigures
 from modelyard.services.training_verdict import static_verdict
 
 
 def store_facts(
-    row: Model, config: Mapping[str, Any], found: Sequence[header_estimate.Tensor], names: Sequence[str]
+    row: Model,
+    config: Mapping[str, Any],
+    found: Sequence[header_estimate.Tensor],
+    names: Sequence[str],
+    *,
+    num_parameters: int | None,
 ) -> None:
     """Fill the row's architecture, dimensions, parameter count, estimated memory and whether it could be trained on;
     unknown stays None. `names` are the repository's files.
@@ -25,14 +31,21 @@ def store_facts(
     for name, value in facts.dimensions.items():
         setattr(row, name, value)
     if found:
-        packed = facts.quantization_method is not None
-        row.num_parameters = None if packed else sum(tensor.elements for tensor in found)
-        if load_dtype is not None and not packed:
+        row.num_parameters = num_parameters
+        if load_dtype is not None and facts.quantization_method is None:
             figures = header_estimate.weight_figures(found, row.quantization.value, load_dtype)
             row.memory_estimated_bytes, row.memory_method = figures.weights_bytes, "approximate"
 
 
-def tensors(headers: Sequence[SafetensorsFileMetadata]) -> list[header_estimate.Tensor]:
+def store_figures(row: Model, figures: ExactFigures) -> None:
+    """Write what was computed exactly into a row."""
+    row.num_parameters = figures.num_parameters
+    weights = figures.weights_bytes.get(row.quantization.value)
+    if weights is not None:
+        row.memory_estimated_bytes, row.memory_method = weights, "exact"
+
+
+def tensors(headers: Iterable[SafetensorsFileMetadata]) -> list[header_estimate.Tensor]:
     return [
         header_estimate.Tensor(name, info.dtype, tuple(info.shape))
         for header in headers

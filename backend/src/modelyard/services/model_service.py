@@ -207,6 +207,11 @@ class ModelService:
             .order_by(Model.model_id, Model.quantization)
         ).all()
 
+    def ready_copies(self, model_id: str, commit: str) -> set[str]:
+        """The precisions in which this commit is ready."""
+        here = Model.status == ModelStatus.READY, Model.model_id == model_id, Model.commit == commit
+        return {quantization.value for quantization in self.session.scalars(select(Model.quantization).where(*here))}
+
     def ready_among(self, model_ids: Collection[str]) -> set[str]:
         """Those of which any revision is ready, in any precision."""
         ready = select(Model.model_id).where(Model.status == ModelStatus.READY, Model.model_id.in_(model_ids))

@@ -21,6 +21,7 @@ from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import MemoryService
+from modelyard.services.model_facts import store_figures
 from modelyard.services.model_files import artifact_files, artifact_of, manifest
 from modelyard.services.model_service import ModelService, hub_cache
 
@@ -155,7 +156,7 @@ class QuantizationService:
         """
         if row.memory_method == "exact":
             return row.memory_estimated_bytes
-        ask, checkpoint = MemoryService(self.database).options, local_checkpoint(row)
+        ask, checkpoint = MemoryService(self.database).exact, local_checkpoint(row)
         pool = ThreadPoolExecutor(1)
         try:
             asked = pool.submit(ask, checkpoint, seconds=EXACT_SECONDS)
@@ -164,12 +165,12 @@ class QuantizationService:
         finally:
             close_inspector()  # its libraries take memory that the quantization needs
             pool.shutdown()
-        exact = asked.result().get(row.quantization.value)
-        if exact is not None:
-            with self.database.session() as session:
-                found = ModelService(session).get_by_id(row.id)
-                found.memory_estimated_bytes, found.memory_method = exact, "exact"
-        return exact
+        figures = asked.result()
+        if figures is None:
+            return None
+        with self.database.session() as session:
+            store_figures(ModelService(session).get_by_id(row.id), figures)
+        return figures.weights_bytes.get(row.quantization.value)
 
 
 _SHARED_FACTS = (
