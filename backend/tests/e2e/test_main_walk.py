@@ -132,6 +132,24 @@ def test_killed_server_goes_on_after_a_restart(slow: Instance) -> None:
     assert ready["disk_bytes"] == slow.cache_bytes() - 40
 
 
+@pytest.mark.thorough
+def test_the_rate_of_a_resumed_download_is_that_of_what_came_since(slow: Instance) -> None:
+    """Under a bandwidth limit: all its bytes over the seconds since it was resumed would be above it."""
+    row = slow.download(LLAMA)
+    slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > row["size_bytes"] // 2, 60, "half of it")
+    slow.api.post(f"/models/{row['id']}/pause")
+    slow.wait_for(row["id"], "paused", seconds=5)
+    slow.api.post(f"/models/{row['id']}/resume")
+    slow.wait_for(row["id"], "ready")
+    events = slow.api.get(f"/models/{row['id']}/history").json()["items"]
+    done, paused = (next(e for e in events if e["event"] == name) for name in ("done", "paused"))
+    assert done["bytes"] == row["size_bytes"]
+    assert 0 < done["moved_bytes"] <= row["size_bytes"] // 2
+    assert done["moved_bytes"] + paused["moved_bytes"] >= row["size_bytes"]
+    for event in (done, paused):
+        assert event["moved_bytes"] <= 1.1 * SLOW * event["seconds"] + 1_000_000
+
+
 def test_pause_keeps_and_cancel_removes(slow: Instance) -> None:
     row = slow.download(LLAMA)
     slow.wait_until(lambda: slow.model(row["id"])["downloaded_bytes"] > 3_000_000, 20, "some bytes")

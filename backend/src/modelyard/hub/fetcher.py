@@ -276,9 +276,9 @@ class _Download:
             raise TransferCancelled(self._discard_parts())
         if self._error is not None:
             raise self._error
+        on_progress(self._progress())  # what came since the last report, before a pause as well
         if wanted is Control.PAUSE:
             raise TransferPaused
-        on_progress(self._progress())
         return FetchResult(bytes_transferred=self._meter.total, bytes_reused=reused)
 
     # What is there, and what is missing
