@@ -32,9 +32,16 @@ def served(folder: Path, environment: Mapping[str, str] | None = None) -> Iterat
 
 
 def walk(
-    instance: Instance, *specs: str, steps: Mapping[str, Step] | None = None, seconds: float = SPECS_SECONDS
+    instance: Instance,
+    *specs: str,
+    steps: Mapping[str, Step] | None = None,
+    seconds: float = SPECS_SECONDS,
+    url: str | None = None,
 ) -> None:
-    """Run the specs one after the other; fails when one of them does, with what it says."""
+    """Run the specs one after the other; fails when one of them does, with what it says.
+
+    `url` is where the browser finds the server, if not at the server's own address.
+    """
     chromium = require("chromium", package="chromium")
     binaries = Path(sys.executable).parent
     with _control(steps or {}) as address:
@@ -43,7 +50,7 @@ def walk(
             cwd=FRONTEND,
             env=instance.environment
             | {
-                "BASE_URL": instance.url,
+                "BASE_URL": url or instance.url,
                 "CHROMIUM": chromium,
                 "CONTROL": address,
                 "PLAYWRIGHT_OUTPUT": str(instance.folder / "playwright"),
