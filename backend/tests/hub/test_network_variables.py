@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from modelyard.core.errors import HubUnreachable
@@ -199,3 +200,17 @@ def test_an_unknown_authority_has_a_way_out(
             with pytest.raises(HubUnreachable, match="certificate") as refusal:
                 ask()
             assert "SSL_CERT_FILE" in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example.org", "ftp://hub.example.org", "https:", "hub example"])
+def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    [problem] = network_problems()
+    with pytest.raises(HubUnreachable) as refusal:
+        HubClient(endpoint, False).model_info(NAME)
+    for error in (problem, refusal.value):
+        assert error.message.startswith("HF_ENDPOINT is ")
+        assert "HF_ENDPOINT" in str(error.hint)
+    # Another one, of the settings, is not from there.
+    with pytest.raises(HubUnreachable, match=r"^other is not an address"):
+        HubClient("other", False).model_info(NAME)

@@ -63,6 +63,7 @@ from modelyard.hub.connections import HubTransport
 from modelyard.hub.deadlines import ANSWER_SECONDS, within
 from modelyard.hub.licence import licence_name
 from modelyard.hub.names import validate_repo_id, validate_revision
+from modelyard.hub.network_check import not_an_address
 from modelyard.hub.origins import AskedHub, asking, keep_token_with_its_hub
 from modelyard.hub.retry import (
     HUB_IN_TROUBLE,
@@ -421,7 +422,7 @@ def translate_hub_errors(
             "HF_HUB_OFFLINE is set, so no Hub is asked.", hint="Unset HF_HUB_OFFLINE and restart the server."
         ) from error
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-        raise HubUnreachable(f"{endpoint} is not an address.") from error
+        raise not_an_address(endpoint) from error
     except (httpx2.LocalProtocolError, UnicodeEncodeError):
         # The token is the only part of a request that may not fit a header. The error's text would show it.
         raise TokenInvalid("The Hub token holds characters that no token has.") from None
