@@ -1,6 +1,8 @@
 """What is told of released models, from their dimensions alone: parameters, caches, and the stand-in for a cache."""
 
+import contextlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelyard.core.errors import ModelyardError
-from modelyard.ml import kv_cache, layers, memory, meta_model
+from modelyard.ml import activations, architecture, kv_cache, layers, memory, meta_model
 from modelyard.services import config_facts, header_estimate
 
 _BESIDE = Path(__file__).resolve().parents[4] / "shared" / "real" / "models.jsonl"
@@ -65,7 +67,18 @@ _RELEASED: dict[str, tuple[dict[str, Any], int, int]] = {
         122880,
         12288,
     ),
+    # A convolution over 4 tokens in bfloat16 and a state of 16 in float32, for each channel and block.
+    "Mamba 2.8B": (
+        {"model_type": "mamba", "hidden_size": 2560, "num_hidden_layers": 64, "state_size": 16, "vocab_size": 50280},
+        64 * 5120 * (4 * 2 + 16 * 4),
+        0,
+    ),
+    "Jamba 1.5 Mini": ({"model_type": "jamba", "num_hidden_layers": 32}, 28 * 8192 * (4 * 2 + 16 * 4), 16384),
 }
+SECONDS = 3.0
+"""Of processor time for the whole answer, on a quiet machine."""
+BUSY = 3
+"""How much longer that takes where others use the processor, too."""
 
 
 @pytest.mark.parametrize("name", _RELEASED)
@@ -82,6 +95,12 @@ def test_a_list_of_the_numbers_of_all_layers_makes_no_kinds() -> None:
     config = {"model_type": "llama4_text", "num_hidden_layers": 16, "moe_layers": list(range(16)), **_BFLOAT16}
 
     assert layers.few_kinds(meta_model.build(config)) is not None
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", _RELEASED)
+def test_a_whole_answer_takes_a_moment(name: str) -> None:
+    assert _seconds(meta_model.build(_RELEASED[name][0] | _BFLOAT16)) < BUSY * SECONDS
 
 
 @pytest.mark.thorough
@@ -103,8 +122,21 @@ def test_all_released_configurations() -> None:
             told = [(segment.bytes_at_from, segment.bytes_per_token) for segment in exact]
             if told != [stand_in]:
                 wrong.append((entry["model"], "stand-in", stand_in, told))
+        if (seconds := _seconds(skeleton)) > BUSY * SECONDS:
+            wrong.append((entry["model"], "seconds", SECONDS, seconds))
 
     assert wrong == []
+
+
+def _seconds(skeleton: meta_model.MetaModel) -> float:
+    """Processor seconds of all that is asked of a model, except for building it."""
+    begun = time.process_time()
+    with contextlib.suppress(ModelyardError):  # weights that are quantized already
+        memory.estimate_skeleton(skeleton)
+    kv_cache.measure_kv_cache(skeleton)
+    activations.measure_activations(skeleton, batch=1, sequence=4096, quantizations=("8bit", "4bit"))
+    architecture.inspect_architecture(skeleton)
+    return time.process_time() - begun
 
 
 def _stand_in(config: Mapping[str, Any], dtype: str) -> tuple[int, int] | None:
