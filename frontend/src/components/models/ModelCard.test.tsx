@@ -87,6 +87,13 @@ it("says why a model cannot be trained on, and offers it where it can", async ()
   expect(await screen.findByRole("menuitem", { name: "Train an SAE on this" })).toBeVisible();
 });
 
+it("does not say that a model fits while the disk has no room for it", () => {
+  const error = { code: "disk_full", message: "The disk lacks 1.74 TB.", hint: "Free space." };
+  show(model({ status: "paused", error }));
+  expect(screen.getByText(/The disk lacks 1.74 TB/)).toBeVisible();
+  expect(screen.queryByText("fits")).toBeNull();
+});
+
 it("has no badges where nothing is special", () => {
   show(model({ update_available: false }));
   expect(screen.queryByRole("list")).toBeNull();

@@ -176,7 +176,8 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
           </div>
         )}
         {/* What is loaded stands there already. */}
-        {!model.loaded && !leaving && bytes !== null && devices !== undefined && (
+        {/* Room in memory is no good news while the disk has none. */}
+        {!model.loaded && !leaving && !waitsForDisk(model) && bytes !== null && devices !== undefined && (
           <div className={classes.fit}>
             <dt>
               <VisuallyHidden>Fit</VisuallyHidden>
