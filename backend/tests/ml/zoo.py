@@ -231,8 +231,18 @@ def make(model_type: str, folder: Path, class_name: str | None = None, *, wide: 
     torch.manual_seed(0)
     config = tiny_config(model_type, class_name, wide=wide)
     model = getattr(transformers, config.architectures[0])._from_config(config, dtype=torch.bfloat16)
+    scatter_norms(model)
     model.save_pretrained(folder)
     return folder
+
+
+@torch.no_grad()
+def scatter_norms(model: nn.Module) -> None:
+    """Give norms the uneven weights of trained models: as they are made, before and after one hardly differ."""
+    for module in model.modules():
+        if "Norm" in type(module).__name__:
+            for parameter in module.parameters(recurse=False):
+                parameter.add_(0.2 * torch.randn_like(parameter))
 
 
 def make_large(folder: Path) -> int:

@@ -1,7 +1,7 @@
 """What TransformerLens calls a place in a model, for the architectures it has."""
 
 # model types whose blocks TransformerLens loads with hook_attn_out, hook_mlp_out and hook_resid_post
-_KNOWN_TYPES = frozenset(
+KNOWN_TYPES = frozenset(
     {
         "bloom",
         "gemma",
@@ -31,6 +31,6 @@ def transformer_lens_name(model_type: str, kind: str, layer: int | None) -> str 
 
     The layer of the final norm is `None`. It has no name: `ln_final.hook_normalized` is its value before the weight.
     """
-    if model_type not in _KNOWN_TYPES or layer is None or kind not in _BLOCK_NAMES:
+    if model_type not in KNOWN_TYPES or layer is None or kind not in _BLOCK_NAMES:
         return None
     return f"blocks.{layer}.{_BLOCK_NAMES[kind]}"
