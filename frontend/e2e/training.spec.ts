@@ -46,7 +46,7 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   await expect.poll(share, { timeout: 90_000 }).toBeGreaterThan(0);
   const before = await share();
   await expect.poll(share).toBeGreaterThan(before);
-  await expect(page.getByRole("img", { name: /^Explained variance: from / })).toBeVisible();
+  await expect(page.getByRole("img", { name: /^Explained variance, held-out text: from / })).toBeVisible();
   const log = page.getByLabel("Lines of the log");
   await expect(log).toContainText("training with sae-lens");
   await expectAccessible(page);

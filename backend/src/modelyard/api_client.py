@@ -78,8 +78,10 @@ class ApiClient:
         """`path` begins after `/api/v1`; parameters that are None are left out."""
         return self._call("GET", path, query=query, timeout_seconds=timeout_seconds)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> Json:
-        return self._call("POST", path, body=body, query=query)
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, timeout_seconds: float | None = None, **query: Any
+    ) -> Json:
+        return self._call("POST", path, body=body, query=query, timeout_seconds=timeout_seconds)
 
     def put(self, path: str, body: Mapping[str, Any]) -> Json:
         return self._call("PUT", path, body=body)

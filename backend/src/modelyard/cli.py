@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modelyard import __version__
-from modelyard.commands import doctor, get, hub, keep, own, serve, train, use
+from modelyard.commands import doctor, drift, get, hub, keep, own, serve, train, use
 from modelyard.commands.common import ApiKeyOption, ModelyardGroup, ServerOption
 
 app = typer.Typer(
@@ -41,5 +41,5 @@ def main(
     """
 
 
-for group in (serve, doctor, hub, get, own, keep, use, train):
+for group in (serve, doctor, hub, get, own, keep, use, drift, train):
     group.register(app)

@@ -118,6 +118,7 @@ def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
     said, path = done.stdout.splitlines()
     assert said.startswith("tiny-gpt2, transformer.h.2 is trained in ")
     assert "explained variance" in said
+    assert "on held-out text" in said
     assert (Path(path) / "sae_weights.safetensors").is_file()
 
     [run] = json.loads(equipped.modelyard("train", "ls", "--json").stdout)["items"]

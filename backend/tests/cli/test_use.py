@@ -77,6 +77,21 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert "modelyard ps" in again.stderr
 
 
+def test_a_copy_is_compared_with_its_original(equipped: Server) -> None:
+    shown = equipped.modelyard("drift", LLAMA, "-q", "4bit").stdout
+    assert shown.startswith("On 12 prompts of ")
+    assert "after layer 3 " in shown
+    own = equipped.modelyard("drift", LLAMA, "It was the best of times, it was the worst of times.", "-q", "4bit")
+    assert own.returncode == 0, own.stderr
+    assert own.stdout.startswith("On 1 prompt of ")
+    assert "Its perplexity is " in own.stdout
+    no_copy = equipped.modelyard("drift", LLAMA, "-q", "none")
+    assert (no_copy.returncode, no_copy.stdout) == (1, "")
+    assert "is no quantized copy" in no_copy.stderr
+    for item in equipped.client.get("/models/loaded")["items"]:
+        assert equipped.modelyard("unload", item["id"]).returncode == 0
+
+
 @pytest.mark.thorough
 def test_an_unload_waits_for_a_worker_that_is_silent(equipped: Server) -> None:
     modelyard, client = equipped.modelyard, equipped.client

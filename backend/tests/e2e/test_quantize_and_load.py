@@ -117,6 +117,33 @@ def test_streaming_and_stopping(instance: Instance, quantized: dict[str, Any]) -
     )
 
 
+def test_a_copy_is_compared_with_its_original_on_a_text(
+    instance: Instance, llama: dict[str, Any], quantized: dict[str, Any]
+) -> None:
+    address = f"/models/{quantized['id']}/drift"
+    text = "The heart pumps blood through the body, and the lungs fill it with oxygen. " * 20
+    found = instance.api.post(address, json={"text": text}).json()
+    assert found["reason"] is None
+    assert 250 < found["tokens"] <= 1024
+    assert found["prompts"] == -(-found["tokens"] // 256)
+    assert 0 < found["kl_mean"] <= found["kl_max"]
+    assert 0 < found["top1_agreement"] <= 1
+    assert found["compared_dtype"] == llama["dtype"]
+    assert len(found["residual_cosine"]) == llama["num_layers"] + 1
+    assert found["perplexity"] == pytest.approx(found["source_perplexity"], rel=0.1)
+    assert instance.model(quantized["id"])["drift"] == quantized["drift"], "what was measured at first stays"
+    assert instance.api.get(f"/models/{quantized['id']}/history").json()["items"][0]["kind"] != "drift"
+
+    original = instance.api.post(f"/models/{llama['id']}/drift", json={"text": text})
+    assert (original.status_code, original.json()["code"]) == (409, "conflict")
+    assert "no quantized copy" in original.json()["detail"]
+    for nothing in ({}, {"text": ""}, {"text": "x" * 200_001}):
+        assert instance.api.post(address, json=nothing).json()["code"] == "invalid_request"
+    for row in (llama, quantized):
+        instance.api.post(f"/models/{row['id']}/unload")
+        instance.wait_until(lambda row_id=row["id"]: not instance.model(row_id)["loaded"], 30, "it is unloaded")
+
+
 def test_what_cannot_be_generated_is_said(instance: Instance, quantized: dict[str, Any]) -> None:
     for body in ({}, {"prompt": "a", "messages": [{"role": "user", "content": "b"}]}, {"prompt": "a", "seed": -1}):
         answer = instance.api.post(f"/models/{quantized['id']}/generate", json=body)

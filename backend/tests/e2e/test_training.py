@@ -109,7 +109,8 @@ def assert_learned(instance: Instance, run: dict[str, Any]) -> None:
     assert points[-1]["dead_features"] is not None
     assert points[-1]["tokens"] >= run["training_tokens"]
     assert points[-1]["mse"] < 0.8 * points[0]["mse"]
-    assert points[-1]["explained_variance"] > points[0]["explained_variance"]
+    assert points[-1]["held_out_explained_variance"] > points[0]["held_out_explained_variance"]
+    assert points[-1]["explained_variance_per_token"] > points[0]["explained_variance_per_token"]
     assert {key: points[-1][key] for key in run["metrics"]} == run["metrics"]
 
 
@@ -135,6 +136,8 @@ def test_a_run_to_the_end_in_float32(instance: Instance, gpt2: dict[str, Any], d
     metadata = sae.cfg.metadata
     assert (metadata.model_name, metadata.model_commit) == (GPT2, gpt2["commit"])
     assert (metadata.model_dtype, metadata.prepend_bos) == ("float32", True)
+    assert list(metadata.seqpos_slice) == [2, None]
+    assert metadata.beginning_token == run["plan"]["beginning_token"]
     assert (metadata.hook_name, metadata.dataset_path) == ("transformer.h.2", dataset["path"])
     assert checkpoints(instance, training_id) == []
     log = log_of(instance, training_id)

@@ -101,6 +101,13 @@ def test_of_requests_only_failures_are_told(models: ModelService, cache: HubCach
     assert told(models, row.id) == [(kind.value, "failed")]
 
 
+def test_a_comparison_is_no_part_of_the_history(models: ModelService, cache: HubCache) -> None:
+    row, jobs = new_row(models.session, cache), models.jobs
+    job = jobs.enqueue(JobKind.DRIFT, row.id)
+    jobs.finish(job.id, claim(jobs, job.id), JobState.FAILED, error=ERROR)
+    assert told(models, row.id) == []
+
+
 def test_files_that_vanish_and_come_back(models: ModelService, cache: HubCache) -> None:
     row = ready_row(models.session, cache)
     snapshot = cache.snapshot_path(MODEL_ID, COMMIT)

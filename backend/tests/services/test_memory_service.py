@@ -70,10 +70,16 @@ class FakeInspector:
             "kv_cache": KV_CACHE,
             "activations": ACTIVATIONS,
         }
+        self.bfloat16_seconds = 1.0
+        """Of a product that takes one second in float32."""
         self.asked: list[str] = []
 
-    def inspect(self, kind: str, _config: Mapping[str, Any], **_options: Any) -> dict[str, Any]:
+    def inspect(self, kind: str, _config: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        if kind == "dtype_speed":
+            return {"float32_seconds": 1.0, "bfloat16_seconds": self.bfloat16_seconds}
         self.asked.append(kind)
+        if options.get("dtype") == "float32" and kind == "memory":
+            return _memory(2_000_000) | {"dtype": "float32", "num_parameters": 1_000_000}
         answer = self.answers[kind]
         if isinstance(answer, Exception):
             raise answer
@@ -183,6 +189,31 @@ def test_the_size_of_unpacked_weights_is_told(
 
     assert "unpacked they take 3.00 MB" in (_first(answer).note or "")
     assert (_first(answer).weights_bytes, _verdicts(answer)[0]) == (2_000_000, "fits")
+
+
+def test_a_processor_that_is_slow_in_bfloat16_is_told_with_what_float32_costs(
+    estimate: Callable[..., MemoryEstimate], inspector: FakeInspector
+) -> None:
+    inspector.bfloat16_seconds = 12.04
+    answer = estimate()
+    assert answer.fast_dtype is not None
+    assert (answer.fast_dtype.dtype, answer.fast_dtype.prefill_speedup) == ("float32", 12.0)
+    assert [option.fast_dtype_bytes for option in answer.options] == [2_000_000, 1_000_000, 500_000]
+    assert [option.total_bytes for option in answer.options] == [2_105_000, 1_106_000, 607_000]
+    inspector.bfloat16_seconds = 1.0
+    again = estimate()
+    assert again.fast_dtype == answer.fast_dtype, "it is measured once per host"
+
+
+@pytest.mark.parametrize("settings", [{"dtype": "bfloat16"}, {"config": LLAMA | {"torch_dtype": "float32"}}])
+def test_a_dtype_that_was_chosen_or_is_fast_is_not_commented_on(
+    estimate: Callable[..., MemoryEstimate], inspector: FakeInspector, settings: dict[str, Any]
+) -> None:
+    inspector.bfloat16_seconds = 12.0
+    inspector.answers["memory"] = _memory() | {"dtype": "float32" if "config" in settings else "bfloat16"}
+    answer = estimate(**settings)
+    assert answer.fast_dtype is None
+    assert [option.fast_dtype_bytes for option in answer.options] == [None] * 3
 
 
 def test_a_configuration_without_weights_is_estimated_with_a_remark(estimate: Callable[..., MemoryEstimate]) -> None:

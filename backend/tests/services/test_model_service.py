@@ -62,6 +62,9 @@ def row_of(database: Database, row_id: str) -> Model:
 )
 def test_where_a_model_is_loaded(device: str, words: str) -> None:
     assert loaded_by(LoadedModel(worker="w", device=device, host="yard")).name == words
+    other = loaded_by(LoadedModel(worker="w", device=device, host="yard", dtype="float32", measured_bytes=7))
+    assert other.name == words.replace("loaded ", "loaded in float32 ")
+    assert (other.dtype, other.measured_bytes) == ("float32", 7)
 
 
 # Making rows

@@ -62,7 +62,7 @@ def test_training_begins_with_the_first_step_and_saving_with_the_last() -> None:
     run = SimpleNamespace(steps=3, training_tokens=3 * BATCH, batch_tokens=BATCH, context_size=128)
     progress = _Progress(run, told.append)  # type: ignore[arg-type]
     for step in range(1, 4):
-        figures = Metrics(step, step * BATCH, 1.0, 0.5, 32.0, None)
+        figures = Metrics(step, step * BATCH, 1.0, 0.5, 0.5, 0.5, 0.5, 32.0, None)
         progress(step, step * BATCH, lambda figures=figures: figures)  # type: ignore[misc]
     phases = [report.get("phase", report.get("step")) for report in told]
     assert phases == ["training", 1, 2, 3, "saving"]

@@ -4,6 +4,8 @@ import type {
   DeletionPlan,
   DeletionPlanRequest,
   DeletionReport,
+  Drift,
+  Dtype,
   EstimateQuery,
   HistoryPage,
   ImportRequest,
@@ -47,8 +49,9 @@ export function downloadModel(body: ModelDownloadRequest): Promise<Model> {
 
 export type ModelAction = "pause" | "resume" | "cancel" | "verify" | "load" | "unload";
 
-export function actOnModel(id: string, action: ModelAction): Promise<Model> {
-  return request("POST", `/models/${id}/${action}`, action === "load" ? { body: {} } : {});
+/** `dtype` is for loads: what is not quantized; left out, as the settings say. */
+export function actOnModel(id: string, action: ModelAction, dtype?: Dtype): Promise<Model> {
+  return request("POST", `/models/${id}/${action}`, action === "load" ? { body: { dtype } } : {});
 }
 
 /** A quantized copy, made once: a row of its own on the same snapshot. */
@@ -134,6 +137,11 @@ export function getHubArchitecture(modelId: string, revision: string, signal?: A
 /** The same of a model that is here; needs no Hub. */
 export function getArchitecture(id: string, signal?: AbortSignal): Promise<Architecture> {
   return request("GET", `/models/${id}/architecture`, { signal });
+}
+
+/** Compares a quantized copy with its original on a text; both may have to be loaded first. */
+export function measureDrift(id: string, text: string, signal?: AbortSignal): Promise<Drift> {
+  return request("POST", `/models/${id}/drift`, { body: { text }, signal });
 }
 
 /** The manifest of a model that is here, and which of its files are on the disk; needs no Hub. */

@@ -1,5 +1,6 @@
 /** What a model needs for a context and a batch: the server's own arithmetic, so that a slider needs no request. */
-import type { KvCacheSegment, MemoryOption, Verdict } from "../types/model";
+import type { FastDtype, KvCacheSegment, MemoryOption, Verdict } from "../types/model";
+import { formatBytes } from "./bytes";
 import { verdictFor } from "./fit";
 
 export interface Workload {
@@ -174,4 +175,10 @@ export function axisTicks(end: number): number[] {
   const scale = 10 ** Math.floor(Math.log10(rough));
   const step = scale * ([1, 2, 5, 10].find((factor) => factor * scale >= rough) ?? 10);
   return Array.from({ length: Math.floor(end / step) + 1 }, (_, index) => index * step);
+}
+
+/** What loading in the faster dtype gains and costs: "float32 here: 12 × faster prefill, +269 MB". */
+export function fasterWords({ dtype, prefill_speedup }: FastDtype, moreBytes: number | null | undefined): string {
+  const more = moreBytes == null ? "" : `, +${formatBytes(moreBytes)}`;
+  return `${dtype} here: ${Number(prefill_speedup.toPrecision(3))} × faster prefill${more}`;
 }

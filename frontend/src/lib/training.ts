@@ -76,14 +76,24 @@ export function progressFigures({ status, progress }: Pick<Training, "status" | 
 }
 
 /** A run's figures in the one order and with the one name they have; `of` says more where there is room. */
-export const METRICS = [
-  { field: "explained_variance", name: "Explained variance", of: null },
+const OTHERS = [
   { field: "l0", name: "L0", of: "features per token" },
   { field: "mse", name: "MSE", of: "summed over the width" },
   { field: "dead_features", name: "Dead features", of: null },
 ] as const;
+const METRICS = [
+  { field: "held_out_explained_variance", name: "Explained variance", of: "held-out text" },
+  { field: "explained_variance_per_token", name: "Explained variance", of: "mean over a batch's tokens" },
+  ...OTHERS,
+] as const;
+/** What runs of earlier versions kept. */
+const FORMER_METRICS = [{ field: "explained_variance", name: "Explained variance", of: "last batch" }, ...OTHERS] as const;
 
-export type Metric = (typeof METRICS)[number];
+export type Metric = (typeof METRICS)[number] | (typeof FORMER_METRICS)[number];
+
+export function metricsOf(known: NonNullable<Training["metrics"]>): readonly Metric[] {
+  return known.explained_variance_per_token == null && known.explained_variance !== null ? FORMER_METRICS : METRICS;
+}
 
 export function metricName({ name, of }: Metric): string {
   return of === null ? name : `${name}, ${of}`;
@@ -168,6 +178,8 @@ export interface TrainingDraft {
   device: string;
   dtype: Dtype;
   seed: number | "";
+  beginning: string;
+  skipPositions: number | "";
   checkpointMinutes: number | "";
 }
 
@@ -185,6 +197,8 @@ export const FIRST_DRAFT: TrainingDraft = {
   device: "auto",
   dtype: "auto",
   seed: 0,
+  beginning: "auto",
+  skipPositions: 2,
   checkpointMinutes: 10,
 };
 
@@ -204,6 +218,8 @@ export function draftOf(training: Training): TrainingDraft {
     device: training.device,
     dtype: training.dtype,
     seed: training.seed,
+    beginning: training.beginning,
+    skipPositions: training.skip_positions,
     checkpointMinutes: training.checkpoint_seconds / 60,
   };
 }
@@ -221,17 +237,17 @@ export function requestOf(
   modelId: string,
   hookPoint: string,
 ): { request: TrainingRequest } | { missing: string[] } {
-  const { expansion, tokens, context, learningRate, batch, seed, checkpointMinutes } = draft;
+  const { expansion, tokens, context, learningRate, batch, seed, skipPositions, checkpointMinutes } = draft;
   const missing = [
     ...(hookPoint === "" ? ["hook_point"] : []),
     ...(draft.path.trim() === "" ? ["dataset.path"] : []),
   ];
   if (
     expansion === "" || tokens === "" || context === "" || learningRate === "" || batch === "" || seed === "" ||
-    checkpointMinutes === "" || missing.length > 0
+    skipPositions === "" || checkpointMinutes === "" || missing.length > 0
   ) {
     const numbers = { expansion_factor: expansion, training_tokens: tokens, context_size: context,
-      learning_rate: learningRate, batch_tokens: batch, seed, checkpoint_seconds: checkpointMinutes };
+      learning_rate: learningRate, batch_tokens: batch, seed, skip_positions: skipPositions, checkpoint_seconds: checkpointMinutes };
     const empty = Object.entries(numbers).flatMap(([name, value]) => (value === "" ? [name] : []));
     return { missing: [...missing, ...empty] };
   }
@@ -251,6 +267,8 @@ export function requestOf(
       seed,
       device: draft.device,
       dtype: draft.dtype,
+      beginning: draft.beginning,
+      skip_positions: skipPositions,
       checkpoint_seconds: Math.round(checkpointMinutes * 60),
     },
   };
@@ -312,8 +330,8 @@ export function notebookLines(training: Training): string {
     `hook = model.get_submodule(${JSON.stringify(training.hook_point)}).register_forward_hook(`,
     "    lambda module, inputs, output: seen.update(hidden=output[0] if isinstance(output, tuple) else output)",
     ")",
-    "# As it was trained: after the beginning of a text, which it has not seen itself.",
-    "begin = [tokenizer.bos_token_id] if sae.cfg.metadata.prepend_bos else []",
+    "# As it was trained: after the beginning of a context, which it has not seen itself.",
+    `begin = ${beginningCode(training)}`,
     'ids = begin + tokenizer("The quick brown fox jumps", add_special_tokens=False).input_ids',
     "with torch.no_grad():",
     "    model(torch.tensor([ids], device=model.device))",
@@ -321,6 +339,22 @@ export function notebookLines(training: Training): string {
     "hook.remove()",
     `print(features.shape)  # (1, tokens, ${training.d_sae})`,
   ].join("\n");
+}
+
+/** A run of an earlier version does not say which token it began with. */
+function beginningCode({ beginning }: Training): string {
+  if (beginning === "none") return "[]";
+  if (beginning === "auto") return "[tokenizer.bos_token_id] if sae.cfg.metadata.prepend_bos else []";
+  return `[tokenizer.convert_tokens_to_ids(${JSON.stringify(beginning)})]`;
+}
+
+/** What every context of a run begins with. */
+export function beginningWords(plan: Partial<TrainingPlan>, asked: string): string | null {
+  // A plan of an earlier version tells neither.
+  const { beginning_token, beginning_tokens } = plan;
+  if (beginning_token === null || beginning_token === undefined)
+    return asked === "none" || (beginning_tokens?.length ?? 0) > 0 ? "the text itself" : null;
+  return asked === "auto" ? `${beginning_token}, the tokenizer's own` : beginning_token;
 }
 
 /** A run by what tells it from others. */

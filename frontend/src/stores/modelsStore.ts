@@ -5,7 +5,7 @@ import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
 import { type ProblemView, toProblem } from "../lib/problems";
 import type { ServerEvent } from "../types/events";
-import type { DeletionReport, ImportRequest, Model, ModelDownloadRequest, QuantizeRequest } from "../types/model";
+import type { DeletionReport, Dtype, ImportRequest, Model, ModelDownloadRequest, QuantizeRequest } from "../types/model";
 import {
   applyList,
   applyModel,
@@ -36,9 +36,9 @@ export interface ModelsState extends Feed, Cursor {
   adoptModel: (modelId: string) => Promise<Model>;
   importFolder: (body: ImportRequest) => Promise<Model>;
   /** Rejects with the server's refusal. */
-  perform: (id: string, op: api.ModelAction) => Promise<void>;
+  perform: (id: string, op: api.ModelAction, dtype?: Dtype) => Promise<void>;
   /** The same; a refusal is shown in passing. */
-  act: (id: string, op: api.ModelAction) => Promise<void>;
+  act: (id: string, op: api.ModelAction, dtype?: Dtype) => Promise<void>;
   quantizeModel: (id: string, body: QuantizeRequest) => Promise<Model>;
   /** Asks the model's Hub for a newer version; rejects with why it could not be asked. */
   checkUpdate: (id: string) => Promise<Model>;
@@ -226,11 +226,11 @@ export function createModelsStore() {
         return model;
       },
 
-      perform: async (id, op) => {
+      perform: async (id, op, dtype) => {
         const before = begin(id, op);
         if (before === null) return;
         try {
-          const model = await api.actOnModel(id, op);
+          const model = await api.actOnModel(id, op, dtype);
           set((state) => applyModel(state, model));
           if (op === "verify" || model.status !== before.status) end(id);
           else watch(id, op);
@@ -240,9 +240,9 @@ export function createModelsStore() {
         }
       },
 
-      act: async (id, op) => {
+      act: async (id, op, dtype) => {
         try {
-          await get().perform(id, op);
+          await get().perform(id, op, dtype);
         } catch (error) {
           toastProblem(`${OP_TITLE[op]} ${get().byId[id]?.name ?? "the model"}`, error);
         }

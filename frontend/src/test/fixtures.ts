@@ -129,13 +129,16 @@ export function loadedModel(changes: Partial<LoadedModel> = {}): LoadedModel {
 
 export function drift(changes: Partial<Drift> = {}): Drift {
   return {
-    prompts: 6,
-    tokens: 129,
+    prompts: 12,
+    tokens: 541,
     compared_dtype: "bfloat16",
     kl_mean: 0.0123,
     kl_max: 0.2,
     top1_agreement: 0.876,
+    perplexity: 32.4,
+    source_perplexity: 24.6,
     residual_cosine: [1, 0.998, 0.981, 0.99],
+    output_cosine: null,
     reason: null,
     ...changes,
   };
@@ -239,6 +242,7 @@ export function estimate(changes: Partial<MemoryEstimate> = {}): MemoryEstimate 
     method_reason: null,
     num_parameters: 596_049_920,
     dtype: "bfloat16",
+    fast_dtype: null,
     kv_cache_segments: [{ from_tokens: 0, bytes_at_from: 0, bytes_per_token: (0.2 * GB) / 2048 }],
     context: 2048,
     batch: 1,
@@ -350,6 +354,7 @@ export function settings(changes: Partial<SettingsView> = {}): SettingsView {
     parallel_downloads: 3,
     connections: 8,
     download_order: "oldest_first",
+    prefer_fast_dtype: false,
     bandwidth_limit_bytes_per_second: null,
     token_set: false,
     defaults: { quantization: null },

@@ -17,6 +17,7 @@ export type Access = ModelInfo["access"];
 export type SearchItem = Schemas["SearchItem"];
 export type SearchSort = NonNullable<NonNullable<paths["/api/v1/models/search"]["get"]["parameters"]["query"]>["sort"]>;
 export type MemoryEstimate = Schemas["MemoryEstimate"];
+export type FastDtype = Schemas["FastDtype"];
 export type MemoryOption = Schemas["MemoryOption"];
 export type EstimateQuery = Required<paths["/api/v1/models/estimate-memory"]["get"]["parameters"]["query"]>;
 export type EstimateParts = EstimateQuery["parts"];

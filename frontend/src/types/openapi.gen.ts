@@ -364,6 +364,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/drift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drift on a text
+         * @description Compare a quantized copy with its original on a text; both are loaded for it, one after the other.
+         *
+         *     Closing the connection stops it. `drift` of the model is the same on the prompts that were used when it was made.
+         */
+        post: operations["measure_drift_api_v1_models__id__drift_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/drop-original": {
         parameters: {
             query?: never;
@@ -1347,9 +1369,25 @@ export interface components {
         };
         /**
          * Drift
-         * @description How far a quantized model's next-token distributions are from its source's, in nats and shares.
+         * @description The distance between a quantized model and its source, on the same prompts.
          *
-         *     Where no comparison was possible, the figures are null and `reason` says why.
+         *     Where no comparison was possible, the figures are null and `reason` says why. Of a model without a language head
+         *     only cosines are given.
+         * @example {
+         *       "compared_dtype": "bfloat16",
+         *       "kl_max": 0.194,
+         *       "kl_mean": 0.0342,
+         *       "perplexity": 25.1,
+         *       "prompts": 1,
+         *       "residual_cosine": [
+         *         1,
+         *         0.9998,
+         *         0.9996
+         *       ],
+         *       "source_perplexity": 24.6,
+         *       "tokens": 14,
+         *       "top1_agreement": 0.929
+         *     }
          */
         Drift: {
             /**
@@ -1359,17 +1397,35 @@ export interface components {
             compared_dtype: string | null;
             /** Kl Max */
             kl_max: number | null;
-            /** Kl Mean */
+            /**
+             * Kl Mean
+             * @description Kullback-Leibler divergence of the distribution over tokens from the source's, in nats.
+             */
             kl_mean: number | null;
+            /**
+             * Output Cosine
+             * @description Mean cosine of the final hidden states, after the final norm; null where it was not measured.
+             */
+            output_cosine?: number | null;
+            /**
+             * Perplexity
+             * @description The quantized model's on these prompts; null where they are not text.
+             */
+            perplexity?: number | null;
             /** Prompts */
             prompts: number;
             /** Reason */
             reason: string | null;
             /**
              * Residual Cosine
-             * @description Mean cosine of the residual stream entering layer 0, 1, … and leaving the last; may be empty.
+             * @description Mean cosine of what enters layer 0 and of what each layer returns; may be empty.
              */
             residual_cosine: number[];
+            /**
+             * Source Perplexity
+             * @description The source's on the same prompts.
+             */
+            source_perplexity?: number | null;
             /**
              * Tokens
              * @description Positions compared, over all prompts.
@@ -1380,6 +1436,21 @@ export interface components {
              * @description Share of positions where both put the same token first.
              */
             top1_agreement: number | null;
+        };
+        /**
+         * DriftRequest
+         * @description Compare a quantized copy with its original on a text.
+         * @example {
+         *       "text": "It was the best of times, it was the worst of times."
+         *     }
+         */
+        DriftRequest: {
+            /**
+             * Text
+             * @description What both read; the first 1,024 tokens are compared.
+             * @example It was the best of times, it was the worst of times.
+             */
+            text: string;
         };
         /**
          * ErrorDetail
@@ -1409,6 +1480,22 @@ export interface components {
              * @description The command that installs it into this installation; null where it is installed.
              */
             sae_install?: string | null;
+        };
+        /**
+         * FastDtype
+         * @description A dtype in which this host computes faster than in the one the model is stored in, as measured once.
+         */
+        FastDtype: {
+            /**
+             * Dtype
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "bfloat16" | "float16";
+            /**
+             * Prefill Speedup
+             * @description How many times as fast a prompt is read.
+             */
+            prefill_speedup: number;
         };
         /**
          * FilePlan
@@ -2008,6 +2095,8 @@ export interface components {
             context: number;
             /** Dtype */
             dtype: string | null;
+            /** @description Set where the server's processor is slower in `dtype`: load with this one instead. */
+            fast_dtype?: components["schemas"]["FastDtype"] | null;
             /** Kv Cache Segments */
             kv_cache_segments: components["schemas"]["KvCacheSegment"][];
             /**
@@ -2041,6 +2130,11 @@ export interface components {
             disk_bytes: number | null;
             /** Download Bytes */
             download_bytes: number | null;
+            /**
+             * Fast Dtype Bytes
+             * @description How much more the weights take in `fast_dtype`; null where that is not known.
+             */
+            fast_dtype_bytes?: number | null;
             /** Kv Cache Bytes */
             kv_cache_bytes: number | null;
             /** Load Peak Bytes */
@@ -2911,6 +3005,7 @@ export interface components {
          *       "endpoint": "https://huggingface.co",
          *       "endpoint_source": "default",
          *       "parallel_downloads": 3,
+         *       "prefer_fast_dtype": false,
          *       "token_set": true
          *     }
          */
@@ -2937,6 +3032,12 @@ export interface components {
             endpoint_source: "default" | "environment" | "settings" | "builtin";
             /** Parallel Downloads */
             parallel_downloads: number;
+            /**
+             * Prefer Fast Dtype
+             * @description Whether a load that names no dtype takes float32 where this server's processor is slower in bfloat16; the estimate tells by how much.
+             * @default false
+             */
+            prefer_fast_dtype: boolean;
             /**
              * Token Note
              * @description Set where tokens are stored, but none for the Hub in use: a token goes to no other.
@@ -2986,6 +3087,11 @@ export interface components {
              * @description Models downloaded at once.
              */
             parallel_downloads?: number | null;
+            /**
+             * Prefer Fast Dtype
+             * @description As in the answer; null for false.
+             */
+            prefer_fast_dtype?: boolean | null;
             /**
              * Token
              * @description Stored by huggingface_hub for the Hub in use and sent to no other; never shown again; null forgets it.
@@ -3217,6 +3323,7 @@ export interface components {
          * @example {
          *       "architecture": "topk",
          *       "batch_tokens": 4096,
+         *       "beginning": "auto",
          *       "checkpoint_seconds": 600,
          *       "context_size": 256,
          *       "dataset": {
@@ -3230,6 +3337,7 @@ export interface components {
          *       "learning_rate": 0.0003,
          *       "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *       "seed": 0,
+         *       "skip_positions": 2,
          *       "training_tokens": 2000000
          *     }
          */
@@ -3247,6 +3355,15 @@ export interface components {
              * @default 4096
              */
             batch_tokens: number;
+            /**
+             * Beginning
+             * @description What every context begins with; auto: the tokenizer's beginning-of-text token where it has one; none: the text itself; else one of the tokenizer's special tokens.
+             * @default auto
+             * @example auto
+             * @example none
+             * @example <|endoftext|>
+             */
+            beginning: string;
             /**
              * Checkpoint Seconds
              * @description How often the state is saved, so that a run can go on from there.
@@ -3319,6 +3436,12 @@ export interface components {
              */
             seed: number;
             /**
+             * Skip Positions
+             * @description Positions at the beginning of every context that are not trained on. In many models their activations are outliers, which would decide the loss and the explained variance.
+             * @default 2
+             */
+            skip_positions: number;
+            /**
              * Training Tokens
              * @description Activations trained on; a short file is read again.
              * @default 2000000
@@ -3333,6 +3456,9 @@ export interface components {
          *           "created_at": "2026-11-24T10:00:40.000Z",
          *           "dead_features": 3,
          *           "explained_variance": 0.58,
+         *           "explained_variance_per_token": 0.57,
+         *           "held_out_explained_variance": 0.56,
+         *           "held_out_explained_variance_per_token": 0.55,
          *           "l0": 64,
          *           "mse": 530.1,
          *           "step": 100,
@@ -3419,9 +3545,24 @@ export interface components {
             dead_features: number | null;
             /**
              * Explained Variance
-             * @description 1 is perfect; below 0 is worse than the mean.
+             * @description Of the batch of one step, pooled: a few tokens of large norm decide it.
              */
             explained_variance: number | null;
+            /**
+             * Explained Variance Per Token
+             * @description The mean over the tokens of the same batch.
+             */
+            explained_variance_per_token?: number | null;
+            /**
+             * Held Out Explained Variance
+             * @description Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null where less than one context of text could be kept back.
+             */
+            held_out_explained_variance?: number | null;
+            /**
+             * Held Out Explained Variance Per Token
+             * @description The mean over its tokens.
+             */
+            held_out_explained_variance_per_token?: number | null;
             /**
              * L0
              * @description Features active per token.
@@ -3451,9 +3592,24 @@ export interface components {
             dead_features: number | null;
             /**
              * Explained Variance
-             * @description 1 is perfect; below 0 is worse than the mean.
+             * @description Of the batch of one step, pooled: a few tokens of large norm decide it.
              */
             explained_variance: number | null;
+            /**
+             * Explained Variance Per Token
+             * @description The mean over the tokens of the same batch.
+             */
+            explained_variance_per_token?: number | null;
+            /**
+             * Held Out Explained Variance
+             * @description Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null where less than one context of text could be kept back.
+             */
+            held_out_explained_variance?: number | null;
+            /**
+             * Held Out Explained Variance Per Token
+             * @description The mean over its tokens.
+             */
+            held_out_explained_variance_per_token?: number | null;
             /**
              * L0
              * @description Features active per token.
@@ -3494,6 +3650,9 @@ export interface components {
          *           "metrics": {
          *             "dead_features": 12,
          *             "explained_variance": 0.71,
+         *             "explained_variance_per_token": 0.69,
+         *             "held_out_explained_variance": 0.68,
+         *             "held_out_explained_variance_per_token": 0.67,
          *             "l0": 64,
          *             "mse": 412.5
          *           },
@@ -3501,6 +3660,12 @@ export interface components {
          *           "model_name": "Qwen/Qwen3-0.6B",
          *           "plan": {
          *             "batch_bytes": 637534208,
+         *             "beginning_token": "<|endoftext|>",
+         *             "beginning_tokens": [
+         *               "<|endoftext|>",
+         *               "<|im_start|>",
+         *               "<|im_end|>"
+         *             ],
          *             "buffer_bytes": 209715200,
          *             "checkpoint_bytes": 201437184,
          *             "d_in": 1024,
@@ -3564,6 +3729,12 @@ export interface components {
          * @description What a run would take; bytes. `fits` is null where nobody knows the memory of the machine that would train.
          * @example {
          *       "batch_bytes": 637534208,
+         *       "beginning_token": "<|endoftext|>",
+         *       "beginning_tokens": [
+         *         "<|endoftext|>",
+         *         "<|im_start|>",
+         *         "<|im_end|>"
+         *       ],
          *       "buffer_bytes": 209715200,
          *       "checkpoint_bytes": 201437184,
          *       "d_in": 1024,
@@ -3595,6 +3766,16 @@ export interface components {
         TrainingPlan: {
             /** Batch Bytes */
             batch_bytes: number;
+            /**
+             * Beginning Token
+             * @description What every context begins with; null: nothing, or the tokenizer cannot be read here.
+             */
+            beginning_token: string | null;
+            /**
+             * Beginning Tokens
+             * @description The special tokens that `beginning` may name.
+             */
+            beginning_tokens: string[];
             /** Buffer Bytes */
             buffer_bytes: number;
             /**
@@ -3636,6 +3817,13 @@ export interface components {
              * @description About how often the file is read.
              */
             epochs: number | null;
+            /** @description Set where the machine's processor is slower in the precision the model is stored in. */
+            fast_dtype?: components["schemas"]["FastDtype"] | null;
+            /**
+             * Fast Dtype Bytes
+             * @description How much more the loaded model takes in it.
+             */
+            fast_dtype_bytes?: number | null;
             /** Fits */
             fits: boolean | null;
             /** Forward Bytes */
@@ -3730,6 +3918,9 @@ export interface components {
          *       "metrics": {
          *         "dead_features": 12,
          *         "explained_variance": 0.71,
+         *         "explained_variance_per_token": 0.69,
+         *         "held_out_explained_variance": 0.68,
+         *         "held_out_explained_variance_per_token": 0.67,
          *         "l0": 64,
          *         "mse": 412.5
          *       },
@@ -3737,6 +3928,12 @@ export interface components {
          *       "model_name": "Qwen/Qwen3-0.6B",
          *       "plan": {
          *         "batch_bytes": 637534208,
+         *         "beginning_token": "<|endoftext|>",
+         *         "beginning_tokens": [
+         *           "<|endoftext|>",
+         *           "<|im_start|>",
+         *           "<|im_end|>"
+         *         ],
          *         "buffer_bytes": 209715200,
          *         "checkpoint_bytes": 201437184,
          *         "d_in": 1024,
@@ -3788,6 +3985,8 @@ export interface components {
             architecture: "topk" | "batchtopk" | "matryoshka" | "standard";
             /** Batch Tokens */
             batch_tokens: number;
+            /** Beginning */
+            beginning: string;
             /** Checkpoint Seconds */
             checkpoint_seconds: number;
             /** Commit */
@@ -3857,6 +4056,8 @@ export interface components {
             resumable: boolean;
             /** Seed */
             seed: number;
+            /** Skip Positions */
+            skip_positions: number;
             /** Started At */
             started_at: string | null;
             /**
@@ -3899,6 +4100,11 @@ export interface components {
          * @description What holds a model in use.
          */
         UsedBy: {
+            /**
+             * Dtype
+             * @description Of a loaded model: what it was loaded in; auto: as stored.
+             */
+            dtype?: string | null;
             /** Id */
             id: string;
             /**
@@ -3906,6 +4112,11 @@ export interface components {
              * @enum {string}
              */
             kind: "loaded" | "training";
+            /**
+             * Measured Bytes
+             * @description Of a loaded model: what it holds in memory.
+             */
+            measured_bytes?: number | null;
             /** Name */
             name: string;
         };
@@ -5717,6 +5928,114 @@ export interface operations {
                 };
             };
             /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    measure_drift_api_v1_models__id__drift_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DriftRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Drift"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_tokenizer`, `template_failed`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied`, `out_of_memory` */
             507: {
                 headers: {
                     [name: string]: unknown;

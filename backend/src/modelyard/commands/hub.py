@@ -183,6 +183,9 @@ def estimate(
     say(f"Memory for {sequences} of {answer['context']:,} tokens; {how}:")
     print()
     _print_options(answer["options"], without=("download",) if folder is not None else ())
+    more = {option["quantization"]: option.get("fast_dtype_bytes") for option in answer["options"]}
+    if tip := words.faster(answer.get("fast_dtype"), more["none"]):
+        say(f"{tip} (`modelyard load … --dtype {answer['fast_dtype']['dtype']}`)")
     for text in dict.fromkeys(option["note"] for option in answer["options"] if option["note"]):
         names = [option["quantization"] for option in answer["options"] if option["note"] == text]
         say(f"{', '.join(names)}: {text}")

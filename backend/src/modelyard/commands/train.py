@@ -51,7 +51,8 @@ class RunStatus(StrEnum):
 
 _SETTINGS = (
     "model_id", "hook_point", "dataset", "architecture", "expansion_factor", "k", "l1_coefficient", "training_tokens",
-    "context_size", "batch_tokens", "learning_rate", "seed", "device", "dtype", "checkpoint_seconds",
+    "context_size", "batch_tokens", "learning_rate", "seed", "device", "dtype",
+    "beginning", "skip_positions", "checkpoint_seconds",
 )  # fmt: skip
 _ANY_STATUS = ", ".join(RunStatus)
 _LIST_IT = "`modelyard train ls` lists the runs."
@@ -109,6 +110,15 @@ def start(
     dtype: Annotated[
         DtypeName | None, typer.Option(help="The model's precision; auto, as it is stored. Only for unquantized ones.")
     ] = None,
+    beginning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN", help="What every context begins with: auto, the tokenizer's own; none; or a special token."
+        ),
+    ] = None,
+    skip_positions: Annotated[
+        int | None, typer.Option(help="Positions at the beginning of a context not to train on; 2.", min=0, max=16)
+    ] = None,
     checkpoint_seconds: Annotated[int | None, typer.Option(help="How often the state is saved; 600.", min=1)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what the run would take.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
@@ -133,6 +143,8 @@ def start(
         "seed": seed,
         "device": device,
         "dtype": dtype,
+        "beginning": beginning,
+        "skip_positions": skip_positions,
         "checkpoint_seconds": checkpoint_seconds,
     }
     # What is left out is the server's to choose.
@@ -353,8 +365,8 @@ def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: boo
 
 def _shown(run: Json) -> Shown:
     progress = run["progress"]
-    explained = (run["metrics"] or {}).get("explained_variance")
-    parts = (words.token_speed(run), "" if explained is None else f"explained variance {explained:.3g}")
+    explained = words.explained_variance(run["metrics"] or {})
+    parts = (words.token_speed(run), explained)
     return Shown(
         name=_name(run),
         phase=words.training_phase(run),
@@ -398,6 +410,8 @@ def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
     yield "L1", None if run["l1_coefficient"] is None else f"{run['l1_coefficient']:g}"
     yield "text", f"{run['dataset']['path']}, column {run['dataset']['column']}"
     yield "context", f"{run['context_size']:,} tokens"
+    yield "begins with", words.beginning(run["plan"], run["beginning"])
+    yield "left out", f"{run['skip_positions']} positions at the beginning of every context"
     yield "batch", f"{run['batch_tokens']:,} tokens"
     yield "learning rate", f"{run['learning_rate']:g}"
     yield "seed", str(run["seed"])
@@ -412,6 +426,7 @@ def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
     yield "hook point", f"{request['hook_point']}, width {plan['d_in']:,}"
     yield "SAE", f"{plan['d_sae']:,} features, {words.count(plan['parameters'])} parameters"
     yield "steps", f"{plan['steps']:,}"
+    yield "begins with", words.beginning(plan, request.get("beginning", "auto"))
     place = "system memory" if plan["device"] == "cpu" else plan["device"]
     yield "memory", f"{words.size(plan['total_bytes'])} of {place}"
     for name, what in (
@@ -425,6 +440,7 @@ def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
         yield "", f"{words.size(plan[name])}  {what}"
     if plan["usable_bytes"] is not None:
         yield "may be planned", words.size(plan["usable_bytes"])
+    yield "faster", words.faster(plan.get("fast_dtype"), plan.get("fast_dtype_bytes")) or None
     yield "unloaded first", ", ".join(model["name"] for model in plan["unloads"]) or None
     yield (
         "text",

@@ -136,6 +136,18 @@ def load(
             f"{item['model_id']} is loaded on {item['device']}:"
             f" {words.size(item['measured_bytes'])} measured, in {item['load_seconds']:.1f} s."
         )
+        if tip := _faster(client, row, item):
+            note(tip)
+
+
+def _faster(client: "ApiClient", row: Json, item: Json) -> str:
+    """What another dtype would gain, of a model that was loaded as it is stored; empty where there is none."""
+    if item["dtype"] != "auto" or row["dtype"] != "bfloat16" or item["device"] != "cpu":
+        return ""
+    estimate = client.get(f"/models/{row['id']}/estimate-memory", parts="weights")
+    more = {option["quantization"]: option["fast_dtype_bytes"] for option in estimate["options"]}
+    tip = words.faster(estimate["fast_dtype"], more[row["quantization"]])
+    return f"{tip} (--dtype {estimate['fast_dtype']['dtype']})" if tip else ""
 
 
 def unload(
@@ -336,7 +348,9 @@ def _loaded(client: "ApiClient") -> list[Json]:
 
 def _is_wanted(item: Json, request: Json) -> bool:
     places = {item["device"], "auto"}
-    return request["device"] in places and (item["dtype"], item["pinned"]) == (request["dtype"], request["pinned"])
+    # With auto, the server's settings may have chosen a faster dtype.
+    dtypes = {item["dtype"], "auto"}
+    return request["device"] in places and request["dtype"] in dtypes and item["pinned"] == request["pinned"]
 
 
 def _as_error(row: Json) -> Exception:

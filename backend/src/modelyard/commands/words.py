@@ -175,16 +175,41 @@ def token_speed(run: Mapping[str, Any]) -> str:
     )
 
 
+def explained_variance(metrics: Mapping[str, Any]) -> str:
+    """explained variance 0.71 on held-out text; where there is none, of the last batch; empty before the first step."""
+    for name, where in (("held_out_explained_variance", "held-out text"), ("explained_variance", "the last batch")):
+        if (value := metrics.get(name)) is not None:
+            return f"explained variance {value:.3g} on {where}"
+    return ""
+
+
+def beginning(plan: Mapping[str, Any], asked: str) -> str:
+    """What every context of a run begins with: <|im_start|>, the tokenizer's own."""
+    token = plan.get("beginning_token")
+    if token is None:
+        return "the text itself" if asked == "none" or plan.get("beginning_tokens") else "not known"
+    return f"{token}, the tokenizer's own" if asked == "auto" else str(token)
+
+
 def figures(run: Mapping[str, Any]) -> str:
-    """explained variance 0.71, L0 64.0, MSE 412, 12 of 8,192 features dead; empty before the first step."""
+    """explained variance 0.71 on held-out text, L0 64.0, MSE 412, 12 of 8,192 features dead; empty at first."""
     metrics = run["metrics"]
     if metrics is None:
         return ""
-    named = {"explained variance": "explained_variance", "L0": "l0", "MSE": "mse"}
-    parts = [f"{word} {metrics[name]:.3g}" for word, name in named.items() if metrics[name] is not None]
+    named = {"L0": "l0", "MSE": "mse"}
+    parts = [part for part in [explained_variance(metrics)] if part]
+    parts += [f"{word} {metrics[name]:.3g}" for word, name in named.items() if metrics[name] is not None]
     if metrics["dead_features"] is not None:
         parts.append(f"{metrics['dead_features']:,} of {run['d_sae']:,} features dead")
     return ", ".join(parts)
+
+
+def faster(found: Mapping[str, Any] | None, more_bytes: int | None) -> str:
+    """What the faster dtype gains and costs; empty where the dtype it is stored in is as fast."""
+    if not found:
+        return ""
+    more = "" if more_bytes is None else f", +{size(more_bytes)}"
+    return f"{found['dtype']} here: {found['prefill_speedup']:.3g} \N{MULTIPLICATION SIGN} faster prefill{more}"
 
 
 def memory(row: Mapping[str, Any]) -> str:
@@ -252,10 +277,20 @@ def drift(found: Mapping[str, Any]) -> str:
     """How far a quantized copy's answers are from the source's."""
     if found["reason"]:
         return f"How far its answers are from the source's is not known: {found['reason']}"
+    prompts = "1 prompt" if found["prompts"] == 1 else f"{found['prompts']} prompts"
+    where = f"On {prompts} of {found['tokens']} tokens together"
+    if found["kl_mean"] is None:
+        return (
+            f"{where} the cosine of its final hidden states with the source's is {found['output_cosine']:.4f};"
+            " it has no language head."
+        )
+    perplexities = ""
+    if found["perplexity"] is not None and found["source_perplexity"] is not None:
+        perplexities = f" Its perplexity is {found['perplexity']:.4g}, the source's {found['source_perplexity']:.4g}."
     return (
-        f"On {found['prompts']} prompts it agrees with the source on the likeliest next token in"
-        f" {100 * found['top1_agreement']:.1f} % of {found['tokens']} places;"
-        f" KL divergence {found['kl_mean']:.3g} nats on average, {found['kl_max']:.3g} at most."
+        f"{where} it agrees with the source on the likeliest token at {100 * found['top1_agreement']:.1f} % of the"
+        f" positions; KL divergence {found['kl_mean']:.3g} nats on average, {found['kl_max']:.3g} at most."
+        + perplexities
     )
 
 

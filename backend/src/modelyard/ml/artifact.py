@@ -211,19 +211,19 @@ def _load_back(request: ArtifactRequest, folder: Path, device: torch.device) -> 
         ) from error
 
 
-def _prompts(model_id: str, source: Path, model: PreTrainedModel) -> list[torch.Tensor]:
+def _prompts(model_id: str, source: Path, model: PreTrainedModel) -> drift.Prompts:
     vocab_size = model.config.get_text_config(decoder=True).vocab_size
     try:
         with Tokenizer(source, model_id) as tokenizer:
-            return drift.prompt_ids(tokenizer, vocab_size)
+            return drift.fixed_prompts(tokenizer, vocab_size)
     except (NoTokenizer, TemplateFailed):
-        return drift.prompt_ids(None, vocab_size)
+        return drift.fixed_prompts(None, vocab_size)
 
 
-def _run(model: PreTrainedModel, prompts: list[torch.Tensor]) -> drift.Observation | str:
+def _run(model: PreTrainedModel, prompts: drift.Prompts) -> drift.Observation | str:
     """What the model makes of the prompts, or why it cannot run them."""
     try:
-        return drift.observe(model, prompts)
+        return drift.observe(model, prompts.ids)
     except Exception as error:  # a model that needs more than text says so with any exception
         if devices.is_out_of_memory(error):
             raise
@@ -241,10 +241,10 @@ def _drift(
     source: Path,
     device: torch.device,
     quantized: drift.Observation | str,
-    prompts: list[torch.Tensor],
+    prompts: drift.Prompts,
 ) -> drift.Drift:
     """Raises UnsupportedArchitecture if it is the quantization that keeps the model from running."""
-    nothing = drift.Drift(len(prompts), sum(ids.numel() for ids in prompts))
+    nothing = drift.Drift(len(prompts.ids), prompts.tokens)
     needed = sum(path.stat().st_size for path in weight_files(source))
     free = devices.free_bytes(device)
     if needed > free * 0.9:
@@ -259,7 +259,7 @@ def _drift(
             f"{type(model).__name__} runs as it is, but not with its weights in {request.quantization}.",
             hint="Use it in precision none.",
         )
-    return drift.compare(original, quantized, dtype_name(model.dtype))
+    return drift.compare(original, quantized, prompts, dtype_name(model.dtype))
 
 
 @contextmanager

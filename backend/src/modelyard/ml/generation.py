@@ -76,7 +76,7 @@ def generate(
     """
     tokenizer, model = loaded.tokenizer, loaded.model
     _require_language_head(type(model))
-    with _turn(loaded.lock, should_stop) as is_ours:
+    with turn(loaded.lock, should_stop) as is_ours:
         if not is_ours:
             return _NOTHING
         on_start()
@@ -144,8 +144,8 @@ _NOTHING = Generated("", prompt_tokens=0, new_tokens=0, tokens_per_second=0.0, f
 
 
 @contextmanager
-def _turn(lock: threading.Lock, should_stop: Callable[[], bool]) -> Iterator[bool]:
-    """Holds the lock, or gives False where nobody wants it any more before it is free."""
+def turn(lock: threading.Lock, should_stop: Callable[[], bool]) -> Iterator[bool]:
+    """Hold a loaded model's lock, or give False where `should_stop` said so before it was free."""
     while not lock.acquire(timeout=TURN_SECONDS):
         if should_stop():
             yield False

@@ -19,7 +19,7 @@ from typing import IO, Any, Literal
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
 
-Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture"]
+Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture", "dtype_speed"]
 
 _CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 _GRACE_SECONDS = 1.5

@@ -69,6 +69,7 @@ class _Service:
             "kv_cache": self._kv_cache,
             "activations": self._activations,
             "architecture": self._architecture,
+            "dtype_speed": self._dtype_speed,
         }
 
     def reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +160,11 @@ class _Service:
         from modelyard.ml import architecture
 
         return architecture.inspect_architecture(self._skeleton(config, "bfloat16", None)).as_dict()
+
+    def _dtype_speed(self, _config: Mapping[str, Any]) -> dict[str, Any]:
+        from modelyard.ml.dtype_speed import measure_dtype_speed
+
+        return asdict(measure_dtype_speed())
 
 
 _limited = False

@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     UNLOAD = "unload"
     GENERATE = "generate"
     TRAIN = "train"
+    DRIFT = "drift"
 
 
 class JobState(StrEnum):

@@ -17,6 +17,9 @@ class TrainingMetric(Base):
     tokens: Mapped[int] = mapped_column(Bytes)
     mse: Mapped[float | None]
     explained_variance: Mapped[float | None]
+    explained_variance_per_token: Mapped[float | None]
+    held_out_explained_variance: Mapped[float | None]
+    held_out_explained_variance_per_token: Mapped[float | None]
     l0: Mapped[float | None]
     dead_features: Mapped[int | None]
     tokens_per_second: Mapped[float | None]

@@ -215,6 +215,8 @@ TRAINING_CREATE: dict[str, Any] = {
     "batch_tokens": 4096,
     "seed": 0,
     "device": "auto",
+    "beginning": "auto",
+    "skip_positions": 2,
     "checkpoint_seconds": 600,
 }
 
@@ -423,6 +425,7 @@ SETTINGS_RESPONSE: dict[str, Any] = {
     "token_set": True,
     "token_note": None,
     "defaults": {"quantization": None},
+    "prefer_fast_dtype": False,
 }
 
 NOT_READY: dict[str, Any] = {
@@ -568,6 +571,22 @@ LOADED_PAGE: dict[str, Any] = {
     ]
 }
 
+DRIFT_REQUEST: dict[str, Any] = {"text": "It was the best of times, it was the worst of times."}
+
+DRIFT: dict[str, Any] = {
+    "prompts": 1,
+    "tokens": 14,
+    "compared_dtype": "bfloat16",
+    "kl_mean": 0.0342,
+    "kl_max": 0.194,
+    "top1_agreement": 0.929,
+    "perplexity": 25.1,
+    "source_perplexity": 24.6,
+    "residual_cosine": [1.0, 0.9998, 0.9996],
+    "output_cosine": None,
+    "reason": None,
+}
+
 GENERATE_RESPONSE: dict[str, Any] = {
     "text": " Paris.",
     "new_tokens": 3,
@@ -605,6 +624,8 @@ TRAINING_PLAN: dict[str, Any] = {
     "fits": True,
     "dataset_column": "text",
     "dataset_columns": ["title", "text"],
+    "beginning_token": "<|endoftext|>",
+    "beginning_tokens": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
     "dataset_tokens": 5200000,
     "dataset_counted": False,
     "epochs": 0.38,
@@ -641,7 +662,15 @@ TRAINING_RESPONSE: dict[str, Any] = {
         "tokens_per_second": 21500.0,
         "eta_seconds": 54.9,
     },
-    "metrics": {"mse": 412.5, "explained_variance": 0.71, "l0": 64.0, "dead_features": 12},
+    "metrics": {
+        "mse": 412.5,
+        "explained_variance": 0.71,
+        "explained_variance_per_token": 0.69,
+        "held_out_explained_variance": 0.68,
+        "held_out_explained_variance_per_token": 0.67,
+        "l0": 64.0,
+        "dead_features": 12,
+    },
     "plan": TRAINING_PLAN,
     "engine": "sae-lens 6.54.12",
     "output_path": None,
@@ -669,6 +698,9 @@ TRAINING_CURVE: dict[str, Any] = {
             "tokens": 409600,
             "mse": 530.1,
             "explained_variance": 0.58,
+            "explained_variance_per_token": 0.57,
+            "held_out_explained_variance": 0.56,
+            "held_out_explained_variance_per_token": 0.55,
             "l0": 64.0,
             "dead_features": 3,
             "tokens_per_second": 21300.0,

@@ -74,6 +74,8 @@ class UsedBy(Schema):
     kind: Literal["loaded", "training"]
     id: str
     name: str
+    dtype: str | None = Field(default=None, description="Of a loaded model: what it was loaded in; auto: as stored.")
+    measured_bytes: int | None = Field(default=None, description="Of a loaded model: what it holds in memory.")
 
 
 class Dimensions(Schema):
@@ -100,19 +102,32 @@ class LastUnload(Schema):
 
 
 class Drift(Schema):
-    """How far a quantized model's next-token distributions are from its source's, in nats and shares.
+    """The distance between a quantized model and its source, on the same prompts.
 
-    Where no comparison was possible, the figures are null and `reason` says why.
+    Where no comparison was possible, the figures are null and `reason` says why. Of a model without a language head
+    only cosines are given.
     """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DRIFT]})
 
     prompts: int
     tokens: int = Field(description="Positions compared, over all prompts.")
     compared_dtype: str | None = Field(description="The dtype the source was run in.")
-    kl_mean: float | None
+    kl_mean: float | None = Field(
+        description="Kullback-Leibler divergence of the distribution over tokens from the source's, in nats."
+    )
     kl_max: float | None
     top1_agreement: float | None = Field(description="Share of positions where both put the same token first.")
+    perplexity: float | None = Field(
+        default=None, description="The quantized model's on these prompts; null where they are not text."
+    )
+    source_perplexity: float | None = Field(default=None, description="The source's on the same prompts.")
     residual_cosine: list[float] = Field(
-        description="Mean cosine of the residual stream entering layer 0, 1, … and leaving the last; may be empty."
+        description="Mean cosine of what enters layer 0 and of what each layer returns; may be empty."
+    )
+    output_cosine: float | None = Field(
+        default=None,
+        description="Mean cosine of the final hidden states, after the final norm; null where it was not measured.",
     )
     reason: str | None
 
@@ -318,6 +333,13 @@ class Verdict(Schema):
     total_bytes: int | None
 
 
+class FastDtype(Schema):
+    """A dtype in which this host computes faster than in the one the model is stored in, as measured once."""
+
+    dtype: DtypeName
+    prefill_speedup: float = Field(description="How many times as fast a prompt is read.")
+
+
 class MemoryOption(Schema):
     """The memory one precision needs."""
 
@@ -335,6 +357,9 @@ class MemoryOption(Schema):
     load_peak_bytes: int | None
     download_bytes: int | None
     disk_bytes: int | None
+    fast_dtype_bytes: int | None = Field(
+        default=None, description="How much more the weights take in `fast_dtype`; null where that is not known."
+    )
     available: bool
     note: str | None
     verdicts: list[Verdict]
@@ -351,6 +376,10 @@ class MemoryEstimate(Schema):
     method_reason: str | None = Field(description="Why they are not exact, and what else is not known or approximate.")
     num_parameters: int | None
     dtype: str | None
+    fast_dtype: FastDtype | None = Field(
+        default=None,
+        description="Set where the server's processor is slower in `dtype`: load with this one instead.",
+    )
     kv_cache_segments: list[KvCacheSegment]
     context: int = Field(description="Tokens per sequence: as asked, or the model's limit where that is less.")
     batch: int
@@ -641,6 +670,19 @@ class GenerateRequest(Schema):
     temperature: float = Field(default=0.0, ge=0, le=10, description="0 takes the likeliest token.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed draws the same tokens.")
     stream: bool = Field(default=False, description="Server-sent events with the text as it comes.")
+
+
+class DriftRequest(Schema):
+    """Compare a quantized copy with its original on a text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DRIFT_REQUEST]})
+
+    text: str = Field(
+        min_length=1,
+        max_length=200_000,
+        description="What both read; the first 1,024 tokens are compared.",
+        examples=["It was the best of times, it was the worst of times."],
+    )
 
 
 class GenerateResponse(Schema):

@@ -115,6 +115,11 @@ class SettingsResponse(Schema):
         default=None, description="Set where tokens are stored, but none for the Hub in use: a token goes to no other."
     )
     defaults: Defaults
+    prefer_fast_dtype: bool = Field(
+        default=False,
+        description="Whether a load that names no dtype takes float32 where this server's processor is slower in"
+        " bfloat16; the estimate tells by how much.",
+    )
 
 
 class SettingsUpdate(Schema):
@@ -143,6 +148,7 @@ class SettingsUpdate(Schema):
         " it.",
     )
     defaults: Defaults | None = Field(default=None, description="What the page proposes.")
+    prefer_fast_dtype: bool | None = Field(default=None, description="As in the answer; null for false.")
 
 
 class HubTestRequest(Schema):

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from modelyard.schemas import examples
 from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Schema, UtcTime
-from modelyard.schemas.model import Dimensions, HookPoint, Reason
+from modelyard.schemas.model import Dimensions, FastDtype, HookPoint, Reason
 
 TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
 TrainingPhase = Literal["making_room", "starting", "loading", "checking", "filling_buffer", "training", "saving"]
@@ -77,6 +77,21 @@ class TrainingCreate(Schema):
         description="The model's precision while it is trained on; `auto`: as it is stored. For quantized models only"
         " `auto`.",
     )
+    beginning: str = Field(
+        default="auto",
+        min_length=1,
+        max_length=100,
+        description="What every context begins with; auto: the tokenizer's beginning-of-text token where it has one;"
+        " none: the text itself; else one of the tokenizer's special tokens.",
+        examples=["auto", "none", "<|endoftext|>"],
+    )
+    skip_positions: int = Field(
+        default=2,
+        ge=0,
+        le=16,
+        description="Positions at the beginning of every context that are not trained on. In many models their"
+        " activations are outliers, which would decide the loss and the explained variance.",
+    )
     checkpoint_seconds: int = Field(
         default=600, ge=1, le=86_400, description="How often the state is saved, so that a run can go on from there."
     )
@@ -121,6 +136,14 @@ class TrainingPlan(Schema):
     fits: bool | None
     dataset_column: str = Field(description="The column that is read.")
     dataset_columns: list[str] = Field(description="Those that hold text.")
+    fast_dtype: FastDtype | None = Field(
+        default=None, description="Set where the machine's processor is slower in the precision the model is stored in."
+    )
+    fast_dtype_bytes: int | None = Field(default=None, description="How much more the loaded model takes in it.")
+    beginning_token: str | None = Field(
+        description="What every context begins with; null: nothing, or the tokenizer cannot be read here."
+    )
+    beginning_tokens: list[str] = Field(description="The special tokens that `beginning` may name.")
     dataset_tokens: int | None = Field(
         description="About how many tokens the column has, judged by its first rows; null where those hold no text."
     )
@@ -143,7 +166,18 @@ class TrainingMetrics(Schema):
     """Of the last step that was reported."""
 
     mse: float | None = Field(description="Squared error of a token's activations, summed over their width.")
-    explained_variance: float | None = Field(description="1 is perfect; below 0 is worse than the mean.")
+    explained_variance: float | None = Field(
+        description="Of the batch of one step, pooled: a few tokens of large norm decide it."
+    )
+    explained_variance_per_token: float | None = Field(
+        default=None, description="The mean over the tokens of the same batch."
+    )
+    held_out_explained_variance: float | None = Field(
+        default=None,
+        description="Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null where less than"
+        " one context of text could be kept back.",
+    )
+    held_out_explained_variance_per_token: float | None = Field(default=None, description="The mean over its tokens.")
     l0: float | None = Field(description="Features active per token.")
     dead_features: int | None = Field(
         description="Features that have not been active for many steps; null before so many steps were done."
@@ -174,6 +208,8 @@ class TrainingResponse(Schema):
     seed: int
     device: str = Field(description="As it was asked for; where `auto` led is in the plan.")
     dtype: DtypeName
+    beginning: str
+    skip_positions: int
     checkpoint_seconds: int
     d_in: int
     d_sae: int

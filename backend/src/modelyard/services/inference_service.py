@@ -21,11 +21,15 @@ from modelyard.core.errors import (
 )
 from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
-from modelyard.schemas.model import GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
+from modelyard.schemas.model import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
+from modelyard.services import system_service
 from modelyard.services.architecture_service import local_checkpoint
+from modelyard.services.fast_dtype import fast_dtype
 from modelyard.services.job_service import JobService
 from modelyard.services.memory_service import MemoryService
 from modelyard.services.model_service import ModelService, loaded_rows
+from modelyard.services.quantization_service import original_folder
+from modelyard.services.settings_service import SettingsService
 
 POLL_SECONDS = 0.05
 RETRY_SECONDS = 0.5
@@ -50,10 +54,11 @@ class InferenceService:
         """Queue a load. Raises ModelNotFound, NotReady."""
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
-        payload = request.model_dump() | {"option_bytes": self._option_bytes(row)}
+        dtype = self._dtype(row, request.device) if request.dtype == "auto" else request.dtype
+        payload = request.model_dump() | {"dtype": dtype, "option_bytes": self._option_bytes(row, dtype)}
         with self.database.session() as session:
             ModelService(session).get_by_id(row_id).error = None
-            worker = _holder(session, row_id, device=request.device, dtype=request.dtype)
+            worker = _holder(session, row_id, device=request.device, dtype=dtype)
             JobService(session).enqueue(JobKind.LOAD, row_id, payload, worker=worker)
 
     def start_unload(self, row_id: str) -> None:
@@ -111,15 +116,30 @@ class InferenceService:
             row = _ready(ModelService(session).get_by_id(row_id))
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
-        payload = request.model_dump(exclude={"stream"}) | {"option_bytes": self._option_bytes(row)}
+        dtype = self._dtype(row, "auto")
+        payload = request.model_dump(exclude={"stream"})
+        payload |= {"dtype": dtype, "option_bytes": self._option_bytes(row, dtype)}
         with self.database.session() as session:
             worker = _holder(session, row_id, dtype=None)
             return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
 
-    async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
-        """A generation, every POLL_SECONDS, grown or not; the last one has the result. Leaving early stops it.
+    def start_drift(self, row_id: str, request: DriftRequest) -> str:
+        """Queue a comparison of a quantized copy with its original on a text. Returns the job's id.
 
-        Raises the error the generation ended with.
+        Raises ModelNotFound, NotReady, and Conflict where the row is no copy or its original is not here.
+        """
+        with self.database.reading() as session:
+            row = _ready(ModelService(session).get_by_id(row_id))
+        original_folder(row)
+        payload = {"text": request.text, "option_bytes": self._option_bytes(row, "auto")}
+        with self.database.session() as session:
+            worker = _holder(session, row_id, dtype="auto")
+            return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
+
+    async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
+        """A generation or comparison, every POLL_SECONDS; the last one has the result. Leaving early stops it.
+
+        Raises the error it ended with.
         """
         finished = False
         try:
@@ -151,15 +171,28 @@ class InferenceService:
         with self.database.session() as session:
             JobService(session).request(job_id, JobControl.CANCEL)
 
-    def _option_bytes(self, row: Model) -> dict[str, int]:
+    def _dtype(self, row: Model, device: str) -> str:
+        """What `auto` means: as stored, or what is faster here where the settings prefer that."""
+        with self.database.reading() as session:
+            if device not in ("auto", "cpu") or not SettingsService(session).prefer_fast_dtype():
+                return "auto"
+            devices = system_service.devices(system_service.local_pids(session))
+        if device == "cpu":
+            devices = [each for each in devices if each.id == "cpu"]
+        faster = fast_dtype(self.database, row.dtype, devices)
+        return "auto" if faster is None else faster.dtype
+
+    def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""
         known = {row.quantization.value: row.memory_measured_bytes or row.memory_estimated_bytes}
+        if dtype != "auto":
+            known = {}
         try:
             checkpoint = local_checkpoint(row)
         except ModelyardError:
             checkpoint = None
         if checkpoint is not None:
-            known |= MemoryService(self.database).options(checkpoint, seconds=OPTION_SECONDS)
+            known |= MemoryService(self.database).options(checkpoint, dtype=dtype, seconds=OPTION_SECONDS)
         return {name: size for name, size in known.items() if size is not None}
 
 

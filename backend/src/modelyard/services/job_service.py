@@ -26,6 +26,7 @@ TASKS = {
     JobKind.LOAD: "models.load",
     JobKind.UNLOAD: "models.unload",
     JobKind.GENERATE: "models.generate",
+    JobKind.DRIFT: "models.drift",
     JobKind.TRAIN: "trainings.train",
 }
 QUEUES = {
@@ -39,6 +40,7 @@ QUEUES = {
     JobKind.LOAD: "inference",
     JobKind.UNLOAD: "inference",
     JobKind.GENERATE: "inference",
+    JobKind.DRIFT: "inference",
 }
 SERVED_BY = {"training": "compute"}
 """Lines of waiting jobs that have no workers of their own: whose workers are woken."""
@@ -50,7 +52,9 @@ GONE_SECONDS = 600.0
 
 JobOrder = Literal["oldest_first", "smallest_first"]
 ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-_REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE)
+_REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT)
+_NOT_NOTED = (JobKind.TRAIN, JobKind.DRIFT)
+"""The history of a model does not mention them: a run has its own, and a comparison changes nothing."""
 _ENDS = {
     JobState.DONE: EventName.DONE,
     JobState.FAILED: EventName.FAILED,
@@ -399,7 +403,7 @@ class JobService:
 
     def _note_end(self, job: Job, error: dict[str, Any] | None) -> None:
         # What is in memory is told by its worker, which also hears of models that were unloaded to make room.
-        if job.kind is not JobKind.TRAIN and (job.kind not in _REQUESTS or job.state is JobState.FAILED):
+        if job.kind not in _NOT_NOTED and (job.kind not in _REQUESTS or job.state is JobState.FAILED):
             self.history.note_end(job, _ENDS[job.state], self._now(), error)
 
     def _leave(self, job_id: str, owner: str, **values: Any) -> Job:
@@ -436,11 +440,15 @@ def claimable(now: datetime) -> Any:
 
 
 def is_load() -> Any:
-    """SQL: a load that waits or runs, asked for by itself or by a generation."""
+    """SQL: a load that waits or runs, asked for by itself or by other work with the model."""
     return and_(
         Job.queue == QUEUES[JobKind.LOAD],
         or_(
             and_(Job.kind == JobKind.LOAD, Job.state.in_((JobState.QUEUED, JobState.RUNNING))),
-            and_(Job.kind == JobKind.GENERATE, Job.state == JobState.RUNNING, Job.phase == LOADING_PHASE),
+            and_(
+                Job.kind.in_((JobKind.GENERATE, JobKind.DRIFT)),
+                Job.state == JobState.RUNNING,
+                Job.phase == LOADING_PHASE,
+            ),
         ),
     )

@@ -10,10 +10,11 @@ from modelyard.core import units
 from modelyard.core.database import Database
 from modelyard.core.errors import NeedsCustomCode, UnsupportedArchitecture
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_tensor
-from modelyard.schemas.model import EstimateParts, KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
+from modelyard.schemas.model import EstimateParts, FastDtype, KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
 from modelyard.schemas.system import Device
 from modelyard.services import header_estimate
 from modelyard.services.config_facts import read_config
+from modelyard.services.fast_dtype import fast_dtype
 from modelyard.services.header_estimate import Tensor
 from modelyard.services.inspection_service import InspectionFailed, InspectionService, Kind
 from modelyard.services.parameter_count import Compare, Count, Described, count_parameters
@@ -150,6 +151,7 @@ class MemoryService:
     """Memory figures. Each exact answer is asked of the inspector once and then read from the database."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self.inspections = InspectionService(database)
 
     def estimate(
@@ -175,6 +177,7 @@ class MemoryService:
         context = min(context, facts.dimensions["max_position_embeddings"] or context)
         found = self._weights(checkpoint, dtype, deadline)
         use = self._use(checkpoint, found, context, batch, parts, deadline)
+        faster, more = self._faster(checkpoint, found, devices, dtype, deadline)
         remarks = [remark for remark in (found.reason, found.remark, *use.remarks) if remark is not None]
         return MemoryEstimate(
             model_id=checkpoint.model_id,
@@ -183,21 +186,38 @@ class MemoryService:
             method_reason="; ".join(remarks) or None,
             num_parameters=found.num_parameters,
             dtype=found.dtype,
+            fast_dtype=faster,
             kv_cache_segments=use.segments,
             context=context,
             batch=batch,
             options=[
-                _option(name, found.to_load(name, copies), use, checkpoint.size_bytes, devices)
+                _option(name, found.to_load(name, copies), use, checkpoint.size_bytes, devices, more.get(name))
                 for name in QUANTIZATIONS
             ],
         )
 
-    def exact(self, checkpoint: Checkpoint, *, seconds: float) -> ExactFigures | None:
+    def _faster(
+        self, checkpoint: Checkpoint, found: _Found, devices: Sequence[Device], dtype: str, deadline: float
+    ) -> tuple[FastDtype | None, dict[str, int]]:
+        """The dtype in which this host is faster than as stored, and how much more each precision takes in it."""
+        if dtype != "auto" or not any(option.available for option in found.options.values()):
+            return None, {}
+        faster = fast_dtype(self.database, found.dtype, devices, seconds=deadline - time.monotonic())
+        if faster is None:
+            return None, {}
+        wanted = self.options(checkpoint, dtype=faster.dtype, seconds=deadline - time.monotonic())
+        return faster, {
+            name: wanted[name] - option.weights
+            for name, option in found.options.items()
+            if option.weights is not None and name in wanted
+        }
+
+    def exact(self, checkpoint: Checkpoint, *, dtype: str = "auto", seconds: float) -> ExactFigures | None:
         """What the inspector tells within `seconds`; None where it cannot."""
         if not _is_computable(checkpoint.config) or checkpoint.unscaled:
             return None
         try:
-            memory = self._memory(checkpoint, "auto", seconds)
+            memory = self._memory(checkpoint, dtype, seconds)
         except InspectionFailed:
             return None
         count = _count(checkpoint, memory)
@@ -205,9 +225,9 @@ class MemoryService:
         weights = {option["quantization"]: option["weights_bytes"] + count.untied_bytes for option in options}
         return ExactFigures(weights, count.num_parameters)
 
-    def options(self, checkpoint: Checkpoint, *, seconds: float) -> Mapping[str, int]:
-        """The resident bytes of the loaded weights per precision; empty where they are not known exactly."""
-        found = self.exact(checkpoint, seconds=seconds)
+    def options(self, checkpoint: Checkpoint, *, dtype: str = "auto", seconds: float) -> Mapping[str, int]:
+        """The resident bytes of the weights loaded in `dtype` per precision; empty where not known exactly."""
+        found = self.exact(checkpoint, dtype=dtype, seconds=seconds)
         return {} if found is None else found.weights_bytes
 
     def _memory(self, checkpoint: Checkpoint, dtype: str, seconds: float) -> dict[str, Any]:
@@ -495,6 +515,7 @@ def _option(
     use: _Use,
     size_bytes: int,
     devices: Sequence[Device],
+    fast_dtype_bytes: int | None,
 ) -> MemoryOption:
     activations = use.activations.get(name)
     known = None
@@ -518,6 +539,7 @@ def _option(
         load_peak_bytes=weights.load_peak,
         download_bytes=size_bytes,
         disk_bytes=size_bytes if name == "none" else weights.weights,
+        fast_dtype_bytes=fast_dtype_bytes,
         available=weights.available,
         note=weights.note,
         verdicts=[

@@ -19,7 +19,6 @@ from modelyard.models import (
     ModelStatus,
 )
 from modelyard.schemas.model import (
-    Drift,
     LastUnload,
     ModelError,
     ModelResponse,
@@ -40,6 +39,7 @@ from modelyard.services.model_service import (
     snapshot_owners,
 )
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.stored_drift import stored_drift
 from modelyard.services.training_users import training_users
 
 WAITING_MESSAGE = "waiting for a worker"
@@ -188,7 +188,7 @@ def _response(facts: RowFacts) -> ModelResponse:
         last_unload=facts.last_unload,
         unloading=facts.unloading,
         used_by=used_by,
-        drift=Drift.model_validate(model.drift) if model.drift else None,
+        drift=stored_drift(model.drift, model.architecture),
         has_chat_template=has_chat_template(folder) if done else None,
         generates_text=generates_text(model.architecture),
         adopted=model.adopted,

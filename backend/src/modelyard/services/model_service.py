@@ -589,7 +589,14 @@ def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedMode
 def loaded_by(loaded: LoadedModel) -> UsedBy:
     """The worker that holds a model in memory, with where it does in words."""
     place = _PLACE_WORDS.get(loaded.device, f"on {loaded.device}")
-    return UsedBy(kind="loaded", id=loaded.worker, name=f"loaded {place} of {loaded.host}")
+    how = "" if loaded.dtype in (None, "auto") else f"in {loaded.dtype} "
+    return UsedBy(
+        kind="loaded",
+        id=loaded.worker,
+        name=f"loaded {how}{place} of {loaded.host}",
+        dtype=loaded.dtype,
+        measured_bytes=loaded.measured_bytes,
+    )
 
 
 def next_work(cache: HubCache, model: Model) -> JobKind:

@@ -22,7 +22,7 @@ from modelyard.services.inspection_service import close_inspector
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import MemoryService
 from modelyard.services.model_facts import store_figures
-from modelyard.services.model_files import artifact_files, artifact_of, manifest
+from modelyard.services.model_files import artifact_files, artifact_of, is_copy, manifest
 from modelyard.services.model_service import ModelService, hub_cache
 
 if TYPE_CHECKING:
@@ -202,6 +202,37 @@ def weights_folder(row: Model) -> Path:
             f"The quantized copy of {row.model_id} is not there.", hint="Delete the entry and quantize again."
         )
     return folder
+
+
+def original_folder(row: Model) -> Path:
+    """The folder of what a quantized copy was made of. Raises Conflict where the row is no copy or that is gone."""
+    if not is_copy(row):
+        raise Conflict(
+            f"{row.model_id} in precision {row.quantization} is no quantized copy that is ready.",
+            hint="Only a quantized copy can be compared with its original.",
+        )
+    cache = hub_cache()
+    if cache.inventory(row.model_id, row.commit, manifest(row)).missing:
+        raise Conflict(
+            f"The original of {row.model_id} is not on the disk, so there is nothing to compare with.",
+            hint="Download it in full precision.",
+        )
+    require_unchanged(cache, row)
+    return cache.snapshot_path(row.model_id, row.commit)
+
+
+def original_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":
+    """How to load what a quantized copy was made of; `options` as in a LoadRequest. Raises Conflict."""
+    from modelyard.ml.model_loader import LoadSpec
+
+    return LoadSpec(
+        model_id=row.model_id,
+        commit=row.commit,
+        quantization=Quantization.NONE.value,
+        folder=original_folder(row),
+        allow_pickle=row.allow_pickle,
+        **options,
+    )
 
 
 def load_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":

@@ -24,6 +24,7 @@ from modelyard.schemas.training import (
     UnloadedForRun,
 )
 from modelyard.services import system_service, training_log, training_room
+from modelyard.services.fast_dtype import fast_dtype
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
 from modelyard.services.quantization_service import weights_folder
@@ -31,7 +32,14 @@ from modelyard.services.settings_service import SettingsService
 from modelyard.services.training_compatibility import TrainingCompatibilityService
 from modelyard.services.training_room import IdleModel
 from modelyard.services.training_service import TrainingService, asked_of
-from modelyard.services.training_text import Text, count_tokens, find_text, wrong_field
+from modelyard.services.training_text import (
+    Text,
+    beginning_token,
+    count_tokens,
+    find_text,
+    special_tokens,
+    wrong_field,
+)
 
 if TYPE_CHECKING:
     from modelyard.ml.sae.plan import MemoryPlan
@@ -69,6 +77,8 @@ class SaeTraining:
         point = _hook_point(verdict, request.hook_point)
         _check(request, row, point.width, verdict)
         tokens = count_tokens(text, weights_folder(row))
+        special = special_tokens(weights_folder(row))
+        beginning = beginning_token(request.beginning, special)
         if tokens.counted and tokens.number is not None and tokens.number < request.context_size:
             raise wrong_field(
                 "dataset.path",
@@ -102,6 +112,9 @@ class SaeTraining:
             fits=fits,
             dataset_column=text.column,
             dataset_columns=list(text.columns),
+            **self._faster(row, request, device),
+            beginning_token=beginning,
+            beginning_tokens=list(special.tokens),
             dataset_tokens=tokens.number,
             dataset_counted=tokens.counted,
             epochs=round(request.training_tokens / tokens.number, 2) if tokens.number else None,
@@ -109,6 +122,18 @@ class SaeTraining:
             **memory.as_dict() | {"model_bytes": _model_bytes(row, request)},
         )
         return plan, refused
+
+    def _faster(self, row: Model, request: TrainingCreate, device: Device | None) -> dict[str, Any]:
+        """The plan's fields about a dtype in which the machine is faster than in the one the model is stored in."""
+        if device is None or request.dtype != "auto" or row.quantization is not Quantization.NONE:
+            return {}
+        faster = fast_dtype(self.database, row.dtype, [device])
+        if faster is None:
+            return {}
+        stored = _model_bytes(row, request)
+        wanted = _model_bytes(row, request.model_copy(update={"dtype": faster.dtype}))
+        more = None if stored is None or wanted is None else wanted - stored
+        return {"fast_dtype": faster, "fast_dtype_bytes": more}
 
     def start(self, request: TrainingCreate) -> Training:
         """Queue a run. Raises SaeEngineMissing, OutOfMemory, DiskFull, and what `plan` raises."""
@@ -379,5 +404,7 @@ def _request(training: Training, model: Model, rules: PathRules) -> dict[str, An
         # What the child itself takes by then is not free any more.
         planned_bytes=training.plan["total_bytes"] - training.plan["process_bytes"],
         checkpoint_seconds=asked["checkpoint_seconds"],
+        beginning=asked["beginning"],
+        skip_positions=asked["skip_positions"],
     )
     return asdict(run)

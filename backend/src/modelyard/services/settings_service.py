@@ -70,6 +70,10 @@ class SettingsService:
     def defaults(self) -> Defaults:
         return Defaults.model_validate(self._get("defaults") or {})
 
+    def prefer_fast_dtype(self) -> bool:
+        """Whether loads that name no dtype take the faster one."""
+        return bool(self._get("prefer_fast_dtype"))
+
     def endpoint_reference(self) -> str:
         """What new rows remember as their Hub: an address, or `builtin`, whose address changes with the port."""
         return self._get("endpoint") or constants.ENDPOINT

@@ -28,7 +28,12 @@ from modelyard.services.job_service import JobService
 from modelyard.services.model_service import HALF_REMOVED_SECONDS
 from modelyard.services.training_paths import present_path
 
-_FIGURES = ("mse", "explained_variance", "l0", "dead_features")
+_FIGURES = (
+    "mse", "explained_variance", "explained_variance_per_token", "held_out_explained_variance",
+    "held_out_explained_variance_per_token", "l0", "dead_features",
+)  # fmt: skip
+_BEFORE = {"dtype": "auto", "beginning": "auto", "skip_positions": 0}
+"""What runs of earlier versions were, which did not say so."""
 
 
 class TrainingService:
@@ -223,8 +228,8 @@ def asked_of(training: Training) -> dict[str, Any]:
     """The settings of a run, under the names of `TrainingCreate`; a data set where it is now."""
     found = {name: training.config[name] for name in _ASKED}
     dataset = found["dataset"] | {"path": present_path(found["dataset"]["path"])}
-    # Runs of earlier versions were all of this precision.
-    return found | {"dataset": dataset, "dtype": training.config.get("dtype", "auto")}
+    later = {name: training.config.get(name, value) for name, value in _BEFORE.items()}
+    return found | later | {"dataset": dataset}
 
 
 def training_response(training: Training) -> TrainingResponse:

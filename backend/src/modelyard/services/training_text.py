@@ -4,12 +4,16 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelyard.core.errors import InvalidRequest, NoTokenizer, PathNotAllowed, TemplateFailed
 from modelyard.core.paths import PathRules
 from modelyard.hub.store import Identity, identity
 from modelyard.schemas.training import DatasetChoice
 from modelyard.services.training_paths import present_path
+
+if TYPE_CHECKING:
+    from modelyard.ml.untrusted import SpecialTokens
 
 CHARACTERS_PER_TOKEN = 4
 """Where the model's tokenizer is none that can be read here."""
@@ -70,6 +74,27 @@ def count_tokens(text: Text, tokenizer_folder: Path) -> Tokens:
     return _count(text, tokenizer_folder, identity(text.rules.find_file(text.path).status))
 
 
+def special_tokens(tokenizer_folder: Path) -> "SpecialTokens":
+    """The special tokens of a model's tokenizer; none where it cannot be read here, which the run itself says."""
+    version = tuple(
+        (path.name, path.stat().st_mtime_ns) for path in sorted(tokenizer_folder.glob("*token*")) if path.is_file()
+    )
+    return _special_tokens(tokenizer_folder, version)
+
+
+def beginning_token(wanted: str, special: "SpecialTokens") -> str | None:
+    """The token that `beginning` of a run means, None for none. Raises InvalidRequest for one that is none of them."""
+    if wanted in ("auto", "none"):
+        return special.bos if wanted == "auto" else None
+    if special.tokens and wanted not in special.tokens:
+        raise wrong_field(
+            "beginning",
+            f"{wanted!r} is no special token of the model's tokenizer.",
+            f"Use auto, none or one of {', '.join(special.tokens)}.",
+        )
+    return wanted
+
+
 def wrong_field(field: str, message: str, hint: str | None, **more: object) -> InvalidRequest:
     return InvalidRequest(message, hint=hint, errors=[{"field": field, "message": message, **more}])
 
@@ -84,6 +109,18 @@ def _only(columns: tuple[str, ...]) -> str | None:
 
 def _no_column(message: str, columns: tuple[str, ...]) -> InvalidRequest:
     return wrong_field("dataset.column", message, f"Its text columns are {', '.join(columns)}.", columns=list(columns))
+
+
+@lru_cache(maxsize=64)
+def _special_tokens(tokenizer_folder: Path, _version: tuple[tuple[str, int], ...]) -> "SpecialTokens":
+    from modelyard.ml.untrusted import SpecialTokens, Tokenizer, TokenizerStopped
+
+    deadline = time.monotonic() + COUNT_SECONDS
+    try:
+        with Tokenizer(tokenizer_folder, tokenizer_folder.name) as tokenizer:
+            return tokenizer.special_tokens(should_stop=lambda: time.monotonic() > deadline)
+    except (NoTokenizer, TemplateFailed, TokenizerStopped):
+        return SpecialTokens(None, ())
 
 
 @lru_cache(maxsize=64)

@@ -26,7 +26,7 @@ from modelyard.schemas.model import LastUnload
 from modelyard.services.history_service import HistoryService
 from modelyard.services.job_service import LOADING_PHASE, JobProgress, JobService
 from modelyard.services.model_service import ModelService
-from modelyard.services.quantization_service import QuantizationService, load_spec, weights_folder
+from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
 from modelyard.workers.celery_app import begin_anew, celery_app, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
@@ -61,6 +61,12 @@ def unload_model_task(job_id: str) -> None:
 def generate_task(job_id: str) -> None:
     """Generate text, publishing it as it comes."""
     run_request(job_id, _generate)
+
+
+@celery_app.task(name="models.drift")
+def drift_task(job_id: str) -> None:
+    """Compare a quantized copy with its original on a text."""
+    run_request(job_id, _drift)
 
 
 @lru_cache
@@ -132,7 +138,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     # A generation names no dtype: whatever copy there is will do.
     held = QuantizationService(get_database()).load_model(
         row,
-        {"option_bytes": payload.pop("option_bytes"), "any_dtype": True},
+        {"option_bytes": payload.pop("option_bytes"), "dtype": payload.pop("dtype", "auto"), "any_dtype": True},
         on_step=_telling(job),
         is_cancelled=_taken_back(job),
     )
@@ -152,6 +158,27 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         _note_measured(row.id, info)
     _forget_failure(row.id)
     return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
+
+
+def _drift(job: RunningJob) -> dict[str, Any]:
+    from modelyard.ml.drift import compare
+    from modelyard.ml.meta_model import dtype_name
+    from modelyard.ml.text_drift import read_text, run_text
+
+    row, loader, should_stop = _row(job.subject_id), _loader_for(job), _taken_back(job)
+    options = {"option_bytes": job.payload["option_bytes"]}
+    with _stoppable():
+        with loader.get(load_spec(row, options), on_step=_telling(job), is_cancelled=should_stop) as copy:
+            publish_loaded(loader)
+            job.report(JobProgress("comparing", message="running the quantized model"))
+            prompts = read_text(copy, job.payload["text"], should_stop)
+            quantized = run_text(copy, prompts, should_stop)
+        with loader.get(original_spec(row, options), on_step=_telling(job), is_cancelled=should_stop) as original:
+            publish_loaded(loader)
+            job.report(JobProgress("comparing", message="running the original"))
+            source, dtype = run_text(original, prompts, should_stop), dtype_name(original.model.dtype)
+    publish_loaded(loader)
+    return asdict(compare(source, quantized, prompts, dtype))
 
 
 def _loader_for(job: RunningJob) -> "ModelLoader":
@@ -181,10 +208,11 @@ def _taken_back(job: RunningJob) -> Callable[[], bool]:
 @contextmanager
 def _stoppable() -> Iterator[None]:
     from modelyard.ml.model_loader import LoadCancelled
+    from modelyard.ml.untrusted import TokenizerStopped
 
     try:
         yield
-    except LoadCancelled:
+    except (LoadCancelled, TokenizerStopped):
         raise RequestStopped from None
 
 

@@ -25,7 +25,12 @@ from modelyard.workers.job_runner import MODEL_ENDINGS
 
 logger = logging.getLogger(__name__)
 
-_MAY_BE_TO_BLAME = {JobKind.LOAD: "loaded", JobKind.GENERATE: "generated with", JobKind.QUANTIZE: "quantized"}
+_MAY_BE_TO_BLAME = {
+    JobKind.LOAD: "loaded",
+    JobKind.GENERATE: "generated with",
+    JobKind.DRIFT: "compared",
+    JobKind.QUANTIZE: "quantized",
+}
 """Downloads take no memory to speak of, and a training run goes on from its checkpoint, in a process of its own."""
 
 

@@ -7,9 +7,8 @@ const WIDTH = 240;
 const HEIGHT = 40;
 const PAD = 3;
 
-/** How far a quantized copy is from its source: its answers, and the residual stream layer by layer. */
+/** How far a quantized copy is from its source, as measured when it was made. */
 export function DriftView({ drift }: { drift: Drift }) {
-  const { kl_mean, kl_max, top1_agreement, residual_cosine: cosines } = drift;
   return (
     <section>
       <h3 className={classes.heading}>Drift from the original</h3>
@@ -19,22 +18,40 @@ export function DriftView({ drift }: { drift: Drift }) {
             drift.compared_dtype === null ? "" : `, against the original in ${drift.compared_dtype}`
           }.`}
       </Text>
-      {kl_mean !== null && (
-        <Facts>
+      {drift.reason === null && <DriftFacts drift={drift} />}
+    </section>
+  );
+}
+
+/** Its answers, where it has a language head, and the residual stream layer by layer. */
+export function DriftFacts({ drift }: { drift: Drift }) {
+  const { kl_mean, kl_max, top1_agreement, perplexity, source_perplexity, residual_cosine, output_cosine } = drift;
+  return (
+    <Facts>
+      {kl_mean === null ? (
+        <Fact name="Tokens">it has no language head, so only hidden states are compared</Fact>
+      ) : (
+        <>
           <Fact name="KL divergence">
             {nats(kl_mean)} nats on average, {nats(kl_max)} at most
           </Fact>
           <Fact name="Same likeliest token">
             {top1_agreement === null ? null : `${(100 * top1_agreement).toFixed(1)} % of the places`}
           </Fact>
-          {cosines.length > 1 && (
-            <Fact name="Residual stream, cosine">
-              <Sparkline values={cosines} />
-            </Fact>
-          )}
-        </Facts>
+        </>
       )}
-    </section>
+      {perplexity != null && source_perplexity != null && (
+        <Fact name="Perplexity">
+          {perplexity.toPrecision(4)}; the original&apos;s {source_perplexity.toPrecision(4)}
+        </Fact>
+      )}
+      {residual_cosine.length > 1 && (
+        <Fact name="Residual stream, cosine">
+          <Sparkline values={residual_cosine} />
+        </Fact>
+      )}
+      {output_cosine != null && <Fact name="After the final norm, cosine">{output_cosine.toFixed(4)}</Fact>}
+    </Facts>
   );
 }
 
@@ -69,7 +86,7 @@ function Sparkline({ values }: { values: number[] }) {
       </svg>
       <span className={classes.quiet}>
         lowest {lowest.toFixed(4)} {place}
-        {where !== values.length - 1 && `; ${last.toFixed(4)} at the end`}; the line above is 1
+        {where !== values.length - 1 && `; ${last.toFixed(4)} after the last layer`}; the line above is 1
       </span>
     </span>
   );

@@ -71,6 +71,7 @@ export function MemoryChart({ title, plan, selected, rough, marks, filesOf, prob
               key={planned.quantization}
               planned={{ ...planned, fits: planned.fits.filter(({ device }) => shown.has(device)) }}
               dtype={estimate.dtype}
+              faster={estimate.fast_dtype}
               approximate={estimate.method === "approximate"}
               longest={plan.longest}
               end={end}

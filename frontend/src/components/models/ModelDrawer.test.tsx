@@ -306,11 +306,21 @@ it("tells the drift of a quantized copy, and what its unload gave back", async (
   );
   expect(screen.getByText("0.0123 nats on average, 0.2000 at most")).toBeVisible();
   expect(screen.getByText("87.6 % of the places")).toBeVisible();
-  expect(screen.getByText(/lowest 0.9810 after layer 1; 0.9900 at the end/)).toBeVisible();
+  expect(screen.getByText("32.40; the original's 24.60")).toBeVisible();
+  expect(screen.getByText(/lowest 0.9810 after layer 1; 0.9900 after the last layer/)).toBeVisible();
   expect(screen.getByRole("img", { name: "Cosine per layer: 1.000, 0.998, 0.981, 0.990" })).toBeVisible();
   expect(screen.getByText("all 4.00 GB it held came back (5.00 GB freed)")).toBeVisible();
   expect(screen.getByText(/modelyard.load\("Qwen\/Qwen3-0.6B", quantization="4bit"\)/)).toBeVisible();
   await expectAccessible();
+});
+
+it("compares hidden states only where there is no language head", () => {
+  const none = { kl_mean: null, kl_max: null, top1_agreement: null, perplexity: null, source_perplexity: null };
+  show(model({ quantization: "8bit", drift: drift({ ...none, output_cosine: 0.9987 }) }));
+  expect(screen.getByText("it has no language head, so only hidden states are compared")).toBeVisible();
+  expect(screen.getByText("0.9987")).toBeVisible();
+  expect(screen.getByText(/lowest 0.9810 after layer 1/)).toBeVisible();
+  expect(screen.queryByText(/nats|Same likeliest token|Perplexity/)).not.toBeInTheDocument();
 });
 
 it("says why there is no drift to tell", () => {

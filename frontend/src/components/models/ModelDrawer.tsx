@@ -38,7 +38,9 @@ import { ServerButton } from "../common/ServerButton";
 import { ConnectionNotice } from "../layout/ConnectionNotice";
 import { TrainingFact } from "../training/TrainingFact";
 import type { CardAction } from "./ModelCard";
+import { DriftOnText } from "./DriftOnText";
 import { DriftView } from "./DriftView";
+import { FasterLoad } from "./FasterLoad";
 import classes from "./ModelDrawer.module.css";
 import { FileTable } from "./FileTable";
 import { HistoryView } from "./HistoryView";
@@ -297,6 +299,11 @@ function Unload({ model, pending, onAction }: { model: Model } & Pick<Props, "pe
 }
 
 /** Where it is loaded and what it takes there; its files may be gone meanwhile. */
+/** What a worker holds of the model, in whatever dtype it was loaded. */
+function holds({ measured_bytes }: Model["used_by"][number], { memory_measured_bytes }: Model): number | null {
+  return measured_bytes ?? memory_measured_bytes;
+}
+
 function LoadedLines({ model, children }: { model: Model; children: React.ReactNode }) {
   return (
     <Group gap="xs">
@@ -305,7 +312,7 @@ function LoadedLines({ model, children }: { model: Model; children: React.ReactN
         .map((use) => (
           <Text key={use.id + use.name} size="sm" c="var(--y-good)" fw={600} className="num">
             {sentence(use.name)}
-            {model.memory_measured_bytes !== null && `, ${formatBytes(model.memory_measured_bytes)} measured`}
+            {holds(use, model) !== null && `, ${formatBytes(holds(use, model))} measured`}
           </Text>
         ))}
       {children}
@@ -456,6 +463,7 @@ function Overview({ model, busy, onAction }: WorkProps) {
       <FactList title="Dimensions" rows={shape} columns />
       <FactList title="Sizes" rows={sizes} />
       {model.drift !== null && <DriftView drift={model.drift} />}
+      {model.status === "ready" && model.quantization !== "none" && <DriftOnText key={model.id} id={model.id} />}
       <FactList title="Origin" rows={origin} />
       {users.map((use) => (
         <Text key={use.id}>
@@ -545,23 +553,26 @@ function Memory({ model, busy, onAction }: WorkProps) {
   );
   if (!known) return null;
   return (
-    <MemoryChart
-      title="Memory to run it"
-      plan={plan}
-      selected={model.quantization}
-      problem={
-        plan.problem !== null && (
-          <MemoryProblem
-            model={model}
-            problem={plan.problem}
-            weights={weights(model)}
-            busy={busy}
-            onVerify={() => onAction(model, "verify")}
-            onRetry={plan.reload}
-          />
-        )
-      }
-    />
+    <div>
+      <MemoryChart
+        title="Memory to run it"
+        plan={plan}
+        selected={model.quantization}
+        problem={
+          plan.problem !== null && (
+            <MemoryProblem
+              model={model}
+              problem={plan.problem}
+              weights={weights(model)}
+              busy={busy}
+              onVerify={() => onAction(model, "verify")}
+              onRetry={plan.reload}
+            />
+          )
+        }
+      />
+      <FasterLoad model={model} estimate={plan.estimate} busy={busy} />
+    </div>
   );
 }
 

@@ -2,7 +2,8 @@ import { useId } from "react";
 import type { DeviceFit, PlannedOption } from "../../hooks/useMemoryPlan";
 import { formatBytes } from "../../lib/bytes";
 import { fitSentence } from "../../lib/fit";
-import { type Need, PART_WORD } from "../../lib/memory";
+import { fasterWords, type Need, PART_WORD } from "../../lib/memory";
+import type { MemoryEstimate } from "../../types/model";
 import classes from "./QuantOption.module.css";
 import { QuantBadge } from "./QuantBadge";
 import { VerdictWords } from "./Yard";
@@ -10,6 +11,8 @@ import { VerdictWords } from "./Yard";
 interface Props {
   planned: PlannedOption;
   dtype: string | null;
+  /** The dtype in which the server's processor is faster than in that one. */
+  faster: MemoryEstimate["fast_dtype"];
   approximate: boolean;
   /** The longest context the model was made for. */
   longest: number;
@@ -28,7 +31,7 @@ interface Props {
 
 /** One precision: what it needs to run, part by part, and where that fits. */
 export function QuantOption(props: Props) {
-  const { planned, dtype, approximate, longest, end, selected, weightsOnly, mark, files, onSelect } = props;
+  const { planned, dtype, faster, approximate, longest, end, selected, weightsOnly, mark, files, onSelect } = props;
   const { option, quantization, need, fits } = planned;
   const id = useId();
   const body = (
@@ -60,6 +63,9 @@ export function QuantOption(props: Props) {
                 <span className={classes.swatch} data-part="peak" aria-hidden />
                 Loading takes up to {formatBytes(need.required)} at once.
               </span>
+            )}
+            {faster != null && (
+              <span className={`${classes.quiet} num`}>{fasterWords(faster, option.fast_dtype_bytes)}</span>
             )}
             {files !== undefined && <span className={`${classes.quiet} num`}>{files}</span>}
             {option.note !== null && <span className={classes.quiet}>{option.note}</span>}

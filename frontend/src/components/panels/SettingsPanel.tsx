@@ -11,6 +11,7 @@ import { AddLocal } from "../models/AddLocal";
 import { About, Storage } from "../settings/About";
 import { DownloadSettings } from "../settings/DownloadSettings";
 import { HubSettings } from "../settings/HubSettings";
+import { LoadSettings } from "../settings/LoadSettings";
 import { Section } from "../settings/Section";
 import classes from "../settings/settings.module.css";
 import { TokenSettings } from "../settings/TokenSettings";
@@ -36,6 +37,7 @@ export default function SettingsPanel() {
             <HubSettings settings={settings.data} onSaved={settings.reload} />
             <TokenSettings settings={settings.data} onSaved={settings.reload} />
             <DownloadSettings settings={settings.data} onSaved={settings.reload} />
+            <LoadSettings settings={settings.data} onSaved={settings.reload} />
           </>
         )}
         {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}

@@ -1,7 +1,7 @@
 import "uplot/dist/uPlot.min.css";
 import { useMemo, useState } from "react";
 import { formatCount } from "../../lib/bytes";
-import { type Metric, metricName, METRICS, metricWords } from "../../lib/training";
+import { type Metric, metricName, metricsOf, metricWords } from "../../lib/training";
 import type { CurvePoint } from "../../types/training";
 import { Plot } from "./Plot";
 import classes from "./training.module.css";
@@ -9,9 +9,11 @@ import classes from "./training.module.css";
 /** The run's curves over the tokens; one cursor in all of them. */
 export default function MetricPlots({ points }: { points: CurvePoint[] }) {
   const tokens = useMemo(() => points.map((point) => point.tokens), [points]);
+  const last = points.at(-1);
+  if (last === undefined) return null;
   return (
     <div className={classes.plots}>
-      {METRICS.map((metric) => (
+      {metricsOf(last).map((metric) => (
         <Curve key={metric.field} metric={metric} tokens={tokens} points={points} />
       ))}
     </div>
@@ -27,7 +29,7 @@ interface CurveProps {
 function Curve({ metric, tokens, points }: CurveProps) {
   const { field } = metric;
   const label = metricName(metric);
-  const values = useMemo(() => points.map((point) => point[field]), [points, field]);
+  const values = useMemo(() => points.map((point) => point[field] ?? null), [points, field]);
   const [pointed, setPointed] = useState<number | null>(null);
   const known = values.filter((value) => value !== null);
   const last = known.at(-1);

@@ -191,6 +191,7 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
           <ScheduleFields
             draft={draft}
             errors={errors}
+            beginnings={plan?.beginning_tokens ?? []}
             quantized={model !== undefined && model.quantization !== "none"}
             onChange={change}
           />
@@ -203,6 +204,7 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
             {refused === null && planned.problem === null && (
               <PlanView
                 plan={request === null ? null : plan}
+                asked={draft.beginning}
                 loading={planned.loading && request !== null && !incompatible}
                 empty="The memory is worked out once a model, a hook point and a text file are chosen."
               />

@@ -1,8 +1,9 @@
 import { Text } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
+import { fasterWords } from "../../lib/memory";
 import { sentence } from "../../lib/words";
-import { epochsWords, fitWords, partsOf } from "../../lib/training";
+import { beginningWords, epochsWords, fitWords, partsOf } from "../../lib/training";
 import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
 import { VerdictWords } from "../models/Yard";
@@ -11,6 +12,8 @@ import { Placeholder } from "../common/Placeholder";
 
 interface Props {
   plan: TrainingPlan | null;
+  /** The beginning that was asked for. */
+  asked: string;
   /** Another plan is on its way. */
   loading: boolean;
   /** What to say where there is no plan. */
@@ -18,7 +21,7 @@ interface Props {
 }
 
 /** What a run would take of the device, part by part, against what is free there. */
-export function PlanView({ plan, loading, empty }: Props) {
+export function PlanView({ plan, asked, loading, empty }: Props) {
   if (plan === null)
     return loading ? (
       <Placeholder h={220} label="Working out the memory" />
@@ -52,6 +55,10 @@ export function PlanView({ plan, loading, empty }: Props) {
           ["Parameters", `${formatCount(plan.parameters)} (${plan.d_in.toLocaleString("en")} → ${plan.d_sae.toLocaleString("en")})`],
           ["Steps", plan.steps.toLocaleString("en")],
           ["Data set", epochsWords(plan)],
+          ["Each context begins with", beginningWords(plan, asked) ?? "unknown"],
+          ...(plan.fast_dtype == null
+            ? []
+            : [["Model's precision", fasterWords(plan.fast_dtype, plan.fast_dtype_bytes)]]),
           [
             "Disk",
             `${formatBytes(2 * plan.checkpoint_bytes + plan.output_bytes)} while it runs, ${formatBytes(plan.output_bytes)} in the end`,

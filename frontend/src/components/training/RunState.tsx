@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { Activity, CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
 import { useConn, useModel } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
-import { METRICS, metricValue, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
+import { metricsOf, metricValue, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
 import { QuantBadge } from "../models/QuantBadge";
@@ -78,12 +78,17 @@ export function FactLine({ facts }: { facts: string[] }) {
   );
 }
 
+/** One figure of a name. */
+function shortMetrics(metrics: NonNullable<Training["metrics"]>) {
+  return metricsOf(metrics).filter(({ field }) => field !== "explained_variance_per_token");
+}
+
 /** The last figures, in a line. */
 export function MetricsLine({ training }: { training: Training }) {
   if (training.metrics === null) return null;
   return (
     <dl className={`${classes.dotted} ${classes.inline} num`}>
-      {METRICS.map((metric) => (
+      {shortMetrics(training.metrics).map((metric) => (
         <div key={metric.field}>
           <dt>{metric.name}</dt>
           <dd>{metricValue(training, metric)}</dd>

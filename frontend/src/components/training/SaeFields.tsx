@@ -82,7 +82,15 @@ const PRESETS = [
 ] as const;
 
 /** How long, how fast, and where. A quantized model is trained on in its own precision. */
-export function ScheduleFields({ draft, errors, quantized, onChange }: Omit<Props, "width"> & { quantized: boolean }) {
+export function ScheduleFields({
+  draft,
+  errors,
+  quantized,
+  beginnings,
+  onChange,
+}: Omit<Props, "width"> & { quantized: boolean; beginnings: string[] }) {
+  // An earlier run's beginning may be of another tokenizer, or not told yet.
+  const tokens = [...new Set([...beginnings, draft.beginning])].filter((token) => token !== "auto" && token !== "none");
   const here = (useSystemStore((state) => state.system?.devices) ?? []).map(({ id }) => id);
   // An earlier run's device may be of another machine, or not told yet.
   const devices = draft.device === "auto" || here.includes(draft.device) ? here : [...here, draft.device];
@@ -169,6 +177,29 @@ export function ScheduleFields({ draft, errors, quantized, onChange }: Omit<Prop
           label: DTYPE_WORD[value],
           disabled: quantized && value !== "auto",
         }))}
+      />
+      <NativeSelect
+        label="Each context begins with"
+        description="Automatic: the tokenizer's beginning-of-text token"
+        inputWrapperOrder={["label", "input", "description", "error"]}
+        value={draft.beginning}
+        error={errors.beginning}
+        onChange={(event) => onChange({ beginning: event.currentTarget.value })}
+        data={[
+          { value: "auto", label: "Automatic" },
+          { value: "none", label: "The text itself" },
+          ...tokens.map((token) => ({ value: token, label: token })),
+        ]}
+      />
+      <NumberField
+        label="Positions left out"
+        description="At the beginning of every context, where activations are outliers"
+        min={0}
+        max={16}
+        allowDecimal={false}
+        value={draft.skipPositions}
+        error={errors.skip_positions}
+        onChange={(value) => onChange({ skipPositions: value })}
       />
       <NumberField
         label="Seed"

@@ -22,7 +22,7 @@ beforeEach(() => {
   useTrainingsStore.setState({ byId: {}, pending: {}, load: { state: "idle" } });
   useModelsStore.setState({ byId: { m1: model() }, ids: ["m1"], live: {}, pending: {}, load: { state: "ready" } });
   log = "10:00:00Z INFO loading\n";
-  curve = [curvePoint(), curvePoint({ step: 200, tokens: 819_200, explained_variance: 0.71 })];
+  curve = [curvePoint(), curvePoint({ step: 200, tokens: 819_200, held_out_explained_variance: 0.71 })];
   server.use(
     http.get(api("/trainings/t1/log"), ({ request }) => {
       const after = Number(new URL(request.url).searchParams.get("after"));
@@ -49,7 +49,7 @@ function show(runs: Training[], path = "/training/t1") {
 it("shows how far a run is, its figures and its curves, and cancels it", async () => {
   show([training()]);
   expect(await screen.findByRole("progressbar")).toHaveAttribute("aria-valuetext", expect.stringContaining("55 s left"));
-  expect(await screen.findByRole("img", { name: "Explained variance: from 0.580 to 0.710 after 819 k tokens" })).toBeVisible();
+  expect(await screen.findByRole("img", { name: "Explained variance, held-out text: from 0.580 to 0.710 after 819 k tokens" })).toBeVisible();
   expect(screen.getByText("12 of 8,192")).toBeVisible();
   await expectAccessible();
   server.use(
@@ -73,12 +73,12 @@ it("names what a run does before its first step, without a share that stands sti
 
 it("lets the curve grow with what the feed tells", async () => {
   show([training()]);
-  await screen.findByRole("img", { name: /^Explained variance/ });
-  curve = [...curve, curvePoint({ step: 300, tokens: 1_228_800, explained_variance: 0.8 })];
+  await screen.findByRole("img", { name: /^Explained variance, held-out/ });
+  curve = [...curve, curvePoint({ step: 300, tokens: 1_228_800, held_out_explained_variance: 0.8 })];
   const { progress } = training();
   useTrainingsStore.setState({ byId: { t1: training({ progress: { ...progress, tokens_done: 1_228_800 } }) } });
   expect(
-    await screen.findByRole("img", { name: "Explained variance: from 0.580 to 0.800 after 1.23 M tokens" }, { timeout: 4000 }),
+    await screen.findByRole("img", { name: "Explained variance, held-out text: from 0.580 to 0.800 after 1.23 M tokens" }, { timeout: 4000 }),
   ).toBeVisible();
 });
 

@@ -16,8 +16,9 @@ import { toastDone } from "../../lib/toast";
 import {
   ARCHITECTURE_WORD,
   isRunning,
+  beginningWords,
   metricName,
-  METRICS,
+  metricsOf,
   metricValue,
   notebookLines,
   runName,
@@ -166,7 +167,7 @@ function Metrics({ training }: { training: Training }) {
   if (training.metrics === null) return null;
   return (
     <dl className={`${classes.metrics} num`}>
-      {METRICS.map((metric) => (
+      {metricsOf(training.metrics).map((metric) => (
         <div key={metric.field}>
           <dt>{metricName(metric)}</dt>
           <dd>{metricValue(training, metric)}</dd>
@@ -269,6 +270,8 @@ function Configuration({ training }: { training: Training }) {
     training.k === null ? ["L1 coefficient", training.l1_coefficient] : ["k", training.k],
     ["Tokens", training.training_tokens.toLocaleString("en")],
     ["Context", `${training.context_size.toLocaleString("en")} tokens`],
+    ["Begins with", beginningWords(training.plan, training.beginning)],
+    ["Left out", `${training.skip_positions} positions at the beginning of every context`],
     ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
     ["Learning rate", training.learning_rate],
     ["Seed", training.seed],

@@ -53,6 +53,10 @@ class TrainingRun:
     planned_bytes: int
     """What it will take of the device's memory, as planned."""
     checkpoint_seconds: float
+    beginning: str = "auto"
+    """What every context begins with: `auto` (the tokenizer's own), `none`, or a special token's text."""
+    skip_positions: int = 0
+    """So many positions at the beginning of every context are not trained on."""
 
     @property
     def steps(self) -> int:
@@ -66,12 +70,19 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Metrics:
-    """One step as the engine sees it. `mse` is the squared error of a token, summed over the width."""
+    """One step as the engine sees it. `mse` is the squared error of a token, summed over the width.
+
+    Explained variance is that of the step's batch, pooled and as the mean over its tokens, and the same of text that is
+    not trained on, as of a short time ago.
+    """
 
     step: int
     tokens: int
     mse: float | None
     explained_variance: float | None
+    explained_variance_per_token: float | None
+    held_out_explained_variance: float | None
+    held_out_explained_variance_per_token: float | None
     l0: float | None
     dead_features: int | None
 
@@ -103,7 +114,8 @@ class SaeEngine(Protocol):
         `texts` begins the data set anew with each call. `on_step` gets the step, the tokens so far and a function
         that computes the step's figures, which costs something. `on_gathered` gets the tokens whose activations were
         gathered from the model and the seconds this took, each time that it happens. Raises TrainingStopped,
-        TrainingDiverged, and what torch raises when memory runs out.
+        TrainingDiverged, InvalidRequest for a beginning the tokenizer does not have, and what torch raises when memory
+        runs out.
         """
 
 

@@ -30,6 +30,8 @@ STEP_TENSORS = {"standard": 9, "topk": 12, "batchtopk": 13, "matryoshka": 14}
 and after the nonlinearity, their gradients, and the loss that revives dead features."""
 
 LM_BATCH_TOKENS = 8192
+HELD_OUT_TOKENS = 4096
+"""How many activations of text that is not trained on are kept, to compare the SAE with."""
 MAX_LM_PROMPTS = 16
 
 
@@ -89,7 +91,7 @@ def buffer_contexts(batch_tokens: int, context_size: int) -> int:
 
 def memory_plan(size: Size) -> MemoryPlan:
     """The parts of a run's memory: the model and its forward pass, the SAE with gradients and Adam's two moments,
-    one training batch, and the buffer with the copies that shuffling makes."""
+    one training batch, and the buffer with the copies that shuffling makes and the text that is kept back."""
     parameters = 2 * size.d_in * size.d_sae + size.d_in + size.d_sae
     lm_tokens = lm_prompts(size.context_size) * size.context_size
     width = 8 * size.hidden_size + 3 * size.intermediate_size + (2 * size.vocab_size if size.whole_model else 0)
@@ -100,7 +102,7 @@ def memory_plan(size: Size) -> MemoryPlan:
         "forward_bytes": lm_tokens * width * size.element_bytes,
         "sae_bytes": 4 * FLOAT32_BYTES * parameters,
         "batch_bytes": FLOAT32_BYTES * size.batch_tokens * step_width,
-        "buffer_bytes": int(2.5 * FLOAT32_BYTES * size.d_in * buffered),
+        "buffer_bytes": int(FLOAT32_BYTES * size.d_in * (2.5 * buffered + HELD_OUT_TOKENS)),
         "process_bytes": PROCESS_BYTES.get(size.device_type, 0),
     }
     return MemoryPlan(

@@ -4,6 +4,6 @@ A chat template is a program, and a `tokenizer.json` can be one: a few kilobytes
 a core for hours, and no thread can stop it, because the library holds the interpreter meanwhile.
 """
 
-from modelyard.ml.untrusted.tokenizer import Tokenizer, TokenizerStopped, warm_up
+from modelyard.ml.untrusted.tokenizer import SpecialTokens, Tokenizer, TokenizerStopped, warm_up
 
-__all__ = ["Tokenizer", "TokenizerStopped", "warm_up"]
+__all__ = ["SpecialTokens", "Tokenizer", "TokenizerStopped", "warm_up"]

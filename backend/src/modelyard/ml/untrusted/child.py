@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PR_SET_PDEATHSIG = 1
+MOST_TOKENS, LONGEST_TOKEN = 100, 100
+"""How many special tokens are told, and so many characters of each."""
 
 
 class _TooLong(Exception):
@@ -167,6 +169,8 @@ class _Worker:
         self._most_bytes = _data_bytes() + WORKING.memory_bytes
         return {
             "bos_token_id": self._tokenizer.bos_token_id,
+            "bos_token": self._tokenizer.bos_token,
+            "special_tokens": _special_tokens(self._tokenizer),
             "has_chat_template": self._tokenizer.chat_template is not None,
         }
 
@@ -184,6 +188,11 @@ class _Worker:
             _bounded(tokenizer.decode(each, skip_special_tokens=True, clean_up_tokenization_spaces=False))
             for each in ids
         ]
+
+
+def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return [token[:LONGEST_TOKEN] for token in dict.fromkeys([*tokenizer.all_special_tokens, *added])][:MOST_TOKENS]
 
 
 def _libraries() -> list[Path]:

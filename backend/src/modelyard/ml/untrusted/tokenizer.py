@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -68,6 +69,14 @@ def warm_pid() -> int | None:
     return _warm.pid
 
 
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The token that begins a text, where there is one, and the first hundred of all that are no text."""
+
+    bos: str | None
+    tokens: tuple[str, ...]
+
+
 class Tokenizer:
     """The tokenizer and the chat template in a folder, run in a process of its own. Thread-safe: one request at a time.
 
@@ -119,6 +128,11 @@ class Tokenizer:
         """The token that begins a text."""
         bos: int | None = self._loaded(should_stop)["bos_token_id"]
         return bos
+
+    def special_tokens(self, *, should_stop: Callable[[], bool] = never) -> SpecialTokens:
+        """The tokens that are no text."""
+        facts = self._loaded(should_stop)
+        return SpecialTokens(facts["bos_token"], tuple(facts["special_tokens"]))
 
     def has_chat_template(self, *, should_stop: Callable[[], bool] = never) -> bool:
         """Whether it can make a text of messages."""

@@ -16,8 +16,16 @@ from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
 from modelyard.core import errors
 from modelyard.schemas import examples
-from modelyard.schemas.model import GenerateRequest, GenerateResponse, LoadedPage, LoadRequest, ModelResponse
-from modelyard.services.inference_service import Generation
+from modelyard.schemas.model import (
+    Drift,
+    DriftRequest,
+    GenerateRequest,
+    GenerateResponse,
+    LoadedPage,
+    LoadRequest,
+    ModelResponse,
+)
+from modelyard.services.inference_service import Generation, InferenceService
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
@@ -84,13 +92,42 @@ async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep,
     job_id = await asyncio.to_thread(inference.start_generate, id, request)
     if request.stream:
         return StreamingResponse(_events(inference.follow(job_id)), media_type="text/event-stream")
+    return GenerateResponse.model_validate(await _result(inference, job_id, http), extra="ignore")
+
+
+@router.post(
+    "/{id}/drift",
+    summary="Drift on a text",
+    responses=problems(
+        errors.ModelNotFound,
+        errors.NotReady,
+        errors.Conflict,
+        errors.InvalidRepository,
+        errors.NoTokenizer,
+        errors.TemplateFailed,
+        errors.OutOfMemory,
+        errors.UnsupportedArchitecture,
+    ),
+    max_body_size=MAX_TEXT_BYTES,
+)
+async def measure_drift(id: RowId, request: DriftRequest, inference: InferenceDep, http: Request) -> Drift:
+    """Compare a quantized copy with its original on a text; both are loaded for it, one after the other.
+
+    Closing the connection stops it. `drift` of the model is the same on the prompts that were used when it was made.
+    """
+    job_id = await asyncio.to_thread(inference.start_drift, id, request)
+    return Drift.model_validate(await _result(inference, job_id, http))
+
+
+async def _result(inference: InferenceService, job_id: str, http: Request) -> dict[str, Any]:
+    """Wait for the end of a job. Raises Conflict when the client has gone, and the error the job ended with."""
     async with aclosing(inference.follow(job_id)) as steps:
         async for step in steps:
             if step.result is not None:
-                return GenerateResponse.model_validate(step.result, extra="ignore")
+                return step.result
             if await http.is_disconnected():
                 break
-    raise errors.Conflict("The generation was cancelled.", hint="Ask again.")
+    raise errors.Conflict("It was cancelled.", hint="Ask again.")
 
 
 async def _events(steps: AsyncGenerator[Generation]) -> AsyncIterator[str]:

@@ -64,4 +64,5 @@ def _response(session: Session) -> SettingsResponse:
         token_set=not client.is_builtin and client.has_token(),
         token_note=client.missing_token_note(),
         defaults=settings.defaults(),
+        prefer_fast_dtype=settings.prefer_fast_dtype(),
     )
