@@ -53,7 +53,8 @@ def test_parts_that_were_late_are_answered_by_themselves(database: Database) -> 
 
     def remembered() -> set[str]:
         with database.reading() as session:
-            return {question.split()[0] for question in session.scalars(select(Inspection.question))}
+            kinds = {question.split()[0] for question in session.scalars(select(Inspection.question))}
+            return kinds - {"dtype_speed"}  # of this host, and quick to answer
 
     late = estimate()
     assert (late.method, remembered()) == ("approximate", set())
