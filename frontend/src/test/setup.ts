@@ -1,5 +1,6 @@
 import "@testing-library/jest-dom/vitest";
-import { cleanup, configure } from "@testing-library/react";
+import { notifications } from "@mantine/notifications";
+import { act, cleanup, configure } from "@testing-library/react";
 import { afterAll, afterEach, beforeAll, beforeEach, vi } from "vitest";
 import { server } from "./handlers";
 
@@ -31,6 +32,7 @@ Object.defineProperty(document, "fonts", {
 beforeAll(() => server.listen({ onUnhandledFrame: "error" }));
 beforeEach(() => localStorage.clear());
 afterEach(() => {
+  act(() => notifications.clean());
   cleanup();
   server.resetHandlers();
 });
