@@ -522,6 +522,8 @@ async def _at_any_pace(database: Database, rows: Rows, steps: list[tuple[str, in
             elif step == "end" and number in ids:
                 rows.set(ids[number], ModelStatus.READY)
             elif step == "delete" and number in ids:
+                if ids[number] not in hub._ids:  # nobody tells of a row that comes and goes between two looks
+                    await hub._tick()
                 rows.delete(ids.pop(number))
             elif step == "look":
                 await hub._tick()
