@@ -66,6 +66,11 @@ REPOSITORIES = {
         ["model.fp16.safetensors", *shards("model.fp16", 2), "model.fp16.safetensors.index.json"],
     ),
     "an adapter beside the model": (["model.safetensors", "adapter_config.json"], ["adapter_model.safetensors"]),
+    "a sentence-transformers model": (
+        ["model.safetensors", "modules.json", "1_Pooling/config.json", "2_Dense/config.json"],
+        ["1_Pooling/notes.txt", "2_Dense/pytorch_model.bin", "onnx/config.json"],
+    ),
+    "folders of no module": (["model.safetensors"], ["1_Pooling/config.json"]),
     "other runtimes": (
         ["model.safetensors"],
         ["tf_model.h5", "flax_model.msgpack", "rust_model.ot", "model.onnx", "onnx/model.onnx",

@@ -164,7 +164,9 @@ def make_adapter(folder: Path) -> Path:
     """A PEFT adapter beside the configuration of its base model."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(TINY_LLAMA))
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "lab/base"})
+    )
     save_file({"lora_A.weight": np.zeros((4, 64), dtype=np.float32)}, folder / "adapter_model.safetensors")
     return folder
 

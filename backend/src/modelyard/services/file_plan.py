@@ -1,9 +1,11 @@
 """Which files of a repository are fetched, and why the others are not."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from modelyard.core.adapters import adapter_hint, adapter_message, is_adapter
 from modelyard.core.errors import NoWeights, UnsafeWeights
 from modelyard.core.weight_files import INDEX, SINGLE, Index, WeightFiles, find_weights, weights_form
 from modelyard.hub.client import HubFile
@@ -26,6 +28,9 @@ _OTHER_RUNTIMES = {
 _TEXT_SUFFIXES = {".json", ".txt", ".jinja", ".md", ".yaml", ".yml"}
 _VOCABULARY_SUFFIXES = {".model", ".tiktoken", ".spm", ".vocab", ".bpe", ".codes", ".tokenizer"}
 _VOCABULARIES = {"tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "byte_maps.json", "tekken.json"}
+MODULES = "modules.json"
+"""What a sentence-transformers model does with the output of its transformer, each step in a folder of its own."""
+_MODULE_FILE = re.compile(r"\d+_[A-Za-z0-9]+/(config\.json|model\.safetensors)")
 _NAMES = {"LICENSE", "LICENCE", "NOTICE", "USE_POLICY"}
 
 
@@ -53,15 +58,20 @@ class FilePlan:
 
     @property
     def safetensors(self) -> list[HubFile]:
-        return [file for file in self.fetched if file.path.endswith(".safetensors")]
+        """Those of the model itself."""
+        main = self.weights.files
+        return [file for file in self.fetched if file.path.endswith(".safetensors") and file.path in main]
 
     @property
     def has_tokenizer(self) -> bool:
         paths = [PurePosixPath(file.path) for file in self.fetched]
         return any(path.name in _VOCABULARIES or path.suffix in _VOCABULARY_SUFFIXES for path in paths)
 
-    def require_weights(self, model_id: str, *, allow_pickle: bool) -> None:
-        """Raises NoWeights or UnsafeWeights when a download could never become a loadable model."""
+    def require_weights(self, model_id: str, *, allow_pickle: bool, adapter_base: str | None = None) -> None:
+        """Raises NoWeights or UnsafeWeights when a download could never become a loadable model.
+
+        `adapter_base` is the model that the configuration of an adapter names.
+        """
         names = [planned.file.path for planned in self.files]
         if form := weights_form(names):
             if form not in (SINGLE, INDEX) and not allow_pickle:
@@ -69,11 +79,8 @@ class FilePlan:
             if self.weights.problem is None:
                 return
             raise NoWeights(f"{model_id}: {self.weights.problem}")
-        if any(name.startswith("adapter_model.") for name in names):
-            raise NoWeights(
-                f"{model_id} holds an adapter (PEFT), not a whole model.",
-                hint="Choose the model the adapter was made for.",
-            )
+        if is_adapter(names):
+            raise NoWeights(f"{model_id}: {adapter_message(adapter_base)}", hint=adapter_hint(adapter_base))
         if any(name.endswith(".gguf") for name in names):
             raise NoWeights(
                 f"{model_id} has only GGUF weights, which are made for llama.cpp.",
@@ -89,8 +96,13 @@ def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False, index: I
     """
     names = [file.path for file in files]
     weights, form = find_weights(names, index), weights_form(names)
-    main = set(weights.files)
-    decided = [_decide(file, main, form, allow_pickle=allow_pickle) for file in files]
+    main, modules = set(weights.files), MODULES in names
+    decided = [
+        PlannedFile(file, True, "module of a sentence-transformers model")
+        if modules and _MODULE_FILE.fullmatch(file.path)
+        else _decide(file, main, form, allow_pickle=allow_pickle)
+        for file in files
+    ]
     return FilePlan(tuple(_without_odd_names(decided, main)), weights)
 
 

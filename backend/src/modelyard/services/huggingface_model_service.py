@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from modelyard.core.adapters import ADAPTER_CONFIG, read_base_model
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import (
     DatabaseUnavailable,
@@ -24,7 +25,7 @@ from modelyard.core.errors import (
     UnsupportedArchitecture,
 )
 from modelyard.core.model_ids import parse_model_reference
-from modelyard.core.repository_json import parse_config, require_readable_size
+from modelyard.core.repository_json import MAX_BYTES, parse_config, require_readable_size
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message, unscaled_tensor
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
 from modelyard.hub.client import Access, HubClient, HubFile, HubModel
@@ -172,7 +173,8 @@ class HuggingFaceModelService:
             model = client.model_info(reference.model_id, revision)
             _require_access(client, model)
             plan = self._plan(client, model, allow_pickle=request.allow_pickle)
-            plan.require_weights(model.model_id, allow_pickle=request.allow_pickle)
+            base = self._adapter_base(client, model)
+            plan.require_weights(model.model_id, allow_pickle=request.allow_pickle, adapter_base=base)
             files = _remote_files(plan)
             validate_files(files)
             config = self._config(client, model) or {}
@@ -379,6 +381,13 @@ class HuggingFaceModelService:
         )
         return index
 
+    def _adapter_base(self, client: HubClient, model: HubModel) -> str | None:
+        """The model that an adapter was made for, as far as its configuration says. Raises HubError."""
+        listed = next((file for file in model.files if file.path == ADAPTER_CONFIG), None)
+        if listed is None or (listed.size_bytes or 0) > MAX_BYTES:
+            return None
+        return read_base_model(client.read_small_file(model.model_id, model.commit, ADAPTER_CONFIG), model.model_id)
+
     def _unscaled(self, client: HubClient, model: HubModel, plan: FilePlan, config: Mapping[str, Any]) -> str | None:
         """What shows that the weights are quantized while the configuration does not say so, or None."""
         if read_config(config).quantization_method is not None:
@@ -403,7 +412,13 @@ class HuggingFaceModelService:
         return [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in known["tensors"]]
 
     def _support(
-        self, model: HubModel, config: dict[str, Any] | None, plan: FilePlan, held: int | None, unscaled: str | None
+        self,
+        model: HubModel,
+        config: dict[str, Any] | None,
+        plan: FilePlan,
+        held: int | None,
+        unscaled: str | None,
+        adapter_base: str | None,
     ) -> "Found":
         names = [file.path for file in model.files]
         if config is None and "config.json" in names:
@@ -417,6 +432,7 @@ class HuggingFaceModelService:
             names=names,
             weights_problem=plan.weights.problem,
             unscaled=unscaled,
+            adapter_base=adapter_base,
             held=held,
             seconds=self._support_seconds,
         )
@@ -489,7 +505,8 @@ class HuggingFaceModelService:
             if counted is None:
                 counted = sum(tensor.elements for tensor in self._tensors(client, model, plan))
         held = counted if facts.quantization_method is None else None
-        found = self._support(model, config, plan, held, unscaled)
+        base = self._adapter_base(client, model) if readable else None
+        found = self._support(model, config, plan, held, unscaled, base)
         if readable:
             counted = self._count(client, model, plan, config or {}, found.described, counted)
         return ModelInfo(
@@ -553,13 +570,16 @@ def support(
     names: Sequence[str],
     weights_problem: str | None = None,
     unscaled: str | None = None,
+    adapter_base: str | None = None,
     held: int | None = None,
     seconds: float = SUPPORT_SECONDS,
 ) -> Found:
     """What is told of a model before it is here; `names` are all its files, `held` the parameters in its weights."""
     from modelyard.ml.support import static_support, worth_building
 
-    static = static_support(config, names, weights_problem=weights_problem, unscaled=unscaled)
+    static = static_support(
+        config, names, weights_problem=weights_problem, unscaled=unscaled, adapter_base=adapter_base
+    )
     verdict = asdict(static)
     if config is not None and worth_building(static):
         try:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
+from modelyard.core.adapters import ADAPTER_CONFIG, adapter_hint, adapter_message, find_base_model
 from modelyard.core.database import Database
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import (
@@ -435,9 +436,9 @@ def model_folder(text: str) -> Path | None:
         return folder.resolve()
     if not text.startswith(("/", ".", "~")):
         return None
-    if (folder / "adapter_config.json").is_file():
-        message = f"{text} holds a PEFT adapter: a small change to another model, not a model."
-        raise InvalidRequest(message, hint="Name the model that it was made for.")
+    if (folder / ADAPTER_CONFIG).is_file():
+        base = find_base_model(folder)
+        raise InvalidRequest(f"{text}: {adapter_message(base)}", hint=adapter_hint(base))
     if any(folder.glob("*.gguf")):
         message = f"{text} holds only GGUF files: they are for llama.cpp and the like, transformers cannot load them."
         raise InvalidRequest(message, hint="Name a folder of the model that they were made from.")
@@ -531,7 +532,7 @@ def _listed(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
     """
     found = rules.list_folder(folder)
     plan = plan_files(hub_files(found), index=index_of(found, str(folder)))
-    plan.require_weights(str(folder), allow_pickle=False)
+    plan.require_weights(str(folder), allow_pickle=False, adapter_base=find_base_model(folder))
     if "config.json" not in found:
         raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")
     for file in plan.fetched:
@@ -579,7 +580,7 @@ def _content_problem(folder: Path, names: set[str], repo_id: str) -> ModelyardEr
     found = {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
     try:
         plan = plan_files(hub_files(found), index=index_of(found, repo_id))
-        plan.require_weights(repo_id, allow_pickle=False)
+        plan.require_weights(repo_id, allow_pickle=False, adapter_base=find_base_model(folder))
         require_content(found, plan, repo_id)
     except (NoWeights, UnsafeWeights, InvalidRepository, Conflict, InvalidRequest) as error:
         return error
