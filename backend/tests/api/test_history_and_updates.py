@@ -59,7 +59,8 @@ def test_what_was_done_to_a_model_is_told_with_figures(served: Instance) -> None
     verified, _, unloaded, loaded, downloaded, _ = history(served, row["id"])["items"]
     assert downloaded["bytes"] == verified["bytes"] == row["size_bytes"]
     assert 0 < downloaded["seconds"] < 60
-    assert loaded["bytes"] == unloaded["bytes"] == served.model(row["id"])["memory_measured_bytes"]
+    assert loaded["bytes"] == served.model(row["id"])["memory_measured_bytes"]
+    assert 0 < unloaded["bytes"] <= loaded["bytes"]  # less what was mapped from files and never read
     assert loaded["seconds"] > 0
     page = history(served, row["id"], limit=2, offset=1)
     assert (page["total"], [event["kind"] for event in page["items"]]) == (6, ["verify", "unload"])

@@ -3628,6 +3628,7 @@ export interface components {
          *         {
          *           "architecture": "topk",
          *           "batch_tokens": 4096,
+         *           "beginning": "auto",
          *           "checkpoint_seconds": 600,
          *           "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
          *           "context_size": 256,
@@ -3703,6 +3704,7 @@ export interface components {
          *           "quantization": "4bit",
          *           "resumable": false,
          *           "seed": 0,
+         *           "skip_positions": 2,
          *           "started_at": "2026-11-24T10:00:01.000Z",
          *           "status": "running",
          *           "training_tokens": 2000000,
@@ -3896,6 +3898,7 @@ export interface components {
          * @example {
          *       "architecture": "topk",
          *       "batch_tokens": 4096,
+         *       "beginning": "auto",
          *       "checkpoint_seconds": 600,
          *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
          *       "context_size": 256,
@@ -3971,6 +3974,7 @@ export interface components {
          *       "quantization": "4bit",
          *       "resumable": false,
          *       "seed": 0,
+         *       "skip_positions": 2,
          *       "started_at": "2026-11-24T10:00:01.000Z",
          *       "status": "running",
          *       "training_tokens": 2000000,

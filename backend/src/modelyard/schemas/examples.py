@@ -316,6 +316,7 @@ MEMORY_ESTIMATE: dict[str, Any] = {
             "load_peak_bytes": None,
             "download_bytes": 2488783467,
             "disk_bytes": 2488783467,
+            "fast_dtype_bytes": None,
             "available": True,
             "note": None,
             "verdicts": [
@@ -652,6 +653,8 @@ TRAINING_RESPONSE: dict[str, Any] = {
     "seed": 0,
     "device": "auto",
     "dtype": "auto",
+    "beginning": "auto",
+    "skip_positions": 2,
     "checkpoint_seconds": 600,
     "d_in": 1024,
     "d_sae": 8192,

@@ -74,6 +74,8 @@ from modelyard.services.settings_service import LOCAL, SettingsService
 from modelyard.services.stored_tensors import compare_files
 from modelyard.services.training_verdict import static_verdict
 
+_ADOPTION_HINT = "Download it: what is there is used."
+
 logger = logging.getLogger(__name__)
 
 
@@ -228,7 +230,7 @@ class LocalModelService:
         if problem is not None:
             raise type(problem)(
                 f"{model_id} in the cache cannot be used as it is: {problem.message.rstrip('.')}.",
-                hint="Download it: what is there is used.",
+                hint=_ADOPTION_HINT,
                 **problem.extra,
             ) from problem
         folder = self.cache.snapshot_path(model_id, snapshot.commit)
@@ -562,14 +564,16 @@ def _adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -
     names = set(snapshot.files)
     folder = cache.snapshot_path(repo_id, snapshot.commit)
     if any(part.is_symlink() for part in (folder.parent.parent, folder.parent, folder)):
-        return Conflict("its folder is a link, and what that leads to is not the cache's to change or remove")
+        return Conflict(
+            "its folder is a link, and what that leads to is not the cache's to change or remove", hint=_ADOPTION_HINT
+        )
     for name in snapshot.files:
         try:
             resolve_inside(folder, name)
         except (PathNotAllowed, OSError):
-            return Conflict(f"{name} is a link that leads out of its repository")
+            return Conflict(f"{name} is a link that leads out of its repository", hint=_ADOPTION_HINT)
     if snapshot.missing:
-        return Conflict(f"{len(snapshot.missing)} of its files are broken links")
+        return Conflict(f"{len(snapshot.missing)} of its files are broken links", hint=_ADOPTION_HINT)
     if "config.json" not in names:
         return NoWeights("it has no config.json")
     return _content_problem(folder, names, repo_id)
