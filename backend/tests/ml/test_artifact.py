@@ -232,8 +232,7 @@ def test_without_memory_for_the_source_the_drift_says_so(
     assert units.size(size) in found["reason"]
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["tiny", "wide"])
-@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+@pytest.mark.parametrize(("quantization", "wide"), [("8bit", False), ("4bit", True)], ids=["8bit-tiny", "4bit-wide"])
 @pytest.mark.parametrize("model_type", zoo.cases(sample=("laguna",)))
 def test_a_copy_of_every_type_is_exact_or_refused(
     tmp_path: Path, model_type: str, quantization: Any, wide: bool
