@@ -47,6 +47,8 @@ export default defineConfig({
     css: { modules: { classNameStrategy: "non-scoped" } },
     restoreMocks: true,
     testTimeout: 15_000,
+    // On a shared machine a slow moment is no fault; the report says what was run twice.
+    retry: process.env.CI ? 1 : 0,
     // Left to itself, it keeps one of two cores idle.
     maxWorkers: 2,
   },
