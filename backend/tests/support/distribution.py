@@ -4,7 +4,10 @@ import re
 
 from xdist.scheduler import LoadScopeScheduling
 
-_TYPE = re.compile(r"ml/test_(?:activations|architecture|kv_cache|memory)\.py::\w+\[(.+)\]")
+_OF_A_TYPE = (
+    r"ml/test_(?:activations|architecture|kv_cache|memory|repeated_layers|token_loops)\.py::\w+\[(?P<type>.+)\]",
+    r"ml/test_artifact\.py::test_a_copy_of_every_type\w*\[(?P<type>\w+)-",
+)
 
 
 class ByFileOrModelType(LoadScopeScheduling):  # type: ignore[misc]
@@ -14,5 +17,5 @@ class ByFileOrModelType(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        of_a_type = _TYPE.search(nodeid)
-        return of_a_type[1] if of_a_type else nodeid.partition("::")[0]
+        of_a_type = next(filter(None, (re.search(pattern, nodeid) for pattern in _OF_A_TYPE)), None)
+        return of_a_type["type"] if of_a_type else nodeid.partition("::")[0]
