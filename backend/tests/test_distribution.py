@@ -12,6 +12,8 @@ FOLDER = "backend/tests"
     [
         ("ml/test_memory.py::test_bytes_equal_a_real_load[llama]", "llama"),
         ("ml/test_kv_cache.py::test_segments_equal_a_real_cache[llama]", "llama"),
+        ("ml/test_artifact.py::test_a_copy_of_every_type_is_exact_or_refused[llama-8bit-tiny]", "llama"),
+        ("ml/test_artifact.py::test_a_model_with_nothing_to_quantize_is_refused", "ml/test_artifact.py"),
         ("ml/test_memory.py::test_embeddings", "ml/test_memory.py"),
         ("ml/test_quantization.py::test_latent_attention_runs[8bit]", "ml/test_quantization.py"),
         ("e2e/test_kills.py::test_kills_at_random_moments", "e2e/test_kills.py"),
