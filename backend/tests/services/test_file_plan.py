@@ -68,7 +68,7 @@ REPOSITORIES = {
     "an adapter beside the model": (["model.safetensors", "adapter_config.json"], ["adapter_model.safetensors"]),
     "a sentence-transformers model": (
         ["model.safetensors", "modules.json", "1_Pooling/config.json", "2_Dense/config.json"],
-        ["1_Pooling/notes.txt", "2_Dense/pytorch_model.bin", "onnx/config.json"],
+        ["1_Pooling/notes.txt", "2_Dense/pytorch_model.bin", "2_Dense/model.safetensors", "onnx/config.json"],
     ),
     "folders of no module": (["model.safetensors"], ["1_Pooling/config.json"]),
     "other runtimes": (

@@ -28,9 +28,9 @@ _OTHER_RUNTIMES = {
 _TEXT_SUFFIXES = {".json", ".txt", ".jinja", ".md", ".yaml", ".yml"}
 _VOCABULARY_SUFFIXES = {".model", ".tiktoken", ".spm", ".vocab", ".bpe", ".codes", ".tokenizer"}
 _VOCABULARIES = {"tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "byte_maps.json", "tekken.json"}
-MODULES = "modules.json"
+_MODULES = "modules.json"
 """What a sentence-transformers model does with the output of its transformer, each step in a folder of its own."""
-_MODULE_FILE = re.compile(r"\d+_[A-Za-z0-9]+/(config\.json|model\.safetensors)")
+_MODULE_FOLDER = re.compile(r"\d+_[A-Za-z0-9]+")
 _NAMES = {"LICENSE", "LICENCE", "NOTICE", "USE_POLICY"}
 
 
@@ -58,9 +58,7 @@ class FilePlan:
 
     @property
     def safetensors(self) -> list[HubFile]:
-        """Those of the model itself."""
-        main = self.weights.files
-        return [file for file in self.fetched if file.path.endswith(".safetensors") and file.path in main]
+        return [file for file in self.fetched if file.path.endswith(".safetensors")]
 
     @property
     def has_tokenizer(self) -> bool:
@@ -96,13 +94,8 @@ def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False, index: I
     """
     names = [file.path for file in files]
     weights, form = find_weights(names, index), weights_form(names)
-    main, modules = set(weights.files), MODULES in names
-    decided = [
-        PlannedFile(file, True, "module of a sentence-transformers model")
-        if modules and _MODULE_FILE.fullmatch(file.path)
-        else _decide(file, main, form, allow_pickle=allow_pickle)
-        for file in files
-    ]
+    main, has_modules = set(weights.files), _MODULES in names
+    decided = [_decide(file, main, form, allow_pickle=allow_pickle, has_modules=has_modules) for file in files]
     return FilePlan(tuple(_without_odd_names(decided, main)), weights)
 
 
@@ -134,7 +127,7 @@ def _usual_spelling(path: str) -> bool:
     return stem.isupper() if name.suffix in (".md", "") else path == path.lower()
 
 
-def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bool) -> PlannedFile:
+def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bool, has_modules: bool) -> PlannedFile:
     path = PurePosixPath(file.path)
     if file.path in main and path.suffix == ".safetensors":
         return PlannedFile(file, True, "weights")
@@ -152,6 +145,8 @@ def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bo
         return PlannedFile(file, False, "pickle: not read by transformers")
     if path.suffix == ".py":
         return PlannedFile(file, False, "code: never run by Modelyard")
+    if has_modules and path.name == "config.json" and _MODULE_FOLDER.fullmatch(str(path.parent)):
+        return PlannedFile(file, True, "module of a sentence-transformers model")
     if len(path.parts) > 1:
         templates = path.parts[0] == "additional_chat_templates" and path.suffix == ".jinja"
         return PlannedFile(file, templates, "chat template" if templates else "in a folder transformers does not read")
