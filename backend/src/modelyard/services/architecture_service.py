@@ -26,7 +26,7 @@ from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.memory_service import Checkpoint, MemoryService
 from modelyard.services.model_facts import tensors
-from modelyard.services.model_files import artifact_of, manifest
+from modelyard.services.model_files import artifact_of, manifest, weight_files
 from modelyard.services.model_service import ModelService, hub_cache
 from modelyard.services.settings_service import LOCAL
 from modelyard.services.stored_tensors import compare_files
@@ -126,8 +126,7 @@ def local_checkpoint(row: Model) -> Checkpoint:
 
 
 def _weight_files(row: Model) -> dict[str, Path]:
-    folder = hub_cache().snapshot_path(row.model_id, row.commit)
-    return {file.path: folder / file.path for file in manifest(row) if file.path.endswith(".safetensors")}
+    return weight_files(row, hub_cache().snapshot_path(row.model_id, row.commit))
 
 
 def _local_tensors(row: Model) -> list[Tensor]:

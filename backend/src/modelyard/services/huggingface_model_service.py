@@ -517,9 +517,7 @@ class HuggingFaceModelService:
             architecture=facts.architecture,
             model_type=facts.model_type,
             dimensions=Dimensions(**facts.dimensions),
-            num_parameters=self._count(client, model, plan, config or {}, found.described, counted)
-            if readable
-            else counted,
+            num_parameters=counted,
             dtype=facts.dtype,
             size_bytes=plan.size_bytes,
             missing_bytes=bytes_to_fetch(self.cache, model.model_id, model.commit, files),

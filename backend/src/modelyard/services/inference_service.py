@@ -184,9 +184,9 @@ class InferenceService:
 
     def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""
-        known = {row.quantization.value: row.memory_measured_bytes or row.memory_estimated_bytes}
-        if dtype != "auto":
-            known = {}
+        known: dict[str, int | None] = {}
+        if dtype == "auto":
+            known[row.quantization.value] = row.memory_measured_bytes or row.memory_estimated_bytes
         try:
             checkpoint = local_checkpoint(row)
         except ModelyardError:

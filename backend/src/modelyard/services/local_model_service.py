@@ -67,7 +67,7 @@ from modelyard.services.inspection_service import InspectionService
 from modelyard.services.job_service import JobProgress
 from modelyard.services.memory_service import Checkpoint
 from modelyard.services.model_facts import store_facts, tensors
-from modelyard.services.model_files import manifest
+from modelyard.services.model_files import manifest, weight_files
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache
 from modelyard.services.parameter_count import parameter_count
 from modelyard.services.settings_service import LOCAL, SettingsService
@@ -326,7 +326,7 @@ class LocalModelService:
             config = read_config_inside(folder, row.model_id)
         except FileNotFoundError:
             config = {}
-        weights = {file.path: folder / file.path for file in manifest(row) if file.path.endswith(".safetensors")}
+        weights = weight_files(row, folder)
         found, licence = tensors(map(parse_local_safetensors_file_metadata, weights.values())), licence_of(folder)
         described = InspectionService(self.database).described(row.model_id, row.commit)
         num_parameters = parameter_count(config, found, described, compare_files(weights))

@@ -21,6 +21,11 @@ from modelyard.services.imported_files import changed_file
 ARTIFACT_MANIFEST = "modelyard.json"
 
 
+def weight_files(row: Model, snapshot: Path) -> dict[str, Path]:
+    """The safetensors of a row's snapshot by name, on the disk or not."""
+    return {file.path: snapshot / file.path for file in manifest(row) if file.path.endswith(".safetensors")}
+
+
 @dataclass(frozen=True)
 class FilesOnDisk:
     """What was found of a row's files."""

@@ -223,27 +223,22 @@ def original_folder(row: Model) -> Path:
 
 def original_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":
     """How to load what a quantized copy was made of; `options` as in a LoadRequest. Raises Conflict."""
-    from modelyard.ml.model_loader import LoadSpec
-
-    return LoadSpec(
-        model_id=row.model_id,
-        commit=row.commit,
-        quantization=Quantization.NONE.value,
-        folder=original_folder(row),
-        allow_pickle=row.allow_pickle,
-        **options,
-    )
+    return _spec(row, Quantization.NONE, original_folder(row), options)
 
 
 def load_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":
     """How to load a row; `options` as in a LoadRequest. Raises NotReady."""
+    return _spec(row, row.quantization, weights_folder(row), options)
+
+
+def _spec(row: Model, quantization: Quantization, folder: Path, options: Mapping[str, Any]) -> "LoadSpec":
     from modelyard.ml.model_loader import LoadSpec
 
     return LoadSpec(
         model_id=row.model_id,
         commit=row.commit,
-        quantization=row.quantization.value,
-        folder=weights_folder(row),
+        quantization=quantization.value,
+        folder=folder,
         allow_pickle=row.allow_pickle,
         **options,
     )
