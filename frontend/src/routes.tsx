@@ -2,7 +2,7 @@ import { Navigate, Route, Routes } from "react-router";
 import { AppLayout } from "./components/layout/AppLayout";
 import { ModelsPanel } from "./components/panels/ModelsPanel";
 import { NotFound } from "./components/panels/NotFound";
-import { lazyPart } from "./lib/lazyPart";
+import { lazyPart } from "./hooks/lazyPart";
 
 const TrainingPanel = lazyPart(() => import("./components/panels/TrainingPanel"));
 const NewTraining = lazyPart(() => import("./components/training/NewTraining"));

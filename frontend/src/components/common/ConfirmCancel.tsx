@@ -4,7 +4,7 @@ import { useLive, useModel } from "../../hooks/useModels";
 import { canPause, discardWords, losesWork } from "../../lib/cancel";
 import { precisionWords } from "../../lib/words";
 import { useModelsStore } from "../../stores/modelsStore";
-import { ConnectionNotice } from "../layout/ConnectionNotice";
+import { ConnectionNotice } from "./ConnectionNotice";
 import { DialogButtons } from "./DialogButtons";
 import { ServerButton } from "./ServerButton";
 

@@ -15,7 +15,7 @@ import { OriginalBox } from "./OriginalBox";
 import { Placeholder } from "./Placeholder";
 import { ProblemAlert } from "./ProblemAlert";
 import { ServerButton } from "./ServerButton";
-import { ConnectionNotice } from "../layout/ConnectionNotice";
+import { ConnectionNotice } from "./ConnectionNotice";
 import { TryAgain } from "./TryAgain";
 
 interface Props {

@@ -22,8 +22,8 @@ import { Announcer } from "./Announcer";
 import classes from "./AppLayout.module.css";
 import { Brand } from "./Brand";
 import { ConnectionBadge } from "./ConnectionBadge";
-import { ConnectionNotice } from "./ConnectionNotice";
-import { DownloadsTray } from "./DownloadsTray";
+import { ConnectionNotice } from "../common/ConnectionNotice";
+import { DownloadsTray } from "../models/tray/DownloadsTray";
 import { PartBoundary } from "./PartBoundary";
 import { SystemStrip } from "./SystemStrip";
 

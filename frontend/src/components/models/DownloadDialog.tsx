@@ -1,6 +1,6 @@
 import { Modal } from "@mantine/core";
 import { toastDone } from "../../lib/toast";
-import { ConnectionNotice } from "../layout/ConnectionNotice";
+import { ConnectionNotice } from "../common/ConnectionNotice";
 import { ModelDownloadForm } from "./ModelDownloadForm";
 
 interface Props {

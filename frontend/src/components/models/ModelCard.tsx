@@ -31,14 +31,14 @@ import type { Live, Pending } from "../../stores/applyEvents";
 import type { Device, Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProgressLine } from "../common/ProgressLine";
-import { FitWords } from "./FitWords";
-import { MemoryBar } from "./MemoryBar";
-import { ModelBadges } from "./ModelBadges";
+import { FitWords } from "../common/FitWords";
+import { MemoryBar } from "./memory/MemoryBar";
+import { ModelBadges } from "./card/ModelBadges";
 import classes from "./ModelCard.module.css";
-import { QuantBadge } from "./QuantBadge";
-import { RowProblemSteps } from "./RowProblemSteps";
-import { StatusPill } from "./StatusPill";
-import { WorkAction } from "./WorkAction";
+import { QuantBadge } from "../common/QuantBadge";
+import { RowProblemSteps } from "./status/RowProblemSteps";
+import { StatusPill } from "./status/StatusPill";
+import { WorkAction } from "./status/WorkAction";
 
 export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "delete" | "drop-original";
 

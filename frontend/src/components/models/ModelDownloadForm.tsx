@@ -31,14 +31,14 @@ import type { Device, MemoryOption, Model, ModelInfo, Quantization, SearchItem, 
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
-import { FitHint } from "./FitHint";
-import { HubUnreachable } from "./HubUnreachable";
-import { MemoryChart } from "./MemoryChart";
+import { FitHint } from "./memory/FitHint";
+import { HubUnreachable } from "./hub/HubUnreachable";
+import { MemoryChart } from "./memory/MemoryChart";
 import classes from "./ModelDownloadForm.module.css";
-import { ModelPreview } from "./ModelPreview";
-import { QuantBadge } from "./QuantBadge";
-import { RoughMemory } from "./RoughMemory";
-import { VerdictWords, Yard } from "./Yard";
+import { ModelPreview } from "./download/ModelPreview";
+import { QuantBadge } from "../common/QuantBadge";
+import { RoughMemory } from "./memory/RoughMemory";
+import { VerdictWords, Yard } from "./memory/Yard";
 
 const SEARCH_DELAY_MS = 250;
 const HOW_TO_WRITE = "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page.";

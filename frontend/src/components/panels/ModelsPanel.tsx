@@ -28,7 +28,7 @@ import {
   STATUS_GROUPS,
 } from "../../lib/filter";
 import { heightAs } from "../../lib/heightAs";
-import { lazyPart } from "../../lib/lazyPart";
+import { lazyPart } from "../../hooks/lazyPart";
 import { QUANTIZATION_WORD } from "../../lib/words";
 import type { Place } from "../../lib/yard";
 import { type Ghost, useGhostStore } from "../../stores/ghostStore";
@@ -41,20 +41,20 @@ import { EmptyState } from "../common/EmptyState";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { SearchField } from "../common/SearchField";
-import { ConnectionNotice } from "../layout/ConnectionNotice";
-import { AddLocal } from "../models/AddLocal";
-import { BulkBar } from "../models/BulkBar";
-import { FirstRun } from "../models/FirstRun";
-import { HubView } from "../models/HubView";
+import { ConnectionNotice } from "../common/ConnectionNotice";
+import { AddLocal } from "../models/local/AddLocal";
+import { BulkBar } from "../models/list/BulkBar";
+import { FirstRun } from "../models/list/FirstRun";
+import { HubView } from "../models/hub/HubView";
 import { type CardAction, ModelCard } from "../models/ModelCard";
-import { ModelGrid } from "../models/ModelGrid";
-import { QuantizeDialog, type QuantizeWish } from "../models/QuantizeDialog";
-import { Yard } from "../models/Yard";
+import { ModelGrid } from "../models/list/ModelGrid";
+import { QuantizeDialog, type QuantizeWish } from "../models/drawer/QuantizeDialog";
+import { Yard } from "../models/memory/Yard";
 import classes from "./ModelsPanel.module.css";
 
 // Not needed to show the list.
 const dialogPart = () => import("../models/DownloadDialog");
-const drawerPart = () => import("../models/ModelDrawer");
+const drawerPart = () => import("../models/drawer/ModelDrawer");
 const DownloadDialog = lazyPart(dialogPart);
 const ModelDrawer = lazyPart(drawerPart);
 

@@ -7,7 +7,7 @@ import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { SystemPending } from "../common/SystemPending";
-import { AddLocal } from "../models/AddLocal";
+import { AddLocal } from "../models/local/AddLocal";
 import { About, Storage } from "../settings/About";
 import { DownloadSettings } from "../settings/DownloadSettings";
 import { HubSettings } from "../settings/HubSettings";

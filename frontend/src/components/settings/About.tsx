@@ -4,7 +4,7 @@ import { deviceLabel } from "../../lib/fit";
 import { sentence } from "../../lib/words";
 import type { SystemInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
-import { VerdictWords } from "../models/Yard";
+import { VerdictWords } from "../models/memory/Yard";
 import { Section } from "./Section";
 import classes from "./settings.module.css";
 

@@ -2,7 +2,7 @@ import { Button, Group, Radio, Stack, Text, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { useHubTest } from "../../hooks/useHubTest";
 import { useSystemStore } from "../../stores/systemStore";
-import { VerdictWords } from "../models/Yard";
+import { VerdictWords } from "../models/memory/Yard";
 import classes from "./HubSettings.module.css";
 import { Section } from "./Section";
 import { type SectionProps, useSave } from "./useSave";

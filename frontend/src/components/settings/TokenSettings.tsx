@@ -5,7 +5,7 @@ import { useHubTest } from "../../hooks/useHubTest";
 import { hubName } from "../../lib/hubName";
 import { useSystemStore } from "../../stores/systemStore";
 import type { HubAnswer, SettingsView, Verdict } from "../../types/model";
-import { VerdictWords } from "../models/Yard";
+import { VerdictWords } from "../models/memory/Yard";
 import { Section } from "./Section";
 import { type SectionProps, useSave } from "./useSave";
 

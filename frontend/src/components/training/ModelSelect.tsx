@@ -3,7 +3,7 @@ import { formatBytes, formatCount } from "../../lib/bytes";
 import { modelMemory, reasonSentences } from "../../lib/training";
 import { precisionWords } from "../../lib/words";
 import type { Model } from "../../types/model";
-import { QuantBadge } from "../models/QuantBadge";
+import { QuantBadge } from "../common/QuantBadge";
 import classes from "./training.module.css";
 
 interface Props {

@@ -6,7 +6,7 @@ import { sentence } from "../../lib/words";
 import { beginningWords, epochsWords, fitWords, partsOf } from "../../lib/training";
 import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
-import { VerdictWords } from "../models/Yard";
+import { VerdictWords } from "../models/memory/Yard";
 import classes from "./training.module.css";
 import { Placeholder } from "../common/Placeholder";
 

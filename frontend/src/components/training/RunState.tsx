@@ -5,7 +5,7 @@ import { fraction } from "../../lib/bytes";
 import { metricsOf, metricValue, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
-import { QuantBadge } from "../models/QuantBadge";
+import { QuantBadge } from "../common/QuantBadge";
 import classes from "./training.module.css";
 
 const ICON: Record<TrainingStatus, LucideIcon> = {

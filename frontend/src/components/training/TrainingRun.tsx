@@ -10,7 +10,7 @@ import { useTraining } from "../../hooks/useTrainings";
 import { formatBytes, formatDuration } from "../../lib/bytes";
 import { formatWhen } from "../../lib/dates";
 import { deviceLabel } from "../../lib/fit";
-import { lazyPart } from "../../lib/lazyPart";
+import { lazyPart } from "../../hooks/lazyPart";
 import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import {

@@ -1,0 +1,212 @@
+import { Button, Group, NativeSelect, SegmentedControl, Table, Text } from "@mantine/core";
+import { useClipboard } from "@mantine/hooks";
+import { Check, CheckCircle2, CircleHelp, Copy } from "lucide-react";
+import { Fragment, useMemo, useState } from "react";
+import { filterHooks, KIND_WORD, shapeWords, SNIPPET_WORD, type SnippetKind, snippetsFor } from "../../../lib/hooks";
+import type { PretrainedSource } from "../../../lib/words";
+import type { Architecture, HookKind, HookPoint } from "../../../types/model";
+import { CopyText } from "../../common/CopyText";
+import classes from "./HookTable.module.css";
+
+const FIRST_ROWS = 60;
+
+interface Props {
+  architecture: Architecture;
+  source: PretrainedSource;
+}
+
+/** The places where activations can be read, and for each the code that does it. */
+export function HookTable({ architecture, source }: Props) {
+  const { hook_points: points } = architecture;
+  const [kind, setKind] = useState<HookKind | null>(points.some((point) => point.kind === "residual") ? "residual" : null);
+  const [layer, setLayer] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<string | null>(null);
+  const [all, setAll] = useState(false);
+  const layers = useMemo(() => [...new Set(points.flatMap((point) => point.layer ?? []))], [points]);
+  const kinds = useMemo(() => countKinds(points), [points]);
+  const found = filterHooks(points, { layer, kind });
+  const shown = all ? found : found.slice(0, FIRST_ROWS);
+
+  return (
+    <div className={classes.frame}>
+      <Group gap="xs">
+        <NativeSelect
+          aria-label="Kind of hook point"
+          size="xs"
+          value={kind ?? ""}
+          onChange={(event) => setKind(event.currentTarget.value === "" ? null : (event.currentTarget.value as HookKind))}
+          data={[
+            { value: "", label: `Every kind (${points.length})` },
+            ...kinds.map(([value, count]) => ({ value, label: `${KIND_WORD[value]} (${count})` })),
+          ]}
+        />
+        <NativeSelect
+          aria-label="Layer"
+          size="xs"
+          value={layer ?? ""}
+          onChange={(event) => setLayer(event.currentTarget.value === "" ? null : Number(event.currentTarget.value))}
+          data={[
+            { value: "", label: "Every layer" },
+            ...layers.map((value) => ({ value: String(value), label: `Layer ${value}` })),
+          ]}
+        />
+        <Text size="xs" c="dimmed" className="num" role="status">
+          {found.length === 1 ? "1 hook point" : `${found.length} hook points`}
+        </Text>
+      </Group>
+      {found.length === 0 ? (
+        <Group gap="xs">
+          <Text size="sm" c="dimmed">
+            Layer {layer} has no hook point of this kind.
+          </Text>
+          <Button
+            size="compact-sm"
+            variant="default"
+            onClick={() => {
+              setKind(null);
+              setLayer(null);
+            }}
+          >
+            Show all
+          </Button>
+        </Group>
+      ) : (
+        <Table.ScrollContainer
+          minWidth={480}
+          maxHeight={560}
+          type="native"
+          tabIndex={0}
+          role="region"
+          aria-label="Hook points"
+          className={classes.scroll}
+        >
+          <Table verticalSpacing={4} horizontalSpacing={8} fz="xs" stickyHeader>
+            <Table.Thead>
+              <Table.Tr>
+                <Table.Th ta="right">Layer</Table.Th>
+                <Table.Th>Kind</Table.Th>
+                <Table.Th>Module path</Table.Th>
+                <Table.Th>Output</Table.Th>
+                <Table.Th className={classes.last}>
+                  <span className={classes.hidden}>Code</span>
+                </Table.Th>
+              </Table.Tr>
+            </Table.Thead>
+            <Table.Tbody>
+              {shown.map((point) => (
+                <Fragment key={`${point.path} ${point.kind}`}>
+                  <PointRow
+                    point={point}
+                    open={chosen === point.path}
+                    onToggle={() => setChosen(chosen === point.path ? null : point.path)}
+                  />
+                  {chosen === point.path && (
+                    <Table.Tr>
+                      <Table.Td colSpan={5} className={classes.codeCell}>
+                        <Code point={point} architecture={architecture} source={source} />
+                      </Table.Td>
+                    </Table.Tr>
+                  )}
+                </Fragment>
+              ))}
+            </Table.Tbody>
+          </Table>
+        </Table.ScrollContainer>
+      )}
+      {shown.length < found.length && (
+        <Button size="compact-sm" variant="default" onClick={() => setAll(true)}>
+          Show the other {found.length - shown.length}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function countKinds(points: HookPoint[]): [HookKind, number][] {
+  const counts = new Map<HookKind, number>();
+  for (const { kind } of points) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts];
+}
+
+function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; onToggle: () => void }) {
+  const Mark = point.verified ? CheckCircle2 : CircleHelp;
+  return (
+    <Table.Tr data-open={open || undefined}>
+      <Table.Td ta="right" className="num">
+        {point.layer ?? "–"}
+      </Table.Td>
+      <Table.Td className={classes.kind}>{KIND_WORD[point.kind]}</Table.Td>
+      <Table.Td>
+        <CopyText text={point.path} label="module path" />
+        {point.transformer_lens !== null && (
+          <CopyText text={point.transformer_lens} label="TransformerLens name">
+            <span className={classes.quiet}>TransformerLens</span> {point.transformer_lens}
+          </CopyText>
+        )}
+      </Table.Td>
+      <Table.Td className="num">
+        <span className={classes.output}>{shapeWords(point.shape)}</span>
+        <span className={classes.output}>
+          <span className={classes.quiet}>{point.output === "tuple" ? "tuple’s first" : "tensor"}</span>
+          <span className={classes.mark} data-verified={point.verified || undefined}>
+            <Mark size={13} aria-hidden />
+            {point.verified ? "verified" : "unverified"}
+          </span>
+        </span>
+      </Table.Td>
+      <Table.Td ta="right" className={classes.last}>
+        <Button
+          size="compact-xs"
+          variant={open ? "light" : "default"}
+          aria-expanded={open}
+          aria-label={`Code for ${point.path}`}
+          onClick={onToggle}
+        >
+          Code
+        </Button>
+      </Table.Td>
+    </Table.Tr>
+  );
+}
+
+function Code({ point, architecture, source }: Props & { point: HookPoint }) {
+  const [kind, setKind] = useState<SnippetKind>("transformers");
+  const clipboard = useClipboard({ timeout: 1500 });
+  const snippet = snippetsFor(point, architecture, source)[kind];
+  const Icon = clipboard.copied ? Check : Copy;
+  return (
+    <div className={classes.code}>
+      <Group justify="space-between" gap="xs">
+        <SegmentedControl
+          size="xs"
+          aria-label="Library"
+          value={kind}
+          onChange={(value) => setKind(value)}
+          data={(["transformers", "transformer_lens", "sae_lens"] as const).map((value) => ({
+            value,
+            label: SNIPPET_WORD[value],
+          }))}
+        />
+        {"code" in snippet && (
+          <Button
+            size="compact-sm"
+            variant="default"
+            leftSection={<Icon size={13} aria-hidden />}
+            onClick={() => clipboard.copy(snippet.code)}
+          >
+            {clipboard.copied ? "Copied" : "Copy"}
+          </Button>
+        )}
+      </Group>
+      {"code" in snippet ? (
+        <pre className={classes.pre} tabIndex={0} aria-label={`${SNIPPET_WORD[kind]} code`}>
+          {snippet.code}
+        </pre>
+      ) : (
+        <Text size="sm" c="dimmed">
+          {snippet.because}
+        </Text>
+      )}
+    </div>
+  );
+}

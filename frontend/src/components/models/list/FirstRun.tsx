@@ -1,0 +1,199 @@
+import { Button, Group, List, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { FolderInput } from "lucide-react";
+import { Link } from "react-router";
+import { searchHub } from "../../../api/models";
+import { useResource } from "../../../hooks/useResource";
+import { formatBytes, formatCount } from "../../../lib/bytes";
+import { roughFit } from "../../../lib/fit";
+import { sentence } from "../../../lib/words";
+import { useSystemStore } from "../../../stores/systemStore";
+import type { Device, SystemInfo } from "../../../types/model";
+import { Placeholder } from "../../common/Placeholder";
+import { SystemPending } from "../../common/SystemPending";
+import { CachedModels } from "../local/CachedModels";
+import { FitHint } from "../memory/FitHint";
+import classes from "./FirstRun.module.css";
+import { HubUnreachable } from "../hub/HubUnreachable";
+import { RealModelsHint } from "../hub/RealModelsHint";
+
+/** Small models that people who look inside transformers often begin with. */
+const STARTERS = ["EleutherAI/pythia-70m", "gpt2", "HuggingFaceTB/SmolLM2-135M", "Qwen/Qwen3-0.6B"];
+
+/** The page before there is any model: what this machine has, and a first step that works from here. */
+export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
+  const system = useSystemStore((state) => state.system);
+  const failed = useSystemStore((state) => state.error !== null);
+  return (
+    <div className={classes.columns}>
+      <Stack gap="sm" className={classes.panel}>
+        <Title order={2}>Get a first model</Title>
+        {system === null ? (
+          <SystemPending height={120} label="Looking at the Hub" />
+        ) : system.hub.reachable ? (
+          <Starters hub={system.hub} devices={system.devices} onStart={onStart} />
+        ) : (
+          <HubUnreachable
+            problem={{
+              code: "hub_unreachable",
+              message: system.hub.reason ?? "It could not be reached.",
+              hint: "The built-in sample Hub serves small models with random weights, to try everything without internet.",
+            }}
+          />
+        )}
+        {system !== null && system.hub.reachable && system.hub.endpoint_source !== "builtin" && (
+          <TokenHint hub={system.hub} />
+        )}
+      </Stack>
+      <Stack gap="sm" className={classes.panel}>
+        <Title order={2}>This machine</Title>
+        {system !== null ? <Hardware system={system} /> : failed ? <Text c="dimmed">Not known.</Text> : <Skeleton h={80} />}
+        <CachedModels />
+        <div>
+          <Button
+            variant="default"
+            leftSection={<FolderInput size={16} aria-hidden />}
+            component={Link}
+            to="/models?add"
+          >
+            Add local
+          </Button>
+        </div>
+      </Stack>
+    </div>
+  );
+}
+
+interface Starter {
+  id: string;
+  /** What the Hub says; null until it has, or where it does not. */
+  parameters: number | null;
+}
+
+/** The models to begin with, as far as the Hub in use has them, else the first ones it lists; the Hub tells sizes. */
+async function lookUpStarters(builtin: boolean, signal: AbortSignal): Promise<Starter[]> {
+  const found = await Promise.all(
+    (builtin ? [] : STARTERS).map(async (id): Promise<Starter | null> => {
+      const { items } = await searchHub(id, 5, signal);
+      const hit = items.find((item) => item.model_id === id || item.model_id.endsWith(`/${id}`));
+      return hit === undefined ? null : { id, parameters: hit.num_parameters };
+    }),
+  );
+  const known = found.filter((starter) => starter !== null);
+  if (known.length > 0) return known;
+  const { items } = await searchHub("", STARTERS.length, signal);
+  return items.map((item) => ({ id: item.model_id, parameters: item.num_parameters }));
+}
+
+interface StartersProps {
+  hub: SystemInfo["hub"];
+  devices: Device[];
+  onStart: (modelId: string) => void;
+}
+
+function Starters({ hub, devices, onStart }: StartersProps) {
+  const builtin = hub.endpoint_source === "builtin";
+  const known = useResource(hub.endpoint, (signal) => lookUpStarters(builtin, signal));
+  const named = builtin ? [] : STARTERS.map((id) => ({ id, parameters: null }));
+  const items = known.data ?? named;
+  const fitting = items.filter(({ parameters }) => roughFit(parameters, devices).verdict !== "does_not_fit");
+  return (
+    <>
+      <Text>
+        {builtin ? (
+          <>
+            The built-in sample Hub is in use. Its models are small and have random weights, so that everything can be
+            tried without internet. <RealModelsHint />
+          </>
+        ) : (
+          "The preview shows exactly what a model needs before anything is fetched. A few small ones to begin with:"
+        )}
+      </Text>
+      {builtin && known.loading && <Placeholder h={96} label="Asking the sample Hub for its models" />}
+      {builtin && known.problem !== null && <Text c="dimmed">{known.problem.message}</Text>}
+      {known.data?.length === 0 && <Text c="dimmed">This Hub lists no model.</Text>}
+      <div className={classes.starters}>
+        {(fitting.length > 0 ? fitting : items).map(({ id, parameters }) => (
+          <Button
+            key={id}
+            variant="default"
+            fullWidth
+            classNames={{ root: classes.starter, label: classes.lines }}
+            onClick={() => onStart(id)}
+          >
+            <span className={`${classes.name} mono`}>{id}</span>
+            {parameters !== null && (
+              <span className={`${classes.size} num`}>
+                {formatCount(parameters)} parameters
+                <FitHint parameters={parameters} />
+              </span>
+            )}
+          </Button>
+        ))}
+      </div>
+      <Group gap="xs">
+        <Button component={Link} to="/models?view=hub">
+          {builtin ? "Search the sample Hub" : "Search the Hub"}
+        </Button>
+        {!builtin && (
+          <Text size="sm" c="dimmed">
+            Without internet, the built-in sample Hub can be chosen in <Link to="/settings">Settings</Link>.
+          </Text>
+        )}
+      </Group>
+    </>
+  );
+}
+
+/** Whether gated models can be had, and what is missing for them. */
+function TokenHint({ hub }: { hub: SystemInfo["hub"] }) {
+  const [words, step] = (
+    {
+      valid: [
+        `Gated and private models that ${hub.user ?? "your account"} has access to can be had: a Hub token is set.`,
+        null,
+      ],
+      none: ["A gated or private model needs a Hub token.", "Set a token"],
+      invalid: ["The Hub refuses the stored token, so gated and private models cannot be had.", "Replace the token"],
+      unknown: ["A Hub token is set, but whether the Hub accepts it is not known.", "Check the token"],
+    } as const
+  )[hub.token];
+  return (
+    <Text size="sm" c="dimmed">
+      {words} {step !== null && <Link to="/settings">{step}</Link>}
+    </Text>
+  );
+}
+
+function Hardware({ system }: { system: SystemInfo }) {
+  return (
+    <List size="sm" spacing={4} className="num">
+      {system.devices.map((device) => (
+        <List.Item key={device.id}>
+          {device.id === "cpu" ? "System memory" : device.name}: {formatBytes(device.free_bytes)} free of{" "}
+          {formatBytes(device.total_bytes)}
+        </List.Item>
+      ))}
+      {system.devices.every((device) => device.id === "cpu") && (
+        <List.Item>No GPU was found; models run on the processor.</List.Item>
+      )}
+      {system.disks.map((disk) => (
+        <List.Item key={disk.path}>
+          {sentence(disk.purpose)}: {formatBytes(disk.free_bytes)} free at <Path path={disk.path} />
+        </List.Item>
+      ))}
+    </List>
+  );
+}
+
+/** Breaks between folders, not inside a name. */
+function Path({ path }: { path: string }) {
+  return (
+    <span className="mono">
+      {path.split(/(?=[\\/])/).map((part, index) => (
+        <span key={index} className={classes.folder}>
+          {part}
+        </span>
+      ))}
+    </span>
+  );
+}

@@ -1,0 +1,16 @@
+import { roughFit } from "../../../lib/fit";
+import { useSystemStore } from "../../../stores/systemStore";
+import { FreeVerdict } from "../../common/FitWords";
+
+/** A first idea of whether a model fits this machine, from its number of parameters; nothing until that is known. */
+export function FitHint({ parameters }: { parameters: number | null }) {
+  const devices = useSystemStore((state) => state.system?.devices);
+  if (devices === undefined) return null;
+  const fit = roughFit(parameters, devices);
+  return (
+    <FreeVerdict verdict={fit.verdict} what="16-bit weights alone" remark="; the preview is exact">
+      {fit.verdict !== "unknown" && "≈ "}
+      {fit.words}
+    </FreeVerdict>
+  );
+}

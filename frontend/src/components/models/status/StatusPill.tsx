@@ -1,0 +1,58 @@
+import {
+  CheckCircle2,
+  CircleAlert,
+  CircleSlash,
+  Clock,
+  Download,
+  FileQuestion,
+  type LucideIcon,
+  MemoryStick,
+  PauseCircle,
+  ShieldCheck,
+  Shrink,
+  Trash2,
+} from "lucide-react";
+import { LOAD_WORD, loadState, PENDING_WORD, statusWord } from "../../../lib/words";
+import type { Pending } from "../../../stores/applyEvents";
+import type { ModelStatus, Progress, RowError } from "../../../types/model";
+import classes from "./StatusPill.module.css";
+
+const ICON: Record<ModelStatus, LucideIcon> = {
+  pending: Clock,
+  downloading: Download,
+  paused: PauseCircle,
+  quantizing: Shrink,
+  ready: CheckCircle2,
+  failed: CircleAlert,
+  cancelled: CircleSlash,
+  missing: FileQuestion,
+  deleting: Trash2,
+};
+
+interface Props {
+  status: ModelStatus;
+  /** Why the server paused it. */
+  error?: RowError | null;
+  /** What is under way; of a ready model, its load. */
+  progress?: Progress | null | undefined;
+  pending?: Pending | undefined;
+}
+
+export function StatusPill({ status, error = null, progress, pending }: Props) {
+  const phase = progress?.phase;
+  const hashing = status === "downloading" && (phase === "verifying" || phase === "checking");
+  const load = status === "ready" ? loadState(progress) : null;
+  const Icon = hashing ? ShieldCheck : load !== null ? MemoryStick : ICON[status];
+  const word = hashing ? "Verifying" : load !== null ? LOAD_WORD[load] : statusWord({ status, error });
+  return (
+    <span
+      className={classes.pill}
+      data-status={status}
+      data-loading={load !== null || undefined}
+      data-stopped={error !== null || undefined}
+    >
+      <Icon size={14} aria-hidden />
+      {pending === undefined ? word : PENDING_WORD[pending.op]}
+    </span>
+  );
+}

@@ -1,0 +1,339 @@
+import { ActionIcon, Button, Group, Popover, Text, Title, Tooltip } from "@mantine/core";
+import { useDisclosure } from "@mantine/hooks";
+import { ArrowDownToLine, Ban, Pause, Play, X } from "lucide-react";
+import { useRef, useState } from "react";
+import { Link } from "react-router";
+import type { ModelAction } from "../../../api/models";
+import { useAway } from "../../../hooks/useAway";
+import { useActiveModels, useConn, useLive, useModel, usePending } from "../../../hooks/useModels";
+import { QUIET_MS, useQuiet } from "../../../hooks/useQuiet";
+import { formatDuration, formatRate } from "../../../lib/bytes";
+import { canPause, discardWords, losesWork } from "../../../lib/cancel";
+import { problemOf } from "../../../lib/problems";
+import { waitsForDisk } from "../../../lib/words";
+import type { Live } from "../../../stores/applyEvents";
+import { useFinishedStore } from "../../../stores/finishedStore";
+import { useModelsStore } from "../../../stores/modelsStore";
+import type { Model } from "../../../types/model";
+import { ProgressLine } from "../../common/ProgressLine";
+import { ServerButton } from "../../common/ServerButton";
+import { QuantBadge } from "../../common/QuantBadge";
+import { RowProblemSteps } from "../status/RowProblemSteps";
+import { StatusPill } from "../status/StatusPill";
+import { WorkAction } from "../status/WorkAction";
+import classes from "./DownloadsTray.module.css";
+
+/** Everything under way, from anywhere in the page; the server owns the jobs, so a reload changes nothing. */
+export function DownloadsTray() {
+  const [open, tray] = useDisclosure(false);
+  const active = useActiveModels();
+  const stale = useConn() === "stale" && active.length > 0;
+  return (
+    <Popover
+      opened={open}
+      onChange={(value) => (value ? tray.open() : tray.close())}
+      position="bottom-end"
+      offset={16}
+      // Escape closes it below, where a row's question can take it first.
+      closeOnEscape={false}
+      width="min(440px, calc(100vw - 16px))"
+      middlewares={{ shift: { padding: 8 } }}
+      trapFocus
+      returnFocus
+      withRoles={false}
+      transitionProps={{ duration: 100 }}
+      shadow="none"
+    >
+      <Popover.Target>
+        <Button
+          variant={active.length > 0 ? "light" : "subtle"}
+          color={stale ? "yellow" : active.length > 0 ? "accent" : "gray"}
+          size="compact-sm"
+          h={32}
+          px="xs"
+          leftSection={<ArrowDownToLine size={16} aria-hidden />}
+          onClick={tray.toggle}
+          aria-expanded={open}
+          aria-haspopup="dialog"
+        >
+          <Summary active={active} stale={stale} />
+        </Button>
+      </Popover.Target>
+      <Popover.Dropdown
+        p={0}
+        role="dialog"
+        aria-label="Downloads"
+        tabIndex={-1}
+        className={classes.tray}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") tray.close();
+        }}
+      >
+        <TrayBody active={active} onClose={tray.close} />
+      </Popover.Dropdown>
+    </Popover>
+  );
+}
+
+/** How many, how fast and, once all that is not paused can tell, how long. */
+function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
+  const idsOf = (models: Model[]) => models.map((model) => model.id).join(" ");
+  const ids = idsOf(active);
+  const going = idsOf(active.filter((model) => model.status !== "paused"));
+  const heardAt = useModelsStore((state) => latest(ids, state.live));
+  const quiet = useQuiet(heardAt);
+  // A worker that was killed leaves its last rate behind.
+  const flows = (live: Live | undefined) =>
+    !quiet && live !== undefined && heardAt - live.heardAt < QUIET_MS ? live.progress : null;
+  const rate = useModelsStore((state) => sum(ids, (id) => flows(state.live[id])?.bytes_per_second ?? 0));
+  const eta = useModelsStore((state) => longest(going, (id) => flows(state.live[id])?.eta_seconds ?? null));
+  if (active.length === 0) return <span className={classes.idle}>Downloads</span>;
+  const flow = [formatRate(rate), eta === null ? "" : `${formatDuration(eta)} left`].filter(Boolean);
+  return (
+    <span className="num">
+      <span aria-hidden>{active.length}</span>
+      <span className={classes.hidden}>
+        {active.length === 1 ? "1 download" : `${active.length} downloads`} under way{stale && ", when last heard"}
+      </span>
+      {(stale || rate > 0) && (
+        <span className={classes.detail} aria-hidden>
+          {` · ${stale ? "when last heard" : flow.join(" · ")}`}
+        </span>
+      )}
+    </span>
+  );
+}
+
+/** When any of them told something new. */
+function latest(ids: string, live: Record<string, Live>): number {
+  return Math.max(0, ...ids.split(" ").map((id) => live[id]?.heardAt ?? 0));
+}
+
+function sum(ids: string, value: (id: string) => number): number {
+  return ids === "" ? 0 : ids.split(" ").reduce((total, id) => total + value(id), 0);
+}
+
+/** The largest value; null as soon as one is not known. */
+function longest(ids: string, value: (id: string) => number | null): number | null {
+  const values = ids === "" ? [] : ids.split(" ").map(value);
+  const known = values.filter((one) => one !== null);
+  return known.length > 0 && known.length === values.length ? Math.max(...known) : null;
+}
+
+function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void }) {
+  const act = useModelsStore((state) => state.act);
+  const running = active.filter((model) => model.status === "downloading" || model.status === "pending");
+  const paused = active.filter((model) => model.status === "paused" && !waitsForDisk(model));
+  const { ids: finished, clear } = useFinishedStore();
+  return (
+    <>
+      <Group justify="space-between" className={classes.head}>
+        <Title order={2} size="h3">
+          Downloads
+        </Title>
+        <Group gap={4}>
+          {running.length > 1 && (
+            <ServerButton
+              variant="subtle"
+              size="compact-sm"
+              onClick={() => running.forEach(({ id }) => void act(id, "pause"))}
+            >
+              Pause all
+            </ServerButton>
+          )}
+          {paused.length > 1 && (
+            <ServerButton
+              variant="subtle"
+              size="compact-sm"
+              onClick={() => paused.forEach(({ id }) => void act(id, "resume"))}
+            >
+              Resume all
+            </ServerButton>
+          )}
+          {finished.length > 0 && (
+            <Button variant="subtle" size="compact-sm" onClick={clear}>
+              Clear finished
+            </Button>
+          )}
+          <ActionIcon onClick={onClose} aria-label="Close downloads">
+            <X size={16} aria-hidden />
+          </ActionIcon>
+        </Group>
+      </Group>
+      {active.length === 0 && finished.length === 0 ? (
+        <Text c="dimmed" className={classes.empty}>
+          Nothing is being downloaded. Start with “Download a model” on the{" "}
+          <Link to="/models?download">models page</Link>.
+        </Text>
+      ) : (
+        <ul className={classes.list}>
+          {active.map((model) => (
+            <TrayRow key={model.id} model={model} onOpen={onClose} />
+          ))}
+          {finished.map((id) => (
+            <FinishedRow key={id} id={id} onOpen={onClose} />
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
+
+/** Work that ended: where it led, and the way on where it failed. */
+function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
+  const model = useModel(id);
+  const pending = usePending(id);
+  const act = useModelsStore((state) => state.act);
+  if (model === undefined) return null;
+  return (
+    <li className={classes.row}>
+      <Group justify="space-between" wrap="nowrap" gap="xs">
+        <Group gap="xs" wrap="nowrap" miw={0}>
+          <Link to={`/models/${id}`} className={classes.name} onClick={onOpen}>
+            {model.name}
+          </Link>
+          <QuantBadge quantization={model.quantization} dtype={model.dtype} />
+        </Group>
+        <Group gap="xs" wrap="nowrap">
+          <StatusPill status={model.status} pending={pending} />
+          {model.status === "failed" && (
+            <WorkAction model={model} busy={pending !== undefined} onAction={(_, action) => void act(id, action)} />
+          )}
+        </Group>
+      </Group>
+      {model.status === "failed" && model.error !== null && (
+        <Text size="xs" c="dimmed" lineClamp={2}>
+          {model.error.message}
+        </Text>
+      )}
+    </li>
+  );
+}
+
+function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
+  const [asked, setAsked] = useState(false);
+  const cancel = useRef<HTMLButtonElement>(null);
+  const live = useLive(model.id);
+  const pending = usePending(model.id);
+  const act = useModelsStore((state) => state.act);
+  const busy = pending !== undefined;
+  const away = useAway();
+  const problem = problemOf(model);
+  const asking = asked && !busy;
+  const keep = () => {
+    setAsked(false);
+    cancel.current?.focus();
+  };
+  return (
+    <li className={classes.row}>
+      <Group justify="space-between" wrap="nowrap" gap="xs">
+        <Group gap="xs" wrap="nowrap" miw={0}>
+          <Link to={`/models/${model.id}`} className={classes.name} onClick={onOpen}>
+            {model.name}
+          </Link>
+          <QuantBadge quantization={model.quantization} dtype={model.dtype} />
+        </Group>
+        <Group gap={2} wrap="nowrap" className={classes.buttons}>
+          {waitsForDisk(model) ? null : model.status === "paused" ? (
+            <Tooltip label="Resume">
+              <ActionIcon
+                disabled={busy || away !== undefined}
+                title={away}
+                onClick={() => void act(model.id, "resume")}
+                aria-label={`Resume ${model.name}`}
+              >
+                <Play size={16} aria-hidden />
+              </ActionIcon>
+            </Tooltip>
+          ) : (
+            model.status !== "quantizing" && (
+              <Tooltip label="Pause and keep what was fetched">
+                <ActionIcon
+                  disabled={busy}
+                  onClick={() => void act(model.id, "pause")}
+                  aria-label={`Pause ${model.name}`}
+                >
+                  <Pause size={16} aria-hidden />
+                </ActionIcon>
+              </Tooltip>
+            )
+          )}
+          <Tooltip label={live?.progress?.work === "verify" ? "Stop checking" : model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
+            <ActionIcon
+              ref={cancel}
+              color="red"
+              disabled={busy || away !== undefined}
+              title={away}
+              onClick={() => {
+                if (losesWork(model, live)) setAsked(!asking);
+                else void act(model.id, "cancel");
+              }}
+              aria-expanded={asking}
+              aria-label={`Cancel ${model.name}`}
+            >
+              <Ban size={16} aria-hidden />
+            </ActionIcon>
+          </Tooltip>
+        </Group>
+      </Group>
+      <ProgressLine model={model} live={live} pending={pending} />
+      {problem !== null && !busy && (
+        <div className={classes.problem}>
+          <Text size="xs">
+            {problem.message} {problem.hint}
+          </Text>
+          <Group gap="md" fz="xs" onClick={onOpen}>
+            <RowProblemSteps model={model} />
+          </Group>
+        </div>
+      )}
+      {asking && (
+        <Discard
+          model={model}
+          live={live}
+          onKeep={keep}
+          onAction={(action) => {
+            setAsked(false);
+            void act(model.id, action);
+          }}
+        />
+      )}
+    </li>
+  );
+}
+
+interface DiscardProps {
+  model: Model;
+  live: Live | undefined;
+  onKeep: () => void;
+  onAction: (action: ModelAction) => void;
+}
+
+/** Asked in the row itself: what goes with it, or the way to stop that loses nothing. */
+function Discard({ model, live, onKeep, onAction }: DiscardProps) {
+  const answer = (action: ModelAction) => (event: React.MouseEvent) => {
+    // The pressed button goes away; without this the keyboard would leave the tray with it.
+    event.currentTarget.closest<HTMLElement>("[role=dialog]")?.focus();
+    onAction(action);
+  };
+  return (
+    <Group
+      gap="xs"
+      role="group"
+      aria-label={`Cancel ${model.name}`}
+      className={classes.question}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        onKeep();
+      }}
+    >
+      <ServerButton size="compact-sm" color="red" onClick={answer("cancel")}>
+        {discardWords(model, live)}
+      </ServerButton>
+      <Button size="compact-sm" variant="default" autoFocus onClick={canPause(model) ? answer("pause") : onKeep}>
+        {canPause(model) ? "Pause instead" : "Keep it"}
+      </Button>
+    </Group>
+  );
+}
