@@ -42,6 +42,7 @@ def _answer(*options: dict[str, Any], context: int = 2048) -> dict[str, Any]:
         "commit": "ab" * 20,
         "method": "exact",
         "method_reason": None,
+        "may_improve": False,
         "num_parameters": GB,
         "dtype": "bfloat16",
         "kv_cache_segments": [],
@@ -107,6 +108,13 @@ def test_a_note_that_several_options_share_is_printed_once(monkeypatch: pytest.M
     options = [_option(name, **refused) for name in ("none", "8bit", "4bit")]
 
     assert "none, 8bit, 4bit: Only GGUF files.\n" in _estimate(monkeypatch, _answer(*options)).stdout
+
+
+def test_figures_that_may_improve_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _answer(_option("none"))
+
+    assert "run the command again" in _estimate(monkeypatch, answer | {"may_improve": True}).stdout
+    assert "run the command again" not in _estimate(monkeypatch, answer | {"may_improve": False}).stdout
 
 
 def test_fewer_tokens_than_asked_for_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_parts_that_were_late_are_answered_by_themselves(database: Database) -> 
 
     with inspection_service.get_inspector()._lock:  # as while it answers others, however fast the machine is
         late = estimate()
-    assert (late.method, remembered()) == ("approximate", set())
+    assert (late.method, late.may_improve, remembered()) == ("approximate", True, set())
 
     end = time.monotonic() + PATIENCE
     while remembered() != {"memory", "described", "kv_cache", "activations"}:
@@ -68,7 +68,7 @@ def test_parts_that_were_late_are_answered_by_themselves(database: Database) -> 
         if not inspections.answer_late():
             time.sleep(0.2)  # a child that was too busy to give up in time is replaced, which takes seconds
     answered = estimate()
-    assert (answered.method, answered.method_reason) == ("exact", None)
+    assert (answered.method, answered.method_reason, answered.may_improve) == ("exact", None, False)
     assert all(option.total_bytes and not option.total_is_lower_bound for option in answered.options)
 
 

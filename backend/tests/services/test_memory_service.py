@@ -9,7 +9,7 @@ import pytest
 
 from modelyard.core.database import Database
 from modelyard.core.errors import ChecksumMismatch, NeedsCustomCode, UnsupportedArchitecture
-from modelyard.ml.inspector import InspectorBusy, InspectorTimeout
+from modelyard.ml.inspector import InspectorBusy, InspectorCrashed, InspectorTimeout
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import MemoryEstimate, MemoryOption
 from modelyard.schemas.system import Device
@@ -398,6 +398,41 @@ def test_activations_are_told_where_the_kv_cache_cannot_be(
 
     assert _first(answer).activation_bytes == 5000
     assert "computed from the configuration alone: No answer within 9 s" in (answer.method_reason or "")
+
+
+@pytest.mark.parametrize("part", ["memory", "kv_cache", "activations"])
+@pytest.mark.parametrize(
+    ("answer", "may_improve"),
+    [
+        (InspectorBusy("busy"), True),
+        (InspectorTimeout("late"), True),
+        (InspectorCrashed("gone"), True),
+        (UnsupportedArchitecture("new"), False),
+        (None, False),
+    ],
+)
+def test_figures_may_improve_where_there_was_no_time_for_one_of_them(
+    estimate: Callable[..., MemoryEstimate],
+    inspector: FakeInspector,
+    part: str,
+    answer: Exception | None,
+    may_improve: bool,
+) -> None:
+    unknown = {"segments": None, "activation_bytes": None, "reason": "It needs real values."}
+    if part != "memory" or answer is not None:
+        inspector.answers[part] = answer or unknown
+    inspector.answers["support"] = {"reasons": []}
+
+    assert estimate().may_improve is may_improve
+
+
+def test_a_preview_that_was_late_may_improve(estimate: Callable[..., MemoryEstimate], inspector: FakeInspector) -> None:
+    inspector.answers["support"] = InspectorTimeout("late")
+    packed = LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+
+    assert estimate(packed).may_improve
+    inspector.answers["support"] = {"reasons": []}
+    assert not estimate(packed).may_improve
 
 
 def test_weights_alone_ask_for_nothing_else(estimate: Callable[..., MemoryEstimate], inspector: FakeInspector) -> None:

@@ -3,7 +3,7 @@ import { useCallback, useEffect, useEffectEvent, useMemo, useState } from "react
 import { isAbort } from "../api/client";
 import { estimateLocalMemory, estimateMemory } from "../api/models";
 import { verdictFor } from "../lib/fit";
-import { type ActivationSample, contextStops, kindest, longestFit, mayPass, type Need, needOf, type Workload } from "../lib/memory";
+import { type ActivationSample, contextStops, kindest, longestFit, type Need, needOf, type Workload } from "../lib/memory";
 import { type ProblemView, toProblem } from "../lib/problems";
 import { useSystemStore } from "../stores/systemStore";
 import type { Dtype, EstimateParts, MemoryEstimate, MemoryOption, Quantization, Verdict } from "../types/model";
@@ -99,7 +99,7 @@ export function useMemoryPlan(target: PlanTarget | null): MemoryPlan {
   const [retries, setRetries] = useState({ of: chosen, done: 0 });
   const told = answers.find((answer) => answer.whole && keyOf(answer) === chosen);
   const wait = AGAIN_MS[retries.of === chosen ? Math.min(retries.done, AGAIN_MS.length - 1) : 0];
-  const improving = target !== null && mayPass(told?.estimate.method_reason ?? null);
+  const improving = target !== null && told?.estimate.may_improve === true;
   const isAnswered = useEffectEvent((of: Dtype) => answers.some((answer) => answer.dtype === of));
   const row = target?.row ?? null;
   const modelId = target?.model_id ?? "";

@@ -104,12 +104,6 @@ export function needOf(
   };
 }
 
-/** Whether asking again may help: the server's inspector was late or busy, and the model has nothing to do with it. */
-export function mayPass(reason: string | null): boolean {
-  const passing = /No answer within|did not answer|was busy|still starting|did not start|crashed|was closed|ended/;
-  return reason !== null && passing.test(reason);
-}
-
 const FINE_TOKENS = 64;
 
 /**

@@ -240,6 +240,7 @@ export function estimate(changes: Partial<MemoryEstimate> = {}): MemoryEstimate 
     commit: "c1899de289a04d12100db370d81485cdf75e47ca",
     method: "exact",
     method_reason: null,
+    may_improve: false,
     num_parameters: 596_049_920,
     dtype: "bfloat16",
     fast_dtype: null,

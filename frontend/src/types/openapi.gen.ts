@@ -2055,6 +2055,7 @@ export interface components {
          *           "from_tokens": 0
          *         }
          *       ],
+         *       "may_improve": true,
          *       "method": "approximate",
          *       "method_reason": "computed from the weight files' headers alone: No answer within 19 s; the activations are not known: No answer within 9 s",
          *       "model_id": "unsloth/Llama-3.2-1B",
@@ -2099,6 +2100,11 @@ export interface components {
             fast_dtype?: components["schemas"]["FastDtype"] | null;
             /** Kv Cache Segments */
             kv_cache_segments: components["schemas"]["KvCacheSegment"][];
+            /**
+             * May Improve
+             * @description Whether asking again may give better figures: the server had no time for all of them.
+             */
+            may_improve: boolean;
             /**
              * Method
              * @description How the weights' figures were found.

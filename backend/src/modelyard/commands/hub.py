@@ -189,6 +189,8 @@ def estimate(
     for text in dict.fromkeys(option["note"] for option in answer["options"] if option["note"]):
         names = [option["quantization"] for option in answer["options"] if option["note"] == text]
         say(f"{', '.join(names)}: {text}")
+    if answer.get("may_improve"):
+        say("There was no time for all of it: run the command again for better figures.")
 
 
 def _print_options(options: Sequence[Json], without: Collection[str]) -> None:

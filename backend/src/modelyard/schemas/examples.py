@@ -297,6 +297,7 @@ MEMORY_ESTIMATE: dict[str, Any] = {
     "method": "approximate",
     "method_reason": "computed from the weight files' headers alone: No answer within 19 s; "
     "the activations are not known: No answer within 9 s",
+    "may_improve": True,
     "num_parameters": 1235814400,
     "dtype": "bfloat16",
     "kv_cache_segments": [{"from_tokens": 0, "bytes_at_from": 0, "bytes_per_token": 32768}],

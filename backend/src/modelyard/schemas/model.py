@@ -374,6 +374,9 @@ class MemoryEstimate(Schema):
     commit: str
     method: Literal["exact", "approximate"] = Field(description="How the weights' figures were found.")
     method_reason: str | None = Field(description="Why they are not exact, and what else is not known or approximate.")
+    may_improve: bool = Field(
+        description="Whether asking again may give better figures: the server had no time for all of them."
+    )
     num_parameters: int | None
     dtype: str | None
     fast_dtype: FastDtype | None = Field(

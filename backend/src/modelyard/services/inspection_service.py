@@ -42,6 +42,11 @@ class InspectionFailed(ModelyardError):
         super().__init__(message, hint=hint)
         self.reason_code = code
 
+    @property
+    def passing(self) -> bool:
+        """Return whether the same question may be answered later: the failure says nothing about the model."""
+        return self.reason_code in PASSING
+
 
 @dataclass(frozen=True)
 class _Question:

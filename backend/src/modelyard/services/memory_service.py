@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from modelyard.core import units
 from modelyard.core.database import Database
@@ -98,13 +97,17 @@ class _Weights:
 
 @dataclass(frozen=True)
 class _Found:
-    """Every precision's weights, why they are not exact (None when they are), and what else is to be said of them."""
+    """Every precision's weights, why they are not exact (None when they are), and what else is to be said of them.
+
+    `may_improve`: the inspector had no time for them.
+    """
 
     options: Mapping[str, _Weights]
     num_parameters: int | None
     dtype: str | None
     reason: str | None
     remark: str | None = None
+    may_improve: bool = False
 
     def to_load(self, name: str, copies: Collection[str]) -> _Weights:
         """One precision's weights, whose load is that of a quantized copy where there is one."""
@@ -125,7 +128,8 @@ class _Use:
     """What using the model takes besides its weights, in bytes; None is unknown.
 
     `activations` are those of each precision, none if unknown. `unknown_at_most` is a generous bound for what is
-    unknown, or None. `remarks` tell what is unknown or approximate.
+    unknown, or None. `remarks` tell what is unknown or approximate, `may_improve` whether that is because the inspector
+    had no time for it.
     """
 
     segments: list[KvCacheSegment]
@@ -133,6 +137,14 @@ class _Use:
     activations: Mapping[str, int]
     unknown_at_most: int | None
     remarks: tuple[str, ...] = ()
+    may_improve: bool = False
+
+
+class _Remark(NamedTuple):
+    """What is unknown or approximate and why, and whether another attempt may change that."""
+
+    text: str
+    may_improve: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +196,7 @@ class MemoryService:
             commit=checkpoint.commit,
             method="exact" if found.reason is None else "approximate",
             method_reason="; ".join(remarks) or None,
+            may_improve=found.may_improve or use.may_improve,
             num_parameters=found.num_parameters,
             dtype=found.dtype,
             fast_dtype=faster,
@@ -264,11 +277,14 @@ class MemoryService:
                 why = f"computed from the configuration alone, no weights were seen: {_clause(refused[0].message)}"
                 found = replace(found, reason=why)
             return found
-        verdict = asdict(static)
+        verdict, may_improve = asdict(static), False
         if worth_building(static):
-            with suppress(InspectionFailed):
+            try:
                 verdict = self._support(checkpoint, deadline)
-        return _as_stored(checkpoint, verdict, load_dtype, verdict.get("num_parameters"))
+            except InspectionFailed as failure:
+                may_improve = failure.passing
+        found = _as_stored(checkpoint, verdict, load_dtype, verdict.get("num_parameters"))
+        return replace(found, may_improve=may_improve)
 
     def _computed(
         self, checkpoint: Checkpoint, static: Mapping[str, Any], dtype: str, load_dtype: str | None, deadline: float
@@ -287,8 +303,10 @@ class MemoryService:
                 return _as_stored(checkpoint, verdict, load_dtype, held)
             why = f"computed from the weight files' headers alone: {_clause(failure.message)}"
             if packed:
-                return replace(_as_stored(checkpoint, static, load_dtype, None), reason=why)
-            return _Found(_from_headers(checkpoint, load_dtype), held, load_dtype, why)
+                found = replace(_as_stored(checkpoint, static, load_dtype, None), reason=why)
+            else:
+                found = _Found(_from_headers(checkpoint, load_dtype), held, load_dtype, why)
+            return replace(found, may_improve=failure.passing)
         count = _count(checkpoint, memory)
         options = {option["quantization"]: _as_computed(option, count.untied_bytes) for option in memory["options"]}
         return _Found(options, count.num_parameters, memory["dtype"], count.doubt, count.left_out)
@@ -312,18 +330,27 @@ class MemoryService:
             return _Use([], None, {}, None)
         segments: list[KvCacheSegment] = []
         activations: Mapping[str, int] = {}
-        remarks = []
+        remarks = list[_Remark]()
         if found.dtype is None:
-            remarks.append("the KV cache and the activations are not known: nothing tells the dtype")
+            remarks.append(_Remark("the KV cache and the activations are not known: nothing tells the dtype"))
         elif parts == "all":
             segments, remark = self._segments(checkpoint, found.dtype, deadline)
             activations, other = self._activations(checkpoint, found.dtype, context, batch, deadline)
-            remarks = [text for text in (remark, other) if text is not None]
+            remarks = [remark for remark in (remark, other) if remark is not None]
         kv_cache = kv_cache_bytes(segments, context) * batch if segments else None
         bound = _unknown_at_most(checkpoint, found.dtype, context, batch, cache=not segments, rest=not activations)
-        return _Use(segments, kv_cache, activations, bound, tuple(remarks))
+        return _Use(
+            segments,
+            kv_cache,
+            activations,
+            bound,
+            remarks=tuple(remark.text for remark in remarks),
+            may_improve=any(remark.may_improve for remark in remarks),
+        )
 
-    def _segments(self, checkpoint: Checkpoint, dtype: str, deadline: float) -> tuple[list[KvCacheSegment], str | None]:
+    def _segments(
+        self, checkpoint: Checkpoint, dtype: str, deadline: float
+    ) -> tuple[list[KvCacheSegment], _Remark | None]:
         """The KV cache of one sequence, and what is to be said of it."""
         # The activations, asked for next, get the other half.
         seconds = (deadline - time.monotonic()) / 2
@@ -334,14 +361,14 @@ class MemoryService:
                 read_config(checkpoint.config).dimensions, checkpoint.config, dtype
             )
             how = "computed from the configuration alone" if segments else "not known"
-            return segments, f"the KV cache is {how}: {_clause(failure.message)}"
+            return segments, _Remark(f"the KV cache is {how}: {_clause(failure.message)}", failure.passing)
         if answer["segments"] is None:
-            return [], f"the KV cache is not known: {_clause(answer['reason'])}"
+            return [], _Remark(f"the KV cache is not known: {_clause(answer['reason'])}")
         return [KvCacheSegment(**segment) for segment in answer["segments"]], None
 
     def _activations(
         self, checkpoint: Checkpoint, dtype: str, context: int, batch: int, deadline: float
-    ) -> tuple[Mapping[str, int], str | None]:
+    ) -> tuple[Mapping[str, int], _Remark | None]:
         """The activations' peak in each precision, and what is to be said of it."""
         seconds = deadline - time.monotonic()
         try:
@@ -355,9 +382,9 @@ class MemoryService:
                 quantizations=list(QUANTIZATIONS[1:]),
             )
         except InspectionFailed as failure:
-            return {}, f"the activations are not known: {_clause(failure.message)}"
+            return {}, _Remark(f"the activations are not known: {_clause(failure.message)}", failure.passing)
         if answer["activation_bytes"] is None:
-            return {}, f"the activations are not known: {_clause(answer['reason'])}"
+            return {}, _Remark(f"the activations are not known: {_clause(answer['reason'])}")
         return {"none": answer["activation_bytes"], **answer["quantized_bytes"]}, None
 
     def _ask_unless_late(self, kind: Kind, checkpoint: Checkpoint, seconds: float, **options: Any) -> dict[str, Any]:

@@ -378,6 +378,7 @@ it("turns approximate figures into exact ones by itself", async () => {
           ? estimate({
               method: "approximate",
               method_reason: "computed from the weight files' headers alone: The inspector was busy with other questions",
+              may_improve: true,
               options: [option({ weights_bytes: 1.2 * GB }), option({ quantization: "8bit" }), option({ quantization: "4bit" })],
             })
           : estimate(),

@@ -154,6 +154,7 @@ it("says what the exact weights leave out, and believes the server that the rest
       HttpResponse.json(
         estimate({
           method_reason: "the activations are not known: No answer within 9 s",
+          may_improve: true,
           options: [option({ activation_bytes: null, total_is_lower_bound: true })],
         }),
       ),

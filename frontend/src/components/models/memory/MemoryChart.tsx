@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import type { DeviceFit, MemoryPlan, PlannedOption } from "../../../hooks/useMemoryPlan";
 import { formatBytes } from "../../../lib/bytes";
 import { deviceLabel } from "../../../lib/fit";
-import { axisEnd, axisTicks, BATCH_STOPS, mayPass, PART_WORD, PARTS } from "../../../lib/memory";
+import { axisEnd, axisTicks, BATCH_STOPS, PART_WORD, PARTS } from "../../../lib/memory";
 import { sentence } from "../../../lib/words";
 import type { Dtype, Quantization } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
@@ -148,7 +148,7 @@ function How({ plan }: { plan: MemoryPlan }) {
         {slow ? "Building the model without its weights…" : "Asking for the memory"}
       </Text>
     );
-  const { method, method_reason: reason } = estimate;
+  const { method, method_reason: reason, may_improve: mayImprove } = estimate;
   return (
     <div className={classes.how}>
       <Text size="sm" c="dimmed" role={plan.weightsOnly ? "status" : undefined}>
@@ -161,7 +161,7 @@ function How({ plan }: { plan: MemoryPlan }) {
           .filter((words) => words !== null && words !== false)
           .join(" ")}
       </Text>
-      {(mayPass(reason) || problem !== null) && (
+      {(mayImprove || problem !== null) && (
         <Button size="compact-sm" variant="default" onClick={plan.reload}>
           Ask again
         </Button>
