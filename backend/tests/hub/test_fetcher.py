@@ -296,7 +296,17 @@ def test_a_hub_that_ends_every_range_early_is_given_three_answers(hub: FaultHub,
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_refusals_are_not_repeated(hub: FaultHub, store: HubCache, status: int) -> None:
+def test_refusals_are_not_repeated(
+    hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Not even by another connection, in the moment between the end of the refused request and the end of all."""
+    release = partial.PartialFile.release
+
+    def slowly(part: partial.PartialFile, claim: partial.Claim) -> None:
+        release(part, claim)
+        time.sleep(0.5)  # others look for work ten times a second
+
+    monkeypatch.setattr(partial.PartialFile, "release", slowly)
     file = hub.add("model.bin", noise(BLOCK), get_statuses=[status] * 9)
     with pytest.raises(ModelyardError):
         Fetch(hub, store, [file])()

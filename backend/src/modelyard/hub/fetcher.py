@@ -9,8 +9,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -354,6 +354,17 @@ class _Download:
             self._wake.notify_all()
         self._stop.set()
 
+    @contextmanager
+    def _ending_all(self) -> Iterator[None]:
+        """Report an error that ends the download, before what failed is free for another connection to repeat."""
+        try:
+            yield
+        except (Transient, PartClosed):
+            raise
+        except BaseException as error:
+            self._fail(error)
+            raise
+
     def _apply(self, limits: FetchLimits) -> None:
         self._throttle.rate = limits.bandwidth_bytes_per_second
         self._connections = max(1, limits.connections)
@@ -413,7 +424,8 @@ class _Download:
             content, claim = task
             try:
                 if claim is None:
-                    self._open(content)
+                    with self._ending_all():
+                        self._open(content)
                 else:
                     self._fetch(content, claim)
             except Transient as failure:
@@ -507,34 +519,32 @@ class _Download:
         part, resolved = content.part, content.resolved
         if part is None or resolved is None:
             raise PartClosed
+        body = None
         try:
-            if content.is_oversized and resolved.xet is not None:
-                body = self._transport.open_xet(
-                    resolved.xet, start=claim.position, stop=claim.stop, size_bytes=part.size_bytes
-                )
-            else:
-                body = self._transport.open(
-                    resolved.location, start=claim.position, stop=claim.stop, size_bytes=part.size_bytes
-                )
-        except LocationExpired as refusal:
-            part.release(claim)
-            self._refresh_location(content, refusal)
-            return
-        except BaseException:
-            part.release(claim)
-            raise
-        try:
-            with body:
-                self._register(body)
-                rest = part.claim_rest() if body.range_ignored else claim
-                if rest is None:
+            with self._ending_all():
+                try:
+                    body = self._open_body(content, part, resolved, claim)
+                except LocationExpired as refusal:
+                    self._refresh_location(content, refusal)
                     return
-                claim = rest
-                self._stream(content, part, claim, body)
+                with body:
+                    self._register(body)
+                    rest = part.claim_rest() if body.range_ignored else claim
+                    if rest is None:
+                        return
+                    claim = rest
+                    self._stream(content, part, claim, body)
         finally:
-            with self._wake:
-                self._bodies.discard(body)
+            if body is not None:
+                with self._wake:
+                    self._bodies.discard(body)
             part.release(claim)
+
+    def _open_body(self, content: _Content, part: PartialFile, resolved: ResolvedFile, claim: Claim) -> Body:
+        start, stop = claim.position, claim.stop
+        if content.is_oversized and resolved.xet is not None:
+            return self._transport.open_xet(resolved.xet, start=start, stop=stop, size_bytes=part.size_bytes)
+        return self._transport.open(resolved.location, start=start, stop=stop, size_bytes=part.size_bytes)
 
     def _refresh_location(self, content: _Content, refusal: LocationExpired) -> None:
         # Signed locations end after a while; one that was refused when new will be refused again.
