@@ -54,6 +54,8 @@ from support.certificates import make_certificate
 
 REPO = "owner/model"
 BLOCK = 1 << 20
+PROMPT_SECONDS = 10.0
+"""More than any busy machine takes to stop, and far less than what a fault here would make a stop wait for."""
 QUICK = FetchLimits(
     retry=RetryPolicy(attempts=4, first_wait_seconds=0.05, max_wait_seconds=0.2, max_retry_after_seconds=2),
     connect_timeout_seconds=2,
@@ -139,6 +141,14 @@ def assert_no_leftovers(store: HubCache) -> None:
 
 def partial_bytes(store: HubCache) -> int:
     return sum(partial.size_bytes for partial in store.partials())
+
+
+def assert_no_threads() -> None:
+    """Of downloads that ended; one that was interrupted at that very moment may need another."""
+    end = time.monotonic() + PROMPT_SECONDS
+    while left := [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]:
+        assert time.monotonic() < end, left
+        time.sleep(0.01)
 
 
 def test_snapshot_arrives_in_the_standard_layout(hub: FaultHub, store: HubCache) -> None:
@@ -314,19 +324,20 @@ def test_refusals_are_not_repeated(
 
 
 def test_one_failed_file_ends_the_others_at_once_and_keeps_their_data(hub: FaultHub, store: HubCache) -> None:
-    files = [hub.add(f"shard-{n}.bin", noise(4 * BLOCK, n), bytes_per_second=BLOCK) for n in range(3)]
+    files = [hub.add(f"shard-{n}.bin", noise(4 * BLOCK, n), stall_after=BLOCK, stall_times=99) for n in range(3)]
     files.append(hub.add("bad.bin", noise(BLOCK, 9), head_statuses=[404] * 9, error_code="EntryNotFound"))
     hub.faults["bad.bin"].head_statuses.insert(0, 503)
-    limits = replace(QUICK, retry=replace(QUICK.retry, first_wait_seconds=1.5, max_wait_seconds=1.5))
+    retry = replace(QUICK.retry, first_wait_seconds=1.5, max_wait_seconds=1.5)
+    limits = replace(QUICK, retry=retry, stall_seconds=60, minimum_rate_seconds=60)
     began = time.monotonic()
     with pytest.raises(HubMisbehaved):
         Fetch(hub, store, files, limits=limits)()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PROMPT_SECONDS
     kept = partial_bytes(store)
-    assert kept > BLOCK
+    assert kept > 0
     hub.faults["bad.bin"].head_statuses.clear()
     for file in files:
-        hub.faults[file.path].bytes_per_second = None
+        hub.faults[file.path].stall_times = 0
     fetch = Fetch(hub, store, files)
     result = fetch()
     fetch.assert_arrived()
@@ -339,11 +350,22 @@ def stop_after(seconds: float, what: Control) -> Callable[[], Control]:
     return lambda: what if time.monotonic() >= deadline else Control.RUN
 
 
+def stop_when(reached: Callable[[], bool], what: Control = Control.PAUSE) -> Callable[[], Control]:
+    """Where a test needs a state, however long it takes; but not for ever."""
+    deadline = time.monotonic() + 60
+    return lambda: what if reached() or time.monotonic() >= deadline else Control.RUN
+
+
+def stop_with_bytes(told: list[TransferProgress], at_least: int = 1) -> Callable[[], Control]:
+    return stop_when(lambda: bool(told) and told[-1].bytes_done >= at_least)
+
+
 def test_pause_and_resume_lose_no_byte(hub: FaultHub, store: HubCache) -> None:
-    files = [hub.add(f"{n}.bin", noise(3 * BLOCK + n, n), bytes_per_second=BLOCK) for n in range(3)]
+    files = [hub.add(f"{n}.bin", noise(3 * BLOCK + n, n), bytes_per_second=BLOCK // 4) for n in range(3)]
     fetch = Fetch(hub, store, files, limits=replace(QUICK, connections=4))
+    begun = stop_when(lambda: [part.size_bytes > 0 for part in store.partials()] == [True] * 3)
     with pytest.raises(TransferPaused):
-        fetch(wanted=stop_after(0.8, Control.PAUSE))
+        fetch(wanted=begun)
     paused_at = fetch.told[-1].bytes_done
     assert paused_at > 0
     assert len(store.partials()) == 3
@@ -374,14 +396,15 @@ def test_stop_is_quick_even_when_the_server_is_silent(
     stop_at = time.monotonic() + 0.6
     with pytest.raises((TransferPaused, TransferCancelled)):
         Fetch(hub, store, [file], limits=limits)(wanted=stop_after(0.6, what))
-    assert time.monotonic() - stop_at < 1
+    assert time.monotonic() - stop_at < PROMPT_SECONDS
 
 
 def test_cancel_removes_unfinished_files_and_says_how_much(hub: FaultHub, store: HubCache) -> None:
     done = hub.add("config.json", b"{}", lfs=False)
-    files = [done, hub.add("model.bin", noise(8 * BLOCK), bytes_per_second=BLOCK)]
+    files = [done, hub.add("model.bin", noise(8 * BLOCK), bytes_per_second=BLOCK // 8)]
+    begun = Fetch(hub, store, files)
     with pytest.raises(TransferPaused):
-        Fetch(hub, store, files)(wanted=stop_after(0.5, Control.PAUSE))
+        begun(wanted=stop_when(lambda: store.verify_file(REPO, COMMIT, done) and partial_bytes(store) > 0))
     on_disk = partial_bytes(store)
     assert on_disk > 0
     with pytest.raises(TransferCancelled) as caught:
@@ -393,18 +416,19 @@ def test_cancel_removes_unfinished_files_and_says_how_much(hub: FaultHub, store:
 
 
 def test_what_the_owner_raises_ends_the_download_like_a_pause(hub: FaultHub, store: HubCache) -> None:
-    file = hub.add("model.bin", noise(4 * BLOCK), bytes_per_second=BLOCK)
+    file = hub.add("model.bin", noise(4 * BLOCK), bytes_per_second=BLOCK // 4)
+    fetch = Fetch(hub, store, [file])
+    begun = stop_with_bytes(fetch.told)
 
     def broken() -> Control:
-        if time.monotonic() > deadline:
+        if begun() is not Control.RUN:
             raise RuntimeError("the database is gone")
         return Control.RUN
 
-    deadline = time.monotonic() + 0.5
     with pytest.raises(RuntimeError, match="database"):
-        Fetch(hub, store, [file])(wanted=broken)
+        fetch(wanted=broken)
     assert len(store.partials()) == 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+    assert_no_threads()
 
 
 def test_token_stays_with_the_hub(hub: FaultHub, store: HubCache) -> None:
@@ -472,10 +496,8 @@ def test_file_too_large_for_plain_http_comes_through_xet(hub: FaultHub, store: H
 
 def test_xet_download_pauses_and_resumes_without_loss(hub: FaultHub, store: HubCache, xet_file: RemoteFile) -> None:
     fetch = Fetch(hub, store, [xet_file], limits=replace(QUICK, connections=3, bandwidth_bytes_per_second=4 * BLOCK))
-    stop_at = time.monotonic() + 2
     with pytest.raises(TransferPaused):
-        fetch(wanted=stop_after(2, Control.PAUSE))
-    assert time.monotonic() - stop_at < 1
+        fetch(wanted=stop_with_bytes(fetch.told, 2 * BLOCK))
     later = Fetch(hub, store, [xet_file])
     result = later()
     later.assert_arrived()
@@ -493,8 +515,8 @@ def test_stop_is_quick_while_the_xet_storage_is_silent(
         stop_at = time.monotonic() + 1
         with pytest.raises((TransferPaused, TransferCancelled)):
             Fetch(hub, store, [xet_file])(wanted=stop_after(1, what))
-        assert time.monotonic() - stop_at < 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+        assert time.monotonic() - stop_at < PROMPT_SECONDS
+        assert_no_threads()
 
 
 def test_damaged_xet_content_is_not_published(hub: FaultHub, store: HubCache, xet_file: RemoteFile) -> None:
@@ -548,9 +570,10 @@ def test_invalid_token_is_named(hub: FaultHub, store: HubCache) -> None:
 
 
 def test_content_that_changed_since_the_pause_is_not_mixed(hub: FaultHub, store: HubCache) -> None:
-    file = hub.add("model.bin", noise(4 * BLOCK), etag="mirror-1", bytes_per_second=BLOCK)
+    file = hub.add("model.bin", noise(4 * BLOCK), etag="mirror-1", bytes_per_second=BLOCK // 4)
+    begun = Fetch(hub, store, [file])
     with pytest.raises(TransferPaused):
-        Fetch(hub, store, [file])(wanted=stop_after(0.6, Control.PAUSE))
+        begun(wanted=stop_with_bytes(begun.told))
     hub.faults["model.bin"].etag = "mirror-2"
     hub.faults["model.bin"].bytes_per_second = None
     fetch = Fetch(hub, store, [file])
@@ -559,13 +582,19 @@ def test_content_that_changed_since_the_pause_is_not_mixed(hub: FaultHub, store:
 
 
 def test_bandwidth_limit_holds_and_follows_changes(hub: FaultHub, store: HubCache) -> None:
-    file = hub.add("model.bin", noise(6 * BLOCK))
-    limits = replace(QUICK, bandwidth_bytes_per_second=2 * BLOCK)
+    file = hub.add("model.bin", noise(24 * BLOCK))
+    limits = replace(QUICK, bandwidth_bytes_per_second=BLOCK)  # the whole takes 24 s
     fetch = Fetch(hub, store, [file])
     began = time.monotonic()
+    limited: list[tuple[float, int]] = []
 
     def live() -> FetchLimits:
-        return limits if time.monotonic() - began < 1.5 else replace(limits, bandwidth_bytes_per_second=None)
+        seconds = time.monotonic() - began
+        if seconds > 1.5:
+            return replace(limits, bandwidth_bytes_per_second=None)
+        if fetch.told:
+            limited.append((seconds, fetch.told[-1].bytes_done))
+        return limits
 
     fetch_snapshot(
         endpoint=hub.endpoint,
@@ -580,16 +609,16 @@ def test_bandwidth_limit_holds_and_follows_changes(hub: FaultHub, store: HubCach
     )
     seconds = time.monotonic() - began
     fetch.assert_arrived()
-    assert 1.4 < seconds < 2.9
-    early = [progress.bytes_done for progress in fetch.told if progress.bytes_done < file.size_bytes]
-    assert max(early) <= 4.2 * BLOCK
+    assert 1.5 < seconds < 12
+    # What idle time may be made up for, and one reservation, come on top.
+    assert all(count <= (moment + 0.4) * BLOCK for moment, count in limited), limited
 
 
 def test_one_slow_file_uses_all_connections_and_many_files_one_each(hub: FaultHub, store: HubCache) -> None:
-    big = hub.add("big.bin", noise(8 * BLOCK), bytes_per_second=2 * BLOCK)
+    big = hub.add("big.bin", noise(8 * BLOCK), bytes_per_second=BLOCK // 2)
     began = time.monotonic()
     Fetch(hub, store, [big], limits=replace(QUICK, connections=8))()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 12  # 16 s over one connection
     assert len({seen.port for seen in hub.requests if seen.method == "GET"}) == 8
 
     small = [hub.add(f"{n}.bin", noise(BLOCK, n + 1)) for n in range(8)]
@@ -614,7 +643,7 @@ def test_what_arrives_in_order_is_hashed_without_reading_it_back(
     fetch.assert_arrived()
     assert reads == []
 
-    shared = Fetch(hub, store, [hub.add("shared.bin", noise(8 * BLOCK, 9), bytes_per_second=4 * BLOCK)])
+    shared = Fetch(hub, store, [hub.add("shared.bin", noise(8 * BLOCK, 9), bytes_per_second=BLOCK)])
     shared()
     shared.assert_arrived()
     assert reads
@@ -688,9 +717,13 @@ def test_stall_is_told_and_the_rate_falls_to_zero(
     monkeypatch.setattr("modelyard.hub.fetcher.RATE_WINDOW_SECONDS", 1.0)
     file = hub.add("model.bin", noise(4 * BLOCK), stall_after=2 * BLOCK, stall_times=9)
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=1, stall_seconds=60))
+
+    def stalled() -> bool:
+        return bool(fetch.told) and str(fetch.told[-1].message).startswith("stalled for")
+
     with pytest.raises(TransferPaused):
-        fetch(wanted=stop_after(2.5, Control.PAUSE))
-    assert "stalled for 2 s" in [progress.message for progress in fetch.told]
+        fetch(wanted=stop_when(lambda: stalled() and fetch.told[-1].bytes_per_second == 0))
+    assert stalled()
     assert fetch.told[-1].bytes_per_second == 0
     assert all(progress.eta_seconds is None for progress in fetch.told)
 
@@ -699,13 +732,22 @@ def test_estimate_of_the_time_left_comes_once_it_is_stable(
     hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelyard.hub.fetcher.STABLE_SECONDS", 1.0)
-    file = hub.add("model.bin", noise(4 * BLOCK), bytes_per_second=2 * BLOCK)
+    file = hub.add("model.bin", noise(6 * BLOCK), bytes_per_second=2 * BLOCK)
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=1))
-    fetch()
-    estimates = [progress.eta_seconds for progress in fetch.told if progress.eta_seconds is not None]
-    assert fetch.told[1].eta_seconds is None
+    moments: list[float] = []
+
+    def note() -> Control:
+        moments.append(time.monotonic())
+        return Control.RUN
+
+    fetch(wanted=note)
+    early = [progress for moment, progress in zip(moments, fetch.told, strict=False) if moment - moments[0] < 0.7]
+    assert all(progress.eta_seconds is None for progress in early)
+    estimates = [progress for progress in fetch.told if progress.eta_seconds is not None]
     assert estimates
-    assert estimates[0] < 2
+    for progress in estimates[:-1]:
+        left = progress.eta_seconds * progress.bytes_per_second if progress.eta_seconds else 0.0
+        assert left == pytest.approx(progress.bytes_total - progress.bytes_done, abs=BLOCK)
     assert fetch.told[-1].eta_seconds in (0, None)
 
 
@@ -775,8 +817,8 @@ def test_stop_is_quick_over_tls(
         stop_at = time.monotonic() + 0.6
         with pytest.raises((TransferPaused, TransferCancelled)):
             Fetch(hub, store, [file], limits=replace(QUICK, stall_seconds=30))(wanted=stop_after(0.6, what))
-        assert time.monotonic() - stop_at < 1
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+        assert time.monotonic() - stop_at < PROMPT_SECONDS
+        assert_no_threads()
 
 
 @pytest.mark.usefixtures("fresh_trust")
@@ -785,8 +827,8 @@ def test_unknown_certificate_authority_is_not_tried_again(store: HubCache, tmp_p
         file = hub.add("model.bin", noise(10))
         began = time.monotonic()
         with pytest.raises(HubUnreachable, match="certificate"):
-            Fetch(hub, store, [file], limits=replace(QUICK, retry=RetryPolicy()))()
-        assert time.monotonic() - began < 2
+            Fetch(hub, store, [file], limits=replace(QUICK, retry=RetryPolicy(first_wait_seconds=60)))()
+        assert time.monotonic() - began < PROMPT_SECONDS
 
 
 def test_garbage_in_a_journal_starts_the_file_again(hub: FaultHub, store: HubCache) -> None:
@@ -808,9 +850,10 @@ def test_garbage_in_a_journal_starts_the_file_again(hub: FaultHub, store: HubCac
 
 
 def test_journal_that_promises_too_much_is_caught_by_the_hash(hub: FaultHub, store: HubCache) -> None:
-    file = hub.add("model.bin", noise(3 * BLOCK), bytes_per_second=BLOCK)
+    file = hub.add("model.bin", noise(3 * BLOCK), bytes_per_second=BLOCK // 4)
+    begun = Fetch(hub, store, [file])
     with pytest.raises(TransferPaused):
-        Fetch(hub, store, [file])(wanted=stop_after(0.6, Control.PAUSE))
+        begun(wanted=stop_with_bytes(begun.told))
     hub.faults["model.bin"].bytes_per_second = None
     with store.part_path(REPO, file.blob).open("r+b") as part:
         part.write(b"damage")
