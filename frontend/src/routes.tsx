@@ -2,12 +2,12 @@ import { Navigate, Route, Routes } from "react-router";
 import { AppLayout } from "./components/layout/AppLayout";
 import { ModelsPanel } from "./components/panels/ModelsPanel";
 import { NotFound } from "./components/panels/NotFound";
-import { lazyPart } from "./hooks/lazyPart";
+import { lazyWithRetry } from "./hooks/lazyWithRetry";
 
-const TrainingPanel = lazyPart(() => import("./components/panels/TrainingPanel"));
-const NewTraining = lazyPart(() => import("./components/training/NewTraining"));
-const TrainingRun = lazyPart(() => import("./components/training/TrainingRun"));
-const SettingsPanel = lazyPart(() => import("./components/panels/SettingsPanel"));
+const TrainingPanel = lazyWithRetry(() => import("./components/panels/TrainingPanel"));
+const NewTraining = lazyWithRetry(() => import("./components/training/NewTraining"));
+const TrainingRun = lazyWithRetry(() => import("./components/training/TrainingRun"));
+const SettingsPanel = lazyWithRetry(() => import("./components/panels/SettingsPanel"));
 
 export function AppRoutes() {
   return (

@@ -1,7 +1,8 @@
 import { delay } from "msw";
 import { expect, it, vi } from "vitest";
 import { api, http, server } from "../test/handlers";
-import { isAbort, request } from "./client";
+import { request } from "./client";
+import { isAbort } from "../lib/apiError";
 
 it("does not wait for ever for an answer", async () => {
   vi.spyOn(AbortSignal, "timeout").mockImplementation(() => {

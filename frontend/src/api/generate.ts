@@ -1,6 +1,7 @@
 import { sseData } from "../lib/sse";
 import type { Generated, GenerateRequest, RowError } from "../types/model";
-import { ApiError, isAbort, open, unreachable } from "./client";
+import { ApiError, isAbort, unreachable } from "../lib/apiError";
+import { open } from "./client";
 
 /**
  * Text as it is generated; the generator's result has the figures. The model is loaded first where it is not. Rejects

@@ -2,7 +2,7 @@ import { useMemo } from "react";
 import { type ModelsState, useModelsStore } from "../stores/modelsStore";
 import type { Model } from "../types/model";
 import { type ModelFilter, filterModels } from "../lib/filter";
-import { isActive } from "../lib/words";
+import { isActive } from "../lib/labels";
 
 export const useModel = (id: string) => useModelsStore((state) => state.byId[id]);
 export const useLive = (id: string) => useModelsStore((state) => state.live[id]);

@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { isAbort } from "../api/client";
+import { isAbort } from "../lib/apiError";
 import { type ProblemView, toProblem } from "../lib/problems";
 import { useRetryWhenBack } from "./useRetryWhenBack";
 

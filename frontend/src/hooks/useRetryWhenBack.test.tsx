@@ -1,6 +1,6 @@
 import { act, renderHook, waitFor } from "@testing-library/react";
 import { beforeEach, expect, it, vi } from "vitest";
-import { ApiError, unreachable } from "../api/client";
+import { ApiError, unreachable } from "../lib/apiError";
 import { useModelsStore } from "../stores/modelsStore";
 import { useResource } from "./useResource";
 

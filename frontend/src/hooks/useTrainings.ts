@@ -1,6 +1,6 @@
 import { useDebouncedValue } from "@mantine/hooks";
 import { useEffect, useMemo } from "react";
-import { ApiError } from "../api/client";
+import { ApiError } from "../lib/apiError";
 import { planTraining } from "../api/trainings";
 import { isRunning } from "../lib/training";
 import { type ProblemView, toProblem } from "../lib/problems";

@@ -21,7 +21,7 @@ function significant(value: number, whole: boolean): string {
 }
 
 /** What a row takes on the disk; what it shares with another row is counted there, and named apart. */
-export function diskWords({ disk_bytes, shared_bytes }: { disk_bytes: number; shared_bytes: number }): string {
+export function formatDisk({ disk_bytes, shared_bytes }: { disk_bytes: number; shared_bytes: number }): string {
   if (shared_bytes === 0) return formatBytes(disk_bytes);
   return `${formatBytes(disk_bytes - shared_bytes)} + ${formatBytes(shared_bytes)} shared`;
 }

@@ -1,7 +1,7 @@
-import type { Live } from "../stores/applyEvents";
+import type { Live } from "../types/feed";
 import type { Model } from "../types/model";
 import { formatBytes } from "./bytes";
-import { isActive } from "./words";
+import { isActive } from "./labels";
 
 /** Bytes on the disk by now. */
 export function fetchedBytes(model: Model, live: Live | undefined): number {
@@ -16,7 +16,7 @@ export function losesWork(model: Model, live: Live | undefined): boolean {
 }
 
 /** The answer that gives the work up. */
-export function discardWords(model: Model, live: Live | undefined): string {
+export function discardLabel(model: Model, live: Live | undefined): string {
   return model.status === "quantizing" ? "Stop quantizing" : `Discard ${formatBytes(fetchedBytes(model, live))}`;
 }
 

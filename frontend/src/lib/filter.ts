@@ -3,7 +3,7 @@ import type { Model, ModelStatus, Quantization } from "../types/model";
 export const SORTS = ["newest", "name", "parameters", "memory", "disk"] as const;
 export type Sort = (typeof SORTS)[number];
 
-export const SORT_WORD: Record<Sort, string> = {
+export const SORT_LABEL: Record<Sort, string> = {
   newest: "Newest first",
   name: "Name",
   parameters: "Most parameters",
@@ -14,7 +14,7 @@ export const SORT_WORD: Record<Sort, string> = {
 export const STATUS_GROUPS = ["ready", "active", "attention", "outdated"] as const;
 /** Each row is in one of the first three; an outdated one is so besides. */
 export type StatusGroup = (typeof STATUS_GROUPS)[number];
-export const STATUS_GROUP_WORD: Record<StatusGroup, string> = {
+export const STATUS_GROUP_LABEL: Record<StatusGroup, string> = {
   ready: "Ready",
   active: "In progress",
   attention: "Needs attention",

@@ -1,12 +1,12 @@
 import { expect, it } from "vitest";
 import { historyEvent } from "../test/fixtures";
-import { eventFigures, eventTone, eventWords } from "./history";
+import { eventFigures, eventTone, eventLabel } from "./history";
 
 it("says what happened in words", () => {
-  expect(eventWords({ kind: "download", event: "done" })).toBe("Downloaded");
-  expect(eventWords({ kind: "verify", event: "paused" })).toBe("Verification paused");
-  expect(eventWords({ kind: "quantize", event: "taken_over" })).toBe("Quantization taken up by another worker");
-  expect(eventWords({ kind: "files", event: "missing" })).toBe("Files vanished from the disk");
+  expect(eventLabel({ kind: "download", event: "done" })).toBe("Downloaded");
+  expect(eventLabel({ kind: "verify", event: "paused" })).toBe("Verification paused");
+  expect(eventLabel({ kind: "quantize", event: "taken_over" })).toBe("Quantization taken up by another worker");
+  expect(eventLabel({ kind: "files", event: "missing" })).toBe("Files vanished from the disk");
 });
 
 it("gives each event a tone", () => {

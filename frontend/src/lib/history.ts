@@ -1,6 +1,6 @@
 import type { HistoryEvent } from "../types/model";
 import { formatBytes, formatDuration, formatRate } from "./bytes";
-import { sentence } from "./words";
+import { sentence } from "./labels";
 
 type Kind = HistoryEvent["kind"];
 
@@ -27,7 +27,7 @@ const WORK: Record<Kind, string> = {
 };
 
 /** "Downloaded", "Verification paused", "Files vanished from the disk". */
-export function eventWords({ kind, event }: Pick<HistoryEvent, "kind" | "event">): string {
+export function eventLabel({ kind, event }: Pick<HistoryEvent, "kind" | "event">): string {
   switch (event) {
     case "done":
       return DONE[kind];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { architecture, hookPoint } from "../test/fixtures";
-import { filterHooks, flagWords, shapeWords, snippetsFor } from "./hooks";
+import { filterHooks, flagLabel, formatShape, snippetsFor } from "./hooks";
 
 const SOURCE = { name: "Qwen/Qwen3-0.6B", revision: null };
 const about = architecture();
@@ -67,7 +67,7 @@ it("filters by layer and kind", () => {
 });
 
 it("says in words what it knows, and the name of what it does not", () => {
-  expect(flagWords("post_norm")).toMatchObject({ word: "post-norm" });
-  expect(flagWords("brand_new")).toEqual({ word: "brand new", meaning: null });
-  expect(shapeWords(["batch", "seq", 4])).toBe("(batch, seq, 4)");
+  expect(flagLabel("post_norm")).toMatchObject({ word: "post-norm" });
+  expect(flagLabel("brand_new")).toEqual({ word: "brand new", meaning: null });
+  expect(formatShape(["batch", "seq", 4])).toBe("(batch, seq, 4)");
 });

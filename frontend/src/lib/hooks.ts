@@ -1,8 +1,8 @@
 /** Hook points as words and as code that reads them. */
 import type { Architecture, HookKind, HookPoint } from "../types/model";
-import { type PretrainedSource, pythonArguments } from "./words";
+import { type PretrainedSource, pythonArguments } from "./labels";
 
-export const KIND_WORD: Record<HookKind, string> = {
+export const KIND_LABEL: Record<HookKind, string> = {
   residual: "residual stream",
   attention: "attention",
   mlp: "MLP",
@@ -21,7 +21,7 @@ export function filterHooks(points: HookPoint[], { layer, kind }: HookFilter): H
   );
 }
 
-export function shapeWords(shape: HookPoint["shape"]): string {
+export function formatShape(shape: HookPoint["shape"]): string {
   return `(${shape.join(", ")})`;
 }
 
@@ -62,13 +62,13 @@ const FLAGS: Record<string, { word: string; meaning: string }> = {
   },
 };
 
-export function flagWords(flag: string): { word: string; meaning: string | null } {
+export function flagLabel(flag: string): { word: string; meaning: string | null } {
   return FLAGS[flag] ?? { word: flag.replaceAll("_", " "), meaning: null };
 }
 
 export type SnippetKind = "transformers" | "transformer_lens" | "sae_lens";
 
-export const SNIPPET_WORD: Record<SnippetKind, string> = {
+export const SNIPPET_LABEL: Record<SnippetKind, string> = {
   transformers: "transformers",
   transformer_lens: "TransformerLens",
   sae_lens: "SAELens",
@@ -112,7 +112,7 @@ function forwardHook(point: HookPoint, { model_class, flags }: About, source: Pr
     ...call,
     "finally:",
     "    handle.remove()",
-    `print(captured["hidden"].shape)  # ${shapeWords(point.shape)}`,
+    `print(captured["hidden"].shape)  # ${formatShape(point.shape)}`,
   ].join("\n");
 }
 
@@ -128,7 +128,7 @@ function transformerLens(point: HookPoint, source: PretrainedSource): Snippets["
     "# Without processing, the values are those of transformers.",
     `model = HookedTransformer.from_pretrained_no_processing(${pythonArguments(source)})`,
     `logits, cache = model.run_with_cache(${PROMPT}, names_filter="${name}")`,
-    `print(cache["${name}"].shape)  # ${shapeWords(point.shape)}`,
+    `print(cache["${name}"].shape)  # ${formatShape(point.shape)}`,
   ];
   return { code: lines.join("\n") };
 }
@@ -141,7 +141,7 @@ function saeLens(point: HookPoint, { model_class }: About, source: PretrainedSou
   if (!/ForCausalLM$|LMHeadModel$/.test(model_class))
     return { because: `SAELens loads causal language models; this is a ${model_class}.` };
   if (point.shape[0] !== "batch" || point.shape.length !== 3)
-    return { because: `SAELens reads (batch, seq, width); this point gives ${shapeWords(point.shape)}.` };
+    return { because: `SAELens reads (batch, seq, width); this point gives ${formatShape(point.shape)}.` };
   const revision = source.revision === null ? [] : [`    model_from_pretrained_kwargs={"revision": "${source.revision}"},`];
   return {
     code: [

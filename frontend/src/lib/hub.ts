@@ -18,7 +18,7 @@ export function isGated(item: SearchItem): boolean {
 
 export const SEARCH_SORTS = ["downloads", "likes", "trending", "updated"] as const satisfies SearchSort[];
 
-export const SEARCH_SORT_WORD: Record<SearchSort, string> = {
+export const SEARCH_SORT_LABEL: Record<SearchSort, string> = {
   downloads: "Most downloads",
   likes: "Most likes",
   trending: "Trending",

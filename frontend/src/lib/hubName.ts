@@ -1,6 +1,6 @@
 import type { SystemInfo } from "../types/model";
 import { BASE } from "./base";
-import { sentence } from "./words";
+import { sentence } from "./labels";
 
 const BUILTIN = "the built-in sample Hub";
 

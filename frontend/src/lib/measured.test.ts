@@ -1,13 +1,13 @@
 import { expect, it } from "vitest";
-import { gapWords, takesMore, unloadWords } from "./measured";
+import { formatGap, takesMore, formatUnload } from "./measured";
 
 it("remarks on a gap only beyond two percent", () => {
   const gap = (estimated: number | null, measured: number | null) =>
-    gapWords({ memory_estimated_bytes: estimated, memory_measured_bytes: measured });
+    formatGap({ memory_estimated_bytes: estimated, memory_measured_bytes: measured });
   expect(gap(1000, 1020)).toBeNull();
   expect(gap(1000, 1021)).toBe("2.1 % more than estimated");
   expect(gap(1000, 750)).toBe("25 % less than estimated");
-  expect(gapWords({ memory_estimated_bytes: 1000, memory_measured_bytes: 750 }, "the 1.00 kB estimated")).toBe(
+  expect(formatGap({ memory_estimated_bytes: 1000, memory_measured_bytes: 750 }, "the 1.00 kB estimated")).toBe(
     "25 % less than the 1.00 kB estimated",
   );
   expect(gap(null, 750)).toBeNull();
@@ -22,17 +22,17 @@ it("knows more from less, and neither where a figure is missing", () => {
 });
 
 it("says what an unload gave back", () => {
-  expect(unloadWords({ freed_bytes: 7_610_000, held_before_bytes: 4_890_000, mapped_bytes: 0 })).toBe(
+  expect(formatUnload({ freed_bytes: 7_610_000, held_before_bytes: 4_890_000, mapped_bytes: 0 })).toBe(
     "all 4.89 MB it held came back (7.61 MB freed)",
   );
-  expect(unloadWords({ freed_bytes: 4e9, held_before_bytes: 5e9, mapped_bytes: 0 })).toBe(
+  expect(formatUnload({ freed_bytes: 4e9, held_before_bytes: 5e9, mapped_bytes: 0 })).toBe(
     "4.00 GB of the 5.00 GB it held came back",
   );
 });
 
 it("counts only what was in memory of weights that are mapped from files", () => {
   const unload = { freed_bytes: 23_200_000, held_before_bytes: 90_900_000, mapped_bytes: 67_900_000 };
-  expect(unloadWords(unload)).toBe(
+  expect(formatUnload(unload)).toBe(
     "all 23.0 MB it held came back (23.2 MB freed); 67.9 MB were only mapped from its files",
   );
 });

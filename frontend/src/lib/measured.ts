@@ -6,7 +6,7 @@ import { formatBytes } from "./bytes";
 const NOTABLE = 0.02;
 
 /** How far the measured memory is from the estimate, where that is worth a remark; `than` says which that was. */
-export function gapWords(
+export function formatGap(
   model: Pick<Model, "memory_estimated_bytes" | "memory_measured_bytes">,
   than = "estimated",
 ): string | null {
@@ -24,7 +24,7 @@ export function takesMore(model: Pick<Model, "memory_estimated_bytes" | "memory_
 }
 
 /** What came back at the last unload, against what the model held in memory; what is only mapped holds none. */
-export function unloadWords(unload: NonNullable<Model["last_unload"]>): string {
+export function formatUnload(unload: NonNullable<Model["last_unload"]>): string {
   const { freed_bytes: freed, mapped_bytes: mapped } = unload;
   const held = unload.held_before_bytes - mapped;
   const came =

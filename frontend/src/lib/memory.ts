@@ -24,7 +24,7 @@ export interface Activations {
 export const PARTS = ["weights", "state", "cache", "activations", "overhead"] as const;
 export type PartName = (typeof PARTS)[number];
 
-export const PART_WORD: Record<PartName, string> = {
+export const PART_LABEL: Record<PartName, string> = {
   weights: "weights",
   state: "quantization state",
   cache: "KV cache",
@@ -172,7 +172,7 @@ export function axisTicks(end: number): number[] {
 }
 
 /** What loading in the faster dtype gains and costs: "float32 here: 12 × faster prefill, +269 MB". */
-export function fasterWords({ dtype, prefill_speedup }: FastDtype, moreBytes: number | null | undefined): string {
+export function fasterDtypeLabel({ dtype, prefill_speedup }: FastDtype, moreBytes: number | null | undefined): string {
   const more = moreBytes == null ? "" : `, +${formatBytes(moreBytes)}`;
   return `${dtype} here: ${Number(prefill_speedup.toPrecision(3))} × faster prefill${more}`;
 }

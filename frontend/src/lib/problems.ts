@@ -1,6 +1,6 @@
-import { ApiError } from "../api/client";
+import { ApiError } from "./apiError";
 import type { Model, RowError } from "../types/model";
-import { waitsForDisk } from "./words";
+import { waitsForDisk } from "./labels";
 
 /** What went wrong and what to do, in the one shape every error view takes. */
 export interface ProblemView {

@@ -2,19 +2,19 @@ import { expect, it } from "vitest";
 import { compatibility, plan, training } from "../test/trainingFixtures";
 import {
   choicesOf,
-  compatibilityWords,
+  compatibilityLabel,
   draftOf,
-  epochsWords,
+  formatEpochs,
   FIRST_DRAFT,
-  fitWords,
+  fitLabel,
   kindsOf,
-  metricWords,
+  formatMetric,
   notebookLines,
   pointFor,
   progressFigures,
   requestOf,
   suggestedPoint,
-  trainingPhaseWords,
+  trainingPhaseLabel,
 } from "./training";
 
 const points = compatibility().hook_points;
@@ -53,13 +53,13 @@ it("asks for what the form says, and for nothing while something is missing", ()
 });
 
 it("does not call unverified incompatible", () => {
-  expect(compatibilityWords({ compatible: null, level: "structural" })).toMatch(/could not be verified/);
-  expect(compatibilityWords({ compatible: false, level: "static" })).toMatch(/cannot be trained on/);
-  expect(compatibilityWords({ compatible: true, level: "live" })).toMatch(/earlier run/);
+  expect(compatibilityLabel({ compatible: null, level: "structural" })).toMatch(/could not be verified/);
+  expect(compatibilityLabel({ compatible: false, level: "static" })).toMatch(/cannot be trained on/);
+  expect(compatibilityLabel({ compatible: true, level: "live" })).toMatch(/earlier run/);
 });
 
 it("writes figures with the digits that mean something", () => {
-  expect([0.7123, -0.5, 32, 5193.2, 12.345, null].map((value) => metricWords(value))).toEqual([
+  expect([0.7123, -0.5, 32, 5193.2, 12.345, null].map((value) => formatMetric(value))).toEqual([
     "0.712",
     "-0.500",
     "32",
@@ -67,34 +67,34 @@ it("writes figures with the digits that mean something", () => {
     "12.3",
     "unknown",
   ]);
-  expect(epochsWords(plan())).toBe("≈ 5.20 M tokens in the column text, of which 38 % are read");
-  expect(epochsWords(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the column text, read 12 times");
-  expect(epochsWords(plan({ dataset_counted: true, epochs: 2 }))).toBe("5.20 M tokens in the column text, read 2.0 times");
-  expect(epochsWords(plan({ epochs: null, dataset_tokens: null }))).toBe("unknown number of tokens in the column text");
+  expect(formatEpochs(plan())).toBe("≈ 5.20 M tokens in the column text, of which 38 % are read");
+  expect(formatEpochs(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the column text, read 12 times");
+  expect(formatEpochs(plan({ dataset_counted: true, epochs: 2 }))).toBe("5.20 M tokens in the column text, read 2.0 times");
+  expect(formatEpochs(plan({ epochs: null, dataset_tokens: null }))).toBe("unknown number of tokens in the column text");
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
 });
 
 it("names the idle models that a run needs the memory of", () => {
-  expect(fitWords(plan(), "system memory")).toBe("Fits in system memory: 3.00 GB of the 20.0 GB free");
+  expect(fitLabel(plan(), "system memory")).toBe("Fits in system memory: 3.00 GB of the 20.0 GB free");
   const unloads = [
     { id: "a", name: "Qwen3-0.6B", measured_bytes: 1.2e9 },
     { id: "b", name: "gpt2", measured_bytes: 0.3e9 },
   ];
-  expect(fitWords(plan({ free_bytes: 2e9, usable_bytes: 3.15e9, unloads }), "system memory")).toBe(
+  expect(fitLabel(plan({ free_bytes: 2e9, usable_bytes: 3.15e9, unloads }), "system memory")).toBe(
     "Fits in system memory: 3.00 GB of the 2.00 GB free and the 1.50 GB of what is unloaded first, because nobody uses it: Qwen3-0.6B, gpt2",
   );
-  expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "making_room" } }))).toBe("Unloading idle models");
+  expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "making_room" } }))).toBe("Unloading idle models");
 });
 
 it("tells a run that waits for another from one that waits for a worker", () => {
-  expect(trainingPhaseWords(training({ status: "pending" }))).toBe("Waiting for a worker");
-  expect(trainingPhaseWords(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
+  expect(trainingPhaseLabel(training({ status: "pending" }))).toBe("Waiting for a worker");
+  expect(trainingPhaseLabel(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
   const error = { code: "disk_full", message: "The disk is full.", hint: null };
-  expect(trainingPhaseWords(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
-  expect(trainingPhaseWords(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Importing the libraries");
+  expect(trainingPhaseLabel(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
+  expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Importing the libraries");
   const filling = training({ progress: { ...training().progress, phase: "filling_buffer" } });
-  expect(trainingPhaseWords(filling)).toBe("Gathering the first activations");
+  expect(trainingPhaseLabel(filling)).toBe("Gathering the first activations");
 });
 
 it("loads the model in the precision it was trained in", () => {

@@ -2,10 +2,10 @@
 import type { HookKind, HookPoint, Model } from "../types/model";
 import type { Dtype, SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
 import { formatBytes, formatCount, formatDuration } from "./bytes";
-import { KIND_WORD } from "./hooks";
-import { sentence } from "./words";
+import { KIND_LABEL } from "./hooks";
+import { sentence } from "./labels";
 
-export const TRAINING_STATUS_WORD: Record<TrainingStatus, string> = {
+export const TRAINING_STATUS_LABEL: Record<TrainingStatus, string> = {
   pending: "Waiting",
   running: "Running",
   cancelling: "Cancelling",
@@ -14,7 +14,7 @@ export const TRAINING_STATUS_WORD: Record<TrainingStatus, string> = {
   completed: "Completed",
 };
 
-export const ARCHITECTURE_WORD: Record<SaeArchitecture, string> = {
+export const ARCHITECTURE_LABEL: Record<SaeArchitecture, string> = {
   topk: "TopK",
   batchtopk: "BatchTopK",
   matryoshka: "Matryoshka BatchTopK",
@@ -33,13 +33,13 @@ export function isRunning(status: TrainingStatus): boolean {
 }
 
 /** What a run does now. `behind`: another one is being trained, and they are trained one by one. */
-export function trainingPhaseWords(run: Pick<Training, "status" | "progress" | "error">, behind = false): string {
+export function trainingPhaseLabel(run: Pick<Training, "status" | "progress" | "error">, behind = false): string {
   const { status, progress, error } = run;
   if (status === "pending" && error !== null)
     return error.code === "disk_full" ? "Waiting for room on the disk" : "Waiting for access to the disk";
   if (status === "pending") return behind ? "Waiting for the run before it" : "Waiting for a worker";
   if (status === "cancelling") return "Saving its state";
-  if (status !== "running") return TRAINING_STATUS_WORD[status];
+  if (status !== "running") return TRAINING_STATUS_LABEL[status];
   switch (progress.phase) {
     case null:
       return "Starting";
@@ -60,7 +60,7 @@ export function trainingPhaseWords(run: Pick<Training, "status" | "progress" | "
   }
 }
 
-export function tokensWords(tokens: number): string {
+export function formatTokens(tokens: number): string {
   return `${formatCount(tokens)} tokens`;
 }
 
@@ -69,7 +69,7 @@ export function progressFigures({ status, progress }: Pick<Training, "status" | 
   const { tokens_done, tokens_total, tokens_per_second, eta_seconds } = progress;
   const flowing = status === "running" && progress.phase === "training" && !stale;
   return [
-    `${formatCount(tokens_done)} of ${tokensWords(tokens_total)}`,
+    `${formatCount(tokens_done)} of ${formatTokens(tokens_total)}`,
     flowing && tokens_per_second !== null ? `${formatCount(Math.round(tokens_per_second))} tokens/s` : "",
     flowing && eta_seconds !== null ? `${formatDuration(eta_seconds)} left` : "",
   ].filter(Boolean);
@@ -102,12 +102,12 @@ export function metricName({ name, of }: Metric): string {
 /** A run's last figure. */
 export function metricValue({ metrics, d_sae }: Pick<Training, "metrics" | "d_sae">, { field }: Metric): string {
   const value = metrics?.[field];
-  const words = metricWords(value);
+  const words = formatMetric(value);
   return field === "dead_features" && value != null ? `${words} of ${d_sae.toLocaleString("en")}` : words;
 }
 
 /** A metric with the digits that mean something; "unknown" for none. */
-export function metricWords(value: number | null | undefined): string {
+export function formatMetric(value: number | null | undefined): string {
   if (value == null) return "unknown";
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
   if (Math.abs(value) >= 1000) return formatCount(Math.round(value));
@@ -122,7 +122,7 @@ export interface HookChoice {
 /** The kinds of point there are, the residual stream first. */
 export function kindsOf(points: HookPoint[]): HookKind[] {
   const kinds = new Set(points.map(({ kind }) => kind));
-  return (Object.keys(KIND_WORD) as HookKind[]).filter((kind) => kinds.has(kind));
+  return (Object.keys(KIND_LABEL) as HookKind[]).filter((kind) => kinds.has(kind));
 }
 
 /** The points of a kind by layer; by path too where a layer has several, or a point belongs to none. */
@@ -146,7 +146,7 @@ export function suggestedPoint(points: HookPoint[]): HookPoint | undefined {
 }
 
 /** How sure it is that a model can be trained on. */
-export function compatibilityWords({ compatible, level }: Pick<TrainingCompatibility, "compatible" | "level">): string {
+export function compatibilityLabel({ compatible, level }: Pick<TrainingCompatibility, "compatible" | "level">): string {
   if (compatible === false) return "This model cannot be trained on";
   if (compatible === null) return "It could not be verified that this model can be trained on";
   return level === "live"
@@ -156,7 +156,7 @@ export function compatibilityWords({ compatible, level }: Pick<TrainingCompatibi
       : "Verified on its configuration";
 }
 
-export const DTYPE_WORD: Record<Dtype, string> = {
+export const DTYPE_LABEL: Record<Dtype, string> = {
   auto: "Automatic",
   float32: "float32",
   bfloat16: "bfloat16",
@@ -275,7 +275,7 @@ export function requestOf(
 }
 
 /** How a plan fits a device, by what is free there and what idle models give up. */
-export function fitWords({ fits, total_bytes, free_bytes, usable_bytes, unloads }: TrainingPlan, place: string): string {
+export function fitLabel({ fits, total_bytes, free_bytes, usable_bytes, unloads }: TrainingPlan, place: string): string {
   const [total, free, usable] = [total_bytes, free_bytes, usable_bytes].map(formatBytes);
   if (!fits) return `Does not fit in ${place}: ${total}, where ${usable} of the ${free} free may be planned`;
   if (unloads.length === 0) return `Fits in ${place}: ${total} of the ${free} free`;
@@ -303,9 +303,9 @@ export function partsOf(plan: TrainingPlan): PlanPart[] {
 }
 
 /** "About a third of the file is read" in figures: how often the text is gone through. */
-export function epochsWords({ epochs, dataset_tokens, dataset_counted, dataset_column }: TrainingPlan): string {
+export function formatEpochs({ epochs, dataset_tokens, dataset_counted, dataset_column }: TrainingPlan): string {
   if (epochs === null || dataset_tokens === null) return `unknown number of tokens in the column ${dataset_column}`;
-  const size = `${dataset_counted ? "" : "≈ "}${tokensWords(dataset_tokens)} in the column ${dataset_column}`;
+  const size = `${dataset_counted ? "" : "≈ "}${formatTokens(dataset_tokens)} in the column ${dataset_column}`;
   if (epochs <= 1) return `${size}, of which ${Math.max(1, Math.round(epochs * 100))} % are read`;
   return `${size}, read ${epochs < 10 ? epochs.toPrecision(2) : Math.round(epochs).toLocaleString("en")} times`;
 }
@@ -349,7 +349,7 @@ function beginningCode({ beginning }: Training): string {
 }
 
 /** What every context of a run begins with. */
-export function beginningWords(plan: Partial<TrainingPlan>, asked: string): string | null {
+export function contextStartLabel(plan: Partial<TrainingPlan>, asked: string): string | null {
   // A plan of an earlier version tells neither.
   const { beginning_token, beginning_tokens } = plan;
   if (beginning_token === null || beginning_token === undefined)
@@ -364,7 +364,7 @@ export function runName(training: Pick<Training, "model_name" | "hook_point">): 
 
 export function saeFigures({ architecture, d_sae, k, l1_coefficient }: Training): string[] {
   return [
-    ARCHITECTURE_WORD[architecture].split(",")[0] ?? "",
+    ARCHITECTURE_LABEL[architecture].split(",")[0] ?? "",
     `${d_sae.toLocaleString("en")} features`,
     k === null ? `L1 ${l1_coefficient ?? 1}` : `k ${k}`,
   ];

@@ -1,6 +1,7 @@
 import { expect, it, vi } from "vitest";
 import { downloading, model, progress } from "../test/fixtures";
-import { applyList, applyModel, applyProgress, type Feed, follows, isStructural, isUnderWay, removeModel } from "./applyEvents";
+import { applyList, applyModel, applyProgress, follows, isStructural, isUnderWay, removeModel } from "./applyEvents";
+import type { Feed } from "../types/feed";
 
 const EMPTY: Feed = { byId: {}, ids: [], live: {}, pending: {} };
 

@@ -1,5 +1,5 @@
 import { create } from "zustand";
-import { isActive } from "../lib/words";
+import { isActive } from "../lib/labels";
 import type { Model } from "../types/model";
 import { useModelsStore } from "./modelsStore";
 

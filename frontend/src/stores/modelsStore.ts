@@ -1,23 +1,13 @@
 import { create } from "zustand";
 import * as api from "../api/models";
-import { isAbort } from "../api/client";
+import { isAbort } from "../lib/apiError";
 import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
 import { type ProblemView, toProblem } from "../lib/problems";
 import type { ServerEvent } from "../types/events";
 import type { DeletionReport, Dtype, ImportRequest, Model, ModelDownloadRequest, QuantizeRequest } from "../types/model";
-import {
-  applyList,
-  applyModel,
-  applyProgress,
-  type Cursor,
-  type Feed,
-  follows,
-  isStructural,
-  type PendingOp,
-  removeModel,
-  without,
-} from "./applyEvents";
+import { applyList, applyModel, applyProgress, follows, isStructural, removeModel, without } from "./applyEvents";
+import type { Cursor, Feed, PendingOp } from "../types/feed";
 
 export type Connection = "connecting" | "live" | "stale";
 

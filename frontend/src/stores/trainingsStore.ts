@@ -1,11 +1,12 @@
 import { create } from "zustand";
-import { isAbort } from "../api/client";
+import { isAbort } from "../lib/apiError";
 import * as api from "../api/trainings";
 import { type ProblemView, toProblem } from "../lib/problems";
 import { toastProblem } from "../lib/toast";
 import type { ServerEvent } from "../types/events";
 import type { Training, TrainingRequest } from "../types/training";
-import { type Cursor, follows, without } from "./applyEvents";
+import { follows, without } from "./applyEvents";
+import type { Cursor } from "../types/feed";
 
 export type TrainingOp = api.TrainingAction | "delete";
 

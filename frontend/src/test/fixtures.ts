@@ -16,7 +16,7 @@ import type {
   SettingsView,
   SystemInfo,
 } from "../types/model";
-import type { Live } from "../stores/applyEvents";
+import type { Live } from "../types/feed";
 
 export const GB = 1e9;
 

@@ -1,8 +1,8 @@
 import { Modal, Stack, Text } from "@mantine/core";
 import { useEffect } from "react";
 import { useLive, useModel } from "../../hooks/useModels";
-import { canPause, discardWords, losesWork } from "../../lib/cancel";
-import { precisionWords } from "../../lib/words";
+import { canPause, discardLabel, losesWork } from "../../lib/cancel";
+import { precisionLabel } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import { ConnectionNotice } from "./ConnectionNotice";
 import { DialogButtons } from "./DialogButtons";
@@ -33,7 +33,7 @@ export function ConfirmCancel({ id, onClose }: Props) {
         <Stack>
           <ConnectionNotice />
           <Text>
-            <span className="mono">{model.model_id}</span>, {precisionWords(model).toLowerCase()}
+            <span className="mono">{model.model_id}</span>, {precisionLabel(model).toLowerCase()}
           </Text>
           <Text>
             {model.status === "quantizing"
@@ -51,7 +51,7 @@ export function ConfirmCancel({ id, onClose }: Props) {
               </ServerButton>
             )}
             <ServerButton color="red" onClick={() => answer("cancel")}>
-              {discardWords(model, live)}
+              {discardLabel(model, live)}
             </ServerButton>
           </DialogButtons>
         </Stack>

@@ -7,7 +7,7 @@ import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
-import { precisionWords, sentence } from "../../lib/words";
+import { precisionLabel, sentence } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { DialogButtons } from "./DialogButtons";
@@ -66,7 +66,7 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
     <Stack>
       <ConnectionNotice />
       <Text>
-        <span className="mono">{model.model_id}</span>, {precisionWords(model).toLowerCase()}
+        <span className="mono">{model.model_id}</span>, {precisionLabel(model).toLowerCase()}
       </Text>
       {plan.loading && plan.data === null && <Placeholder h={48} label="Working out what a deletion would free" />}
       {plan.problem !== null && (

@@ -1,8 +1,8 @@
 import { useConn } from "../../hooks/useModels";
 import { useQuiet } from "../../hooks/useQuiet";
 import { formatBytes, formatRate, fraction } from "../../lib/bytes";
-import { etaWords, PENDING_WORD, phaseWords } from "../../lib/words";
-import type { Live, Pending } from "../../stores/applyEvents";
+import { formatEta, PENDING_LABEL, phaseLabel } from "../../lib/labels";
+import type { Live, Pending } from "../../types/feed";
 import type { Model } from "../../types/model";
 import classes from "./ProgressLine.module.css";
 
@@ -29,7 +29,7 @@ export function ProgressLine({ model, live, pending }: Props) {
         ? fraction(progress.bytes_done, progress.bytes_total)
         : fraction(progress.files_done, progress.files_total);
   const stale = useConn() === "stale";
-  const words = pending === undefined ? phaseWords(model, progress) : PENDING_WORD[pending.op];
+  const words = pending === undefined ? phaseLabel(model, progress) : PENDING_LABEL[pending.op];
   const phase = stale ? `${words}, when last heard` : words;
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
   const total = progress?.bytes_total ?? (progress?.phase === "loading" ? null : model.size_bytes);
@@ -44,7 +44,7 @@ export function ProgressLine({ model, live, pending }: Props) {
           : ""
         : `${formatBytes(done)} of ${formatBytes(total)}`,
     flowing && !uncounted && progress?.phase !== "retrying" ? formatRate(progress?.bytes_per_second) : "",
-    (flowing && !uncounted) || (!inBytes && !stale) ? etaWords(progress) : "",
+    (flowing && !uncounted) || (!inBytes && !stale) ? formatEta(progress) : "",
   ].filter(Boolean);
   return (
     <div className={classes.line}>

@@ -1,12 +1,12 @@
 import { Text } from "@mantine/core";
-import { compatibilityWords, reasonSentences } from "../../lib/training";
+import { compatibilityLabel, reasonSentences } from "../../lib/training";
 import type { TrainingCompatibility } from "../../types/training";
 
 /** Whether a model can be trained on, in a line. */
 export function TrainingFact({ training }: { training: TrainingCompatibility }) {
   const { compatible, reasons } = training;
   const color = compatible === null ? "var(--y-warn)" : compatible ? "dimmed" : "var(--y-bad)";
-  const words = compatible === false ? "not possible" : compatibilityWords(training).toLowerCase();
+  const words = compatible === false ? "not possible" : compatibilityLabel(training).toLowerCase();
   return (
     <Text size="sm" mt={6} c={color}>
       SAE training: {[words, ...reasonSentences(reasons)].join(". ")}

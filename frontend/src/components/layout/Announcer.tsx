@@ -1,7 +1,7 @@
 import { VisuallyHidden } from "@mantine/core";
 import { useEffect, useState } from "react";
-import { runName, TRAINING_STATUS_WORD } from "../../lib/training";
-import { STATUS_WORD } from "../../lib/words";
+import { runName, TRAINING_STATUS_LABEL } from "../../lib/training";
+import { STATUS_LABEL } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 
@@ -15,7 +15,7 @@ export function Announcer() {
         const changes = Object.values(state.byId).flatMap((model) => {
           const known = before.byId[model.id];
           if (known === undefined) return [];
-          if (known.status !== model.status) return [`${model.name}: ${STATUS_WORD[model.status]}`];
+          if (known.status !== model.status) return [`${model.name}: ${STATUS_LABEL[model.status]}`];
           if (known.loaded !== model.loaded) return [`${model.name}: ${model.loaded ? "Loaded" : "Unloaded"}`];
           return [];
         });
@@ -30,7 +30,7 @@ export function Announcer() {
           const known = before.byId[training.id];
           return known === undefined || known.status === training.status
             ? []
-            : [`${runName(training)}: ${TRAINING_STATUS_WORD[training.status]}`];
+            : [`${runName(training)}: ${TRAINING_STATUS_LABEL[training.status]}`];
         });
         if (changes.length > 0) setMessage(changes.join(". "));
       }),

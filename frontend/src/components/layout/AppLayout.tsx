@@ -89,7 +89,7 @@ export function AppLayout() {
 
       <AppShell.Main id="main" className={classes.main}>
         <ConnectionNotice />
-        <Suspense fallback={<Awaited at={pathname} />}>
+        <Suspense fallback={<PanelFallback at={pathname} />}>
           <PartBoundary at={pathname}>
             <Outlet />
           </PartBoundary>
@@ -101,7 +101,7 @@ export function AppLayout() {
 }
 
 /** In the place of a page that is still being fetched. */
-function Awaited({ at }: { at: string }) {
+function PanelFallback({ at }: { at: string }) {
   const isAway = useConn() === "stale";
   const page = PAGES.find(({ to }) => to === at);
   return (

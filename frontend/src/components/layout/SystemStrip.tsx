@@ -23,7 +23,7 @@ export function SystemStrip() {
           <dt>Loaded</dt>
           <dd>
             <LastHeard />
-            {loadedWords(loaded)}
+            {loadedLabel(loaded)}
           </dd>
         </div>
       </dl>
@@ -47,7 +47,7 @@ function Unread() {
   );
 }
 
-function loadedWords(loaded: LoadedModel[] | null): string {
+function loadedLabel(loaded: LoadedModel[] | null): string {
   if (loaded === null) return "not known";
   const models = new Set(loaded.map((item) => item.id)).size;
   if (models === 0) return "no model";

@@ -3,7 +3,7 @@ import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
 import { downloading, liveOf, model, outOfRoom, progress, system } from "../../test/fixtures";
 import { expectAccessible, renderPage } from "../../test/render";
-import type { Pending } from "../../stores/applyEvents";
+import type { Pending } from "../../types/feed";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ModelCard } from "./ModelCard";

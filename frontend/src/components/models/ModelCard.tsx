@@ -21,22 +21,22 @@ import {
 import { memo, useRef } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../api/models";
-import { useAway } from "../../hooks/useAway";
-import { diskWords, formatBytes, formatCount } from "../../lib/bytes";
-import { gapWords, takesMore, unloadWords } from "../../lib/measured";
+import { useOfflineReason } from "../../hooks/useOfflineReason";
+import { formatDisk, formatBytes, formatCount } from "../../lib/bytes";
+import { formatGap, takesMore, formatUnload } from "../../lib/measured";
 import { problemOf } from "../../lib/problems";
-import { isActive, loadSnippet, loadState, QUANTIZATION_WORD, sentence, waitsForDisk } from "../../lib/words";
+import { isActive, loadSnippet, loadState, QUANTIZATION_LABEL, sentence, waitsForDisk } from "../../lib/labels";
 import type { Place } from "../../lib/yard";
-import type { Live, Pending } from "../../stores/applyEvents";
+import type { Live, Pending } from "../../types/feed";
 import type { Device, Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { ProgressLine } from "../common/ProgressLine";
-import { FitWords } from "../common/FitWords";
+import { FitLabel } from "../common/VerdictLabel";
 import { MemoryBar } from "./memory/MemoryBar";
 import { ModelBadges } from "./card/ModelBadges";
 import classes from "./ModelCard.module.css";
-import { QuantBadge } from "../common/QuantBadge";
-import { RowProblemSteps } from "./status/RowProblemSteps";
+import { PrecisionBadge } from "../common/PrecisionBadge";
+import { ErrorActions } from "./status/ErrorActions";
 import { StatusPill } from "./status/StatusPill";
 import { WorkAction } from "./status/WorkAction";
 
@@ -75,7 +75,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       <header className={classes.head}>
         {selected !== undefined && (
           <Checkbox
-            aria-label={`Select ${model.name}, ${QUANTIZATION_WORD[model.quantization].toLowerCase()}`}
+            aria-label={`Select ${model.name}, ${QUANTIZATION_LABEL[model.quantization].toLowerCase()}`}
             checked={selected}
             onChange={(event) => onSelect?.(model, event.currentTarget.checked)}
           />
@@ -85,7 +85,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
             {model.name}
           </Link>
         </h2>
-        <QuantBadge quantization={model.quantization} dtype={model.dtype} />
+        <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
       </header>
       <CopyText text={model.model_id} label="repository id" />
       <p className={`${classes.facts} num`}>
@@ -143,7 +143,7 @@ function Uses({ model }: { model: Model }) {
         </p>
       ))}
       {loaded.length === 0 && model.last_unload !== null && (
-        <p className={`${classes.used} num`}>Unloaded: {unloadWords(model.last_unload)}</p>
+        <p className={`${classes.used} num`}>Unloaded: {formatUnload(model.last_unload)}</p>
       )}
     </>
   );
@@ -156,7 +156,7 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
   const how = howKnown(model);
   // Whether it fits is no question any more.
   const leaving = model.status === "deleting";
-  const gap = gapWords(model, `the ${about}${formatBytes(estimate)} estimated`);
+  const gap = formatGap(model, `the ${about}${formatBytes(estimate)} estimated`);
   return (
     <div className={classes.memory}>
       <dl className={`${classes.figures} num`}>
@@ -172,7 +172,7 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
         {!isActive(model.status) && (
           <div>
             <dt>Disk</dt>
-            <dd>{diskWords(model)}</dd>
+            <dd>{formatDisk(model)}</dd>
           </div>
         )}
         {/* What is loaded stands there already. */}
@@ -183,7 +183,7 @@ function Memory({ model, scale, devices }: Pick<Props, "model" | "scale" | "devi
               <VisuallyHidden>Fit</VisuallyHidden>
             </dt>
             <dd>
-              <FitWords bytes={bytes} devices={devices} />
+              <FitLabel bytes={bytes} devices={devices} />
             </dd>
           </div>
         )}
@@ -224,7 +224,7 @@ function RowProblem({ model, onAction }: Pick<ActionProps, "model" | "onAction">
       </Text>
       {hint !== null && <Text size="xs">{hint}</Text>}
       <div className={classes.steps}>
-        <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
+        <ErrorActions model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
       </div>
     </div>
   );
@@ -237,7 +237,7 @@ interface ActionProps {
 }
 
 function PrimaryAction({ model, live, href, busy, onAction }: ActionProps & Pick<Props, "live" | "href">) {
-  const away = useAway();
+  const away = useOfflineReason();
   // There is no room to go on; the steps that make some stand above, and the menu still has it.
   if (waitsForDisk(model)) return null;
   if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
@@ -281,7 +281,7 @@ function tabOf(href: string, tab: string): string {
 function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<Props, "href">) {
   const button = useRef<HTMLButtonElement>(null);
   const clipboard = useClipboard();
-  const away = useAway();
+  const away = useOfflineReason();
   const active = isActive(model.status);
   const path = model.snapshot_path;
   // A Modelyard's own Hub endpoint has files to give, but no pages.
@@ -378,7 +378,7 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
 
 /** What can be done with a model that is ready; one whose files are gone may still be in memory. */
 function UseItems({ model, busy, onAction }: ActionProps) {
-  const away = useAway();
+  const away = useOfflineReason();
   const ready = model.status === "ready";
   const item = (label: string, icon: React.ReactNode, action: CardAction) => (
     <Menu.Item

@@ -12,7 +12,7 @@ import {
 import { useDebouncedValue } from "@mantine/hooks";
 import { useMemo, useState } from "react";
 import { Link } from "react-router";
-import { ApiError } from "../../api/client";
+import { ApiError } from "../../lib/apiError";
 import { getModelInfo, searchHub } from "../../api/models";
 import { getSettings } from "../../api/system";
 import { type PlannedOption, useMemoryPlan } from "../../hooks/useMemoryPlan";
@@ -23,7 +23,7 @@ import { fitOf, roughWeights } from "../../lib/fit";
 import { hitFacts, isGated } from "../../lib/hub";
 import { type ModelReference, parseModelReference } from "../../lib/modelId";
 import { type ProblemView, toProblem } from "../../lib/problems";
-import { isActive, STATUS_WORD, VERDICT_WORD } from "../../lib/words";
+import { isActive, STATUS_LABEL, VERDICT_LABEL } from "../../lib/labels";
 import { placesOf, type Wanted, wantedIn } from "../../lib/yard";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
@@ -36,9 +36,10 @@ import { HubUnreachable } from "./hub/HubUnreachable";
 import { MemoryChart } from "./memory/MemoryChart";
 import classes from "./ModelDownloadForm.module.css";
 import { ModelPreview } from "./download/ModelPreview";
-import { QuantBadge } from "../common/QuantBadge";
+import { PrecisionBadge } from "../common/PrecisionBadge";
 import { RoughMemory } from "./memory/RoughMemory";
-import { VerdictWords, Yard } from "./memory/Yard";
+import { Yard } from "./memory/Yard";
+import { VerdictLabel } from "../common/VerdictLabel";
 
 const SEARCH_DELAY_MS = 250;
 const HOW_TO_WRITE = "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page.";
@@ -342,9 +343,9 @@ function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
           plan={plan}
           selected={quantization}
           rough={rough}
-          marks={Object.fromEntries([...rows].map(([name, row]) => [name, hereWords(row)]))}
+          marks={Object.fromEntries([...rows].map(([name, row]) => [name, installedLabel(row)]))}
           filesOf={({ option, quantization }) =>
-            option.available || quantization === "none" ? filesWords(option, info, keepOriginal) : undefined
+            option.available || quantization === "none" ? formatFiles(option, info, keepOriginal) : undefined
           }
           onPick={loadable ? setPicked : undefined}
         />
@@ -402,7 +403,7 @@ function needsConsent(info: ModelInfo): boolean {
 }
 
 /** "Downloads 26.7 MB · 39.7 MB on disk after (13.0 MB without the original)". */
-function filesWords(option: MemoryOption, info: ModelInfo, keepOriginal: boolean): string {
+function formatFiles(option: MemoryOption, info: ModelInfo, keepOriginal: boolean): string {
   const download = info.missing_bytes === 0 ? "Nothing to download" : `Downloads ${formatBytes(info.missing_bytes)}`;
   if (option.quantization === "none") return `${download} · ${formatBytes(info.size_bytes)} on disk after`;
   if (option.disk_bytes === null) return `${download} · the disk it takes after is not known`;
@@ -428,8 +429,8 @@ function useRowsOf({ model_id, commit }: ModelInfo): Map<Quantization, Model> {
   );
 }
 
-function hereWords({ status }: Model): string {
-  return status === "ready" ? "here already" : STATUS_WORD[status].toLowerCase();
+function installedLabel({ status }: Model): string {
+  return status === "ready" ? "here already" : STATUS_LABEL[status].toLowerCase();
 }
 
 interface Candidate {
@@ -538,7 +539,7 @@ function Submit(props: SubmitProps) {
       <Group gap="xs">
         {request !== null && (
           <span className={`${classes.choice} num`}>
-            <QuantBadge
+            <PrecisionBadge
               quantization={request.quantization}
               dtype={request.quantization === "none" ? dtype : null}
             />
@@ -629,23 +630,23 @@ function Choice({
   diskShort,
   loadable,
 }: Pick<SubmitProps, "option" | "estimating" | "diskShort"> & { loadable: boolean }) {
-  if (diskShort > 0) return <VerdictWords verdict="does_not_fit">does not fit on the disk</VerdictWords>;
-  if (!loadable) return <VerdictWords verdict="does_not_fit">cannot be loaded here</VerdictWords>;
-  if (option !== undefined) return <VerdictWords verdict={option.verdict}>{verdictWords(option)}</VerdictWords>;
+  if (diskShort > 0) return <VerdictLabel verdict="does_not_fit">does not fit on the disk</VerdictLabel>;
+  if (!loadable) return <VerdictLabel verdict="does_not_fit">cannot be loaded here</VerdictLabel>;
+  if (option !== undefined) return <VerdictLabel verdict={option.verdict}>{verdictLabel(option)}</VerdictLabel>;
   return (
-    <VerdictWords verdict="unknown">
+    <VerdictLabel verdict="unknown">
       {estimating ? "its memory is still being worked out" : "fit not known"}
-    </VerdictWords>
+    </VerdictLabel>
   );
 }
 
 /** "fits, 21.9 GB left", on the device that gave the verdict. */
-function verdictWords({ need, fits, verdict }: PlannedOption): string {
+function verdictLabel({ need, fits, verdict }: PlannedOption): string {
   const fit = fits.find((candidate) => candidate.verdict === verdict);
   if (fit === undefined || fit.free === null || need.required === null) return "fit not known";
   const left = fit.free - need.required;
-  if (left < 0) return `${VERDICT_WORD[verdict]}, ${need.partial ? "at least " : ""}${formatBytes(-left)} short`;
+  if (left < 0) return `${VERDICT_LABEL[verdict]}, ${need.partial ? "at least " : ""}${formatBytes(-left)} short`;
   const where = fit.device === "cpu" && fits.length > 1 ? " in system memory" : "";
-  const word = verdict === "unknown" ? "may fit" : VERDICT_WORD[verdict];
+  const word = verdict === "unknown" ? "may fit" : VERDICT_LABEL[verdict];
   return `${word}${where}, ${need.partial ? "at most " : ""}${formatBytes(left)} left`;
 }

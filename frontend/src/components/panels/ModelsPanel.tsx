@@ -13,7 +13,7 @@ import { useHotkeys, useMediaQuery, useMounted } from "@mantine/hooks";
 import { FolderInput, Plus } from "lucide-react";
 import { memo, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
-import { useAway } from "../../hooks/useAway";
+import { useOfflineReason } from "../../hooks/useOfflineReason";
 import { useFilteredIds, useLive, useModel, useModelList, usePending } from "../../hooks/useModels";
 import { useMemoryPlace } from "../../hooks/useMemoryPlace";
 import { useTitle } from "../../hooks/useTitle";
@@ -22,14 +22,14 @@ import {
   countGroups,
   type ModelFilter,
   readFilter,
-  SORT_WORD,
+  SORT_LABEL,
   SORTS,
-  STATUS_GROUP_WORD,
+  STATUS_GROUP_LABEL,
   STATUS_GROUPS,
 } from "../../lib/filter";
-import { heightAs } from "../../lib/heightAs";
-import { lazyPart } from "../../hooks/lazyPart";
-import { QUANTIZATION_WORD } from "../../lib/words";
+import { cssHeightVariable } from "../../lib/cssHeightVariable";
+import { lazyWithRetry } from "../../hooks/lazyWithRetry";
+import { QUANTIZATION_LABEL } from "../../lib/labels";
 import type { Place } from "../../lib/yard";
 import { type Ghost, useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
@@ -55,13 +55,13 @@ import classes from "./ModelsPanel.module.css";
 // Not needed to show the list.
 const dialogPart = () => import("../models/DownloadDialog");
 const drawerPart = () => import("../models/drawer/ModelDrawer");
-const DownloadDialog = lazyPart(dialogPart);
-const ModelDrawer = lazyPart(drawerPart);
+const DownloadDialog = lazyWithRetry(dialogPart);
+const ModelDrawer = lazyWithRetry(drawerPart);
 
 /** Long enough after the list is there for it to be drawn and scrolled first. */
 const PREFETCH_AFTER_MS = 2_000;
 
-const yardHeight = heightAs("--y-yard-height");
+const yardHeight = cssHeightVariable("--y-yard-height");
 
 /** The yard, the models, and what can be done with them. Filters and dialogs live in the address. */
 export function ModelsPanel() {
@@ -185,7 +185,7 @@ export function ModelsPanel() {
           </Tabs.List>
           {view === "installed" && models.length > 0 && load.state !== "error" && (
             <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
-              {countWords(ids.length, models.length)}
+              {formatCountOf(ids.length, models.length)}
               {load.state !== "ready" && ", more are coming"}
             </Text>
           )}
@@ -306,7 +306,7 @@ function FromFirstUse({ wanted, title, onClose, children }: FromFirstUseProps) {
   const [used, setUsed] = useState(wanted);
   if (wanted && !used) setUsed(true);
   return used ? (
-    <Suspense fallback={<Awaited wanted={wanted} title={title} onClose={onClose} />}>
+    <Suspense fallback={<LazyFallback wanted={wanted} title={title} onClose={onClose} />}>
       <MountedClosed wanted={wanted}>{children}</MountedClosed>
     </Suspense>
   ) : null;
@@ -321,8 +321,8 @@ interface FromFirstUseProps {
 }
 
 /** In the place of what cannot be fetched, because the server does not answer; otherwise it is there at once. */
-function Awaited({ wanted, title, onClose }: Omit<FromFirstUseProps, "children">) {
-  const away = useAway();
+function LazyFallback({ wanted, title, onClose }: Omit<FromFirstUseProps, "children">) {
+  const away = useOfflineReason();
   return (
     <Modal opened={wanted && away !== undefined} onClose={onClose} title={title}>
       <ConnectionNotice />
@@ -400,7 +400,7 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, smal
         onChange={(event) => onChange({ status: event.currentTarget.value })}
         data={[
           { value: "", label: `Any status (${models.length})` },
-          ...STATUS_GROUPS.map((group) => ({ value: group, label: `${STATUS_GROUP_WORD[group]} (${counts[group]})` })),
+          ...STATUS_GROUPS.map((group) => ({ value: group, label: `${STATUS_GROUP_LABEL[group]} (${counts[group]})` })),
         ]}
       />
       <NativeSelect
@@ -410,7 +410,7 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, smal
         onChange={(event) => onChange({ quantization: event.currentTarget.value })}
         data={[
           { value: "", label: "Any precision" },
-          ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_WORD[value] })),
+          ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_LABEL[value] })),
         ]}
       />
       <NativeSelect
@@ -420,14 +420,14 @@ function Filters({ filter, models, empty, onChange, searchField, selecting, smal
         onChange={(event) =>
           onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })
         }
-        data={SORTS.map((value) => ({ value, label: SORT_WORD[value] }))}
+        data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
       />
       {!small && select}
     </div>
   );
 }
 
-function countWords(shown: number, all: number): string {
+function formatCountOf(shown: number, all: number): string {
   if (shown < all) return `${shown} of ${all} models`;
   return all === 1 ? "1 model" : `${all} models`;
 }
@@ -435,8 +435,8 @@ function countWords(shown: number, all: number): string {
 function NothingMatches({ filter, onClear }: { filter: ModelFilter; onClear: () => void }) {
   const parts = [
     filter.q === "" ? null : `“${filter.q}”`,
-    filter.status === null ? null : `status ${STATUS_GROUP_WORD[filter.status].toLowerCase()}`,
-    filter.quantization === null ? null : `precision ${QUANTIZATION_WORD[filter.quantization].toLowerCase()}`,
+    filter.status === null ? null : `status ${STATUS_GROUP_LABEL[filter.status].toLowerCase()}`,
+    filter.quantization === null ? null : `precision ${QUANTIZATION_LABEL[filter.quantization].toLowerCase()}`,
   ].filter((part) => part !== null);
   const searchOnly = filter.status === null && filter.quantization === null;
   return (

@@ -6,7 +6,7 @@ import { useTitle } from "../../hooks/useTitle";
 import { useTrainings } from "../../hooks/useTrainings";
 import { formatWhen } from "../../lib/dates";
 import { fromRow } from "../../lib/problems";
-import { runName, saeFigures, tokensWords } from "../../lib/training";
+import { runName, saeFigures, formatTokens } from "../../lib/training";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
@@ -101,7 +101,7 @@ function Run({ training }: { training: Training }) {
         <FactLine
           facts={[
             ...saeFigures(training),
-            tokensWords(training.training_tokens),
+            formatTokens(training.training_tokens),
             `requested ${formatWhen(training.created_at)}`,
           ]}
         />

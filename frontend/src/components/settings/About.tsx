@@ -1,10 +1,10 @@
 import { Badge, Code, Group, Stack, Text, Title } from "@mantine/core";
 import { formatBytes } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
-import { sentence } from "../../lib/words";
+import { sentence } from "../../lib/labels";
 import type { SystemInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
-import { VerdictWords } from "../models/memory/Yard";
+import { VerdictLabel } from "../common/VerdictLabel";
 import { Section } from "./Section";
 import classes from "./settings.module.css";
 
@@ -102,9 +102,9 @@ function Workers({ workers }: Pick<SystemInfo, "workers">) {
         <ul className={classes.workers}>
           {workers.map((worker) => (
             <li key={worker.name}>
-              <VerdictWords verdict={worker.alive ? "fits" : "does_not_fit"}>
+              <VerdictLabel verdict={worker.alive ? "fits" : "does_not_fit"}>
                 {worker.alive ? "alive" : "silent"}
-              </VerdictWords>
+              </VerdictLabel>
               <span className="mono">{worker.name}</span>
               <Text span size="sm" c="dimmed">
                 {worker.queues.join(", ")}

@@ -1,6 +1,6 @@
 import { Button, NativeSelect, NumberInput, Stack } from "@mantine/core";
 import { useForm } from "@mantine/form";
-import { QUANTIZATION_WORD } from "../../lib/words";
+import { QUANTIZATION_LABEL } from "../../lib/labels";
 import type { Quantization } from "../../types/model";
 import { Section } from "./Section";
 import classes from "./settings.module.css";
@@ -83,7 +83,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
               label="Default precision"
               data={[
                 { value: BEST_FIT, label: "The most precise that fits" },
-                ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_WORD[value] })),
+                ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_LABEL[value] })),
               ]}
               {...form.getInputProps("quantization")}
             />

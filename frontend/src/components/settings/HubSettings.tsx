@@ -2,7 +2,7 @@ import { Button, Group, Radio, Stack, Text, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { useHubTest } from "../../hooks/useHubTest";
 import { useSystemStore } from "../../stores/systemStore";
-import { VerdictWords } from "../models/memory/Yard";
+import { VerdictLabel } from "../common/VerdictLabel";
 import classes from "./HubSettings.module.css";
 import { Section } from "./Section";
 import { type SectionProps, useSave } from "./useSave";
@@ -91,11 +91,11 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
           </Button>
           {shown !== undefined && (
             <Text size="sm" role="status" component="div" className={classes.answer}>
-              <VerdictWords verdict={shown.reachable ? "fits" : "does_not_fit"}>
+              <VerdictLabel verdict={shown.reachable ? "fits" : "does_not_fit"}>
                 {shown.reachable
                   ? `${name} answers`
                   : `${name} does not answer: ${shown.reason ?? "no reason given"}`}
-              </VerdictWords>
+              </VerdictLabel>
             </Text>
           )}
         </Group>

@@ -5,7 +5,7 @@ import { useHubTest } from "../../hooks/useHubTest";
 import { hubName } from "../../lib/hubName";
 import { useSystemStore } from "../../stores/systemStore";
 import type { HubAnswer, SettingsView, Verdict } from "../../types/model";
-import { VerdictWords } from "../models/memory/Yard";
+import { VerdictLabel } from "../common/VerdictLabel";
 import { Section } from "./Section";
 import { type SectionProps, useSave } from "./useSave";
 
@@ -18,7 +18,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
   const { busy, save } = useSave(onSaved);
   const { busy: testing, answer, test, forget } = useHubTest();
   const typed = token.trim() !== "";
-  const stored = storedWords(settings, hub);
+  const stored = storedTokenLabel(settings, hub);
 
   function askForOne() {
     setMissing(true);
@@ -45,9 +45,9 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
       >
         <Stack gap="sm">
           <Text size="sm" component="div" role="status">
-            <VerdictWords verdict={stored.verdict} icon={stored.icon}>
+            <VerdictLabel verdict={stored.verdict} icon={stored.icon}>
               {stored.words}
-            </VerdictWords>
+            </VerdictLabel>
           </Text>
           <PasswordInput
             ref={field}
@@ -100,7 +100,7 @@ interface Words {
   words: string;
 }
 
-function storedWords({ token_set, token_note }: SettingsView, hub: HubAnswer | undefined): Words {
+function storedTokenLabel({ token_set, token_note }: SettingsView, hub: HubAnswer | undefined): Words {
   if (!token_set) return { verdict: "unknown", icon: KeyRound, words: token_note ?? "No token is stored" };
   if (hub?.token === "invalid") return { verdict: "does_not_fit", words: "A token is stored, but the Hub refuses it" };
   if (hub?.user != null) return { verdict: "fits", words: `Signed in as ${hub.user}` };
@@ -108,15 +108,15 @@ function storedWords({ token_set, token_note }: SettingsView, hub: HubAnswer | u
 }
 
 function Tested({ answer }: { answer: HubAnswer }) {
-  const { verdict, words } = testedWords(answer);
+  const { verdict, words } = testedTokenLabel(answer);
   return (
     <Text size="sm" component="div" role="status" style={{ overflowWrap: "anywhere" }}>
-      <VerdictWords verdict={verdict}>{words}</VerdictWords>
+      <VerdictLabel verdict={verdict}>{words}</VerdictLabel>
     </Text>
   );
 }
 
-function testedWords({ endpoint, reachable, reason, token, token_note, user }: HubAnswer): Words {
+function testedTokenLabel({ endpoint, reachable, reason, token, token_note, user }: HubAnswer): Words {
   if (!reachable)
     return { verdict: "does_not_fit", words: `${endpoint} does not answer: ${reason ?? "no reason given"}` };
   switch (token) {

@@ -1,9 +1,9 @@
 import { List, NativeSelect } from "@mantine/core";
 import { CheckCircle2 } from "lucide-react";
 import type { Resource } from "../../hooks/useResource";
-import { KIND_WORD, shapeWords } from "../../lib/hooks";
-import { choicesOf, compatibilityWords, kindsOf, pointFor, reasonSentences } from "../../lib/training";
-import { sentence } from "../../lib/words";
+import { KIND_LABEL, formatShape } from "../../lib/hooks";
+import { choicesOf, compatibilityLabel, kindsOf, pointFor, reasonSentences } from "../../lib/training";
+import { sentence } from "../../lib/labels";
 import type { HookKind, HookPoint } from "../../types/model";
 import type { TrainingCompatibility } from "../../types/training";
 import { Placeholder } from "../common/Placeholder";
@@ -43,7 +43,7 @@ export function HookFields({ answer, point, error, onChange }: Props) {
                 const next = pointFor(points, event.currentTarget.value as HookKind, point.layer);
                 if (next !== undefined) onChange(next.path);
               }}
-              data={kindsOf(points).map((kind) => ({ value: kind, label: sentence(KIND_WORD[kind]) }))}
+              data={kindsOf(points).map((kind) => ({ value: kind, label: sentence(KIND_LABEL[kind]) }))}
             />
             <NativeSelect
               label="Layer"
@@ -54,7 +54,7 @@ export function HookFields({ answer, point, error, onChange }: Props) {
             />
           </div>
           <p className={`${classes.fact} num`}>
-            <span className="mono">{point.path}</span> gives {shapeWords(point.shape)}, so{" "}
+            <span className="mono">{point.path}</span> gives {formatShape(point.shape)}, so{" "}
             <strong>d_in is {point.width.toLocaleString("en")}</strong>
             {point.transformer_lens !== null && (
               <>
@@ -69,7 +69,7 @@ export function HookFields({ answer, point, error, onChange }: Props) {
 }
 
 function Verdict({ answer }: { answer: TrainingCompatibility }) {
-  const words = compatibilityWords(answer);
+  const words = compatibilityLabel(answer);
   const reasons = reasonSentences(answer.reasons);
   if (answer.compatible === true)
     return (

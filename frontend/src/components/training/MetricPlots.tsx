@@ -1,7 +1,7 @@
 import "uplot/dist/uPlot.min.css";
 import { useMemo, useState } from "react";
 import { formatCount } from "../../lib/bytes";
-import { type Metric, metricName, metricsOf, metricWords } from "../../lib/training";
+import { type Metric, metricName, metricsOf, formatMetric } from "../../lib/training";
 import type { CurvePoint } from "../../types/training";
 import { Plot } from "./Plot";
 import classes from "./training.module.css";
@@ -33,15 +33,15 @@ function Curve({ metric, tokens, points }: CurveProps) {
   const [pointed, setPointed] = useState<number | null>(null);
   const known = values.filter((value) => value !== null);
   const last = known.at(-1);
-  const words = `${label}: from ${metricWords(known[0])} to ${metricWords(last)} after ${formatCount(tokens.at(-1))} tokens`;
+  const words = `${label}: from ${formatMetric(known[0])} to ${formatMetric(last)} after ${formatCount(tokens.at(-1))} tokens`;
   return (
     <figure className={classes.plot}>
       <figcaption>
         <span>{label}</span>
         <span className="num">
           {pointed === null || pointed >= values.length
-            ? metricWords(last)
-            : `${metricWords(values[pointed])} at ${formatCount(tokens[pointed])}`}
+            ? formatMetric(last)
+            : `${formatMetric(values[pointed])} at ${formatCount(tokens[pointed])}`}
         </span>
       </figcaption>
       <div role="img" aria-label={words}>

@@ -1,9 +1,9 @@
 import { Select } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { modelMemory, reasonSentences } from "../../lib/training";
-import { precisionWords } from "../../lib/words";
+import { precisionLabel } from "../../lib/labels";
 import type { Model } from "../../types/model";
-import { QuantBadge } from "../common/QuantBadge";
+import { PrecisionBadge } from "../common/PrecisionBadge";
 import classes from "./training.module.css";
 
 interface Props {
@@ -29,7 +29,7 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
         data={inOrder.map((model) => ({
           value: model.id,
           disabled: !canBe(model),
-          label: `${model.model_id}, ${precisionWords(model).toLowerCase()}`,
+          label: `${model.model_id}, ${precisionLabel(model).toLowerCase()}`,
         }))}
         value={value?.id ?? null}
         error={error}
@@ -44,7 +44,7 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
       />
       {value !== undefined && (
         <p className={`${classes.fact} num`}>
-          <QuantBadge quantization={value.quantization} dtype={value.dtype} /> {facts(value).join(" · ")}
+          <PrecisionBadge quantization={value.quantization} dtype={value.dtype} /> {facts(value).join(" · ")}
         </p>
       )}
     </div>
@@ -62,7 +62,7 @@ function Choice({ model }: { model: Model }) {
     <span className={classes.option}>
       <span className="mono">{model.model_id}</span>
       <span className={`${classes.quiet} num`}>
-        <QuantBadge quantization={model.quantization} dtype={model.dtype} /> {formatBytes(bytes)}
+        <PrecisionBadge quantization={model.quantization} dtype={model.dtype} /> {formatBytes(bytes)}
         {verdict?.compatible === null && " · not verified"}
       </span>
       {verdict?.compatible === false && <span className={classes.quiet}>{reasonSentences(verdict.reasons)[0]}</span>}

@@ -1,12 +1,12 @@
 import { Text } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { deviceLabel } from "../../lib/fit";
-import { fasterWords } from "../../lib/memory";
-import { sentence } from "../../lib/words";
-import { beginningWords, epochsWords, fitWords, partsOf } from "../../lib/training";
+import { fasterDtypeLabel } from "../../lib/memory";
+import { sentence } from "../../lib/labels";
+import { contextStartLabel, formatEpochs, fitLabel, partsOf } from "../../lib/training";
 import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
-import { VerdictWords } from "../models/memory/Yard";
+import { VerdictLabel } from "../common/VerdictLabel";
 import classes from "./training.module.css";
 import { Placeholder } from "../common/Placeholder";
 
@@ -54,11 +54,11 @@ export function PlanView({ plan, asked, loading, empty }: Props) {
         {[
           ["Parameters", `${formatCount(plan.parameters)} (${plan.d_in.toLocaleString("en")} → ${plan.d_sae.toLocaleString("en")})`],
           ["Steps", plan.steps.toLocaleString("en")],
-          ["Data set", epochsWords(plan)],
-          ["Each context begins with", beginningWords(plan, asked) ?? "unknown"],
+          ["Data set", formatEpochs(plan)],
+          ["Each context begins with", contextStartLabel(plan, asked) ?? "unknown"],
           ...(plan.fast_dtype == null
             ? []
-            : [["Model's precision", fasterWords(plan.fast_dtype, plan.fast_dtype_bytes)]]),
+            : [["Model's precision", fasterDtypeLabel(plan.fast_dtype, plan.fast_dtype_bytes)]]),
           [
             "Disk",
             `${formatBytes(2 * plan.checkpoint_bytes + plan.output_bytes)} while it runs, ${formatBytes(plan.output_bytes)} in the end`,
@@ -81,20 +81,20 @@ function Verdict({ plan }: { plan: TrainingPlan }) {
   if (reason !== null)
     return (
       <div role="status">
-        <VerdictWords verdict="does_not_fit">
+        <VerdictLabel verdict="does_not_fit">
           {reason.message} {reason.hint}
-        </VerdictWords>
+        </VerdictLabel>
       </div>
     );
   if (fits === null || free === null || usable === null)
     return (
       <div role="status">
-        <VerdictWords verdict="unknown">Not known: another machine trains, and its memory is not known here.</VerdictWords>
+        <VerdictLabel verdict="unknown">Not known: another machine trains, and its memory is not known here.</VerdictLabel>
       </div>
     );
   return (
     <div role="status">
-      <VerdictWords verdict={fits ? "fits" : "does_not_fit"}>{fitWords(plan, deviceLabel(device))}</VerdictWords>
+      <VerdictLabel verdict={fits ? "fits" : "does_not_fit"}>{fitLabel(plan, deviceLabel(device))}</VerdictLabel>
     </div>
   );
 }

@@ -50,7 +50,7 @@ export function Plot({ xs, ys, onPoint }: Props) {
   return <div ref={frame} className={classes.canvas} />;
 }
 
-function tickWords(tick: number): string {
+function formatTick(tick: number): string {
   return Math.abs(tick) >= 10_000 ? formatCount(tick) : Number(tick.toPrecision(4)).toLocaleString("en");
 }
 
@@ -74,7 +74,7 @@ function options(box: HTMLElement, onPoint: Props["onPoint"]): uPlot.Options {
     scales: { x: { time: false } },
     axes: [
       { ...axis, size: 28, values: (_, ticks) => ticks.map((tick) => formatCount(tick)) },
-      { ...axis, size: 52, values: (_, ticks) => ticks.map(tickWords) },
+      { ...axis, size: 52, values: (_, ticks) => ticks.map(formatTick) },
     ],
     series: [
       {},

@@ -48,7 +48,7 @@ export function RunLog({ training }: { training: Training }) {
         {log === null && problem === null && <Placeholder h={120} label="Loading the log" />}
         {log !== null && (
           <Text size="sm" c="dimmed" className="num">
-            {log.text === "" ? whyEmpty(training) : `Times are in UTC. ${skippedWords(log.skipped_bytes)}`}
+            {log.text === "" ? whyEmpty(training) : `Times are in UTC. ${formatSkipped(log.skipped_bytes)}`}
           </Text>
         )}
         {log !== null && log.text !== "" && (
@@ -77,6 +77,6 @@ function whyEmpty({ id, started_at, status }: Training): string {
     : `There is none on the server's machine; a worker on another machine keeps it there, in ${file}.`;
 }
 
-function skippedWords(bytes: number): string {
+function formatSkipped(bytes: number): string {
   return bytes === 0 ? "" : `${formatBytes(bytes)} of older lines are left out.`;
 }

@@ -2,10 +2,10 @@ import { Button } from "@mantine/core";
 import { Activity, CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
 import { useConn, useModel } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
-import { metricsOf, metricValue, progressFigures, runName, TRAINING_STATUS_WORD, trainingPhaseWords } from "../../lib/training";
+import { metricsOf, metricValue, progressFigures, runName, TRAINING_STATUS_LABEL, trainingPhaseLabel } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
-import { QuantBadge } from "../common/QuantBadge";
+import { PrecisionBadge } from "../common/PrecisionBadge";
 import classes from "./training.module.css";
 
 const ICON: Record<TrainingStatus, LucideIcon> = {
@@ -22,7 +22,7 @@ export function TrainingPill({ status }: { status: TrainingStatus }) {
   return (
     <span className={classes.pill} data-status={status}>
       <Icon size={14} aria-hidden />
-      {TRAINING_STATUS_WORD[status]}
+      {TRAINING_STATUS_LABEL[status]}
     </span>
   );
 }
@@ -30,7 +30,7 @@ export function TrainingPill({ status }: { status: TrainingStatus }) {
 /** The precision of what is trained on; as stored, which the model's row tells while it is there. */
 export function RunPrecision({ training: { model_id, quantization, dtype } }: { training: Training }) {
   const stored = useModel(model_id ?? "")?.dtype;
-  return <QuantBadge quantization={quantization} dtype={dtype === "auto" ? stored : dtype} />;
+  return <PrecisionBadge quantization={quantization} dtype={dtype === "auto" ? stored : dtype} />;
 }
 
 /** A run as facts: its phase, a bar, tokens, rate and time left. */
@@ -41,7 +41,7 @@ export function TrainingProgressLine({ training }: { training: Training }) {
   // Until the first step, which may take minutes, 0 % would say that something is stuck.
   const begun = tokens_done > 0 || training.status !== "running";
   const behind = useTrainingsStore(({ byId }) => Object.values(byId).some((run) => run.status === "running"));
-  const words = trainingPhaseWords(training, behind);
+  const words = trainingPhaseLabel(training, behind);
   const phase = stale ? `${words}, when last heard` : words;
   const figures = progressFigures(training, stale);
   return (

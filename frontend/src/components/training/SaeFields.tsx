@@ -1,8 +1,8 @@
 import { Button, Group, NativeSelect } from "@mantine/core";
 import type { FieldErrors } from "../../hooks/useTrainings";
 import { deviceLabel } from "../../lib/fit";
-import { ARCHITECTURE_NOTE, ARCHITECTURE_WORD, defaultK, DTYPE_WORD, type TrainingDraft, usesK } from "../../lib/training";
-import { sentence } from "../../lib/words";
+import { ARCHITECTURE_NOTE, ARCHITECTURE_LABEL, defaultK, DTYPE_LABEL, type TrainingDraft, usesK } from "../../lib/training";
+import { sentence } from "../../lib/labels";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Dtype, SaeArchitecture } from "../../types/training";
 import { NumberField } from "../common/NumberField";
@@ -29,9 +29,9 @@ export function SaeFields({ draft, errors, width, onChange }: Props) {
           value={architecture}
           error={errors.architecture}
           onChange={(event) => onChange({ architecture: event.currentTarget.value as SaeArchitecture })}
-          data={(Object.keys(ARCHITECTURE_WORD) as SaeArchitecture[]).map((value) => ({
+          data={(Object.keys(ARCHITECTURE_LABEL) as SaeArchitecture[]).map((value) => ({
             value,
-            label: ARCHITECTURE_WORD[value],
+            label: ARCHITECTURE_LABEL[value],
           }))}
         />
       </div>
@@ -172,9 +172,9 @@ export function ScheduleFields({
         value={draft.dtype}
         error={errors.dtype}
         onChange={(event) => onChange({ dtype: event.currentTarget.value as Dtype })}
-        data={(Object.keys(DTYPE_WORD) as Dtype[]).map((value) => ({
+        data={(Object.keys(DTYPE_LABEL) as Dtype[]).map((value) => ({
           value,
-          label: DTYPE_WORD[value],
+          label: DTYPE_LABEL[value],
           disabled: quantized && value !== "auto",
         }))}
       />

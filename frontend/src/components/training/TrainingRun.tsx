@@ -10,20 +10,20 @@ import { useTraining } from "../../hooks/useTrainings";
 import { formatBytes, formatDuration } from "../../lib/bytes";
 import { formatWhen } from "../../lib/dates";
 import { deviceLabel } from "../../lib/fit";
-import { lazyPart } from "../../hooks/lazyPart";
+import { lazyWithRetry } from "../../hooks/lazyWithRetry";
 import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import {
-  ARCHITECTURE_WORD,
+  ARCHITECTURE_LABEL,
   isRunning,
-  beginningWords,
+  contextStartLabel,
   metricName,
   metricsOf,
   metricValue,
   notebookLines,
   runName,
 } from "../../lib/training";
-import { precisionWords } from "../../lib/words";
+import { precisionLabel } from "../../lib/labels";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
@@ -36,7 +36,7 @@ import { RunLog } from "./RunLog";
 import { RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "./RunState";
 import classes from "./training.module.css";
 
-const MetricPlots = lazyPart(() => import("./MetricPlots"));
+const MetricPlots = lazyWithRetry(() => import("./MetricPlots"));
 
 /** One run at its own address. */
 export default function TrainingRun() {
@@ -256,7 +256,7 @@ function Configuration({ training }: { training: Training }) {
     ],
     [
       "Precision",
-      precisionWords({
+      precisionLabel({
         quantization: training.quantization,
         dtype: training.dtype === "auto" ? (model?.dtype ?? null) : training.dtype,
       }),
@@ -265,12 +265,12 @@ function Configuration({ training }: { training: Training }) {
     ["Hook point", <CopyText key="hook" text={training.hook_point} label="hook point" />],
     ["Text", <CopyText key="data" text={training.dataset.path} label="path of the text" />],
     ["Column", <span key="column" className="mono">{training.dataset.column}</span>],
-    ["Architecture", ARCHITECTURE_WORD[training.architecture]],
+    ["Architecture", ARCHITECTURE_LABEL[training.architecture]],
     ["Width", `${training.d_in.toLocaleString("en")} → ${training.d_sae.toLocaleString("en")} (× ${training.expansion_factor})`],
     training.k === null ? ["L1 coefficient", training.l1_coefficient] : ["k", training.k],
     ["Tokens", training.training_tokens.toLocaleString("en")],
     ["Context", `${training.context_size.toLocaleString("en")} tokens`],
-    ["Begins with", beginningWords(training.plan, training.beginning)],
+    ["Begins with", contextStartLabel(training.plan, training.beginning)],
     ["Left out", `${training.skip_positions} positions at the beginning of every context`],
     ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
     ["Learning rate", training.learning_rate],

@@ -1,7 +1,7 @@
 import { screen, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it } from "vitest";
-import { ApiError } from "../../../api/client";
+import { ApiError } from "../../../lib/apiError";
 import { architecture } from "../../../test/fixtures";
 import { expectAccessible, renderPage } from "../../../test/render";
 import type { Architecture } from "../../../types/model";

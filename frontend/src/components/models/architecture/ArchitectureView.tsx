@@ -2,8 +2,8 @@ import { Stack, Text, Tooltip, UnstyledButton } from "@mantine/core";
 import { Info } from "lucide-react";
 import { useResource } from "../../../hooks/useResource";
 import { formatCount } from "../../../lib/bytes";
-import { flagWords } from "../../../lib/hooks";
-import type { PretrainedSource } from "../../../lib/words";
+import { flagLabel } from "../../../lib/hooks";
+import type { PretrainedSource } from "../../../lib/labels";
 import type { Architecture } from "../../../types/model";
 import { CopyText } from "../../common/CopyText";
 import { Fact, Facts } from "../../common/Facts";
@@ -13,7 +13,7 @@ import { TryAgain } from "../../common/TryAgain";
 import classes from "./ArchitectureView.module.css";
 import { HookTable } from "./HookTable";
 import { ModuleTree } from "./ModuleTree";
-import { VerdictWords } from "../memory/Yard";
+import { VerdictLabel } from "../../common/VerdictLabel";
 
 interface Props {
   /** Names what `load` fetches. */
@@ -75,12 +75,12 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
         <Text size="sm" component="div" mb="xs">
           {architecture.verified ? (
             <>
-              <VerdictWords verdict="fits">Verified</VerdictWords> by a forward pass without weights: what each block
+              <VerdictLabel verdict="fits">Verified</VerdictLabel> by a forward pass without weights: what each block
               returns is what the next one receives.
             </>
           ) : (
             <>
-              <VerdictWords verdict="tight">Unverified</VerdictWords>: {architecture.reason ?? "no reason was given."}{" "}
+              <VerdictLabel verdict="tight">Unverified</VerdictLabel>: {architecture.reason ?? "no reason was given."}{" "}
               Check a point before relying on it.
             </>
           )}
@@ -115,7 +115,7 @@ function Flags({ flags }: { flags: string[] }) {
   return (
     <ul className={classes.flags} aria-label="Peculiarities">
       {flags.map((flag) => {
-        const { word, meaning } = flagWords(flag);
+        const { word, meaning } = flagLabel(flag);
         return (
           <li key={flag}>
             <Tooltip

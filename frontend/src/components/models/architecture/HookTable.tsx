@@ -2,8 +2,8 @@ import { Button, Group, NativeSelect, SegmentedControl, Table, Text } from "@man
 import { useClipboard } from "@mantine/hooks";
 import { Check, CheckCircle2, CircleHelp, Copy } from "lucide-react";
 import { Fragment, useMemo, useState } from "react";
-import { filterHooks, KIND_WORD, shapeWords, SNIPPET_WORD, type SnippetKind, snippetsFor } from "../../../lib/hooks";
-import type { PretrainedSource } from "../../../lib/words";
+import { filterHooks, KIND_LABEL, formatShape, SNIPPET_LABEL, type SnippetKind, snippetsFor } from "../../../lib/hooks";
+import type { PretrainedSource } from "../../../lib/labels";
 import type { Architecture, HookKind, HookPoint } from "../../../types/model";
 import { CopyText } from "../../common/CopyText";
 import classes from "./HookTable.module.css";
@@ -37,7 +37,7 @@ export function HookTable({ architecture, source }: Props) {
           onChange={(event) => setKind(event.currentTarget.value === "" ? null : (event.currentTarget.value as HookKind))}
           data={[
             { value: "", label: `Every kind (${points.length})` },
-            ...kinds.map(([value, count]) => ({ value, label: `${KIND_WORD[value]} (${count})` })),
+            ...kinds.map(([value, count]) => ({ value, label: `${KIND_LABEL[value]} (${count})` })),
           ]}
         />
         <NativeSelect
@@ -135,7 +135,7 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
       <Table.Td ta="right" className="num">
         {point.layer ?? "–"}
       </Table.Td>
-      <Table.Td className={classes.kind}>{KIND_WORD[point.kind]}</Table.Td>
+      <Table.Td className={classes.kind}>{KIND_LABEL[point.kind]}</Table.Td>
       <Table.Td>
         <CopyText text={point.path} label="module path" />
         {point.transformer_lens !== null && (
@@ -145,7 +145,7 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
         )}
       </Table.Td>
       <Table.Td className="num">
-        <span className={classes.output}>{shapeWords(point.shape)}</span>
+        <span className={classes.output}>{formatShape(point.shape)}</span>
         <span className={classes.output}>
           <span className={classes.quiet}>{point.output === "tuple" ? "tuple’s first" : "tensor"}</span>
           <span className={classes.mark} data-verified={point.verified || undefined}>
@@ -184,7 +184,7 @@ function Code({ point, architecture, source }: Props & { point: HookPoint }) {
           onChange={(value) => setKind(value)}
           data={(["transformers", "transformer_lens", "sae_lens"] as const).map((value) => ({
             value,
-            label: SNIPPET_WORD[value],
+            label: SNIPPET_LABEL[value],
           }))}
         />
         {"code" in snippet && (
@@ -199,7 +199,7 @@ function Code({ point, architecture, source }: Props & { point: HookPoint }) {
         )}
       </Group>
       {"code" in snippet ? (
-        <pre className={classes.pre} tabIndex={0} aria-label={`${SNIPPET_WORD[kind]} code`}>
+        <pre className={classes.pre} tabIndex={0} aria-label={`${SNIPPET_LABEL[kind]} code`}>
           {snippet.code}
         </pre>
       ) : (

@@ -3,7 +3,7 @@ import { useClipboard } from "@mantine/hooks";
 import { Check, ChevronDown, ChevronRight, Copy, Search } from "lucide-react";
 import { useMemo, useRef, useState } from "react";
 import { formatCount } from "../../../lib/bytes";
-import { KIND_WORD } from "../../../lib/hooks";
+import { KIND_LABEL } from "../../../lib/hooks";
 import { ancestors, findRows, openRows, parentPath, type TreeRow } from "../../../lib/moduleTree";
 import type { HookPoint, ModuleNode } from "../../../types/model";
 import classes from "./ModuleTree.module.css";
@@ -24,7 +24,7 @@ export function ModuleTree({ tree, layersPath, points }: Props) {
   const list = useRef<HTMLDivElement>(null);
   const clipboard = useClipboard({ timeout: 1500 });
   const [copied, setCopied] = useState("");
-  const kinds = useMemo(() => new Map(points.map((point) => [point.path, KIND_WORD[point.kind]])), [points]);
+  const kinds = useMemo(() => new Map(points.map((point) => [point.path, KIND_LABEL[point.kind]])), [points]);
 
   const searching = query.trim() !== "";
   const { rows, more } = useMemo(

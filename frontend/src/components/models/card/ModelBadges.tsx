@@ -14,7 +14,7 @@ interface Props {
 /** What is to be known of a model before it is relied on; nothing where nothing is. */
 export function ModelBadges({ model, filesHref, training = true }: Props) {
   const newer = useNewerRow(model);
-  const obstacle = training ? trainingWords(model) : null;
+  const obstacle = training ? trainingLabel(model) : null;
   if (!model.gated && !model.has_custom_code && model.update_available !== true && obstacle === null) return null;
   return (
     <ul className={classes.badges} aria-label={`About ${model.name}`}>
@@ -49,7 +49,7 @@ export function ModelBadges({ model, filesHref, training = true }: Props) {
 }
 
 /** What stands in the way of training an SAE on it; "not verified" is no refusal. */
-function trainingWords({ training }: Model): string | null {
+function trainingLabel({ training }: Model): string | null {
   if (training?.compatible === false) return "No SAE training";
   return training?.compatible === null ? "SAE training not verified" : null;
 }

@@ -5,16 +5,16 @@ import { Suspense, useState } from "react";
 import { Link } from "react-router";
 import { getHubArchitecture } from "../../../api/models";
 import { formatBytes, formatCount } from "../../../lib/bytes";
-import { lazyPart } from "../../../hooks/lazyPart";
-import { ACCESS_WORD } from "../../../lib/words";
+import { lazyWithRetry } from "../../../hooks/lazyWithRetry";
+import { ACCESS_LABEL } from "../../../lib/labels";
 import type { MemoryEstimate, ModelInfo } from "../../../types/model";
 import { CopyText } from "../../common/CopyText";
 import { Placeholder } from "../../common/Placeholder";
 import { FileTable } from "./FileTable";
 import classes from "./ModelPreview.module.css";
-import { VerdictWords } from "../memory/Yard";
+import { VerdictLabel } from "../../common/VerdictLabel";
 
-const ArchitectureView = lazyPart(() => import("../architecture/ArchitectureView"));
+const ArchitectureView = lazyWithRetry(() => import("../architecture/ArchitectureView"));
 
 const SUPPORT = {
   supported: { verdict: "fits", word: "supported" },
@@ -63,10 +63,10 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
         </Fact>
         <Fact name="Licence">{info.licence ?? "not stated"}</Fact>
         <Fact name="Access">
-          <AccessWords info={info} />
+          <AccessLabel info={info} />
         </Fact>
         <Fact name="Transformers">
-          <VerdictWords verdict={support.verdict}>{support.word}</VerdictWords>
+          <VerdictLabel verdict={support.verdict}>{support.word}</VerdictLabel>
         </Fact>
         <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
       </dl>
@@ -129,8 +129,8 @@ function lowered(words: string): string {
   return words.charAt(0).toLowerCase() + words.slice(1);
 }
 
-function AccessWords({ info }: { info: ModelInfo }) {
-  const words = lowered(ACCESS_WORD[info.access]);
+function AccessLabel({ info }: { info: ModelInfo }) {
+  const words = lowered(ACCESS_LABEL[info.access]);
   if (info.access === "needs_acceptance") {
     return (
       <>

@@ -1,6 +1,6 @@
 import { Button, Group, Stack, Text, Textarea } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
-import { isAbort } from "../../../api/client";
+import { isAbort } from "../../../lib/apiError";
 import { measureDrift } from "../../../api/models";
 import { type ProblemView, toProblem } from "../../../lib/problems";
 import type { Drift } from "../../../types/model";

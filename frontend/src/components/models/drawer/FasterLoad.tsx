@@ -1,5 +1,5 @@
 import { Group, Text } from "@mantine/core";
-import { fasterWords } from "../../../lib/memory";
+import { fasterDtypeLabel } from "../../../lib/memory";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { MemoryEstimate, Model } from "../../../types/model";
 import { ServerButton } from "../../common/ServerButton";
@@ -20,7 +20,7 @@ export function FasterLoad({ model, estimate, busy }: Props) {
   return (
     <Group gap="sm" mt="xs">
       <Text size="sm" className="num">
-        {fasterWords(faster, option.fast_dtype_bytes)}
+        {fasterDtypeLabel(faster, option.fast_dtype_bytes)}
       </Text>
       <ServerButton
         size="compact-sm"

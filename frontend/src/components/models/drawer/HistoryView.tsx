@@ -4,7 +4,7 @@ import { useState } from "react";
 import { listHistory } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
 import { formatWhen, formatWhenExactly } from "../../../lib/dates";
-import { type EventTone, eventFigures, eventTone, eventWords } from "../../../lib/history";
+import { type EventTone, eventFigures, eventTone, eventLabel } from "../../../lib/history";
 import { fromRow } from "../../../lib/problems";
 import type { HistoryEvent, Model } from "../../../types/model";
 import { EmptyState } from "../../common/EmptyState";
@@ -79,7 +79,7 @@ function Event({ event }: { event: HistoryEvent }) {
     <li className={classes.event} data-tone={tone}>
       <Icon size={14} aria-hidden className={classes.icon} />
       <div className={classes.what}>
-        <span className={classes.words}>{eventWords(event)}</span>
+        <span className={classes.words}>{eventLabel(event)}</span>
         {figures !== "" && <span className={`${classes.figures} num`}>{figures}</span>}
         {problem !== null && (
           <span className={classes.problem}>

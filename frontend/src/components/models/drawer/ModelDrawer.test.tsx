@@ -4,7 +4,7 @@ import { useState } from "react";
 import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../../stores/modelsStore";
 import { useSystemStore } from "../../../stores/systemStore";
-import { useTryStore } from "../../../stores/tryStore";
+import { usePlaygroundStore } from "../../../stores/playgroundStore";
 import { architecture, downloading, drift, estimate, historyEvent, liveOf, model, outOfRoom, problem, progress, system } from "../../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../../test/handlers";
 import { expectAccessible, renderPage } from "../../../test/render";
@@ -251,10 +251,10 @@ it("offers to try it where it is not being tried, and no second load while a tex
   show(model({ loaded: true }), "try");
   expect(screen.queryByRole("button", { name: "Try it" })).toBeNull();
   cleanup();
-  useTryStore.getState().change("m1", { running: true });
+  usePlaygroundStore.getState().change("m1", { running: true });
   show(model(), "try");
   expect(screen.getByRole("button", { name: "Loading" })).toBeDisabled();
-  useTryStore.setState({ trials: {} });
+  usePlaygroundStore.setState({ trials: {} });
 });
 
 it("looks at the files again with each that comes", async () => {

@@ -7,25 +7,25 @@ import { getArchitecture, listFiles } from "../../../api/models";
 import { getCompatibility } from "../../../api/trainings";
 import { useMemoryPlan } from "../../../hooks/useMemoryPlan";
 import { useResource } from "../../../hooks/useResource";
-import { diskWords, formatBytes, formatCount, formatSeconds } from "../../../lib/bytes";
+import { formatDisk, formatBytes, formatCount, formatSeconds } from "../../../lib/bytes";
 import { formatWhen } from "../../../lib/dates";
 import { hubName } from "../../../lib/hubName";
-import { lazyPart } from "../../../hooks/lazyPart";
-import { gapWords, takesMore, unloadWords } from "../../../lib/measured";
+import { lazyWithRetry } from "../../../hooks/lazyWithRetry";
+import { formatGap, takesMore, formatUnload } from "../../../lib/measured";
 import { problemOf, type ProblemView } from "../../../lib/problems";
 import {
   isActive,
   loadSnippet,
   loadState,
-  QUANTIZATION_WORD,
+  QUANTIZATION_LABEL,
   sentence,
   sourceOf,
-  statusWord,
+  statusLabel,
   waitsForDisk,
-} from "../../../lib/words";
-import type { Live, Pending } from "../../../stores/applyEvents";
+} from "../../../lib/labels";
+import type { Live, Pending } from "../../../types/feed";
 import { useSystemStore } from "../../../stores/systemStore";
-import { trialOf, useTryStore } from "../../../stores/tryStore";
+import { trialOf, usePlaygroundStore } from "../../../stores/playgroundStore";
 import type { Model } from "../../../types/model";
 import { CopyText } from "../../common/CopyText";
 import { EmptyState } from "../../common/EmptyState";
@@ -47,14 +47,14 @@ import { HistoryView } from "./HistoryView";
 import { MemoryChart } from "../memory/MemoryChart";
 import { MemoryProblem } from "../memory/MemoryProblem";
 import { ModelBadges } from "../card/ModelBadges";
-import { QuantBadge } from "../../common/QuantBadge";
-import { RowProblemSteps } from "../status/RowProblemSteps";
+import { PrecisionBadge } from "../../common/PrecisionBadge";
+import { ErrorActions } from "../status/ErrorActions";
 import { StatusPill } from "../status/StatusPill";
 import { WorkAction } from "../status/WorkAction";
 import { UpdateNotice } from "./UpdateNotice";
 
-const ArchitectureView = lazyPart(() => import("../architecture/ArchitectureView"));
-const TryModel = lazyPart(() => import("./TryModel"));
+const ArchitectureView = lazyWithRetry(() => import("../architecture/ArchitectureView"));
+const Playground = lazyWithRetry(() => import("./Playground"));
 
 interface Props {
   /** Whether the address names a model; its row may be unknown. */
@@ -81,7 +81,7 @@ export default function ModelDrawer(props: Props) {
       title={
         <span className={classes.title}>
           <span className="truncate">{model?.name ?? (loading ? "Loading the model" : "Not found")}</span>
-          {model !== undefined && <QuantBadge quantization={model.quantization} dtype={model.dtype} />}
+          {model !== undefined && <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />}
         </span>
       }
     >
@@ -173,7 +173,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           tone={waitsForDisk(model) ? "warn" : "bad"}
         >
           {/* To go on comes first, save where it has to wait for the other steps. */}
-          {waitsForDisk(model) && <RowProblemSteps model={model} />}
+          {waitsForDisk(model) && <ErrorActions model={model} />}
           {model.status !== "ready" && <WorkActions model={model} busy={busy} onAction={onAction} />}
           {model.status === "missing" && (
             <ServerButton
@@ -187,7 +187,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
             </ServerButton>
           )}
           {!waitsForDisk(model) && (
-            <RowProblemSteps model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
+            <ErrorActions model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
           )}
         </ProblemAlert>
       )}
@@ -204,7 +204,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
         </Tabs.Panel>
         <Tabs.Panel value="try" pt="md">
           <Suspense fallback={<Placeholder h={200} label="Loading" />}>
-            <TryModel key={model.id} model={model} />
+            <Playground key={model.id} model={model} />
           </Suspense>
         </Tabs.Panel>
         <Tabs.Panel value="architecture" pt="md">
@@ -247,7 +247,7 @@ const WENT_WRONG: Record<string, string> = {
 /** What stopped a row; a ready one is still ready, and only its last use went wrong. */
 function whatFailed(model: Model): string {
   if (model.status === "missing") return "Files are missing";
-  if (model.status === "paused") return statusWord(model);
+  if (model.status === "paused") return statusLabel(model);
   if (model.status !== "ready") return "It did not finish";
   return WENT_WRONG[model.error?.during ?? ""] ?? "Something went wrong with it";
 }
@@ -331,7 +331,7 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
   const busy = pending !== undefined;
   const loading = loadState(live?.progress);
   // A text that is asked for loads the model before its progress tells so.
-  const asked = useTryStore((state) => trialOf(state, model.id).running);
+  const asked = usePlaygroundStore((state) => trialOf(state, model.id).running);
   const training = useResource(model.id, (signal) => getCompatibility(model.id, signal)).data;
   // What is damaged is repaired before anything else is done with it.
   const damaged = training?.reasons.some(({ code }) => code === "checksum_mismatch") === true;
@@ -389,7 +389,7 @@ function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
 
 function Measured({ model }: { model: Model }) {
   if (model.memory_measured_bytes === null) return "not loaded yet";
-  const gap = gapWords(model);
+  const gap = formatGap(model);
   return (
     <span className={classes.measured}>
       {formatBytes(model.memory_measured_bytes)}
@@ -431,10 +431,10 @@ function Overview({ model, busy, onAction }: WorkProps) {
       : [["Last load", formatSeconds(model.last_load_seconds)] satisfies [string, React.ReactNode]]),
     ...(model.last_unload === null || model.loaded
       ? []
-      : [["Last unload", unloadWords(model.last_unload)] satisfies [string, React.ReactNode]]),
+      : [["Last unload", formatUnload(model.last_unload)] satisfies [string, React.ReactNode]]),
     ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
     // While it comes or goes, the line above says it as it changes.
-    ...(isActive(model.status) ? [] : [["On disk", diskWords(model)] satisfies [string, React.ReactNode]]),
+    ...(isActive(model.status) ? [] : [["On disk", formatDisk(model)] satisfies [string, React.ReactNode]]),
   ];
   const origin: [string, React.ReactNode][] = [
     ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : "none, imported from a folder"],
@@ -501,7 +501,7 @@ function Overview({ model, busy, onAction }: WorkProps) {
 }
 
 function precision({ quantization, dtype }: Model): string {
-  const word = QUANTIZATION_WORD[quantization];
+  const word = QUANTIZATION_LABEL[quantization];
   return quantization === "none" && dtype !== null ? `${word}, ${dtype}` : word;
 }
 

@@ -6,7 +6,7 @@ import { useResource } from "../../../hooks/useResource";
 import { formatBytes } from "../../../lib/bytes";
 import { type ProblemView, toProblem } from "../../../lib/problems";
 import { toastDone } from "../../../lib/toast";
-import { QUANTIZATION_WORD } from "../../../lib/words";
+import { QUANTIZATION_LABEL } from "../../../lib/labels";
 import { useModelsStore } from "../../../stores/modelsStore";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { MemoryOption, Model, QuantizeRequest } from "../../../types/model";
@@ -16,9 +16,9 @@ import { ProblemAlert } from "../../common/ProblemAlert";
 import { ServerButton } from "../../common/ServerButton";
 import { ConnectionNotice } from "../../common/ConnectionNotice";
 import { TryAgain } from "../../common/TryAgain";
-import { FitWords } from "../../common/FitWords";
+import { FitLabel } from "../../common/VerdictLabel";
 import { MemoryBar } from "../memory/MemoryBar";
-import { QuantBadge } from "../../common/QuantBadge";
+import { PrecisionBadge } from "../../common/PrecisionBadge";
 import classes from "./QuantizeDialog.module.css";
 
 export interface QuantizeWish {
@@ -50,7 +50,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
     setBusy(true);
     try {
       await quantize(model.id, { quantization: wanted, keep_original: keep });
-      toastDone(`${model.name} is being quantized to ${QUANTIZATION_WORD[wanted]}`, "The copy has a card of its own.");
+      toastDone(`${model.name} is being quantized to ${QUANTIZATION_LABEL[wanted]}`, "The copy has a card of its own.");
       onClose();
     } catch (error) {
       setProblem(toProblem(error));
@@ -112,7 +112,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
           onClick={() => void confirm()}
           data-autofocus
         >
-          Quantize to {QUANTIZATION_WORD[wanted]}
+          Quantize to {QUANTIZATION_LABEL[wanted]}
         </ServerButton>
       </DialogButtons>
     </Stack>
@@ -140,12 +140,12 @@ function Option({ quantization, option, now, approximate }: OptionProps) {
       <div className={classes.head}>
         <Radio
           value={quantization}
-          label={<QuantBadge quantization={quantization} />}
+          label={<PrecisionBadge quantization={quantization} />}
           disabled={option?.available === false}
           aria-describedby={`${fit} ${about}`}
         />
         <span id={fit} className={classes.fit}>
-          {weights !== null && system !== null && <FitWords bytes={weights} devices={system.devices} />}
+          {weights !== null && system !== null && <FitLabel bytes={weights} devices={system.devices} />}
         </span>
       </div>
       <div id={about} className={classes.facts}>

@@ -37,7 +37,7 @@ export function UpdateNotice({ model }: { model: Model }) {
             {model.update_available === null
               ? `Whether the Hub has a newer ${model.revision} is not known`
               : `Up to date with ${model.revision}`}
-            {checkedWords(model)}.
+            {formatChecked(model)}.
           </Text>
           <CheckNow model={model} onProblem={setProblem} />
         </Group>
@@ -58,7 +58,7 @@ export function UpdateNotice({ model }: { model: Model }) {
   );
 }
 
-function checkedWords({ checked_at }: Model): string {
+function formatChecked({ checked_at }: Model): string {
   if (checked_at === null) return "";
   const seconds = (Date.now() - Date.parse(checked_at)) / 1000;
   return seconds < 60 ? ", checked just now" : `, checked ${formatDuration(seconds)} ago`;
@@ -104,7 +104,7 @@ function Newer({ model, onProblem }: StepProps) {
           <CopyText text={model.commit} label="commit">
             {model.commit.slice(0, 10)}
           </CopyText>
-          {checkedWords(model)}.
+          {formatChecked(model)}.
         </Text>
         <Group gap="xs">
           {newer === undefined ? (

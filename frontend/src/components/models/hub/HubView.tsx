@@ -4,7 +4,7 @@ import { KeyRound } from "lucide-react";
 import { useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "react-router";
 import { searchHub } from "../../../api/models";
-import { useAway } from "../../../hooks/useAway";
+import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import { useModelList } from "../../../hooks/useModels";
 import { useResource } from "../../../hooks/useResource";
 import { HALF_PRECISION_BYTES, roughFit } from "../../../lib/fit";
@@ -14,11 +14,11 @@ import {
   type HubQuery,
   isGated,
   readHubQuery,
-  SEARCH_SORT_WORD,
+  SEARCH_SORT_LABEL,
   SEARCH_SORTS,
 } from "../../../lib/hub";
 import { parseModelReference } from "../../../lib/modelId";
-import { ACCESS_WORD } from "../../../lib/words";
+import { ACCESS_LABEL } from "../../../lib/labels";
 import { useGhostStore } from "../../../stores/ghostStore";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Model, SearchItem } from "../../../types/model";
@@ -118,7 +118,7 @@ function Controls({ query, ordered, searchField, onChange }: ControlsProps) {
           aria-label="Order"
           value={query.sort}
           onChange={(event) => onChange({ by: event.currentTarget.value })}
-          data={SEARCH_SORTS.map((value) => ({ value, label: SEARCH_SORT_WORD[value] }))}
+          data={SEARCH_SORTS.map((value) => ({ value, label: SEARCH_SORT_LABEL[value] }))}
         />
       )}
       <NativeSelect
@@ -208,7 +208,7 @@ interface HitProps {
 }
 
 function Hit({ item, row, search, onDownload }: HitProps) {
-  const away = useAway();
+  const away = useOfflineReason();
   const name = item.model_id.split("/").at(-1) ?? item.model_id;
   const point = (on: boolean) => useGhostStore.getState().show(on && row === undefined ? ghostOf(item, name) : null);
   return (
@@ -231,9 +231,9 @@ function Hit({ item, row, search, onDownload }: HitProps) {
         <span className={classes.state}>
           {row !== undefined && <StatusPill status={row.status} />}
           {isGated(item) && (
-            <span className={classes.gated} title={ACCESS_WORD[item.access]}>
+            <span className={classes.gated} title={ACCESS_LABEL[item.access]}>
               <KeyRound size={12} aria-hidden />
-              {item.access === "unknown" ? "Gated" : ACCESS_WORD[item.access]}
+              {item.access === "unknown" ? "Gated" : ACCESS_LABEL[item.access]}
             </span>
           )}
         </span>

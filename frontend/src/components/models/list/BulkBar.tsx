@@ -5,9 +5,9 @@ import { planDeletions } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
 import { type Failure, forEach, type Outcome } from "../../../lib/bulk";
 import { formatBytes } from "../../../lib/bytes";
-import { heightAs } from "../../../lib/heightAs";
+import { cssHeightVariable } from "../../../lib/cssHeightVariable";
 import { toastDone } from "../../../lib/toast";
-import { isActive, precisionWords, QUANTIZATION_WORD } from "../../../lib/words";
+import { isActive, precisionLabel, QUANTIZATION_LABEL } from "../../../lib/labels";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { DeletionPlan, Model, QuantizeRequest } from "../../../types/model";
 import { DialogButtons } from "../../common/DialogButtons";
@@ -26,7 +26,7 @@ interface Props {
   onDone: () => void;
 }
 
-const barHeight = heightAs("--y-bulk-height");
+const barHeight = cssHeightVariable("--y-bulk-height");
 
 /** What can be done with several models at once. What some refuse is told by name; the others are done. */
 export function BulkBar({ models, onSelectAll, onDone }: Props) {
@@ -53,7 +53,7 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
     each(
       quantizable,
       (model) => quantizeModel(model.id, { quantization, keep_original: true }),
-      `being quantized to ${QUANTIZATION_WORD[quantization]}`,
+      `being quantized to ${QUANTIZATION_LABEL[quantization]}`,
     );
 
   return (
@@ -117,7 +117,7 @@ function countOf(models: Model[]): string {
 }
 
 function nameOf(model: Model): string {
-  return `${model.name}, ${precisionWords(model).toLowerCase()}`;
+  return `${model.name}, ${precisionLabel(model).toLowerCase()}`;
 }
 
 function Refusals({ title, failures }: { title: string; failures: Failure<Model>[] }) {
@@ -144,7 +144,7 @@ function outcomeOf(row: PlannedRow | undefined): string {
   return stays ? `stays, it is in the shared cache (${formatBytes(freed_bytes)})` : `frees ${formatBytes(freed_bytes)}`;
 }
 
-function deleteWords(count: number, bytes: number): string {
+function deleteLabel(count: number, bytes: number): string {
   if (count === 0) return "Delete";
   return bytes === 0 ? `Delete ${count}` : `Delete ${count}, free ${formatBytes(bytes)}`;
 }
@@ -230,7 +230,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
           disabled={going.length === 0 || plan.loading}
           onClick={() => void confirm()}
         >
-          {deleteWords(going.length, plan.data?.freed_bytes ?? 0)}
+          {deleteLabel(going.length, plan.data?.freed_bytes ?? 0)}
         </ServerButton>
       </DialogButtons>
     </Stack>

@@ -5,7 +5,7 @@ import { searchHub } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
 import { formatBytes, formatCount } from "../../../lib/bytes";
 import { roughFit } from "../../../lib/fit";
-import { sentence } from "../../../lib/words";
+import { sentence } from "../../../lib/labels";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Device, SystemInfo } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";

@@ -1,7 +1,7 @@
 import { Button, Group, Radio, Stack, Text, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
-import { ApiError } from "../../../api/client";
+import { ApiError } from "../../../lib/apiError";
 import { parseModelReference } from "../../../lib/modelId";
 import { type ProblemView, toProblem } from "../../../lib/problems";
 import { toastDone } from "../../../lib/toast";

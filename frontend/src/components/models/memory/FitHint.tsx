@@ -1,6 +1,6 @@
 import { roughFit } from "../../../lib/fit";
 import { useSystemStore } from "../../../stores/systemStore";
-import { FreeVerdict } from "../../common/FitWords";
+import { LiveVerdictLabel } from "../../common/VerdictLabel";
 
 /** A first idea of whether a model fits this machine, from its number of parameters; nothing until that is known. */
 export function FitHint({ parameters }: { parameters: number | null }) {
@@ -8,9 +8,9 @@ export function FitHint({ parameters }: { parameters: number | null }) {
   if (devices === undefined) return null;
   const fit = roughFit(parameters, devices);
   return (
-    <FreeVerdict verdict={fit.verdict} what="16-bit weights alone" remark="; the preview is exact">
+    <LiveVerdictLabel verdict={fit.verdict} what="16-bit weights alone" remark="; the preview is exact">
       {fit.verdict !== "unknown" && "≈ "}
       {fit.words}
-    </FreeVerdict>
+    </LiveVerdictLabel>
   );
 }

@@ -3,8 +3,8 @@ import { useEffect, useState } from "react";
 import type { DeviceFit, MemoryPlan, PlannedOption } from "../../../hooks/useMemoryPlan";
 import { formatBytes } from "../../../lib/bytes";
 import { deviceLabel } from "../../../lib/fit";
-import { axisEnd, axisTicks, BATCH_STOPS, PART_WORD, PARTS } from "../../../lib/memory";
-import { sentence } from "../../../lib/words";
+import { axisEnd, axisTicks, BATCH_STOPS, PART_LABEL, PARTS } from "../../../lib/memory";
+import { sentence } from "../../../lib/labels";
 import type { Dtype, Quantization } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
@@ -12,7 +12,7 @@ import { TryAgain } from "../../common/TryAgain";
 import classes from "./MemoryChart.module.css";
 import { QuantOption } from "./QuantOption";
 import { type RoughFacts, RoughMemory } from "./RoughMemory";
-import { StopSlider } from "./StopSlider";
+import { SteppedSlider } from "./SteppedSlider";
 
 interface Props {
   title: string;
@@ -108,14 +108,14 @@ const DTYPE_WORDS: [Dtype, string][] = [
 function Controls({ plan }: { plan: MemoryPlan }) {
   return (
     <div className={classes.controls}>
-      <StopSlider
+      <SteppedSlider
         label="Context"
         value={plan.context}
         stops={plan.stops}
         words={(tokens) => `${tokens.toLocaleString("en")} tokens`}
         onChange={plan.setContext}
       />
-      <StopSlider
+      <SteppedSlider
         label="Batch"
         value={plan.batch}
         stops={BATCH_STOPS}
@@ -153,7 +153,7 @@ function How({ plan }: { plan: MemoryPlan }) {
     <div className={classes.how}>
       <Text size="sm" c="dimmed" role={plan.weightsOnly ? "status" : undefined}>
         {[
-          method === "exact" ? exactWords(plan) : `Approximate (≈): ${reason ?? "the exact figure is not available"}.`,
+          method === "exact" ? methodLabel(plan) : `Approximate (≈): ${reason ?? "the exact figure is not available"}.`,
           plan.weightsOnly ? "The KV cache and the activations are being worked out…" : notCounted(plan),
           plan.improving && "The rest is asked for again until it is known.",
           problem !== null && `What this context takes was not told: ${problem.message}`,
@@ -170,7 +170,7 @@ function How({ plan }: { plan: MemoryPlan }) {
   );
 }
 
-function exactWords({ estimate, options }: MemoryPlan): string {
+function methodLabel({ estimate, options }: MemoryPlan): string {
   const reason = estimate?.method_reason ?? null;
   const whole = reason === null && options.every(({ option, need }) => !option.available || !need.partial);
   const how = `${whole ? "Exact" : "The weights are exact"}: the model was built without its weights and every tensor counted.`;
@@ -183,9 +183,9 @@ function notCounted({ estimate, options }: MemoryPlan): string | null {
   const missing = PARTS.filter(
     (part) =>
       options.some(({ option, need }) => option.available && need.missing.includes(part)) &&
-      !said.includes(PART_WORD[part]),
+      !said.includes(PART_LABEL[part]),
   );
-  return missing.length === 0 ? null : `Not known, so not in the totals: ${missing.map((part) => PART_WORD[part]).join(", ")}.`;
+  return missing.length === 0 ? null : `Not known, so not in the totals: ${missing.map((part) => PART_LABEL[part]).join(", ")}.`;
 }
 
 /** True once something has been under way for longer than passes unnoticed. */

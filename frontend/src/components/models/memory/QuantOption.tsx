@@ -2,11 +2,11 @@ import { useId } from "react";
 import type { DeviceFit, PlannedOption } from "../../../hooks/useMemoryPlan";
 import { formatBytes } from "../../../lib/bytes";
 import { fitSentence } from "../../../lib/fit";
-import { fasterWords, type Need, PART_WORD } from "../../../lib/memory";
+import { fasterDtypeLabel, type Need, PART_LABEL } from "../../../lib/memory";
 import type { MemoryEstimate } from "../../../types/model";
 import classes from "./QuantOption.module.css";
-import { QuantBadge } from "../../common/QuantBadge";
-import { VerdictWords } from "./Yard";
+import { PrecisionBadge } from "../../common/PrecisionBadge";
+import { VerdictLabel } from "../../common/VerdictLabel";
 
 interface Props {
   planned: PlannedOption;
@@ -37,10 +37,10 @@ export function QuantOption(props: Props) {
   const body = (
     <span className={classes.body}>
       <span className={classes.head} id={`${id}-name`}>
-        <QuantBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
+        <PrecisionBadge quantization={quantization} dtype={quantization === "none" ? dtype : null} />
         {mark !== undefined && <span className={classes.mark}>{mark}</span>}
         {option.available ? (
-          <span className={`${classes.total} num`}>{totalWords(need, approximate || need.scaled)}</span>
+          <span className={`${classes.total} num`}>{formatTotal(need, approximate || need.scaled)}</span>
         ) : (
           quantization === "none" &&
           option.weights_bytes !== null && (
@@ -65,7 +65,7 @@ export function QuantOption(props: Props) {
               </span>
             )}
             {faster != null && (
-              <span className={`${classes.quiet} num`}>{fasterWords(faster, option.fast_dtype_bytes)}</span>
+              <span className={`${classes.quiet} num`}>{fasterDtypeLabel(faster, option.fast_dtype_bytes)}</span>
             )}
             {files !== undefined && <span className={`${classes.quiet} num`}>{files}</span>}
             {option.note !== null && <span className={classes.quiet}>{option.note}</span>}
@@ -103,7 +103,7 @@ export function QuantOption(props: Props) {
   );
 }
 
-function totalWords({ total, partial }: Need, approximate: boolean): string {
+function formatTotal({ total, partial }: Need, approximate: boolean): string {
   if (total === null) return "memory unknown";
   return `${partial ? "at least " : ""}${approximate ? "≈ " : ""}${formatBytes(total)} to run`;
 }
@@ -119,7 +119,7 @@ function Parts({
       {need.parts.map(({ name, bytes }) => (
         <span key={name} className={classes.part}>
           <span className={classes.swatch} data-part={name} aria-hidden />
-          {PART_WORD[name]}{" "}
+          {PART_LABEL[name]}{" "}
           {bytes === null
             ? weightsOnly
               ? "…"
@@ -134,7 +134,7 @@ function Parts({
 function Fit({ fit, need, longest }: { fit: DeviceFit; need: Need; longest: number }) {
   return (
     <span className={classes.fit}>
-      <VerdictWords verdict={fit.verdict}>{fitSentence(fit.device, fit.verdict, need.required, fit.free, need.partial)}</VerdictWords>
+      <VerdictLabel verdict={fit.verdict}>{fitSentence(fit.device, fit.verdict, need.required, fit.free, need.partial)}</VerdictLabel>
       {fit.reach !== null && fit.reach > 0 && (
         <span className={classes.quiet}>
           {fit.verdict === "fits" ? "longest context" : "longest context that fits"}:{" "}

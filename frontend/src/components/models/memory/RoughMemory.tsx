@@ -2,7 +2,7 @@ import { Text } from "@mantine/core";
 import { formatBytes, formatCount } from "../../../lib/bytes";
 import { roughWeights } from "../../../lib/fit";
 import { useSystemStore } from "../../../stores/systemStore";
-import { FitWords } from "../../common/FitWords";
+import { FitLabel } from "../../common/VerdictLabel";
 
 export interface RoughFacts {
   parameters: number;
@@ -17,7 +17,7 @@ export function RoughMemory({ parameters, dtype }: RoughFacts) {
   return (
     <Text size="sm" component="div" className="num">
       ≈ {formatBytes(bytes)} for the weights alone in {dtype ?? "16 bits"}, from {formatCount(parameters)} parameters.{" "}
-      {devices !== undefined && <FitWords bytes={bytes} devices={devices} />}
+      {devices !== undefined && <FitLabel bytes={bytes} devices={devices} />}
     </Text>
   );
 }

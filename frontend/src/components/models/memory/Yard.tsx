@@ -1,15 +1,5 @@
 import { Skeleton, Text } from "@mantine/core";
-import {
-  AlertTriangle,
-  CheckCircle2,
-  CircleHelp,
-  Clock,
-  Cpu,
-  HardDrive,
-  type LucideIcon,
-  MemoryStick,
-  XCircle,
-} from "lucide-react";
+import { Clock, Cpu, HardDrive, MemoryStick } from "lucide-react";
 import { useMemo } from "react";
 import { useConn } from "../../../hooks/useModels";
 import { formatBytes } from "../../../lib/bytes";
@@ -17,8 +7,8 @@ import { verdictFor } from "../../../lib/fit";
 import { type Block, type Place, placesOf, wantedIn } from "../../../lib/yard";
 import type { Ghost } from "../../../stores/ghostStore";
 import { useSystemStore } from "../../../stores/systemStore";
-import type { Verdict } from "../../../types/model";
 import { LastHeard } from "../../common/LastHeard";
+import { VerdictLabel } from "../../common/VerdictLabel";
 import classes from "./Yard.module.css";
 
 /** Every place where bytes live, to scale, with the ghost of a model laid over it. */
@@ -30,7 +20,7 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
 
   if (system === null) {
     return error === null ? (
-      <Awaited />
+      <YardFallback />
     ) : (
       <Text c="dimmed">The machine's memory and disks are not known: {error.message}</Text>
     );
@@ -46,7 +36,7 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
 }
 
 /** As high as a machine with one memory and one disk, so that what stands below does not move. */
-function Awaited() {
+function YardFallback() {
   return (
     <div className={classes.yard} aria-label="Loading the machine's memory" role="status">
       {["memory", "disk"].map((place) => (
@@ -99,7 +89,7 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
           <LastHeard />
           <strong>{formatBytes(place.free)}</strong> free of {formatBytes(place.total)}
         </span>
-        {ghost !== null && <GhostWords place={place} wanted={wanted} />}
+        {ghost !== null && <GhostLabel place={place} wanted={wanted} />}
       </div>
       <LoadedHere blocks={place.blocks.filter((block) => block.loaded)} />
     </div>
@@ -127,37 +117,19 @@ function ghostBytes(place: Place, ghost: Ghost | null): number | null | undefine
   return bytes === 0 ? undefined : bytes;
 }
 
-function GhostWords({ place, wanted }: { place: Place; wanted: number | null | undefined }) {
+function GhostLabel({ place, wanted }: { place: Place; wanted: number | null | undefined }) {
   // While the server is away it is no verdict any more, but what was so then.
   const stale = useConn() === "stale";
   if (wanted === undefined) return <span className={classes.quiet}>nothing added</span>;
   const verdict = verdictFor(wanted, place.free);
   return (
-    <VerdictWords verdict={stale ? "unknown" : verdict} icon={stale ? Clock : undefined}>
+    <VerdictLabel verdict={stale ? "unknown" : verdict} icon={stale ? Clock : undefined}>
       {wanted === null
         ? "size not known"
         : wanted <= place.free
           ? `${verdict === "fits" ? "fits" : "tight"}, ${formatBytes(place.free - wanted)} left`
           : `${formatBytes(wanted - place.free)} too much`}
-    </VerdictWords>
-  );
-}
-
-const VERDICT_ICON = { fits: CheckCircle2, tight: AlertTriangle, does_not_fit: XCircle, unknown: CircleHelp } as const;
-
-interface VerdictProps {
-  verdict: Verdict;
-  /** Where the verdict's own would say something else. */
-  icon?: LucideIcon | undefined;
-  children: React.ReactNode;
-}
-
-export function VerdictWords({ verdict, icon: Icon = VERDICT_ICON[verdict], children }: VerdictProps) {
-  return (
-    <span className={classes.verdict} data-verdict={verdict}>
-      <Icon size={14} aria-hidden />
-      <span>{children}</span>
-    </span>
+    </VerdictLabel>
   );
 }
 
@@ -171,7 +143,7 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
           <div
             className={classes.others}
             style={{ width: percent(place.others) }}
-            title={`${othersWord(place)}: ${formatBytes(place.others)}`}
+            title={`${othersLabel(place)}: ${formatBytes(place.others)}`}
           />
         )}
         {place.blocks.map((block) => (
@@ -209,7 +181,7 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
   );
 }
 
-function othersWord(place: Place): string {
+function othersLabel(place: Place): string {
   return place.kind === "disk" && place.blocks.length === 0 ? "in use" : "used by others";
 }
 
@@ -217,7 +189,7 @@ function describe(place: Place): string {
   const models = place.blocks.map((block: Block) => `${block.label} ${formatBytes(block.bytes)}`);
   return [
     `${place.label}, ${formatBytes(place.total)}`,
-    `${formatBytes(place.others)} ${othersWord(place)}`,
+    `${formatBytes(place.others)} ${othersLabel(place)}`,
     ...models,
     `${formatBytes(place.free)} free`,
   ].join("; ");

@@ -12,8 +12,8 @@ import {
   Shrink,
   Trash2,
 } from "lucide-react";
-import { LOAD_WORD, loadState, PENDING_WORD, statusWord } from "../../../lib/words";
-import type { Pending } from "../../../stores/applyEvents";
+import { LOAD_LABEL, loadState, PENDING_LABEL, statusLabel } from "../../../lib/labels";
+import type { Pending } from "../../../types/feed";
 import type { ModelStatus, Progress, RowError } from "../../../types/model";
 import classes from "./StatusPill.module.css";
 
@@ -43,7 +43,7 @@ export function StatusPill({ status, error = null, progress, pending }: Props) {
   const hashing = status === "downloading" && (phase === "verifying" || phase === "checking");
   const load = status === "ready" ? loadState(progress) : null;
   const Icon = hashing ? ShieldCheck : load !== null ? MemoryStick : ICON[status];
-  const word = hashing ? "Verifying" : load !== null ? LOAD_WORD[load] : statusWord({ status, error });
+  const word = hashing ? "Verifying" : load !== null ? LOAD_LABEL[load] : statusLabel({ status, error });
   return (
     <span
       className={classes.pill}
@@ -52,7 +52,7 @@ export function StatusPill({ status, error = null, progress, pending }: Props) {
       data-stopped={error !== null || undefined}
     >
       <Icon size={14} aria-hidden />
-      {pending === undefined ? word : PENDING_WORD[pending.op]}
+      {pending === undefined ? word : PENDING_LABEL[pending.op]}
     </span>
   );
 }

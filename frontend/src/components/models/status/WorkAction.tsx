@@ -1,7 +1,7 @@
 import { Button } from "@mantine/core";
 import { Ban, Pause, Play, RotateCcw } from "lucide-react";
 import type { ModelAction } from "../../../api/models";
-import { useAway } from "../../../hooks/useAway";
+import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import type { Model, ModelStatus } from "../../../types/model";
 
 const ACTIONS: Partial<Record<ModelStatus, [label: string, icon: typeof Ban, action: ModelAction]>> = {
@@ -30,7 +30,7 @@ interface Props {
 
 /** The next step of a model that is not ready; nothing for one that is, or that is being deleted. */
 export function WorkAction({ model, busy, onAction, size = "compact-sm", variant = "default" }: Props) {
-  const away = useAway();
+  const away = useOfflineReason();
   const found = ACTIONS[model.status];
   if (found === undefined) return null;
   const [word, Icon, action] = found;

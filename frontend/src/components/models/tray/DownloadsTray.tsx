@@ -4,21 +4,21 @@ import { ArrowDownToLine, Ban, Pause, Play, X } from "lucide-react";
 import { useRef, useState } from "react";
 import { Link } from "react-router";
 import type { ModelAction } from "../../../api/models";
-import { useAway } from "../../../hooks/useAway";
+import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import { useActiveModels, useConn, useLive, useModel, usePending } from "../../../hooks/useModels";
 import { QUIET_MS, useQuiet } from "../../../hooks/useQuiet";
 import { formatDuration, formatRate } from "../../../lib/bytes";
-import { canPause, discardWords, losesWork } from "../../../lib/cancel";
+import { canPause, discardLabel, losesWork } from "../../../lib/cancel";
 import { problemOf } from "../../../lib/problems";
-import { waitsForDisk } from "../../../lib/words";
-import type { Live } from "../../../stores/applyEvents";
+import { waitsForDisk } from "../../../lib/labels";
+import type { Live } from "../../../types/feed";
 import { useFinishedStore } from "../../../stores/finishedStore";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { Model } from "../../../types/model";
 import { ProgressLine } from "../../common/ProgressLine";
 import { ServerButton } from "../../common/ServerButton";
-import { QuantBadge } from "../../common/QuantBadge";
-import { RowProblemSteps } from "../status/RowProblemSteps";
+import { PrecisionBadge } from "../../common/PrecisionBadge";
+import { ErrorActions } from "../status/ErrorActions";
 import { StatusPill } from "../status/StatusPill";
 import { WorkAction } from "../status/WorkAction";
 import classes from "./DownloadsTray.module.css";
@@ -192,7 +192,7 @@ function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) {
           <Link to={`/models/${id}`} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
-          <QuantBadge quantization={model.quantization} dtype={model.dtype} />
+          <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
         </Group>
         <Group gap="xs" wrap="nowrap">
           <StatusPill status={model.status} pending={pending} />
@@ -217,7 +217,7 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
   const pending = usePending(model.id);
   const act = useModelsStore((state) => state.act);
   const busy = pending !== undefined;
-  const away = useAway();
+  const away = useOfflineReason();
   const problem = problemOf(model);
   const asking = asked && !busy;
   const keep = () => {
@@ -231,7 +231,7 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
           <Link to={`/models/${model.id}`} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
-          <QuantBadge quantization={model.quantization} dtype={model.dtype} />
+          <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
         </Group>
         <Group gap={2} wrap="nowrap" className={classes.buttons}>
           {waitsForDisk(model) ? null : model.status === "paused" ? (
@@ -283,7 +283,7 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
             {problem.message} {problem.hint}
           </Text>
           <Group gap="md" fz="xs" onClick={onOpen}>
-            <RowProblemSteps model={model} />
+            <ErrorActions model={model} />
           </Group>
         </div>
       )}
@@ -329,7 +329,7 @@ function Discard({ model, live, onKeep, onAction }: DiscardProps) {
       }}
     >
       <ServerButton size="compact-sm" color="red" onClick={answer("cancel")}>
-        {discardWords(model, live)}
+        {discardLabel(model, live)}
       </ServerButton>
       <Button size="compact-sm" variant="default" autoFocus onClick={canPause(model) ? answer("pause") : onKeep}>
         {canPause(model) ? "Pause instead" : "Keep it"}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { model } from "../test/fixtures";
-import { loadSnippet } from "./words";
+import { loadSnippet } from "./labels";
 
 describe("loadSnippet", () => {
   it.each([

@@ -3,14 +3,14 @@ import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it } from "vitest";
 import { applyList } from "../../../stores/applyEvents";
 import { useModelsStore } from "../../../stores/modelsStore";
-import { useTryStore } from "../../../stores/tryStore";
+import { usePlaygroundStore } from "../../../stores/playgroundStore";
 import { downloading, liveOf, model, outOfRoom, problem, progress } from "../../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../../test/handlers";
 import { expectAccessible, renderPage } from "../../../test/render";
 import type { GenerateRequest } from "../../../types/model";
-import TryModel from "./TryModel";
+import Playground from "./Playground";
 
-beforeEach(() => useTryStore.setState({ trials: {} }));
+beforeEach(() => usePlaygroundStore.setState({ trials: {} }));
 
 const DONE = { done: true, text: "", new_tokens: 3, tokens_per_second: 41.5, load_seconds: 0.8, finish_reason: "length" };
 
@@ -39,7 +39,7 @@ function answers(events: object[], { ends = true } = {}) {
 }
 
 it("says why a model without a language head cannot be tried", () => {
-  renderPage(<TryModel model={model({ architecture: "BertModel", generates_text: false })} />);
+  renderPage(<Playground model={model({ architecture: "BertModel", generates_text: false })} />);
   expect(screen.getByText("This model does not generate text")).toBeVisible();
   expect(screen.getByText(/BertModel has no language head/)).toBeVisible();
   expect(screen.queryByRole("button", { name: "Generate" })).toBeNull();
@@ -47,7 +47,7 @@ it("says why a model without a language head cannot be tried", () => {
 
 it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   const { asked } = answers([{ delta: " Par" }, { delta: "is." }, DONE]);
-  renderPage(<TryModel model={model()} />);
+  renderPage(<Playground model={model()} />);
   expect(screen.getByText("The model is loaded first: 1.19 GB of weights.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Generate" })).toBeDisabled();
   expect(screen.getByText("Write a text to continue")).toBeVisible();
@@ -72,11 +72,11 @@ it("goes on with what is paused, save where that has to wait for room", async ()
     }),
   );
   useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, [row]));
-  renderPage(<TryModel model={row} />);
+  renderPage(<Playground model={row} />);
   await userEvent.click(screen.getByRole("button", { name: "Resume Qwen3-0.6B" }));
   await waitFor(() => expect(resumed).toBe(1));
   cleanup();
-  renderPage(<TryModel model={outOfRoom()} />);
+  renderPage(<Playground model={outOfRoom()} />);
   expect(screen.getByText("Its state now: paused: disk full.")).toBeVisible();
   expect(screen.queryByRole("button")).toBeNull();
   useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} });
@@ -85,7 +85,7 @@ it("goes on with what is paused, save where that has to wait for room", async ()
 it("sends nothing to a server that is away", async () => {
   const { asked } = answers([DONE]);
   useModelsStore.setState({ conn: "stale" });
-  renderPage(<TryModel model={model({ loaded: true })} />);
+  renderPage(<Playground model={model({ loaded: true })} />);
   await userEvent.type(field(), "So");
   expect(screen.getByRole("button", { name: "Generate" })).toBeDisabled();
   await userEvent.keyboard("{Control>}{Enter}{/Control}");
@@ -94,13 +94,13 @@ it("sends nothing to a server that is away", async () => {
 });
 
 it("says what loading it took the last time", () => {
-  renderPage(<TryModel model={model({ memory_measured_bytes: 1_300_000_000 })} />);
+  renderPage(<Playground model={model({ memory_measured_bytes: 1_300_000_000 })} />);
   expect(screen.getByText("The model is loaded first: 1.30 GB measured.")).toBeVisible();
 });
 
 it("stops, ends the request, and keeps what came", async () => {
   const { wasAborted } = answers([{ delta: " endless" }], { ends: false });
-  renderPage(<TryModel model={model({ loaded: true })} />);
+  renderPage(<Playground model={model({ loaded: true })} />);
   await userEvent.type(field(), "So");
   await userEvent.click(screen.getByRole("button", { name: "Generate" }));
   expect(await screen.findByText("endless")).toBeVisible();
@@ -114,7 +114,7 @@ it("stops, ends the request, and keeps what came", async () => {
 
 it("chats with what was said before", async () => {
   const { asked } = answers([{ delta: "Hello." }, DONE]);
-  renderPage(<TryModel model={model({ loaded: true })} />);
+  renderPage(<Playground model={model({ loaded: true })} />);
   await userEvent.click(screen.getByRole("radio", { name: "Chat" }));
   for (const said of ["Hi", "And?"]) {
     await userEvent.type(screen.getByRole("textbox", { name: "Message" }), said);
@@ -131,7 +131,7 @@ it("chats with what was said before", async () => {
 });
 
 it("offers no chat where the tokenizer has no template", async () => {
-  renderPage(<TryModel model={model({ has_chat_template: false })} />);
+  renderPage(<Playground model={model({ has_chat_template: false })} />);
   expect(screen.getByRole("radio", { name: "Chat" })).toBeDisabled();
   expect(screen.getByText("Its tokenizer has no chat template, so it only continues texts.")).toBeVisible();
   await expectAccessible();
@@ -141,7 +141,7 @@ it("says what the load before the first token does", async () => {
   const loading = progress({ phase: "loading", message: "waiting for another load" });
   useModelsStore.setState({ live: { m1: liveOf(model({ progress: loading })) } });
   answers([], { ends: false });
-  renderPage(<TryModel model={model()} />);
+  renderPage(<Playground model={model()} />);
   await userEvent.type(field(), "The capital");
   await userEvent.click(screen.getByRole("button", { name: "Generate" }));
   expect(await screen.findByText("Loading: waiting for another load")).toBeVisible();
@@ -153,7 +153,7 @@ it("gives a message back that could not be answered, and offers it as a text whe
   const { asked } = answers([
     { done: true, error: { code: "invalid_request", message: "The tokenizer has no chat template.", hint: "Use prompt." } },
   ]);
-  renderPage(<TryModel model={model({ has_chat_template: null })} />);
+  renderPage(<Playground model={model({ has_chat_template: null })} />);
   await userEvent.click(screen.getByRole("radio", { name: "Chat" }));
   await userEvent.type(field(), "Hi there");
   await userEvent.click(screen.getByRole("button", { name: "Send" }));
@@ -169,7 +169,7 @@ it("explains a model without a tokenizer", async () => {
       refuse(problem(422, "no_tokenizer", "This model has no tokenizer.", { hint: "Import one with it." })),
     ),
   );
-  renderPage(<TryModel model={model()} />);
+  renderPage(<Playground model={model()} />);
   await userEvent.type(field(), "Hi");
   await userEvent.click(screen.getByRole("button", { name: "Generate" }));
   expect(await screen.findByText("This model has no tokenizer. Import one with it.")).toBeVisible();
@@ -179,7 +179,7 @@ it("explains a model without a tokenizer", async () => {
 
 it("says when the connection broke, and tries again with what is still there", async () => {
   answers([{ delta: "Half" }]);
-  renderPage(<TryModel model={model()} />);
+  renderPage(<Playground model={model()} />);
   await userEvent.type(field(), "Hi");
   await userEvent.click(screen.getByRole("button", { name: "Generate" }));
   expect(await screen.findByText(/The connection ended before the answer did/)).toBeVisible();

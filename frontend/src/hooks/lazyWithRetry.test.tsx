@@ -2,7 +2,7 @@ import { render, screen } from "@testing-library/react";
 import { Component, Suspense } from "react";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../stores/modelsStore";
-import { lazyPart } from "./lazyPart";
+import { lazyWithRetry } from "./lazyWithRetry";
 
 beforeEach(() => {
   vi.useFakeTimers({ shouldAdvanceTime: true });
@@ -23,7 +23,7 @@ class Caught extends Component<{ children: React.ReactNode }, { failed: boolean 
 }
 
 function show(load: () => Promise<{ default: () => React.ReactNode }>) {
-  const Part = lazyPart(load);
+  const Part = lazyWithRetry(load);
   render(
     <Caught>
       <Suspense fallback={<p>waiting</p>}>

@@ -1,30 +1,30 @@
 import { Button, Group, Kbd, SegmentedControl, Stack, Text, Textarea } from "@mantine/core";
 import { Send, Square } from "lucide-react";
 import { useEffect, useRef } from "react";
-import { useAway } from "../../../hooks/useAway";
+import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import { useLive, usePending } from "../../../hooks/useModels";
 import { formatBytes, formatSeconds } from "../../../lib/bytes";
 import type { ProblemView } from "../../../lib/problems";
-import { isActive, loadingWords, statusWord, waitsForDisk } from "../../../lib/words";
+import { isActive, loadingLabel, statusLabel, waitsForDisk } from "../../../lib/labels";
 import { useModelsStore } from "../../../stores/modelsStore";
-import { canSend, type Mode, type Trial, trialOf, useTryStore } from "../../../stores/tryStore";
+import { canSend, type Mode, type Trial, trialOf, usePlaygroundStore } from "../../../stores/playgroundStore";
 import type { Generated, Model, Progress } from "../../../types/model";
 import { EmptyState } from "../../common/EmptyState";
 import { NumberField } from "../../common/NumberField";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { ServerButton } from "../../common/ServerButton";
 import { WorkAction } from "../status/WorkAction";
-import classes from "./TryModel.module.css";
+import classes from "./Playground.module.css";
 
 /** Text from the model, as it comes: the continuation of a text, or a chat. */
-export default function TryModel({ model }: { model: Model }) {
-  const trial = useTryStore((state) => trialOf(state, model.id));
+export default function Playground({ model }: { model: Model }) {
+  const trial = usePlaygroundStore((state) => trialOf(state, model.id));
   const progress = useLive(model.id)?.progress ?? null;
-  const { change, stop } = useTryStore.getState();
+  const { change, stop } = usePlaygroundStore.getState();
   const send = useSend(model.id);
   const ready = canSend(trial);
   const { mode } = trial;
-  const missing = missingWords(trial);
+  const missing = missingInputLabel(trial);
 
   if (model.generates_text === false)
     return (
@@ -114,7 +114,7 @@ export default function TryModel({ model }: { model: Model }) {
       {trial.problem !== null && <Problem model={model} trial={trial} problem={trial.problem} />}
       {mode === "text" && <Continuation model={model} trial={trial} />}
       <Text size="sm" c="dimmed" role="status" className="num">
-        {stateWords(model, trial, progress)}
+        {stateLabel(model, trial, progress)}
       </Text>
     </Stack>
   );
@@ -122,8 +122,8 @@ export default function TryModel({ model }: { model: Model }) {
 
 /** Sends what was written, while there is a server to send it to. */
 function useSend(id: string): () => void {
-  const away = useAway();
-  const { send } = useTryStore.getState();
+  const away = useOfflineReason();
+  const { send } = usePlaygroundStore.getState();
   return () => {
     if (away === undefined) void send(id);
   };
@@ -139,20 +139,20 @@ function NotReady({ model }: { model: Model }) {
       title="It can be tried when it is ready"
       action={stopped && <WorkAction model={model} busy={busy} onAction={({ id }, action) => void act(id, action)} />}
     >
-      Its state now: {statusWord(model).toLowerCase()}.
+      Its state now: {statusLabel(model).toLowerCase()}.
     </EmptyState>
   );
 }
 
 /** What is still to be given before anything can be sent. */
-function missingWords({ mode, draft, options, running }: Trial): string | null {
+function missingInputLabel({ mode, draft, options, running }: Trial): string | null {
   if (running) return null;
   if (draft.trim() === "") return mode === "chat" ? "Write a message to send" : "Write a text to continue";
   return Object.values(options).includes("") ? "A number above is missing" : null;
 }
 
 function OptionFields({ model, trial: { options } }: { model: Model; trial: Trial }) {
-  const { setOptions } = useTryStore.getState();
+  const { setOptions } = usePlaygroundStore.getState();
   return (
     <div className={classes.fields}>
       <NumberField
@@ -225,7 +225,7 @@ function useFollowedEnd(text: string, running: boolean) {
 }
 
 function Problem({ model, trial, problem }: { model: Model; trial: Trial; problem: ProblemView }) {
-  const { change } = useTryStore.getState();
+  const { change } = usePlaygroundStore.getState();
   const send = useSend(model.id);
   if (problem.code === "no_tokenizer")
     return (
@@ -257,19 +257,19 @@ function Problem({ model, trial, problem }: { model: Model; trial: Trial; proble
 }
 
 /** What goes on, or how it ended, for eyes and for assistive technology. */
-function stateWords(model: Model, trial: Trial, progress: Progress | null): string {
+function stateLabel(model: Model, trial: Trial, progress: Progress | null): string {
   if (trial.running) {
     if (trial.turns.at(-1)?.answer !== "") return "Generating";
     if (model.loaded) return "Waiting for the first token";
-    return progress?.phase === "loading" ? loadingWords(progress) : "Loading the model";
+    return progress?.phase === "loading" ? loadingLabel(progress) : "Loading the model";
   }
   if (trial.stopped) return "Stopped";
-  if (trial.figures !== null) return figuresWords(trial.figures);
+  if (trial.figures !== null) return formatFigures(trial.figures);
   if (trial.problem !== null || model.loaded) return "";
-  return `The model is loaded first${needWords(model)}.`;
+  return `The model is loaded first${formatNeed(model)}.`;
 }
 
-function needWords({ memory_measured_bytes: measured, memory_estimated_bytes: weights }: Model): string {
+function formatNeed({ memory_measured_bytes: measured, memory_estimated_bytes: weights }: Model): string {
   if (measured !== null) return `: ${formatBytes(measured)} measured`;
   return weights === null ? "" : `: ${formatBytes(weights)} of weights`;
 }
@@ -280,7 +280,7 @@ const ENDED: Record<Generated["finish_reason"], string> = {
   cancelled: "stopped",
 };
 
-function figuresWords({ new_tokens, tokens_per_second, load_seconds, finish_reason }: Generated): string {
+function formatFigures({ new_tokens, tokens_per_second, load_seconds, finish_reason }: Generated): string {
   return [
     new_tokens === 1 ? "1 token" : `${new_tokens.toLocaleString("en")} tokens`,
     `${tokens_per_second.toFixed(1)} tokens/s`,

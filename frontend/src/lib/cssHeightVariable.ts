@@ -1,5 +1,5 @@
 /** A ref that keeps an element's height in a variable of the page, for what has to stay clear of it. */
-export function heightAs(variable: string) {
+export function cssHeightVariable(variable: string) {
   return (element: HTMLElement | null) => {
     if (element === null) return;
     const page = document.documentElement.style;

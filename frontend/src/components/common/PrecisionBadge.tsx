@@ -1,12 +1,12 @@
-import { QUANTIZATION_WORD } from "../../lib/words";
+import { QUANTIZATION_LABEL } from "../../lib/labels";
 import type { Quantization } from "../../types/model";
-import classes from "./QuantBadge.module.css";
+import classes from "./PrecisionBadge.module.css";
 
 const FILLED: Record<Quantization, number> = { none: 4, "8bit": 2, "4bit": 1 };
 
 /** The precision as a hue, a word and a glyph of how many of four quarters are kept. */
-export function QuantBadge({ quantization, dtype }: { quantization: Quantization; dtype?: string | null }) {
-  const word = quantization === "none" && dtype != null ? dtype : QUANTIZATION_WORD[quantization];
+export function PrecisionBadge({ quantization, dtype }: { quantization: Quantization; dtype?: string | null }) {
+  const word = quantization === "none" && dtype != null ? dtype : QUANTIZATION_LABEL[quantization];
   return (
     <span className={classes.badge} data-quantization={quantization}>
       <svg width="14" height="10" viewBox="0 0 14 10" aria-hidden>

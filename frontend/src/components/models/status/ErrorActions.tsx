@@ -1,6 +1,6 @@
 import { Button } from "@mantine/core";
 import { Link } from "react-router";
-import { useAway } from "../../../hooks/useAway";
+import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import { nextSteps } from "../../../lib/problems";
 import type { Model } from "../../../types/model";
 
@@ -17,8 +17,8 @@ function searchFor({ name, error }: Model): string {
 }
 
 /** What moves on from what stopped this model; trying the same again is the row's own button. */
-export function RowProblemSteps({ model, onQuantize }: Props) {
-  const away = useAway();
+export function ErrorActions({ model, onQuantize }: Props) {
+  const away = useOfflineReason();
   if (model.error === null) return null;
   const steps = nextSteps(model.error.code);
   return (

@@ -9,7 +9,7 @@ const ATTEMPTS = 3;
  * before React hears of it: once the server is back, where that was the reason.
  */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as React's own `lazy`: any component, its props kept
-export function lazyPart<T extends ComponentType<any>>(load: () => Promise<{ default: T }>) {
+export function lazyWithRetry<T extends ComponentType<any>>(load: () => Promise<{ default: T }>) {
   return lazy(() => attempt(load, ATTEMPTS));
 }
 

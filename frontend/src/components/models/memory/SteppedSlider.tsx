@@ -1,5 +1,5 @@
 import { Slider } from "@mantine/core";
-import classes from "./StopSlider.module.css";
+import classes from "./SteppedSlider.module.css";
 
 interface Props {
   label: string;
@@ -11,7 +11,7 @@ interface Props {
 }
 
 /** A slider over given values, each one step apart however far they are; the figure stands above it. */
-export function StopSlider({ label, value, stops, words, onChange }: Props) {
+export function SteppedSlider({ label, value, stops, words, onChange }: Props) {
   const index = stops.findIndex((stop) => stop >= value);
   const at = (position: number) => stops[position] ?? value;
   return (

@@ -1,5 +1,5 @@
 import { create } from "zustand";
-import { isAbort } from "../api/client";
+import { isAbort } from "../lib/apiError";
 import { generate } from "../api/generate";
 import { type ProblemView, toProblem } from "../lib/problems";
 import type { ChatMessage, Generated } from "../types/model";
@@ -59,7 +59,7 @@ export function canSend({ draft, options, running }: Trial): boolean {
   return !running && draft.trim() !== "" && Object.values(options).every((value) => value !== "");
 }
 
-export const useTryStore = create<TryState>()((set, get) => {
+export const usePlaygroundStore = create<TryState>()((set, get) => {
   const controllers = new Map<string, AbortController>();
 
   function change(id: string, changes: Partial<Trial>): void {

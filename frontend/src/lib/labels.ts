@@ -1,8 +1,8 @@
 import type { Access, Model, ModelStatus, Progress, Quantization, Verdict } from "../types/model";
-import type { PendingOp } from "../stores/applyEvents";
+import type { PendingOp } from "../types/feed";
 import { formatDuration } from "./bytes";
 
-export const STATUS_WORD: Record<ModelStatus, string> = {
+export const STATUS_LABEL: Record<ModelStatus, string> = {
   pending: "Waiting",
   downloading: "Downloading",
   paused: "Paused",
@@ -14,18 +14,18 @@ export const STATUS_WORD: Record<ModelStatus, string> = {
   deleting: "Deleting",
 };
 
-export const QUANTIZATION_WORD: Record<Quantization, string> = {
+export const QUANTIZATION_LABEL: Record<Quantization, string> = {
   none: "Full precision",
   "8bit": "8-bit",
   "4bit": "4-bit",
 };
 
 /** A model's precision as its badge says it. */
-export function precisionWords({ quantization, dtype }: Pick<Model, "quantization" | "dtype">): string {
-  return quantization === "none" && dtype !== null ? dtype : QUANTIZATION_WORD[quantization];
+export function precisionLabel({ quantization, dtype }: Pick<Model, "quantization" | "dtype">): string {
+  return quantization === "none" && dtype !== null ? dtype : QUANTIZATION_LABEL[quantization];
 }
 
-export const ACCESS_WORD: Record<Access, string> = {
+export const ACCESS_LABEL: Record<Access, string> = {
   open: "Open to everyone",
   accepted: "Gated; your account has access",
   needs_acceptance: "Gated; the terms are not accepted yet",
@@ -34,7 +34,7 @@ export const ACCESS_WORD: Record<Access, string> = {
   unknown: "Not known",
 };
 
-export const VERDICT_WORD: Record<Verdict, string> = {
+export const VERDICT_LABEL: Record<Verdict, string> = {
   fits: "fits",
   tight: "tight",
   does_not_fit: "does not fit",
@@ -49,8 +49,8 @@ export function isActive(status: ModelStatus): boolean {
 type State = Pick<Model, "status" | "error">;
 
 /** The status as a word; of a row that the server paused, with the reason. */
-export function statusWord({ status, error }: State): string {
-  const word = STATUS_WORD[status];
+export function statusLabel({ status, error }: State): string {
+  const word = STATUS_LABEL[status];
   return status === "paused" && error !== null ? `${word}: ${error.code.replaceAll("_", " ")}` : word;
 }
 
@@ -60,34 +60,34 @@ export function waitsForDisk({ status, error }: State): boolean {
 }
 
 const WAITING_MESSAGE = "waiting for a worker";
-const WAITING_WORD = sentence(WAITING_MESSAGE);
+const WAITING_LABEL = sentence(WAITING_MESSAGE);
 
 /** What the job is doing now, in words; falls back to the status when there is no progress yet. */
-export function phaseWords(row: State, progress: Progress | null): string {
+export function phaseLabel(row: State, progress: Progress | null): string {
   const { status } = row;
-  if (status === "paused") return statusWord(row);
-  if (progress === null) return status === "pending" ? WAITING_WORD : STATUS_WORD[status];
+  if (status === "paused") return statusLabel(row);
+  if (progress === null) return status === "pending" ? WAITING_LABEL : STATUS_LABEL[status];
   switch (progress.phase) {
     case "resolving":
       // The phase of work that nobody has taken yet, too; a quantization looks nothing up.
-      return status === "quantizing" || progress.message === WAITING_MESSAGE ? WAITING_WORD : "Looking up files";
+      return status === "quantizing" || progress.message === WAITING_MESSAGE ? WAITING_LABEL : "Looking up files";
     case "downloading":
-      return downloadingWords(progress);
+      return downloadingLabel(progress);
     case "verifying":
       return "Verifying hashes";
     case "retrying":
       return sentence(progress.message ?? "retrying");
     case "quantizing":
-      return quantizingWords(progress.message);
+      return quantizingLabel(progress.message);
     case "checking":
       return sentence(progress.message ?? "checking that it loads");
     case "loading":
-      return loadingWords(progress);
+      return loadingLabel(progress);
   }
 }
 
 /** What a load into memory does or waits for. */
-export function loadingWords(progress: Progress): string {
+export function loadingLabel(progress: Progress): string {
   return progress.message === null ? "Loading" : `Loading: ${progress.message}`;
 }
 
@@ -97,10 +97,10 @@ export function loadState(progress: Progress | null | undefined): "loading" | "s
   return progress.message === "stopping" ? "stopping" : "loading";
 }
 
-export const LOAD_WORD = { loading: "Loading", stopping: "Stopping the load" } as const;
+export const LOAD_LABEL = { loading: "Loading", stopping: "Stopping the load" } as const;
 
 /** "layer 12 of 32" says what of; other messages stand for themselves. */
-function quantizingWords(message: string | null): string {
+function quantizingLabel(message: string | null): string {
   if (message === null) return "Quantizing";
   return message.startsWith("layer ") ? `Quantizing ${message}` : sentence(message);
 }
@@ -109,7 +109,7 @@ export function sentence(words: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-function downloadingWords({ files_done, files_total }: Progress): string {
+function downloadingLabel({ files_done, files_total }: Progress): string {
   if (files_total === null || files_total === 0) return "Downloading";
   // The file being fetched counts: the first of five is "1 of 5", not "0 of 5".
   const current = Math.min(files_done + 1, files_total);
@@ -117,7 +117,7 @@ function downloadingWords({ files_done, files_total }: Progress): string {
 }
 
 /** "3 min left", or nothing while it cannot be known. */
-export function etaWords(progress: Progress | null): string {
+export function formatEta(progress: Progress | null): string {
   return progress === null || progress.eta_seconds === null ? "" : `${formatDuration(progress.eta_seconds)} left`;
 }
 
@@ -170,7 +170,7 @@ export function classToLoadWith({ architecture }: Model): string {
   return /(ForCausalLM|LMHeadModel)$/.test(architecture) ? "AutoModelForCausalLM" : architecture;
 }
 
-export const PENDING_WORD: Record<PendingOp, string> = {
+export const PENDING_LABEL: Record<PendingOp, string> = {
   pause: "Pausing",
   resume: "Resuming",
   cancel: "Cancelling",
