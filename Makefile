@@ -67,6 +67,7 @@ check: setup $(STAMPS)/dev
 	$(BIN)/ruff format --check backend benchmarks
 	$(BIN)/mypy
 	$(NPM) run --silent lint
+	$(NPM) run --silent format:check
 	$(NPM) run --silent typecheck
 	@$(BIN)/python -m modelyard.openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date: make types"; exit 1; }
 	@$(NPM) run --silent types -- --check

@@ -1,7 +1,17 @@
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@playwright/test";
-import { eachTab, expectAccessible, open, putSettings, readySample, routes, SAMPLE, settled, SMALL_SAMPLE } from "./helpers";
+import {
+  eachTab,
+  expectAccessible,
+  open,
+  putSettings,
+  readySample,
+  routes,
+  SAMPLE,
+  settled,
+  SMALL_SAMPLE,
+} from "./helpers";
 
 /** Every state in both colour schemes: nothing that axe finds. Training runs have theirs in their own spec. */
 let id: string;
@@ -78,7 +88,9 @@ test("several models at once", async ({ page }) => {
   await expectAccessible(page, { popup: true });
   await page.keyboard.press("Escape");
   await page.getByRole("button", { name: /^Delete \d+…/ }).click();
-  await expect(page.getByRole("dialog", { name: "Delete models" }).getByRole("button", { name: /^Delete/ })).toBeVisible();
+  await expect(
+    page.getByRole("dialog", { name: "Delete models" }).getByRole("button", { name: /^Delete/ }),
+  ).toBeVisible();
   await expect(page.getByText(/tiny-gpt2, .*: (frees|stays)/).first()).toBeVisible();
   await expectAccessible(page);
 });

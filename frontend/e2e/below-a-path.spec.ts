@@ -16,7 +16,9 @@ test("the page works below the path of a reverse proxy", async ({ page, request,
   await expect.poll(() => sockets).toEqual([`${base.replace("http", "ws")}api/v1/events?batch=true`]);
 
   // A change that nobody asked this page about comes through its socket.
-  const changed = await request.post(`${base}api/v1/models/download`, { data: { model_id: "modelyard-samples/tiny-gpt2" } });
+  const changed = await request.post(`${base}api/v1/models/download`, {
+    data: { model_id: "modelyard-samples/tiny-gpt2" },
+  });
   expect(changed.status()).toBe(202);
   await expect(page.getByText("tiny-gpt2").first()).toBeVisible({ timeout: 30_000 });
 

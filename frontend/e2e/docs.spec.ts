@@ -1,7 +1,11 @@
 import { expect, test } from "@playwright/test";
 import { expectAccessible } from "./helpers";
 
-test("the API's documentation shows every path and asks nobody else for anything", async ({ page, baseURL, request }) => {
+test("the API's documentation shows every path and asks nobody else for anything", async ({
+  page,
+  baseURL,
+  request,
+}) => {
   const failures: string[] = [];
   const elsewhere: string[] = [];
   page.on("pageerror", (error) => failures.push(error.message));

@@ -11,7 +11,9 @@ test("the chart answers for context and batch by itself, and asks for activation
     const url = new URL(request.url());
     // The weights are asked for besides, where the whole takes its time.
     if (url.pathname.endsWith("/estimate-memory") && url.searchParams.get("parts") !== "weights")
-      asked.push(`${url.searchParams.get("context")} ${url.searchParams.get("batch")} ${url.searchParams.get("dtype")}`);
+      asked.push(
+        `${url.searchParams.get("context")} ${url.searchParams.get("batch")} ${url.searchParams.get("dtype")}`,
+      );
   });
   await page.goto(`/models?download=${LLAMA}`);
   const chart = page.getByRole("group", { name: "Precision" });

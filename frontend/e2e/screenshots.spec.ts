@@ -25,7 +25,8 @@ const SIZES = [1440, 1024, 390] as const;
 /** Two models chosen, one of which Modelyard did not download itself. */
 async function select(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Select", exact: true }).click();
-  for (const name of ["Adopted", "Newer-on-the-Hub"]) await page.getByRole("article", { name }).getByRole("checkbox").check();
+  for (const name of ["Adopted", "Newer-on-the-Hub"])
+    await page.getByRole("article", { name }).getByRole("checkbox").check();
 }
 
 async function photograph(page: Page, name: string, tall = false): Promise<void> {
@@ -57,8 +58,9 @@ test("states", async ({ page, request }) => {
   const sample = await readySample(request, SMALL_SAMPLE);
   const all = await rows(request);
   const idOf = (name: string) => all.find((row) => row.model_id === `pictures/${name}`)?.id ?? "";
-  const trainings = ((await (await request.get("/api/v1/trainings")).json()) as { items: { id: string; status: string }[] })
-    .items;
+  const trainings = (
+    (await (await request.get("/api/v1/trainings")).json()) as { items: { id: string; status: string }[] }
+  ).items;
   const states: State[] = [
     ...["ready", "active", "attention", "outdated"].map((group) => ({
       name: `models-${group}`,
@@ -72,7 +74,11 @@ test("states", async ({ page, request }) => {
       path: "/models?q=nothing",
       ready: (page) => expect(page.getByText("No model matches")).toBeVisible(),
     },
-    { name: "hub", path: "/models?view=hub", ready: (page) => expect(page.getByText("tiny-llama").first()).toBeVisible() },
+    {
+      name: "hub",
+      path: "/models?view=hub",
+      ready: (page) => expect(page.getByText("tiny-llama").first()).toBeVisible(),
+    },
     {
       name: "form",
       path: "/models?download=modelyard-samples/tiny-llama",
@@ -128,7 +134,10 @@ test("states", async ({ page, request }) => {
       path: "/models?status=ready",
       ready: async (page) => {
         await select(page);
-        await page.getByRole("button", { name: /^Delete/ }).first().click();
+        await page
+          .getByRole("button", { name: /^Delete/ })
+          .first()
+          .click();
         await expect(page.getByRole("dialog")).toBeVisible();
       },
     },
@@ -137,14 +146,22 @@ test("states", async ({ page, request }) => {
       path: "/models?q=tiny-gpt2",
       ready: async (page) => {
         await page.getByRole("button", { name: /^More/ }).first().click();
-        await page.getByRole("menuitem", { name: /Quantize/ }).first().click();
+        await page
+          .getByRole("menuitem", { name: /Quantize/ })
+          .first()
+          .click();
         await expect(page.getByRole("dialog")).toBeVisible();
         await page.waitForTimeout(1500);
       },
     },
     { name: "settings", tall: true, path: "/settings", ready: (page) => page.waitForTimeout(1500) },
     { name: "trainings", path: "/training", ready: (page) => page.waitForTimeout(1500) },
-    { name: "training-new", tall: true, path: `/training/new?model=${sample}`, ready: (page) => page.waitForTimeout(8000) },
+    {
+      name: "training-new",
+      tall: true,
+      path: `/training/new?model=${sample}`,
+      ready: (page) => page.waitForTimeout(8000),
+    },
     ...trainings.map((run) => ({
       name: `training-${run.status}`,
       path: `/training/${run.id}`,
@@ -186,7 +203,13 @@ test("what is still to come", async ({ page }) => {
 });
 
 test("what fails", async ({ page }) => {
-  const problem = { code: "internal_error", title: "Error", status: 500, detail: "The database is locked.", hint: "Try again." };
+  const problem = {
+    code: "internal_error",
+    title: "Error",
+    status: 500,
+    detail: "The database is locked.",
+    hint: "Try again.",
+  };
   for (const [part, path] of [
     ["models?**", "models"],
     ["models/search**", "models?view=hub"],
@@ -205,7 +228,13 @@ test("what fails", async ({ page }) => {
 });
 
 test("a server that asks for its key", async ({ page }) => {
-  const problem = { code: "unauthorized", title: "Unauthorized", status: 401, detail: "The key is missing.", hint: null };
+  const problem = {
+    code: "unauthorized",
+    title: "Unauthorized",
+    status: 401,
+    detail: "The key is missing.",
+    hint: null,
+  };
   await page.route("**/api/v1/**", (route) =>
     route.fulfill({ status: 401, contentType: "application/problem+json", body: JSON.stringify(problem) }),
   );

@@ -1,14 +1,18 @@
 import { expect, test } from "@playwright/test";
 import { expectAccessible, readySample, SMALL_SAMPLE } from "./helpers";
 
-const WORDS = "model layer feature sparse token river mountain code test light garden apple number seven water".split(" ");
+const WORDS = "model layer feature sparse token river mountain code test light garden apple number seven water".split(
+  " ",
+);
 
 /** Text that has something to learn in it: sentences of few words, in an order that does not repeat. */
 function corpus(rows: number): Buffer {
   let state = 1;
   const next = () => (state = (state * 48_271) % 2_147_483_647);
   const text = () => Array.from({ length: 60 }, () => WORDS[next() % WORDS.length]).join(" ");
-  return Buffer.from(Array.from({ length: rows }, (_, row) => JSON.stringify({ title: `row ${row}`, text: text() })).join("\n"));
+  return Buffer.from(
+    Array.from({ length: rows }, (_, row) => JSON.stringify({ title: `row ${row}`, text: text() })).join("\n"),
+  );
 }
 
 test("plans, trains, cancels, resumes and deletes", async ({ page, request }) => {
@@ -18,12 +22,17 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   const id = await readySample(request, SMALL_SAMPLE);
 
   await page.goto(`/models/${id}`);
-  await page.getByRole("dialog", { name: /tiny-gpt2/ }).getByRole("link", { name: "Train an SAE on this" }).click();
+  await page
+    .getByRole("dialog", { name: /tiny-gpt2/ })
+    .getByRole("link", { name: "Train an SAE on this" })
+    .click();
   await expect(page).toHaveURL(`/training/new?model=${id}`);
   await expect(page.getByText(/^d_in is \d/)).toBeVisible({ timeout: 60_000 });
   await expect(page.getByText("Still needed: a text file.")).toBeVisible();
 
-  await page.locator("input[type=file]").setInputFiles({ name: "corpus.jsonl", mimeType: "application/jsonl", buffer: corpus(2000) });
+  await page
+    .locator("input[type=file]")
+    .setInputFiles({ name: "corpus.jsonl", mimeType: "application/jsonl", buffer: corpus(2000) });
   await expect(page.getByText(/^2,000 rows, .* text in title, text$/)).toBeVisible();
   await expect(page.getByRole("combobox", { name: "Column with the text" })).toHaveValue("text");
   await expect(page.getByText(/^Fits in /)).toBeVisible();
@@ -69,11 +78,15 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   await expect(result.getByLabel("Code for a notebook")).toContainText("SAE.load_from_disk(");
   await expectAccessible(page);
   await page.setViewportSize({ width: 360, height: 740 });
-  const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  const overflow = () =>
+    page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   await expect.poll(overflow).toBe(0);
 
   await page.getByRole("button", { name: "Delete…" }).click();
-  await page.getByRole("dialog", { name: /^Delete tiny-gpt2/ }).getByRole("button", { name: /^Delete and free/ }).click();
+  await page
+    .getByRole("dialog", { name: /^Delete tiny-gpt2/ })
+    .getByRole("button", { name: /^Delete and free/ })
+    .click();
   await expect(page).toHaveURL(/\/training$/);
   await expect.poll(overflow).toBe(0);
   await page.goto(`/training/new?model=${id}`);

@@ -54,7 +54,10 @@ test("from an empty home to a model that is used, and back to an empty home", as
   const share = async () => Number(await bar.getAttribute("aria-valuenow"));
 
   await test.step("download, reload in the middle, pause, reload again, resume", async () => {
-    await page.getByRole("dialog").getByRole("button", { name: /^Download/ }).click();
+    await page
+      .getByRole("dialog")
+      .getByRole("button", { name: /^Download/ })
+      .click();
     await expect.poll(share).toBeGreaterThan(0);
     const before = await share();
     await expect.poll(share).toBeGreaterThan(before);
@@ -121,7 +124,9 @@ test("from an empty home to a model that is used, and back to an empty home", as
   const loaded = async () => {
     const id = new URL(page.url()).pathname.split("/").at(-1);
     const response = await request.get("/api/v1/models/loaded");
-    return ((await response.json()) as { items: { id: string; in_use: number }[] }).items.find((item) => item.id === id);
+    return ((await response.json()) as { items: { id: string; in_use: number }[] }).items.find(
+      (item) => item.id === id,
+    );
   };
 
   await test.step("try, and stop in the middle", async () => {

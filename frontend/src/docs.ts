@@ -14,23 +14,32 @@ dark.addEventListener("change", followScheme);
 
 /** What Swagger UI leaves out for those who do not see the page: landmarks, a level of headings, one thing per button. */
 const wrapComponents: Plugin["wrapComponents"] = {
-  InfoContainer: (Original, { React }) => (props) =>
-    React.createElement("div", { role: "banner" }, React.createElement(Original, props)),
-  operations: (Original, { React }) => (props) =>
-    React.createElement(
-      "div",
-      null,
-      React.createElement("h2", { className: "unseen" }, "Calls"),
-      React.createElement(Original, props),
-    ),
+  InfoContainer:
+    (Original, { React }) =>
+    (props) =>
+      React.createElement("div", { role: "banner" }, React.createElement(Original, props)),
+  operations:
+    (Original, { React }) =>
+    (props) =>
+      React.createElement(
+        "div",
+        null,
+        React.createElement("h2", { className: "unseen" }, "Calls"),
+        React.createElement(Original, props),
+      ),
   // It stands inside the button that opens the call, and that changes the address as well.
-  DeepLink: (_Original, { React }) => ({ text }) => React.createElement("span", null, text),
+  DeepLink:
+    (_Original, { React }) =>
+    ({ text }) =>
+      React.createElement("span", null, text),
 };
 
 /** "GET /api/v1/models", by the call an element stands in; another heading where it stands in none. */
 function callOf(element: Element): string {
   const call = element.closest(".opblock");
-  const words = [".opblock-summary-method", ".opblock-summary-path"].map((part) => call?.querySelector(part)?.textContent);
+  const words = [".opblock-summary-method", ".opblock-summary-path"].map(
+    (part) => call?.querySelector(part)?.textContent,
+  );
   return call === null ? "the API" : words.join(" ");
 }
 

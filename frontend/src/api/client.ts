@@ -33,7 +33,10 @@ export async function open(method: string, path: string, options: RequestOptions
   const { query, body, signal } = options;
   const response = await send(PREFIX + path + queryString(query), {
     method,
-    signal: method === "GET" ? AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])]) : (signal ?? null),
+    signal:
+      method === "GET"
+        ? AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])])
+        : (signal ?? null),
     // A form names its own type, with the boundary between its parts.
     headers: body === undefined || body instanceof FormData ? ACCEPT : { "Content-Type": "application/json" },
     body: body === undefined ? null : body instanceof FormData ? body : JSON.stringify(body),

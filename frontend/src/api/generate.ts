@@ -19,7 +19,12 @@ export async function* generate(
       const event = JSON.parse(data) as { delta: string } | ({ done: true } & (Generated | { error: RowError }));
       if (!("done" in event)) yield event.delta;
       else if ("error" in event)
-        throw new ApiError({ status: 200, code: event.error.code, detail: event.error.message, hint: event.error.hint ?? null });
+        throw new ApiError({
+          status: 200,
+          code: event.error.code,
+          detail: event.error.message,
+          hint: event.error.hint ?? null,
+        });
       else return event;
     }
   } catch (error) {

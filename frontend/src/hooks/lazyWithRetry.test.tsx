@@ -35,7 +35,10 @@ function show(load: () => Promise<{ default: () => React.ReactNode }>) {
 
 it("waits for a server that is away and goes on once it is back", async () => {
   useModelsStore.setState({ conn: "stale" });
-  const load = vi.fn().mockRejectedValueOnce(new Error("no answer")).mockResolvedValue({ default: () => <p>here</p> });
+  const load = vi
+    .fn()
+    .mockRejectedValueOnce(new Error("no answer"))
+    .mockResolvedValue({ default: () => <p>here</p> });
   show(load);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(screen.getByText("waiting")).toBeVisible();

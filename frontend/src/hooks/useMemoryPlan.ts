@@ -3,7 +3,15 @@ import { useCallback, useEffect, useEffectEvent, useMemo, useState } from "react
 import { isAbort } from "../lib/apiError";
 import { estimateLocalMemory, estimateMemory } from "../api/models";
 import { verdictFor } from "../lib/fit";
-import { type ActivationSample, contextStops, kindest, longestFit, type Need, needOf, type Workload } from "../lib/memory";
+import {
+  type ActivationSample,
+  contextStops,
+  kindest,
+  longestFit,
+  type Need,
+  needOf,
+  type Workload,
+} from "../lib/memory";
 import { type ProblemView, toProblem } from "../lib/problems";
 import { useSystemStore } from "../stores/systemStore";
 import type { Dtype, EstimateParts, MemoryEstimate, MemoryOption, Quantization, Verdict } from "../types/model";
@@ -247,11 +255,13 @@ function verdictOn(device: string, need: Need, free: number | null, told: Memory
 }
 
 function samplesOf(answers: Answer[], quantization: Quantization): ActivationSample[] {
-  return answers.filter(({ whole }) => whole).map(({ context, batch, estimate }) => ({
-    context,
-    batch,
-    bytes: estimate.options.find((option) => option.quantization === quantization)?.activation_bytes ?? null,
-  }));
+  return answers
+    .filter(({ whole }) => whole)
+    .map(({ context, batch, estimate }) => ({
+      context,
+      batch,
+      bytes: estimate.options.find((option) => option.quantization === quantization)?.activation_bytes ?? null,
+    }));
 }
 
 /** This machine's devices as they are now; until they are known, as the answer told them. */

@@ -36,7 +36,9 @@ it("asks again every two seconds while the server has no database", async () => 
     const fetcher = () => {
       asked += 1;
       return asked < 3
-        ? Promise.reject(new ApiError({ status: 503, code: "database_unavailable", detail: "The database does not answer." }))
+        ? Promise.reject(
+            new ApiError({ status: 503, code: "database_unavailable", detail: "The database does not answer." }),
+          )
         : Promise.resolve("the settings");
     };
     const { result } = renderHook(() => useResource("settings", fetcher));

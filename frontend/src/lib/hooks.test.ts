@@ -35,7 +35,9 @@ describe("snippets", () => {
       "code",
       expect.stringMatching(/OFFICIAL_MODEL_NAMES[^]*hf_model=/),
     );
-    expect(snippetsFor(hookPoint({ transformer_lens: null }), about, SOURCE).transformer_lens).toHaveProperty("because");
+    expect(snippetsFor(hookPoint({ transformer_lens: null }), about, SOURCE).transformer_lens).toHaveProperty(
+      "because",
+    );
     expect(snippetsFor(hookPoint(), about, { name: "/artifacts/q4", revision: null }).transformer_lens).toHaveProperty(
       "because",
     );

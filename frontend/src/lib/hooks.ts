@@ -16,9 +16,7 @@ export interface HookFilter {
 }
 
 export function filterHooks(points: HookPoint[], { layer, kind }: HookFilter): HookPoint[] {
-  return points.filter(
-    (point) => (layer === null || point.layer === layer) && (kind === null || point.kind === kind),
-  );
+  return points.filter((point) => (layer === null || point.layer === layer) && (kind === null || point.kind === kind));
 }
 
 export function formatShape(shape: HookPoint["shape"]): string {
@@ -142,7 +140,8 @@ function saeLens(point: HookPoint, { model_class }: About, source: PretrainedSou
     return { because: `SAELens loads causal language models; this is a ${model_class}.` };
   if (point.shape[0] !== "batch" || point.shape.length !== 3)
     return { because: `SAELens reads (batch, seq, width); this point gives ${formatShape(point.shape)}.` };
-  const revision = source.revision === null ? [] : [`    model_from_pretrained_kwargs={"revision": "${source.revision}"},`];
+  const revision =
+    source.revision === null ? [] : [`    model_from_pretrained_kwargs={"revision": "${source.revision}"},`];
   return {
     code: [
       "from sae_lens import LanguageModelSAERunnerConfig, TopKTrainingSAEConfig",

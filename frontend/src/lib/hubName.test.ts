@@ -23,7 +23,5 @@ it("puts the name into what was said", () => {
   expect(withHubName(`There is no model 'a/b' on ${SAMPLES}.`, SAMPLES, builtin)).toBe(
     "There is no model 'a/b' on the built-in sample Hub.",
   );
-  expect(withHubName(`${SAMPLES} does not answer.`, SAMPLES, builtin)).toBe(
-    "The built-in sample Hub does not answer.",
-  );
+  expect(withHubName(`${SAMPLES} does not answer.`, SAMPLES, builtin)).toBe("The built-in sample Hub does not answer.");
 });

@@ -1,15 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { estimate, GB, option } from "../test/fixtures";
-import {
-  activationsFor,
-  axisEnd,
-  axisTicks,
-  contextStops,
-  kindest,
-  kvCacheBytes,
-  longestFit,
-  needOf,
-} from "./memory";
+import { activationsFor, axisEnd, axisTicks, contextStops, kindest, kvCacheBytes, longestFit, needOf } from "./memory";
 
 const PLAIN = [{ from_tokens: 0, bytes_at_from: 0, bytes_per_token: 32_768 }];
 /** Half of the layers stop growing at 4096 tokens. */
@@ -113,8 +104,10 @@ describe("a need", () => {
 
 describe("the longest context that fits", () => {
   const samples = [{ context: 1000, batch: 1, bytes: 0 }];
-  const at = (segments = PLAIN, changes = {}) => (context: number) =>
-    needOf(option({ weights_bytes: 1 * GB, ...changes }), segments, samples, { context, batch: 1 });
+  const at =
+    (segments = PLAIN, changes = {}) =>
+    (context: number) =>
+      needOf(option({ weights_bytes: 1 * GB, ...changes }), segments, samples, { context, batch: 1 });
 
   it("is the last one whose verdict is fits", () => {
     const free = 4 * GB;

@@ -56,9 +56,7 @@ export interface Need {
 /** Bytes of the cache for a whole batch: the last segment that begins at or before the context, continued. */
 export function kvCacheBytes(segments: KvCacheSegment[], { context, batch }: Workload): number | null {
   const last = segments.filter((segment) => segment.from_tokens <= context).at(-1);
-  return last === undefined
-    ? null
-    : batch * (last.bytes_at_from + (context - last.from_tokens) * last.bytes_per_token);
+  return last === undefined ? null : batch * (last.bytes_at_from + (context - last.from_tokens) * last.bytes_per_token);
 }
 
 /** The figure that was told for this very workload, else the nearest one in proportion to the tokens. */
@@ -110,11 +108,7 @@ const FINE_TOKENS = 64;
  * The longest context up to `longest` for which the verdict is still "fits"; 0 where none is, null where it cannot be
  * told. Rounded down to a round number of tokens unless it is `longest` itself.
  */
-export function longestFit(
-  needAt: (context: number) => Need,
-  free: number,
-  longest: number,
-): number | null {
+export function longestFit(needAt: (context: number) => Need, free: number, longest: number): number | null {
   const fits = (context: number) => {
     const { required } = needAt(context);
     return required !== null && verdictFor(required, free) === "fits";

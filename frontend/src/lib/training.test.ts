@@ -38,7 +38,12 @@ it("asks for what the form says, and for nothing while something is missing", ()
   const draft = { ...FIRST_DRAFT, path: " /data/a.jsonl ", column: " text ", checkpointMinutes: 0.5 as const };
   const answer = requestOf(draft, "m1", "model.layers.2");
   expect(answer).toMatchObject({
-    request: { dataset: { path: "/data/a.jsonl", column: "text" }, k: null, l1_coefficient: null, checkpoint_seconds: 30 },
+    request: {
+      dataset: { path: "/data/a.jsonl", column: "text" },
+      k: null,
+      l1_coefficient: null,
+      checkpoint_seconds: 30,
+    },
   });
   expect(requestOf({ ...draft, architecture: "standard", k: 3, l1: 2 }, "m1", "x")).toMatchObject({
     request: { k: null, l1_coefficient: 2 },
@@ -69,8 +74,12 @@ it("writes figures with the digits that mean something", () => {
   ]);
   expect(formatEpochs(plan())).toBe("≈ 5.20 M tokens in the column text, of which 38 % are read");
   expect(formatEpochs(plan({ epochs: 12.4 }))).toBe("≈ 5.20 M tokens in the column text, read 12 times");
-  expect(formatEpochs(plan({ dataset_counted: true, epochs: 2 }))).toBe("5.20 M tokens in the column text, read 2.0 times");
-  expect(formatEpochs(plan({ epochs: null, dataset_tokens: null }))).toBe("unknown number of tokens in the column text");
+  expect(formatEpochs(plan({ dataset_counted: true, epochs: 2 }))).toBe(
+    "5.20 M tokens in the column text, read 2.0 times",
+  );
+  expect(formatEpochs(plan({ epochs: null, dataset_tokens: null }))).toBe(
+    "unknown number of tokens in the column text",
+  );
   expect(progressFigures(training())).toEqual(["819 k of 2.00 M tokens", "21.5 k tokens/s", "55 s left"]);
   expect(progressFigures(training({ status: "cancelled" }))).toEqual(["819 k of 2.00 M tokens"]);
 });
@@ -84,7 +93,9 @@ it("names the idle models that a run needs the memory of", () => {
   expect(fitLabel(plan({ free_bytes: 2e9, usable_bytes: 3.15e9, unloads }), "system memory")).toBe(
     "Fits in system memory: 3.00 GB of the 2.00 GB free and the 1.50 GB of what is unloaded first, because nobody uses it: Qwen3-0.6B, gpt2",
   );
-  expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "making_room" } }))).toBe("Unloading idle models");
+  expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "making_room" } }))).toBe(
+    "Unloading idle models",
+  );
 });
 
 it("tells a run that waits for another from one that waits for a worker", () => {
@@ -92,7 +103,9 @@ it("tells a run that waits for another from one that waits for a worker", () => 
   expect(trainingPhaseLabel(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
   const error = { code: "disk_full", message: "The disk is full.", hint: null };
   expect(trainingPhaseLabel(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
-  expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "starting" } }))).toBe("Importing the libraries");
+  expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "starting" } }))).toBe(
+    "Importing the libraries",
+  );
   const filling = training({ progress: { ...training().progress, phase: "filling_buffer" } });
   expect(trainingPhaseLabel(filling)).toBe("Gathering the first activations");
 });

@@ -1,6 +1,14 @@
 /** Training runs as words, figures and code. */
 import type { HookKind, HookPoint, Model } from "../types/model";
-import type { Dtype, SaeArchitecture, Training, TrainingCompatibility, TrainingPlan, TrainingRequest, TrainingStatus } from "../types/training";
+import type {
+  Dtype,
+  SaeArchitecture,
+  Training,
+  TrainingCompatibility,
+  TrainingPlan,
+  TrainingRequest,
+  TrainingStatus,
+} from "../types/training";
 import { formatBytes, formatCount, formatDuration } from "./bytes";
 import { KIND_LABEL } from "./hooks";
 import { sentence } from "./labels";
@@ -87,7 +95,10 @@ const METRICS = [
   ...OTHERS,
 ] as const;
 /** What runs of earlier versions kept. */
-const FORMER_METRICS = [{ field: "explained_variance", name: "Explained variance", of: "last batch" }, ...OTHERS] as const;
+const FORMER_METRICS = [
+  { field: "explained_variance", name: "Explained variance", of: "last batch" },
+  ...OTHERS,
+] as const;
 
 export type Metric = (typeof METRICS)[number] | (typeof FORMER_METRICS)[number];
 
@@ -238,16 +249,28 @@ export function requestOf(
   hookPoint: string,
 ): { request: TrainingRequest } | { missing: string[] } {
   const { expansion, tokens, context, learningRate, batch, seed, skipPositions, checkpointMinutes } = draft;
-  const missing = [
-    ...(hookPoint === "" ? ["hook_point"] : []),
-    ...(draft.path.trim() === "" ? ["dataset.path"] : []),
-  ];
+  const missing = [...(hookPoint === "" ? ["hook_point"] : []), ...(draft.path.trim() === "" ? ["dataset.path"] : [])];
   if (
-    expansion === "" || tokens === "" || context === "" || learningRate === "" || batch === "" || seed === "" ||
-    skipPositions === "" || checkpointMinutes === "" || missing.length > 0
+    expansion === "" ||
+    tokens === "" ||
+    context === "" ||
+    learningRate === "" ||
+    batch === "" ||
+    seed === "" ||
+    skipPositions === "" ||
+    checkpointMinutes === "" ||
+    missing.length > 0
   ) {
-    const numbers = { expansion_factor: expansion, training_tokens: tokens, context_size: context,
-      learning_rate: learningRate, batch_tokens: batch, seed, skip_positions: skipPositions, checkpoint_seconds: checkpointMinutes };
+    const numbers = {
+      expansion_factor: expansion,
+      training_tokens: tokens,
+      context_size: context,
+      learning_rate: learningRate,
+      batch_tokens: batch,
+      seed,
+      skip_positions: skipPositions,
+      checkpoint_seconds: checkpointMinutes,
+    };
     const empty = Object.entries(numbers).flatMap(([name, value]) => (value === "" ? [name] : []));
     return { missing: [...missing, ...empty] };
   }
@@ -275,7 +298,10 @@ export function requestOf(
 }
 
 /** How a plan fits a device, by what is free there and what idle models give up. */
-export function fitLabel({ fits, total_bytes, free_bytes, usable_bytes, unloads }: TrainingPlan, place: string): string {
+export function fitLabel(
+  { fits, total_bytes, free_bytes, usable_bytes, unloads }: TrainingPlan,
+  place: string,
+): string {
   const [total, free, usable] = [total_bytes, free_bytes, usable_bytes].map(formatBytes);
   if (!fits) return `Does not fit in ${place}: ${total}, where ${usable} of the ${free} free may be planned`;
   if (unloads.length === 0) return `Fits in ${place}: ${total} of the ${free} free`;

@@ -5,7 +5,13 @@ import { placesOf, wantedIn } from "./yard";
 
 const machine = system({
   devices: [
-    { id: "cpu", name: "Memory of lab-box (x86_64)", total_bytes: 64 * GB, free_bytes: 50 * GB, used_by_us_bytes: 0.1 * GB },
+    {
+      id: "cpu",
+      name: "Memory of lab-box (x86_64)",
+      total_bytes: 64 * GB,
+      free_bytes: 50 * GB,
+      used_by_us_bytes: 0.1 * GB,
+    },
     { id: "cuda:0", name: "GPU", total_bytes: 24 * GB, free_bytes: 10 * GB, used_by_us_bytes: 8 * GB },
   ],
   disks: [

@@ -14,7 +14,11 @@ it("tells what follows, what is old and where something is missing", () => {
 });
 
 it("lists a row once that stood on two pages", () => {
-  const feed = applyList(EMPTY, [model({ id: "m1", name: "old" }), model({ id: "m2" }), model({ id: "m1", name: "new" })]);
+  const feed = applyList(EMPTY, [
+    model({ id: "m1", name: "old" }),
+    model({ id: "m2" }),
+    model({ id: "m1", name: "new" }),
+  ]);
   expect(feed.ids).toEqual(["m1", "m2"]);
   expect(feed.byId.m1?.name).toBe("new");
 });

@@ -59,6 +59,10 @@ useModelsStore.subscribe((state, before) => {
     if (isActive(known.status) && model.status !== "deleting") ended.push(id);
   }
   if (ended.length === 0 && kept.length === ids.length) return;
-  if (ended.length > 0) keepCleared([...readCleared()].filter((id) => !ended.includes(id)), failedIds(state.byId));
+  if (ended.length > 0)
+    keepCleared(
+      [...readCleared()].filter((id) => !ended.includes(id)),
+      failedIds(state.byId),
+    );
   useFinishedStore.setState({ ids: [...ended, ...kept] });
 });

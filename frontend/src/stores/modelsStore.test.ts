@@ -260,15 +260,13 @@ describe("actions", () => {
         HttpResponse.json(downloading({ id: "m7", status: "pending", progress: null }), { status: 202 }),
       ),
     );
-    await store
-      .getState()
-      .downloadModel({
-        model_id: "a/b",
-        revision: null,
-        quantization: "none",
-        keep_original: true,
-        allow_pickle: false,
-      });
+    await store.getState().downloadModel({
+      model_id: "a/b",
+      revision: null,
+      quantization: "none",
+      keep_original: true,
+      allow_pickle: false,
+    });
     expect(store.getState().ids[0]).toBe("m7");
     expect(
       store

@@ -5,7 +5,14 @@ import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
 import { type ProblemView, toProblem } from "../lib/problems";
 import type { ServerEvent } from "../types/events";
-import type { DeletionReport, Dtype, ImportRequest, Model, ModelDownloadRequest, QuantizeRequest } from "../types/model";
+import type {
+  DeletionReport,
+  Dtype,
+  ImportRequest,
+  Model,
+  ModelDownloadRequest,
+  QuantizeRequest,
+} from "../types/model";
 import { applyList, applyModel, applyProgress, follows, isStructural, removeModel, without } from "./applyEvents";
 import type { Cursor, Feed, PendingOp } from "../types/feed";
 

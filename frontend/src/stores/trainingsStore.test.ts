@@ -80,7 +80,9 @@ it("acts once at a time and shows what the server answers", async () => {
   server.use(
     http.post(api("/trainings/t1/cancel"), () => {
       asked += 1;
-      return HttpResponse.json(training({ status: "cancelling", updated_at: "2026-11-24T10:03:00.000Z" }), { status: 202 });
+      return HttpResponse.json(training({ status: "cancelling", updated_at: "2026-11-24T10:03:00.000Z" }), {
+        status: 202,
+      });
     }),
   );
   const first = store.getState().act(training(), "cancel");

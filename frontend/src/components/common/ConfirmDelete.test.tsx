@@ -95,7 +95,10 @@ it("stays open and says why nothing was deleted", async () => {
 
 it("offers the original files that only quantized copies keep, with their true bytes", async () => {
   const asked: string[] = [];
-  const kept = { bytes: 269_000_000, reason: "kept as the original of the quantized copy (4bit), which runs without it" };
+  const kept = {
+    bytes: 269_000_000,
+    reason: "kept as the original of the quantized copy (4bit), which runs without it",
+  };
   server.use(
     http.delete(api("/models/m1"), ({ request }) => {
       const { search, searchParams } = new URL(request.url);

@@ -50,7 +50,10 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
     setBusy(true);
     try {
       const report = await deleteModel(model.id, confirmed, what);
-      toastDone(originalOnly ? `The original of ${model.name} was removed` : `${model.name} deleted`, `${formatBytes(report.freed_bytes)} freed.`);
+      toastDone(
+        originalOnly ? `The original of ${model.name} was removed` : `${model.name} deleted`,
+        `${formatBytes(report.freed_bytes)} freed.`,
+      );
       onClose();
     } catch (error) {
       setProblem(toProblem(error));

@@ -16,18 +16,18 @@ interface Props {
 export function ProgressLine({ model, live, pending }: Props) {
   const progress = live?.progress ?? model.progress;
   // Quantizing and checking count layers and steps, not bytes; their message says it in words.
-  const inBytes =
-    model.status !== "quantizing" && progress?.phase !== "quantizing" && progress?.phase !== "checking";
+  const inBytes = model.status !== "quantizing" && progress?.phase !== "quantizing" && progress?.phase !== "checking";
   // A download has all its bytes before they are hashed, and the hashing is not counted.
   const uncounted = progress?.phase === "verifying" && progress.bytes_done >= (progress.bytes_total ?? 0);
   // The checks after the layers are few and begin again at nothing.
-  const share = uncounted || progress?.phase === "checking"
-    ? null
-    : progress === null
-      ? fraction(model.downloaded_bytes, model.size_bytes)
-      : inBytes
-        ? fraction(progress.bytes_done, progress.bytes_total)
-        : fraction(progress.files_done, progress.files_total);
+  const share =
+    uncounted || progress?.phase === "checking"
+      ? null
+      : progress === null
+        ? fraction(model.downloaded_bytes, model.size_bytes)
+        : inBytes
+          ? fraction(progress.bytes_done, progress.bytes_total)
+          : fraction(progress.files_done, progress.files_total);
   const stale = useConn() === "stale";
   const words = pending === undefined ? phaseLabel(model, progress) : PENDING_LABEL[pending.op];
   const phase = stale ? `${words}, when last heard` : words;

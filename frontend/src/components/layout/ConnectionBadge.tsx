@@ -15,8 +15,7 @@ export function ConnectionBadge() {
   const conn = useConn();
   const lastAt = useModelsStore((state) => state.lastAt);
   const { word, detail } = TEXT[conn];
-  const heard =
-    conn === "stale" && lastAt > 0 ? ` The server was last heard at ${formatTime(lastAt)}.` : "";
+  const heard = conn === "stale" && lastAt > 0 ? ` The server was last heard at ${formatTime(lastAt)}.` : "";
   const Icon = conn === "live" ? CircleDot : Unplug;
   return (
     <Tooltip label={detail + heard} multiline maw={280}>

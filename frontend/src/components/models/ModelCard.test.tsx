@@ -66,7 +66,10 @@ it("warns of what is special about a model, and leads to its newer version", asy
   expect(screen.getByRole("link", { name: "Update available" })).toHaveAttribute("href", "/models/m1?tab=files");
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
-  expect(await screen.findByRole("menuitem", { name: "See the update" })).toHaveAttribute("href", "/models/m1?tab=files");
+  expect(await screen.findByRole("menuitem", { name: "See the update" })).toHaveAttribute(
+    "href",
+    "/models/m1?tab=files",
+  );
   expect(screen.getByRole("menuitem", { name: "Open the licence page" })).toHaveAttribute(
     "href",
     "https://huggingface.co/Qwen/Qwen3-0.6B",
@@ -290,7 +293,9 @@ it("counts neither bytes nor checks of a quantization", () => {
   const work = { work: "quantize" as const, bytes_done: 0, bytes_total: 8_190_000, bytes_per_second: null };
   const row = (changes: Parameters<typeof progress>[0]) =>
     downloading({ status: "quantizing", quantization: "4bit", progress: progress({ ...work, ...changes }) });
-  show(row({ phase: "resolving", message: "waiting for a worker", files_done: 0, files_total: null, eta_seconds: null }));
+  show(
+    row({ phase: "resolving", message: "waiting for a worker", files_done: 0, files_total: null, eta_seconds: null }),
+  );
   expect(screen.getByText("Waiting for a worker")).toBeVisible();
   expect(screen.queryByText(/ B of /)).toBeNull();
   cleanup();
@@ -319,7 +324,12 @@ it("offers deletion in its menu only when nothing is under way", async () => {
 });
 
 it("tells how far a load is and offers to stop it, once", async () => {
-  const reading = { phase: "loading" as const, message: "reading weights", bytes_done: 300_000_000, bytes_total: 1_200_000_000 };
+  const reading = {
+    phase: "loading" as const,
+    message: "reading weights",
+    bytes_done: 300_000_000,
+    bytes_total: 1_200_000_000,
+  };
   const row = model({ progress: progress({ ...reading, bytes_per_second: null, eta_seconds: null }) });
   const onAction = show(row);
   expect(screen.getByText("Loading: reading weights")).toBeVisible();

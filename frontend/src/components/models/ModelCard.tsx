@@ -301,11 +301,7 @@ function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps & Pick<
       </Menu.Target>
       <Menu.Dropdown>
         {model.update_available === true && (
-          <Menu.Item
-            component={Link}
-            to={tabOf(href, "files")}
-            leftSection={<ArrowUpCircle size={14} aria-hidden />}
-          >
+          <Menu.Item component={Link} to={tabOf(href, "files")} leftSection={<ArrowUpCircle size={14} aria-hidden />}>
             See the update
           </Menu.Item>
         )}

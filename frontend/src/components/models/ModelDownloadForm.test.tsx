@@ -377,9 +377,14 @@ it("turns approximate figures into exact ones by itself", async () => {
         asked === 1
           ? estimate({
               method: "approximate",
-              method_reason: "computed from the weight files' headers alone: The inspector was busy with other questions",
+              method_reason:
+                "computed from the weight files' headers alone: The inspector was busy with other questions",
               may_improve: true,
-              options: [option({ weights_bytes: 1.2 * GB }), option({ quantization: "8bit" }), option({ quantization: "4bit" })],
+              options: [
+                option({ weights_bytes: 1.2 * GB }),
+                option({ quantization: "8bit" }),
+                option({ quantization: "4bit" }),
+              ],
             })
           : estimate(),
       );
@@ -429,7 +434,9 @@ it("says what a search without a result means for what was typed", async () => {
   const user = userEvent.setup();
   show();
   await user.type(field(), "nobody/has-this");
-  expect(await screen.findByText(/No search result for “nobody\/has-this”. “Look up” asks for exactly this name./)).toBeVisible();
+  expect(
+    await screen.findByText(/No search result for “nobody\/has-this”. “Look up” asks for exactly this name./),
+  ).toBeVisible();
   await user.clear(field());
   await user.type(field(), "a/b/c");
   expect(await screen.findByText(/No search result for “a\/b\/c”. Write it as owner\/name/)).toBeVisible();

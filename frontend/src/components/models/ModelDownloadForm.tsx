@@ -1,14 +1,4 @@
-import {
-  Anchor,
-  Autocomplete,
-  Button,
-  Checkbox,
-  Group,
-  Loader,
-  Stack,
-  Text,
-  TextInput,
-} from "@mantine/core";
+import { Anchor, Autocomplete, Button, Checkbox, Group, Loader, Stack, Text, TextInput } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useMemo, useState } from "react";
 import { Link } from "react-router";
@@ -110,9 +100,7 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
       {info.loading && (
         <Placeholder
           h={168}
-          label={
-            builtin ? "Asking the sample Hub, which makes a sample when it is first asked for" : "Asking the Hub"
-          }
+          label={builtin ? "Asking the sample Hub, which makes a sample when it is first asked for" : "Asking the Hub"}
         />
       )}
       {info.problem !== null &&
@@ -182,9 +170,7 @@ function HubSearch({ text, invalid, current, onText, onPick }: HubSearchProps) {
         openOnFocus={false}
         renderOption={({ option }) => <SearchOption id={option.value} item={items.get(option.value)} />}
         rightSection={search.loading ? <Loader size={14} aria-label="Searching" /> : null}
-        error={
-          invalid ? HOW_TO_WRITE : null
-        }
+        error={invalid ? HOW_TO_WRITE : null}
         aria-autocomplete="list"
         comboboxProps={{ shadow: "none", transitionProps: { duration: 80 } }}
         spellCheck={false}

@@ -1,14 +1,4 @@
-import {
-  Button,
-  Group,
-  Kbd,
-  Modal,
-  NativeSelect,
-  Skeleton,
-  Tabs,
-  Text,
-  Title,
-} from "@mantine/core";
+import { Button, Group, Kbd, Modal, NativeSelect, Skeleton, Tabs, Text, Title } from "@mantine/core";
 import { useHotkeys, useMediaQuery, useMounted } from "@mantine/hooks";
 import { FolderInput, Plus } from "lucide-react";
 import { memo, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
@@ -247,7 +237,13 @@ export function ModelsPanel() {
           />
         )}
       </FromFirstUse>
-      <Modal opened={adding} onClose={() => close("add")} title="Add models that are here already" size={620} fullScreen={small}>
+      <Modal
+        opened={adding}
+        onClose={() => close("add")}
+        title="Add models that are here already"
+        size={620}
+        fullScreen={small}
+      >
         <ConnectionNotice />
         <AddLocal onAdded={() => close("add")} />
       </Modal>
@@ -448,11 +444,7 @@ function NothingMatches({ filter, onClear }: { filter: ModelFilter; onClear: () 
             {searchOnly ? "Clear the search" : "Clear the filters"}
           </Button>
           {filter.q !== "" && (
-            <Button
-              variant="default"
-              component={Link}
-              to={`/models?view=hub&find=${encodeURIComponent(filter.q)}`}
-            >
+            <Button variant="default" component={Link} to={`/models?view=hub&find=${encodeURIComponent(filter.q)}`}>
               Search the Hub for it
             </Button>
           )}
@@ -508,14 +500,7 @@ const StoredCard = memo(function StoredCard({ id, search, ...props }: StoredCard
   const pending = usePending(id);
   if (model === undefined) return null;
   return (
-    <ModelCard
-      model={model}
-      live={live}
-      pending={pending}
-      href={`/models/${id}${search}`}
-      onPoint={point}
-      {...props}
-    />
+    <ModelCard model={model} live={live} pending={pending} href={`/models/${id}${search}`} onPoint={point} {...props} />
   );
 });
 
@@ -531,10 +516,7 @@ function ghostOf(model: Model): Ghost {
     quantization: model.quantization,
     wanted: {
       memory: model.loaded ? 0 : (model.memory_measured_bytes ?? model.memory_estimated_bytes),
-      cache:
-        model.status === "ready" || model.size_bytes === null
-          ? 0
-          : Math.max(0, model.size_bytes - here),
+      cache: model.status === "ready" || model.size_bytes === null ? 0 : Math.max(0, model.size_bytes - here),
       artifact: 0,
     },
   };

@@ -15,7 +15,14 @@ import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { EngineMissing } from "../training/EngineMissing";
-import { FactLine, MetricsLine, RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "../training/RunState";
+import {
+  FactLine,
+  MetricsLine,
+  RunActions,
+  RunPrecision,
+  TrainingPill,
+  TrainingProgressLine,
+} from "../training/RunState";
 import classes from "../training/training.module.css";
 
 /** Every training run, in the order of `useTrainings`. */

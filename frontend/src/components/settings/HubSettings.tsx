@@ -92,9 +92,7 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
           {shown !== undefined && (
             <Text size="sm" role="status" component="div" className={classes.answer}>
               <VerdictLabel verdict={shown.reachable ? "fits" : "does_not_fit"}>
-                {shown.reachable
-                  ? `${name} answers`
-                  : `${name} does not answer: ${shown.reason ?? "no reason given"}`}
+                {shown.reachable ? `${name} answers` : `${name} does not answer: ${shown.reason ?? "no reason given"}`}
               </VerdictLabel>
             </Text>
           )}

@@ -123,7 +123,10 @@ function testedTokenLabel({ endpoint, reachable, reason, token, token_note, user
     case "valid":
       return { verdict: "fits", words: `The token works: it belongs to ${user ?? "somebody the Hub does not name"}` };
     case "invalid":
-      return { verdict: "does_not_fit", words: `${endpoint} refuses the token. Copy it again, or make a new one there` };
+      return {
+        verdict: "does_not_fit",
+        words: `${endpoint} refuses the token. Copy it again, or make a new one there`,
+      };
     case "none":
       return { verdict: "unknown", words: token_note ?? `${endpoint} was asked without a token` };
     case "unknown":

@@ -59,7 +59,9 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
           value={path}
           error={errors["dataset.path"]}
           // Another file has other columns.
-          onChange={(event) => onChange({ path: event.currentTarget.value, ...(columns === null ? {} : { column: "" }) })}
+          onChange={(event) =>
+            onChange({ path: event.currentTarget.value, ...(columns === null ? {} : { column: "" }) })
+          }
           spellCheck={false}
           autoCapitalize="none"
         />
@@ -91,11 +93,7 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
           <ProblemAlert title="The file was not stored" problem={problem} />
         </div>
       )}
-      <SentDatasets
-        sent={sent}
-        path={path}
-        onChoose={(chosen) => onChange({ path: chosen, column: "" })}
-      />
+      <SentDatasets sent={sent} path={path} onChoose={(chosen) => onChange({ path: chosen, column: "" })} />
       {columns !== null ? (
         <ColumnSelect
           columns={columns}

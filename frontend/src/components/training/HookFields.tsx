@@ -74,7 +74,8 @@ function Verdict({ answer }: { answer: TrainingCompatibility }) {
   if (answer.compatible === true)
     return (
       <p className={classes.fact} style={{ color: "var(--y-good)" }}>
-        <CheckCircle2 size={14} aria-hidden style={{ verticalAlign: "-2px" }} /> Can be trained on: {words.toLowerCase()}
+        <CheckCircle2 size={14} aria-hidden style={{ verticalAlign: "-2px" }} /> Can be trained on:{" "}
+        {words.toLowerCase()}
         {reasons.length > 0 && `. ${reasons.join(" ")}`}
       </p>
     );

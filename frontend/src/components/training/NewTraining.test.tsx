@@ -70,11 +70,17 @@ it("finds the width in the model, plans what is typed, and starts it", async () 
   await userEvent.selectOptions(screen.getByRole("combobox", { name: "Layer" }), "Layer 3");
   const field = await textFile();
   // No time passes in between, however long each takes.
-  for (const value of ["/", "/data", "/data/corpus", "/data/corpus.jsonl"]) fireEvent.change(field, { target: { value } });
+  for (const value of ["/", "/data", "/data/corpus", "/data/corpus.jsonl"])
+    fireEvent.change(field, { target: { value } });
   expect(await screen.findByText("Fits in system memory: 3.00 GB of the 20.0 GB free")).toBeVisible();
   // One question once the typing was over, not one per letter.
   expect(planned).toHaveLength(1);
-  expect(planned[0]).toMatchObject({ model_id: "m1", hook_point: "model.layers.3.mlp", k: null, training_tokens: 2_000_000 });
+  expect(planned[0]).toMatchObject({
+    model_id: "m1",
+    hook_point: "model.layers.3.mlp",
+    k: null,
+    training_tokens: 2_000_000,
+  });
   // The only column that holds text is taken, and shown.
   expect(planned[0]).toMatchObject({ dataset: { path: "/data/corpus.jsonl", column: null }, dtype: "auto" });
   expect(screen.getByRole("combobox", { name: "Column with the text" })).toHaveValue("text");
@@ -153,7 +159,10 @@ it("says how to install what is missing, and still plans", async () => {
 });
 
 it("lets an unverified model be tried and says why it is unverified", async () => {
-  answerCompatibility({ compatible: null, reasons: [{ code: "unverified", message: "the forward pass needs weights." }] });
+  answerCompatibility({
+    compatible: null,
+    reasons: [{ code: "unverified", message: "the forward pass needs weights." }],
+  });
   show();
   const alert = await screen.findByRole("alert");
   expect(alert).toHaveTextContent("It could not be verified that this model can be trained on");
@@ -201,7 +210,10 @@ it("says why a file was not stored", async () => {
   server.use(http.post(api("/datasets"), () => refuse(problem(422, "invalid_request", "Line 3 is no JSON."))));
   show();
   await textFile();
-  await userEvent.upload(document.querySelector<HTMLInputElement>("input[type=file]") as HTMLInputElement, new File(["x"], "a.jsonl"));
+  await userEvent.upload(
+    document.querySelector<HTMLInputElement>("input[type=file]") as HTMLInputElement,
+    new File(["x"], "a.jsonl"),
+  );
   expect(await screen.findByText(/Line 3 is no JSON/)).toBeVisible();
 });
 
@@ -222,7 +234,13 @@ it("leads to the models where none is ready", () => {
 });
 
 it("is filled in from an earlier run, whose list is read first", async () => {
-  const run = training({ status: "failed", hook_point: "model.layers.3.mlp", batch_tokens: 8192, k: 48, device: "cuda:7" });
+  const run = training({
+    status: "failed",
+    hook_point: "model.layers.3.mlp",
+    batch_tokens: 8192,
+    k: 48,
+    device: "cuda:7",
+  });
   server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage([run]))));
   show("/training/new?from=t1");
   expect(await textFile()).toHaveValue("/data/corpus.jsonl");
@@ -258,7 +276,9 @@ it("takes the usual settings where the run of the address is gone, and says when
 it("says what is taken where k is left empty", async () => {
   show();
   await screen.findByText("d_in is 1,024");
-  expect(screen.getByRole("textbox", { name: "k" })).toHaveAccessibleDescription("Features active on a token; 64 if empty");
+  expect(screen.getByRole("textbox", { name: "k" })).toHaveAccessibleDescription(
+    "Features active on a token; 64 if empty",
+  );
 });
 
 it("offers the columns of a typed path once the server has named them", async () => {
@@ -267,7 +287,8 @@ it("offers the columns of a typed path once the server has named them", async ()
     http.post(api("/trainings/plan"), async ({ request }) => {
       const asked = (await request.json()) as TrainingRequest;
       planned.push(asked);
-      if (asked.dataset.column !== null) return HttpResponse.json(plan({ dataset_column: "body", dataset_columns: ["title", "body"] }));
+      if (asked.dataset.column !== null)
+        return HttpResponse.json(plan({ dataset_column: "body", dataset_columns: ["title", "body"] }));
       const errors = [{ field: "dataset.column", message, columns: ["title", "body"] }];
       return refuse(problem(422, "invalid_request", message, { hint: "Its text columns are title, body.", errors }));
     }),
@@ -287,7 +308,10 @@ it("offers the columns of a typed path once the server has named them", async ()
 it("sends what was typed, so that the server can refuse it", async () => {
   show();
   await enterTextFile();
-  for (const [name, text] of [["Seed", "-1"], ["Checkpoint every", "0"]] as const) {
+  for (const [name, text] of [
+    ["Seed", "-1"],
+    ["Checkpoint every", "0"],
+  ] as const) {
     const field = screen.getByRole("textbox", { name });
     await userEvent.clear(field);
     await userEvent.type(field, text);
@@ -328,7 +352,13 @@ it("puts models that cannot be trained on last, with the reason", async () => {
 });
 
 it("offers what was sent before, and deletes it when asked twice", async () => {
-  const file = { name: "a-1.jsonl", path: "/home/datasets/a-1.jsonl", size_bytes: 2e6, created_at: "2026-11-24T10:00:00.000Z", used_by: [{ id: "t1", status: "cancelled" }] };
+  const file = {
+    name: "a-1.jsonl",
+    path: "/home/datasets/a-1.jsonl",
+    size_bytes: 2e6,
+    created_at: "2026-11-24T10:00:00.000Z",
+    used_by: [{ id: "t1", status: "cancelled" }],
+  };
   let files = [file];
   server.use(
     http.get(api("/datasets"), () => HttpResponse.json({ items: files })),

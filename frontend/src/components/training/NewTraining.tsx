@@ -156,12 +156,7 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
       <div className={classes.stack}>
         <Section title="Model and hook point">
           <div className={classes.stack}>
-            <ModelSelect
-              models={models}
-              value={model}
-              error={errors.model_id ?? notReady}
-              onChange={pick}
-            />
+            <ModelSelect models={models} value={model} error={errors.model_id ?? notReady} onChange={pick} />
             {model !== undefined && (
               <HookFields
                 answer={compatibility}
@@ -247,7 +242,11 @@ function PlanProblem({ problem, refused, onReload }: PlanProblemProps) {
   return (
     <ProblemAlert
       title="It cannot run like this"
-      problem={{ ...refused.problem, message: `Correct the marked ${messages.length === 1 ? "field" : "fields"}.`, hint }}
+      problem={{
+        ...refused.problem,
+        message: `Correct the marked ${messages.length === 1 ? "field" : "fields"}.`,
+        hint,
+      }}
     />
   );
 }

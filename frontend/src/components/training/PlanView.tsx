@@ -52,7 +52,10 @@ export function PlanView({ plan, asked, loading, empty }: Props) {
       </dl>
       <dl className={`${classes.facts} num`}>
         {[
-          ["Parameters", `${formatCount(plan.parameters)} (${plan.d_in.toLocaleString("en")} → ${plan.d_sae.toLocaleString("en")})`],
+          [
+            "Parameters",
+            `${formatCount(plan.parameters)} (${plan.d_in.toLocaleString("en")} → ${plan.d_sae.toLocaleString("en")})`,
+          ],
           ["Steps", plan.steps.toLocaleString("en")],
           ["Data set", formatEpochs(plan)],
           ["Each context begins with", contextStartLabel(plan, asked) ?? "unknown"],
@@ -89,7 +92,9 @@ function Verdict({ plan }: { plan: TrainingPlan }) {
   if (fits === null || free === null || usable === null)
     return (
       <div role="status">
-        <VerdictLabel verdict="unknown">Not known: another machine trains, and its memory is not known here.</VerdictLabel>
+        <VerdictLabel verdict="unknown">
+          Not known: another machine trains, and its memory is not known here.
+        </VerdictLabel>
       </div>
     );
   return (

@@ -35,7 +35,11 @@ export function Plot({ xs, ys, onPoint }: Props) {
   useEffect(() => {
     const box = frame.current;
     if (box === null) return;
-    const made = new uPlot(options(box, (index) => point.current(index)), data.current, box);
+    const made = new uPlot(
+      options(box, (index) => point.current(index)),
+      data.current,
+      box,
+    );
     plot.current = made;
     const resize = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height: HEIGHT }));
     resize.observe(box);

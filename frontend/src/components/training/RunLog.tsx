@@ -19,10 +19,15 @@ const AT_THE_END_PX = 24;
 /** What the process of a run writes, the newest lines in view. */
 export function RunLog({ training }: { training: Training }) {
   const { id, status } = training;
-  const { value: log, problem, retry } = useFollowed<TrainingLog>(`${id} ${status}`, isRunning(status), EVERY_MS, async (known, signal) => {
+  const {
+    value: log,
+    problem,
+    retry,
+  } = useFollowed<TrainingLog>(`${id} ${status}`, isRunning(status), EVERY_MS, async (known, signal) => {
     const part = await getLog(id, known?.position ?? 0, signal);
     const text = (known?.text ?? "") + part.text;
-    const kept = text.length <= MOST_CHARACTERS ? text : text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS) + 1);
+    const kept =
+      text.length <= MOST_CHARACTERS ? text : text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS) + 1);
     const skipped = (known?.skipped_bytes ?? 0) + part.skipped_bytes + (text.length - kept.length);
     return { text: kept, position: part.position, skipped_bytes: skipped };
   });

@@ -1,8 +1,25 @@
 import { Button } from "@mantine/core";
-import { Activity, CheckCircle2, CircleAlert, CircleSlash, Clock, type LucideIcon, Play, Save, Square } from "lucide-react";
+import {
+  Activity,
+  CheckCircle2,
+  CircleAlert,
+  CircleSlash,
+  Clock,
+  type LucideIcon,
+  Play,
+  Save,
+  Square,
+} from "lucide-react";
 import { useConn, useModel } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
-import { metricsOf, metricValue, progressFigures, runName, TRAINING_STATUS_LABEL, trainingPhaseLabel } from "../../lib/training";
+import {
+  metricsOf,
+  metricValue,
+  progressFigures,
+  runName,
+  TRAINING_STATUS_LABEL,
+  trainingPhaseLabel,
+} from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
 import { PrecisionBadge } from "../common/PrecisionBadge";

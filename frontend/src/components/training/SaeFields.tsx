@@ -1,7 +1,14 @@
 import { Button, Group, NativeSelect } from "@mantine/core";
 import type { FieldErrors } from "../../hooks/useTrainings";
 import { deviceLabel } from "../../lib/fit";
-import { ARCHITECTURE_NOTE, ARCHITECTURE_LABEL, defaultK, DTYPE_LABEL, type TrainingDraft, usesK } from "../../lib/training";
+import {
+  ARCHITECTURE_NOTE,
+  ARCHITECTURE_LABEL,
+  defaultK,
+  DTYPE_LABEL,
+  type TrainingDraft,
+  usesK,
+} from "../../lib/training";
 import { sentence } from "../../lib/labels";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Dtype, SaeArchitecture } from "../../types/training";

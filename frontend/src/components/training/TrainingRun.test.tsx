@@ -48,8 +48,15 @@ function show(runs: Training[], path = "/training/t1") {
 
 it("shows how far a run is, its figures and its curves, and cancels it", async () => {
   show([training()]);
-  expect(await screen.findByRole("progressbar")).toHaveAttribute("aria-valuetext", expect.stringContaining("55 s left"));
-  expect(await screen.findByRole("img", { name: "Explained variance, held-out text: from 0.580 to 0.710 after 819 k tokens" })).toBeVisible();
+  expect(await screen.findByRole("progressbar")).toHaveAttribute(
+    "aria-valuetext",
+    expect.stringContaining("55 s left"),
+  );
+  expect(
+    await screen.findByRole("img", {
+      name: "Explained variance, held-out text: from 0.580 to 0.710 after 819 k tokens",
+    }),
+  ).toBeVisible();
   expect(screen.getByText("12 of 8,192")).toBeVisible();
   await expectAccessible();
   server.use(
@@ -63,7 +70,9 @@ it("shows how far a run is, its figures and its curves, and cancels it", async (
 
 it("names what a run does before its first step, without a share that stands still", async () => {
   const { progress } = training();
-  show([training({ metrics: null, progress: { ...progress, phase: "filling_buffer", tokens_done: 0, eta_seconds: null } })]);
+  show([
+    training({ metrics: null, progress: { ...progress, phase: "filling_buffer", tokens_done: 0, eta_seconds: null } }),
+  ]);
   expect(await screen.findByText("Gathering the first activations")).toBeVisible();
   expect(screen.getByText("Running")).toBeVisible();
   expect(screen.queryByText("0 %")).toBeNull();
@@ -78,7 +87,11 @@ it("lets the curve grow with what the feed tells", async () => {
   const { progress } = training();
   useTrainingsStore.setState({ byId: { t1: training({ progress: { ...progress, tokens_done: 1_228_800 } }) } });
   expect(
-    await screen.findByRole("img", { name: "Explained variance, held-out text: from 0.580 to 0.800 after 1.23 M tokens" }, { timeout: 4000 }),
+    await screen.findByRole(
+      "img",
+      { name: "Explained variance, held-out text: from 0.580 to 0.800 after 1.23 M tokens" },
+      { timeout: 4000 },
+    ),
   ).toBeVisible();
 });
 
@@ -103,15 +116,24 @@ it("says where the log is that is not on the server's machine", async () => {
   log = "";
   show([training({ status: "completed" })]);
   const region = await screen.findByRole("region", { name: "Log" });
-  expect(await within(region).findByText(/a worker on another machine keeps it there, in trainings\/t1\/log.txt/)).toBeVisible();
+  expect(
+    await within(region).findByText(/a worker on another machine keeps it there, in trainings\/t1\/log.txt/),
+  ).toBeVisible();
 });
 
 it("says what went wrong and what to do, and goes on from there", async () => {
-  const error = { code: "training_diverged", message: "The loss is not a number.", hint: "Use a smaller learning_rate." };
+  const error = {
+    code: "training_diverged",
+    message: "The loss is not a number.",
+    hint: "Use a smaller learning_rate.",
+  };
   show([training({ status: "failed", error, resumable: true })]);
   const alert = await screen.findByRole("alert");
   expect(alert).toHaveTextContent("The loss is not a number. Use a smaller learning_rate.");
-  expect(within(alert).getByRole("link", { name: "New run from this…" })).toHaveAttribute("href", "/training/new?from=t1");
+  expect(within(alert).getByRole("link", { name: "New run from this…" })).toHaveAttribute(
+    "href",
+    "/training/new?from=t1",
+  );
   server.use(
     http.post(api("/trainings/t1/resume"), () =>
       HttpResponse.json(training({ status: "pending", updated_at: "2026-11-24T10:03:00.000Z" }), { status: 202 }),
@@ -124,7 +146,9 @@ it("says what went wrong and what to do, and goes on from there", async () => {
 it("gives the lines that use the result, and deletes it on request", async () => {
   show([training({ status: "completed", output_path: "/home/runs/t1/sae", finished_at: "2026-11-24T10:05:01.000Z" })]);
   const result = await screen.findByRole("region", { name: "Result" });
-  expect(within(result).getByLabelText("Code for a notebook")).toHaveTextContent('SAE.load_from_disk("/home/runs/t1/sae")');
+  expect(within(result).getByLabelText("Code for a notebook")).toHaveTextContent(
+    'SAE.load_from_disk("/home/runs/t1/sae")',
+  );
   expect(screen.getByText("5 min")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
   const question = await screen.findByRole("dialog", { name: "Delete Qwen3-0.6B, model.layers.14" });
@@ -160,9 +184,19 @@ it("lists runs in the order they are worked on, then those that ended, and leads
     .map((heading) => heading.textContent.split(", ")[1]);
   expect(names).toEqual(["model.layers.14", "second", "third", "new", "old"]);
   const first = within(within(list).getAllByRole("listitem")[0] ?? list);
-  for (const fact of ["TopK", "8,192 features", "k 64", "2.00 M tokens", /^requested 24 Nov 2026, \d\d:\d\d$/, "12 of 8,192"])
+  for (const fact of [
+    "TopK",
+    "8,192 features",
+    "k 64",
+    "2.00 M tokens",
+    /^requested 24 Nov 2026, \d\d:\d\d$/,
+    "12 of 8,192",
+  ])
     expect(first.getByText(fact)).toBeVisible();
-  expect(within(list).getByRole("link", { name: "Qwen3-0.6B, model.layers.14" })).toHaveAttribute("href", "/training/t1");
+  expect(within(list).getByRole("link", { name: "Qwen3-0.6B, model.layers.14" })).toHaveAttribute(
+    "href",
+    "/training/t1",
+  );
   await expectAccessible();
 });
 

@@ -264,9 +264,17 @@ function Configuration({ training }: { training: Training }) {
     ["Commit", <CopyText key="commit" text={training.commit} label="commit" />],
     ["Hook point", <CopyText key="hook" text={training.hook_point} label="hook point" />],
     ["Text", <CopyText key="data" text={training.dataset.path} label="path of the text" />],
-    ["Column", <span key="column" className="mono">{training.dataset.column}</span>],
+    [
+      "Column",
+      <span key="column" className="mono">
+        {training.dataset.column}
+      </span>,
+    ],
     ["Architecture", ARCHITECTURE_LABEL[training.architecture]],
-    ["Width", `${training.d_in.toLocaleString("en")} → ${training.d_sae.toLocaleString("en")} (× ${training.expansion_factor})`],
+    [
+      "Width",
+      `${training.d_in.toLocaleString("en")} → ${training.d_sae.toLocaleString("en")} (× ${training.expansion_factor})`,
+    ],
     training.k === null ? ["L1 coefficient", training.l1_coefficient] : ["k", training.k],
     ["Tokens", training.training_tokens.toLocaleString("en")],
     ["Context", `${training.context_size.toLocaleString("en")} tokens`],
@@ -275,7 +283,10 @@ function Configuration({ training }: { training: Training }) {
     ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
     ["Learning rate", training.learning_rate],
     ["Seed", training.seed],
-    ["Device", training.device === "auto" ? `automatic: ${deviceLabel(training.plan.device)}` : deviceLabel(training.device)],
+    [
+      "Device",
+      training.device === "auto" ? `automatic: ${deviceLabel(training.plan.device)}` : deviceLabel(training.device),
+    ],
     ["Checkpoint", `every ${formatDuration(training.checkpoint_seconds)}`],
     ["Memory, planned", formatBytes(training.plan.total_bytes)],
     ["Engine", training.engine],

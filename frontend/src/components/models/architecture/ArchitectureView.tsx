@@ -31,8 +31,7 @@ export default function ArchitectureView({ about, load, source }: Props) {
         <TryAgain onClick={architecture.reload} />
       </ProblemAlert>
     );
-  if (architecture.data === null)
-    return <Placeholder h={160} label="Building the model without its weights" />;
+  if (architecture.data === null) return <Placeholder h={160} label="Building the model without its weights" />;
   return <Structure architecture={architecture.data} source={source} />;
 }
 
@@ -54,7 +53,9 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
             {sized(architecture.dimensions[field], unit)}
           </Fact>
         ))}
-        <Fact name="Blocks">{layers === null ? "not found" : <CopyText text={layers} label="path of the blocks" />}</Fact>
+        <Fact name="Blocks">
+          {layers === null ? "not found" : <CopyText text={layers} label="path of the blocks" />}
+        </Fact>
         <Fact name="Final norm">
           {norm == null ? "unknown" : <CopyText text={norm} label="path of the final norm" />}
         </Fact>

@@ -18,7 +18,9 @@ interface Props {
 /** The places where activations can be read, and for each the code that does it. */
 export function HookTable({ architecture, source }: Props) {
   const { hook_points: points } = architecture;
-  const [kind, setKind] = useState<HookKind | null>(points.some((point) => point.kind === "residual") ? "residual" : null);
+  const [kind, setKind] = useState<HookKind | null>(
+    points.some((point) => point.kind === "residual") ? "residual" : null,
+  );
   const [layer, setLayer] = useState<number | null>(null);
   const [chosen, setChosen] = useState<string | null>(null);
   const [all, setAll] = useState(false);
@@ -34,7 +36,9 @@ export function HookTable({ architecture, source }: Props) {
           aria-label="Kind of hook point"
           size="xs"
           value={kind ?? ""}
-          onChange={(event) => setKind(event.currentTarget.value === "" ? null : (event.currentTarget.value as HookKind))}
+          onChange={(event) =>
+            setKind(event.currentTarget.value === "" ? null : (event.currentTarget.value as HookKind))
+          }
           data={[
             { value: "", label: `Every kind (${points.length})` },
             ...kinds.map(([value, count]) => ({ value, label: `${KIND_LABEL[value]} (${count})` })),

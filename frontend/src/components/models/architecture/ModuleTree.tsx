@@ -120,8 +120,8 @@ export function ModuleTree({ tree, layersPath, points }: Props) {
         {clipboard.copied
           ? `${copied} copied`
           : searching
-          ? `${(rows.length + more).toLocaleString("en")} ${rows.length + more === 1 ? "module" : "modules"} found${more > 0 ? `, the first ${MOST_FOUND} shown` : ""}`
-          : "Arrow keys walk and open; Enter copies the path."}
+            ? `${(rows.length + more).toLocaleString("en")} ${rows.length + more === 1 ? "module" : "modules"} found${more > 0 ? `, the first ${MOST_FOUND} shown` : ""}`
+            : "Arrow keys walk and open; Enter copies the path."}
       </Text>
     </div>
   );

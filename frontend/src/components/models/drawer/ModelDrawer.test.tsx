@@ -5,7 +5,19 @@ import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../../stores/modelsStore";
 import { useSystemStore } from "../../../stores/systemStore";
 import { usePlaygroundStore } from "../../../stores/playgroundStore";
-import { architecture, downloading, drift, estimate, historyEvent, liveOf, model, outOfRoom, problem, progress, system } from "../../../test/fixtures";
+import {
+  architecture,
+  downloading,
+  drift,
+  estimate,
+  historyEvent,
+  liveOf,
+  model,
+  outOfRoom,
+  problem,
+  progress,
+  system,
+} from "../../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../../test/handlers";
 import { expectAccessible, renderPage } from "../../../test/render";
 import { compatibility } from "../../../test/trainingFixtures";
@@ -156,7 +168,9 @@ it("falls back to the memory it was told once where its Hub tells none, and offe
   const endpoint = "http://127.0.0.1:45393/hub";
   const { hub } = system();
   useSystemStore.setState({ system: system({ hub: { ...hub, endpoint, endpoint_source: "builtin" } }) });
-  const gone = problem(404, "hub_model_not_found", `There is no model 'a/b' on ${endpoint}.`, { hint: "Check the spelling." });
+  const gone = problem(404, "hub_model_not_found", `There is no model 'a/b' on ${endpoint}.`, {
+    hint: "Check the spelling.",
+  });
   server.use(http.get(api("/models/m1/estimate-memory"), () => refuse(gone)));
   show(model({ status: "missing", endpoint }));
   const title = await screen.findByText("Weights 1.19 GB, exact; the rest is not known");
@@ -171,7 +185,9 @@ it("falls back to the memory it was told once where its Hub tells none, and offe
 });
 
 it("asks for the memory of a model that stopped by its row, so that its own Hub is asked", async () => {
-  server.use(http.get(api("/models/estimate-memory"), () => refuse(problem(404, "hub_model_not_found", "Another Hub."))));
+  server.use(
+    http.get(api("/models/estimate-memory"), () => refuse(problem(404, "hub_model_not_found", "Another Hub."))),
+  );
   show(model({ status: "paused" }));
   expect(await screen.findAllByText(/to run$/)).toHaveLength(3);
 });
@@ -205,7 +221,12 @@ it("says what is on its way while a model is not known yet", () => {
 });
 
 it("shows how far a load is, and stops it", async () => {
-  const loading = progress({ phase: "loading", message: "making room: unloading gpt2", bytes_done: 0, bytes_total: null });
+  const loading = progress({
+    phase: "loading",
+    message: "making room: unloading gpt2",
+    bytes_done: 0,
+    bytes_total: null,
+  });
   const onAction = show(model({ progress: loading }));
   expect(screen.getByText("Loading: making room: unloading gpt2")).toBeVisible();
   expect(screen.queryByRole("button", { name: "Load" })).toBeNull();
@@ -231,7 +252,9 @@ it("leads first to more room where a download waits for it", () => {
   show(outOfRoom({ disk_bytes: 300_000_000 }));
   const [title] = screen.getAllByText("Paused: disk full").filter((element) => element.closest("[role=alert]"));
   const alert = within(title?.closest<HTMLElement>("[role=alert]") ?? document.body);
-  expect(alert.getByText(/^The disk is full. 300 MB are kept. .* goes on by itself once there is room.$/)).toBeVisible();
+  expect(
+    alert.getByText(/^The disk is full. 300 MB are kept. .* goes on by itself once there is room.$/),
+  ).toBeVisible();
   const resume = alert.getByRole("button", { name: /^Resume/ });
   expect(resume).toHaveAttribute("data-variant", "default");
   expect(alert.getByRole("link", { name: "Use another disk" }).compareDocumentPosition(resume)).toBe(
@@ -336,7 +359,9 @@ it("opens the architecture at its own address", async () => {
   await user.click(screen.getByRole("tab", { name: "Architecture" }));
   expect(await screen.findByRole("tree")).toBeVisible();
   await user.click(screen.getByRole("button", { name: "Code for model.layers.0" }));
-  expect(screen.getByLabelText("transformers code")).toHaveTextContent('from_pretrained("Qwen/Qwen3-0.6B", dtype="auto")');
+  expect(screen.getByLabelText("transformers code")).toHaveTextContent(
+    'from_pretrained("Qwen/Qwen3-0.6B", dtype="auto")',
+  );
 });
 
 it("tells what was done to a model, the newest first, and goes back further when asked", async () => {

@@ -186,9 +186,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
               Delete…
             </ServerButton>
           )}
-          {!waitsForDisk(model) && (
-            <ErrorActions model={model} onQuantize={() => onAction(model, "quantize-4bit")} />
-          )}
+          {!waitsForDisk(model) && <ErrorActions model={model} onQuantize={() => onAction(model, "quantize-4bit")} />}
         </ProblemAlert>
       )}
       <Tabs value={tab} onChange={open} keepMounted={false} classNames={{ tab: classes.tab }}>
@@ -578,7 +576,11 @@ function Memory({ model, busy, onAction }: WorkProps) {
 
 function Files({ model, live }: { model: Model } & Pick<Props, "live">) {
   // What is on the disk changes with the row, and with every file that comes.
-  const files = useResource(`${model.id}@${model.updated_at}@${live?.progress?.files_done ?? ""}`, (signal) => listFiles(model.id, signal), model.id);
+  const files = useResource(
+    `${model.id}@${model.updated_at}@${live?.progress?.files_done ?? ""}`,
+    (signal) => listFiles(model.id, signal),
+    model.id,
+  );
   if (files.problem !== null)
     return (
       <ProblemAlert title="The list of files is not available" problem={files.problem}>

@@ -12,7 +12,14 @@ import Playground from "./Playground";
 
 beforeEach(() => usePlaygroundStore.setState({ trials: {} }));
 
-const DONE = { done: true, text: "", new_tokens: 3, tokens_per_second: 41.5, load_seconds: 0.8, finish_reason: "length" };
+const DONE = {
+  done: true,
+  text: "",
+  new_tokens: 3,
+  tokens_per_second: 41.5,
+  load_seconds: 0.8,
+  finish_reason: "length",
+};
 
 const field = () => screen.getByRole("textbox", { name: /^(Text to continue|Message)$/ });
 
@@ -25,7 +32,8 @@ function answers(events: object[], { ends = true } = {}) {
       asked.push((await request.json()) as GenerateRequest);
       const stream = new ReadableStream<Uint8Array>({
         start(controller) {
-          for (const event of events) controller.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(event)}\n\n`));
+          for (const event of events)
+            controller.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(event)}\n\n`));
           if (ends) controller.close();
         },
         cancel() {
@@ -54,7 +62,9 @@ it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   await userEvent.type(screen.getByRole("textbox", { name: "Text to continue" }), "The capital of France is");
   await userEvent.keyboard("{Control>}{Enter}{/Control}");
   expect(await screen.findByText("Paris.")).toBeVisible();
-  expect(await screen.findByText("3 tokens · 41.5 tokens/s · loaded in 0.80 s · ended at the limit of tokens")).toBeVisible();
+  expect(
+    await screen.findByText("3 tokens · 41.5 tokens/s · loaded in 0.80 s · ended at the limit of tokens"),
+  ).toBeVisible();
   expect(asked).toEqual([
     { prompt: "The capital of France is", max_new_tokens: 64, temperature: 0, seed: 0, stream: true },
   ]);
@@ -151,7 +161,10 @@ it("says what the load before the first token does", async () => {
 
 it("gives a message back that could not be answered, and offers it as a text where there is no chat", async () => {
   const { asked } = answers([
-    { done: true, error: { code: "invalid_request", message: "The tokenizer has no chat template.", hint: "Use prompt." } },
+    {
+      done: true,
+      error: { code: "invalid_request", message: "The tokenizer has no chat template.", hint: "Use prompt." },
+    },
   ]);
   renderPage(<Playground model={model({ has_chat_template: null })} />);
   await userEvent.click(screen.getByRole("radio", { name: "Chat" }));

@@ -29,7 +29,8 @@ export default function Playground({ model }: { model: Model }) {
   if (model.generates_text === false)
     return (
       <EmptyState title="This model does not generate text">
-        {model.architecture} has no language head. Use its hidden states in Python: the Overview tab shows how to load it.
+        {model.architecture} has no language head. Use its hidden states in Python: the Overview tab shows how to load
+        it.
       </EmptyState>
     );
   if (model.status !== "ready") return <NotReady model={model} />;
@@ -39,7 +40,9 @@ export default function Playground({ model }: { model: Model }) {
         aria-label="What to do"
         value={mode}
         disabled={trial.running}
-        onChange={(value: Mode) => change(model.id, { mode: value, turns: [], figures: null, problem: null, stopped: false })}
+        onChange={(value: Mode) =>
+          change(model.id, { mode: value, turns: [], figures: null, problem: null, stopped: false })
+        }
         data={[
           { value: "text", label: "Continue a text" },
           { value: "chat", label: "Chat", disabled: model.has_chat_template === false },

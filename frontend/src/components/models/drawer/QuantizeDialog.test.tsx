@@ -50,7 +50,9 @@ it("offers nothing that makes no sense, and says why", async () => {
 
 it("stays open and says why it was refused", async () => {
   const { onClose } = show();
-  server.use(http.post(api("/models/m1/quantize"), () => refuse(problem(409, "already_exists", "It is here in 4-bit."))));
+  server.use(
+    http.post(api("/models/m1/quantize"), () => refuse(problem(409, "already_exists", "It is here in 4-bit."))),
+  );
   await userEvent.click(screen.getByRole("button", { name: "Quantize to 4-bit" }));
   expect(await screen.findByText(/It is here in 4-bit/)).toBeVisible();
   expect(onClose).not.toHaveBeenCalled();

@@ -159,11 +159,7 @@ function Option({ quantization, option, now, approximate }: OptionProps) {
               ))}
             </div>
             {place !== undefined && weights !== null && (
-              <MemoryBar
-                quantization={quantization}
-                parts={[{ label: "weights", bytes: weights }]}
-                place={place}
-              />
+              <MemoryBar quantization={quantization} parts={[{ label: "weights", bytes: weights }]} place={place} />
             )}
           </>
         )}

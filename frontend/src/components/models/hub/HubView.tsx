@@ -63,8 +63,8 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
         <Text size="sm" c="dimmed" mb="sm">
           {builtin ? (
             <>
-              The built-in sample Hub: samples, which are small models with random weights, and what this server
-              holds. <RealModelsHint />
+              The built-in sample Hub: samples, which are small models with random weights, and what this server holds.{" "}
+              <RealModelsHint />
             </>
           ) : (
             <>
@@ -174,8 +174,8 @@ function Hits({ items, query, busy, onChange, onDownload }: HitsProps) {
           </Button>
         }
       >
-        The filter is “only what fits this machine”;{" "}
-        {items.length === 1 ? "1 model is" : `${items.length} models are`} hidden. In 8-bit or 4-bit some of them may fit.
+        The filter is “only what fits this machine”; {items.length === 1 ? "1 model is" : `${items.length} models are`}{" "}
+        hidden. In 8-bit or 4-bit some of them may fit.
       </EmptyState>
     );
   return (
@@ -225,7 +225,9 @@ function Hit({ item, row, search, onDownload }: HitProps) {
       </div>
       <CopyText text={item.model_id} label="repository id" />
       <p className={`${classes.facts} num`}>
-        {[...hitFacts(item), item.pipeline_tag, item.is_sample ? "sample" : null].filter((fact) => fact !== null).join(" · ")}
+        {[...hitFacts(item), item.pipeline_tag, item.is_sample ? "sample" : null]
+          .filter((fact) => fact !== null)
+          .join(" · ")}
       </p>
       <div className={classes.foot}>
         <span className={classes.state}>

@@ -20,7 +20,8 @@ function show(models: Model[]) {
 
 it("counts what each action would touch", async () => {
   show([ONE, FOUR, MOVING]);
-  for (const name of ["Verify 2", "Quantize 1", "Delete 2…"]) expect(screen.getByRole("button", { name })).toBeEnabled();
+  for (const name of ["Verify 2", "Quantize 1", "Delete 2…"])
+    expect(screen.getByRole("button", { name })).toBeEnabled();
   expect(screen.getByText("3 selected")).toBeVisible();
   await expectAccessible();
 });
@@ -28,7 +29,9 @@ it("counts what each action would touch", async () => {
 it("does what it can and names what was refused", async () => {
   server.use(
     http.post(api("/models/a/verify"), () => HttpResponse.json(ONE, { status: 202 })),
-    http.post(api("/models/b/verify"), () => refuse(problem(409, "conflict", "It is being quantized.", { hint: "Wait." }))),
+    http.post(api("/models/b/verify"), () =>
+      refuse(problem(409, "conflict", "It is being quantized.", { hint: "Wait." })),
+    ),
   );
   show([ONE, FOUR]);
   await userEvent.click(screen.getByRole("button", { name: "Verify 2" }));
@@ -136,6 +139,7 @@ it("has no figures on its button when nothing can be deleted", async () => {
 it("offers nothing while the server is away", () => {
   useModelsStore.setState({ conn: "stale" });
   show([ONE]);
-  for (const name of ["Verify 1", "Quantize 1", "Delete 1…"]) expect(screen.getByRole("button", { name })).toBeDisabled();
+  for (const name of ["Verify 1", "Quantize 1", "Delete 1…"])
+    expect(screen.getByRole("button", { name })).toBeDisabled();
   useModelsStore.setState({ conn: "connecting" });
 });

@@ -40,7 +40,11 @@ export function BulkBar({ models, onSelectAll, onDone }: Props) {
 
   function tell({ done, failures }: Outcome<Model>, what: string): void {
     if (done.length > 0) toastDone(`${countOf(done)} ${what}`);
-    setRefused(failures.length === 0 ? null : { title: `${failures.length} of ${done.length + failures.length} not ${what}`, failures });
+    setRefused(
+      failures.length === 0
+        ? null
+        : { title: `${failures.length} of ${done.length + failures.length} not ${what}`, failures },
+    );
   }
 
   async function each(among: Model[], action: (model: Model) => Promise<unknown>, what: string): Promise<void> {

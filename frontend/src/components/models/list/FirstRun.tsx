@@ -46,7 +46,13 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
       </Stack>
       <Stack gap="sm" className={classes.panel}>
         <Title order={2}>This machine</Title>
-        {system !== null ? <Hardware system={system} /> : failed ? <Text c="dimmed">Not known.</Text> : <Skeleton h={80} />}
+        {system !== null ? (
+          <Hardware system={system} />
+        ) : failed ? (
+          <Text c="dimmed">Not known.</Text>
+        ) : (
+          <Skeleton h={80} />
+        )}
         <CachedModels />
         <div>
           <Button

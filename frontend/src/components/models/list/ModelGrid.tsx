@@ -35,9 +35,7 @@ export function ModelGrid({ ids, renderCard }: Props) {
 
   return (
     <div ref={frame}>
-      {columns !== null && (
-        <Rows key={columns} ids={ids} columns={columns} offset={offset} renderCard={renderCard} />
-      )}
+      {columns !== null && <Rows key={columns} ids={ids} columns={columns} offset={offset} renderCard={renderCard} />}
     </div>
   );
 }

@@ -185,7 +185,9 @@ function notCounted({ estimate, options }: MemoryPlan): string | null {
       options.some(({ option, need }) => option.available && need.missing.includes(part)) &&
       !said.includes(PART_LABEL[part]),
   );
-  return missing.length === 0 ? null : `Not known, so not in the totals: ${missing.map((part) => PART_LABEL[part]).join(", ")}.`;
+  return missing.length === 0
+    ? null
+    : `Not known, so not in the totals: ${missing.map((part) => PART_LABEL[part]).join(", ")}.`;
 }
 
 /** True once something has been under way for longer than passes unnoticed. */
@@ -242,4 +244,3 @@ function Axis({ end }: { end: number }) {
     </div>
   );
 }
-

@@ -134,7 +134,9 @@ function Parts({
 function Fit({ fit, need, longest }: { fit: DeviceFit; need: Need; longest: number }) {
   return (
     <span className={classes.fit}>
-      <VerdictLabel verdict={fit.verdict}>{fitSentence(fit.device, fit.verdict, need.required, fit.free, need.partial)}</VerdictLabel>
+      <VerdictLabel verdict={fit.verdict}>
+        {fitSentence(fit.device, fit.verdict, need.required, fit.free, need.partial)}
+      </VerdictLabel>
       {fit.reach !== null && fit.reach > 0 && (
         <span className={classes.quiet}>
           {fit.verdict === "fits" ? "longest context" : "longest context that fits"}:{" "}
@@ -148,7 +150,12 @@ function Fit({ fit, need, longest }: { fit: DeviceFit; need: Need; longest: numb
 }
 
 /** The parts one after the other, with the devices' free memory as lines; the words beside it say the same. */
-function Bar({ need, quantization, fits, end }: Pick<Props, "end"> & Pick<PlannedOption, "need" | "quantization" | "fits">) {
+function Bar({
+  need,
+  quantization,
+  fits,
+  end,
+}: Pick<Props, "end"> & Pick<PlannedOption, "need" | "quantization" | "fits">) {
   if (need.total === null || end <= 0) return null;
   const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / end)}%`;
   const taken = fits[0];

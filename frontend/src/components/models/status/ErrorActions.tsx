@@ -36,11 +36,14 @@ export function ErrorActions({ model, onQuantize }: Props) {
         </>
       )}
       {steps.includes("another") && <Link to={searchFor(model)}>Look for another model</Link>}
-      {steps.includes("smaller") && onQuantize !== undefined && model.status === "ready" && model.quantization === "none" && (
-        <Button size="compact-sm" variant="default" disabled={away !== undefined} title={away} onClick={onQuantize}>
-          Quantize to 4-bit…
-        </Button>
-      )}
+      {steps.includes("smaller") &&
+        onQuantize !== undefined &&
+        model.status === "ready" &&
+        model.quantization === "none" && (
+          <Button size="compact-sm" variant="default" disabled={away !== undefined} title={away} onClick={onQuantize}>
+            Quantize to 4-bit…
+          </Button>
+        )}
     </>
   );
 }

@@ -69,7 +69,14 @@ function cancels(): string[] {
 it("stops a check without a question, because that takes nothing away", async () => {
   const user = userEvent.setup();
   const sent = cancels();
-  put(downloading({ id: "a", model_id: "lab/one", progress: progress({ work: "verify", phase: "verifying" }), updated_at: "x" }));
+  put(
+    downloading({
+      id: "a",
+      model_id: "lab/one",
+      progress: progress({ work: "verify", phase: "verifying" }),
+      updated_at: "x",
+    }),
+  );
   const tray = await open();
   await user.click(within(tray).getByRole("button", { name: "Cancel one" }));
   await waitFor(() => expect(sent).toEqual(["a cancel"]));

@@ -258,7 +258,15 @@ function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void }) {
               </Tooltip>
             )
           )}
-          <Tooltip label={live?.progress?.work === "verify" ? "Stop checking" : model.status === "quantizing" ? "Cancel" : "Cancel and remove what was fetched"}>
+          <Tooltip
+            label={
+              live?.progress?.work === "verify"
+                ? "Stop checking"
+                : model.status === "quantizing"
+                  ? "Cancel"
+                  : "Cancel and remove what was fetched"
+            }
+          >
             <ActionIcon
               ref={cancel}
               color="red"
