@@ -134,8 +134,8 @@ def serve(folder: Path, bytes_per_second: int | None) -> None:
 
 def fetch(endpoint: str, hashes_file: Path, target: Path, connections: int) -> None:
     """The client under test, in its own process."""
-    from modelyard.hub.fetcher import Control, FetchLimits, RemoteFile, fetch_snapshot
-    from modelyard.hub.store import HubCache
+    from modelyard.hub.cache.hub_cache import HubCache
+    from modelyard.hub.download.fetcher import Control, FetchLimits, RemoteFile, fetch_snapshot
 
     hashes: dict[str, str] = json.loads(hashes_file.read_text())
     files = [
@@ -233,7 +233,7 @@ def clients(
 def start_ups() -> dict[str, list[str]]:
     """The imports of a client and nothing more."""
     return {
-        "modelyard, start-up alone": [sys.executable, "-c", "import modelyard.hub.fetcher"],
+        "modelyard, start-up alone": [sys.executable, "-c", "import modelyard.hub.download.fetcher"],
         "hf download, start-up alone": [
             sys.executable, "-c", "import huggingface_hub.cli.hf; from huggingface_hub import snapshot_download",
         ],

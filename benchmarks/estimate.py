@@ -88,7 +88,7 @@ print(json.dumps([imported - started, weights - imported, whole - weights, after
 
 
 def ours(config: Config) -> dict[str, int]:
-    from modelyard.ml.memory import estimate_memory
+    from modelyard.ml.inspect.memory import estimate_memory
 
     return {option.quantization: option.weights_bytes for option in estimate_memory(config).options}
 
@@ -99,7 +99,7 @@ def accelerates(config: Config) -> dict[str, int]:
     from accelerate.utils import calculate_maximum_sizes
     from transformers import AutoModel
 
-    from modelyard.ml.meta_model import load_config
+    from modelyard.ml.inspect.meta_model import load_config
 
     with init_empty_weights():
         model = AutoModel.from_config(load_config(config), dtype=torch.float32)
@@ -130,8 +130,8 @@ def save(config: Config, folder: Path) -> Config:
 
 
 def really(folder: Path) -> dict[str, int]:
-    from modelyard.ml.pretrained import load_model
-    from modelyard.ml.quantization import measured_bytes
+    from modelyard.ml.loading.pretrained import load_model
+    from modelyard.ml.quantize.quantization import measured_bytes
 
     return {
         "none": measured_bytes(load_model(folder, quantization="none")),
@@ -195,7 +195,7 @@ def speed(rounds: int) -> None:
 def released(path: Path) -> None:
     """Print the CPU seconds of each part of the answer for every configuration that the library can build."""
     from modelyard.core.errors import ModelyardError
-    from modelyard.ml import activations, architecture, kv_cache, memory, meta_model
+    from modelyard.ml.inspect import activations, architecture, kv_cache, memory, meta_model
 
     ours({"model_type": "llama", "num_hidden_layers": 1})  # imports
     rows: list[tuple[float, str, list[float]]] = []

@@ -53,8 +53,8 @@ def make_model(folder: Path, gigabytes: float) -> None:
 
 
 def make_artifact(source: Path, target: Path, device: str) -> dict[str, Any]:
-    from modelyard.ml import artifact
-    from modelyard.ml.artifact_folder import ArtifactRequest
+    from modelyard.ml.quantize import artifact
+    from modelyard.ml.quantize.artifact_folder import ArtifactRequest
 
     request = ArtifactRequest(str(source), str(target), "4bit", model_id="bench/load", commit="be" * 20, device=device)
     return artifact.make_artifact(request, lambda _report: None)
@@ -91,7 +91,7 @@ def load_with_modelyard(folder: Path, quantization: Any, device: str) -> dict[st
 
 
 def _begin(device: str) -> tuple[Any, int, float]:
-    from modelyard.ml import devices
+    from modelyard.ml.loading import devices
 
     place = devices.parse_device(device)
     return place, devices.held_bytes(place), time.perf_counter()
@@ -100,7 +100,7 @@ def _begin(device: str) -> tuple[Any, int, float]:
 def _measured(model: Any, place: Any, before: int, started: float) -> dict[str, Any]:
     import torch
 
-    from modelyard.ml.quantization import measured_bytes
+    from modelyard.ml.quantize.quantization import measured_bytes
 
     seconds = time.perf_counter() - started
     with torch.inference_mode():

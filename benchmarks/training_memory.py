@@ -104,7 +104,11 @@ def peak_of(run: TrainingRun) -> int:
         return False
 
     run_child(
-        "modelyard.workers.train_child", asdict(run), on_report=lambda _: None, should_stop=look, poll_seconds=0.02
+        "modelyard.workers.processes.train_child",
+        asdict(run),
+        on_report=lambda _: None,
+        should_stop=look,
+        poll_seconds=0.02,
     )
     return peak
 

@@ -37,7 +37,7 @@ from modelyard.api.pages import STATIC
 from modelyard.core import migrate
 from modelyard.core.database import Database, utc_now
 from modelyard.models import Job, JobKind, Model, ModelStatus, Quantization
-from modelyard.services.job_service import QUEUES, JobProgress, JobService
+from modelyard.services.jobs.job_service import QUEUES, JobProgress, JobService
 
 FRONTEND = Path(__file__).parents[1] / "frontend"
 REPORTS_PER_SECOND = 5

@@ -13,7 +13,7 @@ import pytest
 import modelyard
 
 PACKAGE = Path(modelyard.__file__).parent
-COMMAND_LINE = {"cli", "commands", "api_client", "__main__", "notebook", "openapi"}
+COMMAND_LINE = {"cli", "commands", "client", "__main__", "notebook", "openapi"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
@@ -166,7 +166,7 @@ def test_the_api_starts_and_answers_without_what_only_workers_need(tmp_path: Pat
     assert loaded == []
 
 
-@pytest.mark.parametrize("module", ["modelyard.cli", "modelyard.workers.supervisor"])
+@pytest.mark.parametrize("module", ["modelyard.cli", "modelyard.workers.processes.supervisor"])
 def test_light_entrances_stay_light(module: str) -> None:
     heavy = sorted(HEAVY_TOPS - {"celery"})
     code = f"import sys, {module}; print([m for m in sys.modules if m.split('.')[0] in {heavy}])"

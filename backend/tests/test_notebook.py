@@ -30,7 +30,7 @@ def load(*arguments, **options):
         except ModelyardError as error:
             assert error.__notes__ == [error.hint]
             return {"code": error.code, "message": error.message, "hint": error.hint}
-    from modelyard.ml.quantization import is_quantized, measured_bytes
+    from modelyard.ml.quantize.quantization import is_quantized, measured_bytes
     import torch
     held = measured_bytes(model)  # before the first pass, in which bitsandbytes packs weights anew
     ids = tokenizer("The capital", return_tensors="pt") if tokenizer else {"input_ids": torch.tensor([[1, 2]])}

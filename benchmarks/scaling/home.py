@@ -19,7 +19,7 @@ from sqlalchemy import delete
 from modelyard.core import migrate
 from modelyard.core.database import Database, utc_now
 from modelyard.models import Job, JobKind, Model, ModelStatus
-from modelyard.services.job_service import QUEUES
+from modelyard.services.jobs.job_service import QUEUES
 
 SHAPES = (
     ("LlamaForCausalLM", "llama", 1_235_814_400, 2048, 16),

@@ -12,7 +12,7 @@ from statistics import quantiles
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.jobs.job_service import JobProgress, JobService
 from scaling.home import Home, Server
 
 REPORTS_PER_SECOND = 2

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from modelyard import __version__
-from modelyard.commands import doctor, drift, get, hub, keep, own, serve, train, use
-from modelyard.commands.common import ApiKeyOption, ModelyardGroup, ServerOption
+from modelyard.commands import cache, doctor, download, drift, hub, inference, models, serve, train
+from modelyard.commands._connect import ApiKeyOption, ModelyardGroup, ServerOption
 
 app = typer.Typer(
     name="modelyard",
@@ -41,5 +41,5 @@ def main(
     """
 
 
-for group in (serve, doctor, hub, get, own, keep, use, drift, train):
+for group in (serve, doctor, hub, download, models, cache, inference, drift, train):
     group.register(app)

@@ -25,17 +25,17 @@ from modelyard.core import migrate
 from modelyard.core.database import Database, get_database
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.settings import get_settings
-from modelyard.hub.samples import SampleSource
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.samples import SampleSource
 from modelyard.hub.sources import RepoSource
-from modelyard.services.dataset_service import DatasetService
 from modelyard.services.event_hub import EventHub
 from modelyard.services.hub_watch import HubWatch
-from modelyard.services.inspection_service import close_inspector, warm_up_inspector
+from modelyard.services.inspection.inspection_service import close_inspector, warm_up_inspector
 from modelyard.services.maintenance import answer_late, maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ServedModels
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.shared_folders import mark_folders
+from modelyard.services.training.dataset_service import DatasetService
 
 logger = logging.getLogger(__name__)
 

@@ -71,7 +71,7 @@ def _load(
 
     # It warns of a faster kernel on the Hub, which is not asked here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from modelyard.ml.pretrained import load_model, load_tokenizer
+    from modelyard.ml.loading.pretrained import load_model, load_tokenizer
 
     loaded = load_model(
         found.folder,
@@ -121,7 +121,7 @@ def _find(name: str, quantization: QuantizationName, revision: str | None, *, do
 
 def _rows(name: str) -> "tuple[Sequence[Model], str]":
     """The rows of a name, the newest first, and where the instance's server is. Raises DatabaseUnusable."""
-    from modelyard.commands.common import load_settings
+    from modelyard.commands._connect import load_settings
     from modelyard.commands.local import database_exists, open_database
 
     if not database_exists():
@@ -181,9 +181,9 @@ def _pull(name: str, quantization: str, revision: str | None) -> str:
 
 def _download(server_url: str, name: str, quantization: str, revision: str | None) -> None:
     """Raises ServerUnreachable, and ApiError with the reason when the model will not be ready."""
-    from modelyard.api_client import ApiClient, ServerUnreachable
-    from modelyard.commands.common import load_settings
-    from modelyard.commands.get import follow, start
+    from modelyard.client.api_client import ApiClient, ServerUnreachable
+    from modelyard.commands._connect import load_settings
+    from modelyard.commands.download import follow, start
 
     key = load_settings().api_key
     request = {"model_id": name, "revision": revision, "quantization": quantization}
@@ -200,7 +200,7 @@ def _download(server_url: str, name: str, quantization: str, revision: str | Non
 
 
 def _device(name: str) -> "torch.device":
-    from modelyard.ml import devices
+    from modelyard.ml.loading import devices
 
     if name != "auto":
         return devices.parse_device(name)

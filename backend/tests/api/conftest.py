@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.hub.samples import SampleSource
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.samples import SampleSource
 from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle
 from support.instance import Instance
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hub.hub_faults import serve
-from modelyard.hub.samples import SampleSource
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.samples import SampleSource
 from support.folder_hub import FolderSource, make_llama
 from support.instance import Instance
 

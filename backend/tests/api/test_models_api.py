@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub.hub_faults import HubFaults
-from modelyard.commands import words
+from modelyard.commands import _format
 from support.instance import Instance, free_port
 
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -73,7 +73,7 @@ def test_pickle_weights_by_the_command_line(instance: Instance, hub: HubFaults) 
             command, env=instance.environment, capture_output=True, text=True, timeout=120, check=False
         )
 
-    size = words.size(instance.api.get(f"/models/info/{PICKLE}").json()["size_bytes"])
+    size = _format.size(instance.api.get(f"/models/info/{PICKLE}").json()["size_bytes"])
     facts = modelyard("info", PICKLE).stdout.partition("FILE")[0]
     assert f"download {size}" in " ".join(facts.split())
     refused = modelyard("pull", PICKLE)

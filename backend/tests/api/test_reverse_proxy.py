@@ -14,7 +14,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from modelyard.api_client import ApiClient
+from modelyard.client.api_client import ApiClient
 from modelyard.hub.tls import tls_context
 from support.certificates import make_certificate
 from support.instance import Instance, free_port

@@ -10,8 +10,8 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.hub.samples import SampleSource
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.samples import SampleSource
 from support.instance import Instance
 
 GPT2 = "modelyard-samples/tiny-gpt2"

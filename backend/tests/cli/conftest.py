@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.api_client import ApiClient
+from modelyard.client.api_client import ApiClient
 
 COMMAND = [sys.executable, "-c", "from modelyard.cli import app; app(prog_name='modelyard')"]
 SAMPLE = "modelyard-samples/tiny-gpt2"

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from modelyard.commands import words
-from modelyard.commands.common import printable
-from modelyard.commands.which import Ambiguous, find_row
+from modelyard.commands import _format
+from modelyard.commands._connect import printable
+from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
 from modelyard.ml.untrusted import landlock
 
@@ -443,35 +443,35 @@ def memory_row(measured: int | None, estimated: int | None, method: str = "exact
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (words.size(0), "0 B"),
-        (words.size(999), "999 B"),
-        (words.size(1500), "1.50 kB"),
-        (words.size(999_600), "1.00 MB"),
-        (words.size(16_060_522_496), "16.1 GB"),
-        (words.size(None), "unknown"),
-        (words.count(1_235_814_400), "1.24 B"),
-        (words.count(9_999), "9,999"),
-        (words.count(None), "unknown"),
-        (words.duration(8.4), "8 s"),
-        (words.duration(200), "3 min"),
-        (words.duration(4_800), "1 h 20 min"),
-        (words.duration(400_000), "5 days"),
-        (words.short_duration(0.1712), "0.17 s"),
-        (words.short_duration(42.3), "42 s"),
-        (words.memory(memory_row(None, 52_100_000, "approximate")), "≈ 52.1 MB"),
-        (words.memory(memory_row(None, 17_200_000)), "17.2 MB"),
-        (words.memory(memory_row(None, None)), "unknown"),
-        (words.memory(memory_row(17_200_000, 52_100_000, "approximate")), "17.2 MB"),
-        (words.memory_compared(memory_row(None, None)), "unknown"),
-        (words.memory_compared(memory_row(None, 17_200_000)), "17.2 MB estimated, not measured yet"),
-        (words.memory_compared(memory_row(17_300_000, 17_200_000)), "17.3 MB measured, 17.2 MB estimated"),
+        (_format.size(0), "0 B"),
+        (_format.size(999), "999 B"),
+        (_format.size(1500), "1.50 kB"),
+        (_format.size(999_600), "1.00 MB"),
+        (_format.size(16_060_522_496), "16.1 GB"),
+        (_format.size(None), "unknown"),
+        (_format.count(1_235_814_400), "1.24 B"),
+        (_format.count(9_999), "9,999"),
+        (_format.count(None), "unknown"),
+        (_format.duration(8.4), "8 s"),
+        (_format.duration(200), "3 min"),
+        (_format.duration(4_800), "1 h 20 min"),
+        (_format.duration(400_000), "5 days"),
+        (_format.short_duration(0.1712), "0.17 s"),
+        (_format.short_duration(42.3), "42 s"),
+        (_format.memory(memory_row(None, 52_100_000, "approximate")), "≈ 52.1 MB"),
+        (_format.memory(memory_row(None, 17_200_000)), "17.2 MB"),
+        (_format.memory(memory_row(None, None)), "unknown"),
+        (_format.memory(memory_row(17_200_000, 52_100_000, "approximate")), "17.2 MB"),
+        (_format.memory_compared(memory_row(None, None)), "unknown"),
+        (_format.memory_compared(memory_row(None, 17_200_000)), "17.2 MB estimated, not measured yet"),
+        (_format.memory_compared(memory_row(17_300_000, 17_200_000)), "17.3 MB measured, 17.2 MB estimated"),
         (
-            words.memory_compared(memory_row(12_900_000, 17_200_000, "approximate")),
+            _format.memory_compared(memory_row(12_900_000, 17_200_000, "approximate")),
             "12.9 MB measured, ≈ 17.2 MB estimated: 25.0 % less than estimated",
         ),
-        (words.disk({"disk_bytes": 40_400_000, "shared_bytes": 0}), "40.4 MB"),
+        (_format.disk({"disk_bytes": 40_400_000, "shared_bytes": 0}), "40.4 MB"),
         (
-            words.disk({"disk_bytes": 40_400_000, "shared_bytes": 26_700_000}),
+            _format.disk({"disk_bytes": 40_400_000, "shared_bytes": 26_700_000}),
             "13.7 MB of its own, 26.7 MB shared with another entry",
         ),
         (printable("a\x1b[31mb\rc\n"), "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}c\n"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from modelyard.api_client import ApiClient
 from modelyard.cli import app
+from modelyard.client.api_client import ApiClient
 from modelyard.commands import hub
 
 GB = 10**9

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.api_client import ApiClient, ServerUnreachable
+from modelyard.client.api_client import ApiClient, ServerUnreachable
 from modelyard.core.keys import clean_key
 from support.instance import free_port
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import typer
 
-from modelyard.api_client import ApiError
 from modelyard.cli import app
-from modelyard.commands import common, get, own, words
-from modelyard.commands.common import Connection, asking_the_hub
+from modelyard.client.api_client import ApiError
+from modelyard.commands import _connect, _format, download, models
+from modelyard.commands._connect import Connection, asking_the_hub
+from modelyard.commands._find_model import find_row
 from modelyard.commands.doctor import _landlock, _workers
-from modelyard.commands.which import find_row
 from modelyard.core.errors import ModelNotFound
 from modelyard.schemas import examples
 from modelyard.schemas.system import System
@@ -44,24 +44,24 @@ class Watched:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (row("pending", phase="resolving", message="waiting for a worker"), words.WAITING),
-        (ROW | {"status": "pending", "progress": None}, words.WAITING),
+        (row("pending", phase="resolving", message="waiting for a worker"), _format.WAITING),
+        (ROW | {"status": "pending", "progress": None}, _format.WAITING),
         (row("pending", phase="resolving"), "looking up files"),
         (row("pending", phase="retrying", message="retrying in 4 s (HTTP 503)"), "retrying in 4 s (HTTP 503)"),
-        (row("quantizing", phase="resolving"), words.WAITING),
+        (row("quantizing", phase="resolving"), _format.WAITING),
         (row("paused"), "paused"),
         (row("paused", FULL), "waiting for room on the disk"),
         (row("failed", FULL), "failed"),
     ],
 )
 def test_the_phase_is_what_happens_now(now: dict[str, Any], said: str) -> None:
-    assert words.phase(now) == said
+    assert _format.phase(now) == said
 
 
 def test_a_run_says_that_it_waits_for_a_disk() -> None:
     run = examples.TRAINING_RESPONSE | {"status": "pending", "error": None}
-    assert words.training_phase(run) == words.WAITING
-    assert words.training_phase(run | {"error": FULL}) == "waiting for room on the disk"
+    assert _format.training_phase(run) == _format.WAITING
+    assert _format.training_phase(run | {"error": FULL}) == "waiting for room on the disk"
 
 
 def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
@@ -71,7 +71,7 @@ def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
     monkeypatch.setenv("COLUMNS", "200")
     full, ready = row("paused", FULL), row("ready")
     client = Watched(row("downloading"), full, full, row("pending"), row("downloading"), ready)
-    assert get.follow(client, ROW) == ready  # type: ignore[arg-type]
+    assert download.follow(client, ROW) == ready  # type: ignore[arg-type]
     said = capsys.readouterr().err
     assert said.count("Only 171 MB are left on the disk of /hub") == 1
     assert "Free space. Ctrl-C stops waiting here." in said
@@ -79,7 +79,7 @@ def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
 
 def test_a_pull_in_a_script_ends_with_the_reason() -> None:
     with pytest.raises(ApiError) as caught:
-        get.follow(Watched(row("downloading"), row("paused", FULL)), ROW)  # type: ignore[arg-type]
+        download.follow(Watched(row("downloading"), row("paused", FULL)), ROW)  # type: ignore[arg-type]
     assert caught.value.code == "disk_full"
     assert caught.value.message == f"{ROW['model_id']} was paused. {FULL['message']}"
     assert caught.value.hint == FULL["hint"]
@@ -97,8 +97,8 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
 
 
 def test_a_failed_model_is_not_told_as_complete() -> None:
-    assert own._status(row("failed", bytes_done=100, bytes_total=100)).plain == "failed"
-    assert own._status(row("paused", bytes_done=50, bytes_total=100)).plain == "paused 50 %"
+    assert models._status(row("failed", bytes_done=100, bytes_total=100)).plain == "failed"
+    assert models._status(row("paused", bytes_done=50, bytes_total=100)).plain == "paused 50 %"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_doctor_says_what_landlock_of_this_version_means(version: int, state: st
 def test_a_hub_that_answers_slowly_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str, said: str
 ) -> None:
-    monkeypatch.setattr(common, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(_connect, "QUIET_SECONDS", 0.05)
     client = type("Client", (), {"get": lambda *_: {"endpoint_source": source}})()
     context = typer.Context(typer.main.get_command(app))
     with asking_the_hub(context, client):

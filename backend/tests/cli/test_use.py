@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.commands import words
+from modelyard.commands import _format
 from support.instance import children_of, standing_still
 
 from .conftest import SAMPLE, Commands, Server, wait_for
@@ -68,7 +68,7 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert 0 < last["mapped_bytes"] < 13_057_344
     in_memory = last["held_before_bytes"] - last["mapped_bytes"]
     assert last["freed_bytes"] > 0.5 * in_memory
-    assert f"came back; its weights held {words.size(in_memory)}, and " in gone.stdout
+    assert f"came back; its weights held {_format.size(in_memory)}, and " in gone.stdout
     assert gone.stdout.endswith("more were only mapped from its files.\n")
     assert modelyard("ps").stdout == ""
     again = modelyard("unload", LLAMA, "-q", "4bit")
@@ -248,7 +248,7 @@ def test_the_original_is_dropped_when_asked(equipped: Server) -> None:
     assert row["quantization"] == "8bit"
     freed = json.loads(modelyard("rm", SAMPLE, "--yes", "--json").stdout)["freed_bytes"]
     assert freed == row["disk_bytes"]
-    assert f"{words.size(freed)} on the disk" in made.stdout
+    assert f"{_format.size(freed)} on the disk" in made.stdout
 
 
 @pytest.mark.thorough

@@ -200,7 +200,7 @@ class Gallery:
 
 
 def _log(tokens_done: int) -> Iterator[str]:
-    begin = "Z INFO modelyard.workers.train_child: "
+    begin = "Z INFO modelyard.workers.processes.train_child: "
     yield f"2026-11-24T10:00:31{begin}loading {OWNER}/Being-trained-on at {COMMIT} (none) onto cpu\n"
     yield f"2026-11-24T10:00:33{begin}model.layers.14 puts out 1024 values per token, as expected\n"
     yield f"2026-11-24T10:00:33{begin}training with sae-lens 6.54.12: topk, 8192 features, 488 steps\n"

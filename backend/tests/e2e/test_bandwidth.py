@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hub.hub_faults import serve
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from support.folder_hub import FolderSource, make_llama
 from support.instance import Instance
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub.hub_faults import serve
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from support.folder_hub import CountSent, FolderSource, make_llama
 from support.instance import Instance
 

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from hub.hub_faults import serve
 from modelyard.core.database import Database
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.store import HubCache
 from modelyard.models import Job, JobKind, JobState, Model, ModelStatus
 from support.instance import Instance
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from hub.hub_faults import serve
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from support.folder_hub import FolderSource
 from support.instance import Instance
 from support.odd_models import ONE_NUMBER, REFUSED, USABLE

@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from support.folder_hub import FolderSource, make_llama
 from support.instance import Instance, children_of
 from support.scaled import Client, Scaled, log_bytes, scaled, worker_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from support.browser import served, walk
 from support.folder_hub import FolderSource, make_llama
 from support.instance import free_port

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ml import zoo
-from modelyard.api_client import ApiClient
+from modelyard.client.api_client import ApiClient
 from support.instance import Instance, standing_still
 
 LLAMA = "modelyard-samples/tiny-llama"

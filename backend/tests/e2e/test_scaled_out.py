@@ -128,7 +128,7 @@ def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_
     program = (
         "import sys\n"
         "from modelyard.core.settings import Settings\n"
-        "from modelyard.workers.supervisor import Supervisor\n"
+        "from modelyard.workers.processes.supervisor import Supervisor\n"
         "sys.exit(Supervisor(Settings(), celery='impatient_worker:celery_app').run_worker(['downloads', 'inference']))"
     )
     with (instance.folder / "worker.log").open("ab") as log:

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from hub.hub_faults import serve
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from support.folder_hub import FolderSource, make_llama, make_tiny
 from support.instance import Instance
 from support.storage import ReadOnly, SmallDisk, reachable_folder, read_only, small_disk

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import _http
 
-from modelyard.hub.samples import SampleSource
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.samples import SampleSource
 
 from .hub_faults import serve
 

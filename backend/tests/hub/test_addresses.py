@@ -15,7 +15,7 @@ from modelyard.core.errors import HubMisbehaved, HubUnreachable
 from modelyard.hub import addresses
 from modelyard.hub.addresses import Reach, allowed_addresses, named_reach, reach_of
 from modelyard.hub.client import HubClient
-from modelyard.hub.transport import Transport
+from modelyard.hub.download.transport import Transport
 from modelyard.services.system_service import hub_answer
 
 from .test_client import COMMIT, GOOD, NAME, Answer, Script, as_json, scripted_hub

@@ -34,13 +34,13 @@ from modelyard.core.errors import (
     TooManyFiles,
 )
 from modelyard.hub import client as client_module
-from modelyard.hub import transport as transport_module
 from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, MAX_FILES, PATIENCE_SECONDS, HubClient
 from modelyard.hub.deadlines import within
+from modelyard.hub.download import transport as transport_module
+from modelyard.hub.download.transport import Transport
 from modelyard.hub.retry import HUB_IN_TROUBLE, Transient
-from modelyard.hub.samples import SampleSource
-from modelyard.hub.server import create_hub_app
-from modelyard.hub.transport import Transport
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.samples import SampleSource
 from support.trickling_hub import trickling
 
 from .fault_hub import FaultHub

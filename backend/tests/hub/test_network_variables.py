@@ -12,10 +12,10 @@ from huggingface_hub.utils import close_session
 
 from modelyard.core.errors import HubUnreachable
 from modelyard.hub.client import HubClient
+from modelyard.hub.download.transport import Transport
 from modelyard.hub.network_check import network_problems
 from modelyard.hub.proxies import Proxy, proxy_for
 from modelyard.hub.tls import tls_context
-from modelyard.hub.transport import Transport
 from modelyard.services.system_service import hub_answer
 from support.certificates import make_certificate
 

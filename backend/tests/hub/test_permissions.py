@@ -10,8 +10,8 @@ SCRIPT = textwrap.dedent("""
     from pathlib import Path
     from modelyard.core.errors import StorageDenied
     from modelyard.hub.names import RemoteFile
-    from modelyard.hub.partial import PartialFile
-    from modelyard.hub.store import HubCache
+    from modelyard.hub.download.part_file import PartialFile
+    from modelyard.hub.cache.hub_cache import HubCache
 
     store = HubCache(Path(sys.argv[1]) / "hub")
     file = RemoteFile("model.bin", 3 << 20, "ab" * 32, None)

@@ -16,9 +16,10 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ml import zoo
-from modelyard.ml import activations, architecture, devices, kv_cache, memory, meta_model
-from modelyard.ml.kv_cache import STATE_FIELDS, KvSegment, state_bytes
-from modelyard.ml.quantization import mend
+from modelyard.ml.inspect import activations, architecture, kv_cache, memory, meta_model
+from modelyard.ml.inspect.kv_cache import STATE_FIELDS, KvSegment, state_bytes
+from modelyard.ml.loading import devices
+from modelyard.ml.quantize.quantization import mend
 
 KV_LENGTHS = (1, 5, 14, 15, 16, 17, 40, 130)
 ACTIVATION_BATCH, ACTIVATION_SEQUENCE = 2, 300

@@ -12,7 +12,7 @@ import bitsandbytes
 import torch
 
 from ml import measure
-from modelyard.ml.cpu_kernels import cpu_kernels
+from modelyard.ml.loading.cpu_kernels import cpu_kernels
 
 ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 

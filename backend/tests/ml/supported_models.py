@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from ml import known_exceptions, measure, zoo
-from modelyard.ml.quantization_plan import REFUSED
+from modelyard.ml.quantize.quantization_plan import REFUSED
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "supported-models.md"
 HEAD = """# Supported models

@@ -11,10 +11,10 @@ import torch
 from ml import zoo
 from ml.measure import device_bytes, estimated_bytes
 from modelyard.core.errors import OutOfMemory
-from modelyard.ml import devices
-from modelyard.ml.artifact import make_artifact
-from modelyard.ml.artifact_folder import ArtifactRequest
+from modelyard.ml.loading import devices
 from modelyard.ml.model_loader import OFFLOADED, SPREAD, LoadedModel, LoadSpec, ModelLoader
+from modelyard.ml.quantize.artifact import make_artifact
+from modelyard.ml.quantize.artifact_folder import ArtifactRequest
 
 PRECISIONS = ("none", "8bit", "4bit")
 NEAR = 0.01

@@ -19,11 +19,12 @@ from safetensors.torch import load_file
 
 from ml import zoo
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, NoWeights, OutOfMemory
-from modelyard.ml import devices, model_loader
-from modelyard.ml import quantization as quantization_module
-from modelyard.ml.load_progress import LoadStep
+from modelyard.ml import model_loader
+from modelyard.ml.loading import devices
+from modelyard.ml.loading.load_progress import LoadStep
 from modelyard.ml.model_loader import LoadCancelled, LoadSpec, ModelLoader, Unloaded, never
-from modelyard.ml.quantization import measured_bytes
+from modelyard.ml.quantize import quantization as quantization_module
+from modelyard.ml.quantize.quantization import measured_bytes
 
 TinyModel = Callable[[str], Path]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import ModelyardError, NoWeights, UnsupportedArchitecture
-from modelyard.ml.inspector import Inspector
+from modelyard.ml.inspect.inspector import Inspector
+from modelyard.ml.loading.pretrained import load_model
 from modelyard.ml.model_loader import LoadCancelled, LoadSpec, ModelLoader
-from modelyard.ml.pretrained import load_model
 from support.odd_repositories import INDEX, ODD, config, write_model, write_odd, write_shards
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from modelyard.ml import drift, memory, meta_model
-from modelyard.ml.architecture import Architecture, inspect_architecture
-from modelyard.ml.pretrained import load_model, read_config
-from modelyard.ml.quantization import measured_bytes
+from modelyard.ml.inspect import memory, meta_model
+from modelyard.ml.inspect.architecture import Architecture, inspect_architecture
+from modelyard.ml.loading.pretrained import load_model, read_config
+from modelyard.ml.quantize import drift
+from modelyard.ml.quantize.quantization import measured_bytes
 from modelyard.ml.untrusted import Tokenizer
 from support.smollm2 import NotAvailable, smollm2
 

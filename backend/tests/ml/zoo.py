@@ -13,7 +13,7 @@ from transformers import AutoConfig, BitsAndBytesConfig, LlamaConfig, LlamaForCa
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from modelyard.ml.packed_experts import FourBitConfig
+from modelyard.ml.quantize.packed_experts import FourBitConfig
 
 # One of every kind: dense, tied, Conv1D, MoE, latent attention, windows, hybrids, state space, linear subclasses.
 SAMPLE = (

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.store import HubCache
 from modelyard.models import JobState, Model, ModelStatus
 from modelyard.schemas.model import ModelCreate
-from modelyard.services.job_service import JobService
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_files import look_at_files
 from modelyard.services.model_service import FilesDiffer, ModelService, changed_files, new_manifest
 from modelyard.services.storage_service import StorageService, resumable

@@ -8,8 +8,9 @@ import pytest
 
 from modelyard.core import queue
 from modelyard.core.database import Database
-from modelyard.hub.store import HubCache
-from modelyard.services import job_service, model_service
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.services import model_service
+from modelyard.services.jobs import job_service
 from modelyard.services.model_service import ModelService
 
 

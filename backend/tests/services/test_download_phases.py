@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.commands import words
+from modelyard.commands import _format
 from modelyard.core.database import Database
-from modelyard.hub.fetcher import TransferPaused
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.download.fetcher import TransferPaused
+from modelyard.hub.server.app import create_hub_app
 from modelyard.models import JobControl
 from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.jobs.job_service import JobProgress, JobService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
@@ -37,7 +37,7 @@ def hub(database: Database, tmp_path: Path) -> Iterator[HubFaults]:
 def phase(database: Database, row_id: str) -> tuple[str, str]:
     with database.reading() as session:
         row = ModelResponses(session).of_id(row_id).response().model_dump()
-    return row["status"], words.phase(row)
+    return row["status"], _format.phase(row)
 
 
 @dataclass
@@ -64,7 +64,7 @@ def test_a_hub_that_fails_early_is_told_as_it_is_and_not_as_waiting_for_a_worker
 ) -> None:
     service = HuggingFaceModelService(database)
     row_id = service.start_download(ModelDownloadRequest(model_id=MODEL_ID))
-    assert phase(database, row_id) == ("pending", words.WAITING)
+    assert phase(database, row_id) == ("pending", _format.WAITING)
 
     with database.session() as session:
         row = ModelService(session).get_by_id(row_id)
@@ -82,4 +82,4 @@ def test_a_hub_that_fails_early_is_told_as_it_is_and_not_as_waiting_for_a_worker
 
     with database.session() as session:
         JobService(session).give_back(worker.job_id, worker.owner)
-    assert phase(database, row_id) == ("pending", words.WAITING)
+    assert phase(database, row_id) == ("pending", _format.WAITING)

@@ -17,12 +17,12 @@ from sqlalchemy import delete, event, select, update
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import DatabaseUnavailable
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.schemas.event import BatchEvent
 from modelyard.services import event_feed, event_hub, model_response, model_service
 from modelyard.services.event_hub import EventHub, Subscription
-from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.jobs.job_service import JobProgress, JobService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 

@@ -16,8 +16,8 @@ from modelyard.api.v1.endpoints import models, trainings
 from modelyard.core.database import Database
 from modelyard.core.errors import ChecksumMismatch, DiskFull
 from modelyard.core.settings import get_settings
-from modelyard.hub.server import create_hub_app
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.server.app import create_hub_app
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Training, TrainingStatus
 from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
@@ -29,15 +29,15 @@ from modelyard.services import (
     model_service,
     quantization_service,
     storage_service,
-    training_actions,
 )
 from modelyard.services.event_hub import EventHub
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.job_service import JobProgress, JobService, LeaseLost
+from modelyard.services.jobs.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.maintenance import check_files, find_changed_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.training import actions
 from modelyard.workers.websocket_emitter import (
     emit_model_download_cancelled,
     emit_model_download_completed,
@@ -138,7 +138,7 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
         walks.hold(monkeypatch, module, "artifact_files")
     walks.hold(monkeypatch, model_response, "has_chat_template")
     walks.hold(monkeypatch, storage_service, "is_usable")
-    for module in (model_files, training_actions):
+    for module in (model_files, actions):
         walks.hold(monkeypatch, module, "remove_folder")
     return walks
 

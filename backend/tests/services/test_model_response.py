@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import EventKind, EventName, JobKind, Model, ModelStatus
 from modelyard.services import model_response
 from modelyard.services.model_files import look_at_files

@@ -9,9 +9,9 @@ from hub.hub_faults import HubFaults, serve
 from modelyard.core.database import Database
 from modelyard.core.errors import InvalidRepository, ModelyardError
 from modelyard.core.paths import PathRules
-from modelyard.hub.repo_facts import licence_of
-from modelyard.hub.server import create_hub_app
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.metadata import licence_of
 from modelyard.models import Model
 from modelyard.schemas.model import ModelDownloadRequest, ModelImportRequest
 from modelyard.schemas.system import SettingsUpdate

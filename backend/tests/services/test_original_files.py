@@ -9,7 +9,7 @@ import pytest
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, SharedCache
 from modelyard.core.settings import get_settings
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelStatus
 from modelyard.services import model_actions, model_files, model_service
 from modelyard.services.model_actions import delete_model, deletion_plan, deletion_plans, finish_removal

@@ -7,11 +7,11 @@ import pytest
 
 from modelyard.core import process
 from modelyard.core.database import Database
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.services import quantization_service
-from modelyard.services.job_service import LOADING_PHASE, JobProgress
-from modelyard.services.memory_service import ExactFigures, MemoryService
+from modelyard.services.inspection.memory_service import ExactFigures, MemoryService
+from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_files import FilesOnDisk
 from modelyard.services.model_service import ModelService, next_work

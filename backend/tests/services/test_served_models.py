@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import delete, event, insert, select, update
 
 from modelyard.core.database import Database, utc_now
-from modelyard.hub.repos import RepoNotFound
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.server.repositories import RepoNotFound
 from modelyard.hub.sources import Found, RepoQuery
-from modelyard.hub.store import HubCache
 from modelyard.models import JobKind, Model, ModelStatus, Quantization, StoredRepoFacts
 from modelyard.services import served_models
 from modelyard.services.model_files import look_at_files

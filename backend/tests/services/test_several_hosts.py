@@ -16,7 +16,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.models import Job, JobKind, JobState, Worker
 from modelyard.services import system_service
-from modelyard.services.job_service import JobService
+from modelyard.services.jobs.job_service import JobService
 from support.tcp_proxy import proxy_to
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True
 HOLD = """
 import os, signal, sys
 from modelyard.core.database import Database
-from modelyard.services.job_service import JobService
+from modelyard.services.jobs.job_service import JobService
 with Database(sys.argv[1]).session() as session:
     assert JobService(session).claim(sys.argv[2], "vanished", parallel=9) is not None
     print("claimed", flush=True)

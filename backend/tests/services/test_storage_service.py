@@ -8,7 +8,7 @@ import pytest
 from modelyard.core import storage
 from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull, ModelyardError, StorageDenied
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import ModelStatus
 from modelyard.services import model_service, storage_service
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService

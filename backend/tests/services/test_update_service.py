@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from hub.hub_faults import HubFaults, serve
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import Conflict, HubUnreachable, RevisionNotFound
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services.model_response import ModelResponses

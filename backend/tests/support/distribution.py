@@ -5,8 +5,8 @@ import re
 from xdist.scheduler import LoadScopeScheduling
 
 _OF_A_TYPE = (
-    r"ml/test_(?:activations|architecture|kv_cache|memory|repeated_layers|token_loops)\.py::\w+\[(?P<type>.+)\]",
-    r"ml/test_artifact\.py::test_a_copy_of_every_type\w*\[(?P<type>\w+)-",
+    r"ml/inspect/test_(?:activations|architecture|kv_cache|memory|repeated_layers|token_loops)\.py::\w+\[(?P<type>.+)\]",
+    r"ml/quantize/test_artifact\.py::test_a_copy_of_every_type\w*\[(?P<type>\w+)-",
 )
 
 

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelyard.core.paths import open_inside
-from modelyard.hub.repo_facts import read_facts
-from modelyard.hub.repos import RepoNotFound, RepoRevisionNotFound, StoredFile, StoredRepo, git_blob_sha1
+from modelyard.hub.server.metadata import read_facts
+from modelyard.hub.server.repositories import RepoNotFound, RepoRevisionNotFound, StoredFile, StoredRepo, git_blob_sha1
 from modelyard.hub.sources import Found, ListedRepo, RepoQuery, find_among
 
 

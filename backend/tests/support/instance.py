@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psutil
 
-from modelyard.hub.samples import CATALOGUE
+from modelyard.hub.server.samples import CATALOGUE
 from support.storage import Unprivileged
 
 START_SECONDS = 60.0

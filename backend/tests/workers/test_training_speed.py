@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from modelyard.ml.sae.engine import Metrics
-from modelyard.workers.train_child import _Progress
+from modelyard.workers.processes.train_child import _Progress
 from modelyard.workers.training_speed import TrainingSpeed
 
 BATCH, BUFFER, TOTAL = 4096, 16 * 4096, 60 * 4096

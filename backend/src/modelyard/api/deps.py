@@ -10,12 +10,12 @@ from modelyard.core.database import Database
 from modelyard.schemas.model import ModelResponse
 from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.inference_service import InferenceService
+from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.quantization_service import QuantizationService
-from modelyard.services.sae_training import SaeTraining
-from modelyard.services.training_compatibility import TrainingCompatibilityService
+from modelyard.services.training.compatibility import TrainingCompatibilityService
+from modelyard.services.training.run_service import SaeTraining
 from modelyard.services.update_service import UpdateService
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelyard.api.problems import error_response
 from modelyard.core.errors import InvalidRequest
-from modelyard.hub.answers import HubFailure
+from modelyard.hub.server.responses import HubFailure
 
 MAX_DIGITS = 400
 """Of a number in a body. The largest float has 309."""

@@ -18,8 +18,8 @@ from modelyard.api.public_address import OwnNames
 from modelyard.api.wrong_keys import WrongKeys
 from modelyard.core.errors import ForbiddenOrigin, ModelyardError, TooManyAttempts, Unauthorized
 from modelyard.core.settings import Settings
-from modelyard.hub.answers import HubFailure
-from modelyard.hub.server import INVALID_CREDENTIALS
+from modelyard.hub.server.app import INVALID_CREDENTIALS
+from modelyard.hub.server.responses import HubFailure
 
 COOKIE = "modelyard_session"
 _OPEN_PATHS = ("/healthz", "/readyz", "/api/v1/session")

@@ -11,8 +11,8 @@ import typer
 from rich.text import Text
 
 import modelyard
-from modelyard.commands import words
-from modelyard.commands.common import (
+from modelyard.commands import _format
+from modelyard.commands._connect import (
     SERVER_PANEL,
     ClientCommand,
     JsonOption,
@@ -24,7 +24,7 @@ from modelyard.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from modelyard.api_client import ApiClient
+    from modelyard.client.api_client import ApiClient
     from modelyard.core.database import Database
     from modelyard.schemas.system import Device, Disk, HubStatus, System
 
@@ -83,7 +83,7 @@ def _print(check: Check) -> None:
 def _checks(client: "ApiClient") -> Iterator[Check]:
     from pydantic import ValidationError
 
-    from modelyard.api_client import ApiError, ServerUnreachable
+    from modelyard.client.api_client import ApiError, ServerUnreachable
     from modelyard.ml.untrusted import landlock
     from modelyard.schemas.system import System
 
@@ -193,13 +193,13 @@ def _devices(devices: "list[Device]") -> Iterator[Check]:
     for device in devices:
         name = "memory" if device.id == "cpu" else device.id
         label = "" if device.id == "cpu" else f"{device.name}: "
-        yield Check(name, "ok", f"{label}{words.size(device.free_bytes)} free of {words.size(device.total_bytes)}")
+        yield Check(name, "ok", f"{label}{_format.size(device.free_bytes)} free of {_format.size(device.total_bytes)}")
     if all(device.id == "cpu" for device in devices):
         yield Check("gpu", "ok", "none (no NVIDIA driver answers): models run on the CPU")
 
 
 def _disk(disk: "Disk", *, here: bool) -> Check:
-    detail = f"{words.size(disk.free_bytes)} free of {words.size(disk.total_bytes)} at {disk.path} ({disk.purpose})"
+    detail = f"{_format.size(disk.free_bytes)} free of {_format.size(disk.total_bytes)} at {disk.path} ({disk.purpose})"
     hint = "Free space, or set HF_HUB_CACHE (models) and MODELYARD_HOME (the rest) to a larger disk."
     if here and not os.access(_nearest_existing(Path(disk.path)), os.W_OK):
         return Check("disk", "broken", f"{disk.path} cannot be written", "Set HF_HUB_CACHE and MODELYARD_HOME.")
@@ -215,7 +215,7 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def _hub(hub: "HubStatus") -> Check:
-    where = f"{hub.endpoint} ({words.ENDPOINT_SOURCES[hub.endpoint_source]})"
+    where = f"{hub.endpoint} ({_format.ENDPOINT_SOURCES[hub.endpoint_source]})"
     if not hub.reachable:
         builtin = hub.endpoint_source == "builtin"
         return Check(

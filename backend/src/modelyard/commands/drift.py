@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.commands import words
-from modelyard.commands.common import (
+from modelyard.commands import _format
+from modelyard.commands._connect import (
     USE_PANEL,
     ClientCommand,
     Json,
@@ -19,11 +19,11 @@ from modelyard.commands.common import (
     print_table,
     say,
 )
-from modelyard.commands.which import describe, find_row
+from modelyard.commands._find_model import describe, find_row
 from modelyard.core.errors import Conflict
 
 if TYPE_CHECKING:
-    from modelyard.api_client import ApiClient
+    from modelyard.client.api_client import ApiClient
 
 MEASURED_SECONDS = 3600.0
 """How long a comparison may take; large models are read from the disk twice."""
@@ -56,7 +56,7 @@ def drift(
     if as_json:
         print_json(found)
         return
-    say(words.drift(found))
+    say(_format.drift(found))
     if found["residual_cosine"]:
         cosines = found["residual_cosine"]
         print_table(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from modelyard.commands import words
-from modelyard.commands.common import (
+from modelyard.commands import _format
+from modelyard.commands._connect import (
     HUB_PANEL,
     Cell,
     ClientCommand,
@@ -29,12 +29,12 @@ from modelyard.commands.common import (
     printable,
     say,
 )
-from modelyard.commands.own import dimension_facts
+from modelyard.commands.models import dimension_facts
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from modelyard.api_client import ApiClient
+    from modelyard.client.api_client import ApiClient
     from modelyard.services.huggingface_model_service import HuggingFaceModelService
 
 SILENT_SECONDS = 1.0
@@ -77,9 +77,9 @@ def search(
             [
                 (
                     item["model_id"],
-                    words.count(item["num_parameters"]),
-                    words.size(item["size_bytes"]),
-                    words.count(item["downloads"]),
+                    _format.count(item["num_parameters"]),
+                    _format.size(item["size_bytes"]),
+                    _format.count(item["downloads"]),
                     "open" if item["access"] == "open" else "gated",
                     ", ".join(_remarks(item)),
                 )
@@ -122,15 +122,15 @@ def info(
             ("commit", answer["commit"] if folder is None else None),
             ("from", answer["endpoint"] if folder is None else "this folder"),
             ("architecture", answer["architecture"]),
-            ("parameters", words.count(answer["num_parameters"])),
+            ("parameters", _format.count(answer["num_parameters"])),
             ("stored as", answer["dtype"]),
             *dimension_facts(answer["dimensions"]),
             ("licence", answer["licence"]),
-            ("access", words.ACCESS[answer["access"]] if folder is None else None),
+            ("access", _format.ACCESS[answer["access"]] if folder is None else None),
             ("quantized", answer["already_quantized"]),
             ("support", _support(answer["support"])),
-            ("SAE training", words.compatibility(answer["training"] | {"level": "static"})),
-            ("download" if folder is None else "size", _download(answer) if folder is None else words.size(size)),
+            ("SAE training", _format.compatibility(answer["training"] | {"level": "static"})),
+            ("download" if folder is None else "size", _download(answer) if folder is None else _format.size(size)),
             *(("note", warning) for warning in answer["warnings"]),
         ]
     )
@@ -138,7 +138,7 @@ def info(
     print_table(
         ("FILE", "SIZE", "FETCHED" if folder is None else "USED", "BECAUSE"),
         [
-            (file["path"], words.size(file["size_bytes"]), "yes" if file["fetch"] else "no", file["reason"])
+            (file["path"], _format.size(file["size_bytes"]), "yes" if file["fetch"] else "no", file["reason"])
             for file in answer["files"]
         ],
         right=("SIZE",),
@@ -178,13 +178,15 @@ def estimate(
     if answer["context"] < tokens:
         note(f"The model takes at most {answer['context']:,} tokens, so {answer['context']:,} are counted.")
     how = answer["method"] + (f" ({answer['method_reason']})" if answer["method_reason"] else "")
-    say(f"{answer['model_id']}: {words.count(answer['num_parameters'])} parameters in {answer['dtype'] or 'unknown'}.")
+    say(
+        f"{answer['model_id']}: {_format.count(answer['num_parameters'])} parameters in {answer['dtype'] or 'unknown'}."
+    )
     sequences = "a sequence" if answer["batch"] == 1 else f"{answer['batch']} sequences"
     say(f"Memory for {sequences} of {answer['context']:,} tokens; {how}:")
     print()
     _print_options(answer["options"], without=("download",) if folder is not None else ())
     more = {option["quantization"]: option.get("fast_dtype_bytes") for option in answer["options"]}
-    if tip := words.faster(answer.get("fast_dtype"), more["none"]):
+    if tip := _format.faster(answer.get("fast_dtype"), more["none"]):
         say(f"{tip} (`modelyard load … --dtype {answer['fast_dtype']['dtype']}`)")
     for text in dict.fromkeys(option["note"] for option in answer["options"] if option["note"]):
         names = [option["quantization"] for option in answer["options"] if option["note"] == text]
@@ -240,7 +242,7 @@ def hub(
         return
     print_facts(
         [
-            ("Hub", f"{status['endpoint']} ({words.ENDPOINT_SOURCES[status['endpoint_source']]})"),
+            ("Hub", f"{status['endpoint']} ({_format.ENDPOINT_SOURCES[status['endpoint_source']]})"),
             ("state", Text("answers", "green") if status["reachable"] else Text(printable(status["reason"]), "red")),
             ("token", f"{status['token']} ({status['user']})" if status["user"] else status["token"]),
             # A server of an older version does not say.
@@ -264,7 +266,7 @@ def _ask(
     local: "Callable[[HuggingFaceModelService], BaseModel]",
 ) -> Json:
     """The server's answer, or this process's where there is no server."""
-    from modelyard.api_client import ServerUnreachable
+    from modelyard.client.api_client import ServerUnreachable
 
     client = connect(context)
     remark = f"Waiting for {client.url}, which builds the model without its weights …"
@@ -301,7 +303,7 @@ def _folder(model: str) -> Path | None:
 
 def _of_folder(folder: Path) -> Json:
     from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
-    from modelyard.services.inspection_service import InspectionService
+    from modelyard.services.inspection.inspection_service import InspectionService
     from modelyard.services.local_model_service import folder_info, read_folder
 
     local = read_folder(folder)
@@ -312,8 +314,8 @@ def _of_folder(folder: Path) -> Json:
 def _estimate_of_folder(folder: Path, tokens: int, batch: int, dtype: str) -> Json:
     from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
     from modelyard.services import system_service
+    from modelyard.services.inspection.memory_service import MemoryService
     from modelyard.services.local_model_service import read_folder
-    from modelyard.services.memory_service import MemoryService
 
     checkpoint = read_folder(folder).checkpoint
     with empty_database() as found, own_inspector():
@@ -344,10 +346,10 @@ def _support(support: Json) -> str:
 def _download(answer: Json) -> str:
     whole, missing = answer["size_bytes"], answer["missing_bytes"]
     if missing == whole:
-        return words.size(whole)
+        return _format.size(whole)
     if missing == 0:
-        return f"{words.size(whole)}, all of it here already"
-    return f"{words.size(whole)}, {words.size(missing)} of it not here yet"
+        return f"{_format.size(whole)}, all of it here already"
+    return f"{_format.size(whole)}, {_format.size(missing)} of it not here yet"
 
 
 def _figure(option: Json, field: str) -> str:
@@ -356,18 +358,18 @@ def _figure(option: Json, field: str) -> str:
         return "unknown" if option["available"] and field.removesuffix("_bytes") in _PARTS_OF_TOTAL else "-"
     # A server of an older version does not say.
     at_least = field == "total_bytes" and option.get("total_is_lower_bound")
-    return f"≥ {words.size(size)}" if at_least else words.size(size)
+    return f"≥ {_format.size(size)}" if at_least else _format.size(size)
 
 
 def _device(options: Sequence[Json], device: str) -> str:
     """CPU (19.7 GB free)."""
     known = [v["free_bytes"] for option in options for v in option["verdicts"] if v["device"] == device]
     free = next((size for size in known if size is not None), None)
-    return device.upper() + (f" ({words.size(free)} free)" if free is not None else "")
+    return device.upper() + (f" ({_format.size(free)} free)" if free is not None else "")
 
 
 def _verdict(option: Json, device: str) -> Text:
     if not option["available"]:
         return Text("-", "dim")
     verdict = next(v for v in option["verdicts"] if v["device"] == device)["verdict"]
-    return Text(words.VERDICTS[verdict], _VERDICT_STYLES[verdict])
+    return Text(_format.VERDICTS[verdict], _VERDICT_STYLES[verdict])

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelyard.commands.common import load_settings, note
+from modelyard.commands._connect import load_settings, note
 from modelyard.core import migrate
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
@@ -102,7 +102,7 @@ def empty_database() -> Iterator[Database]:
 @contextmanager
 def own_inspector() -> Iterator[None]:
     """This process's inspector starts with the first question; it ends with this context."""
-    from modelyard.services.inspection_service import close_inspector
+    from modelyard.services.inspection.inspection_service import close_inspector
 
     note("Building the model without its weights …")
     try:

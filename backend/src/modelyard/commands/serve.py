@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.commands.common import SERVER_PANEL, load_settings, note
+from modelyard.commands._connect import SERVER_PANEL, load_settings, note
 
 if TYPE_CHECKING:
     from modelyard.core.settings import Settings
@@ -28,7 +28,7 @@ def serve(
 
     It runs in the foreground until Ctrl-C. Beyond this machine it listens only with MODELYARD_API_KEY.
     """
-    from modelyard.workers.supervisor import Supervisor
+    from modelyard.workers.processes.supervisor import Supervisor
 
     raise typer.Exit(Supervisor(_prepared(), host=host, port=port, workers=not no_workers).run())
 
@@ -44,7 +44,7 @@ def worker(
     Ctrl-C; its process is started again when it dies.
     """
     from modelyard.core.queue import QUEUES
-    from modelyard.workers.supervisor import Supervisor
+    from modelyard.workers.processes.supervisor import Supervisor
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if not names or set(names) - set(QUEUES):
@@ -60,7 +60,7 @@ def _prepared() -> "Settings":
     from modelyard.core.sqlite_file import check_database_file
     from modelyard.core.storage import require_room, storage_errors
     from modelyard.hub.network_check import network_problems
-    from modelyard.workers.supervisor import CannotStart
+    from modelyard.workers.processes.supervisor import CannotStart
 
     settings = load_settings()
     try:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelyard.commands import words
-from modelyard.commands.common import (
+from modelyard.commands import _format
+from modelyard.commands._connect import (
     TRAIN_PANEL,
     Cell,
     ClientCommand,
@@ -24,15 +24,15 @@ from modelyard.commands.common import (
     print_table,
     say,
 )
-from modelyard.commands.get import WAITING_SECONDS, why_waiting
-from modelyard.commands.own import UNDER_WAY
-from modelyard.commands.progress import Shown, display, left_to_the_server
-from modelyard.commands.which import find_row
+from modelyard.commands._find_model import find_row
+from modelyard.commands._progress import Shown, display, left_to_the_server
+from modelyard.commands.download import WAITING_SECONDS, why_waiting
+from modelyard.commands.models import UNDER_WAY
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound
 
 if TYPE_CHECKING:
-    from modelyard.api_client import ApiClient
+    from modelyard.client.api_client import ApiClient
 
 ArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the id's first letters.")]
@@ -222,7 +222,7 @@ def log(context: typer.Context, run: RunArgument) -> None:
     found = find_run(client, run)
     written = client.get(f"/trainings/{found['id']}/log")
     if written["skipped_bytes"]:
-        note(f"{words.size(written['skipped_bytes'])} of older lines are left out.")
+        note(f"{_format.size(written['skipped_bytes'])} of older lines are left out.")
     if written["text"]:
         say(written["text"].rstrip("\n"))
     else:
@@ -270,7 +270,7 @@ def rm(
             note("Nothing was deleted.")
             raise typer.Exit(1)
     freed = client.delete(f"/trainings/{found['id']}")
-    print_json(freed) if as_json else say(f"Deleted {_name(found)}; {words.size(freed['freed_bytes'])} came free.")
+    print_json(freed) if as_json else say(f"Deleted {_name(found)}; {_format.size(freed['freed_bytes'])} came free.")
 
 
 def find_run(client: "ApiClient", text: str) -> Json:
@@ -296,13 +296,13 @@ def _finish(client: "ApiClient", run: Json, *, as_json: bool) -> None:
     if as_json:
         print_json(run)
         return
-    took = words.duration(time.monotonic() - begun)
-    say(f"{_name(run)} is trained in {took}: {words.figures(run)}.")
+    took = _format.duration(time.monotonic() - begun)
+    say(f"{_name(run)} is trained in {took}: {_format.figures(run)}.")
     say(run["output_path"])
 
 
 def _follow(client: "ApiClient", run: Json) -> Json:
-    from modelyard.api_client import ApiError
+    from modelyard.client.api_client import ApiError
 
     again = f"`modelyard train resume {run['id'][:8]}` goes on from its last checkpoint."
     waiting_since: float | None = time.monotonic()
@@ -340,7 +340,7 @@ def _suggested(client: "ApiClient", row: Json) -> str:
     blocks = [point for point in verdict["hook_points"] if point["kind"] == "residual" and point["layer"] is not None]
     if not blocks:
         raise TrainingIncompatible(
-            f"{row['model_id']}: training is {words.compatibility(verdict)}",
+            f"{row['model_id']}: training is {_format.compatibility(verdict)}",
             # Where no place is known, none could be named either.
             hint="Choose another model, or name a place with --hook (`modelyard architecture` lists them)."
             if verdict["hook_points"]
@@ -358,21 +358,21 @@ def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: boo
         return {"path": str(path), "column": column}
     if not path.is_file():
         raise InvalidRequest(f"{file} is no file on this machine.", hint="Name a .jsonl, .txt or .parquet file.")
-    note(f"Sending {file.name} ({words.size(path.stat().st_size)}) …")
+    note(f"Sending {file.name} ({_format.size(path.stat().st_size)}) …")
     stored = client.upload("/datasets", path)
     return {"path": stored["path"], "column": column}
 
 
 def _shown(run: Json) -> Shown:
     progress = run["progress"]
-    explained = words.explained_variance(run["metrics"] or {})
-    parts = (words.token_speed(run), explained)
+    explained = _format.explained_variance(run["metrics"] or {})
+    parts = (_format.token_speed(run), explained)
     return Shown(
         name=_name(run),
-        phase=words.training_phase(run),
+        phase=_format.training_phase(run),
         done=progress["tokens_done"],
         total=progress["tokens_total"],
-        amounts=words.tokens(run),
+        amounts=_format.tokens(run),
         speed=", ".join(part for part in parts if part),
         ended=run["status"] not in UNDER_WAY,
     )
@@ -388,19 +388,19 @@ def _sae(run: Json) -> str:
 
 
 def _row(run: Json) -> tuple[Cell, ...]:
-    done = words.tokens(run) if run["status"] != "completed" else words.figures(run)
+    done = _format.tokens(run) if run["status"] != "completed" else _format.figures(run)
     name = run["model_name"]
-    return name, run["quantization"], run["hook_point"], _sae(run), words.training_phase(run), done, run["id"][:8]
+    return name, run["quantization"], run["hook_point"], _sae(run), _format.training_phase(run), done, run["id"][:8]
 
 
 def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
     yield "id", run["id"]
-    told = run["status"] == "running" or words.waits_for_disk(run)
-    yield "status", run["status"] + (f", {words.training_phase(run)}" if told else "")
+    told = run["status"] == "running" or _format.waits_for_disk(run)
+    yield "status", run["status"] + (f", {_format.training_phase(run)}" if told else "")
     if run["error"]:
         yield "error", f"{run['error']['message']} {run['error']['hint'] or ''}".strip()
-    yield "done", ", ".join(part for part in (words.tokens(run), words.token_speed(run)) if part)
-    yield "figures", words.figures(run) or None
+    yield "done", ", ".join(part for part in (_format.tokens(run), _format.token_speed(run)) if part)
+    yield "figures", _format.figures(run) or None
     yield "result", run["output_path"]
     yield "model", f"{run['model_name']} ({run['commit']})"
     yield "quantization", run["quantization"]
@@ -410,25 +410,25 @@ def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
     yield "L1", None if run["l1_coefficient"] is None else f"{run['l1_coefficient']:g}"
     yield "text", f"{run['dataset']['path']}, column {run['dataset']['column']}"
     yield "context", f"{run['context_size']:,} tokens"
-    yield "begins with", words.beginning(run["plan"], run["beginning"])
+    yield "begins with", _format.beginning(run["plan"], run["beginning"])
     yield "left out", f"{run['skip_positions']} positions at the beginning of every context"
     yield "batch", f"{run['batch_tokens']:,} tokens"
     yield "learning rate", f"{run['learning_rate']:g}"
     yield "seed", str(run["seed"])
     yield "device", run["device"] + (f" ({run['plan']['device']})" if run["device"] == "auto" else "")
     yield "model's dtype", run["dtype"]
-    yield "memory", f"{words.size(run['plan']['total_bytes'])} planned"
+    yield "memory", f"{_format.size(run['plan']['total_bytes'])} planned"
     yield "engine", run["engine"]
     yield "asked for", run["created_at"]
 
 
 def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
     yield "hook point", f"{request['hook_point']}, width {plan['d_in']:,}"
-    yield "SAE", f"{plan['d_sae']:,} features, {words.count(plan['parameters'])} parameters"
+    yield "SAE", f"{plan['d_sae']:,} features, {_format.count(plan['parameters'])} parameters"
     yield "steps", f"{plan['steps']:,}"
-    yield "begins with", words.beginning(plan, request.get("beginning", "auto"))
+    yield "begins with", _format.beginning(plan, request.get("beginning", "auto"))
     place = "system memory" if plan["device"] == "cpu" else plan["device"]
-    yield "memory", f"{words.size(plan['total_bytes'])} of {place}"
+    yield "memory", f"{_format.size(plan['total_bytes'])} of {place}"
     for name, what in (
         ("model_bytes", "the loaded model"),
         ("forward_bytes", "its forward pass"),
@@ -437,20 +437,20 @@ def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
         ("buffer_bytes", "buffer of activations"),
         ("process_bytes", "libraries"),
     ):
-        yield "", f"{words.size(plan[name])}  {what}"
+        yield "", f"{_format.size(plan[name])}  {what}"
     if plan["usable_bytes"] is not None:
-        yield "may be planned", words.size(plan["usable_bytes"])
-    yield "faster", words.faster(plan.get("fast_dtype"), plan.get("fast_dtype_bytes")) or None
+        yield "may be planned", _format.size(plan["usable_bytes"])
+    yield "faster", _format.faster(plan.get("fast_dtype"), plan.get("fast_dtype_bytes")) or None
     yield "unloaded first", ", ".join(model["name"] for model in plan["unloads"]) or None
     yield (
         "text",
         f"an unknown number of tokens in the column {plan['dataset_column']}"
         if plan["epochs"] is None
-        else f"{'' if plan['dataset_counted'] else 'about '}{words.count(plan['dataset_tokens'])} tokens"
+        else f"{'' if plan['dataset_counted'] else 'about '}{_format.count(plan['dataset_tokens'])} tokens"
         f" in the column {plan['dataset_column']}, read {plan['epochs']:g} times",
     )
     working, final = 2 * plan["checkpoint_bytes"] + plan["output_bytes"], plan["output_bytes"]
-    yield "disk", f"{words.size(working)}, in the end {words.size(final)}"
+    yield "disk", f"{_format.size(working)}, in the end {_format.size(final)}"
     if plan["refusal"]:
         yield "refused", f"{plan['refusal']['message']} {plan['refusal']['hint'] or ''}".strip()
     else:

@@ -67,10 +67,10 @@ def create_celery(settings: Settings) -> "Celery":
     from kombu.transport import TRANSPORT_ALIASES
 
     TRANSPORT_ALIASES.update(
-        safefs="modelyard.workers.safe_filesystem:Transport",
-        redis="modelyard.workers.safe_redis:Transport",
-        rediss="modelyard.workers.safe_redis:Transport",
-        sentinel="modelyard.workers.safe_redis:SentinelTransport",
+        safefs="modelyard.workers.broker.safe_filesystem:Transport",
+        redis="modelyard.workers.broker.safe_redis:Transport",
+        rediss="modelyard.workers.broker.safe_redis:Transport",
+        sentinel="modelyard.workers.broker.safe_redis:SentinelTransport",
     )
     url, options = broker_options(settings)
     app = Celery("modelyard", broker=url)
@@ -90,7 +90,7 @@ def create_celery(settings: Settings) -> "Celery":
         task_create_missing_queues=False,
         task_serializer="json",
         accept_content=["json"],
-        worker_consumer="modelyard.workers.consumer:Consumer",
+        worker_consumer="modelyard.workers.broker.consumer:Consumer",
         worker_prefetch_multiplier=1,
         worker_redirect_stdouts=False,
         worker_hijack_root_logger=False,

@@ -72,7 +72,7 @@ from modelyard.hub.retry import (
     call_with_retries,
     is_untrusted_certificate,
 )
-from modelyard.hub.samples import CATALOGUE, SAMPLE_TAG, SAMPLES_BYTES
+from modelyard.hub.server.samples import CATALOGUE, SAMPLE_TAG, SAMPLES_BYTES
 from modelyard.hub.tls import untrusted_hint
 from modelyard.hub.tokens import missing_token_note, token_for
 

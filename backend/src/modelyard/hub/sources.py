@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from modelyard.hub.repo_facts import RepoFacts
-from modelyard.hub.repos import PlannedRepo, StoredRepo
+from modelyard.hub.server.metadata import RepoFacts
+from modelyard.hub.server.repositories import PlannedRepo, StoredRepo
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 from modelyard.core import units
 from modelyard.core.checkpoint_folder import weight_files
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
-from modelyard.ml import devices
-from modelyard.ml.generation_config import read_stop_strings
-from modelyard.ml.load_progress import LoadStep, OnStep, ignore_step, telling_steps
-from modelyard.ml.mapped import mapped_bytes
-from modelyard.ml.pretrained import load_model, read_config, stored_quantization
-from modelyard.ml.quantization import Quantization, measured_bytes
+from modelyard.ml.loading import devices
+from modelyard.ml.loading.generation_config import read_stop_strings
+from modelyard.ml.loading.load_progress import LoadStep, OnStep, ignore_step, telling_steps
+from modelyard.ml.loading.mapped import mapped_bytes
+from modelyard.ml.loading.pretrained import load_model, read_config, stored_quantization
+from modelyard.ml.quantize.quantization import Quantization, measured_bytes
 from modelyard.ml.untrusted import Tokenizer
 
 logger = logging.getLogger(__name__)

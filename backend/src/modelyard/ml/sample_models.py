@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from modelyard.core.errors import StorageError
 from modelyard.core.process import EXIT_STORAGE
 from modelyard.core.storage import require_room
-from modelyard.ml.disk_errors import disk_errors
+from modelyard.ml.loading.disk_errors import disk_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -21,15 +21,15 @@ from modelyard.core.storage import storage_errors
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.model import Architecture, EstimateParts, MemoryEstimate
 from modelyard.services import system_service
-from modelyard.services.header_estimate import Tensor
+from modelyard.services.facts.header_estimate import Tensor
+from modelyard.services.facts.model_facts import tensors
+from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.inspection_service import InspectionFailed, InspectionService
-from modelyard.services.memory_service import Checkpoint, MemoryService
-from modelyard.services.model_facts import tensors
+from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
+from modelyard.services.inspection.memory_service import Checkpoint, MemoryService
 from modelyard.services.model_files import artifact_of, manifest, weight_files
 from modelyard.services.model_service import ModelService, hub_cache
 from modelyard.services.settings_service import LOCAL
-from modelyard.services.stored_tensors import compare_files
 
 SECONDS = 60.0
 

@@ -28,9 +28,10 @@ from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.repository_json import MAX_BYTES, parse_config, require_readable_size
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message, unscaled_tensor
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
+from modelyard.hub.cache.hub_cache import content_hasher
 from modelyard.hub.client import Access, HubClient, HubFile, HubModel
 from modelyard.hub.deadlines import within
-from modelyard.hub.fetcher import (
+from modelyard.hub.download.fetcher import (
     Control,
     FetchLimits,
     TransferCancelled,
@@ -40,7 +41,6 @@ from modelyard.hub.fetcher import (
 )
 from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.hub.retry import RetryPolicy
-from modelyard.hub.store import content_hasher
 from modelyard.models import JobControl, Model
 from modelyard.schemas.model import (
     Dimensions,
@@ -59,13 +59,16 @@ from modelyard.schemas.model import (
     FilePlan as FilePlanRow,
 )
 from modelyard.services import system_service
-from modelyard.services.config_facts import ConfigFacts, read_config
-from modelyard.services.file_plan import FilePlan, plan_files
-from modelyard.services.header_estimate import DTYPE_NAMES, Tensor
-from modelyard.services.inspection_service import InspectionFailed, InspectionService
-from modelyard.services.job_service import JobProgress
-from modelyard.services.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
-from modelyard.services.model_facts import store_facts, tensors
+from modelyard.services.facts.config_facts import ConfigFacts, read_config
+from modelyard.services.facts.file_plan import FilePlan, plan_files
+from modelyard.services.facts.header_estimate import DTYPE_NAMES, Tensor
+from modelyard.services.facts.model_facts import store_facts, tensors
+from modelyard.services.facts.parameter_count import Described, parameter_count
+from modelyard.services.facts.stored_tensors import same_content
+from modelyard.services.facts.training_verdict import static_verdict
+from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
+from modelyard.services.inspection.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
+from modelyard.services.jobs.job_service import JobProgress
 from modelyard.services.model_service import (
     DISK_RESERVE_BYTES,
     ModelService,
@@ -73,10 +76,7 @@ from modelyard.services.model_service import (
     hub_cache,
     new_manifest,
 )
-from modelyard.services.parameter_count import Described, parameter_count
 from modelyard.services.settings_service import SettingsService
-from modelyard.services.stored_tensors import same_content
-from modelyard.services.training_verdict import static_verdict
 
 logger = logging.getLogger(__name__)
 
@@ -573,7 +573,7 @@ def support(
     seconds: float = SUPPORT_SECONDS,
 ) -> Found:
     """What is told of a model before it is here; `names` are all its files, `held` the parameters in its weights."""
-    from modelyard.ml.support import static_support, worth_building
+    from modelyard.ml.inspect.support import static_support, worth_building
 
     static = static_support(
         config, names, weights_problem=weights_problem, unscaled=unscaled, adapter_base=adapter_base

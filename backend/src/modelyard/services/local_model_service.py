@@ -32,9 +32,7 @@ from modelyard.core.paths import FoundFile, PathRules, open_inside, resolve_insi
 from modelyard.core.repository_json import read_config_file, read_config_inside
 from modelyard.core.safetensors_header import read_header
 from modelyard.core.settings import get_settings
-from modelyard.hub.names import RemoteFile, validate_path
-from modelyard.hub.repo_facts import licence_of
-from modelyard.hub.store import (
+from modelyard.hub.cache.hub_cache import (
     HASH_CHUNK_BYTES,
     CachedRepo,
     CachedSnapshot,
@@ -43,6 +41,8 @@ from modelyard.hub.store import (
     content_hasher,
     identity,
 )
+from modelyard.hub.names import RemoteFile, validate_path
+from modelyard.hub.server.metadata import licence_of
 from modelyard.models import JobKind, Model, ModelStatus
 from modelyard.schemas.model import (
     CachedModel,
@@ -53,9 +53,13 @@ from modelyard.schemas.model import (
     ModelImportRequest,
     ModelInfo,
 )
-from modelyard.services.config_facts import read_config
-from modelyard.services.file_plan import FilePlan, plan_files
-from modelyard.services.folder_content import hub_files, index_of, require_content
+from modelyard.services.facts.config_facts import read_config
+from modelyard.services.facts.file_plan import FilePlan, plan_files
+from modelyard.services.facts.folder_content import hub_files, index_of, require_content
+from modelyard.services.facts.model_facts import store_facts, tensors
+from modelyard.services.facts.parameter_count import parameter_count
+from modelyard.services.facts.stored_tensors import compare_files
+from modelyard.services.facts.training_verdict import static_verdict
 from modelyard.services.huggingface_model_service import (
     HuggingFaceModelService,
     Reporter,
@@ -63,16 +67,12 @@ from modelyard.services.huggingface_model_service import (
     stop_if_asked,
     support,
 )
-from modelyard.services.inspection_service import InspectionService
-from modelyard.services.job_service import JobProgress
-from modelyard.services.memory_service import Checkpoint
-from modelyard.services.model_facts import store_facts, tensors
+from modelyard.services.inspection.inspection_service import InspectionService
+from modelyard.services.inspection.memory_service import Checkpoint
+from modelyard.services.jobs.job_service import JobProgress
 from modelyard.services.model_files import manifest, weight_files
 from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache
-from modelyard.services.parameter_count import parameter_count
 from modelyard.services.settings_service import LOCAL, SettingsService
-from modelyard.services.stored_tensors import compare_files
-from modelyard.services.training_verdict import static_verdict
 
 _ADOPTION_HINT = "Download it: what is there is used."
 

@@ -15,15 +15,15 @@ from modelyard.core.errors import (
 )
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
-from modelyard.services.inspection_service import InspectionService
-from modelyard.services.job_service import JobService
-from modelyard.services.memory_service import EXACT_SECONDS, MemoryService
+from modelyard.services.facts.model_facts import store_figures
+from modelyard.services.inspection.inspection_service import InspectionService
+from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import finish_removal
-from modelyard.services.model_facts import store_figures
 from modelyard.services.model_service import FilesDiffer, ModelService, changed_files
 from modelyard.services.storage_service import StorageService, resumable
-from modelyard.services.training_actions import remove_training_files
-from modelyard.services.training_service import TrainingService
+from modelyard.services.training.actions import remove_training_files
+from modelyard.services.training.training_service import TrainingService
 from modelyard.services.update_service import UpdateService
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from typing import Any
 
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.store import HubCache
 from modelyard.models import Model, ModelStatus, Quantization
 from modelyard.services.imported_files import changed_file
 

@@ -7,7 +7,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session, undefer
 
 from modelyard.core.model_types import generates_text
-from modelyard.hub.store import HubCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import (
     ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
@@ -27,8 +27,9 @@ from modelyard.schemas.model import (
     TrainingVerdict,
     UsedBy,
 )
-from modelyard.services.chat_template import has_chat_template
-from modelyard.services.job_service import ENDED_STATES, LOADING_PHASE, JobService
+from modelyard.services.facts.chat_template import has_chat_template
+from modelyard.services.facts.stored_drift import stored_drift
+from modelyard.services.jobs.job_service import ENDED_STATES, LOADING_PHASE, JobService
 from modelyard.services.model_files import artifact_of
 from modelyard.services.model_service import (
     ModelService,
@@ -38,9 +39,8 @@ from modelyard.services.model_service import (
     next_work,
     snapshot_owners,
 )
+from modelyard.services.model_usage import training_users
 from modelyard.services.settings_service import SettingsService
-from modelyard.services.stored_drift import stored_drift
-from modelyard.services.training_users import training_users
 
 WAITING_MESSAGE = "waiting for a worker"
 """What the progress of work says that nobody has taken yet."""

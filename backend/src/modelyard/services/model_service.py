@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session, defer, load_only, object_session
 
 from modelyard.core.database import database_now, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound
+from modelyard.hub.cache.hub_cache import HubCache, Inventory
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.store import HubCache, Inventory
 from modelyard.models import (
     ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
@@ -32,10 +32,10 @@ from modelyard.models import (
 )
 from modelyard.schemas.model import ModelCreate, UsedBy
 from modelyard.services.imported_files import FILES_CHANGED, changed_file
-from modelyard.services.job_service import JobService
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_deletion import DeletionFacts, RowPlan, require_free
 from modelyard.services.model_files import FilesOnDisk, Removal, artifact_of, is_whole, manifest
-from modelyard.services.training_users import training_users
+from modelyard.services.model_usage import training_users
 
 HALF_REMOVED_SECONDS = 300.0
 """After that long a removal that has not ended is taken for one that a crash interrupted."""

@@ -11,22 +11,22 @@ from modelyard.core.container import killed_for_memory, oom_kills
 from modelyard.core.database import Database
 from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady, OutOfMemory
 from modelyard.core.settings import get_settings
-from modelyard.hub.fetcher import TransferCancelled, TransferPaused
+from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantization
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.architecture_service import local_checkpoint, local_config
-from modelyard.services.config_facts import read_config
+from modelyard.services.facts.config_facts import read_config
+from modelyard.services.facts.model_facts import store_figures
 from modelyard.services.huggingface_model_service import Reporter, stop_if_asked
 from modelyard.services.imported_files import require_unchanged
-from modelyard.services.inspection_service import close_inspector
-from modelyard.services.job_service import JobProgress
-from modelyard.services.memory_service import MemoryService
-from modelyard.services.model_facts import store_figures
+from modelyard.services.inspection.inspection_service import close_inspector
+from modelyard.services.inspection.memory_service import MemoryService
+from modelyard.services.jobs.job_service import JobProgress
 from modelyard.services.model_files import artifact_files, artifact_of, is_copy, manifest
 from modelyard.services.model_service import ModelService, hub_cache
 
 if TYPE_CHECKING:
-    from modelyard.ml.load_progress import OnStep
+    from modelyard.ml.loading.load_progress import OnStep
     from modelyard.ml.model_loader import LoadedModel, LoadSpec
 
 
@@ -109,7 +109,7 @@ class QuantizationService:
         OutOfMemory, and what the child raises.
         """
         from modelyard.core.process import ChildCrashed, ChildStopped, run_child
-        from modelyard.ml.artifact_folder import remove_leftovers
+        from modelyard.ml.quantize.artifact_folder import remove_leftovers
 
         require_unchanged(self.cache, row)
         with self.database.session() as session:
@@ -129,7 +129,7 @@ class QuantizationService:
         kills = oom_kills()
         try:
             made = run_child(
-                "modelyard.workers.quantize_child",
+                "modelyard.workers.processes.quantize_child",
                 request,
                 on_report=lambda report: reporter.report(_progress(report)),
                 should_stop=lambda: reporter.control() is not JobControl.RUN,

@@ -25,9 +25,10 @@ from sqlalchemy.orm import aliased
 
 from modelyard.core.database import Database
 from modelyard.core.errors import DatabaseUnavailable, HubMisbehaved, InvalidRequest
+from modelyard.hub.cache.hub_cache import Identity
 from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
-from modelyard.hub.repo_facts import NO_FACTS, RepoFacts, read_facts
-from modelyard.hub.repos import (
+from modelyard.hub.server.metadata import NO_FACTS, RepoFacts, read_facts
+from modelyard.hub.server.repositories import (
     DEFAULT_BRANCH,
     RepoNotFound,
     RepoRevisionNotFound,
@@ -37,7 +38,6 @@ from modelyard.hub.repos import (
     lfs_pointer,
 )
 from modelyard.hub.sources import Found, ListedRepo, RepoQuery
-from modelyard.hub.store import Identity
 from modelyard.models import Model, ModelStatus, Quantization, StoredRepoFacts
 from modelyard.services.imported_files import seen_of
 from modelyard.services.model_files import remote_files

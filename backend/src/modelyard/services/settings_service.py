@@ -15,11 +15,11 @@ from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.hub import tokens
 from modelyard.hub.client import HubClient
+from modelyard.hub.download.throttle import next_slot
 from modelyard.hub.origins import origin_of
-from modelyard.hub.throttle import next_slot
 from modelyard.models import Setting
 from modelyard.schemas.system import Defaults, HubTestRequest, SettingsUpdate
-from modelyard.services.job_service import JobOrder
+from modelyard.services.jobs.job_service import JobOrder
 
 BUILTIN = "builtin"
 LOCAL = "local"

@@ -23,15 +23,15 @@ from modelyard.core.database import database_now, get_database, utc_now
 from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
 from modelyard.schemas.model import LastUnload
-from modelyard.services.history_service import HistoryService
-from modelyard.services.job_service import LOADING_PHASE, JobProgress, JobService
+from modelyard.services.jobs.history_service import HistoryService
+from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress, JobService
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
 from modelyard.workers.celery_app import begin_anew, celery_app, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
-    from modelyard.ml.load_progress import LoadStep
+    from modelyard.ml.loading.load_progress import LoadStep
     from modelyard.ml.model_loader import LoadedInfo, ModelKey, ModelLoader, Unloaded
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
 
 
 def _generate(job: RunningJob) -> dict[str, Any]:
-    from modelyard.ml.generation import generate, require_language_head
+    from modelyard.ml.loading.generation import generate, require_language_head
 
     row, loader = _row(job.subject_id), _loader_for(job)
     require_language_head(weights_folder(row))
@@ -161,9 +161,9 @@ def _generate(job: RunningJob) -> dict[str, Any]:
 
 
 def _drift(job: RunningJob) -> dict[str, Any]:
-    from modelyard.ml.drift import compare
-    from modelyard.ml.meta_model import dtype_name
-    from modelyard.ml.text_drift import read_text, run_text
+    from modelyard.ml.inspect.meta_model import dtype_name
+    from modelyard.ml.quantize.drift import compare
+    from modelyard.ml.quantize.text_drift import read_text, run_text
 
     row, loader, should_stop = _row(job.subject_id), _loader_for(job), _taken_back(job)
     options = {"option_bytes": job.payload["option_bytes"]}

@@ -16,9 +16,9 @@ from modelyard.core.errors import DatabaseUnavailable, ModelyardError, OutOfMemo
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.core.stored_text import clean_text
-from modelyard.hub.fetcher import TransferCancelled, TransferPaused
+from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState
-from modelyard.services.job_service import JobProgress, JobService, LeaseLost
+from modelyard.services.jobs.job_service import JobProgress, JobService, LeaseLost
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers import websocket_emitter
 from modelyard.workers.celery_app import stopping

@@ -19,11 +19,11 @@ from modelyard.core.database import Database, database_now, get_database
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.queue import QUEUES
 from modelyard.models import Worker
-from modelyard.services.job_service import SERVED_BY, JobService
+from modelyard.services.jobs.job_service import SERVED_BY, JobService
 from modelyard.workers.celery_app import celery_app, stopping
 from modelyard.workers.inference_tasks import forget_loaded
 from modelyard.workers.job_runner import owner_name, persistently
-from modelyard.workers.predecessor import died_for_memory, end_starved, note_oom_kills
+from modelyard.workers.processes.predecessor import died_for_memory, end_starved, note_oom_kills
 from modelyard.workers.shared_folders import require_folders
 
 logger = logging.getLogger(__name__)

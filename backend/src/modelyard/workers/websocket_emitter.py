@@ -12,11 +12,11 @@ from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, StorageError
 from modelyard.core.storage import storage_errors
 from modelyard.models import JobControl, JobKind, JobState, ModelStatus, TrainingStatus
-from modelyard.services.job_service import JobProgress, JobService
+from modelyard.services.jobs.job_service import JobProgress, JobService
 from modelyard.services.model_actions import files_on_disk, finish_removal, remove_partial_data
 from modelyard.services.model_files import FilesOnDisk
 from modelyard.services.model_service import ModelService
-from modelyard.services.training_service import TrainingService
+from modelyard.services.training.training_service import TrainingService
 
 logger = logging.getLogger(__name__)
 

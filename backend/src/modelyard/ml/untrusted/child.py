@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelyard.core.errors import ModelyardError
-from modelyard.ml.tokenizer_files import checked
+from modelyard.ml.loading.tokenizer_files import checked
 from modelyard.ml.untrusted import landlock
 from modelyard.ml.untrusted.protocol import (
     END,

@@ -13,7 +13,7 @@ from modelyard.core import errors
 from modelyard.core.settings import get_settings
 from modelyard.schemas.model import FreedBytes
 from modelyard.schemas.training import DatasetList, DatasetResponse
-from modelyard.services.dataset_service import DatasetService
+from modelyard.services.training.dataset_service import DatasetService
 
 router = APIRouter(prefix="/datasets", tags=["trainings"], route_class=PlainTextRoute)
 

@@ -25,7 +25,7 @@ from modelyard.schemas.model import (
     LoadRequest,
     ModelResponse,
 )
-from modelyard.services.inference_service import Generation, InferenceService
+from modelyard.services.inference.inference_service import Generation, InferenceService
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 

@@ -37,7 +37,7 @@ from modelyard.schemas.model import (
     StatusName,
 )
 from modelyard.schemas.training import TrainingCompatibility
-from modelyard.services.history_service import HistoryService
+from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.model_actions import (
     cancel_model,
     delete_model,

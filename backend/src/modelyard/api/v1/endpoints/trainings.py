@@ -22,8 +22,8 @@ from modelyard.schemas.training import (
     TrainingResponse,
     TrainingStatusName,
 )
-from modelyard.services import training_actions, training_log
-from modelyard.services.training_service import TrainingService, training_response
+from modelyard.services.training import actions, run_log
+from modelyard.services.training.training_service import TrainingService, training_response
 
 router = APIRouter(prefix="/trainings", tags=["trainings"], route_class=PlainTextRoute)
 
@@ -105,7 +105,7 @@ def get_training_log(
 
     Empty before the run begins, and where its worker keeps its files on another machine.
     """
-    return training_log.read(TrainingService(session).get_by_id(id).id, after)
+    return run_log.read(TrainingService(session).get_by_id(id).id, after)
 
 
 @router.post(
@@ -133,4 +133,4 @@ def resume_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
 @router.delete("/{id}", summary="Delete a run", responses=problems(errors.TrainingNotFound, errors.Conflict))
 def delete_training(id: TrainingId, database: DatabaseDep) -> FreedBytes:
     """Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve."""
-    return FreedBytes(freed_bytes=training_actions.delete_training(database, id))
+    return FreedBytes(freed_bytes=actions.delete_training(database, id))

@@ -1,0 +1,365 @@
+"""What is here: listing, looking at, following and deleting models."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from modelyard.commands import _format
+from modelyard.commands._connect import (
+    OWN_PANEL,
+    Cell,
+    ClientCommand,
+    Json,
+    JsonOption,
+    ModelArgument,
+    QuantizationName,
+    WhichQuantization,
+    connect,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
+from modelyard.commands._find_model import describe, find_row
+from modelyard.core.errors import SharedCache
+
+SortName = Literal[
+    "name", "-name", "created_at", "-created_at", "size_bytes", "-size_bytes", "num_parameters", "-num_parameters"
+]
+EVENTS_SHOWN = 5
+UNDER_WAY = ("pending", "running", "cancelling")
+"""Of training runs."""
+
+UNFINISHED = ("pending", "downloading", "quantizing", "paused", "deleting")
+
+
+class Status(StrEnum):
+    """The statuses of `models.model`, which would bring SQLAlchemy with it."""
+
+    PENDING = "pending"
+    DOWNLOADING = "downloading"
+    PAUSED = "paused"
+    QUANTIZING = "quantizing"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    DELETING = "deleting"
+
+
+_ANY_SORT = "name, created_at, size_bytes or num_parameters; - in front for descending"
+_ANY_STATUS = ", ".join(Status)
+
+
+def register(app: typer.Typer) -> None:
+    for command in (ls, show, ps, rm, drop_original):
+        app.command(cls=ClientCommand, rich_help_panel=OWN_PANEL)(command)
+
+
+def ls(
+    context: typer.Context,
+    query: Annotated[str | None, typer.Argument(metavar="TEXT", help="Part of a name or architecture.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
+    ] = None,
+    quantization: Annotated[QuantizationName | None, typer.Option("--quantization", "-q", help="Only this.")] = None,
+    sort: Annotated[SortName, typer.Option(metavar="FIELD", help=f"{_ANY_SORT}.")] = "-created_at",
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that are here."""
+    page = connect(context).models(q=query, status=list(status or ()), quantization=quantization, sort=sort)
+    if as_json:
+        print_json(page)
+    elif page["items"]:
+        print_table(
+            ("MODEL", "QUANT", "STATUS", "PARAMS", "ON DISK", "MEMORY", "ID"),
+            [
+                (
+                    row["model_id"],
+                    row["quantization"],
+                    _status(row),
+                    _format.count(row["num_parameters"]),
+                    _format.own_size(row),
+                    _format.memory(row),
+                    row["id"][:8],
+                )
+                for row in page["items"]
+            ],
+            right=("PARAMS", "ON DISK", "MEMORY"),
+            wrap=("STATUS",),
+        )
+    elif query or status or quantization:
+        note("No model here matches. `modelyard ls` lists all of them.")
+    else:
+        note("No models yet. `modelyard search TEXT` finds some, `modelyard pull MODEL_ID` gets one.")
+
+
+def show(
+    context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
+) -> None:
+    """Show everything about one model that is here, and what was done to it lately."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    if as_json:
+        print_json(row)
+        return
+    facts = [*_facts(row)]
+    if row["status"] == "ready":
+        verdict = client.get(f"/models/{row['id']}/training-compatibility")
+        facts.append(("SAE training", _format.compatibility(verdict)))
+    print_facts(facts)
+    events = client.get(f"/models/{row['id']}/history", limit=EVENTS_SHOWN)["items"]
+    if events:
+        print()
+        headings = ("WHEN", "WHAT", "TOOK", "BYTES", "RATE")
+        print_table(headings, [_event(event) for event in events], right=headings[2:], wrap=("WHAT",))
+
+
+def ps(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show the work under way, which runs, waits or is paused, and the models in memory."""
+    client = connect(context)
+    page = client.models(status=(*UNFINISHED, "ready"), sort="created_at")
+    page["items"] = [row for row in page["items"] if _is_under_way(row)]
+    page["total"] = page["limit"] = len(page["items"])
+    loaded = client.get("/models/loaded")["items"]
+    runs = client.trainings(status=UNDER_WAY)["items"]
+    if as_json:
+        print_json(page | {"loaded": loaded, "trainings": runs})
+        return
+    if page["items"]:
+        print_table(
+            ("MODEL", "QUANT", "STATE", "DONE", "SPEED", "ID"),
+            [
+                (
+                    row["model_id"],
+                    row["quantization"],
+                    _format.phase(row),
+                    _format.amounts(row["progress"]),
+                    _format.speed(row["progress"]) if row["status"] != "paused" else "",
+                    row["id"][:8],
+                )
+                for row in page["items"]
+            ],
+            wrap=("STATE", "DONE", "SPEED"),
+        )
+    if page["items"] and runs:
+        print()
+    if runs:
+        print_table(
+            ("TRAINING", "QUANT", "HOOK POINT", "STATE", "DONE", "SPEED", "ID"),
+            [
+                (
+                    run["model_name"],
+                    run["quantization"],
+                    run["hook_point"],
+                    _format.training_phase(run),
+                    _format.tokens(run),
+                    _format.token_speed(run),
+                    run["id"][:8],
+                )
+                for run in runs
+            ],
+            wrap=("HOOK POINT", "STATE", "DONE", "SPEED"),
+        )
+    if (page["items"] or runs) and loaded:
+        print()
+    if loaded:
+        print_table(
+            ("IN MEMORY", "QUANT", "DEVICE", "MEASURED", "IN USE", "UNLOADED IN", "ID"),
+            [
+                (
+                    item["model_id"],
+                    item["quantization"],
+                    item["device"],
+                    _format.size(item["measured_bytes"]),
+                    str(item["in_use"]),
+                    "pinned" if item["pinned"] else _format.left(item["expires_at"]),
+                    item["id"][:8],
+                )
+                for item in loaded
+            ],
+            right=("MEASURED", "IN USE"),
+        )
+    if not page["items"] and not runs and not loaded:
+        note("Nothing is under way, and nothing is in memory.")
+
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")]
+SharedOption = Annotated[
+    bool, typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before.")
+]
+
+
+def rm(
+    context: typer.Context,
+    model: ModelArgument,
+    quantization: WhichQuantization = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    confirm_shared: SharedOption = False,
+    with_original: Annotated[
+        bool,
+        typer.Option("--with-original", help="Also remove files that only quantized copies keep as their original."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a model and the files nobody else uses."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    path = f"/models/{row['id']}"
+    plan = client.delete(path, dry_run=True, with_original=with_original)
+    text = _plan_text(row, plan)
+    if dry_run:
+        print_json(plan) if as_json else say(text)
+        return
+    _confirm(row, plan, text, confirm_shared=confirm_shared, yes=yes)
+    report = client.delete(path, confirm_shared=confirm_shared, with_original=with_original)
+    if as_json:
+        print_json(report)
+    else:
+        say(f"Deleted {describe(row)}; {_format.size(report['freed_bytes'])} came free.")
+
+
+def drop_original(
+    context: typer.Context,
+    model: ModelArgument,
+    quantization: WhichQuantization = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    confirm_shared: SharedOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the files a quantized copy was made of; the copy stays."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    path = f"/models/{row['id']}/drop-original"
+    plan = client.post(path, dry_run=True)
+    text = f"Removing the original of {describe(row)} frees {_format.size(plan['freed_bytes'])}."
+    text = "\n".join([text, *_remarks(plan)])
+    if dry_run:
+        print_json(plan) if as_json else say(text)
+        return
+    _confirm(row, plan, text, confirm_shared=confirm_shared, yes=yes)
+    report = client.post(path, confirm_shared=confirm_shared)
+    if as_json:
+        print_json(report)
+    else:
+        say(f"Removed the original of {describe(row)}; {_format.size(report['freed_bytes'])} came free.")
+
+
+def _confirm(row: Json, plan: Json, text: str, *, confirm_shared: bool, yes: bool) -> None:
+    """Raises SharedCache; ends the command where the user declines."""
+    if plan["shared_cache"] and not confirm_shared:
+        raise SharedCache(
+            f"The files of {row['model_id']} ({_format.size(plan['freed_bytes'])}) were in the Hugging Face cache"
+            " before Modelyard used them; other tools may rely on them.",
+            hint="If nothing else needs them: the same command with --confirm-shared.",
+        )
+    if not yes:
+        note(text)
+        if not typer.confirm("Delete it?", err=True):
+            note("Nothing was deleted.")
+            raise typer.Exit(1)
+
+
+def _is_under_way(row: Json) -> bool:
+    """Also of a model that is here: it may be on its way into memory."""
+    return row["status"] in UNFINISHED or row["progress"] is not None
+
+
+def _plan_text(row: Json, plan: Json) -> str:
+    lines = [f"Deleting {describe(row)} frees {_format.size(plan['freed_bytes'])}."]
+    if row["status"] in UNFINISHED:
+        lines.append(f"It is {row['status']}: the download is cancelled first.")
+    if plan["original_bytes"]:
+        lines.append(f"With --with-original it frees {_format.size(plan['freed_bytes'] + plan['original_bytes'])}.")
+    return "\n".join([*lines, *_remarks(plan)])
+
+
+def _remarks(plan: Json) -> list[str]:
+    return [
+        *(f"{_format.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]),
+        *(f"In use: {user['name']} ({user['kind']})." for user in plan["used_by"]),
+    ]
+
+
+def _status(row: Json) -> Text:
+    status, progress = row["status"], row["progress"]
+    text = status
+    if progress and progress["bytes_total"] and status in ("downloading", "quantizing", "paused"):
+        text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
+    return Text(text, style=_format.STATUS_STYLES.get(status, "cyan"))
+
+
+def _event(event: Json) -> tuple[Cell, ...]:
+    return (
+        _format.moment(event["at"]),
+        _format.event(event),
+        "" if event["seconds"] is None else _format.duration(event["seconds"]),
+        "" if event["bytes"] is None else _format.size(event["bytes"]),
+        _format.rate(event["moved_bytes"], event["seconds"]),
+    )
+
+
+def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
+    yield "model", row["model_id"]
+    if row["canonical_id"] != row["model_id"]:
+        yield "on the Hub", row["canonical_id"]
+    yield "id", row["id"]
+    yield "status", _status(row)
+    if row["error"]:
+        yield "error", f"{row['error']['message']} {row['error']['hint'] or ''}".strip()
+    if _is_under_way(row):
+        yield (
+            "progress",
+            ", ".join(
+                part
+                for part in (_format.phase(row), _format.amounts(row["progress"]), _format.speed(row["progress"]))
+                if part
+            ),
+        )
+    yield "quantization", row["quantization"]
+    yield "revision", f"{row['revision']} ({row['commit']})"
+    if row["update_available"]:
+        yield "newer version", f"{row['latest_commit']}; `modelyard pull {row['model_id']}` gets it"
+    yield "from", row["endpoint"]
+    yield "architecture", row["architecture"]
+    yield "parameters", _format.count(row["num_parameters"])
+    yield "stored as", row["dtype"]
+    yield "licence", row["licence"]
+    yield from dimension_facts(row)
+    yield "download", _format.size(row["size_bytes"])
+    yield "on disk", _format.disk(row)
+    yield "memory", _format.memory_compared(row)
+    if row["last_load_seconds"] is not None:
+        source = "" if row["quantization"] == "none" else ", from the quantized copy"
+        yield "last load", _format.short_duration(row["last_load_seconds"]) + source
+    if row["drift"]:
+        yield "drift", _format.drift(row["drift"])
+    yield "used by", ", ".join(f"{user['name']} ({user['kind']})" for user in row["used_by"]) or None
+    if row["adopted"]:
+        yield "files", "were in the Hugging Face cache before Modelyard used them"
+    yield "folder", row["snapshot_path"]
+    yield "added", row["created_at"]
+
+
+def dimension_facts(dimensions: Json) -> Iterator[tuple[str, Cell]]:
+    """The shape of a model; what its configuration does not tell is left out."""
+
+    def number(name: str) -> str | None:
+        return None if dimensions[name] is None else f"{dimensions[name]:,}"
+
+    yield "layers", number("num_layers")
+    yield "hidden size", number("hidden_size")
+    heads, groups = number("num_attention_heads"), number("num_key_value_heads")
+    yield (
+        "attention heads",
+        f"{heads} ({groups} for keys and values)" if heads and groups != heads and groups else heads,
+    )
+    yield "vocabulary", number("vocab_size")
+    yield "longest context", number("max_position_embeddings")

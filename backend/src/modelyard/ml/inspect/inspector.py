@@ -1,0 +1,228 @@
+"""The parent's side of the inspector: one warm child process that builds models on the meta device.
+
+Imports neither torch nor transformers. The child (`inspector_child`) patches transformers while it builds, so it never
+loads weights, and no process that loads weights inspects.
+"""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any, Literal
+
+from modelyard.core.child_environment import child_environment
+from modelyard.core.errors import ModelyardError, error_from
+
+Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture", "dtype_speed"]
+
+_CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+_GRACE_SECONDS = 1.5
+_LEAST_SECONDS = 0.05
+_WAY_SECONDS = 0.1
+_START_SECONDS = 120.0  # imports take seconds, and many on a busy machine
+
+
+class InspectorTimeout(ModelyardError):
+    """The answer did not come in time."""
+
+    code = "inspector_timeout"
+    default_hint = "Try again; a very deep model may need longer than the limit."
+
+
+class InspectorBusy(InspectorTimeout):
+    """The question was not even put: others were being answered, or the child is starting."""
+
+    code = "inspector_busy"
+
+
+class _Hung(InspectorTimeout):
+    """Not even the child's own time limit worked."""
+
+
+class InspectorCrashed(ModelyardError):
+    """The child process ended instead of answering; the next question starts a new one."""
+
+    code = "inspector_crashed"
+    default_hint = "Try again; if it happens again, this config.json cannot be inspected here."
+
+
+class Inspector:
+    """Asks questions about configs, one at a time, and restarts its child when it hangs or dies.
+
+    Thread-safe: callers wait for each other, and waiting counts towards their own time limit. A question that gives way
+    is dropped as soon as another comes. The child starts with the first question and ends when this process does,
+    however that ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._closed = False
+        self._way = threading.Lock()  # guards these two; held for moments only
+        self._gives_way = False  # the question that is being answered
+        self._gave_way = False
+
+    def inspect(
+        self, kind: Kind, config: Mapping[str, Any], *, timeout: float, gives_way: bool = False, **options: Any
+    ) -> dict[str, Any]:
+        """Return the child's answer to one question, as the JSON form of the dataclass that `kind` names.
+
+        `timeout` is in seconds and covers waiting, starting and answering. A question that `gives_way` waits for
+        nobody. `options` are the keyword arguments of the function asked for. Raises `InspectorTimeout`,
+        `InspectorCrashed`, or the error the child's function raised.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._acquire(0.0 if gives_way else timeout):
+            raise InspectorBusy("The inspector was busy with other questions.")
+        try:
+            if self._closed:
+                raise InspectorCrashed("The inspector was closed.")
+            if self._child is None or not self._child.alive:
+                self._stop()
+                self._child = _Child()
+            if not self._child.wait_until_ready(time.monotonic() if gives_way else deadline):
+                # A child that is stopped while it starts would never get to answer anybody.
+                raise InspectorBusy("The inspector is still starting.", hint="Try again in a few seconds.")
+            with self._way:
+                self._gives_way, self._gave_way = gives_way, False
+            reply = self._ask(self._child, kind, config, options, deadline)
+        except (_Hung, InspectorCrashed):
+            self._stop()
+            if not self._closed:
+                self._child = _Child()  # so that it is warm for the next question
+            raise
+        finally:
+            with self._way:
+                gave_way, self._gives_way, self._gave_way = self._gave_way, False, False
+            self._lock.release()
+        if reply["ok"]:
+            result: dict[str, Any] = reply["result"]
+            return result
+        if gave_way and reply["error"]["code"] == InspectorTimeout.code:
+            raise InspectorBusy("The inspector was asked something else.")
+        raise error_from(reply["error"])
+
+    def _acquire(self, timeout: float) -> bool:
+        """Hold the lock within `timeout` seconds; a question that gives way is made to."""
+        deadline = time.monotonic() + timeout
+        while not self._lock.acquire(timeout=max(0.0, min(_WAY_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+            with self._way:
+                if self._gives_way and (child := self._child) is not None:
+                    self._gave_way = True
+                    child.stop_answering()
+        return True
+
+    def close(self) -> None:
+        """End the child at once; the question it is answering fails, and so do later ones."""
+        self._closed = True
+        while not self._lock.acquire(timeout=0.1):
+            # Whoever waits for the child's answer holds the lock, and may have started the child just now.
+            if (child := self._child) is not None:
+                child.interrupt()
+        try:
+            self._stop()
+        finally:
+            self._lock.release()
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    @staticmethod
+    def _ask(
+        child: "_Child", kind: Kind, config: Mapping[str, Any], options: Mapping[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        left = deadline - time.monotonic()
+        # The child gives up by itself a little earlier, which keeps it warm; killing it is for real hangs.
+        limit = max(left - _GRACE_SECONDS, left / 2, _LEAST_SECONDS)
+        child.send({"kind": kind, "config": config, "options": options, "limit_seconds": limit})
+        return child.receive(deadline - time.monotonic())
+
+
+class _Child:
+    """The child process and the two ends of its pipes."""
+
+    def __init__(self) -> None:
+        # Killed in the middle of a question, the child leaves a config behind.
+        self._folder = tempfile.TemporaryDirectory(prefix="modelyard-inspector-")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "modelyard.ml.inspect.inspector_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=child_environment(**_CHILD_ENVIRONMENT, TMPDIR=self._folder.name),
+            encoding="utf-8",
+        )
+        self._started = time.monotonic()
+        self._ready = False
+        self._replies: queue.Queue[str | None] = queue.Queue()
+        assert self._process.stdin is not None  # noqa: S101 - Popen was told PIPE
+        assert self._process.stdout is not None  # noqa: S101
+        self._requests = self._process.stdin
+        threading.Thread(target=self._read, args=(self._process.stdout,), name="inspector-replies", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self, deadline: float) -> bool:
+        """Whether the child has started by then. Raises `InspectorCrashed` if it never will."""
+        if not self._ready:
+            try:
+                self._ready = self._receive(deadline - time.monotonic()) == {"ready": True}
+            except queue.Empty:
+                if time.monotonic() - self._started > _START_SECONDS:
+                    raise InspectorCrashed(f"The inspector did not start within {_START_SECONDS:.0f} s.") from None
+        return self._ready
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        try:
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+        except BrokenPipeError as error:
+            raise self._crashed() from error
+
+    def receive(self, timeout: float) -> dict[str, Any]:
+        try:
+            return self._receive(timeout)
+        except queue.Empty:
+            raise _Hung("The inspector did not answer in time and was restarted.") from None
+
+    def _receive(self, timeout: float) -> dict[str, Any]:
+        line = self._replies.get(timeout=max(timeout, 0.0))
+        if line is None:
+            raise self._crashed()
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def interrupt(self) -> None:
+        """Kill the process; whoever waits for an answer hears that it crashed."""
+        self._process.kill()
+
+    def stop_answering(self) -> None:
+        """End the question that is being answered as its time limit would, which keeps the child."""
+        self._process.send_signal(signal.SIGALRM)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        with suppress(BrokenPipeError):  # a request that it never read
+            self._requests.close()
+        self._folder.cleanup()
+
+    def _crashed(self) -> InspectorCrashed:
+        return InspectorCrashed(f"The inspector ended with exit status {self._process.wait()}.")
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._replies.put(line)
+        self._replies.put(None)

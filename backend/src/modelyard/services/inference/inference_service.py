@@ -1,0 +1,228 @@
+"""Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard.core.database import Database, database_now
+from modelyard.core.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidRequest,
+    ModelyardError,
+    NotReady,
+    error_from,
+    no_language_head,
+)
+from modelyard.core.model_types import generates_text
+from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
+from modelyard.schemas.model import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
+from modelyard.services import system_service
+from modelyard.services.architecture_service import local_checkpoint
+from modelyard.services.inspection.fast_dtype import fast_dtype
+from modelyard.services.inspection.memory_service import MemoryService
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.model_service import ModelService, loaded_rows
+from modelyard.services.quantization_service import original_folder
+from modelyard.services.settings_service import SettingsService
+
+POLL_SECONDS = 0.05
+RETRY_SECONDS = 0.5
+OPTION_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a generation has told so far; `result` at its end."""
+
+    text: str
+    result: dict[str, Any] | None
+
+
+class InferenceService:
+    """The API's side; the models themselves live in `workers.inference_tasks`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def start_load(self, row_id: str, request: LoadRequest) -> None:
+        """Queue a load. Raises ModelNotFound, NotReady."""
+        with self.database.reading() as session:
+            row = _ready(ModelService(session).get_by_id(row_id))
+        dtype = self._dtype(row, request.device) if request.dtype == "auto" else request.dtype
+        payload = request.model_dump() | {"dtype": dtype, "option_bytes": self._option_bytes(row, dtype)}
+        with self.database.session() as session:
+            ModelService(session).get_by_id(row_id).error = None
+            worker = _holder(session, row_id, device=request.device, dtype=dtype)
+            JobService(session).enqueue(JobKind.LOAD, row_id, payload, worker=worker)
+
+    def start_unload(self, row_id: str) -> None:
+        """Queue an unload; of a model that is not loaded yet, take the last request to load it back.
+
+        Raises ModelNotFound, Conflict when it is neither loaded nor being loaded.
+        """
+        with self.database.session() as session:
+            model, jobs = ModelService(session).get_by_id(row_id), JobService(session)
+            holders = {loaded.worker for loaded in loaded_rows(session, [row_id])}
+            if holders:
+                model.error = None
+                for worker in holders:
+                    jobs.enqueue(JobKind.UNLOAD, row_id, worker=worker)
+            elif not jobs.stop_loading(row_id):
+                raise Conflict(f"{model.model_id} is not loaded.", hint="GET /models/loaded lists what is.")
+
+    def list_loaded(self) -> LoadedPage:
+        """What is in memory now, as far as its workers still say so."""
+        with self.database.reading() as session:
+            rows = session.execute(
+                select(LoadedModel, Model)
+                .join(Model, Model.id == LoadedModel.model_row_id)
+                .where(LoadedModel.lease_expires_at > database_now(session))
+                .order_by(LoadedModel.loaded_at)
+            ).all()
+        return LoadedPage(
+            items=[
+                LoadedModelResponse(
+                    id=model.id,
+                    model_id=model.model_id,
+                    quantization=model.quantization.value,
+                    device=loaded.device,
+                    dtype=loaded.dtype,
+                    host=loaded.host,
+                    measured_bytes=loaded.measured_bytes,
+                    load_seconds=loaded.load_seconds,
+                    in_use=loaded.in_use,
+                    pinned=loaded.pinned,
+                    expires_at=loaded.expires_at,
+                    last_unload=loaded.last_unload,
+                )
+                for loaded, model in rows
+            ]
+        )
+
+    def start_generate(self, row_id: str, request: GenerateRequest) -> str:
+        """Queue a generation; the model is loaded if it is not. Returns the job's id.
+
+        Raises ModelNotFound, NotReady, InvalidRequest, UnsupportedArchitecture.
+        """
+        if (request.prompt is None) == (request.messages is None):
+            raise InvalidRequest("Send either a prompt or messages.", hint="Exactly one of the two.")
+        with self.database.reading() as session:
+            row = _ready(ModelService(session).get_by_id(row_id))
+        if generates_text(row.architecture) is False:
+            raise no_language_head(str(row.architecture))
+        dtype = self._dtype(row, "auto")
+        payload = request.model_dump(exclude={"stream"})
+        payload |= {"dtype": dtype, "option_bytes": self._option_bytes(row, dtype)}
+        with self.database.session() as session:
+            worker = _holder(session, row_id, dtype=None)
+            return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
+
+    def start_drift(self, row_id: str, request: DriftRequest) -> str:
+        """Queue a comparison of a quantized copy with its original on a text. Returns the job's id.
+
+        Raises ModelNotFound, NotReady, and Conflict where the row is no copy or its original is not here.
+        """
+        with self.database.reading() as session:
+            row = _ready(ModelService(session).get_by_id(row_id))
+        original_folder(row)
+        payload = {"text": request.text, "option_bytes": self._option_bytes(row, "auto")}
+        with self.database.session() as session:
+            worker = _holder(session, row_id, dtype="auto")
+            return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
+
+    async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
+        """A generation or comparison, every POLL_SECONDS; the last one has the result. Leaving early stops it.
+
+        Raises the error it ended with.
+        """
+        finished = False
+        try:
+            while not finished:
+                try:
+                    job = await asyncio.to_thread(self._job, job_id)
+                except DatabaseUnavailable:  # the worker goes on meanwhile
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                result = job.result or {}
+                finished = job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+                if job.state is JobState.FAILED:
+                    raise error_from(job.error or {})
+                if job.state is JobState.CANCELLED:
+                    raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
+                yield Generation(result.get("text", ""), result if finished else None)
+                if not finished:
+                    await asyncio.sleep(POLL_SECONDS)
+        finally:
+            if not finished:
+                with suppress(DatabaseUnavailable):
+                    await asyncio.shield(asyncio.to_thread(self._stop, job_id))
+
+    def _job(self, job_id: str) -> Job:
+        with self.database.reading() as session:
+            return session.get_one(Job, job_id)
+
+    def _stop(self, job_id: str) -> None:
+        with self.database.session() as session:
+            JobService(session).request(job_id, JobControl.CANCEL)
+
+    def _dtype(self, row: Model, device: str) -> str:
+        """What `auto` means: as stored, or what is faster here where the settings prefer that."""
+        with self.database.reading() as session:
+            if device not in ("auto", "cpu") or not SettingsService(session).prefer_fast_dtype():
+                return "auto"
+            devices = system_service.devices(system_service.local_pids(session))
+        if device == "cpu":
+            devices = [each for each in devices if each.id == "cpu"]
+        faster = fast_dtype(self.database, row.dtype, devices)
+        return "auto" if faster is None else faster.dtype
+
+    def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
+        """The estimated bytes of each precision: what a loader without enough memory can point to."""
+        known: dict[str, int | None] = {}
+        if dtype == "auto":
+            known[row.quantization.value] = row.memory_measured_bytes or row.memory_estimated_bytes
+        try:
+            checkpoint = local_checkpoint(row)
+        except ModelyardError:
+            checkpoint = None
+        if checkpoint is not None:
+            known |= MemoryService(self.database).options(checkpoint, dtype=dtype, seconds=OPTION_SECONDS)
+        return {name: size for name, size in known.items() if size is not None}
+
+
+def _holder(session: Session, row_id: str, *, dtype: str | None, device: str = "auto") -> str | None:
+    """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may.
+
+    With no `dtype` any will do, and one as stored goes before others.
+    """
+
+    def fits(its_dtype: str, its_device: str) -> bool:
+        return dtype in (None, its_dtype) and device in ("auto", its_device)
+
+    held = [loaded for loaded in loaded_rows(session, [row_id]) if fits(loaded.dtype, loaded.device)]
+    if held:
+        return min(held, key=lambda loaded: (loaded.dtype != "auto", loaded.in_use)).worker
+    owners = [
+        job.owner
+        for job in JobService(session).loads([row_id])
+        if job.owner is not None and job.control is JobControl.RUN and fits(*_way(job))
+    ]
+    return owners[-1].rpartition("/")[0] if owners else None
+
+
+def _way(job: Job) -> tuple[str, str]:
+    """The dtype and the device a load was asked for in; a generation names neither."""
+    payload = job.payload or {}
+    return payload.get("dtype", "auto"), payload.get("device", "auto")
+
+
+def _ready(row: Model) -> Model:
+    if row.status is not ModelStatus.READY:
+        raise NotReady(f"{row.model_id} is {row.status}.", hint="Wait until it is ready.")
+    return row

@@ -1,0 +1,274 @@
+"""The inspector answers, gives up in time, and survives its child."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psutil
+import pytest
+
+from modelyard.core.errors import ModelyardError, UnsupportedArchitecture
+from modelyard.ml.inspect.inspector import Inspector, InspectorBusy, InspectorCrashed, InspectorTimeout, _Child
+from support.secrets import SECRETS, environment_of
+
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
+    "torch_dtype": "bfloat16",
+}
+ENDLESS = {**LLAMA, "num_hidden_layers": 10_000}
+TIMEOUT = 150.0  # a child with the lowest priority on a busy machine may take a minute to import torch
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Iterator[Inspector]:
+    inspector = Inspector()
+    yield inspector
+    inspector.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set as soon as the child was sent a question."""
+    event = threading.Event()
+    send = _Child.send
+
+    def tell(child: _Child, request: Mapping[str, Any]) -> None:
+        send(child, request)
+        event.set()
+
+    monkeypatch.setattr(_Child, "send", tell)
+    return event
+
+
+def child_of(inspector: Inspector) -> psutil.Process:
+    assert inspector._child is not None
+    return psutil.Process(inspector._child._process.pid)
+
+
+def test_every_kind_of_question_is_answered(inspector: Inspector) -> None:
+    memory = inspector.inspect("memory", LLAMA, timeout=TIMEOUT)
+    cache = inspector.inspect("kv_cache", LLAMA, timeout=TIMEOUT)
+    peak = inspector.inspect("activations", LLAMA, timeout=TIMEOUT, batch=1, sequence=16)
+    found = inspector.inspect("architecture", LLAMA, timeout=TIMEOUT)
+    support = inspector.inspect("support", LLAMA, timeout=TIMEOUT, files=["model.safetensors"])
+
+    assert [option["quantization"] for option in memory["options"]] == ["none", "8bit", "4bit"]
+    assert cache["segments"] == [{"from_tokens": 0, "bytes_at_from": 0, "bytes_per_token": 512}]
+    assert peak["kv_cache_bytes"] == 16 * 512
+    assert found["verified"]
+    assert support["level"] == "supported"
+
+
+def test_errors_keep_their_class_and_the_child(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    before = child_of(inspector).pid
+
+    with pytest.raises(UnsupportedArchitecture, match="from_the_future"):
+        inspector.inspect("memory", {"model_type": "from_the_future"}, timeout=TIMEOUT)
+
+    assert child_of(inspector).pid == before
+
+
+def test_an_unexpected_failure_is_an_answer(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    before = child_of(inspector).pid
+
+    with pytest.raises(ModelyardError, match="TypeError") as error:
+        inspector.inspect("support", [1], timeout=TIMEOUT, files=[7])  # type: ignore[arg-type]
+
+    assert error.value.code == "internal_error"
+    assert child_of(inspector).pid == before
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_an_endless_build_is_given_up_in_time(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+
+    with pytest.raises(InspectorTimeout):
+        inspector.inspect("memory", ENDLESS, timeout=3)
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+@pytest.mark.thorough
+def test_a_frozen_child_is_replaced(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    frozen = child_of(inspector)
+    frozen.send_signal(signal.SIGSTOP)
+
+    with pytest.raises(InspectorTimeout):
+        inspector.inspect("memory", LLAMA, timeout=1)
+
+    assert not frozen.is_running()
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_a_killed_child_is_an_error_once(inspector: Inspector, asked: threading.Event) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector)
+    asked.clear()
+
+    def kill() -> None:
+        asked.wait(TIMEOUT)
+        child.kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(InspectorCrashed):
+        inspector.inspect("memory", ENDLESS, timeout=TIMEOUT)
+    killing.join()
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+
+
+def test_a_child_that_is_still_starting_is_left_to_start() -> None:
+    inspector = Inspector()
+    with pytest.raises(InspectorTimeout, match="starting"):
+        inspector.inspect("memory", LLAMA, timeout=0.05)
+    starting = child_of(inspector).pid
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+    assert child_of(inspector).pid == starting
+    inspector.close()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**LLAMA, "quantization_config": "x"},
+        {**LLAMA, "num_hidden_layers": -3},
+        {**LLAMA, "architectures": "LlamaForCausalLM"},
+        {**LLAMA, "hidden_size": 10**19},
+        {**LLAMA, "dtype": "bogus"},
+        {**LLAMA, "attn_implementation": "somebody/kernel"},
+        {"model_type": "gptj", "n_positions": 10**11, "n_layer": 1},
+        {"model_type": ["llama"]},
+    ],
+)
+def test_senseless_configs_do_no_harm(inspector: Inspector, config: dict[str, object]) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector).pid
+    for kind in ("memory", "kv_cache", "architecture"):
+        with contextlib.suppress(UnsupportedArchitecture):
+            inspector.inspect(kind, config, timeout=TIMEOUT)
+
+    assert child_of(inspector).pid == child
+
+
+def test_callers_on_several_threads_get_their_own_answers(inspector: Inspector) -> None:
+    answers: dict[int, int] = {}
+
+    def ask(layers: int) -> None:
+        result = inspector.inspect("memory", {**LLAMA, "num_hidden_layers": layers}, timeout=TIMEOUT)
+        answers[layers] = result["num_parameters"]
+
+    threads = [threading.Thread(target=ask, args=(layers,)) for layers in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    steps = {answers[layers + 1] - answers[layers] for layers in range(1, 6)}
+    assert len(steps) == 1
+
+
+def test_waiting_for_others_counts_towards_the_limit(inspector: Inspector) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+
+    with inspector._lock, pytest.raises(InspectorTimeout, match="busy"):
+        inspector.inspect("memory", LLAMA, timeout=1)
+
+
+def test_a_question_that_gives_way_is_dropped_for_another(inspector: Inspector, asked: threading.Event) -> None:
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    asked.clear()
+    child = child_of(inspector).pid
+    dropped: list[InspectorBusy] = []
+
+    def ask_for_too_much() -> None:
+        with pytest.raises(InspectorBusy, match="something else") as refusal:
+            inspector.inspect("memory", ENDLESS, timeout=TIMEOUT, gives_way=True)
+        dropped.append(refusal.value)
+
+    busy = threading.Thread(target=ask_for_too_much)
+    busy.start()
+    assert asked.wait(TIMEOUT)
+
+    assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+    busy.join(timeout=TIMEOUT)
+    assert dropped
+    assert child_of(inspector).pid == child
+
+
+def test_a_question_that_gives_way_waits_for_nobody() -> None:
+    inspector = Inspector()
+    with pytest.raises(InspectorBusy, match="starting"):
+        inspector.inspect("memory", LLAMA, timeout=TIMEOUT, gives_way=True)
+    inspector.close()
+
+
+def test_closing_ends_a_question_under_way() -> None:
+    inspector = Inspector()
+    failures: list[InspectorCrashed] = []
+
+    def ask() -> None:
+        with pytest.raises(InspectorCrashed) as failure:
+            inspector.inspect("memory", ENDLESS, timeout=TIMEOUT)
+        failures.append(failure.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while inspector._child is None:
+        time.sleep(0.01)
+    child = child_of(inspector)
+    inspector.close()
+    asking.join(timeout=TIMEOUT)
+
+    assert failures
+    assert not child.is_running()
+    with pytest.raises(InspectorCrashed, match="closed"):
+        inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+
+
+def test_the_child_has_no_credentials_and_low_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = Inspector()
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
+    inspector.inspect("warm_up", {}, timeout=TIMEOUT)
+    child = child_of(inspector)
+
+    assert not set(SECRETS) & set(environment_of(child.pid))
+    assert environment_of(child.pid)["HF_HUB_OFFLINE"] == "1"
+    assert child.nice() > psutil.Process().nice()
+    inspector.close()
+
+
+@pytest.mark.parametrize("config", ["LLAMA", "ENDLESS"], ids=["idle", "busy"])
+def test_the_child_ends_when_its_parent_is_killed(config: str) -> None:
+    program = (
+        "import sys, threading; sys.path.insert(0, sys.argv[1]);"
+        "from ml.test_inspector import Inspector, LLAMA, ENDLESS, child_of;"
+        "inspector = Inspector(); inspector.inspect('memory', LLAMA, timeout=150);"
+        f"threading.Thread(target=inspector.inspect, args=('memory', {config}), kwargs={{'timeout': 150}}).start();"
+        "import time; time.sleep(0.5); print(child_of(inspector).pid, flush=True); time.sleep(60)"
+    )
+    tests = os.fspath(__file__).removesuffix("/ml/inspect/test_inspector.py")
+    with subprocess.Popen([sys.executable, "-c", program, tests], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+
+    child.wait(timeout=60)

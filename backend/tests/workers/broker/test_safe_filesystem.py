@@ -1,0 +1,166 @@
+import multiprocessing
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty
+
+import pytest
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import ChannelError
+
+from modelyard.workers.broker import safe_filesystem
+
+QUEUE = Queue("downloads", Exchange("test"), routing_key="downloads")
+FAN = Exchange("fan", type="fanout")
+
+
+def connect(folder: Path) -> Connection:
+    options = {"folder": str(folder), "polling_interval": 0.01}
+    return Connection(transport="modelyard.workers.broker.safe_filesystem:Transport", transport_options=options)
+
+
+def publish(folder: Path, prefix: str, count: int) -> None:
+    with connect(folder) as connection:
+        producer = connection.Producer()
+        for number in range(count):
+            producer.publish(f"{prefix}{number}", exchange=QUEUE.exchange, routing_key="downloads", declare=[QUEUE])
+
+
+def consume(folder: Path, received: Path, total: int) -> None:
+    """Note every message in a file of this process, until all processes together have noted `total`."""
+    mine = received / multiprocessing.current_process().name
+    with connect(folder) as connection, mine.open("a", buffering=1) as notes:
+        queue = connection.SimpleQueue(QUEUE)
+        deadline = time.monotonic() + 60
+        while len(all_received(received)) < total and time.monotonic() < deadline:
+            try:
+                message = queue.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            notes.write(f"{message.payload}\n")
+            message.ack()
+
+
+def all_received(received: Path) -> list[str]:
+    return [line for file in received.iterdir() for line in file.read_text().splitlines()]
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Iterator[safe_filesystem.Channel]:
+    with connect(tmp_path) as connection:
+        yield connection.default_channel
+
+
+def messages(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "messages").iterdir())
+
+
+def test_every_message_of_competing_processes_is_delivered_exactly_once(tmp_path: Path) -> None:
+    broker, received = tmp_path / "broker", tmp_path / "received"
+    received.mkdir()
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=publish, args=(broker, prefix, 300)) for prefix in "ab"]
+    processes += [spawn.Process(target=consume, args=(broker, received, 600)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(90)
+        assert process.exitcode == 0
+    assert sorted(all_received(received)) == sorted(f"{prefix}{number}" for prefix in "ab" for number in range(300))
+    assert messages(broker) == []
+    assert list((broker / "damaged").iterdir()) == []
+
+
+def test_messages_are_delivered_in_the_order_they_were_sent(tmp_path: Path) -> None:
+    publish(tmp_path, "m", 20)
+    with connect(tmp_path) as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        received = []
+        for _ in range(20):
+            message = queue.get(timeout=1)
+            received.append(message.payload)
+            message.ack()
+    assert received == [f"m{number}" for number in range(20)]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"{}", b'{"body": "x", "properties": {}}'])
+def test_a_damaged_message_is_set_aside_and_the_next_one_delivered(
+    tmp_path: Path, channel: safe_filesystem.Channel, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "messages" / "00000000000000000001_x.downloads").write_bytes(content)
+    publish(tmp_path, "good", 1)
+    assert channel._get("downloads")["properties"]["delivery_info"]["routing_key"] == "downloads"
+    assert [path.name for path in (tmp_path / "damaged").iterdir()] == ["00000000000000000001_x.downloads"]
+    assert "Skipped a damaged queue message" in caplog.text
+    assert messages(tmp_path) == []
+
+
+def test_a_message_that_is_still_being_written_is_not_seen(tmp_path: Path, channel: safe_filesystem.Channel) -> None:
+    publish(tmp_path, "m", 1)
+    (name,) = messages(tmp_path)
+    (tmp_path / "messages" / name).rename(tmp_path / "messages" / f".new-0-{name}")
+    assert channel._size("downloads") == 0
+    with pytest.raises(Empty):
+        channel._get("downloads")
+
+
+def test_what_a_killed_process_left_is_put_right_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, "m", 1)
+    (name,) = messages(tmp_path)
+    folder = tmp_path / "messages"
+    (folder / name).rename(folder / f".claimed-{time.time_ns()}-{name}")  # killed between the claim and the reading
+    (folder / ".new-0-unfinished").write_text("{")  # killed while writing
+
+    connect(tmp_path).channel()
+    assert len(messages(tmp_path)) == 2, "both may belong to a process that is alive"
+    monkeypatch.setattr(safe_filesystem, "UNFINISHED_SECONDS", 0.0)
+    connect(tmp_path).channel()
+    assert messages(tmp_path) == [name]
+
+
+def test_a_message_that_cannot_be_written_is_an_error_and_leaves_nothing(
+    tmp_path: Path, channel: safe_filesystem.Channel
+) -> None:
+    with pytest.raises(ChannelError, match="cannot add a message"):
+        channel._put("q" * 300, {})  # no filesystem takes such a name
+    assert messages(tmp_path) == []
+
+
+def bind(folder: Path, name: str) -> None:
+    with connect(folder) as connection:
+        Queue(name, FAN)(connection.default_channel).declare()
+
+
+def test_queues_bound_at_the_same_moment_all_receive_a_broadcast(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    names = [f"worker{number}@host/.." for number in range(6)]
+    processes = [spawn.Process(target=bind, args=(tmp_path, name)) for name in names]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    with connect(tmp_path) as connection:
+        connection.Producer().publish("hello", exchange=FAN, declare=[FAN])
+        assert [connection.default_channel._size(name) for name in names] == [1] * 6
+
+
+def test_a_deleted_queue_gets_no_more_broadcasts(tmp_path: Path) -> None:
+    bind(tmp_path, "one")
+    bind(tmp_path, "two")
+    with connect(tmp_path) as connection:
+        queue = Queue("one", FAN)(connection.default_channel)
+        queue.declare()
+        queue.delete()
+    with connect(tmp_path) as connection:
+        connection.Producer().publish("hello", exchange=FAN, declare=[FAN])
+        assert [connection.default_channel._size(name) for name in ("one", "two")] == [0, 1]
+
+
+def test_a_damaged_exchange_table_is_written_anew(tmp_path: Path) -> None:
+    publish(tmp_path, "m", 1)
+    (tmp_path / "exchanges" / "test.json").write_bytes(b"")
+    publish(tmp_path, "n", 1)
+    assert len(messages(tmp_path)) == 2

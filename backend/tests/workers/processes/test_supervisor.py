@@ -1,0 +1,346 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.secrets import environment_of
+
+SOURCE = Path(__file__).parents[3] / "src"
+
+SERVE = """
+import json, sys
+from modelyard.core.settings import Settings
+from modelyard.workers.processes.supervisor import Supervisor
+options = {"application": "tiny_api:create_app", "celery": "tiny_tasks:celery_app"} | json.loads(sys.argv[1])
+sys.exit(Supervisor(Settings(), **options).run())
+"""
+
+WORK = """
+import sys
+from modelyard.core.settings import Settings
+from modelyard.workers.processes.supervisor import Supervisor
+sys.exit(Supervisor(Settings(), celery="tiny_tasks:celery_app").run_worker(["downloads", "compute"]))
+"""
+
+WAKE = "import sys; from modelyard.core.queue import send_wakeup; send_wakeup(*sys.argv[1:])"
+
+
+class Server:
+    """A supervisor with the tiny API and the tiny tasks, in a process of its own."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.notes = folder / str(options.pop("notes", "notes"))
+        self.notes.mkdir()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")},
+            "MODELYARD_HOME": str(self.home),
+            "MODELYARD_PORT": "0",
+            "TINY_NOTES": str(self.notes),
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), str(Path(__file__).parents[1])]),
+            "HTTP_PROXY": "http://127.0.0.1:9",  # must not be used for the server's own address
+        }
+        self.environment.update(options.pop("environment", {}))  # type: ignore[call-overload]
+        self.program = options.pop("program", SERVE)
+        self.options = json.dumps(options)
+        self.output = folder / "output"
+
+    def start(self) -> None:
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", self.program, self.options],
+                stdout=output,
+                stderr=output,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def start_and_wait(self, workers: int = 3) -> None:
+        self.start()
+        wait_for(lambda: len(self.noted("pids")) >= workers and "is ready" in self.said())
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def url(self) -> str:
+        return self.said().partition("is ready: ")[2].split()[0]
+
+    def noted(self, name: str) -> list[str]:
+        file = self.notes / name
+        return file.read_text().split() if file.exists() else []
+
+    def wake(self, queue: str, task: str, job_id: str) -> None:
+        subprocess.run([sys.executable, "-c", WAKE, queue, task, job_id], env=self.environment, check=True)
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def worker_pid(self, queue: str) -> int:
+        return next(each.pid for each in self.family() if each.cmdline()[-1] == queue)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    servers = []
+
+    def make(**options: object) -> Server:
+        server = Server(tmp_path, **options)
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_works_and_stops_without_orphans(serve: Callable[..., Server], number: signal.Signals) -> None:
+    server = serve()
+    server.start_and_wait()
+    assert server.said().count("\n") == 1, server.said()
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url(), timeout=5) as response:
+        assert response.read() == b"ok"
+    server.wake("compute", "tiny.note", "1")
+    server.wake("inference", "tiny.wait_until_stopping", "2")
+    wait_for(lambda: server.noted("job-1") == [str(server.worker_pid("compute"))])
+    wait_for((server.notes / "waiting-2").exists)
+    family = server.family()
+    assert len(family) == 4
+
+    server.process.send_signal(number)
+    assert server.process.wait(10) == 0
+    assert all(is_gone(each) for each in family)
+    assert server.noted("stopped-2") == ["True"]
+    assert "has stopped" in server.said()
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", int(server.url().rpartition(":")[2])))
+
+
+def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Server]) -> None:
+    server = serve()
+    server.start_and_wait()
+    family = server.family()
+    assert len(family) == 4
+    server.process.kill()
+    wait_for(lambda: all(is_gone(each) for each in family), 12)
+
+
+def test_a_killed_child_is_started_again_under_the_same_name(serve: Callable[..., Server]) -> None:
+    server = serve()
+    server.start_and_wait()
+    killed, api = server.worker_pid("downloads"), int(server.noted("api-pid")[0])
+    os.kill(killed, signal.SIGKILL)
+    os.kill(api, signal.SIGKILL)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.url(), timeout=10) as response:
+        assert response.status == 200, "a request made meanwhile waits for the new API"
+    wait_for(lambda: len(server.noted("pids")) == 4)
+    assert server.worker_pid("downloads") != killed
+    names = server.noted("names")
+    assert len(names) == 4
+    assert len(set(names)) == 3
+    assert "downloads was killed by SIGKILL" in server.said()
+    server.wake("downloads", "tiny.note", "1")
+    wait_for(lambda: server.noted("job-1") == [str(server.worker_pid("downloads"))])
+
+
+def test_a_second_server_for_the_same_home_uses_other_worker_names(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve()
+    server.start_and_wait()
+    command = [sys.executable, "-m", "modelyard.workers", "worker", "--celery", "tiny_tasks:celery_app"]
+    with subprocess.Popen([*command, "--queues", "downloads"], env=server.environment) as second:
+        try:
+            wait_for(lambda: len(server.noted("pids")) == 4)
+        finally:
+            second.kill()
+    names = server.noted("names")
+    assert len(set(names)) == 4
+    assert f"{min(name for name in names if ':downloads' in name)}.2" in names
+
+
+def test_what_ignores_the_stop_is_killed_with_all_it_started(serve: Callable[..., Server]) -> None:
+    server = serve(grace_seconds=1.0)
+    server.start_and_wait()
+    server.wake("compute", "tiny.stubborn", "1")
+    wait_for(lambda: bool(server.noted("stubborn-1")))
+    family = server.family()
+    assert int(server.noted("stubborn-1")[0]) in [each.pid for each in family]
+    server.process.terminate()
+    assert server.process.wait(5) == 0
+    assert all(is_gone(each) for each in family)
+
+
+def test_a_second_signal_kills_at_once(serve: Callable[..., Server]) -> None:
+    server = serve(grace_seconds=60.0)
+    server.start_and_wait()
+    server.wake("compute", "tiny.stubborn", "1")
+    wait_for(lambda: bool(server.noted("stubborn-1")))
+    server.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(5) == 0
+
+
+def test_a_taken_port_is_one_clear_line(serve: Callable[..., Server]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = serve(port=taken.getsockname()[1])
+        server.start()
+        assert server.process.wait(10) == 1
+    assert server.said().count("\n") == 1
+    assert "is already in use. Set MODELYARD_PORT" in server.said()
+    assert not list(server.home.glob("logs/*")), "nothing was started"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"host": "0.0.0.0"}, "MODELYARD_API_KEY"),
+        ({"host": "no-such-host.invalid"}, "MODELYARD_HOST"),
+        ({"environment": {"MODELYARD_BROKER_URL": "kafka://x"}}, "MODELYARD_BROKER_URL"),
+        ({"application": "tiny_api:misconfigured"}, "The database is from a newer version. Install that version."),
+    ],
+)
+def test_what_only_a_person_can_put_right_ends_it_with_one_line(
+    serve: Callable[..., Server], options: dict[str, object], words: str
+) -> None:
+    server = serve(**options)
+    server.start()
+    assert server.process.wait(15) == 1
+    assert server.said().count("\n") == 1
+    assert words in server.said()
+
+
+def test_an_api_that_never_starts_is_given_up(serve: Callable[..., Server]) -> None:
+    server = serve(application="tiny_api:broken")
+    server.start()
+    assert server.process.wait(20) == 1
+    assert "RuntimeError: no such luck" in server.said()
+    assert server.said().count("starts again") == 2
+
+
+def test_without_workers_there_is_only_the_api(serve: Callable[..., Server]) -> None:
+    server = serve(workers=False, host="0.0.0.0", environment={"MODELYARD_API_KEY": "k" * 16})
+    server.start_and_wait(workers=0)
+    assert len(server.family()) == 1
+    assert server.url().startswith("http://127.0.0.1:")
+
+
+def test_a_short_key_is_for_this_machine_only(serve: Callable[..., Server]) -> None:
+    server = serve(workers=False, host="0.0.0.0", environment={"MODELYARD_API_KEY": f" {'k' * 15}\n"})
+    server.start()
+    assert server.process.wait(20) == 1
+    assert "MODELYARD_API_KEY is shorter than 16 characters" in server.said()
+    assert "kkk" not in server.said()
+
+
+def test_only_the_api_and_downloads_get_the_key_and_the_token(serve: Callable[..., Server]) -> None:
+    secrets = {"MODELYARD_API_KEY": "k" * 16, "HF_TOKEN": "token", "HUGGING_FACE_HUB_TOKEN": "token"}
+    server = serve(environment=secrets)
+    server.start_and_wait()
+    workers = {queue: server.worker_pid(queue) for queue in ("downloads", "compute", "inference")}
+    (api,) = {process.pid for process in server.family()} - set(workers.values())
+    held = {name: set(secrets) & set(environment_of(pid)) for name, pid in {"api": api, **workers}.items()}
+    assert held == {"api": set(secrets), "downloads": set(secrets), "compute": set(), "inference": set()}
+    assert set(server.noted("offline")) == {"compute", "inference"}, "a library may not look for anything on a Hub"
+
+
+def test_a_large_log_is_put_aside_when_its_process_starts(serve: Callable[..., Server]) -> None:
+    server = serve(workers=False)
+    logs = server.home / "logs"
+    logs.mkdir(parents=True)
+    with (logs / "api.log").open("wb") as log:
+        log.truncate(11_000_000)
+    server.start_and_wait(workers=0)
+    assert (logs / "api.log.1").stat().st_size == 11_000_000
+    assert (logs / "api.log").stat().st_size < 10_000
+
+
+def test_a_worker_alone_is_started_again_too(serve: Callable[..., Server]) -> None:
+    server = serve(program=WORK)
+    server.start()
+    wait_for(lambda: len(server.noted("pids")) == 1)
+    (killed,) = server.family()
+    killed.kill()
+    wait_for(lambda: len(server.noted("pids")) == 2)
+    assert len(set(server.noted("names"))) == 1
+    assert "worker was killed by SIGKILL" in server.said()
+    server.wake("compute", "tiny.note", "1")
+    (child,) = server.family()
+    wait_for(lambda: server.noted("job-1") == [str(child.pid)])
+    server.process.terminate()
+    assert server.process.wait(10) == 0
+    assert is_gone(child)
+
+
+def test_a_worker_alone_that_only_a_person_can_put_right_ends(serve: Callable[..., Server]) -> None:
+    server = serve(program=WORK.replace("downloads", "uploads"))
+    server.start()
+    assert server.process.wait(20) == 1
+    assert "There is no queue 'uploads'." in server.said()
+    assert "starts again" not in server.said()
+
+
+def test_a_second_server_on_a_home_is_refused_by_name(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first = serve(workers=False)
+    first.start_and_wait(workers=0)
+    second = Server(tmp_path, workers=False, notes="notes-of-second")
+    second.start()
+    assert second.process.wait(10) == 1
+    said = second.said().splitlines()[-1]
+    assert f"(pid {first.process.pid}, port {first.url().rpartition(':')[2]})" in said
+    assert "MODELYARD_HOME" in said
+    first.process.kill()
+    first.process.wait()
+    third = serve(workers=False, notes="notes-of-third")
+    third.start()
+    wait_for(lambda: third.said().count("is ready") == 2)
+
+
+def test_servers_with_a_database_and_a_queue_of_their_own_may_share_a_home(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    environment = {"MODELYARD_DATABASE_URL": "postgresql+psycopg://db/x", "MODELYARD_BROKER_URL": "redis://queue:6379"}
+    serve(workers=False, environment=environment).start_and_wait(workers=0)
+    second = serve(workers=False, environment=environment, notes="notes-of-second")
+    second.start()
+    wait_for(lambda: second.said().count("is ready") == 2)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(serve: Callable[..., Server]) -> None:
+    server = serve()
+    for name in ("api", "downloads"):
+        (server.home / "logs" / f"{name}.log").mkdir(parents=True)
+    server.start_and_wait()
+    for name in ("api", "downloads"):
+        assert server.said().count(f"{name}.log cannot be written (Is a directory): {name} writes here instead.") == 1
+    pid = server.worker_pid("downloads")
+    psutil.Process(pid).kill()
+    wait_for(lambda: "downloads was killed" in server.said())
+    wait_for(lambda: len(server.noted("pids")) >= 4)
+    assert server.worker_pid("downloads") != pid
+    assert server.process.poll() is None
+    assert "Traceback" not in server.said()
