@@ -72,7 +72,7 @@ OPTIONS = ("none", "8bit", "4bit")
 FRESH = """
 import json, psutil, sys, time
 started, config = time.perf_counter(), json.loads(sys.argv[1])
-from modelyard.ml import activations, kv_cache, memory, meta_model
+from modelyard.ml.inspect import activations, kv_cache, memory, meta_model
 import transformers; transformers.logging.set_verbosity_error()
 held = lambda: psutil.Process().memory_info().rss
 memory.estimate_memory({"model_type": config["model_type"], "num_hidden_layers": 1})

@@ -274,7 +274,8 @@ def test_a_load_tells_how_many_bytes_of_the_files_it_has_read(
     folder, steps = tiny_model(model_type), list[LoadStep]()
     spec = LoadSpec(f"tests/{model_type}", "c" * 40, quantization, folder, device="cpu")
     loader.load(spec, on_step=steps.append)
-    assert {step.message for step in steps} == {doing, "finishing"}
+    # A fast machine is seldom seen building.
+    assert {step.message for step in steps} - {"building the model"} == {doing, "finishing"}
     assert [step.is_last for step in steps] == [False] * (len(steps) - 1) + [True]
     counted = [step for step in steps if step.bytes_total is not None]
     assert {step.bytes_total for step in counted} == {stored_bytes(folder)}

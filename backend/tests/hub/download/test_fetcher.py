@@ -310,13 +310,13 @@ def test_refusals_are_not_repeated(
     hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     """Not even by another connection, in the moment between the end of the refused request and the end of all."""
-    release = partial.PartialFile.release
+    release = part_file.PartialFile.release
 
-    def slowly(part: partial.PartialFile, claim: partial.Claim) -> None:
+    def slowly(part: part_file.PartialFile, claim: part_file.Claim) -> None:
         release(part, claim)
         time.sleep(0.5)  # others look for work ten times a second
 
-    monkeypatch.setattr(partial.PartialFile, "release", slowly)
+    monkeypatch.setattr(part_file.PartialFile, "release", slowly)
     file = hub.add("model.bin", noise(BLOCK), get_statuses=[status] * 9)
     with pytest.raises(ModelyardError):
         Fetch(hub, store, [file])()
@@ -866,12 +866,12 @@ CHILD = textwrap.dedent("""
     import sys
     from pathlib import Path
     from hub.fault_hub import COMMIT
-    from modelyard.hub import partial
+    from modelyard.hub.download import part_file
     from modelyard.hub.download.fetcher import Control, FetchLimits, fetch_snapshot
     from modelyard.hub.names import RemoteFile
     from modelyard.hub.cache.hub_cache import HubCache
     endpoint, cache, path, size, sha256 = sys.argv[1:]
-    partial.BLOCK_BYTES = 1 << 20
+    part_file.BLOCK_BYTES = 1 << 20
     print("go", flush=True)
     fetch_snapshot(
         endpoint=endpoint, repo_id="owner/model", commit=COMMIT, store=HubCache(Path(cache)), token=False,

@@ -260,7 +260,7 @@ def test_the_child_has_no_credentials_and_low_priority(monkeypatch: pytest.Monke
 def test_the_child_ends_when_its_parent_is_killed(config: str) -> None:
     program = (
         "import sys, threading; sys.path.insert(0, sys.argv[1]);"
-        "from ml.test_inspector import Inspector, LLAMA, ENDLESS, child_of;"
+        "from ml.inspect.test_inspector import Inspector, LLAMA, ENDLESS, child_of;"
         "inspector = Inspector(); inspector.inspect('memory', LLAMA, timeout=150);"
         f"threading.Thread(target=inspector.inspect, args=('memory', {config}), kwargs={{'timeout': 150}}).start();"
         "import time; time.sleep(0.5); print(child_of(inspector).pid, flush=True); time.sleep(60)"
