@@ -136,7 +136,7 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
         walks.hold(monkeypatch, HubCache, name)
     for module in (model_files, model_deletion):
         walks.hold(monkeypatch, module, "artifact_files")
-    walks.hold(monkeypatch, model_response, "has_chat_template")
+    walks.hold(monkeypatch, model_response, "find_chat_template")
     walks.hold(monkeypatch, storage_service, "is_usable")
     for module in (model_files, actions):
         walks.hold(monkeypatch, module, "remove_folder")
@@ -323,7 +323,7 @@ def test_what_waits_for_a_disk(database: Database, cache: HubCache, walks: Walks
         assert session.get_one(Model, row_id).status is ModelStatus.PENDING
 
 
-@pytest.mark.parametrize(("status", "walk"), [("ready", "has_chat_template"), ("missing", "inventory")])
+@pytest.mark.parametrize(("status", "walk"), [("ready", "find_chat_template"), ("missing", "inventory")])
 def test_what_is_answered_about_a_row(
     database: Database, cache: HubCache, walks: Walks, client: TestClient, status: str, walk: str
 ) -> None:
@@ -340,7 +340,7 @@ def test_what_followers_of_the_list_are_told(database: Database, cache: HubCache
     row_id = begun(database, cache, ModelStatus.READY)
     walks.watch()
     (told,) = EventHub(database)._read(None).changed
-    assert (told.id, walks.seen(), walks.in_transactions) == (row_id, {"has_chat_template"}, [])
+    assert (told.id, walks.seen(), walks.in_transactions) == (row_id, {"find_chat_template"}, [])
 
 
 def test_a_quantization_that_is_asked_for(

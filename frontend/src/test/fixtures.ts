@@ -54,6 +54,7 @@ export function model(changes: Partial<Model> = {}): Model {
     memory_measured_bytes: null,
     drift: null,
     has_chat_template: true,
+    remarks: [],
     generates_text: true,
     last_unload: null,
     last_load_seconds: null,

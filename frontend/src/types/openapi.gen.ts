@@ -2498,6 +2498,7 @@ export interface components {
          *             "work": "download"
          *           },
          *           "quantization": "none",
+         *           "remarks": [],
          *           "revision": "main",
          *           "shared_bytes": 0,
          *           "size_bytes": 1519209472,
@@ -2575,6 +2576,7 @@ export interface components {
          *         "work": "download"
          *       },
          *       "quantization": "none",
+         *       "remarks": [],
          *       "revision": "main",
          *       "shared_bytes": 0,
          *       "size_bytes": 1519209472,
@@ -2717,6 +2719,11 @@ export interface components {
              * @enum {string}
              */
             quantization: "none" | "8bit" | "4bit";
+            /**
+             * Remarks
+             * @description What of its files cannot be read, and so which field of this answer is null.
+             */
+            remarks: string[];
             /**
              * Restarts With
              * @description Of a failed, cancelled or missing row, what `resume` begins with: `quantize` where only the quantized copy is to be made.

@@ -344,6 +344,8 @@ def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
     yield "used by", ", ".join(f"{user['name']} ({user['kind']})" for user in row["used_by"]) or None
     if row["adopted"]:
         yield "files", "were in the Hugging Face cache before Modelyard used them"
+    for remark in row.get("remarks", ()):
+        yield "remark", remark
     yield "folder", row["snapshot_path"]
     yield "added", row["created_at"]
 

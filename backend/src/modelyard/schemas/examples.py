@@ -58,6 +58,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "licence": "apache-2.0",
     "has_custom_code": False,
     "training": {"compatible": True, "reasons": []},
+    "remarks": [],
     "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
     "update_available": False,
     "checked_at": "2026-11-24T10:00:00.000Z",

@@ -215,6 +215,9 @@ class ModelResponse(Dimensions):
     training: TrainingVerdict | None = Field(
         description="Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked."
     )
+    remarks: list[str] = Field(
+        description="What of its files cannot be read, and so which field of this answer is null."
+    )
     latest_commit: str | None = Field(
         description="Where `revision` stood on the Hub at `checked_at`; null where that is not known."
     )

@@ -27,7 +27,7 @@ from modelyard.schemas.model import (
     TrainingVerdict,
     UsedBy,
 )
-from modelyard.services.facts.chat_template import has_chat_template
+from modelyard.services.facts.chat_template import ChatTemplate, find_chat_template
 from modelyard.services.facts.stored_drift import stored_drift
 from modelyard.services.jobs.job_service import ENDED_STATES, LOADING_PHASE, JobService
 from modelyard.services.model_files import artifact_of
@@ -150,6 +150,7 @@ def _response(facts: RowFacts) -> ModelResponse:
     done = model.status is ModelStatus.READY
     disk_bytes = max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes
     folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
+    template = find_chat_template(folder) if done else ChatTemplate(None)
     return ModelResponse(
         id=model.id,
         model_id=model.model_id,
@@ -189,13 +190,14 @@ def _response(facts: RowFacts) -> ModelResponse:
         unloading=facts.unloading,
         used_by=used_by,
         drift=stored_drift(model.drift, model.architecture),
-        has_chat_template=has_chat_template(folder) if done else None,
+        has_chat_template=template.present,
         generates_text=generates_text(model.architecture),
         adopted=model.adopted,
         gated=model.gated,
         licence=model.licence,
         has_custom_code=model.has_custom_code,
         training=TrainingVerdict.model_validate(model.training) if model.training else None,
+        remarks=[template.problem] if template.problem else [],
         latest_commit=model.latest_commit,
         update_available=None if model.latest_commit is None else model.latest_commit != model.commit,
         checked_at=model.checked_at,

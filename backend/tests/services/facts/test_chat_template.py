@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from modelyard.services.facts.chat_template import LARGEST_BYTES, has_chat_template
+from modelyard.services.facts.chat_template import LARGEST_BYTES, find_chat_template
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -28,7 +28,7 @@ def configure(folder: Path, **fields: Any) -> None:
 
 
 def test_none(folder: Path) -> None:
-    assert has_chat_template(folder) is False
+    assert find_chat_template(folder).present is False
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_none(folder: Path) -> None:
 )
 def test_in_the_configuration(folder: Path, template: Any, expected: bool) -> None:
     configure(folder, chat_template=template)
-    assert has_chat_template(folder) is expected
+    assert find_chat_template(folder).present is expected
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if expected:
         assert tokenizer.get_chat_template() == TEMPLATE
@@ -53,7 +53,7 @@ def test_in_the_configuration(folder: Path, template: Any, expected: bool) -> No
 @pytest.mark.parametrize("template", [["default"], 7, 0, {}, {"default": TEMPLATE}, False])
 def test_what_no_template_can_be_is_not_known(folder: Path, template: Any) -> None:
     configure(folder, chat_template=template)
-    assert has_chat_template(folder) is None
+    assert find_chat_template(folder).present is None
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
@@ -67,34 +67,34 @@ def test_what_is_no_text_is_not_known(folder: Path, name: str, made: str) -> Non
         path.symlink_to(path)
     else:
         path.write_bytes(b"\xff\xfe\x00")
-    assert has_chat_template(folder) is None
+    assert find_chat_template(folder).present is None
 
 
 def test_in_a_file_of_its_own(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    assert has_chat_template(folder) is True
+    assert find_chat_template(folder).present is True
     assert AutoTokenizer.from_pretrained(folder).chat_template == TEMPLATE
 
 
 def test_a_processors_file_is_not_the_tokenizers(folder: Path) -> None:
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    assert has_chat_template(folder) is False
+    assert find_chat_template(folder).present is False
     assert AutoTokenizer.from_pretrained(folder).chat_template is None
 
 
 def test_no_tokenizer_at_all(tmp_path: Path) -> None:
-    assert has_chat_template(tmp_path) is False
+    assert find_chat_template(tmp_path).present is False
 
 
 def test_what_cannot_be_read_is_not_known_until_it_is_mended(folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     whole = path.read_text()
     path.write_text("{")
-    assert has_chat_template(folder) is None
+    assert find_chat_template(folder).present is None
     path.write_text(whole)
     os.utime(path, (1, 1))
     configure(folder, chat_template=TEMPLATE)
-    assert has_chat_template(folder) is True
+    assert find_chat_template(folder).present is True
 
 
 @pytest.mark.parametrize("made", ["deep", "huge"])
@@ -105,4 +105,4 @@ def test_what_would_hurt_to_read_is_not_known(folder: Path, made: str) -> None:
     else:
         with path.open("wb") as file:
             file.truncate(LARGEST_BYTES + 1)
-    assert has_chat_template(folder) is None
+    assert find_chat_template(folder).present is None

@@ -1,14 +1,12 @@
 """Whether a model can be given a conversation, as its tokenizer's files tell: no tokenizer is built for it."""
 
-import logging
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from modelyard.core.errors import InvalidRepository
-from modelyard.core.repository_json import read_object, require_file, require_readable_size
-
-logger = logging.getLogger(__name__)
+from modelyard.core.repository_json import kind_of, read_object, require_file, require_readable_size
 
 _OWN_FILE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
 
@@ -16,8 +14,16 @@ LARGEST_BYTES = 20_000_000
 """Some list tens of thousands of added tokens; what is longer is not read in the server's process."""
 
 
-def has_chat_template(folder: Path) -> bool | None:
-    """Whether the tokenizer in a folder has a chat template; None where its files do not say so in a way that is read.
+@dataclass(frozen=True)
+class ChatTemplate:
+    """Whether there is one; None where the file that would say so cannot be read, and then `problem` is why."""
+
+    present: bool | None
+    problem: str | None = None
+
+
+def find_chat_template(folder: Path) -> ChatTemplate:
+    """Return whether the tokenizer in a folder has a chat template. Raises nothing, whatever the files are.
 
     A processor's `chat_template.json` does not count: transformers' tokenizers do not read it.
     """
@@ -28,43 +34,48 @@ def has_chat_template(folder: Path) -> bool | None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            logger.warning("%s cannot be read: %s", path, error)
-            return None
-        return _names_template(path, status.st_ctime_ns, status.st_size)
-    return False
+            return _unknown(f"{name} cannot be read: {error.strerror}.")
+        return _find_in(path, status.st_ctime_ns, status.st_size)
+    return ChatTemplate(False)
 
 
 @lru_cache(maxsize=10_000)
-def _names_template(path: str, _changed_ns: int, _size: int) -> bool | None:
+def _find_in(path: str, _changed_ns: int, _size: int) -> ChatTemplate:
     """What the file said when it was last changed: it is asked for with every answer about the model."""
+    file = Path(path)
     try:
-        return _read(Path(path))
-    except (OSError, InvalidRepository) as error:
-        logger.warning("The chat template in %s cannot be read: %s", path, error)
-        return None
+        return _read_text(file) if file.name == _OWN_FILE else _read_config(file)
+    except InvalidRepository as error:
+        return _unknown(error.message)
+    except OSError as error:
+        return _unknown(f"{file.name} cannot be read: {error.strerror}.")
 
 
-def _read(path: Path) -> bool | None:
+def _unknown(problem: str) -> ChatTemplate:
+    return ChatTemplate(None, f"{problem} Whether there is a chat template is not known.")
+
+
+def _read_config(path: Path) -> ChatTemplate:
     """Raises OSError, InvalidRepository."""
-    if path.name == _OWN_FILE:
-        return _is_text(path)
-    template = read_object(path, path.parent.name, limit_bytes=LARGEST_BYTES).get("chat_template")
+    template = read_object(path, "this model", limit_bytes=LARGEST_BYTES).get("chat_template")
     if template is None:
-        return False
+        return ChatTemplate(False)
     if isinstance(template, str):
-        return bool(template)
+        return ChatTemplate(bool(template))
     if isinstance(template, list) and all(isinstance(each, dict) for each in template):
         # Several by name; without a name, this one is taken.
-        return any(each.get("name") == "default" for each in template)
-    return None
+        return ChatTemplate(any(each.get("name") == "default" for each in template))
+    what = "a list of something else" if isinstance(template, list) else kind_of(template)
+    return _unknown(f"chat_template in {path.name} is {what}, not a string or a list of objects.")
 
 
-def _is_text(path: Path) -> bool | None:
-    with require_file(path.name, path.parent.name), path.open("rb") as file:
+def _read_text(path: Path) -> ChatTemplate:
+    """Raises OSError, InvalidRepository."""
+    with require_file(path.name, "this model"), path.open("rb") as file:
         content = file.read(LARGEST_BYTES + 1)
-    require_readable_size(len(content), path.name, path.parent.name, limit_bytes=LARGEST_BYTES)
+    require_readable_size(len(content), path.name, "this model", limit_bytes=LARGEST_BYTES)
     try:
         content.decode()
     except UnicodeDecodeError:
-        return None
-    return True
+        return _unknown(f"{path.name} is not UTF-8 text.")
+    return ChatTemplate(True)

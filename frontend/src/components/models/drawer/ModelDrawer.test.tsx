@@ -76,6 +76,13 @@ it("tells a file that is gone from one that is still to come", async () => {
   expect(await screen.findByText("not here yet")).toBeVisible();
 });
 
+it("shows which of its files cannot be read", async () => {
+  const remark =
+    "tokenizer_config.json of this model is not valid JSON. Whether there is a chat template is not known.";
+  show(model({ has_chat_template: null, remarks: [remark] }));
+  expect(await screen.findByText(remark)).toBeVisible();
+});
+
 it("shows the memory of every precision, its own marked, and nothing to choose", async () => {
   server.use(http.get(api("/models/estimate-memory"), () => HttpResponse.json(estimate())));
   show(model({ quantization: "4bit" }));

@@ -443,6 +443,7 @@ function Overview({ model, busy, onAction }: WorkProps) {
     ...(model.has_custom_code
       ? [["Code", "the repository brings code of its own, which is never run"] satisfies [string, React.ReactNode]]
       : []),
+    ...model.remarks.map((remark): [string, React.ReactNode] => ["Remark", remark]),
     [
       "Folder",
       model.snapshot_path !== null ? (
