@@ -37,7 +37,6 @@ from modelyard.core.errors import (
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.download import part_file, transport
 from modelyard.hub.download.fetcher import (
-    GAIN_BYTES,
     Control,
     FetchLimits,
     FetchResult,
@@ -46,6 +45,7 @@ from modelyard.hub.download.fetcher import (
     TransferProgress,
     fetch_snapshot,
 )
+from modelyard.hub.download.scheduler import GAIN_BYTES
 from modelyard.hub.download.transport import Transport
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.retry import HUB_IN_TROUBLE, RetryPolicy
@@ -455,7 +455,7 @@ def test_storage_that_refuses_a_new_location_is_reported(hub: FaultHub, store: H
 
 
 def test_expired_location_is_asked_for_again(hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelyard.hub.download.fetcher.LOCATION_SECONDS", 0.0)
+    monkeypatch.setattr("modelyard.hub.download.connection.LOCATION_SECONDS", 0.0)
     with FaultHub() as storage:
         content = noise(BLOCK)
         file = hub.add("model.bin", content, redirect_to=storage.endpoint)
@@ -714,7 +714,7 @@ def test_disk_that_fills_up_keeps_what_is_there(
 def test_stall_is_told_and_the_rate_falls_to_zero(
     hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelyard.hub.download.fetcher.RATE_WINDOW_SECONDS", 1.0)
+    monkeypatch.setattr("modelyard.hub.download.progress.RATE_WINDOW_SECONDS", 1.0)
     file = hub.add("model.bin", noise(4 * BLOCK), stall_after=2 * BLOCK, stall_times=9)
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=1, stall_seconds=60))
 
@@ -731,7 +731,7 @@ def test_stall_is_told_and_the_rate_falls_to_zero(
 def test_estimate_of_the_time_left_comes_once_it_is_stable(
     hub: FaultHub, store: HubCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelyard.hub.download.fetcher.STABLE_SECONDS", 1.0)
+    monkeypatch.setattr("modelyard.hub.download.progress.STABLE_SECONDS", 1.0)
     file = hub.add("model.bin", noise(6 * BLOCK), bytes_per_second=2 * BLOCK)
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=1))
     moments: list[float] = []
