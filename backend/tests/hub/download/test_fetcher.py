@@ -35,7 +35,7 @@ from modelyard.core.errors import (
     TokenInvalid,
 )
 from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.hub.download import part_file, transport
+from modelyard.hub.download import blocks, part_file, transport
 from modelyard.hub.download.fetcher import (
     Control,
     FetchLimits,
@@ -72,7 +72,7 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part_file, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def test_refusals_are_not_repeated(
     """Not even by another connection, in the moment between the end of the refused request and the end of all."""
     release = part_file.PartialFile.release
 
-    def slowly(part: part_file.PartialFile, claim: part_file.Claim) -> None:
+    def slowly(part: part_file.PartialFile, claim: blocks.Claim) -> None:
         release(part, claim)
         time.sleep(0.5)  # others look for work ten times a second
 
@@ -703,7 +703,7 @@ def test_disk_that_fills_up_keeps_what_is_there(
     with pytest.raises(DiskFull):
         Fetch(hub, store, [file], limits=replace(QUICK, connections=1))()
     monkeypatch.undo()
-    monkeypatch.setattr(part_file, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
     kept = partial_bytes(store)
     assert kept >= 2 * BLOCK
     fetch = Fetch(hub, store, [file])
@@ -866,12 +866,12 @@ CHILD = textwrap.dedent("""
     import sys
     from pathlib import Path
     from hub.fault_hub import COMMIT
-    from modelyard.hub.download import part_file
+    from modelyard.hub.download import blocks
     from modelyard.hub.download.fetcher import Control, FetchLimits, fetch_snapshot
     from modelyard.hub.names import RemoteFile
     from modelyard.hub.cache.hub_cache import HubCache
     endpoint, cache, path, size, sha256 = sys.argv[1:]
-    part_file.BLOCK_BYTES = 1 << 20
+    blocks.BLOCK_BYTES = 1 << 20
     print("go", flush=True)
     fetch_snapshot(
         endpoint=endpoint, repo_id="owner/model", commit=COMMIT, store=HubCache(Path(cache)), token=False,

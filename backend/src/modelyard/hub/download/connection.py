@@ -6,8 +6,9 @@ from functools import partial
 
 from modelyard.core.errors import HubMisbehaved, HubUnreachable
 from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.download.blocks import Claim
 from modelyard.hub.download.limits import FetchLimits
-from modelyard.hub.download.part_file import Claim, PartClosed, PartialFile
+from modelyard.hub.download.part_file import PartClosed, PartialFile
 from modelyard.hub.download.progress import REPORT_SECONDS, Meter
 from modelyard.hub.download.scheduler import Content, Scheduler, State
 from modelyard.hub.download.throttle import Throttle

@@ -6,7 +6,6 @@ import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.core import locks
@@ -22,28 +21,15 @@ from modelyard.hub.cache.hub_cache import (
     remove_journal,
     write_journal,
 )
+from modelyard.hub.download.blocks import Blocks, Claim, Ranges, valid_ranges
 from modelyard.hub.names import RemoteFile
 
-BLOCK_BYTES = 8 << 20
 _SYNC_BYTES = 256 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-Ranges = list[tuple[int, int]]
 
 
 class PartClosed(Exception):
     """The download was stopped while this thread still worked on the part."""
-
-
-@dataclass
-class Claim:
-    """A run of blocks that one connection fetches, from `position` to `stop` (exclusive)."""
-
-    first_block: int
-    last_block: int
-    position: int
-    stop: int
-    revoked: bool = False
 
 
 class PartialFile:
@@ -67,14 +53,11 @@ class PartialFile:
         self._journal_lock = threading.Lock()
         self._users = 0
         self._closed = False
-        self._sequential = False
         self._etag: str | None = None
-        self._claims: list[Claim] = []
         self._hasher = content_hasher(file)
         self._hashed = 0
         self._hashing = False
-        self._prefix = 0
-        self._filled = [0] * -(-file.size_bytes // BLOCK_BYTES)
+        self._blocks = Blocks(file.size_bytes)
         self._durable: Ranges = []
         self._unsynced = 0
         self._load()
@@ -114,7 +97,7 @@ class PartialFile:
     @property
     def filled_bytes(self) -> int:
         with self._lock:
-            return sum(self._filled)
+            return self._blocks.filled_bytes
 
     @property
     def allocated_bytes(self) -> int:
@@ -125,14 +108,14 @@ class PartialFile:
     @property
     def is_complete(self) -> bool:
         with self._lock:
-            return self._prefix == self.size_bytes
+            return self._blocks.is_complete
 
     @property
     def needs_care(self) -> bool:
         """Whether there is enough to hash or to bring to the disk, or nothing left to fetch."""
         with self._lock:
-            unhashed = self._prefix - self._hashed
-            return self._prefix == self.size_bytes or unhashed >= HASH_CHUNK_BYTES or self._unsynced >= _SYNC_BYTES
+            unhashed = self._blocks.prefix - self._hashed
+            return self._blocks.is_complete or unhashed >= HASH_CHUNK_BYTES or self._unsynced >= _SYNC_BYTES
 
     def accept_etag(self, etag: str | None) -> None:
         """Start over where the Hub now announces another content than the part was begun with."""
@@ -147,44 +130,20 @@ class PartialFile:
     def claim(self, max_blocks: int) -> Claim | None:
         """Take the next blocks that nobody fetches; None when there are none (for now)."""
         with self._lock:
-            if self._closed:
-                return None
-            if self._sequential:
-                return None if self._claims else self._claim_rest()
-            taken = {block for claim in self._claims for block in range(claim.first_block, claim.last_block + 1)}
-            first = None
-            last = 0
-            for block, filled in enumerate(self._filled):
-                if first is None:
-                    if block not in taken and filled < self._length(block):
-                        first = last = block
-                elif block in taken or filled or block - first >= max_blocks:
-                    break
-                else:
-                    last = block
-            return None if first is None else self._new_claim(first, last)
+            return None if self._closed else self._blocks.claim(max_blocks)
 
     def claim_rest(self) -> Claim | None:
         """Fetch everything from the first gap in one go, alone: for a server that cannot serve ranges."""
         with self._lock:
-            self._sequential = True
-            for claim in self._claims:
-                claim.revoked = True
-            self._claims.clear()
-            return self._claim_rest()
+            return self._blocks.claim_rest()
 
     def unclaimed_blocks(self) -> int:
         with self._lock:
-            if self._sequential:
-                return 0 if self._claims else 1
-            taken = sum(claim.last_block - claim.first_block + 1 for claim in self._claims)
-            gaps = sum(filled < self._length(block) for block, filled in enumerate(self._filled))
-            return max(0, gaps - taken)
+            return self._blocks.unclaimed()
 
     def release(self, claim: Claim) -> None:
         with self._lock:
-            if claim in self._claims:
-                self._claims.remove(claim)
+            self._blocks.release(claim)
 
     def write(self, claim: Claim, chunks: Sequence[bytes | memoryview]) -> None:
         """Append to a claim.
@@ -214,7 +173,7 @@ class PartialFile:
             with self._lock:
                 self._lock.wait_for(lambda: not self._hashing)
                 position = self._hashed
-                count = min(self._prefix - position, HASH_CHUNK_BYTES)
+                count = min(self._blocks.prefix - position, HASH_CHUNK_BYTES)
                 if count == 0:
                     return position == self.size_bytes
                 hasher = self._start_hashing()
@@ -240,7 +199,7 @@ class PartialFile:
             if self._unsynced < _SYNC_BYTES:
                 return
             self._unsynced = 0
-            ranges = self._ranges()
+            ranges = self._blocks.ranges()
         with self._using() as descriptor:
             os.fdatasync(descriptor)
         with self._lock:
@@ -258,7 +217,7 @@ class PartialFile:
                     "etag": self._etag,
                     "size_bytes": self.size_bytes,
                     "boot_id": _boot_id(),
-                    "written": self._ranges(),
+                    "written": self._blocks.ranges(),
                     "durable": self._durable,
                 }
             try:
@@ -270,11 +229,8 @@ class PartialFile:
     def reset(self) -> None:
         """Forget everything fetched so far."""
         with self._lock:
-            for claim in self._claims:
-                claim.revoked = True
-            self._claims.clear()
-            self._filled = [0] * len(self._filled)
-            self._prefix = self._hashed = self._unsynced = 0
+            self._blocks.clear()
+            self._hashed = self._unsynced = 0
             self._durable = []
             self._hasher = content_hasher(self.file)
         self.save()
@@ -349,58 +305,11 @@ class PartialFile:
             self._lock.notify_all()
 
     def _advance(self, claim: Claim, length: int) -> bool:
-        completed = False
         with self._lock:
             if claim.revoked:
                 raise PartClosed
             self._unsynced += length
-            while length:
-                block = claim.position // BLOCK_BYTES
-                start = block * BLOCK_BYTES
-                step = min(length, start + self._length(block) - claim.position)
-                claim.position += step
-                length -= step
-                self._filled[block] = claim.position - start
-                completed = completed or self._filled[block] == self._length(block)
-            self._move_prefix()
-        return completed
-
-    def _move_prefix(self) -> None:
-        block = self._prefix // BLOCK_BYTES
-        while block < len(self._filled):
-            self._prefix = block * BLOCK_BYTES + self._filled[block]
-            if self._filled[block] < self._length(block):
-                return
-            block += 1
-
-    def _claim_rest(self) -> Claim | None:
-        if self._prefix == self.size_bytes:
-            return None
-        first = self._prefix // BLOCK_BYTES
-        for block in range(first + 1, len(self._filled)):
-            self._filled[block] = 0
-        return self._new_claim(first, len(self._filled) - 1)
-
-    def _new_claim(self, first: int, last: int) -> Claim:
-        stop = last * BLOCK_BYTES + self._length(last)
-        claim = Claim(first, last, first * BLOCK_BYTES + self._filled[first], stop)
-        self._claims.append(claim)
-        return claim
-
-    def _length(self, block: int) -> int:
-        return min(BLOCK_BYTES, self.size_bytes - block * BLOCK_BYTES)
-
-    def _ranges(self) -> Ranges:
-        ranges: Ranges = []
-        for block, filled in enumerate(self._filled):
-            start = block * BLOCK_BYTES
-            if not filled:
-                continue
-            if ranges and ranges[-1][1] == start:
-                ranges[-1] = (ranges[-1][0], start + filled)
-            else:
-                ranges.append((start, start + filled))
-        return ranges
+            return self._blocks.advance(claim, length)
 
     def _load(self) -> None:
         journal = read_journal(self._journal)
@@ -409,30 +318,14 @@ class PartialFile:
             return
         self._etag = etag if isinstance(etag, str) else None
         end = min(self.size_bytes, os.fstat(self._descriptor).st_size)
-        self._durable = _valid_ranges(journal.get("durable"), end)
+        self._durable = valid_ranges(journal.get("durable"), end)
         # After a power cut the disk may lack what the journal already counts; a killed process loses nothing.
         same_boot = journal.get("boot_id") == _boot_id()
-        for start, stop in _valid_ranges(journal.get("written"), end) if same_boot else self._durable:
-            for block in range(-(-start // BLOCK_BYTES), -(-stop // BLOCK_BYTES)):
-                self._filled[block] = min(stop - block * BLOCK_BYTES, self._length(block))
-        self._move_prefix()
+        self._blocks.fill(valid_ranges(journal.get("written"), end) if same_boot else self._durable)
 
 
 def _not_ours(path: Path) -> Conflict:
     return Conflict(f"{path} is not a file of Modelyard's.", hint="Remove it, then retry.")
-
-
-def _valid_ranges(value: object, end: int) -> Ranges:
-    if not isinstance(value, list):
-        return []
-    ranges: Ranges = []
-    for item in value:
-        match item:
-            case [int(start), int(stop)] if 0 <= start < min(stop, end):
-                ranges.append((start, min(stop, end)))
-            case _:
-                return []
-    return ranges
 
 
 def _write_all(descriptor: int, chunks: Sequence[bytes | memoryview], position: int) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from modelyard.core import units
-from modelyard.hub.download.part_file import BLOCK_BYTES
+from modelyard.hub.download.blocks import BLOCK_BYTES
 from modelyard.hub.download.scheduler import CLAIM_BLOCKS, Content, Scheduler, State
 
 REPORT_SECONDS = 0.25

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from huggingface_hub import constants
 
-from modelyard.hub.download.part_file import Claim, PartClosed, PartialFile
+from modelyard.hub.download.blocks import Claim
+from modelyard.hub.download.part_file import PartClosed, PartialFile
 from modelyard.hub.download.transport import ResolvedFile
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.retry import RetryPolicy, Transient
