@@ -16,6 +16,8 @@ import pytest
 
 from ml import zoo
 from modelyard.client.api_client import ApiClient
+from modelyard.core.database import Database
+from modelyard.services.inspection.fast_dtype import remember_speed
 from support.instance import Instance, standing_still
 
 LLAMA = "modelyard-samples/tiny-llama"
@@ -240,6 +242,49 @@ def test_a_generation_uses_the_copy_that_is_loaded_whatever_its_dtype(
     assert (made.status_code, made.json()["load_seconds"]) == (200, 0.0), made.text
     assert [item["dtype"] for item in instance.api.get("/models/loaded").json()["items"]] == ["float32"]
     instance.unload_all()
+
+
+def test_a_host_that_is_slow_in_bfloat16_loads_in_float32_where_that_is_preferred(
+    instance: Instance, llama: dict[str, Any]
+) -> None:
+    path = f"/models/{llama['id']}"
+    database = Database(f"sqlite:///{instance.home / 'modelyard.db'}")
+
+    def weights(dtype: str) -> int:
+        def exact() -> dict[str, Any] | None:
+            query = {"dtype": dtype, "parts": "weights"}
+            found: dict[str, Any] = instance.api.get(f"{path}/estimate-memory", params=query).json()
+            return found if found["method"] == "exact" else None
+
+        size: int = instance.wait_until(exact, 120, "the estimate is exact")["options"][0]["weights_bytes"]
+        return size
+
+    def loaded(bfloat16_seconds: float) -> tuple[str, int, str]:
+        remember_speed(database, {"float32_seconds": 1.0, "bfloat16_seconds": bfloat16_seconds})
+        assert instance.api.post(f"{path}/load", json={}).status_code == 202
+        row = instance.wait_until(lambda: (m := instance.model(llama["id"]))["loaded"] and m, 60, "it is loaded")
+        (item,) = instance.api.get("/models/loaded").json()["items"]
+        instance.unload_all()
+        return item["dtype"], item["measured_bytes"], row["used_by"][0]["name"]
+
+    instance.unload_all()
+    instance.api.put("/settings", json={"prefer_fast_dtype": True})
+    try:
+        dtype, size, name = loaded(12.0)
+        assert (dtype, size) == ("float32", weights("float32"))
+        assert "in float32" in name
+        estimate = instance.api.get(f"{path}/estimate-memory", params={"parts": "weights"}).json()
+        assert estimate["fast_dtype"] == {"dtype": "float32", "prefill_speedup": 12.0}
+        made = instance.api.post(f"{path}/generate", json={"prompt": "The", "max_new_tokens": 1})
+        assert made.status_code == 200, made.text
+        assert [item["dtype"] for item in instance.api.get("/models/loaded").json()["items"]] == ["float32"]
+        instance.unload_all()
+        assert loaded(1.0)[:2] == ("auto", weights("auto"))
+        instance.api.put("/settings", json={"prefer_fast_dtype": False})
+        assert loaded(12.0)[:2] == ("auto", weights("auto"))
+    finally:
+        instance.api.put("/settings", json={"prefer_fast_dtype": False})
+        database.dispose()
 
 
 def settled(instance: Instance, row: dict[str, Any], seconds: float = 60) -> dict[str, Any]:

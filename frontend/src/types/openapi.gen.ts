@@ -2096,7 +2096,7 @@ export interface components {
             context: number;
             /** Dtype */
             dtype: string | null;
-            /** @description Set where the server's processor is slower in `dtype`: load with this one instead. */
+            /** @description Set where the hosts that load are slower in `dtype`: load with this one instead. */
             fast_dtype?: components["schemas"]["FastDtype"] | null;
             /** Kv Cache Segments */
             kv_cache_segments: components["schemas"]["KvCacheSegment"][];

@@ -384,7 +384,7 @@ class MemoryEstimate(Schema):
     dtype: str | None
     fast_dtype: FastDtype | None = Field(
         default=None,
-        description="Set where the server's processor is slower in `dtype`: load with this one instead.",
+        description="Set where the hosts that load are slower in `dtype`: load with this one instead.",
     )
     kv_cache_segments: list[KvCacheSegment]
     context: int = Field(description="Tokens per sequence: as asked, or the model's limit where that is less.")

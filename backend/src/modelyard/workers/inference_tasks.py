@@ -23,6 +23,7 @@ from modelyard.core.database import database_now, get_database, utc_now
 from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
 from modelyard.schemas.model import LastUnload
+from modelyard.services.inspection.fast_dtype import options_here
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress, JobService
 from modelyard.services.model_service import ModelService
@@ -90,7 +91,8 @@ def _load(job: RunningJob) -> dict[str, Any]:
     row = _row(job.subject_id)
     loader = _loader_for(job)
     with _stoppable():
-        info = loader.load(load_spec(row, job.payload), on_step=_telling(job), is_cancelled=_taken_back(job))
+        options = options_here(get_database(), row.dtype, job.payload)
+        info = loader.load(load_spec(row, options), on_step=_telling(job), is_cancelled=_taken_back(job))
     publish_loaded(loader)
     _note_measured(row.id, info)
     _forget_failure(row.id)
@@ -136,9 +138,10 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         job.publish({"text": "".join(text)})
 
     # A generation names no dtype: whatever copy there is will do.
+    options = options_here(get_database(), row.dtype, payload.pop("load"))
     held = QuantizationService(get_database()).load_model(
         row,
-        {"option_bytes": payload.pop("option_bytes"), "dtype": payload.pop("dtype", "auto"), "any_dtype": True},
+        options | {"any_dtype": True},
         on_step=_telling(job),
         is_cancelled=_taken_back(job),
     )

@@ -1,7 +1,7 @@
 """Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,8 @@ from modelyard.core.errors import (
 from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.schemas.model import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
-from modelyard.services import system_service
 from modelyard.services.architecture_service import local_checkpoint
-from modelyard.services.inspection.fast_dtype import fast_dtype
+from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_service import ModelService, loaded_rows
@@ -54,11 +53,13 @@ class InferenceService:
         """Queue a load. Raises ModelNotFound, NotReady."""
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
-        dtype = self._dtype(row, request.device) if request.dtype == "auto" else request.dtype
-        payload = request.model_dump() | {"dtype": dtype, "option_bytes": self._option_bytes(row, dtype)}
+        payload = request.model_dump() | {"option_bytes": self._option_bytes(row, request.dtype)}
+        faster = self._faster(row, request.device, request.dtype)
+        payload |= {"faster": faster} if faster else {}
+        dtypes = {request.dtype, faster["dtype"]} if faster else {request.dtype}
         with self.database.session() as session:
             ModelService(session).get_by_id(row_id).error = None
-            worker = _holder(session, row_id, device=request.device, dtype=dtype)
+            worker = _holder(session, row_id, device=request.device, dtypes=dtypes)
             JobService(session).enqueue(JobKind.LOAD, row_id, payload, worker=worker)
 
     def start_unload(self, row_id: str) -> None:
@@ -116,11 +117,12 @@ class InferenceService:
             row = _ready(ModelService(session).get_by_id(row_id))
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
-        dtype = self._dtype(row, "auto")
         payload = request.model_dump(exclude={"stream"})
-        payload |= {"dtype": dtype, "option_bytes": self._option_bytes(row, dtype)}
+        load = {"option_bytes": self._option_bytes(row, "auto")}
+        faster = self._faster(row, "auto", "auto")
+        payload["load"] = load | {"faster": faster} if faster else load
         with self.database.session() as session:
-            worker = _holder(session, row_id, dtype=None)
+            worker = _holder(session, row_id)
             return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
 
     def start_drift(self, row_id: str, request: DriftRequest) -> str:
@@ -133,7 +135,7 @@ class InferenceService:
         original_folder(row)
         payload = {"text": request.text, "option_bytes": self._option_bytes(row, "auto")}
         with self.database.session() as session:
-            worker = _holder(session, row_id, dtype="auto")
+            worker = _holder(session, row_id, dtypes={"auto"})
             return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
 
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
@@ -171,16 +173,14 @@ class InferenceService:
         with self.database.session() as session:
             JobService(session).request(job_id, JobControl.CANCEL)
 
-    def _dtype(self, row: Model, device: str) -> str:
-        """What `auto` means: as stored, or what is faster here where the settings prefer that."""
+    def _faster(self, row: Model, device: str, dtype: str) -> dict[str, Any] | None:
+        """The options of a load on a host that is slow in the row's own dtype, where the settings prefer that."""
+        if row.dtype != SLOW or dtype != "auto" or device not in ("auto", "cpu"):
+            return None
         with self.database.reading() as session:
-            if device not in ("auto", "cpu") or not SettingsService(session).prefer_fast_dtype():
-                return "auto"
-            devices = system_service.devices(system_service.local_pids(session))
-        if device == "cpu":
-            devices = [each for each in devices if each.id == "cpu"]
-        faster = fast_dtype(self.database, row.dtype, devices)
-        return "auto" if faster is None else faster.dtype
+            if not SettingsService(session).prefer_fast_dtype():
+                return None
+        return {"dtype": FAST, "option_bytes": self._option_bytes(row, FAST)}
 
     def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""
@@ -196,14 +196,16 @@ class InferenceService:
         return {name: size for name, size in known.items() if size is not None}
 
 
-def _holder(session: Session, row_id: str, *, dtype: str | None, device: str = "auto") -> str | None:
+def _holder(
+    session: Session, row_id: str, *, dtypes: Collection[str] | None = None, device: str = "auto"
+) -> str | None:
     """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may.
 
-    With no `dtype` any will do, and one as stored goes before others.
+    With no `dtypes` any will do, and one as stored goes before others.
     """
 
     def fits(its_dtype: str, its_device: str) -> bool:
-        return dtype in (None, its_dtype) and device in ("auto", its_device)
+        return (dtypes is None or its_dtype in dtypes) and device in ("auto", its_device)
 
     held = [loaded for loaded in loaded_rows(session, [row_id]) if fits(loaded.dtype, loaded.device)]
     if held:

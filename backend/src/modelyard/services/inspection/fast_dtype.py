@@ -1,18 +1,30 @@
-"""Processors that compute faster in float32 than in the bfloat16 that most models are stored in: measured once."""
+"""Processors that compute faster in float32 than in the bfloat16 that most models are stored in: measured per host.
+
+The API measures its own host, through the inspector, for estimates. A worker measures the host that it loads models on
+and decides by that; what it found is remembered, so that the API can tell it of other hosts.
+"""
 
 import hashlib
 import logging
 import os
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from modelyard.core.database import Database
+from sqlalchemy import select
+
+from modelyard.core.database import Database, database_now
+from modelyard.core.errors import ModelyardError
+from modelyard.models import Worker
 from modelyard.schemas.model import FastDtype
 from modelyard.schemas.system import Device
-from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
+from modelyard.services import system_service
+from modelyard.services.inspection import inspection_service
+from modelyard.services.inspection.inspection_service import InspectionService, library_versions
 
 logger = logging.getLogger(__name__)
 
@@ -27,28 +39,105 @@ _RELEVANT = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "M
 
 
 def fast_dtype(
-    database: Database, stored: str | None, devices: Sequence[Device], *, seconds: float = MEASURE_SECONDS
+    database: Database,
+    stored: str | None,
+    devices: Sequence[Device],
+    *,
+    queue: str = "inference",
+    seconds: float = MEASURE_SECONDS,
 ) -> FastDtype | None:
-    """Return the dtype in which this host computes faster than in `stored`, with how much; None where there is none.
+    """Return the dtype in which every host that serves `queue` computes faster than in `stored`, and how much faster.
 
-    A host with an accelerator computes there. Waits up to `seconds` for the measurement, which is made once; where it
-    cannot be made the answer is None, and it is tried again the next time.
+    None where one of them does not, or was never measured. With no live worker, this host counts; it is measured now,
+    for which up to `seconds` are waited. A host with an accelerator computes there.
     """
     if stored != SLOW or any(device.id != "cpu" for device in devices):
         return None
-    try:
-        speed = InspectionService(database).ask("dtype_speed", _HOST, processor_identity(), {}, seconds=seconds)
-    except InspectionFailed as error:
-        logger.info("The speed of this processor's dtypes is not known: %s", error.message)
+    here = socket.gethostname()
+
+    def measure() -> Mapping[str, float]:
+        return inspection_service.get_inspector().inspect("dtype_speed", {}, timeout=max(seconds, 0.1))
+
+    speedups = [
+        _speedup_here(database, measure) if host == here else _remembered_speedup(database, host)
+        for host in _hosts(database, queue) or {here}
+    ]
+    known = [speedup for speedup in speedups if speedup is not None]
+    if len(known) < len(speedups) or min(known) < LEAST_SPEEDUP:
         return None
-    speedup = speed["bfloat16_seconds"] / speed["float32_seconds"]
-    return FastDtype(dtype=FAST, prefill_speedup=round(speedup, 1)) if speedup >= LEAST_SPEEDUP else None
+    return FastDtype(dtype=FAST, prefill_speedup=round(min(known), 1))
+
+
+def options_here(database: Database, stored: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a load as this host carries them out; for workers, as it imports torch.
+
+    `faster` among the options are those that replace others where this host is slow in the dtype `stored`.
+    """
+    chosen = dict(options)
+    faster = chosen.pop("faster", None)
+    device = chosen.get("device", "auto")
+    if stored != SLOW or chosen.get("dtype", "auto") != "auto" or device not in ("auto", "cpu"):
+        return chosen
+    if device == "auto" and any(each.id != "cpu" for each in system_service.devices([])):
+        return chosen
+    speedup = _speedup_here(database, _measure)
+    return chosen | faster if faster and speedup is not None and speedup >= LEAST_SPEEDUP else chosen
+
+
+def remember_speed(database: Database, speed: Mapping[str, float], *, host: str | None = None) -> None:
+    """Write down how many seconds a product takes on a host, by dtype; this one unless another is named."""
+    answer = {**speed, "processor": processor_identity() if host is None else None}
+    InspectionService(database).remember(_HOST, _key(host or socket.gethostname()), _question(), answer)
+
+
+def _measure() -> Mapping[str, float]:
+    from modelyard.ml.inspect.dtype_speed import measure_dtype_speed
+
+    return asdict(measure_dtype_speed())
+
+
+def _speedup_here(database: Database, measure: Callable[[], Mapping[str, float]]) -> float | None:
+    """Measure unless this very processor was measured before; None where that fails, and it is tried again later."""
+    known = InspectionService(database).recall(_HOST, _key(socket.gethostname()), _question())
+    if known is None or known["processor"] != processor_identity():
+        try:
+            known = dict(measure())
+        except ModelyardError as error:
+            logger.info("The speed of this processor's dtypes is not known: %s", error.message)
+            return None
+        remember_speed(database, known)
+    return _speedup(known)
+
+
+def _remembered_speedup(database: Database, host: str) -> float | None:
+    known = InspectionService(database).recall(_HOST, _key(host), _question())
+    return None if known is None else _speedup(known)
+
+
+def _speedup(speed: Mapping[str, Any]) -> float:
+    return float(speed["bfloat16_seconds"] / speed["float32_seconds"])
+
+
+def _hosts(database: Database, queue: str) -> set[str]:
+    """Return the hosts of the live workers that serve a queue."""
+    with database.reading() as session:
+        now = database_now(session)
+        workers = session.scalars(select(Worker).where(Worker.is_alive(now))).all()
+    return {worker.host for worker in workers if queue in worker.queues.split(",")}
+
+
+def _key(host: str) -> str:
+    return hashlib.sha256(host.encode()).hexdigest()
+
+
+def _question() -> str:
+    return f"dtype_speed {library_versions()}"
 
 
 @lru_cache
 def processor_identity() -> str:
     """Return what tells this host's processor from others, and from itself with some of its abilities switched off."""
-    about = [socket.gethostname(), platform.machine(), platform.processor(), _flags()]
+    about = [platform.machine(), platform.processor(), _flags()]
     about += [f"{name}={os.environ.get(name, '')}" for name in _RELEVANT]
     return hashlib.sha256("\n".join(about).encode()).hexdigest()
 

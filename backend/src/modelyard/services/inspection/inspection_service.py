@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WARM_UP_SECONDS = 60.0
-Kind = Literal["support", "memory", "kv_cache", "activations", "architecture", "dtype_speed"]
+Kind = Literal["support", "memory", "kv_cache", "activations", "architecture"]
 PASSING = ("inspector_timeout", "inspector_busy", "inspector_crashed", "internal_error")
 """Errors that say nothing about the model."""
 

@@ -121,7 +121,7 @@ class SaeTraining:
         """The plan's fields about a dtype in which the machine is faster than in the one the model is stored in."""
         if device is None or request.dtype != "auto" or row.quantization is not Quantization.NONE:
             return {}
-        faster = fast_dtype(self.database, row.dtype, [device])
+        faster = fast_dtype(self.database, row.dtype, [device], queue="compute")
         if faster is None:
             return {}
         stored = _model_bytes(row, request)
