@@ -44,7 +44,7 @@ class Watched:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (row("pending", phase="resolving", message="waiting for a worker"), _format.WAITING),
+        (row("pending", phase="resolving", waiting=True, message="some words"), _format.WAITING),
         (ROW | {"status": "pending", "progress": None}, _format.WAITING),
         (row("pending", phase="resolving"), "looking up files"),
         (row("pending", phase="retrying", message="retrying in 4 s (HTTP 503)"), "retrying in 4 s (HTTP 503)"),

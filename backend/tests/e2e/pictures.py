@@ -69,7 +69,8 @@ class Gallery:
             )  # fmt: skip
             self.working(
                 "Quantizing", ModelStatus.QUANTIZING, JobKind.QUANTIZE, quantization=Quantization.FOUR_BIT,
-                phase="quantizing", bytes_done=447_000_000, bytes_total=WEIGHTS_BYTES, message="layer 12 of 28",
+                phase="quantizing", bytes_done=447_000_000, bytes_total=WEIGHTS_BYTES,
+                message="quantizing layer 12 of 28",
             )  # fmt: skip
             self.working(
                 "Checking", ModelStatus.QUANTIZING, JobKind.QUANTIZE, quantization=Quantization.EIGHT_BIT,

@@ -333,7 +333,7 @@ def test_a_load_that_waits_is_taken_back(instance: Instance, llama: dict[str, An
     with held(instance):
         for way_back in ("unload", "cancel"):
             waiting = instance.api.post(f"/models/{llama['id']}/load", json={}).json()
-            assert waiting["progress"]["message"] == "waiting for a worker"
+            assert waiting["progress"]["waiting"] is True
             answer = instance.api.post(f"/models/{llama['id']}/{way_back}")
             assert answer.status_code == 202, answer.text
             assert (answer.json()["progress"], answer.json()["loaded"]) == (None, False)
@@ -355,7 +355,7 @@ def test_a_load_under_way_is_dropped_and_its_memory_comes_back(instance: Instanc
         answer = instance.api.post(f"{path}/cancel")
         assert answer.status_code == 202, answer.text
         told = answer.json()["progress"]
-        assert told["message"] == "stopping"
+        assert (told["stopping"], told["waiting"]) == (True, False)
         assert 0 < told["bytes_done"] <= told["bytes_total"]
     row = settled(instance, large)
     assert (row["loaded"], row["error"], row["status"]) == (False, None, "ready")
@@ -371,7 +371,7 @@ def test_who_takes_a_load_back_harms_nobody_who_asked_for_the_same(instance: Ins
         for _user in range(2):
             instance.api.post(f"/models/{llama['id']}/load", json={})
         answer = instance.api.post(f"/models/{llama['id']}/cancel").json()
-        assert answer["progress"]["message"] == "waiting for a worker"
+        assert (answer["progress"]["waiting"], answer["progress"]["stopping"]) == (True, False)
     assert settled(instance, llama)["loaded"] is True
 
 

@@ -59,8 +59,7 @@ export function waitsForDisk({ status, error }: State): boolean {
   return status === "paused" && (error?.code === "disk_full" || error?.code === "storage_denied");
 }
 
-const WAITING_MESSAGE = "waiting for a worker";
-const WAITING_LABEL = sentence(WAITING_MESSAGE);
+const WAITING_LABEL = "Waiting for a worker";
 
 /** What the job is doing now, in words; falls back to the status when there is no progress yet. */
 export function phaseLabel(row: State, progress: Progress | null): string {
@@ -69,8 +68,8 @@ export function phaseLabel(row: State, progress: Progress | null): string {
   if (progress === null) return status === "pending" ? WAITING_LABEL : STATUS_LABEL[status];
   switch (progress.phase) {
     case "resolving":
-      // The phase of work that nobody has taken yet, too; a quantization looks nothing up.
-      return status === "quantizing" || progress.message === WAITING_MESSAGE ? WAITING_LABEL : "Looking up files";
+      // A quantization looks nothing up.
+      return status === "quantizing" || progress.waiting ? WAITING_LABEL : "Looking up files";
     case "downloading":
       return downloadingLabel(progress);
     case "verifying":
@@ -78,7 +77,7 @@ export function phaseLabel(row: State, progress: Progress | null): string {
     case "retrying":
       return sentence(progress.message ?? "retrying");
     case "quantizing":
-      return quantizingLabel(progress.message);
+      return sentence(progress.message ?? "quantizing");
     case "checking":
       return sentence(progress.message ?? "checking that it loads");
     case "loading":
@@ -94,16 +93,10 @@ export function loadingLabel(progress: Progress): string {
 /** Whether a model that is here is on its way into memory, and whether that was taken back already. */
 export function loadState(progress: Progress | null | undefined): "loading" | "stopping" | null {
   if (progress?.phase !== "loading") return null;
-  return progress.message === "stopping" ? "stopping" : "loading";
+  return progress.stopping ? "stopping" : "loading";
 }
 
 export const LOAD_LABEL = { loading: "Loading", stopping: "Stopping the load" } as const;
-
-/** "layer 12 of 32" says what of; other messages stand for themselves. */
-function quantizingLabel(message: string | null): string {
-  if (message === null) return "Quantizing";
-  return message.startsWith("layer ") ? `Quantizing ${message}` : sentence(message);
-}
 
 export function sentence(words: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);

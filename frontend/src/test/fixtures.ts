@@ -155,6 +155,8 @@ export function progress(changes: Partial<Progress> = {}): Progress {
     eta_seconds: 24,
     files_done: 2,
     files_total: 5,
+    waiting: false,
+    stopping: false,
     message: null,
     ...changes,
   };

@@ -2495,6 +2495,8 @@ export interface components {
          *             "files_done": 4,
          *             "files_total": 6,
          *             "phase": "downloading",
+         *             "stopping": false,
+         *             "waiting": false,
          *             "work": "download"
          *           },
          *           "quantization": "none",
@@ -2573,6 +2575,8 @@ export interface components {
          *         "files_done": 4,
          *         "files_total": 6,
          *         "phase": "downloading",
+         *         "stopping": false,
+         *         "waiting": false,
          *         "work": "download"
          *       },
          *       "quantization": "none",
@@ -2844,7 +2848,7 @@ export interface components {
             files_total: number | null;
             /**
              * Message
-             * @description Said to the user, such as "retrying in 4 s (connection reset)".
+             * @description For people only, such as "retrying in 4 s (connection reset)"; its wording may change.
              */
             message: string | null;
             /**
@@ -2852,6 +2856,16 @@ export interface components {
              * @enum {string}
              */
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking" | "loading";
+            /**
+             * Stopping
+             * @description It was asked to stop and has not stopped yet.
+             */
+            stopping: boolean;
+            /**
+             * Waiting
+             * @description No worker has taken this work yet.
+             */
+            waiting: boolean;
             /**
              * Work
              * @description What kind of work it is; cancelling a check takes nothing away.

@@ -62,9 +62,6 @@ WAITING = "waiting for a worker"
 WAITING_FOR_ROOM = "waiting for room on the disk"
 WAITING_FOR_ACCESS = "waiting for access to the disk"
 
-STOPPING = "stopping"
-"""What the progress of a load says that was taken back."""
-
 
 def count(number: int | None) -> str:
     """596 M, 1.24 B: parameters and downloads."""
@@ -110,7 +107,7 @@ def phase(row: Mapping[str, Any]) -> str:
         return str(row["status"])
     match progress["phase"]:
         # A worker may be at it although the status does not tell yet: it asks the Hub first.
-        case "resolving" if progress["message"] == WAITING or row["status"] == "quantizing":
+        case "resolving" if progress["waiting"] or row["status"] == "quantizing":
             return WAITING
         case "resolving":
             return "looking up files"

@@ -173,7 +173,7 @@ def unload(
 
     def stopped(now: Json) -> Json | None:
         """Over when nothing is being stopped any more; somebody else's load of the model may go on."""
-        return None if now["progress"] and now["progress"]["message"] == _format.STOPPING else now
+        return None if now["progress"] and now["progress"]["stopping"] else now
 
     with left_to_the_server(f"{row['model_id']} will be unloaded all the same."):
         begun = _start_unloading(client, row)
@@ -317,7 +317,7 @@ def _wait(client: "ApiClient", row: Json, done: Callable[[Json], Result | None])
     """What `done` finds, asked whenever the row changes; meanwhile its progress is shown, and later why it waits."""
     with display() as shown, _explained(client) as begun:
         for now in client.watch(row["id"]):
-            if now["progress"] and now["progress"]["message"] != _format.WAITING:
+            if now["progress"] and not now["progress"]["waiting"]:
                 begun()
             shown.update(moment(now))
             if (result := done(now)) is not None:

@@ -41,6 +41,8 @@ MODEL_RESPONSE: dict[str, Any] = {
         "eta_seconds": 21.3,
         "files_done": 4,
         "files_total": 6,
+        "waiting": False,
+        "stopping": False,
         "message": None,
     },
     "error": None,

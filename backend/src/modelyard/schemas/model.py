@@ -65,7 +65,11 @@ class Progress(Schema):
     eta_seconds: float | None = Field(description="Null until the rate is stable.")
     files_done: int
     files_total: int | None
-    message: str | None = Field(description='Said to the user, such as "retrying in 4 s (connection reset)".')
+    waiting: bool = Field(description="No worker has taken this work yet.")
+    stopping: bool = Field(description="It was asked to stop and has not stopped yet.")
+    message: str | None = Field(
+        description='For people only, such as "retrying in 4 s (connection reset)"; its wording may change.'
+    )
 
 
 class UsedBy(Schema):

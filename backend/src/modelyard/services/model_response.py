@@ -43,7 +43,7 @@ from modelyard.services.model_usage import training_users
 from modelyard.services.settings_service import SettingsService
 
 WAITING_MESSAGE = "waiting for a worker"
-"""What the progress of work says that nobody has taken yet."""
+"""The message of work that no worker has taken yet; `Progress.waiting` is the field to read."""
 
 _RESTARTS: dict[JobKind, RestartName] = {
     JobKind.DOWNLOAD: "download",
@@ -257,5 +257,7 @@ def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
         eta_seconds=job.eta_seconds,
         files_done=job.files_done,
         files_total=job.files_total,
+        waiting=job.state is JobState.QUEUED,
+        stopping=job.control is JobControl.CANCEL and job.state not in ENDED_STATES,
         message=message,
     )

@@ -91,7 +91,7 @@ def test_an_artifact_is_what_quantizing_on_the_fly_gives(source: Path, tmp_path:
     assert damaged_files(target) == []
     assert manifest["loads_with"] == "from_pretrained"
     assert not partial_of(target).exists()
-    assert [report["message"] for report in reports[:2]] == ["layer 1 of 2", "layer 2 of 2"]
+    assert [report["message"] for report in reports[:2]] == ["quantizing layer 1 of 2", "quantizing layer 2 of 2"]
     assert {report["phase"] for report in reports} == {"quantizing", "checking"}
     assert all(0 <= report["done"] <= report["total"] for report in reports)
 

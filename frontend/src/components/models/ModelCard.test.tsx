@@ -254,7 +254,7 @@ it("says why a download was paused, that it goes on by itself, and first how to 
 
 it("tells what a pending row does, and not that it waits, once a worker has it", () => {
   const resolving = { phase: "resolving" as const, bytes_done: 0, bytes_total: null };
-  show(downloading({ status: "pending", progress: progress({ ...resolving, message: "waiting for a worker" }) }));
+  show(downloading({ status: "pending", progress: progress({ ...resolving, waiting: true }) }));
   expect(screen.getByText("Waiting for a worker")).toBeVisible();
   cleanup();
   show(downloading({ status: "pending", progress: progress(resolving) }));
@@ -293,9 +293,7 @@ it("counts neither bytes nor checks of a quantization", () => {
   const work = { work: "quantize" as const, bytes_done: 0, bytes_total: 8_190_000, bytes_per_second: null };
   const row = (changes: Parameters<typeof progress>[0]) =>
     downloading({ status: "quantizing", quantization: "4bit", progress: progress({ ...work, ...changes }) });
-  show(
-    row({ phase: "resolving", message: "waiting for a worker", files_done: 0, files_total: null, eta_seconds: null }),
-  );
+  show(row({ phase: "resolving", waiting: true, files_done: 0, files_total: null, eta_seconds: null }));
   expect(screen.getByText("Waiting for a worker")).toBeVisible();
   expect(screen.queryByText(/ B of /)).toBeNull();
   cleanup();
@@ -309,7 +307,12 @@ it("tells quantizing by layers", () => {
     downloading({
       status: "quantizing",
       quantization: "4bit",
-      progress: progress({ phase: "quantizing", message: "layer 12 of 32", files_done: 12, files_total: 32 }),
+      progress: progress({
+        phase: "quantizing",
+        message: "quantizing layer 12 of 32",
+        files_done: 12,
+        files_total: 32,
+      }),
     }),
   );
   expect(screen.getByText("Quantizing layer 12 of 32")).toBeVisible();
@@ -343,7 +346,11 @@ it("tells how far a load is and offers to stop it, once", async () => {
   await expectAccessible();
   cleanup();
 
-  show(model({ progress: progress({ phase: "loading", message: "stopping", bytes_done: 0, bytes_total: null }) }));
+  show(
+    model({
+      progress: progress({ phase: "loading", stopping: true, message: "stopping", bytes_done: 0, bytes_total: null }),
+    }),
+  );
   expect(screen.getByText("Loading: stopping")).toBeVisible();
   expect(screen.getByText("Stopping the load")).toBeVisible();
   expect(screen.queryByText(/ of .* GB$/)).toBeNull();

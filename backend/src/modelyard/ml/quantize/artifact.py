@@ -292,9 +292,9 @@ def _telling_layers(report: Report) -> AbstractContextManager[None]:
             match = _LAYER.search(name)
             if match and int(match[1]) > seen:
                 seen = int(match[1])
-                report(_progress("quantizing", seen, total, f"layer {seen + 1} of {total}"))
+                report(_progress("quantizing", seen, total, f"quantizing layer {seen + 1} of {total}"))
             yield name, mapping
-        report(_progress("quantizing", total, total, f"layer {total} of {total}"))
+        report(_progress("quantizing", total, total, f"quantizing layer {total} of {total}"))
 
     return watching_parameters(watch)
 
