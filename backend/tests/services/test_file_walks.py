@@ -16,6 +16,7 @@ from modelyard.api.v1.endpoints import models, trainings
 from modelyard.core.database import Database
 from modelyard.core.errors import ChecksumMismatch, DiskFull
 from modelyard.core.settings import get_settings
+from modelyard.hub.cache import deletion
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.server.app import create_hub_app
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Training, TrainingStatus
@@ -131,9 +132,10 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
     walks = Walks(database)
     for name in (
         "inventory", "partials", "snapshot_bytes", "plan_deletion", "require_removable",
-        "remove_partials", "remove_files", "execute_deletion", "_remove_blob",
+        "remove_partials", "remove_files", "execute_deletion",
     ):  # fmt: skip
         walks.hold(monkeypatch, HubCache, name)
+    walks.hold(monkeypatch, deletion, "remove_blob")
     for module in (model_files, model_deletion):
         walks.hold(monkeypatch, module, "artifact_files")
     walks.hold(monkeypatch, model_response, "find_chat_template")

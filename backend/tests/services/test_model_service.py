@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, NotReady, SharedCache
-from modelyard.hub.cache.hub_cache import HubCache, identity
+from modelyard.hub.cache.hashing import identity
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
 from modelyard.services import maintenance, model_actions, model_service
 from modelyard.services.imported_files import require_unchanged

@@ -28,7 +28,7 @@ from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.repository_json import MAX_BYTES, parse_config, require_readable_size
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message, unscaled_tensor
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
-from modelyard.hub.cache.hub_cache import content_hasher
+from modelyard.hub.cache.hashing import content_hasher
 from modelyard.hub.client import Access, HubClient, HubFile, HubModel
 from modelyard.hub.deadlines import within
 from modelyard.hub.download.fetcher import (

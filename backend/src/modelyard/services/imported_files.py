@@ -5,7 +5,8 @@ from typing import Any
 
 from modelyard.core.errors import NotReady, PathNotAllowed
 from modelyard.core.paths import resolve_inside
-from modelyard.hub.cache.hub_cache import HubCache, Identity, identity, is_same_file
+from modelyard.hub.cache.hashing import Identity, identity, is_same_file
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model
 
 FILES_CHANGED = {

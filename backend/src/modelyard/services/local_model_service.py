@@ -32,15 +32,9 @@ from modelyard.core.paths import FoundFile, PathRules, open_inside, resolve_insi
 from modelyard.core.repository_json import read_config_file, read_config_inside
 from modelyard.core.safetensors_header import read_header
 from modelyard.core.settings import get_settings
-from modelyard.hub.cache.hub_cache import (
-    HASH_CHUNK_BYTES,
-    CachedRepo,
-    CachedSnapshot,
-    HubCache,
-    Identity,
-    content_hasher,
-    identity,
-)
+from modelyard.hub.cache.hashing import HASH_CHUNK_BYTES, Identity, content_hasher, identity
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.cache.scan import CachedRepo, CachedSnapshot
 from modelyard.hub.names import RemoteFile, validate_path
 from modelyard.hub.server.metadata import licence_of
 from modelyard.models import JobKind, Model, ModelStatus

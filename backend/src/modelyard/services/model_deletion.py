@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.core.errors import ModelInUse, SharedCache
-from modelyard.hub.cache.hub_cache import DeletionPlan as SnapshotPlan
-from modelyard.hub.cache.hub_cache import HubCache, Partial
+from modelyard.hub.cache.deletion import DeletionPlan as SnapshotPlan
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.cache.scan import Partial
 from modelyard.models import Model
 from modelyard.schemas.model import DeletionPlan, DeletionReport, KeptBytes, RowDeletion, UsedBy
 from modelyard.services.model_files import artifact_files, is_copy, manifest

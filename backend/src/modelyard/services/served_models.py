@@ -25,7 +25,7 @@ from sqlalchemy.orm import aliased
 
 from modelyard.core.database import Database
 from modelyard.core.errors import DatabaseUnavailable, HubMisbehaved, InvalidRequest
-from modelyard.hub.cache.hub_cache import Identity
+from modelyard.hub.cache.hashing import Identity
 from modelyard.hub.names import RemoteFile, validate_commit, validate_files, validate_repo_id
 from modelyard.hub.server.metadata import NO_FACTS, RepoFacts, read_facts
 from modelyard.hub.server.repositories import (

@@ -11,16 +11,10 @@ from pathlib import Path
 from modelyard.core import locks
 from modelyard.core.errors import Conflict, DiskFull
 from modelyard.core.storage import storage_error, storage_errors
-from modelyard.hub.cache.hub_cache import (
-    HASH_CHUNK_BYTES,
-    HubCache,
-    allocated_bytes,
-    content_hasher,
-    overwrite_journal,
-    read_journal,
-    remove_journal,
-    write_journal,
-)
+from modelyard.hub.cache.disk import allocated_bytes
+from modelyard.hub.cache.hashing import HASH_CHUNK_BYTES, content_hasher
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.cache.journal import overwrite_journal, read_journal, remove_journal, write_journal
 from modelyard.hub.download.blocks import Blocks, Claim, Ranges, valid_ranges
 from modelyard.hub.names import RemoteFile
 

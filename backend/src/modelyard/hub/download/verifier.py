@@ -5,7 +5,8 @@ import threading
 from pathlib import Path
 
 from modelyard.core.errors import ChecksumMismatch
-from modelyard.hub.cache.hub_cache import HubCache, has_hash
+from modelyard.hub.cache.hashing import has_hash
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.download.part_file import PartClosed, PartialFile
 from modelyard.hub.download.scheduler import Content, Scheduler, State
 

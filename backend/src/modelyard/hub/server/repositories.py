@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 
 from modelyard.core.paths import open_inside
-from modelyard.hub.cache.hub_cache import Identity, identity, is_same_file
+from modelyard.hub.cache.hashing import Identity, identity, is_same_file
 
 DEFAULT_BRANCH = "main"
 

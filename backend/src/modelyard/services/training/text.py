@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.core.errors import InvalidRequest, NoTokenizer, PathNotAllowed, TemplateFailed
 from modelyard.core.paths import PathRules
-from modelyard.hub.cache.hub_cache import Identity, identity
+from modelyard.hub.cache.hashing import Identity, identity
 from modelyard.schemas.training import DatasetChoice
 from modelyard.services.training.paths import present_path
 
