@@ -333,7 +333,7 @@ class Supervisor:
         for process in processes:
             process.terminate()
         deadline = time.monotonic() + self._grace_seconds
-        signals = self._signals
+        signals = min(self._signals, 1)  # that the first made it stop; another may have come before it got here
         while any(process.poll() is None for process in processes):
             if time.monotonic() >= deadline or self._signals > signals:
                 break
