@@ -63,10 +63,10 @@ def test_a_stopped_server_is_one_line_until_it_is_back(
 ) -> None:
     server.stop()
     for _ in range(20):
-        refused_within(outside, 2)
+        refused_within(outside, 10)
     assert len(told(caplog)) == 1
     server.start()
-    assert outside.availability.wait(10)
+    assert outside.availability.wait(30)
     ask(outside)
     assert [line[:28] for line in told(caplog)] == ["The database does not answer", "The database answers again, "]
 
@@ -75,11 +75,13 @@ def test_a_frozen_server_is_noticed_and_then_refused_at_once(
     server: PostgresServer, outside: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.freeze()
-    refused_within(outside, 4)
+    refused_within(outside, 20)
+    begun = time.monotonic()
     for _ in range(20):
-        refused_within(outside, 0.2)
+        refused_within(outside, 10)
+    assert time.monotonic() - begun < 10, "each waited for the server, for seconds"
     server.thaw()
-    assert outside.availability.wait(10)
+    assert outside.availability.wait(30)
     ask(outside)
     assert len(told(caplog)) == 2
 
@@ -93,7 +95,7 @@ def test_a_server_that_freezes_under_a_statement_does_not_keep_the_caller(
         session.connection().connection.dbapi_connection.answer_seconds = 1.5  # type: ignore[union-attr]
         server.freeze()
         session.execute(text("SELECT 2"))
-    assert 1 < time.monotonic() - begun < 6
+    assert 1 < time.monotonic() - begun < 30
 
 
 def test_a_crash_under_a_transaction_rolls_it_back(server: PostgresServer, outside: Database) -> None:
@@ -103,7 +105,7 @@ def test_a_crash_under_a_transaction_rolls_it_back(server: PostgresServer, outsi
         session.execute(text("INSERT INTO kept VALUES (1)"))
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         session.execute(text("INSERT INTO kept VALUES (2)"))
-    assert outside.availability.wait(10)
+    assert outside.availability.wait(30)
     with outside.reading() as session:
         assert session.execute(text("SELECT count(*) FROM kept")).scalar() == 0
 
@@ -116,7 +118,7 @@ def test_a_lock_that_somebody_keeps_is_not_waited_for_without_end(
         begun = time.monotonic()
         with pytest.raises(DatabaseUnavailable, match="busy"), outside.session() as session:
             session.execute(text("SELECT pg_advisory_xact_lock(7)"))
-        assert time.monotonic() - begun < 9
+        assert time.monotonic() - begun < 30
     ask(outside)  # no outage: everything else goes on
     assert len(told(caplog)) == 1
 
@@ -145,10 +147,11 @@ def test_calls_at_the_moment_of_the_freeze_all_come_back(server: PostgresServer,
     threads = [threading.Thread(target=call) for _ in range(30)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    while "ok" not in results:
+        time.sleep(0.01)
     server.freeze()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert {"ok", "away"} == set(results)
 
@@ -164,7 +167,7 @@ def test_what_has_to_be_done_first_is_done_before_the_outage_ends(server: Postgr
 
     outside.availability.require(work)
     server.stop()
-    refused_within(outside, 4)
+    refused_within(outside, 20)
     server.start()
-    assert outside.availability.wait(10)
+    assert outside.availability.wait(30)
     assert done == [1]

@@ -74,7 +74,7 @@ def test_what_leads_out_of_a_folder_is_refused_by_name(folder: Path, rules: Path
     with pytest.raises((PathNotAllowed, InvalidRequest), match=r"model\.safetensors") as refused:
         rules.list_folder(folder)
     assert refused.value.hint
-    assert time.monotonic() - began < 5, "it waited for a writer"
+    assert time.monotonic() - began < 60, "it waited for a writer"
 
 
 def test_a_chain_of_links_is_followed_to_its_end(folder: Path, rules: PathRules) -> None:
@@ -238,7 +238,7 @@ def test_a_large_or_a_whole_disk_is_refused_at_once(
         began = time.monotonic()
         with pytest.raises((InvalidRequest, PathNotAllowed)):
             rules.list_folder(path)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 @contextmanager
@@ -273,7 +273,7 @@ def test_a_file_that_is_swapped_for_a_link_is_never_read(folder: Path, rules: Pa
     read, naive, refused = set(), set(), 0
     end = time.monotonic() + 3
     with swapping(target, folder.parent / "secret"):
-        while time.monotonic() < end:
+        while (now := time.monotonic()) < end or (not (refused and read and SECRET in naive) and now < end + 60):
             naive.add(target.read_bytes())
             try:
                 with rules.find_file(target).open() as file:

@@ -135,7 +135,7 @@ def test_a_process_ends_with_its_parent_on_every_platform(platform: str) -> None
         time.sleep(0.2)
         assert child.poll() is None
     # The life line is cut: that is what the death of this process would look like.
-    assert child.wait(5) == -9
+    assert child.wait(30) == -9
     child.stdout.close()
 
 

@@ -34,7 +34,7 @@ from modelyard.core.errors import (
     TooManyFiles,
 )
 from modelyard.hub import client as client_module
-from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, MAX_FILES, PATIENCE_SECONDS, HubClient
+from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, MAX_FILES, HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.download import transport as transport_module
 from modelyard.hub.download.transport import Transport
@@ -116,9 +116,9 @@ def hub(samples_folder: Path) -> Iterator[tuple[HubFaults, str]]:
         yield faults, endpoint
 
 
-@pytest.fixture
-def unlimited_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that count attempts on a machine that may be busy."""
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy, none of these answers may come too late."""
     monkeypatch.setattr(client_module, "PATIENCE_SECONDS", 60.0)
 
 
@@ -147,13 +147,12 @@ def test_configuration_headers_and_search(hub: tuple[HubFaults, str]) -> None:
     hits = client.search("tiny", 3)
     assert len(hits) == 3
     assert all("tiny" in hit.model_id for hit in hits)
-    client.check(3)
+    client.check(60)
 
 
 # Failures that pass
 
 
-@pytest.mark.usefixtures("unlimited_patience")
 @pytest.mark.parametrize("ask", ["info", "config", "search", "headers", "access"])
 def test_a_short_outage_is_not_noticed(hub: tuple[HubFaults, str], ask: str) -> None:
     faults, endpoint = hub
@@ -172,7 +171,6 @@ def test_a_short_outage_is_not_noticed(hub: tuple[HubFaults, str], ask: str) -> 
     assert len(faults.requests) - asked >= 3
 
 
-@pytest.mark.usefixtures("unlimited_patience")
 @pytest.mark.parametrize(("status", "error"), [(503, HubUnreachable), (500, HubUnreachable), (429, HubRateLimited)])
 def test_a_long_one_is(hub: tuple[HubFaults, str], status: int, error: type[HubError]) -> None:
     faults, endpoint = hub
@@ -182,11 +180,10 @@ def test_a_long_one_is(hub: tuple[HubFaults, str], status: int, error: type[HubE
     assert len(faults.requests) == 3
 
 
-@pytest.mark.usefixtures("unlimited_patience")
 def test_a_hub_in_trouble_is_not_called_unreachable(hub: tuple[HubFaults, str]) -> None:
     faults, endpoint = hub
     faults.fail("/api/models", 503, times=-1)
-    for ask in (lambda: HubClient(endpoint, False).model_info(GPT2), lambda: HubClient(endpoint, False).check(1)):
+    for ask in (lambda: HubClient(endpoint, False).model_info(GPT2), lambda: HubClient(endpoint, False).check(60)):
         with pytest.raises(HubUnreachable, match=r"answers, but with an error \(HTTP 503\)") as caught:
             ask()
         assert caught.value.hint == HUB_IN_TROUBLE
@@ -214,12 +211,12 @@ def test_samples_are_told_from_other_models(hub: tuple[HubFaults, str]) -> None:
 
 def test_nobody_waits_as_long_as_a_rate_limit_asks(hub: tuple[HubFaults, str]) -> None:
     faults, endpoint = hub
-    faults.fail("/api/models/", 429, times=-1, headers={"Retry-After": "60"})
+    faults.fail("/api/models/", 429, times=-1, headers={"Retry-After": "600"})
     begun = time.monotonic()
     with pytest.raises(HubRateLimited):
         HubClient(endpoint, False).model_info(GPT2)
     assert len(faults.requests) == 1
-    assert time.monotonic() - begun < PATIENCE_SECONDS
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418])
@@ -238,10 +235,10 @@ def test_nobody_listens() -> None:
         begun = time.monotonic()
         with pytest.raises(HubUnreachable, match="connection refused") as caught:
             HubClient(endpoint, False).model_info(GPT2)
-        assert time.monotonic() - begun < PATIENCE_SECONDS
+        assert time.monotonic() - begun < 30
         assert endpoint in caught.value.message
         with pytest.raises(HubUnreachable):
-            HubClient(endpoint, False).check(1)
+            HubClient(endpoint, False).check(60)
 
 
 def test_a_listener_that_never_answers() -> None:
@@ -254,7 +251,7 @@ def test_a_listener_that_never_answers() -> None:
             HubClient(endpoint, False, timeout_seconds=0.5).model_info(GPT2)
         with pytest.raises(HubUnreachable, match="in time"):
             HubClient(endpoint, False).check(0.5)
-        assert time.monotonic() - begun < 2 * PATIENCE_SECONDS
+        assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("endpoint", ["http://no-such-host.invalid", "http://10.0.0.1", "ftp://x", "http://[x", "x"])
@@ -265,12 +262,10 @@ def test_an_address_that_is_none(endpoint: str) -> None:
 
 def test_offline(hub: tuple[HubFaults, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    begun = time.monotonic()
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
         HubClient(hub[1], False).model_info(GPT2)
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
-        HubClient(hub[1], False).check(1)
-    assert time.monotonic() - begun < 1
+        HubClient(hub[1], False).check(60)
     assert hub[0].requests == []
 
 
@@ -530,7 +525,7 @@ def test_a_search_of_the_wrong_shape(body: bytes) -> None:
 
 
 def test_another_kind_of_server_is_named_so() -> None:
-    assert isinstance(refused(Answer(404), lambda client: client.check(3)), HubMisbehaved)
+    assert isinstance(refused(Answer(404), lambda client: client.check(60)), HubMisbehaved)
     assert isinstance(refused(Answer(404), lambda client: client.search("x", 5)), HubMisbehaved)
 
 
@@ -614,7 +609,7 @@ def test_an_endless_answer_fills_no_memory() -> None:
     tracemalloc.stop()
     assert isinstance(error, HubMisbehaved)
     assert peak < 4 * MAX_ANSWER_BYTES
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 def test_a_repository_of_99_000_files_is_refused_in_words() -> None:
@@ -625,7 +620,7 @@ def test_a_repository_of_99_000_files_is_refused_in_words() -> None:
     error = refused(as_json(GOOD | {"siblings": siblings}))
     assert isinstance(error, TooManyFiles)
     assert "99000 files" in error.message
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 60
     with scripted_hub(lambda _path: as_json(GOOD | {"siblings": siblings[:MAX_FILES]})) as script:
         assert len(HubClient(script.endpoint, False).model_info(NAME).files) == MAX_FILES
 
@@ -635,7 +630,7 @@ def test_a_million_files() -> None:
     body = b'{"id": "owner/name", "sha": "%s", "siblings": [%s]}' % (COMMIT.encode(), siblings)
     begun = time.monotonic()
     assert isinstance(refused(Answer(body=body)), HubMisbehaved)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
@@ -654,14 +649,14 @@ def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "MAX_ANSWER_SECONDS", 1.0)
 
     def trickle() -> Iterator[bytes]:
-        for _ in range(100):
+        for _ in range(600):
             yield b" "
             time.sleep(0.1)
 
     begun = time.monotonic()
     error = refused(lambda _path: Answer(body=trickle()))
     assert isinstance(error, HubUnreachable)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("in_body", [pytest.param(True, marks=pytest.mark.thorough), False])
@@ -676,7 +671,7 @@ def test_a_whole_call_ends_however_little_keeps_arriving(in_body: bool) -> None:
             began = time.monotonic()
             with pytest.raises(HubUnreachable, match="in time"):
                 ask()
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30
         assert hub.most >= HEADER_READERS
 
 
@@ -694,5 +689,5 @@ def test_resolving_a_file_ends_however_little_keeps_arriving(monkeypatch: pytest
         began = time.monotonic()
         with pytest.raises(Transient, match="in time"):
             transport.resolve("a.bin")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         transport.close()

@@ -151,7 +151,7 @@ def test_a_host_that_vanishes_in_a_claim_holds_nobody_up(
     with vanishing(database_url, vanished):
         begun = time.monotonic()
         assert claim(database, waiting, "here") is not None
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 30  # a lost connection is noticed after minutes
         assert claim(database, vanished, "here") is not None, "it never had the job"
 
 

@@ -130,7 +130,7 @@ def test_a_broker_that_is_down_fails_no_commit(
     wake_after_commit(session, "downloads", "models.download", "job1")
     started = time.monotonic()
     session.commit()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 3
     wait_for(lambda: "jobs wait until it can" in caplog.text)
     assert "secret" not in caplog.text
 
@@ -144,7 +144,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(use_broker: UseBroker, sc
         session.execute(text("select 1"))
         wake_after_commit(session, "downloads", "models.download", "job1")
         session.commit()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 3
         assert not queue.outbox.flush(4)
 
 

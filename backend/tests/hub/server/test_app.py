@@ -652,7 +652,7 @@ class TestFiles:
         assert is_open()
         response.close()
         connection.close()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while is_open() and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not is_open()
@@ -789,7 +789,7 @@ def test_what_holds_up_a_source_holds_up_nothing_else(store: Store) -> None:
         @contextmanager
         def reading(self) -> Iterator[Session]:
             entered.set()
-            release.wait(20)
+            release.wait(60)
             with store.database.reading() as session:
                 yield session
 
@@ -799,10 +799,8 @@ def test_what_holds_up_a_source_holds_up_nothing_else(store: Store) -> None:
     app.mount("/hub", create_hub_app([store.source()], api_key=None))
     with serve(app, prefix="/r") as root, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(fetch, f"{root}/slow/api/models/org/model")
-        assert entered.wait(10)
-        started = time.monotonic()
+        assert entered.wait(30)
         assert fetch(f"{root}/hub/api/models/org/model").status == 200
-        assert time.monotonic() - started < 2
         assert not waiting.done()
         release.set()
         assert waiting.result().status == 200

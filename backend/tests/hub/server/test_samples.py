@@ -40,9 +40,8 @@ def test_the_first_listing_answers_at_once_and_all_who_wait_share_one_making(
         monkeypatch.setenv(name, "secret")
     with serve(create_hub_app([SampleSource(tmp_path)], api_key=None)) as endpoint, ThreadPoolExecutor(8) as pool:
         api = HfApi(endpoint=endpoint, token=False)
-        started = time.monotonic()
         listed = list(api.list_models(search="tiny", full=True))
-        assert time.monotonic() - started < 1
+        assert not list(tmp_path.glob("tiny-*")), "it waited for the making"
         assert {model.id for model in listed} == {sample.repo_id for sample in CATALOGUE}
         assert all(model.sha is None and model.siblings == [] for model in listed)
         answers = [pool.submit(api.model_info, CATALOGUE[n % 3].repo_id) for n in range(8)]
@@ -168,7 +167,7 @@ def test_a_making_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     source = SampleSource(tmp_path, making_timeout_seconds=0.2)
     with pytest.raises(RepoUnavailable, match="longer than"):
         asyncio.run(source.get_repo(LLAMA, None))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while _makers() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _makers()
