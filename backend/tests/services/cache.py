@@ -12,8 +12,8 @@ from modelyard.hub.names import RemoteFile
 from modelyard.models import JobState, Model, ModelStatus
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.model_files import look_at_files
-from modelyard.services.model_service import FilesDiffer, ModelService, changed_files, new_manifest
+from modelyard.services.model_files import FilesDiffer, changed_files, look_at_files, new_manifest
+from modelyard.services.model_service import ModelService
 from modelyard.services.storage_service import StorageService, resumable
 
 MODEL_ID = "owner/name"
@@ -91,14 +91,14 @@ def ready_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields:
     store(cache, commit, contents)
     models = ModelService(session, cache)
     models.mark_ended(row, ModelStatus.READY)
-    models.note_files(row, look_at_files(cache, row))
+    models.files.note(row, look_at_files(cache, row))
     assert row.status is ModelStatus.READY
     return row
 
 
 def differing(models: ModelService) -> dict[str, FilesDiffer]:
     """Which rows the disk contradicts, as maintenance finds out."""
-    return changed_files(models.cache, models.with_manifests())
+    return changed_files(models.cache, models.files.with_manifests())
 
 
 def resume_waiting(session: Session) -> int:

@@ -24,10 +24,9 @@ from modelyard.schemas.model import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import (
     architecture_service,
-    model_deletion,
+    deletion_plan,
     model_files,
     model_response,
-    model_service,
     quantization_service,
     storage_service,
 )
@@ -136,7 +135,7 @@ def walks(database: Database, monkeypatch: pytest.MonkeyPatch) -> Walks:
     ):  # fmt: skip
         walks.hold(monkeypatch, HubCache, name)
     walks.hold(monkeypatch, deletion, "remove_blob")
-    for module in (model_files, model_deletion):
+    for module in (model_files, deletion_plan):
         walks.hold(monkeypatch, module, "artifact_files")
     walks.hold(monkeypatch, model_response, "find_chat_template")
     walks.hold(monkeypatch, storage_service, "is_usable")
@@ -362,7 +361,7 @@ def test_the_check_of_files_reads_rows_in_parts(
 ) -> None:
     with database.session() as session:
         ids = {ready_row(session, cache, f"{number:040x}").id for number in range(5)}
-    monkeypatch.setattr(model_service.ModelService.with_manifests, "__kwdefaults__", {"after": "", "limit": 2})
+    monkeypatch.setattr(model_files.ModelFiles.with_manifests, "__kwdefaults__", {"after": "", "limit": 2})
     assert find_changed_files(database) == {}
     for snapshot in cache.cache_dir.glob("*/snapshots"):
         snapshot.rename(snapshot.with_name("elsewhere"))

@@ -50,7 +50,7 @@ def test_the_rows_that_stay_are_told_that_the_snapshot_is_theirs(
     four = with_copy(ready_row(models.session, cache, quantization="4bit"))
     models.session.flush()
     before = four.updated_at
-    models.end_deletion(plain.id)
+    models.deletion.end(plain)
     models.session.refresh(four)
     assert answers.of(four).response().shared_bytes == 0
     assert four.updated_at > before
@@ -61,7 +61,7 @@ def test_a_cancelled_row_has_nothing_of_its_own(models: ModelService, cache: Hub
     copy = new_row(models.session, cache, quantization="4bit")
     copy.files = original.files
     models.mark_ended(copy, ModelStatus.CANCELLED)
-    models.note_files(copy, look_at_files(cache, copy))
+    models.files.note(copy, look_at_files(cache, copy))
     answer = answers.of(copy).response()
     assert answer.disk_bytes == answer.shared_bytes == SNAPSHOT_BYTES
     assert answer.restarts_with == "quantize"

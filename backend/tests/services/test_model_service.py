@@ -14,7 +14,8 @@ from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, NotRea
 from modelyard.hub.cache.hashing import identity
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
-from modelyard.services import maintenance, model_actions, model_service
+from modelyard.services import maintenance, model_actions, model_deletion, model_files
+from modelyard.services.deletion_plan import RowPlan, confirmed_plan
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import (
@@ -25,9 +26,9 @@ from modelyard.services.model_actions import (
     finish_removal,
     installed_files,
 )
-from modelyard.services.model_deletion import RowPlan, confirmed_plan
-from modelyard.services.model_files import look_at_files, manifest
-from modelyard.services.model_service import SORTS, ModelService, bytes_to_fetch, loaded_by, next_work
+from modelyard.services.model_files import bytes_to_fetch, look_at_files, manifest, next_work
+from modelyard.services.model_service import SORTS, ModelService
+from modelyard.services.model_usage import loaded_by
 
 from .cache import (
     COMMIT,
@@ -384,7 +385,7 @@ def test_a_removal_that_a_crash_interrupted_is_finished_and_waited_for(
     assert row_of(database, row.id).removal_due, "it may be under way"
     assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).missing
 
-    monkeypatch.setattr(model_service, "HALF_REMOVED_SECONDS", -1.0)
+    monkeypatch.setattr(model_deletion, "HALF_REMOVED_SECONDS", -1.0)
     maintenance.check_files(database, set())
     left = row_of(database, row.id)
     assert (left.removal_due, left.disk_bytes, left.status) == (False, 0, ModelStatus.CANCELLED)
@@ -409,7 +410,7 @@ def test_a_row_whose_folder_became_a_link_can_be_used_again(
     if not whole:
         (elsewhere / "snapshots" / COMMIT / "model.safetensors").unlink()
     before = bytes_below(elsewhere)
-    monkeypatch.setattr(model_service, "HALF_REMOVED_SECONDS", -1.0)
+    monkeypatch.setattr(model_deletion, "HALF_REMOVED_SECONDS", -1.0)
     maintenance.check_files(database, set())
     left = row_of(database, row.id)
     assert left.status is (ModelStatus.READY if whole else ModelStatus.MISSING)
@@ -456,9 +457,9 @@ def test_ways_to_lose_files(models: ModelService, cache: HubCache, harm: str) ->
         blob.write_bytes(b"short")
     else:
         cache.cache_dir.rename(cache.cache_dir.with_name("elsewhere"))
-    assert models.mark_missing_files(differing(models)) == 1
+    assert models.files.mark_missing(differing(models)) == 1
     assert row.status is ModelStatus.MISSING
-    assert models.mark_missing_files(differing(models)) == 0
+    assert models.files.mark_missing(differing(models)) == 0
 
 
 def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cache: HubCache) -> None:
@@ -467,7 +468,7 @@ def test_only_rows_that_had_their_files_are_looked_at(models: ModelService, cach
         row.status = status
         row.files = [] if status is ModelStatus.READY else [{**vars(remote_files()[0]), "present_before": False}]
     models.session.flush()
-    assert models.mark_missing_files(differing(models)) == 0
+    assert models.files.mark_missing(differing(models)) == 0
 
 
 # Deleting
@@ -531,7 +532,7 @@ def test_two_revisions_share_content(database: Database, cache: HubCache) -> Non
     assert before - bytes_below(cache.cache_dir) == report.freed_bytes
     with database.session() as session:
         models = ModelService(session, cache)
-        assert models.mark_missing_files(differing(models)) == 0
+        assert models.files.mark_missing(differing(models)) == 0
     last = delete_model(database, second)
     assert last.freed_bytes == 3002
     assert not cache.repo_folder(MODEL_ID).exists()
@@ -618,10 +619,11 @@ def test_deleting_both_precisions_at_once_leaves_nothing(database: Database, cac
         rows = [ready_row(session, cache).id, ready_row(session, cache, quantization="4bit").id]
     for row_id in rows:
         with database.reading() as session:
-            facts = ModelService(session, cache).deletion_facts(row_id)
+            models = ModelService(session, cache)
+            facts = models.deletion.facts(models.get_by_id(row_id))
         plan = confirmed_plan(cache, facts, confirm_shared=False)
         with database.session() as session:
-            ModelService(session, cache).begin_deletion(row_id, plan)
+            ModelService(session, cache).delete(row_id, plan)
     for row_id in rows:
         finish_removal(database, row_id)
     assert bytes_below(cache.cache_dir) == 0
@@ -653,7 +655,7 @@ def test_a_refused_deletion_cancels_nothing(database: Database, cache: HubCache)
     with database.session() as session:
         models = ModelService(session, cache)
         row, job, _owner = downloading(models, cache)
-        row.files = model_service.new_manifest(
+        row.files = model_files.new_manifest(
             row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
         )
         row.adopted = True
@@ -747,7 +749,7 @@ def test_the_manifest_and_its_presence(database: Database, cache: HubCache) -> N
 def test_stored_bytes_count_a_snapshot_once(models: ModelService, cache: HubCache) -> None:
     ready_row(models.session, cache)
     ready_row(models.session, cache, quantization="4bit")
-    assert models.stored_bytes() == SNAPSHOT_BYTES
+    assert models.files.stored_bytes() == SNAPSHOT_BYTES
 
 
 def test_an_import_that_changed_in_place_is_neither_ready_nor_loaded(models: ModelService, cache: HubCache) -> None:
@@ -756,14 +758,14 @@ def test_an_import_that_changed_in_place_is_neither_ready_nor_loaded(models: Mod
     row.files = [
         file | {"seen": identity((cache.snapshot_path(MODEL_ID, COMMIT) / file["path"]).stat())} for file in row.files
     ]
-    assert models.mark_missing_files(differing(models)) == 0
+    assert models.files.mark_missing(differing(models)) == 0
     require_unchanged(cache, row)
 
     blob.write_bytes(b"[]")  # of the same size
     os.utime(blob, ns=(0, 0))
     with pytest.raises(NotReady, match=r"config\.json"):
         require_unchanged(cache, row)
-    assert models.mark_missing_files(differing(models)) == 1
+    assert models.files.mark_missing(differing(models)) == 1
     assert (row.status, row.error["code"]) == (ModelStatus.MISSING, "files_changed")
 
 

@@ -11,7 +11,7 @@ from modelyard.core.errors import Conflict, SharedCache
 from modelyard.core.settings import get_settings
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelStatus
-from modelyard.services import model_actions, model_files, model_service
+from modelyard.services import model_actions, model_deletion, model_files, model_service
 from modelyard.services.model_actions import delete_model, deletion_plan, deletion_plans, finish_removal
 from modelyard.services.model_files import look_at_files
 from modelyard.services.model_response import ModelResponses
@@ -39,7 +39,7 @@ def add_copy(database: Database, cache: HubCache, artifacts: Path, quantization:
     with database.session() as session:
         row = ready_row(session, cache, quantization=quantization)
         row.artifact_path = quantization
-        ModelService(session, cache).note_files(row, look_at_files(cache, row))
+        ModelService(session, cache).files.note(row, look_at_files(cache, row))
         return row.id
 
 
@@ -132,10 +132,10 @@ def test_a_crash_before_the_files_went_is_made_up_for(
     monkeypatch.undo()
     monkeypatch.setattr(get_settings(), "home", artifacts.parent)
     monkeypatch.setattr(model_service, "hub_cache", lambda: cache)
-    monkeypatch.setattr(model_service, "HALF_REMOVED_SECONDS", -1.0)
+    monkeypatch.setattr(model_deletion, "HALF_REMOVED_SECONDS", -1.0)
     assert bytes_below(cache.cache_dir) == SNAPSHOT_BYTES
     with database.reading() as session:
-        due = ModelService(session).half_removed()
+        due = ModelService(session).deletion.half_removed()
     assert {original, *copies} == set(due)
     for row_id in due:
         finish_removal(database, row_id)

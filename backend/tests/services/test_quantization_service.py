@@ -13,8 +13,8 @@ from modelyard.services import quantization_service
 from modelyard.services.inspection.memory_service import ExactFigures, MemoryService
 from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress
 from modelyard.services.model_actions import finish_removal
-from modelyard.services.model_files import FilesOnDisk
-from modelyard.services.model_service import ModelService, next_work
+from modelyard.services.model_files import FilesOnDisk, next_work
+from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService
 
 from .cache import COMMIT, MODEL_ID, new_row, ready_row

@@ -149,7 +149,8 @@ def test_facts_go_with_the_last_row_of_their_snapshot(
     asyncio.run(asyncio.to_thread(served.learn_all))
     with database.session() as session:
         assert set(session.scalars(select(StoredRepoFacts.commit))) == {COMMIT, OTHER_COMMIT}
-        ModelService(session, cache).end_deletion(row_id)
+        models = ModelService(session, cache)
+        models.deletion.end(models.get_by_id(row_id))
         assert session.scalars(select(StoredRepoFacts.commit)).all() == [OTHER_COMMIT]
 
 

@@ -11,7 +11,8 @@ from modelyard.core.errors import DiskFull, ModelyardError, StorageDenied
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import ModelStatus
 from modelyard.services import model_service, storage_service
-from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
+from modelyard.services.model_files import DISK_RESERVE_BYTES
+from modelyard.services.model_service import ModelService
 
 from .cache import new_row, resume_waiting
 

@@ -27,8 +27,8 @@ from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.inspection.memory_service import Checkpoint, MemoryService
-from modelyard.services.model_files import artifact_of, manifest, weight_files
-from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.services.model_files import artifact_of, hub_cache, manifest, weight_files
+from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL
 
 SECONDS = 60.0

@@ -69,13 +69,8 @@ from modelyard.services.facts.training_verdict import static_verdict
 from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
 from modelyard.services.jobs.job_service import JobProgress
-from modelyard.services.model_service import (
-    DISK_RESERVE_BYTES,
-    ModelService,
-    bytes_to_fetch,
-    hub_cache,
-    new_manifest,
-)
+from modelyard.services.model_files import DISK_RESERVE_BYTES, bytes_to_fetch, hub_cache, new_manifest
+from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
 
 logger = logging.getLogger(__name__)

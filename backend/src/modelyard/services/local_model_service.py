@@ -64,8 +64,8 @@ from modelyard.services.huggingface_model_service import (
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import Checkpoint
 from modelyard.services.jobs.job_service import JobProgress
-from modelyard.services.model_files import manifest, weight_files
-from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService, hub_cache
+from modelyard.services.model_files import DISK_RESERVE_BYTES, hub_cache, manifest, weight_files
+from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL, SettingsService
 
 _ADOPTION_HINT = "Download it: what is there is used."

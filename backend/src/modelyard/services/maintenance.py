@@ -20,7 +20,8 @@ from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import finish_removal
-from modelyard.services.model_service import FilesDiffer, ModelService, changed_files
+from modelyard.services.model_files import FilesDiffer, changed_files
+from modelyard.services.model_service import ModelService
 from modelyard.services.storage_service import StorageService, resumable
 from modelyard.services.training.actions import remove_training_files
 from modelyard.services.training.training_service import TrainingService
@@ -137,7 +138,7 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
 def check_files(database: Database, stuck: set[str]) -> None:
     """Let rows say what is on the disk; `stuck` remembers the removals that were reported to wait for a disk."""
     with database.reading() as session:
-        half_removed = ModelService(session).half_removed()
+        half_removed = ModelService(session).deletion.half_removed()
         half_removed_runs = TrainingService(session).half_removed()
     for training_id in half_removed_runs:
         try:
@@ -159,8 +160,7 @@ def check_files(database: Database, stuck: set[str]) -> None:
         cache = ModelService(session).cache
     may_resume = resumable(waiting, cache)
     with database.session() as session:
-        models = ModelService(session)
-        changed = models.mark_missing_files(differing) if differing else 0
+        changed = ModelService(session).files.mark_missing(differing) if differing else 0
         resumed = StorageService(session).resume(may_resume)
     if changed:
         logger.warning("The files of %d models vanished or came back", changed)
@@ -175,7 +175,7 @@ def find_changed_files(database: Database) -> dict[str, FilesDiffer]:
     while True:
         with database.reading() as session:
             models = ModelService(session)
-            rows = models.with_manifests(after=after)
+            rows = models.files.with_manifests(after=after)
         if not rows:
             return found
         found |= changed_files(models.cache, rows)

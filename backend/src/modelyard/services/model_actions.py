@@ -10,9 +10,9 @@ from modelyard.core.database import Database
 from modelyard.core.errors import Conflict
 from modelyard.models import ACTIVE_STATUSES, Job, JobKind, ModelStatus
 from modelyard.schemas.model import DeletionPlan, DeletionReport, InstalledFile, InstalledFiles
-from modelyard.services.model_deletion import confirmed_plan, plan_row, plan_rows
-from modelyard.services.model_files import FilesOnDisk, look_at_files, manifest
-from modelyard.services.model_service import ModelService, next_work
+from modelyard.services.deletion_plan import confirmed_plan, plan_row, plan_rows
+from modelyard.services.model_files import FilesOnDisk, look_at_files, manifest, next_work
+from modelyard.services.model_service import ModelService
 
 CANCEL_WAIT_SECONDS = 5.0
 
@@ -57,7 +57,7 @@ def delete_model(
     """
     with database.reading() as session:
         models = ModelService(session)
-        facts = models.deletion_facts(row_id)
+        facts = models.deletion.facts(models.get_by_id(row_id))
     # Before anything is cancelled.
     confirmed_plan(models.cache, facts, confirm_shared=confirm_shared, with_original=with_original)
     model = facts.model
@@ -66,11 +66,12 @@ def delete_model(
     deadline = time.monotonic() + CANCEL_WAIT_SECONDS
     while True:
         with database.reading() as session:
-            facts = ModelService(session).deletion_facts(row_id)
+            models = ModelService(session)
+            facts = models.deletion.facts(models.get_by_id(row_id))
         plan = confirmed_plan(models.cache, facts, confirm_shared=confirm_shared, with_original=with_original)
         try:
             with database.session() as session:
-                ModelService(session).begin_deletion(row_id, plan, confirm_shared=confirm_shared)
+                ModelService(session).delete(row_id, plan, confirm_shared=confirm_shared)
         except Conflict:
             if time.monotonic() > deadline:
                 raise
@@ -86,7 +87,7 @@ def deletion_plan(database: Database, row_id: str, *, with_original: bool = Fals
     """Return exactly what `delete_model` would free, and what it must leave and why. Raises ModelNotFound."""
     with database.reading() as session:
         models = ModelService(session)
-        facts = models.deletion_facts(row_id)
+        facts = models.deletion.facts(models.get_by_id(row_id))
     return plan_row(models.cache, facts, with_original=with_original).report
 
 
@@ -96,7 +97,8 @@ def deletion_plans(
     """Return the same of several rows, deleted one after the other in this order. Ids of no row are left out."""
     with database.reading() as session:
         models = ModelService(session)
-        rows = models.deletion_facts_of(row_ids)
+        found = [models.find(row_id) for row_id in dict.fromkeys(row_ids)]
+        rows = [models.deletion.facts(model) for model in found if model is not None]
     return plan_rows(models.cache, rows, confirm_shared=confirm_shared, with_original=with_original)
 
 
@@ -122,7 +124,7 @@ def remove_partial_data(database: Database, row_id: str) -> None:
     """Remove what was fetched for a row whose work its caller owns. Raises ModelNotFound, StorageError."""
     with database.reading() as session:
         models = ModelService(session)
-        removal = models.partial_data(models.get_by_id(row_id))
+        removal = models.deletion.partial_data(models.get_by_id(row_id))
     removal.carry_out(models.cache)
 
 
@@ -134,7 +136,8 @@ def finish_removal(database: Database, row_id: str) -> None:
     """
     with database.reading() as session:
         models = ModelService(session)
-        removal = models.due_removal(row_id)
+        model = models.find(row_id)
+        removal = None if model is None else models.deletion.due_removal(model)
     if removal is None:
         return
     refused: Conflict | None = None
@@ -147,9 +150,11 @@ def finish_removal(database: Database, row_id: str) -> None:
     if model is not None:
         found = look_at_files(models.cache, model)
         with database.session() as session:
-            if refused is None:
-                ModelService(session).end_removal(row_id, found)
-            else:
-                ModelService(session).give_up_removal(row_id, found, refused.as_dict())
+            models = ModelService(session)
+            model = models.find(row_id)
+            if model is not None and refused is None:
+                models.deletion.end_removal(model, found)
+            elif model is not None and refused is not None:
+                models.deletion.give_up_removal(model, found, refused)
     if refused is not None:
         raise refused

@@ -1,171 +1,176 @@
-"""What deleting rows frees and keeps: worked out from rows that were read before, while no transaction is open."""
+"""The rules for deleting rows and for giving up files that only one of them needs."""
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
-from modelyard.core.errors import ModelInUse, SharedCache
-from modelyard.hub.cache.deletion import DeletionPlan as SnapshotPlan
-from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.hub.cache.scan import Partial
-from modelyard.models import Model
-from modelyard.schemas.model import DeletionPlan, DeletionReport, KeptBytes, RowDeletion, UsedBy
-from modelyard.services.model_files import artifact_files, is_copy, manifest
+from sqlalchemy import and_, delete, not_, or_, select
+from sqlalchemy.orm import Session, defer
 
+from modelyard.core.database import utc_now
+from modelyard.core.errors import Conflict
+from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus, Quantization
+from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.model_files import FilesOnDisk, ModelFiles, Removal, artifact_of, forget_facts, manifest
+from modelyard.services.model_usage import loaded_rows, training_users, users_of
 
-@dataclass(frozen=True)
-class DeletionFacts:
-    """What the database says of a row that may be deleted."""
-
-    model: Model
-    others: Sequence[Model]
-    """The rows that have the same snapshot."""
-    partial_owners: frozenset[str]
-    """The other rows that may own unfinished files of the repository."""
-    used_by: Sequence[UsedBy]
+HALF_REMOVED_SECONDS = 300.0
+"""After that long a removal that has not ended is taken for one that a crash interrupted."""
 
 
-@dataclass(frozen=True)
-class RowPlan:
-    """What deleting a row frees, as the user is told and as it is done."""
+class ModelDeletion:
+    """What a deletion does to rows, in its caller's transaction.
 
-    report: DeletionReport
-    siblings: frozenset[str]
-    """The rows that need the same snapshot."""
-    copies: frozenset[str]
-    """The quantized copies that run without the snapshot and keep it only as their original."""
-    with_original: bool
-    snapshot: SnapshotPlan
-    partials: list[Partial]
-
-
-def plan_row(
-    cache: HubCache,
-    facts: DeletionFacts,
-    gone: Mapping[str, RowPlan] | None = None,
-    released: Set[Path] = frozenset(),
-    *,
-    with_original: bool = False,
-) -> RowPlan:
-    """Look at a row's files and return what deleting it frees.
-
-    `gone` are the plans, by id, of this repository's rows that will have been deleted by then; `released` is the
-    content of every repository that will have been removed. `with_original` gives up the files that other rows keep
-    only as the original of their quantized copy.
+    Files are looked at before it (`services.deletion_plan`) and removed after it (`services.model_actions`).
     """
-    gone = gone or {}
-    model = facts.model
-    artifact = sum(path.stat().st_size for path in artifact_files(model))
-    others = [row for row in facts.others if row.id not in gone]
-    copies = [row for row in others if is_copy(row)]
-    only_copies = bool(copies) and len(copies) == len(others)
-    siblings = [] if only_copies and with_original else others
-    removed = {partial.path for plan in gone.values() for partial in plan.partials}
-    keeps_partials = others or facts.partial_owners - gone.keys()
-    partials = [
-        partial for partial in ([] if keeps_partials else cache.partials(model.model_id)) if partial.path not in removed
-    ]
-    after = [other.snapshot for other in gone.values()]
 
-    def plan_snapshot(needed_by: Sequence[Model]) -> SnapshotPlan:
-        return cache.plan_deletion(
-            model.model_id,
-            model.commit,
-            files=manifest(model),
-            also_needed_by=[model.commit] if needed_by else [],
-            reason=_reason_to_keep(model, others, only_copies=only_copies),
-            after=after,
-            released=released,
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.jobs = JobService(session)
+        self.files = ModelFiles(session)
+
+    def facts(self, model: Model) -> DeletionFacts:
+        """Return what the database says of a row that may be deleted."""
+        return DeletionFacts(
+            model=model,
+            others=self._other_rows_of_snapshot(model),
+            partial_owners=self._partial_owners(model),
+            used_by=users_of(self.session, model),
         )
 
-    plan = plan_snapshot(siblings)
-    report = DeletionReport(
-        freed_bytes=plan.freed_bytes + artifact + sum(partial.size_bytes for partial in partials),
-        kept_bytes=plan.kept_bytes,
-        kept_because=[KeptBytes(bytes=kept.bytes, reason=kept.reason) for kept in plan.kept_because],
-        original_bytes=plan_snapshot([]).freed_bytes if only_copies and siblings else 0,
-        shared_cache=model.adopted and not siblings,
-        used_by=facts.used_by,
-    )
-    row_ids, copy_ids = frozenset(row.id for row in siblings), frozenset(row.id for row in copies)
-    return RowPlan(report, row_ids, copy_ids, with_original and only_copies, plan, partials)
+    def begin(self, model: Model, plan: RowPlan, *, confirm_shared: bool = False) -> None:
+        """Mark a row as being deleted: nobody may work on it any more.
 
+        Raises ModelInUse, SharedCache, and Conflict while work is under way, or when the plan is not true any more.
+        """
+        require_free(model, plan, users_of(self.session, model), confirm_shared=confirm_shared)
+        job = self.session.get(Job, model.job_id) if model.job_id else None
+        if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
+            raise Conflict(
+                f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
+            )
+        others = self._other_rows_of_snapshot(model)
+        given_up = {row.id: row for row in others if plan.with_original and row.id in plan.copies}
+        if (plan.siblings | (plan.copies if plan.with_original else set())) != {row.id for row in others} or any(
+            row.status is not ModelStatus.READY for row in given_up.values()
+        ):
+            raise Conflict(f"Another model began or ceased to use the files of {model.model_id}.", hint="Retry.")
+        for row in given_up.values():
+            row.removal_due = True
+        model.status, model.removal_due = ModelStatus.DELETING, False
+        self.session.flush()
 
-def _reason_to_keep(model: Model, others: Sequence[Model], *, only_copies: bool) -> str:
-    names = ", ".join(sorted(row.quantization.value for row in others))
-    if only_copies:
-        return f"kept as the original of the quantized copy ({names}), which runs without it"
-    return f"the same files serve {model.model_id} in precision {names}"
+    def due_removal(self, model: Model) -> Removal | None:
+        """What is to be removed of a row now: all of one that is being deleted, or what its last change left."""
+        if not (model.removal_due or model.status is ModelStatus.DELETING):
+            return None
+        if model.status is ModelStatus.CANCELLED:
+            return self.partial_data(model)
+        removal = Removal(model.model_id, model.commit)
+        if not self._other_rows_of_snapshot(model):
+            unlinked = self.partial_data(model) if model.status is ModelStatus.DELETING else removal
+            removal = replace(unlinked, snapshot=True, manifest=manifest(model))
+        return replace(removal, artifact=artifact_of(model)) if model.status is ModelStatus.DELETING else removal
 
+    def partial_data(self, model: Model) -> Removal:
+        """What was fetched for a row that will not become ready; other rows' files stay."""
+        files = None
+        if not self._other_rows_of_snapshot(model):
+            present_before = {file["path"] for file in model.files or () if file["present_before"]}
+            files = [file for file in manifest(model) if file.path not in present_before]
+        return Removal(model.model_id, model.commit, partials=not self._partial_owners(model), files=files)
 
-def plan_rows(
-    cache: HubCache, rows: Sequence[DeletionFacts], *, confirm_shared: bool, with_original: bool = False
-) -> DeletionPlan:
-    """Return what deleting several rows, one after the other in this order, frees and keeps.
+    def end_removal(self, model: Model, found: FilesOnDisk) -> None:
+        """What was due is removed: the row goes as well, or remembers what is left."""
+        if model.status is ModelStatus.DELETING:
+            self.end(model)
+        elif model.removal_due:
+            model.removal_due = False
+            self.files.note(model, found)
+            if model.status is ModelStatus.READY:
+                self._end_originals(model)
 
-    What several of them share comes free with the last; what is kept is what nothing of the set gives up.
-    `with_original` is that of every deletion.
-    """
-    items = _plan_items(cache, rows, confirm_shared=confirm_shared, with_original=with_original)
-    plan = DeletionPlan(freed_bytes=_freed(items), items=items)
-    if any(item.original_bytes for item in items if not item.stays):
-        more = _plan_items(cache, rows, confirm_shared=confirm_shared, with_original=True)
-        plan.original_bytes = _freed(more) - plan.freed_bytes
-    return plan
+    def give_up_removal(self, model: Model, found: FilesOnDisk, error: Conflict) -> None:
+        """What was due cannot be removed: the row is what its files are, and says why."""
+        if not (model.removal_due or model.status is ModelStatus.DELETING):
+            return
+        model.removal_due = False
+        if model.status is ModelStatus.DELETING:
+            model.status = ModelStatus.READY if found.whole else ModelStatus.MISSING
+        model.error = error.as_dict()
+        self.files.note(model, found)
 
-
-def _freed(items: Sequence[RowDeletion]) -> int:
-    return sum(item.freed_bytes for item in items if not item.stays)
-
-
-def _plan_items(
-    cache: HubCache, rows: Sequence[DeletionFacts], *, confirm_shared: bool, with_original: bool
-) -> list[RowDeletion]:
-    gone: dict[str, dict[str, RowPlan]] = {}
-    released: set[Path] = set()
-    items: list[RowDeletion] = []
-    for facts in rows:
-        of_repository = gone.setdefault(facts.model.model_id, {})
-        plan = plan_row(cache, facts, of_repository, released, with_original=with_original)
-        stays = bool(plan.report.used_by) or (plan.report.shared_cache and not confirm_shared)
-        items.append(RowDeletion(id=facts.model.id, stays=stays, **plan.report.model_dump()))
-        if not stays:
-            of_repository[facts.model.id] = plan
-            released.update(plan.snapshot.blobs)
-    for item, facts in zip(items, rows, strict=True):
-        if item.kept_bytes:
-            kept = plan_row(cache, facts, gone[facts.model.model_id], released, with_original=with_original).report
-            item.kept_bytes, item.kept_because = kept.kept_bytes, kept.kept_because
-            item.original_bytes = kept.original_bytes
-    return items
-
-
-def confirmed_plan(
-    cache: HubCache, facts: DeletionFacts, *, confirm_shared: bool, with_original: bool = False
-) -> RowPlan:
-    """Return what a deletion begins with, after a look at the files.
-
-    Raises StorageDenied, Conflict where a folder is a link, ModelInUse, and SharedCache when files that others brought
-    would go without a confirmation.
-    """
-    plan = plan_row(cache, facts, with_original=with_original)
-    require_free(facts.model, plan, facts.used_by, confirm_shared=confirm_shared)
-    if not plan.siblings:
-        cache.require_removable(facts.model.model_id, facts.model.commit)
-    return plan
-
-
-def require_free(model: Model, plan: RowPlan, used_by: Sequence[UsedBy], *, confirm_shared: bool) -> None:
-    """Raise ModelInUse or SharedCache unless the row may be deleted."""
-    if used_by:
-        raise ModelInUse(
-            f"{model.model_id} is {used_by[0].name}.",
-            hint="Unload it first." if used_by[0].kind == "loaded" else "Cancel the run first.",
-            used_by=[user.model_dump() for user in used_by],
+    def _end_originals(self, model: Model) -> None:
+        """Remove the entries of the snapshot that a quantized copy was made of."""
+        originals = select(Model).where(
+            Model.model_id == model.model_id,
+            Model.commit == model.commit,
+            Model.quantization == Quantization.NONE,
+            Model.status == ModelStatus.DELETING,
         )
-    if plan.report.shared_cache and not confirm_shared:
-        raise SharedCache(
-            f"The files of {model.model_id} were in the shared Hugging Face cache before Modelyard used them;"
-            " other tools may rely on them.",
-            freed_bytes=plan.report.freed_bytes,
+        for original in self.session.scalars(originals).all():
+            self.end(original)
+
+    def end(self, model: Model) -> None:
+        """Remove a row whose files are gone, its jobs and its history."""
+        row_id = model.id
+        for other in self._other_rows_of_snapshot(model):
+            other.updated_at = utc_now()  # the files they shared are counted for one of them from here on
+        forget_facts(self.session, model)
+        self.session.flush()
+        self.session.execute(delete(Model).where(Model.id == row_id))
+        self.session.execute(delete(Job).where(Job.subject_id == row_id))
+        self.jobs.history.forget(row_id)
+
+    def half_removed(self) -> Sequence[str]:
+        """Rows whose deletion, or the removal of whose files, a crash interrupted."""
+        since = utc_now() - timedelta(seconds=HALF_REMOVED_SECONDS)
+        due = or_(Model.status == ModelStatus.DELETING, Model.removal_due)
+        return self.session.scalars(select(Model.id).where(due, Model.updated_at < since)).all()
+
+    def give_up_original(self, model: Model) -> None:
+        """Have the snapshot a quantized copy was made of removed, and its own entry, where they are nobody else's."""
+        others = self._other_rows_of_snapshot(model)
+        if model.adopted or not all(self._is_idle_original(row) for row in others):
+            return
+        for row in others:
+            row.status = ModelStatus.DELETING
+        model.removal_due = True
+        self.session.flush()
+
+    def _is_idle_original(self, row: Model) -> bool:
+        return (
+            row.quantization is Quantization.NONE
+            and row.status is ModelStatus.READY
+            and not loaded_rows(self.session, [row.id])
+            and not self.jobs.loads([row.id])  # whoever waits for it reads these files next
+            and not training_users(self.session, [row.id])
+        )
+
+    def _other_rows_of_snapshot(self, model: Model) -> Sequence[Model]:
+        """Rows that need the same files; one that was cancelled or is deleted, or whose files are gone, needs none, and
+        neither does a quantized copy whose original is being removed.
+        """
+        return self.session.scalars(
+            select(Model)
+            .options(defer(Model.files))
+            .where(
+                Model.model_id == model.model_id,
+                Model.commit == model.commit,
+                Model.id != model.id,
+                Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING, ModelStatus.DELETING)),
+                not_(and_(Model.status == ModelStatus.READY, Model.removal_due)),
+            )
+        ).all()
+
+    def _partial_owners(self, model: Model) -> frozenset[str]:
+        """The other rows whose download, under way or to be resumed, may own unfinished files of the repository."""
+        unfinished = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
+        return frozenset(
+            self.session.scalars(
+                select(Model.id).where(
+                    Model.model_id == model.model_id, Model.id != model.id, Model.status.in_(unfinished)
+                )
+            )
         )

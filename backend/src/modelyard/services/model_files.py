@@ -1,4 +1,4 @@
-"""What a row's files take up on the disk, and what of them is to be removed; nothing here talks to the database.
+"""What a row's files take up on the disk, what of them is to be removed, and what rows remember of them.
 
 Looking at ten thousand files, or removing them, takes long on a slow disk, and whoever writes to the database lets
 everybody else wait. So files are looked at before the transaction that writes down what was found, and removed after
@@ -11,14 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session, load_only, object_session
+
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import remove_folder, storage_errors
-from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.cache.hub_cache import HubCache, Inventory
 from modelyard.hub.names import RemoteFile
-from modelyard.models import Model, ModelStatus, Quantization
-from modelyard.services.imported_files import changed_file
+from modelyard.models import EventKind, EventName, JobKind, Model, ModelStatus, Quantization, StoredRepoFacts
+from modelyard.services.imported_files import FILES_CHANGED, changed_file
+from modelyard.services.jobs.history_service import HistoryService
 
 ARTIFACT_MANIFEST = "modelyard.json"
+
+DISK_RESERVE_BYTES = 500_000_000
+"""Kept free on the models' disk, so that a download never fills it to the last byte."""
+
+MANIFESTS_AT_ONCE = 500
+"""Rows that are read together with their manifests: all at once would take more memory than the rest of the server."""
+
+_MISSING_ERROR = {
+    "code": "files_missing",
+    "message": "Files of this model are gone from the disk.",
+    "hint": "Download it again, or delete the entry.",
+}
+
+
+def hub_cache() -> HubCache:
+    """The cache every Hugging Face tool of this user shares."""
+    return HubCache(Path(constants.HF_HUB_CACHE))
 
 
 def weight_files(row: Model, snapshot: Path) -> dict[str, Path]:
@@ -34,6 +56,14 @@ class FilesOnDisk:
     """All that is used of the row is there: its quantized copy, or its snapshot."""
     artifact_bytes: int
     disk_bytes: int
+
+
+@dataclass(frozen=True)
+class FilesDiffer:
+    """A row of this status, whose files say otherwise, and the error it gets."""
+
+    status: ModelStatus
+    error: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -116,4 +146,129 @@ def look_at_files(cache: HubCache, model: Model) -> FilesOnDisk:
         whole=is_whole(cache, model),
         artifact_bytes=artifact_bytes,
         disk_bytes=cache.snapshot_bytes(model.model_id, model.commit, manifest(model)) + artifact_bytes,
+    )
+
+
+def changed_files(cache: HubCache, rows: Sequence[Model]) -> dict[str, FilesDiffer]:
+    """Return which of the rows the disk contradicts: ready without all files, or missing with them.
+
+    Looking at every file takes a while, so it is no part of a transaction.
+    """
+    return {
+        model.id: FilesDiffer(model.status, _file_error(cache, model))
+        for model in rows
+        if is_whole(cache, model) != (model.status is ModelStatus.READY)
+    }
+
+
+def _file_error(cache: HubCache, model: Model) -> dict[str, Any] | None:
+    """What a ready row that is not whole any more is to say; None of one that was missing."""
+    if model.status is not ModelStatus.READY:
+        return None
+    return FILES_CHANGED if changed_file(cache, model) else _MISSING_ERROR
+
+
+def next_work(cache: HubCache, model: Model) -> JobKind:
+    """What a row that ended, or whose files are gone, begins with when it is started again."""
+    files = manifest(model)
+    here = bool(files) and not cache.inventory(model.model_id, model.commit, files).missing
+    return JobKind.QUANTIZE if here and model.quantization is not Quantization.NONE else JobKind.DOWNLOAD
+
+
+def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:
+    """What a download would transfer now, after what the cache and earlier attempts hold."""
+    missing = cache.inventory(model_id, commit, files).missing
+    wanted = {file.blob: file for file in missing if not cache.has_blob(model_id, file)}
+    begun = {partial.blob: partial.size_bytes for partial in cache.partials(model_id)}
+    return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
+
+
+def new_manifest(model: Model, files: Sequence[RemoteFile], inventory: Inventory) -> list[dict[str, Any]]:
+    """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard.
+
+    What was fetched for another row of the same snapshot was fetched for Modelyard. The inventory is taken before the
+    transaction that stores this, because looking at every file takes a while.
+    """
+    present = {file.path for file in inventory.present}
+    session = object_session(model)
+    if session is not None:
+        for other in session.scalars(
+            select(Model).where(Model.model_id == model.model_id, Model.commit == model.commit, Model.id != model.id)
+        ):
+            present -= {file["path"] for file in other.files or () if not file["present_before"]}
+    return [vars(file) | {"present_before": file.path in present} for file in files]
+
+
+def snapshot_owners(session: Session, models: Sequence[Model]) -> dict[tuple[str, str], str]:
+    """(model_id, commit) → the one row its snapshot is counted for: the unquantized one, else the oldest."""
+    rows = session.execute(
+        select(Model.model_id, Model.commit, Model.id)
+        .where(
+            Model.model_id.in_({model.model_id for model in models}),
+            Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
+        )
+        .order_by(Model.quantization != Quantization.NONE, Model.created_at, Model.id)
+    )
+    owners: dict[tuple[str, str], str] = {}
+    for model_id, commit, row_id in rows:
+        owners.setdefault((model_id, commit), row_id)
+    return owners
+
+
+class ModelFiles:
+    """Writes down in rows what was found of their files, in its caller's transaction, in which no disk is looked at."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def note(self, model: Model, found: FilesOnDisk) -> None:
+        """Write down what a row's files take up, as they were found before this transaction."""
+        model.artifact_bytes, model.disk_bytes = found.artifact_bytes, found.disk_bytes
+        self.session.flush()
+
+    def mark_missing(self, changed: Mapping[str, FilesDiffer]) -> int:
+        """Ready rows whose files vanished or changed become `missing`, and back when they return.
+
+        `changed` is what `changed_files` found before this transaction, in which no disk is looked at. Returns how
+        many rows changed.
+        """
+        rows = self.session.scalars(select(Model).where(Model.id.in_(changed))).all()
+        rows = [model for model in rows if model.status is changed[model.id].status]
+        for model in rows:
+            vanished = model.status is ModelStatus.READY
+            model.status = ModelStatus.MISSING if vanished else ModelStatus.READY
+            model.error = changed[model.id].error
+            event = EventName.MISSING if vanished else EventName.FOUND
+            HistoryService(self.session).note(model.id, EventKind.FILES, event)
+            forget_facts(self.session, model)
+        return len(rows)
+
+    def with_manifests(self, *, after: str = "", limit: int = MANIFESTS_AT_ONCE) -> Sequence[Model]:
+        """Return the next rows, by id, whose files are to be there or were: what `changed_files` looks at."""
+        return self.session.scalars(
+            select(Model)
+            .options(
+                load_only(
+                    Model.model_id, Model.commit, Model.quantization, Model.status, Model.files, Model.artifact_path
+                )
+            )
+            .where(
+                Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None), Model.id > after
+            )
+            .order_by(Model.id)
+            .limit(limit)
+        ).all()
+
+    def stored_bytes(self) -> int:
+        """Bytes of the snapshots of all rows, each counted once."""
+        rows = self.session.execute(select(func.max(Model.disk_bytes)).group_by(Model.model_id, Model.commit)).scalars()
+        return sum(rows)
+
+
+def forget_facts(session: Session, model: Model) -> None:
+    """Have what is remembered of a row's files read again: they may say something else now."""
+    session.execute(
+        delete(StoredRepoFacts).where(
+            StoredRepoFacts.model_id == model.model_id, StoredRepoFacts.commit == model.commit
+        )
     )

@@ -30,16 +30,9 @@ from modelyard.schemas.model import (
 from modelyard.services.facts.chat_template import ChatTemplate, find_chat_template
 from modelyard.services.facts.stored_drift import stored_drift
 from modelyard.services.jobs.job_service import ENDED_STATES, LOADING_PHASE, JobService
-from modelyard.services.model_files import artifact_of
-from modelyard.services.model_service import (
-    ModelService,
-    hub_cache,
-    loaded_by,
-    loaded_rows,
-    next_work,
-    snapshot_owners,
-)
-from modelyard.services.model_usage import training_users
+from modelyard.services.model_files import artifact_of, hub_cache, next_work, snapshot_owners
+from modelyard.services.model_service import ModelService
+from modelyard.services.model_usage import loaded_by, loaded_rows, training_users
 from modelyard.services.settings_service import SettingsService
 
 WAITING_MESSAGE = "waiting for a worker"

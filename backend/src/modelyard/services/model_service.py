@@ -1,22 +1,15 @@
-"""The rows of the `models` table: finding, creating, moving between states, deleting."""
+"""The rows of the `models` table: finding them, creating them, moving them between states."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from huggingface_hub import constants
-from sqlalchemy import ColumnElement, and_, delete, func, not_, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, defer, load_only, object_session
+from sqlalchemy.orm import Session, defer
 
-from modelyard.core.database import database_now, utc_now
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound
-from modelyard.hub.cache.hub_cache import HubCache, Inventory
-from modelyard.hub.names import RemoteFile
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import (
-    ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
     EventKind,
     EventName,
@@ -24,33 +17,15 @@ from modelyard.models import (
     JobControl,
     JobKind,
     JobState,
-    LoadedModel,
     Model,
     ModelStatus,
     Quantization,
-    StoredRepoFacts,
 )
-from modelyard.schemas.model import ModelCreate, UsedBy
-from modelyard.services.imported_files import FILES_CHANGED, changed_file
+from modelyard.schemas.model import ModelCreate
+from modelyard.services.deletion_plan import RowPlan
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.model_deletion import DeletionFacts, RowPlan, require_free
-from modelyard.services.model_files import FilesOnDisk, Removal, artifact_of, is_whole, manifest
-from modelyard.services.model_usage import training_users
-
-HALF_REMOVED_SECONDS = 300.0
-"""After that long a removal that has not ended is taken for one that a crash interrupted."""
-
-DISK_RESERVE_BYTES = 500_000_000
-"""Kept free on the models' disk, so that a download never fills it to the last byte."""
-
-MANIFESTS_AT_ONCE = 500
-"""Rows that are read together with their manifests: all at once would take more memory than the rest of the server."""
-
-_PLACE_WORDS = {
-    "cpu": "in the system memory",
-    "auto": "on the accelerators",
-    "auto+cpu": "on the accelerators and in the system memory",
-}
+from modelyard.services.model_deletion import ModelDeletion
+from modelyard.services.model_files import FilesOnDisk, ModelFiles, forget_facts, hub_cache
 
 SORTS: dict[str, Any] = {
     "name": func.lower(Model.model_id),
@@ -64,26 +39,18 @@ SORTS: dict[str, Any] = {
 }
 
 
-def hub_cache() -> HubCache:
-    """The cache every Hugging Face tool of this user shares."""
-    return HubCache(Path(constants.HF_HUB_CACHE))
-
-
-@dataclass(frozen=True)
-class FilesDiffer:
-    """A row of this status, whose files say otherwise, and the error it gets."""
-
-    status: ModelStatus
-    error: dict[str, Any] | None
-
-
 class ModelService:
-    """Rules about model rows; never commits."""
+    """Rules about model rows; never commits.
+
+    `deletion` and `files` are the rules for deleting rows and for writing down what was found of their files.
+    """
 
     def __init__(self, session: Session, cache: HubCache | None = None) -> None:
         self.session = session
         self.cache = cache or hub_cache()
         self.jobs = JobService(session)
+        self.files = ModelFiles(session)
+        self.deletion = ModelDeletion(session)
 
     def create(self, new: ModelCreate) -> Model:
         """Add a row, or take up again one that failed, was cancelled or lost its files.
@@ -222,11 +189,6 @@ class ModelService:
         rows = self.session.execute(select(Model.status, func.count()).group_by(Model.status)).all()
         return {status.value: count for status, count in rows}
 
-    def stored_bytes(self) -> int:
-        """Bytes of the snapshots of all rows, each counted once."""
-        rows = self.session.execute(select(func.max(Model.disk_bytes)).group_by(Model.model_id, Model.commit)).scalars()
-        return sum(rows)
-
     def pause(self, row_id: str) -> Model:
         """Keep what was fetched and stop; acknowledged by the worker within a heartbeat. Raises Conflict."""
         model = self.get_by_id(row_id)
@@ -300,7 +262,7 @@ class ModelService:
         if found is None:
             model.removal_due = True
         else:
-            self.note_files(model, found)
+            self.files.note(model, found)
 
     def mark_downloading(self, model: Model) -> None:
         model.status, model.error = ModelStatus.DOWNLOADING, None
@@ -313,10 +275,10 @@ class ModelService:
             model.status = ModelStatus.QUANTIZING
             return
         model.status, model.error = ModelStatus.READY, None
-        self.note_files(model, found)
+        self.files.note(model, found)
         if kind is JobKind.QUANTIZE and not model.keep_original:
-            self._give_up_original(model)
-        self._forget_facts(model)
+            self.deletion.give_up_original(model)
+        forget_facts(self.session, model)
 
     def mark_quantizing(self, model: Model) -> None:
         model.status, model.error = ModelStatus.QUANTIZING, None
@@ -327,219 +289,14 @@ class ModelService:
         model.status, model.error = status, error
         self.session.flush()
 
-    def note_files(self, model: Model, found: FilesOnDisk) -> None:
-        """Write down what a row's files take up, as they were found before this transaction."""
-        model.artifact_bytes, model.disk_bytes = found.artifact_bytes, found.disk_bytes
-        self.session.flush()
+    def delete(self, row_id: str, plan: RowPlan, *, confirm_shared: bool = False) -> None:
+        """Begin the deletion of a row: nobody may work on it any more.
 
-    def mark_missing_files(self, changed: Mapping[str, "FilesDiffer"]) -> int:
-        """Ready rows whose files vanished or changed become `missing`, and back when they return.
-
-        `changed` is what `changed_files` found before this transaction, in which no disk is looked at. Returns how
-        many rows changed.
+        Its files, and then the row, are removed after this transaction, by `model_actions.finish_removal`. Raises
+        ModelNotFound, ModelInUse, SharedCache, and Conflict while work is under way, or when the plan is not true any
+        more.
         """
-        rows = self.session.scalars(select(Model).where(Model.id.in_(changed))).all()
-        rows = [model for model in rows if model.status is changed[model.id].status]
-        for model in rows:
-            vanished = model.status is ModelStatus.READY
-            model.status = ModelStatus.MISSING if vanished else ModelStatus.READY
-            model.error = changed[model.id].error
-            event = EventName.MISSING if vanished else EventName.FOUND
-            self.jobs.history.note(model.id, EventKind.FILES, event)
-            self._forget_facts(model)
-        return len(rows)
-
-    def with_manifests(self, *, after: str = "", limit: int = MANIFESTS_AT_ONCE) -> Sequence[Model]:
-        """Return the next rows, by id, whose files are to be there or were: what `changed_files` looks at."""
-        return self.session.scalars(
-            select(Model)
-            .options(
-                load_only(
-                    Model.model_id, Model.commit, Model.quantization, Model.status, Model.files, Model.artifact_path
-                )
-            )
-            .where(
-                Model.status.in_((ModelStatus.READY, ModelStatus.MISSING)), Model.files.is_not(None), Model.id > after
-            )
-            .order_by(Model.id)
-            .limit(limit)
-        ).all()
-
-    def _users(self, model: Model) -> Sequence[UsedBy]:
-        return [
-            *(loaded_by(loaded) for loaded in loaded_rows(self.session, [model.id])),
-            *training_users(self.session, [model.id]).get(model.id, []),
-        ]
-
-    def deletion_facts(self, row_id: str) -> DeletionFacts:
-        """Return what the database says of a row that may be deleted. Raises ModelNotFound."""
-        return self._deletion_facts(self.get_by_id(row_id))
-
-    def deletion_facts_of(self, row_ids: Sequence[str]) -> Sequence[DeletionFacts]:
-        """Return the same of several rows, in this order; ids of no row are left out."""
-        found = (self.find(row_id) for row_id in dict.fromkeys(row_ids))
-        return [self._deletion_facts(model) for model in found if model is not None]
-
-    def _deletion_facts(self, model: Model) -> DeletionFacts:
-        return DeletionFacts(
-            model=model,
-            others=self._other_rows_of_snapshot(model),
-            partial_owners=self._partial_owners(model),
-            used_by=self._users(model),
-        )
-
-    def begin_deletion(self, row_id: str, plan: RowPlan, *, confirm_shared: bool = False) -> None:
-        """Mark a row as being deleted: nobody may work on it any more.
-
-        Raises ModelNotFound, ModelInUse, SharedCache, and Conflict while work is under way, or when the plan is not
-        true any more.
-        """
-        model = self.get_by_id(row_id)
-        require_free(model, plan, self._users(model), confirm_shared=confirm_shared)
-        job = self.session.get(Job, model.job_id) if model.job_id else None
-        if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
-            raise Conflict(
-                f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
-            )
-        others = self._other_rows_of_snapshot(model)
-        given_up = {row.id: row for row in others if plan.with_original and row.id in plan.copies}
-        if (plan.siblings | (plan.copies if plan.with_original else set())) != {row.id for row in others} or any(
-            row.status is not ModelStatus.READY for row in given_up.values()
-        ):
-            raise Conflict(f"Another model began or ceased to use the files of {model.model_id}.", hint="Retry.")
-        for row in given_up.values():
-            row.removal_due = True
-        model.status, model.removal_due = ModelStatus.DELETING, False
-        self.session.flush()
-
-    def due_removal(self, row_id: str) -> Removal | None:
-        """What is to be removed of a row now: all of one that is being deleted, or what its last change left."""
-        model = self.find(row_id)
-        if model is None or not (model.removal_due or model.status is ModelStatus.DELETING):
-            return None
-        if model.status is ModelStatus.CANCELLED:
-            return self.partial_data(model)
-        removal = Removal(model.model_id, model.commit)
-        if not self._other_rows_of_snapshot(model):
-            unlinked = self.partial_data(model) if model.status is ModelStatus.DELETING else removal
-            removal = replace(unlinked, snapshot=True, manifest=manifest(model))
-        return replace(removal, artifact=artifact_of(model)) if model.status is ModelStatus.DELETING else removal
-
-    def partial_data(self, model: Model) -> Removal:
-        """What was fetched for a row that will not become ready; other rows' files stay."""
-        files = None
-        if not self._other_rows_of_snapshot(model):
-            present_before = {file["path"] for file in model.files or () if file["present_before"]}
-            files = [file for file in manifest(model) if file.path not in present_before]
-        return Removal(model.model_id, model.commit, partials=not self._partial_owners(model), files=files)
-
-    def end_removal(self, row_id: str, found: FilesOnDisk) -> None:
-        """What was due is removed: the row goes as well, or remembers what is left."""
-        model = self.find(row_id)
-        if model is not None and model.status is ModelStatus.DELETING:
-            self.end_deletion(row_id)
-        elif model is not None and model.removal_due:
-            model.removal_due = False
-            self.note_files(model, found)
-            if model.status is ModelStatus.READY:
-                self._end_originals(model)
-
-    def give_up_removal(self, row_id: str, found: FilesOnDisk, error: dict[str, Any]) -> None:
-        """What was due cannot be removed: the row is what its files are, and says why."""
-        model = self.find(row_id)
-        if model is None or not (model.removal_due or model.status is ModelStatus.DELETING):
-            return
-        model.removal_due = False
-        if model.status is ModelStatus.DELETING:
-            model.status = ModelStatus.READY if found.whole else ModelStatus.MISSING
-        model.error = error
-        self.note_files(model, found)
-
-    def _end_originals(self, model: Model) -> None:
-        """Remove the entries of the snapshot that a quantized copy was made of."""
-        originals = select(Model.id).where(
-            Model.model_id == model.model_id,
-            Model.commit == model.commit,
-            Model.quantization == Quantization.NONE,
-            Model.status == ModelStatus.DELETING,
-        )
-        for row_id in self.session.scalars(originals).all():
-            self.end_deletion(row_id)
-
-    def end_deletion(self, row_id: str) -> None:
-        """Remove a row whose files are gone, its jobs and its history."""
-        model = self.session.get(Model, row_id)
-        for other in () if model is None else self._other_rows_of_snapshot(model):
-            other.updated_at = utc_now()  # the files they shared are counted for one of them from here on
-        if model is not None:
-            self._forget_facts(model)
-        self.session.flush()
-        self.session.execute(delete(Model).where(Model.id == row_id))
-        self._forget_work(row_id)
-
-    def _forget_work(self, row_id: str) -> None:
-        self.session.execute(delete(Job).where(Job.subject_id == row_id))
-        self.jobs.history.forget(row_id)
-
-    def half_removed(self) -> Sequence[str]:
-        """Rows whose deletion, or the removal of whose files, a crash interrupted."""
-        since = utc_now() - timedelta(seconds=HALF_REMOVED_SECONDS)
-        due = or_(Model.status == ModelStatus.DELETING, Model.removal_due)
-        return self.session.scalars(select(Model.id).where(due, Model.updated_at < since)).all()
-
-    def _forget_facts(self, model: Model) -> None:
-        """Its files may say something else now; whoever lists it next reads them again."""
-        self.session.execute(
-            delete(StoredRepoFacts).where(
-                StoredRepoFacts.model_id == model.model_id, StoredRepoFacts.commit == model.commit
-            )
-        )
-
-    def _give_up_original(self, model: Model) -> None:
-        """Have the snapshot a quantized copy was made of removed, and its own entry, where they are nobody else's."""
-        others = self._other_rows_of_snapshot(model)
-        if model.adopted or not all(self._is_idle_original(row) for row in others):
-            return
-        for row in others:
-            row.status = ModelStatus.DELETING
-        model.removal_due = True
-        self.session.flush()
-
-    def _is_idle_original(self, row: Model) -> bool:
-        return (
-            row.quantization is Quantization.NONE
-            and row.status is ModelStatus.READY
-            and not loaded_rows(self.session, [row.id])
-            and not self.jobs.loads([row.id])  # whoever waits for it reads these files next
-            and not training_users(self.session, [row.id])
-        )
-
-    def _other_rows_of_snapshot(self, model: Model) -> Sequence[Model]:
-        """Rows that need the same files; one that was cancelled or is deleted, or whose files are gone, needs none, and
-        neither does a quantized copy whose original is being removed.
-        """
-        return self.session.scalars(
-            select(Model)
-            .options(defer(Model.files))
-            .where(
-                Model.model_id == model.model_id,
-                Model.commit == model.commit,
-                Model.id != model.id,
-                Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING, ModelStatus.DELETING)),
-                not_(and_(Model.status == ModelStatus.READY, Model.removal_due)),
-            )
-        ).all()
-
-    def _partial_owners(self, model: Model) -> frozenset[str]:
-        """The other rows whose download, under way or to be resumed, may own unfinished files of the repository."""
-        unfinished = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
-        return frozenset(
-            self.session.scalars(
-                select(Model.id).where(
-                    Model.model_id == model.model_id, Model.id != model.id, Model.status.in_(unfinished)
-                )
-            )
-        )
+        self.deletion.begin(self.get_by_id(row_id), plan, confirm_shared=confirm_shared)
 
     def _active_job(self, model: Model, word: str) -> Job:
         job = self.session.get(Job, model.job_id) if model.job_id else None
@@ -549,98 +306,3 @@ class ModelService:
                 hint="Only work under way can be: `modelyard ps` shows it.",
             )
         return job
-
-
-def changed_files(cache: HubCache, rows: Sequence[Model]) -> dict[str, FilesDiffer]:
-    """Return which of the rows the disk contradicts: ready without all files, or missing with them.
-
-    Looking at every file takes a while, so it is no part of a transaction.
-    """
-    return {
-        model.id: FilesDiffer(model.status, _file_error(cache, model))
-        for model in rows
-        if is_whole(cache, model) != (model.status is ModelStatus.READY)
-    }
-
-
-def _file_error(cache: HubCache, model: Model) -> dict[str, Any] | None:
-    """What a ready row that is not whole any more is to say; None of one that was missing."""
-    if model.status is not ModelStatus.READY:
-        return None
-    return FILES_CHANGED if changed_file(cache, model) else _MISSING_ERROR
-
-
-_MISSING_ERROR = {
-    "code": "files_missing",
-    "message": "Files of this model are gone from the disk.",
-    "hint": "Download it again, or delete the entry.",
-}
-
-
-def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:
-    """Where these models are in memory, as far as their workers still say so."""
-    return session.scalars(
-        select(LoadedModel).where(
-            LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > database_now(session)
-        )
-    ).all()
-
-
-def loaded_by(loaded: LoadedModel) -> UsedBy:
-    """The worker that holds a model in memory, with where it does in words."""
-    place = _PLACE_WORDS.get(loaded.device, f"on {loaded.device}")
-    how = "" if loaded.dtype in (None, "auto") else f"in {loaded.dtype} "
-    return UsedBy(
-        kind="loaded",
-        id=loaded.worker,
-        name=f"loaded {how}{place} of {loaded.host}",
-        dtype=loaded.dtype,
-        measured_bytes=loaded.measured_bytes,
-    )
-
-
-def next_work(cache: HubCache, model: Model) -> JobKind:
-    """What a row that ended, or whose files are gone, begins with when it is started again."""
-    files = manifest(model)
-    here = bool(files) and not cache.inventory(model.model_id, model.commit, files).missing
-    return JobKind.QUANTIZE if here and model.quantization is not Quantization.NONE else JobKind.DOWNLOAD
-
-
-def snapshot_owners(session: Session, models: Sequence[Model]) -> dict[tuple[str, str], str]:
-    """(model_id, commit) → the one row its snapshot is counted for: the unquantized one, else the oldest."""
-    rows = session.execute(
-        select(Model.model_id, Model.commit, Model.id)
-        .where(
-            Model.model_id.in_({model.model_id for model in models}),
-            Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
-        )
-        .order_by(Model.quantization != Quantization.NONE, Model.created_at, Model.id)
-    )
-    owners: dict[tuple[str, str], str] = {}
-    for model_id, commit, row_id in rows:
-        owners.setdefault((model_id, commit), row_id)
-    return owners
-
-
-def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:
-    """What a download would transfer now, after what the cache and earlier attempts hold."""
-    missing = cache.inventory(model_id, commit, files).missing
-    wanted = {file.blob: file for file in missing if not cache.has_blob(model_id, file)}
-    begun = {partial.blob: partial.size_bytes for partial in cache.partials(model_id)}
-    return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
-
-
-def new_manifest(model: Model, files: Sequence[RemoteFile], inventory: Inventory) -> list[dict[str, Any]]:
-    """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard.
-
-    What was fetched for another row of the same snapshot was fetched for Modelyard. The inventory is taken before the
-    transaction that stores this, because looking at every file takes a while.
-    """
-    present = {file.path for file in inventory.present}
-    session = object_session(model)
-    if session is not None:
-        for other in session.scalars(
-            select(Model).where(Model.model_id == model.model_id, Model.commit == model.commit, Model.id != model.id)
-        ):
-            present -= {file["path"] for file in other.files or () if not file["present_before"]}
-    return [vars(file) | {"present_before": file.path in present} for file in files]

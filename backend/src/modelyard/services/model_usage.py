@@ -1,12 +1,49 @@
-"""Which training runs need which models' files."""
+"""What holds models in use: the workers that have them in memory, and the training runs on them."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
+from modelyard.core.database import database_now
+from modelyard.models import ACTIVE_TRAINING_STATUSES, LoadedModel, Model, Training
 from modelyard.schemas.model import UsedBy
+
+_PLACE_WORDS = {
+    "cpu": "in the system memory",
+    "auto": "on the accelerators",
+    "auto+cpu": "on the accelerators and in the system memory",
+}
+
+
+def users_of(session: Session, model: Model) -> list[UsedBy]:
+    """Return all that holds one model in use."""
+    return [
+        *(loaded_by(loaded) for loaded in loaded_rows(session, [model.id])),
+        *training_users(session, [model.id]).get(model.id, []),
+    ]
+
+
+def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:
+    """Where these models are in memory, as far as their workers still say so."""
+    return session.scalars(
+        select(LoadedModel).where(
+            LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > database_now(session)
+        )
+    ).all()
+
+
+def loaded_by(loaded: LoadedModel) -> UsedBy:
+    """The worker that holds a model in memory, with where it does in words."""
+    place = _PLACE_WORDS.get(loaded.device, f"on {loaded.device}")
+    how = "" if loaded.dtype in (None, "auto") else f"in {loaded.dtype} "
+    return UsedBy(
+        kind="loaded",
+        id=loaded.worker,
+        name=f"loaded {how}{place} of {loaded.host}",
+        dtype=loaded.dtype,
+        measured_bytes=loaded.measured_bytes,
+    )
 
 
 def training_users(session: Session, row_ids: Sequence[str]) -> dict[str, list[UsedBy]]:

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, SharedCache
+from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelStatus, Quantization
 from modelyard.schemas.model import DeletionReport, KeptBytes
-from modelyard.services import model_service
 from modelyard.services.model_actions import delete_model, deletion_plan, finish_removal
 from modelyard.services.model_files import is_copy, manifest
 from modelyard.services.model_service import ModelService
@@ -23,6 +23,7 @@ def plan_drop(database: Database, row_id: str) -> DeletionReport:
 
 @dataclass(frozen=True)
 class _Rows:
+    cache: HubCache
     copy: Model
     original: Model | None
     copies: Sequence[Model]
@@ -38,7 +39,8 @@ def _look(database: Database, row_id: str) -> _Rows:
     Raises ModelNotFound, and Conflict where the row is no copy or other work needs the files.
     """
     with database.reading() as session:
-        copy = ModelService(session).get_by_id(row_id)
+        models = ModelService(session)
+        copy = models.get_by_id(row_id)
         rows = _rows_of_snapshot(session, copy)
     if not is_copy(copy):
         raise Conflict(
@@ -49,13 +51,13 @@ def _look(database: Database, row_id: str) -> _Rows:
     originals = [row for row in rows if row.quantization is Quantization.NONE and row.status is ModelStatus.READY]
     if len(copies) + len(originals) != len(rows):
         raise Conflict(f"Other work on {copy.model_id} needs its original files.", hint="Ask again once it has ended.")
-    return _Rows(copy, originals[0] if originals else None, copies)
+    return _Rows(models.cache, copy, originals[0] if originals else None, copies)
 
 
 def _plan(database: Database, rows: _Rows) -> DeletionReport:
     if rows.original is not None:
         return deletion_plan(database, rows.original.id, with_original=True)
-    plan = model_service.hub_cache().plan_deletion(rows.copy.model_id, rows.copy.commit, files=manifest(rows.copy))
+    plan = rows.cache.plan_deletion(rows.copy.model_id, rows.copy.commit, files=manifest(rows.copy))
     return DeletionReport(
         freed_bytes=plan.freed_bytes,
         kept_bytes=plan.kept_bytes,
@@ -81,7 +83,7 @@ def drop_original(database: Database, row_id: str, *, confirm_shared: bool = Fal
             " other tools may rely on them.",
             freed_bytes=report.freed_bytes,
         )
-    model_service.hub_cache().require_removable(copy.model_id, copy.commit)
+    rows.cache.require_removable(copy.model_id, copy.commit)
     with database.session() as session:
         now = _rows_of_snapshot(session, copy)
         if {row.id for row in now} != rows.ids or any(row.status is not ModelStatus.READY for row in now):

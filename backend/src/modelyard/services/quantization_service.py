@@ -22,8 +22,8 @@ from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobProgress
-from modelyard.services.model_files import artifact_files, artifact_of, is_copy, manifest
-from modelyard.services.model_service import ModelService, hub_cache
+from modelyard.services.model_files import artifact_files, artifact_of, hub_cache, is_copy, manifest
+from modelyard.services.model_service import ModelService
 
 if TYPE_CHECKING:
     from modelyard.ml.loading.load_progress import OnStep

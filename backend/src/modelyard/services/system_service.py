@@ -33,7 +33,7 @@ from modelyard.schemas.system import (
     System,
     WorkerStatus,
 )
-from modelyard.services.model_service import ModelService
+from modelyard.services.model_files import ModelFiles
 from modelyard.services.settings_service import EndpointSource
 
 HUB_CHECK_SECONDS = 3.0
@@ -136,7 +136,7 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
     return System(
         version=modelyard.__version__,
         devices=devices(local_pids(session)),
-        disks=disks(ModelService(session).stored_bytes()),
+        disks=disks(ModelFiles(session).stored_bytes()),
         hub=hub(),
         extras=_extras(),
         libraries=libraries(),

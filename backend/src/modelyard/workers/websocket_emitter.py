@@ -91,7 +91,7 @@ def _end_model(
         model = models.get_by_id(row_id)
         models.mark_ended(model, ModelStatus(state.value), error)
         if found is not None:
-            models.note_files(model, found)
+            models.files.note(model, found)
 
 
 def _files_found(database: Database, row_id: str) -> FilesOnDisk | None:

@@ -111,9 +111,9 @@ def test_files_that_vanish_and_come_back(models: ModelService, cache: HubCache) 
     row = ready_row(models.session, cache)
     snapshot = cache.snapshot_path(MODEL_ID, COMMIT)
     snapshot.rename(snapshot.with_name("elsewhere"))
-    assert models.mark_missing_files(differing(models)) == 1
+    assert models.files.mark_missing(differing(models)) == 1
     snapshot.with_name("elsewhere").rename(snapshot)
-    assert models.mark_missing_files(differing(models)) == 1
+    assert models.files.mark_missing(differing(models)) == 1
     assert told(models, row.id) == [("files", "missing"), ("files", "found")]
 
 
@@ -133,7 +133,7 @@ def test_only_the_newest_are_kept_and_pages_go_back(models: ModelService, cache:
 def test_it_goes_with_its_model(models: ModelService, cache: HubCache) -> None:
     row = new_row(models.session, cache)
     models.jobs.history.note(row.id, EventKind.LOAD, EventName.DONE)
-    models.end_deletion(row.id)
+    models.deletion.end(row)
     models.session.expire_all()
     with pytest.raises(ModelNotFound):
         models.jobs.history.page(row.id, limit=1, offset=0)

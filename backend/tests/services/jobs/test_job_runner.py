@@ -15,7 +15,7 @@ from modelyard.core.errors import DatabaseUnavailable, DiskFull, HubUnreachable
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
-from modelyard.services import model_service
+from modelyard.services import model_files, model_service
 from modelyard.services.jobs.job_service import JobProgress, JobService
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_service import ModelService
@@ -226,7 +226,7 @@ def test_what_the_user_wants(
 ) -> None:
     with database.session() as session:
         row = session.get_one(Model, queued[0])
-        row.files = model_service.new_manifest(
+        row.files = model_files.new_manifest(
             row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
         )
     store(cache)
@@ -266,7 +266,7 @@ def test_a_disk_that_may_not_be_used_does_not_keep_a_job_from_its_end(
 ) -> None:
     with database.session() as session:
         row = session.get_one(Model, queued[0])
-        row.files = model_service.new_manifest(
+        row.files = model_files.new_manifest(
             row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
         )
     store(cache)

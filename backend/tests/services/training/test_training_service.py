@@ -46,14 +46,15 @@ from modelyard.schemas.model import ModelCreate
 from modelyard.schemas.system import Device
 from modelyard.schemas.training import DatasetResponse, TrainingCreate, TrainingPlan
 from modelyard.services import architecture_service, maintenance, model_service, quantization_service, system_service
+from modelyard.services.deletion_plan import confirmed_plan
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.facts.training_verdict import static_verdict
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.jobs.job_service import JobProgress, JobService
 from modelyard.services.model_actions import delete_model
-from modelyard.services.model_deletion import confirmed_plan
+from modelyard.services.model_files import new_manifest
 from modelyard.services.model_response import ModelResponses
-from modelyard.services.model_service import ModelService, new_manifest
+from modelyard.services.model_service import ModelService
 from modelyard.services.training import memory_room, run_log, training_service
 from modelyard.services.training.actions import delete_training
 from modelyard.services.training.compatibility import TrainingCompatibilityService
@@ -674,7 +675,8 @@ def test_a_run_waits_for_a_worker(
 def test_its_model_cannot_be_deleted(database: Database, cache: HubCache, started: tuple[str, str]) -> None:
     row_id, training_id = started
     with database.session() as session:
-        facts = ModelService(session).deletion_facts(row_id)
+        models = ModelService(session)
+        facts = models.deletion.facts(models.get_by_id(row_id))
     with pytest.raises(ModelInUse, match=training_id[:8]) as refused:
         confirmed_plan(cache, facts, confirm_shared=False)
     with database.session() as session:

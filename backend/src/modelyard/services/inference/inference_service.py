@@ -26,7 +26,8 @@ from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.model_service import ModelService, loaded_rows
+from modelyard.services.model_service import ModelService
+from modelyard.services.model_usage import loaded_rows
 from modelyard.services.quantization_service import original_folder
 from modelyard.services.settings_service import SettingsService
 

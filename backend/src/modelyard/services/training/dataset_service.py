@@ -19,7 +19,7 @@ from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
 from modelyard.schemas.training import DatasetResponse, DatasetUser, StoredDataset
-from modelyard.services.model_service import DISK_RESERVE_BYTES
+from modelyard.services.model_files import DISK_RESERVE_BYTES
 from modelyard.services.training.paths import present_path
 
 UNFINISHED_SECONDS = 3600.0

@@ -26,7 +26,8 @@ from modelyard.schemas.training import (
 from modelyard.services import system_service
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.inspection.fast_dtype import fast_dtype
-from modelyard.services.model_service import DISK_RESERVE_BYTES, ModelService
+from modelyard.services.model_files import DISK_RESERVE_BYTES
+from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import weights_folder
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.training import memory_room, run_log

@@ -25,7 +25,7 @@ from modelyard.models import (
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.training import TrainingMetrics, TrainingProgress, TrainingResponse
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.model_service import HALF_REMOVED_SECONDS
+from modelyard.services.model_deletion import HALF_REMOVED_SECONDS
 from modelyard.services.training.paths import present_path
 
 _FIGURES = (
