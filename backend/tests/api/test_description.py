@@ -16,15 +16,11 @@ from schemathesis.checks import (
 )
 
 from modelyard.main import create_app
+from modelyard.schemas.cache import ModelImportRequest
 from modelyard.schemas.common import Problem
-from modelyard.schemas.model import (
-    DeletionPlanRequest,
-    GenerateRequest,
-    LoadRequest,
-    ModelDownloadRequest,
-    ModelImportRequest,
-    QuantizeRequest,
-)
+from modelyard.schemas.deletion import DeletionPlanRequest
+from modelyard.schemas.download import ModelDownloadRequest
+from modelyard.schemas.inference import GenerateRequest, LoadRequest, QuantizeRequest
 from modelyard.schemas.system import HubTestRequest, SessionRequest, SettingsUpdate
 from modelyard.schemas.training import TrainingCreate
 from support.instance import Instance

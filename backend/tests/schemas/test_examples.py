@@ -1,16 +1,20 @@
 """The examples of the API's description are true to their schemas."""
 
+import pkgutil
+from importlib import import_module
+
 import pytest
 
-from modelyard.schemas import model, system, training
+from modelyard import schemas
 from modelyard.schemas.common import Schema
 
 KINDS = [
     kind
-    for module in (model, system, training)
-    for kind in vars(module).values()
+    for found in pkgutil.iter_modules(schemas.__path__, "modelyard.schemas.")
+    for kind in vars(import_module(found.name)).values()
     if isinstance(kind, type)
     and issubclass(kind, Schema)
+    and kind.__module__ == found.name
     and "json_schema_extra" in kind.__dict__.get("model_config", {})
 ]
 

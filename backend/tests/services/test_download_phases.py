@@ -12,7 +12,7 @@ from modelyard.core.database import Database
 from modelyard.hub.download.fetcher import TransferPaused
 from modelyard.hub.server.app import create_hub_app
 from modelyard.models import JobControl
-from modelyard.schemas.model import ModelDownloadRequest
+from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.jobs.job_service import JobProgress, JobService

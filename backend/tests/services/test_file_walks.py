@@ -20,7 +20,7 @@ from modelyard.hub.cache import deletion
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.server.app import create_hub_app
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Training, TrainingStatus
-from modelyard.schemas.model import ModelDownloadRequest
+from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import (
     architecture_service,

@@ -13,7 +13,8 @@ from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.metadata import licence_of
 from modelyard.models import Model
-from modelyard.schemas.model import ModelDownloadRequest, ModelImportRequest
+from modelyard.schemas.cache import ModelImportRequest
+from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import local_model_service
 from modelyard.services.huggingface_model_service import HuggingFaceModelService

@@ -65,3 +65,8 @@ class FieldProblem(BaseModel):
 
     field: str
     message: str
+
+
+class Reason(Schema):
+    code: str
+    message: str

@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from modelyard.schemas import examples
-from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Schema, UtcTime
-from modelyard.schemas.model import Dimensions, FastDtype, HookPoint, Reason
+from modelyard.schemas.architecture import Dimensions, HookPoint
+from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Reason, Schema, UtcTime
+from modelyard.schemas.memory import FastDtype
 
 TrainingStatusName = Literal["pending", "running", "cancelling", "cancelled", "failed", "completed"]
 TrainingPhase = Literal["making_room", "starting", "loading", "checking", "filling_buffer", "training", "saving"]

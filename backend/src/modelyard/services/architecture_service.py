@@ -19,7 +19,8 @@ from modelyard.core.errors import (
 from modelyard.core.repository_json import read_config_file
 from modelyard.core.storage import storage_errors
 from modelyard.models import Model, ModelStatus
-from modelyard.schemas.model import Architecture, EstimateParts, MemoryEstimate
+from modelyard.schemas.architecture import Architecture
+from modelyard.schemas.memory import EstimateParts, MemoryEstimate
 from modelyard.services import system_service
 from modelyard.services.facts.header_estimate import Tensor
 from modelyard.services.facts.model_facts import tensors

@@ -9,7 +9,8 @@ from modelyard.hub.cache.deletion import DeletionPlan as SnapshotPlan
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.cache.scan import Partial
 from modelyard.models import Model
-from modelyard.schemas.model import DeletionPlan, DeletionReport, KeptBytes, RowDeletion, UsedBy
+from modelyard.schemas.deletion import DeletionPlan, DeletionReport, KeptBytes, RowDeletion
+from modelyard.schemas.model import UsedBy
 from modelyard.services.model_files import artifact_files, is_copy, manifest
 
 

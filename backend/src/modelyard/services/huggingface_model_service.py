@@ -42,22 +42,12 @@ from modelyard.hub.download.fetcher import (
 from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model
-from modelyard.schemas.model import (
-    Dimensions,
-    EstimateParts,
-    MemoryEstimate,
-    ModelCreate,
-    ModelDownloadRequest,
-    ModelInfo,
-    Reason,
-    SearchItem,
-    SearchPage,
-    SearchSort,
-    Support,
-)
-from modelyard.schemas.model import (
-    FilePlan as FilePlanRow,
-)
+from modelyard.schemas.architecture import Dimensions
+from modelyard.schemas.common import Reason
+from modelyard.schemas.download import FilePlan as FilePlanRow
+from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchItem, SearchPage, SearchSort, Support
+from modelyard.schemas.memory import EstimateParts, MemoryEstimate
+from modelyard.schemas.model import ModelCreate
 from modelyard.services import system_service
 from modelyard.services.facts.config_facts import ConfigFacts, read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files

@@ -38,15 +38,10 @@ from modelyard.hub.cache.scan import CachedRepo, CachedSnapshot
 from modelyard.hub.names import RemoteFile, validate_path
 from modelyard.hub.server.metadata import licence_of
 from modelyard.models import JobKind, Model, ModelStatus
-from modelyard.schemas.model import (
-    CachedModel,
-    CacheListing,
-    Dimensions,
-    Leftover,
-    ModelCreate,
-    ModelImportRequest,
-    ModelInfo,
-)
+from modelyard.schemas.architecture import Dimensions
+from modelyard.schemas.cache import CachedModel, CacheListing, Leftover, ModelImportRequest
+from modelyard.schemas.download import ModelInfo
+from modelyard.schemas.model import ModelCreate
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files
 from modelyard.services.facts.folder_content import hub_files, index_of, require_content

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict
 from modelyard.models import ACTIVE_STATUSES, Job, JobKind, ModelStatus
-from modelyard.schemas.model import DeletionPlan, DeletionReport, InstalledFile, InstalledFiles
+from modelyard.schemas.deletion import DeletionPlan, DeletionReport
+from modelyard.schemas.model import InstalledFile, InstalledFiles
 from modelyard.services.deletion_plan import confirmed_plan, plan_row, plan_rows
 from modelyard.services.model_files import FilesOnDisk, look_at_files, manifest, next_work
 from modelyard.services.model_service import ModelService

@@ -10,7 +10,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, SharedCache
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelStatus, Quantization
-from modelyard.schemas.model import DeletionReport, KeptBytes
+from modelyard.schemas.deletion import DeletionReport, KeptBytes
 from modelyard.services.model_actions import delete_model, deletion_plan, finish_removal
 from modelyard.services.model_files import is_copy, manifest
 from modelyard.services.model_service import ModelService

@@ -8,7 +8,7 @@ import pytest
 from modelyard.core.errors import InvalidRepository, InvalidRequest
 from modelyard.hub.client import HubFile, HubModel
 from modelyard.models import Model, Quantization
-from modelyard.schemas.model import Support
+from modelyard.schemas.download import Support
 from modelyard.services import huggingface_model_service as hub
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import plan_files

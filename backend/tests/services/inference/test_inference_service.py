@@ -13,7 +13,7 @@ from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import UnsupportedArchitecture
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, Worker
-from modelyard.schemas.model import GenerateRequest, LoadRequest
+from modelyard.schemas.inference import GenerateRequest, LoadRequest
 from modelyard.services.inference import inference_service
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress, JobService

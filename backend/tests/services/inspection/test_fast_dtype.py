@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.core.database import Database, utc_now
 from modelyard.models import Worker
-from modelyard.schemas.model import FastDtype
+from modelyard.schemas.memory import FastDtype
 from modelyard.schemas.system import Device
 from modelyard.services.inspection import fast_dtype, inspection_service
 from modelyard.services.inspection.fast_dtype import FAST, SLOW, options_here, remember_speed

@@ -11,7 +11,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import ChecksumMismatch, NeedsCustomCode, UnsupportedArchitecture
 from modelyard.ml.inspect.inspector import InspectorBusy, InspectorCrashed, InspectorTimeout
 from modelyard.models import Model, ModelStatus
-from modelyard.schemas.model import MemoryEstimate, MemoryOption
+from modelyard.schemas.memory import MemoryEstimate, MemoryOption
 from modelyard.schemas.system import Device
 from modelyard.services.architecture_service import hub_cache, local_checkpoint
 from modelyard.services.facts.header_estimate import Tensor

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.schemas.model import KvCacheSegment
+from modelyard.schemas.memory import KvCacheSegment
 from modelyard.services.facts.config_facts import text_part
 
 DTYPE_BYTES = {

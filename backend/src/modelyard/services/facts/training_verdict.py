@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.hub.client import HubFile
-from modelyard.schemas.model import Reason, TrainingVerdict
+from modelyard.schemas.common import Reason
+from modelyard.schemas.model import TrainingVerdict
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import plan_files
 

@@ -21,7 +21,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
-from modelyard.schemas.model import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
+from modelyard.schemas.inference import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from modelyard.core.database import Database, database_now
 from modelyard.core.errors import ModelyardError
 from modelyard.models import Worker
-from modelyard.schemas.model import FastDtype
+from modelyard.schemas.memory import FastDtype
 from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.inspection import inspection_service

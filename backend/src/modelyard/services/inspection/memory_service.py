@@ -9,7 +9,7 @@ from modelyard.core import units
 from modelyard.core.database import Database
 from modelyard.core.errors import NeedsCustomCode, UnsupportedArchitecture
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_tensor
-from modelyard.schemas.model import EstimateParts, FastDtype, KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
+from modelyard.schemas.memory import EstimateParts, FastDtype, KvCacheSegment, MemoryEstimate, MemoryOption, Verdict
 from modelyard.schemas.system import Device
 from modelyard.services.facts import header_estimate
 from modelyard.services.facts.config_facts import read_config

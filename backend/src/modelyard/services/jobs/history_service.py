@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from modelyard.core.database import utc_now
 from modelyard.core.errors import ModelNotFound
 from modelyard.models import EventKind, EventName, Job, JobEvent, Model
-from modelyard.schemas.model import HistoryEvent, HistoryPage
+from modelyard.schemas.history import HistoryEvent, HistoryPage
 
 KEPT_PER_MODEL = 500
 _AT_WORK = (EventName.STARTED, EventName.RESUMED, EventName.TAKEN_OVER)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
 from modelyard.models import Model, ModelStatus
-from modelyard.schemas.model import Architecture, Dimensions, HookPoint, Reason
+from modelyard.schemas.architecture import Architecture, Dimensions, HookPoint
+from modelyard.schemas.common import Reason
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.architecture_service import local_config
 from modelyard.services.facts.training_verdict import NEVER, static_verdict, verdict

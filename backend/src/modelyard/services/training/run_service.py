@@ -14,8 +14,8 @@ from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, Model, Quantization, Training
+from modelyard.schemas.architecture import HookPoint
 from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.model import HookPoint
 from modelyard.schemas.system import Device
 from modelyard.schemas.training import (
     TrainingCompatibility,

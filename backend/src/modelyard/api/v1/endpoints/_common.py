@@ -6,7 +6,7 @@ from fastapi import Path, Query
 
 from modelyard.schemas import examples
 from modelyard.schemas.common import DtypeName
-from modelyard.schemas.model import EstimateParts
+from modelyard.schemas.memory import EstimateParts
 
 RowId = Annotated[
     str,

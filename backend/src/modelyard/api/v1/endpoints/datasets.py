@@ -11,7 +11,7 @@ from modelyard.api.problems import problems
 from modelyard.api.uploads import receive_file
 from modelyard.core import errors
 from modelyard.core.settings import get_settings
-from modelyard.schemas.model import FreedBytes
+from modelyard.schemas.cache import FreedBytes
 from modelyard.schemas.training import DatasetList, DatasetResponse
 from modelyard.services.training.dataset_service import DatasetService
 

@@ -10,15 +10,10 @@ from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
 from modelyard.core import errors
-from modelyard.schemas.model import (
-    Architecture,
-    MemoryEstimate,
-    ModelDownloadRequest,
-    ModelInfo,
-    ModelResponse,
-    SearchPage,
-    SearchSort,
-)
+from modelyard.schemas.architecture import Architecture
+from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
+from modelyard.schemas.memory import MemoryEstimate
+from modelyard.schemas.model import ModelResponse
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 

@@ -16,15 +16,8 @@ from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
 from modelyard.core import errors
 from modelyard.schemas import examples
-from modelyard.schemas.model import (
-    Drift,
-    DriftRequest,
-    GenerateRequest,
-    GenerateResponse,
-    LoadedPage,
-    LoadRequest,
-    ModelResponse,
-)
+from modelyard.schemas.inference import DriftRequest, GenerateRequest, GenerateResponse, LoadedPage, LoadRequest
+from modelyard.schemas.model import Drift, ModelResponse
 from modelyard.services.inference.inference_service import Generation, InferenceService
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)

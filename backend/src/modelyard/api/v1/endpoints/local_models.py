@@ -9,7 +9,8 @@ from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED
 from modelyard.core import errors
-from modelyard.schemas.model import CacheListing, FreedBytes, ModelImportRequest, ModelResponse
+from modelyard.schemas.cache import CacheListing, FreedBytes, ModelImportRequest
+from modelyard.schemas.model import ModelResponse
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 

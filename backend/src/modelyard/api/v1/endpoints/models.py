@@ -22,20 +22,13 @@ from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Conte
 from modelyard.core import errors
 from modelyard.core.database import Database
 from modelyard.models import ModelStatus, Quantization
+from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.common import QuantizationName
-from modelyard.schemas.model import (
-    Architecture,
-    DeletionPlan,
-    DeletionPlanRequest,
-    DeletionReport,
-    HistoryPage,
-    InstalledFiles,
-    MemoryEstimate,
-    ModelPage,
-    ModelResponse,
-    QuantizeRequest,
-    StatusName,
-)
+from modelyard.schemas.deletion import DeletionPlan, DeletionPlanRequest, DeletionReport
+from modelyard.schemas.history import HistoryPage
+from modelyard.schemas.inference import QuantizeRequest
+from modelyard.schemas.memory import MemoryEstimate
+from modelyard.schemas.model import InstalledFiles, ModelPage, ModelResponse, StatusName
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.model_actions import (

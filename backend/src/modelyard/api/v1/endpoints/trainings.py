@@ -11,7 +11,7 @@ from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
 from modelyard.core import errors
 from modelyard.models import TrainingStatus
 from modelyard.schemas import examples
-from modelyard.schemas.model import FreedBytes
+from modelyard.schemas.cache import FreedBytes
 from modelyard.schemas.training import (
     TrainingCreate,
     TrainingCurve,

@@ -1,0 +1,61 @@
+"""The shared cache, and taking over what is on the disk already."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from modelyard.schemas import examples
+from modelyard.schemas.common import ModelIdField, Schema
+
+
+class CachedModel(Schema):
+    """A snapshot in the shared cache that Modelyard does not manage."""
+
+    model_id: str
+    commit: str
+    revisions: list[str]
+    size_bytes: int
+    importable: bool
+    problem: str | None = Field(description="Why it cannot be adopted as it is.")
+
+
+class Leftover(Schema):
+    """An unfinished file of a download."""
+
+    model_id: str
+    path: str
+    size_bytes: int
+    age_seconds: float
+
+
+class CacheListing(Schema):
+    """What the shared cache holds besides the managed models."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CACHE_LISTING]})
+
+    items: list[CachedModel]
+    leftovers: list[Leftover]
+
+
+class FreedBytes(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"freed_bytes": 1073741824}]})
+
+    freed_bytes: int
+
+
+class ModelImportRequest(Schema):
+    """Take over a folder, or a model the shared cache holds already."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_IMPORT_REQUEST]})
+
+    path: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="An absolute path on the server's machine, below a folder that it reads for users.",
+        examples=["/data/my-model"],
+    )
+    model_id: ModelIdField | None = Field(default=None, description="The name it gets.", examples=["local/my-model"])
+    mode: Literal["link", "copy"] = Field(default="link", description="Hard links (no extra space) or a copy.")
+    cached: ModelIdField | None = Field(
+        default=None, description="A model of the cache instead of a folder.", examples=[None]
+    )

@@ -1,0 +1,103 @@
+"""Searching a Hub, looking at one of its models, and asking for a download."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from modelyard.schemas import examples
+from modelyard.schemas.architecture import Dimensions
+from modelyard.schemas.common import ModelIdField, QuantizationName, Reason, Schema, UtcTime
+from modelyard.schemas.model import TrainingVerdict
+
+SearchSort = Literal["downloads", "likes", "trending", "updated"]
+
+AccessName = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
+
+
+class ModelDownloadRequest(Schema):
+    """Ask for a model in one precision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_DOWNLOAD_REQUEST]})
+
+    model_id: ModelIdField
+    revision: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Branch, tag or commit; the default branch when null.",
+        examples=["main"],
+    )
+    quantization: QuantizationName = Field(
+        default="none", description="The precision to keep it in; none leaves it as it is.", examples=["4bit"]
+    )
+    keep_original: bool = Field(
+        default=True, description="Keep the unquantized snapshot after a quantized copy was written."
+    )
+    allow_pickle: bool = Field(
+        default=False, description="Accept pickle weights (.bin) when a repository has no safetensors."
+    )
+
+
+class FilePlan(Schema):
+    """One file of a repository and whether it is fetched."""
+
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+    fetch: bool
+    reason: str
+
+
+class Support(Schema):
+    """Whether Modelyard can load the model."""
+
+    level: Literal["supported", "unverified", "unsupported"]
+    reasons: list[Reason]
+
+
+class ModelInfo(Schema):
+    """What a Hub tells of a model before anything is downloaded."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_INFO]})
+
+    model_id: str
+    canonical_id: str
+    commit: str
+    endpoint: str
+    architecture: str | None
+    model_type: str | None
+    dimensions: Dimensions
+    num_parameters: int | None
+    dtype: str | None
+    size_bytes: int = Field(description="Bytes of the files that would be fetched.")
+    missing_bytes: int = Field(description="Bytes a download would transfer now: the rest is in the cache already.")
+    files: list[FilePlan]
+    licence: str | None
+    access: AccessName
+    tags: list[str]
+    downloads: int | None
+    likes: int | None
+    last_modified: UtcTime | None
+    has_tokenizer: bool
+    needs_custom_code: bool
+    already_quantized: str | None = Field(description="The method, when the weights are quantized already.")
+    support: Support
+    training: TrainingVerdict
+    warnings: list[str]
+
+
+class SearchItem(Schema):
+    model_id: str
+    downloads: int | None
+    likes: int | None
+    num_parameters: int | None
+    size_bytes: int | None
+    access: AccessName
+    pipeline_tag: str | None
+    installed: bool
+    is_sample: bool = Field(default=False, description="A small model with random weights, for trying Modelyard out.")
+
+
+class SearchPage(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SEARCH_PAGE]})
+
+    items: list[SearchItem]

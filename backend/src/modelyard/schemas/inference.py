@@ -1,0 +1,116 @@
+"""Quantizing, loading and comparing models, and generating text."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from modelyard.schemas import examples
+from modelyard.schemas.common import DtypeName, QuantizationName, Schema, UtcTime
+from modelyard.schemas.model import LastUnload
+
+
+class QuantizeRequest(Schema):
+    """Make a model that is here in another precision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.QUANTIZE_REQUEST]})
+
+    quantization: Literal["8bit", "4bit"] = Field(description="The precision of the copy.", examples=["4bit"])
+    keep_original: bool = Field(default=True, description="Keep the unquantized model as well.")
+
+
+class LoadRequest(Schema):
+    """Have a model in memory."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.LOAD_REQUEST]})
+
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$",
+        description="Where to; auto: the accelerator with the most free memory, else the CPU.",
+        examples=["auto", "cpu", "cuda:0"],
+    )
+    dtype: DtypeName = Field(default="auto", description="What is not quantized; auto: as it is stored.")
+    ttl_seconds: float | None = Field(default=3600, gt=0, description="Unloaded this long after its last use.")
+    pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
+    allow_offload: bool = Field(
+        default=False,
+        description="Keep in main memory what the accelerators cannot hold, which is slow. Unquantized models only,"
+        " with the device auto.",
+    )
+
+
+class LoadedModelResponse(Schema):
+    """A model in the memory of an inference worker."""
+
+    id: str
+    model_id: str
+    quantization: QuantizationName
+    device: str
+    dtype: str
+    host: str
+    measured_bytes: int
+    load_seconds: float
+    in_use: int
+    pinned: bool
+    expires_at: UtcTime | None
+    last_unload: LastUnload | None
+
+
+class LoadedPage(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.LOADED_PAGE]})
+
+    items: list[LoadedModelResponse]
+
+
+class Message(Schema):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="Who says it.", examples=["user"])
+    content: str = Field(max_length=200_000, description="What is said.", examples=["What is the capital of France?"])
+
+
+class GenerateRequest(Schema):
+    """Continue a prompt, or answer messages with the tokenizer's chat template."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.GENERATE_REQUEST]})
+
+    prompt: str | None = Field(
+        default=None,
+        max_length=200_000,
+        description="Text to go on with; null where messages are sent.",
+        examples=["The capital of France is"],
+    )
+    messages: list[Message] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="A conversation to answer, the latest turn last; null where a prompt is sent.",
+        examples=[None],
+    )
+    max_new_tokens: int = Field(default=64, ge=1, le=100_000, description="Where to stop at the latest.")
+    temperature: float = Field(default=0.0, ge=0, le=10, description="0 takes the likeliest token.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed draws the same tokens.")
+    stream: bool = Field(default=False, description="Server-sent events with the text as it comes.")
+
+
+class DriftRequest(Schema):
+    """Compare a quantized copy with its original on a text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DRIFT_REQUEST]})
+
+    text: str = Field(
+        min_length=1,
+        max_length=200_000,
+        description="What both read; the first 1,024 tokens are compared.",
+        examples=["It was the best of times, it was the worst of times."],
+    )
+
+
+class GenerateResponse(Schema):
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.GENERATE_RESPONSE]})
+
+    text: str
+    new_tokens: int
+    tokens_per_second: float
+    load_seconds: float = Field(description="0 when the model was in memory already.")
+    finish_reason: Literal["stop", "length", "cancelled"]
