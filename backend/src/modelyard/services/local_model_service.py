@@ -52,12 +52,11 @@ from modelyard.services.facts.training_verdict import static_verdict
 from modelyard.services.huggingface_model_service import (
     HuggingFaceModelService,
     Reporter,
-    plan_rows,
     stop_if_asked,
-    support,
 )
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import Checkpoint
+from modelyard.services.inspection.model_preview import plan_rows, support
 from modelyard.services.jobs.job_service import JobProgress
 from modelyard.services.model_files import DISK_RESERVE_BYTES, hub_cache, manifest, weight_files
 from modelyard.services.model_service import ModelService

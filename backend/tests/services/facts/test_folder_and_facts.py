@@ -9,12 +9,12 @@ from modelyard.core.errors import InvalidRepository, InvalidRequest
 from modelyard.hub.client import HubFile, HubModel
 from modelyard.models import Model, Quantization
 from modelyard.schemas.download import Support
-from modelyard.services import huggingface_model_service as hub
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import plan_files
 from modelyard.services.facts.header_estimate import Tensor
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.facts.parameter_count import Described, parameter_count
+from modelyard.services.inspection.model_preview import Found, _warnings
 from modelyard.services.local_model_service import model_folder, read_folder
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 8}
@@ -65,10 +65,10 @@ def test_code_of_a_repository_is_mentioned_once() -> None:
     files = tuple(HubFile(name, 1, None, "0" * 40) for name in ("config.json", "model.safetensors", "tokenizer.json"))
     model = HubModel("a/b", "a/b", "ab" * 20, files, False, (), None, None, None, None, None, {})
     facts, plan = read_config(LLAMA | {"auto_map": {"AutoModel": "x.Y"}}), plan_files(files, allow_pickle=True)
-    known, unknown = (hub.Found(Support(level="supported", reasons=[]), needed) for needed in (False, True))
+    known, unknown = (Found(Support(level="supported", reasons=[]), needed) for needed in (False, True))
 
-    assert hub._warnings(model, plan, facts, known) == ["Code in the repository is not downloaded and never run."]
-    assert hub._warnings(model, plan, facts, unknown) == [], "its support says so"
+    assert _warnings(model, plan, facts, known) == ["Code in the repository is not downloaded and never run."]
+    assert _warnings(model, plan, facts, unknown) == [], "its support says so"
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b'{"a": ' + b"9" * 5000 + b"}", b'{"a": ' + b"[" * 100_000])

@@ -1,0 +1,169 @@
+"""What is told of a model before any of its weights are here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.client import Access, HubModel
+from modelyard.schemas.architecture import Dimensions
+from modelyard.schemas.common import Reason
+from modelyard.schemas.download import FilePlan as FilePlanRow
+from modelyard.schemas.download import ModelInfo, Support
+from modelyard.services.facts.config_facts import ConfigFacts, read_config
+from modelyard.services.facts.file_plan import FilePlan
+from modelyard.services.facts.parameter_count import Described
+from modelyard.services.facts.training_verdict import static_verdict
+from modelyard.services.inspection.hub_repository import HubRepository, remote_files
+from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
+from modelyard.services.model_files import bytes_to_fetch
+
+SUPPORT_SECONDS = 10.0
+"""How long a preview waits to hear whether transformers can build the model."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether a model can be loaded here, whether it needs code of its own, and what its configuration describes."""
+
+    support: Support
+    needs_custom_code: bool | None = None
+    described: Described | None = None
+
+
+def preview(
+    repository: HubRepository, access: Access, inspections: InspectionService, cache: HubCache, *, seconds: float
+) -> ModelInfo:
+    """Return what a model on a Hub is and which of its files would be fetched.
+
+    Waits at most `seconds` for the inspector. Raises InvalidRepository, HubError.
+    """
+    model = repository.model
+    readable = access in ("open", "accepted")
+    config = repository.config() if readable else None
+    plan = repository.offered(readable=readable)
+    facts = read_config(config or {})
+    files = remote_files(plan)
+    found, counted = _support(repository, config, plan, inspections, readable=readable, seconds=seconds)
+    return ModelInfo(
+        model_id=model.model_id,
+        canonical_id=model.canonical_id,
+        commit=model.commit,
+        endpoint=repository.client.endpoint,
+        architecture=facts.architecture,
+        model_type=facts.model_type,
+        dimensions=Dimensions(**facts.dimensions),
+        num_parameters=counted,
+        dtype=facts.dtype,
+        size_bytes=plan.size_bytes,
+        missing_bytes=bytes_to_fetch(cache, model.model_id, model.commit, files),
+        files=plan_rows(plan),
+        licence=model.licence,
+        access=access,
+        tags=list(model.tags),
+        downloads=model.downloads,
+        likes=model.likes,
+        last_modified=model.last_modified,
+        has_tokenizer=plan.has_tokenizer,
+        already_quantized=facts.quantization_method,
+        support=found.support,
+        training=static_verdict(model.model_id, config, repository.file_names),
+        needs_custom_code=bool(found.needs_custom_code),
+        warnings=_warnings(model, plan, facts, found),
+    )
+
+
+def _support(
+    repository: HubRepository,
+    config: dict[str, Any] | None,
+    plan: FilePlan,
+    inspections: InspectionService,
+    *,
+    readable: bool,
+    seconds: float,
+) -> tuple[Found, int | None]:
+    """Return what is found of a model on a Hub, and its number of parameters."""
+    model = repository.model
+    counted, unscaled = model.num_parameters, None
+    if plan.safetensors and readable:
+        unscaled = repository.unscaled(plan, config or {})
+        if counted is None:
+            counted = sum(tensor.elements for tensor in repository.tensors(plan))
+    base = repository.adapter_base() if readable else None
+    if config is None and "config.json" in repository.file_names:
+        unread = Reason(code="no_access", message="Its configuration cannot be read yet.")
+        found = Found(Support(level="unverified", reasons=[unread]))
+    else:
+        found = support(
+            inspections,
+            model.model_id,
+            model.commit,
+            config,
+            names=repository.file_names,
+            weights_problem=plan.weights.problem,
+            unscaled=unscaled,
+            adapter_base=base,
+            held=counted if read_config(config or {}).quantization_method is None else None,
+            seconds=seconds,
+        )
+    if readable:
+        counted = repository.count(plan, config or {}, found.described, counted)
+    return found, counted
+
+
+def support(
+    inspections: InspectionService,
+    model_id: str,
+    commit: str,
+    config: Mapping[str, Any] | None,
+    *,
+    names: Sequence[str],
+    weights_problem: str | None = None,
+    unscaled: str | None = None,
+    adapter_base: str | None = None,
+    held: int | None = None,
+    seconds: float = SUPPORT_SECONDS,
+) -> Found:
+    """What is told of a model before it is here; `names` are all its files, `held` the parameters in its weights."""
+    from modelyard.ml.inspect.support import static_support, worth_building
+
+    static = static_support(
+        config, names, weights_problem=weights_problem, unscaled=unscaled, adapter_base=adapter_base
+    )
+    verdict = asdict(static)
+    if config is not None and worth_building(static):
+        try:
+            verdict = inspections.ask(
+                "support", model_id, commit, config, seconds=seconds, files=list(names), held=held
+            )
+        except InspectionFailed as failure:
+            if static.level != "unsupported":
+                verdict["level"] = "unverified"
+                verdict["reasons"] = [*verdict["reasons"], {"code": "not_inspected", "message": failure.message}]
+    reasons = [Reason(code=reason["code"], message=reason["message"]) for reason in verdict["reasons"]]
+    return Found(Support(level=verdict["level"], reasons=reasons), verdict["needs_custom_code"], Described.of(verdict))
+
+
+def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
+    return [
+        FilePlanRow(
+            path=planned.file.path,
+            size_bytes=planned.file.size_bytes,
+            sha256=planned.file.sha256,
+            fetch=planned.fetch,
+            reason=planned.reason,
+        )
+        for planned in plan.files
+    ]
+
+
+def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts, found: Found) -> list[str]:
+    """What `support` does not tell already."""
+    warnings = []
+    if not plan.has_tokenizer:
+        warnings.append("No tokenizer in the repository.")
+    if "modelyard-sample" in model.tags:
+        warnings.append("A sample with random weights, for trying Modelyard out.")
+    if facts.auto_map and not found.needs_custom_code:
+        warnings.append("Code in the repository is not downloaded and never run.")
+    return warnings
