@@ -59,7 +59,7 @@ def load(
 def _load(
     model: str | Path, quantization: QuantizationName, revision: str | None, device: str, dtype: str, *, download: bool
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
-    from modelyard.services.local_model_service import model_folder
+    from modelyard.services.inspection.folder_preview import model_folder
 
     folder = model_folder(str(model))
     if folder is not None:

@@ -17,6 +17,7 @@ from modelyard.schemas.cache import ModelImportRequest
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import local_model_service
+from modelyard.services.facts.folder_content import list_importable
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.settings_service import SettingsService
@@ -78,11 +79,11 @@ def test_information_and_download_say_the_same(name: str, service: HuggingFaceMo
 def test_an_import_refuses_what_cannot_be_loaded(name: str, tmp_path: Path) -> None:
     words, folder = ODD[name][1], write_odd(name, tmp_path / "model")
     if words is None:
-        files = local_model_service._listed(folder, PathRules.of_this_user())
+        files = list_importable(folder, PathRules.of_this_user())
         assert "optimizer.safetensors" not in files
         return
     with pytest.raises(ModelyardError) as refused:
-        local_model_service._listed(folder, PathRules.of_this_user())
+        list_importable(folder, PathRules.of_this_user())
     assert refused.value.code in ("no_weights", "invalid_repository")
     assert words in refused.value.message
 

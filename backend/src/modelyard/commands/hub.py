@@ -296,26 +296,26 @@ def _folder(model: str) -> Path | None:
     """The folder that is meant, which needs neither a server nor a Hub."""
     if not (model.startswith(("/", ".", "~")) or Path(model).is_dir()):
         return None
-    from modelyard.services.local_model_service import model_folder
+    from modelyard.services.inspection.folder_preview import model_folder
 
     return model_folder(model)
 
 
 def _of_folder(folder: Path) -> Json:
     from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
+    from modelyard.services.inspection.folder_preview import preview_folder, read_folder
     from modelyard.services.inspection.inspection_service import InspectionService
-    from modelyard.services.local_model_service import folder_info, read_folder
 
     local = read_folder(folder)
     with empty_database() as found, own_inspector():
-        return folder_info(local, InspectionService(found), seconds=INSPECTION_SECONDS).model_dump(mode="json")
+        return preview_folder(local, InspectionService(found), seconds=INSPECTION_SECONDS).model_dump(mode="json")
 
 
 def _estimate_of_folder(folder: Path, tokens: int, batch: int, dtype: str) -> Json:
     from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
     from modelyard.services import system_service
+    from modelyard.services.inspection.folder_preview import read_folder
     from modelyard.services.inspection.memory_service import MemoryService
-    from modelyard.services.local_model_service import read_folder
 
     checkpoint = read_folder(folder).checkpoint
     with empty_database() as found, own_inspector():

@@ -14,8 +14,8 @@ from modelyard.services.facts.file_plan import plan_files
 from modelyard.services.facts.header_estimate import Tensor
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.facts.parameter_count import Described, parameter_count
+from modelyard.services.inspection.folder_preview import model_folder, read_folder
 from modelyard.services.inspection.model_preview import Found, _warnings
-from modelyard.services.local_model_service import model_folder, read_folder
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 8}
 GPTQ = LLAMA | {"quantization_config": {"quant_method": "gptq", "bits": 4}}

@@ -1,9 +1,12 @@
 """What is in the files of a folder before they become a model here: an import's, or a snapshot's in the cache."""
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
+from modelyard.core.adapters import find_base_model
 from modelyard.core.errors import NoWeights
-from modelyard.core.paths import FoundFile
+from modelyard.core.paths import FoundFile, PathRules
 from modelyard.core.repository_json import MAX_BYTES, parse_config
 from modelyard.core.safetensors_header import (
     MAX_POINTER_BYTES,
@@ -16,8 +19,9 @@ from modelyard.core.safetensors_header import (
 )
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
 from modelyard.hub.client import HubFile
+from modelyard.hub.names import validate_path
 from modelyard.services.facts.config_facts import read_config
-from modelyard.services.facts.file_plan import FilePlan
+from modelyard.services.facts.file_plan import FilePlan, plan_files
 
 
 def hub_files(found: Mapping[str, FoundFile]) -> list[HubFile]:
@@ -55,3 +59,27 @@ def require_content(found: Mapping[str, FoundFile], plan: FilePlan, repository: 
         seen = QUANTIZATION_FILE if QUANTIZATION_FILE in found else unscaled_tensor(dtypes)
         if seen is not None:
             raise NoWeights(f"{repository}: {unscaled_message(seen)}", hint="Choose another checkpoint of this model.")
+
+
+def list_importable(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
+    """The files of a folder that a download would have fetched, by name.
+
+    Raises PathNotAllowed, InvalidRequest, NoWeights.
+    """
+    found = rules.list_folder(folder)
+    plan = plan_files(hub_files(found), index=index_of(found, str(folder)))
+    plan.require_weights(str(folder), allow_pickle=False, adapter_base=find_base_model(folder))
+    if "config.json" not in found:
+        raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")
+    for file in plan.fetched:
+        validate_path(file.path)
+    require_content(found, plan, str(folder))
+    return {file.path: found[file.path] for file in plan.fetched}
+
+
+def commit_of(files: Mapping[str, FoundFile]) -> str:
+    """A name for a folder's state: git-like, from names, sizes and times of change."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for name, file in files.items():
+        digest.update(f"{name}\0{file.status.st_size}\0{file.status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
