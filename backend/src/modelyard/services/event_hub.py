@@ -233,10 +233,9 @@ class EventHub:
     def _read_snapshot(self) -> str:
         with self.database.reading() as session:
             models = ModelService(session)
-            facts = ModelResponses(session).of_all(models.list(statuses=ACTIVE_STATUSES, limit=10_000)[0])
+            facts = ModelResponses(session).of_all(models.list_active())
             counts = models.counts()
-            runs, _ = TrainingService(session).list(statuses=ACTIVE_TRAINING_STATUSES, limit=10_000, offset=0)
-            trainings = [training_response(row) for row in runs]
+            trainings = [training_response(row) for row in TrainingService(session).list_active()]
         event = SnapshotEvent(
             epoch=self.feed.epoch,
             seq=self.feed.seq,

@@ -29,7 +29,7 @@ from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.folder_import import take_file
 from modelyard.services.huggingface_model_service import HuggingFaceModelService, Reporter
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.model_files import DISK_RESERVE_BYTES, hub_cache, manifest, weight_files
+from modelyard.services.model_files import DISK_RESERVE_BYTES, ModelFiles, hub_cache, manifest, weight_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.read_progress import ReadProgress, hash_content
 from modelyard.services.settings_service import LOCAL, SettingsService
@@ -47,7 +47,7 @@ class LocalModelService:
     def list_cache(self) -> CacheListing:
         """What the shared cache holds that no row manages, and what unfinished downloads left."""
         with self.database.reading() as session:
-            managed = {(row.model_id, row.commit) for row in ModelService(session).list(limit=1_000_000)[0]}
+            managed = ModelFiles(session).managed_snapshots()
         return CacheListing(
             items=[
                 CachedModel(
@@ -76,9 +76,7 @@ class LocalModelService:
     def drop_leftovers(self, older_than_seconds: float) -> int:
         """Remove unfinished files that no row will go on with. Returns the bytes freed."""
         with self.database.reading() as session:
-            unfinished = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.PAUSED, ModelStatus.FAILED)
-            rows = ModelService(session).list(statuses=unfinished, limit=1_000_000)[0]
-            wanted = {(row.model_id, file.blob) for row in rows for file in manifest(row)}
+            wanted = ModelFiles(session).unfinished_blobs()
         freed = 0
         for partial in self.cache.partials():
             if partial.age_seconds >= older_than_seconds and (partial.repo_id, partial.blob) not in wanted:

@@ -259,6 +259,16 @@ class ModelFiles:
             .limit(limit)
         ).all()
 
+    def managed_snapshots(self) -> set[tuple[str, str]]:
+        """Return (model_id, commit) of every row."""
+        return {(model_id, commit) for model_id, commit in self.session.execute(select(Model.model_id, Model.commit))}
+
+    def unfinished_blobs(self) -> set[tuple[str, str]]:
+        """Return (model_id, blob) of every file that a row's download, under way or to be resumed, goes on with."""
+        unfinished = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.PAUSED, ModelStatus.FAILED)
+        rows = self.session.execute(select(Model.model_id, Model.files).where(Model.status.in_(unfinished)))
+        return {(model_id, file.blob) for model_id, files in rows for file in remote_files(files or ())}
+
     def stored_bytes(self) -> int:
         """Bytes of the snapshots of all rows, each counted once."""
         rows = self.session.execute(select(func.max(Model.disk_bytes)).group_by(Model.model_id, Model.commit)).scalars()

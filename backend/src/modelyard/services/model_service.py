@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, defer
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import (
+    ACTIVE_STATUSES,
     RESTARTABLE_STATUSES,
     EventKind,
     EventName,
@@ -165,6 +166,15 @@ class ModelService:
             .offset(offset)
         ).all()
         return items, total
+
+    def list_active(self) -> Sequence[Model]:
+        """Rows that are worked on or wait for it, the newest first; without their manifests."""
+        return self.session.scalars(
+            select(Model)
+            .options(defer(Model.files))
+            .where(Model.status.in_(ACTIVE_STATUSES))
+            .order_by(Model.created_at.desc(), Model.id)
+        ).all()
 
     def list_inexact(self) -> Sequence[Model]:
         """Ready rows whose memory was not estimated exactly."""

@@ -77,6 +77,14 @@ class TrainingService:
         ).all()
         return rows, total
 
+    def list_active(self) -> Sequence[Training]:
+        """Runs that wait, are under way or are being stopped, the newest first."""
+        return self.session.scalars(
+            select(Training)
+            .where(Training.status.in_(ACTIVE_TRAINING_STATUSES))
+            .order_by(Training.created_at.desc(), Training.id)
+        ).all()
+
     def curve(self, training_id: str, after_step: int = 0) -> Sequence[TrainingMetric]:
         """The points of a run's curve behind a step. Raises TrainingNotFound."""
         self.get_by_id(training_id)
