@@ -36,29 +36,9 @@ class Quantization(StrEnum):
     FOUR_BIT = "4bit"
 
 
-class Model(Base):
-    __tablename__ = "models"
-    __table_args__ = (
-        Index("uq_models_identity", "model_id", "commit", "quantization", unique=True),
-        # The newest ready models first, and their names to search, without reading a row.
-        Index("ix_models_status_updated_at", "status", "updated_at", "canonical_id"),
-    )
+class SnapshotFacts:
+    """The columns that say something of the snapshot: the same in each of its rows, whatever the precision."""
 
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    model_id: Mapped[str] = mapped_column(String(200), index=True)
-    canonical_id: Mapped[str] = mapped_column(String(200), index=True)
-    endpoint: Mapped[str] = mapped_column(String(500))
-    revision: Mapped[str] = mapped_column(String(200), default="main")
-    commit: Mapped[str] = mapped_column(String(64))
-    status: Mapped[ModelStatus] = mapped_column(string_enum(ModelStatus, "status"), default=ModelStatus.PENDING)
-    quantization: Mapped[Quantization] = mapped_column(
-        string_enum(Quantization, "quantization"), default=Quantization.NONE
-    )
-    keep_original: Mapped[bool] = mapped_column(default=True)
-    allow_pickle: Mapped[bool] = mapped_column(default=False)
-    gated: Mapped[bool] = mapped_column(default=False)
-    private: Mapped[bool] = mapped_column(default=False, server_default=false())
-    """The Hub it came from showed it to some accounts only."""
     adopted: Mapped[bool] = mapped_column(default=False)
     """The snapshot was in the cache before Modelyard managed it, so other tools may rely on it."""
     licence: Mapped[str | None] = mapped_column(String(200))
@@ -87,6 +67,37 @@ class Model(Base):
     files: Mapped[list[dict[str, Any]] | None]
     """The manifest: path, size_bytes, sha256 or git_sha1 of every file the snapshot must hold to be whole."""
     size_bytes: Mapped[int | None] = mapped_column(Bytes)
+
+    def copy_facts(self, source: "SnapshotFacts") -> None:
+        """Take over what another row of the same snapshot knows of it."""
+        for name in SnapshotFacts.__annotations__:
+            setattr(self, name, getattr(source, name))
+
+
+class Model(SnapshotFacts, Base):
+    __tablename__ = "models"
+    __table_args__ = (
+        Index("uq_models_identity", "model_id", "commit", "quantization", unique=True),
+        # The newest ready models first, and their names to search, without reading a row.
+        Index("ix_models_status_updated_at", "status", "updated_at", "canonical_id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    model_id: Mapped[str] = mapped_column(String(200), index=True)
+    canonical_id: Mapped[str] = mapped_column(String(200), index=True)
+    endpoint: Mapped[str] = mapped_column(String(500))
+    revision: Mapped[str] = mapped_column(String(200), default="main")
+    commit: Mapped[str] = mapped_column(String(64))
+    status: Mapped[ModelStatus] = mapped_column(string_enum(ModelStatus, "status"), default=ModelStatus.PENDING)
+    quantization: Mapped[Quantization] = mapped_column(
+        string_enum(Quantization, "quantization"), default=Quantization.NONE
+    )
+    keep_original: Mapped[bool] = mapped_column(default=True)
+    allow_pickle: Mapped[bool] = mapped_column(default=False)
+    gated: Mapped[bool] = mapped_column(default=False)
+    private: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The Hub it came from showed it to some accounts only."""
+
     disk_bytes: Mapped[int] = mapped_column(Bytes, default=0)
     artifact_path: Mapped[str | None] = mapped_column(String(1000))
     """The folder of the quantized copy, once it is whole and was loaded back; in `MODELYARD_HOME/artifacts`, which may

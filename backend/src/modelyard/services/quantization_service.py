@@ -93,8 +93,7 @@ class QuantizationService:
                     private=source.private,
                 )
             )
-            for name in _SHARED_FACTS:
-                setattr(row, name, getattr(source, name))
+            row.copy_facts(source)
             if quantization in estimated:
                 row.memory_estimated_bytes, row.memory_method = estimated[quantization], "exact"
             models.start_job(row, JobKind.QUANTIZE)
@@ -171,13 +170,6 @@ class QuantizationService:
         with self.database.session() as session:
             store_figures(ModelService(session).get_by_id(row.id), figures)
         return figures.weights_bytes.get(row.quantization.value)
-
-
-_SHARED_FACTS = (
-    "architecture", "model_type", "num_parameters", "dtype", "hidden_size", "num_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings", "files",
-    "size_bytes", "adopted", "licence", "has_custom_code", "training", "latest_commit", "checked_at",
-)  # fmt: skip
 
 
 def artifact_folder(row: Model) -> Path:
