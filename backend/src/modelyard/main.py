@@ -29,12 +29,12 @@ from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from modelyard.hub.sources import RepoSource
 from modelyard.services.event_hub import EventHub
-from modelyard.services.hub_watch import HubWatch
 from modelyard.services.inspection.inspection_service import close_inspector, warm_up_inspector
 from modelyard.services.maintenance import answer_late, maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ServedModels
 from modelyard.services.settings_service import SettingsService
 from modelyard.services.shared_folders import mark_folders
+from modelyard.services.system_service import HubWatch
 from modelyard.services.training.dataset_service import DatasetService
 
 logger = logging.getLogger(__name__)

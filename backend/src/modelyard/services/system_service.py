@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 import modelyard
 from modelyard.core import container
-from modelyard.core.database import database_now
+from modelyard.core.database import Database, database_now
 from modelyard.core.errors import HubError, TokenInvalid
 from modelyard.core.settings import get_settings
 from modelyard.hub.client import HubClient, TokenState
@@ -34,9 +35,12 @@ from modelyard.schemas.system import (
     WorkerStatus,
 )
 from modelyard.services.model_files import ModelFiles
-from modelyard.services.settings_service import EndpointSource
+from modelyard.services.settings_service import EndpointSource, SettingsService
 
 HUB_CHECK_SECONDS = 3.0
+HUB_STATUS_SECONDS = 15.0
+"""The Hub is asked at most this often, however many pages want to know whether it answers."""
+
 _LIBRARIES = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensors", "huggingface_hub", "sae-lens")
 
 
@@ -106,6 +110,48 @@ def hub_answer(client: HubClient) -> HubAnswer:
 def hub_status(client: HubClient, source: EndpointSource) -> HubStatus:
     """`hub_answer` for the Hub in use, and who chose it."""
     return HubStatus(**hub_answer(client).model_dump(), endpoint_source=source)
+
+
+class HubWatch:
+    """Remembers the last answer; the first caller after it went stale waits for a new one, others get the old."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, HubStatus]] = {}
+
+    def status(self, database: Database) -> HubStatus:
+        """Blocks one caller, for some seconds at most, when a new answer is due."""
+        with database.reading() as session:
+            settings = SettingsService(session)
+            client, source = settings.hub_client(), settings.endpoint_source()
+        known = self._known.get(client.endpoint)
+        if known is not None and time.monotonic() - known[0] < HUB_STATUS_SECONDS:
+            return known[1]
+        if not self._lock.acquire(blocking=False):
+            # All threads would wait for a Hub that stalls.
+            return known[1] if known is not None else _being_asked(client, source)
+        try:
+            status = hub_status(client, source)
+            self._known[client.endpoint] = (time.monotonic(), status)
+        finally:
+            self._lock.release()
+        return status
+
+    def forget(self) -> None:
+        """Ask anew the next time, because the endpoint or the token changed."""
+        self._known.clear()
+
+
+def _being_asked(client: HubClient, source: EndpointSource) -> HubStatus:
+    return HubStatus(
+        endpoint=client.endpoint,
+        endpoint_source=source,
+        reachable=False,
+        reason="It is being asked for the first time and has not answered yet.",
+        user=None,
+        token="unknown",  # noqa: S106 - the token's state
+        token_note=client.missing_token_note(),
+    )
 
 
 def workers(session: Session) -> list[WorkerStatus]:

@@ -13,7 +13,7 @@ from modelyard.core import errors
 from modelyard.core.settings import get_settings
 from modelyard.schemas.system import SessionRequest, System
 from modelyard.services import system_service
-from modelyard.services.hub_watch import HubWatch
+from modelyard.services.system_service import HubWatch
 
 router = APIRouter(tags=["system"], route_class=PlainTextRoute)
 
