@@ -1,7 +1,7 @@
 """What endpoints ask for."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
@@ -37,36 +37,19 @@ def _reading(database: DatabaseDep) -> Iterator[Session]:
         yield session
 
 
-def _hub_models(database: DatabaseDep) -> HuggingFaceModelService:
-    return HuggingFaceModelService(database)
+Service = TypeVar("Service")
 
 
-def _local_models(database: DatabaseDep) -> LocalModelService:
-    return LocalModelService(database)
+def _service(kind: Callable[[Database], Service]) -> Callable[[Database], Service]:
+    """Return what gives an endpoint a service that owns its transactions.
 
+    A service that joins the transaction of its caller is made by the endpoint, from SessionDep or ReadingDep.
+    """
 
-def _architectures(database: DatabaseDep) -> ArchitectureService:
-    return ArchitectureService(database)
+    def service(database: DatabaseDep) -> Service:
+        return kind(database)
 
-
-def _inference(database: DatabaseDep) -> InferenceService:
-    return InferenceService(database)
-
-
-def _quantizations(database: DatabaseDep) -> QuantizationService:
-    return QuantizationService(database)
-
-
-def _sae_training(database: DatabaseDep) -> SaeTraining:
-    return SaeTraining(database)
-
-
-def _training_compatibility(database: DatabaseDep) -> TrainingCompatibilityService:
-    return TrainingCompatibilityService(database)
-
-
-def _updates(database: DatabaseDep) -> UpdateService:
-    return UpdateService(database)
+    return service
 
 
 def _row_answer(database: DatabaseDep) -> Callable[[str], ModelResponse]:
@@ -81,13 +64,13 @@ def _row_answer(database: DatabaseDep) -> Callable[[str], ModelResponse]:
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
-LocalModelsDep = Annotated[LocalModelService, Depends(_local_models)]
-ArchitecturesDep = Annotated[ArchitectureService, Depends(_architectures)]
-InferenceDep = Annotated[InferenceService, Depends(_inference)]
-QuantizationsDep = Annotated[QuantizationService, Depends(_quantizations)]
-HubModelsDep = Annotated[HuggingFaceModelService, Depends(_hub_models)]
-SaeTrainingDep = Annotated[SaeTraining, Depends(_sae_training)]
-TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_training_compatibility)]
-UpdatesDep = Annotated[UpdateService, Depends(_updates)]
+LocalModelsDep = Annotated[LocalModelService, Depends(_service(LocalModelService))]
+ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureService))]
+InferenceDep = Annotated[InferenceService, Depends(_service(InferenceService))]
+QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
+HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
+SaeTrainingDep = Annotated[SaeTraining, Depends(_service(SaeTraining))]
+TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]
+UpdatesDep = Annotated[UpdateService, Depends(_service(UpdateService))]
 RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]
 """The answer for a row as it is after a service has done its part in transactions of its own."""

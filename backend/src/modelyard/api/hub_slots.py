@@ -47,9 +47,9 @@ async def _slot(request: Request) -> AsyncIterator[None]:
         yield
 
 
-async def _slot_unless_here(id: RowId, request: Request) -> AsyncIterator[None]:
+async def _slot_unless_here(row_id: RowId, request: Request) -> AsyncIterator[None]:
     slots: HubSlots = request.app.state.hub_slots
-    here = await run_in_threadpool(_is_here, request.app.state.database, id)
+    here = await run_in_threadpool(_is_here, request.app.state.database, row_id)
     async with nullcontext() if here else slots.one():
         yield
 

@@ -11,6 +11,7 @@ from modelyard.schemas.memory import EstimateParts
 RowId = Annotated[
     str,
     Path(
+        alias="id",
         description="A row's id, as in the list of models.",
         max_length=64,
         examples=[examples.MODEL_RESPONSE["id"]],

@@ -39,13 +39,13 @@ def list_loaded(inference: InferenceDep) -> LoadedPage:
     summary="Load",
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady),
 )
-def load_model(id: RowId, request: LoadRequest, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
+def load_model(row_id: RowId, request: LoadRequest, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
     """Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be.
 
     Until then `progress` tells what the load does or waits for; unload or cancel takes it back.
     """
-    inference.start_load(id, request)
-    return answer(id)
+    inference.start_load(row_id, request)
+    return answer(row_id)
 
 
 @router.post(
@@ -54,13 +54,13 @@ def load_model(id: RowId, request: LoadRequest, inference: InferenceDep, answer:
     summary="Unload",
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
-def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
+def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
     """Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load.
 
     Of a model that is still being loaded, the last request for it is taken back; a load that others asked for goes on.
     """
-    inference.start_unload(id)
-    return answer(id)
+    inference.start_unload(row_id)
+    return answer(row_id)
 
 
 @router.post(
@@ -80,9 +80,9 @@ def unload_model(id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> Mo
     ),
     max_body_size=MAX_TEXT_BYTES,
 )
-async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:
+async def generate(row_id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:
     """Continue a prompt, or answer messages with the chat template; closing the connection stops it."""
-    job_id = await asyncio.to_thread(inference.start_generate, id, request)
+    job_id = await asyncio.to_thread(inference.start_generate, row_id, request)
     if request.stream:
         return StreamingResponse(_events(inference.follow(job_id)), media_type="text/event-stream")
     return GenerateResponse.model_validate(await _result(inference, job_id, http), extra="ignore")
@@ -103,12 +103,12 @@ async def generate(id: RowId, request: GenerateRequest, inference: InferenceDep,
     ),
     max_body_size=MAX_TEXT_BYTES,
 )
-async def measure_drift(id: RowId, request: DriftRequest, inference: InferenceDep, http: Request) -> Drift:
+async def measure_drift(row_id: RowId, request: DriftRequest, inference: InferenceDep, http: Request) -> Drift:
     """Compare a quantized copy with its original on a text; both are loaded for it, one after the other.
 
     Closing the connection stops it. `drift` of the model is the same on the prompts that were used when it was made.
     """
-    job_id = await asyncio.to_thread(inference.start_drift, id, request)
+    job_id = await asyncio.to_thread(inference.start_drift, row_id, request)
     return Drift.model_validate(await _result(inference, job_id, http))
 
 

@@ -1,6 +1,5 @@
 """The models of this instance: list, look at, steer, verify, quantize, delete."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -20,7 +19,6 @@ from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Batch, Context, Dtype, Offset, Parts, RowId
 from modelyard.core import errors
-from modelyard.core.database import Database
 from modelyard.models import ModelStatus, Quantization
 from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.common import QuantizationName
@@ -30,16 +28,8 @@ from modelyard.schemas.inference import QuantizeRequest
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import InstalledFiles, ModelPage, ModelResponse, StatusName
 from modelyard.schemas.training import TrainingCompatibility
+from modelyard.services import model_actions
 from modelyard.services.jobs.history_service import HistoryService
-from modelyard.services.model_actions import (
-    cancel_model,
-    delete_model,
-    deletion_plan,
-    deletion_plans,
-    installed_files,
-    pause_model,
-    resume_model,
-)
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService
 from modelyard.services.original_files import drop_original, plan_drop
@@ -89,10 +79,10 @@ def list_models(
     summary="Verify",
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
-def verify_model(id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:
+def verify_model(row_id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:
     """Hash every file of an installed model; what is damaged is fetched again, and only that."""
-    local.start_verify(id)
-    return answer(id)
+    local.start_verify(row_id)
+    return answer(row_id)
 
 
 @router.post(
@@ -110,33 +100,33 @@ def verify_model(id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> Mode
     ),
 )
 def quantize_model(
-    id: RowId, request: QuantizeRequest, quantizations: QuantizationsDep, answer: RowAnswerDep
+    row_id: RowId, request: QuantizeRequest, quantizations: QuantizationsDep, answer: RowAnswerDep
 ) -> ModelResponse:
     """Make a quantized copy, once, of a model that is here: a new row on the same snapshot."""
-    return answer(quantizations.start(id, request.quantization, keep_original=request.keep_original))
+    return answer(quantizations.start(row_id, request.quantization, keep_original=request.keep_original))
 
 
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))
-def get_model(id: RowId, answer: RowAnswerDep) -> ModelResponse:
+def get_model(row_id: RowId, answer: RowAnswerDep) -> ModelResponse:
     """The row as it is now, with live progress."""
-    return answer(id)
+    return answer(row_id)
 
 
 @router.get("/{id}/files", summary="Files", responses=problems(errors.ModelNotFound))
-def list_files(id: RowId, database: DatabaseDep) -> InstalledFiles:
+def list_files(row_id: RowId, database: DatabaseDep) -> InstalledFiles:
     """The files of a model's snapshot with their hashes, and whether each is on the disk."""
-    return installed_files(database, id)
+    return model_actions.installed_files(database, row_id)
 
 
 @router.get("/{id}/history", summary="History", responses=problems(errors.ModelNotFound))
 def list_history(
-    id: RowId,
+    row_id: RowId,
     session: ReadingDep,
     limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=200)] = 50,
     offset: Offset = 0,
 ) -> HistoryPage:
     """What was done to a model and when, the newest first: downloads, checks, loads, and what went wrong."""
-    return HistoryService(session).page(id, limit=limit, offset=offset)
+    return HistoryService(session).page(row_id, limit=limit, offset=offset)
 
 
 @router.post(
@@ -145,13 +135,13 @@ def list_history(
     dependencies=TALKS_TO_A_HUB,
     responses=problems(*HUB_PROBLEMS, errors.ModelNotFound, errors.Conflict),
 )
-def check_update(id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelResponse:
+def check_update(row_id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelResponse:
     """Ask the model's Hub now where its branch stands; `update_available` tells whether it has moved on.
 
     It is also asked by itself every few hours. Downloading the model again gets the newer version, as another row.
     """
-    updates.check(id)
-    return answer(id)
+    updates.check(row_id)
+    return answer(row_id)
 
 
 @router.get(
@@ -165,9 +155,9 @@ def check_update(id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelR
         errors.NeedsCustomCode,
     ),
 )
-def get_architecture(id: RowId, architectures: ArchitecturesDep) -> Architecture:
+def get_architecture(row_id: RowId, architectures: ArchitecturesDep) -> Architecture:
     """Blocks, dimensions and hook points of a model that is here."""
-    return architectures.of_row(id)
+    return architectures.of_row(row_id)
 
 
 @router.get(
@@ -176,7 +166,7 @@ def get_architecture(id: RowId, architectures: ArchitecturesDep) -> Architecture
     responses=problems(errors.ModelNotFound),
 )
 def get_training_compatibility(
-    id: RowId,
+    row_id: RowId,
     compatibility: TrainingCompatibilityDep,
     level: Annotated[
         Literal["static", "structural"], Query(description="static answers at once, from the configuration alone.")
@@ -186,7 +176,7 @@ def get_training_compatibility(
 
     `compatible` is null where that could not be verified, which is no refusal: a run checks it in its first seconds.
     """
-    return compatibility.of_row(id, level)
+    return compatibility.of_row(row_id, level)
 
 
 @router.get(
@@ -202,7 +192,7 @@ def get_training_compatibility(
     ),
 )
 def estimate_local_memory(
-    id: RowId,
+    row_id: RowId,
     architectures: ArchitecturesDep,
     context: Context = 2048,
     batch: Batch = 1,
@@ -210,7 +200,7 @@ def estimate_local_memory(
     parts: Parts = "all",
 ) -> MemoryEstimate:
     """What a model needs in each precision. One that is here needs no Hub; else the Hub it comes from is asked."""
-    return architectures.memory_of_row(id, context=context, batch=batch, dtype=dtype, parts=parts)
+    return architectures.memory_of_row(row_id, context=context, batch=batch, dtype=dtype, parts=parts)
 
 
 @router.post("/deletion-plan", summary="What deleting several models frees")
@@ -219,7 +209,7 @@ def plan_deletions(request: DeletionPlanRequest, database: DatabaseDep) -> Delet
 
     What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
     """
-    return deletion_plans(
+    return model_actions.deletion_plans(
         database, request.ids, confirm_shared=request.confirm_shared, with_original=request.with_original
     )
 
@@ -230,7 +220,7 @@ def plan_deletions(request: DeletionPlanRequest, database: DatabaseDep) -> Delet
     responses=problems(errors.ModelNotFound, errors.ModelInUse, errors.SharedCache, errors.Conflict),
 )
 def delete_model_row(
-    id: RowId,
+    row_id: RowId,
     database: DatabaseDep,
     dry_run: DryRun = False,
     confirm_shared: ConfirmShared = False,
@@ -240,8 +230,8 @@ def delete_model_row(
 ) -> DeletionReport:
     """Remove the row and the files nobody else uses; the answer says exactly how many bytes came free."""
     if dry_run:
-        return deletion_plan(database, id, with_original=with_original)
-    return delete_model(database, id, confirm_shared=confirm_shared, with_original=with_original)
+        return model_actions.deletion_plan(database, row_id, with_original=with_original)
+    return model_actions.delete_model(database, row_id, confirm_shared=confirm_shared, with_original=with_original)
 
 
 @router.post(
@@ -250,33 +240,48 @@ def delete_model_row(
     responses=problems(errors.ModelNotFound, errors.ModelInUse, errors.SharedCache, errors.Conflict),
 )
 def drop_original_files(
-    id: RowId, database: DatabaseDep, dry_run: DryRun = False, confirm_shared: ConfirmShared = False
+    row_id: RowId, database: DatabaseDep, dry_run: DryRun = False, confirm_shared: ConfirmShared = False
 ) -> DeletionReport:
     """Remove the files a quantized copy was made of, which it does not need to run, and their own row."""
     if dry_run:
-        return plan_drop(database, id)
-    return drop_original(database, id, confirm_shared=confirm_shared)
+        return plan_drop(database, row_id)
+    return drop_original(database, row_id, confirm_shared=confirm_shared)
 
 
-def _steer(action: str, act: Callable[[Database, str], None], summary: str, text: str) -> None:
-    @router.post(
-        f"/{{id}}/{action}",
-        status_code=202,
-        summary=summary,
-        description=text,
-        operation_id=f"{action}_model",
-        responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
-    )
-    def steer(id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
-        act(database, id)
-        return answer(id)
-
-
-_steer("pause", pause_model, "Pause", "Stop and keep what was fetched; it goes on at the same byte.")
-_steer("resume", resume_model, "Resume", "Go on with a paused, failed or cancelled download.")
-_steer(
-    "cancel",
-    cancel_model,
-    "Cancel",
-    "Stop and remove partial data; of a ready model, take the last request to load it back.",
+@router.post(
+    "/{id}/pause",
+    status_code=202,
+    summary="Pause",
+    operation_id="pause_model",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
+def pause_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
+    """Stop and keep what was fetched; it goes on at the same byte."""
+    model_actions.pause_model(database, row_id)
+    return answer(row_id)
+
+
+@router.post(
+    "/{id}/resume",
+    status_code=202,
+    summary="Resume",
+    operation_id="resume_model",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+)
+def resume_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
+    """Go on with a paused, failed or cancelled download."""
+    model_actions.resume_model(database, row_id)
+    return answer(row_id)
+
+
+@router.post(
+    "/{id}/cancel",
+    status_code=202,
+    summary="Cancel",
+    operation_id="cancel_model",
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+)
+def cancel_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
+    """Stop and remove partial data; of a ready model, take the last request to load it back."""
+    model_actions.cancel_model(database, row_id)
+    return answer(row_id)

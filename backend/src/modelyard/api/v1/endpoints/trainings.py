@@ -27,7 +27,9 @@ from modelyard.services.training.training_service import TrainingService, traini
 
 router = APIRouter(prefix="/trainings", tags=["trainings"], route_class=PlainTextRoute)
 
-TrainingId = Annotated[str, Path(description="A run's id.", max_length=64, examples=[examples.TRAINING_RESPONSE["id"]])]
+TrainingId = Annotated[
+    str, Path(alias="id", description="A run's id.", max_length=64, examples=[examples.TRAINING_RESPONSE["id"]])
+]
 REFUSALS = (
     errors.ModelNotFound,
     errors.NotReady,
@@ -79,25 +81,25 @@ def list_trainings(
 
 
 @router.get("/{id}", summary="One training run", responses=problems(errors.TrainingNotFound))
-def get_training(id: TrainingId, session: ReadingDep) -> TrainingResponse:
+def get_training(training_id: TrainingId, session: ReadingDep) -> TrainingResponse:
     """The run as it is now, with progress and the last figures."""
-    return training_response(TrainingService(session).get_by_id(id))
+    return training_response(TrainingService(session).get_by_id(training_id))
 
 
 @router.get("/{id}/metrics", summary="A run's curve", responses=problems(errors.TrainingNotFound))
 def get_training_metrics(
-    id: TrainingId,
+    training_id: TrainingId,
     session: ReadingDep,
     after_step: Annotated[int, Query(description="Only points behind this step.", ge=0, le=2**31 - 1)] = 0,
 ) -> TrainingCurve:
     """The figures over the steps, a few hundred points at most."""
-    points = TrainingService(session).curve(id, after_step)
+    points = TrainingService(session).curve(training_id, after_step)
     return TrainingCurve(items=[TrainingMetricPoint.model_validate(point, extra="ignore") for point in points])
 
 
 @router.get("/{id}/log", summary="A run's log", responses=problems(errors.TrainingNotFound))
 def get_training_log(
-    id: TrainingId,
+    training_id: TrainingId,
     session: ReadingDep,
     after: Annotated[int, Query(description="Only what is behind this position, in bytes.", ge=0, le=2**53)] = 0,
 ) -> TrainingLog:
@@ -105,7 +107,7 @@ def get_training_log(
 
     Empty before the run begins, and where its worker keeps its files on another machine.
     """
-    return run_log.read(TrainingService(session).get_by_id(id).id, after)
+    return run_log.read(TrainingService(session).get_by_id(training_id).id, after)
 
 
 @router.post(
@@ -114,9 +116,9 @@ def get_training_log(
     summary="Cancel a run",
     responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict),
 )
-def cancel_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
+def cancel_training(training_id: TrainingId, session: SessionDep) -> TrainingResponse:
     """Stop the run; its state is saved first, so that it can be resumed."""
-    return training_response(TrainingService(session).cancel(id))
+    return training_response(TrainingService(session).cancel(training_id))
 
 
 @router.post(
@@ -125,12 +127,12 @@ def cancel_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
     summary="Resume a run",
     responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict, errors.NotReady),
 )
-def resume_training(id: TrainingId, session: SessionDep) -> TrainingResponse:
+def resume_training(training_id: TrainingId, session: SessionDep) -> TrainingResponse:
     """Go on with a cancelled or failed run from its last checkpoint, or from the start if there is none."""
-    return training_response(TrainingService(session).resume(id))
+    return training_response(TrainingService(session).resume(training_id))
 
 
 @router.delete("/{id}", summary="Delete a run", responses=problems(errors.TrainingNotFound, errors.Conflict))
-def delete_training(id: TrainingId, database: DatabaseDep) -> FreedBytes:
+def delete_training(training_id: TrainingId, database: DatabaseDep) -> FreedBytes:
     """Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve."""
-    return FreedBytes(freed_bytes=actions.delete_training(database, id))
+    return FreedBytes(freed_bytes=actions.delete_training(database, training_id))
