@@ -20,8 +20,8 @@ from modelyard.client.api_client import ApiClient
 from modelyard.core.database import Database
 from modelyard.models import ModelStatus
 from modelyard.services.inspection import inspection_service
-from modelyard.services.model_files import look_at_files
-from modelyard.services.model_service import ModelService, hub_cache, new_manifest
+from modelyard.services.model_files import hub_cache, look_at_files, new_manifest
+from modelyard.services.model_service import ModelService
 from services.cache import new_row, remote_files
 from support.odd_repositories import config, write_safetensors
 
