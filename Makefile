@@ -66,6 +66,7 @@ check: setup $(STAMPS)/dev
 	$(BIN)/ruff check backend benchmarks
 	$(BIN)/ruff format --check backend benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(NPM) run --silent lint
 	$(NPM) run --silent format:check
 	$(NPM) run --silent typecheck
