@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub.hub_faults import HubFaults, serve
-from modelyard.hub.server.app import create_hub_app
+from modelyard.hub.server.app import RepoSource, create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle
 from support.instance import Instance
@@ -35,7 +35,7 @@ def _hub(hub_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         lab__cut=cut,
     )
     small.pretend("lab/huge", "model.safetensors", size_bytes=10**15)
-    sources = [SampleSource(hub_samples), small]
+    sources: list[RepoSource] = [SampleSource(hub_samples), small]
     faults = HubFaults(create_hub_app(sources, api_key=None), tokens={"good", "stranger"})
     with serve(faults) as endpoint:
         yield faults, endpoint

@@ -48,9 +48,9 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout.startswith(f"{LLAMA} is loaded on cpu: 13.1 MB measured, in ")
     assert "loading" in loaded.stderr
-    shown = modelyard("ps")
-    assert "pinned" in shown.stdout
-    assert "13.1 MB" in shown.stdout
+    running = modelyard("ps").stdout
+    assert "pinned" in running
+    assert "13.1 MB" in running
     item = json.loads(modelyard("load", LLAMA, "-q", "4bit", "--ttl", "90", "--json").stdout)
     assert (item["measured_bytes"], item["pinned"]) == (13_057_344, False)
     assert json.loads(modelyard("ps", "--json").stdout)["loaded"][0]["id"] == item["id"]

@@ -52,7 +52,12 @@ def test_disk_without_locks_has_them_within_one_machine(tmp_path: Path, monkeypa
     (tmp_path / "tmp").mkdir()
     (tmp_path / "disk").mkdir()
     path = tmp_path / "disk" / "lock"
-    take = [sys.executable, "-c", f"{WITHOUT_LOCKS}{HOLD.replace('time.sleep(60)', 'lock.close()')}", path]
+    take: list[str | Path] = [
+        sys.executable,
+        "-c",
+        f"{WITHOUT_LOCKS}{HOLD.replace('time.sleep(60)', 'lock.close()')}",
+        path,
+    ]
     with subprocess.Popen(
         [sys.executable, "-c", WITHOUT_LOCKS + HOLD, path], stdout=subprocess.PIPE, text=True
     ) as holder:

@@ -1,6 +1,7 @@
 """Texts and JSON of strangers can be written to both databases, wherever they go."""
 
 import math
+from typing import Any
 
 import pytest
 from sqlalchemy import JSON, String, Text, insert, select
@@ -32,7 +33,7 @@ def _texts(table: str) -> list[tuple[str, bool]]:
     return found
 
 
-MINIMAL = {
+MINIMAL: dict[str, dict[str, Any]] = {
     "models": {"model_id": "a/b", "canonical_id": "a/b", "endpoint": "hub", "commit": "c"},
     "jobs": {"kind": JobKind.GENERATE, "queue": "inference", "subject_id": "s"},
     "trainings": {
@@ -58,7 +59,7 @@ def test_every_column_that_takes_foreign_text(database: Database, table: str) ->
     for name, is_json in columns:
         value, clean = (ODD_JSON, CLEAN_JSON) if is_json else (ODD, CLEAN)
         with database.session() as session:
-            row = CLASSES[table](**MINIMAL[table] | {name: value})
+            row = CLASSES[table](**{**MINIMAL[table], name: value})
             session.add(row)
             session.flush()
             session.expire(row)

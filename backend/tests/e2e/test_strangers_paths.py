@@ -180,7 +180,8 @@ def test_a_file_that_is_swapped_while_it_is_imported_is_not_handed_out(instance:
 
     thread = threading.Thread(target=swap)
     thread.start()
-    rows, codes = [], set()
+    rows: list[dict[str, Any]] = []
+    codes: set[int] = set()
     try:
         end = time.monotonic() + 10
         while time.monotonic() < end or not rows:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import huggingface_hub.constants
 import pytest
@@ -302,11 +302,12 @@ def test_private_is_missing_to_strangers(hub: tuple[HubFaults, str]) -> None:
 def test_gated(hub: tuple[HubFaults, str]) -> None:
     faults, endpoint = hub
     faults.gate(GPT2, accepted={"good"})
-    for token, access, error in (
+    cases: tuple[tuple[str | Literal[False], str, type[ModelyardError] | None], ...] = (
         (False, "no_token", GatedNoToken),
         ("stranger", "needs_acceptance", GatedNotAccepted),
         ("good", "accepted", None),
-    ):
+    )
+    for token, access, error in cases:
         client = HubClient(endpoint, token)
         model = client.model_info(GPT2)
         assert model.gated

@@ -19,8 +19,8 @@ ENVIRONMENT = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 def main(folder: Path, result: Path, cases: list[str]) -> None:
     # bitsandbytes' own library asks the processor, whatever the environment says.
-    capabilities = torch.cpu.get_capabilities() | {"avx512_bf16": False}
-    torch.cpu.get_capabilities = lambda: capabilities
+    capabilities = dict(torch.cpu.get_capabilities()) | {"avx512_bf16": False}
+    torch.cpu.get_capabilities = lambda: capabilities  # type: ignore[assignment]
     bitsandbytes.nn.modules.has_avx512bf16 = lambda: False
     torch.set_num_threads(1)
     peaks = {}

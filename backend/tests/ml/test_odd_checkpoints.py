@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_a_configuration_does_not_name_other_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"num_hidden_layers": 9_000}, {"hidden_size": 65_536}, {"vocab_size": 10**8}])
-def test_more_than_the_weights_hold_is_refused_while_it_is_built(changes: dict[str, int], tmp_path: Path) -> None:
+def test_more_than_the_weights_hold_is_refused_while_it_is_built(changes: dict[str, Any], tmp_path: Path) -> None:
     write_model(tmp_path / "model", **changes)
     [(key, value)] = changes.items()
     with pytest.raises(UnsupportedArchitecture, match=f"{key} {value}.*weight files hold"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -265,7 +265,7 @@ def make_large(folder: Path) -> int:
     return resident_bytes(model)
 
 
-def load(folder: Path, quantization: str, *, dtype: str = "auto") -> nn.Module:
+def load(folder: Path, quantization: str, *, dtype: str = "auto") -> PreTrainedModel:
     """Load a checkpoint for real: `8bit`, `4bit` as Modelyard makes it, or `plain 4bit` as bitsandbytes alone does."""
     settings = {
         "4bit": FourBitConfig(bnb_4bit_compute_dtype=torch.bfloat16),

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -263,10 +264,11 @@ def test_nothing_to_pause(models: ModelService, cache: HubCache, status: str) ->
 
 def test_nothing_to_cancel_or_resume_when_ready(models: ModelService, cache: HubCache) -> None:
     row = ready_row(models.session, cache)
-    for act in (models.cancel, models.resume):
+    acts: list[Callable[..., Model]] = [models.cancel, models.resume]
+    for act in acts:
         with pytest.raises(Conflict):
             act(row.id)
-    for act in (models.cancel, models.resume, models.pause):
+    for act in (*acts, models.pause):
         with pytest.raises(ModelNotFound):
             act("nothing")
 
@@ -755,6 +757,7 @@ def test_stored_bytes_count_a_snapshot_once(models: ModelService, cache: HubCach
 def test_an_import_that_changed_in_place_is_neither_ready_nor_loaded(models: ModelService, cache: HubCache) -> None:
     row = ready_row(models.session, cache)
     blob = (cache.snapshot_path(MODEL_ID, COMMIT) / "config.json").resolve()
+    assert row.files is not None
     row.files = [
         file | {"seen": identity((cache.snapshot_path(MODEL_ID, COMMIT) / file["path"]).stat())} for file in row.files
     ]
@@ -766,6 +769,7 @@ def test_an_import_that_changed_in_place_is_neither_ready_nor_loaded(models: Mod
     with pytest.raises(NotReady, match=r"config\.json"):
         require_unchanged(cache, row)
     assert models.files.mark_missing(differing(models)) == 1
+    assert row.error is not None
     assert (row.status, row.error["code"]) == (ModelStatus.MISSING, "files_changed")
 
 

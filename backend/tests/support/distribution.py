@@ -2,7 +2,7 @@
 
 import re
 
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 _OF_A_TYPE = (
     r"ml/inspect/test_(?:activations|architecture|kv_cache|memory|repeated_layers|token_loops)\.py::\w+\[(?P<type>.+)\]",

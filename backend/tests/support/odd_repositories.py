@@ -85,7 +85,7 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config()))
     content, names = tensors(), list(files)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, file in enumerate(names):
         part = {key: content[key] for key in list(content)[number :: len(names)]}
         write_safetensors(folder / file, part)

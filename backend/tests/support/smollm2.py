@@ -63,7 +63,7 @@ def _make(work: Path) -> Path:
     if found != GGUF_SHA256:
         raise NotAvailable(f"{source.name} is another file than the one the figures are of ({found}).")
     target = work / "model"
-    command = [sys.executable, "-c", _CONVERT, work / "packages", source.parent, source.name, target]
+    command: list[str | Path] = [sys.executable, "-c", _CONVERT, work / "packages", source.parent, source.name, target]
     subprocess.run(command, check=True, timeout=CONVERSION_SECONDS, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     shutil.rmtree(work / "packages")
     return target

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -63,7 +64,7 @@ def received(name: str) -> list[object]:
     """The arguments of every waiting message of a queue."""
     assert queue.outbox.flush(10)
     with get_celery().connection_for_read() as connection:
-        simple = connection.SimpleQueue(get_celery().amqp.queues[name])
+        simple = connection.SimpleQueue(get_celery().amqp.queues[name])  # type: ignore[arg-type]
         arguments = []
         try:
             while True:
@@ -254,7 +255,7 @@ def _message(**changed: object) -> str:
     return json.dumps(message | changed)
 
 
-MALFORMED = {
+MALFORMED: dict[str, Any] = {
     "garbage": "garbage",
     "bytes": b"\xff\x00\xfe",
     "half": _message()[:100],

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hf_xet
 import pytest
@@ -94,7 +94,7 @@ class Fetch:
     store: HubCache
     files: Sequence[RemoteFile]
     limits: FetchLimits = QUICK
-    token: str | bool = False
+    token: str | Literal[False] = False
     wanted: Callable[[], Control] = lambda: Control.RUN
     told: list[TransferProgress] = field(default_factory=list)
 
@@ -218,6 +218,11 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def copied(faults: dict[str, Any]) -> dict[str, Any]:
+    """The hub takes what it has done off its lists."""
+    return {name: list(value) if isinstance(value, list) else value for name, value in faults.items()}
+
+
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS.keys())
 @pytest.mark.parametrize("connections", [1, 4])
 def test_fault_passes(hub: FaultHub, store: HubCache, faults: dict[str, Any], connections: int) -> None:
@@ -225,7 +230,7 @@ def test_fault_passes(hub: FaultHub, store: HubCache, faults: dict[str, Any], co
         hub.add(
             "model.safetensors",
             noise(6 * BLOCK + 3),
-            **{k: list(v) if isinstance(v, list) else v for k, v in faults.items()},
+            **copied(faults),
         ),
         hub.add("config.json", b"{}", lfs=False),
     ]
@@ -281,9 +286,7 @@ ENDINGS: dict[str, tuple[dict[str, Any], type[ModelyardError]]] = {
 def test_hopeless_fault_ends_with_a_clear_error(
     hub: FaultHub, store: HubCache, faults: dict[str, Any], error: type[ModelyardError]
 ) -> None:
-    file = hub.add(
-        "model.bin", noise(2 * BLOCK), **{k: list(v) if isinstance(v, list) else v for k, v in faults.items()}
-    )
+    file = hub.add("model.bin", noise(2 * BLOCK), **copied(faults))
     fetch = Fetch(hub, store, [file], limits=replace(QUICK, connections=2, stall_seconds=0.5, minimum_rate_seconds=0.3))
     with pytest.raises(error) as caught:
         fetch()

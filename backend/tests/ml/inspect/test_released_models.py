@@ -106,7 +106,7 @@ def test_a_whole_answer_takes_a_moment(name: str) -> None:
 @pytest.mark.thorough
 @pytest.mark.skipif(not _BESIDE.is_file(), reason="no configurations of released models beside the checkout")
 def test_all_released_configurations() -> None:
-    wrong = []
+    wrong: list[tuple[Any, ...]] = []
     for line in _BESIDE.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         try:

@@ -1,7 +1,7 @@
 """Loops over tokens that are not run in full give the figures of those that are."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -69,7 +69,7 @@ class Skipped:
     turns: int = 0
     ran: int = 0
 
-    def note(self, left: list[torch.UntypedStorage], turns: int) -> None:
+    def note(self, left: Sequence[torch.UntypedStorage], turns: int) -> None:
         self.left, self.turns = [storage.nbytes() for storage in left], turns
 
 

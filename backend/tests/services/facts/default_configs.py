@@ -30,7 +30,7 @@ def describe(model_type: str) -> dict[str, Any]:
     attributes = {name: getattr(text, name, None) for name in ATTRIBUTES}
     parts = [getattr(text, name, None) for name in ("qk_nope_head_dim", "qk_rope_head_dim")]
     if all(parts):
-        attributes["head_dim"] = sum(parts)  # transformers' head_dim is the rotary part alone here
+        attributes["head_dim"] = sum(filter(None, parts))  # transformers' head_dim is the rotary part alone here
     return {"config": json.loads(config.to_json_string(use_diff=False)), "attributes": attributes}
 
 

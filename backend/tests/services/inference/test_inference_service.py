@@ -214,7 +214,7 @@ FAILURE = {"code": "invalid_request", "message": "There is no device 'cuda:0' he
 def error_of(database: Database, row: Model) -> dict[str, Any] | None:
     with database.reading() as session:
         error = ModelResponses(session).of_id(row.id).response().error
-        return error and error.model_dump()
+        return None if error is None else error.model_dump()
 
 
 @pytest.mark.parametrize("kind", [JobKind.LOAD, JobKind.UNLOAD])

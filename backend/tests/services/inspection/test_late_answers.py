@@ -14,7 +14,7 @@ from modelyard.models import Inspection
 from modelyard.schemas.system import Device
 from modelyard.services.inspection import inspection_service, memory_service
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.inspection.memory_service import Checkpoint, MemoryService
+from modelyard.services.inspection.memory_service import Checkpoint, MemoryEstimate, MemoryService
 
 DEEP = {
     "model_type": "qwen3_moe",
@@ -48,7 +48,7 @@ def test_parts_that_were_late_are_answered_by_themselves(database: Database) -> 
     device = Device(id="cpu", name="here", total_bytes=10**12, free_bytes=10**12, used_by_us_bytes=0)
     inspections = InspectionService(database)
 
-    def estimate() -> memory_service.MemoryEstimate:
+    def estimate() -> MemoryEstimate:
         return MemoryService(database).estimate(
             checkpoint, [device], context=4096, batch=1, dtype="auto", seconds=SHORT
         )

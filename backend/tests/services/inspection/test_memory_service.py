@@ -109,7 +109,7 @@ def estimate(database: Database, inspector: FakeInspector) -> Callable[..., Memo
     ) -> MemoryEstimate:
         checkpoint = Checkpoint("lab/model", "ab" * 20, config, tensors, 2_000_000, files, same=same)
         device = Device(id="cpu", name="this machine", total_bytes=100 * GB, free_bytes=free, used_by_us_bytes=0)
-        asked = {"context": context, "batch": 1, "dtype": "auto"} | settings
+        asked: dict[str, Any] = {"context": context, "batch": 1, "dtype": "auto"} | settings
         return MemoryService(database).estimate(checkpoint, [device], **asked)
 
     return ask
@@ -184,7 +184,9 @@ def test_the_size_of_unpacked_weights_is_told(
     estimate: Callable[..., MemoryEstimate], inspector: FakeInspector
 ) -> None:
     _supported(inspector, "mxfp4")
-    inspector.answers["support"] = dict(inspector.answers["support"]) | {"unpacked_bytes": 3_000_000}  # type: ignore[call-overload]
+    support = inspector.answers["support"]
+    assert not isinstance(support, Exception)
+    inspector.answers["support"] = {**support, "unpacked_bytes": 3_000_000}
     answer = estimate(_quantized_already("mxfp4"), free=4_000_000)
 
     assert "unpacked they take 3.00 MB" in (_first(answer).note or "")

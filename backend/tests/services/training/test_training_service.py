@@ -214,7 +214,7 @@ _SENTENCES = {
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_incompatible(
-    database: Database, cache: HubCache, corpus: Path, config: dict[str, Any], contents: dict[str, bytes], code: str
+    database: Database, cache: HubCache, corpus: Path, config: dict[str, Any], contents: dict[str, Any], code: str
 ) -> None:
     row_id = add_model(database, cache, config, **contents)
     found = TrainingCompatibilityService(database).of_row(row_id)
@@ -414,7 +414,7 @@ def word_tokenizer() -> bytes:
 def test_the_tokens_of_the_column_are_counted(database: Database, cache: HubCache, tmp_path: Path) -> None:
     row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
 
-    def tokens(path: Path) -> tuple[int, bool]:
+    def tokens(path: Path) -> tuple[int | None, bool]:
         plan = SaeTraining(database).plan(asked(row_id, path))
         return plan.dataset_tokens, plan.dataset_counted
 
@@ -430,7 +430,7 @@ def test_the_tokens_of_the_column_are_counted(database: Database, cache: HubCach
     assert (number, counted) == (pytest.approx(4000, rel=0.01), False)
     with many.open("a") as file:
         file.write(json.dumps({"text": "One two three.", "notes": [0] * 500_000}))
-    assert tokens(many)[0] > 4000, "the file has changed"
+    assert (tokens(many)[0] or 0) > 4000, "the file has changed"
 
 
 def test_rows_without_text_in_front_are_not_taken_for_all(database: Database, cache: HubCache, tmp_path: Path) -> None:

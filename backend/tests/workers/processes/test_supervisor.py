@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -37,7 +38,7 @@ WAKE = "import sys; from modelyard.core.queue import send_wakeup; send_wakeup(*s
 class Server:
     """A supervisor with the tiny API and the tiny tasks, in a process of its own."""
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.notes = folder / str(options.pop("notes", "notes"))
@@ -50,8 +51,8 @@ class Server:
             "PYTHONPATH": os.pathsep.join([str(SOURCE), str(Path(__file__).parents[1])]),
             "HTTP_PROXY": "http://127.0.0.1:9",  # must not be used for the server's own address
         }
-        self.environment.update(options.pop("environment", {}))  # type: ignore[call-overload]
-        self.program = options.pop("program", SERVE)
+        self.environment.update(options.pop("environment", {}))
+        self.program: str = options.pop("program", SERVE)
         self.options = json.dumps(options)
         self.output = folder / "output"
 
