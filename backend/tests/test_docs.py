@@ -1,0 +1,96 @@
+"""What exists is documented, and what is documented exists: variables, error codes, commands and calls."""
+
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+import modelyard
+from modelyard import cli
+from modelyard.core.errors import ModelyardError
+from modelyard.core.settings import Settings
+
+PROJECT = Path(__file__).parents[2]
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in [*PROJECT.glob("docs/*.md"), *PROJECT.glob("*.md")]}
+EVERYTHING = "\n".join(DOCS.values())
+ANSWERS_NOBODY = {"ambiguous_model", "cannot_start", "database_unusable", "folders_not_shared", "server_unreachable"}
+"""Errors of the command line and of starting processes, which no call answers; `docs/cli.md` has them."""
+
+
+def test_variables() -> None:
+    exist = {f"MODELYARD_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"\bMODELYARD_[A-Z_]+\b", EVERYTHING)) == exist
+
+
+def test_error_codes() -> None:
+    for module in pkgutil.walk_packages(modelyard.__path__, "modelyard."):
+        if not module.name.startswith(("modelyard.migrations", "modelyard.workers.", "modelyard.ml.")) and not (
+            module.name.endswith(("__main__", ".openapi"))
+        ):
+            importlib.import_module(module.name)
+    exist = {error.code for error in _below(ModelyardError) if error.__module__.startswith("modelyard.")}
+    table = DOCS["api.md"].partition("## Errors")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
+    assert exist - ANSWERS_NOBODY - documented == set()
+    assert [code for code in documented - exist if f'"{code}"' not in _sources()] == []
+    assert [code for code in ANSWERS_NOBODY if f"`{code}`" not in DOCS["cli.md"]] == []
+
+
+def test_commands() -> None:
+    exist = set(_commands(typer.main.get_command(cli.app), ()))
+    headings = {
+        (name,)
+        for heading in re.findall(r"^## (`.*)$", DOCS["cli.md"], re.MULTILINE)
+        for name in re.findall(r"`(\w[\w-]*)`", heading)
+    }
+    assert headings <= {command[:1] for command in exist}
+    for command in exist:
+        assert re.search(rf"(modelyard |`){' '.join(command)}\b", DOCS["cli.md"]), command
+    groups = {command[0] for command in exist if len(command) > 1}
+    for written in re.findall(r"(?m)(?:^\$ |`)modelyard ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", EVERYTHING):
+        first, _, second = written.partition(" ")
+        assert (first,) in {command[:1] for command in exist}, written
+        assert first not in groups or not second or (first, second) in exist, written
+
+
+def test_calls() -> None:
+    paths = json.loads((PROJECT / "frontend" / "openapi.json").read_text(encoding="utf-8"))["paths"]
+    exist = {f"{method.upper()} {path.removeprefix('/api/v1')}" for path in paths for method in paths[path]}
+    table = DOCS["api.md"].partition("## The calls")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([A-Z]+ /[^`]*)`", table)) == exist
+    written = re.findall(r"`(?:curl )?((?:GET|POST|PUT|DELETE) /[^`?]*)", EVERYTHING)
+    assert {call.replace(" /api/v1", " ") for call in written} <= exist
+
+
+def test_links() -> None:
+    wrong = []
+    for name, text in DOCS.items():
+        folder = PROJECT if (PROJECT / name).exists() else PROJECT / "docs"
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            if not (folder / target).exists():
+                wrong.append(f"{name}: {target}")
+    assert wrong == []
+
+
+def _below(kind: type[ModelyardError]) -> Iterator[type[ModelyardError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+def _commands(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path
+    else:
+        for name, child in below.items():
+            yield from _commands(child, (*path, name))
+
+
+def _sources() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in Path(modelyard.__path__[0]).rglob("*.py"))
