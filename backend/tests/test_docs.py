@@ -4,6 +4,7 @@ import importlib
 import json
 import pkgutil
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,31 @@ def test_calls() -> None:
     assert set(re.findall(r"`([A-Z]+ /[^`]*)`", table)) == exist
     written = re.findall(r"`(?:curl )?((?:GET|POST|PUT|DELETE) /[^`?]*)", EVERYTHING)
     assert {call.replace(" /api/v1", " ") for call in written} <= exist
+
+
+def test_the_architecture_is_that_of_the_import_contracts() -> None:
+    page = DOCS["architecture.md"]
+    table = page.partition("## Layers")[2].partition("\n## ")[0].partition("\nInside the larger layers")[0]
+    layers = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    linter = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    [contract] = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
+    assert layers == [layer.split(" | ") for layer in contract["layers"]]
+
+
+def test_modules_that_are_named_exist() -> None:
+    package = Path(modelyard.__path__[0])
+    roots = (PROJECT, package, package / "hub" / "download", PROJECT / "frontend" / "src")
+    for name in ("architecture.md", "CONTRIBUTING.md"):
+        named = re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|tsx?|toml|md)|(?:[\w.-]+/)+[\w-]*)`", DOCS[name])
+        assert len(named) > 10
+        assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+    rooms = {
+        f"{parent}/{folder.name}"
+        for parent in ("services", "hub", "ml", "workers")
+        for folder in (package / parent).iterdir()
+        if folder.is_dir() and folder.name != "__pycache__"
+    }
+    assert set(re.findall(r"^\| `(\w+/\w+)`", DOCS["architecture.md"], re.MULTILINE)) == rooms
 
 
 def test_links() -> None:
