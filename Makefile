@@ -11,7 +11,7 @@ STAMPS := .venv/.stamps
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
-.PHONY: setup run sae test test-thorough check bench types clean
+.PHONY: setup run sae test test-thorough coverage check bench types clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -67,6 +67,11 @@ MYPY_OF_TESTS = MYPYPATH=backend/src:backend/tests $(BIN)/mypy --explicit-packag
   --no-warn-return-any --allow-any-generics --allow-untyped-calls --no-warn-unused-ignores --no-strict-equality \
   --disable-error-code misc backend/tests
 
+# Reports, not targets: htmlcov/index.html and frontend/coverage/index.html.
+coverage: setup $(STAMPS)/dev
+	$(NPM) run --silent test -- --coverage
+	$(PYTEST) -m "not thorough" --cov=modelyard --cov-report=html --cov-report=term:skip-covered $(PYTEST_ARGS)
+
 check: setup $(STAMPS)/dev
 	$(BIN)/ruff check backend benchmarks
 	$(BIN)/ruff format --check backend benchmarks
@@ -87,4 +92,4 @@ bench: setup $(STAMPS)/dev
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv frontend/node_modules backend/src/modelyard/web/static
+	rm -rf .venv frontend/node_modules backend/src/modelyard/web/static htmlcov frontend/coverage .coverage*

@@ -47,6 +47,7 @@ export default defineConfig({
     css: { modules: { classNameStrategy: "non-scoped" } },
     restoreMocks: true,
     testTimeout: 15_000,
+    coverage: { include: ["src/**/*.{ts,tsx}"], reporter: ["text-summary", "html"] },
     // On a shared machine a slow moment is no fault; the report says what was run twice.
     retry: process.env.CI ? 1 : 0,
     // Left to itself, it keeps one of two cores idle.
