@@ -155,7 +155,7 @@ def ready(database: Database, tmp_path: Path) -> Iterator[Callable[[str, Mapping
                 cache.link(model_id, COMMIT, file)
             models = ModelService(session, cache)
             models.mark_ended(row, ModelStatus.READY)
-            models.note_files(row, look_at_files(cache, row))
+            models.files.note(row, look_at_files(cache, row))
             return row.id
 
     yield put
@@ -180,7 +180,7 @@ def client(database: Database, monkeypatch: pytest.MonkeyPatch) -> TestClient:
 def modelyard(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """The command line, whose client is this one."""
 
-    def connect(own: ApiClient, url: str, _api_key: str | None = None) -> None:
+    def connect(own: Any, url: str, _api_key: str | None = None) -> None:
         own.url, own.is_local, own._headers, own._http = url, True, {}, client
 
     monkeypatch.setattr(ApiClient, "__init__", connect)

@@ -270,7 +270,9 @@ def swapping(path: Path, other: Path) -> Iterator[None]:
 def test_a_file_that_is_swapped_for_a_link_is_never_read(folder: Path, rules: PathRules) -> None:
     target = folder / "corpus.txt"
     target.write_bytes(b"harmless")
-    read, naive, refused = set(), set(), 0
+    read: set[bytes] = set()
+    naive: set[bytes] = set()
+    refused = 0
     end = time.monotonic() + 3
     with swapping(target, folder.parent / "secret"):
         while (now := time.monotonic()) < end or (not (refused and read and SECRET in naive) and now < end + 60):
