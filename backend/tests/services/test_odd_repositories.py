@@ -16,12 +16,13 @@ from modelyard.models import Model
 from modelyard.schemas.cache import ModelImportRequest
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
-from modelyard.services import local_model_service
+from modelyard.services import architecture_service, local_model_service
 from modelyard.services.facts.folder_content import list_importable
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.local_model_service import LocalModelService
+from modelyard.services.model_files import new_manifest
 from modelyard.services.settings_service import SettingsService
-from services.cache import MODEL_ID, store
+from services.cache import COMMIT, MODEL_ID, new_row, store
 from support.folder_hub import FolderSource
 from support.odd_repositories import CARDS, INDEX, ODD, write_odd
 
@@ -112,3 +113,31 @@ def test_an_adoption_refuses_what_cannot_be_loaded(
 def test_the_licence_of_a_folder_is_what_a_row_can_keep(name: str, tmp_path: Path) -> None:
     licence = licence_of(write_odd(name, tmp_path / "model"))
     assert licence is None if name != "card-long-licence" else licence is not None and len(licence) == 200
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_modules_of_a_sentence_transformer_are_fetched_and_not_counted(
+    service: HuggingFaceModelService, cache: HubCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, plain = service.get_model_info("odd/sentences"), service.get_model_info("odd/plain")
+    fetched = {file.path: file.size_bytes or 0 for file in info.files if file.fetch}
+    modules = {path: size for path, size in fetched.items() if "/" in path or path == "modules.json"}
+    assert {"1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"} <= set(modules)
+    assert not any(path.endswith(".bin") for path in fetched)
+    assert [warning[:41] for warning in info.warnings if "Dense" in warning or "LayerNorm" in warning] == [
+        "The weights of 3_LayerNorm are a pickle f"
+    ]
+    assert info.size_bytes == plain.size_bytes + sum(modules.values())
+    assert info.num_parameters == plain.num_parameters
+
+    folder = write_odd("sentences", tmp_path / "model")
+    contents = {name: (folder / name).read_bytes() for name in fetched}
+    monkeypatch.setattr(architecture_service, "hub_cache", lambda: cache)
+    files = store(cache, contents=contents)
+    with service.database.session() as session:
+        row = new_row(session, cache)
+        row.files = new_manifest(row, files, cache.inventory(MODEL_ID, COMMIT, files))
+        checkpoint = architecture_service.local_checkpoint(row)
+    assert "linear.weight" not in {tensor.name for tensor in checkpoint.tensors}
+    assert sum(tensor.elements for tensor in checkpoint.tensors) == plain.num_parameters
+    assert checkpoint.unscaled is None

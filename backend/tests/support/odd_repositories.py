@@ -118,6 +118,23 @@ def _broken_index(folder: Path) -> None:
     (folder / INDEX).write_text('{"weight_map": ')
 
 
+def _sentences(folder: Path) -> None:
+    """A sentence-transformers model with a module that has weights of its own, and one whose weights are pickle."""
+    write_model(folder)
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("3_LayerNorm", "LayerNorm")]
+    (folder / "modules.json").write_text(
+        json.dumps([{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in modules])
+    )
+    for name in ("1_Pooling", "2_Dense", "3_LayerNorm"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text("{}")
+    for name in ("2_Dense", "3_LayerNorm"):
+        (folder / name / "pytorch_model.bin").write_bytes(b"pickle")
+    write_safetensors(
+        folder / "2_Dense" / "model.safetensors", {"linear.weight": ("F8_E4M3", (WIDTH, WIDTH), bytes(WIDTH**2))}
+    )
+
+
 def _pointer(folder: Path) -> None:
     write_model(folder)
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 4976698672\n"
@@ -176,6 +193,7 @@ ODD: Mapping[str, tuple[Callable[[Path], None], str | None]] = {
         None,
     ),
     "index-and-stray": (_stray, None),
+    "sentences": (_sentences, None),
     "single-beside-hostile-index": (_single_beside_index, None),
     "index-stale-names": (
         lambda folder: write_shards(folder, named=lambda file: file.replace("of-00002", "of-00030")),

@@ -18,6 +18,10 @@ SINGLE_PICKLE, INDEX_PICKLE = "pytorch_model.bin", "pytorch_model.bin.index.json
 MAX_INDEX_BYTES = 64_000_000
 """The index of a model of a trillion parameters takes about 20 MB."""
 
+MODULES = "modules.json"
+"""Lists what a sentence-transformers model does with its transformer's output; each module has a folder of its own."""
+
+_MODULE_FILE = re.compile(r"\d+_[A-Za-z0-9]+/([^/]+)")
 _FORMS = (SINGLE, INDEX, SINGLE_PICKLE, INDEX_PICKLE)
 _SUFFIXES = {INDEX: ".safetensors", INDEX_PICKLE: ".bin"}
 _MAX_NAME = 512
@@ -26,6 +30,15 @@ _NOT_OF_THE_INDEX = re.compile(r"consolidated.*|adapter_model.*|model\.(?!safete
 _MAIN_PICKLE = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 _SHARD = re.compile(r".*-\d+-of-\d+\.safetensors")
 _VARIANT = re.compile(r"model\.([^./]+)(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.([^./]+)\.json")
+
+
+def module_files(names: Collection[str]) -> dict[str, str]:
+    """Return the names of files of sentence-transformers modules, each with its name in the module's folder.
+
+    Their weights are no part of the model that transformers loads.
+    """
+    found = map(_MODULE_FILE.fullmatch, names if MODULES in names else ())
+    return {match[0]: match[1] for match in found if match is not None}
 
 
 @dataclass(frozen=True)

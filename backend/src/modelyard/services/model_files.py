@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, load_only, object_session
 
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.core.weight_files import module_files
 from modelyard.hub.cache.hub_cache import HubCache, Inventory
 from modelyard.hub.names import RemoteFile
 from modelyard.models import EventKind, EventName, JobKind, Model, ModelStatus, Quantization, StoredRepoFacts
@@ -44,8 +45,10 @@ def hub_cache() -> HubCache:
 
 
 def weight_files(row: Model, snapshot: Path) -> dict[str, Path]:
-    """The safetensors of a row's snapshot by name, on the disk or not."""
-    return {file.path: snapshot / file.path for file in manifest(row) if file.path.endswith(".safetensors")}
+    """The safetensors of the model in a row's snapshot by name, on the disk or not."""
+    names = [file.path for file in manifest(row)]
+    modules = module_files(names)
+    return {name: snapshot / name for name in names if name.endswith(".safetensors") and name not in modules}
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,9 @@ REPOSITORIES = {
     ),
     "an adapter beside the model": (["model.safetensors", "adapter_config.json"], ["adapter_model.safetensors"]),
     "a sentence-transformers model": (
-        ["model.safetensors", "modules.json", "1_Pooling/config.json", "2_Dense/config.json"],
-        ["1_Pooling/notes.txt", "2_Dense/pytorch_model.bin", "2_Dense/model.safetensors", "onnx/config.json"],
+        ["model.safetensors", "modules.json", "1_Pooling/config.json", "2_Dense/config.json",
+         "2_Dense/model.safetensors", "3_Router/router_config.json"],
+        ["1_Pooling/notes.txt", "2_Dense/pytorch_model.bin", "4_LayerNorm/pytorch_model.bin", "onnx/config.json"],
     ),
     "folders of no module": (["model.safetensors"], ["1_Pooling/config.json"]),
     "other runtimes": (
@@ -102,7 +103,10 @@ def test_repositories(fetched: list[str], left: list[str]) -> None:
     assert all(reasons.values())
     decided = plan_files([HubFile(name, 1, None, None) for name in [*fetched, *left]])
     decided.require_weights("owner/name", allow_pickle=False)
-    assert {file.path for file in decided.safetensors} == {name for name in fetched if name.endswith(".safetensors")}
+    assert {file.path for file in decided.safetensors} == {
+        name for name in fetched if name.endswith(".safetensors") and name != "2_Dense/model.safetensors"
+    }
+    assert decided.unusable_modules == (["4_LayerNorm"] if "modules.json" in fetched else [])
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 """Which files of a repository are fetched, and why the others are not."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from modelyard.core.adapters import adapter_hint, adapter_message, is_adapter
 from modelyard.core.errors import NoWeights, UnsafeWeights
-from modelyard.core.weight_files import INDEX, SINGLE, Index, WeightFiles, find_weights, weights_form
+from modelyard.core.weight_files import (
+    INDEX,
+    SINGLE,
+    SINGLE_PICKLE,
+    Index,
+    WeightFiles,
+    find_weights,
+    module_files,
+    weights_form,
+)
 from modelyard.hub.client import HubFile
 from modelyard.hub.names import odd_name, same_on_some_disks
 
@@ -28,9 +36,6 @@ _OTHER_RUNTIMES = {
 _TEXT_SUFFIXES = {".json", ".txt", ".jinja", ".md", ".yaml", ".yml"}
 _VOCABULARY_SUFFIXES = {".model", ".tiktoken", ".spm", ".vocab", ".bpe", ".codes", ".tokenizer"}
 _VOCABULARIES = {"tokenizer.json", "vocab.json", "vocab.txt", "vocab-src.json", "byte_maps.json", "tekken.json"}
-_MODULES = "modules.json"
-"""What a sentence-transformers model does with the output of its transformer, each step in a folder of its own."""
-_MODULE_FOLDER = re.compile(r"\d+_[A-Za-z0-9]+")
 _NAMES = {"LICENSE", "LICENCE", "NOTICE", "USE_POLICY"}
 
 
@@ -58,11 +63,20 @@ class FilePlan:
 
     @property
     def safetensors(self) -> list[HubFile]:
-        return [file for file in self.fetched if file.path.endswith(".safetensors")]
+        """Those of the model itself."""
+        main = self.weights.files
+        return [file for file in self.fetched if file.path.endswith(".safetensors") and file.path in main]
+
+    @property
+    def unusable_modules(self) -> list[str]:
+        """Folders of sentence-transformers modules whose weights are pickle files only, which are never fetched."""
+        modules = module_files([planned.file.path for planned in self.files])
+        folders = {path.rpartition("/")[0] for path, name in modules.items() if name == SINGLE_PICKLE}
+        return sorted(folder for folder in folders if f"{folder}/{SINGLE}" not in modules)
 
     @property
     def has_tokenizer(self) -> bool:
-        paths = [PurePosixPath(file.path) for file in self.fetched]
+        paths = [PurePosixPath(file.path) for file in self.fetched if "/" not in file.path]
         return any(path.name in _VOCABULARIES or path.suffix in _VOCABULARY_SUFFIXES for path in paths)
 
     def require_weights(self, model_id: str, *, allow_pickle: bool, adapter_base: str | None = None) -> None:
@@ -94,8 +108,13 @@ def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False, index: I
     """
     names = [file.path for file in files]
     weights, form = find_weights(names, index), weights_form(names)
-    main, has_modules = set(weights.files), _MODULES in names
-    decided = [_decide(file, main, form, allow_pickle=allow_pickle, has_modules=has_modules) for file in files]
+    main, modules = set(weights.files), module_files(names)
+    decided = [
+        _decide_module(file, modules[file.path], modules)
+        if file.path in modules and file.path not in main
+        else _decide(file, main, form, allow_pickle=allow_pickle)
+        for file in files
+    ]
     return FilePlan(tuple(_without_odd_names(decided, main)), weights)
 
 
@@ -127,7 +146,18 @@ def _usual_spelling(path: str) -> bool:
     return stem.isupper() if name.suffix in (".md", "") else path == path.lower()
 
 
-def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bool, has_modules: bool) -> PlannedFile:
+def _decide_module(file: HubFile, name: str, modules: Mapping[str, str]) -> PlannedFile:
+    """Decide about a file in the folder of a module: what `SentenceTransformer(folder)` reads and no pickle."""
+    if name == SINGLE or name.endswith(".json"):
+        return PlannedFile(file, True, "module of a sentence-transformers model")
+    if name != SINGLE_PICKLE:
+        return PlannedFile(file, False, "not read by sentence-transformers")
+    if file.path.removesuffix(SINGLE_PICKLE) + SINGLE in modules:
+        return PlannedFile(file, False, "pickle: the safetensors file holds the same weights")
+    return PlannedFile(file, False, "pickle weights of a sentence-transformers module: not safe")
+
+
+def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bool) -> PlannedFile:
     path = PurePosixPath(file.path)
     if file.path in main and path.suffix == ".safetensors":
         return PlannedFile(file, True, "weights")
@@ -145,8 +175,6 @@ def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bo
         return PlannedFile(file, False, "pickle: not read by transformers")
     if path.suffix == ".py":
         return PlannedFile(file, False, "code: never run by Modelyard")
-    if has_modules and path.name == "config.json" and _MODULE_FOLDER.fullmatch(str(path.parent)):
-        return PlannedFile(file, True, "module of a sentence-transformers model")
     if len(path.parts) > 1:
         templates = path.parts[0] == "additional_chat_templates" and path.suffix == ".jinja"
         return PlannedFile(file, templates, "chat template" if templates else "in a folder transformers does not read")

@@ -48,7 +48,8 @@ def require_content(found: Mapping[str, FoundFile], plan: FilePlan, repository: 
         with file.open() as content:
             if planned.path.endswith(".safetensors"):
                 header = parse_header(content, file.status.st_size, planned.path, repository)
-                dtypes += [(name, tensor.dtype) for name, tensor in header.items()]
+                if planned.path in plan.weights.files:
+                    dtypes += [(name, tensor.dtype) for name, tensor in header.items()]
             elif is_lfs_pointer(content.read(MAX_POINTER_BYTES), file.status.st_size):
                 raise pointer_error(planned.path, repository)
     if "config.json" not in found:

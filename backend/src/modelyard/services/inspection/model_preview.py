@@ -162,6 +162,11 @@ def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts, found: Found)
     warnings = []
     if not plan.has_tokenizer:
         warnings.append("No tokenizer in the repository.")
+    for folder in plan.unusable_modules:
+        warnings.append(
+            f"The weights of {folder} are a pickle file and are not fetched: transformers loads the model,"
+            " sentence-transformers cannot."
+        )
     if "modelyard-sample" in model.tags:
         warnings.append("A sample with random weights, for trying Modelyard out.")
     if facts.auto_map and not found.needs_custom_code:
