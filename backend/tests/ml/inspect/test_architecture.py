@@ -6,6 +6,7 @@ import pytest
 
 from ml import known_exceptions, measure, zoo
 from ml.conftest import TinyModel
+from modelyard.core import model_dimensions
 from modelyard.ml.inspect import architecture, meta_model
 from modelyard.services.facts import config_facts
 
@@ -50,11 +51,11 @@ def test_the_final_norm_has_no_transformer_lens_name(tiny_model: TinyModel) -> N
         assert norm.transformer_lens is None
 
 
-@pytest.mark.parametrize("model_type", config_facts._WITH_MLP_RATIO)
+@pytest.mark.parametrize("model_type", model_dimensions._WITH_MLP_RATIO)
 def test_an_mlp_whose_width_is_not_written_is_as_wide_as_its_config_tells(
     tiny_model: TinyModel, model_type: str
 ) -> None:
-    written = config_facts._SPELLINGS["intermediate_size"]
+    written = model_dimensions._SPELLINGS["intermediate_size"]
     config = {name: value for name, value in measure.read_config(tiny_model(model_type)).items() if name not in written}
     built = architecture.inspect_architecture(meta_model.build(config)).dimensions
 

@@ -4,13 +4,14 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelyard.core.errors import ModelyardError
-from modelyard.ml.inspect import activations, architecture, kv_cache, layers, memory, meta_model
+from modelyard.ml.inspect import activations, architecture, dimensions, kv_cache, layers, memory, meta_model
 from modelyard.services.facts import config_facts, header_estimate
 
 _BESIDE = Path(__file__).resolve().parents[5] / "shared" / "real" / "models.jsonl"
@@ -89,6 +90,52 @@ def test_caches_are_as_published_and_the_stand_in_agrees(name: str) -> None:
 
     assert (segment.bytes_at_from, segment.bytes_per_token) == (constant, per_token)
     assert _stand_in(config, "bfloat16") in (None, (constant, per_token))
+
+
+_GEMMA_4 = {
+    "model_type": "gemma4",
+    "text_config": {
+        "model_type": "gemma4_text",
+        "hidden_size": 2816,
+        "intermediate_size": 2112,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "num_global_key_value_heads": 2,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "config", [*(config for config, _, _ in _RELEASED.values()), _GEMMA_4], ids=[*_RELEASED, "Gemma 4"]
+)
+def test_a_built_model_has_the_dimensions_of_its_configuration(config: dict[str, Any]) -> None:
+    assert _disagreements(config) == {}
+
+
+def test_heads_that_are_wider_in_some_layers_have_the_width_that_is_written() -> None:
+    assert config_facts.read_config(_GEMMA_4).dimensions["head_dim"] == 256
+
+
+@pytest.mark.skipif(not _BESIDE.is_file(), reason="no configurations of released models beside the checkout")
+def test_all_released_configurations_are_read_alike() -> None:
+    wrong = {}
+    for line in _BESIDE.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        with contextlib.suppress(ModelyardError):  # needs its own code, or a newer library
+            wrong[entry["model"]] = _disagreements(entry["config"])
+    assert len(wrong) > 80
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def _disagreements(config: Mapping[str, Any]) -> dict[str, tuple[int, int | None]]:
+    """What the configuration says and the object that transformers makes of it does not."""
+    built = asdict(dimensions.read_dimensions(meta_model.load_config(config)))
+    written = config_facts.read_config(config).dimensions
+    return {name: (size, built[name]) for name, size in written.items() if size is not None and built[name] != size}
 
 
 def test_a_list_of_the_numbers_of_all_layers_makes_no_kinds() -> None:

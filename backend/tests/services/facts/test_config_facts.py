@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.services.facts.config_facts import _SPELLINGS, read_config
+from modelyard.core.model_dimensions import _SPELLINGS
+from modelyard.services.facts.config_facts import read_config
 
 NAMES = {"num_hidden_layers": "num_layers"}
 EXCEPTIONS = {
@@ -22,9 +23,9 @@ EXCEPTIONS = {
     ("deepseek_v4", "intermediate_size"): None,
     ("inkling2_text", "intermediate_size"): None,
     ("rwkv", "max_position_embeddings"): None,
-    # One number for each layer.
-    ("gemma3n", "intermediate_size"): None,
-    ("gemma3n_text", "intermediate_size"): None,
+    # The same number for each layer.
+    ("gemma3n", "intermediate_size"): 16384,
+    ("gemma3n_text", "intermediate_size"): 16384,
     # -1 for "no limit".
     ("xlnet", "max_position_embeddings"): None,
     # The heads of a recurrence.
@@ -103,6 +104,11 @@ def test_what_a_file_does_not_say_is_told_only_where_it_follows(defaults: dict[s
              "num_kv_heads": [3, 4], "num_query_heads": [12, 16]},
             {"hidden_size": 1280, "num_key_value_heads": None, "num_attention_heads": None, "head_dim": 64},
             id="OpenELM: a number for each layer",
+        ),
+        pytest.param(
+            {"model_type": "gemma3n_text", "num_hidden_layers": 2, "intermediate_size": [16384, 16384]},
+            {"intermediate_size": 16384},
+            id="Gemma 3n: the same number for each layer",
         ),
         pytest.param(
             {"model_type": "chatglm", "hidden_size": 4096, "num_layers": 40, "num_attention_heads": 32,
