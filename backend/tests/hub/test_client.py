@@ -33,11 +33,14 @@ from modelyard.core.errors import (
     TokenInvalid,
     TooManyFiles,
 )
+from modelyard.hub import answer_limits
 from modelyard.hub import client as client_module
-from modelyard.hub.client import HEADER_READERS, MAX_ANSWER_BYTES, MAX_FILES, HubClient
+from modelyard.hub.answer_limits import MAX_ANSWER_BYTES
+from modelyard.hub.client import HEADER_READERS, HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.download import transport as transport_module
 from modelyard.hub.download.transport import Transport
+from modelyard.hub.model_info import MAX_FILES
 from modelyard.hub.retry import HUB_IN_TROUBLE, Transient
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
@@ -647,7 +650,7 @@ def test_an_answer_that_unfolds_is_refused(encoding: str) -> None:
 
 
 def test_an_answer_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "MAX_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(answer_limits, "MAX_ANSWER_SECONDS", 1.0)
 
     def trickle() -> Iterator[bytes]:
         for _ in range(600):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import DatabaseUnavailable, HubRateLimited, HubUnreachable, UnsupportedArchitecture
 from modelyard.core.model_ids import parse_model_reference
-from modelyard.hub.client import Access, HubClient, HubModel
+from modelyard.hub.client import Access, HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.download.fetcher import (
     Control,
@@ -19,6 +19,7 @@ from modelyard.hub.download.fetcher import (
     TransferProgress,
     fetch_snapshot,
 )
+from modelyard.hub.model_info import HubModel
 from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model

@@ -10,7 +10,7 @@ from sqlalchemy.orm import load_only
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import Conflict, HubError, HubRateLimited, HubUnreachable
-from modelyard.hub.client import BranchState
+from modelyard.hub.model_info import BranchState
 from modelyard.models import Model, ModelStatus
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL, SettingsService

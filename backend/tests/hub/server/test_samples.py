@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from hub.hub_faults import serve
 from modelyard.core.errors import DiskFull
 from modelyard.core.settings import get_settings
-from modelyard.hub.client import translate_hub_errors
+from modelyard.hub.error_translation import translate_hub_errors
 from modelyard.hub.server import samples
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.repositories import RepoNotFound, RepoRevisionNotFound, RepoUnavailable

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.errors import NoWeights, UnsafeWeights
-from modelyard.hub.client import HubFile
+from modelyard.hub.model_info import HubFile
 from modelyard.services.facts.file_plan import plan_files
 
 TEXTS = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "LICENSE"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import InvalidRepository, InvalidRequest
-from modelyard.hub.client import HubFile, HubModel
+from modelyard.hub.model_info import HubFile, HubModel
 from modelyard.models import Model, Quantization
 from modelyard.schemas.download import Support
 from modelyard.services.facts.config_facts import read_config

@@ -24,9 +24,9 @@ from huggingface_hub.utils._xet import (
 
 from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
 from modelyard.hub.addresses import Reach, require_allowed_name
-from modelyard.hub.client import translate_hub_errors
 from modelyard.hub.connections import connection_pools, proxy_failure
 from modelyard.hub.deadlines import within
+from modelyard.hub.error_translation import translate_hub_errors
 from modelyard.hub.origins import AskedHub, asking, origin_of
 from modelyard.hub.proxies import Proxy, proxy_for
 from modelyard.hub.retry import Transient, as_transient, is_untrusted_certificate, transient_status

@@ -16,7 +16,7 @@ from modelyard.core.weight_files import (
     module_files,
     weights_form,
 )
-from modelyard.hub.client import HubFile
+from modelyard.hub.model_info import HubFile
 from modelyard.hub.names import odd_name, same_on_some_disks
 
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}

@@ -18,7 +18,7 @@ from modelyard.core.safetensors_header import (
     unscaled_tensor,
 )
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
-from modelyard.hub.client import HubFile
+from modelyard.hub.model_info import HubFile
 from modelyard.hub.names import validate_path
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.hub.client import HubFile
+from modelyard.hub.model_info import HubFile
 from modelyard.schemas.common import Reason
 from modelyard.schemas.model import TrainingVerdict
 from modelyard.services.facts.config_facts import read_config

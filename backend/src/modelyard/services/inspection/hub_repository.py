@@ -22,7 +22,8 @@ from modelyard.core.repository_json import MAX_BYTES, parse_config, require_read
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message, unscaled_tensor
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
 from modelyard.hub.cache.hashing import content_hasher
-from modelyard.hub.client import HubClient, HubFile, HubModel
+from modelyard.hub.client import HubClient
+from modelyard.hub.model_info import HubFile, HubModel
 from modelyard.hub.names import RemoteFile
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files

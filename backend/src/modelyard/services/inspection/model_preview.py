@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.hub.client import Access, HubModel
+from modelyard.hub.client import Access
+from modelyard.hub.model_info import HubModel
 from modelyard.schemas.architecture import Dimensions
 from modelyard.schemas.common import Reason
 from modelyard.schemas.download import FilePlan as FilePlanRow
