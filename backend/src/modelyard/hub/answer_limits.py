@@ -8,9 +8,9 @@ from functools import cache
 
 import httpx2
 from huggingface_hub.utils import set_client_factory
-from huggingface_hub.utils._http import hf_request_event_hook
 
 from modelyard.core.errors import HubMisbehaved, HubUnreachable
+from modelyard.hub._hf_private import hf_request_event_hook
 from modelyard.hub.connections import HubTransport
 from modelyard.hub.origins import keep_token_with_its_hub
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id as check_repo_id
+from huggingface_hub.utils import validate_repo_id as check_repo_id
 
 from modelyard.core.errors import HubMisbehaved, InvalidRequest
 

@@ -11,8 +11,7 @@ import re
 from pathlib import Path
 
 from huggingface_hub import constants
-from huggingface_hub.utils import WeakFileLock, get_stored_tokens
-from huggingface_hub.utils._headers import get_token_to_send
+from huggingface_hub.utils import WeakFileLock, get_stored_tokens, get_token_to_send
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.hub.origins import origin_of

@@ -6,10 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.utils import _shared_blobs as shared_store
-
 from modelyard.core import locks
 from modelyard.core.storage import require_usable
+from modelyard.hub._hf_private import expected_shared_blob_freed_size, shared_blob_target, sweep_shared_blob
 from modelyard.hub.cache.disk import (
     allocated_bytes,
     entries,
@@ -205,21 +204,21 @@ def _freed_bytes(cache: CacheLayout, paths: Collection[Path], released: Collecti
     for path in paths:
         if not path.is_symlink():
             freed += size_of(path)
-        elif payload := shared_store.shared_blob_target(path, cache.cache_dir):
+        elif payload := shared_blob_target(path, cache.cache_dir):
             payloads.add(payload)
     for payload in payloads:
-        freed += shared_store.expected_shared_blob_freed_size(
+        freed += expected_shared_blob_freed_size(
             payload, blob_paths_to_delete={*paths, *released}, cache_dir=cache.cache_dir
         )
     return freed
 
 
 def remove_blob(cache: CacheLayout, blob: Path) -> int:
-    payload = shared_store.shared_blob_target(blob, cache.cache_dir)
+    payload = shared_blob_target(blob, cache.cache_dir)
     freed = 0 if blob.is_symlink() else size_of(blob)
     blob.unlink(missing_ok=True)
     if payload is not None:
-        freed += shared_store.sweep_shared_blob(payload, cache_dir=cache.cache_dir)
+        freed += sweep_shared_blob(payload, cache_dir=cache.cache_dir)
     return freed
 
 

@@ -13,16 +13,15 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._runtime import is_xet_available
-from huggingface_hub.utils._xet import (
-    XetFileData,
+from huggingface_hub.utils import XetFileData, build_hf_headers
+
+from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
+from modelyard.hub._hf_private import (
     get_xet_session,
+    is_xet_available,
     refresh_xet_connection_info,
     xet_headers_without_auth,
 )
-
-from modelyard.core.errors import GatedNotAccepted, GatedNoToken, HubMisbehaved, HubUnreachable, TokenInvalid
 from modelyard.hub.addresses import Reach, require_allowed_name
 from modelyard.hub.connections import connection_pools, proxy_failure
 from modelyard.hub.deadlines import within
