@@ -221,7 +221,7 @@ def test_the_server_side_never_imports_torch(samples_folder: Path) -> None:
 import asyncio, sys
 from pathlib import Path
 from modelyard.hub.server.samples import SampleSource
-from modelyard.hub.server import create_hub_app
+from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.sources import RepoQuery
 source = SampleSource(Path(sys.argv[1]))
 create_hub_app([source], api_key=None)
