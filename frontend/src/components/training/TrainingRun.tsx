@@ -2,32 +2,17 @@ import { Anchor, Button, Group, Modal, Stack, Text, Title } from "@mantine/core"
 import { useClipboard } from "@mantine/hooks";
 import { Check, Copy, CopyPlus, Trash2 } from "lucide-react";
 import { Suspense, useState } from "react";
-import { Link, useNavigate, useParams } from "react-router";
+import { Link, useParams } from "react-router";
 import { useCurve } from "../../hooks/useCurve";
-import { useModel } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { useTraining } from "../../hooks/useTrainings";
-import { formatBytes, formatDuration } from "../../lib/bytes";
-import { formatWhen } from "../../lib/dates";
-import { deviceLabel } from "../../lib/fit";
+import { formatBytes } from "../../lib/bytes";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
-import { type ProblemView, fromRow, toProblem } from "../../lib/problems";
-import { toastDone } from "../../lib/toast";
-import {
-  ARCHITECTURE_LABEL,
-  isRunning,
-  contextStartLabel,
-  metricName,
-  metricsOf,
-  metricValue,
-  notebookLines,
-  runName,
-} from "../../lib/training";
-import { precisionLabel } from "../../lib/labels";
+import { fromRow } from "../../lib/problems";
+import { isRunning, metricName, metricsOf, metricValue, notebookLines, runName } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
-import { DialogButtons } from "../common/DialogButtons";
 import { EmptyState } from "../common/EmptyState";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
@@ -35,6 +20,8 @@ import { TryAgain } from "../common/TryAgain";
 import { RunLog } from "./RunLog";
 import { RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "./RunState";
 import classes from "./training.module.css";
+import { DeleteRun } from "./DeleteRun";
+import { Configuration } from "./Configuration";
 
 const MetricPlots = lazyWithRetry(() => import("./MetricPlots"));
 
@@ -238,117 +225,5 @@ function Result({ training, path }: { training: Training; path: string }) {
         </pre>
       </Stack>
     </section>
-  );
-}
-
-function Configuration({ training }: { training: Training }) {
-  const model = useModel(training.model_id ?? "");
-  const rows: [string, React.ReactNode][] = [
-    [
-      "Model",
-      model === undefined ? (
-        <span className="mono">{training.model_name}</span>
-      ) : (
-        <Anchor component={Link} to={`/models/${model.id}`} className="mono">
-          {training.model_name}
-        </Anchor>
-      ),
-    ],
-    [
-      "Precision",
-      precisionLabel({
-        quantization: training.quantization,
-        dtype: training.dtype === "auto" ? (model?.dtype ?? null) : training.dtype,
-      }),
-    ],
-    ["Commit", <CopyText key="commit" text={training.commit} label="commit" />],
-    ["Hook point", <CopyText key="hook" text={training.hook_point} label="hook point" />],
-    ["Text", <CopyText key="data" text={training.dataset.path} label="path of the text" />],
-    [
-      "Column",
-      <span key="column" className="mono">
-        {training.dataset.column}
-      </span>,
-    ],
-    ["Architecture", ARCHITECTURE_LABEL[training.architecture]],
-    [
-      "Width",
-      `${training.d_in.toLocaleString("en")} → ${training.d_sae.toLocaleString("en")} (× ${training.expansion_factor})`,
-    ],
-    training.k === null ? ["L1 coefficient", training.l1_coefficient] : ["k", training.k],
-    ["Tokens", training.training_tokens.toLocaleString("en")],
-    ["Context", `${training.context_size.toLocaleString("en")} tokens`],
-    ["Begins with", contextStartLabel(training.plan, training.beginning)],
-    ["Left out", `${training.skip_positions} positions at the beginning of every context`],
-    ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
-    ["Learning rate", training.learning_rate],
-    ["Seed", training.seed],
-    [
-      "Device",
-      training.device === "auto" ? `automatic: ${deviceLabel(training.plan.device)}` : deviceLabel(training.device),
-    ],
-    ["Checkpoint", `every ${formatDuration(training.checkpoint_seconds)}`],
-    ["Memory, planned", formatBytes(training.plan.total_bytes)],
-    ["Engine", training.engine],
-    ["Requested", formatWhen(training.created_at)],
-    ["First start to end", duration(training)],
-  ];
-  return (
-    <section className={classes.section} aria-label="Configuration">
-      <Title order={2}>Configuration</Title>
-      <dl className={`${classes.facts} ${classes.twice} num`}>
-        {rows
-          .filter(([, value]) => value !== null)
-          .map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-      </dl>
-    </section>
-  );
-}
-
-function duration({ started_at, finished_at }: Training): string | null {
-  if (started_at === null || finished_at === null) return null;
-  return formatDuration((Date.parse(finished_at) - Date.parse(started_at)) / 1000);
-}
-
-function DeleteRun({ training, onClose }: { training: Training; onClose: () => void }) {
-  const navigate = useNavigate();
-  const remove = useTrainingsStore((state) => state.remove);
-  const busy = useTrainingsStore((state) => state.pending[training.id] === "delete");
-  const [problem, setProblem] = useState<ProblemView | null>(null);
-  const finished = training.output_path !== null;
-
-  async function confirm() {
-    try {
-      const freed = await remove(training.id);
-      toastDone(`${runName(training)} deleted`, `${formatBytes(freed)} freed.`);
-      void navigate("/training");
-    } catch (error) {
-      setProblem(toProblem(error));
-    }
-  }
-
-  return (
-    <Stack>
-      <Text>
-        {finished
-          ? "The trained SAE, its curves and its log are removed. The model and the text stay."
-          : "Its checkpoint, its curves and its log are removed; it cannot be resumed any more. The model and the text stay."}
-      </Text>
-      {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
-      <DialogButtons>
-        <Button variant="default" onClick={onClose} data-autofocus>
-          Keep it
-        </Button>
-        <Button color="red" loading={busy} onClick={() => void confirm()}>
-          {/* What a checkpoint takes is known only once it is gone. */}
-          {finished ? `Delete and free ${formatBytes(training.plan.output_bytes)}` : "Delete"}
-        </Button>
-      </DialogButtons>
-    </Stack>
   );
 }

@@ -1,0 +1,181 @@
+import { Anchor, Button, Group, Stack, Text } from "@mantine/core";
+import { useState } from "react";
+import { Link } from "react-router";
+import { ApiError } from "../../../lib/apiError";
+import type { PlannedOption } from "../../../hooks/useMemoryPlan";
+import { formatBytes } from "../../../lib/bytes";
+import { type ProblemView, toProblem } from "../../../lib/problems";
+import { VERDICT_LABEL } from "../../../lib/labels";
+import { useModelsStore } from "../../../stores/modelsStore";
+import type { Model, ModelInfo } from "../../../types/model";
+import { ProblemAlert } from "../../common/ProblemAlert";
+import classes from "../ModelDownloadForm.module.css";
+import { PrecisionBadge } from "../../common/PrecisionBadge";
+import { VerdictLabel } from "../../common/VerdictLabel";
+import type { Obstacle } from "./obstacle";
+
+interface SubmitProps {
+  info: ModelInfo;
+  /** What the chosen precision takes; undefined while that is not known. */
+  option: PlannedOption | undefined;
+  /** The memory is being worked out. */
+  estimating: boolean;
+  /** What full precision is stored in. */
+  dtype: string | null;
+  /** Bytes missing on the disk; 0 when there is room. */
+  diskShort: number;
+  obstacle: Obstacle;
+  /** The model in this precision, where it is here or on its way. */
+  row: Model | undefined;
+  /** Null as long as no precision is chosen. */
+  request: Parameters<ReturnType<typeof useModelsStore.getState>["downloadModel"]>[0] | null;
+  onRecheck: () => void;
+  onDone: (model: Model) => void;
+}
+
+export function Submit(props: SubmitProps) {
+  const { info, option, estimating, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
+  const downloadModel = useModelsStore((state) => state.downloadModel);
+  const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
+  const loadable = info.support.level !== "unsupported";
+
+  async function submit() {
+    if (request === null) return;
+    setBusy(true);
+    setFailure(null);
+    try {
+      onDone(await downloadModel(request));
+    } catch (error) {
+      const id = error instanceof ApiError && error.code === "already_exists" ? error.problem.id : null;
+      setFailure({ problem: toProblem(error), existing: typeof id === "string" ? id : null });
+      setBusy(false);
+    }
+  }
+
+  return (
+    <Stack gap="sm" className={classes.actions}>
+      {diskShort > 0 && row === undefined && (
+        <Text size="sm" className={classes.short}>
+          The disk lacks {formatBytes(diskShort)} for this.{" "}
+          <Anchor component={Link} to="/models?sort=disk" fz="inherit">
+            Show the largest models
+          </Anchor>
+        </Text>
+      )}
+      {failure !== null && <Failure {...failure} />}
+      {row === undefined && <Condition obstacle={obstacle} loadable={loadable} />}
+      <Group gap="xs">
+        {request !== null && (
+          <span className={`${classes.choice} num`}>
+            <PrecisionBadge
+              quantization={request.quantization}
+              dtype={request.quantization === "none" ? dtype : null}
+            />
+            <Choice option={option} estimating={estimating} diskShort={diskShort} loadable={loadable} />
+          </span>
+        )}
+        <Group gap="xs" ml="auto">
+          {obstacle === "locked" ? (
+            <>
+              <Button variant="default" onClick={onRecheck}>
+                Check again
+              </Button>
+              {info.access === "needs_acceptance" ? (
+                <Button component="a" href={`${info.endpoint}/${info.canonical_id}`} target="_blank" rel="noreferrer">
+                  Open the model's page
+                </Button>
+              ) : (
+                <Button component={Link} to="/settings">
+                  Set a token
+                </Button>
+              )}
+            </>
+          ) : row !== undefined ? (
+            <Button component={Link} to={`/models/${row.id}`}>
+              Show it
+            </Button>
+          ) : (
+            <Button
+              disabled={busy || obstacle !== null || request === null || diskShort > 0}
+              onClick={() => void submit()}
+            >
+              {busy
+                ? "Starting the download…"
+                : [
+                    loadable && option?.verdict !== "does_not_fit" ? "Download" : "Download anyway",
+                    ...(info.missing_bytes > 0 ? [formatBytes(info.missing_bytes)] : []),
+                  ].join(" ")}
+            </Button>
+          )}
+        </Group>
+      </Group>
+    </Stack>
+  );
+}
+
+function Failure({ problem, existing }: { problem: ProblemView; existing: string | null }) {
+  if (existing === null) return <ProblemAlert title="The download did not start" problem={problem} />;
+  return (
+    <ProblemAlert
+      title="It is among your models already"
+      problem={{ ...problem, message: "Nothing was downloaded.", hint: null }}
+      tone="warn"
+    >
+      <Button size="compact-sm" variant="default" component={Link} to={`/models/${existing}`}>
+        Show it
+      </Button>
+    </ProblemAlert>
+  );
+}
+
+interface ConditionProps {
+  obstacle: Obstacle;
+  loadable: boolean;
+}
+
+/** Why the button beside it waits, or what it gives where that is less than usual. */
+function Condition({ obstacle, loadable }: ConditionProps) {
+  if (obstacle === "locked") return null;
+  const words =
+    obstacle === "nothing"
+      ? "There are no weights here that could be fetched."
+      : obstacle === "consent"
+        ? "Accept the pickle weights above to download them."
+        : loadable
+          ? null
+          : "It cannot be loaded here. Its files are fetched for use with other programs.";
+  return words === null ? null : (
+    <Text size="sm" c="dimmed" role="status">
+      {words}
+    </Text>
+  );
+}
+
+/** Whether what the button is about to fetch fits, as its options may be out of sight. */
+function Choice({
+  option,
+  estimating,
+  diskShort,
+  loadable,
+}: Pick<SubmitProps, "option" | "estimating" | "diskShort"> & { loadable: boolean }) {
+  if (diskShort > 0) return <VerdictLabel verdict="does_not_fit">does not fit on the disk</VerdictLabel>;
+  if (!loadable) return <VerdictLabel verdict="does_not_fit">cannot be loaded here</VerdictLabel>;
+  if (option !== undefined) return <VerdictLabel verdict={option.verdict}>{verdictLabel(option)}</VerdictLabel>;
+  return (
+    <VerdictLabel verdict="unknown">
+      {estimating ? "its memory is still being worked out" : "fit not known"}
+    </VerdictLabel>
+  );
+}
+
+/** "fits, 21.9 GB left", on the device that gave the verdict. */
+function verdictLabel({ need, fits, verdict }: PlannedOption): string {
+  const fit = fits.find((candidate) => candidate.verdict === verdict);
+  if (fit === undefined || fit.free === null || need.required === null) return "fit not known";
+  const left = fit.free - need.required;
+  if (left < 0) return `${VERDICT_LABEL[verdict]}, ${need.partial ? "at least " : ""}${formatBytes(-left)} short`;
+  const where = fit.device === "cpu" && fits.length > 1 ? " in system memory" : "";
+  const word = verdict === "unknown" ? "may fit" : VERDICT_LABEL[verdict];
+  return `${word}${where}, ${need.partial ? "at most " : ""}${formatBytes(left)} left`;
+}

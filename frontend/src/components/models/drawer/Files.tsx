@@ -1,0 +1,47 @@
+import { Stack, Text } from "@mantine/core";
+import { listFiles } from "../../../api/models";
+import { useResource } from "../../../hooks/useResource";
+import { isActive } from "../../../lib/labels";
+import type { Model } from "../../../types/model";
+import { Placeholder } from "../../common/Placeholder";
+import { ProblemAlert } from "../../common/ProblemAlert";
+import { TryAgain } from "../../common/TryAgain";
+import { FileTable } from "../download/FileTable";
+import type { Props } from "./ModelDrawer";
+
+export function Files({ model, live }: { model: Model } & Pick<Props, "live">) {
+  // What is on the disk changes with the row, and with every file that comes.
+  const files = useResource(
+    `${model.id}@${model.updated_at}@${live?.progress?.files_done ?? ""}`,
+    (signal) => listFiles(model.id, signal),
+    model.id,
+  );
+  if (files.problem !== null)
+    return (
+      <ProblemAlert title="The list of files is not available" problem={files.problem}>
+        <TryAgain onClick={files.reload} />
+      </ProblemAlert>
+    );
+  if (files.data === null) return <Placeholder h={200} label="Loading the files" />;
+  const { items } = files.data;
+  if (items.length === 0) return <Text c="dimmed">Its files are listed once the Hub has named them.</Text>;
+  const missing = items.filter((file) => !file.present).length;
+  return (
+    <Stack gap="xs">
+      <Text size="sm" c="dimmed" className="num">
+        {items.length === 1 ? "1 file" : `${items.length} files`},{" "}
+        {missing === 0 ? "all on the disk" : `${missing} not on the disk`}
+      </Text>
+      <FileTable
+        files={items.map(({ path, size_bytes, sha256, present }) => ({
+          path,
+          size_bytes,
+          sha256,
+          remark: present ? null : isActive(model.status) ? "not here yet" : "not on the disk",
+          state: present ? "normal" : isActive(model.status) ? "skipped" : "missing",
+        }))}
+        hashes
+      />
+    </Stack>
+  );
+}

@@ -1,0 +1,212 @@
+import { Button, Group, Stack, Text } from "@mantine/core";
+import { Link } from "react-router";
+import { useClipboard } from "@mantine/hooks";
+import { Code, TriangleAlert } from "lucide-react";
+import { useMemoryPlan } from "../../../hooks/useMemoryPlan";
+import { formatDisk, formatBytes, formatCount, formatSeconds } from "../../../lib/bytes";
+import { formatWhen } from "../../../lib/dates";
+import { hubName } from "../../../lib/hubName";
+import { formatGap, takesMore, formatUnload } from "../../../lib/measured";
+import { isActive, loadSnippet, QUANTIZATION_LABEL, sentence } from "../../../lib/labels";
+import { useSystemStore } from "../../../stores/systemStore";
+import type { Model } from "../../../types/model";
+import { CopyText } from "../../common/CopyText";
+import { Fact, Facts } from "../../common/Facts";
+import { ServerButton } from "../../common/ServerButton";
+import { DriftOnText } from "./DriftOnText";
+import { DriftView } from "./DriftView";
+import { FasterLoad } from "./FasterLoad";
+import classes from "./ModelDrawer.module.css";
+import { MemoryChart } from "../memory/MemoryChart";
+import { MemoryProblem } from "../memory/MemoryProblem";
+import type { WorkProps } from "./DrawerActions";
+
+function Measured({ model }: { model: Model }) {
+  if (model.memory_measured_bytes === null) return "not loaded yet";
+  const gap = formatGap(model);
+  return (
+    <span className={classes.measured}>
+      {formatBytes(model.memory_measured_bytes)}
+      {gap !== null && (
+        <span className={classes.gap} data-more={takesMore(model) || undefined}>
+          {takesMore(model) && <TriangleAlert size={14} aria-hidden />}
+          {gap}
+        </span>
+      )}
+    </span>
+  );
+}
+
+export function Overview({ model, busy, onAction }: WorkProps) {
+  const clipboard = useClipboard({ timeout: 1500 });
+  const hub = useSystemStore((state) => state.system?.hub);
+  const users = model.used_by.filter((use) => use.kind !== "loaded");
+  const shape: [string, React.ReactNode][] = [
+    ["Parameters", exact(model.num_parameters)],
+    ["Architecture", model.architecture],
+    ["Layers", exact(model.num_layers)],
+    ["Hidden size", exact(model.hidden_size)],
+    ["Attention heads", exact(model.num_attention_heads)],
+    ["Key/value heads", exact(model.num_key_value_heads)],
+    ["Intermediate size", exact(model.intermediate_size)],
+    ["Vocabulary", exact(model.vocab_size)],
+    [
+      "Longest context",
+      model.max_position_embeddings === null ? null : `${model.max_position_embeddings.toLocaleString("en")} tokens`,
+    ],
+    ["Stored as", model.dtype],
+  ];
+  const sizes: [string, React.ReactNode][] = [
+    ["Precision", precision(model)],
+    ["Memory, weights", weights(model)],
+    ["Memory, measured", <Measured key="measured" model={model} />],
+    ...(model.last_load_seconds === null
+      ? []
+      : [["Last load", formatSeconds(model.last_load_seconds)] satisfies [string, React.ReactNode]]),
+    ...(model.last_unload === null || model.loaded
+      ? []
+      : [["Last unload", formatUnload(model.last_unload)] satisfies [string, React.ReactNode]]),
+    ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
+    // While it comes or goes, the line above says it as it changes.
+    ...(isActive(model.status) ? [] : [["On disk", formatDisk(model)] satisfies [string, React.ReactNode]]),
+  ];
+  const origin: [string, React.ReactNode][] = [
+    ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : "none, imported from a folder"],
+    ["Revision", model.revision],
+    ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
+    ["Licence", model.licence],
+    ["Access", model.gated ? "gated; its terms were accepted" : "open"],
+    ...(model.has_custom_code
+      ? [["Code", "the repository brings code of its own, which is never run"] satisfies [string, React.ReactNode]]
+      : []),
+    ...model.remarks.map((remark): [string, React.ReactNode] => ["Remark", remark]),
+    [
+      "Folder",
+      model.snapshot_path !== null ? (
+        <CopyText key="path" text={model.snapshot_path} label="folder" />
+      ) : isActive(model.status) ? (
+        "told once it is here"
+      ) : null,
+    ],
+    ["Fetched by", model.adopted ? "another tool, adopted from the shared cache" : "Modelyard"],
+    ["Added", formatWhen(model.created_at)],
+  ];
+  return (
+    <Stack gap="lg">
+      {/* Asked anew once the model is here, or is so no more: of its files, or of its Hub. */}
+      <Memory key={`${model.id} ${model.status === "ready"}`} model={model} busy={busy} onAction={onAction} />
+      <FactList title="Dimensions" rows={shape} columns />
+      <FactList title="Sizes" rows={sizes} />
+      {model.drift !== null && <DriftView drift={model.drift} />}
+      {model.status === "ready" && model.quantization !== "none" && <DriftOnText key={model.id} id={model.id} />}
+      <FactList title="Origin" rows={origin} />
+      {users.map((use) => (
+        <Text key={use.id}>
+          {use.kind === "training" ? <Link to={`/training/${use.id}`}>{sentence(use.name)}</Link> : sentence(use.name)}.
+        </Text>
+      ))}
+      <section>
+        <Group justify="space-between" mb={4}>
+          <h3 className={classes.heading}>Use it</h3>
+          <Button
+            size="compact-sm"
+            variant="default"
+            leftSection={<Code size={14} aria-hidden />}
+            onClick={() => clipboard.copy(loadSnippet(model))}
+          >
+            {clipboard.copied ? "Copied" : "Copy code"}
+          </Button>
+        </Group>
+        <pre className={classes.code}>{loadSnippet(model)}</pre>
+      </section>
+      {!isActive(model.status) && (
+        <Group>
+          {model.original_bytes > 0 && model.shared_bytes === 0 && (
+            <ServerButton variant="default" disabled={busy} onClick={() => onAction(model, "drop-original")}>
+              Remove the original files, {formatBytes(model.original_bytes)}…
+            </ServerButton>
+          )}
+          <ServerButton color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
+            Delete…
+          </ServerButton>
+        </Group>
+      )}
+    </Stack>
+  );
+}
+
+function precision({ quantization, dtype }: Model): string {
+  const word = QUANTIZATION_LABEL[quantization];
+  return quantization === "none" && dtype !== null ? `${word}, ${dtype}` : word;
+}
+
+/** Memory of the weights as it was computed, kept with the row. */
+function weights(model: Model): string | null {
+  if (model.memory_estimated_bytes === null) return null;
+  const figure = formatBytes(model.memory_estimated_bytes);
+  return model.memory_method === "approximate" ? `≈ ${figure}` : `${figure}, exact`;
+}
+
+function exact(value: number | null): string | null {
+  if (value === null) return null;
+  return value >= 1_000_000 ? `${value.toLocaleString("en")} (${formatCount(value)})` : value.toLocaleString("en");
+}
+
+interface FactListProps {
+  title: string;
+  rows: [string, React.ReactNode][];
+  columns?: boolean;
+}
+
+function FactList({ title, rows, columns = false }: FactListProps) {
+  return (
+    <section>
+      <h3 className={classes.heading}>{title}</h3>
+      <Facts columns={columns}>
+        {rows.map(([name, value]) => (
+          <Fact key={name} name={name}>
+            {value}
+          </Fact>
+        ))}
+      </Facts>
+    </section>
+  );
+}
+
+/** What the model needs in any precision, context and batch; its Hub is asked only until the model is here. */
+function Memory({ model, busy, onAction }: WorkProps) {
+  const known = model.status === "ready" || model.endpoint.startsWith("http");
+  const plan = useMemoryPlan(
+    known
+      ? {
+          row: model.id,
+          model_id: model.model_id,
+          revision: model.commit,
+          longest: model.max_position_embeddings,
+        }
+      : null,
+  );
+  if (!known) return null;
+  return (
+    <div>
+      <MemoryChart
+        title="Memory to run it"
+        plan={plan}
+        selected={model.quantization}
+        problem={
+          plan.problem !== null && (
+            <MemoryProblem
+              model={model}
+              problem={plan.problem}
+              weights={weights(model)}
+              busy={busy}
+              onVerify={() => onAction(model, "verify")}
+              onRetry={plan.reload}
+            />
+          )
+        }
+      />
+      <FasterLoad model={model} estimate={plan.estimate} busy={busy} />
+    </div>
+  );
+}

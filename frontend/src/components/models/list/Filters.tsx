@@ -1,0 +1,120 @@
+import { Button, NativeSelect } from "@mantine/core";
+import { useMemo } from "react";
+import { Link } from "react-router";
+import {
+  STATUS_GROUPS,
+  countGroups,
+  type ModelFilter,
+  SORT_LABEL,
+  SORTS,
+  STATUS_GROUP_LABEL,
+} from "../../../lib/filter";
+import { QUANTIZATION_LABEL } from "../../../lib/labels";
+import type { Model } from "../../../types/model";
+import { EmptyState } from "../../common/EmptyState";
+import { SearchField } from "../../common/SearchField";
+import classes from "./Filters.module.css";
+
+interface FiltersProps {
+  filter: ModelFilter;
+  models: Model[];
+  /** Whether they leave nothing to show, and so nothing to select. */
+  empty: boolean;
+  onChange: (changes: Record<string, string | null>) => void;
+  searchField: React.RefObject<HTMLInputElement | null>;
+  selecting: boolean;
+  /** On a phone: to select stands beside the search, where it needs no row of its own. */
+  small: boolean;
+  onSelecting: (selecting: boolean) => void;
+}
+
+export function Filters({ filter, models, empty, onChange, searchField, selecting, small, onSelecting }: FiltersProps) {
+  const counts = useMemo(() => countGroups(models), [models]);
+  const select = (selecting || !empty) && (
+    <Button
+      variant={selecting ? "light" : "default"}
+      px="sm"
+      aria-pressed={selecting}
+      onClick={() => onSelecting(!selecting)}
+    >
+      Select
+    </Button>
+  );
+  return (
+    <div className={classes.filters} role="search" aria-label="Filter models">
+      <SearchField
+        ref={searchField}
+        className={classes.query}
+        label="Search models"
+        placeholder="Search"
+        hotkey="/"
+        value={filter.q}
+        onChange={(q) => onChange({ q })}
+      />
+      {small && select}
+      <NativeSelect
+        className={classes.status}
+        aria-label="Status"
+        value={filter.status ?? ""}
+        onChange={(event) => onChange({ status: event.currentTarget.value })}
+        data={[
+          { value: "", label: `Any status (${models.length})` },
+          ...STATUS_GROUPS.map((group) => ({ value: group, label: `${STATUS_GROUP_LABEL[group]} (${counts[group]})` })),
+        ]}
+      />
+      <NativeSelect
+        className={classes.half}
+        aria-label="Precision"
+        value={filter.quantization ?? ""}
+        onChange={(event) => onChange({ quantization: event.currentTarget.value })}
+        data={[
+          { value: "", label: "Any precision" },
+          ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_LABEL[value] })),
+        ]}
+      />
+      <NativeSelect
+        className={classes.half}
+        aria-label="Order"
+        value={filter.sort}
+        onChange={(event) =>
+          onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })
+        }
+        data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
+      />
+      {!small && select}
+    </div>
+  );
+}
+
+export function formatCountOf(shown: number, all: number): string {
+  if (shown < all) return `${shown} of ${all} models`;
+  return all === 1 ? "1 model" : `${all} models`;
+}
+
+export function NothingMatches({ filter, onClear }: { filter: ModelFilter; onClear: () => void }) {
+  const parts = [
+    filter.q === "" ? null : `“${filter.q}”`,
+    filter.status === null ? null : `status ${STATUS_GROUP_LABEL[filter.status].toLowerCase()}`,
+    filter.quantization === null ? null : `precision ${QUANTIZATION_LABEL[filter.quantization].toLowerCase()}`,
+  ].filter((part) => part !== null);
+  const searchOnly = filter.status === null && filter.quantization === null;
+  return (
+    <EmptyState
+      title="No model matches"
+      action={
+        <>
+          <Button variant="default" onClick={onClear}>
+            {searchOnly ? "Clear the search" : "Clear the filters"}
+          </Button>
+          {filter.q !== "" && (
+            <Button variant="default" component={Link} to={`/models?view=hub&find=${encodeURIComponent(filter.q)}`}>
+              Search the Hub for it
+            </Button>
+          )}
+        </>
+      }
+    >
+      The {searchOnly ? "search" : "filter"} is {parts.join(", ")}.
+    </EmptyState>
+  );
+}
