@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 
 from ml import zoo
 from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, NoWeights, OutOfMemory
-from modelyard.ml import model_loader
-from modelyard.ml.loading import devices
+from modelyard.ml.loading import devices, read_model
 from modelyard.ml.loading.load_progress import LoadStep
 from modelyard.ml.model_loader import LoadCancelled, LoadSpec, ModelLoader, Unloaded, never
 from modelyard.ml.quantize import quantization as quantization_module
@@ -107,14 +106,14 @@ def test_many_callers_at_once_cause_one_load(
     loader: ModelLoader, spec: LoadSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[Path] = []
-    real = model_loader.load_model
+    real = read_model.load_model
 
     def slow(folder: Path, **options: Any) -> Any:
         loads.append(folder)
         time.sleep(0.2)
         return real(folder, **options)
 
-    monkeypatch.setattr(model_loader, "load_model", slow)
+    monkeypatch.setattr(read_model, "load_model", slow)
     together = threading.Barrier(8)
 
     def use() -> int:
@@ -246,14 +245,14 @@ def test_out_of_memory_names_a_smaller_option(
 def test_running_out_while_loading_is_torn_down_and_told(
     loader: ModelLoader, spec: LoadSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = model_loader.load_model
+    real = read_model.load_model
 
     def too_much(folder: Path, **options: Any) -> Any:
         model = real(folder, **options)
         torch.empty(1 << 60, dtype=torch.uint8)  # more than any machine has
         return model
 
-    monkeypatch.setattr(model_loader, "load_model", too_much)
+    monkeypatch.setattr(read_model, "load_model", too_much)
     with pytest.raises(OutOfMemory) as caught:
         loader.load(replace(spec, option_bytes={"none": 1000, "4bit": 300}))
     assert "4-bit" in (caught.value.hint or "")
@@ -397,7 +396,7 @@ def devices_of(monkeypatch: pytest.MonkeyPatch, spec: LoadSpec) -> Callable[...,
 
     Returns the options `load_model` is called with; it loads on the CPU all the same.
     """
-    real = model_loader.load_model
+    real = read_model.load_model
 
     def machine(*gpus: int) -> list[dict[str, Any]]:
         calls: list[dict[str, Any]] = []
@@ -410,7 +409,7 @@ def devices_of(monkeypatch: pytest.MonkeyPatch, spec: LoadSpec) -> Callable[...,
             calls.append(options)
             return real(folder, allow_pickle=options["allow_pickle"])
 
-        monkeypatch.setattr(model_loader, "load_model", load)
+        monkeypatch.setattr(read_model, "load_model", load)
         return calls
 
     return machine

@@ -4,166 +4,36 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import ClassVar, NamedTuple
-
-import torch
-from transformers import PreTrainedModel
+from typing import ClassVar
 
 from modelyard.core import units
-from modelyard.core.checkpoint_folder import weight_files
-from modelyard.core.errors import InvalidRequest, ModelInUse, NoTokenizer, NotReady, OutOfMemory
+from modelyard.core.errors import ModelInUse, NotReady
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.generation_config import read_stop_strings
-from modelyard.ml.loading.load_progress import LoadStep, OnStep, ignore_step, telling_steps
+from modelyard.ml.loading.load_progress import LoadStep, OnStep, ignore_step
+from modelyard.ml.loading.load_spec import LoadSpec, ModelKey
+from modelyard.ml.loading.loaded_model import LoadedInfo, LoadedModel, Unloaded
 from modelyard.ml.loading.mapped import mapped_bytes
-from modelyard.ml.loading.pretrained import load_model, read_config, stored_quantization
-from modelyard.ml.quantize.quantization import Quantization, measured_bytes
-from modelyard.ml.untrusted import Tokenizer
+from modelyard.ml.loading.placement import OFFLOADED, SPREAD, free_bytes, out_of_memory, places, resolve_device, where
+from modelyard.ml.loading.read_model import LoadCancelled, read_model
+from modelyard.ml.quantize.quantization import measured_bytes
+
+__all__ = [
+    "OFFLOADED", "SPREAD", "LoadCancelled", "LoadSpec", "LoadedInfo", "LoadedModel", "ModelKey", "ModelLoader",
+    "Unloaded", "never",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
-SPREAD = "auto"
-"""The device of a model that needs several accelerators."""
-
-OFFLOADED = "auto+cpu"
-"""The device of a model that the accelerators hold in part; the rest is in system memory between two passes."""
-
-_PRECISION_WORD = {"8bit": "8-bit", "4bit": "4-bit"}
 
 POLL_SECONDS = 0.05
-READERS_SECONDS = 5.0
-"""How long the threads of a load that ended early may take to come to their ends; each reads one tensor at most."""
-
-SHARE = 0.9
-"""How much of what is free a spread model may take of each device; the rest is for caches and activations."""
-
-
-class LoadCancelled(Exception):
-    """The load was taken back, and nothing of it is left."""
 
 
 def never() -> bool:
     """For a load that nobody takes back."""
     return False
-
-
-class ModelKey(NamedTuple):
-    """What makes two loaded models the same."""
-
-    model_id: str
-    commit: str
-    quantization: Quantization
-    device: str
-    dtype: str
-
-
-@dataclass(frozen=True)
-class LoadSpec:
-    """What to load and how long to keep it.
-
-    `folder` is the snapshot, or the artifact of this quantization. `option_bytes` are the estimated resident bytes of
-    each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
-    `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
-    `allow_offload` lets a model that the accelerators cannot hold stay in system memory in part, which is slow; with it
-    the device must be `auto`, and the model not quantized. With `any_dtype` a copy that is in memory already will do,
-    whatever its dtype; `dtype` is for the case that there is none.
-    """
-
-    model_id: str
-    commit: str
-    quantization: Quantization
-    folder: Path
-    device: str = "auto"
-    dtype: str = "auto"
-    allow_pickle: bool = False
-    option_bytes: Mapping[str, int] = field(default_factory=dict)
-    ttl_seconds: float | None = 3600
-    pinned: bool = False
-    allow_offload: bool = False
-    any_dtype: bool = False
-
-    @property
-    def needed_bytes(self) -> int:
-        """The estimate for this quantization; without one, the size of the files."""
-        known = self.option_bytes.get(self.quantization)
-        return known if known is not None else sum(path.stat().st_size for path in weight_files(self.folder))
-
-
-class LoadedModel:
-    """A model in memory. `lock` is held by whoever runs it: one generation at a time.
-
-    Its tokenizer is in a process of its own, which begins to read it now; nothing here waits for that.
-    """
-
-    def __init__(self, key: ModelKey, model: PreTrainedModel, folder: Path, load_seconds: float) -> None:
-        self.key = key
-        self.load_seconds = load_seconds
-        self.measured_bytes = measured_bytes(model)
-        self.lock = threading.Lock()
-        self.stop_strings = read_stop_strings(folder)
-        self._model: PreTrainedModel | None = model
-        self._tokenizer: Tokenizer | None = None
-        self._no_tokenizer: NoTokenizer | None = None
-        try:
-            self._tokenizer = Tokenizer(folder, key.model_id)
-            self._tokenizer.start()
-        except NoTokenizer as error:
-            self._no_tokenizer = error.with_traceback(None)
-
-    @property
-    def model(self) -> PreTrainedModel:
-        """Raises NotReady once the model has been unloaded."""
-        if self._model is None:
-            raise NotReady(f"{self.key.model_id} has been unloaded.", hint="Load it again.")
-        return self._model
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Raises NoTokenizer where there are no files of one."""
-        if self._no_tokenizer is not None:
-            raise NoTokenizer(self._no_tokenizer.message, hint=self._no_tokenizer.hint)
-        if self._tokenizer is None:
-            raise NotReady(f"{self.key.model_id} has been unloaded.", hint="Load it again.")
-        return self._tokenizer
-
-    def drop(self) -> None:
-        """Let go of the weights, whoever still holds this object."""
-        self._model = None
-        tokenizer, self._tokenizer = self._tokenizer, None
-        if tokenizer is not None:
-            tokenizer.close()
-
-
-@dataclass(frozen=True)
-class Unloaded:
-    """What an unload gave back.
-
-    `freed_bytes` is how much less the process holds now, `held_before_bytes` what the model's storages held. Of these,
-    `mapped_bytes` were mapped from files and not in memory, so they could not come back.
-    """
-
-    key: ModelKey
-    freed_bytes: int
-    held_before_bytes: int
-    mapped_bytes: int
-
-
-@dataclass(frozen=True)
-class LoadedInfo:
-    """A loaded model as `GET /models/loaded` shows it. `expires_at` is None while it is used or pinned."""
-
-    key: ModelKey
-    measured_bytes: int
-    load_seconds: float
-    in_use: int
-    pinned: bool
-    expires_at: datetime | None
-    last_unload: Unloaded | None
 
 
 class _Entry:
@@ -296,7 +166,7 @@ class ModelLoader:
             entry = self._find(spec)
             is_first = entry is None
             if entry is None:
-                device = _resolve(spec)
+                device = resolve_device(spec)
                 key = ModelKey(spec.model_id, spec.commit, spec.quantization, device, spec.dtype)
                 entry = self._entries[key] = _Entry(key, spec)
             entry.uses += 1
@@ -328,7 +198,7 @@ class ModelLoader:
         try:
             with self._alone("another load", step):
                 self._make_it_fit(entry, evicted, step)
-                loaded = _read(entry, step)
+                loaded = read_model(entry.key, entry.spec, step)
                 on_step(LoadStep("finishing", is_last=True))
                 taken_back = is_cancelled()
                 try:
@@ -375,14 +245,16 @@ class ModelLoader:
     def _make_it_fit(self, entry: _Entry, evicted: list[Unloaded], step: OnStep) -> None:
         needed, device = entry.spec.needed_bytes, entry.key.device
         self._evict(device, needed, evicted, step)
-        free = _free_bytes(device)
+        free = free_bytes(device)
         if needed > free:
-            raise _out_of_memory(
-                entry, f"needs about {units.size(needed)} {_where(device)}, where {units.size(free)} are free"
+            raise out_of_memory(
+                entry.spec,
+                device,
+                f"needs about {units.size(needed)} {where(device)}, where {units.size(free)} are free",
             )
 
     def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded], step: OnStep) -> None:
-        while _free_bytes(device) < needed_bytes:
+        while free_bytes(device) < needed_bytes:
             with self._lock:
                 candidates = [entry for entry in self._entries.values() if _may_go(entry, device)]
             if not candidates:
@@ -407,14 +279,14 @@ class ModelLoader:
     def _free(self, entry: _Entry, loaded: LoadedModel | None) -> Unloaded:
         """Unload the model of an entry that is out of the table; the caller holds `_memory`."""
         assert loaded is not None  # noqa: S101 - only idle entries are unloaded
-        places = _places(entry.key.device)
+        held_by = places(entry.key.device)
         devices.release_memory()  # what is garbage already is not this model's
         held_before, mapped = measured_bytes(loaded.model), mapped_bytes(loaded.model)
-        before = sum(map(devices.held_bytes, places))
+        before = sum(map(devices.held_bytes, held_by))
         entry.loaded = None
         loaded.drop()
         devices.release_memory()
-        freed = max(0, before - sum(map(devices.held_bytes, places)))
+        freed = max(0, before - sum(map(devices.held_bytes, held_by)))
         unloaded = Unloaded(entry.key, freed, held_before, mapped)
         self._last_unload[entry.key] = unloaded
         return unloaded
@@ -468,7 +340,7 @@ class ModelLoader:
 
 def _may_go(entry: _Entry, device: str) -> bool:
     """Whether unloading a model would make room on a device, and harm nobody."""
-    return entry.idle and not entry.pinned and bool(set(_places(entry.key.device)) & set(_places(device)))
+    return entry.idle and not entry.pinned and bool(set(places(entry.key.device)) & set(places(device)))
 
 
 def _await(entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
@@ -480,126 +352,3 @@ def _await(entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> 
         if entry.step is not told:
             told = entry.step
             on_step(told)
-
-
-def _read(entry: _Entry, step: OnStep) -> LoadedModel:
-    spec, device = entry.spec, entry.key.device
-    started, threads = time.monotonic(), set(threading.enumerate())
-    failure: BaseException | None = None
-    try:
-        made = spec.quantization == "none" or stored_quantization(read_config(spec.folder)) is not None
-        with telling_steps(weight_files(spec.folder), "reading weights" if made else "quantizing", step):
-            model = load_model(
-                spec.folder,
-                quantization=spec.quantization,
-                device_map={"": torch.device(device)} if device not in (SPREAD, OFFLOADED) else "auto",
-                max_memory=_shares(device),
-                dtype=spec.dtype,
-                allow_pickle=spec.allow_pickle,
-                on_build=lambda: step(LoadStep("building the model")),
-            )
-    except (RuntimeError, MemoryError, OutOfMemory, LoadCancelled) as error:
-        if isinstance(error, RuntimeError | MemoryError) and not devices.is_out_of_memory(error):
-            raise
-        failure = error.with_traceback(None)  # the traceback holds what was loaded so far
-    if failure is not None:
-        _await_readers(threads)
-        devices.release_memory()
-        if isinstance(failure, LoadCancelled):
-            raise failure
-        if isinstance(failure, OutOfMemory):
-            raise _out_of_memory(entry, f"does not fit {_where(device)}")
-        free = _free_bytes(device)
-        raise _out_of_memory(
-            entry, f"ran out of memory while loading {_where(device)}, where {units.size(free)} are free"
-        )
-    return LoadedModel(entry.key, model, spec.folder, time.monotonic() - started)
-
-
-def _await_readers(known: set[threading.Thread]) -> None:
-    """transformers does not wait for its pool's threads when a load ends early, and each still holds a tensor."""
-    deadline = time.monotonic() + READERS_SECONDS
-    for thread in set(threading.enumerate()) - known:
-        if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def _out_of_memory(entry: _Entry, what: str) -> OutOfMemory:
-    """With a hint that names the next smaller way to have the model, never a larger one."""
-    spec, free = entry.spec, _free_bytes(entry.key.device)
-    smaller = sorted(
-        (
-            (size, option)
-            for option, size in spec.option_bytes.items()
-            if option in _PRECISION_WORD and size < spec.needed_bytes
-        ),
-        reverse=True,
-    )
-    fitting = [(size, option) for size, option in smaller if size <= free]
-    if fitting or smaller:
-        size, option = (fitting or smaller[-1:])[0]
-        hint = f"Quantize it to {_PRECISION_WORD[option]}: about {units.size(size)}."
-        if not fitting:
-            hint += f" That is still more than the {units.size(free)} that are free: unload other models first."
-    elif spec.dtype == "float32":
-        hint = "Load it in bfloat16, which takes half of float32."
-    else:
-        hint = "This is its smallest form: unload other models, use another device, or choose a smaller model."
-    if entry.key.device != "cpu" and spec.quantization == "none" and not spec.allow_offload:
-        hint += " With allow_offload (--offload), what does not fit stays in system memory, which is slow."
-    precision = "" if spec.quantization == "none" else f" in {_PRECISION_WORD[spec.quantization]}"
-    return OutOfMemory(f"{spec.model_id}{precision} {what}.", hint=hint)
-
-
-def _resolve(spec: LoadSpec) -> str:
-    """The device that `auto` means: the accelerator with the most free memory, all of them if it takes them all.
-
-    Main memory besides only on request. Raises InvalidRequest for a request that cannot be met.
-    """
-    if spec.allow_offload and spec.quantization != "none":
-        raise InvalidRequest(
-            f"A model in {_PRECISION_WORD[spec.quantization]} cannot be kept in system memory in part.",
-            hint="Load it without offload, or load the unquantized model with it.",
-        )
-    if spec.device != SPREAD:
-        if spec.allow_offload:
-            raise InvalidRequest("Offload needs the device auto.", hint="Leave the device out.")
-        return str(devices.parse_device(spec.device))
-    found = devices.accelerators()
-    if not found:
-        return "cpu"
-    roomiest = max(found, key=devices.free_bytes)
-    if spec.needed_bytes <= devices.free_bytes(roomiest):
-        return str(roomiest)
-    # Metal's memory is the machine's.
-    if spec.allow_offload and roomiest.type == "cuda" and spec.needed_bytes > _free_bytes(SPREAD) * SHARE:
-        return OFFLOADED
-    return SPREAD if len(found) > 1 else str(roomiest)
-
-
-def _places(device: str) -> list[torch.device]:
-    if device in (SPREAD, OFFLOADED):
-        return devices.accelerators() + ([torch.device("cpu")] if device == OFFLOADED else [])
-    return [torch.device(device)]
-
-
-def _free_bytes(device: str) -> int:
-    return sum(map(devices.free_bytes, _places(device)))
-
-
-def _where(device: str) -> str:
-    return {
-        "cpu": "in system memory",
-        SPREAD: "on all accelerators together",
-        OFFLOADED: "on the accelerators and in system memory together",
-    }.get(device, f"on {device}")
-
-
-def _shares(device: str) -> dict[int | str, int] | None:
-    """What each device may take of a model that is on several."""
-    if device not in (SPREAD, OFFLOADED):
-        return None
-    return {
-        "cpu" if place.type == "cpu" else place.index: int(devices.free_bytes(place) * SHARE)
-        for place in _places(device)
-    }

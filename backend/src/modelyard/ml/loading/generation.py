@@ -26,8 +26,8 @@ from modelyard.core.errors import InvalidRequest, OutOfMemory, OutputNotFinite, 
 from modelyard.ml.inspect import meta_model
 from modelyard.ml.inspect.meta_model import dtype_name, first_line
 from modelyard.ml.loading import devices
+from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.loading.pretrained import read_config
-from modelyard.ml.model_loader import LoadedModel
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
 TURN_SECONDS = 0.05

@@ -1,0 +1,51 @@
+"""What to load, where to, and for how long."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from modelyard.core.checkpoint_folder import weight_files
+from modelyard.ml.quantize.quantization import Quantization
+
+
+class ModelKey(NamedTuple):
+    """What makes two loaded models the same."""
+
+    model_id: str
+    commit: str
+    quantization: Quantization
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """What to load and how long to keep it.
+
+    `folder` is the snapshot, or the artifact of this quantization. `option_bytes` are the estimated resident bytes of
+    each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
+    `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
+    `allow_offload` lets a model that the accelerators cannot hold stay in system memory in part, which is slow; with it
+    the device must be `auto`, and the model not quantized. With `any_dtype` a copy that is in memory already will do,
+    whatever its dtype; `dtype` is for the case that there is none.
+    """
+
+    model_id: str
+    commit: str
+    quantization: Quantization
+    folder: Path
+    device: str = "auto"
+    dtype: str = "auto"
+    allow_pickle: bool = False
+    option_bytes: Mapping[str, int] = field(default_factory=dict)
+    ttl_seconds: float | None = 3600
+    pinned: bool = False
+    allow_offload: bool = False
+    any_dtype: bool = False
+
+    @property
+    def needed_bytes(self) -> int:
+        """The estimate for this quantization; without one, the size of the files."""
+        known = self.option_bytes.get(self.quantization)
+        return known if known is not None else sum(path.stat().st_size for path in weight_files(self.folder))
