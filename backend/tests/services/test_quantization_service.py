@@ -10,7 +10,8 @@ from modelyard.core.database import Database
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.services import quantization_service
-from modelyard.services.inspection.memory_service import ExactFigures, MemoryService
+from modelyard.services.inspection.memory_service import MemoryService
+from modelyard.services.inspection.weight_memory import ExactFigures
 from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_files import FilesOnDisk, next_work

@@ -26,8 +26,9 @@ from modelyard.services.facts.header_estimate import Tensor
 from modelyard.services.facts.model_facts import tensors
 from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
-from modelyard.services.inspection.memory_service import Checkpoint, MemoryService
+from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.model_files import artifact_of, hub_cache, manifest, weight_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import LOCAL

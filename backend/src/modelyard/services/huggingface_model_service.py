@@ -29,9 +29,10 @@ from modelyard.schemas.model import ModelCreate
 from modelyard.services import system_service
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.model_facts import store_facts
+from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.inspection.memory_service import EXACT_SECONDS, Checkpoint, MemoryService
+from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
 from modelyard.services.jobs.job_service import JobProgress
 from modelyard.services.model_files import DISK_RESERVE_BYTES, bytes_to_fetch, hub_cache, new_manifest

@@ -11,10 +11,12 @@ from sqlalchemy import select
 
 from modelyard.core.database import Database
 from modelyard.models import Inspection
+from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.system import Device
-from modelyard.services.inspection import inspection_service, memory_service
+from modelyard.services.inspection import inspection_service, runtime_memory
+from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.inspection.memory_service import Checkpoint, MemoryEstimate, MemoryService
+from modelyard.services.inspection.memory_service import MemoryService
 
 DEEP = {
     "model_type": "qwen3_moe",
@@ -39,7 +41,7 @@ def _warm_inspector() -> Iterator[None]:
 def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(inspection_service, "_unanswered", inspection_service._Unanswered())
     yield
-    memory_service._late.clear()
+    runtime_memory._recent_timeouts.clear()
 
 
 def test_parts_that_were_late_are_answered_by_themselves(database: Database) -> None:

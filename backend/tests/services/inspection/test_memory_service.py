@@ -16,8 +16,9 @@ from modelyard.schemas.system import Device
 from modelyard.services.architecture_service import hub_cache, local_checkpoint
 from modelyard.services.facts.header_estimate import Tensor
 from modelyard.services.facts.parameter_count import Compare
-from modelyard.services.inspection import inspection_service, memory_service
-from modelyard.services.inspection.memory_service import Checkpoint, MemoryService
+from modelyard.services.inspection import inspection_service, runtime_memory
+from modelyard.services.inspection.checkpoint import Checkpoint
+from modelyard.services.inspection.memory_service import MemoryService
 
 GB = 10**9
 LLAMA: dict[str, Any] = {
@@ -92,7 +93,7 @@ def inspector(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeInspector]:
     monkeypatch.setattr(inspection_service, "get_inspector", lambda: fake)
     monkeypatch.setattr(inspection_service, "_unanswered", inspection_service._Unanswered())
     yield fake
-    memory_service._late.clear()
+    runtime_memory._recent_timeouts.clear()
 
 
 @pytest.fixture
@@ -458,7 +459,7 @@ def test_what_was_not_answered_in_time_is_not_waited_for_again(
     estimate(seconds=100.0)
     assert inspector.asked.count("activations") == 3
 
-    now = time.monotonic() + memory_service.LATE_SECONDS + 1
+    now = time.monotonic() + runtime_memory.LATE_SECONDS + 1
     monkeypatch.setattr(time, "monotonic", lambda: now)
     estimate()
     assert inspector.asked.count("activations") == 4

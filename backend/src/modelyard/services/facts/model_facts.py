@@ -9,7 +9,7 @@ from modelyard.models import Model
 from modelyard.services.facts import header_estimate
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.training_verdict import static_verdict
-from modelyard.services.inspection.memory_service import ExactFigures
+from modelyard.services.inspection.weight_memory import ExactFigures
 
 
 def store_facts(

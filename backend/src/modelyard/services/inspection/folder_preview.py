@@ -21,8 +21,8 @@ from modelyard.services.facts.model_facts import tensors
 from modelyard.services.facts.parameter_count import parameter_count
 from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.facts.training_verdict import static_verdict
+from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.inspection.memory_service import Checkpoint
 from modelyard.services.inspection.model_preview import plan_rows, support
 from modelyard.services.settings_service import LOCAL
 
