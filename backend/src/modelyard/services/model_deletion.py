@@ -20,9 +20,10 @@ HALF_REMOVED_SECONDS = 300.0
 
 
 class ModelDeletion:
-    """What a deletion does to rows, in its caller's transaction.
+    """What a deletion does to rows; never commits.
 
-    Files are looked at before it (`services.deletion_plan`) and removed after it (`services.model_actions`).
+    Files are looked at before the transaction (`services.deletion_plan`) and removed after it
+    (`services.model_actions`).
     """
 
     def __init__(self, session: Session) -> None:

@@ -219,7 +219,7 @@ def snapshot_owners(session: Session, models: Sequence[Model]) -> dict[tuple[str
 
 
 class ModelFiles:
-    """Writes down in rows what was found of their files, in its caller's transaction, in which no disk is looked at."""
+    """Writes down in rows what was found of their files; never commits, and looks at no disk."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

@@ -69,7 +69,7 @@ class RowFacts:
 
 
 class ModelResponses:
-    """Reads what answers about rows consist of: the rows, their jobs, their users, their Hubs' addresses."""
+    """Reads what answers about rows consist of: the rows, their jobs, users and Hubs' addresses; never commits."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

@@ -27,7 +27,7 @@ class Waiting:
 
 
 class StorageService:
-    """Resumes models and training runs whose error is one of STORAGE_CODES.
+    """Resumes models and training runs whose error is one of STORAGE_CODES; never commits.
 
     Between `waiting` and `resume`, which read and write rows, `resumable` looks at disks, outside of a transaction.
     """
