@@ -206,8 +206,8 @@ class ModelLoader:
                 except LoadCancelled:
                     self._free(entry, loaded)
                     raise
-            with self._lock:
-                entry.loaded = loaded
+                with self._lock:
+                    entry.loaded = loaded
         except BaseException as error:
             with self._lock:
                 if self._entries.get(entry.key) is entry:
