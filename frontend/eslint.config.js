@@ -39,7 +39,7 @@ const contracts = [
 ];
 
 export default defineConfig([
-  globalIgnores(["node_modules", "dist", "test-results", "playwright-report", "src/types/openapi.gen.ts"]),
+  globalIgnores(["node_modules", "dist", "coverage", "test-results", "playwright-report", "src/types/openapi.gen.ts"]),
   {
     files: ["**/*.{ts,tsx}"],
     extends: [tseslint.configs.strictTypeChecked, reactHooks.configs.flat["recommended-latest"]],
