@@ -103,11 +103,11 @@ class Scheduler:
     def next_task(self, number: int) -> Task | None:
         """Wait for work for the connection of this number (from 0); None when the connection has to end."""
         with self.lock:
-            while (task := self._choose()) is None:
-                if self.stop.is_set() or self.is_finished() or number >= self.connections:
-                    return None
+            while number < self.connections and not self.stop.is_set() and not self.is_finished():
+                if task := self._choose():
+                    return task
                 self.lock.wait(TICK_SECONDS)
-            return task
+            return None
 
     def end_task(self, task: Task) -> None:
         with self.changing():
