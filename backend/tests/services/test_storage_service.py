@@ -8,10 +8,10 @@ import pytest
 from modelyard.core import storage
 from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull, ModelyardError, StorageDenied
+from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import ModelStatus
 from modelyard.services import model_service, storage_service
-from modelyard.services.model_files import DISK_RESERVE_BYTES
 from modelyard.services.model_service import ModelService
 
 from .cache import new_row, resume_waiting

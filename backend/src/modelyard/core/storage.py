@@ -19,6 +19,9 @@ DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 PROBE_BYTES = 1 << 20
 """What a folder must be able to take before a server starts in it."""
 
+DISK_RESERVE_BYTES = 500_000_000
+"""Kept free on a disk, so that a download or a training run never fills it to the last byte."""
+
 
 def storage_error(error: OSError, path: Path | None = None) -> Exception:
     """Return DiskFull or StorageDenied for `error`, or the error itself if it is about something else.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import DatabaseUnavailable, HubRateLimited, HubUnreachable, UnsupportedArchitecture
 from modelyard.core.model_ids import parse_model_reference
+from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.client import Access, HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.download.fetcher import (
@@ -35,7 +36,7 @@ from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
 from modelyard.services.jobs.job_service import JobProgress
-from modelyard.services.model_files import DISK_RESERVE_BYTES, bytes_to_fetch, hub_cache, new_manifest
+from modelyard.services.model_files import bytes_to_fetch, hub_cache, new_manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
 

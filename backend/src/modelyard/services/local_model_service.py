@@ -15,6 +15,7 @@ from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.paths import FoundFile, PathRules, open_inside
 from modelyard.core.repository_json import read_config_inside
 from modelyard.core.settings import get_settings
+from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.cache.hashing import Identity, content_hasher, identity
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.server.metadata import licence_of
@@ -29,7 +30,7 @@ from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.folder_import import take_file
 from modelyard.services.huggingface_model_service import HuggingFaceModelService, Reporter
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.model_files import DISK_RESERVE_BYTES, ModelFiles, hub_cache, manifest, weight_files
+from modelyard.services.model_files import ModelFiles, hub_cache, manifest, weight_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.read_progress import ReadProgress, hash_content
 from modelyard.services.settings_service import LOCAL, SettingsService

@@ -26,9 +26,6 @@ from modelyard.services.jobs.history_service import HistoryService
 
 ARTIFACT_MANIFEST = "modelyard.json"
 
-DISK_RESERVE_BYTES = 500_000_000
-"""Kept free on the models' disk, so that a download never fills it to the last byte."""
-
 MANIFESTS_AT_ONCE = 500
 """Rows that are read together with their manifests: all at once would take more memory than the rest of the server."""
 

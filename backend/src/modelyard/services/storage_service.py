@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.core.errors import STORAGE_CODES, DiskFull
-from modelyard.core.storage import PROBE_BYTES, is_usable, nearest_folder, room_problem
+from modelyard.core.storage import DISK_RESERVE_BYTES, PROBE_BYTES, is_usable, nearest_folder, room_problem
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelStatus, Training, TrainingStatus
-from modelyard.services.model_files import DISK_RESERVE_BYTES, bytes_to_fetch, manifest
+from modelyard.services.model_files import bytes_to_fetch, manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.training.training_service import TrainingService
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.retry import RetryPolicy
 
 
@@ -16,4 +17,4 @@ class FetchLimits:
     stall_seconds: float = 20.0
     minimum_bytes_per_second: float = 10_000.0
     minimum_rate_seconds: float = 30.0
-    disk_reserve_bytes: int = 500_000_000
+    disk_reserve_bytes: int = DISK_RESERVE_BYTES

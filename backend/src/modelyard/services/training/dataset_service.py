@@ -16,10 +16,9 @@ from modelyard.core.errors import Conflict, DatasetNotFound, DiskFull, InvalidRe
 from modelyard.core.paths import PathRules
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import storage_errors
+from modelyard.core.storage import DISK_RESERVE_BYTES, storage_errors
 from modelyard.models import ACTIVE_TRAINING_STATUSES, Training
 from modelyard.schemas.training import DatasetResponse, DatasetUser, StoredDataset
-from modelyard.services.model_files import DISK_RESERVE_BYTES
 from modelyard.services.training.paths import present_path
 
 UNFINISHED_SECONDS = 3600.0

@@ -12,6 +12,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
+from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, Model, Quantization, Training
 from modelyard.schemas.architecture import HookPoint
@@ -26,7 +27,6 @@ from modelyard.schemas.training import (
 from modelyard.services import system_service
 from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.inspection.fast_dtype import fast_dtype
-from modelyard.services.model_files import DISK_RESERVE_BYTES
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import weights_folder
 from modelyard.services.settings_service import SettingsService
