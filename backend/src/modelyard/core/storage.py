@@ -120,6 +120,15 @@ def require_room(folder: Path, size_bytes: int = PROBE_BYTES) -> None:
             probe.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Bring a file's content, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder; its name goes first, so that it is never there in part. Raises OSError.
 

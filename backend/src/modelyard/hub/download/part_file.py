@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modelyard.core import locks
 from modelyard.core.errors import Conflict, DiskFull
-from modelyard.core.storage import storage_error, storage_errors
+from modelyard.core.storage import storage_error, storage_errors, sync
 from modelyard.hub.cache.disk import allocated_bytes
 from modelyard.hub.cache.hashing import HASH_CHUNK_BYTES, content_hasher
 from modelyard.hub.cache.hub_cache import HubCache
@@ -235,7 +235,7 @@ class PartialFile:
             os.ftruncate(descriptor, self.size_bytes)
             os.fsync(descriptor)
             self._path.replace(self._blob)
-        _sync_folder(self._blob.parent)
+        sync(self._blob.parent)
         with self._journal_lock:
             self._close()
             remove_journal(self._journal)
@@ -331,14 +331,6 @@ def _write_all(descriptor: int, chunks: Sequence[bytes | memoryview], position: 
             written -= len(left.pop(0))
         if written:
             left[0] = memoryview(left[0])[written:]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _boot_id() -> str | None:

@@ -5,7 +5,6 @@ Before it gets its name, it is loaded back, run, and compared with the model it 
 
 import importlib.metadata
 import json
-import os
 import re
 import resource
 import shutil
@@ -32,6 +31,7 @@ from modelyard.core.errors import (
     TemplateFailed,
     UnsupportedArchitecture,
 )
+from modelyard.core.storage import sync
 from modelyard.ml.inspect.meta_model import dtype_name, first_line
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.disk_errors import disk_errors
@@ -90,7 +90,7 @@ def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
         if target.exists():
             shutil.rmtree(target)  # another commit's or precision's artifact, or an empty folder
         partial.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     return manifest
 
 
@@ -153,7 +153,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for path in (*partial.rglob("*"), partial):
-        _sync(path)
+        sync(path)
     report(_progress("checking", 3, 3, "done"))
     return manifest
 
@@ -330,14 +330,6 @@ def _check_disk(folder: Path, needed: int) -> None:
             needed_bytes=needed + SPARE_BYTES,
             free_bytes=free,
         )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _peak_rss_bytes() -> int:
