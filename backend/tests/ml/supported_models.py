@@ -39,6 +39,10 @@ model what stays unquantized and why.
 """
 
 
+KEPT = "## Weight files and sizes\n"
+"""From here on the page is written by hand."""
+
+
 def row(model_type: str, folder: Path) -> str:
     zoo.make(model_type, folder)
     weights = measure.weights(folder)
@@ -99,6 +103,7 @@ def main() -> None:
     page += "".join(other_row(name, class_name) for name, class_name in zoo.OTHER_CLASSES.items())
     page += "\nNot measured:\n\n| Type | Why |\n|---|---|\n"
     page += "".join(_line([f"`{name}`", reason]) for name, reason in zoo.NOT_IN_ZOO.items())
+    page += f"\n{KEPT}" + PAGE.read_text(encoding="utf-8").partition(KEPT)[2]
     PAGE.write_text(page, encoding="utf-8")
 
 
