@@ -13,6 +13,7 @@ CROSS_CHECK_FRACTION = 0.001
 
 _MTP = re.compile(r"(^|\.)mtp\w*\.")
 _LAYER = re.compile(r"((?:model\.)?(?:language_model\.)?(?:model\.)?layers\.(\d+))\.")  # not those of other towers
+_NUMBER = re.compile(r"\.\d+(?=\.)")
 _NAMED = 3
 
 Compare = Callable[[str, str], bool | None]
@@ -99,16 +100,26 @@ def _without_ignored(
 ) -> tuple[list[Tensor], dict[str, int]]:
     """The tensors that are loaded, and the elements of the others by the part of the model they belong to."""
     ignored = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
-    loaded, left_out = [], dict[str, int]()
+    loaded, others = list[Tensor](), list[tuple[Tensor, str | None]]()
     for tensor in tensors:
         layer = _LAYER.match(tensor.name)
-        beyond = layer is not None and num_layers is not None and int(layer[2]) >= num_layers
-        if not (beyond or _MTP.search(tensor.name) or (ignored and ignored.search(tensor.name))):
+        beyond = layer[1] if layer is not None and num_layers is not None and int(layer[2]) >= num_layers else None
+        if beyond or _MTP.search(tensor.name) or (ignored and ignored.search(tensor.name)):
+            others.append((tensor, beyond))
+        else:
             loaded.append(tensor)
-            continue
-        part = layer[1] if layer is not None and beyond else ".".join(tensor.name.split(".")[:-1][:2])
+    counted = {_part(tensor) for tensor in loaded}
+    left_out = dict[str, int]()
+    for tensor, beyond in others:
+        part = beyond or _part(tensor)
+        if part in counted:  # only something within it is left out
+            part = _NUMBER.sub(".*", tensor.name)
         left_out[part] = left_out.get(part, 0) + tensor.elements
     return loaded, left_out
+
+
+def _part(tensor: Tensor) -> str:
+    return ".".join(tensor.name.split(".")[:-1][:2])
 
 
 def _stored(parameter: str, names: Mapping[str, Tensor]) -> Tensor | None:
