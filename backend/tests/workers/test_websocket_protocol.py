@@ -79,3 +79,27 @@ def test_a_message_is_compressed_once_for_all_sockets(address: str, monkeypatch:
         talk(address)
     assert list(shared.forms.values()) == [form]
     assert next(iter(shared.forms.values())) is form
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Content-Length: 2\r\n\r\n{}",
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        f"Cookie: {'x' * 9_000}\r\n\r\n",
+        "".join(f"X-{number}: 1\r\n" for number in range(200)) + "\r\n",
+    ],
+    ids=["a body", "a chunked body", "a long header", "many headers"],
+)
+def test_a_handshake_that_is_none_is_answered_and_ended(address: str, headers: str) -> None:
+    """Nobody would ever close such a connection, and anybody can open as many as there are descriptors."""
+    port = int(address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+        raw.sendall(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" + headers.encode()
+        )
+        answer = b""
+        while received := raw.recv(65_536):
+            answer += received
+    assert answer.startswith(b"HTTP/1.1 400 ")

@@ -13,6 +13,11 @@ from modelyard.core.shared_text import SharedBytes
 
 COMPRESS_FROM_BYTES = 512
 _LEVEL = 1
+_MALFORMED = b"This is no WebSocket handshake."
+_REFUSAL = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_MALFORMED), _MALFORMED)
+)
 
 
 class _SharedDeflate(PerMessageDeflate):
@@ -56,3 +61,10 @@ class SharedDeflateProtocol(WebSocketsSansIOProtocol):
         self.conn = ServerProtocol(
             extensions=[deflate], max_size=self.config.ws_max_size, logger=logging.getLogger("uvicorn.error")
         )
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # Passed by the HTTP parser and refused by that of websockets: uvicorn would neither answer nor close it.
+            self.transport.write(_REFUSAL)
+            self.transport.close()
