@@ -18,6 +18,7 @@ from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Mo
 from modelyard.services import maintenance, model_actions, model_deletion, model_files
 from modelyard.services.deletion_plan import RowPlan, confirmed_plan
 from modelyard.services.imported_files import require_unchanged
+from modelyard.services.inspection.memory_service import ExactFigures, MemoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import (
     cancel_model,
@@ -781,3 +782,24 @@ def test_a_snapshot_that_leads_elsewhere_is_not_loaded(models: ModelService, cac
     config.symlink_to(tmp_path / "other")
     with pytest.raises(NotReady, match=r"config\.json"):
         require_unchanged(cache, row)
+
+
+def test_a_model_that_is_deleted_while_it_is_estimated_is_no_failure(
+    database: Database, cache: HubCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        row_id = ready_row(session, cache).id
+
+    def exact(*_: object, **__: object) -> ExactFigures:
+        with database.session() as session:
+            models = ModelService(session, cache)
+            models.deletion.end(models.get_by_id(row_id))
+        return ExactFigures({"none": 1}, 1)
+
+    monkeypatch.setattr(MemoryService, "exact", exact)
+    monkeypatch.setattr(maintenance, "local_checkpoint", lambda row: row)
+    tried: set[str] = set()
+    maintenance.estimate_exactly(database, tried)
+    assert tried == {row_id}
+    with database.reading() as session:
+        assert ModelService(session, cache).find(row_id) is None

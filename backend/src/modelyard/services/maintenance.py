@@ -132,7 +132,8 @@ def estimate_exactly(database: Database, tried: set[str]) -> None:
         figures = memory.exact(checkpoint, seconds=EXACT_SECONDS)
         if figures is not None:
             with database.session() as session:
-                store_figures(ModelService(session).get_by_id(row.id), figures)
+                if (model := ModelService(session).find(row.id)) is not None:  # it may be deleted meanwhile
+                    store_figures(model, figures)
 
 
 def check_files(database: Database, stuck: set[str]) -> None:
