@@ -1,9 +1,7 @@
 import { create } from "zustand";
 import * as api from "../api/models";
-import { isAbort } from "../lib/apiError";
 import type { Transport } from "../api/socket";
 import { toastProblem } from "../lib/toast";
-import { type ProblemView, toProblem } from "../lib/problems";
 import type { ServerEvent } from "../types/events";
 import type {
   DeletionReport,
@@ -14,6 +12,7 @@ import type {
   QuantizeRequest,
 } from "../types/model";
 import { applyList, applyModel, applyProgress, follows, isStructural, removeModel, without } from "./applyEvents";
+import { createListSync, type Load } from "./listSync";
 import type { Cursor, Feed, PendingOp } from "../types/feed";
 
 export type Connection = "connecting" | "live" | "stale";
@@ -22,7 +21,7 @@ export interface ModelsState extends Feed, Cursor {
   conn: Connection;
   /** When the server was last heard, in milliseconds since the epoch. */
   lastAt: number;
-  load: { state: "idle" | "loading" | "ready" | "error"; error?: ProblemView };
+  load: Load;
 
   /** Opens the event feed; the returned function closes it. */
   connect: (transport: Transport) => () => void;
@@ -62,8 +61,6 @@ export function createModelsStore() {
     let cursor: Cursor = { epoch: "", seq: 0 };
     const buffer = new Map<string, Model>();
     let flushTimer: ReturnType<typeof setTimeout> | undefined;
-    let syncing = false;
-    let syncAgain = false;
     let held: Model[] = [];
     let feed: Transport | null = null;
 
@@ -114,41 +111,31 @@ export function createModelsStore() {
       // Deleting twice is harmless, so this need not wait for a running sync; the list is read again after it.
       set((state) => ({ ...removeModel(state, id), ...cursor, lastAt: Date.now() }));
       held = held.filter((other) => other.id !== id);
-      if (syncing) syncAgain = true;
+      if (isSyncing()) void sync();
     }
 
     function receiveOrHold(model: Model, missing: boolean): void {
-      if (missing || syncing) held.push(model);
+      if (missing || isSyncing()) held.push(model);
       else receiveModel(model);
     }
 
-    /** Reads the whole list, then applies what arrived meanwhile. Calls made during a run make it run once more. */
-    async function sync(): Promise<void> {
-      if (syncing) {
-        syncAgain = true;
-        return;
-      }
-      syncing = true;
-      if (get().load.state !== "ready") set({ load: { state: "loading" } });
-      try {
-        do {
-          syncAgain = false;
-          const models = await api.listModels((part) => {
-            // Of a list that is shown already, half would be less than what is there.
-            if (get().load.state !== "ready") set((state) => applyList(state, part));
-          });
-          buffer.clear();
-          set((state) => ({ ...applyList(state, models), load: { state: "ready" }, lastAt: Date.now() }));
-        } while (syncAgain as boolean);
-      } catch (error) {
-        if (!isAbort(error) && get().load.state !== "ready") set({ load: { state: "error", error: toProblem(error) } });
-      } finally {
-        syncing = false;
+    const { sync, isRunning: isSyncing } = createListSync({
+      load: () => get().load,
+      setLoad: (load) => set({ load }),
+      read: async () => {
+        const models = await api.listModels((part) => {
+          // Of a list that is shown already, half would be less than what is there.
+          if (get().load.state !== "ready") set((state) => applyList(state, part));
+        });
+        buffer.clear();
+        set((state) => ({ ...applyList(state, models), load: { state: "ready" }, lastAt: Date.now() }));
+      },
+      applyHeld: () => {
         const models = held;
         held = [];
         models.forEach(receiveModel);
-      }
-    }
+      },
+    });
 
     function begin(id: string, op: PendingOp): Model | null {
       const model = get().byId[id];

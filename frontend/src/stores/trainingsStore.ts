@@ -1,11 +1,10 @@
 import { create } from "zustand";
-import { isAbort } from "../lib/apiError";
 import * as api from "../api/trainings";
-import { type ProblemView, toProblem } from "../lib/problems";
 import { toastProblem } from "../lib/toast";
 import type { ServerEvent } from "../types/events";
 import type { Training, TrainingRequest } from "../types/training";
 import { follows, without } from "./applyEvents";
+import { createListSync, type Load } from "./listSync";
 import type { Cursor } from "../types/feed";
 
 export type TrainingOp = api.TrainingAction | "delete";
@@ -14,7 +13,7 @@ export interface TrainingsState {
   byId: Record<string, Training>;
   /** Actions that were asked for and not answered yet. */
   pending: Record<string, TrainingOp>;
-  load: { state: "idle" | "loading" | "ready" | "error"; error?: ProblemView };
+  load: Load;
 
   /** Takes every event of the feed, in order; those about models only for their stamps. */
   receive: (event: ServerEvent) => void;
@@ -30,8 +29,6 @@ const OP_TITLE = { cancel: "Could not cancel the run", resume: "Could not resume
 export function createTrainingsStore() {
   return create<TrainingsState>()((set, get) => {
     let cursor: Cursor = { epoch: "", seq: 0 };
-    let syncing = false;
-    let syncAgain = false;
     /** What came while the list was read, which may be older. */
     let held: ServerEvent[] = [];
 
@@ -57,7 +54,7 @@ export function createTrainingsStore() {
       if (order === "old") return;
       cursor = { epoch: event.epoch, seq: event.seq };
       apply(event);
-      if (syncing) held.push(event);
+      if (isSyncing()) held.push(event);
       if (order === "gap" && get().load.state !== "idle") void sync();
     }
 
@@ -69,28 +66,18 @@ export function createTrainingsStore() {
       else if ("training" in event) put(event.training);
     }
 
-    /** Reads the whole list, then applies what arrived meanwhile. A call during a run makes it run once more. */
-    async function sync(): Promise<void> {
-      if (syncing) {
-        syncAgain = true;
-        return;
-      }
-      syncing = true;
-      if (get().load.state !== "ready") set({ load: { state: "loading" } });
-      try {
-        do {
-          syncAgain = false;
-          const trainings = await api.listTrainings();
-          set({ byId: Object.fromEntries(trainings.map((one) => [one.id, one])), load: { state: "ready" } });
-        } while (syncAgain as boolean);
-      } catch (error) {
-        if (!isAbort(error) && get().load.state !== "ready") set({ load: { state: "error", error: toProblem(error) } });
-      } finally {
-        syncing = false;
+    const { sync, isRunning: isSyncing } = createListSync({
+      load: () => get().load,
+      setLoad: (load) => set({ load }),
+      read: async () => {
+        const trainings = await api.listTrainings();
+        set({ byId: Object.fromEntries(trainings.map((one) => [one.id, one])), load: { state: "ready" } });
+      },
+      applyHeld: () => {
         held.forEach(apply);
         held = [];
-      }
-    }
+      },
+    });
 
     async function during<T>(id: string, op: TrainingOp, action: () => Promise<T>): Promise<T> {
       set((state) => ({ pending: { ...state.pending, [id]: op } }));

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Group, List, Modal, Stack, Text } from "@mantine/core";
+import { Checkbox, Group, List, Modal, Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
 import { planRemoval, type Removal } from "../../api/models";
@@ -10,7 +10,7 @@ import { toastDone } from "../../lib/toast";
 import { precisionLabel, sentence } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
-import { DialogButtons } from "./DialogButtons";
+import { DeleteAnswers } from "./DeleteAnswers";
 import { OriginalBox } from "./OriginalBox";
 import { Placeholder } from "./Placeholder";
 import { ProblemAlert } from "./ProblemAlert";
@@ -71,9 +71,9 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
       <Text>
         <span className="mono">{model.model_id}</span>, {precisionLabel(model).toLowerCase()}
       </Text>
-      {plan.loading && plan.data === null && <Placeholder h={48} label="Working out what a deletion would free" />}
+      {plan.loading && plan.data === null && <Placeholder h={48} label="Computing how much space this frees" />}
       {plan.problem !== null && (
-        <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
+        <ProblemAlert title="Could not compute how much space this frees" problem={plan.problem}>
           <TryAgain onClick={plan.reload} />
         </ProblemAlert>
       )}
@@ -108,20 +108,14 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
         />
       )}
       {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
-      <DialogButtons>
-        <Button variant="default" onClick={onClose} data-autofocus>
-          Keep it
-        </Button>
-        <ServerButton
-          color="red"
-          loading={busy}
-          // A plan of what was ticked before is none.
-          disabled={report === null || plan.loading || usedBy.length > 0 || (shared && !confirmed)}
-          onClick={() => void confirm()}
-        >
-          {buttonLabel(originalOnly, freed)}
-        </ServerButton>
-      </DialogButtons>
+      <DeleteAnswers
+        label={buttonLabel(originalOnly, freed)}
+        busy={busy}
+        // A plan of what was ticked before is none.
+        disabled={report === null || plan.loading || usedBy.length > 0 || (shared && !confirmed)}
+        onKeep={onClose}
+        onDelete={() => void confirm()}
+      />
     </Stack>
   );
 }

@@ -4,6 +4,7 @@ import { formatBytes, formatRate, fraction } from "../../lib/bytes";
 import { formatEta, PENDING_LABEL, phaseLabel } from "../../lib/labels";
 import type { Live, Pending } from "../../types/feed";
 import type { Model } from "../../types/model";
+import { ProgressBar } from "./Bar";
 import classes from "./ProgressLine.module.css";
 
 interface Props {
@@ -55,19 +56,12 @@ export function ProgressLine({ model, live, pending }: Props) {
         {share !== null && <span className="num">{Math.floor(share * 100)} %</span>}
       </div>
       {share !== null && (
-        <div
-          className={classes.track}
-          role="progressbar"
-          aria-label={`${model.name}: ${phase}`}
-          aria-valuemin={0}
-          aria-valuemax={100}
-          aria-valuenow={Math.floor(share * 100)}
-          aria-valuetext={[phase, ...figures].join(", ")}
-          data-paused={model.status === "paused" || stale || undefined}
-          data-retrying={progress?.phase === "retrying" || undefined}
-        >
-          <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
-        </div>
+        <ProgressBar
+          label={`${model.name}: ${phase}`}
+          share={share}
+          valueText={[phase, ...figures].join(", ")}
+          tone={progress?.phase === "retrying" ? "retrying" : model.status === "paused" || stale ? "still" : "active"}
+        />
       )}
       {figures.length > 0 && <div className="num">{figures.join(" · ")}</div>}
     </div>

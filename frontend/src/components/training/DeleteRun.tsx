@@ -1,4 +1,4 @@
-import { Button, Stack, Text } from "@mantine/core";
+import { Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { useNavigate } from "react-router";
 import { formatBytes } from "../../lib/bytes";
@@ -7,7 +7,7 @@ import { toastDone } from "../../lib/toast";
 import { runName } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
-import { DialogButtons } from "../common/DialogButtons";
+import { DeleteAnswers } from "../common/DeleteAnswers";
 import { ProblemAlert } from "../common/ProblemAlert";
 
 export function DeleteRun({ training, onClose }: { training: Training; onClose: () => void }) {
@@ -35,15 +35,13 @@ export function DeleteRun({ training, onClose }: { training: Training; onClose: 
           : "Its checkpoint, its curves and its log are removed; it cannot be resumed any more. The model and the text stay."}
       </Text>
       {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
-      <DialogButtons>
-        <Button variant="default" onClick={onClose} data-autofocus>
-          Keep it
-        </Button>
-        <Button color="red" loading={busy} onClick={() => void confirm()}>
-          {/* What a checkpoint takes is known only once it is gone. */}
-          {finished ? `Delete and free ${formatBytes(training.plan.output_bytes)}` : "Delete"}
-        </Button>
-      </DialogButtons>
+      <DeleteAnswers
+        // What a checkpoint takes is known only once it is gone.
+        label={finished ? `Delete and free ${formatBytes(training.plan.output_bytes)}` : "Delete"}
+        busy={busy}
+        onKeep={onClose}
+        onDelete={() => void confirm()}
+      />
     </Stack>
   );
 }

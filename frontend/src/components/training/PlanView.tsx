@@ -6,6 +6,7 @@ import { sentence } from "../../lib/labels";
 import { contextStartLabel, formatEpochs, fitLabel, partsOf } from "../../lib/training";
 import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
+import { DeviceBar } from "../common/Bar";
 import { VerdictLabel } from "../common/VerdictLabel";
 import classes from "./training.module.css";
 import { Placeholder } from "../common/Placeholder";
@@ -109,25 +110,21 @@ function PlanBar({ plan }: { plan: TrainingPlan }) {
   const device = useSystemStore((state) => state.system?.devices.find(({ id }) => id === plan.device));
   if (device === undefined || plan.free_bytes === null) return null;
   const used = Math.max(0, device.total_bytes - plan.free_bytes);
-  const end = Math.max(device.total_bytes, used + plan.total_bytes);
-  const percent = (bytes: number | null) => `${(100 * (bytes ?? 0)) / end}%`;
   return (
-    <div
-      className={classes.bar}
-      data-over={used + plan.total_bytes > device.total_bytes || undefined}
+    <DeviceBar
+      size="large"
+      used={used}
+      total={device.total_bytes}
+      end={Math.max(device.total_bytes, used + plan.total_bytes)}
+      parts={partsOf(plan).map(({ name, label, bytes }) => ({
+        key: name,
+        bytes: bytes ?? 0,
+        className: classes.part,
+        title: `${label}: ${formatBytes(bytes)}`,
+        data: { "data-part": name },
+      }))}
       role="img"
       aria-label={`${sentence(deviceLabel(plan.device))}, ${formatBytes(device.total_bytes)}: ${formatBytes(used)} in use, the run ${formatBytes(plan.total_bytes)}`}
-    >
-      <div className={classes.used} style={{ width: percent(used) }} />
-      {partsOf(plan).map(({ name, label, bytes }) => (
-        <div
-          key={name}
-          className={classes.part}
-          data-part={name}
-          style={{ width: percent(bytes) }}
-          title={`${label}: ${formatBytes(bytes)}`}
-        />
-      ))}
-    </div>
+    />
   );
 }

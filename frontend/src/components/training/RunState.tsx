@@ -22,6 +22,8 @@ import {
 } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
+import { ProgressBar } from "../common/Bar";
+import { Pill, type Tone } from "../common/Pill";
 import { PrecisionBadge } from "../common/PrecisionBadge";
 import classes from "./training.module.css";
 
@@ -34,13 +36,20 @@ const ICON: Record<TrainingStatus, LucideIcon> = {
   completed: CheckCircle2,
 };
 
+const TONE: Record<TrainingStatus, Tone> = {
+  pending: "active",
+  running: "active",
+  cancelling: "active",
+  cancelled: "neutral",
+  failed: "neutral",
+  completed: "good",
+};
+
 export function TrainingPill({ status }: { status: TrainingStatus }) {
-  const Icon = ICON[status];
   return (
-    <span className={classes.pill} data-status={status}>
-      <Icon size={14} aria-hidden />
+    <Pill icon={ICON[status]} tone={TONE[status]}>
       {TRAINING_STATUS_LABEL[status]}
-    </span>
+    </Pill>
   );
 }
 
@@ -67,18 +76,13 @@ export function TrainingProgressLine({ training }: { training: Training }) {
         <span>{phase}</span>
         {begun && <span className="num">{Math.floor(share * 100)} %</span>}
       </div>
-      <div
-        className={classes.track}
-        role="progressbar"
-        aria-label={`${runName(training)}: ${phase}`}
-        aria-valuemin={0}
-        aria-valuemax={100}
-        aria-valuenow={begun ? Math.floor(share * 100) : undefined}
-        aria-valuetext={[phase, ...figures].join(", ")}
-        data-still={training.status !== "running" || stale || undefined}
-      >
-        <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
-      </div>
+      <ProgressBar
+        label={`${runName(training)}: ${phase}`}
+        share={share}
+        valueText={[phase, ...figures].join(", ")}
+        unknown={!begun}
+        tone={training.status !== "running" || stale ? "still" : "active"}
+      />
       <FactLine facts={figures} />
     </div>
   );

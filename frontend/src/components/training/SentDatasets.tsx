@@ -7,7 +7,7 @@ import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import type { SentDataset } from "../../types/training";
-import { DialogButtons } from "../common/DialogButtons";
+import { DeleteAnswers } from "../common/DeleteAnswers";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import classes from "./training.module.css";
@@ -109,14 +109,12 @@ function DeleteDataset({ file, onClose, onDeleted }: DeleteProps) {
           : `${runs === 1 ? "1 training run is" : `${runs} training runs are`} on it. What was trained stays, but a run that was stopped cannot be resumed without it.`}
       </Text>
       {problem !== null && <ProblemAlert title="It was not deleted" problem={problem} />}
-      <DialogButtons>
-        <Button variant="default" onClick={onClose} data-autofocus>
-          Keep it
-        </Button>
-        <Button color="red" loading={busy} onClick={() => void confirm()}>
-          Delete and free {formatBytes(file.size_bytes)}
-        </Button>
-      </DialogButtons>
+      <DeleteAnswers
+        label={`Delete and free ${formatBytes(file.size_bytes)}`}
+        busy={busy}
+        onKeep={onClose}
+        onDelete={() => void confirm()}
+      />
     </Stack>
   );
 }

@@ -10,7 +10,7 @@ import { toastDone } from "../../../lib/toast";
 import { isActive, precisionLabel, QUANTIZATION_LABEL } from "../../../lib/labels";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { DeletionPlan, Model, QuantizeRequest } from "../../../types/model";
-import { DialogButtons } from "../../common/DialogButtons";
+import { DeleteAnswers } from "../../common/DeleteAnswers";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { OriginalBox } from "../../common/OriginalBox";
@@ -190,9 +190,9 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
   return (
     <Stack>
       <ConnectionNotice />
-      {plan.loading && plan.data === null && <Placeholder h={64} label="Working out what a deletion would free" />}
+      {plan.loading && plan.data === null && <Placeholder h={64} label="Computing how much space this frees" />}
       {plan.problem !== null && (
-        <ProblemAlert title="What a deletion would free is not known" problem={plan.problem}>
+        <ProblemAlert title="Could not compute how much space this frees" problem={plan.problem}>
           <TryAgain onClick={plan.reload} />
         </ProblemAlert>
       )}
@@ -223,20 +223,15 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
           description={`Another tool may still need ${shared.length === 1 ? "it" : "them"}.`}
         />
       )}
-      <DialogButtons>
-        <Button variant="default" onClick={onClose} data-autofocus>
-          Keep them
-        </Button>
-        <ServerButton
-          color="red"
-          loading={busy}
-          // A plan of what was ticked before is none.
-          disabled={going.length === 0 || plan.loading}
-          onClick={() => void confirm()}
-        >
-          {deleteLabel(going.length, plan.data?.freed_bytes ?? 0)}
-        </ServerButton>
-      </DialogButtons>
+      <DeleteAnswers
+        label={deleteLabel(going.length, plan.data?.freed_bytes ?? 0)}
+        keep="Keep them"
+        busy={busy}
+        // A plan of what was ticked before is none.
+        disabled={going.length === 0 || plan.loading}
+        onKeep={onClose}
+        onDelete={() => void confirm()}
+      />
     </Stack>
   );
 }

@@ -1,5 +1,6 @@
 import type { Place } from "../../../lib/yard";
 import type { Quantization } from "../../../types/model";
+import { DeviceBar } from "../../common/Bar";
 import classes from "./MemoryBar.module.css";
 
 export interface MemoryPart {
@@ -19,21 +20,19 @@ interface Props {
 /** One device's bar of the yard in small, with this model in it. Words stand beside it, so it is hidden from
  * assistive technology. */
 export function MemoryBar({ quantization, parts, place, inside = false }: Props) {
-  const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / place.total)}%`;
   const wanted = parts.reduce((sum, part) => sum + part.bytes, 0);
-  const used = place.total - place.free - (inside ? wanted : 0);
   return (
-    <div className={classes.bar} data-over={used + wanted > place.total || undefined} aria-hidden>
-      <div className={classes.used} style={{ width: percent(Math.max(0, used)) }} />
-      {parts.map((part, index) => (
-        <div
-          key={part.label}
-          className={classes.part}
-          data-quantization={quantization}
-          data-part={index}
-          style={{ width: percent(part.bytes) }}
-        />
-      ))}
-    </div>
+    <DeviceBar
+      size="small"
+      used={place.total - place.free - (inside ? wanted : 0)}
+      total={place.total}
+      parts={parts.map(({ label, bytes }, index) => ({
+        key: label,
+        bytes,
+        className: classes.part,
+        data: { "data-quantization": quantization, "data-part": index },
+      }))}
+      aria-hidden
+    />
   );
 }

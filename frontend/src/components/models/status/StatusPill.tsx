@@ -15,7 +15,7 @@ import {
 import { LOAD_LABEL, loadState, PENDING_LABEL, statusLabel } from "../../../lib/labels";
 import type { Pending } from "../../../types/feed";
 import type { ModelStatus, Progress, RowError } from "../../../types/model";
-import classes from "./StatusPill.module.css";
+import { Pill, type Tone } from "../../common/Pill";
 
 const ICON: Record<ModelStatus, LucideIcon> = {
   pending: Clock,
@@ -45,14 +45,27 @@ export function StatusPill({ status, error = null, progress, pending }: Props) {
   const Icon = hashing ? ShieldCheck : load !== null ? MemoryStick : ICON[status];
   const word = hashing ? "Verifying" : load !== null ? LOAD_LABEL[load] : statusLabel({ status, error });
   return (
-    <span
-      className={classes.pill}
-      data-status={status}
-      data-loading={load !== null || undefined}
-      data-stopped={error !== null || undefined}
-    >
-      <Icon size={14} aria-hidden />
+    <Pill icon={Icon} tone={load !== null ? "active" : toneOf(status, error)}>
       {pending === undefined ? word : PENDING_LABEL[pending.op]}
-    </span>
+    </Pill>
   );
+}
+
+function toneOf(status: ModelStatus, error: RowError | null): Tone {
+  switch (status) {
+    case "ready":
+      return "good";
+    case "downloading":
+    case "pending":
+    case "quantizing":
+      return "active";
+    case "failed":
+      return "bad";
+    case "missing":
+      return "warn";
+    case "paused":
+      return error === null ? "neutral" : "warn";
+    default:
+      return "neutral";
+  }
 }
