@@ -104,7 +104,7 @@ test("whatever is opened gives the focus back to what opened it", async ({ page 
   const dialog = (name: string) => page.getByRole("dialog", { name });
   await closes(page.getByRole("button", { name: "Downloads" }), dialog("Downloads"));
   await closes(page.getByRole("button", { name: "Download a model" }), dialog("Download a model"));
-  await closes(page.getByRole("link", { name: "Add local" }), dialog("Add models that are here already"));
+  await closes(page.getByRole("link", { name: "Add local" }), dialog("Add local models"));
 
   const menuButton = page.getByRole("button", { name: "More actions for tiny-gpt2" });
   await closes(menuButton, page.getByRole("menu"));

@@ -23,7 +23,7 @@ export function problemOf(model: Model): ProblemView | null {
   if (model.error === null) return null;
   const problem = fromRow(model.error);
   return waitsForDisk(model) && problem.code === "disk_full"
-    ? { ...problem, hint: "Free space, or use another disk. It goes on by itself once there is room." }
+    ? { ...problem, hint: "Free space, or use another disk. It resumes when there is room." }
     : problem;
 }
 

@@ -29,7 +29,7 @@ function LazyFallback({ wanted, title, onClose }: Omit<LazyDialogProps, "childre
   return (
     <Modal opened={wanted && away !== undefined} onClose={onClose} title={title}>
       <ConnectionNotice />
-      <Text role="status">This appears once the server answers.</Text>
+      <Text role="status">Waiting for the server.</Text>
     </Modal>
   );
 }

@@ -62,7 +62,7 @@ it("warns of what is special about a model, and leads to its newer version", asy
   show(model({ gated: true, has_custom_code: true, update_available: true, latest_commit: "d".repeat(40) }));
   expect(screen.getByText("apache-2.0")).toBeVisible();
   expect(screen.getByText("Gated")).toBeVisible();
-  expect(screen.getByText("Own code")).toBeVisible();
+  expect(screen.getByText("Custom code")).toBeVisible();
   expect(screen.getByRole("link", { name: "Update available" })).toHaveAttribute("href", "/models/m1?tab=files");
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
@@ -243,7 +243,7 @@ it("says why a download was paused, that it goes on by itself, and first how to 
   const onAction = show(row);
   expect(screen.getAllByText("Paused: disk full")).toHaveLength(2);
   expect(screen.getByText("The disk is full.")).toBeVisible();
-  expect(screen.getByText(/It goes on by itself once there is room/)).toBeVisible();
+  expect(screen.getByText(/It resumes when there is room/)).toBeVisible();
   expect(screen.getByRole("link", { name: "Show the largest models" })).toBeVisible();
   expect(screen.queryByRole("button", { name: /Resume/ })).toBeNull();
   await expectAccessible();

@@ -251,7 +251,7 @@ it("fetches what cannot be loaded here all the same, for other programs", async 
   expect(within(about).getByText(message)).toBeVisible();
   expect(within(about).getAllByText(/never run/)).toHaveLength(1);
   expect(await screen.findByText("1.40 GB as stored")).toBeVisible();
-  expect(screen.getByText(/Its files are fetched for use with other programs/)).toBeVisible();
+  expect(screen.getByText(/The files are downloaded for use with other programs/)).toBeVisible();
   expect(screen.queryByText(/Fits in/)).toBeNull();
   await expectAccessible();
   await user.click(await screen.findByRole("button", { name: "Download anyway 1.50 GB" }));
@@ -272,7 +272,7 @@ it("offers no download where there are no weights to fetch", async () => {
   });
   show("x/y");
   expect(await screen.findByText(message)).toBeVisible();
-  expect(screen.getByText("There are no weights here that could be fetched.")).toBeVisible();
+  expect(screen.getByText("This repository has no weights to download.")).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
   expect(asked).not.toHaveBeenCalled();
 });
@@ -306,7 +306,7 @@ it("says what each precision means for the disk, with the original and without",
   await user.click(screen.getByRole("radio", { name: /4-bit/ }));
   await user.click(screen.getByRole("checkbox", { name: /Keep the original weights/ }));
   expect(screen.getByText("Downloads 1.50 GB · 500 MB on disk after (2.00 GB while it is made)")).toBeVisible();
-  const yard = screen.getByRole("group", { name: "Where it would go" });
+  const yard = screen.getByRole("group", { name: "Memory and disk after the download" });
   expect(within(yard).getByText("fits, 200 GB left")).toBeVisible(); // 199.5 GB: the copy alone
 });
 
@@ -319,7 +319,7 @@ it("marks the precisions that are here, and shows them instead of downloading th
   ];
   useModelsStore.setState(applyList(NO_MODELS, rows));
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByRole("radio", { name: /^bfloat16 ?here already/ })).toBeChecked();
+  expect(await screen.findByRole("radio", { name: /^bfloat16 ?installed/ })).toBeChecked();
   expect(screen.getByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/whole");
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
   await user.click(screen.getByRole("radio", { name: /^8-bit ?downloading/ }));
@@ -342,7 +342,7 @@ it("starts a download before its memory is known", async () => {
   const download = await screen.findByRole("button", { name: "Download 1.50 GB" });
   await waitFor(() => expect(download).toBeEnabled());
   expect(screen.getByText(/≈ 1.19 GB for the weights alone in bfloat16, from 596 M parameters/)).toBeVisible();
-  expect(screen.getByText("its memory is still being worked out")).toBeVisible();
+  expect(screen.getByText("computing memory")).toBeVisible();
   await user.click(download);
   await waitFor(() => expect(onDone).toHaveBeenCalled());
   expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none" }));
@@ -405,7 +405,7 @@ it("tells of a gated model what is known of it, and asks for nothing more", asyn
   tell({ access: "no_token" });
   show("Qwen/Qwen3-0.6B");
   expect(await screen.findByText(/≈ 1.19 GB for the weights alone/)).toBeVisible();
-  expect(screen.getByText(/can be told once its files may be read/)).toBeVisible();
+  expect(screen.getByText(/is available after you get access/)).toBeVisible();
   expect(screen.queryByRole("alert")).toBeNull();
   expect(asked).not.toHaveBeenCalled();
 });
@@ -510,7 +510,7 @@ it("shows the model that is there already", async () => {
   await waitFor(() => expect(screen.getByRole("button", { name: /^Download/ })).toBeEnabled());
   await user.click(screen.getByRole("button", { name: /^Download/ }));
   expect(await screen.findByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/m42");
-  expect(screen.getByText("It is among your models already")).toBeVisible();
+  expect(screen.getByText("Already installed")).toBeVisible();
 });
 
 it("never shows one model's memory beside another", async () => {

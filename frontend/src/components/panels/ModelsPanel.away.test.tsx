@@ -28,7 +28,7 @@ it("says when the form appears that cannot be fetched, and marks what is shown a
   expect(screen.getAllByRole("img", { name: /when the server was last heard$/ })).toHaveLength(2);
   await userEvent.keyboard("n");
   const dialog = await screen.findByRole("dialog", { name: "Download a model" });
-  expect(dialog).toHaveTextContent("This appears once the server answers.");
+  expect(dialog).toHaveTextContent("Waiting for the server.");
   expect(dialog).toHaveTextContent("The server does not answer");
   await expectAccessible();
 });

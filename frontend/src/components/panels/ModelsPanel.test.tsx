@@ -274,5 +274,5 @@ it("moves between cards with the arrow keys", async () => {
 
 it("says that a model is gone", async () => {
   show(MODELS, "/models/nope");
-  expect(await screen.findByText("This model is not here any more")).toBeVisible();
+  expect(await screen.findByText("Model not found")).toBeVisible();
 });

@@ -173,7 +173,7 @@ export function ModelsPanel() {
         </Tabs.Panel>
         <Tabs.Panel value="installed">
           {load.state === "error" && load.error !== undefined ? (
-            <ProblemAlert title="The models could not be read" problem={load.error}>
+            <ProblemAlert title="Could not load the models" problem={load.error}>
               <TryAgain onClick={() => void fetchModels()} />
             </ProblemAlert>
           ) : load.state !== "ready" && models.length === 0 ? (
@@ -225,13 +225,7 @@ export function ModelsPanel() {
           />
         )}
       </LazyDialog>
-      <Modal
-        opened={adding}
-        onClose={() => close("add")}
-        title="Add models that are here already"
-        size={620}
-        fullScreen={small}
-      >
+      <Modal opened={adding} onClose={() => close("add")} title="Add local models" size={620} fullScreen={small}>
         <ConnectionNotice />
         <AddLocal onAdded={() => close("add")} />
       </Modal>

@@ -42,7 +42,7 @@ export default function SettingsPanel() {
         )}
         {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}
         {settings.data !== null && (
-          <Section title="Models that are here already">
+          <Section title="Local models">
             <AddLocal />
           </Section>
         )}

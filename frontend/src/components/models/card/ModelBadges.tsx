@@ -22,20 +22,20 @@ export function ModelBadges({ model, filesHref, training = true }: Props) {
         <li>
           <Link to={filesHref} className={classes.badge} data-tone="accent">
             <ArrowUpCircle size={12} aria-hidden />
-            {newer === undefined ? "Update available" : "Newer one is here"}
+            {newer === undefined ? "Update available" : "Newer version installed"}
           </Link>
         </li>
       )}
       {model.gated && (
-        <li className={classes.badge} title="Its authors ask for their terms to be accepted">
+        <li className={classes.badge} title="Access requires accepting the authors' terms">
           <KeyRound size={12} aria-hidden />
           Gated
         </li>
       )}
       {model.has_custom_code && (
-        <li className={classes.badge} title="The repository brings code of its own, which is never run">
+        <li className={classes.badge} title="The repository contains custom code, which is never run">
           <FileCode2 size={12} aria-hidden />
-          Own code
+          Custom code
         </li>
       )}
       {obstacle !== null && (

@@ -118,7 +118,7 @@ function Failure({ problem, existing }: { problem: ProblemView; existing: string
   if (existing === null) return <ProblemAlert title="The download did not start" problem={problem} />;
   return (
     <ProblemAlert
-      title="It is among your models already"
+      title="Already installed"
       problem={{ ...problem, message: "Nothing was downloaded.", hint: null }}
       tone="warn"
     >
@@ -139,12 +139,12 @@ function Condition({ obstacle, loadable }: ConditionProps) {
   if (obstacle === "locked") return null;
   const words =
     obstacle === "nothing"
-      ? "There are no weights here that could be fetched."
+      ? "This repository has no weights to download."
       : obstacle === "consent"
         ? "Accept the pickle weights above to download them."
         : loadable
           ? null
-          : "It cannot be loaded here. Its files are fetched for use with other programs.";
+          : "Modelyard cannot load this model. The files are downloaded for use with other programs.";
   return words === null ? null : (
     <Text size="sm" c="dimmed" role="status">
       {words}
@@ -162,11 +162,7 @@ function Choice({
   if (diskShort > 0) return <VerdictLabel verdict="does_not_fit">does not fit on the disk</VerdictLabel>;
   if (!loadable) return <VerdictLabel verdict="does_not_fit">cannot be loaded here</VerdictLabel>;
   if (option !== undefined) return <VerdictLabel verdict={option.verdict}>{verdictLabel(option)}</VerdictLabel>;
-  return (
-    <VerdictLabel verdict="unknown">
-      {estimating ? "its memory is still being worked out" : "fit not known"}
-    </VerdictLabel>
-  );
+  return <VerdictLabel verdict="unknown">{estimating ? "computing memory" : "fit not known"}</VerdictLabel>;
 }
 
 /** "fits, 21.9 GB left", on the device that gave the verdict. */

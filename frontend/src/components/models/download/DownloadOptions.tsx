@@ -59,14 +59,14 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
           checked={allowPickle}
           onChange={(event) => setAllowPickle(event.currentTarget.checked)}
           label="Accept pickle weights from this author"
-          description="They are read in a way that runs no code in them."
+          description="They are read without running any code in them."
         />
       )}
       {obstacle === "locked" && (
         <div>
           {rough !== undefined && <RoughMemory {...rough} />}
           <Text size="sm" c="dimmed">
-            What it needs exactly can be told once its files may be read.
+            Exact memory is available after you get access.
           </Text>
         </div>
       )}
@@ -84,7 +84,10 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
         />
       )}
       {option !== undefined && (
-        <Yard label="Where it would go" ghost={{ label: info.model_id, quantization: option.quantization, wanted }} />
+        <Yard
+          label="Memory and disk after the download"
+          ghost={{ label: info.model_id, quantization: option.quantization, wanted }}
+        />
       )}
       {quantization !== null && quantization !== "none" && (
         <Checkbox
@@ -148,7 +151,7 @@ function useRowsOf({ model_id, commit }: ModelInfo): Map<Quantization, Model> {
 }
 
 function installedLabel({ status }: Model): string {
-  return status === "ready" ? "here already" : STATUS_LABEL[status].toLowerCase();
+  return status === "ready" ? "installed" : STATUS_LABEL[status].toLowerCase();
 }
 
 /** Bytes the fullest disk lacks for this; 0 when there is room. */

@@ -89,9 +89,7 @@ export function HubSearch({ text, invalid, current, onText, onPick }: HubSearchP
 
 function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }) {
   const facts =
-    item === undefined
-      ? []
-      : [...hitFacts(item), isGated(item) ? "gated" : null, item.installed ? "already here" : null];
+    item === undefined ? [] : [...hitFacts(item), isGated(item) ? "gated" : null, item.installed ? "installed" : null];
   return (
     <span className={classes.found}>
       <span className="truncate">{id}</span>

@@ -43,7 +43,7 @@ export function InfoProblem({
   const { hint } = problem;
   const rest = title !== undefined && hint !== null ? { ...problem, message: hint, hint: null } : problem;
   return (
-    <ProblemAlert title={title ?? "The Hub does not show this model"} problem={rest}>
+    <ProblemAlert title={title ?? "The Hub did not return this model"} problem={rest}>
       {unknown && target !== null && (
         <Button size="compact-sm" variant="default" component={Link} to={searchAddress(target.model_id)}>
           Search for similar names

@@ -164,7 +164,7 @@ function FilesLine({ info }: { info: ModelInfo }) {
       <UnstyledButton onClick={toggle} aria-expanded={open} className={`${classes.more} num`}>
         <Chevron open={open} />
         {fetched === 1 ? "1 file" : `${fetched} files`}, {formatBytes(info.size_bytes)}
-        {cached > 0 && `, ${formatBytes(cached)} here already`}
+        {cached > 0 && `, ${formatBytes(cached)} already in the cache`}
         {skipped > 0 && `; ${skipped} skipped`}
       </UnstyledButton>
       <Collapse expanded={open} transitionDuration={100}>

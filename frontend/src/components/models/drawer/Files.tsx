@@ -24,7 +24,7 @@ export function Files({ model, live }: { model: Model } & Pick<Props, "live">) {
     );
   if (files.data === null) return <Placeholder h={200} label="Loading the files" />;
   const { items } = files.data;
-  if (items.length === 0) return <Text c="dimmed">Its files are listed once the Hub has named them.</Text>;
+  if (items.length === 0) return <Text c="dimmed">The file list is loading from the Hub.</Text>;
   const missing = items.filter((file) => !file.present).length;
   return (
     <Stack gap="xs">

@@ -166,7 +166,7 @@ it("tells under the name what is to be known first; a newer version leads to the
   show(model({ gated: true, has_custom_code: true, update_available: true, latest_commit: "d".repeat(40) }));
   const badges = within(screen.getByRole("list", { name: "About Qwen3-0.6B" }));
   expect(badges.getByText("Gated")).toBeVisible();
-  expect(badges.getByText("Own code")).toBeVisible();
+  expect(badges.getByText("Custom code")).toBeVisible();
   await userEvent.click(badges.getByRole("link", { name: "Update available" }));
   expect(screen.getByRole("tab", { name: "Files" })).toHaveAttribute("aria-selected", "true");
 });
@@ -244,9 +244,9 @@ it("shows how far a load is, and stops it", async () => {
 it("says what a ready model did not do, as far as the server tells, and why", () => {
   const error = { code: "out_of_memory", message: "Not enough memory.", hint: "Load it in 4-bit." };
   for (const [during, title] of [
-    ["load", "It was not loaded"],
-    ["unload", "It was not unloaded"],
-    [null, "Something went wrong with it"],
+    ["load", "Loading failed"],
+    ["unload", "Unloading failed"],
+    [null, "Something went wrong"],
   ] as const) {
     show(model({ loaded: true, error: { ...error, during } }));
     expect(screen.getByText(title)).toBeVisible();
@@ -259,9 +259,7 @@ it("leads first to more room where a download waits for it", () => {
   show(outOfRoom({ disk_bytes: 300_000_000 }));
   const [title] = screen.getAllByText("Paused: disk full").filter((element) => element.closest("[role=alert]"));
   const alert = within(title?.closest<HTMLElement>("[role=alert]") ?? document.body);
-  expect(
-    alert.getByText(/^The disk is full. 300 MB are kept. .* goes on by itself once there is room.$/),
-  ).toBeVisible();
+  expect(alert.getByText(/^The disk is full. 300 MB are kept. .* resumes when there is room.$/)).toBeVisible();
   const resume = alert.getByRole("button", { name: /^Resume/ });
   expect(resume).toHaveAttribute("data-variant", "default");
   expect(alert.getByRole("link", { name: "Use another disk" }).compareDocumentPosition(resume)).toBe(
@@ -271,7 +269,7 @@ it("leads first to more room where a download waits for it", () => {
 
 it("says when its folder is told, and how long its last load took", () => {
   show(downloading());
-  expect(screen.getByText("told once it is here")).toBeVisible();
+  expect(screen.getByText("available after the download")).toBeVisible();
   cleanup();
   show(model({ last_load_seconds: 0.8 }));
   expect(screen.getByText("0.80 s")).toBeVisible();
@@ -426,10 +424,10 @@ it("downloads the newer version as a model of its own", async () => {
   );
   useModelsStore.setState({ byId: { m1: OUTDATED }, ids: ["m1"], live: {}, pending: {} });
   show(OUTDATED, "files");
-  expect(await screen.findByText("A newer one is on the Hub")).toBeVisible();
+  expect(await screen.findByText("A newer version is on the Hub")).toBeVisible();
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "Download the newer version" }));
-  expect(await screen.findByText("A newer one is here already")).toBeVisible();
+  expect(await screen.findByText("A newer version is installed")).toBeVisible();
   expect(asked).toEqual({
     model_id: "Qwen/Qwen3-0.6B",
     revision: "main",
@@ -464,7 +462,7 @@ it("says that a model is the newest, and when that was asked", () => {
 it("looks for nothing newer than a commit, or than a folder", () => {
   serveFiles([]);
   show(model({ revision: model().commit.slice(0, 12) }), "files");
-  expect(screen.getByText("It was asked for at this very commit, which never changes.")).toBeVisible();
+  expect(screen.getByText("Pinned to this commit; no updates.")).toBeVisible();
   show(model({ id: "m2", endpoint: "local" }), "files");
   expect(screen.getByText("It came from a folder, so no Hub has a newer version.")).toBeVisible();
 });

@@ -67,7 +67,7 @@ export default function ModelDrawer(props: Props) {
         <Unknown />
       ) : (
         <EmptyState
-          title="This model is not here any more"
+          title="Model not found"
           action={
             <Button variant="default" onClick={onClose}>
               Back to models
@@ -212,9 +212,9 @@ const TABS = [
 ] as const;
 
 const WENT_WRONG: Record<string, string> = {
-  load: "It was not loaded",
-  unload: "It was not unloaded",
-  generate: "It wrote no text",
+  load: "Loading failed",
+  unload: "Unloading failed",
+  generate: "Generation failed",
 };
 
 /** What stopped a row; a ready one is still ready, and only its last use went wrong. */
@@ -222,7 +222,7 @@ function whatFailed(model: Model): string {
   if (model.status === "missing") return "Files are missing";
   if (model.status === "paused") return statusLabel(model);
   if (model.status !== "ready") return "It did not finish";
-  return WENT_WRONG[model.error?.during ?? ""] ?? "Something went wrong with it";
+  return WENT_WRONG[model.error?.during ?? ""] ?? "Something went wrong";
 }
 
 /** What was fetched before a row stopped is not fetched again. */

@@ -77,7 +77,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
     ["Licence", model.licence],
     ["Access", model.gated ? "gated; its terms were accepted" : "open"],
     ...(model.has_custom_code
-      ? [["Code", "the repository brings code of its own, which is never run"] satisfies [string, React.ReactNode]]
+      ? [["Code", "the repository contains custom code, which is never run"] satisfies [string, React.ReactNode]]
       : []),
     ...model.remarks.map((remark): [string, React.ReactNode] => ["Remark", remark]),
     [
@@ -85,7 +85,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
       model.snapshot_path !== null ? (
         <CopyText key="path" text={model.snapshot_path} label="folder" />
       ) : isActive(model.status) ? (
-        "told once it is here"
+        "available after the download"
       ) : null,
     ],
     ["Fetched by", model.adopted ? "another tool, adopted from the shared cache" : "Modelyard"],

@@ -24,7 +24,7 @@ export function UpdateNotice({ model }: { model: Model }) {
   if (model.commit.startsWith(model.revision))
     return (
       <Text size="sm" c="dimmed">
-        It was asked for at this very commit, which never changes.
+        Pinned to this commit; no updates.
       </Text>
     );
   return (
@@ -92,7 +92,7 @@ function Newer({ model, onProblem }: StepProps) {
     <Alert
       variant="light"
       icon={<ArrowUpCircle size={18} aria-hidden />}
-      title={newer === undefined ? "A newer one is on the Hub" : "A newer one is here already"}
+      title={newer === undefined ? "A newer version is on the Hub" : "A newer version is installed"}
     >
       <Stack gap="xs">
         <Text size="sm" component="div">

@@ -111,7 +111,7 @@ it("asks what the address says, and what is typed once it rests", async () => {
 it("hides what does not fit, says so when nothing is left, and shows it again", async () => {
   serve([HUGE, UNKNOWN]);
   show("/models?view=hub&fits=1");
-  expect(await screen.findByText("None of these is known to fit")).toBeVisible();
+  expect(await screen.findByText("No results fit this machine")).toBeVisible();
   expect(screen.getByText(/The filter is “only what fits this machine”; 2 models are hidden/)).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Clear the filter" }));
   expect(await screen.findAllByRole("listitem")).toHaveLength(2);

@@ -167,7 +167,7 @@ function Hits({ items, query, busy, onChange, onDownload }: HitsProps) {
       </EmptyState>
     ) : (
       <EmptyState
-        title="None of these is known to fit"
+        title="No results fit this machine"
         action={
           <Button variant="default" onClick={() => onChange({ fits: null })}>
             Clear the filter

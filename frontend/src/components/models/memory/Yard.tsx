@@ -22,7 +22,7 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
     return error === null ? (
       <YardFallback />
     ) : (
-      <Text c="dimmed">The machine's memory and disks are not known: {error.message}</Text>
+      <Text c="dimmed">Memory and disk information is unavailable: {error.message}</Text>
     );
   }
   return (

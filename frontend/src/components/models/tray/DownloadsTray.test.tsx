@@ -121,7 +121,7 @@ it("says why a download waits, how to make room, and offers no resuming that can
   put(outOfRoom({ id: "a", model_id: "lab/one" }));
   const tray = await open();
   expect(within(tray).getByText("Paused: disk full")).toBeVisible();
-  expect(within(tray).getByText(/^The disk is full. .* It goes on by itself once there is room.$/)).toBeVisible();
+  expect(within(tray).getByText(/^The disk is full. .* It resumes when there is room.$/)).toBeVisible();
   expect(within(tray).getByRole("link", { name: "Show the largest models" })).toBeVisible();
   expect(within(tray).queryByRole("button", { name: "Resume one" })).toBeNull();
   await expectAccessible(tray);
