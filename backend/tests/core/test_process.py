@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,32 @@ import pytest
 
 from modelyard.core.errors import AlreadyExists, DiskFull
 from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
+from modelyard.core.start_process import WARM_FD
 from support.secrets import SECRETS
 from support.storage import small_disk
+from support.warm import warm_parent_of, without_channel
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _importable() -> Iterator[None]:
     source = Path(__file__).parents[2] / "src"
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(source), str(Path(__file__).parent)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(source), str(Path(__file__).parent)]))
+        yield
+
+
+@pytest.fixture(scope="module", params=["afresh", "forked"])
+def start(request: pytest.FixtureRequest, _importable: None) -> Iterator[str]:
+    """How `run_child` starts children: what these tests say holds for both."""
+    with ExitStack() as stack:
+        if request.param == "forked":
+            parent = stack.enter_context(warm_parent_of("tiny_child"))
+            parent.start()
+            os.environ |= parent.environment
+        else:
+            stack.enter_context(without_channel())
+        yield request.param
+        os.environ.pop(WARM_FD, None)
 
 
 def run(reports: list[dict[str, Any]] | None = None, **request: object) -> dict[str, Any]:
@@ -41,35 +61,45 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.usefixtures("start")
 def test_a_child_reports_and_answers() -> None:
     reports: list[dict[str, Any]] = []
     assert run(reports, do="add", a=1, b=2, steps=3) == {"sum": 3}
     assert reports == [{"step": 0}, {"step": 1}, {"step": 2}]
 
 
+def test_the_children_are_started_as_these_tests_say(start: str) -> None:
+    assert (run(do="parent")["parent"] == os.getpid()) == (start == "afresh")
+
+
+@pytest.mark.usefixtures("start")
 def test_a_child_gets_its_folders_and_devices_and_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "secret")
     given = {"MODELYARD_HOME": "/home", "HF_HUB_CACHE": "/cache", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "1"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    entries = dict(entry.split("=", 1) for entry in run(do="environment")["environment"].split("\0") if entry)
-    assert entries.items() >= given.items()
-    assert not set(SECRETS) & set(entries)
+    seen = run(do="environment")
+    assert seen["environment"].items() >= given.items()
+    assert not set(SECRETS) & set(seen["environment"])
+    assert not set(SECRETS) & {entry.partition("=")[0] for entry in seen["shown"].split("\0")}
 
 
+@pytest.mark.usefixtures("start")
 def test_many_reports_arrive_whole_and_in_order() -> None:
     reports: list[dict[str, Any]] = []
     run(reports, do="add", a=0, b=0, steps=20_000)
     assert [report["step"] for report in reports] == list(range(20_000))
 
 
+@pytest.mark.usefixtures("start")
 def test_a_childs_error_is_raised_here_with_all_it_says() -> None:
     with pytest.raises(AlreadyExists) as caught:
         run(do="error")
     assert (caught.value.message, caught.value.hint, caught.value.extra) == ("It is there.", "Look.", {"id": "1"})
 
 
+@pytest.mark.usefixtures("start")
 @pytest.mark.parametrize(("what", "words", "exit_code"), [("bug", "exit code 1", 1), ("die", "out of memory", -9)])
 def test_a_child_that_dies_says_how(what: str, words: str, exit_code: int) -> None:
     with pytest.raises(ChildCrashed, match=words) as caught:
@@ -77,6 +107,7 @@ def test_a_child_that_dies_says_how(what: str, words: str, exit_code: int) -> No
     assert caught.value.exit_code == exit_code
 
 
+@pytest.mark.usefixtures("start")
 def test_what_children_print_goes_to_their_log(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("what an earlier one printed\n")
@@ -88,6 +119,7 @@ def test_what_children_print_goes_to_their_log(tmp_path: Path) -> None:
     assert traceback[-1] == "ValueError: a bug"
 
 
+@pytest.mark.usefixtures("start")
 def test_a_stopped_child_is_killed_with_all_it_started() -> None:
     reports: list[dict[str, Any]] = []
     with pytest.raises(ChildStopped):
@@ -102,6 +134,7 @@ def test_a_stopped_child_is_killed_with_all_it_started() -> None:
     assert_gone(reports[0]["pids"])
 
 
+@pytest.mark.usefixtures("start")
 def test_a_child_is_killed_when_looking_after_it_fails() -> None:
     pids: list[int] = []
 
@@ -212,6 +245,7 @@ def test_a_full_disk_of_the_log_stops_nobody(tmp_path: Path, stand_in: bool) -> 
         assert "Traceback" not in written
 
 
+@pytest.mark.usefixtures("start")
 @pytest.mark.parametrize("stand_in", [False, True], ids=["mounted", "limit"])
 def test_a_disk_that_fills_up_under_a_child_is_named(tmp_path: Path, stand_in: bool) -> None:
     with small_disk(tmp_path / "small", stand_in=stand_in) as disk:

@@ -1,9 +1,11 @@
 """Heavy work for the tests of `run_child`: what it does is in the request."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,15 @@ def work(request: dict[str, Any], report: Report) -> dict[str, Any]:
         case "write":
             Path(request["path"]).write_bytes(bytes(1 << 20))
         case "environment":
-            return {"environment": Path("/proc/self/environ").read_text()}
+            return {"environment": dict(os.environ), "shown": Path("/proc/self/environ").read_text()}
+        case "parent":
+            return {"parent": os.getppid()}
+        case "describe":
+            return _describe()
+        case "wait":
+            report({"pids": [os.getpid()]})
+            while not Path(request["until"]).exists():
+                time.sleep(0.01)
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
@@ -33,6 +43,25 @@ def work(request: dict[str, Any], report: Report) -> dict[str, Any]:
             report({"pids": [os.getpid(), grandchild.pid]})
             time.sleep(60)
     return {"sum": request["a"] + request["b"]}
+
+
+def _describe() -> dict[str, Any]:
+    """All that a process is given by the one that starts it, except its ids."""
+    return {
+        "arguments": sys.argv[1:],
+        "descriptors": sorted(int(each.name) for each in Path("/proc/self/fd").iterdir() if each.exists()),
+        "environment": dict(os.environ),
+        "folder": str(Path.cwd()),
+        "leads its group": os.getpgrp() == os.getpid(),
+        "limits": [resource.getrlimit(kind) for kind in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE)],
+        "main": __name__,
+        "niceness": os.nice(0),
+        "signals": [str(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "temporary": tempfile.gettempdir(),
+        "threads": len(list(Path("/proc/self/task").iterdir())),
+        "umask": Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0],
+    }
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ml import zoo
 from modelyard.client.api_client import ApiClient
 from modelyard.core.database import Database
 from modelyard.services.inspection.fast_dtype import remember_speed
-from support.instance import Instance, standing_still
+from support.instance import Instance, running, standing_still
 
 LLAMA = "modelyard-samples/tiny-llama"
 MOE = "modelyard-samples/tiny-qwen-moe"
@@ -433,9 +433,7 @@ def test_a_kill_in_the_middle_of_quantizing_leaves_nothing_half_made(instance: I
     row = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "8bit"}).json()
 
     def child() -> psutil.Process | None:
-        worker = instance.children().get("compute")
-        found = worker.children(recursive=True) if worker else []
-        return next((p for p in found if any("quantize_child" in word for word in p.cmdline())), None)
+        return running("modelyard.workers.processes.quantize_child")
 
     instance.wait_until(child, 30, "the child quantizes").send_signal(signal.SIGKILL)
     failed = instance.wait_until(

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from support.instance import Instance
+from support.instance import Instance, running
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.sae]
 
@@ -91,12 +91,6 @@ def log_of(instance: Instance, training_id: str) -> str:
 def checkpoints(instance: Instance, training_id: str) -> list[int]:
     folder = instance.home / "trainings" / training_id
     return [int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*") if "partial" not in path.name]
-
-
-def child(instance: Instance) -> psutil.Process | None:
-    worker = instance.children().get("compute")
-    found = worker.children(recursive=True) if worker else []
-    return next((p for p in found if any("train_child" in word for word in p.cmdline())), None)
 
 
 def assert_learned(instance: Instance, run: dict[str, Any]) -> None:
@@ -196,7 +190,7 @@ def test_cancelled_and_resumed(instance: Instance, gpt2: dict[str, Any], dataset
     assert cancelled["output_path"] is None
     [kept] = checkpoints(instance, training_id)
     assert kept >= 20_000
-    assert child(instance) is None
+    assert running("modelyard.workers.processes.train_child") is None
     assert instance.model(gpt2["id"])["used_by"] == []
 
     again = instance.api.post(f"/trainings/{training_id}/resume")
@@ -216,7 +210,7 @@ def test_cancelled_and_resumed(instance: Instance, gpt2: dict[str, Any], dataset
 def test_kills(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]) -> None:
     training_id = start(instance, gpt2, dataset, hook_point="transformer.h.3", **LONG)
     instance.wait_until(lambda: checkpoints(instance, training_id), 120, "a checkpoint is written")
-    process = child(instance)
+    process = running("modelyard.workers.processes.train_child")
     assert process is not None
     process.send_signal(signal.SIGKILL)
     failed = instance.wait_until(
@@ -229,7 +223,7 @@ def test_kills(instance: Instance, gpt2: dict[str, Any], dataset: dict[str, str]
 
     assert instance.api.post(f"/trainings/{training_id}/resume").status_code == 202
     instance.wait_until(lambda: kept < max(checkpoints(instance, training_id), default=0), 120, "the next checkpoint")
-    process, worker = child(instance), instance.children()["compute"]
+    process, worker = running("modelyard.workers.processes.train_child"), instance.children()["compute"]
     assert process is not None
     worker.kill()
     psutil.wait_procs([process], timeout=10)
@@ -308,7 +302,7 @@ def test_the_plan_holds(instance: Instance, gpt2: dict[str, Any], dataset: dict[
     peak = 0
     while run_of(instance, training_id)["status"] in ("pending", "running"):
         with suppress(psutil.NoSuchProcess):
-            process = child(instance)
+            process = running("modelyard.workers.processes.train_child")
             peak = max(peak, process.memory_info().rss if process else 0)
     assert run_of(instance, training_id)["status"] == "completed"
     assert 0.5 * planned < peak <= planned

@@ -20,6 +20,7 @@ import psutil
 
 from modelyard.hub.server.samples import CATALOGUE
 from support.storage import Unprivileged
+from support.warm import shared_channel
 
 START_SECONDS = 60.0
 # Made by the first server of this process that is asked for them, which takes several seconds of the processor.
@@ -41,6 +42,15 @@ def children_of(supervisor: int) -> dict[str, psutil.Process]:
         if "modelyard.workers" in words:
             found["api" if "api" in words else words[words.index("--queues") + 1]] = child
     return found
+
+
+def running(module: str) -> psutil.Process | None:
+    """A process that runs this module for one of this process's servers; another process may have forked it."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ends just now
+            if module in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+    return None
 
 
 @contextmanager
@@ -92,7 +102,10 @@ def _is_written_to(database: Path) -> bool:
 
 
 class Instance:
-    """One server with its workers. `folder` holds home, cache and the console's output."""
+    """One server with its workers. `folder` holds home, cache and the console's output.
+
+    It uses the warm parent that all tests share; one that is started `as_users_do` has its own.
+    """
 
     def __init__(
         self,
@@ -101,6 +114,7 @@ class Instance:
         *,
         arguments: tuple[str, ...] = (),
         user: Unprivileged | None = None,
+        as_users_do: bool = False,
     ):
         self.folder = folder
         self.port = free_port()
@@ -112,10 +126,12 @@ class Instance:
             "MODELYARD_PORT": str(self.port),
             "HF_HOME": str(self.hf_home),
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            **({} if as_users_do else {"MODELYARD_WARM": "0"}),
             **(environment or {}),
         }
         self.arguments = arguments
         self.user = user
+        self.shares_warm_parent = user is None and not as_users_do
         self.process: subprocess.Popen[bytes] | None = None
         key = self.environment.get("MODELYARD_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -126,10 +142,12 @@ class Instance:
         if _SAMPLES.is_dir() and not self.home.exists():
             self.home.mkdir(mode=0o700)
             shutil.copytree(_SAMPLES, self.home / "samples", copy_function=os.link)
+        variables, descriptors = shared_channel() if self.shares_warm_parent else ({}, ())
         with (self.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
                 [*(self.user.prefix if self.user else ()), sys.executable, "-m", "modelyard", "serve", *self.arguments],
-                env=self.environment,
+                env=self.environment | variables,
+                pass_fds=descriptors,
                 stdout=console,
                 stderr=console,
                 start_new_session=True,

@@ -347,6 +347,7 @@ export function system(changes: Partial<SystemInfo> = {}): SystemInfo {
     extras: { sae: false },
     libraries: { torch: "2.13.0" },
     workers: [],
+    warm: true,
     ...changes,
   };
 }

@@ -3255,6 +3255,7 @@ export interface components {
          *       },
          *       "uptime_seconds": 3600,
          *       "version": "0.1.0",
+         *       "warm": true,
          *       "workers": [
          *         {
          *           "alive": true,
@@ -3288,6 +3289,12 @@ export interface components {
             uptime_seconds?: number | null;
             /** Version */
             version: string;
+            /**
+             * Warm
+             * @description Whether the libraries for models are imported, so that new processes for them start at once.
+             * @default false
+             */
+            warm: boolean;
             /** Workers */
             workers: components["schemas"]["WorkerStatus"][];
         };

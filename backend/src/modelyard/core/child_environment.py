@@ -21,7 +21,7 @@ def child_environment(**added: str) -> dict[str, str]:
     """Return what a child needs to find its libraries, its folders and its devices, and `added`.
 
     Only listed variables are passed on, so a child gets no token, key, database address or proxy, and nothing that
-    nobody has thought of. A child that needs more is given it in `added`.
+    nobody has thought of. A child that needs more is given it in `added`. Libraries are told not to ask a Hub.
     """
     listed = {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
-    return listed | added
+    return listed | {"HF_HUB_OFFLINE": "1"} | added

@@ -17,15 +17,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, TextIO, cast
+from typing import IO, Any, NoReturn, TextIO
 from urllib.request import getproxies_environment
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
 from modelyard.core.private_files import open_private
+from modelyard.core.start_process import EXIT_UNKNOWN, Process, start_process
 from modelyard.core.storage import storage_errors
 
 PARENT_FD = "MODELYARD_PARENT_FD"
+PARENT_PID = "MODELYARD_PARENT_PID"
 REPORT_FD = "MODELYARD_REPORT_FD"
 CONSOLE_FD = "MODELYARD_CONSOLE_FD"
 
@@ -42,7 +44,10 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class ChildCrashed(ModelyardError):
-    """A child process ended without an answer; `exit_code` is negative if a signal (its number) ended it."""
+    """A child process ended without an answer.
+
+    `exit_code` is negative if a signal (its number) ended it, and EXIT_UNKNOWN where nobody could find out.
+    """
 
     code = "child_crashed"
     default_hint = "The worker's log in the logs folder of MODELYARD_HOME has the details."
@@ -58,6 +63,8 @@ class ChildStopped(Exception):
 
 
 def describe_exit(exit_code: int) -> str:
+    if exit_code == EXIT_UNKNOWN:
+        return "ended"
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     name = signal.Signals(-exit_code).name
@@ -69,7 +76,7 @@ def life_line() -> Iterator[tuple[int, dict[str, str]]]:
     """The descriptor and environment a child needs for `watch_parent`; leaving the context tells it to stop."""
     reading, writing = os.pipe()
     try:
-        yield reading, {PARENT_FD: str(reading)}
+        yield reading, {PARENT_FD: str(reading), PARENT_PID: str(os.getpid())}
     finally:
         os.close(writing)
         os.close(reading)
@@ -85,13 +92,21 @@ def watch_parent(*, grace_seconds: float = 10.0, kill: bool = False) -> None:
     descriptor = os.environ.pop(PARENT_FD, None)
     if descriptor is None:
         return
-    if sys.platform == "linux":
-        # Works even while native code holds the interpreter; the pipe works everywhere.
-        death_signal = signal.SIGKILL if kill else signal.SIGTERM
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+    die_with_parent(signal.SIGKILL if kill else signal.SIGTERM)
     parent = int(descriptor)
     os.set_inheritable(parent, False)
     threading.Thread(target=_stop_at_end_of, args=(parent, 0.0 if kill else grace_seconds), daemon=True).start()
+
+
+def die_with_parent(death_signal: signal.Signals) -> None:
+    """Have the kernel send a signal when the process that holds the life line dies, where it started this one itself.
+
+    Works even while native code holds the interpreter. A process that was forked from the warm parent has another
+    parent than that; the warm parent kills it.
+    """
+    holder = os.environ.pop(PARENT_PID, None)
+    if sys.platform == "linux" and holder == str(os.getppid()):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
 
 
 def _stop_at_end_of(parent: int, grace_seconds: float) -> None:
@@ -198,24 +213,33 @@ def run_child(
     `grace_seconds`. What it prints goes to the end of the file `log`, or where this process's own output goes. Raises
     ChildStopped, ChildCrashed, or the ModelyardError the child ended with.
     """
+
+    def stop_if_asked() -> None:
+        if should_stop():
+            raise ChildStopped
+
     reading, writing = os.pipe()
+    requests, asking = os.pipe()
     with (
         os.fdopen(reading, "rb", buffering=0) as reports,
+        os.fdopen(asking, "wb") as stdin,
         life_line() as (parent, environment),
         contextlib.nullcontext() if log is None else open_private(log, "ab") as printed,
     ):
-        with os.fdopen(writing, "wb"):  # only the child keeps it, so that its end is the end of the reports
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=printed,
-                stderr=printed,
-                env=child_environment(**environment, **{REPORT_FD: str(writing)}),
-                pass_fds=(parent, writing),
-                process_group=0,
+        # Only the child keeps them, so that its end is the end of the reports.
+        with os.fdopen(writing, "wb"), os.fdopen(requests, "rb"):
+            process = start_process(
+                module,
+                child_environment(**environment, **{REPORT_FD: str(writing)}),
+                stdin=requests,
+                stdout=1 if printed is None else printed.fileno(),
+                stderr=2 if printed is None else printed.fileno(),
+                keep=(parent, writing),
+                leads_group=True,
+                while_waiting=stop_if_asked,
             )
         try:
-            with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
+            with contextlib.suppress(BrokenPipeError), stdin:
                 stdin.write(json.dumps(dict(request)).encode())
             answer = _follow(reports, on_report, should_stop, poll_seconds)
             # It is about to end by itself, with an exit code that says more than a signal's.
@@ -224,7 +248,7 @@ def run_child(
         finally:
             end_group(process, grace_seconds)
     if answer is None:
-        raise ChildCrashed(module, process.returncode, log)
+        raise ChildCrashed(module, process.wait(), log)
     if "error" in answer:
         raise error_from(answer["error"])
     result: dict[str, Any] = answer["result"]
@@ -257,7 +281,7 @@ def _follow(
                 on_report(message["report"])
 
 
-def end_group(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
+def end_group(process: Process, grace_seconds: float) -> None:
     """End a child that leads a process group: SIGTERM, after `grace_seconds` SIGKILL for whatever is left of it."""
     if process.poll() is None:
         process.terminate()

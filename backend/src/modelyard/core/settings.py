@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     server: str | None = None
     """The address of the API that this process belongs to; `modelyard serve` gives its own to all its processes."""
     lease_seconds: float = 30.0
+    warm: bool = True
+    """Whether a process that has imported torch and transformers waits to be forked; costs its memory while idle."""
     max_upload_bytes: int = Field(default=10_000_000_000, gt=0)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses and networks of the reverse proxies whose `X-Forwarded-*` headers are believed."""

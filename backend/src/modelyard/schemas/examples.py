@@ -417,6 +417,7 @@ SYSTEM: dict[str, Any] = {
             "seen_at": "2026-11-24T10:00:21.000Z",
         }
     ],
+    "warm": True,
     "uptime_seconds": 3600.0,
 }
 

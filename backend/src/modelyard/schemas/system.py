@@ -86,6 +86,10 @@ class System(Schema):
     extras: Extras
     libraries: dict[str, str | None]
     workers: list[WorkerStatus]
+    warm: bool = Field(
+        default=False,
+        description="Whether the libraries for models are imported, so that new processes for them start at once.",
+    )
     uptime_seconds: float | None = Field(
         default=None, description="How long the API has run: in its first seconds, workers are still starting."
     )

@@ -108,13 +108,14 @@ class QuantizationService:
         OutOfMemory, and what the child raises.
         """
         from modelyard.core.process import ChildCrashed, ChildStopped, run_child
+        from modelyard.core.start_process import EXIT_UNKNOWN
         from modelyard.ml.quantize.artifact_folder import remove_leftovers
 
         require_unchanged(self.cache, row)
         with self.database.session() as session:
             models = ModelService(session)
             models.mark_quantizing(models.get_by_id(row.id))
-        reporter.report(JobProgress(phase="quantizing", message="starting"))
+        reporter.report(JobProgress(phase="quantizing", message="importing libraries"))
         target = artifact_folder(row)
         request = {
             "source": str(self.cache.snapshot_path(row.model_id, row.commit)),
@@ -136,7 +137,7 @@ class QuantizationService:
         except ChildStopped:
             raise (TransferCancelled(0) if reporter.control() is JobControl.CANCEL else TransferPaused()) from None
         except ChildCrashed as error:
-            if error.exit_code == -signal.SIGKILL and killed_for_memory(kills, oom_kills()):
+            if error.exit_code in (-signal.SIGKILL, EXIT_UNKNOWN) and killed_for_memory(kills, oom_kills()):
                 raise OutOfMemory(f"Memory ran out while {row.model_id} was being quantized.") from error
             raise
         finally:

@@ -21,7 +21,9 @@ import modelyard
 from modelyard.core import container
 from modelyard.core.database import Database, database_now
 from modelyard.core.errors import HubError, TokenInvalid
+from modelyard.core.process_memory import proportional_bytes
 from modelyard.core.settings import get_settings
+from modelyard.core.start_process import warm_state
 from modelyard.hub.client import HubClient, TokenState
 from modelyard.models import Worker
 from modelyard.schemas.system import (
@@ -178,15 +180,16 @@ def local_pids(session: Session) -> list[int]:
 
 def system(session: Session, hub: Callable[[], HubStatus]) -> System:
     """Everything `GET /system` tells."""
-    seen = workers(session)
+    seen, warm = workers(session), warm_state()
     return System(
         version=modelyard.__version__,
-        devices=devices(local_pids(session)),
+        devices=devices([*local_pids(session), *warm.pids]),
         disks=disks(ModelFiles(session).stored_bytes()),
         hub=hub(),
         extras=_extras(),
         libraries=libraries(),
         workers=seen,
+        warm=warm.warm,
         uptime_seconds=time.time() - psutil.Process().create_time(),
     )
 
@@ -200,12 +203,6 @@ def _extras() -> Extras:
 
 def _cpu(our_pids: list[int]) -> Device:
     memory = psutil.virtual_memory()
-    ours = 0
-    for pid in our_pids:
-        try:
-            ours += psutil.Process(pid).memory_info().rss
-        except psutil.Error:  # ended, or another user's
-            continue
     limit = container.memory_limit()
     name = platform.processor() or platform.machine()
     return Device(
@@ -213,7 +210,7 @@ def _cpu(our_pids: list[int]) -> Device:
         name=f"Memory of {socket.gethostname()} ({name}, {os.cpu_count()} cores)",
         total_bytes=min(memory.total, limit.total_bytes) if limit else memory.total,
         free_bytes=min(memory.available, limit.free_bytes) if limit else memory.available,
-        used_by_us_bytes=ours,
+        used_by_us_bytes=sum(map(proportional_bytes, our_pids)),
     )
 
 

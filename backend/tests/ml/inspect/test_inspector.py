@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from modelyard.core.errors import ModelyardError, UnsupportedArchitecture
+from modelyard.core.start_process import WARM_FD, can_fork
 from modelyard.ml.inspect.inspector import Inspector, InspectorBusy, InspectorCrashed, InspectorTimeout, _Child
 from support.secrets import SECRETS, environment_of
+from support.warm import forking, warm_parent_of, without_channel
 
 LLAMA = {
     "model_type": "llama",
@@ -32,11 +34,12 @@ TIMEOUT = 150.0  # a child with the lowest priority on a busy machine may take a
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture(scope="module")
-def inspector() -> Iterator[Inspector]:
-    inspector = Inspector()
-    yield inspector
-    inspector.close()
+@pytest.fixture(scope="module", params=["afresh", "forked"])
+def inspector(request: pytest.FixtureRequest) -> Iterator[Inspector]:
+    with forking() if request.param == "forked" else without_channel():
+        inspector = Inspector()
+        yield inspector
+        inspector.close()
 
 
 @pytest.fixture
@@ -55,7 +58,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 def child_of(inspector: Inspector) -> psutil.Process:
     assert inspector._child is not None
-    return psutil.Process(inspector._child._process.pid)
+    deadline = time.monotonic() + TIMEOUT
+    while (process := inspector._child._process) is None:  # a thread starts it
+        assert time.monotonic() < deadline, "the child does not start"
+        time.sleep(0.01)
+    return psutil.Process(process.pid)
 
 
 def test_every_kind_of_question_is_answered(inspector: Inspector) -> None:
@@ -218,6 +225,26 @@ def test_a_question_that_gives_way_waits_for_nobody() -> None:
     with pytest.raises(InspectorBusy, match="starting"):
         inspector.inspect("memory", LLAMA, timeout=TIMEOUT, gives_way=True)
     inspector.close()
+
+
+@pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system")
+def test_an_inspector_waits_for_the_warm_parent_and_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warm_parent_of("modelyard.ml.inspect.inspector_child") as parent:
+        monkeypatch.setenv(WARM_FD, parent.environment[WARM_FD])
+        given_up, inspector = Inspector(), Inspector()
+        for each in (given_up, inspector):
+            with pytest.raises(InspectorBusy, match="starting"):
+                each.inspect("memory", LLAMA, timeout=0.2)
+        given_up.close()
+        parent.start()
+        inspector.inspect("memory", LLAMA, timeout=TIMEOUT)
+        child = child_of(inspector)
+        assert child.ppid() == parent.process.pid
+        parent.kill()
+        assert inspector.inspect("memory", ENDLESS | {"num_hidden_layers": 3}, timeout=TIMEOUT)["num_parameters"] > 0
+        assert child_of(inspector).pid == child.pid
+        inspector.close()
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_closing_ends_a_question_under_way() -> None:

@@ -84,6 +84,7 @@ def test_a_question_that_nothing_came_of_is_given_up(database: Database, monkeyp
         inspections.ask("memory", "lab/deep", "ab" * 20, config, seconds=SHORT)
 
     assert inspector._child is not None
+    assert inspector._child._process is not None
     os.kill(inspector._child._process.pid, signal.SIGSTOP)  # an answer that never comes; such a child is replaced
     assert inspections.answer_late()
     assert not inspections.answer_late()

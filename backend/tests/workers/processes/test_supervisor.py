@@ -7,13 +7,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from support.secrets import environment_of
+from modelyard.core.start_process import can_fork
+from support.secrets import SECRETS, environment_of
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -47,6 +49,7 @@ class Server:
             **{name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")},
             "MODELYARD_HOME": str(self.home),
             "MODELYARD_PORT": "0",
+            "MODELYARD_WARM": "0",
             "TINY_NOTES": str(self.notes),
             "PYTHONPATH": os.pathsep.join([str(SOURCE), str(Path(__file__).parents[1])]),
             "HTTP_PROXY": "http://127.0.0.1:9",  # must not be used for the server's own address
@@ -138,6 +141,36 @@ def test_it_serves_works_and_stops_without_orphans(serve: Callable[..., Server],
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", int(server.url().rpartition(":")[2])))
+
+
+def wait_for_warm_parent(server: Server, after: psutil.Process | None = None) -> psutil.Process:
+    found: list[psutil.Process] = []
+
+    def appeared() -> bool:
+        for each in server.family():
+            with suppress(psutil.Error):  # it ends just now
+                if each != after and "modelyard.workers.processes.warm_parent" in each.cmdline():
+                    found.append(each)
+        return bool(found)
+
+    wait_for(appeared)
+    return found[0]
+
+
+@pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system")
+@pytest.mark.parametrize("program", [SERVE, WORK], ids=["serve", "worker"])
+def test_the_warm_parent_has_no_secret_and_is_started_again(serve: Callable[..., Server], program: str) -> None:
+    held = [name for name in SECRETS if name not in ("MODELYARD_BROKER_URL", "MODELYARD_DATABASE_URL")]
+    server = serve(program=program, environment={"MODELYARD_WARM": "1", **dict.fromkeys(held, "a-long-enough-secret")})
+    server.start()
+    killed = wait_for_warm_parent(server)
+    assert not set(SECRETS) & set(environment_of(killed.pid))
+    killed.kill()
+    assert wait_for_warm_parent(server, after=killed).is_running()
+    family = server.family()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(15) == 0
+    assert all(is_gone(each) for each in family)
 
 
 def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Server]) -> None:

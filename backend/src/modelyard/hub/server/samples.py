@@ -132,7 +132,7 @@ class SampleSource:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=child_environment(HF_HUB_OFFLINE="1"),
+                env=child_environment(),
             )
         except OSError as error:
             raise RepoUnavailable(f"The sample models could not be made: {error}") from error

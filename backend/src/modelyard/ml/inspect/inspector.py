@@ -5,27 +5,33 @@ loads weights, and no process that loads weights inspects.
 """
 
 import json
+import logging
+import os
 import queue
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
+from modelyard.core.process import describe_exit
+from modelyard.core.start_process import Process, start_process
 
 Kind = Literal["warm_up", "support", "memory", "kv_cache", "activations", "architecture", "dtype_speed"]
 
-_CHILD_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+_CHILD = "modelyard.ml.inspect.inspector_child"
+_CHILD_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 _GRACE_SECONDS = 1.5
 _LEAST_SECONDS = 0.05
 _WAY_SECONDS = 0.1
 _START_SECONDS = 120.0  # imports take seconds, and many on a busy machine
+
+
+logger = logging.getLogger(__name__)
 
 
 class InspectorTimeout(ModelyardError):
@@ -148,30 +154,33 @@ class Inspector:
         return child.receive(deadline - time.monotonic())
 
 
+class _Killed(Exception):
+    """It was killed before it was started."""
+
+
 class _Child:
-    """The child process and the two ends of its pipes."""
+    """The child process and the two ends of its pipes.
+
+    A thread starts it, because that waits for the warm parent where there is one, and then reads its replies.
+    """
 
     def __init__(self) -> None:
         # Killed in the middle of a question, the child leaves a config behind.
         self._folder = tempfile.TemporaryDirectory(prefix="modelyard-inspector-")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard.ml.inspect.inspector_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=child_environment(**_CHILD_ENVIRONMENT, TMPDIR=self._folder.name),
-            encoding="utf-8",
-        )
+        self._process: Process | None = None
+        self._killed = False
+        self._lock = threading.Lock()  # guards these two
         self._started = time.monotonic()
         self._ready = False
         self._replies: queue.Queue[str | None] = queue.Queue()
-        assert self._process.stdin is not None  # noqa: S101 - Popen was told PIPE
-        assert self._process.stdout is not None  # noqa: S101
-        self._requests = self._process.stdin
-        threading.Thread(target=self._read, args=(self._process.stdout,), name="inspector-replies", daemon=True).start()
+        stdin, asking = os.pipe()
+        self._requests = os.fdopen(asking, "w", encoding="utf-8")
+        self._thread = threading.Thread(target=self._run, args=(stdin,), name="inspector-replies", daemon=True)
+        self._thread.start()
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._thread.is_alive() and (self._process is None or self._process.poll() is None)
 
     def wait_until_ready(self, deadline: float) -> bool:
         """Whether the child has started by then. Raises `InspectorCrashed` if it never will."""
@@ -205,24 +214,53 @@ class _Child:
 
     def interrupt(self) -> None:
         """Kill the process; whoever waits for an answer hears that it crashed."""
-        self._process.kill()
+        with self._lock:
+            self._killed = True
+            if self._process is not None:
+                self._process.kill()
 
     def stop_answering(self) -> None:
         """End the question that is being answered as its time limit would, which keeps the child."""
-        self._process.send_signal(signal.SIGALRM)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGALRM)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.interrupt()
+        self._thread.join()
         with suppress(BrokenPipeError):  # a request that it never read
             self._requests.close()
         self._folder.cleanup()
 
     def _crashed(self) -> InspectorCrashed:
-        return InspectorCrashed(f"The inspector ended with exit status {self._process.wait()}.")
+        if self._process is None:
+            return InspectorCrashed("The inspector did not start.")
+        return InspectorCrashed(f"The inspector {describe_exit(self._process.wait())}.")
 
-    def _read(self, stream: IO[str]) -> None:
-        with stream:
-            for line in stream:
-                self._replies.put(line)
-        self._replies.put(None)
+    def _run(self, stdin: int) -> None:
+        reading, stdout = os.pipe()
+        try:
+            with os.fdopen(reading, encoding="utf-8") as replies:
+                with os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb"):
+                    self._start(stdin, stdout)
+                for line in replies:
+                    self._replies.put(line)
+            if self._process is not None:
+                self._process.wait()
+        except _Killed:
+            pass
+        except OSError:
+            logger.exception("the inspector cannot be started")
+        finally:
+            self._replies.put(None)
+
+    def _start(self, stdin: int, stdout: int) -> None:
+        environment = child_environment(**_CHILD_ENVIRONMENT, TMPDIR=self._folder.name)
+        process = start_process(_CHILD, environment, stdin=stdin, stdout=stdout, while_waiting=self._stop_if_killed)
+        with self._lock:
+            self._process = process
+            if self._killed:
+                process.kill()
+
+    def _stop_if_killed(self) -> None:
+        if self._killed:
+            raise _Killed

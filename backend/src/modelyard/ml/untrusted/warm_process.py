@@ -12,7 +12,6 @@ from modelyard.ml.untrusted.protocol import END, PROCESS, START
 
 # One thread each: threads cannot be forked, their stacks count as memory, and a limit of processor time is of them all.
 _ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",

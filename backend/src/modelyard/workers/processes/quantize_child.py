@@ -11,7 +11,6 @@ from modelyard.core.process import Report, child_main, configure_logging
 
 
 def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
     os.nice(5)
     from transformers.utils import logging
 

@@ -1,6 +1,7 @@
 """`modelyard serve` and `modelyard worker`: child processes that are started again when they die.
 
-For `serve` these are the API and three workers, for `worker` one worker. The supervisor opens the API's port itself and
+For `serve` these are the API and three workers, for `worker` one worker, and for both the warm parent that children of
+these are forked from. The supervisor opens the API's port itself and
 hands it down, so a taken port is found before anything starts, and nobody is refused while the API is started again. It
 has one thread and sleeps until a signal or a timer wakes it.
 """
@@ -25,11 +26,13 @@ from types import FrameType
 from typing import IO
 
 from modelyard.core import locks
+from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
 from modelyard.core.queue import QUEUES, broker_options
 from modelyard.core.settings import Settings
+from modelyard.workers.processes.warm_channel import ROOM, WarmChannel, open_channel
 
 _LOG_BYTES = 10_000_000
 _FIRST_DELAY_SECONDS = 0.5
@@ -56,8 +59,6 @@ class _Child:
     environment: Mapping[str, str]
     log: Path | None
     """Where its output goes; None: where the supervisor's own goes."""
-    withheld: frozenset[str] = frozenset()
-    """The variables of this process's environment that it does not get."""
     process: "subprocess.Popen[bytes] | None" = None
     log_offset: int = 0
     started_at: float = 0.0
@@ -86,13 +87,12 @@ class _Child:
         return log
 
     def _spawn(self, output: IO[bytes] | None) -> None:
-        inherited = {name: value for name, value in os.environ.items() if name not in self.withheld}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "modelyard.workers", *self.arguments],
+            [sys.executable, "-P", "-m", *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**inherited, **self.environment},
+            env=self.environment,
             pass_fds=self.descriptors,
             start_new_session=True,
         )
@@ -198,21 +198,27 @@ class Supervisor:
         def log(name: str) -> Path:
             return self._settings.logs_folder / f"{name}.log"
 
-        api_arguments = ["api", "--application", self._application, "--fd", str(listener.fileno())]
-        api = _Child("api", api_arguments, (parent, console, listener.fileno()), common, log("api"))
+        channel = open_channel(stack, wanted=self._settings.warm)
+        common |= channel.environment
+        inherited = (parent, console, *channel.descriptors)
+        api_arguments = ["modelyard.workers", "api", "--application", self._application, "--fd", str(listener.fileno())]
+        api = _Child("api", api_arguments, (*inherited, listener.fileno()), os.environ | common, log("api"))
         # Only later, because the API brings the database up to date and then no longer needs the processor.
         workers = [
-            _Child(name, self._worker_arguments([name]), (parent, console), common, log(name), _withheld_from([name]))
+            _Child(name, self._worker_arguments([name]), inherited, _environment_for([name]) | common, log(name))
             for name in self._queues
         ]
-        self._supervise(api, _url_of(listener), workers, wakeups)
+        warm = _warm_parents(channel, parent, environment, log("warm"))
+        self._supervise(api, _url_of(listener), workers, warm, wakeups)
 
     def _work(self, stack: contextlib.ExitStack, queues: Sequence[str]) -> None:
         wakeups = stack.enter_context(_waking(self._on_signal))
         parent, environment = stack.enter_context(life_line())
-        common = {**environment, "MODELYARD_HOME": str(self._settings.home)}
-        worker = _Child("worker", self._worker_arguments(queues), (parent,), common, None, _withheld_from(queues))
-        self._supervise(None, None, [worker], wakeups)
+        channel = open_channel(stack, wanted=self._settings.warm)
+        common = {**environment, **channel.environment, "MODELYARD_HOME": str(self._settings.home)}
+        variables = _environment_for(queues) | common
+        worker = _Child("worker", self._worker_arguments(queues), (parent, *channel.descriptors), variables, None)
+        self._supervise(None, None, [worker], _warm_parents(channel, parent, environment, None), wakeups)
 
     @contextlib.contextmanager
     def _alone_in_its_home(self) -> Iterator[locks.FileLock | None]:
@@ -286,9 +292,11 @@ class Supervisor:
                 hint="`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` makes a good one.",
             )
 
-    def _supervise(self, api: _Child | None, url: str | None, others: "list[_Child]", wakeups: int) -> None:
+    def _supervise(
+        self, api: _Child | None, url: str | None, others: "list[_Child]", warm: "list[_Child]", wakeups: int
+    ) -> None:
         """Keep the children running until a signal or a failure; the others start once the API, if any, is healthy."""
-        children = others if api is None else [api]
+        children = [*(others if api is None else [api]), *warm]
         healthy = api is None
         try:
             while not self._signals and self._failure is None:
@@ -312,7 +320,7 @@ class Supervisor:
             self._stop([each.process for each in children if each.process is not None], wakeups)
 
     def _worker_arguments(self, queues: Sequence[str]) -> list[str]:
-        arguments = ["worker", "--celery", self._celery]
+        arguments = ["modelyard.workers", "worker", "--celery", self._celery]
         if any(queue in self._concurrency for queue in queues):
             arguments += ["--concurrency", str(sum(self._concurrency.get(queue, 1) for queue in queues))]
         return [*arguments, "--queues", ",".join(queues)]
@@ -342,9 +350,20 @@ class Supervisor:
             end_group(process, 0)
 
 
-def _withheld_from(queues: Sequence[str]) -> frozenset[str]:
-    """Return the variables that a worker of these queues does not get."""
-    return frozenset() if "downloads" in queues else _HUB_SECRETS
+def _warm_parents(
+    channel: WarmChannel, parent: int, environment: Mapping[str, str], log: Path | None
+) -> "list[_Child]":
+    """The warm parent that serves a channel; none where it is served already. It gets no key and no token."""
+    if channel.serving is None:
+        return []
+    arguments = ["modelyard.workers.processes.warm_parent", str(channel.serving), ROOM]
+    return [_Child("warm", arguments, (parent, channel.serving), child_environment(**environment), log)]
+
+
+def _environment_for(queues: Sequence[str]) -> dict[str, str]:
+    """Return the variables of this process's environment that a worker of these queues gets."""
+    withheld = frozenset() if "downloads" in queues else _HUB_SECRETS
+    return {name: value for name, value in os.environ.items() if name not in withheld}
 
 
 @contextlib.contextmanager

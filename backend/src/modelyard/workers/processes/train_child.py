@@ -64,7 +64,6 @@ def _prepare(folder: Path) -> None:
     warnings.formatwarning = _one_line
     logging.captureWarnings(True)
     os.environ |= {
-        "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(folder / "datasets"),
         "TQDM_DISABLE": "1",
@@ -99,8 +98,10 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
     from transformers.utils import logging
 
     from modelyard.ml.loading.devices import accelerators, is_out_of_memory
+    from modelyard.ml.loading.threads import obey_environment
     from modelyard.ml.sae.plan import PLACE_WORDS, SMALLER
 
+    obey_environment()
     if run.device == "auto":
         run = replace(run, device=str(next(iter(accelerators()), "cpu")))
     logging.disable_progress_bar()

@@ -1,0 +1,111 @@
+"""A server with a warm parent of its own, started exactly as users start it: work survives the warm parent's death."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from e2e import test_training as training
+from modelyard.core.start_process import can_fork
+from support.instance import Instance, running
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system"),
+]
+WARM, QUANTIZE = "modelyard.workers.processes.warm_parent", "modelyard.workers.processes.quantize_child"
+TRAIN, INSPECT = "modelyard.workers.processes.train_child", "modelyard.ml.inspect.inspector_child"
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    environment = {"MODELYARD_LEASE_SECONDS": "4"}
+    instance = Instance(tmp_path_factory.mktemp("warm"), environment, as_users_do=True).start()
+    instance.use_builtin_hub()
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture
+def warm(instance: Instance) -> psutil.Process:
+    """The warm parent, which has imported everything."""
+    instance.wait_until(lambda: system(instance)["warm"], 120, "the libraries are imported")
+    assert instance.process is not None
+    found = psutil.Process(instance.process.pid).children()
+    return next(child for child in found if WARM in child.cmdline())
+
+
+@pytest.fixture(scope="module")
+def llama(instance: Instance) -> dict[str, Any]:
+    return instance.wait_for(instance.download("modelyard-samples/tiny-llama")["id"], "ready", seconds=120)
+
+
+def system(instance: Instance) -> dict[str, Any]:
+    answer: dict[str, Any] = instance.api.get("/system").json()
+    return answer
+
+
+def child_of(warm: psutil.Process, module: str, instance: Instance) -> psutil.Process:
+    """The process that runs a module, which must have been forked."""
+    child: psutil.Process = instance.wait_until(lambda: running(module), 60, f"{module} runs")
+    assert child.ppid() == warm.pid
+    return child
+
+
+def kill_during(child: psutil.Process, warm: psutil.Process) -> None:
+    """Kill the warm parent at a moment at which the child surely has work left."""
+    child.suspend()
+    try:
+        assert child.is_running()
+        warm.kill()
+        psutil.wait_procs([warm], timeout=20)
+    finally:
+        child.resume()
+
+
+def test_the_inspector_is_forked_and_the_memory_of_all_is_counted_once(
+    instance: Instance, warm: psutil.Process, llama: dict[str, Any]
+) -> None:
+    """Before the warm parent is killed, which these processes would survive."""
+    assert instance.api.get(f"/models/{llama['id']}/estimate-memory").json()["method"] == "exact"
+    inspector = child_of(warm, INSPECT, instance)
+    told = next(device for device in system(instance)["devices"] if device["id"] == "cpu")["used_by_us_bytes"]
+    processes = [*instance.children().values(), warm, inspector]
+    assert 0 < told < sum(process.memory_info().rss for process in processes)
+    assert told > proportional(warm) + proportional(inspector)
+
+
+def proportional(process: psutil.Process) -> int:
+    return int(Path(f"/proc/{process.pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0]) * 1024
+
+
+def test_a_quantization_outlives_the_warm_parent(
+    instance: Instance, warm: psutil.Process, llama: dict[str, Any]
+) -> None:
+    row = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "4bit"}).json()
+    kill_during(child_of(warm, QUANTIZE, instance), warm)
+    ready = instance.wait_for(row["id"], "ready", seconds=120)
+    assert ready["error"] is None
+    log = (instance.home / "logs" / "compute.log").read_text()
+    assert "Traceback" not in log, log[-3000:]
+
+
+def test_the_next_one_serves_whoever_asks_before_it_is_warm(instance: Instance, llama: dict[str, Any]) -> None:
+    """After the one that the test before this killed, or at the start."""
+    row = instance.api.post(f"/models/{llama['id']}/quantize", json={"quantization": "8bit"}).json()
+    instance.wait_for(row["id"], "ready", seconds=120)
+    assert system(instance)["warm"], "nobody else has imported anything"
+
+
+@pytest.mark.sae
+def test_a_training_run_outlives_the_warm_parent(instance: Instance, warm: psutil.Process, tmp_path: Path) -> None:
+    gpt2 = instance.wait_for(instance.download(training.GPT2)["id"], "ready", seconds=120)
+    text = tmp_path / "lines.jsonl"
+    text.write_text("".join(f'{{"body": "line {number} of a text about nothing"}}\n' for number in range(3000)))
+    with text.open("rb") as file:
+        path = instance.api.post("/datasets", files={"file": (text.name, file)}).json()["path"]
+    run = training.start(instance, gpt2, {"path": path, "column": "body"}, hook_point="transformer.h.1")
+    kill_during(child_of(warm, TRAIN, instance), warm)
+    assert training.wait(instance, run, "completed")["error"] is None
