@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.client.api_client import ApiClient
+from support.warm import shared_channel
 
 COMMAND = [sys.executable, "-c", "from modelyard.cli import app; app(prog_name='modelyard')"]
 SAMPLE = "modelyard-samples/tiny-gpt2"
@@ -21,7 +22,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
     """This process's environment without what would steer Modelyard, a Hub or a terminal."""
     steering = re.compile(r"(MODELYARD|HF)_|.*_PROXY$|COLUMNS$|NO_COLOR$|FORCE_COLOR$", re.IGNORECASE)
     kept = {name: value for name, value in os.environ.items() if not steering.match(name)}
-    return kept | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")} | variables
+    return kept | {"MODELYARD_WARM": "0"} | variables
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -73,12 +74,14 @@ class Server:
             MODELYARD_HOME=str(self.folder / "home"), HF_HOME=str(self.folder / "hf"), **self.variables
         )
         self._output = self.folder / "output"
+        variables, descriptors = shared_channel()
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", "--port", "0", *self.options],
                 stdout=output,
                 stderr=output,
-                env=self.environment,
+                env=self.environment | variables,
+                pass_fds=descriptors,
                 start_new_session=True,
             )
         try:
