@@ -1,6 +1,7 @@
 """`modelyard.load`: a model of this instance's store in the caller's own process, a notebook's for example."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,8 +122,8 @@ def _find(name: str, quantization: QuantizationName, revision: str | None, *, do
 
 def _rows(name: str) -> "tuple[Sequence[Model], str]":
     """The rows of a name, the newest first, and where the instance's server is. Raises DatabaseUnusable."""
-    from modelyard.commands._connect import load_settings
-    from modelyard.commands.local import database_exists, open_database
+    from modelyard.client.offline import database_exists, open_database
+    from modelyard.client.settings import load_settings
 
     if not database_exists():
         return [], load_settings().local_url
@@ -182,21 +183,28 @@ def _pull(name: str, quantization: str, revision: str | None) -> str:
 def _download(server_url: str, name: str, quantization: str, revision: str | None) -> None:
     """Raises ServerUnreachable, and ApiError with the reason when the model will not be ready."""
     from modelyard.client.api_client import ApiClient, ServerUnreachable
-    from modelyard.commands._connect import load_settings
-    from modelyard.commands.download import follow, start
+    from modelyard.client.follow import follow_model, start
+    from modelyard.client.progress import Lines
+    from modelyard.client.settings import load_settings
 
     key = load_settings().api_key
     request = {"model_id": name, "revision": revision, "quantization": quantization}
     with ApiClient(server_url, key.get_secret_value() if key else None) as client:
         try:
-            row, _fresh = start(client, request)
+            row, _fresh = start(client, request, _note)
         except ServerUnreachable as error:
             raise ServerUnreachable(
                 f"{name} is not in this store, and {error.message[0].lower()}{error.message[1:]}",
                 hint=f"Start the server with `modelyard serve`, then {_pull(name, quantization, revision)} or this.",
             ) from error
         if row["status"] != "ready":
-            follow(client, row)
+            follow_model(client, row, Lines(_note), _note, wait_for_disk=sys.stderr.isatty())
+
+
+def _note(text: str) -> None:
+    from modelyard.client.progress import printable
+
+    print(printable(text), file=sys.stderr)
 
 
 def _device(name: str) -> "torch.device":

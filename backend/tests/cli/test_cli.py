@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from modelyard.client.progress import printable
 from modelyard.commands import _format
-from modelyard.commands._connect import printable
 from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
 from modelyard.ml.untrusted import landlock

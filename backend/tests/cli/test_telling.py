@@ -9,7 +9,7 @@ import typer
 
 from modelyard.cli import app
 from modelyard.client.api_client import ApiError
-from modelyard.commands import _connect, _format, download, models
+from modelyard.commands import _connect, _format, _progress, models
 from modelyard.commands._connect import Connection, asking_the_hub
 from modelyard.commands._find_model import find_row
 from modelyard.commands.doctor import _landlock, _workers
@@ -71,7 +71,7 @@ def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
     monkeypatch.setenv("COLUMNS", "200")
     full, ready = row("paused", FULL), row("ready")
     client = Watched(row("downloading"), full, full, row("pending"), row("downloading"), ready)
-    assert download.follow(client, ROW) == ready  # type: ignore[arg-type]
+    assert _progress.follow(client, ROW) == ready  # type: ignore[arg-type]
     said = capsys.readouterr().err
     assert said.count("Only 171 MB are left on the disk of /hub") == 1
     assert "Free space. Ctrl-C stops waiting here." in said
@@ -79,7 +79,7 @@ def test_a_pull_on_a_terminal_waits_for_disk_and_says_why(
 
 def test_a_pull_in_a_script_ends_with_the_reason() -> None:
     with pytest.raises(ApiError) as caught:
-        download.follow(Watched(row("downloading"), row("paused", FULL)), ROW)  # type: ignore[arg-type]
+        _progress.follow(Watched(row("downloading"), row("paused", FULL)), ROW)  # type: ignore[arg-type]
     assert caught.value.code == "disk_full"
     assert caught.value.message == f"{ROW['model_id']} was paused. {FULL['message']}"
     assert caught.value.hint == FULL["hint"]

@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
-from modelyard.core.environment import open_closed_streams, require_home_folder
+from modelyard.client.progress import printable
+from modelyard.client.settings import load_settings
+from modelyard.core.environment import open_closed_streams
 from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError, UnsafeWeights
 from modelyard.core.keys import clean_key
 
 if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
-    from modelyard.core.settings import Settings
 
 Json = dict[str, Any]
 QuantizationName = Literal["none", "8bit", "4bit"]
@@ -39,8 +40,6 @@ QUIET_SECONDS = 2.0
 """How long a command may say nothing while a Hub is asked."""
 
 _WIDE = 10_000
-_SECRETS = ("api_key", "database_url", "broker_url")
-"""Settings whose values are not shown."""
 _HINTS: dict[type[ModelyardError], str] = {
     HubUnreachable: "Check the network or proxy. `modelyard hub builtin` switches a running server to its built-in"
     " sample models, `modelyard hub URL` to another endpoint, such as a mirror.",
@@ -160,24 +159,6 @@ class ModelyardGroup(TyperGroup):
             raise typer.Exit(1) from error
 
 
-def load_settings() -> "Settings":
-    """The environment's settings. Raises InvalidRequest naming the variable that is wrong."""
-    from pydantic import ValidationError
-
-    from modelyard.core.settings import get_settings
-
-    require_home_folder()
-    try:
-        return get_settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = "_".join(map(str, first["loc"]))
-        variable = f"MODELYARD_{field}".upper()
-        said = "cannot be used" if field in _SECRETS else f"is {first['input']!r}"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InvalidRequest(f"{variable} {said}: {reason}.", hint=f"Correct {variable}.") from None
-
-
 def connect(context: typer.Context) -> "ApiClient":
     """A client of the server that the options or the environment name. Raises InvalidRequest."""
     from modelyard.client.api_client import ApiClient
@@ -245,11 +226,6 @@ def asking_the_hub(context: typer.Context, client: "ApiClient") -> Iterator[None
 
 def print_json(answer: object) -> None:
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-
-
-def printable(text: str) -> str:
-    """Without control characters: a Hub's texts must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_table(

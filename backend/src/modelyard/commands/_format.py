@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from modelyard.core.errors import STORAGE_CODES, DiskFull
+from modelyard.client.progress import WAITING as WAITING
+from modelyard.client.progress import amounts as amounts
+from modelyard.client.progress import disk_phase
+from modelyard.client.progress import phase as phase
+from modelyard.client.progress import speed as speed
+from modelyard.client.progress import waits_for_disk as waits_for_disk
+from modelyard.core.units import duration as duration
 from modelyard.core.units import significant
 from modelyard.core.units import size as size
 
@@ -56,12 +62,6 @@ KINDS = {"verify": "verification", "quantize": "quantization", "generate": "gene
 GAP_SHOWN = 0.02
 """The share by which measured memory may differ from the estimate without a word."""
 
-WAITING = "waiting for a worker"
-"""The phase of work that nobody has taken yet."""
-
-WAITING_FOR_ROOM = "waiting for room on the disk"
-WAITING_FOR_ACCESS = "waiting for access to the disk"
-
 
 def count(number: int | None) -> str:
     """596 M, 1.24 B: parameters and downloads."""
@@ -71,62 +71,6 @@ def count(number: int | None) -> str:
         if number >= 10_000 and number >= scale * 0.9995:
             return f"{significant(number / scale)} {unit}"
     return f"{number:,}"
-
-
-def duration(seconds: float) -> str:
-    """8 s, 3 min, 1 h 20 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{round(hours / 24)} days"
-
-
-def waits_for_disk(row: Mapping[str, Any]) -> bool:
-    """Return whether a model or a run waits for a disk that is full or may not be used; the server resumes it."""
-    return row["status"] in ("paused", "pending") and row["error"] is not None and row["error"]["code"] in STORAGE_CODES
-
-
-def _disk(row: Mapping[str, Any]) -> str:
-    return WAITING_FOR_ROOM if row["error"]["code"] == DiskFull.code else WAITING_FOR_ACCESS
-
-
-def phase(row: Mapping[str, Any]) -> str:
-    """What is being done to a model, in words."""
-    progress = row["progress"]
-    if waits_for_disk(row):
-        return _disk(row)
-    if progress is None and row["status"] == "pending":
-        return WAITING
-    if progress is None or row["status"] in ("paused", "failed", "deleting"):
-        return str(row["status"])
-    match progress["phase"]:
-        # A worker may be at it although the status does not tell yet: it asks the Hub first.
-        case "resolving" if progress["waiting"] or row["status"] == "quantizing":
-            return WAITING
-        case "resolving":
-            return "looking up files"
-        case "downloading" if progress["files_total"]:
-            now = min(progress["files_done"] + 1, progress["files_total"])
-            return f"downloading file {now} of {progress['files_total']}"
-        case "verifying":
-            return "verifying"
-        case "loading":
-            return f"loading: {progress['message']}" if progress["message"] else "loading"
-        case name:
-            return progress["message"] or str(name)
-
-
-def amounts(progress: Mapping[str, Any] | None) -> str:
-    """4.2 GB of 16.1 GB; empty while nothing is known."""
-    if progress is None or progress["bytes_total"] is None:
-        return ""
-    return f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}"
 
 
 TRAINING_PHASES = {
@@ -143,7 +87,7 @@ TRAINING_PHASES = {
 def training_phase(run: Mapping[str, Any]) -> str:
     """What a training run does now, in words."""
     if waits_for_disk(run):
-        return _disk(run)
+        return disk_phase(run)
     match run["status"]:
         case "pending":
             return WAITING
@@ -319,11 +263,3 @@ def left(moment: str | None) -> str:
     if moment is None:
         return ""
     return duration((datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds())
-
-
-def speed(progress: Mapping[str, Any] | None) -> str:
-    """52.4 MB/s, 3 min left; empty while nothing flows."""
-    if progress is None or not progress["bytes_per_second"]:
-        return ""
-    left = progress["eta_seconds"]
-    return f"{size(progress['bytes_per_second'])}/s" + (f", {duration(left)} left" if left is not None else "")

@@ -1,33 +1,17 @@
 """Work under way as a person sees it: a bar on a terminal, lines elsewhere."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import typer
 
-from modelyard.commands._connect import err, note, printable
+from modelyard.client.follow import PULL_AGAIN, follow_model
+from modelyard.client.progress import Display, Lines, Shown, printable
+from modelyard.commands._connect import Json, err, note
 
-_LINE_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A moment of some work; `total` is None while it is not known, and `ended` when there is nothing to wait for."""
-
-    name: str
-    phase: str
-    done: int
-    total: int | None
-    amounts: str
-    speed: str
-    ended: bool
-
-
-class Display(Protocol):
-    def update(self, shown: Shown) -> None: ...
+if TYPE_CHECKING:
+    from modelyard.client.api_client import ApiClient
 
 
 @contextmanager
@@ -35,7 +19,7 @@ def display() -> Iterator[Display]:
     """A bar on a terminal; elsewhere a line now and then."""
     console = err()
     if not console.is_terminal:
-        yield _Lines()
+        yield Lines(note)
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -64,20 +48,14 @@ def display() -> Iterator[Display]:
         yield Bar()
 
 
-class _Lines:
-    """A line for each phase, and one every few seconds within it."""
+def follow(client: "ApiClient", row: Json, *, again: str = PULL_AGAIN) -> Json:
+    """Show a model's progress until it is ready. Raises ApiError with the reason when it will not be.
 
-    def __init__(self) -> None:
-        self._phase = ""
-        self._said_at = 0.0
-
-    def update(self, shown: Shown) -> None:
-        again = shown.phase == self._phase and time.monotonic() - self._said_at < _LINE_SECONDS
-        if shown.ended or again:
-            return
-        self._phase, self._said_at = shown.phase, time.monotonic()
-        parts = (shown.phase, shown.amounts, shown.speed)
-        note(f"{shown.name}: " + ", ".join(part for part in parts if part))
+    `again` tells what to do after a failure.
+    """
+    with display() as shown:
+        # A person makes room on a full disk while this waits; a script is told at once.
+        return follow_model(client, row, shown, note, wait_for_disk=err().is_terminal, again=again)
 
 
 @contextmanager

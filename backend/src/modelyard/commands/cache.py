@@ -19,7 +19,7 @@ from modelyard.commands._connect import (
     say,
 )
 from modelyard.commands._find_model import find_row
-from modelyard.commands.download import follow
+from modelyard.commands._progress import follow
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest
 

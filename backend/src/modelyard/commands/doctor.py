@@ -11,16 +11,16 @@ import typer
 from rich.text import Text
 
 import modelyard
+from modelyard.client.progress import printable
+from modelyard.client.settings import load_settings
 from modelyard.commands import _format
 from modelyard.commands._connect import (
     SERVER_PANEL,
     ClientCommand,
     JsonOption,
     connect,
-    load_settings,
     out,
     print_json,
-    printable,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _server(client: "ApiClient", system: "System") -> Check:
 
 
 def _local_system() -> "System":
-    from modelyard.commands.local import database
+    from modelyard.client.offline import database
     from modelyard.services import system_service
 
     with database() as found, found.reading() as session:
@@ -139,7 +139,7 @@ def _local_system() -> "System":
 
 def _local_hub(found: "Database") -> "HubStatus":
     """As `system_service.hub_status`, with an end to waiting for a name server."""
-    from modelyard.commands.local import within
+    from modelyard.client.offline import within
     from modelyard.core.errors import HubError
     from modelyard.schemas.system import HubStatus
     from modelyard.services.settings_service import SettingsService
@@ -264,7 +264,7 @@ def _workers(system: "System") -> Check:
 
 
 def _database() -> Check:
-    from modelyard.commands import local
+    from modelyard.client import offline
     from modelyard.core.errors import ModelyardError
     from modelyard.core.sqlite_file import check_database_file
 
@@ -272,19 +272,19 @@ def _database() -> Check:
     try:
         if file is not None:
             check_database_file(file)
-        if not local.database_exists():
-            return Check("database", "ok", f"{local.database_name()}: the first `modelyard serve` makes it")
-        local.open_database().dispose()
+        if not offline.database_exists():
+            return Check("database", "ok", f"{offline.database_name()}: the first `modelyard serve` makes it")
+        offline.open_database().dispose()
     except ModelyardError as error:
         return Check("database", "broken", error.message, error.hint)
-    return Check("database", "ok", local.database_name())
+    return Check("database", "ok", offline.database_name())
 
 
 def _broker() -> Check:
     from kombu import Connection
     from kombu.exceptions import KombuError
 
-    from modelyard.commands.local import ANSWER_SECONDS, within
+    from modelyard.client.offline import ANSWER_SECONDS, within
     from modelyard.core.errors import InvalidRequest
     from modelyard.core.queue import broker_options
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from modelyard.client.progress import printable
 from modelyard.commands import _format
 from modelyard.commands._connect import (
     HUB_PANEL,
@@ -26,7 +27,6 @@ from modelyard.commands._connect import (
     print_facts,
     print_json,
     print_table,
-    printable,
     say,
 )
 from modelyard.commands.models import dimension_facts
@@ -274,7 +274,7 @@ def _ask(
         with note_if_slow(context, remark, SILENT_SECONDS):
             return server(client)
     except ServerUnreachable as error:
-        from modelyard.commands.local import INSPECTION_SECONDS, database, own_inspector
+        from modelyard.client.offline import INSPECTION_SECONDS, database, own_inspector
         from modelyard.services.huggingface_model_service import HuggingFaceModelService
         from modelyard.services.settings_service import SettingsService
 
@@ -287,7 +287,7 @@ def _ask(
                     f"{error.message} The Hub in use is the built-in one, which is a part of it."
                 ) from error
             note(f"{error.message} Asking {endpoint} from this machine.")
-            with own_inspector():
+            with own_inspector(note):
                 service = HuggingFaceModelService(found, inspection_seconds=INSPECTION_SECONDS)
                 return local(service).model_dump(mode="json")
 
@@ -302,23 +302,23 @@ def _folder(model: str) -> Path | None:
 
 
 def _of_folder(folder: Path) -> Json:
-    from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
+    from modelyard.client.offline import INSPECTION_SECONDS, empty_database, own_inspector
     from modelyard.services.inspection.folder_preview import preview_folder, read_folder
     from modelyard.services.inspection.inspection_service import InspectionService
 
     local = read_folder(folder)
-    with empty_database() as found, own_inspector():
+    with empty_database() as found, own_inspector(note):
         return preview_folder(local, InspectionService(found), seconds=INSPECTION_SECONDS).model_dump(mode="json")
 
 
 def _estimate_of_folder(folder: Path, tokens: int, batch: int, dtype: str) -> Json:
-    from modelyard.commands.local import INSPECTION_SECONDS, empty_database, own_inspector
+    from modelyard.client.offline import INSPECTION_SECONDS, empty_database, own_inspector
     from modelyard.services import system_service
     from modelyard.services.inspection.folder_preview import read_folder
     from modelyard.services.inspection.memory_service import MemoryService
 
     checkpoint = read_folder(folder).checkpoint
-    with empty_database() as found, own_inspector():
+    with empty_database() as found, own_inspector(note):
         return (
             MemoryService(found)
             .estimate(

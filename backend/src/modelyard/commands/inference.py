@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from modelyard.client.follow import WAITING_SECONDS, why_waiting
+from modelyard.client.progress import printable, shown_model
 from modelyard.commands import _format
 from modelyard.commands._connect import (
     USE_PANEL,
@@ -24,12 +26,10 @@ from modelyard.commands._connect import (
     print_facts,
     print_json,
     print_table,
-    printable,
     say,
 )
 from modelyard.commands._find_model import Ambiguous, describe, find_row
-from modelyard.commands._progress import display, left_to_the_server
-from modelyard.commands.download import WAITING_SECONDS, follow, moment, why_waiting
+from modelyard.commands._progress import display, follow, left_to_the_server
 from modelyard.commands.models import dimension_facts
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, ModelyardError, NotReady
 
@@ -319,7 +319,7 @@ def _wait(client: "ApiClient", row: Json, done: Callable[[Json], Result | None])
         for now in client.watch(row["id"]):
             if now["progress"] and not now["progress"]["waiting"]:
                 begun()
-            shown.update(moment(now))
+            shown.update(shown_model(now))
             if (result := done(now)) is not None:
                 return result
     raise AssertionError("watching ends only with a result")

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.commands._connect import SERVER_PANEL, load_settings, note
+from modelyard.client.settings import load_settings
+from modelyard.commands._connect import SERVER_PANEL, note
 
 if TYPE_CHECKING:
     from modelyard.core.settings import Settings

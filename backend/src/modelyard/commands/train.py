@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from modelyard.client.follow import WAITING_SECONDS, why_waiting
+from modelyard.client.progress import Shown
 from modelyard.commands import _format
 from modelyard.commands._connect import (
     TRAIN_PANEL,
@@ -25,8 +27,7 @@ from modelyard.commands._connect import (
     say,
 )
 from modelyard.commands._find_model import find_row
-from modelyard.commands._progress import Shown, display, left_to_the_server
-from modelyard.commands.download import WAITING_SECONDS, why_waiting
+from modelyard.commands._progress import display, left_to_the_server
 from modelyard.commands.models import UNDER_WAY
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound

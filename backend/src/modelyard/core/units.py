@@ -18,3 +18,17 @@ def significant(value: float, *, whole: bool = False) -> str:
     if whole or value >= 99.95:
         return str(round(value))
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """8 s, 3 min, 1 h 20 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(hours / 24)} days"

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelyard.commands._connect import load_settings, note
+from modelyard.client.settings import load_settings
 from modelyard.core import migrate
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
@@ -100,8 +100,8 @@ def empty_database() -> Iterator[Database]:
 
 
 @contextmanager
-def own_inspector() -> Iterator[None]:
-    """This process's inspector starts with the first question; it ends with this context."""
+def own_inspector(note: Callable[[str], None]) -> Iterator[None]:
+    """Announce with `note` that this process inspects a model, and end its inspector with this context."""
     from modelyard.services.inspection.inspection_service import close_inspector
 
     note("Building the model without its weights …")

@@ -1,0 +1,95 @@
+"""Start a download and wait until the model is ready."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from modelyard.client.progress import Display, shown_model, waits_for_disk, waits_for_worker
+from modelyard.core.errors import AlreadyExists, Conflict
+
+if TYPE_CHECKING:
+    from modelyard.client.api_client import ApiClient, Json
+
+WAITING_SECONDS = 10.0
+"""After so long without a worker the reason is looked for."""
+
+PULL_AGAIN = "What was fetched is kept: the same pull goes on from there."
+
+
+def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> "tuple[Json, bool]":
+    """Ask the server for a download. Returns the row to follow, and whether it was not ready before."""
+    from modelyard.client.api_client import ApiError
+
+    try:
+        return client.post("/models/download", request), True
+    except ApiError as error:
+        if error.code != AlreadyExists.code or "id" not in error.extra:
+            raise
+        row = client.get(f"/models/{error.extra['id']}")
+    if row["status"] == "paused":
+        note(f"{row['model_id']} was paused; going on.")
+        row = client.post(f"/models/{row['id']}/resume")
+    return row, row["status"] != "ready"
+
+
+def follow_model(
+    client: "ApiClient",
+    row: "Json",
+    display: Display,
+    note: Callable[[str], None],
+    *,
+    wait_for_disk: bool = False,
+    again: str = PULL_AGAIN,
+) -> "Json":
+    """Return the row once the model is ready. Raises ApiError with the reason when it will not be.
+
+    `display` gets every change, `note` what a person should know, such as why nothing happens. A download that a full
+    disk has stopped ends this, unless `wait_for_disk`. `again` tells what to do after a failure.
+    """
+    waiting_since: float | None = time.monotonic()
+    told_of_disk = False
+    for now in client.watch(row["id"]):
+        display.update(shown_model(now))
+        match now["status"]:
+            case "ready":
+                return now
+            case "pending" | "downloading" | "quantizing":
+                told_of_disk = False
+            case "paused" if waits_for_disk(now) and wait_for_disk:
+                if not told_of_disk:
+                    told_of_disk = True
+                    note(f"{now['error']['message']} {now['error']['hint']} Ctrl-C stops waiting here.")
+            case _:
+                raise _stopped(now, again)
+        if not waits_for_worker(now):
+            waiting_since = None
+        elif waiting_since is not None and time.monotonic() - waiting_since > WAITING_SECONDS:
+            waiting_since = None
+            note(why_waiting(client, "compute" if now["status"] == "quantizing" else "downloads"))
+    raise AssertionError("watching ends only with a result")
+
+
+def _stopped(row: "Json", again: str) -> Exception:
+    from modelyard.client.api_client import ApiError
+
+    name, short = row["model_id"], row["id"][:8]
+    if waits_for_disk(row):
+        error = row["error"]
+        return ApiError(error["code"], f"{name} was paused. {error['message']}", error["hint"], id=row["id"])
+    if row["status"] == "failed" and row["error"]:
+        hint = f"{row['error']['hint']} {again}" if row["error"]["hint"] else again
+        return ApiError(row["error"]["code"], row["error"]["message"], hint, id=row["id"])
+    if row["status"] == "paused":
+        return Conflict(f"{name} was paused.", hint=f"`modelyard resume {short}` goes on with it.", id=row["id"])
+    return Conflict(f"{name} is {row['status']}.", hint="The same command starts it again.", id=row["id"])
+
+
+def why_waiting(client: "ApiClient", queue: str) -> str:
+    """Explain why no worker takes work of a queue yet."""
+    workers = client.get("/system")["workers"]
+    if any(worker["alive"] and queue in worker["queues"] for worker in workers):
+        return "It waits for its turn: other work comes first (`modelyard ps`)."
+    return (
+        f"No worker for {queue} is alive, so it waits. `modelyard worker --queues {queue}` starts one;"
+        " `modelyard doctor` tells more."
+    )
