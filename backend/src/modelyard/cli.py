@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from modelyard import __version__
-from modelyard.commands import cache, doctor, download, drift, hub, inference, models, serve, train
+from modelyard.commands import (
+    architecture,
+    cache,
+    doctor,
+    download,
+    drift,
+    hub,
+    inference,
+    models,
+    quantize,
+    serve,
+    train,
+)
 from modelyard.commands._connect import ApiKeyOption, ModelyardGroup, ServerOption
 
 app = typer.Typer(
@@ -41,5 +53,5 @@ def main(
     """
 
 
-for group in (serve, doctor, hub, download, models, cache, inference, drift, train):
+for group in (serve, doctor, hub, download, models, cache, quantize, inference, architecture, drift, train):
     group.register(app)

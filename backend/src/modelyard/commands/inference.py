@@ -1,11 +1,11 @@
-"""Using models that are here: quantize, load, unload, generate, architecture."""
+"""Commands that use a model in memory: load, unload, generate."""
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,19 +19,15 @@ from modelyard.commands._connect import (
     Json,
     JsonOption,
     ModelArgument,
-    RevisionOption,
     WhichQuantization,
     connect,
     note,
-    print_facts,
     print_json,
-    print_table,
     say,
 )
-from modelyard.commands._find_model import Ambiguous, describe, find_row
-from modelyard.commands._progress import display, follow, left_to_the_server
-from modelyard.commands.models import dimension_facts
-from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, ModelyardError, NotReady
+from modelyard.commands._find_model import describe, find_row
+from modelyard.commands._progress import display, left_to_the_server
+from modelyard.core.errors import Conflict, ModelyardError, NotReady
 
 if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
@@ -43,48 +39,8 @@ _REPORTED_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
-    for command in (quantize, load, unload, generate, architecture):
+    for command in (load, unload, generate):
         app.command(cls=ClientCommand, rich_help_panel=USE_PANEL)(command)
-
-
-def quantize(
-    context: typer.Context,
-    model: ModelArgument,
-    quantization: Annotated[
-        Literal["8bit", "4bit"], typer.Option("--quantization", "-q", help="The precision of the copy.")
-    ],
-    drop_original: Annotated[
-        bool, typer.Option("--drop-original", help="Remove the unquantized files once the copy is ready.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a smaller copy of a model that is here, once; it loads at once ever after.
-
-    The server does the work: after Ctrl-C it goes on.
-    """
-    client = connect(context)
-    begun = time.monotonic()
-    source = _source(client, model)
-    row, fresh = _start_quantizing(client, source, quantization, keep_original=not drop_original)
-    if row["status"] != "ready":
-        short = row["id"][:8]
-        with left_to_the_server(f"Quantizing {row['model_id']} goes on at {client.url}. `modelyard ps` shows it."):
-            row = follow(client, row, again=f"`modelyard resume {short}` tries again.")
-    if as_json:
-        print_json(row)
-        return
-    took = f" in {_format.duration(time.monotonic() - begun)}" if fresh else ""
-    say(f"{row['model_id']} in {quantization} is {'ready' if fresh else 'already here'}{took}.")
-    own = client.delete(f"/models/{row['id']}", dry_run=True)["freed_bytes"]
-    say(f"{_format.size(own)} on the disk, {_format.size(row['memory_measured_bytes'])} in memory.")
-    if row["drift"]:
-        say(_format.drift(row["drift"]))
-    if drop_original:
-        now = next((other for other in client.models()["items"] if other["id"] == source["id"]), None)
-        # Its row may still be there while the files are being removed.
-        kept = now is not None and now["status"] != "deleting"
-        original = f"The unquantized files ({_format.size(source['disk_bytes'])})"
-        say(f"{original} stay: something else uses them." if kept else f"{original} were removed.")
 
 
 def load(
@@ -232,67 +188,6 @@ def generate(
         print_json(result)
 
 
-def architecture(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model that is here, or one on the Hub.")],
-    revision: RevisionOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a model's blocks, dimensions and hook points, for one that is here or still on the Hub."""
-    answer = _architecture(connect(context), model, revision)
-    if as_json:
-        print_json(answer)
-        return
-    print_facts(
-        [
-            ("model", answer["model_id"]),
-            ("commit", answer["commit"]),
-            ("class", answer["model_class"]),
-            ("parameters", _format.count(answer["num_parameters"])),
-            *dimension_facts(answer["dimensions"]),
-            ("blocks", answer["layers_path"]),
-            ("final norm", answer["final_norm"]),
-            ("same weights", ", ".join(" = ".join(pair) for pair in answer["tied"]) or None),
-            ("mind", ", ".join(answer["flags"]) or None),
-            ("hook points", "shown by a pass without weights" if answer["verified"] else answer["reason"]),
-        ]
-    )
-    print()
-    print_table(
-        ("HOOK POINT", "KIND", "WIDTH", "OUTPUT", "LAYERS", "TRANSFORMERLENS"),
-        [
-            (path, kind, f"{width:,}", output, _layers(layers), lens)
-            for (path, kind, width, output, lens), layers in _hook_rows(answer["hook_points"])
-        ],
-        right=("WIDTH",),
-        wrap=("OUTPUT", "LAYERS", "TRANSFORMERLENS"),
-    )
-
-
-def _source(client: "ApiClient", model: str) -> Json:
-    """The row to quantize: the unquantized one where a name stands for several."""
-    try:
-        return find_row(client, model)
-    except Ambiguous:
-        return find_row(client, model, "none")
-
-
-def _start_quantizing(
-    client: "ApiClient", source: Json, quantization: str, *, keep_original: bool
-) -> tuple[Json, bool]:
-    """The copy's row, and whether it was not there before."""
-    from modelyard.client.api_client import ApiError
-
-    request = {"quantization": quantization, "keep_original": keep_original}
-    try:
-        return client.post(f"/models/{source['id']}/quantize", request), True
-    except ApiError as error:
-        if error.code != AlreadyExists.code or "id" not in error.extra:
-            raise
-        row = client.get(f"/models/{error.extra['id']}")
-    return row, row["status"] != "ready"
-
-
 def _stopped_words(row: Json) -> str:
     name = row["model_id"]
     if row["loaded"]:
@@ -420,55 +315,3 @@ def _visible(text: str) -> str:
     if not sys.stdout.isatty():
         return text
     return "\t".join(printable(part) for part in text.split("\t"))
-
-
-def _architecture(client: "ApiClient", model: str, revision: str | None) -> Json:
-    """Of a row, any precision of one commit being as good as another, otherwise of the Hub's model of that name."""
-    if revision is None:
-        try:
-            return client.get(f"/models/{find_row(client, model)['id']}/architecture")
-        except Ambiguous as several:
-            candidates = several.extra["candidates"]
-            if len({(row["model_id"], row["commit"]) for row in candidates}) > 1:
-                raise
-            return client.get(f"/models/{candidates[0]['id']}/architecture")
-        except ModelNotFound:
-            pass
-    return client.get("/models/architecture", model_id=model, revision=revision)
-
-
-_HookKind = tuple[str, str, int, str, str]
-
-
-def _hook_rows(points: Sequence[Json]) -> list[tuple[_HookKind, list[int]]]:
-    """Hook points that differ only in their layer, with the layers."""
-    rows: dict[_HookKind, list[int]] = {}
-    for point in points:
-        layer = point["layer"]
-
-        def without_layer(name: str | None, layer: int | None = layer) -> str:
-            parts = (name or "").split(".")
-            # The first number is the block's; an expert's comes later.
-            at = parts.index(str(layer)) if layer is not None and str(layer) in parts else None
-            return ".".join("N" if index == at else part for index, part in enumerate(parts))
-
-        kind = (
-            without_layer(point["path"]),
-            point["kind"],
-            point["width"],
-            point["output"] if point["verified"] else f"{point['output']}, not verified",
-            without_layer(point["transformer_lens"]),
-        )
-        rows.setdefault(kind, []).extend([] if layer is None else [layer])
-    return list(rows.items())
-
-
-def _layers(layers: Sequence[int]) -> str:
-    """0-11, or 0, 2, 5-7."""
-    ranges: list[list[int]] = []
-    for layer in layers:
-        if ranges and layer == ranges[-1][1] + 1:
-            ranges[-1][1] = layer
-        else:
-            ranges.append([layer, layer])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

@@ -1,7 +1,6 @@
 """Training sparse autoencoders: start a run, follow it, stop it, go on with it."""
 
 import time
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelyard.client.follow import WAITING_SECONDS, why_waiting
-from modelyard.client.progress import Shown
 from modelyard.commands import _format
 from modelyard.commands._connect import (
     TRAIN_PANEL,
-    Cell,
     ClientCommand,
     DtypeName,
     Json,
@@ -28,7 +25,7 @@ from modelyard.commands._connect import (
 )
 from modelyard.commands._find_model import find_row
 from modelyard.commands._progress import display, left_to_the_server
-from modelyard.commands.models import UNDER_WAY
+from modelyard.commands._training_facts import plan_facts, run_facts, run_name, run_row, shown_run
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound
 
@@ -169,7 +166,7 @@ def start(
             request["hook_point"] = _suggested(client, row)
     if dry_run:
         plan = client.post("/trainings/plan", request)
-        print_json(plan) if as_json else print_facts(_plan_facts(request, plan))
+        print_json(plan) if as_json else print_facts(plan_facts(request, plan))
         if plan["refusal"]:
             raise typer.Exit(1)
         return
@@ -197,7 +194,7 @@ def ls(
         print_json(page)
     elif page["items"]:
         headings = ("MODEL", "QUANT", "HOOK POINT", "SAE", "STATE", "DONE", "ID")
-        print_table(headings, map(_row, page["items"]), wrap=("HOOK POINT", "SAE", "STATE", "DONE"))
+        print_table(headings, map(run_row, page["items"]), wrap=("HOOK POINT", "SAE", "STATE", "DONE"))
     else:
         note("No training run matches." if status else "No training run yet. `modelyard train start --help` tells how.")
 
@@ -208,7 +205,7 @@ def show(context: typer.Context, run: RunArgument, as_json: JsonOption = False) 
     if as_json:
         print_json(found)
         return
-    print_facts(_facts(found))
+    print_facts(run_facts(found))
 
 
 def follow(context: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
@@ -266,12 +263,12 @@ def rm(
     found = find_run(client, run)
     if not yes:
         what = "the trained SAE" if found["output_path"] else "what it has trained so far"
-        note(f"Deleting {_name(found)} removes {what} and its curve. The model and the text stay.")
+        note(f"Deleting {run_name(found)} removes {what} and its curve. The model and the text stay.")
         if not typer.confirm("Delete it?", err=True):
             note("Nothing was deleted.")
             raise typer.Exit(1)
     freed = client.delete(f"/trainings/{found['id']}")
-    print_json(freed) if as_json else say(f"Deleted {_name(found)}; {_format.size(freed['freed_bytes'])} came free.")
+    print_json(freed) if as_json else say(f"Deleted {run_name(found)}; {_format.size(freed['freed_bytes'])} came free.")
 
 
 def find_run(client: "ApiClient", text: str) -> Json:
@@ -298,7 +295,7 @@ def _finish(client: "ApiClient", run: Json, *, as_json: bool) -> None:
         print_json(run)
         return
     took = _format.duration(time.monotonic() - begun)
-    say(f"{_name(run)} is trained in {took}: {_format.figures(run)}.")
+    say(f"{run_name(run)} is trained in {took}: {_format.figures(run)}.")
     say(run["output_path"])
 
 
@@ -309,7 +306,7 @@ def _follow(client: "ApiClient", run: Json) -> Json:
     waiting_since: float | None = time.monotonic()
     with display() as shown:
         for now in client.watch(run["id"], "training"):
-            shown.update(_shown(now))
+            shown.update(shown_run(now))
             match now["status"]:
                 case "completed":
                     return now
@@ -362,97 +359,3 @@ def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: boo
     note(f"Sending {file.name} ({_format.size(path.stat().st_size)}) …")
     stored = client.upload("/datasets", path)
     return {"path": stored["path"], "column": column}
-
-
-def _shown(run: Json) -> Shown:
-    progress = run["progress"]
-    explained = _format.explained_variance(run["metrics"] or {})
-    parts = (_format.token_speed(run), explained)
-    return Shown(
-        name=_name(run),
-        phase=_format.training_phase(run),
-        done=progress["tokens_done"],
-        total=progress["tokens_total"],
-        amounts=_format.tokens(run),
-        speed=", ".join(part for part in parts if part),
-        ended=run["status"] not in UNDER_WAY,
-    )
-
-
-def _name(run: Json) -> str:
-    """tiny-llama, model.layers.6."""
-    return f"{run['model_name'].rpartition('/')[2]}, {run['hook_point']}"
-
-
-def _sae(run: Json) -> str:
-    return f"{run['architecture']}, {run['d_sae']:,} features"
-
-
-def _row(run: Json) -> tuple[Cell, ...]:
-    done = _format.tokens(run) if run["status"] != "completed" else _format.figures(run)
-    name = run["model_name"]
-    return name, run["quantization"], run["hook_point"], _sae(run), _format.training_phase(run), done, run["id"][:8]
-
-
-def _facts(run: Json) -> Iterator[tuple[str, Cell]]:
-    yield "id", run["id"]
-    told = run["status"] == "running" or _format.waits_for_disk(run)
-    yield "status", run["status"] + (f", {_format.training_phase(run)}" if told else "")
-    if run["error"]:
-        yield "error", f"{run['error']['message']} {run['error']['hint'] or ''}".strip()
-    yield "done", ", ".join(part for part in (_format.tokens(run), _format.token_speed(run)) if part)
-    yield "figures", _format.figures(run) or None
-    yield "result", run["output_path"]
-    yield "model", f"{run['model_name']} ({run['commit']})"
-    yield "quantization", run["quantization"]
-    yield "hook point", run["hook_point"]
-    yield "SAE", f"{_sae(run)}, width {run['d_in']:,}"
-    yield "k", None if run["k"] is None else f"{run['k']:,}"
-    yield "L1", None if run["l1_coefficient"] is None else f"{run['l1_coefficient']:g}"
-    yield "text", f"{run['dataset']['path']}, column {run['dataset']['column']}"
-    yield "context", f"{run['context_size']:,} tokens"
-    yield "begins with", _format.beginning(run["plan"], run["beginning"])
-    yield "left out", f"{run['skip_positions']} positions at the beginning of every context"
-    yield "batch", f"{run['batch_tokens']:,} tokens"
-    yield "learning rate", f"{run['learning_rate']:g}"
-    yield "seed", str(run["seed"])
-    yield "device", run["device"] + (f" ({run['plan']['device']})" if run["device"] == "auto" else "")
-    yield "model's dtype", run["dtype"]
-    yield "memory", f"{_format.size(run['plan']['total_bytes'])} planned"
-    yield "engine", run["engine"]
-    yield "asked for", run["created_at"]
-
-
-def _plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
-    yield "hook point", f"{request['hook_point']}, width {plan['d_in']:,}"
-    yield "SAE", f"{plan['d_sae']:,} features, {_format.count(plan['parameters'])} parameters"
-    yield "steps", f"{plan['steps']:,}"
-    yield "begins with", _format.beginning(plan, request.get("beginning", "auto"))
-    place = "system memory" if plan["device"] == "cpu" else plan["device"]
-    yield "memory", f"{_format.size(plan['total_bytes'])} of {place}"
-    for name, what in (
-        ("model_bytes", "the loaded model"),
-        ("forward_bytes", "its forward pass"),
-        ("sae_bytes", "SAE, gradients, optimizer"),
-        ("batch_bytes", "one batch"),
-        ("buffer_bytes", "buffer of activations"),
-        ("process_bytes", "libraries"),
-    ):
-        yield "", f"{_format.size(plan[name])}  {what}"
-    if plan["usable_bytes"] is not None:
-        yield "may be planned", _format.size(plan["usable_bytes"])
-    yield "faster", _format.faster(plan.get("fast_dtype"), plan.get("fast_dtype_bytes")) or None
-    yield "unloaded first", ", ".join(model["name"] for model in plan["unloads"]) or None
-    yield (
-        "text",
-        f"an unknown number of tokens in the column {plan['dataset_column']}"
-        if plan["epochs"] is None
-        else f"{'' if plan['dataset_counted'] else 'about '}{_format.count(plan['dataset_tokens'])} tokens"
-        f" in the column {plan['dataset_column']}, read {plan['epochs']:g} times",
-    )
-    working, final = 2 * plan["checkpoint_bytes"] + plan["output_bytes"], plan["output_bytes"]
-    yield "disk", f"{_format.size(working)}, in the end {_format.size(final)}"
-    if plan["refusal"]:
-        yield "refused", f"{plan['refusal']['message']} {plan['refusal']['hint'] or ''}".strip()
-    else:
-        yield "fits", "yes" if plan["fits"] else "not known: another machine trains"

@@ -1,0 +1,92 @@
+"""The command that makes a smaller copy of a model."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modelyard.commands import _format
+from modelyard.commands._connect import (
+    USE_PANEL,
+    ClientCommand,
+    Json,
+    JsonOption,
+    ModelArgument,
+    connect,
+    print_json,
+    say,
+)
+from modelyard.commands._find_model import Ambiguous, find_row
+from modelyard.commands._progress import follow, left_to_the_server
+from modelyard.core.errors import AlreadyExists
+
+if TYPE_CHECKING:
+    from modelyard.client.api_client import ApiClient
+
+
+def register(app: typer.Typer) -> None:
+    app.command(cls=ClientCommand, rich_help_panel=USE_PANEL)(quantize)
+
+
+def quantize(
+    context: typer.Context,
+    model: ModelArgument,
+    quantization: Annotated[
+        Literal["8bit", "4bit"], typer.Option("--quantization", "-q", help="The precision of the copy.")
+    ],
+    drop_original: Annotated[
+        bool, typer.Option("--drop-original", help="Remove the unquantized files once the copy is ready.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a smaller copy of a model that is here, once; it loads at once ever after.
+
+    The server does the work: after Ctrl-C it goes on.
+    """
+    client = connect(context)
+    begun = time.monotonic()
+    source = _source(client, model)
+    row, fresh = _start_quantizing(client, source, quantization, keep_original=not drop_original)
+    if row["status"] != "ready":
+        short = row["id"][:8]
+        with left_to_the_server(f"Quantizing {row['model_id']} goes on at {client.url}. `modelyard ps` shows it."):
+            row = follow(client, row, again=f"`modelyard resume {short}` tries again.")
+    if as_json:
+        print_json(row)
+        return
+    took = f" in {_format.duration(time.monotonic() - begun)}" if fresh else ""
+    say(f"{row['model_id']} in {quantization} is {'ready' if fresh else 'already here'}{took}.")
+    own = client.delete(f"/models/{row['id']}", dry_run=True)["freed_bytes"]
+    say(f"{_format.size(own)} on the disk, {_format.size(row['memory_measured_bytes'])} in memory.")
+    if row["drift"]:
+        say(_format.drift(row["drift"]))
+    if drop_original:
+        now = next((other for other in client.models()["items"] if other["id"] == source["id"]), None)
+        # Its row may still be there while the files are being removed.
+        kept = now is not None and now["status"] != "deleting"
+        original = f"The unquantized files ({_format.size(source['disk_bytes'])})"
+        say(f"{original} stay: something else uses them." if kept else f"{original} were removed.")
+
+
+def _source(client: "ApiClient", model: str) -> Json:
+    """The row to quantize: the unquantized one where a name stands for several."""
+    try:
+        return find_row(client, model)
+    except Ambiguous:
+        return find_row(client, model, "none")
+
+
+def _start_quantizing(
+    client: "ApiClient", source: Json, quantization: str, *, keep_original: bool
+) -> tuple[Json, bool]:
+    """The copy's row, and whether it was not there before."""
+    from modelyard.client.api_client import ApiError
+
+    request = {"quantization": quantization, "keep_original": keep_original}
+    try:
+        return client.post(f"/models/{source['id']}/quantize", request), True
+    except ApiError as error:
+        if error.code != AlreadyExists.code or "id" not in error.extra:
+            raise
+        row = client.get(f"/models/{error.extra['id']}")
+    return row, row["status"] != "ready"
