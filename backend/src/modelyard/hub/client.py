@@ -82,7 +82,7 @@ class HubClient:
 
     @property
     def token(self) -> str | Literal[False]:
-        """What is sent with requests; never None, for which huggingface_hub would take a token of another Hub."""
+        """Return what to send with requests; never None: huggingface_hub would then take a token of another Hub."""
         return (token_for(self.endpoint) or False) if self._token is None else self._token
 
     @property
@@ -107,7 +107,7 @@ class HubClient:
         return self._ask(ask, model_id, revision)
 
     def branch_state(self, model_id: str, revision: str) -> BranchState:
-        """Where a branch or tag stands now; the smallest question there is. Raises as `model_info` does."""
+        """Return where a branch or tag stands now; the smallest question there is. Raises as `model_info` does."""
         validate_revision(revision)
 
         def ask() -> BranchState:
@@ -117,7 +117,7 @@ class HubClient:
         return self._ask(ask, model_id, revision)
 
     def _get_model(self, model_id: str, revision: str | None, **params: Any) -> dict[str, Any]:
-        """What a Hub's API says of a repository.
+        """Return what a Hub's API says of a repository.
 
         Not `HfApi.model_info`: it takes for granted what authors write into a card, and fails on anything else.
         """
@@ -131,7 +131,7 @@ class HubClient:
         return answer
 
     def access(self, model: HubModel) -> Access:
-        """Whether this token may fetch the files of a gated model."""
+        """Return whether this token may fetch the files of a gated model."""
         if not model.gated:
             return "open"
         try:
@@ -147,7 +147,7 @@ class HubClient:
         return "accepted"
 
     def search(self, query: str, limit: int, sort: str = "downloads") -> list[HubSearchHit]:
-        """Models whose id matches; the most of `sort`, a key of the Hub's own, first."""
+        """Return models whose id matches; the most of `sort`, a key of the Hub's own, first."""
         params: dict[str, Any] = {
             "sort": sort,
             "limit": limit,
@@ -168,7 +168,7 @@ class HubClient:
     def read_small_file(
         self, model_id: str, commit: str, path: str, *, limit_bytes: int = MAX_ANSWER_BYTES
     ) -> bytes | None:
-        """The content of a file of a repository, or None where there is none. Raises as `model_info` does."""
+        """Return the content of a file of a repository, or None where there is none. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes | None:
@@ -181,7 +181,7 @@ class HubClient:
         return self._ask(ask, model_id, commit)
 
     def read_range(self, model_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
-        """The bytes of a file from `start` to `stop` (exclusive), a few kilobytes. Raises as `model_info` does."""
+        """Return bytes `start` to `stop` (exclusive) of a file, a few kilobytes. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes:
@@ -194,7 +194,7 @@ class HubClient:
         return self._ask(ask, model_id, commit)
 
     def safetensors_headers(self, model_id: str, commit: str, paths: list[str]) -> list[SafetensorsFileMetadata]:
-        """The headers of weight files, read with Range requests, in the order given."""
+        """Return the headers of weight files, read with Range requests, in the order given."""
 
         def read(path: str) -> SafetensorsFileMetadata:
             def ask() -> SafetensorsFileMetadata:
@@ -218,7 +218,7 @@ class HubClient:
                 raise
 
     def user(self) -> tuple[TokenState, str | None]:
-        """The state of the token and the name of its owner."""
+        """Return the state of the token and the name of its owner."""
         if not self.token:
             return "none", None
         try:
@@ -258,7 +258,7 @@ class HubClient:
         return response
 
     def _ask(self, call: Callable[[], Answer], model_id: str, revision: str | None) -> Answer:
-        """`call()`, again while its failure may pass and the user still waits; its errors become ours."""
+        """Return `call()`, tried again while its failure may pass and the user still waits. Raises our own errors."""
         end = time.monotonic() + PATIENCE_SECONDS
 
         def within_patience(seconds: float, _reason: str) -> None:
@@ -282,13 +282,13 @@ class HubClient:
             yield
 
     def within_patience(self) -> AbstractContextManager[None]:
-        """Everything asked in this context together takes no longer than somebody at a page waits."""
+        """Limit everything asked in this context together to the time that somebody at a page waits."""
         return within(ANSWER_SECONDS + self.timeout_seconds)
 
     def has_token(self) -> bool:
-        """Whether a token would be sent, valid or not."""
+        """Return whether a token would be sent, valid or not."""
         return bool(self.token)
 
     def missing_token_note(self) -> str | None:
-        """As `tokens.missing_token_note`, where the stored tokens decide."""
+        """Return `tokens.missing_token_note`, where the stored tokens decide."""
         return None if self._token is not None else missing_token_note(self.endpoint)

@@ -48,7 +48,7 @@ class HubModel:
 
     @property
     def num_parameters(self) -> int | None:
-        """The elements of the weight files as the Hub counted them; None where it did not, or where they are packed."""
+        """Return how many elements of weights the Hub counted; None where it did not, or where they are packed."""
         return number_of(sum(self.parameters_by_dtype.values())) or None
 
 
@@ -105,7 +105,7 @@ def as_hub_model(model_id: str, info: ModelInfo, licence: str | None) -> HubMode
 
 
 def _is_quantized(info: ModelInfo) -> bool:
-    """Whether the tensors a Hub counts are packed: their elements are not the model's parameters."""
+    """Return whether the tensors a Hub counts are packed: their elements are not the model's parameters."""
     config = info.config if isinstance(info.config, dict) else {}
     return bool(config.get("quantization_config") or config.get("compression_config"))
 

@@ -19,7 +19,7 @@ _NO_ATTRIBUTES = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.
 
 
 def content_hasher(file: RemoteFile) -> "hashlib._Hash":
-    """The hash that verifies a file, ready for its content: sha256, or git's blob hash of a small file."""
+    """Return the hash that verifies a file, ready for its content: sha256, or git's blob hash of a small file."""
     if file.sha256 is not None:
         return hashlib.sha256()
     return hashlib.sha1(b"blob %d\0" % file.size_bytes, usedforsecurity=False)

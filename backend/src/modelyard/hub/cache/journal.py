@@ -12,7 +12,7 @@ from modelyard.hub.cache.disk import file_status, write_atomically
 
 
 def read_journal(path: Path) -> dict[str, object]:
-    """The journal of an unfinished file; empty if there is none, or it cannot be read or makes no sense.
+    """Read the journal of an unfinished file; empty if there is none, or it cannot be read or makes no sense.
 
     Raises Conflict if something that is not a file lies in its place.
     """
@@ -38,7 +38,7 @@ def write_journal(path: Path, content: Mapping[str, object], *, durable: bool) -
 
 
 def overwrite_journal(path: Path, content: Mapping[str, object]) -> None:
-    """The same in place, for a disk without room for a second copy. Raises DiskFull, StorageDenied."""
+    """Overwrite the journal in place, for a disk without room for a second copy. Raises DiskFull, StorageDenied."""
     with storage_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "wb", closefd=True) as output:  # noqa: PTH123 - of a descriptor

@@ -40,7 +40,7 @@ DISK_CHECK_SECONDS = 5.0
 
 
 class Control(enum.Enum):
-    """What the owner of a running download wants of it."""
+    """Says what the owner of a running download wants of it."""
 
     RUN = "run"
     PAUSE = "pause"
@@ -174,7 +174,7 @@ class _Download:
         return reused
 
     def _is_here(self, content: Content) -> bool:
-        """Whether the cache holds it, as a blob or as the files of the snapshot themselves."""
+        """Return whether the cache holds it, as a blob or as the files of the snapshot themselves."""
         store = self._store
         return store.has_blob(self._repo_id, content.file) or store.holds_copies(
             self._repo_id, self._commit, content.files

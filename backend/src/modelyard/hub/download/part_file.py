@@ -95,7 +95,7 @@ class PartialFile:
 
     @property
     def allocated_bytes(self) -> int:
-        """Disk space the part takes already, also for content that no journal knows of any more."""
+        """Return the bytes of disk that the part takes, also for content that no journal knows of any more."""
         with self._using() as descriptor:
             return allocated_bytes(os.fstat(descriptor))
 
@@ -106,7 +106,7 @@ class PartialFile:
 
     @property
     def needs_care(self) -> bool:
-        """Whether there is enough to hash or to bring to the disk, or nothing left to fetch."""
+        """Return whether there is enough to hash or to bring to the disk, or nothing left to fetch."""
         with self._lock:
             unhashed = self._blocks.prefix - self._hashed
             return self._blocks.is_complete or unhashed >= HASH_CHUNK_BYTES or self._unsynced >= _SYNC_BYTES
@@ -184,7 +184,7 @@ class PartialFile:
         return False
 
     def is_genuine(self) -> bool:
-        """Whether the hash of the whole content is the one the Hub announced."""
+        """Return whether the hash of the whole content is the one the Hub announced."""
         return self._hasher.hexdigest() == self.file.blob
 
     def sync_some(self) -> None:

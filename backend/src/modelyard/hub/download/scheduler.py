@@ -52,7 +52,7 @@ class Content:
 
     @property
     def is_oversized(self) -> bool:
-        """Whether huggingface_hub would not fetch it over plain HTTP."""
+        """Return whether huggingface_hub would not fetch it over plain HTTP."""
         return self.file.size_bytes > constants.MAX_HTTP_DOWNLOAD_SIZE
 
     @property

@@ -70,7 +70,7 @@ class Throttle:
         raise PartClosed
 
     def refund(self, count: int) -> None:
-        """Give back bytes that were taken but not read."""
+        """Return bytes that were taken but not read."""
         if self.rate and count > 0:
             with self._lock:
                 self._bytes += count

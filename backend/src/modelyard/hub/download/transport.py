@@ -125,7 +125,7 @@ class Transport:
         raise HubMisbehaved(f"{self.endpoint} redirects in circles.")
 
     def open_xet(self, xet: XetFileData, *, start: int, stop: int, size_bytes: int) -> "Body":
-        """The same bytes from Xet storage. Raises Transient, or one of the HubErrors."""
+        """Ask Xet storage for the same bytes. Raises Transient, or one of the HubErrors."""
         from hf_xet import XetFileInfo
 
         with self._hub_errors():
@@ -273,7 +273,7 @@ class Body(ABC):
 
     @abstractmethod
     def read(self, limit: int) -> bytes | memoryview:
-        """What has arrived, at most `limit` bytes; waits for the first; empty at the end. Raises Transient."""
+        """Return what has arrived, at most `limit` bytes; waits for the first; empty at the end. Raises Transient."""
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -281,7 +281,7 @@ class Body(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give the connection back if the whole answer was read, else close it."""
+        """Free the connection for others if the whole answer was read, else close it."""
 
     def __enter__(self) -> Self:
         return self

@@ -89,7 +89,7 @@ class Verifier:
             content.state = State.PENDING
 
     def _places(self, content: Content) -> list[Path]:
-        """Where content that is in the cache lies: as a blob, or as the files of the snapshot themselves."""
+        """Return where content that is in the cache lies: as a blob, or as the files of the snapshot themselves."""
         if self._store.has_blob(self._repo_id, content.file):
             return [self._store.blob_path(self._repo_id, content.file.blob)]
         return [self._store.snapshot_path(self._repo_id, self._commit) / file.path for file in content.files]
