@@ -196,6 +196,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason(
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(900)  # more than sixty repositories, three seconds each on a quiet machine
 @pytest.mark.skipif(not MADE.is_file(), reason="the further odd repositories are not beside this checkout")
 def test_further_odd_repositories(instance: Instance, source: FolderSource, tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(MADE), str(tmp_path)], check=True, capture_output=True)
