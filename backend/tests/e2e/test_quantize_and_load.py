@@ -411,7 +411,8 @@ def test_a_direct_download_in_four_bits_may_drop_the_original(instance: Instance
     row = instance.download(MOE, quantization="4bit", keep_original=False)
     ready = instance.wait_for(row["id"], "ready", seconds=120)
     assert ready["architecture"] == "Qwen3MoeForCausalLM"
-    assert not (instance.hf_home / "hub" / "models--modelyard-samples--tiny-qwen-moe").exists()
+    original = instance.hf_home / "hub" / "models--modelyard-samples--tiny-qwen-moe"
+    instance.wait_until(lambda: not original.exists(), 30, "the original's files are removed")
     artifact = Path(ready["snapshot_path"])
     size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
     assert ready["disk_bytes"] == size < 0.6 * ready["size_bytes"]

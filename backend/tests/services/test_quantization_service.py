@@ -102,6 +102,7 @@ def test_the_original_is_not_dropped_under_a_load_of_it(
         if begin is not None:
             begin(models, original)
         models.mark_done(copy, JobKind.QUANTIZE, FilesOnDisk(whole=True, artifact_bytes=500, disk_bytes=1502))
+        assert copy.disk_bytes == (500 if begin is None else 1502), "what goes at once is not counted"
     assert cache.snapshot_path(MODEL_ID, COMMIT).exists(), "files are removed after the transaction"
     finish_removal(database, copy.id)
     is_kept = begin is not None
