@@ -137,7 +137,8 @@ class ModelDeletion:
             return
         for row in others:
             row.status = ModelStatus.DELETING
-        model.removal_due = True
+        # Nobody is to read that the copy still takes the room of what is removed right after this transaction.
+        model.removal_due, model.disk_bytes = True, model.artifact_bytes
         self.session.flush()
 
     def _is_idle_original(self, row: Model) -> bool:

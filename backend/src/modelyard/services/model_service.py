@@ -288,8 +288,6 @@ class ModelService:
         self.files.note(model, found)
         if kind is JobKind.QUANTIZE and not model.keep_original:
             self.deletion.give_up_original(model)
-            if model.removal_due:  # right after this transaction, so that nobody reads that it still takes this room
-                model.disk_bytes = found.artifact_bytes
         forget_facts(self.session, model)
 
     def mark_quantizing(self, model: Model) -> None:
