@@ -92,7 +92,11 @@ class _Service:
             return {"ok": False, "error": failed.as_dict()}
 
     def _skeleton(
-        self, config: Mapping[str, Any], dtype: str, checkpoint_dtype: str | None, held: int | None = None
+        self,
+        config: Mapping[str, Any],
+        dtype: str = "auto",
+        checkpoint_dtype: str | None = None,
+        held: int | None = None,
     ) -> Any:
         from modelyard.ml.inspect import meta_model
 
@@ -116,50 +120,30 @@ class _Service:
 
         return asdict(support.full_support(config, files, held=held))
 
-    def _memory(
-        self,
-        config: Mapping[str, Any],
-        dtype: str = "auto",
-        checkpoint_dtype: str | None = None,
-        held: int | None = None,
-    ) -> dict[str, Any]:
+    def _memory(self, config: Mapping[str, Any], **built: Any) -> dict[str, Any]:
         from modelyard.ml.inspect import memory
 
-        return asdict(memory.estimate_skeleton(self._skeleton(config, dtype, checkpoint_dtype, held)))
+        return asdict(memory.estimate_skeleton(self._skeleton(config, **built)))
 
-    def _kv_cache(
-        self,
-        config: Mapping[str, Any],
-        dtype: str = "auto",
-        checkpoint_dtype: str | None = None,
-        held: int | None = None,
-    ) -> dict[str, Any]:
+    def _kv_cache(self, config: Mapping[str, Any], **built: Any) -> dict[str, Any]:
         from modelyard.ml.inspect import kv_cache
 
-        return asdict(kv_cache.measure_kv_cache(self._skeleton(config, dtype, checkpoint_dtype, held)))
+        return asdict(kv_cache.measure_kv_cache(self._skeleton(config, **built)))
 
     def _activations(
-        self,
-        config: Mapping[str, Any],
-        batch: int,
-        sequence: int,
-        dtype: str = "auto",
-        checkpoint_dtype: str | None = None,
-        quantizations: Sequence[str] = (),
-        held: int | None = None,
+        self, config: Mapping[str, Any], batch: int, sequence: int, quantizations: Sequence[str] = (), **built: Any
     ) -> dict[str, Any]:
         from modelyard.ml.inspect import activations
 
-        skeleton = self._skeleton(config, dtype, checkpoint_dtype, held)
         measured = activations.measure_activations(
-            skeleton, batch=batch, sequence=sequence, quantizations=quantizations
+            self._skeleton(config, **built), batch=batch, sequence=sequence, quantizations=quantizations
         )
         return asdict(measured)
 
     def _architecture(self, config: Mapping[str, Any]) -> dict[str, Any]:
         from modelyard.ml.inspect import architecture
 
-        return architecture.inspect_architecture(self._skeleton(config, "bfloat16", None)).as_dict()
+        return architecture.inspect_architecture(self._skeleton(config, "bfloat16")).as_dict()
 
     def _dtype_speed(self, _config: Mapping[str, Any]) -> dict[str, Any]:
         from modelyard.ml.inspect.dtype_speed import measure_dtype_speed
