@@ -25,6 +25,12 @@ def remote_files(contents: Mapping[str, bytes] = CONTENTS) -> list[RemoteFile]:
     return [RemoteFile(name, len(body), hashlib.sha256(body).hexdigest(), None) for name, body in contents.items()]
 
 
+def note_manifest(row: Model, cache: HubCache, contents: Mapping[str, bytes] = CONTENTS) -> None:
+    """Note in a row which files it has, as a download does before the first byte."""
+    files = remote_files(contents)
+    row.files = new_manifest(row, files, cache.inventory(row.model_id, row.commit, files))
+
+
 def store(cache: HubCache, commit: str = COMMIT, contents: Mapping[str, bytes] = CONTENTS) -> list[RemoteFile]:
     """Write a snapshot into the cache."""
     files = remote_files(contents)
@@ -39,8 +45,7 @@ def begun_row(session: Session, cache: HubCache, status: ModelStatus, **fields: 
     """A row whose manifest is known and whose download waits, or ended with this status."""
     models = ModelService(session, cache)
     row = new_row(session, cache, **fields)
-    files = remote_files()
-    row.files = new_manifest(row, files, cache.inventory(row.model_id, row.commit, files))
+    note_manifest(row, cache)
     job = models.start_download(row)
     if status is ModelStatus.PAUSED:
         models.pause(row.id)
@@ -84,10 +89,8 @@ def ready_row(session: Session, cache: HubCache, commit: str = COMMIT, **fields:
     """A row whose download is over: made before its files, which are stored now unless they are there."""
     row = new_row(session, cache, commit, **fields)
     contents = CONTENTS if commit == COMMIT else {**CONTENTS, "model.safetensors": b"v" * 3000}
-    row.files = new_manifest(
-        row, remote_files(contents), cache.inventory(row.model_id, row.commit, remote_files(contents))
-    )
-    row.adopted = any(file["present_before"] for file in row.files)
+    note_manifest(row, cache, contents)
+    row.adopted = any(file["present_before"] for file in row.files or ())
     store(cache, commit, contents)
     models = ModelService(session, cache)
     models.mark_ended(row, ModelStatus.READY)

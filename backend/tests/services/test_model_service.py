@@ -15,7 +15,7 @@ from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound, NotRea
 from modelyard.hub.cache.hashing import identity
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus, Quantization
-from modelyard.services import maintenance, model_actions, model_deletion, model_files
+from modelyard.services import maintenance, model_actions, model_deletion
 from modelyard.services.deletion_plan import RowPlan, confirmed_plan
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection.memory_service import ExactFigures, MemoryService
@@ -41,6 +41,7 @@ from .cache import (
     bytes_below,
     differing,
     new_row,
+    note_manifest,
     part,
     ready_row,
     remote_files,
@@ -658,9 +659,7 @@ def test_a_refused_deletion_cancels_nothing(database: Database, cache: HubCache)
     with database.session() as session:
         models = ModelService(session, cache)
         row, job, _owner = downloading(models, cache)
-        row.files = model_files.new_manifest(
-            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
-        )
+        note_manifest(row, cache)
         row.adopted = True
     with pytest.raises(SharedCache):
         delete_model(database, row.id)

@@ -15,13 +15,23 @@ from modelyard.core.errors import DatabaseUnavailable, DiskFull, HubUnreachable
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
-from modelyard.services import model_files, model_service
+from modelyard.services import model_service
 from modelyard.services.jobs.job_service import JobProgress, JobService
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_service import ModelService
 from modelyard.workers import job_runner
 from modelyard.workers.job_runner import MODEL_ENDINGS, RequestStopped, RunningJob, run_job, run_request
-from services.cache import COMMIT, MODEL_ID, bytes_below, new_row, part, remote_files, resume_waiting, store
+from services.cache import (
+    COMMIT,
+    MODEL_ID,
+    bytes_below,
+    new_row,
+    note_manifest,
+    part,
+    remote_files,
+    resume_waiting,
+    store,
+)
 
 Work = Callable[[RunningJob], None]
 
@@ -226,9 +236,7 @@ def test_what_the_user_wants(
 ) -> None:
     with database.session() as session:
         row = session.get_one(Model, queued[0])
-        row.files = model_files.new_manifest(
-            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
-        )
+        note_manifest(row, cache)
     store(cache)
     unfinished = part(cache)
     asking = threading.Thread(target=ask, args=(database, queued[1], control))
@@ -266,9 +274,7 @@ def test_a_disk_that_may_not_be_used_does_not_keep_a_job_from_its_end(
 ) -> None:
     with database.session() as session:
         row = session.get_one(Model, queued[0])
-        row.files = model_files.new_manifest(
-            row, remote_files(), cache.inventory(row.model_id, row.commit, remote_files())
-        )
+        note_manifest(row, cache)
     store(cache)
 
     def refused(*_arguments: object) -> None:
