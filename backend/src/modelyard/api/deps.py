@@ -15,7 +15,7 @@ from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.training.compatibility import TrainingCompatibilityService
-from modelyard.services.training.run_service import SaeTraining
+from modelyard.services.training.run_service import TrainingRunService
 from modelyard.services.update_service import UpdateService
 
 
@@ -69,7 +69,7 @@ ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureS
 InferenceDep = Annotated[InferenceService, Depends(_service(InferenceService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
-SaeTrainingDep = Annotated[SaeTraining, Depends(_service(SaeTraining))]
+TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]
 UpdatesDep = Annotated[UpdateService, Depends(_service(UpdateService))]
 RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]

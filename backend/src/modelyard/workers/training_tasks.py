@@ -1,7 +1,7 @@
 """The Celery task of training runs. Its only argument is the id of a job."""
 
 from modelyard.core.database import get_database
-from modelyard.services.training.run_service import SaeTraining
+from modelyard.services.training.run_service import TrainingRunService
 from modelyard.workers import websocket_emitter
 from modelyard.workers.celery_app import celery_app
 from modelyard.workers.job_runner import Endings, RunningJob, run_job
@@ -21,4 +21,4 @@ def train_task(job_id: str) -> None:
 
 
 def _train(job: RunningJob) -> None:
-    SaeTraining(get_database()).run(job.subject_id, job)
+    TrainingRunService(get_database()).run(job.subject_id, job)

@@ -59,7 +59,7 @@ from modelyard.services.training import memory_room, run_log, training_service
 from modelyard.services.training.actions import delete_training
 from modelyard.services.training.compatibility import TrainingCompatibilityService
 from modelyard.services.training.dataset_service import DatasetService
-from modelyard.services.training.run_service import SaeTraining
+from modelyard.services.training.run_service import TrainingRunService
 from modelyard.services.training.training_service import TrainingService, training_response
 from modelyard.workers import inference_tasks, job_runner
 from modelyard.workers.job_runner import RunningJob
@@ -222,7 +222,7 @@ def test_incompatible(
     assert found.reasons[0].message.startswith(_SENTENCES.get(code, ""))
     assert found.reasons[0].message.endswith((".", ")"))
     with pytest.raises(TrainingIncompatible) as refused:
-        SaeTraining(database).plan(asked(row_id, corpus))
+        TrainingRunService(database).plan(asked(row_id, corpus))
     assert refused.value.extra["reason"] == code
 
 
@@ -292,7 +292,7 @@ def test_what_a_run_saw_counts_more(database: Database, cache: HubCache) -> None
 
 def test_a_plan(database: Database, cache: HubCache, corpus: Path, free: dict[str, int]) -> None:
     row_id = add_model(database, cache)
-    plan = SaeTraining(database).plan(asked(row_id, corpus, expansion_factor=16, training_tokens=10_000))
+    plan = TrainingRunService(database).plan(asked(row_id, corpus, expansion_factor=16, training_tokens=10_000))
     assert (plan.d_in, plan.d_sae, plan.k, plan.steps) == (64, 1024, 32, 3)
     assert plan.parameters == 2 * 64 * 1024 + 64 + 1024
     assert plan.sae_bytes == 16 * plan.parameters
@@ -305,20 +305,20 @@ def test_a_plan(database: Database, cache: HubCache, corpus: Path, free: dict[st
     assert (plan.dataset_column, plan.dataset_columns, plan.dataset_counted) == ("text", ["text"], False)
 
     free["cuda:0"] = 2 * GB
-    refused = SaeTraining(database).plan(asked(row_id, corpus))
+    refused = TrainingRunService(database).plan(asked(row_id, corpus))
     assert refused.fits is False
     assert refused.refusal is not None
     assert refused.refusal.code == "out_of_memory"
     assert refused.refusal.hint == "Use a smaller or a quantized model: the largest part is the loaded model, 2.00 GB."
     with pytest.raises(OutOfMemory) as error:
-        SaeTraining(database).start(asked(row_id, corpus))
+        TrainingRunService(database).start(asked(row_id, corpus))
     assert error.value.extra == {"needed_bytes": refused.total_bytes, "free_bytes": 2 * GB}
     assert "of cuda:0, of which 2.00 GB are free" in error.value.message
     free["cpu"] = GB
     with pytest.raises(OutOfMemory, match=r"of system memory, of which 1\.00 GB"):
-        SaeTraining(database).start(asked(row_id, corpus, device="cpu"))
+        TrainingRunService(database).start(asked(row_id, corpus, device="cpu"))
     free["cpu"] = 16 * GB
-    assert SaeTraining(database).plan(asked(row_id, corpus, device="cpu")).fits
+    assert TrainingRunService(database).plan(asked(row_id, corpus, device="cpu")).fits
 
 
 def test_figures_of_a_large_run() -> None:
@@ -359,7 +359,7 @@ def test_fields_that_do_not_fit_the_model(
 ) -> None:
     row_id = add_model(database, cache)
     with pytest.raises(InvalidRequest) as refused:
-        SaeTraining(database).start(asked(row_id, corpus, **fields))
+        TrainingRunService(database).start(asked(row_id, corpus, **fields))
     assert refused.value.extra["errors"][0]["field"] == field
     assert refused.value.hint
 
@@ -367,7 +367,7 @@ def test_fields_that_do_not_fit_the_model(
 def test_a_column_without_text(database: Database, cache: HubCache, corpus: Path) -> None:
     row_id = add_model(database, cache)
     with pytest.raises(InvalidRequest, match="no text column 'id'") as refused:
-        SaeTraining(database).plan(asked(row_id, corpus, dataset={"path": str(corpus), "column": "id"}))
+        TrainingRunService(database).plan(asked(row_id, corpus, dataset={"path": str(corpus), "column": "id"}))
     assert [(error["field"], error["columns"]) for error in refused.value.extra["errors"]] == [
         ("dataset.column", ["text"])
     ]
@@ -379,7 +379,7 @@ def test_the_only_column_with_text_is_taken(database: Database, cache: HubCache,
     def column_of(name: str, **record: Any) -> str:
         path = tmp_path / f"{name}.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for _ in range(200)))
-        training = SaeTraining(database).start(asked(row_id, path))
+        training = TrainingRunService(database).start(asked(row_id, path))
         return str(training.config["dataset"]["column"])
 
     assert column_of("one", body="Something to read.", number=1) == "body"
@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_read_is_told_at_its_field(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InvalidRequest) as refused:
-        SaeTraining(database).plan(asked(add_model(database, cache), path))
+        TrainingRunService(database).plan(asked(add_model(database, cache), path))
     assert refused.value.extra["errors"] == [{"field": "dataset.path", "message": refused.value.message}]
 
 
@@ -415,7 +415,7 @@ def test_the_tokens_of_the_column_are_counted(database: Database, cache: HubCach
     row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
 
     def tokens(path: Path) -> tuple[int | None, bool]:
-        plan = SaeTraining(database).plan(asked(row_id, path))
+        plan = TrainingRunService(database).plan(asked(row_id, path))
         return plan.dataset_tokens, plan.dataset_counted
 
     few = tmp_path / "few.jsonl"
@@ -440,7 +440,7 @@ def test_rows_without_text_in_front_are_not_taken_for_all(database: Database, ca
         path = tmp_path / f"{empty}-{full}.jsonl"
         nothing, something = json.dumps({"title": "T.", "text": None}), json.dumps({"title": "T.", "text": "One two."})
         path.write_text("\n".join([nothing] * empty + [something] * full))
-        return SaeTraining(database).plan(asked(row_id, path, dataset={"path": str(path), **choice}))
+        return TrainingRunService(database).plan(asked(row_id, path, dataset={"path": str(path), **choice}))
 
     counted = plan(150, 100)
     assert (counted.dataset_column, counted.dataset_tokens, counted.dataset_counted) == ("text", 300, True)
@@ -461,7 +461,7 @@ def test_tokens_that_nobody_knows_are_unknown(database: Database, cache: HubCach
     path.write_text(
         json.dumps({"text": " "}) + "\n" + (json.dumps({"text": None}) + "\n") * 12_000 + '{"text": "One."}'
     )
-    plan = SaeTraining(database).plan(asked(row_id, path))
+    plan = TrainingRunService(database).plan(asked(row_id, path))
     assert (plan.dataset_tokens, plan.dataset_counted, plan.epochs) == (None, False, None)
 
 
@@ -473,7 +473,7 @@ def test_the_tokens_of_a_compressed_file_are_counted(database: Database, cache: 
     row_id = add_model(database, cache, tokenizer__json=word_tokenizer())
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["One two three."] * 1000}), path, compression="zstd")
-    plan = SaeTraining(database).plan(asked(row_id, path))
+    plan = TrainingRunService(database).plan(asked(row_id, path))
     assert (plan.dataset_tokens, plan.dataset_counted) == (4000, False)
 
 
@@ -482,7 +482,7 @@ def test_a_text_shorter_than_a_context_is_refused(database: Database, cache: Hub
     path = tmp_path / "short.txt"
     path.write_text("Too short a text.")
     with pytest.raises(InvalidRequest, match="5 tokens, less than one context of 128") as refused:
-        SaeTraining(database).plan(asked(row_id, path))
+        TrainingRunService(database).plan(asked(row_id, path))
     assert refused.value.extra["errors"][0]["field"] == "dataset.path"
 
 
@@ -490,13 +490,13 @@ def test_the_precision_of_the_model(
     database: Database, cache: HubCache, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row_id = add_model(database, cache)
-    stored = SaeTraining(database).plan(asked(row_id, corpus))
-    same = SaeTraining(database).plan(asked(row_id, corpus, dtype="float16"))
-    wider = SaeTraining(database).plan(asked(row_id, corpus, dtype="float32"))
+    stored = TrainingRunService(database).plan(asked(row_id, corpus))
+    same = TrainingRunService(database).plan(asked(row_id, corpus, dtype="float16"))
+    wider = TrainingRunService(database).plan(asked(row_id, corpus, dtype="float32"))
     assert (same.model_bytes, same.forward_bytes) == (stored.model_bytes, stored.forward_bytes)
     assert (wider.model_bytes, wider.forward_bytes) == (4 * GB, 2 * stored.forward_bytes)
 
-    training = SaeTraining(database).start(asked(row_id, corpus, dtype="float32"))
+    training = TrainingRunService(database).start(asked(row_id, corpus, dtype="float32"))
     told: list[dict[str, Any]] = []
 
     def child(_module: str, request: dict[str, Any], on_report: Any, **__: Any) -> dict[str, Any]:
@@ -505,7 +505,7 @@ def test_the_precision_of_the_model(
         return {"output": "/somewhere"}
 
     monkeypatch.setattr(process, "run_child", child)
-    SaeTraining(database).run(training.id, Wishes())
+    TrainingRunService(database).run(training.id, Wishes())
     assert told[0]["dtype"] == "float32"
     assert TrainingCompatibilityService(database).of_row(row_id).level == "structural"
     with database.session() as session:
@@ -515,7 +515,7 @@ def test_the_precision_of_the_model(
         assert training_response(run).dtype == "auto"
         session.get_one(Model, row_id).quantization = Quantization.FOUR_BIT
     with pytest.raises(InvalidRequest, match="in 4bit is trained on in the precision") as refused:
-        SaeTraining(database).plan(asked(row_id, corpus, dtype="float32"))
+        TrainingRunService(database).plan(asked(row_id, corpus, dtype="float32"))
     assert refused.value.extra["errors"][0]["field"] == "dtype"
 
 
@@ -527,7 +527,7 @@ def test_a_killed_process_is_told_in_plain_words(
 
     monkeypatch.setattr(process, "run_child", child)
     with pytest.raises(process.ChildCrashed) as crashed:
-        SaeTraining(database).run(started[1], Wishes())
+        TrainingRunService(database).run(started[1], Wishes())
     assert crashed.value.as_dict()["message"] == "The run's process was killed; often the memory has run out."
     assert "SIGKILL" in run_log.read(started[1]).text
 
@@ -536,9 +536,9 @@ def test_without_the_extra(database: Database, cache: HubCache, corpus: Path, mo
     monkeypatch.setattr(engine, "engine_installed", lambda: False)
     row_id = add_model(database, cache)
     with pytest.raises(SaeEngineMissing) as missing:
-        SaeTraining(database).start(asked(row_id, corpus))
+        TrainingRunService(database).start(asked(row_id, corpus))
     assert "-m pip install 'sae-lens>=6.54,<7' torch==" in (missing.value.hint or "")
-    plan = SaeTraining(database).plan(asked(row_id, corpus))
+    plan = TrainingRunService(database).plan(asked(row_id, corpus))
     assert (plan.fits, plan.refusal and plan.refusal.code) == (True, "sae_engine_missing")
 
 
@@ -606,12 +606,12 @@ def test_idle_models_make_room_when_the_run_starts(
     oldest = holding.load("oldest")
     for name, pinned in (("pinned", True), ("newer", False)):
         holding.load(name, pinned=pinned)
-    plenty = SaeTraining(database).plan(asked(row_id, corpus))
+    plenty = TrainingRunService(database).plan(asked(row_id, corpus))
     assert (plenty.fits, plenty.unloads) == (True, [])
 
     # One byte is missing: the model that was used last longest ago is enough.
     free["cpu"] = int(plenty.total_bytes / 0.9) - 1
-    training = SaeTraining(database).start(asked(row_id, corpus))
+    training = TrainingRunService(database).start(asked(row_id, corpus))
     assert training.plan["unloads"] == [oldest]
     seen: list[set[str]] = []
 
@@ -620,7 +620,7 @@ def test_idle_models_make_room_when_the_run_starts(
         return {"output": "/somewhere"}
 
     monkeypatch.setattr(process, "run_child", child)
-    SaeTraining(database).run(training.id, Wishes())
+    TrainingRunService(database).run(training.id, Wishes())
     assert seen == [{"pinned", "newer"}]
     with database.reading() as session:
         assert TrainingService(session).get_by_id(training.id).phase == "making_room"
@@ -629,7 +629,7 @@ def test_idle_models_make_room_when_the_run_starts(
 
     # What all of them hold together would not do, so none is unloaded.
     free["cpu"] -= 10 * oldest["measured_bytes"]
-    poor = SaeTraining(database).plan(asked(row_id, corpus))
+    poor = TrainingRunService(database).plan(asked(row_id, corpus))
     assert (poor.fits, poor.unloads, poor.refusal and poor.refusal.code) == (False, [], "out_of_memory")
 
 
@@ -655,7 +655,7 @@ def test_models_that_are_pinned_or_in_use_are_never_unloaded(database: Database,
 def started(database: Database, cache: HubCache, corpus: Path) -> tuple[str, str]:
     """(model row, training) of a run that waits for a worker."""
     row_id = add_model(database, cache)
-    return row_id, SaeTraining(database).start(asked(row_id, corpus)).id
+    return row_id, TrainingRunService(database).start(asked(row_id, corpus)).id
 
 
 def test_a_run_waits_for_a_worker(
@@ -959,7 +959,7 @@ def test_what_was_sent_is_listed_and_removed(database: Database, cache: HubCache
     datasets = DatasetService()
     content = "".join(json.dumps({"text": f"Sentence {n}."}) + "\n" for n in range(300)).encode()
     path = Path(store(datasets, "listed.jsonl", content).path)
-    training_id = SaeTraining(database).start(asked(add_model(database, cache), path)).id
+    training_id = TrainingRunService(database).start(asked(add_model(database, cache), path)).id
     with database.session() as session:
         [found] = [one for one in datasets.stored(session) if one.path == str(path)]
         assert (found.name, found.size_bytes) == (path.name, len(content))
@@ -1000,7 +1000,7 @@ def test_a_home_that_has_moved(
     content = "".join(json.dumps({"text": f"Sentence {n}."}) + "\n" for n in range(300)).encode()
     sent = store(DatasetService(), "sent.jsonl", content).path
     row_id = add_model(database, cache)
-    training_id = SaeTraining(database).start(asked(row_id, Path(sent))).id
+    training_id = TrainingRunService(database).start(asked(row_id, Path(sent))).id
     folder = get_settings().trainings_folder / training_id / "sae"
     folder.mkdir(parents=True)
     with database.session() as session:
@@ -1021,6 +1021,6 @@ def test_a_home_that_has_moved(
         answer = training_response(TrainingService(session).get_by_id(training_id))
         assert (answer.output_path, answer.dataset.path) == (str(homes[1] / "trainings" / training_id / "sae"), here)
         assert [user.id for user in DatasetService().stored(session)[0].used_by] == [training_id]
-    assert SaeTraining(database).plan(asked(row_id, Path(sent))).dataset_tokens
-    SaeTraining(database).run(training_id, Wishes())
+    assert TrainingRunService(database).plan(asked(row_id, Path(sent))).dataset_tokens
+    TrainingRunService(database).run(training_id, Wishes())
     assert told[0]["dataset_path"] == here

@@ -1,25 +1,20 @@
 """Training sparse autoencoders: what a run would take, starting one, and a worker's part of it."""
 
-import shutil
 import signal
 import socket
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from modelyard.core import units
 from modelyard.core.database import Database
-from modelyard.core.errors import DiskFull, InvalidRequest, ModelyardError, OutOfMemory, TrainingIncompatible
+from modelyard.core.errors import ModelyardError, OutOfMemory
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, Model, Quantization, Training
-from modelyard.schemas.architecture import HookPoint
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.system import Device
 from modelyard.schemas.training import (
-    TrainingCompatibility,
     TrainingCreate,
     TrainingPlan,
     UnloadedForRun,
@@ -33,22 +28,22 @@ from modelyard.services.settings_service import SettingsService
 from modelyard.services.training import memory_room, run_log
 from modelyard.services.training.compatibility import TrainingCompatibilityService
 from modelyard.services.training.memory_room import IdleModel
+from modelyard.services.training.plan import (
+    active_features,
+    check_request,
+    hook_point,
+    memory_needed,
+    model_bytes,
+    no_room,
+)
 from modelyard.services.training.text import Text, beginning_token, count_tokens, find_text, special_tokens, wrong_field
 from modelyard.services.training.training_service import TrainingService, asked_of
-
-if TYPE_CHECKING:
-    from modelyard.ml.sae.plan import MemoryPlan
 
 SAVE_SECONDS = 120.0
 """How long the process of a run may take to save its state when it is stopped."""
 
-TOPK_FAMILY = ("topk", "batchtopk", "matryoshka")
-WIDE_D_IN = 1024
-_ELEMENT_BYTES = {"float32": 4}
-"""Of those that do not take 2 bytes a value."""
 
-
-class SaeTraining:
+class TrainingRunService:
     """`plan` and `start` are the API's side, `run` a worker's."""
 
     def __init__(self, database: Database) -> None:
@@ -69,8 +64,8 @@ class SaeTraining:
 
         row = self._row(request.model_id)
         verdict = self.compatibility.of_row(row.id)
-        point = _hook_point(verdict, request.hook_point)
-        _check(request, row, point.width, verdict)
+        point = hook_point(verdict, request.hook_point)
+        check_request(request, row, point.width, verdict)
         tokens = count_tokens(text, weights_folder(row))
         special = special_tokens(weights_folder(row))
         beginning = beginning_token(request.beginning, special)
@@ -81,7 +76,7 @@ class SaeTraining:
                 "Use a longer text or a smaller context_size.",
             )
         device = self._device(request.device)
-        memory = _memory(row, request, point, verdict, device)
+        memory = memory_needed(row, request, point, verdict, device)
         refused: ModelyardError | None = None
         unloads: list[IdleModel] = []
         given_up = 0
@@ -89,7 +84,7 @@ class SaeTraining:
             unloads = self._in_the_way(device, memory.total_bytes)
             given_up = sum(model.measured_bytes for model in unloads)
             refused = refusal(memory.total_bytes, device.free_bytes + given_up, device.id, memory.hint())
-            refused = refused or _no_room(memory)
+            refused = refused or no_room(memory)
         fits = None if device is None else not isinstance(refused, OutOfMemory)
         try:
             require_engine()
@@ -99,7 +94,7 @@ class SaeTraining:
             d_in=point.width,
             d_sae=point.width * request.expansion_factor,
             steps=-(-request.training_tokens // request.batch_tokens),
-            k=_k(request, point.width),
+            k=active_features(request, point.width),
             device=request.device if device is None else device.id,
             free_bytes=None if device is None else device.free_bytes,
             usable_bytes=None if device is None else int(USABLE_FRACTION * (device.free_bytes + given_up)),
@@ -114,7 +109,7 @@ class SaeTraining:
             dataset_counted=tokens.counted,
             epochs=round(request.training_tokens / tokens.number, 2) if tokens.number else None,
             refusal=ErrorDetail.model_validate(refused.as_dict()) if refused else None,
-            **memory.as_dict() | {"model_bytes": _model_bytes(row, request)},
+            **memory.as_dict() | {"model_bytes": model_bytes(row, request)},
         )
         return plan, refused
 
@@ -125,8 +120,8 @@ class SaeTraining:
         faster = fast_dtype(self.database, row.dtype, [device], queue="compute")
         if faster is None:
             return {}
-        stored = _model_bytes(row, request)
-        wanted = _model_bytes(row, request.model_copy(update={"dtype": faster.dtype}))
+        stored = model_bytes(row, request)
+        wanted = model_bytes(row, request.model_copy(update={"dtype": faster.dtype}))
         more = None if stored is None or wanted is None else wanted - stored
         return {"fast_dtype": faster, "fast_dtype_bytes": more}
 
@@ -266,106 +261,6 @@ def _obey(reporter: Reporter) -> None:
             raise TransferCancelled(0)
         case JobControl.PAUSE:
             raise TransferPaused
-
-
-def _hook_point(verdict: TrainingCompatibility, path: str) -> HookPoint:
-    """Raises TrainingIncompatible, InvalidRequest."""
-    if verdict.compatible is False:
-        reason = verdict.reasons[0]
-        raise TrainingIncompatible(reason.message, hint="Choose another model.", reason=reason.code)
-    for point in verdict.hook_points:
-        if point.path == path:
-            return point
-    if not verdict.hook_points:
-        why = verdict.reasons[0].message if verdict.reasons else "Its hook points are not known."
-        raise TrainingIncompatible(f"The model's hook points could not be found: {why}", reason="not_inspected")
-    raise InvalidRequest(
-        f"The model has no hook point {path!r}.",
-        hint=f"Use one of its {len(verdict.hook_points)}, such as {verdict.hook_points[0].path}.",
-        errors=[{"field": "hook_point", "message": "not among the hook points of the model"}],
-    )
-
-
-def _k(request: TrainingCreate, d_in: int) -> int | None:
-    if request.architecture not in TOPK_FAMILY:
-        return None
-    return request.k or (32 if d_in < WIDE_D_IN else 64)
-
-
-def _check(request: TrainingCreate, row: Model, d_in: int, verdict: TrainingCompatibility) -> None:
-    """What no single field can tell. Raises InvalidRequest."""
-    d_sae = d_in * request.expansion_factor
-    longest = verdict.dimensions.max_position_embeddings
-    k = _k(request, d_in)
-    if request.dtype != "auto" and row.quantization is not Quantization.NONE:
-        raise wrong_field(
-            "dtype", f"A model in {row.quantization} is trained on in the precision it is stored in.", "Use auto."
-        )
-    if request.k is not None and request.architecture not in TOPK_FAMILY:
-        raise wrong_field("k", f"The architecture {request.architecture} has no k.", "Leave k out.")
-    if request.l1_coefficient is not None and request.architecture in TOPK_FAMILY:
-        raise wrong_field(
-            "l1_coefficient", f"The architecture {request.architecture} has no l1_coefficient.", "Leave it out."
-        )
-    if k is not None and k > d_sae:
-        raise wrong_field("k", f"k is {k}, but there are only {d_sae} features.", "Use a smaller k.")
-    if longest is not None and request.context_size > longest:
-        raise wrong_field(
-            "context_size", f"The model reads at most {longest} tokens at once.", "Use a smaller context_size."
-        )
-    if request.training_tokens < request.batch_tokens:
-        raise wrong_field(
-            "training_tokens",
-            f"{request.training_tokens} tokens are less than one batch of {request.batch_tokens}.",
-            "Use more training_tokens or fewer batch_tokens.",
-        )
-
-
-def _no_room(memory: "MemoryPlan") -> DiskFull | None:
-    """Why the disk cannot hold what a run writes: two checkpoints while one is replaced, then the SAE."""
-    folder = get_settings().trainings_folder
-    needed = 2 * memory.checkpoint_bytes + memory.output_bytes + DISK_RESERVE_BYTES
-    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    if needed <= free:
-        return None
-    return DiskFull(
-        f"The run writes {units.size(needed)}, and {units.size(free)} are free in {folder}.",
-        hint="Free space, or use a smaller expansion_factor.",
-    )
-
-
-def _model_bytes(row: Model, request: TrainingCreate) -> int | None:
-    """Loaded in the precision that is asked for; what is known is of the one it is stored in."""
-    known = row.memory_measured_bytes or row.memory_estimated_bytes or row.size_bytes
-    return None if known is None else known * _element_bytes(row, request) // _ELEMENT_BYTES.get(row.dtype or "", 2)
-
-
-def _element_bytes(row: Model, request: TrainingCreate) -> int:
-    return _ELEMENT_BYTES.get((row.dtype or "") if request.dtype == "auto" else request.dtype, 2)
-
-
-def _memory(
-    row: Model, request: TrainingCreate, point: HookPoint, verdict: TrainingCompatibility, device: Device | None
-) -> "MemoryPlan":
-    from modelyard.ml.sae.plan import Size, memory_plan
-
-    hidden = verdict.dimensions.hidden_size or point.width
-    return memory_plan(
-        Size(
-            d_in=point.width,
-            d_sae=point.width * request.expansion_factor,
-            batch_tokens=request.batch_tokens,
-            context_size=request.context_size,
-            model_bytes=_model_bytes(row, request) or 0,
-            hidden_size=hidden,
-            intermediate_size=verdict.dimensions.intermediate_size or 4 * hidden,
-            vocab_size=verdict.dimensions.vocab_size or 0,
-            architecture=request.architecture,
-            element_bytes=_element_bytes(row, request),
-            device_type="cpu" if device is None else device.id.partition(":")[0],
-            whole_model=point.layer is None,
-        )
-    )
 
 
 def _request(training: Training, model: Model, rules: PathRules) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from modelyard.api.deps import DatabaseDep, ReadingDep, SaeTrainingDep, SessionDep
+from modelyard.api.deps import DatabaseDep, ReadingDep, SessionDep, TrainingRunsDep
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
@@ -45,7 +45,7 @@ REFUSALS = (
     summary="Start a training run",
     responses=ACCEPTED | problems(*REFUSALS, errors.SaeEngineMissing, errors.OutOfMemory, errors.DiskFull),
 )
-def start_training(request: TrainingCreate, trainings: SaeTrainingDep) -> TrainingResponse:
+def start_training(request: TrainingCreate, trainings: TrainingRunsDep) -> TrainingResponse:
     """Train a sparse autoencoder on one hook point of a model that is here.
 
     The width is found in the model. A run whose memory plan does not fit is refused with the figures.
@@ -54,7 +54,7 @@ def start_training(request: TrainingCreate, trainings: SaeTrainingDep) -> Traini
 
 
 @router.post("/plan", summary="Plan a training run", responses=problems(*REFUSALS))
-def plan_training(request: TrainingCreate, trainings: SaeTrainingDep) -> TrainingPlan:
+def plan_training(request: TrainingCreate, trainings: TrainingRunsDep) -> TrainingPlan:
     """What the same request would take, and why it would be refused if it would be; nothing is started."""
     return trainings.plan(request)
 
