@@ -37,7 +37,9 @@ from modelyard.api.pages import STATIC
 from modelyard.core import migrate
 from modelyard.core.database import Database, utc_now
 from modelyard.models import Job, JobKind, Model, ModelStatus, Quantization
-from modelyard.services.jobs.job_service import QUEUES, JobProgress, JobService
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.kinds import JOB_QUEUES
 
 FRONTEND = Path(__file__).parents[1] / "frontend"
 REPORTS_PER_SECOND = 5
@@ -93,7 +95,7 @@ class Home:
                 session.add(row)
                 if active:
                     session.flush()
-                    job = Job(kind=JobKind.DOWNLOAD, queue=QUEUES[JobKind.DOWNLOAD], subject_id=row.id)
+                    job = Job(kind=JobKind.DOWNLOAD, queue=JOB_QUEUES[JobKind.DOWNLOAD], subject_id=row.id)
                     session.add(job)
                     session.flush()
                     row.job_id = job.id
@@ -173,7 +175,7 @@ class Downloads(threading.Thread):
             with self.database.session() as session:
                 service = JobService(session)
                 for number, (job, owner) in enumerate(self._owners.items()):
-                    service.beat(job, owner, _progress(number, step) if self.reporting.is_set() else None)
+                    service.heartbeat(job, owner, _progress(number, step) if self.reporting.is_set() else None)
                     self.reports += self.reporting.is_set()
 
     def end(self) -> None:

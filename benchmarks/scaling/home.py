@@ -19,7 +19,7 @@ from sqlalchemy import delete
 from modelyard.core import migrate
 from modelyard.core.database import Database, utc_now
 from modelyard.models import Job, JobKind, Model, ModelStatus
-from modelyard.services.jobs.job_service import QUEUES
+from modelyard.services.jobs.kinds import JOB_QUEUES
 
 SHAPES = (
     ("LlamaForCausalLM", "llama", 1_235_814_400, 2048, 16),
@@ -115,7 +115,7 @@ class Home:
                 row.size_bytes = 2 * SHAPES[number % len(SHAPES)][2]
                 session.add(row)
                 session.flush()
-                job = Job(kind=JobKind.DOWNLOAD, queue=QUEUES[JobKind.DOWNLOAD], subject_id=row.id)
+                job = Job(kind=JobKind.DOWNLOAD, queue=JOB_QUEUES[JobKind.DOWNLOAD], subject_id=row.id)
                 session.add(job)
                 session.flush()
                 row.job_id = job.id

@@ -12,7 +12,8 @@ from statistics import quantiles
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService
 from scaling.home import Home, Server
 
 REPORTS_PER_SECOND = 2
@@ -42,7 +43,7 @@ class Downloads(threading.Thread):
                 service = JobService(session)
                 for place, (job, owner) in enumerate(self._owners.items()):
                     done = 1_000_000 * number + 1000 * place
-                    service.beat(
+                    service.heartbeat(
                         job, owner, JobProgress("downloading", done, 10**9, 9e6, 40.0, 3, 4, f"report {number}")
                     )
             self.committed[number] = time.monotonic()

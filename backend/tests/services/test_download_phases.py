@@ -9,13 +9,13 @@ import pytest
 from hub.hub_faults import HubFaults, serve
 from modelyard.commands import _format
 from modelyard.core.database import Database
-from modelyard.hub.download.fetcher import TransferPaused
 from modelyard.hub.server.app import create_hub_app
 from modelyard.models import JobControl
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.control import JobPaused, JobProgress
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
@@ -52,7 +52,7 @@ class Worker:
 
     def report(self, progress: JobProgress) -> None:
         with self.database.session() as session:
-            JobService(session).beat(self.job_id, self.owner, progress)
+            JobService(session).heartbeat(self.job_id, self.owner, progress)
         self.seen.append(phase(self.database, self.row_id))
 
     def control(self) -> JobControl:
@@ -72,7 +72,7 @@ def test_a_hub_that_fails_early_is_told_as_it_is_and_not_as_waiting_for_a_worker
         assert job is not None
         worker = Worker(database, row_id, job.id, job.owner or "")
     hub.fail("/api/models/", 503, times=-1)
-    with pytest.raises(TransferPaused):
+    with pytest.raises(JobPaused):
         service.download_model(row, worker)
     assert worker.seen[0] == ("pending", "looking up files")
     status, said = worker.seen[1]
@@ -81,5 +81,5 @@ def test_a_hub_that_fails_early_is_told_as_it_is_and_not_as_waiting_for_a_worker
     assert "answers, but with an error (HTTP 503)" in said
 
     with database.session() as session:
-        JobService(session).give_back(worker.job_id, worker.owner)
+        JobService(session).requeue(worker.job_id, worker.owner)
     assert phase(database, row_id) == ("pending", _format.WAITING)

@@ -22,7 +22,8 @@ from modelyard.models import Job, JobKind, JobState, LoadedModel, Model, ModelSt
 from modelyard.schemas.event import BatchEvent
 from modelyard.services import event_feed, event_hub, model_response, model_service
 from modelyard.services.event_hub import EventHub, Subscription
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 
@@ -69,7 +70,7 @@ class Rows:
         with self.database.session() as session:
             row = session.get_one(Model, row_id)
             progress = JobProgress("downloading", bytes_done, 1000)
-            JobService(session).beat(row.job_id or "", self.owners[row_id], progress)
+            JobService(session).heartbeat(row.job_id or "", self.owners[row_id], progress)
 
     def set(self, row_id: str, status: ModelStatus, **fields: Any) -> None:
         with self.database.session() as session:
@@ -199,7 +200,7 @@ async def test_a_load_as_it_goes(database: Database, rows: Rows) -> None:
             JobProgress("loading", 400, 1000, message="reading weights"),
         ):
             with database.session() as session:
-                JobService(session).beat(job.id, job.owner or "", step)
+                JobService(session).heartbeat(job.id, job.owner or "", step)
             messages = await until(
                 subscription, lambda message, step=step: message["model"]["progress"]["message"] == step.message
             )

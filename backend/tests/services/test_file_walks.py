@@ -32,7 +32,8 @@ from modelyard.services import (
 )
 from modelyard.services.event_hub import EventHub
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.jobs.job_service import JobProgress, JobService, LeaseLost
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService, LeaseLost
 from modelyard.services.maintenance import check_files, find_changed_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService

@@ -248,11 +248,11 @@ def test_a_waiting_download_is_paused_and_resumed(models: ModelService, cache: H
 def test_a_running_download_changes_when_its_worker_says_so(models: ModelService, cache: HubCache) -> None:
     row, job, owner = downloading(models, cache)
     assert models.pause(row.id).status is ModelStatus.DOWNLOADING
-    assert JobService(models.session).beat(job.id, owner, None) is JobControl.PAUSE
+    assert JobService(models.session).heartbeat(job.id, owner, None) is JobControl.PAUSE
     assert models.resume(row.id).status is ModelStatus.DOWNLOADING
-    assert JobService(models.session).beat(job.id, owner, None) is JobControl.RUN
+    assert JobService(models.session).heartbeat(job.id, owner, None) is JobControl.RUN
     assert models.cancel(row.id).status is ModelStatus.DOWNLOADING
-    assert JobService(models.session).beat(job.id, owner, None) is JobControl.CANCEL
+    assert JobService(models.session).heartbeat(job.id, owner, None) is JobControl.CANCEL
 
 
 @pytest.mark.parametrize("status", ["ready", "missing", "cancelled"])
@@ -704,7 +704,7 @@ def test_a_worker_that_does_not_let_go(database: Database, cache: HubCache, monk
 
     def let_go() -> None:
         with database.session() as session:
-            assert JobService(session).beat(job.id, owner, None) is JobControl.CANCEL
+            assert JobService(session).heartbeat(job.id, owner, None) is JobControl.CANCEL
             JobService(session).finish(job.id, owner, JobState.CANCELLED)
             models = ModelService(session, cache)
             model = models.get_by_id(row.id)

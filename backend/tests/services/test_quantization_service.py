@@ -12,7 +12,8 @@ from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelSta
 from modelyard.services import quantization_service
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.inspection.weight_memory import ExactFigures
-from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_files import FilesOnDisk, next_work
 from modelyard.services.model_service import ModelService
@@ -88,7 +89,7 @@ def _running_load(models: ModelService, row: Model) -> None:
 def _generation_that_loads(models: ModelService, row: Model) -> None:
     job = models.jobs.claim(models.jobs.enqueue(JobKind.GENERATE, row.id).id, "w")
     assert job is not None
-    models.jobs.beat(job.id, job.owner or "", JobProgress(LOADING_PHASE))
+    models.jobs.heartbeat(job.id, job.owner or "", JobProgress(LOADING_PHASE))
 
 
 @pytest.mark.parametrize("begin", [None, _queued_load, _running_load, _generation_that_loads])

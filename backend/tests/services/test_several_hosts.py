@@ -76,7 +76,7 @@ def test_the_job_of_a_wrong_clock_is_not_taken(database: Database, clock_is_off:
     owner = claim(database, job_id, "wrong")
     assert owner is not None
     with database.session() as session:
-        JobService(session).beat(job_id, owner, None)
+        JobService(session).heartbeat(job_id, owner, None)
     clock_is_off(0)
     assert claim(database, job_id, "right") is None
     with database.session() as session:
@@ -173,7 +173,7 @@ def test_many_claimers_never_run_more_than_the_limit(database: Database, databas
                     running = select(func.count()).select_from(Job).where(Job.state == JobState.RUNNING)
                     counts.append(session.scalar(running) or 0)
                     if chance.random() < 0.3:
-                        JobService(session).give_back(job_id, owner)
+                        JobService(session).requeue(job_id, owner)
                     else:
                         JobService(session).finish(job_id, owner, JobState.DONE)
         except BaseException as error:  # noqa: BLE001 - the test looks at it

@@ -22,6 +22,7 @@ from modelyard.commands._connect import (
     out,
     print_json,
 )
+from modelyard.core.queues import QUEUES
 
 if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
@@ -248,7 +249,7 @@ def _network() -> Iterator[Check]:
 def _workers(system: "System") -> Check:
     alive = [worker for worker in system.workers if worker.alive]
     served = {queue for worker in alive for queue in worker.queues}
-    idle = [queue for queue in ("downloads", "compute", "inference") if queue not in served]
+    idle = [queue for queue in QUEUES if queue not in served]
     if not idle:
         return Check("workers", "ok", f"{len(alive)} alive, every queue has one")
     if system.uptime_seconds is not None and system.uptime_seconds < STARTING_SECONDS:

@@ -44,7 +44,7 @@ def worker(
     It needs the server's MODELYARD_DATABASE_URL, MODELYARD_BROKER_URL and folders. It runs in the foreground until
     Ctrl-C; its process is started again when it dies.
     """
-    from modelyard.core.queue import QUEUES
+    from modelyard.core.queues import QUEUES
     from modelyard.workers.processes.supervisor import Supervisor
 
     names = [name.strip() for name in queues.split(",") if name.strip()]

@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.queues import QUEUES
 from modelyard.core.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from kombu import Connection, Queue
 
 logger = logging.getLogger(__name__)
-
-QUEUES = ("downloads", "compute", "inference")
 
 _EXCHANGE = "modelyard"
 _COLLECTED = "modelyard.wakeups"
@@ -108,14 +107,9 @@ def get_celery() -> "Celery":
 def send_wakeup(queue: str, task_name: str, job_id: str, connection: "Connection | None" = None) -> None:
     """Tell the workers of `queue` that a job waits. Raises the broker's client's errors when it cannot be reached."""
     app = get_celery()
-    if queue not in app.amqp.queues:  # a worker's own line
+    if queue not in app.amqp.queues:  # a worker's own queue
         app.amqp.queues.add(declared(queue))
     app.send_task(task_name, args=[job_id], queue=queue, retry=False, connection=connection)
-
-
-def line_of(worker: str) -> str:
-    """The queue that only this worker listens to."""
-    return f"worker.{worker}"
 
 
 def declared(queue: str) -> "Queue":

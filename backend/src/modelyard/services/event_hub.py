@@ -25,7 +25,7 @@ from modelyard.schemas.event import ModelEventType, SnapshotEvent
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.training import TrainingResponse
 from modelyard.services.event_feed import EventFeed
-from modelyard.services.jobs.job_service import is_load
+from modelyard.services.jobs.queries import is_load
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.services.training.training_service import TrainingService, training_response

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import DatabaseUnavailable, HubRateLimited, HubUnreachable, UnsupportedArchitecture
@@ -35,7 +35,7 @@ from modelyard.services.inspection.hub_repository import HubRepository, remote_f
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
-from modelyard.services.jobs.job_service import JobProgress
+from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress, JobReporter, raise_if_stopped
 from modelyard.services.model_files import bytes_to_fetch, hub_cache, new_manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.settings_service import SettingsService
@@ -53,14 +53,6 @@ _SORT_KEYS: dict[SearchSort, str] = {
     "updated": "lastModified",
 }
 _CONTROLS = {JobControl.RUN: Control.RUN, JobControl.PAUSE: Control.PAUSE, JobControl.CANCEL: Control.CANCEL}
-
-
-class Reporter(Protocol):
-    """How work tells where it stands and learns what the user wants; both return at once."""
-
-    def report(self, progress: JobProgress) -> None: ...
-
-    def control(self) -> JobControl: ...
 
 
 class HuggingFaceModelService:
@@ -161,26 +153,31 @@ class HuggingFaceModelService:
             models.start_download(row)
             return row.id
 
-    def download_model(self, row: Model, reporter: Reporter) -> None:
+    def download_model(self, row: Model, reporter: JobReporter) -> None:
         """Information first, then bytes: fill the row's architecture and manifest, fetch and verify every file.
 
-        Raises TransferPaused, TransferCancelled, HubError, DiskFull.
+        Raises JobPaused, JobCancelled, HubError, DiskFull.
         """
         reporter.report(JobProgress(phase="resolving"))
         client = self.client(row.endpoint)
         files = _patiently(reporter, lambda: self._resolve_in_time(row, client))
-        fetch_snapshot(
-            endpoint=client.endpoint,
-            repo_id=row.model_id,
-            commit=row.commit,
-            files=files,
-            store=self.cache,
-            token=client.token,
-            limits=self._limits,
-            on_progress=lambda progress: reporter.report(_job_progress(progress)),
-            control=lambda: _CONTROLS[reporter.control()],
-            reserve=self._reserve_bandwidth,
-        )
+        try:
+            fetch_snapshot(
+                endpoint=client.endpoint,
+                repo_id=row.model_id,
+                commit=row.commit,
+                files=files,
+                store=self.cache,
+                token=client.token,
+                limits=self._limits,
+                on_progress=lambda progress: reporter.report(_job_progress(progress)),
+                control=lambda: _CONTROLS[reporter.control()],
+                reserve=self._reserve_bandwidth,
+            )
+        except TransferPaused:
+            raise JobPaused from None
+        except TransferCancelled:
+            raise JobCancelled from None
         self.cache.write_ref(row.model_id, row.revision, row.commit)
 
     def estimate_memory(
@@ -305,10 +302,10 @@ class HuggingFaceModelService:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
 
 
-def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:
+def _patiently(reporter: JobReporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:
     """`call()`, again while the Hub does not answer; the user sees each wait and can end it.
 
-    Raises TransferPaused or TransferCancelled when asked to stop while waiting.
+    Raises JobPaused or JobCancelled when asked to stop while waiting.
     """
     for failures in range(1, PATIENCE.attempts):
         try:
@@ -318,18 +315,9 @@ def _patiently(reporter: Reporter, call: Callable[[], list[RemoteFile]]) -> list
             while (left := end - time.monotonic()) > 0:
                 message = f"retrying in {math.ceil(left)} s ({error.message.rstrip('.')})"
                 reporter.report(JobProgress(phase="retrying", message=message))
-                stop_if_asked(reporter)
+                raise_if_stopped(reporter)
                 time.sleep(min(left, 0.5))
     return call()
-
-
-def stop_if_asked(reporter: Reporter) -> None:
-    """Raises TransferPaused or TransferCancelled when the user, or the worker's end, wants the work to stop."""
-    match reporter.control():
-        case JobControl.PAUSE:
-            raise TransferPaused
-        case JobControl.CANCEL:
-            raise TransferCancelled(0)
 
 
 def _job_progress(progress: TransferProgress) -> JobProgress:

@@ -28,8 +28,9 @@ from modelyard.services.facts.model_facts import store_facts, tensors
 from modelyard.services.facts.parameter_count import parameter_count
 from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.folder_import import take_file
-from modelyard.services.huggingface_model_service import HuggingFaceModelService, Reporter
+from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection.inspection_service import InspectionService
+from modelyard.services.jobs.control import JobReporter
 from modelyard.services.model_files import ModelFiles, hub_cache, manifest, weight_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.read_progress import ReadProgress, hash_content
@@ -112,7 +113,7 @@ class LocalModelService:
             models.require_settled(model.model_id, model.commit)
             models.start_job(model, JobKind.VERIFY)
 
-    def verify(self, row: Model, reporter: Reporter) -> None:
+    def verify(self, row: Model, reporter: JobReporter) -> None:
         """Hash every file of a row's snapshot; what is damaged or gone is fetched again, and only that.
 
         Raises ChecksumMismatch when the damaged files came from a folder, besides what a download raises.
@@ -138,7 +139,7 @@ class LocalModelService:
             return
         self._store_local_facts(row.id)
 
-    def import_folder(self, row: Model, payload: dict[str, Any], reporter: Reporter) -> None:
+    def import_folder(self, row: Model, payload: dict[str, Any], reporter: JobReporter) -> None:
         """Bring a folder's files into the cache by hard link or copy, each under its hash.
 
         Raises InvalidRequest, PathNotAllowed, NoWeights, and Conflict for a file that changes meanwhile.
@@ -233,7 +234,7 @@ class LocalModelService:
             models.start_job(row, JobKind.IMPORT, {"path": str(path), "mode": mode})
             return row.id
 
-    def _with_hashes(self, row: Model, reporter: Reporter) -> list[RemoteFile]:
+    def _with_hashes(self, row: Model, reporter: JobReporter) -> list[RemoteFile]:
         """The manifest; a file that lies in the cache without its hash as name is hashed, and its hash kept."""
         entries = [dict(file) for file in row.files or ()]
         unknown = [entry for entry in entries if entry["sha256"] is None and entry["git_sha1"] is None]
@@ -248,7 +249,7 @@ class LocalModelService:
         return manifest(row)
 
     def _checked(
-        self, row: Model, files: list[RemoteFile], reporter: Reporter
+        self, row: Model, files: list[RemoteFile], reporter: JobReporter
     ) -> Iterator[tuple[RemoteFile, Identity | None]]:
         """Each file with its identity if its content is right, else with None."""
         counter = ReadProgress(reporter, "verifying", sum(file.size_bytes for file in files), len(files))

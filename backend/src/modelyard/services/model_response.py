@@ -29,7 +29,8 @@ from modelyard.schemas.model import (
 )
 from modelyard.services.facts.chat_template import ChatTemplate, find_chat_template
 from modelyard.services.facts.stored_drift import stored_drift
-from modelyard.services.jobs.job_service import ENDED_STATES, LOADING_PHASE, JobService
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.kinds import ENDED_STATES, LOADING_PHASE
 from modelyard.services.model_files import artifact_of, hub_cache, next_work, snapshot_owners
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_by, loaded_rows, training_users

@@ -11,17 +11,15 @@ from modelyard.core.container import killed_for_memory, oom_kills
 from modelyard.core.database import Database
 from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady, OutOfMemory
 from modelyard.core.settings import get_settings
-from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantization
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.architecture_service import local_checkpoint, local_config
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.model_facts import store_figures
-from modelyard.services.huggingface_model_service import Reporter, stop_if_asked
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.inspection.memory_service import MemoryService
-from modelyard.services.jobs.job_service import JobProgress
+from modelyard.services.jobs.control import JobPaused, JobProgress, JobReporter, raise_if_stopped
 from modelyard.services.model_files import artifact_files, artifact_of, hub_cache, is_copy, manifest
 from modelyard.services.model_service import ModelService
 
@@ -101,10 +99,10 @@ class QuantizationService:
             session.flush()
             return row.id
 
-    def quantize(self, row: Model, reporter: Reporter) -> None:
+    def quantize(self, row: Model, reporter: JobReporter) -> None:
         """Make, load back and compare the quantized copy, in a child process. Called in a worker.
 
-        Raises TransferPaused or TransferCancelled when asked to stop (nothing half-made stays), DiskFull,
+        Raises JobPaused or JobCancelled when asked to stop (nothing half-made stays), DiskFull,
         OutOfMemory, and what the child raises.
         """
         from modelyard.core.process import ChildCrashed, ChildStopped, run_child
@@ -135,7 +133,8 @@ class QuantizationService:
                 should_stop=lambda: reporter.control() is not JobControl.RUN,
             )
         except ChildStopped:
-            raise (TransferCancelled(0) if reporter.control() is JobControl.CANCEL else TransferPaused()) from None
+            raise_if_stopped(reporter)
+            raise JobPaused from None
         except ChildCrashed as error:
             if error.exit_code in (-signal.SIGKILL, EXIT_UNKNOWN) and killed_for_memory(kills, oom_kills()):
                 raise OutOfMemory(f"Memory ran out while {row.model_id} was being quantized.") from error
@@ -148,11 +147,11 @@ class QuantizationService:
             found.drift = made["drift"]
             found.memory_measured_bytes = made["memory_measured_bytes"]
 
-    def _expected_bytes(self, row: Model, reporter: Reporter) -> int | None:
+    def _expected_bytes(self, row: Model, reporter: JobReporter) -> int | None:
         """What the copy will take, None where only an approximate figure is known: nothing is refused because of it.
 
         Of a row that was downloaded to be quantized, the exact figure is found now, when its configuration is here.
-        Raises TransferPaused or TransferCancelled.
+        Raises JobPaused or JobCancelled.
         """
         if row.memory_method == "exact":
             return row.memory_estimated_bytes
@@ -161,7 +160,7 @@ class QuantizationService:
         try:
             asked = pool.submit(ask, checkpoint, seconds=EXACT_SECONDS)
             while not wait([asked], POLL_SECONDS).done:
-                stop_if_asked(reporter)
+                raise_if_stopped(reporter)
         finally:
             close_inspector()  # its libraries take memory that the quantization needs
             pool.shutdown()

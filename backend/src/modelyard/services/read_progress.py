@@ -5,22 +5,21 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from modelyard.hub.cache.hashing import HASH_CHUNK_BYTES
-from modelyard.services.huggingface_model_service import Reporter, stop_if_asked
-from modelyard.services.jobs.job_service import JobProgress
+from modelyard.services.jobs.control import JobProgress, JobReporter, raise_if_stopped
 
 
 class ReadProgress:
     """Progress of reading files, with a rate over the whole read so far; asks whether to stop."""
 
-    def __init__(self, reporter: Reporter, phase: str, total: int, files: int) -> None:
+    def __init__(self, reporter: JobReporter, phase: str, total: int, files: int) -> None:
         self._reporter, self._phase, self._total, self._files = reporter, phase, total, files
         self._done = self._files_done = 0
         self._began = time.monotonic()
 
     def add(self, size: int) -> None:
-        """Raises TransferPaused or TransferCancelled when asked to stop."""
+        """Raises JobPaused or JobCancelled when asked to stop."""
         self._done += size
-        stop_if_asked(self._reporter)
+        raise_if_stopped(self._reporter)
         self._report()
 
     def file_done(self) -> None:

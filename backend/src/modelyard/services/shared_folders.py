@@ -15,12 +15,13 @@ from modelyard.core import locks
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
 from modelyard.core.private_files import open_private
+from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
 from modelyard.services.settings_service import SettingsService
 
 logger = logging.getLogger(__name__)
 
-HOME_QUEUES = {"compute", "inference"}
+HOME_QUEUES = {Queue.COMPUTE, Queue.INFERENCE}
 """Work that reads data sets or writes quantized copies and training runs; downloads need the cache alone."""
 
 

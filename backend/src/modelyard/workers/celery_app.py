@@ -12,13 +12,14 @@ from celery.signals import setup_logging, worker_shutting_down
 
 from modelyard.core import locks
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.queue import QUEUES, declared, get_celery, line_of
+from modelyard.core.queue import declared, get_celery
+from modelyard.core.queues import QUEUES, Queue, worker_queue
 from modelyard.core.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-CONCURRENCY = {"downloads": 16, "compute": 3, "inference": 4}
+CONCURRENCY = {Queue.DOWNLOADS: 16, Queue.COMPUTE: 3, Queue.INFERENCE: 4}
 """How many jobs of a queue one worker process can run at a time; settings may allow fewer. Of `compute` that is one
 quantization and one training run, and a thread that finds out that a third job has to wait."""
 
@@ -34,10 +35,10 @@ celery_app = get_celery()
 celery_app.conf.include = TASK_MODULES
 
 stopping = threading.Event()
-"""Set when this process has been told to stop; running jobs look at it with every beat and give their lease back."""
+"""Set when this process has been told to stop; running jobs check it with every heartbeat and go back to the queue."""
 
 
-def begin_anew() -> None:
+def restart_process() -> None:
     """Let running jobs end, then work on in a fresh process: the supervisor's next child."""
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -59,8 +60,8 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
 
     `concurrency` is the number of threads; by default what `CONCURRENCY` says for the queues together. Logging is the
     caller's (`process.configure_logging`). While the worker runs, `MODELYARD_WORKER_NAME` in this process's
-    environment is the name jobs are leased under. The supervisor starts a worker again that ends, after `begin_anew`
-    too. Raises InvalidRequest for an unknown queue.
+    environment is the name jobs are leased under. The supervisor starts a worker again that ends, after
+    `restart_process` too. Raises InvalidRequest for an unknown queue.
     """
     for queue in queues:
         if queue not in QUEUES:
@@ -68,13 +69,13 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
     with _claimed_name(get_settings(), queues) as name:
         os.environ["MODELYARD_WORKER_NAME"] = name
         host, _, rest = name.partition(":")
-        app, line = app or celery_app, line_of(name)
-        app.amqp.queues.add(declared(line))
+        app, own_queue = app or celery_app, worker_queue(name)
+        app.amqp.queues.add(declared(own_queue))
         worker = app.Worker(
             hostname=f"{rest}@{host}",
-            queues=[*queues, line],
+            queues=[*queues, own_queue],
             pool="threads",
-            concurrency=concurrency or sum(CONCURRENCY[queue] for queue in queues),
+            concurrency=concurrency or sum(CONCURRENCY[Queue(queue)] for queue in queues),
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,

@@ -24,11 +24,13 @@ from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
 from modelyard.schemas.model import LastUnload
 from modelyard.services.inspection.fast_dtype import options_here
+from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
-from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress, JobService
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
-from modelyard.workers.celery_app import begin_anew, celery_app, stopping
+from modelyard.workers.celery_app import celery_app, restart_process, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
@@ -292,7 +294,7 @@ def _keep_published(loader: "ModelLoader") -> None:
                     "Nothing is loaded, but this process holds more than %s: it starts again",
                     units.size(EMPTY_RSS_BYTES),
                 )
-                begin_anew()
+                restart_process()
                 return
         except DatabaseUnavailable:
             continue

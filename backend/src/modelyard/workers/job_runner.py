@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, get_database
 from modelyard.core.errors import DatabaseUnavailable, ModelyardError, OutOfMemory, StorageError
+from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.core.stored_text import clean_text
-from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState
-from modelyard.services.jobs.job_service import JobProgress, JobService, LeaseLost
+from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress
+from modelyard.services.jobs.job_service import JobService, LeaseLost
 from modelyard.services.settings_service import SettingsService
 from modelyard.workers import websocket_emitter
 from modelyard.workers.celery_app import stopping
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_BEAT_SECONDS = 0.4
+MAX_HEARTBEAT_SECONDS = 0.4
 MAX_REQUEST_ATTEMPTS = 2
 MAX_QUANTIZE_ATTEMPTS = 5
 MAX_JOB_ATTEMPTS = 100
@@ -36,8 +37,8 @@ MAX_JOB_ATTEMPTS = 100
 RETRY_SECONDS = 0.5
 """Between two attempts to write what has to be written, while the database is away."""
 
-REQUEST_BEAT_SECONDS = 0.1
-"""Somebody reads along."""
+REQUEST_HEARTBEAT_SECONDS = 0.1
+"""Heartbeat interval for interactive jobs."""
 
 
 class RequestStopped(Exception):
@@ -47,7 +48,7 @@ class RequestStopped(Exception):
 class RunningJob:
     """What the work sees of its job. `report` and `control` return at once; a thread talks to the database."""
 
-    def __init__(self, database: Database, job: Job, *, interval_seconds: float = MAX_BEAT_SECONDS) -> None:
+    def __init__(self, database: Database, job: Job, *, interval_seconds: float = MAX_HEARTBEAT_SECONDS) -> None:
         self.id, self.kind, self.subject_id, self.owner = job.id, job.kind, job.subject_id, job.owner or ""
         self.job = job
         self.payload = job.payload or {}
@@ -80,8 +81,8 @@ class RunningJob:
         return self._control
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._beat, name=f"beat-{self.id[:8]}", daemon=True)
+    def heartbeats(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._send_heartbeats, name=f"heartbeat-{self.id[:8]}", daemon=True)
         thread.start()
         try:
             yield
@@ -89,7 +90,7 @@ class RunningJob:
             self._ended.set()
             thread.join()
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         sent: tuple[JobProgress | None, dict[str, Any] | None] = (None, None)
         while not self._ended.wait(self._interval):
             progress, result = self._progress, self._result
@@ -161,7 +162,7 @@ def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = 
         try:
             running = RunningJob(database, job)
             # Its end as well: to look at all files, or to remove them, may outlast a lease.
-            with running.beating():
+            with running.heartbeats():
                 _write_end(running, _work(running, work, endings), partial(_fail, running, endings))
         except LeaseLost:
             logger.warning("Job %s was taken over by another worker", job_id)
@@ -200,7 +201,7 @@ def run_request(
     try:
         job = persistently(lambda: _claim_request(database, job_id))
         if job is not None:
-            running = RunningJob(database, job, interval_seconds=REQUEST_BEAT_SECONDS)
+            running = RunningJob(database, job, interval_seconds=REQUEST_HEARTBEAT_SECONDS)
             _write_end(running, _serve(running, work, on_failure), partial(_fail_request, running))
     except LeaseLost:
         logger.warning("Job %s was taken over by another worker", job_id)
@@ -222,7 +223,7 @@ def _serve(
     result, error, requeue = None, None, False
     try:
         _refuse_deadly(running.job, MAX_REQUEST_ATTEMPTS)
-        with running.beating(), storage_errors():
+        with running.heartbeats(), storage_errors():
             result = work(running)
     except RequestStopped:
         requeue = running.wanted is not JobControl.CANCEL
@@ -240,7 +241,7 @@ def _serve(
             on_failure(running.subject_id, error)
         with running.database.session() as session:
             if requeue:
-                JobService(session).give_back(running.id, running.owner)
+                JobService(session).requeue(running.id, running.owner)
             else:
                 JobService(session).finish(running.id, running.owner, state, error=error, result=result)
 
@@ -249,7 +250,7 @@ def _serve(
 
 def _parallel(session: Session, queue: str) -> int:
     """How many jobs of a queue run at once: downloads as set, quantizations one by one, and training runs too."""
-    return SettingsService(session).transfers().parallel_downloads if queue == "downloads" else 1
+    return SettingsService(session).transfers().parallel_downloads if queue == Queue.DOWNLOADS else 1
 
 
 def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endings) -> Callable[[], None]:
@@ -259,11 +260,11 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
         _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if running.kind is JobKind.QUANTIZE else MAX_JOB_ATTEMPTS)
         with storage_errors():
             work(running)
-    except TransferPaused:
+    except JobPaused:
         if running.lost:
             raise LeaseLost(running.id) from None
         return partial(_write_pause, running, endings)
-    except TransferCancelled:
+    except JobCancelled:
         return partial(endings.cancelled, *key, running.kind)
     except StorageError as error:
         # Not lost and not failed: maintenance resumes it once the disk is mended.
@@ -323,7 +324,7 @@ def _write_pause(running: RunningJob, endings: Endings) -> None:
 
 def _requeue(running: RunningJob) -> None:
     with running.database.session() as session:
-        JobService(session).give_back(running.id, running.owner)
+        JobService(session).requeue(running.id, running.owner)
 
 
 def _refuse_deadly(job: Job, limit: int) -> None:

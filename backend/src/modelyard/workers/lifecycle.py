@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from modelyard.core import migrate
 from modelyard.core.database import Database, database_now, get_database
 from modelyard.core.errors import DatabaseUnavailable
-from modelyard.core.queue import QUEUES
+from modelyard.core.queues import QUEUES, with_served
 from modelyard.models import Worker
-from modelyard.services.jobs.job_service import SERVED_BY, JobService
+from modelyard.services.jobs.job_service import JobService
 from modelyard.workers.celery_app import celery_app, stopping
 from modelyard.workers.inference_tasks import forget_loaded
 from modelyard.workers.job_runner import owner_name, persistently
@@ -72,12 +72,10 @@ celery_app.steps["consumer"].add(LookForWork)
 
 
 def _wake_waiting(queues: Iterable[str]) -> None:
-    lines = [*queues, *(line for line, server in SERVED_BY.items() if server in queues)]
-
     def wake() -> None:
         with get_database().session() as session:
-            for line in lines:
-                JobService(session).wake_next(line, MAX_WOKEN)
+            for queue in with_served(queues):
+                JobService(session).wake_next(queue, MAX_WOKEN)
 
     with suppress(DatabaseUnavailable):  # this worker stops
         persistently(wake)

@@ -12,7 +12,8 @@ from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, StorageError
 from modelyard.core.storage import storage_errors
 from modelyard.models import JobControl, JobKind, JobState, ModelStatus, TrainingStatus
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import files_on_disk, finish_removal, remove_partial_data
 from modelyard.services.model_files import FilesOnDisk
 from modelyard.services.model_service import ModelService
@@ -30,7 +31,7 @@ def emit_model_download_progress(
 ) -> JobControl:
     """Renew the lease and publish progress; returns what the user wants of the job. Raises LeaseLost."""
     with database.session() as session:
-        return JobService(session).beat(job_id, owner, progress, result)
+        return JobService(session).heartbeat(job_id, owner, progress, result)
 
 
 def emit_model_download_completed(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:

@@ -16,7 +16,9 @@ from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Mo
 from modelyard.schemas.inference import GenerateRequest, LoadRequest
 from modelyard.services.inference import inference_service
 from modelyard.services.inference.inference_service import InferenceService
-from modelyard.services.jobs.job_service import LOADING_PHASE, JobProgress, JobService
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.workers import celery_app, inference_tasks, job_runner
@@ -64,7 +66,7 @@ def loads(database: Database, row: Model, worker: str, kind: JobKind = JobKind.L
         job = service.enqueue(kind, row.id, payload)
         claimed = service.claim(job.id, worker)
         assert claimed is not None
-        service.beat(job.id, claimed.owner or "", JobProgress(LOADING_PHASE))
+        service.heartbeat(job.id, claimed.owner or "", JobProgress(LOADING_PHASE))
         return job.id
 
 
@@ -309,7 +311,7 @@ class App:
         return self
 
     def start(self) -> None:
-        celery_app.begin_anew()
+        celery_app.restart_process()
 
 
 def test_a_worker_that_begins_anew_ends_for_its_supervisor(

@@ -5,8 +5,9 @@ import pytest
 from modelyard.core.errors import ModelNotFound
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import EventKind, EventName, JobControl, JobKind, JobState, ModelStatus
+from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import KEPT_PER_MODEL, HistoryService
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_service import ModelService
 from services.cache import COMMIT, MODEL_ID, differing, new_row, ready_row
 from services.conftest import Clock
@@ -36,8 +37,8 @@ def test_a_download_with_a_stop_a_failure_and_a_dead_worker(
 
     owner = claim(jobs, job.id)
     clock.advance(10)
-    jobs.beat(job.id, owner, JobProgress(phase="downloading", bytes_done=400, bytes_total=1000, bytes_moved=300))
-    jobs.beat(job.id, owner, JobProgress(phase="verifying", bytes_done=400))
+    jobs.heartbeat(job.id, owner, JobProgress(phase="downloading", bytes_done=400, bytes_total=1000, bytes_moved=300))
+    jobs.heartbeat(job.id, owner, JobProgress(phase="verifying", bytes_done=400))
     jobs.finish(job.id, owner, JobState.PAUSED)
     clock.advance(3600)
     jobs.resume(job.id)
@@ -51,7 +52,7 @@ def test_a_download_with_a_stop_a_failure_and_a_dead_worker(
     clock.advance(1000)  # its lease runs out
     owner = claim(jobs, job.id)
     clock.advance(2)
-    jobs.beat(job.id, owner, JobProgress(phase="downloading", bytes_done=1000, bytes_total=1000, bytes_moved=16))
+    jobs.heartbeat(job.id, owner, JobProgress(phase="downloading", bytes_done=1000, bytes_total=1000, bytes_moved=16))
     jobs.finish(job.id, owner, JobState.DONE)
 
     page = HistoryService(models.session).page(row.id, limit=50, offset=0)

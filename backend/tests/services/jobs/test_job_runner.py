@@ -13,10 +13,10 @@ import pytest
 from modelyard.core.database import Database
 from modelyard.core.errors import DatabaseUnavailable, DiskFull, HubUnreachable
 from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
 from modelyard.services import model_service
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_service import ModelService
 from modelyard.workers import job_runner
@@ -46,11 +46,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
 @pytest.fixture(autouse=True)
 def _worker(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(job_runner, "get_database", lambda: database)
-    monkeypatch.setattr(job_runner, "MAX_BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(job_runner, "MAX_HEARTBEAT_SECONDS", 0.02)
     monkeypatch.setattr(job_runner, "stopping", threading.Event())
     monkeypatch.setenv("MODELYARD_WORKER_NAME", "host:downloads")
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("beat-")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("heartbeat-")]
 
 
 @pytest.fixture
@@ -77,9 +77,9 @@ def obeys(job: RunningJob) -> None:
     while time.monotonic() < deadline:
         match job.control():
             case JobControl.PAUSE:
-                raise TransferPaused
+                raise JobPaused
             case JobControl.CANCEL:
-                raise TransferCancelled(0)
+                raise JobCancelled
         time.sleep(0.01)
     raise AssertionError("nobody wanted anything")
 

@@ -18,7 +18,8 @@ from modelyard.core.database import Database
 from modelyard.core.settings import get_settings
 from modelyard.models import Job, JobControl, JobKind, JobState, Worker
 from modelyard.models.worker import ALIVE_SECONDS
-from modelyard.services.jobs.job_service import GONE_SECONDS, WAKE_BACKOFF_SECONDS, JobProgress, JobService, LeaseLost
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import GONE_SECONDS, WAKE_BACKOFF_SECONDS, JobService, LeaseLost
 from services.conftest import Clock
 
 LEASE = get_settings().lease_seconds
@@ -50,7 +51,7 @@ def job_of(database: Database, job_id: str) -> Job:
 
 def beat(database: Database, job_id: str, owner: str, progress: JobProgress | None = None) -> JobControl:
     with jobs(database) as service:
-        return service.beat(job_id, owner, progress)
+        return service.heartbeat(job_id, owner, progress)
 
 
 def claimed(database: Database) -> tuple[str, str]:
@@ -310,9 +311,9 @@ def test_two_threads_of_one_worker_are_two_owners(database: Database, clock: Clo
 
 
 OWNERS_ACTS: dict[str, Callable[[JobService, str, str], object]] = {
-    "beat": lambda service, job_id, owner: service.beat(job_id, owner, JobProgress("downloading", 1)),
+    "heartbeat": lambda service, job_id, owner: service.heartbeat(job_id, owner, JobProgress("downloading", 1)),
     "finish": lambda service, job_id, owner: service.finish(job_id, owner, JobState.FAILED, error={}),
-    "give_back": lambda service, job_id, owner: service.give_back(job_id, owner),
+    "requeue": lambda service, job_id, owner: service.requeue(job_id, owner),
 }
 
 
@@ -400,7 +401,7 @@ def test_an_end_frees_the_job_once(database: Database, clock: Clock, state: JobS
 def test_a_job_given_back_can_be_taken_at_once(database: Database, clock: Clock, wakeups: Wakeups) -> None:
     job_id, owner = claimed(database)
     with jobs(database) as service:
-        service.give_back(job_id, owner)
+        service.requeue(job_id, owner)
     wakeups.clear()
     with jobs(database) as service:
         assert service.reconcile() == 1
@@ -658,7 +659,9 @@ class JobMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @rule(job_id=st.sampled_from(JOBS), which=st.integers(0, 3), act=st.sampled_from(["beat", "give_back", *JobState]))
+    @rule(
+        job_id=st.sampled_from(JOBS), which=st.integers(0, 3), act=st.sampled_from(["heartbeat", "requeue", *JobState])
+    )
     def worker_acts(self, job_id: str, which: int, act: str) -> None:
         """Any claim there ever was may speak up again, also a long dead one."""
         expected = self.expected[job_id]
@@ -668,21 +671,21 @@ class JobMachine(RuleBasedStateMachine):
         owns = expected.state is JobState.RUNNING and expected.owner == owner
         try:
             with jobs(self.database) as service:
-                if act == "beat":
-                    assert service.beat(job_id, owner, JobProgress("downloading", which)) is expected.control
-                elif act == "give_back":
-                    service.give_back(job_id, owner)
+                if act == "heartbeat":
+                    assert service.heartbeat(job_id, owner, JobProgress("downloading", which)) is expected.control
+                elif act == "requeue":
+                    service.requeue(job_id, owner)
                 else:
                     service.finish(job_id, owner, JobState(act))
         except LeaseLost:
             assert not owns
             return
         assert owns
-        if act == "beat":
+        if act == "heartbeat":
             expected.lease_end = self._later()
         else:
-            expected.attempts -= act == "give_back"  # no worker died of it
-            expected.leave(JobState.QUEUED if act == "give_back" else JobState(act))
+            expected.attempts -= act == "requeue"  # no worker died of it
+            expected.leave(JobState.QUEUED if act == "requeue" else JobState(act))
 
     @rule(job_id=st.sampled_from(JOBS), control=st.sampled_from([JobControl.PAUSE, JobControl.CANCEL]))
     def user_asks(self, job_id: str, control: JobControl) -> None:

@@ -50,7 +50,8 @@ from modelyard.services.deletion_plan import confirmed_plan
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.facts.training_verdict import static_verdict
 from modelyard.services.inspection.inspection_service import close_inspector
-from modelyard.services.jobs.job_service import JobProgress, JobService
+from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import delete_model
 from modelyard.services.model_files import new_manifest
 from modelyard.services.model_response import ModelResponses

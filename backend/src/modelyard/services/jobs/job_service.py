@@ -5,7 +5,6 @@ Whatever a broker loses, repeats or delays, a job has one owner at a time, becau
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -13,46 +12,20 @@ from sqlalchemy import and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from modelyard.core.database import database_now
-from modelyard.core.queue import line_of, wake_after_commit
+from modelyard.core.queue import wake_after_commit
+from modelyard.core.queues import QUEUE_SERVED_BY, Queue, with_served, worker_queue
 from modelyard.core.settings import get_settings
 from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model, Worker
+from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
+from modelyard.services.jobs.kinds import ENDED_STATES, JOB_QUEUES, REQUESTS, TASKS
+from modelyard.services.jobs.queries import claimable, is_load
 
-TASKS = {
-    JobKind.DOWNLOAD: "models.download",
-    JobKind.VERIFY: "models.verify",
-    JobKind.IMPORT: "models.import",
-    JobKind.QUANTIZE: "models.quantize",
-    JobKind.LOAD: "models.load",
-    JobKind.UNLOAD: "models.unload",
-    JobKind.GENERATE: "models.generate",
-    JobKind.DRIFT: "models.drift",
-    JobKind.TRAIN: "trainings.train",
-}
-QUEUES = {
-    # These move or read whole models: they wait for each other, not for the GPU.
-    JobKind.DOWNLOAD: "downloads",
-    JobKind.VERIFY: "downloads",
-    JobKind.IMPORT: "downloads",
-    JobKind.QUANTIZE: "compute",
-    # Hours long: a quantization does not wait for it.
-    JobKind.TRAIN: "training",
-    JobKind.LOAD: "inference",
-    JobKind.UNLOAD: "inference",
-    JobKind.GENERATE: "inference",
-    JobKind.DRIFT: "inference",
-}
-SERVED_BY = {"training": "compute"}
-"""Lines of waiting jobs that have no workers of their own: whose workers are woken."""
-
-LOADING_PHASE = "loading"
 WAKE_BACKOFF_SECONDS = 30.0
 GONE_SECONDS = 600.0
 """A worker that was silent for so long is not waited for; one that was only busy or stopped answers before."""
 
 JobOrder = Literal["oldest_first", "smallest_first"]
-ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-_REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT)
 _NOT_NOTED = (JobKind.TRAIN, JobKind.DRIFT)
 """The history of a model does not mention them: a run has its own, and a comparison changes nothing."""
 _ENDS = {
@@ -72,24 +45,6 @@ class LeaseLost(Exception):
     """The job belongs to somebody else now; whoever sees this stops without touching it."""
 
 
-@dataclass(frozen=True)
-class JobProgress:
-    """What a worker reports with a heartbeat; bytes and seconds.
-
-    `bytes_moved` is what this worker fetched or read itself; None says nothing new about it.
-    """
-
-    phase: str
-    bytes_done: int = 0
-    bytes_total: int | None = None
-    bytes_per_second: float | None = None
-    eta_seconds: float | None = None
-    files_done: int = 0
-    files_total: int | None = None
-    message: str | None = None
-    bytes_moved: int | None = None
-
-
 class JobService:
     """Transitions of the `jobs` table; never commits."""
 
@@ -103,7 +58,7 @@ class JobService:
         """Create a queued job, for one `worker` or for any; its wake-up is sent when the transaction commits."""
         job = Job(
             kind=kind,
-            queue=QUEUES[kind],
+            queue=JOB_QUEUES[kind],
             subject_id=subject_id,
             payload=payload,
             worker=worker,
@@ -153,7 +108,7 @@ class JobService:
                 attempts=Job.attempts + 1,
                 updated_at=now,
                 # A download goes on where the dead worker was; a load begins anew.
-                bytes_done=case((Job.queue == QUEUES[JobKind.LOAD], 0), else_=Job.bytes_done),
+                bytes_done=case((Job.queue == Queue.INFERENCE, 0), else_=Job.bytes_done),
                 bytes_moved=None,
                 message=None,
                 error=None,
@@ -161,11 +116,11 @@ class JobService:
             .returning(Job)
             .execution_options(synchronize_session=False, populate_existing=True)
         ).one_or_none()
-        if job is not None and job.kind not in (*_REQUESTS, JobKind.TRAIN):
+        if job is not None and job.kind not in (*REQUESTS, JobKind.TRAIN):
             self.history.note_start(job, now)
         return job
 
-    def beat(
+    def heartbeat(
         self, job_id: str, owner: str, progress: JobProgress | None, result: dict[str, Any] | None = None
     ) -> JobControl:
         """Renew the lease, store progress or a result so far, read what the user wants, in one UPDATE.
@@ -212,13 +167,13 @@ class JobService:
         """End or pause an owned job. Raises LeaseLost."""
         finished_at = None if state is JobState.PAUSED else self._now()
         results = {} if result is None else {"result": result}
-        job = self._leave(job_id, owner, state=state, error=error, finished_at=finished_at, **results)
+        job = self._release(job_id, owner, state=state, error=error, finished_at=finished_at, **results)
         self._note_end(job, error)
 
-    def give_back(self, job_id: str, owner: str) -> None:
+    def requeue(self, job_id: str, owner: str) -> None:
         """Return an owned job to the queue, because its worker stops. Raises LeaseLost."""
         # An attempt counts against a job that ends its worker, not the other way round.
-        self._leave(job_id, owner, state=JobState.QUEUED, wake_after=self._now(), attempts=Job.attempts - 1)
+        self._release(job_id, owner, state=JobState.QUEUED, wake_after=self._now(), attempts=Job.attempts - 1)
 
     def request(self, job_id: str, control: JobControl) -> JobState:
         """Ask a running job to pause or stop; a job nobody works on changes at once. Returns the state after it.
@@ -311,9 +266,10 @@ class JobService:
 
     def has_work_for(self, worker: str, queues: Sequence[str]) -> bool:
         """Whether this worker is at a job, or one waits that it could take from the `queues` it is there for."""
-        lines = [*queues, *(line for line, server in SERVED_BY.items() if server in queues)]
         at_work = and_(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
-        for_it = and_(claimable(self._now()), Job.queue.in_(lines), or_(Job.worker.is_(None), Job.worker == worker))
+        for_it = and_(
+            claimable(self._now()), Job.queue.in_(with_served(queues)), or_(Job.worker.is_(None), Job.worker == worker)
+        )
         return self.session.scalar(select(Job.id).where(or_(at_work, for_it)).limit(1)) is not None
 
     def wake_next(self, queue: str, limit: int, order: JobOrder = "oldest_first") -> None:
@@ -337,7 +293,7 @@ class JobService:
         removed = self.session.scalars(
             delete(Job)
             .where(
-                Job.kind.in_(_REQUESTS),
+                Job.kind.in_(REQUESTS),
                 Job.finished_at < self._later(-older_than_seconds),
             )
             .returning(Job.id)
@@ -403,10 +359,10 @@ class JobService:
 
     def _note_end(self, job: Job, error: dict[str, Any] | None) -> None:
         # What is in memory is told by its worker, which also hears of models that were unloaded to make room.
-        if job.kind not in _NOT_NOTED and (job.kind not in _REQUESTS or job.state is JobState.FAILED):
+        if job.kind not in _NOT_NOTED and (job.kind not in REQUESTS or job.state is JobState.FAILED):
             self.history.note_end(job, _ENDS[job.state], self._now(), error)
 
-    def _leave(self, job_id: str, owner: str, **values: Any) -> Job:
+    def _release(self, job_id: str, owner: str, **values: Any) -> Job:
         left = self.session.scalars(
             update(Job)
             .where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
@@ -427,28 +383,5 @@ class JobService:
         return left
 
     def _wake(self, job: Job) -> None:
-        queue = SERVED_BY.get(job.queue, job.queue) if job.worker is None else line_of(job.worker)
+        queue = QUEUE_SERVED_BY.get(job.queue, job.queue) if job.worker is None else worker_queue(job.worker)
         wake_after_commit(self.session, queue=queue, task_name=TASKS[job.kind], job_id=job.id)
-
-
-def claimable(now: datetime) -> Any:
-    """SQL: queued, or running under a lease that has run out."""
-    return or_(
-        Job.state == JobState.QUEUED,
-        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
-    )
-
-
-def is_load() -> Any:
-    """SQL: a load that waits or runs, asked for by itself or by other work with the model."""
-    return and_(
-        Job.queue == QUEUES[JobKind.LOAD],
-        or_(
-            and_(Job.kind == JobKind.LOAD, Job.state.in_((JobState.QUEUED, JobState.RUNNING))),
-            and_(
-                Job.kind.in_((JobKind.GENERATE, JobKind.DRIFT)),
-                Job.state == JobState.RUNNING,
-                Job.phase == LOADING_PHASE,
-            ),
-        ),
-    )

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database, database_now
 from modelyard.models import Job, JobControl, JobKind, LoadedModel, Model
-from modelyard.services.jobs.job_service import ENDED_STATES, JobService
+from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.kinds import ENDED_STATES
 
 UNLOAD_SECONDS = 60.0
 """How long a run waits for room; then it goes by what is free."""

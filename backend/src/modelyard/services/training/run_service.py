@@ -9,8 +9,8 @@ from typing import Any
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError, OutOfMemory
 from modelyard.core.paths import PathRules
+from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
-from modelyard.hub.download.fetcher import TransferCancelled, TransferPaused
 from modelyard.models import JobControl, Model, Quantization, Training
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.system import Device
@@ -20,8 +20,8 @@ from modelyard.schemas.training import (
     UnloadedForRun,
 )
 from modelyard.services import system_service
-from modelyard.services.huggingface_model_service import Reporter
 from modelyard.services.inspection.fast_dtype import fast_dtype
+from modelyard.services.jobs.control import JobPaused, JobReporter, raise_if_stopped
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import weights_folder
 from modelyard.services.settings_service import SettingsService
@@ -157,14 +157,14 @@ class TrainingRunService:
                 )
             )
 
-    def run(self, training_id: str, reporter: Reporter) -> None:
+    def run(self, training_id: str, reporter: JobReporter) -> None:
         """Train in a child process until it is done or somebody wants it to stop. Called in a worker.
 
-        Raises TransferPaused or TransferCancelled when asked to stop (the state is saved), and what the child raises.
+        Raises JobPaused or JobCancelled when asked to stop (the state is saved), and what the child raises.
         """
         from modelyard.core.process import ChildCrashed, ChildStopped, run_child
 
-        _obey(reporter)
+        raise_if_stopped(reporter)
         with self.database.session() as session:
             trainings = TrainingService(session)
             training = trainings.get_by_id(training_id)
@@ -174,7 +174,7 @@ class TrainingRunService:
             rules = SettingsService(session).path_rules()
         request = _request(training, model, rules)
         self._make_room(training, reporter)
-        _obey(reporter)
+        raise_if_stopped(reporter)
 
         def on_report(report: dict[str, Any]) -> None:
             if "live" in report:
@@ -202,8 +202,8 @@ class TrainingRunService:
             error.message = _how_it_ended(error.exit_code)
             raise
         except ChildStopped:
-            _obey(reporter)
-            raise TransferPaused from None
+            raise_if_stopped(reporter)
+            raise JobPaused from None
         with self.database.session() as session:
             TrainingService(session).get_by_id(training_id).output_path = made["output"]
 
@@ -215,7 +215,7 @@ class TrainingRunService:
             idle = memory_room.idle_models(session, device.id)
         return memory_room.enough(idle, needed_bytes / USABLE_FRACTION - device.free_bytes)
 
-    def _make_room(self, training: Training, reporter: Reporter) -> None:
+    def _make_room(self, training: Training, reporter: JobReporter) -> None:
         """By what is free now, which may be less or more than when the run was planned."""
         device = self._device(training.config["device"])
         unloads = [] if device is None else self._in_the_way(device, training.plan["total_bytes"])
@@ -236,7 +236,7 @@ class TrainingRunService:
         """
         with self.database.reading() as session:
             machine = system_service.devices(system_service.local_pids(session))
-            alive = [w for w in system_service.workers(session) if w.alive and "compute" in w.queues]
+            alive = [w for w in system_service.workers(session) if w.alive and Queue.COMPUTE in w.queues]
         if alive and all(worker.host != socket.gethostname() for worker in alive):
             return None
         known = {device.id: device for device in machine}
@@ -253,14 +253,6 @@ def _how_it_ended(exit_code: int) -> str:
     if exit_code == -signal.SIGKILL:
         return "The run's process was killed; often the memory has run out."
     return "The run's process ended before the run was done."
-
-
-def _obey(reporter: Reporter) -> None:
-    match reporter.control():
-        case JobControl.CANCEL:
-            raise TransferCancelled(0)
-        case JobControl.PAUSE:
-            raise TransferPaused
 
 
 def _request(training: Training, model: Model, rules: PathRules) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
 from modelyard.core.private_files import open_private
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
-from modelyard.core.queue import QUEUES, broker_options
+from modelyard.core.queue import broker_options
+from modelyard.core.queues import QUEUES
 from modelyard.core.settings import Settings
 from modelyard.workers.processes.warm_channel import ROOM, WarmChannel, open_channel
 

@@ -1,0 +1,33 @@
+"""The kinds of jobs: the queue of each, its task, and which belong together."""
+
+from modelyard.core.queues import Queue
+from modelyard.models import JobKind, JobState
+
+TASKS = {
+    JobKind.DOWNLOAD: "models.download",
+    JobKind.VERIFY: "models.verify",
+    JobKind.IMPORT: "models.import",
+    JobKind.QUANTIZE: "models.quantize",
+    JobKind.LOAD: "models.load",
+    JobKind.UNLOAD: "models.unload",
+    JobKind.GENERATE: "models.generate",
+    JobKind.DRIFT: "models.drift",
+    JobKind.TRAIN: "trainings.train",
+}
+JOB_QUEUES = {
+    # These move or read whole models: they wait for each other, not for the GPU.
+    JobKind.DOWNLOAD: Queue.DOWNLOADS,
+    JobKind.VERIFY: Queue.DOWNLOADS,
+    JobKind.IMPORT: Queue.DOWNLOADS,
+    JobKind.QUANTIZE: Queue.COMPUTE,
+    # Hours long: a quantization does not wait for it.
+    JobKind.TRAIN: Queue.TRAINING,
+    JobKind.LOAD: Queue.INFERENCE,
+    JobKind.UNLOAD: Queue.INFERENCE,
+    JobKind.GENERATE: Queue.INFERENCE,
+    JobKind.DRIFT: Queue.INFERENCE,
+}
+LOADING_PHASE = "loading"
+ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT)
+"""Work with a model in memory, for somebody who waits."""

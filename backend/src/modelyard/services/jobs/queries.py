@@ -1,0 +1,33 @@
+"""Conditions of SQL about jobs."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, or_
+
+from modelyard.core.queues import Queue
+from modelyard.models import Job, JobKind, JobState
+from modelyard.services.jobs.kinds import LOADING_PHASE
+
+
+def claimable(now: datetime) -> Any:
+    """SQL: queued, or running under a lease that has run out."""
+    return or_(
+        Job.state == JobState.QUEUED,
+        and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
+    )
+
+
+def is_load() -> Any:
+    """SQL: a load that waits or runs, asked for by itself or by other work with the model."""
+    return and_(
+        Job.queue == Queue.INFERENCE,
+        or_(
+            and_(Job.kind == JobKind.LOAD, Job.state.in_((JobState.QUEUED, JobState.RUNNING))),
+            and_(
+                Job.kind.in_((JobKind.GENERATE, JobKind.DRIFT)),
+                Job.state == JobState.RUNNING,
+                Job.phase == LOADING_PHASE,
+            ),
+        ),
+    )
