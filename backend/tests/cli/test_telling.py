@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from itertools import product
+from typing import Any, get_args
 
 import pytest
 import typer
 
 from modelyard.cli import app
 from modelyard.client.api_client import ApiError
+from modelyard.client.progress import shown_model, waits_for_worker
 from modelyard.commands import _connect, _format, _progress, models
 from modelyard.commands._connect import Connection, asking_the_hub
 from modelyard.commands._find_model import find_row
 from modelyard.commands.doctor import _landlock, _workers
 from modelyard.core.errors import ModelNotFound
 from modelyard.schemas import examples
+from modelyard.schemas.model import PhaseName
 from modelyard.schemas.system import System
 
 from .conftest import Commands
@@ -56,6 +60,18 @@ class Watched:
 )
 def test_the_phase_is_what_happens_now(now: dict[str, Any], said: str) -> None:
     assert _format.phase(now) == said
+
+
+@pytest.mark.parametrize("status", ["pending", "downloading", "quantizing", "paused", "failed", "ready"])
+def test_what_a_message_says_changes_nothing_but_itself(status: str) -> None:
+    messages = ("waiting for a worker", "stopping", "starting", "layer 3 of 9", "anything else")
+    for phase, waiting, message in product(get_args(PhaseName), (True, False), messages):
+        plain = row(status, phase=phase, waiting=waiting, message="QX")
+        reworded = row(status, phase=phase, waiting=waiting, message=message)
+        said = shown_model(plain)
+        assert shown_model(reworded) == replace(said, phase=said.phase.replace("QX", message))
+        assert waits_for_worker(reworded) == waits_for_worker(plain)
+        assert models._status(reworded).plain == models._status(plain).plain
 
 
 def test_a_run_says_that_it_waits_for_a_disk() -> None:

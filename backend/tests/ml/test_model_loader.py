@@ -275,6 +275,7 @@ def test_a_load_tells_how_many_bytes_of_the_files_it_has_read(
     loader.load(spec, on_step=steps.append)
     # A fast machine is seldom seen building.
     assert {step.message for step in steps} - {"building the model"} == {doing, "finishing"}
+    assert {step.name for step in steps} - {"building"} == {doing.removesuffix(" weights"), "finishing"}
     assert [step.is_last for step in steps] == [False] * (len(steps) - 1) + [True]
     counted = [step for step in steps if step.bytes_total is not None]
     assert {step.bytes_total for step in counted} == {stored_bytes(folder)}
@@ -289,7 +290,9 @@ def test_an_artifact_tells_its_own_bytes(loader: ModelLoader, spec: LoadSpec, tm
         loaded.model.save_pretrained(tmp_path)
     steps = list[LoadStep]()
     loader.load(another(spec, 1, quantization="8bit", folder=tmp_path), on_step=steps.append)
-    assert steps[-2] == LoadStep("reading weights", stored_bytes(tmp_path), stored_bytes(tmp_path))
+    read = steps[-2]
+    assert (read.name, read.bytes_done, read.bytes_total) == ("reading", stored_bytes(tmp_path), stored_bytes(tmp_path))
+    assert read.done == read.total
 
 
 def test_pickle_files_tell_no_bytes_but_how_many_tensors(loader: ModelLoader, spec: LoadSpec, tmp_path: Path) -> None:
@@ -312,7 +315,8 @@ def test_what_a_load_waits_for_and_what_makes_room_for_it_is_told(
         wait_until(lambda: bool(steps))
         held.go_on.set()
         loading.result(30)
-    assert steps[0].message == "waiting for another load"
+    assert (steps[0].name, steps[0].message) == ("waiting", "waiting for another load")
+    assert "making_room" in [step.name for step in steps]
     assert "making room: unloading tests/llama-2" in [step.message for step in steps]
     assert names(loader) == ["tests/llama-3", "tests/llama-4"]
 

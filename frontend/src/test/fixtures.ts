@@ -157,6 +157,7 @@ export function progress(changes: Partial<Progress> = {}): Progress {
     files_total: 5,
     waiting: false,
     stopping: false,
+    step: null,
     message: null,
     ...changes,
   };

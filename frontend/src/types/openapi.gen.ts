@@ -2856,6 +2856,8 @@ export interface components {
              * @enum {string}
              */
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking" | "loading";
+            /** @description Of a load or a quantization; null while nothing is known of it. */
+            step: components["schemas"]["ProgressStep"] | null;
             /**
              * Stopping
              * @description It was asked to stop and has not stopped yet.
@@ -2872,6 +2874,24 @@ export interface components {
              * @enum {string}
              */
             work: "download" | "verify" | "import" | "quantize" | "load";
+        };
+        /**
+         * ProgressStep
+         * @description Which part of the work is under way.
+         */
+        ProgressStep: {
+            /**
+             * Done
+             * @description Pieces of it, such as parameters or layers; null where none are counted.
+             */
+            done: number | null;
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "starting" | "waiting" | "making_room" | "building" | "reading" | "quantizing" | "checking" | "finishing";
+            /** Total */
+            total: number | null;
         };
         /**
          * QuantizeRequest

@@ -43,7 +43,7 @@ class _Entry:
         self.ready = threading.Event()
         self.loaded: LoadedModel | None = None
         self.error: BaseException | None = None
-        self.step = LoadStep("waiting")
+        self.step = LoadStep("waiting", "waiting")
         self.uses = 0
         self.last_used = time.monotonic()
 
@@ -199,7 +199,7 @@ class ModelLoader:
             with self._alone("another load", step):
                 self._make_it_fit(entry, evicted, step)
                 loaded = read_model(entry.key, entry.spec, step)
-                on_step(LoadStep("finishing", is_last=True))
+                on_step(LoadStep("finishing", "finishing", is_last=True))
                 taken_back = is_cancelled()
                 try:
                     self._stop_if_unwanted(entry, lambda: taken_back)
@@ -225,7 +225,7 @@ class ModelLoader:
     def _alone(self, work: str, step: OnStep = ignore_step) -> Iterator[None]:
         """Hold `_memory`; while somebody else does, `step` is told, and may raise."""
         while not self._memory.acquire(timeout=POLL_SECONDS):
-            step(LoadStep(f"waiting for {self._memory_work}"))
+            step(LoadStep("waiting", f"waiting for {self._memory_work}"))
         try:
             self._memory_work = work
             yield
@@ -260,7 +260,7 @@ class ModelLoader:
             if not candidates:
                 return
             entry = min(candidates, key=lambda entry: entry.last_used)
-            step(LoadStep(f"making room: unloading {entry.key.model_id}"))
+            step(LoadStep("making_room", f"making room: unloading {entry.key.model_id}"))
             with self._lock:
                 if not _may_go(entry, device):
                     continue  # used again in the meantime

@@ -72,6 +72,8 @@ class Job(Base):
     files_done: Mapped[int] = mapped_column(default=0)
     files_total: Mapped[int | None]
     message: Mapped[str | None] = mapped_column(Text)
+    step: Mapped[dict[str, Any] | None]
+    """Which part of the work its worker is at: name, done, total."""
     error: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
     """What the job has to tell: of a generation the text so far, at its end the figures."""

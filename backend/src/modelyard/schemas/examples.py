@@ -43,6 +43,7 @@ MODEL_RESPONSE: dict[str, Any] = {
         "files_total": 6,
         "waiting": False,
         "stopping": False,
+        "step": None,
         "message": None,
     },
     "error": None,

@@ -12,6 +12,7 @@ StatusName = Literal[
     "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
 ]
 WorkName = Literal["download", "verify", "import", "quantize", "load"]
+StepName = Literal["starting", "waiting", "making_room", "building", "reading", "quantizing", "checking", "finishing"]
 PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quantizing", "checking", "loading"]
 
 
@@ -30,6 +31,14 @@ class ModelCreate(Schema):
     private: bool = False
 
 
+class ProgressStep(Schema):
+    """Which part of the work is under way."""
+
+    name: StepName
+    done: int | None = Field(description="Pieces of it, such as parameters or layers; null where none are counted.")
+    total: int | None
+
+
 class Progress(Schema):
     """Where the work on a model stands."""
 
@@ -43,6 +52,7 @@ class Progress(Schema):
     files_total: int | None
     waiting: bool = Field(description="No worker has taken this work yet.")
     stopping: bool = Field(description="It was asked to stop and has not stopped yet.")
+    step: ProgressStep | None = Field(description="Of a load or a quantization; null while nothing is known of it.")
     message: str | None = Field(
         description='For people only, such as "retrying in 4 s (connection reset)"; its wording may change.'
     )

@@ -23,6 +23,7 @@ from modelyard.schemas.model import (
     ModelError,
     ModelResponse,
     Progress,
+    ProgressStep,
     RestartName,
     TrainingVerdict,
     UsedBy,
@@ -242,6 +243,7 @@ def _load_progress(job: Job) -> Progress:
 def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
     # A generation is shown only while it waits for the model.
     work = "load" if phase == LOADING_PHASE else job.kind.value
+    waiting = job.state is JobState.QUEUED
     return Progress(
         work=work,
         phase=phase,
@@ -251,7 +253,8 @@ def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
         eta_seconds=job.eta_seconds,
         files_done=job.files_done,
         files_total=job.files_total,
-        waiting=job.state is JobState.QUEUED,
+        waiting=waiting,
         stopping=job.control is JobControl.CANCEL and job.state not in ENDED_STATES,
+        step=ProgressStep.model_validate(job.step) if job.step and not waiting else None,
         message=message,
     )

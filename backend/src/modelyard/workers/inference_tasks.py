@@ -24,7 +24,7 @@ from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
 from modelyard.schemas.model import LastUnload
 from modelyard.services.inspection.fast_dtype import options_here
-from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.control import STARTING, JobProgress
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
@@ -189,7 +189,7 @@ def _drift(job: RunningJob) -> dict[str, Any]:
 def _loader_for(job: RunningJob) -> "ModelLoader":
     """The loader; its libraries take seconds the first time, which is told."""
     if not _loader.cache_info().currsize:
-        job.report(JobProgress(LOADING_PHASE, message="starting"))
+        job.report(JobProgress(LOADING_PHASE, message="starting", step=STARTING))
     return _loader()
 
 
@@ -198,7 +198,13 @@ def _telling(job: RunningJob) -> Callable[["LoadStep"], None]:
 
     def tell(step: "LoadStep") -> None:
         job.report(
-            JobProgress(LOADING_PHASE, bytes_done=step.bytes_done, bytes_total=step.bytes_total, message=step.message)
+            JobProgress(
+                LOADING_PHASE,
+                bytes_done=step.bytes_done,
+                bytes_total=step.bytes_total,
+                message=step.message,
+                step={"name": step.name, "done": step.done, "total": step.total},
+            )
         )
         if step.is_last:
             job.flush()  # whether it is still wanted must be known now, not at the next heartbeat

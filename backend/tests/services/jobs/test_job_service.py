@@ -18,7 +18,7 @@ from modelyard.core.database import Database
 from modelyard.core.settings import get_settings
 from modelyard.models import Job, JobControl, JobKind, JobState, Worker
 from modelyard.models.worker import ALIVE_SECONDS
-from modelyard.services.jobs.control import JobProgress
+from modelyard.services.jobs.control import STARTING, JobProgress, JobStep
 from modelyard.services.jobs.job_service import GONE_SECONDS, WAKE_BACKOFF_SECONDS, JobService, LeaseLost
 from services.conftest import Clock
 
@@ -338,7 +338,8 @@ def test_a_job_that_does_not_exist_is_not_owned(database: Database) -> None:
 def test_progress_is_stored_with_the_heartbeat(database: Database, clock: Clock) -> None:
     job_id, owner = claimed(database)
     clock.advance(5)
-    progress = JobProgress("downloading", 2**40, 2**41, 1e9, 12.5, 3, 7, "retrying")
+    step: JobStep = {"name": "reading", "done": 3, "total": 7}
+    progress = JobProgress("downloading", 2**40, 2**41, 1e9, 12.5, 3, 7, "retrying", step=step)
     beat(database, job_id, owner, progress)
     job = job_of(database, job_id)
     assert {name: getattr(job, name) for name in vars(progress)} == vars(progress)
@@ -383,7 +384,7 @@ def test_silent_workers_take_no_place(database: Database, clock: Clock) -> None:
 @pytest.mark.parametrize("state", [JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED])
 def test_an_end_frees_the_job_once(database: Database, clock: Clock, state: JobState) -> None:
     job_id, owner = claimed(database)
-    beat(database, job_id, owner, JobProgress("downloading", 5, 10, 3.0, 2.0, message="retrying"))
+    beat(database, job_id, owner, JobProgress("downloading", 5, 10, 3.0, 2.0, message="retrying", step=STARTING))
     error = {"code": "x"} if state is JobState.FAILED else None
     with jobs(database) as service:
         service.finish(job_id, owner, state, error=error)
@@ -392,7 +393,7 @@ def test_an_end_frees_the_job_once(database: Database, clock: Clock, state: JobS
     job = job_of(database, job_id)
     assert (job.state, job.owner, job.lease_expires_at, job.error) == (state, None, None, error)
     assert (job.bytes_done, job.bytes_total, job.bytes_per_second, job.eta_seconds) == (5, 10, None, None)
-    assert job.message is None
+    assert (job.message, job.step) == (None, None)
     assert job.finished_at == (None if state is JobState.PAUSED else clock.now)
     clock.advance(1e6)
     assert claim(database, job_id) is None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers.utils import logging as transformers_logging
 
@@ -13,16 +13,25 @@ from modelyard.core.safetensors_header import read_header
 Parameters = Iterable[tuple[str, Any]]
 """Names with transformers' plan for each: which tensors of the files it is made of."""
 
+StepName = Literal["waiting", "making_room", "building", "reading", "quantizing", "finishing"]
+
+_DOING = {"reading": "reading weights", "quantizing": "quantizing"}
 _BAR = "Loading weights"
 
 
 @dataclass(frozen=True)
 class LoadStep:
-    """What a load does now. Bytes of the weight files; `bytes_total` is None where there is nothing to count."""
+    """What a load does now. Bytes of the weight files; `bytes_total` is None where there is nothing to count.
 
+    `done` of `total` parameters are in place; None where none are counted.
+    """
+
+    name: StepName
     message: str
     bytes_done: int = 0
     bytes_total: int | None = None
+    done: int | None = None
+    total: int | None = None
     is_last: bool = False
     """Nothing stops the load after this one."""
 
@@ -54,24 +63,25 @@ def watching_parameters(watch: Callable[[Parameters], Parameters]) -> Iterator[N
 
 
 @contextmanager
-def telling_steps(files: Iterable[Path], doing: str, on_step: OnStep) -> Iterator[None]:
+def telling_steps(files: Iterable[Path], name: Literal["reading", "quantizing"], on_step: OnStep) -> Iterator[None]:
     """Tell of each parameter that a load begins with, in bytes of `files`; of pickle files, which tell no sizes, in
-    numbers of parameters. `doing` is what is done to them, such as "reading weights".
+    numbers of parameters. `name` is what is done to them.
     """
+    doing = _DOING[name]
 
     def watch(parameters: Parameters) -> Iterator[tuple[str, Any]]:
         plan = list(parameters)
         sizes = [sum(stored.get(name, 0) for name in _sources(mapping)) for _, mapping in plan]
         total, done = sum(sizes), 0
-        for number, ((name, mapping), size) in enumerate(zip(plan, sizes, strict=True), 1):
+        for number, ((parameter, mapping), size) in enumerate(zip(plan, sizes, strict=True), 1):
             counted = "" if total else f", tensor {number} of {len(plan)}"
-            on_step(LoadStep(doing + counted, done, total or None))
-            yield name, mapping
+            on_step(LoadStep(name, doing + counted, done, total or None, number - 1, len(plan)))
+            yield parameter, mapping
             done += size
-        on_step(LoadStep(doing, done, total or None))
+        on_step(LoadStep(name, doing, done, total or None, len(plan), len(plan)))
 
     stored = _tensor_bytes(files)
-    on_step(LoadStep(doing))
+    on_step(LoadStep(name, doing))
     with watching_parameters(watch):
         yield
 

@@ -33,7 +33,7 @@ def read_model(key: ModelKey, spec: LoadSpec, step: OnStep) -> LoadedModel:
     failure: BaseException | None = None
     try:
         made = spec.quantization == "none" or stored_quantization(read_config(spec.folder)) is not None
-        with telling_steps(weight_files(spec.folder), "reading weights" if made else "quantizing", step):
+        with telling_steps(weight_files(spec.folder), "reading" if made else "quantizing", step):
             model = load_model(
                 spec.folder,
                 quantization=spec.quantization,
@@ -41,7 +41,7 @@ def read_model(key: ModelKey, spec: LoadSpec, step: OnStep) -> LoadedModel:
                 max_memory=shares(device),
                 dtype=spec.dtype,
                 allow_pickle=spec.allow_pickle,
-                on_build=lambda: step(LoadStep("building the model")),
+                on_build=lambda: step(LoadStep("building", "building the model")),
             )
     except (RuntimeError, MemoryError, OutOfMemory, LoadCancelled) as error:
         if isinstance(error, RuntimeError | MemoryError) and not devices.is_out_of_memory(error):

@@ -1,9 +1,17 @@
 """How the work of a job reports where it stands, and how it stops when it is asked to."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from modelyard.models import JobControl
+
+
+class JobStep(TypedDict):
+    """Which part of the work is under way; `done` of `total` pieces of it, where they are counted."""
+
+    name: str
+    done: int | None
+    total: int | None
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,11 @@ class JobProgress:
     files_total: int | None = None
     message: str | None = None
     bytes_moved: int | None = None
+    step: JobStep | None = None
+
+
+STARTING: JobStep = {"name": "starting", "done": None, "total": None}
+"""The libraries are being imported."""
 
 
 class JobPaused(Exception):

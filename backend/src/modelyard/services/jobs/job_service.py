@@ -111,6 +111,7 @@ class JobService:
                 bytes_done=case((Job.queue == Queue.INFERENCE, 0), else_=Job.bytes_done),
                 bytes_moved=None,
                 message=None,
+                step=None,
                 error=None,
             )
             .returning(Job)
@@ -206,7 +207,7 @@ class JobService:
                 job.control = JobControl.RUN
             return withdrawn
         job.state, job.control, job.error, job.finished_at = JobState.QUEUED, JobControl.RUN, None, None
-        job.owner, job.lease_expires_at, job.message = None, None, None
+        job.owner, job.lease_expires_at, job.message, job.step = None, None, None, None
         job.wake_after = self._later(WAKE_BACKOFF_SECONDS)
         self.session.flush()
         self._wake(job)
@@ -373,6 +374,7 @@ class JobService:
                 bytes_per_second=None,
                 eta_seconds=None,
                 message=None,
+                step=None,
                 **values,
             )
             .returning(Job)
