@@ -39,7 +39,7 @@ def clock_is_off(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Sets this host's clock, for everything of ours, ahead by so many seconds."""
 
     def shift(seconds: float) -> None:
-        for module in ("core.database", "services.model_deletion", "workers.inference_tasks", "models.job"):
+        for module in ("core.database", "services.model_deletion", "services.inference.loaded_models", "models.job"):
             monkeypatch.setattr(
                 f"modelyard.{module}.utc_now", lambda: datetime.now(UTC) + timedelta(seconds=seconds), raising=False
             )

@@ -1,31 +1,23 @@
-"""Celery tasks that need a model in memory. This process's one `ModelLoader` holds them.
-
-What is loaded is told in leased rows, renewed every few seconds, so that it is true after any crash.
-"""
+"""Celery tasks that need a model in memory. This process's one `ModelLoader` holds them."""
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import timedelta
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
 from modelyard.core import units
-from modelyard.core.database import database_now, get_database, utc_now
+from modelyard.core.database import get_database
 from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
-from modelyard.models import EventKind, EventName, JobControl, JobKind, LoadedModel, Model, Worker
-from modelyard.schemas.model import LastUnload
+from modelyard.models import JobControl, JobKind, Model, Worker
+from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.inspection.fast_dtype import options_here
 from modelyard.services.jobs.control import STARTING, JobProgress
-from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.model_service import ModelService
@@ -35,29 +27,25 @@ from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name,
 
 if TYPE_CHECKING:
     from modelyard.ml.loading.load_progress import LoadStep
-    from modelyard.ml.model_loader import LoadedInfo, ModelKey, ModelLoader, Unloaded
+    from modelyard.ml.model_loader import LoadedInfo, ModelLoader
 
 logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 2.0
-LEASE_SECONDS = 10.0
 EMPTY_RSS_BYTES = 2_000_000_000
 """A worker that holds no model and still takes more than this restarts itself; torch alone is about 0.5 GB."""
-
-_publishing = threading.Lock()
-"""Held from reading what is loaded until it is written, so that no older reading is written over a newer one."""
 
 
 @celery_app.task(name="models.load")
 def load_model_task(job_id: str) -> None:
     """Have a model in memory."""
-    run_request(job_id, _load, on_failure=partial(note_failure, JobKind.LOAD))
+    run_request(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
 
 
 @celery_app.task(name="models.unload")
 def unload_model_task(job_id: str) -> None:
     """Free a model's memory and measure what came back."""
-    run_request(job_id, _unload, on_failure=partial(note_failure, JobKind.UNLOAD))
+    run_request(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
 
 
 @celery_app.task(name="models.generate")
@@ -84,7 +72,7 @@ def _loader() -> "ModelLoader":
     warm_up()
     transformers_logging.disable_progress_bar()
     loader = ModelLoader.instance()
-    loader.on_unload = partial(_note_unload, loader)
+    loader.on_unload = partial(_loaded_models().note_unload, loader)
     threading.Thread(target=_keep_published, args=(loader,), name="loaded", daemon=True).start()
     return loader
 
@@ -95,9 +83,9 @@ def _load(job: RunningJob) -> dict[str, Any]:
     with _stoppable():
         options = options_here(get_database(), row.dtype, job.payload)
         info = loader.load(load_spec(row, options), on_step=_telling(job), is_cancelled=_taken_back(job))
-    publish_loaded(loader)
-    _note_measured(row.id, info)
-    _forget_failure(row.id)
+    _loaded_models().publish(loader)
+    _loaded_models().note_measured(row.id, info)
+    _loaded_models().forget_failure(row.id)
     return {"measured_bytes": info.measured_bytes, "load_seconds": info.load_seconds}
 
 
@@ -117,8 +105,8 @@ def _unload(job: RunningJob) -> dict[str, Any]:
             return {}
     else:
         freed = [loader.unload_model(info.key) for info in held]
-    publish_loaded(loader)
-    _forget_failure(row.id)
+    _loaded_models().publish(loader)
+    _loaded_models().forget_failure(row.id)
     return {
         "freed_bytes": sum(unloaded.freed_bytes for unloaded in freed),
         "held_before_bytes": sum(unloaded.held_before_bytes for unloaded in freed),
@@ -149,7 +137,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     )
     with _stoppable(), held as loaded:
         job.report(JobProgress("waiting", message="waiting for another generation"))
-        publish_loaded(loader)
+        _loaded_models().publish(loader)
         made = generate(
             loaded,
             **payload,
@@ -158,10 +146,10 @@ def _generate(job: RunningJob) -> dict[str, Any]:
             on_start=lambda: job.report(JobProgress("generating")),
         )
     was_loaded = loaded.key in before
-    publish_loaded(loader)
+    _loaded_models().publish(loader)
     if not was_loaded and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
-        _note_measured(row.id, info)
-    _forget_failure(row.id)
+        _loaded_models().note_measured(row.id, info)
+    _loaded_models().forget_failure(row.id)
     return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
 
 
@@ -174,15 +162,15 @@ def _drift(job: RunningJob) -> dict[str, Any]:
     options = {"option_bytes": job.payload["option_bytes"]}
     with _stoppable():
         with loader.get(load_spec(row, options), on_step=_telling(job), is_cancelled=should_stop) as copy:
-            publish_loaded(loader)
+            _loaded_models().publish(loader)
             job.report(JobProgress("comparing", message="running the quantized model"))
             prompts = read_text(copy, job.payload["text"], should_stop)
             quantized = run_text(copy, prompts, should_stop)
         with loader.get(original_spec(row, options), on_step=_telling(job), is_cancelled=should_stop) as original:
-            publish_loaded(loader)
+            _loaded_models().publish(loader)
             job.report(JobProgress("comparing", message="running the original"))
             source, dtype = run_text(original, prompts, should_stop), dtype_name(original.model.dtype)
-    publish_loaded(loader)
+    _loaded_models().publish(loader)
     return asdict(compare(source, quantized, prompts, dtype))
 
 
@@ -227,73 +215,18 @@ def _stoppable() -> Iterator[None]:
         raise RequestStopped from None
 
 
-def publish_loaded(loader: "ModelLoader") -> None:
-    """Write which models this process holds; rows of the API's list change with it."""
-    worker = owner_name()
-    with _publishing, get_database().session() as session:
-        held, now = loader.loaded(), database_now(session)
-        history, appeared = HistoryService(session), list[tuple[str, "LoadedInfo"]]()
-        known = {
-            (row.model_row_id, row.device, row.dtype): row
-            for row in session.scalars(select(LoadedModel).where(LoadedModel.worker == worker))
-        }
-        for info in held:
-            for row_id in _rows_of(session, info.key):
-                row = known.pop((row_id, info.key.device, info.key.dtype), None)
-                if row is None:
-                    row = LoadedModel(
-                        model_row_id=row_id,
-                        worker=worker,
-                        device=info.key.device,
-                        dtype=info.key.dtype,
-                        host=socket.gethostname(),
-                        measured_bytes=info.measured_bytes,
-                        load_seconds=info.load_seconds,
-                        lease_expires_at=now,
-                    )
-                    session.add(row)
-                    _touch(session, row_id)
-                    appeared.append((row_id, info))
-                row.in_use, row.pinned, row.expires_at = info.in_use, info.pinned, info.expires_at
-                row.last_unload = _last_unload(info)
-                row.lease_expires_at = now + timedelta(seconds=LEASE_SECONDS)
-        for row_id, info in appeared:
-            seconds, measured = info.load_seconds, info.measured_bytes
-            history.note(row_id, EventKind.LOAD, EventName.DONE, seconds=seconds, size_bytes=measured)
-        for gone in known.values():
-            session.delete(gone)
-            _touch(session, gone.model_row_id)
+def _loaded_models() -> LoadedModels:
+    return LoadedModels(get_database(), owner_name())
 
 
-def _note_unload(loader: "ModelLoader", unloaded: "Unloaded") -> None:
-    """Write down that a model is gone and what came back, whoever wanted it: a user, its time, or another model."""
-    publish_loaded(loader)
-    with get_database().session() as session:
-        for row_id in _rows_of(session, unloaded.key):
-            HistoryService(session).note(
-                row_id,
-                EventKind.UNLOAD,
-                EventName.DONE,
-                size_bytes=unloaded.held_before_bytes - unloaded.mapped_bytes,
-                freed_bytes=unloaded.freed_bytes,
-            )
-
-
-def forget_loaded(worker: str) -> None:
-    """A worker that starts holds nothing, whatever its dead predecessor had written."""
-    with get_database().session() as session:
-        gone = session.scalars(
-            delete(LoadedModel).where(LoadedModel.worker == worker).returning(LoadedModel.model_row_id)
-        ).all()
-        for row_id in gone:
-            _touch(session, row_id)
-            HistoryService(session).note(row_id, EventKind.UNLOAD, EventName.DONE)
+def _note_failure(kind: JobKind, row_id: str, error: dict[str, Any]) -> None:
+    _loaded_models().note_failure(kind, row_id, error)
 
 
 def _keep_published(loader: "ModelLoader") -> None:
     while not stopping.wait(PUBLISH_SECONDS):
         try:
-            publish_loaded(loader)
+            _loaded_models().publish(loader)
             if not loader.loaded() and psutil.Process().memory_info().rss > EMPTY_RSS_BYTES and not _busy():
                 # What a library keeps for ever, only the end of the process gives back.
                 logger.warning(
@@ -316,16 +249,6 @@ def _busy() -> bool:
         return JobService(session).has_work_for(name, queues)
 
 
-def _rows_of(session: Session, key: "ModelKey") -> list[str]:
-    return list(
-        session.scalars(
-            select(Model.id).where(
-                Model.model_id == key.model_id, Model.commit == key.commit, Model.quantization == key.quantization
-            )
-        )
-    )
-
-
 def _is_of(info: "LoadedInfo", row: Model) -> bool:
     return (info.key.model_id, info.key.commit, info.key.quantization) == (
         row.model_id,
@@ -334,41 +257,6 @@ def _is_of(info: "LoadedInfo", row: Model) -> bool:
     )
 
 
-def _last_unload(info: "LoadedInfo") -> dict[str, Any] | None:
-    last = info.last_unload
-    return None if last is None else {name: getattr(last, name) for name in LastUnload.model_fields}
-
-
 def _row(row_id: str) -> Model:
     with get_database().reading() as session:
         return ModelService(session).get_by_id(row_id)
-
-
-def _touch(session: Session, row_id: str) -> None:
-    """Let the event hub see that the row's answer is another one now."""
-    row = session.get(Model, row_id)
-    if row is not None:
-        row.updated_at = utc_now()
-
-
-def _note_measured(row_id: str, info: "LoadedInfo") -> None:
-    if info.key.dtype != "auto":
-        return  # another dtype than the estimate is of
-    with get_database().session() as session:
-        ModelService(session).get_by_id(row_id).memory_measured_bytes = info.measured_bytes
-
-
-def note_failure(kind: JobKind, row_id: str, error: dict[str, Any]) -> None:
-    """The row is as ready as before; why it could not be loaded or unloaded stands beside it, with which it was."""
-    with get_database().session() as session:
-        row = session.get(Model, row_id)
-        if row is not None:
-            row.error = error | {"during": kind.value}
-
-
-def _forget_failure(row_id: str) -> None:
-    """What went wrong with an earlier request is no news once one has succeeded; a download's error stays."""
-    with get_database().session() as session:
-        row = session.get(Model, row_id)
-        if row is not None and "during" in (row.error or {}):
-            row.error = None

@@ -19,9 +19,9 @@ from modelyard.core.database import Database, database_now, get_database
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.queues import QUEUES, with_served
 from modelyard.models import Worker
+from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.jobs.job_service import JobService
 from modelyard.workers.celery_app import celery_app, stopping
-from modelyard.workers.inference_tasks import forget_loaded
 from modelyard.workers.job_runner import owner_name, persistently
 from modelyard.workers.processes.predecessor import died_for_memory, end_starved, note_oom_kills
 from modelyard.workers.shared_folders import require_folders
@@ -48,7 +48,7 @@ def _before_the_first_message(sender: Any, **_signal: Any) -> None:
     persistently(lambda: migrate.upgrade(database))
     require_folders(database, queues.split(","))
     # Before the unloads of it are dropped, or whoever waits for one would see it loaded still.
-    persistently(lambda: forget_loaded(name))
+    persistently(LoadedModels(database, name).forget)
     if died_for_memory(name):
         starved = persistently(lambda: end_starved(database, name))
         logger.warning("Memory ran out when the last worker of this name died; jobs ended: %d", starved)

@@ -16,6 +16,7 @@ from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Mo
 from modelyard.schemas.inference import GenerateRequest, LoadRequest
 from modelyard.services.inference import inference_service
 from modelyard.services.inference.inference_service import InferenceService
+from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
@@ -166,8 +167,12 @@ def loader(row: Model) -> Loader:
     return Loader([Info(Key(row.model_id, row.commit))])
 
 
+def loaded_models() -> LoadedModels:
+    return inference_tasks._loaded_models()
+
+
 def publish(loader: Loader) -> None:
-    inference_tasks.publish_loaded(loader)  # type: ignore[arg-type]
+    loaded_models().publish(loader)  # type: ignore[arg-type]
 
 
 def rows_loaded(database: Database) -> int:
@@ -199,7 +204,7 @@ def test_an_older_look_is_not_written_over_a_newer_one(database: Database, loade
 def test_what_came_back_is_told_whoever_unloaded_the_model(database: Database, row: Model, loader: Loader) -> None:
     publish(loader)
     key = loader.held.pop().key
-    inference_tasks._note_unload(loader, Unloaded(key, 990, 1500, 500))  # type: ignore[arg-type]
+    loaded_models().note_unload(loader, Unloaded(key, 990, 1500, 500))  # type: ignore[arg-type]
     publish(loader)
     assert rows_loaded(database) == 0
     with database.reading() as session:
@@ -223,9 +228,9 @@ def error_of(database: Database, row: Model) -> dict[str, Any] | None:
 def test_a_rows_error_says_which_request_failed_and_goes_with_the_next_success(
     database: Database, row: Model, kind: JobKind
 ) -> None:
-    inference_tasks.note_failure(kind, row.id, FAILURE)
+    loaded_models().note_failure(kind, row.id, FAILURE)
     assert error_of(database, row) == FAILURE | {"during": kind.value}
-    inference_tasks._forget_failure(row.id)
+    loaded_models().forget_failure(row.id)
     assert error_of(database, row) is None
 
 
@@ -233,7 +238,7 @@ def test_an_unload_that_succeeds_clears_what_failed_before(
     database: Database, row: Model, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference_tasks, "_loader", lambda: Loader())
-    inference_tasks.note_failure(JobKind.LOAD, row.id, FAILURE)
+    loaded_models().note_failure(JobKind.LOAD, row.id, FAILURE)
     with database.session() as session:
         job_id = JobService(session).enqueue(JobKind.UNLOAD, row.id).id
     inference_tasks.unload_model_task(job_id)
@@ -243,7 +248,7 @@ def test_an_unload_that_succeeds_clears_what_failed_before(
 def test_a_downloads_error_stays(database: Database, row: Model) -> None:
     with database.session() as session:
         session.get_one(Model, row.id).error = FAILURE
-    inference_tasks._forget_failure(row.id)
+    loaded_models().forget_failure(row.id)
     assert error_of(database, row) == FAILURE | {"during": None}
 
 

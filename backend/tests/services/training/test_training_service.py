@@ -49,6 +49,7 @@ from modelyard.services import architecture_service, maintenance, model_service,
 from modelyard.services.deletion_plan import confirmed_plan
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.facts.training_verdict import static_verdict
+from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.job_service import JobService
@@ -563,7 +564,7 @@ class Holding:
     def load(self, name: str, *, pinned: bool = False) -> dict[str, Any]:
         row_id = add_model(self.database, self.cache, name=f"owner/{name}")
         info = self.loader.load(self.spec(name, pinned=pinned))
-        inference_tasks.publish_loaded(self.loader)
+        LoadedModels(self.database, "host:inference").publish(self.loader)
         return {"id": row_id, "name": name, "measured_bytes": info.measured_bytes}
 
     def spec(self, name: str, *, pinned: bool = False) -> LoadSpec:
@@ -637,7 +638,7 @@ def test_idle_models_make_room_when_the_run_starts(
 def test_models_that_are_pinned_or_in_use_are_never_unloaded(database: Database, holding: Holding) -> None:
     pinned, used, idle = holding.load("pinned", pinned=True), holding.load("used"), holding.load("idle")
     with holding.loader.get(holding.spec("used")):
-        inference_tasks.publish_loaded(holding.loader)
+        LoadedModels(database, "host:inference").publish(holding.loader)
         with database.reading() as session:
             assert [model.name for model in memory_room.idle_models(session, "cpu")] == ["idle"]
             assert memory_room.idle_models(session, "cuda:0") == []

@@ -19,8 +19,8 @@ from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import storage_errors
 from modelyard.models import JobKind, JobState, Model
+from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.jobs.job_service import JobService, LeaseLost
-from modelyard.workers.inference_tasks import note_failure
 from modelyard.workers.job_runner import MODEL_ENDINGS
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def end_starved(database: Database, worker: str) -> int:
                 MODEL_ENDINGS.failed(database, job.id, owner, job.subject_id, error)
                 continue
             if job.kind is JobKind.LOAD:
-                note_failure(job.kind, job.subject_id, error)
+                LoadedModels(database, worker).note_failure(job.kind, job.subject_id, error)
             with database.session() as session:
                 JobService(session).finish(job.id, owner, JobState.FAILED, error=error)
     return len(starved)
