@@ -341,7 +341,7 @@ def test_what_is_answered_about_a_row(
 def test_what_followers_of_the_list_are_told(database: Database, cache: HubCache, walks: Walks) -> None:
     row_id = begun(database, cache, ModelStatus.READY)
     walks.watch()
-    (told,) = EventHub(database)._read(None).changed
+    (told,) = EventHub(database)._read(is_first=True).changed
     assert (told.id, walks.seen(), walks.in_transactions) == (row_id, {"find_chat_template"}, [])
 
 

@@ -1,6 +1,7 @@
 """SQLAlchemy tables, one per file."""
 
 from modelyard.models.base import Base
+from modelyard.models.deletion import Deletion
 from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job, JobControl, JobKind, JobState
 from modelyard.models.job_event import EventKind, EventName, JobEvent
@@ -23,6 +24,7 @@ __all__ = [
     "RESTARTABLE_STATUSES",
     "RESUMABLE_TRAINING_STATUSES",
     "Base",
+    "Deletion",
     "EventKind",
     "EventName",
     "Inspection",

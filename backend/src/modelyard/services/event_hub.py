@@ -9,21 +9,22 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import Database, utc_now
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.shared_text import SharedText
-from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, Job, LoadedModel, Model, Training
+from modelyard.models import ACTIVE_STATUSES, ACTIVE_TRAINING_STATUSES, Deletion, Job, LoadedModel, Model, Training
 from modelyard.schemas.event import ModelEventType, SnapshotEvent
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.training import TrainingResponse
+from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.event_feed import EventFeed
 from modelyard.services.jobs.queries import is_load
 from modelyard.services.model_response import ModelResponses
@@ -35,6 +36,8 @@ MAX_PAUSE_SECONDS = 0.4
 """Between two looks, where each one, and sending what it found, takes long."""
 MIN_BATCH_SECONDS = 0.2
 RECENT_SECONDS = 5.0
+DELETED_SECONDS = 60.0
+"""How far before the newest known deletion a look begins: longer than a transaction stays open after it noted one."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +62,9 @@ class _Reading:
     """One look at the database."""
 
     changed: list[ModelResponse]
-    ids: frozenset[str]
     trainings: list[TrainingResponse]
-    training_ids: frozenset[str]
+    deleted: Sequence[Deletion]
+    """The newest ones, the oldest first."""
     statuses: dict[str, str] = field(default_factory=dict)
     """Of every row, with the first look."""
 
@@ -108,8 +111,8 @@ class EventHub:
         self._followed: set[str] = set()
         self._known_trainings: dict[str, tuple[str, str]] = {}
         """What was last sent about a run, and its status."""
-        self._training_ids: frozenset[str] = frozenset()
-        self._ids: frozenset[str] = frozenset()
+        self._deleted: Sequence[Deletion] = ()
+        """What the last look saw."""
         self._last_reading = utc_now()
         self._subscriptions: set[Subscription] = set()
         self._begun = False
@@ -172,14 +175,14 @@ class EventHub:
         self._known.clear()
         self._followed.clear()
         self._known_trainings.clear()
-        self._remember(await asyncio.to_thread(self._read, None))
+        self._remember(await asyncio.to_thread(self._read, is_first=True))
         self.feed.forget([])
         self._snapshot, self._begun = None, True
 
     async def _tick(self) -> None:
         if not self._begun:
             return
-        reading = await asyncio.to_thread(self._read, self._ids)
+        reading = await asyncio.to_thread(self._read)
         before = self.feed.seq
         self._remember(reading)
         self.feed.forget(place.seq for place in self._subscriptions if place.seq is not None)
@@ -187,10 +190,9 @@ class EventHub:
             news, self._news = self._news, asyncio.Event()
             news.set()
 
-    def _read(self, ids: frozenset[str] | None) -> _Reading:
-        """The rows that may have changed since the last look, which knew `ids`; None at the first look."""
+    def _read(self, *, is_first: bool = False) -> _Reading:
+        """Return the rows that may have changed, and those that were deleted, since the last look."""
         since = self._last_reading - timedelta(seconds=RECENT_SECONDS)
-        begun = utc_now()
         interesting = or_(
             Model.status.in_(ACTIVE_STATUSES),
             Model.updated_at >= since,
@@ -198,23 +200,19 @@ class EventHub:
             Model.id.in_(select(LoadedModel.model_row_id)),
             Model.id.in_(select(Job.subject_id).where(is_load())),
         )
+        begun = utc_now()
         with self.database.reading() as session:
             statuses = {}
-            if ids is None:
+            if is_first:
                 statuses = {row.id: row.status.value for row in session.execute(select(Model.id, Model.status))}
             rows = session.scalars(select(Model).options(defer(Model.files)).where(interesting)).all()
             facts = ModelResponses(session).of_all(rows)
-            count = session.scalar(select(func.count()).select_from(Model)) or 0
-            now = frozenset(statuses) if ids is None else ids
-            if new := {row.id for row in rows} - now:
-                now |= new
-            # Deleted rows show by the count; only then are all ids read.
-            if len(now) != count:
-                now = frozenset(session.scalars(select(Model.id)))
             trainings = self._read_trainings(session, since)
-            training_ids = frozenset(session.scalars(select(Training.id)))
+            # Read last: of a row that is read above and deleted meanwhile the deletion is told after its change.
+            after = self._deleted[-1].at - timedelta(seconds=DELETED_SECONDS) if self._deleted else None
+            deleted = DeletionLog(session).since(after)
         self._last_reading = begun
-        return _Reading([each.response() for each in facts], now, trainings, training_ids, statuses)
+        return _Reading([each.response() for each in facts], trainings, deleted, statuses)
 
     def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
         """Runs under way, those that changed lately, and those whose end has not been told yet."""
@@ -259,20 +257,11 @@ class EventHub:
             )
             (self._followed.add if known.followed else self._followed.discard)(model.id)
             self.feed.add_model(_event_type(before, model), model.id, content)
-        for gone in self._gone(reading):
-            self._known.pop(gone, None)
-            self._followed.discard(gone)
-            self.feed.delete_model(gone)
-        self._ids = reading.ids
-        self._remember_trainings(reading)
+        self._remember_trainings(reading.trainings)
+        self._remember_deletions(reading.deleted)
 
-    def _gone(self, reading: _Reading) -> frozenset[str]:
-        if reading.ids is self._ids:
-            return frozenset()
-        return (self._ids | {model.id for model in reading.changed}) - reading.ids
-
-    def _remember_trainings(self, reading: _Reading) -> None:
-        for training in reading.trainings:
+    def _remember_trainings(self, trainings: list[TrainingResponse]) -> None:
+        for training in trainings:
             content = training.model_dump_json()
             before, status = self._known_trainings.get(training.id, (None, None))
             if before == content:
@@ -280,10 +269,21 @@ class EventHub:
             self._known_trainings[training.id] = (content, training.status)
             runs_on = status == training.status == "running"
             self.feed.add_training("training.progress" if runs_on else "training.updated", training.id, content)
-        for gone in self._training_ids - reading.training_ids:
-            self._known_trainings.pop(gone, None)
-            self.feed.delete_training(gone)
-        self._training_ids = reading.training_ids
+
+    def _remember_deletions(self, deleted: Sequence[Deletion]) -> None:
+        """Tell of every deletion once, also of rows that came after the last look: a page may have read them."""
+        told = {deletion.id for deletion in self._deleted}
+        for deletion in deleted:
+            if deletion.id in told:
+                continue
+            if deletion.table == Training.__tablename__:
+                self._known_trainings.pop(deletion.id, None)
+                self.feed.delete_training(deletion.id)
+            else:
+                self._known.pop(deletion.id, None)
+                self._followed.discard(deletion.id)
+                self.feed.delete_model(deletion.id)
+        self._deleted = deleted
 
 
 def _event_type(before: _Known | None, model: ModelResponse) -> ModelEventType:

@@ -15,6 +15,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.settings import get_settings
 from modelyard.services.architecture_service import local_checkpoint
+from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.facts.model_facts import store_figures
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
@@ -111,6 +112,7 @@ def reconcile_jobs(database: Database) -> None:
         jobs = JobService(session)
         woken = jobs.reconcile()
         jobs.forget_requests(REQUESTS_KEPT_SECONDS)
+        DeletionLog(session).forget_old()
     if woken:
         logger.info("Sent %d wake-ups again", woken)
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, defer
 from modelyard.core.database import utc_now
 from modelyard.core.errors import Conflict
 from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus, Quantization
+from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_files import FilesOnDisk, ModelFiles, Removal, artifact_of, forget_facts, manifest
@@ -123,6 +124,7 @@ class ModelDeletion:
         self.session.execute(delete(Model).where(Model.id == row_id))
         self.session.execute(delete(Job).where(Job.subject_id == row_id))
         self.jobs.history.forget(row_id)
+        DeletionLog(self.session).add(Model, row_id)
 
     def half_removed(self) -> Sequence[str]:
         """Rows whose deletion, or the removal of whose files, a crash interrupted."""

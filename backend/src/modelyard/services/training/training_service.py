@@ -24,6 +24,7 @@ from modelyard.models import (
 )
 from modelyard.schemas.common import ErrorDetail
 from modelyard.schemas.training import TrainingMetrics, TrainingProgress, TrainingResponse
+from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_deletion import HALF_REMOVED_SECONDS
 from modelyard.services.training.paths import present_path
@@ -141,6 +142,7 @@ class TrainingService:
             self.session.delete(training)
             self.session.flush()
         self.session.execute(delete(Job).where(Job.subject_id == training_id))
+        DeletionLog(self.session).add(Training, training_id)
 
     def give_up_deletion(self, training_id: str, error: dict[str, Any], *, keeps_files: bool) -> None:
         """Keep a run whose files cannot be removed, for the reason in `error`."""
