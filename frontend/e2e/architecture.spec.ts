@@ -31,7 +31,7 @@ test("a model that is here: tree by keyboard, hook points, code", async ({ page 
 
   await drawer.getByRole("combobox", { name: "Layer" }).selectOption({ label: "Layer 1" });
   await drawer.getByRole("button", { name: "Code for transformer.h.1", exact: true }).click();
-  await drawer.getByRole("button", { name: "Copy", exact: true }).click();
+  await drawer.getByRole("button", { name: "Copy code" }).click();
   expect(await clipboard(page)).toContain('model.get_submodule("transformer.h.1").register_forward_hook(keep)');
   await drawer.getByText("SAELens", { exact: true }).click();
   await expect(drawer.getByLabel("SAELens code")).toContainText('hook_name="transformer.h.1"');

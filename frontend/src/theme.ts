@@ -99,7 +99,7 @@ export const theme = createTheme({
     Modal: Modal.extend({
       // A question is asked over the drawer it came from, whichever of the two was mounted first.
       defaultProps: { ...dialogProps, zIndex: 220 },
-      styles: { title: { fontSize: "17px", fontWeight: 620, lineHeight: 1.35 } },
+      styles: { title: { fontSize: "17px", fontWeight: 620, lineHeight: 1.35, overflowWrap: "anywhere" } },
     }),
     Drawer: Drawer.extend({
       defaultProps: dialogProps,

@@ -29,6 +29,15 @@ export function ProgressBar({ label, share, valueText, unknown = false, tone = "
   );
 }
 
+/** What is taken of something, as a thin line under figures that say the same. */
+export function ThinBar({ share }: { share: number }) {
+  return (
+    <div className={classes.track} data-thin aria-hidden>
+      <div className={classes.fill} style={{ transform: `scaleX(${share})` }} />
+    </div>
+  );
+}
+
 export interface BarPart {
   key: string;
   bytes: number;
@@ -36,12 +45,15 @@ export interface BarPart {
   className: string | undefined;
   title?: string;
   data?: Record<`data-${string}`, string | number>;
+  /** Written on it. */
+  label?: string;
 }
 
 interface MemoryBarProps extends Pick<React.ComponentProps<"div">, "role" | "aria-label" | "aria-hidden"> {
   size: "small" | "large";
   /** Bytes in use by others, drawn first. */
   used: number;
+  usedTitle?: string;
   parts: BarPart[];
   /** Bytes of the device. */
   total: number;
@@ -50,20 +62,22 @@ interface MemoryBarProps extends Pick<React.ComponentProps<"div">, "role" | "ari
 }
 
 /** A device's memory to scale: what is in use, and behind it the parts of what is asked about. */
-export function DeviceBar({ size, used, parts, total, end = total, ...props }: MemoryBarProps) {
+export function DeviceBar({ size, used, usedTitle, parts, total, end = total, ...props }: MemoryBarProps) {
   const percent = (bytes: number) => `${Math.min(100, (100 * bytes) / end)}%`;
   const wanted = parts.reduce((sum, part) => sum + part.bytes, 0);
   return (
     <div className={classes.bar} data-size={size} data-over={used + wanted > total || undefined} {...props}>
-      <div className={classes.used} style={{ width: percent(Math.max(0, used)) }} />
-      {parts.map(({ key, bytes, className, title, data }) => (
+      {used > 0 && <div className={classes.used} style={{ width: percent(used) }} title={usedTitle} />}
+      {parts.map(({ key, bytes, className, title, data, label }) => (
         <div
           key={key}
           className={`${classes.part} ${className ?? ""}`}
           style={{ width: percent(bytes) }}
           title={title}
           {...data}
-        />
+        >
+          {label !== undefined && <span aria-hidden>{label}</span>}
+        </div>
       ))}
     </div>
   );

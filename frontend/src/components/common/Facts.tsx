@@ -1,9 +1,19 @@
 import classes from "./Facts.module.css";
 
+interface FactsProps {
+  /** The least width of a column in pixels; left out, there is one. */
+  columns?: number;
+  children: React.ReactNode;
+}
+
 /** Names and values, one pair a line; in columns where there are many and they are short. */
-export function Facts({ columns = false, children }: { columns?: boolean; children: React.ReactNode }) {
+export function Facts({ columns, children }: FactsProps) {
   return (
-    <dl className={`${classes.facts} num`} data-columns={columns || undefined}>
+    <dl
+      className={`${classes.facts} num`}
+      data-columns={columns !== undefined || undefined}
+      style={columns === undefined ? undefined : ({ "--column": `${columns}px` } as React.CSSProperties)}
+    >
       {children}
     </dl>
   );

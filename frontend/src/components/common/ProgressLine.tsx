@@ -4,8 +4,7 @@ import { formatBytes, formatRate, fraction } from "../../lib/bytes";
 import { formatEta, PENDING_LABEL, phaseLabel } from "../../lib/labels";
 import type { Live, Pending } from "../../types/feed";
 import type { Model } from "../../types/model";
-import { ProgressBar } from "./Bar";
-import classes from "./ProgressLine.module.css";
+import { JobProgress } from "./JobProgress";
 
 interface Props {
   model: Model;
@@ -48,22 +47,12 @@ export function ProgressLine({ model, live, pending }: Props) {
     (flowing && !uncounted) || (!inBytes && !stale) ? formatEta(progress) : "",
   ].filter(Boolean);
   return (
-    <div className={classes.line}>
-      <div className={classes.words}>
-        <span className={classes.phase} data-phase={progress?.phase}>
-          {phase}
-        </span>
-        {share !== null && <span className="num">{Math.floor(share * 100)} %</span>}
-      </div>
-      {share !== null && (
-        <ProgressBar
-          label={`${model.name}: ${phase}`}
-          share={share}
-          valueText={[phase, ...figures].join(", ")}
-          tone={progress?.phase === "retrying" ? "retrying" : model.status === "paused" || stale ? "still" : "active"}
-        />
-      )}
-      {figures.length > 0 && <div className="num">{figures.join(" · ")}</div>}
-    </div>
+    <JobProgress
+      name={model.name}
+      phase={phase}
+      share={share}
+      figures={figures}
+      tone={progress?.phase === "retrying" ? "retrying" : model.status === "paused" || stale ? "still" : "active"}
+    />
   );
 }

@@ -2,7 +2,7 @@ import { CloseButton, TextInput, type TextInputProps } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { Search } from "lucide-react";
 
-interface Props extends Pick<TextInputProps, "ref" | "className" | "placeholder" | "spellCheck" | "autoCapitalize"> {
+interface Props extends Pick<TextInputProps, "ref" | "className" | "placeholder" | "size"> {
   label: string;
   /** The key that leads here; named only where there is likely to be a keyboard. */
   hotkey?: string;
@@ -23,6 +23,8 @@ export function SearchField({ label, hotkey, placeholder, value, onChange, ...pr
       rightSection={
         value === "" ? null : <CloseButton size="sm" aria-label="Clear the search" onClick={() => onChange("")} />
       }
+      spellCheck={false}
+      autoCapitalize="none"
       {...props}
     />
   );

@@ -4,6 +4,7 @@ import { formatBytes } from "../../lib/bytes";
 import { type Place, placesOf } from "../../lib/yard";
 import { useSystemStore } from "../../stores/systemStore";
 import type { LoadedModel } from "../../types/model";
+import { ThinBar } from "../common/Bar";
 import { LastHeard } from "../common/LastHeard";
 import classes from "./SystemStrip.module.css";
 
@@ -63,8 +64,8 @@ function Line({ place }: { place: Place }) {
         <LastHeard />
         {formatBytes(place.free)} free
       </dd>
-      <dd className={classes.track} aria-hidden>
-        <span className={classes.fill} style={{ width: `${(100 * used) / place.total}%` }} />
+      <dd className={classes.bar}>
+        <ThinBar share={used / place.total} />
       </dd>
     </div>
   );

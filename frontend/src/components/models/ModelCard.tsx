@@ -11,6 +11,7 @@ import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../types/feed";
 import type { Device, Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
+import { FactLine } from "../common/FactLine";
 import { ProgressLine } from "../common/ProgressLine";
 import { ModelBadges } from "./card/ModelBadges";
 import classes from "./ModelCard.module.css";
@@ -68,11 +69,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
         <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
       </header>
       <CopyText text={model.model_id} label="repository id" />
-      <p className={`${classes.facts} num`}>
-        {facts(model).map((fact) => (
-          <span key={fact}>{fact}</span>
-        ))}
-      </p>
+      <FactLine facts={facts(model)} />
 
       <ModelBadges model={model} filesHref={tabOf(href, "files")} />
       <Memory model={model} scale={scale} devices={devices} />

@@ -5,6 +5,7 @@ import { useTitle } from "../../hooks/useTitle";
 import { useSystemStore } from "../../stores/systemStore";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { Section } from "../common/Section";
 import { TryAgain } from "../common/TryAgain";
 import { SystemPending } from "../common/SystemPending";
 import { AddLocal } from "../models/local/AddLocal";
@@ -12,7 +13,6 @@ import { About, Storage } from "../settings/About";
 import { DownloadSettings } from "../settings/DownloadSettings";
 import { HubSettings } from "../settings/HubSettings";
 import { LoadSettings } from "../settings/LoadSettings";
-import { Section } from "../settings/Section";
 import classes from "../settings/settings.module.css";
 import { TokenSettings } from "../settings/TokenSettings";
 
@@ -42,7 +42,7 @@ export default function SettingsPanel() {
         )}
         {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}
         {settings.data !== null && (
-          <Section title="Local models">
+          <Section label="Local models">
             <AddLocal />
           </Section>
         )}

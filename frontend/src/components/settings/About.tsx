@@ -5,7 +5,7 @@ import { sentence } from "../../lib/labels";
 import type { SystemInfo } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { VerdictLabel } from "../common/VerdictLabel";
-import { Section } from "./Section";
+import { Section } from "../common/Section";
 import classes from "./settings.module.css";
 
 interface Props {
@@ -15,16 +15,14 @@ interface Props {
 /** Every folder that the server fills, with what its disk has left. */
 export function Storage({ system }: Props) {
   return (
-    <Section title="Storage" id="storage">
+    <Section label="Storage" id="storage">
       <Stack gap="sm">
         <ul className={`${classes.places} num`}>
           {system.disks.flatMap((disk) =>
             disk.places.map((place) => (
               <li key={place.path}>
                 <span>{sentence(place.purpose)}</span>
-                <CopyText text={place.path} label="path">
-                  <span className={classes.path}>{place.path}</span>
-                </CopyText>
+                <CopyText text={place.path} label="path" wrap />
                 <Room {...disk} />
               </li>
             )),
@@ -42,7 +40,7 @@ export function Storage({ system }: Props) {
 
 export function About({ system }: Props) {
   return (
-    <Section title="About this server">
+    <Section label="About this server">
       <Stack gap="md">
         <Text size="sm">
           Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks

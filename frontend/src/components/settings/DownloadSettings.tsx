@@ -2,8 +2,8 @@ import { Button, NativeSelect, NumberInput, Stack } from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { QUANTIZATION_LABEL } from "../../lib/labels";
 import type { Quantization } from "../../types/model";
-import { Section } from "./Section";
-import classes from "./settings.module.css";
+import { Fields } from "../common/Fields";
+import { Section } from "../common/Section";
 import { type SectionProps, useSave } from "./useSave";
 
 const MEGA = 1_000_000;
@@ -28,7 +28,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
     },
   });
   return (
-    <Section title="Downloads">
+    <Section label="Downloads">
       <form
         onSubmit={form.onSubmit(
           (values) =>
@@ -47,7 +47,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
         )}
       >
         <Stack gap="sm">
-          <div className={classes.fields}>
+          <Fields>
             <NumberInput
               label="Models at the same time"
               min={1}
@@ -87,7 +87,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
               ]}
               {...form.getInputProps("quantization")}
             />
-          </div>
+          </Fields>
           <div>
             <Button type="submit" loading={busy} disabled={!form.isDirty()}>
               Save

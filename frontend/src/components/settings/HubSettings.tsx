@@ -4,7 +4,7 @@ import { useHubTest } from "../../hooks/useHubTest";
 import { useSystemStore } from "../../stores/systemStore";
 import { VerdictLabel } from "../common/VerdictLabel";
 import classes from "./HubSettings.module.css";
-import { Section } from "./Section";
+import { Section } from "../common/Section";
 import { type SectionProps, useSave } from "./useSave";
 
 type Source = "environment" | "custom" | "builtin";
@@ -29,7 +29,7 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
   const name = source === "builtin" ? "The sample Hub" : shown?.endpoint;
 
   return (
-    <Section title="Hub">
+    <Section label="Hub">
       <Stack gap="sm">
         <Radio.Group
           label="Models come from"

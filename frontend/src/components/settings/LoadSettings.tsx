@@ -1,12 +1,12 @@
 import { Switch } from "@mantine/core";
-import { Section } from "./Section";
+import { Section } from "../common/Section";
 import { type SectionProps, useSave } from "./useSave";
 
 /** How models are loaded where nothing else is asked for. */
 export function LoadSettings({ settings, onSaved }: SectionProps) {
   const { busy, save } = useSave(onSaved);
   return (
-    <Section title="Loading">
+    <Section label="Loading">
       <Switch
         label="Prefer the faster dtype"
         description="Load bfloat16 models in float32 where this server's processor is slower in bfloat16. It takes more memory; the memory of a model tells how much."

@@ -6,7 +6,7 @@ import { hubName } from "../../lib/hubName";
 import { useSystemStore } from "../../stores/systemStore";
 import type { HubAnswer, SettingsView, Verdict } from "../../types/model";
 import { VerdictLabel } from "../common/VerdictLabel";
-import { Section } from "./Section";
+import { Section } from "../common/Section";
 import { type SectionProps, useSave } from "./useSave";
 
 /** The Hub token: whose it is, never what it is. */
@@ -36,7 +36,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
   }
 
   return (
-    <Section title="Hub token">
+    <Section label="Hub token">
       <form
         onSubmit={(event) => {
           event.preventDefault();

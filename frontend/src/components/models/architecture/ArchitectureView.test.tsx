@@ -108,7 +108,7 @@ it("finds modules by path or type", async () => {
   await user.clear(search);
   await user.type(search, "conv");
   expect(screen.getByText("No module has “conv” in its path or type.")).toBeVisible();
-  await user.click(screen.getByRole("button", { name: "Clear the search of modules" }));
+  await user.click(screen.getByRole("button", { name: "Clear the search" }));
   expect(screen.getAllByRole("treeitem")).toHaveLength(5);
 });
 
@@ -124,7 +124,7 @@ it("filters hook points and gives the code for each library", async () => {
 
   await user.click(table().getByRole("button", { name: "Code for model.layers.1.self_attn" }));
   expect(screen.getByLabelText("transformers code")).toHaveTextContent("output[0] if isinstance(output, tuple)");
-  await user.click(screen.getByRole("button", { name: "Copy" }));
+  await user.click(screen.getByRole("button", { name: "Copy code" }));
   expect(await navigator.clipboard.readText()).toContain('model.get_submodule("model.layers.1.self_attn")');
   await user.click(screen.getByRole("radio", { name: "TransformerLens" }));
   expect(screen.getByText(/TransformerLens has no name for this point/)).toBeVisible();

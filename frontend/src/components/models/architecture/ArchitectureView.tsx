@@ -9,6 +9,7 @@ import { CopyText } from "../../common/CopyText";
 import { Fact, Facts } from "../../common/Facts";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
+import { Subheading } from "../../common/Subheading";
 import { TryAgain } from "../../common/TryAgain";
 import classes from "./ArchitectureView.module.css";
 import { HookTable } from "./HookTable";
@@ -41,7 +42,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
   const flags = architecture.flags.filter((flag) => flag !== "tied_weights" || architecture.tied.length === 0);
   return (
     <Stack gap="lg">
-      <Facts columns>
+      <Facts columns={280}>
         <Fact name="Class">
           {architecture.model_class}, type {architecture.model_type}
         </Fact>
@@ -72,7 +73,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
       </Facts>
       {flags.length > 0 && <Flags flags={flags} />}
       <section>
-        <h3 className={classes.heading}>Hook points</h3>
+        <Subheading>Hook points</Subheading>
         <Text size="sm" component="div" mb="xs">
           {architecture.verified ? (
             <>
@@ -89,7 +90,7 @@ function Structure({ architecture, source }: { architecture: Architecture; sourc
         {points.length > 0 && <HookTable architecture={architecture} source={source} />}
       </section>
       <section>
-        <h3 className={classes.heading}>Modules</h3>
+        <Subheading>Modules</Subheading>
         <ModuleTree tree={architecture.tree} layersPath={layers} points={points} />
       </section>
     </Stack>

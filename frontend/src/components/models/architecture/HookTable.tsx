@@ -1,10 +1,11 @@
-import { Button, Group, NativeSelect, SegmentedControl, Table, Text } from "@mantine/core";
-import { useClipboard } from "@mantine/hooks";
-import { Check, CheckCircle2, CircleHelp, Copy } from "lucide-react";
+import { Button, Group, NativeSelect, SegmentedControl, Table, Text, VisuallyHidden } from "@mantine/core";
+import { CheckCircle2, CircleHelp } from "lucide-react";
 import { Fragment, useMemo, useState } from "react";
 import { filterHooks, KIND_LABEL, formatShape, SNIPPET_LABEL, type SnippetKind, snippetsFor } from "../../../lib/hooks";
 import type { PretrainedSource } from "../../../lib/labels";
 import type { Architecture, HookKind, HookPoint } from "../../../types/model";
+import { CodeBlock } from "../../common/CodeBlock";
+import { CopyCode } from "../../common/CopyCode";
 import { CopyText } from "../../common/CopyText";
 import classes from "./HookTable.module.css";
 
@@ -92,7 +93,7 @@ export function HookTable({ architecture, source }: Props) {
                 <Table.Th>Module path</Table.Th>
                 <Table.Th>Output</Table.Th>
                 <Table.Th className={classes.last}>
-                  <span className={classes.hidden}>Code</span>
+                  <VisuallyHidden>Code</VisuallyHidden>
                 </Table.Th>
               </Table.Tr>
             </Table.Thead>
@@ -175,9 +176,7 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
 
 function Code({ point, architecture, source }: Props & { point: HookPoint }) {
   const [kind, setKind] = useState<SnippetKind>("transformers");
-  const clipboard = useClipboard({ timeout: 1500 });
   const snippet = snippetsFor(point, architecture, source)[kind];
-  const Icon = clipboard.copied ? Check : Copy;
   return (
     <div className={classes.code}>
       <Group justify="space-between" gap="xs">
@@ -191,21 +190,10 @@ function Code({ point, architecture, source }: Props & { point: HookPoint }) {
             label: SNIPPET_LABEL[value],
           }))}
         />
-        {"code" in snippet && (
-          <Button
-            size="compact-sm"
-            variant="default"
-            leftSection={<Icon size={13} aria-hidden />}
-            onClick={() => clipboard.copy(snippet.code)}
-          >
-            {clipboard.copied ? "Copied" : "Copy"}
-          </Button>
-        )}
+        {"code" in snippet && <CopyCode code={snippet.code} />}
       </Group>
       {"code" in snippet ? (
-        <pre className={classes.pre} tabIndex={0} aria-label={`${SNIPPET_LABEL[kind]} code`}>
-          {snippet.code}
-        </pre>
+        <CodeBlock label={`${SNIPPET_LABEL[kind]} code`}>{snippet.code}</CodeBlock>
       ) : (
         <Text size="sm" c="dimmed">
           {snippet.because}

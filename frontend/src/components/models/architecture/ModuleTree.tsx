@@ -1,11 +1,12 @@
-import { CloseButton, Text, TextInput, VisuallyHidden } from "@mantine/core";
+import { Text, VisuallyHidden } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
-import { Check, ChevronDown, ChevronRight, Copy, Search } from "lucide-react";
+import { Check, ChevronDown, ChevronRight, Copy } from "lucide-react";
 import { useMemo, useRef, useState } from "react";
 import { formatCount } from "../../../lib/bytes";
 import { KIND_LABEL } from "../../../lib/hooks";
 import { ancestors, findRows, openRows, parentPath, type TreeRow } from "../../../lib/moduleTree";
 import type { HookPoint, ModuleNode } from "../../../types/model";
+import { SearchField } from "../../common/SearchField";
 import classes from "./ModuleTree.module.css";
 
 const MOST_FOUND = 200;
@@ -81,18 +82,12 @@ export function ModuleTree({ tree, layersPath, points }: Props) {
 
   return (
     <div className={classes.frame}>
-      <TextInput
-        aria-label="Search modules"
+      <SearchField
+        label="Search modules"
         placeholder="Module name or type, such as q_proj or Linear"
         size="xs"
         value={query}
-        onChange={(event) => setQuery(event.currentTarget.value)}
-        leftSection={<Search size={14} aria-hidden />}
-        rightSection={
-          query === "" ? null : (
-            <CloseButton size="sm" aria-label="Clear the search of modules" onClick={() => setQuery("")} />
-          )
-        }
+        onChange={setQuery}
       />
       {rows.length === 0 ? (
         <Text size="sm" c="dimmed">

@@ -9,6 +9,7 @@ import { lazyWithRetry } from "../../../hooks/lazyWithRetry";
 import { ACCESS_LABEL } from "../../../lib/labels";
 import type { MemoryEstimate, ModelInfo } from "../../../types/model";
 import { CopyText } from "../../common/CopyText";
+import { Fact, Facts } from "../../common/Facts";
 import { Placeholder } from "../../common/Placeholder";
 import { FileTable } from "./FileTable";
 import classes from "./ModelPreview.module.css";
@@ -45,21 +46,19 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
           {info.commit.slice(0, 10)}
         </CopyText>
       </div>
-      <dl className={`${classes.facts} num`}>
+      <Facts columns={320}>
         <Fact name="Parameters">
           {info.num_parameters === null
-            ? "unknown"
+            ? null
             : `${info.num_parameters.toLocaleString("en")} (${formatCount(info.num_parameters)})`}
         </Fact>
-        <Fact name="Architecture">{info.architecture ?? info.model_type ?? "unknown"}</Fact>
+        <Fact name="Architecture">{info.architecture ?? info.model_type}</Fact>
         <Fact name="Shape">
           {layers == null || hidden == null ? "unknown" : `${layers} layers × ${hidden}`}
           {context != null && `, ${context.toLocaleString("en")} context`}
         </Fact>
         <Fact name="Stored as">
-          {info.already_quantized === null
-            ? (info.dtype ?? "unknown")
-            : `quantized already (${info.already_quantized})`}
+          {info.already_quantized === null ? info.dtype : `quantized already (${info.already_quantized})`}
         </Fact>
         <Fact name="Licence">{info.licence ?? "not stated"}</Fact>
         <Fact name="Access">
@@ -69,7 +68,7 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
           <VerdictLabel verdict={support.verdict}>{support.word}</VerdictLabel>
         </Fact>
         <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
-      </dl>
+      </Facts>
       {reasons.map((reason) => (
         <Text key={reason.code + reason.message} size="sm">
           {reason.message}
@@ -113,15 +112,6 @@ function supportOf({ support }: ModelInfo, estimate: MemoryEstimate | null): Sho
   const limit = /^No answer within (\d+ s)\.?$/.exec(late.message)?.[1];
   const why = limit === undefined ? late.message : `the check took longer than ${limit}.`;
   return { level: "unchecked", reasons, unchecked: `Not checked yet: ${why}` };
-}
-
-function Fact({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
-  );
 }
 
 /** As the other facts are written. */

@@ -6,8 +6,8 @@ import { type ProblemView, toProblem } from "../../../lib/problems";
 import type { Drift } from "../../../types/model";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { ServerButton } from "../../common/ServerButton";
+import { Subheading } from "../../common/Subheading";
 import { DriftFacts } from "./DriftView";
-import classes from "./DriftView.module.css";
 
 /** Compares a quantized copy with its original on a text of the user's. */
 export function DriftOnText({ id }: { id: string }) {
@@ -35,7 +35,7 @@ export function DriftOnText({ id }: { id: string }) {
 
   return (
     <section>
-      <h3 className={classes.heading}>Drift on your own text</h3>
+      <Subheading>Drift on your own text</Subheading>
       <form
         onSubmit={(event) => {
           event.preventDefault();

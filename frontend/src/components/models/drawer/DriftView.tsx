@@ -1,6 +1,7 @@
 import { Text } from "@mantine/core";
 import type { Drift } from "../../../types/model";
 import { Fact, Facts } from "../../common/Facts";
+import { Subheading } from "../../common/Subheading";
 import classes from "./DriftView.module.css";
 
 const WIDTH = 240;
@@ -11,7 +12,7 @@ const PAD = 3;
 export function DriftView({ drift }: { drift: Drift }) {
   return (
     <section>
-      <h3 className={classes.heading}>Drift from the original</h3>
+      <Subheading>Drift from the original</Subheading>
       <Text size="sm" c="dimmed" className="num" mb={4}>
         {drift.reason ??
           `Measured when it was made, on ${drift.prompts} prompts of ${drift.tokens} tokens together${

@@ -9,11 +9,11 @@ import { isActive, sourceOf, statusLabel, waitsForDisk } from "../../../lib/labe
 import type { Live, Pending } from "../../../types/feed";
 import type { Model } from "../../../types/model";
 import { CopyText } from "../../common/CopyText";
+import { DeleteButton } from "../../common/DeleteButton";
 import { EmptyState } from "../../common/EmptyState";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { ProgressLine } from "../../common/ProgressLine";
-import { ServerButton } from "../../common/ServerButton";
 import { ConnectionNotice } from "../../common/ConnectionNotice";
 import type { CardAction } from "../card/actions";
 import classes from "./ModelDrawer.module.css";
@@ -151,15 +151,7 @@ function Details({ model, live, pending, onAction }: { model: Model } & Pick<Pro
           {waitsForDisk(model) && <ErrorActions model={model} />}
           {model.status !== "ready" && <WorkActions model={model} busy={busy} onAction={onAction} />}
           {model.status === "missing" && (
-            <ServerButton
-              size="xs"
-              color="red"
-              variant="outline"
-              disabled={busy}
-              onClick={() => onAction(model, "delete")}
-            >
-              Delete…
-            </ServerButton>
+            <DeleteButton size="xs" disabled={busy} onClick={() => onAction(model, "delete")} />
           )}
           {!waitsForDisk(model) && <ErrorActions model={model} onQuantize={() => onAction(model, "quantize-4bit")} />}
         </ProblemAlert>

@@ -1,7 +1,6 @@
-import { Button, Group, Stack, Text } from "@mantine/core";
+import { Group, Stack, Text } from "@mantine/core";
 import { Link } from "react-router";
-import { useClipboard } from "@mantine/hooks";
-import { Code, TriangleAlert } from "lucide-react";
+import { TriangleAlert } from "lucide-react";
 import { useMemoryPlan } from "../../../hooks/useMemoryPlan";
 import { formatDisk, formatBytes, formatCount, formatSeconds } from "../../../lib/bytes";
 import { formatWhen } from "../../../lib/dates";
@@ -10,9 +9,13 @@ import { formatGap, takesMore, formatUnload } from "../../../lib/measured";
 import { isActive, loadSnippet, QUANTIZATION_LABEL, sentence } from "../../../lib/labels";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Model } from "../../../types/model";
+import { CodeBlock } from "../../common/CodeBlock";
+import { CopyCode } from "../../common/CopyCode";
 import { CopyText } from "../../common/CopyText";
+import { DeleteButton } from "../../common/DeleteButton";
 import { Fact, Facts } from "../../common/Facts";
 import { ServerButton } from "../../common/ServerButton";
+import { Subheading } from "../../common/Subheading";
 import { DriftOnText } from "./DriftOnText";
 import { DriftView } from "./DriftView";
 import { FasterLoad } from "./FasterLoad";
@@ -38,7 +41,7 @@ function Measured({ model }: { model: Model }) {
 }
 
 export function Overview({ model, busy, onAction }: WorkProps) {
-  const clipboard = useClipboard({ timeout: 1500 });
+  const snippet = loadSnippet(model);
   const hub = useSystemStore((state) => state.system?.hub);
   const users = model.used_by.filter((use) => use.kind !== "loaded");
   const shape: [string, React.ReactNode][] = [
@@ -95,7 +98,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
     <Stack gap="lg">
       {/* Asked anew once the model is here, or is so no more: of its files, or of its Hub. */}
       <Memory key={`${model.id} ${model.status === "ready"}`} model={model} busy={busy} onAction={onAction} />
-      <FactList title="Dimensions" rows={shape} columns />
+      <FactList title="Dimensions" rows={shape} columns={280} />
       <FactList title="Sizes" rows={sizes} />
       {model.drift !== null && <DriftView drift={model.drift} />}
       {model.status === "ready" && model.quantization !== "none" && <DriftOnText key={model.id} id={model.id} />}
@@ -107,17 +110,10 @@ export function Overview({ model, busy, onAction }: WorkProps) {
       ))}
       <section>
         <Group justify="space-between" mb={4}>
-          <h3 className={classes.heading}>Use it</h3>
-          <Button
-            size="compact-sm"
-            variant="default"
-            leftSection={<Code size={14} aria-hidden />}
-            onClick={() => clipboard.copy(loadSnippet(model))}
-          >
-            {clipboard.copied ? "Copied" : "Copy code"}
-          </Button>
+          <Subheading>Use it</Subheading>
+          <CopyCode code={snippet} />
         </Group>
-        <pre className={classes.code}>{loadSnippet(model)}</pre>
+        <CodeBlock label="Code that loads it">{snippet}</CodeBlock>
       </section>
       {!isActive(model.status) && (
         <Group>
@@ -126,9 +122,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
               Remove the original files, {formatBytes(model.original_bytes)}…
             </ServerButton>
           )}
-          <ServerButton color="red" variant="outline" disabled={busy} onClick={() => onAction(model, "delete")}>
-            Delete…
-          </ServerButton>
+          <DeleteButton disabled={busy} onClick={() => onAction(model, "delete")} />
         </Group>
       )}
     </Stack>
@@ -155,13 +149,13 @@ function exact(value: number | null): string | null {
 interface FactListProps {
   title: string;
   rows: [string, React.ReactNode][];
-  columns?: boolean;
+  columns?: number;
 }
 
-function FactList({ title, rows, columns = false }: FactListProps) {
+function FactList({ title, rows, columns }: FactListProps) {
   return (
     <section>
-      <h3 className={classes.heading}>{title}</h3>
+      <Subheading>{title}</Subheading>
       <Facts columns={columns}>
         {rows.map(([name, value]) => (
           <Fact key={name} name={name}>

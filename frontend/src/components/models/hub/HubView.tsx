@@ -27,7 +27,7 @@ import { EmptyState } from "../../common/EmptyState";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { TryAgain } from "../../common/TryAgain";
-import { SearchField } from "../../common/SearchField";
+import { SearchBar } from "../../common/SearchBar";
 import { FitHint } from "../memory/FitHint";
 import { HubUnreachable } from "./HubUnreachable";
 import classes from "./HubView.module.css";
@@ -101,18 +101,13 @@ interface ControlsProps extends Pick<Props, "searchField" | "onChange"> {
 
 function Controls({ query, ordered, searchField, onChange }: ControlsProps) {
   return (
-    <div className={classes.controls} role="search" aria-label="Search the Hub">
-      <SearchField
-        ref={searchField}
-        className={classes.query}
-        label="Search the Hub"
-        placeholder="Part of a name"
-        hotkey="/"
-        value={query.find}
-        onChange={(find) => onChange({ find })}
-        spellCheck={false}
-        autoCapitalize="none"
-      />
+    <SearchBar
+      ref={searchField}
+      label="Search the Hub"
+      placeholder="Part of a name"
+      value={query.find}
+      onChange={(find) => onChange({ find })}
+    >
       {ordered && (
         <NativeSelect
           aria-label="Order"
@@ -132,7 +127,7 @@ function Controls({ query, ordered, searchField, onChange }: ControlsProps) {
         checked={query.fitting}
         onChange={(event) => onChange({ fits: event.currentTarget.checked ? "1" : null })}
       />
-    </div>
+    </SearchBar>
   );
 }
 

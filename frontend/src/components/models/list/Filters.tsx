@@ -12,7 +12,7 @@ import {
 import { QUANTIZATION_LABEL } from "../../../lib/labels";
 import type { Model } from "../../../types/model";
 import { EmptyState } from "../../common/EmptyState";
-import { SearchField } from "../../common/SearchField";
+import { SearchBar } from "../../common/SearchBar";
 import classes from "./Filters.module.css";
 
 interface FiltersProps {
@@ -41,16 +41,13 @@ export function Filters({ filter, models, empty, onChange, searchField, selectin
     </Button>
   );
   return (
-    <div className={classes.filters} role="search" aria-label="Filter models">
-      <SearchField
-        ref={searchField}
-        className={classes.query}
-        label="Search models"
-        placeholder="Search"
-        hotkey="/"
-        value={filter.q}
-        onChange={(q) => onChange({ q })}
-      />
+    <SearchBar
+      ref={searchField}
+      label="Search models"
+      placeholder="Search"
+      value={filter.q}
+      onChange={(q) => onChange({ q })}
+    >
       {small && select}
       <NativeSelect
         className={classes.status}
@@ -82,7 +79,7 @@ export function Filters({ filter, models, empty, onChange, searchField, selectin
         data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
       />
       {!small && select}
-    </div>
+    </SearchBar>
   );
 }
 

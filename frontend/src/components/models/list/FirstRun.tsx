@@ -1,4 +1,4 @@
-import { Button, Group, List, Skeleton, Stack, Text, Title } from "@mantine/core";
+import { Button, Group, List, Skeleton, Stack, Text } from "@mantine/core";
 import { FolderInput } from "lucide-react";
 import { Link } from "react-router";
 import { searchHub } from "../../../api/models";
@@ -9,6 +9,7 @@ import { sentence } from "../../../lib/labels";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Device, SystemInfo } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
+import { Section } from "../../common/Section";
 import { SystemPending } from "../../common/SystemPending";
 import { CachedModels } from "../local/CachedModels";
 import { FitHint } from "../memory/FitHint";
@@ -25,46 +26,48 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
   const failed = useSystemStore((state) => state.error !== null);
   return (
     <div className={classes.columns}>
-      <Stack gap="sm" className={classes.panel}>
-        <Title order={2}>Get a first model</Title>
-        {system === null ? (
-          <SystemPending height={120} label="Looking at the Hub" />
-        ) : system.hub.reachable ? (
-          <Starters hub={system.hub} devices={system.devices} onStart={onStart} />
-        ) : (
-          <HubUnreachable
-            problem={{
-              code: "hub_unreachable",
-              message: system.hub.reason ?? "It could not be reached.",
-              hint: "The built-in sample Hub serves small models with random weights, to try everything without internet.",
-            }}
-          />
-        )}
-        {system !== null && system.hub.reachable && system.hub.endpoint_source !== "builtin" && (
-          <TokenHint hub={system.hub} />
-        )}
-      </Stack>
-      <Stack gap="sm" className={classes.panel}>
-        <Title order={2}>This machine</Title>
-        {system !== null ? (
-          <Hardware system={system} />
-        ) : failed ? (
-          <Text c="dimmed">Not known.</Text>
-        ) : (
-          <Skeleton h={80} />
-        )}
-        <CachedModels />
-        <div>
-          <Button
-            variant="default"
-            leftSection={<FolderInput size={16} aria-hidden />}
-            component={Link}
-            to="/models?add"
-          >
-            Add local
-          </Button>
-        </div>
-      </Stack>
+      <Section label="Get a first model">
+        <Stack gap="sm">
+          {system === null ? (
+            <SystemPending height={120} label="Looking at the Hub" />
+          ) : system.hub.reachable ? (
+            <Starters hub={system.hub} devices={system.devices} onStart={onStart} />
+          ) : (
+            <HubUnreachable
+              problem={{
+                code: "hub_unreachable",
+                message: system.hub.reason ?? "It could not be reached.",
+                hint: "The built-in sample Hub serves small models with random weights, to try everything without internet.",
+              }}
+            />
+          )}
+          {system !== null && system.hub.reachable && system.hub.endpoint_source !== "builtin" && (
+            <TokenHint hub={system.hub} />
+          )}
+        </Stack>
+      </Section>
+      <Section label="This machine">
+        <Stack gap="sm">
+          {system !== null ? (
+            <Hardware system={system} />
+          ) : failed ? (
+            <Text c="dimmed">Not known.</Text>
+          ) : (
+            <Skeleton h={80} />
+          )}
+          <CachedModels />
+          <div>
+            <Button
+              variant="default"
+              leftSection={<FolderInput size={16} aria-hidden />}
+              component={Link}
+              to="/models?add"
+            >
+              Add local
+            </Button>
+          </div>
+        </Stack>
+      </Section>
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { verdictFor } from "../../../lib/fit";
 import { type Block, type Place, placesOf, wantedIn } from "../../../lib/yard";
 import type { Ghost } from "../../../stores/ghostStore";
 import { useSystemStore } from "../../../stores/systemStore";
+import { DeviceBar } from "../../common/Bar";
 import { LastHeard } from "../../common/LastHeard";
 import { VerdictLabel } from "../../common/VerdictLabel";
 import classes from "./Yard.module.css";
@@ -138,26 +139,22 @@ function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; want
   const used = place.total - place.free;
   return (
     <div className={classes.lane}>
-      <div className={classes.bar} role="img" aria-label={describe(place)}>
-        {place.others > 0 && (
-          <div
-            className={classes.others}
-            style={{ width: percent(place.others) }}
-            title={`${othersLabel(place)}: ${formatBytes(place.others)}`}
-          />
-        )}
-        {place.blocks.map((block) => (
-          <div
-            key={block.key}
-            className={classes.block}
-            data-quantization={block.quantization}
-            style={{ width: percent(block.bytes) }}
-            title={`${block.label}: ${formatBytes(block.bytes)}`}
-          >
-            <span aria-hidden>{block.label}</span>
-          </div>
-        ))}
-      </div>
+      <DeviceBar
+        size="large"
+        used={place.others}
+        usedTitle={`${othersLabel(place)}: ${formatBytes(place.others)}`}
+        total={place.total}
+        parts={place.blocks.map(({ key, bytes, label, quantization }) => ({
+          key,
+          bytes,
+          label,
+          className: classes.block,
+          title: `${label}: ${formatBytes(bytes)}`,
+          data: { "data-quantization": quantization },
+        }))}
+        role="img"
+        aria-label={describe(place)}
+      />
       {ghost !== null && wanted != null && (
         <div
           className={classes.ghost}

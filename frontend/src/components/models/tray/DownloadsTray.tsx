@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Group, Popover, Text, Title } from "@mantine/core";
+import { ActionIcon, Button, Group, Popover, Text, Title, VisuallyHidden } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { ArrowDownToLine, X } from "lucide-react";
 import { Link } from "react-router";
@@ -83,9 +83,9 @@ function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
   return (
     <span className="num">
       <span aria-hidden>{active.length}</span>
-      <span className={classes.hidden}>
+      <VisuallyHidden>
         {active.length === 1 ? "1 download" : `${active.length} downloads`} under way{stale && ", when last heard"}
-      </span>
+      </VisuallyHidden>
       {(stale || rate > 0) && (
         <span className={classes.detail} aria-hidden>
           {` · ${stale ? "when last heard" : flow.join(" · ")}`}

@@ -1,16 +1,20 @@
 import { Title } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { useLocation } from "react-router";
-import classes from "./settings.module.css";
+import classes from "./Section.module.css";
 
 interface Props {
-  title: string;
+  /** Names it for assistive technology. */
+  label: string;
+  /** Its heading, where that says more; null where it needs none. */
+  title?: string | null;
   /** What leads here from elsewhere: /settings#id. */
   id?: string;
   children: React.ReactNode;
 }
 
-export function Section({ title, id, children }: Props) {
+/** A part of a page, in a frame. */
+export function Section({ label, title = label, id, children }: Props) {
   const { hash } = useLocation();
   const section = useRef<HTMLElement>(null);
   const isMeant = id !== undefined && hash === `#${id}`;
@@ -18,10 +22,12 @@ export function Section({ title, id, children }: Props) {
     if (isMeant) section.current?.scrollIntoView();
   }, [isMeant]);
   return (
-    <section ref={section} id={id} className={classes.section} aria-label={title}>
-      <Title order={2} mb="sm">
-        {title}
-      </Title>
+    <section ref={section} id={id} className={classes.section} aria-label={label}>
+      {title !== null && (
+        <Title order={2} mb="sm">
+          {title}
+        </Title>
+      )}
       {children}
     </section>
   );
