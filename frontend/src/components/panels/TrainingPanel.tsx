@@ -1,4 +1,4 @@
-import { Button, Title } from "@mantine/core";
+import { Button, Stack, Title } from "@mantine/core";
 import { CircleAlert, Plus } from "lucide-react";
 import { Link } from "react-router";
 import { useModelList } from "../../hooks/useModels";
@@ -11,19 +11,14 @@ import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
+import { FactLine } from "../common/FactLine";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { EngineMissing } from "../training/EngineMissing";
-import {
-  FactLine,
-  MetricsLine,
-  RunActions,
-  RunPrecision,
-  TrainingPill,
-  TrainingProgressLine,
-} from "../training/RunState";
-import classes from "../training/training.module.css";
+import { MetricsLine, RunActions, RunTitle, TrainingProgressLine } from "../training/RunState";
+import { TrainingPage } from "../training/TrainingPage";
+import classes from "./TrainingPanel.module.css";
 
 /** Every training run, in the order of `useTrainings`. */
 export default function TrainingPanel() {
@@ -32,7 +27,7 @@ export default function TrainingPanel() {
   const load = useTrainingsStore((state) => state.load);
   const { fetchTrainings } = useTrainingsStore.getState();
   return (
-    <div className={classes.page}>
+    <TrainingPage>
       <div className={classes.head}>
         <Title order={1}>Training</Title>
         {(runs.length > 0 || load.state !== "ready") && (
@@ -41,7 +36,7 @@ export default function TrainingPanel() {
           </Button>
         )}
       </div>
-      <div className={classes.stack}>
+      <Stack gap="md">
         <EngineMissing />
         {load.state === "error" && (
           <ProblemAlert
@@ -69,8 +64,8 @@ export default function TrainingPanel() {
           // Below those that the feed has told already.
           <Placeholder h={96} label="Loading the training runs" />
         )}
-      </div>
-    </div>
+      </Stack>
+    </TrainingPage>
   );
 }
 
@@ -98,13 +93,11 @@ function Run({ training }: { training: Training }) {
   return (
     <li className={classes.run} data-status={status}>
       <div>
-        <div className={classes.titles}>
+        <RunTitle training={training}>
           <h2>
             <Link to={`/training/${training.id}`}>{runName(training)}</Link>
           </h2>
-          <RunPrecision training={training} />
-          <TrainingPill status={status} />
-        </div>
+        </RunTitle>
         <FactLine
           facts={[
             ...saeFigures(training),

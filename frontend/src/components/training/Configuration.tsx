@@ -1,4 +1,4 @@
-import { Anchor, Title } from "@mantine/core";
+import { Anchor } from "@mantine/core";
 import { Link } from "react-router";
 import { useModel } from "../../hooks/useModels";
 import { formatBytes, formatDuration } from "../../lib/bytes";
@@ -8,7 +8,8 @@ import { ARCHITECTURE_LABEL, contextStartLabel } from "../../lib/training";
 import { precisionLabel } from "../../lib/labels";
 import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
-import classes from "./training.module.css";
+import { Fact, Facts } from "../common/Facts";
+import { Section } from "../common/Section";
 
 export function Configuration({ training }: { training: Training }) {
   const model = useModel(training.model_id ?? "");
@@ -63,19 +64,17 @@ export function Configuration({ training }: { training: Training }) {
     ["First start to end", duration(training)],
   ];
   return (
-    <section className={classes.section} aria-label="Configuration">
-      <Title order={2}>Configuration</Title>
-      <dl className={`${classes.facts} ${classes.twice} num`}>
+    <Section label="Configuration">
+      <Facts columns={420}>
         {rows
           .filter(([, value]) => value !== null)
           .map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
+            <Fact key={name} name={name}>
+              {value}
+            </Fact>
           ))}
-      </dl>
-    </section>
+      </Facts>
+    </Section>
   );
 }
 

@@ -1,4 +1,4 @@
-import { Button, FileButton, NativeSelect, TextInput } from "@mantine/core";
+import { Button, FileButton, NativeSelect, Text, TextInput } from "@mantine/core";
 import { Upload } from "lucide-react";
 import { useState } from "react";
 import { listDatasets, uploadDataset } from "../../api/trainings";
@@ -7,9 +7,9 @@ import type { FieldErrors, KnownText } from "../../hooks/useTrainings";
 import { formatBytes } from "../../lib/bytes";
 import { type ProblemView, toProblem } from "../../lib/problems";
 import type { StoredDataset } from "../../types/training";
+import { Fields, WideField } from "../common/Fields";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { SentDatasets } from "./SentDatasets";
-import classes from "./training.module.css";
 
 interface Props {
   path: string;
@@ -49,8 +49,8 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
   }
 
   return (
-    <div className={classes.fields}>
-      <div className={classes.wide}>
+    <Fields>
+      <WideField>
         <TextInput
           label="Text file"
           description="An absolute path on the server's machine, below a folder it may read: .jsonl, .parquet or .txt"
@@ -65,8 +65,8 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
           spellCheck={false}
           autoCapitalize="none"
         />
-      </div>
-      <div className={classes.wide}>
+      </WideField>
+      <WideField>
         <FileButton accept=".jsonl,.parquet,.txt" onChange={(file) => file !== null && void send(file)}>
           {(props) => (
             <Button
@@ -80,18 +80,18 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
             </Button>
           )}
         </FileButton>
-        <p className={`${classes.fact} ${classes.below} num`} role="status">
+        <Text size="sm" c="dimmed" mt={6} className="num" role="status">
           {sending !== null
             ? `Sending ${sending.name}, ${formatBytes(sending.size)}`
             : known !== null
               ? `${known.rows === 1 ? "1 row" : `${known.rows.toLocaleString("en")} rows`}, ${formatBytes(known.size_bytes)}, text in ${known.columns.join(", ")}`
               : ""}
-        </p>
-      </div>
+        </Text>
+      </WideField>
       {problem !== null && (
-        <div className={classes.wide}>
+        <WideField>
           <ProblemAlert title="The file was not stored" problem={problem} />
-        </div>
+        </WideField>
       )}
       <SentDatasets sent={sent} path={path} onChoose={(chosen) => onChange({ path: chosen, column: "" })} />
       {columns !== null ? (
@@ -113,7 +113,7 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
           autoCapitalize="none"
         />
       )}
-    </div>
+    </Fields>
   );
 }
 

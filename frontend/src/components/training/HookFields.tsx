@@ -1,4 +1,4 @@
-import { List, NativeSelect } from "@mantine/core";
+import { List, NativeSelect, Stack, Text } from "@mantine/core";
 import { CheckCircle2 } from "lucide-react";
 import type { Resource } from "../../hooks/useResource";
 import { KIND_LABEL, formatShape } from "../../lib/hooks";
@@ -6,10 +6,11 @@ import { choicesOf, compatibilityLabel, kindsOf, pointFor, reasonSentences } fro
 import { sentence } from "../../lib/labels";
 import type { HookKind, HookPoint } from "../../types/model";
 import type { TrainingCompatibility } from "../../types/training";
+import { Fields } from "../common/Fields";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
-import classes from "./training.module.css";
+import classes from "./HookFields.module.css";
 
 interface Props {
   answer: Resource<TrainingCompatibility>;
@@ -31,11 +32,11 @@ export function HookFields({ answer, point, error, onChange }: Props) {
   const { data } = answer;
   const points = data.hook_points;
   return (
-    <div className={classes.stack} style={{ gap: 12 }}>
+    <Stack gap="sm">
       <Verdict answer={data} />
       {point !== undefined && (
         <>
-          <div className={classes.fields}>
+          <Fields>
             <NativeSelect
               label="Kind of hook point"
               value={point.kind}
@@ -52,8 +53,8 @@ export function HookFields({ answer, point, error, onChange }: Props) {
               onChange={(event) => onChange(event.currentTarget.value)}
               data={choicesOf(points, point.kind)}
             />
-          </div>
-          <p className={`${classes.fact} num`}>
+          </Fields>
+          <Text size="sm" c="dimmed" className={`${classes.note} num`}>
             <span className="mono">{point.path}</span> gives {formatShape(point.shape)}, so{" "}
             <strong>d_in is {point.width.toLocaleString("en")}</strong>
             {point.transformer_lens !== null && (
@@ -61,10 +62,10 @@ export function HookFields({ answer, point, error, onChange }: Props) {
                 ; in TransformerLens <span className="mono">{point.transformer_lens}</span>
               </>
             )}
-          </p>
+          </Text>
         </>
       )}
-    </div>
+    </Stack>
   );
 }
 
@@ -73,11 +74,11 @@ function Verdict({ answer }: { answer: TrainingCompatibility }) {
   const reasons = reasonSentences(answer.reasons);
   if (answer.compatible === true)
     return (
-      <p className={classes.fact} style={{ color: "var(--y-good)" }}>
+      <Text size="sm" c="var(--y-good)">
         <CheckCircle2 size={14} aria-hidden style={{ verticalAlign: "-2px" }} /> Can be trained on:{" "}
         {words.toLowerCase()}
         {reasons.length > 0 && `. ${reasons.join(" ")}`}
-      </p>
+      </Text>
     );
   const no = answer.compatible === false;
   return (

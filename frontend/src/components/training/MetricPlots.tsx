@@ -4,7 +4,7 @@ import { formatCount } from "../../lib/bytes";
 import { type Metric, metricName, metricsOf, formatMetric } from "../../lib/training";
 import type { CurvePoint } from "../../types/training";
 import { Plot } from "./Plot";
-import classes from "./training.module.css";
+import classes from "./MetricPlots.module.css";
 
 /** The run's curves over the tokens; one cursor in all of them. */
 export default function MetricPlots({ points }: { points: CurvePoint[] }) {

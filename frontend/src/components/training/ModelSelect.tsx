@@ -1,10 +1,10 @@
-import { Select } from "@mantine/core";
+import { Select, Stack, Text } from "@mantine/core";
 import { formatBytes, formatCount } from "../../lib/bytes";
 import { modelMemory, reasonSentences } from "../../lib/training";
 import { precisionLabel } from "../../lib/labels";
 import type { Model } from "../../types/model";
 import { PrecisionBadge } from "../common/PrecisionBadge";
-import classes from "./training.module.css";
+import classes from "./ModelSelect.module.css";
 
 interface Props {
   models: Model[];
@@ -19,7 +19,7 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
   // Those that cannot be trained on come last, each with its reason.
   const inOrder = [...models.filter(canBe), ...models.filter((model) => !canBe(model))];
   return (
-    <div className={classes.stack} style={{ gap: 6 }}>
+    <Stack gap={6}>
       <Select
         label="Model"
         placeholder="Choose a model that is ready"
@@ -43,11 +43,11 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
         comboboxProps={{ transitionProps: { duration: 0 } }}
       />
       {value !== undefined && (
-        <p className={`${classes.fact} num`}>
+        <Text size="sm" c="dimmed" className="num">
           <PrecisionBadge quantization={value.quantization} dtype={value.dtype} /> {facts(value).join(" · ")}
-        </p>
+        </Text>
       )}
-    </div>
+    </Stack>
   );
 }
 

@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, Text, Title } from "@mantine/core";
+import { Anchor, Button, Group, Stack, Text, Title } from "@mantine/core";
 import { useState } from "react";
 import { Link, useNavigate, useSearchParams } from "react-router";
 import { getCompatibility } from "../../api/trainings";
@@ -15,6 +15,7 @@ import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { Section } from "../common/Section";
 import { TryAgain } from "../common/TryAgain";
 import { DatasetFields } from "./DatasetFields";
 import { EngineMissing, useEngine } from "./EngineMissing";
@@ -22,7 +23,8 @@ import { HookFields } from "./HookFields";
 import { ModelSelect } from "./ModelSelect";
 import { PlanView } from "./PlanView";
 import { SaeFields, ScheduleFields } from "./SaeFields";
-import classes from "./training.module.css";
+import { TrainingPage } from "./TrainingPage";
+import classes from "./NewTraining.module.css";
 
 /** A new run: what to train on, and beside it what that would take; filled in from the run that `?from=` names. */
 export default function NewTraining() {
@@ -35,7 +37,7 @@ export default function NewTraining() {
   const models = useModelList().filter((model) => model.status === "ready");
   const state = useModelsStore((store) => store.load.state);
   return (
-    <div className={classes.page}>
+    <TrainingPage>
       <Anchor component={Link} to="/training" size="sm">
         Training
       </Anchor>
@@ -43,7 +45,7 @@ export default function NewTraining() {
         Train an SAE
       </Title>
       {models.length > 0 && !waits ? (
-        <div className={classes.stack}>
+        <Stack gap="md">
           <EngineMissing />
           {lost && (
             <Text size="sm" c="dimmed">
@@ -51,7 +53,7 @@ export default function NewTraining() {
             </Text>
           )}
           <TrainingForm models={models} run={run} />
-        </div>
+        </Stack>
       ) : models.length === 0 && (state === "ready" || state === "error") ? (
         <EmptyState
           title="No model is ready"
@@ -66,7 +68,7 @@ export default function NewTraining() {
       ) : (
         <Placeholder h={320} label="Loading the form" />
       )}
-    </div>
+    </TrainingPage>
   );
 }
 
@@ -153,9 +155,9 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
         void submit();
       }}
     >
-      <div className={classes.stack}>
-        <Section title="Model and hook point">
-          <div className={classes.stack}>
+      <Stack gap="md" miw={0}>
+        <Section label="Model and hook point">
+          <Stack gap="md">
             <ModelSelect models={models} value={model} error={errors.model_id ?? notReady} onChange={pick} />
             {model !== undefined && (
               <HookFields
@@ -168,9 +170,9 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
                 }}
               />
             )}
-          </div>
+          </Stack>
         </Section>
-        <Section title="Text">
+        <Section label="Text">
           <DatasetFields
             path={draft.path}
             column={draft.column}
@@ -179,10 +181,10 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
             onChange={change}
           />
         </Section>
-        <Section title="Sparse autoencoder">
+        <Section label="Sparse autoencoder">
           <SaeFields draft={draft} errors={errors} width={point?.width} onChange={change} />
         </Section>
-        <Section title="Training">
+        <Section label="Training">
           <ScheduleFields
             draft={draft}
             errors={errors}
@@ -191,10 +193,10 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
             onChange={change}
           />
         </Section>
-      </div>
+      </Stack>
       <div className={classes.sticky}>
-        <Section title="What it takes">
-          <div className={classes.stack}>
+        <Section label="What it takes">
+          <Stack gap="md">
             <PlanProblem problem={planned.problem} refused={refused} onReload={planned.reload} />
             {refused === null && planned.problem === null && (
               <PlanView
@@ -213,7 +215,7 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
                 {whyNot}
               </Text>
             </Group>
-          </div>
+          </Stack>
         </Section>
       </div>
     </form>
@@ -248,14 +250,5 @@ function PlanProblem({ problem, refused, onReload }: PlanProblemProps) {
         hint,
       }}
     />
-  );
-}
-
-function Section({ title, children }: { title: string; children: React.ReactNode }) {
-  return (
-    <section className={classes.section} aria-label={title}>
-      <Title order={2}>{title}</Title>
-      {children}
-    </section>
   );
 }

@@ -7,8 +7,9 @@ import { contextStartLabel, formatEpochs, fitLabel, partsOf } from "../../lib/tr
 import { useSystemStore } from "../../stores/systemStore";
 import type { TrainingPlan } from "../../types/training";
 import { DeviceBar } from "../common/Bar";
+import { Fact, Facts } from "../common/Facts";
 import { VerdictLabel } from "../common/VerdictLabel";
-import classes from "./training.module.css";
+import classes from "./PlanView.module.css";
 import { Placeholder } from "../common/Placeholder";
 
 interface Props {
@@ -51,7 +52,7 @@ export function PlanView({ plan, asked, loading, empty }: Props) {
           <dd>{formatBytes(plan.total_bytes)}</dd>
         </div>
       </dl>
-      <dl className={`${classes.facts} num`}>
+      <Facts>
         {[
           [
             "Parameters",
@@ -67,13 +68,12 @@ export function PlanView({ plan, asked, loading, empty }: Props) {
             "Disk",
             `${formatBytes(2 * plan.checkpoint_bytes + plan.output_bytes)} while it runs, ${formatBytes(plan.output_bytes)} in the end`,
           ],
-        ].map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
+        ].map(([name = "", value]) => (
+          <Fact key={name} name={name}>
+            {value}
+          </Fact>
         ))}
-      </dl>
+      </Facts>
     </div>
   );
 }

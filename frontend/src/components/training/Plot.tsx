@@ -2,7 +2,7 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { formatCount } from "../../lib/bytes";
-import classes from "./training.module.css";
+import classes from "./Plot.module.css";
 
 const HEIGHT = 180;
 const CURSOR = uPlot.sync("training");

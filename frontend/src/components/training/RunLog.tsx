@@ -1,14 +1,16 @@
-import { Stack, Text, Title } from "@mantine/core";
+import { Stack, Text } from "@mantine/core";
 import { useEffect, useRef } from "react";
 import { getLog } from "../../api/trainings";
 import { useFollowed } from "../../hooks/useFollowed";
 import { formatBytes } from "../../lib/bytes";
 import { isRunning } from "../../lib/training";
 import type { Training, TrainingLog } from "../../types/training";
+import { CodeBlock } from "../common/CodeBlock";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { Section } from "../common/Section";
 import { TryAgain } from "../common/TryAgain";
-import classes from "./training.module.css";
+import classes from "./RunLog.module.css";
 
 const EVERY_MS = 2000;
 /** Older lines go; the file on the server keeps them. */
@@ -42,8 +44,7 @@ export function RunLog({ training }: { training: Training }) {
   }
 
   return (
-    <section className={classes.section} aria-label="Log">
-      <Title order={2}>Log</Title>
+    <Section label="Log">
       <Stack gap="xs">
         {problem !== null && (
           <ProblemAlert title="The log is not available" problem={problem} tone="warn">
@@ -57,19 +58,12 @@ export function RunLog({ training }: { training: Training }) {
           </Text>
         )}
         {log !== null && log.text !== "" && (
-          <pre
-            ref={box}
-            className={`${classes.code} ${classes.log}`}
-            tabIndex={0}
-            role="group"
-            aria-label="Lines of the log"
-            onScroll={noteWhere}
-          >
+          <CodeBlock ref={box} label="Lines of the log" className={classes.log} onScroll={noteWhere}>
             {log.text}
-          </pre>
+          </CodeBlock>
         )}
       </Stack>
-    </section>
+    </Section>
   );
 }
 

@@ -22,10 +22,11 @@ import {
 } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training, TrainingStatus } from "../../types/training";
-import { ProgressBar } from "../common/Bar";
+import { FactLine } from "../common/FactLine";
+import { JobProgress } from "../common/JobProgress";
 import { Pill, type Tone } from "../common/Pill";
 import { PrecisionBadge } from "../common/PrecisionBadge";
-import classes from "./training.module.css";
+import classes from "./RunState.module.css";
 
 const ICON: Record<TrainingStatus, LucideIcon> = {
   pending: Clock,
@@ -45,7 +46,7 @@ const TONE: Record<TrainingStatus, Tone> = {
   completed: "good",
 };
 
-export function TrainingPill({ status }: { status: TrainingStatus }) {
+function TrainingPill({ status }: { status: TrainingStatus }) {
   return (
     <Pill icon={ICON[status]} tone={TONE[status]}>
       {TRAINING_STATUS_LABEL[status]}
@@ -53,8 +54,19 @@ export function TrainingPill({ status }: { status: TrainingStatus }) {
   );
 }
 
+/** A run's name, as a heading of the page it stands on, with its precision and state. */
+export function RunTitle({ training, children }: { training: Training; children: React.ReactNode }) {
+  return (
+    <div className={classes.title}>
+      {children}
+      <RunPrecision training={training} />
+      <TrainingPill status={training.status} />
+    </div>
+  );
+}
+
 /** The precision of what is trained on; as stored, which the model's row tells while it is there. */
-export function RunPrecision({ training: { model_id, quantization, dtype } }: { training: Training }) {
+function RunPrecision({ training: { model_id, quantization, dtype } }: { training: Training }) {
   const stored = useModel(model_id ?? "")?.dtype;
   return <PrecisionBadge quantization={quantization} dtype={dtype === "auto" ? stored : dtype} />;
 }
@@ -69,33 +81,15 @@ export function TrainingProgressLine({ training }: { training: Training }) {
   const behind = useTrainingsStore(({ byId }) => Object.values(byId).some((run) => run.status === "running"));
   const words = trainingPhaseLabel(training, behind);
   const phase = stale ? `${words}, when last heard` : words;
-  const figures = progressFigures(training, stale);
   return (
-    <div className={classes.progress}>
-      <div className={classes.words}>
-        <span>{phase}</span>
-        {begun && <span className="num">{Math.floor(share * 100)} %</span>}
-      </div>
-      <ProgressBar
-        label={`${runName(training)}: ${phase}`}
-        share={share}
-        valueText={[phase, ...figures].join(", ")}
-        unknown={!begun}
-        tone={training.status !== "running" || stale ? "still" : "active"}
-      />
-      <FactLine facts={figures} />
-    </div>
-  );
-}
-
-/** Facts in a line, which breaks between them and never inside one. */
-export function FactLine({ facts }: { facts: string[] }) {
-  return (
-    <p className={`${classes.dotted} num`}>
-      {facts.map((fact) => (
-        <span key={fact}>{fact}</span>
-      ))}
-    </p>
+    <JobProgress
+      name={runName(training)}
+      phase={phase}
+      share={share}
+      unknown={!begun}
+      figures={progressFigures(training, stale)}
+      tone={training.status !== "running" || stale ? "still" : "active"}
+    />
   );
 }
 
@@ -108,14 +102,16 @@ function shortMetrics(metrics: NonNullable<Training["metrics"]>) {
 export function MetricsLine({ training }: { training: Training }) {
   if (training.metrics === null) return null;
   return (
-    <dl className={`${classes.dotted} ${classes.inline} num`}>
-      {shortMetrics(training.metrics).map((metric) => (
-        <div key={metric.field}>
-          <dt>{metric.name}</dt>
-          <dd>{metricValue(training, metric)}</dd>
-        </div>
-      ))}
-    </dl>
+    <FactLine
+      facts={shortMetrics(training.metrics).map((metric) => ({
+        key: metric.field,
+        content: (
+          <>
+            {metric.name} <strong>{metricValue(training, metric)}</strong>
+          </>
+        ),
+      }))}
+    />
   );
 }
 

@@ -12,8 +12,9 @@ import {
 import { sentence } from "../../lib/labels";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Dtype, SaeArchitecture } from "../../types/training";
+import { Fields, WideField } from "../common/Fields";
 import { NumberField } from "../common/NumberField";
-import classes from "./training.module.css";
+import classes from "./SaeFields.module.css";
 
 interface Props {
   draft: TrainingDraft;
@@ -27,8 +28,8 @@ interface Props {
 export function SaeFields({ draft, errors, width, onChange }: Props) {
   const { architecture, expansion } = draft;
   return (
-    <div className={classes.fields}>
-      <div className={classes.wide}>
+    <Fields>
+      <WideField>
         <NativeSelect
           label="SAE architecture"
           description={ARCHITECTURE_NOTE[architecture]}
@@ -41,7 +42,7 @@ export function SaeFields({ draft, errors, width, onChange }: Props) {
             label: ARCHITECTURE_LABEL[value],
           }))}
         />
-      </div>
+      </WideField>
       <NumberField
         label="Expansion factor"
         description={
@@ -79,7 +80,7 @@ export function SaeFields({ draft, errors, width, onChange }: Props) {
           onChange={(value) => onChange({ l1: value })}
         />
       )}
-    </div>
+    </Fields>
   );
 }
 
@@ -102,8 +103,8 @@ export function ScheduleFields({
   // An earlier run's device may be of another machine, or not told yet.
   const devices = draft.device === "auto" || here.includes(draft.device) ? here : [...here, draft.device];
   return (
-    <div className={classes.fields}>
-      <div className={classes.wide}>
+    <Fields>
+      <WideField>
         <NumberField
           label="Tokens to train on"
           min={1}
@@ -127,7 +128,7 @@ export function ScheduleFields({
             </Button>
           ))}
         </Group>
-      </div>
+      </WideField>
       <NumberField
         label="Context"
         description="Tokens the model reads at once"
@@ -226,6 +227,6 @@ export function ScheduleFields({
         error={errors.checkpoint_seconds}
         onChange={(value) => onChange({ checkpointMinutes: value })}
       />
-    </div>
+    </Fields>
   );
 }

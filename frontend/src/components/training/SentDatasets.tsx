@@ -1,5 +1,4 @@
-import { Button, Group, Modal, NativeSelect, Stack, Text } from "@mantine/core";
-import { Trash2 } from "lucide-react";
+import { Group, Modal, NativeSelect, Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { deleteDataset } from "../../api/trainings";
 import type { Resource } from "../../hooks/useResource";
@@ -8,9 +7,10 @@ import { type ProblemView, toProblem } from "../../lib/problems";
 import { toastDone } from "../../lib/toast";
 import type { SentDataset } from "../../types/training";
 import { DeleteAnswers } from "../common/DeleteAnswers";
+import { DeleteButton } from "../common/DeleteButton";
+import { WideField } from "../common/Fields";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
-import classes from "./training.module.css";
 
 interface Props {
   sent: Resource<SentDataset[]>;
@@ -25,15 +25,15 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
   const chosen = files.find((file) => file.path === path);
   if (sent.problem !== null)
     return (
-      <div className={classes.wide}>
+      <WideField>
         <ProblemAlert title="What was sent before is not known" problem={sent.problem} tone="warn">
           <TryAgain onClick={sent.reload} />
         </ProblemAlert>
-      </div>
+      </WideField>
     );
   if (files.length === 0) return null;
   return (
-    <div className={classes.wide}>
+    <WideField>
       <Group gap="xs" align="flex-end" wrap="nowrap">
         <NativeSelect
           style={{ flex: 1, minWidth: 0 }}
@@ -45,22 +45,12 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
             ...files.map((file) => ({ value: file.path, label: `${file.name}, ${formatBytes(file.size_bytes)}` })),
           ]}
         />
-        {chosen !== undefined && (
-          <Button
-            color="red"
-            variant="subtle"
-            leftSection={<Trash2 size={14} aria-hidden />}
-            onClick={() => setAsking(true)}
-          >
-            Delete…
-          </Button>
-        )}
+        {chosen !== undefined && <DeleteButton onClick={() => setAsking(true)} />}
       </Group>
       <Modal
         opened={asking && chosen !== undefined}
         onClose={() => setAsking(false)}
         title={`Delete ${chosen?.name ?? ""}`}
-        classNames={{ title: classes.question }}
       >
         {chosen !== undefined && (
           <DeleteDataset
@@ -74,7 +64,7 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
           />
         )}
       </Modal>
-    </div>
+    </WideField>
   );
 }
 

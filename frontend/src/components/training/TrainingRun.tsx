@@ -1,6 +1,5 @@
 import { Anchor, Button, Group, Modal, Stack, Text, Title } from "@mantine/core";
-import { useClipboard } from "@mantine/hooks";
-import { Check, Copy, CopyPlus, Trash2 } from "lucide-react";
+import { CopyPlus } from "lucide-react";
 import { Suspense, useState } from "react";
 import { Link, useParams } from "react-router";
 import { useCurve } from "../../hooks/useCurve";
@@ -12,14 +11,19 @@ import { fromRow } from "../../lib/problems";
 import { isRunning, metricName, metricsOf, metricValue, notebookLines, runName } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
+import { CodeBlock } from "../common/CodeBlock";
+import { CopyCode } from "../common/CopyCode";
 import { CopyText } from "../common/CopyText";
+import { DeleteButton } from "../common/DeleteButton";
 import { EmptyState } from "../common/EmptyState";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { Section } from "../common/Section";
 import { TryAgain } from "../common/TryAgain";
 import { RunLog } from "./RunLog";
-import { RunActions, RunPrecision, TrainingPill, TrainingProgressLine } from "./RunState";
-import classes from "./training.module.css";
+import { RunActions, RunTitle, TrainingProgressLine } from "./RunState";
+import { TrainingPage } from "./TrainingPage";
+import classes from "./TrainingRun.module.css";
 import { DeleteRun } from "./DeleteRun";
 import { Configuration } from "./Configuration";
 
@@ -34,12 +38,12 @@ export default function TrainingRun() {
   if (training !== undefined) return <Run key={id} training={training} />;
   if (load.state !== "ready")
     return (
-      <div className={classes.page}>
-        <div className={classes.runHead}>
+      <TrainingPage>
+        <div className={classes.head}>
           <AllRuns />
-          <div className={classes.titles}>
-            <Title order={1}>Training run</Title>
-          </div>
+          <Title order={1} className={classes.title}>
+            Training run
+          </Title>
         </div>
         {load.state === "error" ? (
           <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
@@ -48,7 +52,7 @@ export default function TrainingRun() {
         ) : (
           <Placeholder h={240} label="Loading the run" />
         )}
-      </div>
+      </TrainingPage>
     );
   return (
     <EmptyState
@@ -87,30 +91,21 @@ function Run({ training }: { training: Training }) {
     </Button>
   );
   return (
-    <div className={classes.page}>
-      <div className={classes.runHead}>
+    <TrainingPage>
+      <div className={classes.head}>
         <AllRuns />
-        <div className={classes.titles}>
-          <Title order={1}>{runName(training)}</Title>
-          <RunPrecision training={training} />
-          <TrainingPill status={status} />
+        <div className={classes.title}>
+          <RunTitle training={training}>
+            <Title order={1}>{runName(training)}</Title>
+          </RunTitle>
         </div>
         <Group gap="xs">
           <RunActions training={training} />
           {!isRunning(status) && error === null && again}
-          {!isRunning(status) && (
-            <Button
-              color="red"
-              variant="subtle"
-              leftSection={<Trash2 size={14} aria-hidden />}
-              onClick={() => setAsking(true)}
-            >
-              Delete…
-            </Button>
-          )}
+          {!isRunning(status) && <DeleteButton onClick={() => setAsking(true)} />}
         </Group>
       </div>
-      <div className={classes.stack}>
+      <Stack gap="md">
         {error !== null && (
           <ProblemAlert
             title={status === "pending" ? "It goes on by itself once the disk is mended" : "It did not finish"}
@@ -127,26 +122,21 @@ function Run({ training }: { training: Training }) {
             </Stack>
           </ProblemAlert>
         )}
-        <section className={classes.section} aria-label="Progress">
+        <Section label="Progress" title={null}>
           <Stack gap="md">
             <TrainingProgressLine training={training} />
             <Metrics training={training} />
           </Stack>
-        </section>
+        </Section>
         {training.output_path !== null && <Result training={training} path={training.output_path} />}
         <Curves training={training} />
         <Configuration training={training} />
         <RunLog training={training} />
-      </div>
-      <Modal
-        opened={asking}
-        onClose={() => setAsking(false)}
-        title={`Delete ${runName(training)}`}
-        classNames={{ title: classes.question }}
-      >
+      </Stack>
+      <Modal opened={asking} onClose={() => setAsking(false)} title={`Delete ${runName(training)}`}>
         <DeleteRun training={training} onClose={() => setAsking(false)} />
       </Modal>
-    </div>
+    </TrainingPage>
   );
 }
 
@@ -167,8 +157,7 @@ function Metrics({ training }: { training: Training }) {
 function Curves({ training }: { training: Training }) {
   const { value: points, problem, retry } = useCurve(training);
   return (
-    <section className={classes.section} aria-label="Curves">
-      <Title order={2}>Curves over the tokens trained</Title>
+    <Section label="Curves" title="Curves over the tokens trained">
       {problem !== null && (
         <ProblemAlert title="The curve is not available" problem={problem} tone="warn">
           <TryAgain onClick={retry} />
@@ -185,23 +174,17 @@ function Curves({ training }: { training: Training }) {
           <MetricPlots points={points} />
         </Suspense>
       )}
-    </section>
+    </Section>
   );
 }
 
 function Result({ training, path }: { training: Training; path: string }) {
-  const clipboard = useClipboard({ timeout: 1500 });
   const lines = notebookLines(training);
-  const Icon = clipboard.copied ? Check : Copy;
   return (
-    <section className={classes.section} aria-label="Result">
-      <Title order={2}>Result</Title>
+    <Section label="Result">
       <Stack gap="sm">
         <div>
-          <CopyText text={path} label="folder of the SAE">
-            {/* Its end tells runs apart. */}
-            <span className={classes.path}>{path}</span>
-          </CopyText>
+          <CopyText text={path} label="folder of the SAE" wrap />
           <Text size="sm" c="dimmed" className="num">
             {formatBytes(training.plan.output_bytes)}, in SAELens's format.
             {training.architecture === "batchtopk" && " A BatchTopK SAE is saved as the JumpReLU it becomes."}
@@ -211,19 +194,10 @@ function Result({ training, path }: { training: Training; path: string }) {
           <Text fw={620} size="sm">
             Use it in a notebook
           </Text>
-          <Button
-            size="compact-sm"
-            variant="default"
-            leftSection={<Icon size={13} aria-hidden />}
-            onClick={() => clipboard.copy(lines)}
-          >
-            {clipboard.copied ? "Copied" : "Copy code"}
-          </Button>
+          <CopyCode code={lines} />
         </Group>
-        <pre className={classes.code} tabIndex={0} role="group" aria-label="Code for a notebook">
-          {lines}
-        </pre>
+        <CodeBlock label="Code for a notebook">{lines}</CodeBlock>
       </Stack>
-    </section>
+    </Section>
   );
 }
