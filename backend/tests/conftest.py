@@ -16,10 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
 _LONGEST = ("e2e", "cli", "ml")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+# Other work may take the processor for seconds in the middle of an example.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def _isolate_environment() -> None:
