@@ -24,7 +24,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("repo")
     one = make_llama(folder / "one", weight_bytes=MODEL_BYTES)
     two = make_tiny(folder / "two")
-    with serve(create_hub_app([FolderSource(lab__one=one, lab__two=two)], api_key=None)) as endpoint:
+    three = make_llama(folder / "three", weight_bytes=MODEL_BYTES)
+    with serve(create_hub_app([FolderSource(lab__one=one, lab__two=two, lab__three=three)], api_key=None)) as endpoint:
         yield endpoint
 
 
@@ -168,13 +169,35 @@ def _quick(hub: str) -> dict[str, str]:
     return {"HF_ENDPOINT": hub, "MODELYARD_LEASE_SECONDS": "3"}
 
 
+def _paused_halfway(instance: Instance, model_id: str) -> str:
+    """Begin a download and pause it once some of it is on the disk; returns the row's id."""
+    instance.api.put("/settings", json={"bandwidth_limit_bytes_per_second": 1_000_000})
+    row_id: str = instance.download(model_id)["id"]
+    instance.wait_until(lambda: instance.model(row_id)["progress"]["bytes_done"] > 500_000, 30, "it flows")
+    assert instance.api.post(f"/models/{row_id}/pause").status_code == 202
+    assert instance.wait_for(row_id, "paused", seconds=30)["disk_bytes"] > 0
+    assert _blobs(instance, model_id)
+    instance.api.put("/settings", json={"bandwidth_limit_bytes_per_second": None})
+    return row_id
+
+
+def _blobs(instance: Instance, model_id: str) -> list[Path]:
+    """What the cache holds of a repository's content, finished or not."""
+    return list((instance.hf_home / "hub" / f"models--{model_id.replace('/', '--')}").glob("blobs/*"))
+
+
 def _cache_walk(instance: Instance, fault: ReadOnly) -> None:
     """Downloads wait and resume; what only reads works; what would remove files is refused before it begins."""
     try:
         instance.start()
         here = instance.download("lab/two")["id"]
         instance.wait_for(here, "ready")
+        begun = _paused_halfway(instance, "lab/three")
         with fault.closed(instance.hf_home / "hub"):
+            assert problem(instance.api.post(f"/models/{begun}/cancel")) == (507, "storage_denied")
+            cancelled = instance.model(begun)
+            assert (cancelled["status"], cancelled["error"]["code"]) == ("cancelled", "storage_denied")
+            assert cancelled["disk_bytes"] > 0
             coming = instance.download("lab/one")["id"]
             waiting = instance.wait_for(coming, "paused", seconds=30)
             assert waiting["error"]["code"] == "storage_denied"
@@ -193,6 +216,9 @@ def _cache_walk(instance: Instance, fault: ReadOnly) -> None:
             assert instance.model(here)["status"] == "ready"
             assert instance.api.delete("/models/cache/leftovers").status_code in (200, 507)
             assert instance.api.get("/models/cache").status_code == 200
+        instance.wait_until(lambda: instance.model(begun)["disk_bytes"] == 0, 60, "what was cancelled is removed")
+        assert instance.model(begun)["error"] is None
+        assert _blobs(instance, "lab/three") == []
         instance.wait_for(coming, "ready", seconds=60)
         assert instance.api.delete(f"/models/{here}").status_code == 200
         assert "Traceback" not in logs(instance)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from modelyard.core.database import Database
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import Conflict, StorageError
 from modelyard.models import ACTIVE_STATUSES, Job, JobKind, ModelStatus
 from modelyard.schemas.deletion import DeletionPlan, DeletionReport
 from modelyard.schemas.model import InstalledFile, InstalledFiles
@@ -132,8 +132,8 @@ def remove_partial_data(database: Database, row_id: str) -> None:
 def finish_removal(database: Database, row_id: str) -> None:
     """Remove what is due of a row's files, or the row with all of them; nothing where nothing is.
 
-    Safe to be done twice at once, and again after a crash. Raises StorageError, after which it is still due, and
-    Conflict where a folder is a link: then the files stay, the row says why and can be used again.
+    Safe to be done twice at once, and again after a crash. Raises StorageError, after which it is still due and the row
+    says why, and Conflict where a folder is a link: then the files stay, the row says why and can be used again.
     """
     with database.reading() as session:
         models = ModelService(session)
@@ -144,6 +144,9 @@ def finish_removal(database: Database, row_id: str) -> None:
     refused: Conflict | None = None
     try:
         removal.carry_out(models.cache)
+    except StorageError as error:
+        _postpone(database, row_id, error)
+        raise
     except Conflict as error:
         refused = error
     with database.reading() as session:
@@ -159,3 +162,10 @@ def finish_removal(database: Database, row_id: str) -> None:
                 models.deletion.give_up_removal(model, found, refused)
     if refused is not None:
         raise refused
+
+
+def _postpone(database: Database, row_id: str, error: StorageError) -> None:
+    with database.session() as session:
+        models = ModelService(session)
+        if (model := models.find(row_id)) is not None:
+            models.deletion.postpone_removal(model, error)

@@ -8,7 +8,7 @@ from sqlalchemy import and_, delete, not_, or_, select
 from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import utc_now
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import STORAGE_CODES, Conflict, StorageError
 from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus, Quantization
 from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
@@ -89,9 +89,17 @@ class ModelDeletion:
             self.end(model)
         elif model.removal_due:
             model.removal_due = False
+            if model.error is not None and model.error["code"] in STORAGE_CODES:
+                model.error = None
             self.files.note(model, found)
             if model.status is ModelStatus.READY:
                 self._end_originals(model)
+
+    def postpone_removal(self, model: Model, error: StorageError) -> None:
+        """The disk does not let go of what is due: the row says why, and maintenance tries again."""
+        if model.removal_due or model.status is ModelStatus.DELETING:
+            model.error = error.as_dict()
+            self.session.flush()
 
     def give_up_removal(self, model: Model, found: FilesOnDisk, error: Conflict) -> None:
         """What was due cannot be removed: the row is what its files are, and says why."""
@@ -127,10 +135,11 @@ class ModelDeletion:
         DeletionLog(self.session).add(Model, row_id)
 
     def half_removed(self) -> Sequence[str]:
-        """Rows whose deletion, or the removal of whose files, a crash interrupted."""
-        since = utc_now() - timedelta(seconds=HALF_REMOVED_SECONDS)
+        """Return the rows whose deletion, or the removal of whose files, a disk refused or a crash interrupted."""
         due = or_(Model.status == ModelStatus.DELETING, Model.removal_due)
-        return self.session.scalars(select(Model.id).where(due, Model.updated_at < since)).all()
+        refused = Model.error["code"].as_string().in_(STORAGE_CODES)
+        interrupted = Model.updated_at < utc_now() - timedelta(seconds=HALF_REMOVED_SECONDS)
+        return self.session.scalars(select(Model.id).where(due, or_(refused, interrupted))).all()
 
     def give_up_original(self, model: Model) -> None:
         """Have the snapshot a quantized copy was made of removed, and its own entry, where they are nobody else's."""

@@ -41,7 +41,7 @@ def emit_model_download_completed(database: Database, job_id: str, owner: str, r
         JobService(session).finish(job_id, owner, JobState.DONE)
         models = ModelService(session)
         models.mark_done(models.get_by_id(row_id), kind, found)
-    with suppress(Conflict):  # the row says so
+    with suppress(Conflict, StorageError):  # the row says so
         finish_removal(database, row_id)
 
 
@@ -72,7 +72,7 @@ def emit_model_download_cancelled(database: Database, job_id: str, owner: str, r
             error = refused.as_dict()
         except StorageError as problem:
             logger.warning("What was fetched cannot be removed yet: %s", problem.message)
-            is_removed = False
+            error, is_removed = problem.as_dict(), False
     found = _files_found(database, row_id) if is_removed else None
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.CANCELLED, error=error)

@@ -17,7 +17,7 @@ from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelSta
 from modelyard.services import model_service
 from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.model_actions import finish_removal
+from modelyard.services.maintenance import check_files
 from modelyard.services.model_service import ModelService
 from modelyard.workers import job_runner
 from modelyard.workers.job_runner import MODEL_ENDINGS, RequestStopped, RunningJob, run_job, run_request
@@ -291,7 +291,13 @@ def test_a_disk_that_may_not_be_used_does_not_keep_a_job_from_its_end(
         run_job(queued[1], work)
         assert states(database, queued) == (status, state)
     if control is JobControl.CANCEL and broken == "remove_files":
-        finish_removal(database, queued[0])  # as maintenance does
+        with database.reading() as session:
+            error = session.get_one(Model, queued[0]).error
+        assert error is not None
+        assert error["code"] == "storage_denied"
+        check_files(database, set())
+        with database.reading() as session:
+            assert session.get_one(Model, queued[0]).error is None
         assert not cache.inventory(MODEL_ID, COMMIT, remote_files()).present
 
 
