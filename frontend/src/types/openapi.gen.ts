@@ -2725,7 +2725,7 @@ export interface components {
             quantization: "none" | "8bit" | "4bit";
             /**
              * Remarks
-             * @description What of its files cannot be read, and so which field of this answer is null.
+             * @description What of its files cannot be read or has a wrong type, and so why a field of this answer is null.
              */
             remarks: string[];
             /**

@@ -107,6 +107,24 @@ def read_dimensions(read: Read) -> dict[str, int | None]:
     return dimensions
 
 
+def unusable_sizes(read: Read) -> dict[str, Any]:
+    """Return the fields, with their values, that should tell a size and hold no number, where no other field tells it.
+
+    Numbers for each layer, as OpenELM has, or for each part, as LXMERT has, are no mistake, though no size is read from
+    them.
+    """
+    unusable: dict[str, Any] = {}
+    for spellings in _SPELLINGS.values():
+        if _first_int(read, spellings) is None:
+            unusable |= {name: read(name) for name in spellings if not _may_tell_size(read(name))}
+    return unusable
+
+
+def _may_tell_size(value: Any) -> bool:
+    values = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+    return all(each is None or (isinstance(each, int) and not isinstance(each, bool)) for each in values)
+
+
 def names_layers(read: Read) -> bool:
     """Whether a configuration says how many layers there are; one of several parts need not."""
     return _first_int(read, _SPELLINGS["num_layers"]) is not None

@@ -188,7 +188,7 @@ class ModelResponse(Dimensions):
         description="Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked."
     )
     remarks: list[str] = Field(
-        description="What of its files cannot be read, and so which field of this answer is null."
+        description="What of its files cannot be read or has a wrong type, and so why a field of this answer is null."
     )
     latest_commit: str | None = Field(
         description="Where `revision` stood on the Hub at `checked_at`; null where that is not known."

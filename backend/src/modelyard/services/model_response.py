@@ -29,6 +29,7 @@ from modelyard.schemas.model import (
     UsedBy,
 )
 from modelyard.services.facts.chat_template import ChatTemplate, find_chat_template
+from modelyard.services.facts.config_remarks import config_remarks
 from modelyard.services.facts.stored_drift import stored_drift
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import ENDED_STATES, LOADING_PHASE
@@ -192,7 +193,7 @@ def _response(facts: RowFacts) -> ModelResponse:
         licence=model.licence,
         has_custom_code=model.has_custom_code,
         training=TrainingVerdict.model_validate(model.training) if model.training else None,
-        remarks=[template.problem] if template.problem else [],
+        remarks=[*config_remarks(folder), *([template.problem] if template.problem else [])] if done else [],
         latest_commit=model.latest_commit,
         update_available=None if model.latest_commit is None else model.latest_commit != model.commit,
         checked_at=model.checked_at,

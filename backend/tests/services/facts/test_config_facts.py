@@ -47,6 +47,7 @@ def test_every_causal_model_of_transformers(defaults: dict[str, dict[str, Any]])
     wrong = {}
     for model_type, default in defaults.items():
         facts = read_config(default["config"])
+        assert facts.problems == (), model_type
         for name, theirs in default["attributes"].items():
             ours = facts.dimensions[NAMES.get(name, name)]
             expected = EXCEPTIONS.get((model_type, name), theirs)
@@ -196,6 +197,36 @@ def test_names_and_code() -> None:
     unreadable: list[Any] = ["LlamaForCausalLM", [], [5], {}, None]
     for wrong in unreadable:
         assert read_config({"architectures": wrong, "model_type": wrong}).architecture is None
+
+
+@pytest.mark.parametrize("value", ["64", 1.5, True, ["a"], [1, None, 2.0], {"a": "b"}])
+@pytest.mark.parametrize("name", [spelling for spellings in _SPELLINGS.values() for spelling in spellings])
+def test_a_size_of_a_wrong_type_is_named(name: str, value: Any) -> None:
+    facts = read_config({name: value})
+    (problem,) = facts.problems
+    assert problem.startswith(f"{name} in config.json is ")
+    assert set(facts.dimensions.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("config", "problems"),
+    [
+        ({"hidden_size": "64", "n_embd": 64}, []),  # another field tells it
+        ({"num_hidden_layers": {"vision": 9, "language": 12}, "num_attention_heads": [1, 2]}, []),
+        ({"max_position_embeddings": -1, "head_dim": None}, []),
+        ({"torch_dtype": {"text_config": "bfloat16"}, "auto_map": {}}, []),
+        (
+            {"hidden_size": 64.5, "vocab_size": "a"},
+            ["hidden_size in config.json is 64.5, not a whole number", "vocab_size in config.json is a string, not"],
+        ),
+        ({"torch_dtype": 16, "auto_map": "x"}, ["torch_dtype in config.json is a number, not", "auto_map in config"]),
+        ({"text_config": {"num_hidden_layers": 2, "n_head": [[]]}}, ["n_head in config.json is a list, not"]),
+    ],
+)
+def test_what_is_ignored_is_told(config: dict[str, Any], problems: list[str]) -> None:
+    told = read_config(config).problems
+    assert len(told) == len(problems)
+    assert all(sentence.startswith(begun) for sentence, begun in zip(told, problems, strict=True))
 
 
 def test_a_head_of_latent_attention_is_its_two_parts() -> None:

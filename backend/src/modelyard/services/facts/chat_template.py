@@ -1,12 +1,11 @@
 """Whether a model can be given a conversation, as its tokenizer's files tell: no tokenizer is built for it."""
 
-import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from modelyard.core.errors import InvalidRepository
 from modelyard.core.repository_json import kind_of, read_object, require_file, require_readable_size
+from modelyard.services.facts.unchanged_file import read_unchanged
 
 _OWN_FILE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
 
@@ -28,21 +27,16 @@ def find_chat_template(folder: Path) -> ChatTemplate:
     A processor's `chat_template.json` does not count: transformers' tokenizers do not read it.
     """
     for name in (_OWN_FILE, _CONFIG):
-        path = f"{folder}/{name}"  # of 500 models at once, where pathlib would take most of the time
         try:
-            status = os.stat(path)  # noqa: PTH116
+            return read_unchanged(f"{folder}/{name}", _find_in)
         except FileNotFoundError:
             continue
         except OSError as error:
             return _unknown(f"{name} cannot be read: {error.strerror}.")
-        return _find_in(path, status.st_ctime_ns, status.st_size)
     return ChatTemplate(False)
 
 
-@lru_cache(maxsize=10_000)
-def _find_in(path: str, _changed_ns: int, _size: int) -> ChatTemplate:
-    """What the file said when it was last changed: it is asked for with every answer about the model."""
-    file = Path(path)
+def _find_in(file: Path) -> ChatTemplate:
     try:
         return _read_text(file) if file.name == _OWN_FILE else _read_config(file)
     except InvalidRepository as error:

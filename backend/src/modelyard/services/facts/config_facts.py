@@ -5,11 +5,12 @@ A fact that is not written down is None, unless the model's own code in transfor
 guessed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.core.model_dimensions import names_layers, read_dimensions
+from modelyard.core.model_dimensions import names_layers, read_dimensions, unusable_sizes
+from modelyard.core.repository_json import kind_of
 
 _MAX_NAME = 100
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
@@ -24,6 +25,8 @@ class ConfigFacts:
     dimensions: dict[str, int | None]
     quantization_method: str | None
     auto_map: bool
+    problems: tuple[str, ...] = ()
+    """Fields of which nothing is read because their values are of a wrong type, each as a sentence."""
 
 
 def read_config(config: Mapping[str, Any]) -> ConfigFacts:
@@ -37,6 +40,7 @@ def read_config(config: Mapping[str, Any]) -> ConfigFacts:
         dimensions=read_dimensions(text.get),
         quantization_method=_quantization_method(config) or _quantization_method(text),
         auto_map=isinstance(config.get("auto_map"), dict),
+        problems=tuple(_problems(config, text)),
     )
 
 
@@ -49,6 +53,20 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(part, dict):
             return text_part(part)
     return config
+
+
+def _problems(config: Mapping[str, Any], text: Mapping[str, Any]) -> Iterator[str]:
+    """The types of the other fields are checked where a config.json is read."""
+    for name, value in unusable_sizes(text.get).items():
+        what = str(value) if isinstance(value, float) else kind_of(value)
+        yield f"{name} in config.json is {what}, not a whole number, and is ignored."
+    for part in (text, config) if text is not config else (config,):
+        for name in ("dtype", "torch_dtype"):
+            # Some give each part of the model its own.
+            if not isinstance(part.get(name), str | dict | None):
+                yield f"{name} in config.json is {kind_of(part[name])}, not a string, and is ignored."
+    if not isinstance(config.get("auto_map"), dict | None):
+        yield f"auto_map in config.json is {kind_of(config['auto_map'])}, not an object, and is ignored."
 
 
 def _dtype(config: Mapping[str, Any]) -> str | None:

@@ -122,5 +122,5 @@ def preview_folder(local: LocalCheckpoint, inspections: InspectionService, *, se
         already_quantized=facts.quantization_method,
         support=found.support,
         training=static_verdict(checkpoint.model_id, checkpoint.config, names),
-        warnings=[],
+        warnings=list(facts.problems),
     )

@@ -160,7 +160,7 @@ def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
 
 def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts, found: Found) -> list[str]:
     """What `support` does not tell already."""
-    warnings = []
+    warnings = list(facts.problems)
     if not plan.has_tokenizer:
         warnings.append("No tokenizer in the repository.")
     for folder in plan.unusable_modules:
