@@ -17,11 +17,12 @@ from sqlalchemy.orm import Session
 from modelyard.core import migrate
 from modelyard.core.database import Database, database_now, get_database
 from modelyard.core.errors import DatabaseUnavailable
-from modelyard.core.queues import QUEUES, with_served
+from modelyard.core.queues import QUEUES, Queue, with_served
 from modelyard.models import Worker
 from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.jobs.job_service import JobService
 from modelyard.workers.celery_app import celery_app, stopping
+from modelyard.workers.host_speed import measure_when_idle
 from modelyard.workers.job_runner import owner_name, persistently
 from modelyard.workers.processes.predecessor import died_for_memory, end_starved, note_oom_kills
 from modelyard.workers.shared_folders import require_folders
@@ -56,6 +57,9 @@ def _before_the_first_message(sender: Any, **_signal: Any) -> None:
     started_at = persistently(lambda: _take_over(database, name, queues))
     arguments = (database, name, queues, started_at)
     threading.Thread(target=_keep_seen, args=arguments, name="seen", daemon=True).start()
+    if Queue.INFERENCE in queues.split(","):
+        idle = (database, name, queues.split(","))
+        threading.Thread(target=measure_when_idle, args=idle, name="host speed", daemon=True).start()
 
 
 class LookForWork(StartStopStep):

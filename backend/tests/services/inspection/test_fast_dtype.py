@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from modelyard.models import Worker
 from modelyard.schemas.memory import FastDtype
 from modelyard.schemas.system import Device
 from modelyard.services.inspection import fast_dtype, inspection_service
-from modelyard.services.inspection.fast_dtype import FAST, SLOW, options_here, remember_speed
+from modelyard.services.inspection.fast_dtype import FAST, SLOW, measure_here, options_here, remember_speed
+from modelyard.services.inspection.inspection_service import InspectionService
+from support.warm import forking
 
 CPU = Device(id="cpu", name="memory", total_bytes=1, free_bytes=1, used_by_us_bytes=0)
 GPU = Device(id="cuda:0", name="gpu", total_bytes=1, free_bytes=1, used_by_us_bytes=0)
@@ -98,6 +101,25 @@ def test_a_processor_that_was_replaced_is_measured_again(
     monkeypatch.setattr(fast_dtype, "processor_identity", lambda: "another")
     measured.bfloat16_seconds = 1.0
     assert options_here(database, SLOW, REQUEST)["dtype"] == "auto"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_host_is_measured_before_its_first_load(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a real inspector, once, and not where models are computed on an accelerator."""
+    question = fast_dtype._question()
+    recall = partial(InspectionService(database).recall, fast_dtype._HOST, fast_dtype._key(socket.gethostname()))
+    monkeypatch.setattr(fast_dtype.system_service, "devices", lambda _pids: [GPU, CPU])
+    measure_here(database)
+    assert recall(question) is None
+    monkeypatch.setattr(fast_dtype.system_service, "devices", lambda _pids: [CPU])
+    with forking():
+        measure_here(database)
+    found = recall(question)
+    assert found is not None
+    assert min(found["float32_seconds"], found["bfloat16_seconds"]) > 0
+    monkeypatch.setattr(fast_dtype, "_ask_own_inspector", None)  # nobody asks again
+    measure_here(database)
+    assert recall(question) == found
 
 
 @pytest.mark.parametrize("stored", [SLOW, FAST, None])

@@ -1,7 +1,8 @@
 """Processors that compute faster in float32 than in the bfloat16 that most models are stored in: measured per host.
 
 The API measures its own host, through the inspector, for estimates. A worker measures the host that it loads models on
-and decides by that; what it found is remembered, so that the API can tell it of other hosts.
+when it has nothing to do, at the latest for the first load, and decides by that; what it found is remembered, so that
+the API can tell it of other hosts.
 """
 
 import hashlib
@@ -10,8 +11,9 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from modelyard.schemas.memory import FastDtype
 from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.inspection import inspection_service
-from modelyard.services.inspection.inspection_service import InspectionService, library_versions
+from modelyard.services.inspection.inspection_service import WARM_UP_SECONDS, InspectionService, library_versions
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,7 @@ def fast_dtype(
         return None
     here = socket.gethostname()
 
-    def measure() -> Mapping[str, float]:
-        return inspection_service.get_inspector().inspect("dtype_speed", {}, timeout=max(seconds, 0.1))
-
+    measure = partial(_ask_inspector, seconds)
     speedups = [
         _speedup_here(database, measure) if host == here else _remembered_speedup(database, host)
         for host in _hosts(database, queue) or {here}
@@ -66,6 +66,12 @@ def fast_dtype(
     if len(known) < len(speedups) or min(known) < LEAST_SPEEDUP:
         return None
     return FastDtype(dtype=FAST, prefill_speedup=round(min(known), 1))
+
+
+def measure_here(database: Database) -> None:
+    """Measure this host in the inspector, unless that was done before or models are computed on an accelerator."""
+    if all(device.id == "cpu" for device in system_service.devices([])):
+        _speedup_here(database, _ask_own_inspector)
 
 
 def options_here(database: Database, stored: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +94,18 @@ def remember_speed(database: Database, speed: Mapping[str, float], *, host: str 
     """Write down how many seconds a product takes on a host, by dtype; this one unless another is named."""
     answer = {**speed, "processor": processor_identity() if host is None else None}
     InspectionService(database).remember(_HOST, _key(host or socket.gethostname()), _question(), answer)
+
+
+def _ask_inspector(seconds: float) -> Mapping[str, float]:
+    return inspection_service.get_inspector().inspect("dtype_speed", {}, timeout=max(seconds, 0.1))
+
+
+def _ask_own_inspector() -> Mapping[str, float]:
+    """One that ends at once: its libraries take memory that models need."""
+    from modelyard.ml.inspect.inspector import Inspector
+
+    with closing(Inspector()) as inspector:
+        return inspector.inspect("dtype_speed", {}, timeout=WARM_UP_SECONDS)
 
 
 def _measure() -> Mapping[str, float]:
