@@ -1,6 +1,8 @@
 """No route answers 500 to text that no database stores, or to numbers that JSON does not have."""
 
 import json
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from modelyard.core import repeated_lines
 from support.databases import new_postgres_database
 from support.instance import Instance
 
@@ -161,6 +164,18 @@ def test_the_hub_endpoint_reads_odd_bodies(client: httpx.Client) -> None:
         for body in (odd, f'{{"paths": [{odd}]}}', f'{{"paths": ["config.json"], "expand": {odd}}}'):
             answer = client.post(address, content=body.encode(), headers={"Content-Type": "application/json"})
             _check(answer, f"{name}: {body[:100]}", refused=False)
+
+
+def test_requests_that_cannot_be_read_fill_no_log(server: Instance) -> None:
+    begun = time.monotonic()
+    for number in range(300):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
+            raw.sendall(b"\x16\x03\x01\x00%d no HTTP\r\n\r\n" % number)
+            while raw.recv(65_536):
+                pass
+    minutes = (time.monotonic() - begun) // repeated_lines.SECONDS + 2
+    log = (server.home / "logs" / "api.log").read_text(errors="replace")
+    assert 1 <= log.count("Invalid HTTP request") <= (repeated_lines.BURST + 1) * minutes
 
 
 def test_an_upload_with_an_odd_name(client: httpx.Client, server: Instance, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, prepare_process, watch_parent
 from modelyard.core.queues import Queue
+from modelyard.core.repeated_lines import limit_repeated_lines
 
 MAX_SOCKET_MESSAGE_BYTES = 1_024
 """Clients of the live events have nothing to say."""
@@ -47,6 +48,8 @@ def _run_api(application: str, descriptor: int) -> int:
 
     os.set_inheritable(descriptor, False)
     _allow_many_sockets()
+    # Of requests that cannot be read, and of files that cannot be served.
+    limit_repeated_lines("uvicorn.error", "modelyard.hub.server.metadata", "modelyard.hub.server.file_response")
     config = uvicorn.Config(
         pkgutil.resolve_name(application)(),
         lifespan="on",

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from modelyard.core.start_process import can_fork
+from modelyard.workers.processes import child_log
 from support.secrets import SECRETS, environment_of
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -25,6 +26,12 @@ from modelyard.core.settings import Settings
 from modelyard.workers.processes.supervisor import Supervisor
 options = {"application": "tiny_api:create_app", "celery": "tiny_tasks:celery_app"} | json.loads(sys.argv[1])
 sys.exit(Supervisor(Settings(), **options).run())
+"""
+
+ROTATE = f"""
+from modelyard.workers.processes import child_log
+child_log.LOG_BYTES, child_log.CHECK_SECONDS = 4000, 0.1
+{SERVE}
 """
 
 WORK = """
@@ -312,6 +319,47 @@ def test_a_large_log_is_put_aside_when_its_process_starts(serve: Callable[..., S
     server.start_and_wait(workers=0)
     assert (logs / "api.log.1").stat().st_size == 11_000_000
     assert (logs / "api.log").stat().st_size < 10_000
+
+
+def test_a_log_that_grows_large_is_put_aside_while_its_process_runs(serve: Callable[..., Server]) -> None:
+    server = serve(workers=False, program=ROTATE)
+    server.start_and_wait(workers=0)
+    pid = (server.notes / "api-pid").read_text()
+    log, aside = server.home / "logs" / "api.log", server.home / "logs" / "api.log.1"
+    for _ in range(2):
+        with log.open("ab") as file:
+            file.write(b"x" * 5000)
+        wait_for(lambda: log.stat().st_size < 5000)
+        assert b"x" * 5000 in aside.read_bytes()
+        assert aside.stat().st_mode & 0o077 == 0
+        send_garbage(server)
+        wait_for(lambda: b"Invalid HTTP request" in log.read_bytes())
+        assert b"\0" not in log.read_bytes(), "it is appended to, not written where the old content ended"
+    os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: (server.notes / "api-pid").read_text() != pid)
+
+
+def send_garbage(server: Server) -> None:
+    host, port = server.url().removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=5) as raw:
+        raw.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        while raw.recv(4096):
+            pass
+
+
+def test_the_last_line_of_a_log_that_was_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_log, "LOG_BYTES", 1000)
+    log = child_log.ChildLog(tmp_path / "a.log")
+    (tmp_path / "a.log").write_bytes(b"old\n" * 100)
+    with log.open() as file:
+        assert log.last_line() == "it said nothing"
+        file.write(b"y" * 2000)
+        file.flush()
+        log.rotate()
+        file.write(b"the end\n")
+        file.flush()
+        assert log.last_line() == "the end"
+    assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == [8, 2400]
 
 
 def test_a_worker_alone_is_started_again_too(serve: Callable[..., Server]) -> None:

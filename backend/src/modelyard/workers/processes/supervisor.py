@@ -21,21 +21,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from modelyard.core import locks
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
-from modelyard.core.private_files import open_private
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
 from modelyard.core.queue import broker_options
 from modelyard.core.queues import QUEUES
 from modelyard.core.settings import Settings
+from modelyard.workers.processes import child_log
+from modelyard.workers.processes.child_log import ChildLog
 from modelyard.workers.processes.warm_channel import ROOM, WarmChannel, open_channel
 
-_LOG_BYTES = 10_000_000
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _SETTLED_SECONDS = 30.0
@@ -58,10 +57,9 @@ class _Child:
     arguments: list[str]
     descriptors: tuple[int, ...]
     environment: Mapping[str, str]
-    log: Path | None
+    log: ChildLog | None
     """Where its output goes; None: where the supervisor's own goes."""
     process: "subprocess.Popen[bytes] | None" = None
-    log_offset: int = 0
     started_at: float = 0.0
     failures: int = 0
     start_at: float = field(default_factory=time.monotonic)
@@ -75,17 +73,13 @@ class _Child:
         with log or contextlib.nullcontext():
             self._spawn(log)
 
-    def _open_log(self, path: Path) -> IO[bytes] | None:
+    def _open_log(self, log: ChildLog) -> IO[bytes] | None:
         """For appending; None where that cannot be, so that the child starts anyway."""
         try:
-            if path.exists() and path.stat().st_size > _LOG_BYTES:
-                path.replace(path.with_suffix(".log.1"))
-            log = open_private(path, "ab")
+            return log.open()
         except OSError as error:
-            _say(f"{path} cannot be written ({error.strerror}): {self.name} writes here instead.", problem=True)
+            _say(f"{log.path} cannot be written ({error.strerror}): {self.name} writes here instead.", problem=True)
             return None
-        self.log_offset = log.tell()
-        return log
 
     def _spawn(self, output: IO[bytes] | None) -> None:
         self.process = subprocess.Popen(
@@ -109,13 +103,8 @@ class _Child:
         return delay
 
     def last_words(self) -> str:
-        """The last line the process wrote, which is what an exception or an error message says."""
-        if self.log is None:
-            return "the reason is above"
-        with self.log.open("rb") as log:
-            log.seek(max(self.log_offset, self.log.stat().st_size - 4096))
-            lines = log.read().decode(errors="replace").split("\n")
-        return next((line.strip()[:400] for line in reversed(lines) if line.strip()), "it said nothing")
+        """The last line the process wrote."""
+        return "the reason is above" if self.log is None else self.log.last_line()
 
 
 class Supervisor:
@@ -196,8 +185,8 @@ class Supervisor:
             "MODELYARD_SERVER": _url_of(listener),
         }
 
-        def log(name: str) -> Path:
-            return self._settings.logs_folder / f"{name}.log"
+        def log(name: str) -> ChildLog:
+            return ChildLog(self._settings.logs_folder / f"{name}.log")
 
         channel = open_channel(stack, wanted=self._settings.warm)
         common |= channel.environment
@@ -299,6 +288,7 @@ class Supervisor:
         """Keep the children running until a signal or a failure; the others start once the API, if any, is healthy."""
         children = [*(others if api is None else [api]), *warm]
         healthy = api is None
+        check_logs_at = 0.0
         try:
             while not self._signals and self._failure is None:
                 for each in children:
@@ -315,8 +305,11 @@ class Supervisor:
                     continue
                 if self._failure is not None:
                     return
-                pending = [each.start_at for each in children if each.process is None]
-                _sleep(wakeups, 0.05 if not healthy else min(pending) - time.monotonic() if pending else None)
+                if time.monotonic() >= check_logs_at:
+                    _rotate_logs(children)
+                    check_logs_at = time.monotonic() + child_log.CHECK_SECONDS
+                wake_at = min([check_logs_at, *(each.start_at for each in children if each.process is None)])
+                _sleep(wakeups, wake_at - time.monotonic() if healthy else 0.05)
         finally:
             self._stop([each.process for each in children if each.process is not None], wakeups)
 
@@ -332,7 +325,7 @@ class Supervisor:
             return
         delay = child.failed()
         why = f" ({child.last_words()})" if exit_code > 0 and child.log is not None else ""
-        log = "" if child.log is None else f" Its log: {child.log}"
+        log = "" if child.log is None else f" Its log: {child.log.path}"
         if not can_wait and child.failures >= _API_ATTEMPTS:
             self._failure = f"{child.name} {describe_exit(exit_code)}{why}.{log}"
             return
@@ -351,8 +344,15 @@ class Supervisor:
             end_group(process, 0)
 
 
+def _rotate_logs(children: "list[_Child]") -> None:
+    for each in children:
+        if each.log is not None:
+            with contextlib.suppress(OSError):  # a full disk, for example: again at the next look
+                each.log.rotate()
+
+
 def _warm_parents(
-    channel: WarmChannel, parent: int, environment: Mapping[str, str], log: Path | None
+    channel: WarmChannel, parent: int, environment: Mapping[str, str], log: ChildLog | None
 ) -> "list[_Child]":
     """The warm parent that serves a channel; none where it is served already. It gets no key and no token."""
     if channel.serving is None:
