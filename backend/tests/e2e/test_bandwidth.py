@@ -14,6 +14,8 @@ from support.instance import Instance
 LIMIT = 10_000_000
 WEIGHT_BYTES = 40_000_000
 NAMES = ("one", "two", "three")
+NO_SHARING = {"HF_HUB_DISABLE_SHARED_BLOBS": "1"}
+"""The repositories have the same content."""
 
 
 @pytest.mark.thorough
@@ -21,7 +23,7 @@ def test_three_downloads_share_the_limit(tmp_path: Path) -> None:
     folder = make_llama(tmp_path / "model", weight_bytes=WEIGHT_BYTES)
     source = FolderSource(**{f"lab__{name}": folder for name in NAMES})
     with serve(create_hub_app([source], api_key=None)) as endpoint:
-        instance = Instance(tmp_path / "instance", {"HF_ENDPOINT": endpoint}).start()
+        instance = Instance(tmp_path / "instance", {"HF_ENDPOINT": endpoint} | NO_SHARING).start()
         try:
             limit = {"bandwidth_limit_bytes_per_second": LIMIT, "parallel_downloads": len(NAMES)}
             assert instance.api.put("/settings", json=limit).status_code == 200

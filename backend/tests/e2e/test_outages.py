@@ -39,7 +39,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubFaults, s
 
 @pytest.fixture
 def parts(hub: tuple[HubFaults, str, Path], tmp_path: Path) -> Iterator[Scaled]:
-    with scaled(tmp_path, {"HF_ENDPOINT": hub[1], "MODELYARD_LEASE_SECONDS": "6"}) as parts:
+    # The repositories have the same content, and each is to be fetched.
+    environment = {"HF_ENDPOINT": hub[1], "MODELYARD_LEASE_SECONDS": "6", "HF_HUB_DISABLE_SHARED_BLOBS": "1"}
+    with scaled(tmp_path, environment) as parts:
         limit = {"bandwidth_limit_bytes_per_second": BYTES_PER_SECOND, "parallel_downloads": 3}
         assert parts.instance.api.put("/settings", json=limit).status_code == 200
         yield parts

@@ -732,6 +732,9 @@ def test_what_is_still_to_be_fetched(models: ModelService, cache: HubCache) -> N
     begun.unlink()
     store(cache, OTHER_COMMIT)
     assert bytes_to_fetch(cache, MODEL_ID, COMMIT, files) == 0
+    assert bytes_to_fetch(cache, "other/model", COMMIT, files) == sum(
+        file.size_bytes for file in files if not file.sha256
+    )
     twice = [*files, *remote_files({"copy.safetensors": CONTENTS["model.safetensors"]})]
     assert bytes_to_fetch(HubCache(cache.cache_dir / "empty"), MODEL_ID, COMMIT, twice) == SNAPSHOT_BYTES
 

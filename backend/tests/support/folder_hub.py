@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -85,7 +86,10 @@ class CountSent:
 
 
 def make_llama(folder: Path, *, weight_bytes: int, shards: int = 1) -> Path:
-    """A folder that looks like a Llama checkpoint of about this size; random content, which nothing can compress."""
+    """A folder that looks like a Llama checkpoint of about this size; random content, which nothing can compress.
+
+    It depends on the folder's name: models of two folders share no content.
+    """
     folder.mkdir(parents=True)
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -100,7 +104,7 @@ def make_llama(folder: Path, *, weight_bytes: int, shards: int = 1) -> Path:
         "max_position_embeddings": 2048,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    generator = np.random.default_rng(7)
+    generator = np.random.default_rng(zlib.crc32(folder.name.encode()))
     each = weight_bytes // shards
     index = {}
     for number in range(shards):

@@ -584,6 +584,33 @@ def test_content_that_changed_since_the_pause_is_not_mixed(hub: FaultHub, store:
     fetch.assert_arrived()
 
 
+def put_elsewhere(store: HubCache, file: RemoteFile, content: bytes) -> Path:
+    store.prepare("other/model")
+    blob = store.blob_path("other/model", file.blob)
+    blob.write_bytes(content)
+    return blob
+
+
+def test_content_of_another_repository_is_linked_and_not_fetched(hub: FaultHub, store: HubCache) -> None:
+    file = hub.add("model.bin", noise(3 * BLOCK))
+    other = put_elsewhere(store, file, noise(3 * BLOCK))
+    fetch = Fetch(hub, store, [file])
+    assert fetch() == FetchResult(bytes_transferred=0, bytes_reused=3 * BLOCK)
+    fetch.assert_arrived()
+    assert hub.count("GET", "model.bin") == 0
+    assert store.blob_path(REPO, file.blob).samefile(other)
+
+
+def test_damaged_content_of_another_repository_is_fetched(hub: FaultHub, store: HubCache) -> None:
+    file = hub.add("model.bin", noise(3 * BLOCK))
+    other = put_elsewhere(store, file, noise(3 * BLOCK, seed=1))
+    fetch = Fetch(hub, store, [file])
+    assert fetch().bytes_transferred == 3 * BLOCK
+    assert store.verify_file(REPO, COMMIT, file)
+    assert_no_leftovers(store)
+    assert other.read_bytes() == noise(3 * BLOCK, seed=1)
+
+
 def test_bandwidth_limit_holds_and_follows_changes(hub: FaultHub, store: HubCache) -> None:
     file = hub.add("model.bin", noise(24 * BLOCK))
     limits = replace(QUICK, bandwidth_bytes_per_second=BLOCK)  # the whole takes 24 s

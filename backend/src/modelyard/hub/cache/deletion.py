@@ -1,6 +1,8 @@
 """Removes snapshots, files and unfinished downloads, and plans what that frees."""
 
 import os
+import stat
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from modelyard.hub._hf_private import expected_shared_blob_freed_size, shared_bl
 from modelyard.hub.cache.disk import (
     allocated_bytes,
     entries,
+    file_status,
     files_below,
     refuse_links,
     remove_empty_folders,
@@ -76,7 +79,7 @@ def plan_deletion(
     kept_because = _kept_by_revisions(folder, own, others)
     kept_by_store = sum(size_of(blob) for blob in free) - freed
     if kept_by_store:
-        kept_because.append(Kept(kept_by_store, "another repository in the cache uses the same content"))
+        kept_because.append(Kept(kept_by_store, "the same content is linked elsewhere, such as in another repository"))
     return DeletionPlan(
         repo_id=repo_id,
         commit=commit,
@@ -112,8 +115,7 @@ def execute_deletion(cache: CacheLayout, plan: DeletionPlan) -> int:
     for ref in plan.refs:
         ref.unlink(missing_ok=True)
     for path in files_below(plan.snapshot):
-        if not path.is_symlink():
-            freed += size_of(path)
+        freed += _freed_by(path)
     remove_tree(plan.snapshot)
     remove_tree(folder / ".no_exist" / plan.commit)
     (folder / "trees" / f"{plan.commit}.json").unlink(missing_ok=True)
@@ -151,8 +153,7 @@ def remove_files(cache: CacheLayout, repo_id: str, commit: str, files: Sequence[
     for file in files:
         validate_path(file.path)
         path = snapshot / file.path
-        if not path.is_symlink():
-            freed += size_of(path)
+        freed += _freed_by(path)
         with suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
     used = {blob for other in entries(folder / "snapshots") for blob in read_snapshot(other).blobs.values()}
@@ -199,26 +200,43 @@ def _revision_name(folder: Path, commit: str) -> str:
 
 def _freed_bytes(cache: CacheLayout, paths: Collection[Path], released: Collection[Path] = ()) -> int:
     """Return what removing blobs frees; `released` are those that will have been removed before."""
-    freed = 0
-    payloads = set()
-    for path in paths:
-        if not path.is_symlink():
-            freed += size_of(path)
-        elif payload := shared_blob_target(path, cache.cache_dir):
-            payloads.add(payload)
-    for payload in payloads:
-        freed += expected_shared_blob_freed_size(
-            payload, blob_paths_to_delete={*paths, *released}, cache_dir=cache.cache_dir
-        )
-    return freed
+    gone = {*paths, *released}
+    payloads = {path: shared_blob_target(path, cache.cache_dir) for path in gone if path.is_symlink()}
+    swept = {
+        payload
+        for payload in set(payloads.values())
+        if payload and expected_shared_blob_freed_size(payload, blob_paths_to_delete=gone, cache_dir=cache.cache_dir)
+    }
+    # Content is gone with the last of its names, which other repositories may have.
+    removed = Counter(status.st_ino for path in gone | swept if (status := _content_status(path)))
+    own = {*paths, *swept.intersection(payloads.get(path) for path in paths)}
+    freed = {
+        status.st_ino: status.st_size
+        for path in own
+        if (status := _content_status(path)) and status.st_nlink <= removed[status.st_ino]
+    }
+    return sum(freed.values())
+
+
+def _content_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file; None of a link or of what is missing."""
+    status = file_status(path)
+    return status if status and stat.S_ISREG(status.st_mode) else None
+
+
+def _freed_by(path: Path) -> int:
+    """Return what removing a file frees: nothing where it is a link, or not the only name of its content."""
+    status = _content_status(path)
+    return status.st_size if status and status.st_nlink == 1 else 0
 
 
 def remove_blob(cache: CacheLayout, blob: Path) -> int:
+    """Remove a blob, and the content that repositories share when no other one uses it; returns the bytes freed."""
     payload = shared_blob_target(blob, cache.cache_dir)
-    freed = 0 if blob.is_symlink() else size_of(blob)
+    freed = _freed_by(payload or blob)
     blob.unlink(missing_ok=True)
-    if payload is not None:
-        freed += sweep_shared_blob(payload, cache_dir=cache.cache_dir)
+    if payload is not None and not sweep_shared_blob(payload, cache_dir=cache.cache_dir):
+        return 0
     return freed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelyard.core.errors import Conflict
 from modelyard.core.storage import DISK_FULL, storage_error, storage_errors
-from modelyard.hub.cache import deletion, disk, hashing, scan
+from modelyard.hub.cache import deletion, disk, hashing, scan, sharing
 from modelyard.hub.cache.deletion import DeletionPlan
 from modelyard.hub.cache.layout import CacheLayout
 from modelyard.hub.cache.scan import CachedRepo, Partial
@@ -93,6 +93,17 @@ class HubCache(CacheLayout):
     def has_blob(self, repo_id: str, file: RemoteFile) -> bool:
         """Return whether the content is in the cache with the right size, linked into a snapshot or not."""
         return disk.has_size(self.blob_path(repo_id, file.blob), file.size_bytes)
+
+    def find_elsewhere(self, repo_id: str, files: Sequence[RemoteFile]) -> dict[str, Path]:
+        """Find the files' content in other repositories of the cache, judged by name and size; one path per blob."""
+        return sharing.find_elsewhere(self, repo_id, files)
+
+    def link_content(self, repo_id: str, file: RemoteFile, source: Path) -> bool:
+        """Name content of another repository as the blob of `file`; returns whether that could be done.
+
+        The hash is not checked here.
+        """
+        return sharing.link_content(source, self.blob_path(repo_id, file.blob), file.size_bytes)
 
     def holds_copies(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> bool:
         """Return whether a snapshot holds all these files themselves, not links to blobs, judged by size."""

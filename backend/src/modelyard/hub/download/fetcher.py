@@ -83,8 +83,9 @@ def fetch_snapshot(
     """Bring `files` of one commit into the cache, verified; blocks until they are all there.
 
     `limits` and `control` are called a few times a second, `on_progress` about four times a second, all from
-    the calling thread; what they raise ends the download as a pause does. Files already in the cache are
-    hashed once and then only linked. A file that another process fetches is waited for, not fetched twice.
+    the calling thread; what they raise ends the download as a pause does. Files already in the cache, in this
+    repository or another one, are hashed once and then only linked. A file that another process fetches is
+    waited for, not fetched twice.
     `reserve` shares the bandwidth with other downloads; without it the limit holds for this one alone.
 
     Raises TransferPaused, TransferCancelled, HubMisbehaved, HubUnreachable, HubRateLimited, GatedNoToken,
@@ -161,6 +162,7 @@ class _Download:
     def _take_stock(self) -> int:
         """Look at the cache and the unfinished files; returns the bytes that need not be fetched."""
         reused = 0
+        self._link_known_content()
         for content in self._contents:
             if self._is_here(content):
                 reused += content.file.size_bytes * len(content.files)
@@ -172,6 +174,16 @@ class _Download:
                 content.busy_elsewhere = content.part is None
                 reused += content.bytes_done * len(content.files)
         return reused
+
+    def _link_known_content(self) -> None:
+        """Link what other repositories of the cache hold, so that it is hashed like what is here, and not fetched."""
+        missing = {
+            content.file.blob: content.file
+            for content in self._contents
+            if not self._is_here(content) and not self._store.part_path(self._repo_id, content.file.blob).exists()
+        }
+        for blob, path in self._store.find_elsewhere(self._repo_id, list(missing.values())).items():
+            self._store.link_content(self._repo_id, missing[blob], path)
 
     def _is_here(self, content: Content) -> bool:
         """Return whether the cache holds it, as a blob or as the files of the snapshot themselves."""
