@@ -36,6 +36,19 @@ def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
         pass
 
 
+def test_who_waits_gets_the_lock_when_it_is_let_go_of(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = locks.take(path)
+    first.write({"pid": 8})
+    with pytest.raises(locks.Held) as refused:
+        locks.take(path, wait_seconds=0.2)
+    assert refused.value.note == {"pid": 8}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(locks.take, path, wait_seconds=60)
+        first.close()
+        waiting.result().close()
+
+
 WITHOUT_LOCKS = """
 import errno, fcntl, os, sys
 real = fcntl.flock

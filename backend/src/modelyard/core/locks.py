@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from modelyard.core.private_files import open_private
 
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
 _NO_LINKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK})
+
+_POLL_SECONDS = 0.1
 
 _stand_ins: dict[int, tuple[int, Path]] = {}
 """Descriptor of a file that its own system cannot lock → descriptor and path of the one that is locked in its stead."""
@@ -54,20 +57,25 @@ class FileLock:
         self._file.close()
 
 
-def take(path: Path) -> FileLock:
-    """Take the lock on the file at `path`, which is created. Raises Held at once when another process has it."""
+def take(path: Path, *, wait_seconds: float = 0.0) -> FileLock:
+    """Take the lock on the file at `path`, which is created. Raises Held when another process does not let go of it."""
     file = open_private(path, "a+")
-    try:
-        lock(file.fileno())
-    except BlockingIOError:
-        file.seek(0)
-        text = file.read()
-        file.close()
-        note = {}
-        with suppress(ValueError):
-            note = json.loads(text)
-        raise Held(note) from None
-    return FileLock(file)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            lock(file.fileno())
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
+            file.seek(0)
+            text = file.read()
+            file.close()
+            note = {}
+            with suppress(ValueError):
+                note = json.loads(text)
+            raise Held(note) from None
+        return FileLock(file)
 
 
 def lock(descriptor: int, *, wait: bool = False) -> None:
@@ -140,9 +148,9 @@ def _locked_stand_in(status: os.stat_result, operation: int) -> tuple[int, Path]
 
 
 @contextmanager
-def held(path: Path) -> Iterator[FileLock]:
-    """As `take`, for the length of a block."""
-    lock = take(path)
+def held(path: Path, *, wait_seconds: float = 0.0) -> Iterator[FileLock]:
+    """Hold what `take` takes for the length of a block."""
+    lock = take(path, wait_seconds=wait_seconds)
     try:
         yield lock
     finally:

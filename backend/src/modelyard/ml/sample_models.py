@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
+from modelyard.core import locks
 from modelyard.core.errors import StorageError
 from modelyard.core.process import EXIT_STORAGE
 from modelyard.core.storage import require_room
@@ -242,11 +241,11 @@ def _name_tokenizer_class(config_file: Path) -> None:
 def make_all(into: Path, *, lock_timeout_seconds: float) -> list[str]:
     """Make what `into` does not hold yet; returns the names. A folder gets its final name when it is complete.
 
-    Processes that want the same take turns, so that the work is done once. Raises filelock's `Timeout` when
-    another process holds the lock for longer than `lock_timeout_seconds`, DiskFull and StorageDenied.
+    Processes that want the same take turns, so that the work is done once. Raises `locks.Held` when another process
+    holds the lock for longer than `lock_timeout_seconds`, DiskFull and StorageDenied.
     """
     into.mkdir(parents=True, exist_ok=True)
-    with FileLock(into / ".lock", timeout=lock_timeout_seconds):
+    with locks.held(into / ".lock", wait_seconds=lock_timeout_seconds):
         missing = [recipe for recipe in RECIPES if not (into / recipe.folder).is_dir()]
         if not missing:
             return []
@@ -279,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     except StorageError as error:
         print(json.dumps(error.as_dict()))
         return EXIT_STORAGE
-    except Timeout:
+    except locks.Held:
         print(f"another process has been making the samples for {options.lock_timeout:.0f} s", file=sys.stderr)
         return 1
     print(json.dumps({"made": made, "seconds": round(time.monotonic() - started, 2)}))
