@@ -1,16 +1,15 @@
 """Models in memory: loading, unloading, generating text."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 
 from modelyard.api.body_limit import MAX_TEXT_BYTES
 from modelyard.api.deps import InferenceDep, RowAnswerDep
+from modelyard.api.event_stream import event_stream
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
@@ -84,7 +83,7 @@ async def generate(row_id: RowId, request: GenerateRequest, inference: Inference
     """Continue a prompt, or answer messages with the chat template; closing the connection stops it."""
     job_id = await asyncio.to_thread(inference.start_generate, row_id, request)
     if request.stream:
-        return StreamingResponse(_events(inference.follow(job_id)), media_type="text/event-stream")
+        return event_stream(_events(inference.follow(job_id)))
     return GenerateResponse.model_validate(await _result(inference, job_id, http), extra="ignore")
 
 
@@ -123,16 +122,15 @@ async def _result(inference: InferenceService, job_id: str, http: Request) -> di
     raise errors.Conflict("It was cancelled.", hint="Ask again.")
 
 
-async def _events(steps: AsyncGenerator[Generation]) -> AsyncIterator[str]:
-    """Server-sent events: the text in pieces, then the figures; an error ends the stream with its code."""
+async def _events(steps: AsyncGenerator[Generation]) -> AsyncGenerator[dict[str, Any] | None]:
+    """Yield the text in pieces, then the figures; an error ends the stream with its code."""
     sent = ""
     async with aclosing(steps):
         try:
             async for step in steps:
                 if delta := step.text[len(sent) :]:
-                    yield f"data: {json.dumps({'delta': delta})}\n\n"
+                    yield {"delta": delta}
                     sent = step.text
-                if step.result is not None:
-                    yield f"data: {json.dumps({'done': True} | step.result)}\n\n"
+                yield None if step.result is None else {"done": True} | step.result
         except errors.ModelyardError as error:
-            yield f"data: {json.dumps({'done': True, 'error': error.as_dict()})}\n\n"
+            yield {"done": True, "error": error.as_dict()}
