@@ -4,12 +4,12 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     NullPool,
+    Select,
     create_engine,
     event,
     func,
@@ -48,6 +49,8 @@ POOL_RECYCLE_SECONDS = 1800
 """The age at which an idle connection is replaced, before a firewall forgets it."""
 
 logger = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -89,6 +92,12 @@ def database_now(session: Session) -> datetime:
 def insert(session: Session, table: Any) -> Any:
     """Return an INSERT that knows ON CONFLICT: one statement where a look and an INSERT after it would race."""
     return (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(table)
+
+
+def read_page(session: Session, rows: Select[Row], *, limit: int, offset: int) -> tuple[Sequence[Row], int]:
+    """Return the rows of one page, and how many there are on all pages."""
+    total = session.scalar(rows.with_only_columns(func.count(), maintain_column_froms=True).order_by(None))
+    return session.scalars(rows.limit(limit).offset(offset)).all(), total or 0
 
 
 class Database:

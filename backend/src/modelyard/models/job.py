@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import ColumnElement, Index, String, Text
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
@@ -30,6 +31,9 @@ class JobState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 class JobControl(StrEnum):
@@ -81,3 +85,13 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now, index=True)
     finished_at: Mapped[datetime | None]
+
+    @hybrid_property
+    def ended(self) -> bool:
+        """Return whether nobody works on the job any more, and nobody will unless it is resumed; also in SQL."""
+        return self.state in ENDED_STATES
+
+    @ended.inplace.expression
+    @classmethod
+    def _ended(cls) -> ColumnElement[bool]:
+        return cls.state.in_(ENDED_STATES)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, defer
 
 from modelyard.core.database import utc_now
 from modelyard.core.errors import STORAGE_CODES, Conflict, StorageError
-from modelyard.models import ACTIVE_STATUSES, Job, JobState, Model, ModelStatus, Quantization
+from modelyard.models import ACTIVE_STATUSES, Job, Model, ModelStatus, Quantization
 from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
 from modelyard.services.jobs.job_service import JobService
@@ -48,7 +48,7 @@ class ModelDeletion:
         """
         require_free(model, plan, users_of(self.session, model), confirm_shared=confirm_shared)
         job = self.session.get(Job, model.job_id) if model.job_id else None
-        if job is not None and job.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
+        if job is not None and not job.ended:
             raise Conflict(
                 f"{model.model_id} is still being worked on.", hint="Cancel the download, then delete the model."
             )

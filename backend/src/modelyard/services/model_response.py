@@ -32,7 +32,7 @@ from modelyard.services.facts.chat_template import ChatTemplate, find_chat_templ
 from modelyard.services.facts.config_remarks import config_remarks
 from modelyard.services.facts.stored_drift import stored_drift
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.jobs.kinds import ENDED_STATES, LOADING_PHASE
+from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.model_files import artifact_of, hub_cache, next_work, snapshot_owners
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_by, loaded_rows, training_users
@@ -137,7 +137,7 @@ class ModelResponses:
             .order_by(Job.created_at)
             .execution_options(populate_existing=True)
         ).all()
-        under_way = {job.subject_id for job in unloads if job.state not in ENDED_STATES}
+        under_way = {job.subject_id for job in unloads if not job.ended}
         return {job.subject_id: _last_unload(job) for job in unloads}, under_way
 
 
@@ -255,7 +255,7 @@ def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
         files_done=job.files_done,
         files_total=job.files_total,
         waiting=waiting,
-        stopping=job.control is JobControl.CANCEL and job.state not in ENDED_STATES,
+        stopping=job.control is JobControl.CANCEL and not job.ended,
         step=ProgressStep.model_validate(job.step) if job.step and not waiting else None,
         message=message,
     )

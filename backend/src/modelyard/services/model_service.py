@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
+from modelyard.core.database import read_page
 from modelyard.core.errors import AlreadyExists, Conflict, ModelNotFound
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import (
@@ -155,26 +156,11 @@ class ModelService:
                     Model.architecture.icontains(query, autoescape=True),
                 )
             )
-        total = self.session.scalar(select(func.count()).select_from(Model).where(*conditions)) or 0
-        # The manifest is the largest part of a row, and no list shows it.
-        items = self.session.scalars(
-            select(Model)
-            .options(defer(Model.files))
-            .where(*conditions)
-            .order_by(SORTS[sort], Model.id)
-            .limit(limit)
-            .offset(offset)
-        ).all()
-        return items, total
+        return read_page(self.session, _rows(*conditions, sort=sort), limit=limit, offset=offset)
 
     def list_active(self) -> Sequence[Model]:
         """Rows that are worked on or wait for it, the newest first; without their manifests."""
-        return self.session.scalars(
-            select(Model)
-            .options(defer(Model.files))
-            .where(Model.status.in_(ACTIVE_STATUSES))
-            .order_by(Model.created_at.desc(), Model.id)
-        ).all()
+        return self.session.scalars(_rows(Model.status.in_(ACTIVE_STATUSES))).all()
 
     def list_inexact(self) -> Sequence[Model]:
         """Ready rows whose memory was not estimated exactly."""
@@ -310,9 +296,14 @@ class ModelService:
 
     def _active_job(self, model: Model, word: str) -> Job:
         job = self.session.get(Job, model.job_id) if model.job_id else None
-        if job is None or job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
+        if job is None or job.ended:
             raise Conflict(
                 f"{model.model_id} is {model.status} and cannot be {word}.",
                 hint="Only work under way can be: `modelyard ps` shows it.",
             )
         return job
+
+
+def _rows(*conditions: ColumnElement[bool], sort: str = "-created_at") -> Select[Model]:
+    """Select rows without their manifests: the largest part of a row, which no list shows."""
+    return select(Model).options(defer(Model.files)).where(*conditions).order_by(SORTS[sort], Model.id)

@@ -153,7 +153,7 @@ class InferenceService:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 result = job.result or {}
-                finished = job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+                finished = job.ended
                 if job.state is JobState.FAILED:
                     raise error_from(job.error or {})
                 if job.state is JobState.CANCELLED:

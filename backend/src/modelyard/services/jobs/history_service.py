@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from modelyard.core.database import utc_now
+from modelyard.core.database import read_page, utc_now
 from modelyard.core.errors import ModelNotFound
 from modelyard.models import EventKind, EventName, Job, JobEvent, Model
 from modelyard.schemas.history import HistoryEvent, HistoryPage
@@ -98,11 +98,8 @@ class HistoryService:
         """The newest first. Raises ModelNotFound."""
         if self.session.get(Model, row_id) is None:
             raise ModelNotFound(f"There is no model with the id {row_id!r}.")
-        mine = JobEvent.subject_id == row_id
-        total = self.session.scalar(select(func.count()).select_from(JobEvent).where(mine)) or 0
-        events = self.session.scalars(
-            select(JobEvent).where(mine).order_by(JobEvent.id.desc()).limit(limit).offset(offset)
-        )
+        newest_first = select(JobEvent).where(JobEvent.subject_id == row_id).order_by(JobEvent.id.desc())
+        events, total = read_page(self.session, newest_first, limit=limit, offset=offset)
         return HistoryPage(
             items=[
                 HistoryEvent(

@@ -18,7 +18,7 @@ from modelyard.core.settings import get_settings
 from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model, Worker
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
-from modelyard.services.jobs.kinds import ENDED_STATES, JOB_QUEUES, REQUESTS, TASKS
+from modelyard.services.jobs.kinds import JOB_QUEUES, REQUESTS, TASKS
 from modelyard.services.jobs.queries import claimable, is_load
 
 WAKE_BACKOFF_SECONDS = 30.0
@@ -182,7 +182,7 @@ class JobService:
         A job that has ended stays as it is, and one that was told to cancel is not paused instead.
         """
         job, now = self._locked(job_id), self._now()
-        if job.state in ENDED_STATES or job.control is JobControl.CANCEL:
+        if job.ended or job.control is JobControl.CANCEL:
             control = job.control
         job.control = control
         abandoned = job.state == JobState.RUNNING and (job.lease_expires_at or now) <= now
@@ -202,7 +202,7 @@ class JobService:
         job = self._locked(job_id)
         if job.state not in (JobState.PAUSED, JobState.FAILED):
             # A pause that was asked for and not yet taken is simply withdrawn.
-            withdrawn = job.state not in ENDED_STATES and job.control is JobControl.PAUSE
+            withdrawn = not job.ended and job.control is JobControl.PAUSE
             if withdrawn:
                 job.control = JobControl.RUN
             return withdrawn
@@ -259,7 +259,7 @@ class JobService:
         To be called after `release_owner`. Returns how many there were.
         """
         needless = self.session.scalars(
-            select(Job.id).where(Job.kind == JobKind.UNLOAD, Job.worker == worker, Job.state.not_in(ENDED_STATES))
+            select(Job.id).where(Job.kind == JobKind.UNLOAD, Job.worker == worker, ~Job.ended)
         ).all()
         for job_id in needless:
             self.request(job_id, JobControl.CANCEL)

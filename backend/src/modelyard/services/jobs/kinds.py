@@ -1,7 +1,7 @@
 """The kinds of jobs: the queue of each, its task, and which belong together."""
 
 from modelyard.core.queues import Queue
-from modelyard.models import JobKind, JobState
+from modelyard.models import JobKind
 
 TASKS = {
     JobKind.DOWNLOAD: "models.download",
@@ -28,6 +28,5 @@ JOB_QUEUES = {
     JobKind.DRIFT: Queue.INFERENCE,
 }
 LOADING_PHASE = "loading"
-ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT)
 """Work with a model in memory, for somebody who waits."""

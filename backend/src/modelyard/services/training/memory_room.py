@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from modelyard.core.database import Database, database_now
 from modelyard.models import Job, JobControl, JobKind, LoadedModel, Model
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.jobs.kinds import ENDED_STATES
 
 UNLOAD_SECONDS = 60.0
 """How long a run waits for room; then it goes by what is free."""
@@ -72,9 +71,7 @@ def unload(database: Database, models: Sequence[IdleModel], should_stop: Callabl
     deadline = time.monotonic() + UNLOAD_SECONDS
     while time.monotonic() < deadline and not should_stop():
         with database.reading() as session:
-            waiting = session.scalar(
-                select(func.count()).select_from(Job).where(Job.id.in_(ids), Job.state.not_in(ENDED_STATES))
-            )
+            waiting = session.scalar(select(func.count()).select_from(Job).where(Job.id.in_(ids), ~Job.ended))
         if not waiting:
             return
         time.sleep(_POLL_SECONDS)

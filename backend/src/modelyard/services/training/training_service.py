@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.orm import Session
 
-from modelyard.core.database import utc_now
+from modelyard.core.database import read_page, utc_now
 from modelyard.core.errors import Conflict, NotReady, TrainingNotFound
 from modelyard.models import (
     ACTIVE_TRAINING_STATUSES,
@@ -68,23 +68,11 @@ class TrainingService:
             conditions.append(Training.status.in_(statuses))
         if model_row_id is not None:
             conditions.append(Training.model_row_id == model_row_id)
-        total = self.session.scalar(select(func.count()).select_from(Training).where(*conditions)) or 0
-        rows = self.session.scalars(
-            select(Training)
-            .where(*conditions)
-            .order_by(Training.created_at.desc(), Training.id)
-            .limit(limit)
-            .offset(offset)
-        ).all()
-        return rows, total
+        return read_page(self.session, _newest_first(*conditions), limit=limit, offset=offset)
 
     def list_active(self) -> Sequence[Training]:
         """Runs that wait, are under way or are being stopped, the newest first."""
-        return self.session.scalars(
-            select(Training)
-            .where(Training.status.in_(ACTIVE_TRAINING_STATUSES))
-            .order_by(Training.created_at.desc(), Training.id)
-        ).all()
+        return self.session.scalars(_newest_first(Training.status.in_(ACTIVE_TRAINING_STATUSES))).all()
 
     def curve(self, training_id: str, after_step: int = 0) -> Sequence[TrainingMetric]:
         """The points of a run's curve behind a step. Raises TrainingNotFound."""
@@ -232,6 +220,10 @@ class TrainingService:
         if model is not None:
             model.updated_at = utc_now()
         self.session.flush()
+
+
+def _newest_first(*conditions: ColumnElement[bool]) -> Select[Training]:
+    return select(Training).where(*conditions).order_by(Training.created_at.desc(), Training.id)
 
 
 def asked_of(training: Training) -> dict[str, Any]:
