@@ -155,9 +155,10 @@ def _matching(rows: "Sequence[Model]", revision: str | None) -> "list[Model]":
 
 def _as_stored(row: "Model") -> _Found:
     """Raises NotReady when the files are gone."""
+    from modelyard.services.jobs.payloads import LoadOptions
     from modelyard.services.quantization_service import load_spec
 
-    spec = load_spec(row, {})
+    spec = load_spec(row, LoadOptions())
     if not (spec.folder / "config.json").is_file():
         raise NotReady(
             f"The files of {row.model_id} are gone from {spec.folder}.",

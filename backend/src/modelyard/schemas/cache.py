@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field
 from modelyard.schemas import examples
 from modelyard.schemas.common import ModelIdField, Schema
 
+ImportMode = Literal["link", "copy"]
+
 
 class CachedModel(Schema):
     """A snapshot in the shared cache that Modelyard does not manage."""
@@ -55,7 +57,7 @@ class ModelImportRequest(Schema):
         examples=["/data/my-model"],
     )
     model_id: ModelIdField | None = Field(default=None, description="The name it gets.", examples=["local/my-model"])
-    mode: Literal["link", "copy"] = Field(default="link", description="Hard links (no extra space) or a copy.")
+    mode: ImportMode = Field(default="link", description="Hard links (no extra space) or a copy.")
     cached: ModelIdField | None = Field(
         default=None, description="A model of the cache instead of a folder.", examples=[None]
     )

@@ -20,7 +20,7 @@ from modelyard.hub.cache.hashing import Identity, content_hasher, identity
 from modelyard.hub.names import RemoteFile
 from modelyard.hub.server.metadata import licence_of
 from modelyard.models import JobKind, Model, ModelStatus
-from modelyard.schemas.cache import CachedModel, CacheListing, Leftover, ModelImportRequest
+from modelyard.schemas.cache import CachedModel, CacheListing, ImportMode, Leftover, ModelImportRequest
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.cached_snapshots import ADOPTION_HINT, adoption_problem, best_snapshot, manifest_entry
 from modelyard.services.facts.folder_content import commit_of, list_importable
@@ -31,6 +31,7 @@ from modelyard.services.folder_import import take_file
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.jobs.control import JobReporter
+from modelyard.services.jobs.payloads import ImportPayload
 from modelyard.services.model_files import ModelFiles, hub_cache, manifest, weight_files
 from modelyard.services.model_service import ModelService
 from modelyard.services.read_progress import ReadProgress, hash_content
@@ -139,22 +140,22 @@ class LocalModelService:
             return
         self._store_local_facts(row.id)
 
-    def import_folder(self, row: Model, payload: dict[str, Any], reporter: JobReporter) -> None:
+    def import_folder(self, row: Model, payload: ImportPayload, reporter: JobReporter) -> None:
         """Bring a folder's files into the cache by hard link or copy, each under its hash.
 
         Raises InvalidRequest, PathNotAllowed, NoWeights, and Conflict for a file that changes meanwhile.
         """
         with self.database.reading() as session:
             rules = SettingsService(session).path_rules()
-        files = list_importable(Path(payload["path"]), rules)
+        files = list_importable(Path(payload.path), rules)
         total = sum(file.status.st_size for file in files.values())
         self.cache.prepare(row.model_id)
-        if payload["mode"] == "copy":
+        if payload.mode == "copy":
             self.cache.ensure_free(total, reserve_bytes=DISK_RESERVE_BYTES)
         counter = ReadProgress(reporter, "verifying", total, len(files))
         stored = []
         for found in files.values():
-            stored.append(self._import_file(row, found, payload["mode"], counter) | {"present_before": False})
+            stored.append(self._import_file(row, found, payload.mode, counter) | {"present_before": False})
             counter.file_done()
         with self.database.session() as session:
             model = ModelService(session).get_by_id(row.id)
@@ -210,7 +211,7 @@ class LocalModelService:
             models.start_job(row, JobKind.VERIFY)
             return row.id
 
-    def _start_folder(self, path: Path, model_id: str, mode: str) -> str:
+    def _start_folder(self, path: Path, model_id: str, mode: ImportMode) -> str:
         model_id = parse_model_reference(model_id).model_id
         files = list_importable(path, PathRules.of(get_settings()))
         for file in files.values():
@@ -231,7 +232,7 @@ class LocalModelService:
                 )
             )
             row.size_bytes = sum(file.status.st_size for file in files.values())
-            models.start_job(row, JobKind.IMPORT, {"path": str(path), "mode": mode})
+            models.start_job(row, JobKind.IMPORT, ImportPayload(path=str(path), mode=mode))
             return row.id
 
     def _with_hashes(self, row: Model, reporter: JobReporter) -> list[RemoteFile]:

@@ -26,6 +26,7 @@ from modelyard.models import (
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.deletion_plan import RowPlan
 from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.payloads import Payload
 from modelyard.services.model_deletion import ModelDeletion
 from modelyard.services.model_files import FilesOnDisk, ModelFiles, forget_facts, hub_cache
 
@@ -107,7 +108,7 @@ class ModelService:
         """Queue the download of a row; partial data of an earlier attempt is used."""
         return self.start_job(model, JobKind.DOWNLOAD)
 
-    def start_job(self, model: Model, kind: JobKind, payload: dict[str, Any] | None = None) -> Job:
+    def start_job(self, model: Model, kind: JobKind, payload: Payload | None = None) -> Job:
         """Queue work on a row, which is `pending` until a worker takes it."""
         job = self.jobs.enqueue(kind, model.id, payload)
         model.job_id, model.status, model.error = job.id, ModelStatus.PENDING, None

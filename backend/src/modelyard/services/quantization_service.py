@@ -1,7 +1,7 @@
 """Precisions: what they are to bitsandbytes, and the quantized copy that is made once and loaded many times."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +20,7 @@ from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.control import STARTING, JobPaused, JobProgress, JobReporter, raise_if_stopped
+from modelyard.services.jobs.payloads import LoadOptions
 from modelyard.services.model_files import artifact_files, artifact_of, hub_cache, is_copy, manifest
 from modelyard.services.model_service import ModelService
 
@@ -47,11 +48,11 @@ class QuantizationService:
         self.cache = hub_cache()
 
     def load_model(
-        self, row: Model, options: Mapping[str, Any], *, on_step: "OnStep", is_cancelled: Callable[[], bool]
+        self, row: Model, options: LoadOptions, *, on_step: "OnStep", is_cancelled: Callable[[], bool]
     ) -> AbstractContextManager["LoadedModel"]:
         """The model and its tokenizer, from this process's loader; held while the context lasts. Imports torch.
 
-        `options` as in a LoadRequest. Raises NotReady, LoadCancelled, OutOfMemory and what loading raises.
+        Raises NotReady, LoadCancelled, OutOfMemory and what loading raises.
         """
         from modelyard.ml.model_loader import ModelLoader
 
@@ -213,17 +214,17 @@ def original_folder(row: Model) -> Path:
     return cache.snapshot_path(row.model_id, row.commit)
 
 
-def original_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":
-    """How to load what a quantized copy was made of; `options` as in a LoadRequest. Raises Conflict."""
+def original_spec(row: Model, options: LoadOptions) -> "LoadSpec":
+    """Return how to load what a quantized copy was made of. Raises Conflict."""
     return _spec(row, Quantization.NONE, original_folder(row), options)
 
 
-def load_spec(row: Model, options: Mapping[str, Any]) -> "LoadSpec":
-    """How to load a row; `options` as in a LoadRequest. Raises NotReady."""
+def load_spec(row: Model, options: LoadOptions) -> "LoadSpec":
+    """Return how to load a row. Raises NotReady."""
     return _spec(row, row.quantization, weights_folder(row), options)
 
 
-def _spec(row: Model, quantization: Quantization, folder: Path, options: Mapping[str, Any]) -> "LoadSpec":
+def _spec(row: Model, quantization: Quantization, folder: Path, options: LoadOptions) -> "LoadSpec":
     from modelyard.ml.model_loader import LoadSpec
 
     return LoadSpec(
@@ -232,7 +233,7 @@ def _spec(row: Model, quantization: Quantization, folder: Path, options: Mapping
         quantization=quantization.value,
         folder=folder,
         allow_pickle=row.allow_pickle,
-        **options,
+        **dict(options),
     )
 
 

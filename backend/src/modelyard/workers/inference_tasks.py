@@ -20,6 +20,7 @@ from modelyard.services.inspection.fast_dtype import options_here
 from modelyard.services.jobs.control import STARTING, JobProgress
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
+from modelyard.services.jobs.payloads import DriftPayload, GeneratePayload, LoadOptions, LoadPayload, UnloadPayload
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
 from modelyard.workers.celery_app import celery_app, restart_process, stopping
@@ -81,7 +82,7 @@ def _load(job: RunningJob) -> dict[str, Any]:
     row = _row(job.subject_id)
     loader = _loader_for(job)
     with _stoppable():
-        options = options_here(get_database(), row.dtype, job.payload)
+        options = options_here(get_database(), row.dtype, LoadPayload.of(job.job))
         info = loader.load(load_spec(row, options), on_step=_telling(job), is_cancelled=_taken_back(job))
     _loaded_models().publish(loader)
     _loaded_models().note_measured(row.id, info)
@@ -97,7 +98,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
     row, loader = _row(job.subject_id), _loader()
     held = [info for info in loader.loaded() if _is_of(info, row)]
     freed = []
-    if job.payload.get("only_idle"):
+    if UnloadPayload.of(job.job).only_idle:
         for info in held:
             with suppress(NotReady, ModelInUse):  # it has expired, or somebody uses it now
                 freed += [] if info.pinned else [loader.unload_model(info.key)]
@@ -119,7 +120,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
 
     row, loader = _row(job.subject_id), _loader_for(job)
     require_language_head(weights_folder(row))
-    payload = dict(job.payload)
+    wanted = GeneratePayload.of(job.job)
     before = {info.key for info in loader.loaded()}
     text: list[str] = []
 
@@ -128,10 +129,10 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         job.publish({"text": "".join(text)})
 
     # A generation names no dtype: whatever copy there is will do.
-    options = options_here(get_database(), row.dtype, payload.pop("load"))
+    options = options_here(get_database(), row.dtype, wanted.load)
     held = QuantizationService(get_database()).load_model(
         row,
-        options | {"any_dtype": True},
+        options.model_copy(update={"any_dtype": True}),
         on_step=_telling(job),
         is_cancelled=_taken_back(job),
     )
@@ -140,7 +141,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         _loaded_models().publish(loader)
         made = generate(
             loaded,
-            **payload,
+            **wanted.model_dump(exclude={"load"}),
             on_delta=on_delta,
             should_stop=_taken_back(job),
             on_start=lambda: job.report(JobProgress("generating")),
@@ -159,12 +160,13 @@ def _drift(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.quantize.text_drift import read_text, run_text
 
     row, loader, should_stop = _row(job.subject_id), _loader_for(job), _taken_back(job)
-    options = {"option_bytes": job.payload["option_bytes"]}
+    wanted = DriftPayload.of(job.job)
+    options = LoadOptions(option_bytes=wanted.option_bytes)
     with _stoppable():
         with loader.get(load_spec(row, options), on_step=_telling(job), is_cancelled=should_stop) as copy:
             _loaded_models().publish(loader)
             job.report(JobProgress("comparing", message="running the quantized model"))
-            prompts = read_text(copy, job.payload["text"], should_stop)
+            prompts = read_text(copy, wanted.text, should_stop)
             quantized = run_text(copy, prompts, should_stop)
         with loader.get(original_spec(row, options), on_step=_telling(job), is_cancelled=should_stop) as original:
             _loaded_models().publish(loader)

@@ -51,7 +51,6 @@ class RunningJob:
     def __init__(self, database: Database, job: Job, *, interval_seconds: float = MAX_HEARTBEAT_SECONDS) -> None:
         self.id, self.kind, self.subject_id, self.owner = job.id, job.kind, job.subject_id, job.owner or ""
         self.job = job
-        self.payload = job.payload or {}
         self.lost = False
         self.database = database
         self._progress: JobProgress | None = None

@@ -3,6 +3,7 @@
 from modelyard.core.database import get_database
 from modelyard.models import Model
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.jobs.payloads import ImportPayload
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService
@@ -43,7 +44,7 @@ def _verify(job: RunningJob) -> None:
 
 
 def _import(job: RunningJob) -> None:
-    LocalModelService(get_database()).import_folder(_row(job), job.payload, job)
+    LocalModelService(get_database()).import_folder(_row(job), ImportPayload.of(job.job), job)
 
 
 def _quantize(job: RunningJob) -> None:

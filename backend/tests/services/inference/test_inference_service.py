@@ -20,6 +20,7 @@ from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
+from modelyard.services.jobs.payloads import LoadPayload
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import ModelService
 from modelyard.workers import celery_app, inference_tasks, job_runner
@@ -60,11 +61,11 @@ def holds(database: Database, row: Model, worker: str, *, dtype: str = "auto", d
         )
 
 
-def loads(database: Database, row: Model, worker: str, kind: JobKind = JobKind.LOAD, **payload: str) -> str:
+def loads(database: Database, row: Model, worker: str, kind: JobKind = JobKind.LOAD, **asked: str) -> str:
     """A load that a worker is at."""
     with database.session() as session:
         service = JobService(session)
-        job = service.enqueue(kind, row.id, payload)
+        job = service.enqueue(kind, row.id, LoadPayload(**asked) if asked else None)  # type: ignore[arg-type]
         claimed = service.claim(job.id, worker)
         assert claimed is not None
         service.heartbeat(job.id, claimed.owner or "", JobProgress(LOADING_PHASE))

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,12 +15,13 @@ from modelyard.schemas.system import Device
 from modelyard.services.inspection import fast_dtype, inspection_service
 from modelyard.services.inspection.fast_dtype import FAST, SLOW, measure_here, options_here, remember_speed
 from modelyard.services.inspection.inspection_service import InspectionService
+from modelyard.services.jobs.payloads import FasterLoad, LoadOptions, LoadPayload
 from support.warm import forking
 
 CPU = Device(id="cpu", name="memory", total_bytes=1, free_bytes=1, used_by_us_bytes=0)
 GPU = Device(id="cuda:0", name="gpu", total_bytes=1, free_bytes=1, used_by_us_bytes=0)
-FASTER = {"dtype": FAST, "option_bytes": {"none": 2}}
-REQUEST: Mapping[str, Any] = {"device": "auto", "dtype": "auto", "option_bytes": {"none": 1}, "faster": FASTER}
+FASTER = FasterLoad(dtype=FAST, option_bytes={"none": 2})
+REQUEST = LoadPayload(option_bytes={"none": 1}, faster=FASTER)
 
 
 def speed(bfloat16_seconds: float) -> dict[str, float]:
@@ -88,7 +88,7 @@ def test_a_host_counts_for_the_queues_it_serves(database: Database, measured: Me
 def test_a_host_that_is_slow_takes_the_faster_options(database: Database, measured: Measured) -> None:
     work(database, "elsewhere")
     remember_speed(database, speed(1.0), host="elsewhere")
-    expected = {"device": "auto", "dtype": FAST, "option_bytes": {"none": 2}}
+    expected = LoadOptions(dtype=FAST, option_bytes={"none": 2})
     assert options_here(database, SLOW, REQUEST) == options_here(database, SLOW, REQUEST) == expected
     assert measured.times == 1
     assert told(database) is None
@@ -97,10 +97,10 @@ def test_a_host_that_is_slow_takes_the_faster_options(database: Database, measur
 def test_a_processor_that_was_replaced_is_measured_again(
     database: Database, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert options_here(database, SLOW, REQUEST)["dtype"] == FAST
+    assert options_here(database, SLOW, REQUEST).dtype == FAST
     monkeypatch.setattr(fast_dtype, "processor_identity", lambda: "another")
     measured.bfloat16_seconds = 1.0
-    assert options_here(database, SLOW, REQUEST)["dtype"] == "auto"
+    assert options_here(database, SLOW, REQUEST).dtype == "auto"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -139,13 +139,11 @@ def test_only_a_load_as_stored_on_a_processor_is_changed(
     prefers: bool,
 ) -> None:
     monkeypatch.setattr(fast_dtype.system_service, "devices", lambda _pids: devices)
-    options = {**REQUEST, "device": device, "dtype": dtype}
-    if not prefers:
-        del options["faster"]
-    found = options_here(database, stored, options)
+    asked = {"device": device, "dtype": dtype, "faster": FASTER if prefers else None}
+    found = options_here(database, stored, REQUEST.model_copy(update=asked))
 
     on_processor = device == "cpu" or (device == "auto" and devices == [CPU])
     measures = stored == SLOW and dtype == "auto" and on_processor
     assert measured.times == measures, "measured also for others to be told"
-    assert found["dtype"] == (FAST if measures and prefers else dtype)
-    assert "faster" not in found
+    assert found.dtype == (FAST if measures and prefers else dtype)
+    assert type(found) is LoadOptions

@@ -26,6 +26,7 @@ from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.payloads import DriftPayload, FasterLoad, GeneratePayload, LoadOptions, LoadPayload
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_rows
 from modelyard.services.quantization_service import original_folder
@@ -54,10 +55,8 @@ class InferenceService:
         """Queue a load. Raises ModelNotFound, NotReady."""
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
-        payload = request.model_dump() | {"option_bytes": self._option_bytes(row, request.dtype)}
-        faster = self._faster(row, request.device, request.dtype)
-        payload |= {"faster": faster} if faster else {}
-        dtypes = {request.dtype, faster["dtype"]} if faster else {request.dtype}
+        payload = self._load_payload(row, request)
+        dtypes = {payload.dtype, payload.faster.dtype} if payload.faster else {payload.dtype}
         with self.database.session() as session:
             ModelService(session).get_by_id(row_id).error = None
             worker = _holder(session, row_id, device=request.device, dtypes=dtypes)
@@ -118,10 +117,7 @@ class InferenceService:
             row = _ready(ModelService(session).get_by_id(row_id))
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
-        payload = request.model_dump(exclude={"stream"})
-        load = {"option_bytes": self._option_bytes(row, "auto")}
-        faster = self._faster(row, "auto", "auto")
-        payload["load"] = load | {"faster": faster} if faster else load
+        payload = GeneratePayload(**dict(request), load=self._load_payload(row, LoadRequest()))
         with self.database.session() as session:
             worker = _holder(session, row_id)
             return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
@@ -134,7 +130,7 @@ class InferenceService:
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
         original_folder(row)
-        payload = {"text": request.text, "option_bytes": self._option_bytes(row, "auto")}
+        payload = DriftPayload(text=request.text, option_bytes=self._option_bytes(row, "auto"))
         with self.database.session() as session:
             worker = _holder(session, row_id, dtypes={"auto"})
             return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
@@ -174,14 +170,21 @@ class InferenceService:
         with self.database.session() as session:
             JobService(session).request(job_id, JobControl.CANCEL)
 
-    def _faster(self, row: Model, device: str, dtype: str) -> dict[str, Any] | None:
-        """The options of a load on a host that is slow in the row's own dtype, where the settings prefer that."""
+    def _load_payload(self, row: Model, request: LoadRequest) -> LoadPayload:
+        return LoadPayload(
+            **request.model_dump(),
+            option_bytes=self._option_bytes(row, request.dtype),
+            faster=self._faster(row, request.device, request.dtype),
+        )
+
+    def _faster(self, row: Model, device: str, dtype: str) -> FasterLoad | None:
+        """Return what replaces options on a host that is slow in the row's dtype, where the settings prefer that."""
         if row.dtype != SLOW or dtype != "auto" or device not in ("auto", "cpu"):
             return None
         with self.database.reading() as session:
             if not SettingsService(session).prefer_fast_dtype():
                 return None
-        return {"dtype": FAST, "option_bytes": self._option_bytes(row, FAST)}
+        return FasterLoad(dtype=FAST, option_bytes=self._option_bytes(row, FAST))
 
     def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""
@@ -221,8 +224,8 @@ def _holder(
 
 def _way(job: Job) -> tuple[str, str]:
     """The dtype and the device a load was asked for in; a generation names neither."""
-    payload = job.payload or {}
-    return payload.get("dtype", "auto"), payload.get("device", "auto")
+    asked = LoadPayload.of(job) if job.kind is JobKind.LOAD else LoadOptions()
+    return asked.dtype, asked.device
 
 
 def _ready(row: Model) -> Model:

@@ -27,6 +27,7 @@ from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.inspection import inspection_service
 from modelyard.services.inspection.inspection_service import WARM_UP_SECONDS, InspectionService, library_versions
+from modelyard.services.jobs.payloads import LoadOptions, LoadPayload
 
 logger = logging.getLogger(__name__)
 
@@ -74,20 +75,22 @@ def measure_here(database: Database) -> None:
         _speedup_here(database, _ask_own_inspector)
 
 
-def options_here(database: Database, stored: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def options_here(database: Database, stored: str | None, wanted: LoadPayload) -> LoadOptions:
     """Return the options of a load as this host carries them out; for workers, as it imports torch.
 
-    `faster` among the options are those that replace others where this host is slow in the dtype `stored`.
+    `wanted.faster` replaces some of them where this host is slow in the dtype `stored`.
     """
-    chosen = dict(options)
-    faster = chosen.pop("faster", None)
-    device = chosen.get("device", "auto")
-    if stored != SLOW or chosen.get("dtype", "auto") != "auto" or device not in ("auto", "cpu"):
-        return chosen
-    if device == "auto" and any(each.id != "cpu" for each in system_service.devices([])):
-        return chosen
+    faster = wanted.faster if _is_slow_here(database, stored, wanted) else None
+    return LoadOptions(**dict(wanted) | dict(faster or ()))
+
+
+def _is_slow_here(database: Database, stored: str | None, wanted: LoadOptions) -> bool:
+    if stored != SLOW or wanted.dtype != "auto" or wanted.device not in ("auto", "cpu"):
+        return False
+    if wanted.device == "auto" and any(each.id != "cpu" for each in system_service.devices([])):
+        return False
     speedup = _speedup_here(database, _measure)
-    return chosen | faster if faster and speedup is not None and speedup >= LEAST_SPEEDUP else chosen
+    return speedup is not None and speedup >= LEAST_SPEEDUP
 
 
 def remember_speed(database: Database, speed: Mapping[str, float], *, host: str | None = None) -> None:

@@ -19,6 +19,7 @@ from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Mode
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.kinds import JOB_QUEUES, REQUESTS, TASKS
+from modelyard.services.jobs.payloads import Payload
 from modelyard.services.jobs.queries import claimable, is_load
 
 WAKE_BACKOFF_SECONDS = 30.0
@@ -53,14 +54,14 @@ class JobService:
         self.history = HistoryService(session)
 
     def enqueue(
-        self, kind: JobKind, subject_id: str, payload: dict[str, Any] | None = None, *, worker: str | None = None
+        self, kind: JobKind, subject_id: str, payload: Payload | None = None, *, worker: str | None = None
     ) -> Job:
         """Create a queued job, for one `worker` or for any; its wake-up is sent when the transaction commits."""
         job = Job(
             kind=kind,
             queue=JOB_QUEUES[kind],
             subject_id=subject_id,
-            payload=payload,
+            payload=None if payload is None else payload.model_dump(mode="json"),
             worker=worker,
             wake_after=self._later(WAKE_BACKOFF_SECONDS),
         )

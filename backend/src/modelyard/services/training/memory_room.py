@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from modelyard.core.database import Database, database_now
 from modelyard.models import Job, JobControl, JobKind, LoadedModel, Model
 from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.payloads import UnloadPayload
 
 UNLOAD_SECONDS = 60.0
 """How long a run waits for room; then it goes by what is free."""
@@ -65,7 +66,7 @@ def unload(database: Database, models: Sequence[IdleModel], should_stop: Callabl
     with database.session() as session:
         jobs = JobService(session)
         ids = [
-            jobs.enqueue(JobKind.UNLOAD, row_id, {"only_idle": True}, worker=worker).id
+            jobs.enqueue(JobKind.UNLOAD, row_id, UnloadPayload(only_idle=True), worker=worker).id
             for row_id, worker in {(model.row_id, model.worker) for model in models}
         ]
     deadline = time.monotonic() + UNLOAD_SECONDS
