@@ -8,6 +8,7 @@ BIN := $(CURDIR)/.venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 NPM := cd frontend && PATH="$(BIN):$$PATH" npm
 STAMPS := .venv/.stamps
+ANSWERS := backend/src/modelyard/client/answers.py
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
@@ -82,10 +83,12 @@ check: setup $(STAMPS)/dev
 	$(NPM) run --silent format:check
 	$(NPM) run --silent typecheck
 	@$(BIN)/python -m modelyard.openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date: make types"; exit 1; }
+	@$(BIN)/python -m modelyard.openapi --answers | diff -q - $(ANSWERS) >/dev/null || { echo "$(ANSWERS) is out of date: make types"; exit 1; }
 	@$(NPM) run --silent types -- --check
 
 types: $(STAMPS)/dev $(STAMPS)/node
 	$(BIN)/python -m modelyard.openapi > frontend/openapi.json
+	$(BIN)/python -m modelyard.openapi --answers > $(ANSWERS)
 	$(NPM) run --silent types
 
 bench: setup $(STAMPS)/dev

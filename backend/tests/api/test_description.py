@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +16,9 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 
+from modelyard.client import answers
 from modelyard.main import create_app
+from modelyard.openapi import answer_types
 from modelyard.schemas.cache import ModelImportRequest
 from modelyard.schemas.common import Problem
 from modelyard.schemas.deletion import DeletionPlanRequest
@@ -46,6 +49,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     )
     yield instance
     instance.stop()
+
+
+def test_the_types_of_the_command_line_are_those_of_the_api() -> None:
+    """`make types` writes them."""
+    assert Path(answers.__file__).read_text(encoding="utf-8") == answer_types(DESCRIBED)
 
 
 @schema.exclude(path_regex="/(settings|session)$").parametrize()

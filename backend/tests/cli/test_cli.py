@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -436,8 +437,12 @@ def test_the_name_alone_will_do_where_no_other_owner_has_it() -> None:
     assert "owner" in str(ambiguous.value.hint)
 
 
-def memory_row(measured: int | None, estimated: int | None, method: str = "exact") -> dict[str, object]:
+def memory_row(measured: int | None, estimated: int | None, method: str = "exact") -> Any:
     return {"memory_measured_bytes": measured, "memory_estimated_bytes": estimated, "memory_method": method}
+
+
+def disk_row(disk: int, shared: int) -> Any:
+    return {"disk_bytes": disk, "shared_bytes": shared}
 
 
 @pytest.mark.parametrize(
@@ -469,9 +474,9 @@ def memory_row(measured: int | None, estimated: int | None, method: str = "exact
             _format.memory_compared(memory_row(12_900_000, 17_200_000, "approximate")),
             "12.9 MB measured, ≈ 17.2 MB estimated: 25.0 % less than estimated",
         ),
-        (_format.disk({"disk_bytes": 40_400_000, "shared_bytes": 0}), "40.4 MB"),
+        (_format.disk(disk_row(40_400_000, 0)), "40.4 MB"),
         (
-            _format.disk({"disk_bytes": 40_400_000, "shared_bytes": 26_700_000}),
+            _format.disk(disk_row(40_400_000, 26_700_000)),
             "13.7 MB of its own, 26.7 MB shared with another entry",
         ),
         (printable("a\x1b[31mb\rc\n"), "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}c\n"),

@@ -31,7 +31,7 @@ FULL = {
 }
 
 
-def row(status: str, error: dict[str, str] | None = None, **progress: object) -> dict[str, Any]:
+def row(status: str, error: dict[str, str] | None = None, **progress: object) -> Any:
     return ROW | {"status": status, "error": error, "progress": ROW["progress"] | progress}
 
 
@@ -58,7 +58,7 @@ class Watched:
         (row("failed", FULL), "failed"),
     ],
 )
-def test_the_phase_is_what_happens_now(now: dict[str, Any], said: str) -> None:
+def test_the_phase_is_what_happens_now(now: Any, said: str) -> None:
     assert _format.phase(now) == said
 
 
@@ -75,7 +75,7 @@ def test_what_a_message_says_changes_nothing_but_itself(status: str) -> None:
 
 
 def test_a_run_says_that_it_waits_for_a_disk() -> None:
-    run = examples.TRAINING_RESPONSE | {"status": "pending", "error": None}
+    run: Any = examples.TRAINING_RESPONSE | {"status": "pending", "error": None}
     assert _format.training_phase(run) == _format.WAITING
     assert _format.training_phase(run | {"error": FULL}) == "waiting for room on the disk"
 

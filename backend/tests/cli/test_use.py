@@ -65,6 +65,7 @@ def test_a_model_is_loaded_shown_and_unloaded(equipped: Server) -> None:
     assert gone.returncode == 0, gone.stderr
     row = next(row for row in equipped.client.models(q=LLAMA)["items"] if row["quantization"] == "4bit")
     last = row["last_unload"]
+    assert last is not None
     assert last["held_before_bytes"] == 13_057_344
     # The copy was mapped and never run: that is told, and what came back is held against what was in memory.
     assert 0 < last["mapped_bytes"] < 13_057_344
@@ -307,7 +308,7 @@ def test_pull_drops_the_original_when_asked(equipped: Server) -> None:
 
 def test_a_folder_needs_neither_server_nor_hub(equipped: Server, alone: Commands, tmp_path: Path) -> None:
     rows = equipped.client.models(q=LLAMA)["items"]
-    folders = {row["quantization"]: row["snapshot_path"] for row in rows}
+    folders = {row["quantization"]: row["snapshot_path"] or "" for row in rows}
     answer = alone("estimate", folders["none"], "--json")
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == "Building the model without its weights …\n"

@@ -201,7 +201,7 @@ class Watcher:
             if self._ended.is_set():
                 return
             if row["progress"] is not None:
-                self.seen.append(row["progress"])
+                self.seen.append(dict(row["progress"]))
 
     def end(self) -> list[Progress]:
         self._ended.set()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def hub(database: Database, tmp_path: Path) -> Iterator[HubFaults]:
 
 def phase(database: Database, row_id: str) -> tuple[str, str]:
     with database.reading() as session:
-        row = ModelResponses(session).of_id(row_id).response().model_dump()
+        row: Any = ModelResponses(session).of_id(row_id).response().model_dump()
     return row["status"], _format.phase(row)
 
 

@@ -1,6 +1,7 @@
 """A client of the REST API: what the command line uses, and what a script may use.
 
-Answers are the API's own JSON, so a client and a server of different versions understand each other.
+Answers are the API's own JSON, so a client and a server of different versions understand each other. Whoever asks
+names the type that is expected, one of `client.answers`.
 """
 
 import json
@@ -9,12 +10,15 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast, overload
 from urllib.parse import urlsplit
 
 import httpx
 
 from modelyard.core.errors import DatabaseUnavailable, HubUnreachable, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import ModelPage, ModelResponse, TrainingPage, TrainingResponse
 
 Json = dict[str, Any]
 
@@ -74,22 +78,22 @@ class ApiClient:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, *, timeout_seconds: float | None = None, **query: Any) -> Json:
+    def get(self, path: str, *, timeout_seconds: float | None = None, **query: Any) -> Any:
         """`path` begins after `/api/v1`; parameters that are None are left out."""
         return self._call("GET", path, query=query, timeout_seconds=timeout_seconds)
 
     def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout_seconds: float | None = None, **query: Any
-    ) -> Json:
+    ) -> Any:
         return self._call("POST", path, body=body, query=query, timeout_seconds=timeout_seconds)
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Json:
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PUT", path, body=body)
 
-    def delete(self, path: str, **query: Any) -> Json:
+    def delete(self, path: str, **query: Any) -> Any:
         return self._call("DELETE", path, query=query)
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[Json]:
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[Any]:
         """The server-sent events of a POST as they come, however long the first takes; closing it ends the request."""
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
         try:
@@ -109,21 +113,21 @@ class ApiClient:
         """What `/readyz` says, which is no error when the answer is no."""
         return self._json(self._send("GET", f"{self.url}/readyz", timeout_seconds=CONNECT_SECONDS))
 
-    def upload(self, path: str, file: Path) -> Json:
+    def upload(self, path: str, file: Path) -> Any:
         """Send a file; it is read while it is sent."""
         with file.open("rb") as content:
             return self._answer(self._send("POST", f"{self.url}/api/v1{path}", files={"file": (file.name, content)}))
 
-    def models(self, **query: Any) -> Json:
+    def models(self, **query: Any) -> "ModelPage":
         """Every row that matches, as one page."""
-        return self._all("/models", _PAGE, query)
+        return cast("ModelPage", self._all("/models", _PAGE, query))
 
-    def trainings(self, **query: Any) -> Json:
+    def trainings(self, **query: Any) -> "TrainingPage":
         """Every training run that matches, as one page."""
-        return self._all("/trainings", _TRAININGS_PAGE, query)
+        return cast("TrainingPage", self._all("/trainings", _TRAININGS_PAGE, query))
 
     def _all(self, path: str, limit: int, query: Mapping[str, Any]) -> Json:
-        page = self.get(path, limit=limit, **query)
+        page: Json = self.get(path, limit=limit, **query)
         while len(page["items"]) < page["total"]:
             more = self.get(path, limit=limit, offset=len(page["items"]), **query)
             if not more["items"]:
@@ -131,7 +135,13 @@ class ApiClient:
             page["items"] += more["items"]
         return page | {"limit": len(page["items"])}
 
-    def watch(self, row_id: str, kind: Literal["model", "training"] = "model") -> Iterator[Json]:
+    @overload
+    def watch(self, row_id: str, kind: Literal["model"] = "model") -> "Iterator[ModelResponse]": ...
+
+    @overload
+    def watch(self, row_id: str, kind: Literal["training"]) -> "Iterator[TrainingResponse]": ...
+
+    def watch(self, row_id: str, kind: Literal["model", "training"] = "model") -> Iterator[Any]:
         """A model or a run now and whenever it changes, for ever: the caller stops when it has seen enough.
 
         Told by the events' socket; by asking twice a second where no socket can be had. A server that goes away is
@@ -173,7 +183,7 @@ class ApiClient:
         except (OSError, WebSocketException):
             return
 
-    def _row_patiently(self, row_id: str, kind: str) -> Json:
+    def _row_patiently(self, row_id: str, kind: str) -> Any:
         deadline = time.monotonic() + OUTAGE_SECONDS
         while True:
             try:

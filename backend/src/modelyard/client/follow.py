@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from modelyard.client.progress import Display, shown_model, waits_for_disk, waits_for_worker
+from modelyard.client.progress import Display, disk_error, shown_model, waits_for_worker
 from modelyard.core.errors import AlreadyExists, Conflict
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import ModelResponse, System
     from modelyard.client.api_client import ApiClient, Json
 
 WAITING_SECONDS = 10.0
@@ -16,7 +17,7 @@ WAITING_SECONDS = 10.0
 PULL_AGAIN = "What was fetched is kept: the same pull goes on from there."
 
 
-def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> "tuple[Json, bool]":
+def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> "tuple[ModelResponse, bool]":
     """Ask the server for a download. Returns the row to follow, and whether it was not ready before."""
     from modelyard.client.api_client import ApiError
 
@@ -25,7 +26,7 @@ def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> 
     except ApiError as error:
         if error.code != AlreadyExists.code or "id" not in error.extra:
             raise
-        row = client.get(f"/models/{error.extra['id']}")
+        row: ModelResponse = client.get(f"/models/{error.extra['id']}")
     if row["status"] == "paused":
         note(f"{row['model_id']} was paused; going on.")
         row = client.post(f"/models/{row['id']}/resume")
@@ -34,13 +35,13 @@ def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> 
 
 def follow_model(
     client: "ApiClient",
-    row: "Json",
+    row: "ModelResponse",
     display: Display,
     note: Callable[[str], None],
     *,
     wait_for_disk: bool = False,
     again: str = PULL_AGAIN,
-) -> "Json":
+) -> "ModelResponse":
     """Return the row once the model is ready. Raises ApiError with the reason when it will not be.
 
     `display` gets every change, `note` what a person should know, such as why nothing happens. A download that a full
@@ -55,10 +56,10 @@ def follow_model(
                 return now
             case "pending" | "downloading" | "quantizing":
                 told_of_disk = False
-            case "paused" if waits_for_disk(now) and wait_for_disk:
+            case "paused" if wait_for_disk and (error := disk_error(now)):
                 if not told_of_disk:
                     told_of_disk = True
-                    note(f"{now['error']['message']} {now['error']['hint']} Ctrl-C stops waiting here.")
+                    note(f"{error['message']} {error['hint']} Ctrl-C stops waiting here.")
             case _:
                 raise _stopped(now, again)
         if not waits_for_worker(now):
@@ -69,16 +70,15 @@ def follow_model(
     raise AssertionError("watching ends only with a result")
 
 
-def _stopped(row: "Json", again: str) -> Exception:
+def _stopped(row: "ModelResponse", again: str) -> Exception:
     from modelyard.client.api_client import ApiError
 
     name, short = row["model_id"], row["id"][:8]
-    if waits_for_disk(row):
-        error = row["error"]
+    if error := disk_error(row):
         return ApiError(error["code"], f"{name} was paused. {error['message']}", error["hint"], id=row["id"])
-    if row["status"] == "failed" and row["error"]:
-        hint = f"{row['error']['hint']} {again}" if row["error"]["hint"] else again
-        return ApiError(row["error"]["code"], row["error"]["message"], hint, id=row["id"])
+    if (error := row["error"]) and row["status"] == "failed":
+        hint = f"{error['hint']} {again}" if error["hint"] else again
+        return ApiError(error["code"], error["message"], hint, id=row["id"])
     if row["status"] == "paused":
         return Conflict(f"{name} was paused.", hint=f"`modelyard resume {short}` goes on with it.", id=row["id"])
     return Conflict(f"{name} is {row['status']}.", hint="The same command starts it again.", id=row["id"])
@@ -86,8 +86,8 @@ def _stopped(row: "Json", again: str) -> Exception:
 
 def why_waiting(client: "ApiClient", queue: str) -> str:
     """Explain why no worker takes work of a queue yet."""
-    workers = client.get("/system")["workers"]
-    if any(worker["alive"] and queue in worker["queues"] for worker in workers):
+    system: System = client.get("/system")
+    if any(worker["alive"] and queue in worker["queues"] for worker in system["workers"]):
         return "It waits for its turn: other work comes first (`modelyard ps`)."
     return (
         f"No worker for {queue} is alive, so it waits. `modelyard worker --queues {queue}` starts one;"

@@ -1,12 +1,15 @@
 """Describe work under way to people: what is done now, how much of it, how fast; as fields or as lines of text."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from modelyard.core.errors import STORAGE_CODES, DiskFull
 from modelyard.core.units import duration, size
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import ErrorDetail, ModelError, ModelResponse, Progress, TrainingResponse
 
 _LINE_SECONDS = 10.0
 
@@ -17,19 +20,20 @@ WAITING_FOR_ROOM = "waiting for room on the disk"
 WAITING_FOR_ACCESS = "waiting for access to the disk"
 
 
-def waits_for_disk(row: Mapping[str, Any]) -> bool:
-    """Return whether a model or a run waits for a disk that is full or may not be used; the server resumes it."""
-    return row["status"] in ("paused", "pending") and row["error"] is not None and row["error"]["code"] in STORAGE_CODES
+def disk_error(row: "ModelResponse | TrainingResponse") -> "ErrorDetail | ModelError | None":
+    """Return why a model or a run waits for a disk that is full or may not be used; the server resumes it."""
+    error = row["error"]
+    return error if row["status"] in ("paused", "pending") and error and error["code"] in STORAGE_CODES else None
 
 
-def disk_phase(row: Mapping[str, Any]) -> str:
-    return WAITING_FOR_ROOM if row["error"]["code"] == DiskFull.code else WAITING_FOR_ACCESS
+def disk_phase(error: "ErrorDetail | ModelError") -> str:
+    return WAITING_FOR_ROOM if error["code"] == DiskFull.code else WAITING_FOR_ACCESS
 
 
-def waits_for_worker(row: Mapping[str, Any]) -> bool:
+def waits_for_worker(row: "ModelResponse") -> bool:
     """Return whether no worker has begun with the work on a model."""
     progress = row["progress"]
-    if waits_for_disk(row) or row["status"] in ("paused", "failed", "deleting"):
+    if disk_error(row) or row["status"] in ("paused", "failed", "deleting"):
         return False
     if progress is None:
         return bool(row["status"] == "pending")
@@ -37,11 +41,11 @@ def waits_for_worker(row: Mapping[str, Any]) -> bool:
     return bool(progress["phase"] == "resolving") and (bool(progress["waiting"]) or row["status"] == "quantizing")
 
 
-def phase(row: Mapping[str, Any]) -> str:
+def phase(row: "ModelResponse") -> str:
     """Describe what is being done to a model now."""
     progress = row["progress"]
-    if waits_for_disk(row):
-        return disk_phase(row)
+    if error := disk_error(row):
+        return disk_phase(error)
     if waits_for_worker(row):
         return WAITING
     if progress is None or row["status"] in ("paused", "failed", "deleting"):
@@ -60,14 +64,14 @@ def phase(row: Mapping[str, Any]) -> str:
             return progress["message"] or str(name)
 
 
-def amounts(progress: Mapping[str, Any] | None) -> str:
+def amounts(progress: "Progress | None") -> str:
     """4.2 GB of 16.1 GB; empty while nothing is known."""
     if progress is None or progress["bytes_total"] is None:
         return ""
     return f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}"
 
 
-def speed(progress: Mapping[str, Any] | None) -> str:
+def speed(progress: "Progress | None") -> str:
     """52.4 MB/s, 3 min left; empty while nothing flows."""
     if progress is None or not progress["bytes_per_second"]:
         return ""
@@ -92,7 +96,7 @@ class Display(Protocol):
     def update(self, shown: Shown) -> None: ...
 
 
-def shown_model(row: Mapping[str, Any]) -> Shown:
+def shown_model(row: "ModelResponse") -> Shown:
     """Describe the work on a model; a ready one may still be loaded into memory."""
     progress = row["progress"]
     return Shown(

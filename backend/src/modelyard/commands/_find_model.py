@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from modelyard.commands._connect import Json
 from modelyard.core.errors import ModelNotFound, ModelyardError
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import ModelResponse
     from modelyard.client.api_client import ApiClient
 
 
@@ -20,7 +20,7 @@ class Ambiguous(ModelyardError):
     code = "ambiguous_model"
 
 
-def find_row(client: "ApiClient", text: str, quantization: str | None = None) -> Json:
+def find_row(client: "ApiClient", text: str, quantization: str | None = None) -> "ModelResponse":
     """Find the one row that a person means: by id or name, by the name without its owner, by the id's first letters.
 
     Each of these goes before the next. Raises ModelNotFound, Ambiguous.
@@ -40,12 +40,20 @@ def find_row(client: "ApiClient", text: str, quantization: str | None = None) ->
         raise Ambiguous(
             f"{text} may mean {len(wanted)} models:\n  " + "\n  ".join(lines),
             hint="Give the owner too where the names differ, --quantization where the precisions do, or the id.",
-            candidates=[{name: row[name] for name in ("id", "model_id", "quantization", "commit")} for row in wanted],
+            candidates=[
+                {
+                    "id": row["id"],
+                    "model_id": row["model_id"],
+                    "quantization": row["quantization"],
+                    "commit": row["commit"],
+                }
+                for row in wanted
+            ],
         )
-    return dict(wanted[0])
+    return wanted[0]
 
 
-def _meant(text: str, rows: Sequence[Json]) -> str:
+def _meant(text: str, rows: "Sequence[ModelResponse]") -> str:
     """What to do where no row fits: the names that are like it."""
     names = sorted({row["model_id"] for row in rows})
     wanted = text.lower()
@@ -56,7 +64,7 @@ def _meant(text: str, rows: Sequence[Json]) -> str:
     return f"Did you mean {' or '.join(close[:SUGGESTIONS])}? {ModelNotFound.default_hint}"
 
 
-def describe(row: Json) -> str:
+def describe(row: "ModelResponse") -> str:
     """Qwen/Qwen3-0.6B, 4bit, commit c1899de2."""
     precision = "" if row["quantization"] == "none" else f", {row['quantization']}"
     return f"{row['model_id']}{precision}, commit {row['commit'][:8]}"

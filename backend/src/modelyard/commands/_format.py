@@ -2,17 +2,29 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.client.progress import WAITING as WAITING
 from modelyard.client.progress import amounts as amounts
-from modelyard.client.progress import disk_phase
+from modelyard.client.progress import disk_error, disk_phase
 from modelyard.client.progress import phase as phase
 from modelyard.client.progress import speed as speed
-from modelyard.client.progress import waits_for_disk as waits_for_disk
 from modelyard.core.units import duration as duration
 from modelyard.core.units import significant
 from modelyard.core.units import size as size
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import (
+        Drift,
+        FastDtype,
+        HistoryEvent,
+        LastUnload,
+        ModelResponse,
+        TrainingCompatibility,
+        TrainingMetrics,
+        TrainingResponse,
+        TrainingVerdict,
+    )
 
 _COUNT_UNITS = (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3))
 
@@ -84,28 +96,28 @@ TRAINING_PHASES = {
 }
 
 
-def training_phase(run: Mapping[str, Any]) -> str:
+def training_phase(run: "TrainingResponse") -> str:
     """What a training run does now, in words."""
-    if waits_for_disk(run):
-        return disk_phase(run)
+    if error := disk_error(run):
+        return disk_phase(error)
     match run["status"]:
         case "pending":
             return WAITING
         case "running":
-            return TRAINING_PHASES.get(run["progress"]["phase"], "starting")
+            return TRAINING_PHASES.get(run["progress"]["phase"] or "", "starting")
         case "cancelling":
             return "saving its state"
         case status:
             return str(status)
 
 
-def tokens(run: Mapping[str, Any]) -> str:
+def tokens(run: "TrainingResponse") -> str:
     """410 k of 2.00 M tokens."""
     progress = run["progress"]
     return f"{count(progress['tokens_done'])} of {count(progress['tokens_total'])} tokens"
 
 
-def token_speed(run: Mapping[str, Any]) -> str:
+def token_speed(run: "TrainingResponse") -> str:
     """21.5 k tokens/s, 55 s left; empty while nothing is trained."""
     progress = run["progress"]
     if run["status"] != "running" or not progress["tokens_per_second"]:
@@ -116,11 +128,14 @@ def token_speed(run: Mapping[str, Any]) -> str:
     )
 
 
-def explained_variance(metrics: Mapping[str, Any]) -> str:
+def explained_variance(metrics: "TrainingMetrics | None") -> str:
     """explained variance 0.71 on held-out text; where there is none, of the last batch; empty before the first step."""
-    for name, where in (("held_out_explained_variance", "held-out text"), ("explained_variance", "the last batch")):
-        if (value := metrics.get(name)) is not None:
-            return f"explained variance {value:.3g} on {where}"
+    if metrics is None:
+        return ""
+    if (value := metrics.get("held_out_explained_variance")) is not None:
+        return f"explained variance {value:.3g} on held-out text"
+    if (value := metrics.get("explained_variance")) is not None:
+        return f"explained variance {value:.3g} on the last batch"
     return ""
 
 
@@ -132,20 +147,20 @@ def beginning(plan: Mapping[str, Any], asked: str) -> str:
     return f"{token}, the tokenizer's own" if asked == "auto" else str(token)
 
 
-def figures(run: Mapping[str, Any]) -> str:
+def figures(run: "TrainingResponse") -> str:
     """explained variance 0.71 on held-out text, L0 64.0, MSE 412, 12 of 8,192 features dead; empty at first."""
     metrics = run["metrics"]
     if metrics is None:
         return ""
-    named = {"L0": "l0", "MSE": "mse"}
+    named = {"L0": metrics["l0"], "MSE": metrics["mse"]}
     parts = [part for part in [explained_variance(metrics)] if part]
-    parts += [f"{word} {metrics[name]:.3g}" for word, name in named.items() if metrics[name] is not None]
+    parts += [f"{word} {value:.3g}" for word, value in named.items() if value is not None]
     if metrics["dead_features"] is not None:
         parts.append(f"{metrics['dead_features']:,} of {run['d_sae']:,} features dead")
     return ", ".join(parts)
 
 
-def faster(found: Mapping[str, Any] | None, more_bytes: int | None) -> str:
+def faster(found: "FastDtype | None", more_bytes: int | None) -> str:
     """What the faster dtype gains and costs; empty where the dtype it is stored in is as fast."""
     if not found:
         return ""
@@ -153,35 +168,38 @@ def faster(found: Mapping[str, Any] | None, more_bytes: int | None) -> str:
     return f"{found['dtype']} here: {found['prefill_speedup']:.3g} \N{MULTIPLICATION SIGN} faster prefill{more}"
 
 
-def memory(row: Mapping[str, Any]) -> str:
+def memory(row: "ModelResponse") -> str:
     """13.1 MB as measured or estimated exactly, ≈ 52.1 MB where the estimate is approximate."""
-    measured, estimated = row["memory_measured_bytes"], row["memory_estimated_bytes"]
-    if measured is not None:
-        return size(measured)
+    measured = row["memory_measured_bytes"]
+    return _estimated(row) if measured is None else size(measured)
+
+
+def _estimated(row: "ModelResponse") -> str:
+    estimated = row["memory_estimated_bytes"]
     return size(estimated) if estimated is None or row["memory_method"] == "exact" else f"≈ {size(estimated)}"
 
 
-def memory_compared(row: Mapping[str, Any]) -> str:
+def memory_compared(row: "ModelResponse") -> str:
     """13.1 MB measured, 13.0 MB estimated; and by how much they differ, where that is more than GAP_SHOWN."""
     measured, estimated = row["memory_measured_bytes"], row["memory_estimated_bytes"]
     if measured is None:
-        return size(None) if estimated is None else f"{memory(row)} estimated, not measured yet"
+        return size(None) if estimated is None else f"{_estimated(row)} estimated, not measured yet"
     said = f"{size(measured)} measured"
     if not estimated:
         return said
-    said += f", {memory({**row, 'memory_measured_bytes': None})} estimated"
+    said += f", {_estimated(row)} estimated"
     gap = measured / estimated - 1
     if abs(gap) <= GAP_SHOWN:
         return said
     return f"{said}: {100 * abs(gap):.1f} % {'more' if gap > 0 else 'less'} than estimated"
 
 
-def own_size(row: Mapping[str, Any]) -> str:
+def own_size(row: "ModelResponse") -> str:
     """What a row takes on the disk, without the files that stand there for another one."""
     return size(row["disk_bytes"] - row["shared_bytes"])
 
 
-def disk(row: Mapping[str, Any]) -> str:
+def disk(row: "ModelResponse") -> str:
     """13.7 MB of its own, 26.7 MB shared with another entry."""
     shared = row["shared_bytes"]
     return f"{own_size(row)} of its own, {size(shared)} shared with another entry" if shared else own_size(row)
@@ -192,14 +210,14 @@ def short_duration(seconds: float) -> str:
     return f"{significant(seconds)} s" if seconds < 10 else duration(seconds)
 
 
-def unloaded(last: Mapping[str, Any]) -> str:
+def unloaded(last: "LastUnload") -> str:
     """17.2 MB came back; its weights held 13.1 MB. Weights that were only mapped took no memory."""
     mapped = last["mapped_bytes"]
     told = f"{size(last['freed_bytes'])} came back; its weights held {size(last['held_before_bytes'] - mapped)}"
     return f"{told}, and {size(mapped)} more were only mapped from its files" if mapped else told
 
 
-def compatibility(verdict: Mapping[str, Any]) -> str:
+def compatibility(verdict: "TrainingCompatibility | TrainingVerdict", level: str = "static") -> str:
     """Whether a model can be trained on, as far as that is known, and why not."""
     reasons = " ".join(reason["message"] for reason in verdict["reasons"])
     if verdict["compatible"] is False:
@@ -211,16 +229,16 @@ def compatibility(verdict: Mapping[str, Any]) -> str:
         "structural": "verified on the model's structure",
         "live": "verified by an earlier run",
     }
-    return f"possible, {seen[verdict['level']]}"
+    return f"possible, {seen[level]}"
 
 
-def drift(found: Mapping[str, Any]) -> str:
+def drift(found: "Drift") -> str:
     """How far a quantized copy's answers are from the source's."""
     if found["reason"]:
         return f"How far its answers are from the source's is not known: {found['reason']}"
     prompts = "1 prompt" if found["prompts"] == 1 else f"{found['prompts']} prompts"
     where = f"On {prompts} of {found['tokens']} tokens together"
-    if found["kl_mean"] is None:
+    if found["kl_mean"] is None or found["top1_agreement"] is None:
         return (
             f"{where} the cosine of its final hidden states with the source's is {found['output_cosine']:.4f};"
             " it has no language head."
@@ -235,7 +253,7 @@ def drift(found: Mapping[str, Any]) -> str:
     )
 
 
-def event(happened: Mapping[str, Any]) -> str:
+def event(happened: "HistoryEvent") -> str:
     """What happened to a model: downloaded, verification failed: …"""
     kind, name = happened["kind"], happened["event"]
     if name == "missing":

@@ -8,9 +8,10 @@ import typer
 
 from modelyard.client.follow import PULL_AGAIN, follow_model
 from modelyard.client.progress import Display, Lines, Shown, printable
-from modelyard.commands._connect import Json, err, note
+from modelyard.commands._connect import err, note
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import ModelResponse
     from modelyard.client.api_client import ApiClient
 
 
@@ -48,7 +49,7 @@ def display() -> Iterator[Display]:
         yield Bar()
 
 
-def follow(client: "ApiClient", row: Json, *, again: str = PULL_AGAIN) -> Json:
+def follow(client: "ApiClient", row: "ModelResponse", *, again: str = PULL_AGAIN) -> "ModelResponse":
     """Show a model's progress until it is ready. Raises ApiError with the reason when it will not be.
 
     `again` tells what to do after a failure.

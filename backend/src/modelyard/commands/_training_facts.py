@@ -1,16 +1,20 @@
 """Describe training runs and their plans: a row of a table, a list of facts, a moment of progress."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from modelyard.client.progress import Shown
+from modelyard.client.progress import Shown, disk_error
 from modelyard.commands import _format
 from modelyard.commands._connect import Cell, Json
 from modelyard.commands.models import UNDER_WAY
 
+if TYPE_CHECKING:
+    from modelyard.client.answers import TrainingPlan, TrainingResponse
 
-def shown_run(run: Json) -> Shown:
+
+def shown_run(run: "TrainingResponse") -> Shown:
     progress = run["progress"]
-    explained = _format.explained_variance(run["metrics"] or {})
+    explained = _format.explained_variance(run["metrics"])
     parts = (_format.token_speed(run), explained)
     return Shown(
         name=run_name(run),
@@ -23,24 +27,24 @@ def shown_run(run: Json) -> Shown:
     )
 
 
-def run_name(run: Json) -> str:
+def run_name(run: "TrainingResponse") -> str:
     """tiny-llama, model.layers.6."""
     return f"{run['model_name'].rpartition('/')[2]}, {run['hook_point']}"
 
 
-def _sae(run: Json) -> str:
+def _sae(run: "TrainingResponse") -> str:
     return f"{run['architecture']}, {run['d_sae']:,} features"
 
 
-def run_row(run: Json) -> tuple[Cell, ...]:
+def run_row(run: "TrainingResponse") -> tuple[Cell, ...]:
     done = _format.tokens(run) if run["status"] != "completed" else _format.figures(run)
     name = run["model_name"]
     return name, run["quantization"], run["hook_point"], _sae(run), _format.training_phase(run), done, run["id"][:8]
 
 
-def run_facts(run: Json) -> Iterator[tuple[str, Cell]]:
+def run_facts(run: "TrainingResponse") -> Iterator[tuple[str, Cell]]:
     yield "id", run["id"]
-    told = run["status"] == "running" or _format.waits_for_disk(run)
+    told = run["status"] == "running" or disk_error(run) is not None
     yield "status", run["status"] + (f", {_format.training_phase(run)}" if told else "")
     if run["error"]:
         yield "error", f"{run['error']['message']} {run['error']['hint'] or ''}".strip()
@@ -67,22 +71,22 @@ def run_facts(run: Json) -> Iterator[tuple[str, Cell]]:
     yield "asked for", run["created_at"]
 
 
-def plan_facts(request: Json, plan: Json) -> Iterator[tuple[str, Cell]]:
+def plan_facts(request: Json, plan: "TrainingPlan") -> Iterator[tuple[str, Cell]]:
     yield "hook point", f"{request['hook_point']}, width {plan['d_in']:,}"
     yield "SAE", f"{plan['d_sae']:,} features, {_format.count(plan['parameters'])} parameters"
     yield "steps", f"{plan['steps']:,}"
     yield "begins with", _format.beginning(plan, request.get("beginning", "auto"))
     place = "system memory" if plan["device"] == "cpu" else plan["device"]
     yield "memory", f"{_format.size(plan['total_bytes'])} of {place}"
-    for name, what in (
-        ("model_bytes", "the loaded model"),
-        ("forward_bytes", "its forward pass"),
-        ("sae_bytes", "SAE, gradients, optimizer"),
-        ("batch_bytes", "one batch"),
-        ("buffer_bytes", "buffer of activations"),
-        ("process_bytes", "libraries"),
+    for number, what in (
+        (plan["model_bytes"], "the loaded model"),
+        (plan["forward_bytes"], "its forward pass"),
+        (plan["sae_bytes"], "SAE, gradients, optimizer"),
+        (plan["batch_bytes"], "one batch"),
+        (plan["buffer_bytes"], "buffer of activations"),
+        (plan["process_bytes"], "libraries"),
     ):
-        yield "", f"{_format.size(plan[name])}  {what}"
+        yield "", f"{_format.size(number)}  {what}"
     if plan["usable_bytes"] is not None:
         yield "may be planned", _format.size(plan["usable_bytes"])
     yield "faster", _format.faster(plan.get("fast_dtype"), plan.get("fast_dtype_bytes")) or None

@@ -9,7 +9,6 @@ from modelyard.commands import _format
 from modelyard.commands._connect import (
     USE_PANEL,
     ClientCommand,
-    Json,
     JsonOption,
     RevisionOption,
     connect,
@@ -22,6 +21,7 @@ from modelyard.commands.models import dimension_facts
 from modelyard.core.errors import ModelNotFound
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import Architecture, HookPoint
     from modelyard.client.api_client import ApiClient
 
 
@@ -66,25 +66,34 @@ def architecture(
     )
 
 
-def _architecture(client: "ApiClient", model: str, revision: str | None) -> Json:
+def _architecture(client: "ApiClient", model: str, revision: str | None) -> "Architecture":
     """Of a row, any precision of one commit being as good as another, otherwise of the Hub's model of that name."""
-    if revision is None:
-        try:
-            return client.get(f"/models/{find_row(client, model)['id']}/architecture")
-        except Ambiguous as several:
-            candidates = several.extra["candidates"]
-            if len({(row["model_id"], row["commit"]) for row in candidates}) > 1:
-                raise
-            return client.get(f"/models/{candidates[0]['id']}/architecture")
-        except ModelNotFound:
-            pass
-    return client.get("/models/architecture", model_id=model, revision=revision)
+    found: Architecture
+    row_id = None if revision is not None else _row_id(client, model)
+    if row_id is not None:
+        found = client.get(f"/models/{row_id}/architecture")
+    else:
+        found = client.get("/models/architecture", model_id=model, revision=revision)
+    return found
+
+
+def _row_id(client: "ApiClient", model: str) -> str | None:
+    """Return the row of a model that is here, None where there is none. Raises Ambiguous for several commits."""
+    try:
+        return find_row(client, model)["id"]
+    except Ambiguous as several:
+        candidates = several.extra["candidates"]
+        if len({(row["model_id"], row["commit"]) for row in candidates}) > 1:
+            raise
+        return str(candidates[0]["id"])
+    except ModelNotFound:
+        return None
 
 
 _HookKind = tuple[str, str, int, str, str]
 
 
-def _hook_rows(points: Sequence[Json]) -> list[tuple[_HookKind, list[int]]]:
+def _hook_rows(points: "Sequence[HookPoint]") -> list[tuple[_HookKind, list[int]]]:
     """Hook points that differ only in their layer, with the layers."""
     rows: dict[_HookKind, list[int]] = {}
     for point in points:

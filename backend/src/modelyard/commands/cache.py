@@ -1,7 +1,7 @@
 """Keeping in order what is on the disk: verify, import, cache."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ from modelyard.commands._find_model import find_row
 from modelyard.commands._progress import follow
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import CacheListing, FreedBytes
 
 
 def register(app: typer.Typer) -> None:
@@ -85,10 +88,10 @@ def cache(
     """Show what the Hugging Face cache holds that Modelyard does not manage, and unfinished files."""
     client = connect(context)
     if drop_leftovers:
-        freed = client.delete("/models/cache/leftovers", older_than_seconds=0)
+        freed: FreedBytes = client.delete("/models/cache/leftovers", older_than_seconds=0)
         print_json(freed) if as_json else say(f"{_format.size(freed['freed_bytes'])} came free.")
         return
-    listing = client.get("/models/cache")
+    listing: CacheListing = client.get("/models/cache")
     if as_json:
         print_json(listing)
         return

@@ -1,7 +1,7 @@
 """Getting models: pull, pause, resume, cancel."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,6 @@ from modelyard.commands._connect import (
     GET_PANEL,
     ClientCommand,
     HubModelArgument,
-    Json,
     JsonOption,
     ModelArgument,
     QuantizationName,
@@ -25,6 +24,9 @@ from modelyard.commands._connect import (
 )
 from modelyard.commands._find_model import find_row
 from modelyard.commands._progress import follow
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import ModelResponse
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +57,7 @@ def pull(
         raise typer.BadParameter("It needs a quantized copy: add -q 8bit or -q 4bit.", param_hint="--drop-original")
     client = connect(context)
     begun = time.monotonic()
-    row: Json | None = None
+    row: ModelResponse | None = None
     try:
         request = {
             "model_id": model_id,
@@ -106,13 +108,14 @@ def cancel(context: typer.Context, model: ModelArgument, quantization: WhichQuan
         say(f"{row['model_id']} is {'cancelled' if row['status'] == 'cancelled' else 'being cancelled'}.")
 
 
-def _steer(context: typer.Context, action: str, model: str, quantization: str | None) -> Json:
+def _steer(context: typer.Context, action: str, model: str, quantization: str | None) -> "ModelResponse":
     client = connect(context)
     row = find_row(client, model, quantization)
-    return client.post(f"/models/{row['id']}/{action}")
+    steered: ModelResponse = client.post(f"/models/{row['id']}/{action}")
+    return steered
 
 
-def _left_running(url: str, row: Json | None) -> str:
+def _left_running(url: str, row: "ModelResponse | None") -> str:
     if row is None:
         return f"Stopped before {url} answered. `modelyard ps` tells whether a download began."
     short = row["id"][:8]

@@ -9,7 +9,6 @@ from modelyard.commands import _format
 from modelyard.commands._connect import (
     USE_PANEL,
     ClientCommand,
-    Json,
     JsonOption,
     ModelArgument,
     WhichQuantization,
@@ -23,6 +22,7 @@ from modelyard.commands._find_model import describe, find_row
 from modelyard.core.errors import Conflict
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import Drift, ModelResponse
     from modelyard.client.api_client import ApiClient
 
 MEASURED_SECONDS = 3600.0
@@ -69,6 +69,7 @@ def drift(
         )
 
 
-def _measure(client: "ApiClient", row: Json, text: str) -> Json:
+def _measure(client: "ApiClient", row: "ModelResponse", text: str) -> "Drift":
     """Ask the server, which may have to load both models first; Ctrl-C stops it there, too."""
-    return client.post(f"/models/{row['id']}/drift", {"text": text}, timeout_seconds=MEASURED_SECONDS)
+    found: Drift = client.post(f"/models/{row['id']}/drift", {"text": text}, timeout_seconds=MEASURED_SECONDS)
+    return found

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -17,7 +17,6 @@ from modelyard.commands._connect import (
     ClientCommand,
     DtypeName,
     HubModelArgument,
-    Json,
     JsonOption,
     RevisionOption,
     asking_the_hub,
@@ -34,23 +33,42 @@ from modelyard.commands.models import dimension_facts
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from modelyard.client.answers import (
+        MemoryEstimate,
+        MemoryOption,
+        ModelInfo,
+        SearchItem,
+        SearchPage,
+        Support,
+        System,
+    )
     from modelyard.client.api_client import ApiClient
     from modelyard.services.huggingface_model_service import HuggingFaceModelService
 
 SILENT_SECONDS = 1.0
 """How long a command waits for a server's answer before it says what it is waiting for."""
 
-_FIGURES = {
-    "weights": "weights",
-    "KV cache": "kv_cache",
-    "activations": "activation",
-    "overhead": "overhead",
-    "total": "total",
-    "load peak": "load_peak",
-    "download": "download",
-    "on disk": "disk",
+Figure = Literal[
+    "weights_bytes",
+    "kv_cache_bytes",
+    "activation_bytes",
+    "overhead_bytes",
+    "total_bytes",
+    "load_peak_bytes",
+    "download_bytes",
+    "disk_bytes",
+]
+_FIGURES: dict[str, Figure] = {
+    "weights": "weights_bytes",
+    "KV cache": "kv_cache_bytes",
+    "activations": "activation_bytes",
+    "overhead": "overhead_bytes",
+    "total": "total_bytes",
+    "load peak": "load_peak_bytes",
+    "download": "download_bytes",
+    "on disk": "disk_bytes",
 }
-_PARTS_OF_TOTAL = ("weights", "kv_cache", "activation", "total")
+_PARTS_OF_TOTAL = ("weights_bytes", "kv_cache_bytes", "activation_bytes", "total_bytes")
 _VERDICT_STYLES = {"fits": "green", "tight": "yellow", "does_not_fit": "red", "unknown": "dim"}
 
 
@@ -68,7 +86,7 @@ def search(
     """Search the Hub for models."""
     client = connect(context)
     with asking_the_hub(context, client):
-        answer = client.get("/models/search", q=text, limit=limit)
+        answer: SearchPage = client.get("/models/search", q=text, limit=limit)
     if as_json:
         print_json(answer)
     elif answer["items"]:
@@ -91,7 +109,7 @@ def search(
         note(f"The Hub has no model whose name contains {text!r}.")
 
 
-def _remarks(item: Json) -> Iterator[str]:
+def _remarks(item: "SearchItem") -> Iterator[str]:
     if item.get("is_sample"):  # a server of an older version does not say
         yield "sample"
     if item["installed"]:
@@ -103,6 +121,7 @@ def info(
 ) -> None:
     """Show what the Hub tells of a model, and which files a download would fetch."""
     folder = _folder(model_id)
+    answer: ModelInfo
     if folder is not None:
         answer = _of_folder(folder)
     else:
@@ -129,7 +148,7 @@ def info(
             ("access", _format.ACCESS[answer["access"]] if folder is None else None),
             ("quantized", answer["already_quantized"]),
             ("support", _support(answer["support"])),
-            ("SAE training", _format.compatibility(answer["training"] | {"level": "static"})),
+            ("SAE training", _format.compatibility(answer["training"])),
             ("download" if folder is None else "size", _download(answer) if folder is None else _format.size(size)),
             *(("note", warning) for warning in answer["warnings"]),
         ]
@@ -157,6 +176,7 @@ def estimate(
 ) -> None:
     """Tell the memory a model needs in each precision, and whether it fits, before anything is downloaded."""
     folder = _folder(model_id)
+    answer: MemoryEstimate
     if folder is not None:
         answer = _estimate_of_folder(folder, tokens, batch, dtype)
     else:
@@ -184,10 +204,10 @@ def estimate(
     sequences = "a sequence" if answer["batch"] == 1 else f"{answer['batch']} sequences"
     say(f"Memory for {sequences} of {answer['context']:,} tokens; {how}:")
     print()
-    _print_options(answer["options"], without=("download",) if folder is not None else ())
+    _print_options(answer["options"], without=("download_bytes",) if folder is not None else ())
     more = {option["quantization"]: option.get("fast_dtype_bytes") for option in answer["options"]}
-    if tip := _format.faster(answer.get("fast_dtype"), more["none"]):
-        say(f"{tip} (`modelyard load … --dtype {answer['fast_dtype']['dtype']}`)")
+    if faster := answer.get("fast_dtype"):
+        say(f"{_format.faster(faster, more['none'])} (`modelyard load … --dtype {faster['dtype']}`)")
     for text in dict.fromkeys(option["note"] for option in answer["options"] if option["note"]):
         names = [option["quantization"] for option in answer["options"] if option["note"] == text]
         say(f"{', '.join(names)}: {text}")
@@ -195,13 +215,12 @@ def estimate(
         say("There was no time for all of it: run the command again for better figures.")
 
 
-def _print_options(options: Sequence[Json], without: Collection[str]) -> None:
+def _print_options(options: "Sequence[MemoryOption]", without: Collection[str]) -> None:
     """Print a column for each precision, so that it fits a terminal whatever is known and however many devices."""
     rows: list[tuple[Cell, ...]] = []
-    for label, name in _FIGURES.items():
-        field = f"{name}_bytes"
+    for label, field in _FIGURES.items():
         # A part of the total has its line even where it is not known.
-        if name not in without and (name in _PARTS_OF_TOTAL or any(option[field] is not None for option in options)):
+        if field not in without and (field in _PARTS_OF_TOTAL or any(option[field] is not None for option in options)):
             rows.append((label, *(_figure(option, field) for option in options)))
     for device in dict.fromkeys(verdict["device"] for option in options for verdict in option["verdicts"]):
         rows.append((_device(options, device), *(_verdict(option, device) for option in options)))
@@ -236,14 +255,18 @@ def hub(
     client = connect(context)
     if changes:
         client.put("/settings", changes)
-    status = client.get("/system")["hub"]
+    system: System = client.get("/system")
+    status = system["hub"]
     if as_json:
         print_json(status)
         return
     print_facts(
         [
             ("Hub", f"{status['endpoint']} ({_format.ENDPOINT_SOURCES[status['endpoint_source']]})"),
-            ("state", Text("answers", "green") if status["reachable"] else Text(printable(status["reason"]), "red")),
+            (
+                "state",
+                Text("answers", "green") if status["reachable"] else Text(printable(status["reason"] or ""), "red"),
+            ),
             ("token", f"{status['token']} ({status['user']})" if status["user"] else status["token"]),
             # A server of an older version does not say.
             ("note", status.get("token_note")),
@@ -262,9 +285,9 @@ def _read_token() -> str:
 
 def _ask(
     context: typer.Context,
-    server: "Callable[[ApiClient], Json]",
+    server: "Callable[[ApiClient], Any]",
     local: "Callable[[HuggingFaceModelService], BaseModel]",
-) -> Json:
+) -> Any:
     """The server's answer, or this process's where there is no server."""
     from modelyard.client.api_client import ServerUnreachable
 
@@ -301,7 +324,7 @@ def _folder(model: str) -> Path | None:
     return model_folder(model)
 
 
-def _of_folder(folder: Path) -> Json:
+def _of_folder(folder: Path) -> Any:
     from modelyard.client.offline import INSPECTION_SECONDS, empty_database, own_inspector
     from modelyard.services.inspection.folder_preview import preview_folder, read_folder
     from modelyard.services.inspection.inspection_service import InspectionService
@@ -311,7 +334,7 @@ def _of_folder(folder: Path) -> Json:
         return preview_folder(local, InspectionService(found), seconds=INSPECTION_SECONDS).model_dump(mode="json")
 
 
-def _estimate_of_folder(folder: Path, tokens: int, batch: int, dtype: str) -> Json:
+def _estimate_of_folder(folder: Path, tokens: int, batch: int, dtype: str) -> Any:
     from modelyard.client.offline import INSPECTION_SECONDS, empty_database, own_inspector
     from modelyard.services import system_service
     from modelyard.services.inspection.folder_preview import read_folder
@@ -339,11 +362,11 @@ def _quoted(model_id: str) -> str:
     return quote(model_id, safe="/:")
 
 
-def _support(support: Json) -> str:
+def _support(support: "Support") -> str:
     return f"{support['level']}" + "".join(f"; {reason['message']}" for reason in support["reasons"])
 
 
-def _download(answer: Json) -> str:
+def _download(answer: "ModelInfo") -> str:
     whole, missing = answer["size_bytes"], answer["missing_bytes"]
     if missing == whole:
         return _format.size(whole)
@@ -352,23 +375,23 @@ def _download(answer: Json) -> str:
     return f"{_format.size(whole)}, {_format.size(missing)} of it not here yet"
 
 
-def _figure(option: Json, field: str) -> str:
+def _figure(option: "MemoryOption", field: Figure) -> str:
     size = option[field]
     if size is None:
-        return "unknown" if option["available"] and field.removesuffix("_bytes") in _PARTS_OF_TOTAL else "-"
+        return "unknown" if option["available"] and field in _PARTS_OF_TOTAL else "-"
     # A server of an older version does not say.
     at_least = field == "total_bytes" and option.get("total_is_lower_bound")
     return f"≥ {_format.size(size)}" if at_least else _format.size(size)
 
 
-def _device(options: Sequence[Json], device: str) -> str:
+def _device(options: "Sequence[MemoryOption]", device: str) -> str:
     """CPU (19.7 GB free)."""
     known = [v["free_bytes"] for option in options for v in option["verdicts"] if v["device"] == device]
     free = next((size for size in known if size is not None), None)
     return device.upper() + (f" ({_format.size(free)} free)" if free is not None else "")
 
 
-def _verdict(option: Json, device: str) -> Text:
+def _verdict(option: "MemoryOption", device: str) -> Text:
     if not option["available"]:
         return Text("-", "dim")
     verdict = next(v for v in option["verdicts"] if v["device"] == device)["verdict"]

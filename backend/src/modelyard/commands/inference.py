@@ -30,6 +30,14 @@ from modelyard.commands._progress import display, left_to_the_server
 from modelyard.core.errors import Conflict, ModelyardError, NotReady
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import (
+        GenerateResponse,
+        LoadedModelResponse,
+        LoadedPage,
+        MemoryEstimate,
+        ModelError,
+        ModelResponse,
+    )
     from modelyard.client.api_client import ApiClient
 
 Result = TypeVar("Result")
@@ -68,9 +76,9 @@ def load(
     row = find_row(client, model, quantization)
     request = {"device": device, "dtype": dtype, "ttl_seconds": ttl or None, "pinned": pin, "allow_offload": offload}
 
-    def found(now: Json) -> Json | None:
-        if now["error"]:
-            raise _as_error(now)
+    def found(now: "ModelResponse") -> "LoadedModelResponse | None":
+        if error := now["error"]:
+            raise _as_error(now, error)
         items = [item for item in _loaded(client) if item["id"] == row["id"]]
         wanted = next((item for item in items if _is_wanted(item, request)), None)
         if wanted is None and now["progress"] is None:  # this load is over; others may have changed what it left
@@ -98,14 +106,14 @@ def load(
             note(tip)
 
 
-def _faster(client: "ApiClient", row: Json, item: Json) -> str:
+def _faster(client: "ApiClient", row: "ModelResponse", item: "LoadedModelResponse") -> str:
     """What another dtype would gain, of a model that was loaded as it is stored; empty where there is none."""
     if item["dtype"] != "auto" or row["dtype"] != "bfloat16" or item["device"] != "cpu":
         return ""
-    estimate = client.get(f"/models/{row['id']}/estimate-memory", parts="weights")
+    estimate: MemoryEstimate = client.get(f"/models/{row['id']}/estimate-memory", parts="weights")
     more = {option["quantization"]: option["fast_dtype_bytes"] for option in estimate["options"]}
-    tip = _format.faster(estimate["fast_dtype"], more[row["quantization"]])
-    return f"{tip} (--dtype {estimate['fast_dtype']['dtype']})" if tip else ""
+    faster = estimate["fast_dtype"]
+    return f"{_format.faster(faster, more[row['quantization']])} (--dtype {faster['dtype']})" if faster else ""
 
 
 def unload(
@@ -116,10 +124,10 @@ def unload(
     row = find_row(client, model, quantization)
     gone_since: float | None = None
 
-    def done(now: Json) -> Json | None:
+    def done(now: "ModelResponse") -> "ModelResponse | None":
         nonlocal gone_since
-        if now["error"]:
-            raise _as_error(now)
+        if error := now["error"]:
+            raise _as_error(now, error)
         if not now["unloading"]:
             return now
         if now["loaded"]:
@@ -127,7 +135,7 @@ def unload(
         gone_since = gone_since or time.monotonic()
         return now if time.monotonic() - gone_since > _REPORTED_SECONDS else None
 
-    def stopped(now: Json) -> Json | None:
+    def stopped(now: "ModelResponse") -> "ModelResponse | None":
         """Over when nothing is being stopped any more; somebody else's load of the model may go on."""
         return None if now["progress"] and now["progress"]["stopping"] else now
 
@@ -188,7 +196,7 @@ def generate(
         print_json(result)
 
 
-def _stopped_words(row: Json) -> str:
+def _stopped_words(row: "ModelResponse") -> str:
     name = row["model_id"]
     if row["loaded"]:
         return f"{name} was loaded just before. The same command unloads it."
@@ -197,18 +205,19 @@ def _stopped_words(row: Json) -> str:
     return f"Loading {name} was stopped; nothing of it is in memory."
 
 
-def _start_unloading(client: "ApiClient", row: Json) -> Json:
+def _start_unloading(client: "ApiClient", row: "ModelResponse") -> "ModelResponse":
     from modelyard.client.api_client import ApiError
 
     try:
-        return client.post(f"/models/{row['id']}/unload")
+        begun: ModelResponse = client.post(f"/models/{row['id']}/unload")
     except ApiError as error:
         if error.code != Conflict.code:
             raise
         raise Conflict(error.message, hint="`modelyard ps` shows what is in memory.") from error
+    return begun
 
 
-def _wait(client: "ApiClient", row: Json, done: Callable[[Json], Result | None]) -> Result:
+def _wait(client: "ApiClient", row: "ModelResponse", done: "Callable[[ModelResponse], Result | None]") -> Result:
     """What `done` finds, asked whenever the row changes; meanwhile its progress is shown, and later why it waits."""
     with display() as shown, _explained(client) as begun:
         for now in client.watch(row["id"]):
@@ -239,25 +248,25 @@ def _explained(client: "ApiClient") -> Iterator[Callable[[], None]]:
         timer.cancel()
 
 
-def _loaded(client: "ApiClient") -> list[Json]:
-    return list(client.get("/models/loaded")["items"])
+def _loaded(client: "ApiClient") -> "list[LoadedModelResponse]":
+    page: LoadedPage = client.get("/models/loaded")
+    return page["items"]
 
 
-def _is_wanted(item: Json, request: Json) -> bool:
+def _is_wanted(item: "LoadedModelResponse", request: Json) -> bool:
     places = {item["device"], "auto"}
     # With auto, the server's settings may have chosen a faster dtype.
     dtypes = {item["dtype"], "auto"}
     return request["device"] in places and request["dtype"] in dtypes and item["pinned"] == request["pinned"]
 
 
-def _as_error(row: Json) -> Exception:
+def _as_error(row: "ModelResponse", error: "ModelError") -> Exception:
     from modelyard.client.api_client import ApiError
 
-    error = row["error"]
     return ApiError(error["code"], error["message"], error["hint"], id=row["id"])
 
 
-def _converse(client: "ApiClient", row: Json, settings: Json) -> None:
+def _converse(client: "ApiClient", row: "ModelResponse", settings: Json) -> None:
     """Ask for a line, answer it, and so on; the model sees the whole conversation each time."""
     messages: list[Json] = []
     while True:
@@ -271,7 +280,7 @@ def _converse(client: "ApiClient", row: Json, settings: Json) -> None:
             messages.append({"role": "assistant", "content": answer["text"]})
 
 
-def _generate(client: "ApiClient", row: Json, request: Json, *, show: bool) -> Json:
+def _generate(client: "ApiClient", row: "ModelResponse", request: Json, *, show: bool) -> "GenerateResponse":
     """The figures at the end; with `show` the text goes to stdout as it comes. Ctrl-C closes the connection."""
     from modelyard.client.api_client import ApiError, ServerUnreachable
 
@@ -294,7 +303,9 @@ def _generate(client: "ApiClient", row: Json, request: Json, *, show: bool) -> J
                 else:
                     if show:
                         _conclude(text, event)
-                    return {name: value for name, value in event.items() if name != "done"}
+                    del event["done"]
+                    result: GenerateResponse = event
+                    return result
     except KeyboardInterrupt:
         if text and show:
             typer.echo()
@@ -303,7 +314,7 @@ def _generate(client: "ApiClient", row: Json, request: Json, *, show: bool) -> J
     raise ServerUnreachable(f"The server at {client.url} went away before it had finished.")
 
 
-def _conclude(text: str, result: Json) -> None:
+def _conclude(text: str, result: "GenerateResponse") -> None:
     if not text.endswith("\n"):
         typer.echo()
     loading = f"; loading took {result['load_seconds']:.1f} s" if result["load_seconds"] else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -12,7 +12,6 @@ from modelyard.commands._connect import (
     OWN_PANEL,
     Cell,
     ClientCommand,
-    Json,
     JsonOption,
     ModelArgument,
     QuantizationName,
@@ -26,6 +25,17 @@ from modelyard.commands._connect import (
 )
 from modelyard.commands._find_model import describe, find_row
 from modelyard.core.errors import SharedCache
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import (
+        DeletionReport,
+        Dimensions,
+        HistoryEvent,
+        HistoryPage,
+        LoadedPage,
+        ModelResponse,
+        TrainingCompatibility,
+    )
 
 SortName = Literal[
     "name", "-name", "created_at", "-created_at", "size_bytes", "-size_bytes", "num_parameters", "-num_parameters"
@@ -109,14 +119,14 @@ def show(
         return
     facts = [*_facts(row)]
     if row["status"] == "ready":
-        verdict = client.get(f"/models/{row['id']}/training-compatibility")
-        facts.append(("SAE training", _format.compatibility(verdict)))
+        verdict: TrainingCompatibility = client.get(f"/models/{row['id']}/training-compatibility")
+        facts.append(("SAE training", _format.compatibility(verdict, verdict["level"])))
     print_facts(facts)
-    events = client.get(f"/models/{row['id']}/history", limit=EVENTS_SHOWN)["items"]
-    if events:
+    history: HistoryPage = client.get(f"/models/{row['id']}/history", limit=EVENTS_SHOWN)
+    if history["items"]:
         print()
         headings = ("WHEN", "WHAT", "TOOK", "BYTES", "RATE")
-        print_table(headings, [_event(event) for event in events], right=headings[2:], wrap=("WHAT",))
+        print_table(headings, [_event(event) for event in history["items"]], right=headings[2:], wrap=("WHAT",))
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -125,10 +135,11 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
     page = client.models(status=(*UNFINISHED, "ready"), sort="created_at")
     page["items"] = [row for row in page["items"] if _is_under_way(row)]
     page["total"] = page["limit"] = len(page["items"])
-    loaded = client.get("/models/loaded")["items"]
+    in_memory: LoadedPage = client.get("/models/loaded")
+    loaded = in_memory["items"]
     runs = client.trainings(status=UNDER_WAY)["items"]
     if as_json:
-        print_json(page | {"loaded": loaded, "trainings": runs})
+        print_json({**page, "loaded": loaded, "trainings": runs})
         return
     if page["items"]:
         print_table(
@@ -212,13 +223,13 @@ def rm(
     client = connect(context)
     row = find_row(client, model, quantization)
     path = f"/models/{row['id']}"
-    plan = client.delete(path, dry_run=True, with_original=with_original)
+    plan: DeletionReport = client.delete(path, dry_run=True, with_original=with_original)
     text = _plan_text(row, plan)
     if dry_run:
         print_json(plan) if as_json else say(text)
         return
     _confirm(row, plan, text, confirm_shared=confirm_shared, yes=yes)
-    report = client.delete(path, confirm_shared=confirm_shared, with_original=with_original)
+    report: DeletionReport = client.delete(path, confirm_shared=confirm_shared, with_original=with_original)
     if as_json:
         print_json(report)
     else:
@@ -238,21 +249,21 @@ def drop_original(
     client = connect(context)
     row = find_row(client, model, quantization)
     path = f"/models/{row['id']}/drop-original"
-    plan = client.post(path, dry_run=True)
+    plan: DeletionReport = client.post(path, dry_run=True)
     text = f"Removing the original of {describe(row)} frees {_format.size(plan['freed_bytes'])}."
     text = "\n".join([text, *_remarks(plan)])
     if dry_run:
         print_json(plan) if as_json else say(text)
         return
     _confirm(row, plan, text, confirm_shared=confirm_shared, yes=yes)
-    report = client.post(path, confirm_shared=confirm_shared)
+    report: DeletionReport = client.post(path, confirm_shared=confirm_shared)
     if as_json:
         print_json(report)
     else:
         say(f"Removed the original of {describe(row)}; {_format.size(report['freed_bytes'])} came free.")
 
 
-def _confirm(row: Json, plan: Json, text: str, *, confirm_shared: bool, yes: bool) -> None:
+def _confirm(row: "ModelResponse", plan: "DeletionReport", text: str, *, confirm_shared: bool, yes: bool) -> None:
     """Raises SharedCache; ends the command where the user declines."""
     if plan["shared_cache"] and not confirm_shared:
         raise SharedCache(
@@ -267,12 +278,12 @@ def _confirm(row: Json, plan: Json, text: str, *, confirm_shared: bool, yes: boo
             raise typer.Exit(1)
 
 
-def _is_under_way(row: Json) -> bool:
+def _is_under_way(row: "ModelResponse") -> bool:
     """Also of a model that is here: it may be on its way into memory."""
     return row["status"] in UNFINISHED or row["progress"] is not None
 
 
-def _plan_text(row: Json, plan: Json) -> str:
+def _plan_text(row: "ModelResponse", plan: "DeletionReport") -> str:
     lines = [f"Deleting {describe(row)} frees {_format.size(plan['freed_bytes'])}."]
     if row["status"] in UNFINISHED:
         lines.append(f"It is {row['status']}: the download is cancelled first.")
@@ -281,22 +292,22 @@ def _plan_text(row: Json, plan: Json) -> str:
     return "\n".join([*lines, *_remarks(plan)])
 
 
-def _remarks(plan: Json) -> list[str]:
+def _remarks(plan: "DeletionReport") -> list[str]:
     return [
         *(f"{_format.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]),
         *(f"In use: {user['name']} ({user['kind']})." for user in plan["used_by"]),
     ]
 
 
-def _status(row: Json) -> Text:
+def _status(row: "ModelResponse") -> Text:
     status, progress = row["status"], row["progress"]
-    text = status
+    text: str = status
     if progress and progress["bytes_total"] and status in ("downloading", "quantizing", "paused"):
         text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
     return Text(text, style=_format.STATUS_STYLES.get(status, "cyan"))
 
 
-def _event(event: Json) -> tuple[Cell, ...]:
+def _event(event: "HistoryEvent") -> tuple[Cell, ...]:
     return (
         _format.moment(event["at"]),
         _format.event(event),
@@ -306,7 +317,7 @@ def _event(event: Json) -> tuple[Cell, ...]:
     )
 
 
-def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
+def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
     yield "model", row["model_id"]
     if row["canonical_id"] != row["model_id"]:
         yield "on the Hub", row["canonical_id"]
@@ -350,18 +361,18 @@ def _facts(row: Json) -> Iterator[tuple[str, Cell]]:
     yield "added", row["created_at"]
 
 
-def dimension_facts(dimensions: Json) -> Iterator[tuple[str, Cell]]:
+def dimension_facts(dimensions: "Dimensions | ModelResponse") -> Iterator[tuple[str, Cell]]:
     """The shape of a model; what its configuration does not tell is left out."""
 
-    def number(name: str) -> str | None:
-        return None if dimensions[name] is None else f"{dimensions[name]:,}"
+    def number(value: int | None) -> str | None:
+        return None if value is None else f"{value:,}"
 
-    yield "layers", number("num_layers")
-    yield "hidden size", number("hidden_size")
-    heads, groups = number("num_attention_heads"), number("num_key_value_heads")
+    yield "layers", number(dimensions["num_layers"])
+    yield "hidden size", number(dimensions["hidden_size"])
+    heads, groups = number(dimensions["num_attention_heads"]), number(dimensions["num_key_value_heads"])
     yield (
         "attention heads",
         f"{heads} ({groups} for keys and values)" if heads and groups != heads and groups else heads,
     )
-    yield "vocabulary", number("vocab_size")
-    yield "longest context", number("max_position_embeddings")
+    yield "vocabulary", number(dimensions["vocab_size"])
+    yield "longest context", number(dimensions["max_position_embeddings"])

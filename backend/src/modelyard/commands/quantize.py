@@ -9,7 +9,6 @@ from modelyard.commands import _format
 from modelyard.commands._connect import (
     USE_PANEL,
     ClientCommand,
-    Json,
     JsonOption,
     ModelArgument,
     connect,
@@ -21,6 +20,7 @@ from modelyard.commands._progress import follow, left_to_the_server
 from modelyard.core.errors import AlreadyExists
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import DeletionReport, ModelResponse
     from modelyard.client.api_client import ApiClient
 
 
@@ -56,8 +56,8 @@ def quantize(
         return
     took = f" in {_format.duration(time.monotonic() - begun)}" if fresh else ""
     say(f"{row['model_id']} in {quantization} is {'ready' if fresh else 'already here'}{took}.")
-    own = client.delete(f"/models/{row['id']}", dry_run=True)["freed_bytes"]
-    say(f"{_format.size(own)} on the disk, {_format.size(row['memory_measured_bytes'])} in memory.")
+    plan: DeletionReport = client.delete(f"/models/{row['id']}", dry_run=True)
+    say(f"{_format.size(plan['freed_bytes'])} on the disk, {_format.size(row['memory_measured_bytes'])} in memory.")
     if row["drift"]:
         say(_format.drift(row["drift"]))
     if drop_original:
@@ -68,7 +68,7 @@ def quantize(
         say(f"{original} stay: something else uses them." if kept else f"{original} were removed.")
 
 
-def _source(client: "ApiClient", model: str) -> Json:
+def _source(client: "ApiClient", model: str) -> "ModelResponse":
     """The row to quantize: the unquantized one where a name stands for several."""
     try:
         return find_row(client, model)
@@ -77,8 +77,8 @@ def _source(client: "ApiClient", model: str) -> Json:
 
 
 def _start_quantizing(
-    client: "ApiClient", source: Json, quantization: str, *, keep_original: bool
-) -> tuple[Json, bool]:
+    client: "ApiClient", source: "ModelResponse", quantization: str, *, keep_original: bool
+) -> "tuple[ModelResponse, bool]":
     """The copy's row, and whether it was not there before."""
     from modelyard.client.api_client import ApiError
 
@@ -88,5 +88,5 @@ def _start_quantizing(
     except ApiError as error:
         if error.code != AlreadyExists.code or "id" not in error.extra:
             raise
-        row = client.get(f"/models/{error.extra['id']}")
+        row: ModelResponse = client.get(f"/models/{error.extra['id']}")
     return row, row["status"] != "ready"

@@ -30,6 +30,16 @@ from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound
 
 if TYPE_CHECKING:
+    from modelyard.client.answers import (
+        DatasetChoice,
+        DatasetResponse,
+        FreedBytes,
+        ModelResponse,
+        TrainingCompatibility,
+        TrainingLog,
+        TrainingPlan,
+        TrainingResponse,
+    )
     from modelyard.client.api_client import ApiClient
 
 ArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
@@ -165,20 +175,20 @@ def start(
         if "hook_point" not in request:
             request["hook_point"] = _suggested(client, row)
     if dry_run:
-        plan = client.post("/trainings/plan", request)
+        plan: TrainingPlan = client.post("/trainings/plan", request)
         print_json(plan) if as_json else print_facts(plan_facts(request, plan))
         if plan["refusal"]:
             raise typer.Exit(1)
         return
-    run = client.post("/trainings", request)
+    started: TrainingResponse = client.post("/trainings", request)
     if detach:
         if as_json:
-            print_json(run)
+            print_json(started)
         else:
-            say(f"The run {run['id'][:8]} on {run['hook_point']} waits for its turn.")
-            note(f"`modelyard train follow {run['id'][:8]}` shows how far it is.")
+            say(f"The run {started['id'][:8]} on {started['hook_point']} waits for its turn.")
+            note(f"`modelyard train follow {started['id'][:8]}` shows how far it is.")
         return
-    _finish(client, run, as_json=as_json)
+    _finish(client, started, as_json=as_json)
 
 
 def ls(
@@ -218,7 +228,7 @@ def log(context: typer.Context, run: RunArgument) -> None:
     """Print what a run's process wrote; times are in UTC."""
     client = connect(context)
     found = find_run(client, run)
-    written = client.get(f"/trainings/{found['id']}/log")
+    written: TrainingLog = client.get(f"/trainings/{found['id']}/log")
     if written["skipped_bytes"]:
         note(f"{_format.size(written['skipped_bytes'])} of older lines are left out.")
     if written["text"]:
@@ -230,7 +240,7 @@ def log(context: typer.Context, run: RunArgument) -> None:
 def cancel(context: typer.Context, run: RunArgument) -> None:
     """Stop a run; its state is saved, so that it can go on."""
     client = connect(context)
-    now = client.post(f"/trainings/{find_run(client, run)['id']}/cancel")
+    now: TrainingResponse = client.post(f"/trainings/{find_run(client, run)['id']}/cancel")
     say(f"The run {now['id'][:8]} is {'cancelled' if now['status'] == 'cancelled' else 'saving its state and stops'}.")
     note(f"`modelyard train resume {now['id'][:8]}` goes on with it.")
 
@@ -243,7 +253,7 @@ def resume(
 ) -> None:
     """Go on with a cancelled or failed run from its last checkpoint, and follow it."""
     client = connect(context)
-    now = client.post(f"/trainings/{find_run(client, run)['id']}/resume")
+    now: TrainingResponse = client.post(f"/trainings/{find_run(client, run)['id']}/resume")
     if not detach:
         _finish(client, now, as_json=as_json)
     elif as_json:
@@ -267,21 +277,21 @@ def rm(
         if not typer.confirm("Delete it?", err=True):
             note("Nothing was deleted.")
             raise typer.Exit(1)
-    freed = client.delete(f"/trainings/{found['id']}")
+    freed: FreedBytes = client.delete(f"/trainings/{found['id']}")
     print_json(freed) if as_json else say(f"Deleted {run_name(found)}; {_format.size(freed['freed_bytes'])} came free.")
 
 
-def find_run(client: "ApiClient", text: str) -> Json:
+def find_run(client: "ApiClient", text: str) -> "TrainingResponse":
     """The one run whose id begins with `text`. Raises TrainingNotFound, InvalidRequest."""
     found = [run for run in client.trainings()["items"] if run["id"].startswith(text.lower())]
     if not found or not text:
         raise TrainingNotFound(f"There is no training run {text!r}.", hint=_LIST_IT)
     if len(found) > 1:
         raise InvalidRequest(f"{text} may mean {len(found)} runs.", hint=f"Give more of the id; {_LIST_IT}")
-    return dict(found[0])
+    return found[0]
 
 
-def _finish(client: "ApiClient", run: Json, *, as_json: bool) -> None:
+def _finish(client: "ApiClient", run: "TrainingResponse", *, as_json: bool) -> None:
     """Follow a run to its end and tell it. Raises ApiError or Conflict where it does not end well."""
     short = run["id"][:8]
     begun = time.monotonic()
@@ -296,10 +306,10 @@ def _finish(client: "ApiClient", run: Json, *, as_json: bool) -> None:
         return
     took = _format.duration(time.monotonic() - begun)
     say(f"{run_name(run)} is trained in {took}: {_format.figures(run)}.")
-    say(run["output_path"])
+    say(str(run["output_path"]))
 
 
-def _follow(client: "ApiClient", run: Json) -> Json:
+def _follow(client: "ApiClient", run: "TrainingResponse") -> "TrainingResponse":
     from modelyard.client.api_client import ApiError
 
     again = f"`modelyard train resume {run['id'][:8]}` goes on from its last checkpoint."
@@ -310,13 +320,11 @@ def _follow(client: "ApiClient", run: Json) -> Json:
             match now["status"]:
                 case "completed":
                     return now
-                case "failed":
-                    error = now["error"]
-                    raise ApiError(
-                        error["code"], error["message"], f"{error['hint'] or ''} {again}".strip(), id=now["id"]
-                    )
-                case "cancelled":
-                    raise Conflict(f"The run {now['id'][:8]} was cancelled.", hint=again, id=now["id"])
+                case "failed" if error := now["error"]:
+                    hint = f"{error['hint'] or ''} {again}".strip()
+                    raise ApiError(error["code"], error["message"], hint, id=now["id"])
+                case ("failed" | "cancelled") as ended:
+                    raise Conflict(f"The run {now['id'][:8]} was {ended}.", hint=again, id=now["id"])
             if now["status"] != "pending":
                 waiting_since = None
             elif waiting_since is not None and time.monotonic() - waiting_since > WAITING_SECONDS:
@@ -325,31 +333,31 @@ def _follow(client: "ApiClient", run: Json) -> Json:
     raise AssertionError("watching ends only with a result")
 
 
-def _settings_of(run: Json) -> Json:
+def _settings_of(run: "TrainingResponse") -> Json:
     """What was asked for when it was started. Raises Conflict where its model is gone."""
     if run["model_id"] is None:
         raise Conflict(f"The model of the run {run['id'][:8]} was deleted.", hint="Name another model.")
-    return {name: run[name] for name in _SETTINGS}
+    return {name: value for name, value in run.items() if name in _SETTINGS}
 
 
-def _suggested(client: "ApiClient", row: Json) -> str:
+def _suggested(client: "ApiClient", row: "ModelResponse") -> str:
     """The middle block's output. Raises TrainingIncompatible where there is none."""
-    verdict = client.get(f"/models/{row['id']}/training-compatibility")
+    verdict: TrainingCompatibility = client.get(f"/models/{row['id']}/training-compatibility")
     blocks = [point for point in verdict["hook_points"] if point["kind"] == "residual" and point["layer"] is not None]
     if not blocks:
         raise TrainingIncompatible(
-            f"{row['model_id']}: training is {_format.compatibility(verdict)}",
+            f"{row['model_id']}: training is {_format.compatibility(verdict, verdict['level'])}",
             # Where no place is known, none could be named either.
             hint="Choose another model, or name a place with --hook (`modelyard architecture` lists them)."
             if verdict["hook_points"]
             else "Choose another model.",
         )
-    path = str(blocks[len(blocks) // 2]["path"])
+    path = blocks[len(blocks) // 2]["path"]
     note(f"Training on {path}; --hook names another place.")
     return path
 
 
-def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> Json:
+def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> "DatasetChoice":
     """The data set as the server is told of it; sent there if it is not on this machine. Raises InvalidRequest."""
     path = expand_home(file).absolute()
     if not upload and client.is_local:
@@ -357,5 +365,5 @@ def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: boo
     if not path.is_file():
         raise InvalidRequest(f"{file} is no file on this machine.", hint="Name a .jsonl, .txt or .parquet file.")
     note(f"Sending {file.name} ({_format.size(path.stat().st_size)}) …")
-    stored = client.upload("/datasets", path)
+    stored: DatasetResponse = client.upload("/datasets", path)
     return {"path": stored["path"], "column": column}

@@ -1,0 +1,820 @@
+"""The bodies of the API as they are in JSON, for type checkers. Written by `make types` from the schemas."""
+
+# fmt: off
+# ruff: noqa
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class Architecture(TypedDict):
+    model_id: str
+    commit: str
+    model_class: str
+    model_type: str
+    num_parameters: int
+    method: Literal['meta']
+    verified: bool
+    reason: str | None
+    dimensions: Dimensions
+    layers_path: str | None
+    final_norm: str | None
+    tied: list[tuple[str, str]]
+    flags: list[str]
+    hook_points: list[HookPoint]
+    tree: ModuleNode
+
+
+class CacheListing(TypedDict):
+    items: list[CachedModel]
+    leftovers: list[Leftover]
+
+
+class CachedModel(TypedDict):
+    model_id: str
+    commit: str
+    revisions: list[str]
+    size_bytes: int
+    importable: bool
+    problem: str | None
+
+
+class DatasetChoice(TypedDict):
+    path: str
+    column: NotRequired[str | None]
+
+
+class DatasetList(TypedDict):
+    items: list[StoredDataset]
+
+
+class DatasetResponse(TypedDict):
+    path: str
+    rows: int
+    columns: list[str]
+    size_bytes: int
+
+
+class DatasetUser(TypedDict):
+    id: str
+    status: Literal['pending', 'running', 'cancelling', 'cancelled', 'failed', 'completed']
+
+
+class Defaults(TypedDict):
+    quantization: NotRequired[Literal['none', '8bit', '4bit'] | None]
+
+
+class DeletionPlan(TypedDict):
+    freed_bytes: int
+    original_bytes: NotRequired[int]
+    items: list[RowDeletion]
+
+
+class DeletionPlanRequest(TypedDict):
+    ids: list[str]
+    confirm_shared: NotRequired[bool]
+    with_original: NotRequired[bool]
+
+
+class DeletionReport(TypedDict):
+    freed_bytes: int
+    kept_bytes: int
+    kept_because: list[KeptBytes]
+    original_bytes: NotRequired[int]
+    shared_cache: bool
+    used_by: NotRequired[list[UsedBy]]
+
+
+class Device(TypedDict):
+    id: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+    used_by_us_bytes: int
+
+
+class Dimensions(TypedDict):
+    hidden_size: NotRequired[int | None]
+    num_layers: NotRequired[int | None]
+    num_attention_heads: NotRequired[int | None]
+    num_key_value_heads: NotRequired[int | None]
+    head_dim: NotRequired[int | None]
+    intermediate_size: NotRequired[int | None]
+    vocab_size: NotRequired[int | None]
+    max_position_embeddings: NotRequired[int | None]
+
+
+class Disk(TypedDict):
+    path: str
+    total_bytes: int
+    free_bytes: int
+    used_by_us_bytes: int
+    purpose: str
+    places: list[StoragePlace]
+
+
+class Drift(TypedDict):
+    prompts: int
+    tokens: int
+    compared_dtype: str | None
+    kl_mean: float | None
+    kl_max: float | None
+    top1_agreement: float | None
+    perplexity: NotRequired[float | None]
+    source_perplexity: NotRequired[float | None]
+    residual_cosine: list[float]
+    output_cosine: NotRequired[float | None]
+    reason: str | None
+
+
+class DriftRequest(TypedDict):
+    text: str
+
+
+class ErrorDetail(TypedDict):
+    code: str
+    message: str
+    hint: NotRequired[str | None]
+
+
+class Extras(TypedDict):
+    sae: bool
+    sae_install: NotRequired[str | None]
+
+
+class FastDtype(TypedDict):
+    dtype: Literal['auto', 'float32', 'bfloat16', 'float16']
+    prefill_speedup: float
+
+
+class FilePlan(TypedDict):
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+    fetch: bool
+    reason: str
+
+
+class FreedBytes(TypedDict):
+    freed_bytes: int
+
+
+class GenerateRequest(TypedDict):
+    prompt: NotRequired[str | None]
+    messages: NotRequired[list[Message] | None]
+    max_new_tokens: NotRequired[int]
+    temperature: NotRequired[float]
+    seed: NotRequired[int]
+    stream: NotRequired[bool]
+
+
+class GenerateResponse(TypedDict):
+    text: str
+    new_tokens: int
+    tokens_per_second: float
+    load_seconds: float
+    finish_reason: Literal['stop', 'length', 'cancelled']
+
+
+class Health(TypedDict):
+    status: NotRequired[Literal['ok']]
+
+
+class HistoryEvent(TypedDict):
+    at: str
+    kind: Literal['download', 'verify', 'import', 'quantize', 'load', 'unload', 'generate', 'files']
+    event: Literal['started', 'resumed', 'taken_over', 'paused', 'done', 'failed', 'cancelled', 'missing', 'found']
+    seconds: float | None
+    bytes: int | None
+    moved_bytes: NotRequired[int | None]
+    freed_bytes: NotRequired[int | None]
+    error: ErrorDetail | None
+
+
+class HistoryPage(TypedDict):
+    items: list[HistoryEvent]
+    total: int
+    limit: int
+    offset: int
+
+
+class HookPoint(TypedDict):
+    path: str
+    layer: int | None
+    kind: Literal['residual', 'attention', 'mlp', 'mixer', 'norm']
+    shape: list[str | int]
+    width: int
+    output: Literal['tensor', 'tuple']
+    verified: bool
+    transformer_lens: str | None
+
+
+class HubAnswer(TypedDict):
+    endpoint: str
+    reachable: bool
+    reason: str | None
+    user: str | None
+    token: Literal['none', 'valid', 'invalid', 'unknown']
+    token_note: NotRequired[str | None]
+
+
+class HubStatus(TypedDict):
+    endpoint: str
+    reachable: bool
+    reason: str | None
+    user: str | None
+    token: Literal['none', 'valid', 'invalid', 'unknown']
+    token_note: NotRequired[str | None]
+    endpoint_source: Literal['default', 'environment', 'settings', 'builtin']
+
+
+class HubTestRequest(TypedDict):
+    endpoint: NotRequired[str | None]
+    token: NotRequired[str | None]
+
+
+class InstalledFile(TypedDict):
+    path: str
+    size_bytes: int
+    sha256: str | None
+    git_sha1: str | None
+    present: bool
+
+
+class InstalledFiles(TypedDict):
+    items: list[InstalledFile]
+
+
+class KeptBytes(TypedDict):
+    bytes: int
+    reason: str
+
+
+class KvCacheSegment(TypedDict):
+    from_tokens: int
+    bytes_at_from: int
+    bytes_per_token: int
+
+
+class LastUnload(TypedDict):
+    freed_bytes: int
+    held_before_bytes: int
+    mapped_bytes: NotRequired[int]
+
+
+class Leftover(TypedDict):
+    model_id: str
+    path: str
+    size_bytes: int
+    age_seconds: float
+
+
+class LoadRequest(TypedDict):
+    device: NotRequired[str]
+    dtype: NotRequired[Literal['auto', 'float32', 'bfloat16', 'float16']]
+    ttl_seconds: NotRequired[float | None]
+    pinned: NotRequired[bool]
+    allow_offload: NotRequired[bool]
+
+
+class LoadedModelResponse(TypedDict):
+    id: str
+    model_id: str
+    quantization: Literal['none', '8bit', '4bit']
+    device: str
+    dtype: str
+    host: str
+    measured_bytes: int
+    load_seconds: float
+    in_use: int
+    pinned: bool
+    expires_at: str | None
+    last_unload: LastUnload | None
+
+
+class LoadedPage(TypedDict):
+    items: list[LoadedModelResponse]
+
+
+class MemoryEstimate(TypedDict):
+    model_id: str
+    commit: str
+    method: Literal['exact', 'approximate']
+    method_reason: str | None
+    may_improve: bool
+    num_parameters: int | None
+    dtype: str | None
+    fast_dtype: NotRequired[FastDtype | None]
+    kv_cache_segments: list[KvCacheSegment]
+    context: int
+    batch: int
+    options: list[MemoryOption]
+
+
+class MemoryOption(TypedDict):
+    quantization: Literal['none', '8bit', '4bit']
+    weights_bytes: int | None
+    quantization_state_bytes: int | None
+    quantized_fraction: float | None
+    kv_cache_bytes: int | None
+    activation_bytes: int | None
+    overhead_bytes: int | None
+    total_bytes: int | None
+    total_is_lower_bound: bool
+    load_peak_bytes: int | None
+    download_bytes: int | None
+    disk_bytes: int | None
+    fast_dtype_bytes: NotRequired[int | None]
+    available: bool
+    note: str | None
+    verdicts: list[Verdict]
+
+
+class Message(TypedDict):
+    role: Literal['system', 'user', 'assistant']
+    content: str
+
+
+class ModelDownloadRequest(TypedDict):
+    model_id: str
+    revision: NotRequired[str | None]
+    quantization: NotRequired[Literal['none', '8bit', '4bit']]
+    keep_original: NotRequired[bool]
+    allow_pickle: NotRequired[bool]
+
+
+class ModelError(TypedDict):
+    code: str
+    message: str
+    hint: NotRequired[str | None]
+    during: NotRequired[Literal['load', 'unload'] | None]
+
+
+class ModelImportRequest(TypedDict):
+    path: NotRequired[str | None]
+    model_id: NotRequired[str | None]
+    mode: NotRequired[Literal['link', 'copy']]
+    cached: NotRequired[str | None]
+
+
+class ModelInfo(TypedDict):
+    model_id: str
+    canonical_id: str
+    commit: str
+    endpoint: str
+    architecture: str | None
+    model_type: str | None
+    dimensions: Dimensions
+    num_parameters: int | None
+    dtype: str | None
+    size_bytes: int
+    missing_bytes: int
+    files: list[FilePlan]
+    licence: str | None
+    access: Literal['open', 'accepted', 'needs_acceptance', 'no_token', 'token_invalid', 'unknown']
+    tags: list[str]
+    downloads: int | None
+    likes: int | None
+    last_modified: str | None
+    has_tokenizer: bool
+    needs_custom_code: bool
+    already_quantized: str | None
+    support: Support
+    training: TrainingVerdict
+    warnings: list[str]
+
+
+class ModelPage(TypedDict):
+    items: list[ModelResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class ModelResponse(TypedDict):
+    hidden_size: NotRequired[int | None]
+    num_layers: NotRequired[int | None]
+    num_attention_heads: NotRequired[int | None]
+    num_key_value_heads: NotRequired[int | None]
+    head_dim: NotRequired[int | None]
+    intermediate_size: NotRequired[int | None]
+    vocab_size: NotRequired[int | None]
+    max_position_embeddings: NotRequired[int | None]
+    id: str
+    model_id: str
+    canonical_id: str
+    name: str
+    endpoint: str
+    revision: str
+    commit: str
+    status: Literal['pending', 'downloading', 'paused', 'quantizing', 'ready', 'failed', 'cancelled', 'missing', 'deleting']
+    quantization: Literal['none', '8bit', '4bit']
+    architecture: str | None
+    model_type: str | None
+    num_parameters: int | None
+    dtype: str | None
+    size_bytes: int | None
+    downloaded_bytes: int
+    disk_bytes: int
+    shared_bytes: int
+    original_bytes: NotRequired[int]
+    memory_estimated_bytes: int | None
+    memory_method: str | None
+    memory_measured_bytes: int | None
+    progress: Progress | None
+    error: ModelError | None
+    restarts_with: Literal['download', 'verify', 'import', 'quantize'] | None
+    last_load_seconds: float | None
+    loaded: bool
+    last_unload: NotRequired[LastUnload | None]
+    unloading: NotRequired[bool]
+    used_by: list[UsedBy]
+    drift: Drift | None
+    adopted: bool
+    gated: bool
+    licence: str | None
+    has_custom_code: bool
+    training: TrainingVerdict | None
+    remarks: list[str]
+    latest_commit: str | None
+    update_available: bool | None
+    checked_at: str | None
+    job_id: str | None
+    has_chat_template: bool | None
+    generates_text: bool | None
+    snapshot_path: str | None
+    created_at: str
+    updated_at: str
+
+
+class ModuleNode(TypedDict):
+    name: str
+    type: str
+    num_parameters: int
+    children: list[ModuleNode]
+
+
+class Progress(TypedDict):
+    work: Literal['download', 'verify', 'import', 'quantize', 'load']
+    phase: Literal['resolving', 'downloading', 'verifying', 'retrying', 'quantizing', 'checking', 'loading']
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    files_done: int
+    files_total: int | None
+    waiting: bool
+    stopping: bool
+    step: ProgressStep | None
+    message: str | None
+
+
+class ProgressStep(TypedDict):
+    name: Literal['starting', 'waiting', 'making_room', 'building', 'reading', 'quantizing', 'checking', 'finishing']
+    done: int | None
+    total: int | None
+
+
+class QuantizeRequest(TypedDict):
+    quantization: Literal['8bit', '4bit']
+    keep_original: NotRequired[bool]
+
+
+class Readiness(TypedDict):
+    ready: bool
+    database: bool
+    reason: NotRequired[str | None]
+
+
+class Reason(TypedDict):
+    code: str
+    message: str
+
+
+class RowDeletion(TypedDict):
+    freed_bytes: int
+    kept_bytes: int
+    kept_because: list[KeptBytes]
+    original_bytes: NotRequired[int]
+    shared_cache: bool
+    used_by: NotRequired[list[UsedBy]]
+    id: str
+    stays: bool
+
+
+class SearchItem(TypedDict):
+    model_id: str
+    downloads: int | None
+    likes: int | None
+    num_parameters: int | None
+    size_bytes: int | None
+    access: Literal['open', 'accepted', 'needs_acceptance', 'no_token', 'token_invalid', 'unknown']
+    pipeline_tag: str | None
+    installed: bool
+    is_sample: NotRequired[bool]
+
+
+class SearchPage(TypedDict):
+    items: list[SearchItem]
+
+
+class SessionRequest(TypedDict):
+    api_key: str
+
+
+class SettingsResponse(TypedDict):
+    endpoint: str
+    endpoint_source: Literal['default', 'environment', 'settings', 'builtin']
+    parallel_downloads: int
+    connections: int
+    bandwidth_limit_bytes_per_second: int | None
+    download_order: Literal['oldest_first', 'smallest_first']
+    token_set: bool
+    token_note: NotRequired[str | None]
+    defaults: Defaults
+    prefer_fast_dtype: NotRequired[bool]
+
+
+class SettingsUpdate(TypedDict):
+    endpoint: NotRequired[str | None]
+    parallel_downloads: NotRequired[int | None]
+    connections: NotRequired[int | None]
+    bandwidth_limit_bytes_per_second: NotRequired[int | None]
+    download_order: NotRequired[Literal['oldest_first', 'smallest_first'] | None]
+    token: NotRequired[str | None]
+    defaults: NotRequired[Defaults | None]
+    prefer_fast_dtype: NotRequired[bool | None]
+
+
+class StoragePlace(TypedDict):
+    path: str
+    purpose: str
+
+
+class StoredDataset(TypedDict):
+    name: str
+    path: str
+    size_bytes: int
+    created_at: str
+    used_by: list[DatasetUser]
+
+
+class Support(TypedDict):
+    level: Literal['supported', 'unverified', 'unsupported']
+    reasons: list[Reason]
+
+
+class System(TypedDict):
+    version: str
+    devices: list[Device]
+    disks: list[Disk]
+    hub: HubStatus
+    extras: Extras
+    libraries: dict[str, str | None]
+    workers: list[WorkerStatus]
+    warm: NotRequired[bool]
+    uptime_seconds: NotRequired[float | None]
+
+
+class TrainingCompatibility(TypedDict):
+    compatible: bool | None
+    level: Literal['static', 'structural', 'live']
+    reasons: list[Reason]
+    dimensions: Dimensions
+    hook_points: list[HookPoint]
+
+
+class TrainingCreate(TypedDict):
+    model_id: str
+    hook_point: str
+    dataset: DatasetChoice
+    architecture: NotRequired[Literal['topk', 'batchtopk', 'matryoshka', 'standard']]
+    expansion_factor: NotRequired[int]
+    k: NotRequired[int | None]
+    l1_coefficient: NotRequired[float | None]
+    training_tokens: NotRequired[int]
+    context_size: NotRequired[int]
+    learning_rate: NotRequired[float]
+    batch_tokens: NotRequired[int]
+    seed: NotRequired[int]
+    device: NotRequired[str]
+    dtype: NotRequired[Literal['auto', 'float32', 'bfloat16', 'float16']]
+    beginning: NotRequired[str]
+    skip_positions: NotRequired[int]
+    checkpoint_seconds: NotRequired[int]
+
+
+class TrainingCurve(TypedDict):
+    items: list[TrainingMetricPoint]
+
+
+class TrainingLog(TypedDict):
+    text: str
+    position: int
+    skipped_bytes: int
+
+
+class TrainingMetricPoint(TypedDict):
+    mse: float | None
+    explained_variance: float | None
+    explained_variance_per_token: NotRequired[float | None]
+    held_out_explained_variance: NotRequired[float | None]
+    held_out_explained_variance_per_token: NotRequired[float | None]
+    l0: float | None
+    dead_features: int | None
+    step: int
+    tokens: int
+    tokens_per_second: float | None
+    created_at: str
+
+
+class TrainingMetrics(TypedDict):
+    mse: float | None
+    explained_variance: float | None
+    explained_variance_per_token: NotRequired[float | None]
+    held_out_explained_variance: NotRequired[float | None]
+    held_out_explained_variance_per_token: NotRequired[float | None]
+    l0: float | None
+    dead_features: int | None
+
+
+class TrainingPage(TypedDict):
+    items: list[TrainingResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class TrainingPlan(TypedDict):
+    d_in: int
+    d_sae: int
+    parameters: int
+    steps: int
+    k: int | None
+    model_bytes: int | None
+    forward_bytes: int
+    sae_bytes: int
+    batch_bytes: int
+    buffer_bytes: int
+    process_bytes: int
+    total_bytes: int
+    checkpoint_bytes: int
+    output_bytes: int
+    device: str
+    free_bytes: int | None
+    usable_bytes: int | None
+    unloads: list[UnloadedForRun]
+    fits: bool | None
+    dataset_column: str
+    dataset_columns: list[str]
+    fast_dtype: NotRequired[FastDtype | None]
+    fast_dtype_bytes: NotRequired[int | None]
+    beginning_token: str | None
+    beginning_tokens: list[str]
+    dataset_tokens: int | None
+    dataset_counted: bool
+    epochs: float | None
+    refusal: ErrorDetail | None
+
+
+class TrainingProgress(TypedDict):
+    phase: Literal['making_room', 'starting', 'loading', 'checking', 'filling_buffer', 'training', 'saving'] | None
+    tokens_done: int
+    tokens_total: int
+    tokens_per_second: float | None
+    eta_seconds: float | None
+
+
+class TrainingResponse(TypedDict):
+    id: str
+    status: Literal['pending', 'running', 'cancelling', 'cancelled', 'failed', 'completed']
+    model_id: str | None
+    model_name: str
+    commit: str
+    quantization: Literal['none', '8bit', '4bit']
+    hook_point: str
+    dataset: DatasetChoice
+    architecture: Literal['topk', 'batchtopk', 'matryoshka', 'standard']
+    expansion_factor: int
+    k: int | None
+    l1_coefficient: float | None
+    training_tokens: int
+    context_size: int
+    learning_rate: float
+    batch_tokens: int
+    seed: int
+    device: str
+    dtype: Literal['auto', 'float32', 'bfloat16', 'float16']
+    beginning: str
+    skip_positions: int
+    checkpoint_seconds: int
+    d_in: int
+    d_sae: int
+    progress: TrainingProgress
+    metrics: TrainingMetrics | None
+    plan: dict[str, Any]
+    engine: str | None
+    output_path: str | None
+    error: ErrorDetail | None
+    resumable: bool
+    job_id: str | None
+    created_at: str
+    updated_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class TrainingVerdict(TypedDict):
+    compatible: bool | None
+    reasons: list[Reason]
+
+
+class UnloadedForRun(TypedDict):
+    id: str
+    name: str
+    measured_bytes: int
+
+
+class UsedBy(TypedDict):
+    kind: Literal['loaded', 'training']
+    id: str
+    name: str
+    dtype: NotRequired[str | None]
+    measured_bytes: NotRequired[int | None]
+
+
+class Verdict(TypedDict):
+    device: str
+    verdict: Literal['fits', 'tight', 'does_not_fit', 'unknown']
+    free_bytes: int | None
+    total_bytes: int | None
+
+
+class WorkerStatus(TypedDict):
+    name: str
+    host: str
+    pid: int
+    queues: list[str]
+    alive: bool
+    started_at: str
+    seen_at: str
+
+
+class BatchEvent(TypedDict):
+    type: NotRequired[Literal['batch']]
+    epoch: str
+    from_seq: int
+    seq: int
+    models: list[ModelResponse]
+    trainings: list[TrainingResponse]
+    deleted: list[str]
+
+
+class ModelDeletedEvent(TypedDict):
+    type: NotRequired[Literal['model.deleted']]
+    epoch: str
+    seq: int
+    id: str
+
+
+class ModelEvent(TypedDict):
+    type: Literal['model.download.progress', 'model.download.completed', 'model.download.failed', 'model.quantize.progress', 'model.updated', 'model.loaded', 'model.unloaded']
+    epoch: str
+    seq: int
+    model: ModelResponse
+
+
+class SnapshotEvent(TypedDict):
+    type: NotRequired[Literal['snapshot']]
+    epoch: str
+    seq: int
+    models: list[ModelResponse]
+    counts: dict[str, int]
+    trainings: list[TrainingResponse]
+
+
+class TrainingDeletedEvent(TypedDict):
+    type: NotRequired[Literal['training.deleted']]
+    epoch: str
+    seq: int
+    id: str
+
+
+class TrainingEvent(TypedDict):
+    type: Literal['training.progress', 'training.updated']
+    epoch: str
+    seq: int
+    training: TrainingResponse
+
+
+class Problem(TypedDict):
+    type: NotRequired[str]
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: NotRequired[str | None]
+
+
+Event = SnapshotEvent | BatchEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent
