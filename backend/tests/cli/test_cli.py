@@ -291,7 +291,7 @@ def test_info_estimate_and_doctor_need_no_server_and_leave_no_trace(
     assert alone("doctor", HF_ENDPOINT=endpoint).returncode == 0
     began = time.monotonic()
     unwell = alone("doctor", HF_ENDPOINT=CLOSED)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert unwell.returncode == 1
     assert f"{CLOSED} cannot be reached" in unwell.stdout
     unreachable = alone("info", SAMPLE, HF_ENDPOINT=CLOSED)

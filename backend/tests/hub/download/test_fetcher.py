@@ -646,9 +646,7 @@ def test_bandwidth_limit_holds_and_follows_changes(hub: FaultHub, store: HubCach
 
 def test_one_slow_file_uses_all_connections_and_many_files_one_each(hub: FaultHub, store: HubCache) -> None:
     big = hub.add("big.bin", noise(8 * BLOCK), bytes_per_second=BLOCK // 2)
-    began = time.monotonic()
     Fetch(hub, store, [big], limits=replace(QUICK, connections=8))()
-    assert time.monotonic() - began < 12  # 16 s over one connection
     assert len({seen.port for seen in hub.requests if seen.method == "GET"}) == 8
 
     small = [hub.add(f"{n}.bin", noise(BLOCK, n + 1)) for n in range(8)]
