@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import modelyard
 from modelyard.api import health, pages, problems
 from modelyard.api.body_limit import MAX_JSON_BYTES, PayloadTooLargeMiddleware
+from modelyard.api.compression import CompressionMiddleware
 from modelyard.api.description import describe
 from modelyard.api.hub_slots import HubSlots
 from modelyard.api.plain_text import PlainTextMiddleware
@@ -111,6 +112,7 @@ def create_app() -> FastAPI:
     app.mount("/hub", create_hub_app(sources, api_key=settings.api_key))
     pages.install(app)
     # The last one added is the first one asked.
+    app.add_middleware(CompressionMiddleware)
     app.add_middleware(PayloadTooLargeMiddleware)
     app.add_middleware(PlainTextMiddleware)
     names = OwnNames(settings)

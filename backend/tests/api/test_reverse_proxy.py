@@ -214,6 +214,15 @@ def test_the_command_line_takes_the_address(site: Site, monkeypatch: pytest.Monk
     assert client.models()["items"] == []
 
 
+def test_answers_are_compressed_for_clients_that_a_listed_proxy_names(sites: dict[str, Site]) -> None:
+    site = sites["listed-host"]
+    asked = f"{site.url}/api/v1/system"
+    assert "content-encoding" not in site.get(asked).headers
+    there = site.get(asked, **{"X-Forwarded-For": "198.51.100.7"})
+    assert there.headers["content-encoding"] == "gzip"
+    assert there.json().keys() == site.get(asked).json().keys()
+
+
 def test_only_https_marks_the_cookie(sites: dict[str, Site]) -> None:
     for name in ("listed-tls", "listed-host"):
         site = sites[name]
