@@ -1,20 +1,29 @@
 """SQLAlchemy tables, one per file."""
 
+from modelyard.core.statuses import (
+    ACTIVE_STATUSES,
+    ACTIVE_TRAINING_STATUSES,
+    RESTARTABLE_STATUSES,
+    RESUMABLE_TRAINING_STATUSES,
+    EventKind,
+    EventName,
+    JobControl,
+    JobKind,
+    JobState,
+    ModelStatus,
+    Quantization,
+    TrainingStatus,
+)
 from modelyard.models.base import Base
 from modelyard.models.deletion import Deletion
 from modelyard.models.inspection import Inspection
-from modelyard.models.job import Job, JobControl, JobKind, JobState
-from modelyard.models.job_event import EventKind, EventName, JobEvent
+from modelyard.models.job import Job
+from modelyard.models.job_event import JobEvent
 from modelyard.models.loaded_model import LoadedModel
-from modelyard.models.model import ACTIVE_STATUSES, RESTARTABLE_STATUSES, Model, ModelStatus, Quantization
+from modelyard.models.model import Model
 from modelyard.models.repo_facts import StoredRepoFacts
 from modelyard.models.setting import Setting
-from modelyard.models.training import (
-    ACTIVE_TRAINING_STATUSES,
-    RESUMABLE_TRAINING_STATUSES,
-    Training,
-    TrainingStatus,
-)
+from modelyard.models.training import Training
 from modelyard.models.training_metric import TrainingMetric
 from modelyard.models.worker import Worker
 

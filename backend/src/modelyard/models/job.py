@@ -1,7 +1,6 @@
 """The `jobs` table: the truth about long work. A queue message only carries a job's id."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Index, String, Text
@@ -9,39 +8,8 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
+from modelyard.core.statuses import ENDED_STATES, JobControl, JobKind, JobState
 from modelyard.models.base import Base, Bytes, new_id, string_enum
-
-
-class JobKind(StrEnum):
-    DOWNLOAD = "download"
-    VERIFY = "verify"
-    IMPORT = "import"
-    QUANTIZE = "quantize"
-    LOAD = "load"
-    UNLOAD = "unload"
-    GENERATE = "generate"
-    TRAIN = "train"
-    DRIFT = "drift"
-
-
-class JobState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
-class JobControl(StrEnum):
-    """What the user wants of a job; its worker reads it with every heartbeat."""
-
-    RUN = "run"
-    PAUSE = "pause"
-    CANCEL = "cancel"
 
 
 class Job(Base):

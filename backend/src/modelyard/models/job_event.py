@@ -1,41 +1,14 @@
 """The `job_events` table: what was done to a model and when. Jobs are started again and forgotten; this stays."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
+from modelyard.core.statuses import EventKind, EventName
 from modelyard.models.base import Base, Bytes, string_enum
-
-
-class EventKind(StrEnum):
-    """What was at work; the first seven are those of `JobKind` that work on a model."""
-
-    DOWNLOAD = "download"
-    VERIFY = "verify"
-    IMPORT = "import"
-    QUANTIZE = "quantize"
-    LOAD = "load"
-    UNLOAD = "unload"
-    GENERATE = "generate"
-    FILES = "files"
-    """Nobody's work: what a look at the disk found."""
-
-
-class EventName(StrEnum):
-    STARTED = "started"
-    RESUMED = "resumed"
-    TAKEN_OVER = "taken_over"
-    """Its worker ended, another one goes on."""
-    PAUSED = "paused"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    MISSING = "missing"
-    FOUND = "found"
 
 
 class JobEvent(Base):

@@ -1,39 +1,14 @@
 """The `models` table: one row per (model_id, commit, quantization)."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
+from modelyard.core.statuses import ModelStatus, Quantization
 from modelyard.models.base import Base, Bytes, new_id, string_enum
-
-
-class ModelStatus(StrEnum):
-    PENDING = "pending"
-    DOWNLOADING = "downloading"
-    PAUSED = "paused"
-    QUANTIZING = "quantizing"
-    READY = "ready"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    MISSING = "missing"
-    DELETING = "deleting"
-
-
-ACTIVE_STATUSES = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.QUANTIZING, ModelStatus.DELETING)
-"""Something is happening to the row right now."""
-
-RESTARTABLE_STATUSES = (ModelStatus.FAILED, ModelStatus.CANCELLED, ModelStatus.MISSING)
-"""Asking for the same download again starts it again."""
-
-
-class Quantization(StrEnum):
-    NONE = "none"
-    EIGHT_BIT = "8bit"
-    FOUR_BIT = "4bit"
 
 
 class SnapshotFacts:

@@ -1,29 +1,14 @@
 """The `trainings` table: one row per run that trains a sparse autoencoder on a model's activations."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
+from modelyard.core.statuses import TrainingStatus
 from modelyard.models.base import Base, Bytes, new_id, string_enum
-
-
-class TrainingStatus(StrEnum):
-    PENDING = "pending"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    COMPLETED = "completed"
-
-
-ACTIVE_TRAINING_STATUSES = (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.CANCELLING)
-"""The run needs its model's files."""
-
-RESUMABLE_TRAINING_STATUSES = (TrainingStatus.CANCELLED, TrainingStatus.FAILED)
 
 
 class Training(Base):

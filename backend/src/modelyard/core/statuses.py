@@ -1,0 +1,102 @@
+"""The states and kinds of models, jobs and runs, as they are stored and as they go over the wire."""
+
+from enum import StrEnum
+
+
+class Quantization(StrEnum):
+    NONE = "none"
+    EIGHT_BIT = "8bit"
+    FOUR_BIT = "4bit"
+
+
+class ModelStatus(StrEnum):
+    PENDING = "pending"
+    DOWNLOADING = "downloading"
+    PAUSED = "paused"
+    QUANTIZING = "quantizing"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    DELETING = "deleting"
+
+
+ACTIVE_STATUSES = (ModelStatus.PENDING, ModelStatus.DOWNLOADING, ModelStatus.QUANTIZING, ModelStatus.DELETING)
+"""Something is happening to the row right now."""
+
+RESTARTABLE_STATUSES = (ModelStatus.FAILED, ModelStatus.CANCELLED, ModelStatus.MISSING)
+"""Asking for the same download again starts it again."""
+
+
+class JobKind(StrEnum):
+    DOWNLOAD = "download"
+    VERIFY = "verify"
+    IMPORT = "import"
+    QUANTIZE = "quantize"
+    LOAD = "load"
+    UNLOAD = "unload"
+    GENERATE = "generate"
+    TRAIN = "train"
+    DRIFT = "drift"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobControl(StrEnum):
+    """What the user wants of a job; its worker reads it with every heartbeat."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class EventKind(StrEnum):
+    """What was at work; the first seven are those of `JobKind` that work on a model."""
+
+    DOWNLOAD = "download"
+    VERIFY = "verify"
+    IMPORT = "import"
+    QUANTIZE = "quantize"
+    LOAD = "load"
+    UNLOAD = "unload"
+    GENERATE = "generate"
+    FILES = "files"
+    """Nobody's work: what a look at the disk found."""
+
+
+class EventName(StrEnum):
+    STARTED = "started"
+    RESUMED = "resumed"
+    TAKEN_OVER = "taken_over"
+    """Its worker ended, another one goes on."""
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    MISSING = "missing"
+    FOUND = "found"
+
+
+class TrainingStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    COMPLETED = "completed"
+
+
+ACTIVE_TRAINING_STATUSES = (TrainingStatus.PENDING, TrainingStatus.RUNNING, TrainingStatus.CANCELLING)
+"""The run needs its model's files."""
+
+RESUMABLE_TRAINING_STATUSES = (TrainingStatus.CANCELLED, TrainingStatus.FAILED)
