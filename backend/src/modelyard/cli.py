@@ -21,7 +21,8 @@ from modelyard.commands import (
     serve,
     train,
 )
-from modelyard.commands._connect import ApiKeyOption, ModelyardGroup, ServerOption
+from modelyard.commands._connect import ModelyardGroup
+from modelyard.commands._options import ApiKeyOption, ServerOption
 
 app = typer.Typer(
     name="modelyard",

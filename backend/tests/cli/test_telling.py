@@ -13,8 +13,9 @@ from modelyard.cli import app
 from modelyard.client.api_client import ApiError
 from modelyard.client.progress import shown_model, waits_for_worker
 from modelyard.commands import _connect, _format, _progress, models
-from modelyard.commands._connect import Connection, asking_the_hub
+from modelyard.commands._connect import asking_the_hub
 from modelyard.commands._find_model import find_row
+from modelyard.commands._options import Connection
 from modelyard.commands.doctor import _landlock, _workers
 from modelyard.core.errors import ModelNotFound
 from modelyard.schemas import examples

@@ -8,7 +8,7 @@ import typer
 
 from modelyard.client.follow import PULL_AGAIN, follow_model
 from modelyard.client.progress import Display, Lines, Shown, printable
-from modelyard.commands._connect import err, note
+from modelyard.commands._output import err, note
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from modelyard.client.progress import Shown, disk_error
 from modelyard.commands import _format
-from modelyard.commands._connect import Cell, Json
-from modelyard.commands.models import UNDER_WAY
+from modelyard.commands._connect import Json
+from modelyard.commands._output import Cell
+from modelyard.core.statuses import ACTIVE_TRAINING_STATUSES
 
 if TYPE_CHECKING:
     from modelyard.client.answers import TrainingPlan, TrainingResponse
@@ -23,7 +24,7 @@ def shown_run(run: "TrainingResponse") -> Shown:
         total=progress["tokens_total"],
         amounts=_format.tokens(run),
         speed=", ".join(part for part in parts if part),
-        ended=run["status"] not in UNDER_WAY,
+        ended=run["status"] not in ACTIVE_TRAINING_STATUSES,
     )
 
 

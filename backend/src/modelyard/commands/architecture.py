@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.commands import _format
-from modelyard.commands._connect import (
-    USE_PANEL,
-    ClientCommand,
-    JsonOption,
-    RevisionOption,
-    connect,
-    print_facts,
-    print_json,
-    print_table,
-)
+from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import Ambiguous, find_row
+from modelyard.commands._options import USE_PANEL, JsonOption, RevisionOption
+from modelyard.commands._output import print_facts, print_json, print_table
 from modelyard.commands.models import dimension_facts
 from modelyard.core.errors import ModelNotFound
 

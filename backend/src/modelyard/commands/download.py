@@ -7,22 +7,18 @@ import typer
 
 from modelyard.client.follow import start
 from modelyard.commands import _format
-from modelyard.commands._connect import (
+from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
+from modelyard.commands._find_model import find_row
+from modelyard.commands._options import (
     GET_PANEL,
-    ClientCommand,
     HubModelArgument,
     JsonOption,
     ModelArgument,
     QuantizationName,
     RevisionOption,
     WhichQuantization,
-    asking_the_hub,
-    connect,
-    note,
-    print_json,
-    say,
 )
-from modelyard.commands._find_model import find_row
+from modelyard.commands._output import note, print_json, say
 from modelyard.commands._progress import follow
 
 if TYPE_CHECKING:

@@ -6,19 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.commands import _format
-from modelyard.commands._connect import (
-    USE_PANEL,
-    ClientCommand,
-    JsonOption,
-    ModelArgument,
-    WhichQuantization,
-    connect,
-    note,
-    print_json,
-    print_table,
-    say,
-)
+from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import describe, find_row
+from modelyard.commands._options import USE_PANEL, JsonOption, ModelArgument, WhichQuantization
+from modelyard.commands._output import note, print_json, print_table, say
 from modelyard.core.errors import Conflict
 
 if TYPE_CHECKING:

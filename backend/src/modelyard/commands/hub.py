@@ -11,23 +11,9 @@ from rich.text import Text
 
 from modelyard.client.progress import printable
 from modelyard.commands import _format
-from modelyard.commands._connect import (
-    HUB_PANEL,
-    Cell,
-    ClientCommand,
-    DtypeName,
-    HubModelArgument,
-    JsonOption,
-    RevisionOption,
-    asking_the_hub,
-    connect,
-    note,
-    note_if_slow,
-    print_facts,
-    print_json,
-    print_table,
-    say,
-)
+from modelyard.commands._connect import ClientCommand, asking_the_hub, connect, note_if_slow
+from modelyard.commands._options import HUB_PANEL, DtypeName, HubModelArgument, JsonOption, RevisionOption
+from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
 from modelyard.commands.models import dimension_facts
 
 if TYPE_CHECKING:

@@ -12,20 +12,10 @@ import typer
 from modelyard.client.follow import WAITING_SECONDS, why_waiting
 from modelyard.client.progress import printable, shown_model
 from modelyard.commands import _format
-from modelyard.commands._connect import (
-    USE_PANEL,
-    ClientCommand,
-    DtypeName,
-    Json,
-    JsonOption,
-    ModelArgument,
-    WhichQuantization,
-    connect,
-    note,
-    print_json,
-    say,
-)
+from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import describe, find_row
+from modelyard.commands._options import USE_PANEL, DtypeName, JsonOption, ModelArgument, WhichQuantization
+from modelyard.commands._output import note, print_json, say
 from modelyard.commands._progress import display, left_to_the_server
 from modelyard.core.errors import Conflict, ModelyardError, NotReady
 

@@ -1,30 +1,25 @@
 """What is here: listing, looking at, following and deleting models."""
 
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
 from modelyard.commands import _format
-from modelyard.commands._connect import (
+from modelyard.commands._connect import ClientCommand, connect
+from modelyard.commands._find_model import describe, find_row
+from modelyard.commands._options import (
     OWN_PANEL,
-    Cell,
-    ClientCommand,
     JsonOption,
     ModelArgument,
     QuantizationName,
     WhichQuantization,
-    connect,
-    note,
-    print_facts,
-    print_json,
-    print_table,
-    say,
+    YesOption,
 )
-from modelyard.commands._find_model import describe, find_row
+from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
 from modelyard.core.errors import SharedCache
+from modelyard.core.statuses import ACTIVE_TRAINING_STATUSES, ModelStatus
 
 if TYPE_CHECKING:
     from modelyard.client.answers import (
@@ -41,28 +36,11 @@ SortName = Literal[
     "name", "-name", "created_at", "-created_at", "size_bytes", "-size_bytes", "num_parameters", "-num_parameters"
 ]
 EVENTS_SHOWN = 5
-UNDER_WAY = ("pending", "running", "cancelling")
-"""Of training runs."""
-
 UNFINISHED = ("pending", "downloading", "quantizing", "paused", "deleting")
 
 
-class Status(StrEnum):
-    """The statuses of `models.model`, which would bring SQLAlchemy with it."""
-
-    PENDING = "pending"
-    DOWNLOADING = "downloading"
-    PAUSED = "paused"
-    QUANTIZING = "quantizing"
-    READY = "ready"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    MISSING = "missing"
-    DELETING = "deleting"
-
-
 _ANY_SORT = "name, created_at, size_bytes or num_parameters; - in front for descending"
-_ANY_STATUS = ", ".join(Status)
+_ANY_STATUS = ", ".join(ModelStatus)
 
 
 def register(app: typer.Typer) -> None:
@@ -74,7 +52,7 @@ def ls(
     context: typer.Context,
     query: Annotated[str | None, typer.Argument(metavar="TEXT", help="Part of a name or architecture.")] = None,
     status: Annotated[
-        list[Status] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
+        list[ModelStatus] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
     ] = None,
     quantization: Annotated[QuantizationName | None, typer.Option("--quantization", "-q", help="Only this.")] = None,
     sort: Annotated[SortName, typer.Option(metavar="FIELD", help=f"{_ANY_SORT}.")] = "-created_at",
@@ -137,7 +115,7 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
     page["total"] = page["limit"] = len(page["items"])
     in_memory: LoadedPage = client.get("/models/loaded")
     loaded = in_memory["items"]
-    runs = client.trainings(status=UNDER_WAY)["items"]
+    runs = client.trainings(status=ACTIVE_TRAINING_STATUSES)["items"]
     if as_json:
         print_json({**page, "loaded": loaded, "trainings": runs})
         return
@@ -199,7 +177,6 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
         note("Nothing is under way, and nothing is in memory.")
 
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")]
 SharedOption = Annotated[
     bool, typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before.")

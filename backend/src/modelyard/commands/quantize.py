@@ -6,16 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelyard.commands import _format
-from modelyard.commands._connect import (
-    USE_PANEL,
-    ClientCommand,
-    JsonOption,
-    ModelArgument,
-    connect,
-    print_json,
-    say,
-)
+from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import Ambiguous, find_row
+from modelyard.commands._options import USE_PANEL, JsonOption, ModelArgument
+from modelyard.commands._output import print_json, say
 from modelyard.commands._progress import follow, left_to_the_server
 from modelyard.core.errors import AlreadyExists
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.client.settings import load_settings
-from modelyard.commands._connect import SERVER_PANEL, note
+from modelyard.commands._options import SERVER_PANEL
+from modelyard.commands._output import note
 
 if TYPE_CHECKING:
     from modelyard.core.settings import Settings

@@ -1,7 +1,6 @@
 """Training sparse autoencoders: start a run, follow it, stop it, go on with it."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,25 +8,15 @@ import typer
 
 from modelyard.client.follow import WAITING_SECONDS, why_waiting
 from modelyard.commands import _format
-from modelyard.commands._connect import (
-    TRAIN_PANEL,
-    ClientCommand,
-    DtypeName,
-    Json,
-    JsonOption,
-    WhichQuantization,
-    connect,
-    note,
-    print_facts,
-    print_json,
-    print_table,
-    say,
-)
+from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import find_row
+from modelyard.commands._options import TRAIN_PANEL, DtypeName, JsonOption, WhichQuantization, YesOption
+from modelyard.commands._output import note, print_facts, print_json, print_table, say
 from modelyard.commands._progress import display, left_to_the_server
 from modelyard.commands._training_facts import plan_facts, run_facts, run_name, run_row, shown_run
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, TrainingIncompatible, TrainingNotFound
+from modelyard.core.statuses import TrainingStatus
 
 if TYPE_CHECKING:
     from modelyard.client.answers import (
@@ -43,18 +32,8 @@ if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
 
 ArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the id's first letters.")]
-
-
-class RunStatus(StrEnum):
-    """The statuses of `models.training`, which would bring SQLAlchemy with it."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    COMPLETED = "completed"
 
 
 _SETTINGS = (
@@ -62,7 +41,7 @@ _SETTINGS = (
     "context_size", "batch_tokens", "learning_rate", "seed", "device", "dtype",
     "beginning", "skip_positions", "checkpoint_seconds",
 )  # fmt: skip
-_ANY_STATUS = ", ".join(RunStatus)
+_ANY_STATUS = ", ".join(TrainingStatus)
 _LIST_IT = "`modelyard train ls` lists the runs."
 
 
@@ -129,7 +108,7 @@ def start(
     ] = None,
     checkpoint_seconds: Annotated[int | None, typer.Option(help="How often the state is saved; 600.", min=1)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what the run would take.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+    detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a sparse autoencoder on one place of a model, and follow the run to its end.
@@ -194,7 +173,7 @@ def start(
 def ls(
     context: typer.Context,
     status: Annotated[
-        list[RunStatus] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
+        list[TrainingStatus] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -248,7 +227,7 @@ def cancel(context: typer.Context, run: RunArgument) -> None:
 def resume(
     context: typer.Context,
     run: RunArgument,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+    detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a cancelled or failed run from its last checkpoint, and follow it."""
@@ -265,7 +244,7 @@ def resume(
 def rm(
     context: typer.Context,
     run: RunArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete a run that has ended, with its SAE, its checkpoint and its curve."""

@@ -1,0 +1,113 @@
+"""The options and arguments that commands share, and what they say about the connection."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import typer
+
+QuantizationName = Literal["none", "8bit", "4bit"]
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+SERVER_PANEL = "Run Modelyard"
+
+HUB_PANEL = "Find a model"
+
+GET_PANEL = "Download it"
+
+OWN_PANEL = "Models here"
+
+USE_PANEL = "Use a model"
+
+TRAIN_PANEL = "Train on a model"
+
+
+@dataclass
+class Connection:
+    """Where the server is and how errors are to be written; the `obj` of the outermost context."""
+
+    server: str | None = None
+    api_key: str | None = None
+    json: bool = False
+
+
+def connection_of(context: typer.Context) -> Connection:
+    return context.find_root().ensure_object(Connection)
+
+
+def server_address(value: str | None) -> str | None:
+    if not value:
+        return None
+    address = value if "://" in value else f"http://{value}"
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise typer.BadParameter(f"{value!r} is not an address such as http://127.0.0.1:8000.")
+    return address
+
+
+def _keep(name: str) -> Callable[[typer.Context, Any], Any]:
+    def keep(context: typer.Context, value: Any) -> Any:
+        if name == "server":
+            value = server_address(value)
+        if value:
+            setattr(connection_of(context), name, value)
+        return value
+
+    return keep
+
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The server; otherwise MODELYARD_SERVER, otherwise this machine's.",
+        callback=_keep("server"),
+        expose_value=False,
+    ),
+]
+
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="The server's key, if it has one; better in MODELYARD_API_KEY.",
+        callback=_keep("api_key"),
+        expose_value=False,
+    ),
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON; errors too.", callback=_keep("json"))]
+
+
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise typer.BadParameter("It is empty. Give a model's name, such as gpt2 or owner/name.")
+    return value
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="owner/name, the name alone if no other owner has it, or the id's first letters.",
+        callback=_not_empty,
+    ),
+]
+
+HubModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL_ID",
+        help="owner/name, a bare name such as gpt2, or a model page's address.",
+        callback=_not_empty,
+    ),
+]
+
+WhichQuantization = Annotated[
+    QuantizationName | None, typer.Option("--quantization", "-q", help="Which one, where there are several.")
+]
+
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit; the default branch if left out.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
