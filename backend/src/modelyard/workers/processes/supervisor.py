@@ -20,9 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
-from typing import IO
 
 from modelyard.core import locks
 from modelyard.core.child_environment import child_environment
@@ -33,11 +31,9 @@ from modelyard.core.queues import QUEUES
 from modelyard.core.settings import Settings
 from modelyard.workers.processes import child_log
 from modelyard.workers.processes.child_log import ChildLog
+from modelyard.workers.processes.supervised_child import SupervisedChild, say
 from modelyard.workers.processes.warm_channel import ROOM, WarmChannel, open_channel
 
-_FIRST_DELAY_SECONDS = 0.5
-_LONGEST_DELAY_SECONDS = 30.0
-_SETTLED_SECONDS = 30.0
 _API_ATTEMPTS = 3
 _SAID_ABOVE = "what it said is above"
 MIN_KEY_CHARACTERS = 16
@@ -49,62 +45,6 @@ _HUB_SECRETS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MODELYARD_API_K
 
 class CannotStart(ModelyardError):
     code = "cannot_start"
-
-
-@dataclass
-class _Child:
-    name: str
-    arguments: list[str]
-    descriptors: tuple[int, ...]
-    environment: Mapping[str, str]
-    log: ChildLog | None
-    """Where its output goes; None: where the supervisor's own goes."""
-    process: "subprocess.Popen[bytes] | None" = None
-    started_at: float = 0.0
-    failures: int = 0
-    start_at: float = field(default_factory=time.monotonic)
-
-    def start(self) -> None:
-        self.started_at = time.monotonic()
-        if self.log is None:
-            self._spawn(None)
-            return
-        log = self._open_log(self.log)
-        with log or contextlib.nullcontext():
-            self._spawn(log)
-
-    def _open_log(self, log: ChildLog) -> IO[bytes] | None:
-        """For appending; None where that cannot be, so that the child starts anyway."""
-        try:
-            return log.open()
-        except OSError as error:
-            _say(f"{log.path} cannot be written ({error.strerror}): {self.name} writes here instead.", problem=True)
-            return None
-
-    def _spawn(self, output: IO[bytes] | None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", *self.arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=self.environment,
-            pass_fds=self.descriptors,
-            start_new_session=True,
-        )
-
-    def failed(self) -> float:
-        """Note that the process died; return the seconds until it is to be started again."""
-        if time.monotonic() - self.started_at > _SETTLED_SECONDS:
-            self.failures = 0
-        delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**self.failures)
-        self.failures += 1
-        self.process = None
-        self.start_at = time.monotonic() + delay
-        return delay
-
-    def last_words(self) -> str:
-        """The last line the process wrote."""
-        return "the reason is above" if self.log is None else self.log.last_line()
 
 
 class Supervisor:
@@ -156,15 +96,15 @@ class Supervisor:
             self._settings.prepare_home()
             if self._settings.home.stat().st_mode & 0o022:
                 home = self._settings.home
-                _say(f"Others may write to {home}: `chmod go-w {home}` takes that right away.", problem=True)
+                say(f"Others may write to {home}: `chmod go-w {home}` takes that right away.", problem=True)
             with contextlib.ExitStack() as stack:
                 work(stack)
         except ModelyardError as error:
             self._failure = f"{error.message} {error.hint or ''}".strip()
         if self._failure is not None:
-            _say(f"Modelyard cannot run: {self._failure}", problem=True)
+            say(f"Modelyard cannot run: {self._failure}", problem=True)
             return 1
-        _say("Modelyard has stopped.")
+        say("Modelyard has stopped.")
         return 0
 
     def _serve(self, stack: contextlib.ExitStack) -> None:
@@ -192,10 +132,12 @@ class Supervisor:
         common |= channel.environment
         inherited = (parent, console, *channel.descriptors)
         api_arguments = ["modelyard.workers", "api", "--application", self._application, "--fd", str(listener.fileno())]
-        api = _Child("api", api_arguments, (*inherited, listener.fileno()), os.environ | common, log("api"))
+        api = SupervisedChild("api", api_arguments, (*inherited, listener.fileno()), os.environ | common, log("api"))
         # Only later, because the API brings the database up to date and then no longer needs the processor.
         workers = [
-            _Child(name, self._worker_arguments([name]), inherited, _environment_for([name]) | common, log(name))
+            SupervisedChild(
+                name, self._worker_arguments([name]), inherited, _environment_for([name]) | common, log(name)
+            )
             for name in self._queues
         ]
         warm = _warm_parents(channel, parent, environment, log("warm"))
@@ -207,7 +149,9 @@ class Supervisor:
         channel = open_channel(stack, wanted=self._settings.warm)
         common = {**environment, **channel.environment, "MODELYARD_HOME": str(self._settings.home)}
         variables = _environment_for(queues) | common
-        worker = _Child("worker", self._worker_arguments(queues), (parent, *channel.descriptors), variables, None)
+        worker = SupervisedChild(
+            "worker", self._worker_arguments(queues), (parent, *channel.descriptors), variables, None
+        )
         self._supervise(None, None, [worker], _warm_parents(channel, parent, environment, None), wakeups)
 
     @contextlib.contextmanager
@@ -283,7 +227,12 @@ class Supervisor:
             )
 
     def _supervise(
-        self, api: _Child | None, url: str | None, others: "list[_Child]", warm: "list[_Child]", wakeups: int
+        self,
+        api: SupervisedChild | None,
+        url: str | None,
+        others: "list[SupervisedChild]",
+        warm: "list[SupervisedChild]",
+        wakeups: int,
     ) -> None:
         """Keep the children running until a signal or a failure; the others start once the API, if any, is healthy."""
         children = [*(others if api is None else [api]), *warm]
@@ -300,7 +249,7 @@ class Supervisor:
                         self._on_exit(each, exit_code, can_wait=healthy or each is not api)
                 if not healthy and _answers(f"{url}/healthz"):
                     healthy = True
-                    _say(f"Modelyard is ready: {url}")
+                    say(f"Modelyard is ready: {url}")
                     children = [*children, *others]
                     continue
                 if self._failure is not None:
@@ -319,7 +268,7 @@ class Supervisor:
             arguments += ["--concurrency", str(sum(self._concurrency.get(queue, 1) for queue in queues))]
         return [*arguments, "--queues", ",".join(queues)]
 
-    def _on_exit(self, child: _Child, exit_code: int, *, can_wait: bool) -> None:
+    def _on_exit(self, child: SupervisedChild, exit_code: int, *, can_wait: bool) -> None:
         if exit_code == EXIT_CONFIGURATION:
             self._failure = child.last_words()
             return
@@ -329,7 +278,7 @@ class Supervisor:
         if not can_wait and child.failures >= _API_ATTEMPTS:
             self._failure = f"{child.name} {describe_exit(exit_code)}{why}.{log}"
             return
-        _say(f"{child.name} {describe_exit(exit_code)}{why}; it starts again in {delay:g} s.{log}", problem=True)
+        say(f"{child.name} {describe_exit(exit_code)}{why}; it starts again in {delay:g} s.{log}", problem=True)
 
     def _stop(self, processes: "list[subprocess.Popen[bytes]]", wakeups: int) -> None:
         for process in processes:
@@ -344,7 +293,7 @@ class Supervisor:
             end_group(process, 0)
 
 
-def _rotate_logs(children: "list[_Child]") -> None:
+def _rotate_logs(children: "list[SupervisedChild]") -> None:
     for each in children:
         if each.log is not None:
             with contextlib.suppress(OSError):  # a full disk, for example: again at the next look
@@ -353,12 +302,12 @@ def _rotate_logs(children: "list[_Child]") -> None:
 
 def _warm_parents(
     channel: WarmChannel, parent: int, environment: Mapping[str, str], log: ChildLog | None
-) -> "list[_Child]":
+) -> "list[SupervisedChild]":
     """The warm parent that serves a channel; none where it is served already. It gets no key and no token."""
     if channel.serving is None:
         return []
     arguments = ["modelyard.workers.processes.warm_parent", str(channel.serving), ROOM]
-    return [_Child("warm", arguments, (parent, channel.serving), child_environment(**environment), log)]
+    return [SupervisedChild("warm", arguments, (parent, channel.serving), child_environment(**environment), log)]
 
 
 def _environment_for(queues: Sequence[str]) -> dict[str, str]:
@@ -410,8 +359,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (OSError, http.client.HTTPException):  # URLError and timeouts are OSErrors
         return False
-
-
-def _say(line: str, *, problem: bool = False) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone by now
-        print(line, file=sys.stderr if problem else sys.stdout, flush=True)
