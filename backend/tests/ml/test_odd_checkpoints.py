@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from modelyard.ml.inspect.inspector import Inspector
 from modelyard.ml.loading.pretrained import load_model
 from modelyard.ml.model_loader import LoadCancelled, LoadSpec, ModelLoader
 from support.odd_repositories import INDEX, ODD, config, write_model, write_odd, write_shards
+from support.warm import forking
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -80,12 +82,10 @@ def test_a_load_can_be_cancelled_while_the_model_is_built(tmp_path: Path) -> Non
 
 def test_a_deep_configuration_does_not_hold_the_inspector() -> None:
     inspector = Inspector()
-    try:
+    with forking(), closing(inspector):
         inspector.inspect("warm_up", {}, timeout=120)
         with pytest.raises(ModelyardError, match="num_hidden_layers is 1000000000"):
             inspector.inspect("memory", config(num_hidden_layers=10**9), timeout=30)
         with pytest.raises(ModelyardError, match=r"hidden_size 65536.*weight files hold 50,000"):
             inspector.inspect("memory", config(hidden_size=65_536), timeout=30, held=50_000)
         assert inspector.inspect("memory", config(), timeout=30)["num_parameters"] > 0
-    finally:
-        inspector.close()

@@ -17,6 +17,7 @@ from modelyard.services.inspection import inspection_service, runtime_memory
 from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import MemoryService
+from support.warm import forking
 
 DEEP = {
     "model_type": "qwen3_moe",
@@ -32,9 +33,10 @@ PATIENCE = 120.0
 
 @pytest.fixture(scope="module", autouse=True)
 def _warm_inspector() -> Iterator[None]:
-    inspection_service.warm_up_inspector()
-    yield
-    inspection_service.close_inspector()
+    with forking():
+        inspection_service.warm_up_inspector()
+        yield
+        inspection_service.close_inspector()
 
 
 @pytest.fixture(autouse=True)

@@ -67,6 +67,7 @@ from modelyard.workers import inference_tasks, job_runner
 from modelyard.workers.job_runner import RunningJob
 from modelyard.workers.training_tasks import TRAINING_ENDINGS
 from services.cache import resume_waiting
+from support.warm import forking
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -109,8 +110,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
 
 @pytest.fixture(autouse=True, scope="module")
 def _inspector() -> Iterator[None]:
-    yield
-    close_inspector()
+    with forking():
+        yield
+        close_inspector()
 
 
 @pytest.fixture(autouse=True)
