@@ -1,15 +1,12 @@
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,87 +14,13 @@ import pytest
 from modelyard.core.start_process import can_fork
 from modelyard.workers.processes import child_log
 from support.secrets import SECRETS, environment_of
-
-SOURCE = Path(__file__).parents[3] / "src"
-
-SERVE = """
-import json, sys
-from modelyard.core.settings import Settings
-from modelyard.workers.processes.supervisor import Supervisor
-options = {"application": "tiny_api:create_app", "celery": "tiny_tasks:celery_app"} | json.loads(sys.argv[1])
-sys.exit(Supervisor(Settings(), **options).run())
-"""
+from support.tiny_server import SERVE, WORK, Server, is_gone, wait_for
 
 ROTATE = f"""
 from modelyard.workers.processes import child_log
 child_log.LOG_BYTES, child_log.CHECK_SECONDS = 4000, 0.1
 {SERVE}
 """
-
-WORK = """
-import sys
-from modelyard.core.settings import Settings
-from modelyard.workers.processes.supervisor import Supervisor
-sys.exit(Supervisor(Settings(), celery="tiny_tasks:celery_app").run_worker(["downloads", "compute"]))
-"""
-
-WAKE = "import sys; from modelyard.core.queue import send_wakeup; send_wakeup(*sys.argv[1:])"
-
-
-class Server:
-    """A supervisor with the tiny API and the tiny tasks, in a process of its own."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.folder = folder
-        self.home = folder / "home"
-        self.notes = folder / str(options.pop("notes", "notes"))
-        self.notes.mkdir()
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")},
-            "MODELYARD_HOME": str(self.home),
-            "MODELYARD_PORT": "0",
-            "MODELYARD_WARM": "0",
-            "TINY_NOTES": str(self.notes),
-            "PYTHONPATH": os.pathsep.join([str(SOURCE), str(Path(__file__).parents[1])]),
-            "HTTP_PROXY": "http://127.0.0.1:9",  # must not be used for the server's own address
-        }
-        self.environment.update(options.pop("environment", {}))
-        self.program: str = options.pop("program", SERVE)
-        self.options = json.dumps(options)
-        self.output = folder / "output"
-
-    def start(self) -> None:
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", self.program, self.options],
-                stdout=output,
-                stderr=output,
-                env=self.environment,
-                start_new_session=True,
-            )
-
-    def start_and_wait(self, workers: int = 3) -> None:
-        self.start()
-        wait_for(lambda: len(self.noted("pids")) >= workers and "is ready" in self.said())
-
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def url(self) -> str:
-        return self.said().partition("is ready: ")[2].split()[0]
-
-    def noted(self, name: str) -> list[str]:
-        file = self.notes / name
-        return file.read_text().split() if file.exists() else []
-
-    def wake(self, queue: str, task: str, job_id: str) -> None:
-        subprocess.run([sys.executable, "-c", WAKE, queue, task, job_id], env=self.environment, check=True)
-
-    def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def worker_pid(self, queue: str) -> int:
-        return next(each.pid for each in self.family() if each.cmdline()[-1] == queue)
 
 
 @pytest.fixture
@@ -113,17 +36,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     for server in servers:
         server.process.kill()
         server.process.wait()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.05)
-
-
-def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
