@@ -16,7 +16,8 @@ import pytest
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.process import ChildCrashed, ChildStopped, run_child
-from modelyard.core.start_process import EXIT_UNKNOWN, WARM_FD, Process, can_fork, start_process, warm_state
+from modelyard.core.start_process import EXIT_UNKNOWN, WARM_FD, Process, can_fork, start_process
+from modelyard.core.warm_state import warm_state
 from modelyard.workers.processes.warm_parent import Rules
 from support.warm import WarmParent, warm_parent_of, without_channel
 
@@ -144,7 +145,28 @@ def test_a_request_waits_for_a_warm_parent_that_is_starting(parent: WarmParent) 
     process = parent.start()
     asking.join(60)
     assert answers == [{"parent": process.pid}]
-    assert warm_state().warm
+    wait_until(lambda: warm_state().warm)
+
+
+def test_what_is_known_of_a_warm_parent_follows_it(parent: WarmParent, tmp_path: Path) -> None:
+    known: list[tuple[int, ...]] = []
+
+    def look(report: dict[str, Any]) -> None:
+        known.append((parent.process.pid, *report["pids"]))
+        known.append(warm_state().pids)
+        (tmp_path / "go").touch()
+
+    assert (warm_state().warm, warm_state().importing) == (False, True)
+    parent.start()
+    wait_until(lambda: warm_state().warm)
+    run(look, do="wait", until=str(tmp_path / "go"), a=1, b=1)
+    assert known[0] == known[1]
+    parent.kill()
+    wait_until(lambda: not warm_state().warm)
+    assert warm_state().importing, "it is started again"
+    parent.start()
+    wait_until(lambda: warm_state().warm)
+    assert warm_state().pids == (parent.process.pid,)
 
 
 def test_whoever_waits_for_a_warm_parent_can_stop(parent: WarmParent) -> None:
@@ -157,9 +179,7 @@ def test_whoever_waits_for_a_warm_parent_can_stop(parent: WarmParent) -> None:
 
 def test_a_warm_parent_that_takes_no_more_is_not_waited_for(parent: WarmParent) -> None:
     """As one that cannot be started for a long time."""
-    for _ in range(10_000):
-        if not warm_state().warm and _is_full(parent):
-            break
+    assert _is_full(parent)
     assert run(do="parent") == {"parent": os.getpid()}
 
 

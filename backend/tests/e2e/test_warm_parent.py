@@ -1,6 +1,9 @@
 """A server with a warm parent of its own, started exactly as users start it: work survives the warm parent's death."""
 
+import fcntl
+import signal
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from e2e import test_training as training
 from modelyard.core.start_process import can_fork
-from support.instance import Instance, running
+from support.instance import Instance, running, standing_still
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -32,9 +35,48 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 def warm(instance: Instance) -> psutil.Process:
     """The warm parent, which has imported everything."""
     instance.wait_until(lambda: system(instance)["warm"], 120, "the libraries are imported")
+    return warm_parent(instance)
+
+
+def warm_parent(instance: Instance) -> psutil.Process:
     assert instance.process is not None
     found = psutil.Process(instance.process.pid).children()
     return next(child for child in found if WARM in child.cmdline())
+
+
+def inference_worker(instance: Instance) -> psutil.Process:
+    return instance.wait_until(lambda: instance.children().get("inference"), 60, "the worker runs")
+
+
+def load(instance: Instance, row: dict[str, Any]) -> None:
+    assert instance.api.post(f"/models/{row['id']}/load", json={}).status_code == 202
+    instance.wait_until(lambda: instance.model(row["id"])["loaded"], 120, "it is loaded")
+
+
+def taken(instance: Instance, row: dict[str, Any]) -> bool:
+    """Whether a worker is at the load of a model."""
+    progress = instance.model(row["id"])["progress"]
+    return progress is not None and progress["phase"] == "loading" and not progress["waiting"]
+
+
+@contextmanager
+def held_closed(path: Path, instance: Instance) -> Iterator[None]:
+    """Whoever opens a file waits for as long as this lasts (at most 45 s, by the system's default)."""
+
+    def taken_alone() -> bool:
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except BlockingIOError:  # somebody has it open
+            return False
+        return True
+
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # tells that somebody waits
+    try:
+        with path.open("r+b") as file:
+            instance.wait_until(taken_alone, 20, "nobody else has the file open")
+            yield
+    finally:
+        signal.signal(signal.SIGIO, before)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +119,13 @@ def test_the_inspector_is_forked_and_the_memory_of_all_is_counted_once(
     assert told > proportional(warm) + proportional(inspector)
 
 
+def test_a_first_load_needs_no_import(instance: Instance, warm: psutil.Process, llama: dict[str, Any]) -> None:
+    worker = inference_worker(instance)
+    assert worker.ppid() == warm.pid
+    load(instance, llama)
+    assert worker == inference_worker(instance)
+
+
 def proportional(process: psutil.Process) -> int:
     return int(Path(f"/proc/{process.pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0]) * 1024
 
@@ -90,6 +139,43 @@ def test_a_quantization_outlives_the_warm_parent(
     assert ready["error"] is None
     log = (instance.home / "logs" / "compute.log").read_text()
     assert "Traceback" not in log, log[-3000:]
+
+
+def test_a_load_outlives_the_warm_parent(instance: Instance, warm: psutil.Process, llama: dict[str, Any]) -> None:
+    instance.unload_all()
+    worker = inference_worker(instance)
+    (weights,) = Path(llama["snapshot_path"]).glob("*.safetensors")
+    with ExitStack() as held:
+        with standing_still(worker):
+            assert instance.api.post(f"/models/{llama['id']}/load", json={}).status_code == 202
+            held.enter_context(held_closed(weights, instance))
+        instance.wait_until(lambda: taken(instance, llama), 60, "the load has begun")
+        warm.kill()
+        psutil.wait_procs([warm], timeout=20)
+        assert taken(instance, llama)
+    instance.wait_until(lambda: instance.model(llama["id"])["loaded"], 120, "it is loaded")
+    assert worker == inference_worker(instance), "the same process, which goes on"
+
+
+def test_a_load_that_comes_before_it_is_warm_says_what_it_waits_for(
+    instance: Instance, warm: psutil.Process, llama: dict[str, Any]
+) -> None:
+    """The supervisor stands still, so that nothing is started again until it was seen."""
+    instance.unload_all()
+    assert instance.process is not None
+    supervisor = psutil.Process(instance.process.pid)
+    supervisor.suspend()
+    try:
+        for process in (inference_worker(instance), warm):
+            process.kill()
+        instance.wait_until(lambda: not system(instance)["warm"], 30, "the API knows")
+        asked = instance.api.post(f"/models/{llama['id']}/load", json={}).json()["progress"]
+        assert (asked["message"], asked["waiting"]) == ("importing libraries", True)
+        assert asked["step"] == {"name": "starting", "done": None, "total": None}
+    finally:
+        supervisor.resume()
+    load(instance, llama)
+    assert inference_worker(instance).ppid() == warm_parent(instance).pid, "nobody else has imported anything"
 
 
 def test_the_next_one_serves_whoever_asks_before_it_is_warm(instance: Instance, llama: dict[str, Any]) -> None:

@@ -35,13 +35,24 @@ def free_port() -> int:
 
 
 def children_of(supervisor: int) -> dict[str, psutil.Process]:
-    """The processes a `modelyard serve` started, by role: api, downloads, compute, inference."""
+    """The processes a `modelyard serve` started, or had forked, by role: api, downloads, compute, inference."""
     found = {}
-    for child in psutil.Process(supervisor).children():
-        words = child.cmdline()
-        if "modelyard.workers" in words:
-            found["api" if "api" in words else words[words.index("--queues") + 1]] = child
+    life_line = set(_pipes(supervisor))
+    for child in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it ends just now, or is another user's
+            words = child.cmdline()
+            if "modelyard.workers" in words and life_line.intersection(_pipes(child.pid)):
+                found["api" if "api" in words else words[words.index("--queues") + 1]] = child
     return found
+
+
+def _pipes(pid: int) -> Iterator[str]:
+    """What a process has open besides its input and output."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed just now
+            opened = str(descriptor.readlink())
+            if int(descriptor.name) > 2 and opened.startswith("pipe:"):
+                yield opened
 
 
 def running(module: str) -> psutil.Process | None:
@@ -59,7 +70,7 @@ def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
 
     It is not held in the middle of a write to the embedded database, which would keep everybody else from writing.
     """
-    database = Path(process.environ()["MODELYARD_HOME"]) / "modelyard.db"
+    database = _home_of(process) / "modelyard.db"
     _suspend(process)
     while _is_written_to(database):
         process.resume()
@@ -70,6 +81,12 @@ def standing_still(process: psutil.Process) -> Iterator[psutil.Process]:
     finally:
         with suppress(psutil.NoSuchProcess):
             process.resume()
+
+
+def _home_of(process: psutil.Process) -> Path:
+    """What its log lies in: the environment that is shown of a forked one is its warm parent's."""
+    output = Path(f"/proc/{process.pid}/fd/2").readlink()
+    return output.parents[1] if output.parent.name == "logs" else Path(process.environ()["MODELYARD_HOME"])
 
 
 def _suspend(process: psutil.Process) -> None:

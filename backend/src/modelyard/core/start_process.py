@@ -19,7 +19,6 @@ import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,7 +37,6 @@ LARGEST_MESSAGE_BYTES = 1 << 17
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 _MOST_DESCRIPTORS = 64
 _POLL_SECONDS = 0.1
-_STATE_SECONDS = 0.2
 
 
 class Process(Protocol):
@@ -53,14 +51,6 @@ class Process(Protocol):
     def send_signal(self, sig: int, /) -> None: ...
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class WarmState:
-    """Whether the libraries are imported, and the ids of the warm parent and of what it has forked."""
-
-    warm: bool
-    pids: tuple[int, ...] = ()
 
 
 def start_process(
@@ -81,9 +71,17 @@ def start_process(
     what it raises ends the attempt. A forked process is killed when this one ends.
     """
     descriptors = {0: stdin, 1: stdout, 2: stderr} | {number: number for number in keep}
-    forked = _fork(module, environment, descriptors, while_waiting)
-    if forked is not None:
-        return forked
+    request = request_fork(module, (), environment, descriptors)
+    if request is not None:
+        try:
+            while not request.is_answered(_POLL_SECONDS):
+                while_waiting()
+        except BaseException:
+            request.withdraw()
+            raise
+        forked = request.take()
+        if forked is not None:
+            return forked
     return subprocess.Popen(
         [sys.executable, "-P", "-m", module],
         stdin=stdin,
@@ -93,18 +91,6 @@ def start_process(
         pass_fds=keep,
         process_group=0 if leads_group else None,
     )
-
-
-def warm_state() -> WarmState:
-    """Return the warm parent's state; not warm if it does not answer at once, or where there is none."""
-    link = _request({}, [])
-    if link is None:
-        return WarmState(warm=False)
-    with link:
-        if not _readable(link.fileno(), _STATE_SECONDS):
-            return WarmState(warm=False)
-        answer, _ = receive_message(link)
-    return WarmState(bool(answer.get("warm")), tuple(answer.get("pids", ())))
 
 
 @cache
@@ -133,7 +119,36 @@ def given_channel() -> int | None:
     return int(given) if kind == (socket.AF_UNIX, socket.SOCK_SEQPACKET) else None
 
 
-class _Forked:
+class ForkRequest:
+    """A request to the warm parent, which may still be importing; to be taken or withdrawn."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self.deadline = time.monotonic() + START_SECONDS
+        """When it is no longer waited for, on the clock of `time.monotonic`."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that has something to read once there is an answer."""
+        return self._link.fileno()
+
+    def is_answered(self, seconds: float = 0.0) -> bool:
+        """Return whether there is an answer within so many seconds, or none will be waited for."""
+        return _readable(self.fileno(), seconds) or time.monotonic() > self.deadline
+
+    def take(self) -> "ForkedProcess | None":
+        """Return the process once the request is answered; None where it is to be started afresh."""
+        answer, passed = receive_message(self._link) if _readable(self.fileno(), 0) else ({}, [])
+        if "pid" not in answer:  # refused, or the warm parent died before it forked, or takes too long
+            self.withdraw()
+            return None
+        return ForkedProcess(answer["pid"], passed[0], self._link)
+
+    def withdraw(self) -> None:
+        """Have nothing forked; what was forked already is killed."""
+        self._link.close()
+
+
+class ForkedProcess:
     """A process that the warm parent has forked for this one. Thread-safe."""
 
     def __init__(self, pid: int, pidfd: int, link: socket.socket) -> None:
@@ -151,6 +166,10 @@ class _Forked:
     def returncode(self) -> int | None:
         return self._returncode
 
+    def fileno(self) -> int:
+        """Return a descriptor that has something to read when there may be an exit code; it may be another later."""
+        return self._pidfd if self._orphaned else self._link.fileno()
+
     def poll(self) -> int | None:
         with self._lock:
             if self._returncode is None:
@@ -163,7 +182,7 @@ class _Forked:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and timeout is not None and left <= 0:
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
-            _readable(self._pidfd if self._orphaned else self._link.fileno(), left)
+            _readable(self.fileno(), left)
         return code
 
     def send_signal(self, sig: int, /) -> None:
@@ -188,49 +207,53 @@ class _Forked:
         return EXIT_UNKNOWN if _readable(self._pidfd, 0) else None
 
 
-def _fork(
-    module: str, environment: Mapping[str, str], descriptors: Mapping[int, int], while_waiting: Callable[[], None]
-) -> _Forked | None:
-    """The forked process; None where there is no warm parent, or none that forks this."""
+def request_fork(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Mapping[int, int],
+    *,
+    channel: int | None = None,
+) -> ForkRequest | None:
+    """Ask the warm parent for a process that runs `python -m module arguments`; None where it cannot be asked.
+
+    `descriptors` are those of this process, by the numbers that they are to have in the new one. `channel` is the
+    descriptor on which to ask; by default the one that this process was given.
+    """
     try:
         folder = str(Path.cwd())
     except FileNotFoundError:  # it was removed; only a process started afresh can be in it
         return None
     request = {
         "module": module,
+        "arguments": list(arguments),
         "environment": dict(environment),
         "folder": folder,
         "descriptors": list(descriptors),
         "limits": [(kind, *resource.getrlimit(kind)) for kind in _LIMITS],
     }
-    link = _request(request, list(descriptors.values()))
-    if link is None:
-        return None
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _readable(link.fileno(), _POLL_SECONDS):
-            while_waiting()
-            if time.monotonic() > deadline:
-                link.close()
-                return None
-        answer, passed = receive_message(link)
-    except BaseException:
-        link.close()
-        raise
-    if "pid" not in answer:  # refused, or the warm parent died before it forked
-        link.close()
-        return None
-    return _Forked(answer["pid"], passed[0], link)
+    link = _request(request, list(descriptors.values()), given_channel() if channel is None else channel)
+    return None if link is None else ForkRequest(link)
 
 
-def _request(request: Mapping[str, Any], descriptors: Sequence[int]) -> socket.socket | None:
+def request_news(channel: int) -> socket.socket | None:
+    """Ask the warm parent to report that it is warm, on a socket that does not block and ends when it does.
+
+    Returns None where it cannot be asked.
+    """
+    link = _request({}, [], channel)
+    if link is not None:
+        link.setblocking(False)
+    return link
+
+
+def _request(request: Mapping[str, Any], descriptors: Sequence[int], channel: int | None) -> socket.socket | None:
     """Send a request to the warm parent; return the socket on which the answer will come, None where it cannot be."""
-    number = given_channel()
-    if number is None:
+    if channel is None:
         return None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        control = socket.socket(fileno=number)
+        control = socket.socket(fileno=channel)
         try:
             sent = send_message(control, request, [theirs.fileno(), *descriptors])
         finally:

@@ -7,6 +7,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session, undefer
 
 from modelyard.core.model_types import generates_text
+from modelyard.core.warm_state import warm_state
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import (
     ACTIVE_STATUSES,
@@ -31,6 +32,7 @@ from modelyard.schemas.model import (
 from modelyard.services.facts.chat_template import ChatTemplate, find_chat_template
 from modelyard.services.facts.config_remarks import config_remarks
 from modelyard.services.facts.stored_drift import stored_drift
+from modelyard.services.jobs.control import IMPORTING_MESSAGE, STARTING
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.model_files import artifact_of, hub_cache, next_work, snapshot_owners
@@ -237,8 +239,12 @@ def _progress(model: Model, job: Job | None) -> Progress | None:
 def _load_progress(job: Job) -> Progress:
     if job.control is JobControl.CANCEL:
         return _progress_of(job, LOADING_PHASE, "stopping")
-    waits = job.state is JobState.QUEUED
-    return _progress_of(job, LOADING_PHASE, WAITING_MESSAGE if waits else job.message)
+    if job.state is not JobState.QUEUED:
+        return _progress_of(job, LOADING_PHASE, job.message)
+    if warm_state().importing:  # and the worker that loads models is only forked afterwards
+        progress = _progress_of(job, LOADING_PHASE, IMPORTING_MESSAGE)
+        return progress.model_copy(update={"step": ProgressStep.model_validate(STARTING)})
+    return _progress_of(job, LOADING_PHASE, WAITING_MESSAGE)
 
 
 def _progress_of(job: Job, phase: str, message: str | None) -> Progress:

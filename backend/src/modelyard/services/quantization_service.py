@@ -19,7 +19,14 @@ from modelyard.services.facts.model_facts import store_figures
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.inspection.memory_service import MemoryService
-from modelyard.services.jobs.control import STARTING, JobPaused, JobProgress, JobReporter, raise_if_stopped
+from modelyard.services.jobs.control import (
+    IMPORTING_MESSAGE,
+    STARTING,
+    JobPaused,
+    JobProgress,
+    JobReporter,
+    raise_if_stopped,
+)
 from modelyard.services.jobs.payloads import LoadOptions
 from modelyard.services.model_files import artifact_files, artifact_of, hub_cache, is_copy, manifest
 from modelyard.services.model_service import ModelService
@@ -114,7 +121,7 @@ class QuantizationService:
         with self.database.session() as session:
             models = ModelService(session)
             models.mark_quantizing(models.get_by_id(row.id))
-        reporter.report(JobProgress(phase="quantizing", message="importing libraries", step=STARTING))
+        reporter.report(JobProgress(phase="quantizing", message=IMPORTING_MESSAGE, step=STARTING))
         target = artifact_folder(row)
         request = {
             "source": str(self.cache.snapshot_path(row.model_id, row.commit)),

@@ -23,7 +23,7 @@ from modelyard.core.database import Database, database_now
 from modelyard.core.errors import HubError, TokenInvalid
 from modelyard.core.process_memory import proportional_bytes
 from modelyard.core.settings import get_settings
-from modelyard.core.start_process import warm_state
+from modelyard.core.warm_state import warm_state
 from modelyard.hub.client import HubClient, TokenState
 from modelyard.models import Worker
 from modelyard.schemas.system import (
@@ -183,7 +183,7 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
     seen, warm = workers(session), warm_state()
     return System(
         version=modelyard.__version__,
-        devices=devices([*local_pids(session), *warm.pids]),
+        devices=devices(sorted({*local_pids(session), *warm.pids})),
         disks=disks(ModelFiles(session).stored_bytes()),
         hub=hub(),
         extras=_extras(),

@@ -9,7 +9,6 @@ import sys
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import EXIT_CONFIGURATION, configure_logging, prepare_process, watch_parent
-from modelyard.core.queues import Queue
 from modelyard.core.repeated_lines import limit_repeated_lines
 
 MAX_SOCKET_MESSAGE_BYTES = 1_024
@@ -74,9 +73,6 @@ def _allow_many_sockets() -> None:
 
 
 def _run_worker(celery: str, queues: list[str], concurrency: int | None) -> int:
-    if Queue.DOWNLOADS not in queues:
-        # Whatever a library would look for on a Hub; read when huggingface_hub is first imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
     from modelyard.workers.celery_app import run_worker
 
     return run_worker(queues, concurrency=concurrency, app=pkgutil.resolve_name(celery))

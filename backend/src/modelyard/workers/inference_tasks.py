@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import JobControl, JobKind, Model, Worker
 from modelyard.services.inference.loaded_models import LoadedModels
 from modelyard.services.inspection.fast_dtype import options_here
-from modelyard.services.jobs.control import STARTING, JobProgress
+from modelyard.services.jobs.control import IMPORTING_MESSAGE, STARTING, JobProgress
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.jobs.payloads import DriftPayload, GeneratePayload, LoadOptions, LoadPayload, UnloadPayload
@@ -177,9 +178,9 @@ def _drift(job: RunningJob) -> dict[str, Any]:
 
 
 def _loader_for(job: RunningJob) -> "ModelLoader":
-    """The loader; its libraries take seconds the first time, which is told."""
-    if not _loader.cache_info().currsize:
-        job.report(JobProgress(LOADING_PHASE, message="starting", step=STARTING))
+    """The loader; its libraries take seconds to import where this process was not forked, which is reported."""
+    if "torch" not in sys.modules:
+        job.report(JobProgress(LOADING_PHASE, message=IMPORTING_MESSAGE, step=STARTING))
     return _loader()
 
 

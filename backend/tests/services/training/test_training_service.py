@@ -618,16 +618,23 @@ def test_idle_models_make_room_when_the_run_starts(
     training = TrainingRunService(database).start(asked(row_id, corpus))
     assert training.plan["unloads"] == [oldest]
     seen: list[set[str]] = []
+    phases: list[str] = []
+    record = TrainingService.record
 
     def child(*_: Any, **__: Any) -> dict[str, Any]:
         seen.append(holding.names())
         return {"output": "/somewhere"}
 
+    def note(self: TrainingService, training_id: str, report: dict[str, Any]) -> None:
+        phases.append(report["phase"])
+        record(self, training_id, report)
+
     monkeypatch.setattr(process, "run_child", child)
+    monkeypatch.setattr(TrainingService, "record", note)
     TrainingRunService(database).run(training.id, Wishes())
     assert seen == [{"pinned", "newer"}]
+    assert phases == ["making_room", "starting"]
     with database.reading() as session:
-        assert TrainingService(session).get_by_id(training.id).phase == "making_room"
         unloaded = ModelResponses(session).of_id(oldest["id"]).response()
     assert (unloaded.loaded, unloaded.error) == (False, None)
 

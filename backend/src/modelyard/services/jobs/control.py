@@ -36,6 +36,9 @@ class JobProgress:
 STARTING: JobStep = {"name": "starting", "done": None, "total": None}
 """The libraries are being imported."""
 
+IMPORTING_MESSAGE = "importing libraries"
+"""The message of that step."""
+
 
 class JobPaused(Exception):
     """The work stopped on request, the user's or its worker's; what was done is kept, and it can be resumed."""

@@ -185,6 +185,7 @@ class TrainingRunService:
             with self.database.session() as session:
                 TrainingService(session).record(training_id, report)
 
+        on_report({"phase": "starting"})
         log = run_log.log_file(training_id)
         log.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,13 +1,15 @@
 """A child process of the supervisor: how it is started, where its output goes, and when it is started again."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
+from modelyard.core.start_process import ForkedProcess, ForkRequest, Process, request_fork
 from modelyard.workers.processes.child_log import ChildLog
 
 _FIRST_DELAY_SECONDS = 0.5
@@ -23,19 +25,53 @@ class SupervisedChild:
     environment: Mapping[str, str]
     log: ChildLog | None
     """Where its output goes; None: where the supervisor's own goes."""
-    process: "subprocess.Popen[bytes] | None" = None
+    warm_channel: int | None = None
+    """The descriptor on which the warm parent is asked to fork it; None: it is started afresh."""
+    process: Process | None = None
+    request: ForkRequest | None = None
+    """For the process; until it is answered there is none."""
     started_at: float = 0.0
     failures: int = 0
     start_at: float = field(default_factory=time.monotonic)
 
+    @property
+    def due_at(self) -> float:
+        """When it is to be started, or the warm parent is no longer waited for, while it does not run."""
+        return self.start_at if self.request is None else self.request.deadline
+
+    @property
+    def news(self) -> int | None:
+        """The descriptor that tells of an answer or an exit; None where there is none to come, or a signal tells."""
+        if self.request is not None:
+            return self.request.fileno()
+        if isinstance(self.process, ForkedProcess) and self.process.returncode is None:
+            return self.process.fileno()
+        return None
+
     def start(self) -> None:
+        """Start the process, or ask the warm parent for it: then `take_answer` is to be called."""
         self.started_at = time.monotonic()
-        if self.log is None:
-            self._spawn(None)
+        with self._output() as output:
+            if self.warm_channel is not None:
+                self.request = self._request(output, self.warm_channel)
+            if self.request is None:
+                self._spawn(output)
+
+    def take_answer(self) -> None:
+        """Once the warm parent has answered, take over what it has forked, or start the process afresh."""
+        if self.request is None or not self.request.is_answered():
             return
-        log = self._open_log(self.log)
+        self.started_at = time.monotonic()
+        self.process, self.request = self.request.take(), None
+        if self.process is None:
+            with self._output() as output:
+                self._spawn(output)
+
+    @contextlib.contextmanager
+    def _output(self) -> Iterator[IO[bytes] | None]:
+        log = None if self.log is None else self._open_log(self.log)
         with log or contextlib.nullcontext():
-            self._spawn(log)
+            yield log
 
     def _open_log(self, log: ChildLog) -> IO[bytes] | None:
         """For appending; None where that cannot be, so that the child starts anyway."""
@@ -55,6 +91,21 @@ class SupervisedChild:
             pass_fds=self.descriptors,
             start_new_session=True,
         )
+
+    def _request(self, output: IO[bytes] | None, channel: int) -> ForkRequest | None:
+        module, *arguments = self.arguments
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            stdout, stderr = (1, 2) if output is None else (output.fileno(), output.fileno())
+            descriptors = {0: nothing.fileno(), 1: stdout, 2: stderr} | {number: number for number in self.descriptors}
+            return request_fork(module, arguments, self.environment, descriptors, channel=channel)
+
+    def terminate(self) -> None:
+        """Send the process SIGTERM, or take the request for it back."""
+        if self.request is not None:
+            self.request.withdraw()
+            self.request = None
+        if self.process is not None:
+            self.process.terminate()
 
     def failed(self) -> float:
         """Note that the process died; return the seconds until it is to be started again."""

@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -27,7 +26,7 @@ from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
 from modelyard.core.queue import broker_options
-from modelyard.core.queues import QUEUES
+from modelyard.core.queues import QUEUES, Queue
 from modelyard.core.settings import Settings
 from modelyard.workers.processes import child_log
 from modelyard.workers.processes.child_log import ChildLog
@@ -136,7 +135,12 @@ class Supervisor:
         # Only later, because the API brings the database up to date and then no longer needs the processor.
         workers = [
             SupervisedChild(
-                name, self._worker_arguments([name]), inherited, _environment_for([name]) | common, log(name)
+                name,
+                self._worker_arguments([name]),
+                inherited,
+                _environment_for([name]) | common,
+                log(name),
+                _forked_over(channel, [name]),
             )
             for name in self._queues
         ]
@@ -149,9 +153,9 @@ class Supervisor:
         channel = open_channel(stack, wanted=self._settings.warm)
         common = {**environment, **channel.environment, "MODELYARD_HOME": str(self._settings.home)}
         variables = _environment_for(queues) | common
-        worker = SupervisedChild(
-            "worker", self._worker_arguments(queues), (parent, *channel.descriptors), variables, None
-        )
+        inherited = (parent, *channel.descriptors)
+        forked_over = _forked_over(channel, queues)
+        worker = SupervisedChild("worker", self._worker_arguments(queues), inherited, variables, None, forked_over)
         self._supervise(None, None, [worker], _warm_parents(channel, parent, environment, None), wakeups)
 
     @contextlib.contextmanager
@@ -241,7 +245,9 @@ class Supervisor:
         try:
             while not self._signals and self._failure is None:
                 for each in children:
-                    if each.process is None:
+                    if each.request is not None:
+                        each.take_answer()
+                    elif each.process is None:
                         if time.monotonic() >= each.start_at:
                             each.start()
                     elif (exit_code := each.process.poll()) is not None:
@@ -257,10 +263,10 @@ class Supervisor:
                 if time.monotonic() >= check_logs_at:
                     _rotate_logs(children)
                     check_logs_at = time.monotonic() + child_log.CHECK_SECONDS
-                wake_at = min([check_logs_at, *(each.start_at for each in children if each.process is None)])
-                _sleep(wakeups, wake_at - time.monotonic() if healthy else 0.05)
+                wake_at = min([check_logs_at, *(each.due_at for each in children if each.process is None)])
+                _sleep(wakeups, wake_at - time.monotonic() if healthy else 0.05, children)
         finally:
-            self._stop([each.process for each in children if each.process is not None], wakeups)
+            self._stop(children, wakeups)
 
     def _worker_arguments(self, queues: Sequence[str]) -> list[str]:
         arguments = ["modelyard.workers", "worker", "--celery", self._celery]
@@ -280,15 +286,16 @@ class Supervisor:
             return
         say(f"{child.name} {describe_exit(exit_code)}{why}; it starts again in {delay:g} s.{log}", problem=True)
 
-    def _stop(self, processes: "list[subprocess.Popen[bytes]]", wakeups: int) -> None:
-        for process in processes:
-            process.terminate()
+    def _stop(self, children: "list[SupervisedChild]", wakeups: int) -> None:
+        for each in children:
+            each.terminate()
         deadline = time.monotonic() + self._grace_seconds
         signals = min(self._signals, 1)  # that the first made it stop; another may have come before it got here
+        processes = [each.process for each in children if each.process is not None]
         while any(process.poll() is None for process in processes):
             if time.monotonic() >= deadline or self._signals > signals:
                 break
-            _sleep(wakeups, deadline - time.monotonic())
+            _sleep(wakeups, deadline - time.monotonic(), children)
         for process in processes:
             end_group(process, 0)
 
@@ -310,10 +317,21 @@ def _warm_parents(
     return [SupervisedChild("warm", arguments, (parent, channel.serving), child_environment(**environment), log)]
 
 
+def _forked_over(channel: WarmChannel, queues: Sequence[str]) -> int | None:
+    """Return the descriptor on which the warm parent is asked for a worker of these queues; None: it starts afresh.
+
+    Only who loads models needs the libraries, which were told on their import that there is no Hub.
+    """
+    needs_them = Queue.INFERENCE in queues and Queue.DOWNLOADS not in queues
+    return channel.descriptors[0] if needs_them and channel.descriptors else None
+
+
 def _environment_for(queues: Sequence[str]) -> dict[str, str]:
-    """Return the variables of this process's environment that a worker of these queues gets."""
-    withheld = frozenset() if "downloads" in queues else _HUB_SECRETS
-    return {name: value for name, value in os.environ.items() if name not in withheld}
+    """Return the variables of this process's environment that a worker of these queues gets, and what is added."""
+    if Queue.DOWNLOADS in queues:
+        return dict(os.environ)
+    # Whatever a library would look for on a Hub; read when huggingface_hub is first imported.
+    return {name: value for name, value in os.environ.items() if name not in _HUB_SECRETS} | {"HF_HUB_OFFLINE": "1"}
 
 
 @contextlib.contextmanager
@@ -337,8 +355,10 @@ def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
         os.close(reading)
 
 
-def _sleep(wakeups: int, seconds: float | None) -> None:
-    if select.select([wakeups], [], [], None if seconds is None else max(0.0, seconds))[0]:
+def _sleep(wakeups: int, seconds: float | None, children: Sequence[SupervisedChild]) -> None:
+    """Until a signal, or news of a child that the system does not signal, or until so many seconds are over."""
+    news = [each.news for each in children if each.news is not None]
+    if wakeups in select.select([wakeups, *news], [], [], None if seconds is None else max(0.0, seconds))[0]:
         os.read(wakeups, 4096)
 
 

@@ -94,7 +94,6 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
     if run.output.is_dir():
         # It was finished, and its worker died before it could tell.
         return {"engine": None, "output": str(run.output)}
-    report({"phase": "starting"})
     from transformers.utils import logging
 
     from modelyard.ml.loading.devices import accelerators, is_out_of_memory

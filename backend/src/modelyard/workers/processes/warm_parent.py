@@ -34,6 +34,7 @@ from modelyard.core.start_process import STATUS, receive_message, send_message
 CHILDREN = frozenset(
     {
         "modelyard.ml.inspect.inspector_child",
+        "modelyard.workers",
         "modelyard.workers.processes.quantize_child",
         "modelyard.workers.processes.train_child",
     }
@@ -50,8 +51,10 @@ _LIBRARIES = (
     "modelyard.ml.inspect.kv_cache",
     "modelyard.ml.inspect.memory",
     "modelyard.ml.inspect.meta_model",
+    "modelyard.ml.loading.generation",
     "modelyard.ml.loading.pretrained",
     "modelyard.ml.inspect.support",
+    "modelyard.ml.model_loader",
 )
 _IMPORT_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
@@ -79,6 +82,7 @@ class Request:
     """
 
     module: str
+    arguments: Sequence[str]
     environment: Mapping[str, str]
     folder: str
     descriptors: Sequence[int]
@@ -97,6 +101,8 @@ class _Running:
 class WarmParent:
     """Forks children on request, reports how they end, and kills those whose starters are gone.
 
+    Whoever asks whether the libraries are imported is sent its id, and sees the end of the socket when it ends.
+
     `refusal` returns why a request cannot be met by a fork, or None.
     """
 
@@ -107,6 +113,7 @@ class WarmParent:
         self._supervisor = supervisor
         self._refusal = refusal
         self._running: list[_Running] = []
+        self._watching: list[socket.socket] = []
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._poll.register(supervisor, select.POLLIN)
@@ -123,6 +130,11 @@ class WarmParent:
                 elif child.link.fileno() in ready and is_at_end(child.link):
                     _kill_group(child.pid)
                     self._poll.unregister(child.link)
+            for link in list(self._watching):
+                if link.fileno() in ready and is_at_end(link):
+                    self._poll.unregister(link)
+                    self._watching.remove(link)
+                    link.close()
             if self._control.fileno() in ready and (request := self._answer()) is not None:
                 return request
 
@@ -131,8 +143,11 @@ class WarmParent:
         asked, (number, *received) = receive_message(self._control)
         link = socket.socket(fileno=number)
         if not asked:
-            send_message(link, {"warm": True, "pids": [os.getpid(), *(child.pid for child in self._running)]})
-        elif (reason := self._refusal(asked)) is not None:
+            send_message(link, {"pid": os.getpid()})
+            self._poll.register(link, select.POLLIN)
+            self._watching.append(link)
+            return None
+        if (reason := self._refusal(asked)) is not None:
             log.info("%s is started afresh: %s", asked["module"], reason)
             send_message(link, {"refused": reason})
         elif not is_at_end(link):
@@ -168,7 +183,7 @@ class WarmParent:
 
     def _leave(self, request: Request) -> Request:
         """In a child: forget the descriptors, which it is about to close, so that no object closes them again."""
-        for each in (self._control, *(child.link for child in self._running)):
+        for each in (self._control, *self._watching, *(child.link for child in self._running)):
             each.detach()
         return request
 
@@ -192,7 +207,7 @@ def become(request: Request) -> None:
     time.tzset()
     tempfile.tempdir = None
     logging.getLogger().handlers.clear()
-    _show([sys.executable, "-P", "-m", request.module])
+    _show([sys.executable, "-P", "-m", request.module, *request.arguments])
     _read_environment_again()
 
 
@@ -317,7 +332,7 @@ def main(children: Iterable[str] = CHILDREN, libraries: Iterable[str] = _LIBRARI
     request = WarmParent(socket.socket(fileno=int(sys.argv[1])), supervisor, rules.refusal).serve()
     # From here on this is a child.
     become(request)
-    sys.argv[:] = [request.module]
+    sys.argv[:] = [request.module, *request.arguments]
     runpy.run_module(request.module, run_name="__main__", alter_sys=True)
 
 
