@@ -147,6 +147,20 @@ def test_what_ignores_the_stop_is_killed_with_all_it_started(serve: Callable[...
     wait_for(lambda: all(is_gone(each) for each in family))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such processes")
+def test_orphans_of_a_container_are_reaped(serve: Callable[..., Server]) -> None:
+    """As the first process of a container, to which the system gives the children of those that died."""
+    takes_orphans = "import ctypes; ctypes.CDLL(None).prctl(36, 1)\n"  # PR_SET_CHILD_SUBREAPER
+    server = serve(program=takes_orphans + SERVE)
+    server.start_and_wait()
+    server.wake("compute", "tiny.stubborn", "1")
+    wait_for(lambda: bool(server.noted("stubborn-1")))
+    orphan = int(server.noted("stubborn-1")[0])
+    os.kill(server.worker_pid("compute"), signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(orphan))
+    wait_for(lambda: len(server.noted("pids")) == 4)
+
+
 def test_a_second_signal_kills_at_once(serve: Callable[..., Server]) -> None:
     server = serve(grace_seconds=60.0)
     server.start_and_wait()

@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import FrameType
 
 from modelyard.core import locks
@@ -253,6 +253,7 @@ class Supervisor:
                     elif (exit_code := each.process.poll()) is not None:
                         end_group(each.process, 0)
                         self._on_exit(each, exit_code, can_wait=healthy or each is not api)
+                _reap_orphans({each.process.pid for each in children if each.process is not None})
                 if not healthy and _answers(f"{url}/healthz"):
                     healthy = True
                     say(f"Modelyard is ready: {url}")
@@ -353,6 +354,15 @@ def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
             signal.signal(number, handler)
         os.close(writing)
         os.close(reading)
+
+
+def _reap_orphans(ours: Collection[int]) -> None:
+    """Wait for what has ended and was not started here: in a container, processes whose parents died become ours."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in ours:
+            os.waitpid(ended.si_pid, 0)
 
 
 def _sleep(wakeups: int, seconds: float | None, children: Sequence[SupervisedChild]) -> None:
