@@ -119,7 +119,7 @@ def _forwarded_host(headers: Headers) -> str | None:
 
 
 def _last(headers: Headers, name: str) -> str:
-    """What the nearest proxy added; before it stands what it was sent itself."""
+    """Return what the nearest proxy added; before it stands what it was sent itself."""
     return ",".join(headers.getlist(name)).rpartition(",")[2].strip()
 
 

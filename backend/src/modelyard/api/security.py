@@ -28,7 +28,7 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 def session_token(api_key: str) -> str:
-    """What the cookie of a signed-in browser holds: proof of the key, not the key."""
+    """Return what the cookie of a signed-in browser holds: proof of the key, not the key."""
     return hmac.new(api_key.encode(), b"modelyard session", hashlib.sha256).hexdigest()
 
 

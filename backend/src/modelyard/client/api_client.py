@@ -110,7 +110,7 @@ class ApiClient:
             raise ServerUnreachable(f"The server at {self.url} went away before it had finished.") from error
 
     def is_ready(self) -> Json:
-        """What `/readyz` says, which is no error when the answer is no."""
+        """Return what `/readyz` says, which is no error when the answer is no."""
         return self._json(self._send("GET", f"{self.url}/readyz", timeout_seconds=CONNECT_SECONDS))
 
     def upload(self, path: str, file: Path) -> Any:

@@ -32,13 +32,13 @@ class DatabaseUnusable(ModelyardError):
 
 
 def database_name() -> str:
-    """Where the database is, without its password."""
+    """Return where the database is, without its password."""
     url = make_url(load_settings().sqlalchemy_url)
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
 def database_exists() -> bool:
-    """Whether there is something to connect to; connecting to SQLite would create it."""
+    """Return whether there is something to connect to; connecting to SQLite would create it."""
     url = make_url(load_settings().sqlalchemy_url)
     return url.get_backend_name() != "sqlite" or (url.database is not None and Path(url.database).exists())
 

@@ -54,7 +54,7 @@ def find_row(client: "ApiClient", text: str, quantization: str | None = None) ->
 
 
 def _meant(text: str, rows: "Sequence[ModelResponse]") -> str:
-    """What to do where no row fits: the names that are like it."""
+    """Suggest what to do where no row fits: names that are like it."""
     names = sorted({row["model_id"] for row in rows})
     wanted = text.lower()
     close = [name for name in names if wanted in name.lower()] if wanted else []

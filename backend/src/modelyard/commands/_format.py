@@ -97,7 +97,7 @@ TRAINING_PHASES = {
 
 
 def training_phase(run: "TrainingResponse") -> str:
-    """What a training run does now, in words."""
+    """Describe what a training run does now."""
     if error := disk_error(run):
         return disk_phase(error)
     match run["status"]:
@@ -140,7 +140,7 @@ def explained_variance(metrics: "TrainingMetrics | None") -> str:
 
 
 def beginning(plan: Mapping[str, Any], asked: str) -> str:
-    """What every context of a run begins with: <|im_start|>, the tokenizer's own."""
+    """Describe what every context of a run begins with: <|im_start|>, the tokenizer's own."""
     token = plan.get("beginning_token")
     if token is None:
         return "the text itself" if asked == "none" or plan.get("beginning_tokens") else "not known"
@@ -161,7 +161,7 @@ def figures(run: "TrainingResponse") -> str:
 
 
 def faster(found: "FastDtype | None", more_bytes: int | None) -> str:
-    """What the faster dtype gains and costs; empty where the dtype it is stored in is as fast."""
+    """Describe what the faster dtype gains and costs; empty where the dtype it is stored in is as fast."""
     if not found:
         return ""
     more = "" if more_bytes is None else f", +{size(more_bytes)}"
@@ -195,7 +195,7 @@ def memory_compared(row: "ModelResponse") -> str:
 
 
 def own_size(row: "ModelResponse") -> str:
-    """What a row takes on the disk, without the files that stand there for another one."""
+    """Return what a row takes on the disk, without the files that stand there for another one."""
     return size(row["disk_bytes"] - row["shared_bytes"])
 
 
@@ -218,7 +218,7 @@ def unloaded(last: "LastUnload") -> str:
 
 
 def compatibility(verdict: "TrainingCompatibility | TrainingVerdict", level: str = "static") -> str:
-    """Whether a model can be trained on, as far as that is known, and why not."""
+    """Describe whether a model can be trained on, as far as that is known, and why not."""
     reasons = " ".join(reason["message"] for reason in verdict["reasons"])
     if verdict["compatible"] is False:
         return f"not possible: {reasons}"
@@ -233,7 +233,7 @@ def compatibility(verdict: "TrainingCompatibility | TrainingVerdict", level: str
 
 
 def drift(found: "Drift") -> str:
-    """How far a quantized copy's answers are from the source's."""
+    """Describe how far a quantized copy's answers are from the source's."""
     if found["reason"]:
         return f"How far its answers are from the source's is not known: {found['reason']}"
     prompts = "1 prompt" if found["prompts"] == 1 else f"{found['prompts']} prompts"
@@ -254,7 +254,7 @@ def drift(found: "Drift") -> str:
 
 
 def event(happened: "HistoryEvent") -> str:
-    """What happened to a model: downloaded, verification failed: …"""
+    """Describe what happened to a model: downloaded, verification failed: …"""
     kind, name = happened["kind"], happened["event"]
     if name == "missing":
         return "files vanished"

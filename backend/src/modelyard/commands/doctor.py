@@ -134,7 +134,7 @@ def _local_system() -> "System":
 
 
 def _local_hub(found: "Database") -> "HubStatus":
-    """As `system_service.hub_status`, with an end to waiting for a name server."""
+    """Return what `system_service.hub_status` does, with an end to waiting for a name server."""
     from modelyard.client.offline import within
     from modelyard.core.errors import HubError
     from modelyard.schemas.system import HubStatus
@@ -309,7 +309,7 @@ def _broker() -> Check:
 
 
 def _landlock(version: int) -> Check:
-    """Whether the kernel of this machine confines the processes that read tokenizers of repositories."""
+    """Check whether the kernel of this machine confines the processes that read tokenizers of repositories."""
     if version == 0:
         return Check(
             "landlock",

@@ -97,7 +97,7 @@ def load(
 
 
 def _faster(client: "ApiClient", row: "ModelResponse", item: "LoadedModelResponse") -> str:
-    """What another dtype would gain, of a model that was loaded as it is stored; empty where there is none."""
+    """Describe what another dtype would gain, of a model that was loaded as it is stored; empty where there is none."""
     if item["dtype"] != "auto" or row["dtype"] != "bfloat16" or item["device"] != "cpu":
         return ""
     estimate: MemoryEstimate = client.get(f"/models/{row['id']}/estimate-memory", parts="weights")
@@ -208,7 +208,7 @@ def _start_unloading(client: "ApiClient", row: "ModelResponse") -> "ModelRespons
 
 
 def _wait(client: "ApiClient", row: "ModelResponse", done: "Callable[[ModelResponse], Result | None]") -> Result:
-    """What `done` finds, asked whenever the row changes; meanwhile its progress is shown, and later why it waits."""
+    """Return what `done` finds, asked whenever the row changes; meanwhile show its progress, and later why it waits."""
     with display() as shown, _explained(client) as begun:
         for now in client.watch(row["id"]):
             if now["progress"] and not now["progress"]["waiting"]:

@@ -313,7 +313,7 @@ def _follow(client: "ApiClient", run: "TrainingResponse") -> "TrainingResponse":
 
 
 def _settings_of(run: "TrainingResponse") -> Json:
-    """What was asked for when it was started. Raises Conflict where its model is gone."""
+    """Return what was asked for when it was started. Raises Conflict where its model is gone."""
     if run["model_id"] is None:
         raise Conflict(f"The model of the run {run['id'][:8]} was deleted.", hint="Name another model.")
     return {name: value for name, value in run.items() if name in _SETTINGS}

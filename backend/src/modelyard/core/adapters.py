@@ -14,7 +14,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def is_adapter(names: Collection[str]) -> bool:
-    """Whether files are those of an adapter; there may be a whole model beside it."""
+    """Return whether files are those of an adapter; there may be a whole model beside it."""
     return ADAPTER_CONFIG in names or any(name.startswith("adapter_model.") for name in names)
 
 

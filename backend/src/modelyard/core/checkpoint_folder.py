@@ -39,7 +39,7 @@ def weight_files(folder: Path, repository: str | None = None) -> list[Path]:
 
 
 def read_index_file(path: Path, repository: str) -> Index:
-    """What an index on the disk says. Raises OSError."""
+    """Return what an index on the disk says. Raises OSError."""
     with path.open("rb") as file:
         return parse_index(file.read(MAX_INDEX_BYTES + 1), path.name, repository)
 
@@ -83,7 +83,7 @@ def refuse_pointer(path: Path, repository: str, name: str | None = None) -> None
 
 
 def _is_file_below(folder: Path, name: str) -> bool:
-    """Whether a file lies below a folder, and no folder on the way is a link."""
+    """Return whether a file lies below a folder, and no folder on the way is a link."""
     path = folder / name
     between = path.parents[: len(path.parents) - len(folder.parents) - 1]
     return path.is_file() and not any(parent.is_symlink() for parent in between)

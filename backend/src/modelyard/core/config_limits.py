@@ -53,7 +53,7 @@ def main_sizes(config: Mapping[str, Any]) -> str:
 
 
 def parameter_limit(held: int | None) -> int:
-    """How many parameters a configuration may describe beside weight files that hold `held`; None: no files."""
+    """Return how many parameters a configuration may describe beside weight files that hold `held`; None: no files."""
     return MAX_PARAMETERS if not held else min(MARGIN_FACTOR * held + MARGIN_PARAMETERS, MAX_PARAMETERS)
 
 

@@ -53,5 +53,5 @@ def oom_kills(cgroup: Path = CGROUP, vmstat: Path = VMSTAT) -> OomKills | None:
 
 
 def killed_for_memory(before: OomKills | None, now: OomKills | None) -> bool:
-    """Whether the kernel killed somebody between two counts; not where it is not known."""
+    """Return whether the kernel killed somebody between two counts; not where it is not known."""
     return before is not None and now is not None and before.boot == now.boot and now.count > before.count

@@ -135,7 +135,7 @@ class Database:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """As `translating`, but raise DatabaseUnavailable at once while the database is known to be away."""
+        """Translate as `translating` does, but raise DatabaseUnavailable at once while the database is away."""
         self.availability.check()
         with self.translating():
             yield

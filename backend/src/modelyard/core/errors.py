@@ -200,7 +200,7 @@ class StorageError(ModelyardError):
     """
 
     def as_dict(self) -> dict[str, Any]:
-        """As for every error, with `extra`, which says what to look at before the work is tried again."""
+        """Return the fields of every error, with `extra`, which says what to look at before the work is tried again."""
         return super().as_dict() | {"extra": self.extra}
 
 

@@ -126,7 +126,7 @@ def _may_tell_size(value: Any) -> bool:
 
 
 def names_layers(read: Read) -> bool:
-    """Whether a configuration says how many layers there are; one of several parts need not."""
+    """Return whether a configuration says how many layers there are; one of several parts need not."""
     return _first_int(read, _SPELLINGS["num_layers"]) is not None
 
 

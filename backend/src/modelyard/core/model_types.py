@@ -73,7 +73,7 @@ _GENERATING_MODELS = ("BarkModel", "DecoderModel", "MTModel", "SeamlessM4TModel"
 
 
 def generates_text(architecture: str | None) -> bool | None:
-    """Whether a model class of transformers has a language head, told by its name; None where that tells nothing."""
+    """Return whether a class of transformers has a language head, told by its name; None where that tells nothing."""
     if architecture is None:
         return None
     if architecture.endswith(_LANGUAGE_HEADS):

@@ -179,7 +179,7 @@ class PathRules:
         return {_real(folder) for folder in self.public}
 
     def _allows(self, real: Path, named: tuple[Path, ...] | None = None) -> bool:
-        """Whether a resolved path may be read; with `named`, whether one of those folders is what allows it."""
+        """Return whether a resolved path may be read; with `named`, whether one of those folders is what allows it."""
         home = None if self.private is None else _real(self.private)
         is_public = False
         for folder in (real, *real.parents):
@@ -270,7 +270,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """What a folder holds, as long as it is still that folder and no link; nothing where it may not be listed."""
+    """Return what a folder holds while it is still that folder and no link; nothing where it may not be listed."""
     try:
         above = _open_folder(folder)
         try:
@@ -323,7 +323,7 @@ def _real(path: Path) -> Path:
 
 
 def _is_private(settings: Settings) -> bool:
-    """Whether only users of this machine reach the server: it listens on loopback and has no key."""
+    """Return whether only users of this machine reach the server: it listens on loopback and has no key."""
     host = settings.host.strip("[]")
     try:
         loopback = ipaddress.ip_address(host).is_loopback

@@ -137,7 +137,7 @@ class _Log(logging.StreamHandler[TextIO]):
 
 
 def prepare_process() -> None:
-    """What every process of ours needs, before it starts a thread and before a library reads its environment.
+    """Set up what every process of ours needs, before it starts a thread and before a library reads its environment.
 
     A proxy is for other machines: this instance's own Hub is on this one. NVML and torch are to number GPUs alike. And
     threads of OpenMP that wait for each other are to sleep: by default they spin, and where something else wants the

@@ -97,24 +97,24 @@ def require_readable_size(size_bytes: int, file: str, repository: str, *, limit_
 
 
 def parse_config(content: bytes, repository: str) -> dict[str, Any]:
-    """As `parse_object`, for a config.json: the fields that everybody looks into have the types they must have."""
+    """Parse a config.json as `parse_object` does: fields that everybody looks into have the types they must have."""
     return _checked(parse_object(content, "config.json", repository), repository)
 
 
 def read_config_file(path: Path, repository: str) -> dict[str, Any]:
-    """As `read_object`, for a config.json: the fields that everybody looks into have the types they must have."""
+    """Read a config.json as `read_object` does: the fields that everybody looks into have the types they must have."""
     return _checked(read_object(path, repository), repository)
 
 
 def read_config_inside(folder: Path, repository: str) -> dict[str, Any]:
-    """As `read_config_file`, of a folder that Modelyard keeps. Raises PathNotAllowed for a link out of it."""
+    """Read as `read_config_file` does, of a folder that Modelyard keeps. Raises PathNotAllowed for a link out of it."""
     with require_file("config.json", repository), open_inside(folder, "config.json") as file:
         content = file.read(MAX_BYTES + 1)
     return parse_config(content, repository)
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls a value, with its article."""
+    """Return what JSON calls a value, with its article."""
     return _KINDS.get(type(value), "a number")
 
 
@@ -139,7 +139,7 @@ def _wrong_value(config: Mapping[str, Any]) -> str | None:
 
 
 def _problem(value: Any) -> str | None:
-    """What of a value could not be written or walked through again. Recurses no deeper than it finds."""
+    """Return what of a value could not be written or walked through again. Recurses no deeper than it finds."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         texts: list[str] = []
@@ -163,7 +163,7 @@ def _problem(value: Any) -> str | None:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8, which half of a surrogate pair cannot."""
+    """Return whether a text can be written as UTF-8, which half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

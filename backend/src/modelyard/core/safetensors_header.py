@@ -52,7 +52,7 @@ def read_header(path: Path, repository: str, name: str | None = None) -> dict[st
 
 
 def parse_header(file: BinaryIO, size_bytes: int, name: str, repository: str) -> dict[str, StoredTensor]:
-    """As `read_header`, for an open file that stands at its beginning."""
+    """Parse as `read_header` does, for an open file that stands at its beginning."""
     start = file.read(8)
     if is_lfs_pointer(start + file.read(len(LFS_POINTER) - 8), size_bytes):
         raise pointer_error(name, repository)
@@ -78,7 +78,7 @@ def parse_header(file: BinaryIO, size_bytes: int, name: str, repository: str) ->
 
 
 def is_lfs_pointer(start: bytes, size_bytes: int) -> bool:
-    """Whether a file is git-lfs's note of where the content is, told by its first bytes."""
+    """Return whether a file is git-lfs's note of where the content is, told by its first bytes."""
     return size_bytes <= MAX_POINTER_BYTES and start.startswith(LFS_POINTER)
 
 
@@ -108,7 +108,7 @@ def unscaled_tensor(tensors: Iterable[tuple[str, str]]) -> str | None:
 
 
 def unscaled_message(seen: str) -> str:
-    """What is wrong with a checkpoint of which `unscaled_tensor` named a tensor, or that has QUANTIZATION_FILE."""
+    """Say what is wrong with a checkpoint of which `unscaled_tensor` named a tensor, or that has QUANTIZATION_FILE."""
     return (
         f"The weights are quantized ({seen}), but config.json has no quantization_config: transformers would ignore"
         " their scales and compute with wrong weights."

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
 
     @property
     def is_shareable(self) -> bool:
-        """Whether several servers may use `home`: the database and the queue are not files in it."""
+        """Return whether several servers may use `home`: the database and the queue are not files in it."""
         return self.database_file is None and self.broker_url is not None
 
     @property
@@ -148,12 +148,12 @@ class Settings(BaseSettings):
 
     @property
     def beat_seconds(self) -> float:
-        """How often a running job renews its lease and asks whether to pause or stop."""
+        """Return how often a running job renews its lease and asks whether to pause or stop."""
         return min(1.0, self.lease_seconds / 6)
 
     @property
     def local_url(self) -> str:
-        """Where processes on this machine reach the API."""
+        """Return where processes on this machine reach the API."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return f"http://{host}:{self.port}"

@@ -116,7 +116,7 @@ def damaged(path: Path, what: str, details: str = "") -> DatabaseDamaged:
 
 
 def _was_in_use(home: Path) -> bool:
-    """Whether work was done in this home before: then its database was not empty."""
+    """Return whether work was done in this home before: then its database was not empty."""
     folders = (home / name for name in ("workers", "artifacts", "trainings", "datasets"))
     return any(True for folder in folders if folder.is_dir() for _ in os.scandir(folder))
 

@@ -84,7 +84,7 @@ def storage_denied(path: Path, kind: type[StorageDenied] = StorageDenied) -> Sto
 
 
 def is_usable(path: Path) -> bool:
-    """Whether this process may now read and write `path`, or create it."""
+    """Return whether this process may now read and write `path`, or create it."""
     try:
         exists = path.exists()
     except OSError:

@@ -91,7 +91,7 @@ def find_weights(names: Iterable[str], index: Index | None = None) -> WeightFile
 
 
 def parse_index(content: bytes, name: str, repository: str) -> Index:
-    """What the bytes of an index say; nothing in them is trusted."""
+    """Return what the bytes of an index say; nothing in them is trusted."""
     try:
         return read_index(parse_object(content, name, repository, limit_bytes=MAX_INDEX_BYTES), name)
     except InvalidRepository as error:
@@ -117,7 +117,7 @@ def read_index(content: Mapping[str, Any], name: str) -> Index:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name can only be that of a file below the folder it is joined to, on any system."""
+    """Return whether a name can only be that of a file below the folder it is joined to, on any system."""
     if not name or len(name) > _MAX_NAME or not name.isprintable() or "\\" in name or ":" in name:
         return False
     return all(part not in ("", ".", "..") for part in name.split("/"))

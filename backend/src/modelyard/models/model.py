@@ -98,5 +98,5 @@ class Model(SnapshotFacts, Base):
 
     @property
     def begins_anew(self) -> bool:
-        """Whether it ended for good, so that its next work is a new job; a failed job goes on itself."""
+        """Return whether it ended for good, so that its next work is a new job; a failed job goes on itself."""
         return self.status in (ModelStatus.CANCELLED, ModelStatus.MISSING)

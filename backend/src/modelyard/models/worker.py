@@ -25,5 +25,5 @@ class Worker(Base):
 
     @hybrid_method
     def is_alive(self, now: datetime) -> bool:
-        """Whether it was seen lately; also in SQL."""
+        """Return whether it was seen lately; also in SQL."""
         return self.seen_at >= now - timedelta(seconds=ALIVE_SECONDS)
