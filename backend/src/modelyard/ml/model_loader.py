@@ -339,7 +339,7 @@ class ModelLoader:
 
 
 def _may_go(entry: _Entry, device: str) -> bool:
-    """Whether unloading a model would make room on a device, and harm nobody."""
+    """Return whether unloading a model would make room on a device, and harm nobody."""
     return entry.idle and not entry.pinned and bool(set(places(entry.key.device)) & set(places(device)))
 
 

@@ -183,7 +183,7 @@ class _Child:
         return self._thread.is_alive() and (self._process is None or self._process.poll() is None)
 
     def wait_until_ready(self, deadline: float) -> bool:
-        """Whether the child has started by then. Raises `InspectorCrashed` if it never will."""
+        """Return whether the child has started by then. Raises `InspectorCrashed` if it never will."""
         if not self._ready:
             try:
                 self._ready = self._receive(deadline - time.monotonic()) == {"ready": True}

@@ -103,7 +103,7 @@ class CacheMeter:
         return self._from_few(self._kinds, self._of_each, set(range(len(self._kinds.layers))), tokens, batch)
 
     def _trusted(self, kinds: LayerKinds | None) -> int:
-        """How few blocks of each kind tell what others from its middle and its end add to a short prompt's cache.
+        """Count how few blocks of each kind tell what others from its middle and its end add to a short prompt's cache.
 
         0 where not even two do. Of some, the first also adds what all share.
         """
@@ -118,7 +118,7 @@ class CacheMeter:
             return 0
 
     def _from_few(self, kinds: LayerKinds, few: int, counted: Set[int], tokens: int, batch: int) -> int:
-        """What the `counted` blocks fill together: `few` of each kind are run, and the others count as the last."""
+        """Sum what the `counted` blocks fill together: `few` of each kind are run, and the others count as the last."""
         lasts = {indices: indices[few - 1] for indices in kinds.kinds if len(indices) > few}
         with kinds.running(kinds.first(few)), _bytes_added(kinds.layers, list(lasts.values())) as added:
             total = self._run(tokens, batch)
@@ -284,7 +284,7 @@ def _straight_pieces(probe: _Probe, marks: Sequence[int]) -> dict[int, int]:
 
 
 def _grows_in_steps(probe: _Probe, tokens: int) -> bool:
-    """Whether the growth changes more than once within a few tokens; a bend changes it once."""
+    """Return whether the growth changes more than once within a few tokens; a bend changes it once."""
     sizes = [probe(tokens + offset) for offset in range(_RUN)]
     growth = [after - before for before, after in pairwise(sizes)]
     return sum(before != after for before, after in pairwise(growth)) > 1

@@ -152,7 +152,7 @@ def _without_positions(settings: Sequence[Mapping[tuple[str, str], Any]]) -> lis
 
 
 def _listed_settings(config: Mapping[str, Any], count: int) -> list[tuple[str, ...]]:
-    """What the configuration lists block by block, such as `layer_types`, but not a list of the blocks' numbers."""
+    """Return what the configuration lists block by block, such as `layer_types`, but no list of the blocks' numbers."""
     lists = [
         value
         for value in config.values()

@@ -159,7 +159,7 @@ def estimate_skeleton(skeleton: MetaModel, *, plain_bitsandbytes: bool = False) 
 
 
 def unpacked_bytes(skeleton: MetaModel) -> int:
-    """What the weights of a checkpoint that is stored quantized take once they are unpacked to the load dtype."""
+    """Return what the weights of a quantized checkpoint take once they are unpacked to the load dtype."""
     return estimate_skeleton(replace(skeleton, stored_quantization=None)).options[0].weights_bytes
 
 
@@ -272,7 +272,7 @@ def _quantized_option(scheme: Scheme, plan: QuantizationPlan, model: nn.Module, 
 
 
 def _stored_options(section: Mapping[str, Any], model: nn.Module, weights: _Weights) -> tuple[OptionMemory, ...]:
-    """What a checkpoint that is quantized already takes; it can be loaded in that form only."""
+    """Return what a checkpoint that is quantized already takes; it can be loaded in that form only."""
     scheme = stored_scheme(section)
     method = section.get("quant_method", BITSANDBYTES)
     swapped = any(type(module).__name__ in MODULES_TO_PATCH_FOR_QUANTIZATION for module in model.modules())

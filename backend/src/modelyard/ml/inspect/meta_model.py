@@ -158,7 +158,7 @@ def resolve_dtype(config: Any, dtype: str = "auto", checkpoint_dtype: str | None
 
 
 def build_limits(config: Mapping[str, Any], held: int | None) -> BuildLimits:
-    """What a model of this configuration may consist of, beside weight files that hold `held` parameters."""
+    """Return what a model of this configuration may consist of, beside weight files that hold `held` parameters."""
     return BuildLimits(parameter_limit(held), main_sizes(config), held, cpu_seconds=BUILD_SECONDS)
 
 

@@ -58,7 +58,7 @@ class RememberedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _key(value: Any) -> Any:
-    """What of an argument the result's shape depends on; None where that is not known."""
+    """Return what of an argument the result's shape depends on; None where that is not known."""
     if isinstance(value, torch.Tensor):
         return (value.shape, value.stride(), value.dtype) if value.is_meta else None
     if isinstance(value, (list, tuple)):

@@ -158,7 +158,7 @@ def full_support(config: Mapping[str, Any], files: Iterable[str], *, held: int |
 
 
 def worth_building(static: Support) -> bool:
-    """Whether the inspector could say more: of a model without weights to load it could not, of packed ones it can."""
+    """Return whether the inspector could say more: not of a model without weights to load, but of packed ones."""
     return all(reason.level != "unsupported" or reason.code == "already_quantized" for reason in static.reasons)
 
 
@@ -175,12 +175,12 @@ def quantization_method(config: Mapping[str, Any]) -> str | None:
 
 
 def is_encoder(config: Mapping[str, Any]) -> bool:
-    """Whether a model without encoder-decoder halves reads in both directions, told by its type."""
+    """Return whether a model without encoder-decoder halves reads in both directions, told by its type."""
     return config.get("model_type") in ENCODERS and not (config.get("is_decoder") or config.get("causal"))
 
 
 def growth_when_loaded(method: str | None) -> int | None:
-    """How many times its stored size a checkpoint quantized with `method` takes at most; None if nobody knows."""
+    """Return how many times its stored size a checkpoint quantized with `method` takes at most; None: not known."""
     if method in _DEQUANTIZED:
         return _DEQUANTIZED[method][1]
     return 1 if method in _NEEDS_PACKAGES else None

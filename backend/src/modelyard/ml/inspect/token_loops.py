@@ -146,7 +146,7 @@ def _modelling_code(model: nn.Module) -> list[ModuleType]:
 
 
 def _alike(turns: Sequence[_Turn]) -> bool:
-    """Whether all turns made the same calls, and any."""
+    """Return whether all turns made the same calls, and any."""
     return bool(turns[0].calls) and all(turn.calls == turns[0].calls for turn in turns)
 
 

@@ -34,7 +34,7 @@ def parse_device(name: str) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What can still be allocated: free memory, and what this process has cached but does not use."""
+    """Return what can still be allocated: free memory, and what this process has cached but does not use."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
@@ -46,7 +46,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def held_bytes(device: torch.device) -> int:
-    """What this process holds on the device, as the system (not the allocator's user) sees it."""
+    """Return what this process holds on the device, as the system (not the allocator's user) sees it."""
     if device.type == "cuda":
         return int(torch.cuda.memory_reserved(device))
     if device.type == "mps":
@@ -68,20 +68,20 @@ def release_memory() -> None:
 
 
 def placement_hooks(module: nn.Module) -> list[AlignDevicesHook]:
-    """What accelerate moves a module's weights and inputs with, where a model is not on one device."""
+    """Return what accelerate moves a module's weights and inputs with, where a model is not on one device."""
     hook = getattr(module, "_hf_hook", None)
     hooks = hook.hooks if isinstance(hook, SequentialHook) else [hook]
     return [each for each in hooks if isinstance(each, AlignDevicesHook)]
 
 
 def input_device(model: nn.Module) -> torch.device:
-    """Where a model takes its inputs; the weights of one that is offloaded are nowhere between two passes."""
+    """Return where a model takes its inputs; the weights of one that is offloaded are nowhere between two passes."""
     placed = [hook.execution_device for hook in placement_hooks(model) if hook.execution_device is not None]
     return torch.device(placed[0]) if placed else next(model.parameters()).device
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of torch or of what it calls, says that memory ran out."""
+    """Return whether an error, of torch or of what it calls, says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)

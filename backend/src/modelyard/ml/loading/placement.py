@@ -67,7 +67,7 @@ def where(device: str) -> str:
 
 
 def shares(device: str) -> dict[int | str, int] | None:
-    """What each device may take of a model that is on several."""
+    """Return what each device may take of a model that is on several."""
     if device not in (SPREAD, OFFLOADED):
         return None
     return {

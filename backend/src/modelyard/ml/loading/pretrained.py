@@ -53,7 +53,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def stored_quantization(config: Mapping[str, Any]) -> str | None:
-    """How the weights behind a `config.json` are stored: 8bit or 4bit by bitsandbytes, another method's name, None."""
+    """Return how the weights of a `config.json` are stored: 8bit or 4bit by bitsandbytes, another method, or None."""
     stored = config.get("quantization_config") or config.get("compression_config")
     if not stored:
         return None
@@ -167,7 +167,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def _limits(
     values: Mapping[str, Any], files: Sequence[Path], tensors: Mapping[str, StoredTensor], *, packed: bool
 ) -> BuildLimits:
-    """What may be built for the tensors in the weight files.
+    """Return what may be built for the tensors in the weight files.
 
     Of packed weights and of pickle files only the bytes are known. Quantizing registers each weight a second time.
     """

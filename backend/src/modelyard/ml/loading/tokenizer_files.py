@@ -84,7 +84,7 @@ def _clean(file_name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_stay(file_name: str, key: str, value: Any) -> bool:
-    """Whether a value is passed on; False leaves it out. Raises NoTokenizer."""
+    """Return whether a value is passed on; False leaves it out. Raises NoTokenizer."""
     texts = list(_texts(value))
     if key == FILE_LIST:
         if not all(_FILE_NAME.fullmatch(text) for text in texts):

@@ -222,7 +222,7 @@ def _prompts(model_id: str, source: Path, model: PreTrainedModel) -> drift.Promp
 
 
 def _run(model: PreTrainedModel, prompts: drift.Prompts) -> drift.Observation | str:
-    """What the model makes of the prompts, or why it cannot run them."""
+    """Return what the model makes of the prompts, or why it cannot run them."""
     try:
         return drift.observe(model, prompts.ids)
     except Exception as error:  # a model that needs more than text says so with any exception

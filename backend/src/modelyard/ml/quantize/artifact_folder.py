@@ -58,7 +58,7 @@ def damaged_files(artifact: Path) -> list[str]:
 
 
 def partial_of(artifact: Path) -> Path:
-    """Where an artifact is made until it is whole."""
+    """Return where an artifact is made until it is whole."""
     return artifact.with_name(artifact.name + ".partial")
 
 

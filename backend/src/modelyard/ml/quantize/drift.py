@@ -220,7 +220,7 @@ def _flat(value: Any) -> tuple[Any, ...]:
 
 
 def identical(first: Observation, second: Observation) -> bool:
-    """Whether two runs gave the same bits (so that NaN equals NaN)."""
+    """Return whether two runs gave the same bits (so that NaN equals NaN)."""
     return all(
         torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
         for a, b in zip(first.answers, second.answers, strict=True)
@@ -228,7 +228,7 @@ def identical(first: Observation, second: Observation) -> bool:
 
 
 def is_finite(observed: Observation) -> bool:
-    """Whether each position has a likeliest token; minus infinity alone is a mask, which models have."""
+    """Return whether each position has a likeliest token; minus infinity alone is a mask, which models have."""
     return all(bool(answer.amax(-1).isfinite().all()) for answer in observed.answers)
 
 

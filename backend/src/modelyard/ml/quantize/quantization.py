@@ -24,7 +24,7 @@ logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def get_quantization_config(quantization: Quantization, device: torch.device) -> BitsAndBytesConfig | None:
-    """What `from_pretrained` needs to quantize on the fly: LLM.int8 for 8bit, double-quantized nf4 for 4bit.
+    """Return what `from_pretrained` needs to quantize on the fly: LLM.int8 for 8bit, double-quantized nf4 for 4bit.
 
     Parts that stay unquantized keep the load dtype. 4bit computes in what is best on `device`, which changes nothing
     that is stored.
@@ -86,7 +86,7 @@ def _offloaded(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def is_quantized(model: nn.Module) -> bool:
-    """Whether any weight of the model is."""
+    """Return whether any weight of the model is."""
     return any(isinstance(module, Linear4bit | Linear8bitLt | PackedExperts) for module in model.modules())
 
 

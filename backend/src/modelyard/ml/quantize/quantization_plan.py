@@ -135,7 +135,7 @@ def packed_bytes(shape: torch.Size) -> int:
 
 
 def same_as_linear(module: nn.Module) -> bool:
-    """Whether 4bit may treat a subclass of `nn.Linear` as one."""
+    """Return whether 4bit may treat a subclass of `nn.Linear` as one."""
     kind = type(module)
     return f"{kind.__module__}.{kind.__qualname__}" in _SAME_AS_LINEAR
 

@@ -38,7 +38,7 @@ class Checkpoints:
 
     @contextmanager
     def saving(self, tokens: int) -> Iterator[Path]:
-        """Where to write the state after so many tokens; older ones go once it is whole."""
+        """Return where to write the state after so many tokens; older ones go once it is whole."""
         target = self._folder / f"checkpoint-{tokens}"
         with appear(target) as partial:
             yield partial

@@ -70,7 +70,7 @@ class MemoryPlan:
     output_bytes: int
 
     def hint(self) -> str:
-        """What would help most where the plan does not fit."""
+        """Return what would help most where the plan does not fit."""
         largest = max(_PART_WORDS, key=lambda part: int(getattr(self, part)))
         words, remedy = _PART_WORDS[largest]
         return f"{remedy}: the largest part is {words}, {units.size(getattr(self, largest))}."
@@ -80,12 +80,12 @@ class MemoryPlan:
 
 
 def lm_prompts(context_size: int) -> int:
-    """How many contexts the language model reads at once."""
+    """Return how many contexts the language model reads at once."""
     return max(1, min(MAX_LM_PROMPTS, LM_BATCH_TOKENS // context_size))
 
 
 def buffer_contexts(batch_tokens: int, context_size: int) -> int:
-    """How many contexts of activations are kept to be mixed: four training batches at least."""
+    """Return how many contexts of activations are kept to be mixed: four training batches at least."""
     return math.ceil(4 * batch_tokens / context_size)
 
 
@@ -115,7 +115,7 @@ def memory_plan(size: Size) -> MemoryPlan:
 
 
 def refusal(needed_bytes: int, free_bytes: int, device: str, hint: str = SMALLER) -> OutOfMemory | None:
-    """Why a run cannot be held by a device, with the figures; None if it can."""
+    """Return why a run cannot be held by a device, with the figures; None if it can."""
     if needed_bytes <= USABLE_FRACTION * free_bytes:
         return None
     place = PLACE_WORDS.get(device, device)

@@ -299,7 +299,7 @@ def _describe(
     beginning: Beginning,
     model_dtype: str,
 ) -> None:
-    """What SAELens's own runner would write beside the weights, and where exactly the activations came from."""
+    """Return what SAELens's own runner would write beside the weights, and where exactly the activations came from."""
     metadata = sae.cfg.metadata
     for name in (
         "dataset_path", "hook_name", "model_name", "model_class_name", "hook_head_index", "context_size",

@@ -196,7 +196,7 @@ def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 
 
 def _libraries() -> list[Path]:
-    """What Python and its packages need to run: no home, no /proc, no /etc but the linker's and the clock's."""
+    """Return what Python and its packages need to run: no home, no /proc, no /etc but the linker's and the clock's."""
     roots = [sys.prefix, sys.base_prefix, *filter(None, sys.path), "/usr", "/lib", "/lib64", "/nix/store"]
     files = ["/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom"]
     return [Path(path) for path in dict.fromkeys([*roots, *files])]
@@ -245,7 +245,7 @@ def _lower(kind: int, limit: int) -> None:
 
 
 def _data_bytes() -> int:
-    """What RLIMIT_DATA counts of this process; 0 where there is no such limit."""
+    """Return what RLIMIT_DATA counts of this process; 0 where there is no such limit."""
     if sys.platform != "linux":
         return 0
     return int(os.pread(_statm(), 256, 0).split()[5]) * resource.getpagesize()

@@ -135,7 +135,7 @@ class Tokenizer:
         return SpecialTokens(facts["bos_token"], tuple(facts["special_tokens"]))
 
     def has_chat_template(self, *, should_stop: Callable[[], bool] = never) -> bool:
-        """Whether it can make a text of messages."""
+        """Return whether it can make a text of messages."""
         return bool(self._loaded(should_stop)["has_chat_template"])
 
     def render_chat(
@@ -159,7 +159,7 @@ class Tokenizer:
         return ids[0]
 
     def count(self, texts: Sequence[str], *, should_stop: Callable[[], bool] = never) -> int:
-        """How many tokens these texts have together, special ones not counted."""
+        """Return how many tokens these texts have together, special ones not counted."""
         number: int = self._ask("tokenizer", {"do": "count", "texts": list(texts)}, should_stop)
         return number
 
@@ -285,7 +285,7 @@ class Tokenizer:
 
 
 def has_tokenizer_files(folder: Path) -> bool:
-    """Whether there is anything in a folder that a tokenizer could be made of."""
+    """Return whether there is anything in a folder that a tokenizer could be made of."""
     return any((folder / name).is_file() for name in TOKENIZER_FILES) or any(folder.glob("*.tiktoken"))
 
 
@@ -320,7 +320,7 @@ def _rss_bytes(pid: int | None) -> int:
 
 
 def _is_at_end(link: socket.socket) -> bool:
-    """Whether the other side of a socket that nothing is expected of is gone."""
+    """Return whether the other side of a socket that nothing is expected of is gone."""
     try:
         return bool(select.select([link], [], [], 0)[0]) and not link.recv(1, socket.MSG_PEEK)
     except OSError:
