@@ -114,7 +114,7 @@ def _read_config(path: Path, row: Model) -> dict[str, Any]:
 
 
 def local_checkpoint(row: Model) -> Checkpoint:
-    """What the memory of a model that is here is computed from. Raises as `local_config` does."""
+    """Return what the memory of a model that is here is computed from. Raises as `local_config` does."""
     return Checkpoint(
         model_id=row.model_id,
         commit=row.commit,

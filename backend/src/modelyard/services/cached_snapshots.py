@@ -29,7 +29,7 @@ def best_snapshot(repo: CachedRepo) -> CachedSnapshot | None:
 
 
 def adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -> ModelyardError | None:
-    """Why a cached snapshot is not a whole model of which Modelyard can take care, or None.
+    """Return why a cached snapshot is not a whole model of which Modelyard can take care, or None.
 
     A Conflict for what the cache made of it; NoWeights, UnsafeWeights or InvalidRepository for its files.
     """
@@ -52,7 +52,7 @@ def adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) ->
 
 
 def _content_problem(folder: Path, names: set[str], repo_id: str) -> ModelyardError | None:
-    """What is wrong with the files of a snapshot, all of which lie in it; or None."""
+    """Return what is wrong with the files of a snapshot, all of which lie in it; or None."""
     found = {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
     try:
         plan = plan_files(hub_files(found), index=index_of(found, repo_id))

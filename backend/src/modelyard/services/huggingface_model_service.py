@@ -97,7 +97,7 @@ class HuggingFaceModelService:
         )
 
     def get_model_info(self, text: str, revision: str | None = None) -> ModelInfo:
-        """What a model is and which of its files would be fetched. Raises InvalidRequest, HubError."""
+        """Return what a model is and which of its files would be fetched. Raises InvalidRequest, HubError."""
         client = self.client()
         reference = parse_model_reference(text, endpoint=client.endpoint)
         with client.within_patience():
@@ -210,13 +210,13 @@ class HuggingFaceModelService:
         )
 
     def checkpoint_of_row(self, row: Model) -> Checkpoint:
-        """What the memory of a model that is still to come is computed from, by its own Hub. Raises HubError."""
+        """Return what the memory of a model that is still to come is computed from, by its own Hub. Raises HubError."""
         client = self.client(row.endpoint)
         with client.within_patience():
             return self._checkpoint(client, row.model_id, row.commit)
 
     def _checkpoint(self, client: HubClient, model_id: str, revision: str | None) -> Checkpoint:
-        """What a Hub says of a model's configuration and weights."""
+        """Return what a Hub says of a model's configuration and weights."""
         repository = self._repository(client, model_id, revision)
         repository.require_access()
         plan = repository.offered()

@@ -48,7 +48,7 @@ class LocalModelService:
         self.cache = hub_cache()
 
     def list_cache(self) -> CacheListing:
-        """What the shared cache holds that no row manages, and what unfinished downloads left."""
+        """Return what the shared cache holds that no row manages, and what unfinished downloads left."""
         with self.database.reading() as session:
             managed = ModelFiles(session).managed_snapshots()
         return CacheListing(

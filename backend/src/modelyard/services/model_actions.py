@@ -19,13 +19,13 @@ CANCEL_WAIT_SECONDS = 5.0
 
 
 def pause_model(database: Database, row_id: str) -> None:
-    """As `ModelService.pause`."""
+    """Pause as `ModelService.pause` does."""
     with database.session() as session:
         ModelService(session).pause(row_id)
 
 
 def resume_model(database: Database, row_id: str) -> None:
-    """As `ModelService.resume`, which is told what an ended row's files allow to begin with."""
+    """Resume as `ModelService.resume` does, which is told what an ended row's files allow to begin with."""
     with database.reading() as session:
         models = ModelService(session)
         model = models.get_by_id(row_id)
@@ -35,7 +35,7 @@ def resume_model(database: Database, row_id: str) -> None:
 
 
 def cancel_model(database: Database, row_id: str) -> None:
-    """As `ModelService.cancel`, and remove what was fetched unless a worker does. Raises Conflict, StorageError."""
+    """Cancel as `ModelService.cancel` does; remove what was fetched unless a worker does. May raise StorageError."""
     with database.reading() as session:
         model = ModelService(session).get_by_id(row_id)
         job = session.get(Job, model.job_id) if model.job_id else None

@@ -64,7 +64,7 @@ class ModelDeletion:
         self.session.flush()
 
     def due_removal(self, model: Model) -> Removal | None:
-        """What is to be removed of a row now: all of one that is being deleted, or what its last change left."""
+        """Return what is to be removed of a row now: all of one that is being deleted, or what its last change left."""
         if not (model.removal_due or model.status is ModelStatus.DELETING):
             return None
         if model.status is ModelStatus.CANCELLED:
@@ -76,7 +76,7 @@ class ModelDeletion:
         return replace(removal, artifact=artifact_of(model)) if model.status is ModelStatus.DELETING else removal
 
     def partial_data(self, model: Model) -> Removal:
-        """What was fetched for a row that will not become ready; other rows' files stay."""
+        """Return what was fetched for a row that will not become ready; other rows' files stay."""
         files = None
         if not self._other_rows_of_snapshot(model):
             present_before = {file["path"] for file in model.files or () if file["present_before"]}
@@ -84,7 +84,7 @@ class ModelDeletion:
         return Removal(model.model_id, model.commit, partials=not self._partial_owners(model), files=files)
 
     def end_removal(self, model: Model, found: FilesOnDisk) -> None:
-        """What was due is removed: the row goes as well, or remembers what is left."""
+        """Note that what was due is removed: the row goes as well, or remembers what is left."""
         if model.status is ModelStatus.DELETING:
             self.end(model)
         elif model.removal_due:
@@ -102,7 +102,7 @@ class ModelDeletion:
             self.session.flush()
 
     def give_up_removal(self, model: Model, found: FilesOnDisk, error: Conflict) -> None:
-        """What was due cannot be removed: the row is what its files are, and says why."""
+        """Note that what was due cannot be removed: the row is what its files are, and says why."""
         if not (model.removal_due or model.status is ModelStatus.DELETING):
             return
         model.removal_due = False

@@ -132,7 +132,7 @@ def is_copy(model: Model) -> bool:
 
 
 def is_whole(cache: HubCache, model: Model) -> bool:
-    """Whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
+    """Return whether what is used of a row is on the disk: its quantized copy, or its snapshot."""
     if model.quantization is not Quantization.NONE:
         return bool(artifact_files(model))
     missing = cache.inventory(model.model_id, model.commit, manifest(model)).missing
@@ -162,21 +162,21 @@ def changed_files(cache: HubCache, rows: Sequence[Model]) -> dict[str, FilesDiff
 
 
 def _file_error(cache: HubCache, model: Model) -> dict[str, Any] | None:
-    """What a ready row that is not whole any more is to say; None of one that was missing."""
+    """Return what a ready row that is not whole any more is to say; None of one that was missing."""
     if model.status is not ModelStatus.READY:
         return None
     return FILES_CHANGED if changed_file(cache, model) else _MISSING_ERROR
 
 
 def next_work(cache: HubCache, model: Model) -> JobKind:
-    """What a row that ended, or whose files are gone, begins with when it is started again."""
+    """Return what a row that ended, or whose files are gone, begins with when it is started again."""
     files = manifest(model)
     here = bool(files) and not cache.inventory(model.model_id, model.commit, files).missing
     return JobKind.QUANTIZE if here and model.quantization is not Quantization.NONE else JobKind.DOWNLOAD
 
 
 def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[RemoteFile]) -> int:
-    """What a download would transfer now, after what the cache and earlier attempts hold."""
+    """Return what a download would transfer now, after what the cache and earlier attempts hold."""
     missing = cache.inventory(model_id, commit, files).missing
     wanted = {file.blob: file for file in missing if not cache.has_blob(model_id, file)}
     for blob in cache.find_elsewhere(model_id, list(wanted.values())):
@@ -186,7 +186,7 @@ def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[
 
 
 def new_manifest(model: Model, files: Sequence[RemoteFile], inventory: Inventory) -> list[dict[str, Any]]:
-    """What is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard.
+    """Return what is stored of a snapshot's files; `present_before` marks those that were not fetched for Modelyard.
 
     What was fetched for another row of the same snapshot was fetched for Modelyard. The inventory is taken before the
     transaction that stores this, because looking at every file takes a while.

@@ -132,7 +132,7 @@ class ModelResponses:
             self.session.scalars(select(Model).options(undefer(Model.files)).where(Model.id.in_(lacking))).all()
 
     def _unloads(self, row_ids: Sequence[str]) -> tuple[dict[str, LastUnload | None], set[str]]:
-        """What each row's last unload told, and the rows that are being unloaded."""
+        """Return what each row's last unload told, and the rows that are being unloaded."""
         unloads = self.session.scalars(
             select(Job)
             .where(Job.kind == JobKind.UNLOAD, Job.subject_id.in_(row_ids))
@@ -211,7 +211,7 @@ def _last_unload(job: Job) -> LastUnload | None:
 
 
 def _begins_by_its_files(model: Model, job: Job | None) -> bool:
-    """Whether its files decide what the row begins with when it is started again; a failed job goes on itself."""
+    """Return whether its files decide what a row begins with when it is started again; a failed job resumes itself."""
     return model.status in RESTARTABLE_STATUSES and not (job and model.status is ModelStatus.FAILED)
 
 

@@ -25,7 +25,7 @@ def users_of(session: Session, model: Model) -> list[UsedBy]:
 
 
 def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:
-    """Where these models are in memory, as far as their workers still say so."""
+    """Return where these models are in memory, as far as their workers still say so."""
     return session.scalars(
         select(LoadedModel).where(
             LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > database_now(session)

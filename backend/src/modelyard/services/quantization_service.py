@@ -156,7 +156,7 @@ class QuantizationService:
             found.memory_measured_bytes = made["memory_measured_bytes"]
 
     def _expected_bytes(self, row: Model, reporter: JobReporter) -> int | None:
-        """What the copy will take, None where only an approximate figure is known: nothing is refused because of it.
+        """Return what the copy will take, None where only an approximate figure is known: nothing is refused for it.
 
         Of a row that was downloaded to be quantized, the exact figure is found now, when its configuration is here.
         Raises JobPaused or JobCancelled.
@@ -181,7 +181,7 @@ class QuantizationService:
 
 
 def artifact_folder(row: Model) -> Path:
-    """Where a row's quantized copy lives: one folder per model, commit and precision."""
+    """Return where a row's quantized copy lives: one folder per model, commit and precision."""
     name = f"{row.model_id.replace('/', '--')}--{row.commit[:12]}--{row.quantization.value}"
     return get_settings().artifacts_folder / name
 

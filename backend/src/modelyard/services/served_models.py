@@ -346,7 +346,7 @@ def _listed_facts(row: Row[Any]) -> dict[str, Any]:
 
 
 def _is_servable(snapshot: _Snapshot, files: Sequence[RemoteFile]) -> bool:
-    """Whether it has files, and all its names may become paths; logs why not."""
+    """Return whether it has files, and all its names may become paths; logs why not."""
     if not files:
         return False
     try:

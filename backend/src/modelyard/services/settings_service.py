@@ -71,11 +71,11 @@ class SettingsService:
         return Defaults.model_validate(self._get("defaults") or {})
 
     def prefer_fast_dtype(self) -> bool:
-        """Whether loads that name no dtype take the faster one."""
+        """Return whether loads that name no dtype take the faster one."""
         return bool(self._get("prefer_fast_dtype"))
 
     def endpoint_reference(self) -> str:
-        """What new rows remember as their Hub: an address, or `builtin`, whose address changes with the port."""
+        """Return what new rows remember as their Hub: an address, or `builtin`, whose address changes with the port."""
         return self._get("endpoint") or constants.ENDPOINT
 
     def endpoint_source(self) -> EndpointSource:
@@ -127,7 +127,7 @@ class SettingsService:
             )
 
     def server_url(self) -> str:
-        """Where the API is: this process's own, otherwise the one that was started last on this database."""
+        """Return where the API is: this process's own, otherwise the one that was started last on this database."""
         settings = get_settings()
         return settings.server or self._get("server_url") or settings.local_url
 
@@ -135,7 +135,7 @@ class SettingsService:
         self._set("server_url", url)
 
     def folders(self) -> dict[str, Any] | None:
-        """What the API noted of the folders it shares with its workers; None until it has started once."""
+        """Return what the API noted of the folders it shares with its workers; None until it has started once."""
         found: dict[str, Any] | None = self._get("folders")
         return found
 

@@ -101,7 +101,7 @@ class _Room:
         """Bytes by device."""
 
     def allows(self, error: dict[str, Any], needed_bytes: int) -> bool:
-        """Whether the error's folder may be used now and, if it was full, takes `needed_bytes`, which are set aside."""
+        """Return whether the error's folder may be used and, if it was full, has `needed_bytes`; sets them aside."""
         folder = Path(error.get("extra", {}).get("folder", self._cache.cache_dir))
         if not is_usable(folder):
             return False

@@ -87,7 +87,7 @@ def libraries() -> dict[str, str | None]:
 
 
 def hub_answer(client: HubClient) -> HubAnswer:
-    """Whether a Hub answers, and whose token it is; takes up to a few seconds when it does not."""
+    """Return whether a Hub answers, and whose token it is; takes up to a few seconds when it does not."""
 
     def answer(token: TokenState, *, user: str | None = None, reason: str | None = None) -> HubAnswer:
         return HubAnswer(

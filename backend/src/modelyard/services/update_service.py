@@ -109,5 +109,5 @@ class UpdateService:
 
 
 def _follows_branch(row: Model) -> bool:
-    """Whether the row was asked for under a name that can move; a commit, in full or cut short, cannot."""
+    """Return whether the row was asked for under a name that can move; a commit, in full or cut short, cannot."""
     return not row.commit.startswith(row.revision)

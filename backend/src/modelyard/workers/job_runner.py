@@ -76,7 +76,7 @@ class RunningJob:
 
     @property
     def wanted(self) -> JobControl:
-        """What the user asked for, whatever this worker does."""
+        """Return what the user asked for, whatever this worker does."""
         return self._control
 
     @contextmanager
@@ -248,7 +248,7 @@ def _serve(
 
 
 def _parallel(session: Session, queue: str) -> int:
-    """How many jobs of a queue run at once: downloads as set, quantizations one by one, and training runs too."""
+    """Return how many jobs of a queue run at once: downloads as set, quantizations and training runs one by one."""
     return SettingsService(session).transfers().parallel_downloads if queue == Queue.DOWNLOADS else 1
 
 
@@ -313,7 +313,7 @@ def _write_completed(running: RunningJob, endings: Endings) -> None:
 
 
 def _write_pause(running: RunningJob, endings: Endings) -> None:
-    """What the user asked for; otherwise this worker stops, and the job is for the next one."""
+    """Write what the user asked for; otherwise this worker stops, and the job is for the next one."""
     running.flush()
     if running.wanted is JobControl.PAUSE:
         endings.paused(running.database, running.id, running.owner, running.subject_id, None)

@@ -96,7 +96,7 @@ def _end_model(
 
 
 def _files_found(database: Database, row_id: str) -> FilesOnDisk | None:
-    """What a row's files are; None where the disk cannot be looked at now."""
+    """Return what a row's files are; None where the disk cannot be looked at now."""
     try:
         with storage_errors():
             return files_on_disk(database, row_id)

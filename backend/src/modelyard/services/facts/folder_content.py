@@ -29,7 +29,7 @@ def hub_files(found: Mapping[str, FoundFile]) -> list[HubFile]:
 
 
 def index_of(found: Mapping[str, FoundFile], repository: str) -> Index | None:
-    """What the index says that transformers would follow. Raises InvalidRequest, Conflict."""
+    """Return what the index says that transformers would follow. Raises InvalidRequest, Conflict."""
     name = index_to_read(found)
     if name is None:
         return None

@@ -94,7 +94,7 @@ def weight_figures(tensors: Iterable[Tensor], quantization: str, load_dtype: str
 
 
 def is_linear(tensor: Tensor) -> bool:
-    """Whether the tensor looks like the weight of a linear layer that bitsandbytes converts."""
+    """Return whether the tensor looks like the weight of a linear layer that bitsandbytes converts."""
     return len(tensor.shape) == 2 and tensor.name.endswith(".weight") and not _NOT_LINEAR.search(tensor.name)
 
 

@@ -78,7 +78,7 @@ class InferenceService:
                 raise Conflict(f"{model.model_id} is not loaded.", hint="GET /models/loaded lists what is.")
 
     def list_loaded(self) -> LoadedPage:
-        """What is in memory now, as far as its workers still say so."""
+        """Return what is in memory now, as far as its workers still say so."""
         with self.database.reading() as session:
             rows = session.execute(
                 select(LoadedModel, Model)

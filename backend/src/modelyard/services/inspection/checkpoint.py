@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def unscaled(self) -> str | None:
-        """What shows that the weights are quantized while the configuration does not say so, or None."""
+        """Return what shows that the weights are quantized while the configuration does not say so, or None."""
         if read_config(self.config).quantization_method is not None:
             return None
         if QUANTIZATION_FILE in self.files:

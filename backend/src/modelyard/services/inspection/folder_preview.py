@@ -83,7 +83,7 @@ def read_folder(folder: Path) -> LocalCheckpoint:
 
 
 def preview_folder(local: LocalCheckpoint, inspections: InspectionService, *, seconds: float) -> ModelInfo:
-    """What `get_model_info` tells, of a folder. Waits at most `seconds` for the inspector."""
+    """Return what `get_model_info` tells, of a folder. Waits at most `seconds` for the inspector."""
     checkpoint, plan = local.checkpoint, local.plan
     facts = read_config(checkpoint.config)
     names = [planned.file.path for planned in plan.files]

@@ -112,7 +112,7 @@ class InspectionService:
         return answer
 
     def is_known(self, kind: Kind, model_id: str, commit: str, **options: Any) -> bool:
-        """Whether `ask` would answer from the database."""
+        """Return whether `ask` would answer from the database."""
         return self.recall(model_id, commit, _question(kind, options)) is not None
 
     def answer_late(self) -> bool:
@@ -134,7 +134,7 @@ class InspectionService:
         return True
 
     def described(self, model_id: str, commit: str) -> Described | None:
-        """What the configuration describes, if any answer told it yet."""
+        """Return what the configuration describes, if any answer told it yet."""
         known = self.recall(model_id, commit, _described_question())
         return None if known is None else Described.of(known)
 

@@ -86,7 +86,7 @@ class MemoryService:
         }
 
     def exact(self, checkpoint: Checkpoint, *, dtype: str = "auto", seconds: float) -> ExactFigures | None:
-        """As `WeightMemory.exact`."""
+        """Return what `WeightMemory.exact` does."""
         return self._weights.exact(checkpoint, dtype=dtype, seconds=seconds)
 
     def options(self, checkpoint: Checkpoint, *, dtype: str = "auto", seconds: float) -> Mapping[str, int]:

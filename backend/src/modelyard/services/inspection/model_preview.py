@@ -125,7 +125,7 @@ def support(
     held: int | None = None,
     seconds: float = SUPPORT_SECONDS,
 ) -> Found:
-    """What is told of a model before it is here; `names` are all its files, `held` the parameters in its weights."""
+    """Judge a model before it is here; `names` are all its files, `held` the parameters in its weights."""
     from modelyard.ml.inspect.support import static_support, worth_building
 
     static = static_support(
@@ -159,7 +159,7 @@ def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
 
 
 def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts, found: Found) -> list[str]:
-    """What `support` does not tell already."""
+    """Return what `support` does not tell already."""
     warnings = list(facts.problems)
     if not plan.has_tokenizer:
         warnings.append("No tokenizer in the repository.")

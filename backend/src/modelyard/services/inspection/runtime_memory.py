@@ -139,7 +139,7 @@ class RuntimeMemories:
     def _ask_unless_recent_timeout(
         self, kind: Kind, checkpoint: Checkpoint, seconds: float, **options: Any
     ) -> dict[str, Any]:
-        """As `InspectionService.ask`, but what was not answered in time a moment ago is not waited for again."""
+        """Ask as `InspectionService.ask` does, but do not wait again for what was not answered in time a moment ago."""
         now = time.monotonic()
         key = (checkpoint.model_id, checkpoint.commit, kind, *(f"{name}={options[name]}" for name in sorted(options)))
         late = _recent_timeouts.get(key)

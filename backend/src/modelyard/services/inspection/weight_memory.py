@@ -99,7 +99,7 @@ class WeightMemory:
         return replace(found, may_improve=may_improve)
 
     def exact(self, checkpoint: Checkpoint, *, dtype: str = "auto", seconds: float) -> ExactFigures | None:
-        """What the inspector tells within `seconds`; None where it cannot."""
+        """Return what the inspector tells within `seconds`; None where it cannot."""
         if not _is_computable(checkpoint.config) or checkpoint.unscaled:
             return None
         try:
@@ -149,7 +149,7 @@ class WeightMemory:
         return FoundWeights(options, count.num_parameters, memory["dtype"], count.doubt, count.left_out)
 
     def _support(self, checkpoint: Checkpoint, deadline: float) -> dict[str, Any]:
-        """What the preview tells of whether the model can be loaded here. Raises InspectionFailed."""
+        """Return what the preview tells of whether the model can be loaded here. Raises InspectionFailed."""
         return self.inspections.ask(
             "support",
             checkpoint.model_id,
@@ -167,7 +167,7 @@ def clause(sentence: str) -> str:
 
 
 def _is_computable(config: Mapping[str, Any]) -> bool:
-    """Whether the inspector knows what a checkpoint stored this way takes in memory."""
+    """Return whether the inspector knows what a checkpoint stored this way takes in memory."""
     method = read_config(config).quantization_method
     if method is None:
         return True

@@ -267,7 +267,7 @@ class JobService:
         return len(needless)
 
     def has_work_for(self, worker: str, queues: Sequence[str]) -> bool:
-        """Whether this worker is at a job, or one waits that it could take from the `queues` it is there for."""
+        """Return whether this worker is at a job, or one waits that it could take from the `queues` it is there for."""
         at_work = and_(Job.owner.startswith(f"{worker}/", autoescape=True), Job.state == JobState.RUNNING)
         for_it = and_(
             claimable(self._now()), Job.queue.in_(with_served(queues)), or_(Job.worker.is_(None), Job.worker == worker)
@@ -319,7 +319,7 @@ class JobService:
         return len(due)
 
     def _readdress(self, now: datetime) -> None:
-        """What was meant for a worker that is silent is for any other, except an unload, which only that one can do.
+        """Free what a silent worker was to do for any other, except an unload, which only that one can do.
 
         One that is busy or stopped holds the model as before and unloads it when it goes on; one that is dead is
         followed by another of its name (`drop_unloads`), or is not heard of for GONE_SECONDS.

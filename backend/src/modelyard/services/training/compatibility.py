@@ -118,7 +118,7 @@ def _static(row: Model) -> TrainingCompatibility:
 
 
 def is_stream(point: "HookPoint | ml.HookPoint") -> bool:
-    """Whether a place puts out one vector per token."""
+    """Return whether a place puts out one vector per token."""
     return len(point.shape) == 3 and list(point.shape[:2]) == ["batch", "seq"] and point.shape[2] == point.width
 
 

@@ -30,7 +30,7 @@ class IdleModel:
 
 
 def idle_models(session: Session, device: str) -> list[IdleModel]:
-    """What is in a device's memory on this machine, unused and not pinned; the least recently used first."""
+    """Return the models in a device's memory on this machine, unused and not pinned; the least recently used first."""
     rows = session.execute(
         select(LoadedModel, Model)
         .join(Model, Model.id == LoadedModel.model_row_id)

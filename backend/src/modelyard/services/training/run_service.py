@@ -51,7 +51,7 @@ class TrainingRunService:
         self.compatibility = TrainingCompatibilityService(database)
 
     def plan(self, request: TrainingCreate) -> TrainingPlan:
-        """What a run would take, and whether it would be refused.
+        """Return what a run would take, and whether it would be refused.
 
         Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest, PathNotAllowed.
         """
@@ -231,7 +231,7 @@ class TrainingRunService:
             return ModelService(session).get_by_id(row_id)
 
     def _device(self, name: str) -> Device | None:
-        """Where the run would be, with its free memory; None if no worker that could do it is on this machine.
+        """Return where the run would be, with its free memory; None if no worker that could do it is on this machine.
 
         Raises InvalidRequest for a device this machine does not have.
         """
@@ -257,7 +257,7 @@ def _how_it_ended(exit_code: int) -> str:
 
 
 def _request(training: Training, model: Model, rules: PathRules) -> dict[str, Any]:
-    """What the child is told. Raises NotReady."""
+    """Return what the child is told. Raises NotReady."""
     from modelyard.ml.sae.engine import TrainingRun
 
     asked = asked_of(training)

@@ -11,7 +11,7 @@ MAX_SHOWN = 200
 
 
 def envelope_problem(message: Any) -> str | None:
-    """Why Kombu could not make a message of what a broker's list or a file holds; None if it can."""
+    """Return why Kombu could not make a message of what a broker's list or a file holds; None if it can."""
     properties = message.get("properties") if isinstance(message, dict) else None
     if not isinstance(properties, dict):
         return "it is not a message"
@@ -29,7 +29,7 @@ def envelope_problem(message: Any) -> str | None:
 
 
 def wakeup_problem(message: Any) -> str | None:
-    """Why a message is not one that `core.queue.send_wakeup` sends; None if it is."""
+    """Return why a message is not one that `core.queue.send_wakeup` sends; None if it is."""
     headers = message.headers
     if not isinstance(headers, dict) or not all(isinstance(headers.get(name), str) for name in ("task", "id")):
         return "it names no task"
