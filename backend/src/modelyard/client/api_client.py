@@ -211,7 +211,7 @@ class ApiClient:
         answer = self._json(response)
         if response.is_error:
             if "code" not in answer or "detail" not in answer:
-                raise self._stranger(response)
+                raise self._not_modelyard(response)
             known = ("type", "title", "status", "detail", "code", "hint")
             extra = {name: value for name, value in answer.items() if name not in known}
             raise ApiError(answer["code"], answer["detail"], answer.get("hint"), **extra)
@@ -245,12 +245,12 @@ class ApiClient:
         try:
             answer = response.json()
         except ValueError as error:  # neither JSON nor text
-            raise self._stranger(response) from error
+            raise self._not_modelyard(response) from error
         if not isinstance(answer, dict):
-            raise self._stranger(response)
+            raise self._not_modelyard(response)
         return answer
 
-    def _stranger(self, response: httpx.Response) -> ServerUnreachable:
+    def _not_modelyard(self, response: httpx.Response) -> ServerUnreachable:
         return ServerUnreachable(
             f"What answers at {self.url} is not a Modelyard server (HTTP {response.status_code}).",
             hint="Name the server with --server or MODELYARD_SERVER, or start one on a free port:"

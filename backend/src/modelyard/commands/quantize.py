@@ -33,7 +33,7 @@ def quantize(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a smaller copy of a model that is here, once; it loads at once ever after.
+    """Make a smaller copy of a model that is here, once; later loads use it directly.
 
     The server does the work: after Ctrl-C it goes on.
     """

@@ -147,11 +147,6 @@ class Settings(BaseSettings):
         return self.home / "logs"
 
     @property
-    def beat_seconds(self) -> float:
-        """Return how often a running job renews its lease and asks whether to pause or stop."""
-        return min(1.0, self.lease_seconds / 6)
-
-    @property
     def local_url(self) -> str:
         """Return where processes on this machine reach the API."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
