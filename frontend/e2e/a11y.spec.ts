@@ -91,7 +91,7 @@ test("several models at once", async ({ page }) => {
   await expect(
     page.getByRole("dialog", { name: "Delete models" }).getByRole("button", { name: /^Delete/ }),
   ).toBeVisible();
-  await expect(page.getByText(/tiny-gpt2, .*: (frees|stays)/).first()).toBeVisible();
+  await expect(page.getByText(/tiny-gpt2, .*: (frees|not deleted)/).first()).toBeVisible();
   await expectAccessible(page);
 });
 
@@ -110,7 +110,7 @@ test("the download form", async ({ page }) => {
 
 test("a model that is not there", async ({ page }) => {
   await page.goto("/models?download=nobody/nothing");
-  await expect(page.getByText("There is no model nobody/nothing on this Hub")).toBeVisible();
+  await expect(page.getByText("Model nobody/nothing not found on this Hub")).toBeVisible();
   await expectAccessible(page);
 });
 
@@ -168,9 +168,9 @@ test("settings that are tested, refused and saved", async ({ page }) => {
   await hub.getByRole("button", { name: "Save" }).click();
   await expect(page.getByText("The settings were not changed")).toBeVisible();
   const downloads = page.getByRole("region", { name: "Downloads" });
-  await downloads.getByLabel("Models at the same time").fill("");
+  await downloads.getByLabel("Parallel downloads").fill("");
   await downloads.getByRole("button", { name: "Save" }).click();
-  await expect(downloads.getByText("Give a number from 1 to 16")).toBeVisible();
+  await expect(downloads.getByText("Enter a number from 1 to 16")).toBeVisible();
   await settled(page);
   await expectAccessible(page);
 });

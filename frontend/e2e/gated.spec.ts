@@ -26,22 +26,22 @@ test("a gated model: no token, a wrong one, terms to accept, and then it works",
   const field = section.getByLabel("Token", { exact: true });
 
   await test.step("a token is tried before it is stored", async () => {
-    await expect(section).toContainText("No token is stored");
+    await expect(section).toContainText("No token is saved");
     await section.getByRole("button", { name: "Test the token" }).click();
     await expect(section).toContainText("Paste a token first");
     await field.fill("hf_mistyped");
     await section.getByRole("button", { name: "Test the token" }).click();
-    await expect(section).toContainText(/refuses the token/);
+    await expect(section).toContainText(/rejects the token/);
     await expectAccessible(page);
     await field.fill(TOKEN);
-    await expect(section).not.toContainText(/refuses the token/);
+    await expect(section).not.toContainText(/rejects the token/);
     await section.getByRole("button", { name: "Test the token" }).click();
     await expect(section).toContainText("The token works: it belongs to modelyard");
-    await expect(section).toContainText("No token is stored");
+    await expect(section).toContainText("No token is saved");
   });
 
   await test.step("stored, it shows whose it is and never what it is", async () => {
-    await section.getByRole("button", { name: "Store the token" }).click();
+    await section.getByRole("button", { name: "Save the token" }).click();
     await expect(section).toContainText("Signed in as modelyard");
     await expect(section.getByLabel("Replace the token")).toHaveValue("");
     expect(await page.content()).not.toContain(TOKEN);
@@ -72,9 +72,9 @@ test("a gated model: no token, a wrong one, terms to accept, and then it works",
 
   await test.step("forgotten", async () => {
     await page.getByRole("link", { name: "Settings" }).first().click();
-    await section.getByRole("button", { name: "Forget the token" }).click();
-    await expect(section).toContainText("No token is stored");
-    await expect(section.getByRole("button", { name: "Forget the token" })).toHaveCount(0);
+    await section.getByRole("button", { name: "Remove the token" }).click();
+    await expect(section).toContainText("No token is saved");
+    await expect(section.getByRole("button", { name: "Remove the token" })).toHaveCount(0);
   });
   expect(seen.errors).toEqual([]);
 });

@@ -64,7 +64,7 @@ test("a Hub that is away: said plainly, and over without a reload once it is bac
     const field = form.getByRole("combobox", { name: "Model" });
     await field.fill("gpt2");
     await form.getByRole("button", { name: "Use the built-in sample Hub" }).first().click();
-    await expect(form).toContainText("Names are looked up on the built-in sample Hub");
+    await expect(form).toContainText("Searches the built-in sample Hub");
     await expect(form.getByText(/does not answer$/)).toHaveCount(0, { timeout: 60_000 });
     await field.fill("tiny-gpt2");
     await expect(page.getByRole("option", { name: /modelyard-samples\/tiny-gpt2/ })).toBeVisible({ timeout: 60_000 });

@@ -26,9 +26,9 @@ test("the server ends in the middle of a download: nothing old is shown as live,
     await expect(header).toContainText("Live");
   };
   const still = async () => {
-    await expect(notice).toContainText(/as of .* and may have changed since/);
+    await expect(notice).toContainText(/as of .*; it may be out of date/);
     await expect(header).toContainText("Reconnecting");
-    await expect(card).toContainText("when last heard");
+    await expect(card).toContainText("(last known)");
     await expect(card).not.toContainText(/B\/s|left/);
     await expect(header).not.toContainText(/B\/s|left/);
   };

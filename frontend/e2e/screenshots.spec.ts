@@ -87,7 +87,7 @@ test("states", async ({ page, request }) => {
     {
       name: "form-unknown-model",
       path: "/models?download=nobody/nothing",
-      ready: (page) => expect(page.getByText("There is no model nobody/nothing on this Hub")).toBeVisible(),
+      ready: (page) => expect(page.getByText("Model nobody/nothing not found on this Hub")).toBeVisible(),
     },
     {
       name: "add-local",

@@ -16,7 +16,7 @@ export function useHubTest() {
       setAnswer(await testHub(attempt));
       await refresh();
     } catch (error) {
-      toastProblem("The Hub was not asked", error);
+      toastProblem("Could not ask the Hub", error);
     } finally {
       setBusy(false);
     }

@@ -24,7 +24,7 @@ export function fitSentence(
   atLeast: boolean,
 ): string {
   const place = deviceLabel(device);
-  if (needed === null || free === null) return `Not known for ${place}`;
+  if (needed === null || free === null) return `Unknown for ${place}`;
   if (verdict === "does_not_fit")
     return `Does not fit in ${place}: ${atLeast ? "at least " : ""}${formatBytes(needed - free)} short`;
   const left = `${atLeast ? "at most " : ""}${formatBytes(free - needed)} left`;

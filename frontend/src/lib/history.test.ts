@@ -5,8 +5,8 @@ import { eventFigures, eventTone, eventLabel } from "./history";
 it("says what happened in words", () => {
   expect(eventLabel({ kind: "download", event: "done" })).toBe("Downloaded");
   expect(eventLabel({ kind: "verify", event: "paused" })).toBe("Verification paused");
-  expect(eventLabel({ kind: "quantize", event: "taken_over" })).toBe("Quantization taken up by another worker");
-  expect(eventLabel({ kind: "files", event: "missing" })).toBe("Files vanished from the disk");
+  expect(eventLabel({ kind: "quantize", event: "taken_over" })).toBe("Quantization continued by another worker");
+  expect(eventLabel({ kind: "files", event: "missing" })).toBe("Files missing");
 });
 
 it("gives each event a tone", () => {
@@ -28,7 +28,7 @@ it("tells figures as far as they are known", () => {
 it("tells a rate of the bytes that moved in the time it names", () => {
   const resumed = historyEvent({ bytes: 273_000_000, moved_bytes: 160_000_000, seconds: 20 });
   expect(eventFigures(resumed)).toBe("273 MB, the last 160 MB in 20 s, 8.00 MB/s");
-  expect(eventFigures(historyEvent({ moved_bytes: 0, seconds: 2 }))).toBe("1.50 GB, all of it here before");
+  expect(eventFigures(historyEvent({ moved_bytes: 0, seconds: 2 }))).toBe("1.50 GB, already in the cache");
 });
 
 it("tells what an unload gave back, where that is known", () => {

@@ -12,7 +12,7 @@ const DONE: Record<Kind, string> = {
   load: "Loaded",
   unload: "Unloaded",
   generate: "Text generated",
-  files: "Files looked at",
+  files: "Files checked",
 };
 
 const WORK: Record<Kind, string> = {
@@ -26,17 +26,17 @@ const WORK: Record<Kind, string> = {
   files: "files",
 };
 
-/** "Downloaded", "Verification paused", "Files vanished from the disk". */
+/** "Downloaded", "Verification paused", "Files missing". */
 export function eventLabel({ kind, event }: Pick<HistoryEvent, "kind" | "event">): string {
   switch (event) {
     case "done":
       return DONE[kind];
     case "missing":
-      return "Files vanished from the disk";
+      return "Files missing";
     case "found":
-      return "Files came back";
+      return "Files found again";
     case "taken_over":
-      return sentence(`${WORK[kind]} taken up by another worker`);
+      return sentence(`${WORK[kind]} continued by another worker`);
     default:
       return sentence(`${WORK[kind]} ${event}`);
   }
@@ -66,7 +66,7 @@ export function eventFigures(happened: HistoryEvent): string {
   const took = seconds === null ? "" : shortDuration(seconds);
   if (moved == null || bytes === null || seconds === null)
     return [bytes === null ? "" : formatBytes(bytes), took].filter(Boolean).join(" in ");
-  if (moved === 0) return event === "done" ? `${formatBytes(bytes)}, all of it here before` : formatBytes(bytes);
+  if (moved === 0) return event === "done" ? `${formatBytes(bytes)}, already in the cache` : formatBytes(bytes);
   const rate = seconds >= 1 ? `, ${formatRate(moved / seconds)}` : "";
   const last = moved < bytes ? `${formatBytes(bytes)}, the last ${formatBytes(moved)}` : formatBytes(bytes);
   return `${last} in ${took}${rate}`;

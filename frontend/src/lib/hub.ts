@@ -22,7 +22,7 @@ export const SEARCH_SORT_LABEL: Record<SearchSort, string> = {
   downloads: "Most downloads",
   likes: "Most likes",
   trending: "Trending",
-  updated: "Changed last",
+  updated: "Recently updated",
 };
 
 export const HIT_COUNTS = [12, 24, 50] as const;

@@ -1,4 +1,4 @@
-import type { Access, Model, ModelStatus, Progress, Quantization, Verdict } from "../types/model";
+import type { Access, Dtype, Model, ModelStatus, Progress, Quantization, Verdict } from "../types/model";
 import type { PendingOp } from "../types/feed";
 import { formatDuration } from "./bytes";
 
@@ -20,9 +20,18 @@ export const QUANTIZATION_LABEL: Record<Quantization, string> = {
   "4bit": "4-bit",
 };
 
-/** A model's precision as its badge says it. */
+/** What weights are loaded in. */
+export const DTYPE_LABEL: Record<Dtype, string> = {
+  auto: "As stored",
+  float32: "float32",
+  bfloat16: "bfloat16",
+  float16: "float16",
+};
+
+/** A model's precision in full: "Full precision, bfloat16", "4-bit". */
 export function precisionLabel({ quantization, dtype }: Pick<Model, "quantization" | "dtype">): string {
-  return quantization === "none" && dtype !== null ? dtype : QUANTIZATION_LABEL[quantization];
+  const word = QUANTIZATION_LABEL[quantization];
+  return quantization === "none" && dtype !== null ? `${word}, ${dtype}` : word;
 }
 
 export const ACCESS_LABEL: Record<Access, string> = {
@@ -31,7 +40,7 @@ export const ACCESS_LABEL: Record<Access, string> = {
   needs_acceptance: "Gated; the terms are not accepted yet",
   no_token: "Gated; no Hub token is set",
   token_invalid: "The Hub refuses the stored token",
-  unknown: "Not known",
+  unknown: "Unknown",
 };
 
 export const VERDICT_LABEL: Record<Verdict, string> = {
@@ -96,7 +105,7 @@ export function loadState(progress: Progress | null | undefined): "loading" | "s
   return progress.stopping ? "stopping" : "loading";
 }
 
-export const LOAD_LABEL = { loading: "Loading", stopping: "Stopping the load" } as const;
+export const LOAD_LABEL = { loading: "Loading", stopping: "Stopping" } as const;
 
 export function sentence(words: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);

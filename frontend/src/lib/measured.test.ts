@@ -23,16 +23,16 @@ it("knows more from less, and neither where a figure is missing", () => {
 
 it("says what an unload gave back", () => {
   expect(formatUnload({ freed_bytes: 7_610_000, held_before_bytes: 4_890_000, mapped_bytes: 0 })).toBe(
-    "all 4.89 MB it held came back (7.61 MB freed)",
+    "7.61 MB freed, all of the 4.89 MB it held",
   );
   expect(formatUnload({ freed_bytes: 4e9, held_before_bytes: 5e9, mapped_bytes: 0 })).toBe(
-    "4.00 GB of the 5.00 GB it held came back",
+    "4.00 GB freed of the 5.00 GB it held",
   );
 });
 
 it("counts only what was in memory of weights that are mapped from files", () => {
   const unload = { freed_bytes: 23_200_000, held_before_bytes: 90_900_000, mapped_bytes: 67_900_000 };
   expect(formatUnload(unload)).toBe(
-    "all 23.0 MB it held came back (23.2 MB freed); 67.9 MB were only mapped from its files",
+    "23.2 MB freed, all of the 23.0 MB it held; 67.9 MB were only mapped from its files",
   );
 });

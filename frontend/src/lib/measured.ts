@@ -29,7 +29,7 @@ export function formatUnload(unload: NonNullable<Model["last_unload"]>): string 
   const held = unload.held_before_bytes - mapped;
   const came =
     freed >= held
-      ? `all ${formatBytes(held)} it held came back (${formatBytes(freed)} freed)`
-      : `${formatBytes(freed)} of the ${formatBytes(held)} it held came back`;
+      ? `${formatBytes(freed)} freed, all of the ${formatBytes(held)} it held`
+      : `${formatBytes(freed)} freed of the ${formatBytes(held)} it held`;
   return mapped === 0 ? came : `${came}; ${formatBytes(mapped)} were only mapped from its files`;
 }

@@ -58,8 +58,8 @@ it("asks for what the form says, and for nothing while something is missing", ()
 });
 
 it("does not call unverified incompatible", () => {
-  expect(compatibilityLabel({ compatible: null, level: "structural" })).toMatch(/could not be verified/);
-  expect(compatibilityLabel({ compatible: false, level: "static" })).toMatch(/cannot be trained on/);
+  expect(compatibilityLabel({ compatible: null, level: "structural" })).toMatch(/^Not verified/);
+  expect(compatibilityLabel({ compatible: false, level: "static" })).toMatch(/not possible/);
   expect(compatibilityLabel({ compatible: true, level: "live" })).toMatch(/earlier run/);
 });
 
@@ -91,7 +91,7 @@ it("names the idle models that a run needs the memory of", () => {
     { id: "b", name: "gpt2", measured_bytes: 0.3e9 },
   ];
   expect(fitLabel(plan({ free_bytes: 2e9, usable_bytes: 3.15e9, unloads }), "system memory")).toBe(
-    "Fits in system memory: 3.00 GB of the 2.00 GB free and the 1.50 GB of what is unloaded first, because nobody uses it: Qwen3-0.6B, gpt2",
+    "Fits in system memory: 3.00 GB of the 2.00 GB free plus 1.50 GB of idle models that are unloaded first: Qwen3-0.6B, gpt2",
   );
   expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "making_room" } }))).toBe(
     "Unloading idle models",
@@ -100,14 +100,14 @@ it("names the idle models that a run needs the memory of", () => {
 
 it("tells a run that waits for another from one that waits for a worker", () => {
   expect(trainingPhaseLabel(training({ status: "pending" }))).toBe("Waiting for a worker");
-  expect(trainingPhaseLabel(training({ status: "pending" }), true)).toBe("Waiting for the run before it");
+  expect(trainingPhaseLabel(training({ status: "pending" }), true)).toBe("Waiting for the run ahead of it");
   const error = { code: "disk_full", message: "The disk is full.", hint: null };
   expect(trainingPhaseLabel(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
   expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "starting" } }))).toBe(
     "Importing the libraries",
   );
   const filling = training({ progress: { ...training().progress, phase: "filling_buffer" } });
-  expect(trainingPhaseLabel(filling)).toBe("Gathering the first activations");
+  expect(trainingPhaseLabel(filling)).toBe("Filling the activation buffer");
 });
 
 it("loads the model in the precision it was trained in", () => {

@@ -45,8 +45,8 @@ export function trainingPhaseLabel(run: Pick<Training, "status" | "progress" | "
   const { status, progress, error } = run;
   if (status === "pending" && error !== null)
     return error.code === "disk_full" ? "Waiting for room on the disk" : "Waiting for access to the disk";
-  if (status === "pending") return behind ? "Waiting for the run before it" : "Waiting for a worker";
-  if (status === "cancelling") return "Saving its state";
+  if (status === "pending") return behind ? "Waiting for the run ahead of it" : "Waiting for a worker";
+  if (status === "cancelling") return "Saving a checkpoint";
   if (status !== "running") return TRAINING_STATUS_LABEL[status];
   switch (progress.phase) {
     case null:
@@ -60,7 +60,7 @@ export function trainingPhaseLabel(run: Pick<Training, "status" | "progress" | "
     case "checking":
       return "Checking the hook point";
     case "filling_buffer":
-      return "Gathering the first activations";
+      return "Filling the activation buffer";
     case "training":
       return "Training";
     case "saving":
@@ -158,21 +158,14 @@ export function suggestedPoint(points: HookPoint[]): HookPoint | undefined {
 
 /** How sure it is that a model can be trained on. */
 export function compatibilityLabel({ compatible, level }: Pick<TrainingCompatibility, "compatible" | "level">): string {
-  if (compatible === false) return "This model cannot be trained on";
-  if (compatible === null) return "It could not be verified that this model can be trained on";
+  if (compatible === false) return "SAE training is not possible";
+  if (compatible === null) return "Not verified for SAE training";
   return level === "live"
-    ? "Verified by an earlier run on this model"
+    ? "Ready for SAE training, as an earlier run has shown"
     : level === "structural"
-      ? "Verified on the model's structure"
-      : "Verified on its configuration";
+      ? "Ready for SAE training"
+      : "Ready for SAE training, by its configuration";
 }
-
-export const DTYPE_LABEL: Record<Dtype, string> = {
-  auto: "Automatic",
-  float32: "float32",
-  bfloat16: "bfloat16",
-  float16: "float16",
-};
 
 /** What is typed; an empty field is "", an empty column the only one that holds text. */
 export interface TrainingDraft {
@@ -303,11 +296,11 @@ export function fitLabel(
   place: string,
 ): string {
   const [total, free, usable] = [total_bytes, free_bytes, usable_bytes].map(formatBytes);
-  if (!fits) return `Does not fit in ${place}: ${total}, where ${usable} of the ${free} free may be planned`;
+  if (!fits) return `Does not fit in ${place}: needs ${total}, ${usable} of the ${free} free may be used`;
   if (unloads.length === 0) return `Fits in ${place}: ${total} of the ${free} free`;
   const names = unloads.map(({ name }) => name).join(", ");
   const given = formatBytes(unloads.reduce((sum, { measured_bytes }) => sum + measured_bytes, 0));
-  return `Fits in ${place}: ${total} of the ${free} free and the ${given} of what is unloaded first, because nobody uses it: ${names}`;
+  return `Fits in ${place}: ${total} of the ${free} free plus ${given} of idle models that are unloaded first: ${names}`;
 }
 
 export interface PlanPart {

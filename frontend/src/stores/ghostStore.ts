@@ -7,6 +7,8 @@ export interface Ghost {
   label: string;
   quantization: Quantization;
   wanted: Wanted;
+  /** It is in memory now. */
+  loaded?: boolean;
 }
 
 interface GhostState {

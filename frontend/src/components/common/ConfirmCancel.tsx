@@ -37,8 +37,8 @@ export function ConfirmCancel({ id, onClose }: Props) {
           </Text>
           <Text>
             {model.status === "quantizing"
-              ? "What was quantized so far is thrown away; the original stays."
-              : "What was fetched so far is removed from the disk."}
+              ? "The unfinished copy is deleted; the original stays."
+              : "What was downloaded so far is deleted."}
           </Text>
           <DialogButtons>
             {canPause(model) ? (

@@ -57,7 +57,7 @@ it("does not delete what is in use", async () => {
     "href",
     "/training/t1",
   );
-  expect(screen.getByText("It can be deleted once that has ended.")).toBeVisible();
+  expect(screen.getByText("It can be deleted when that has ended.")).toBeVisible();
   expect(screen.getByRole("button", { name: /^Delete/ })).toBeDisabled();
 });
 

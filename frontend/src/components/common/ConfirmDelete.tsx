@@ -155,7 +155,7 @@ function Users({ model, usedBy }: { model: Model; usedBy: Model["used_by"] }) {
       <Text c="dimmed">
         {usedBy.every((use) => use.kind === "loaded")
           ? "It can be deleted once it is unloaded."
-          : "It can be deleted once that has ended."}
+          : "It can be deleted when that has ended."}
       </Text>
     </Stack>
   );

@@ -12,9 +12,7 @@ export function ConnectionNotice() {
   const { reconnect } = useModelsStore.getState();
   if (conn !== "stale") return null;
   const message =
-    lastAt === 0
-      ? "Nothing was heard from it yet."
-      : `What is shown is as of ${formatTime(lastAt)} and may have changed since.`;
+    lastAt === 0 ? "It has not answered yet." : `Shown as of ${formatTime(lastAt)}; it may be out of date.`;
   return (
     <div className={classes.notice}>
       <ProblemAlert

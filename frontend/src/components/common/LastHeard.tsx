@@ -9,7 +9,7 @@ export function LastHeard() {
   const stale = useConn() === "stale";
   const lastAt = useModelsStore((state) => state.lastAt);
   if (!stale) return null;
-  const words = lastAt === 0 ? "As it was told last" : `As of ${formatTime(lastAt)}, when the server was last heard`;
+  const words = lastAt === 0 ? "Last known value" : `As of ${formatTime(lastAt)}, when the server last answered`;
   return (
     <span role="img" aria-label={words} title={words} className={classes.clock}>
       <Clock size={12} aria-hidden />

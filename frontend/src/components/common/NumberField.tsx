@@ -16,7 +16,7 @@ export function NumberField({ value, onChange, error, optional = false, ...rest 
     <NumberInput
       {...rest}
       value={numberOf(typed) === value ? typed : value}
-      error={error ?? (value === "" && !optional ? "Give a number" : undefined)}
+      error={error ?? (value === "" && !optional ? "Enter a number" : undefined)}
       onChange={(next) => {
         setTyped(next);
         onChange(numberOf(next));

@@ -16,7 +16,7 @@ export function OriginalBox({ checked, bytes, onChange }: Props) {
       checked={checked}
       onChange={(event) => onChange(event.currentTarget.checked)}
       label={checked ? "Also remove the original files" : `Also remove the original files, ${formatBytes(bytes)}`}
-      description="The quantized copies run without them. Another precision would be fetched again."
+      description="The quantized copies work without them. Another precision would need a new download."
     />
   );
 }

@@ -1,12 +1,17 @@
-import { QUANTIZATION_LABEL } from "../../lib/labels";
+import { precisionLabel } from "../../lib/labels";
 import type { Quantization } from "../../types/model";
 import classes from "./PrecisionBadge.module.css";
 
 const FILLED: Record<Quantization, number> = { none: 4, "8bit": 2, "4bit": 1 };
 
+interface Props {
+  quantization: Quantization;
+  /** Of full precision; left out where it stands elsewhere. */
+  dtype?: string | null | undefined;
+}
+
 /** The precision as a hue, a word and a glyph of how many of four quarters are kept. */
-export function PrecisionBadge({ quantization, dtype }: { quantization: Quantization; dtype?: string | null }) {
-  const word = quantization === "none" && dtype != null ? dtype : QUANTIZATION_LABEL[quantization];
+export function PrecisionBadge({ quantization, dtype = null }: Props) {
   return (
     <span className={classes.badge} data-quantization={quantization}>
       <svg width="14" height="10" viewBox="0 0 14 10" aria-hidden>
@@ -24,7 +29,7 @@ export function PrecisionBadge({ quantization, dtype }: { quantization: Quantiza
           />
         ))}
       </svg>
-      {word}
+      {precisionLabel({ quantization, dtype })}
     </span>
   );
 }

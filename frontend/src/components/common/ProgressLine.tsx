@@ -30,7 +30,7 @@ export function ProgressLine({ model, live, pending }: Props) {
           : fraction(progress.files_done, progress.files_total);
   const stale = useConn() === "stale";
   const words = pending === undefined ? phaseLabel(model, progress) : PENDING_LABEL[pending.op];
-  const phase = stale ? `${words}, when last heard` : words;
+  const phase = stale ? `${words} (last known)` : words;
   const done = progress?.bytes_done ?? live?.downloaded_bytes ?? model.downloaded_bytes;
   const total = progress?.bytes_total ?? (progress?.phase === "loading" ? null : model.size_bytes);
   const quiet = useQuiet(live?.heardAt);

@@ -9,7 +9,7 @@ export function SystemPending({ height, label }: { height: number; label: string
   const { refresh } = useSystemStore.getState();
   if (error === null) return <Placeholder h={height} label={label} />;
   return (
-    <ProblemAlert title="The server did not describe its machine" problem={error}>
+    <ProblemAlert title="System information is not available" problem={error}>
       <TryAgain onClick={() => void refresh()} />
     </ProblemAlert>
   );

@@ -6,10 +6,9 @@ import type { TrainingCompatibility } from "../../types/training";
 export function TrainingFact({ training }: { training: TrainingCompatibility }) {
   const { compatible, reasons } = training;
   const color = compatible === null ? "var(--y-warn)" : compatible ? "dimmed" : "var(--y-bad)";
-  const words = compatible === false ? "not possible" : compatibilityLabel(training).toLowerCase();
   return (
     <Text size="sm" mt={6} c={color}>
-      SAE training: {[words, ...reasonSentences(reasons)].join(". ")}
+      {[compatibilityLabel(training), ...reasonSentences(reasons)].join(". ")}
     </Text>
   );
 }

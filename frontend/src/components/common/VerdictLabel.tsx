@@ -34,7 +34,9 @@ interface LiveVerdictProps {
 export function LiveVerdictLabel({ verdict, what, remark = "", children }: LiveVerdictProps) {
   const stale = useConn() === "stale";
   return (
-    <span title={`${what} against what ${stale ? "was free when the server was last heard" : "is free now"}${remark}`}>
+    <span
+      title={`${what}, compared with the memory that ${stale ? "was free when the server last answered" : "is free"}${remark}`}
+    >
       <VerdictLabel verdict={stale ? "unknown" : verdict} icon={stale ? Clock : undefined}>
         {children}
       </VerdictLabel>

@@ -33,7 +33,7 @@ export class PartBoundary extends Component<Props, State> {
         problem={{
           code: "page_failed",
           message: error.message,
-          hint: "Reloading helps where the server was updated since the page was opened.",
+          hint: "Reload the page: the server may have been updated since it was opened.",
         }}
       >
         <Button size="compact-sm" variant="default" onClick={() => window.location.reload()}>

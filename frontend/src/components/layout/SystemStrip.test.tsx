@@ -21,7 +21,7 @@ it("tells what is free and counts a model once, however often it is loaded", asy
 it("marks its figures as heard before while the server is away", () => {
   useModelsStore.setState({ conn: "stale", lastAt: Date.now() });
   renderPage(<SystemStrip />);
-  expect(screen.getAllByRole("img", { name: /^As of .*, when the server was last heard$/ })).toHaveLength(3);
+  expect(screen.getAllByRole("img", { name: /^As of .*, when the server last answered$/ })).toHaveLength(3);
   useModelsStore.setState({ conn: "connecting", lastAt: 0 });
 });
 
@@ -34,7 +34,7 @@ it("does not call unknown what is none", () => {
 it("says that the machine could not be read, and asks again", async () => {
   useSystemStore.setState({ system: null, error: { code: "internal_error", message: "No.", hint: null } });
   renderPage(<SystemStrip />);
-  expect(strip()).toHaveTextContent("The machine could not be read.");
+  expect(strip()).toHaveTextContent("System information is not available.");
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(await screen.findByText("20.0 GB free")).toBeVisible();
 });

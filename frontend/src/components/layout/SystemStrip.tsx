@@ -40,7 +40,7 @@ function Unread() {
   if (!failed) return null;
   return (
     <section className={classes.strip} aria-label="This server">
-      <div>The machine could not be read.</div>
+      <div>System information is not available.</div>
       <Button size="compact-xs" variant="default" mt={8} onClick={() => void refresh()}>
         Try again
       </Button>

@@ -21,7 +21,7 @@ export default function DownloadDialog({ opened, fullScreen, initial, onLookUp, 
         initial={initial}
         onLookUp={onLookUp}
         onDone={(model) => {
-          toastDone(`${model.name} is on its way`, "Its progress is under Downloads and on its card.");
+          toastDone(`Downloading ${model.name}`, "Its progress is under Downloads and on its card.");
           onClose();
         }}
       />

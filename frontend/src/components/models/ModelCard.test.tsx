@@ -66,7 +66,7 @@ it("warns of what is special about a model, and leads to its newer version", asy
   expect(screen.getByRole("link", { name: "Update available" })).toHaveAttribute("href", "/models/m1?tab=files");
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
-  expect(await screen.findByRole("menuitem", { name: "See the update" })).toHaveAttribute(
+  expect(await screen.findByRole("menuitem", { name: "View the update" })).toHaveAttribute(
     "href",
     "/models/m1?tab=files",
   );
@@ -224,7 +224,7 @@ it("remarks on a measured memory that is not the estimated one", () => {
 
 it("says what the last unload gave back", () => {
   show(model({ last_unload: { freed_bytes: 1_190_000_000, held_before_bytes: 1_192_000_000, mapped_bytes: 0 } }));
-  expect(screen.getByText("Unloaded: 1.19 GB of the 1.19 GB it held came back")).toBeVisible();
+  expect(screen.getByText("Unloaded: 1.19 GB freed of the 1.19 GB it held")).toBeVisible();
 });
 
 it("keeps a ready model's failed load in sight until it is tried again", () => {
@@ -352,7 +352,7 @@ it("tells how far a load is and offers to stop it, once", async () => {
     }),
   );
   expect(screen.getByText("Loading: stopping")).toBeVisible();
-  expect(screen.getByText("Stopping the load")).toBeVisible();
+  expect(screen.getByText("Stopping")).toBeVisible();
   expect(screen.queryByText(/ of .* GB$/)).toBeNull();
   expect(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" })).toBeDisabled();
 });

@@ -6,7 +6,7 @@ import { useOfflineReason } from "../../hooks/useOfflineReason";
 import { formatCount } from "../../lib/bytes";
 import { formatUnload } from "../../lib/measured";
 import { problemOf } from "../../lib/problems";
-import { isActive, loadState, QUANTIZATION_LABEL, sentence, waitsForDisk } from "../../lib/labels";
+import { isActive, loadState, precisionLabel, sentence, waitsForDisk } from "../../lib/labels";
 import type { Place } from "../../lib/yard";
 import type { Live, Pending } from "../../types/feed";
 import type { Device, Model } from "../../types/model";
@@ -47,7 +47,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       className={classes.card}
       data-status={model.status}
       data-selected={selected || undefined}
-      aria-label={`${model.name}, ${model.quantization}`}
+      aria-label={nameOf(model)}
       onPointerEnter={() => onPoint(model)}
       onPointerLeave={() => onPoint(null)}
       onFocus={() => onPoint(model)}
@@ -56,7 +56,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       <header className={classes.head}>
         {selected !== undefined && (
           <Checkbox
-            aria-label={`Select ${model.name}, ${QUANTIZATION_LABEL[model.quantization].toLowerCase()}`}
+            aria-label={`Select ${nameOf(model)}`}
             checked={selected}
             onChange={(event) => onSelect?.(model, event.currentTarget.checked)}
           />
@@ -66,7 +66,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
             {model.name}
           </Link>
         </h2>
-        <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
+        <PrecisionBadge quantization={model.quantization} />
       </header>
       <CopyText text={model.model_id} label="repository id" />
       <FactLine facts={facts(model)} />
@@ -89,6 +89,11 @@ export const ModelCard = memo(function ModelCard(props: Props) {
   );
 });
 
+/** What tells it from the same model in another precision. */
+function nameOf(model: Model): string {
+  return `${model.name}, ${precisionLabel(model).toLowerCase()}`;
+}
+
 /** What the model is, in a few words; what is not known is left out. */
 function facts(model: Model): string[] {
   const shape =
@@ -96,6 +101,7 @@ function facts(model: Model): string[] {
   const context = model.max_position_embeddings;
   return [
     model.num_parameters === null ? null : `${formatCount(model.num_parameters)} parameters`,
+    model.quantization === "none" ? model.dtype : null,
     model.architecture ?? model.model_type,
     shape,
     context === null ? null : `${context.toLocaleString("en")} context`,

@@ -140,7 +140,7 @@ it("says how a model is written when it cannot be one", async () => {
   const user = userEvent.setup();
   show();
   await user.type(field(), "not a model{Enter}");
-  expect(await screen.findByText(/Write it as owner\/name/)).toBeVisible();
+  expect(await screen.findByText(/Enter owner\/name/)).toBeVisible();
 });
 
 it("says which Hub does not answer, and goes on with the built-in one", async () => {
@@ -192,9 +192,9 @@ it("says that a model does not exist, and first how to find another", async () =
     ),
   );
   show("nope/none");
-  const alert = (await screen.findByText("There is no model nope/none on this Hub")).closest("[role=alert]");
+  const alert = (await screen.findByText("Model nope/none not found on this Hub")).closest("[role=alert]");
   expect(alert).toHaveTextContent(
-    "There is no model nope/none on this HubCheck the spelling. Search for similar namesTry againSet a token",
+    "Model nope/none not found on this HubCheck the spelling. Search for similar namesTry againSet a token",
   );
   const similar = screen.getByRole("link", { name: "Search for similar names" });
   expect(similar).toHaveAttribute("href", "/models?view=hub&find=none");
@@ -209,7 +209,7 @@ it("says that the built-in Hub has few models, and leads to another Hub", async 
   const message = "There is no model 'nope/none' on http://127.0.0.1:58737/hub.";
   server.use(http.get(api("/models/info/*"), () => refuse(problem(404, "hub_model_not_found", message))));
   show("nope/none");
-  expect(await screen.findByText("There is no model nope/none on this Hub")).toBeVisible();
+  expect(await screen.findByText("Model nope/none not found on this Hub")).toBeVisible();
   expect(screen.getByText("The built-in sample Hub has only its own small models.")).toBeVisible();
   expect(screen.queryByText(/127\.0\.0\.1/)).toBeNull();
   expect(screen.getByRole("link", { name: "Choose another Hub" })).toHaveAttribute("href", "/settings");
@@ -304,7 +304,7 @@ it("says what each precision means for the disk, with the original and without",
   expect(await screen.findByText("Downloads 1.50 GB · 1.50 GB on disk after")).toBeVisible();
   expect(screen.getByText("Downloads 1.50 GB · 2.00 GB on disk after (500 MB without the original)")).toBeVisible();
   await user.click(screen.getByRole("radio", { name: /4-bit/ }));
-  await user.click(screen.getByRole("checkbox", { name: /Keep the original weights/ }));
+  await user.click(screen.getByRole("checkbox", { name: /Keep the original files/ }));
   expect(screen.getByText("Downloads 1.50 GB · 500 MB on disk after (2.00 GB while it is made)")).toBeVisible();
   const yard = screen.getByRole("group", { name: "Memory and disk after the download" });
   expect(within(yard).getByText("fits, 200 GB left")).toBeVisible(); // 199.5 GB: the copy alone
@@ -319,7 +319,7 @@ it("marks the precisions that are here, and shows them instead of downloading th
   ];
   useModelsStore.setState(applyList(NO_MODELS, rows));
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByRole("radio", { name: /^bfloat16 ?installed/ })).toBeChecked();
+  expect(await screen.findByRole("radio", { name: /^Full precision, bfloat16 ?installed/ })).toBeChecked();
   expect(screen.getByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/whole");
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
   await user.click(screen.getByRole("radio", { name: /^8-bit ?downloading/ }));
@@ -361,7 +361,7 @@ it("suggests a precision by the parameters until the memory is known, and keeps 
   );
   show("Qwen/Qwen3-0.6B");
   // 30 GB of 16-bit weights do not fit in 20 GB, 16.5 GB of 8-bit ones do.
-  expect(await screen.findByRole("checkbox", { name: /Keep the original weights/ })).toBeVisible();
+  expect(await screen.findByRole("checkbox", { name: /Keep the original files/ })).toBeVisible();
   await user.click(await screen.findByRole("radio", { name: /4-bit/ }));
   answer();
   await waitFor(() => expect(screen.queryByText(/being worked out/)).toBeNull());
@@ -392,7 +392,7 @@ it("turns approximate figures into exact ones by itself", async () => {
   );
   show("Qwen/Qwen3-0.6B");
   await screen.findAllByText(/^≈ .* to run$/);
-  expect(screen.getByText(/asked for again until it is known/)).toBeVisible();
+  expect(screen.getByText(/Retrying the rest/)).toBeVisible();
   expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled();
   expect(await screen.findByText("1.50 GB to run", {}, { timeout: 5000 })).toBeVisible();
   expect(screen.queryByText(/^≈ .* to run$/)).toBeNull();
@@ -435,11 +435,11 @@ it("says what a search without a result means for what was typed", async () => {
   show();
   await user.type(field(), "nobody/has-this");
   expect(
-    await screen.findByText(/No search result for “nobody\/has-this”. “Look up” asks for exactly this name./),
+    await screen.findByText(/No results for “nobody\/has-this”. “Look up” tries exactly this name./),
   ).toBeVisible();
   await user.clear(field());
   await user.type(field(), "a/b/c");
-  expect(await screen.findByText(/No search result for “a\/b\/c”. Write it as owner\/name/)).toBeVisible();
+  expect(await screen.findByText(/No results for “a\/b\/c”. Enter owner\/name/)).toBeVisible();
 });
 
 it("marks approximate figures, disables what makes no sense, and warns where nothing fits", async () => {
@@ -491,7 +491,7 @@ it("stops only where the disk is too small", async () => {
     system: system({ disks: [disk({ total_bytes: 10 * GB, free_bytes: 1 * GB })] }),
   });
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByText(/The disk lacks 503 MB for this/)).toBeVisible();
+  expect(await screen.findByText(/Not enough disk space: 503 MB more needed/)).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
   // The memory has room, and nothing beside the button says that all is well.
   expect(await screen.findByText("does not fit on the disk")).toBeVisible();

@@ -78,7 +78,7 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
       {info.loading && (
         <Placeholder
           h={168}
-          label={builtin ? "Asking the sample Hub, which makes a sample when it is first asked for" : "Asking the Hub"}
+          label={builtin ? "Asking the sample Hub, which creates the sample on its first request" : "Asking the Hub"}
         />
       )}
       {info.problem !== null &&

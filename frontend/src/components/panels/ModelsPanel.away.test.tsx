@@ -25,7 +25,7 @@ it("says when the form appears that cannot be fetched, and marks what is shown a
       <Route path="models/:id?" element={<ModelsPanel />} />
     </Routes>,
   );
-  expect(screen.getAllByRole("img", { name: /when the server was last heard$/ })).toHaveLength(2);
+  expect(screen.getAllByRole("img", { name: /when the server last answered$/ })).toHaveLength(2);
   await userEvent.keyboard("n");
   const dialog = await screen.findByRole("dialog", { name: "Download a model" });
   expect(dialog).toHaveTextContent("Waiting for the server.");

@@ -149,7 +149,7 @@ export function ModelsPanel() {
         </Group>
       </Group>
 
-      <section ref={yardHeight} className={classes.panel} aria-label="The yard">
+      <section ref={yardHeight} className={classes.panel} aria-label="Memory and disk">
         <PointedYard />
       </section>
 

@@ -28,7 +28,7 @@ export default function SettingsPanel() {
       <Stack gap="md">
         {settings.loading && settings.data === null && <Placeholder h={320} label="Loading settings" />}
         {settings.problem !== null && (
-          <ProblemAlert title="The settings could not be read" problem={settings.problem}>
+          <ProblemAlert title="Could not load the settings" problem={settings.problem}>
             <TryAgain onClick={settings.reload} />
           </ProblemAlert>
         )}

@@ -43,8 +43,8 @@ export default function TrainingPanel() {
             title={
               // Those under way are told by the feed.
               runs.length > 0
-                ? "The finished runs could not be read; those under way are below"
-                : "The training runs could not be read"
+                ? "Could not load the finished runs; running ones are below"
+                : "Could not load the training runs"
             }
             problem={load.error ?? { code: "", message: "", hint: null }}
           >

@@ -30,7 +30,7 @@ export function Storage({ system }: Props) {
         </ul>
         <Text size="sm" c="dimmed">
           To use another disk for models, stop the server, move their folder there, and start the server with{" "}
-          <Code>HF_HUB_CACHE</Code> set to its new place: they stay ready, and downloads go on where they were.{" "}
+          <Code>HF_HUB_CACHE</Code> set to its new place: models stay ready, and downloads resume where they were.{" "}
           <Code>MODELYARD_HOME</Code> names the place of the rest.
         </Text>
       </Stack>
@@ -101,7 +101,7 @@ function Workers({ workers }: Pick<SystemInfo, "workers">) {
           {workers.map((worker) => (
             <li key={worker.name}>
               <VerdictLabel verdict={worker.alive ? "fits" : "does_not_fit"}>
-                {worker.alive ? "alive" : "silent"}
+                {worker.alive ? "running" : "not responding"}
               </VerdictLabel>
               <span className="mono">{worker.name}</span>
               <Text span size="sm" c="dimmed">

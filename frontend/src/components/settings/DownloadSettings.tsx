@@ -23,8 +23,8 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
       quantization,
     },
     validate: {
-      parallel: (value) => (typeof value === "number" ? null : "Give a number from 1 to 16"),
-      connections: (value) => (typeof value === "number" ? null : "Give a number from 1 to 64"),
+      parallel: (value) => (typeof value === "number" ? null : "Enter a number from 1 to 16"),
+      connections: (value) => (typeof value === "number" ? null : "Enter a number from 1 to 64"),
     },
   });
   return (
@@ -49,7 +49,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
         <Stack gap="sm">
           <Fields>
             <NumberInput
-              label="Models at the same time"
+              label="Parallel downloads"
               min={1}
               max={16}
               allowDecimal={false}
@@ -72,10 +72,10 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
               {...form.getInputProps("limit")}
             />
             <NativeSelect
-              label="Whose turn is next"
+              label="Queue order"
               data={[
-                { value: "oldest_first", label: "Whoever waits longest" },
-                { value: "smallest_first", label: "The smallest" },
+                { value: "oldest_first", label: "Oldest first" },
+                { value: "smallest_first", label: "Smallest first" },
               ]}
               {...form.getInputProps("order")}
             />

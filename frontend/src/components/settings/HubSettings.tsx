@@ -46,13 +46,13 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
               description={
                 current === "environment"
                   ? `${settings.endpoint}${settings.endpoint_source === "environment" ? ", set by HF_ENDPOINT" : ""}`
-                  : "https://huggingface.co, or what HF_ENDPOINT named when the server was started"
+                  : "https://huggingface.co, or the value of HF_ENDPOINT when the server started"
               }
             />
             <Radio
               value="custom"
               label="Another Hub or mirror"
-              description="A mirror, or the address of another Modelyard with /hub at its end"
+              description="A mirror, or the address of another Modelyard ending in /hub"
             />
             <Radio
               value="builtin"

@@ -9,7 +9,7 @@ export function LoadSettings({ settings, onSaved }: SectionProps) {
     <Section label="Loading">
       <Switch
         label="Prefer the faster dtype"
-        description="Load bfloat16 models in float32 where this server's processor is slower in bfloat16. It takes more memory; the memory of a model tells how much."
+        description="Load bfloat16 models in float32 where this server's processor is slower in bfloat16. It takes more memory; each model shows how much."
         checked={settings.prefer_fast_dtype}
         disabled={busy}
         onChange={(event) => void save({ prefer_fast_dtype: event.currentTarget.checked }, "The settings were saved")}

@@ -30,7 +30,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
       askForOne();
       return;
     }
-    void save({ token }, "The token was stored").then((accepted) => {
+    void save({ token }, "The token was saved").then((accepted) => {
       if (accepted) setToken("");
     });
   }
@@ -52,7 +52,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
           <PasswordInput
             ref={field}
             label={settings.token_set ? "Replace the token" : "Token"}
-            description={`For gated and private models on ${hubName(settings.endpoint, hub)}, and sent to no other Hub. It is stored where huggingface_hub keeps it and never shown again.`}
+            description={`For gated and private models on ${hubName(settings.endpoint, hub)}, and sent to no other Hub. It is saved where huggingface_hub keeps it and never shown again.`}
             placeholder="hf_…"
             value={token}
             onChange={(event) => {
@@ -65,7 +65,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
           />
           <Group gap="sm">
             <Button type="submit" loading={busy}>
-              Store the token
+              Save the token
             </Button>
             <Button
               variant="default"
@@ -80,10 +80,10 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
                 disabled={busy}
                 onClick={() => {
                   forget();
-                  void save({ token: null }, "The token was forgotten");
+                  void save({ token: null }, "The token was removed");
                 }}
               >
-                Forget the token
+                Remove the token
               </Button>
             )}
           </Group>
@@ -101,10 +101,10 @@ interface Words {
 }
 
 function storedTokenLabel({ token_set, token_note }: SettingsView, hub: HubAnswer | undefined): Words {
-  if (!token_set) return { verdict: "unknown", icon: KeyRound, words: token_note ?? "No token is stored" };
-  if (hub?.token === "invalid") return { verdict: "does_not_fit", words: "A token is stored, but the Hub refuses it" };
+  if (!token_set) return { verdict: "unknown", icon: KeyRound, words: token_note ?? "No token is saved" };
+  if (hub?.token === "invalid") return { verdict: "does_not_fit", words: "A token is saved, but the Hub rejects it" };
   if (hub?.user != null) return { verdict: "fits", words: `Signed in as ${hub.user}` };
-  return { verdict: "unknown", words: "A token is stored; the Hub did not say whose it is" };
+  return { verdict: "unknown", words: "A token is saved; the Hub did not say whose it is" };
 }
 
 function Tested({ answer }: { answer: HubAnswer }) {
@@ -121,11 +121,14 @@ function testedTokenLabel({ endpoint, reachable, reason, token, token_note, user
     return { verdict: "does_not_fit", words: `${endpoint} does not answer: ${reason ?? "no reason given"}` };
   switch (token) {
     case "valid":
-      return { verdict: "fits", words: `The token works: it belongs to ${user ?? "somebody the Hub does not name"}` };
+      return {
+        verdict: "fits",
+        words: `The token works: it belongs to ${user ?? "an account that the Hub does not name"}`,
+      };
     case "invalid":
       return {
         verdict: "does_not_fit",
-        words: `${endpoint} refuses the token. Copy it again, or make a new one there`,
+        words: `${endpoint} rejects the token. Copy it again, or create a new one there`,
       };
     case "none":
       return { verdict: "unknown", words: token_note ?? `${endpoint} was asked without a token` };

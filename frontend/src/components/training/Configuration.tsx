@@ -49,7 +49,7 @@ export function Configuration({ training }: { training: Training }) {
     ["Tokens", training.training_tokens.toLocaleString("en")],
     ["Context", `${training.context_size.toLocaleString("en")} tokens`],
     ["Begins with", contextStartLabel(training.plan, training.beginning)],
-    ["Left out", `${training.skip_positions} positions at the beginning of every context`],
+    ["Skipped", `${training.skip_positions} positions at the start of each context`],
     ["Batch", `${training.batch_tokens.toLocaleString("en")} tokens`],
     ["Learning rate", training.learning_rate],
     ["Seed", training.seed],
@@ -61,7 +61,7 @@ export function Configuration({ training }: { training: Training }) {
     ["Memory, planned", formatBytes(training.plan.total_bytes)],
     ["Engine", training.engine],
     ["Requested", formatWhen(training.created_at)],
-    ["First start to end", duration(training)],
+    ["Duration", duration(training)],
   ];
   return (
     <Section label="Configuration">

@@ -82,7 +82,7 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
         </FileButton>
         <Text size="sm" c="dimmed" mt={6} className="num" role="status">
           {sending !== null
-            ? `Sending ${sending.name}, ${formatBytes(sending.size)}`
+            ? `Uploading ${sending.name}, ${formatBytes(sending.size)}`
             : known !== null
               ? `${known.rows === 1 ? "1 row" : `${known.rows.toLocaleString("en")} rows`}, ${formatBytes(known.size_bytes)}, text in ${known.columns.join(", ")}`
               : ""}
@@ -104,7 +104,7 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
       ) : (
         <TextInput
           label="Column with the text"
-          description="If empty, the only one that holds text"
+          description="Optional if only one column holds text"
           inputWrapperOrder={["label", "input", "description", "error"]}
           value={column}
           error={errors["dataset.column"]}

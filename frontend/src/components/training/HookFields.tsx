@@ -23,12 +23,11 @@ interface Props {
 export function HookFields({ answer, point, error, onChange }: Props) {
   if (answer.problem !== null)
     return (
-      <ProblemAlert title="Whether the model can be trained on is not known" problem={answer.problem}>
+      <ProblemAlert title="Could not check the model" problem={answer.problem}>
         <TryAgain onClick={answer.reload} />
       </ProblemAlert>
     );
-  if (answer.data === null)
-    return <Placeholder h={64} label="Looking into the model, which takes a few seconds once" />;
+  if (answer.data === null) return <Placeholder h={64} label="Inspecting the model, which takes a few seconds once" />;
   const { data } = answer;
   const points = data.hook_points;
   return (
@@ -75,8 +74,7 @@ function Verdict({ answer }: { answer: TrainingCompatibility }) {
   if (answer.compatible === true)
     return (
       <Text size="sm" c="var(--y-good)">
-        <CheckCircle2 size={14} aria-hidden style={{ verticalAlign: "-2px" }} /> Can be trained on:{" "}
-        {words.toLowerCase()}
+        <CheckCircle2 size={14} aria-hidden style={{ verticalAlign: "-2px" }} /> {words}
         {reasons.length > 0 && `. ${reasons.join(" ")}`}
       </Text>
     );

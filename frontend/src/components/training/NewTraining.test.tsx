@@ -62,7 +62,7 @@ it("finds the width in the model, plans what is typed, and starts it", async () 
   );
   show();
   expect(await screen.findByText("d_in is 1,024")).toBeVisible();
-  expect(screen.getByText(/Can be trained on: verified on the model's structure/)).toBeVisible();
+  expect(screen.getByText(/^Ready for SAE training/)).toBeVisible();
   expect(screen.getByText("d_sae = 8 × 1,024 = 8,192 features")).toBeVisible();
   expect(screen.getByText("Still needed: a text file.")).toBeVisible();
   expect(start()).toBeDisabled();
@@ -130,7 +130,7 @@ it("takes a small number as it is typed", async () => {
   await enterTextFile();
   const field = screen.getByRole("textbox", { name: "Learning rate" });
   await userEvent.clear(field);
-  expect(screen.getByText("Still needed: the fields without a number.")).toBeVisible();
+  expect(screen.getByText("Still needed: the empty number fields.")).toBeVisible();
   await userEvent.type(field, "0.0005");
   expect(field).toHaveValue("0.0005");
   await waitFor(() => expect(planned.at(-1)).toMatchObject({ learning_rate: 0.0005 }));
@@ -165,7 +165,7 @@ it("lets an unverified model be tried and says why it is unverified", async () =
   });
   show();
   const alert = await screen.findByRole("alert");
-  expect(alert).toHaveTextContent("It could not be verified that this model can be trained on");
+  expect(alert).toHaveTextContent("Not verified for SAE training");
   expect(alert).toHaveTextContent("The forward pass needs weights. It may still work");
   await enterTextFile();
   await waitFor(() => expect(start()).toBeEnabled());
@@ -265,7 +265,7 @@ it("is filled in from an earlier run, whose list is read first", async () => {
 it("takes the usual settings where the run of the address is gone, and says when its model is", async () => {
   server.use(http.get(api("/trainings"), () => HttpResponse.json(trainingPage([training({ model_id: null })]))));
   show("/training/new?from=t0");
-  expect(await screen.findByText(/so these are the usual settings/)).toBeVisible();
+  expect(await screen.findByText(/these are the default settings/)).toBeVisible();
   expect(await textFile()).toHaveValue("");
   cleanup();
   show("/training/new?from=t1");
@@ -277,7 +277,7 @@ it("says what is taken where k is left empty", async () => {
   show();
   await screen.findByText("d_in is 1,024");
   expect(screen.getByRole("textbox", { name: "k" })).toHaveAccessibleDescription(
-    "Features active on a token; 64 if empty",
+    "Active features per token; 64 if empty",
   );
 });
 
@@ -368,12 +368,12 @@ it("offers what was sent before, and deletes it when asked twice", async () => {
     }),
   );
   show();
-  await userEvent.selectOptions(await screen.findByRole("combobox", { name: "Sent before" }), "a-1.jsonl, 2.00 MB");
+  await userEvent.selectOptions(await screen.findByRole("combobox", { name: "Uploaded before" }), "a-1.jsonl, 2.00 MB");
   expect(await textFile()).toHaveValue("/home/datasets/a-1.jsonl");
   await waitFor(() => expect(planned.at(-1)?.dataset.path).toBe("/home/datasets/a-1.jsonl"));
   await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
-  expect(await screen.findByText(/1 training run is on it/)).toBeVisible();
+  expect(await screen.findByText(/1 training run uses it/)).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Delete and free 2.00 MB" }));
-  await waitFor(() => expect(screen.queryByRole("combobox", { name: "Sent before" })).toBeNull());
+  await waitFor(() => expect(screen.queryByRole("combobox", { name: "Uploaded before" })).toBeNull());
   expect(await textFile()).toHaveValue("");
 });

@@ -49,7 +49,7 @@ export default function NewTraining() {
           <EngineMissing />
           {lost && (
             <Text size="sm" c="dimmed">
-              The run in the address could not be read, so these are the usual settings.
+              The run in the address was not found; these are the default settings.
             </Text>
           )}
           <TrainingForm models={models} run={run} />
@@ -63,7 +63,7 @@ export default function NewTraining() {
             </Button>
           }
         >
-          Training needs a model whose files are here.
+          Training needs an installed model.
         </EmptyState>
       ) : (
         <Placeholder h={320} label="Loading the form" />
@@ -110,13 +110,13 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
     if (engine === false) return "SAELens is not installed.";
     if (model === undefined) return "Choose a model.";
     if (incompatible) return "This model cannot be trained on.";
-    if (compatibility.data === null) return "The model is being looked into.";
+    if (compatibility.data === null) return "The model is being inspected.";
     if ("missing" in answer) {
       const first = answer.missing[0] ?? "";
-      return `Still needed: ${WHY_NOT[first] ?? "the fields without a number"}.`;
+      return `Still needed: ${WHY_NOT[first] ?? "the empty number fields"}.`;
     }
     if (plan?.refusal != null) return "The plan does not fit.";
-    return refused === null ? null : "The plan is refused.";
+    return refused === null ? null : "These settings are refused.";
   }
 
   function change(next: Partial<TrainingDraft>) {
@@ -203,7 +203,7 @@ function TrainingForm({ models, run }: { models: Model[]; run: Training | undefi
                 plan={request === null ? null : plan}
                 asked={draft.beginning}
                 loading={planned.loading && request !== null && !incompatible}
-                empty="The memory is worked out once a model, a hook point and a text file are chosen."
+                empty="Choose a model, a hook point and a text file to see the memory."
               />
             )}
             {failure !== null && <ProblemAlert title="The run was not started" problem={failure.problem} />}
@@ -232,18 +232,19 @@ interface PlanProblemProps {
 function PlanProblem({ problem, refused, onReload }: PlanProblemProps) {
   if (problem !== null)
     return (
-      <ProblemAlert title="The memory is not known" problem={problem}>
+      <ProblemAlert title="The memory is not available" problem={problem}>
         <TryAgain onClick={onReload} />
       </ProblemAlert>
     );
   if (refused === null) return null;
   const messages = Object.values(refused.fields);
-  if (messages.length === 0) return <ProblemAlert title="It cannot run like this" problem={refused.problem} />;
+  if (messages.length === 0)
+    return <ProblemAlert title="It cannot run with these settings" problem={refused.problem} />;
   // Only a rule of its own has a hint that says more than its field.
   const hint = messages.length === 1 && messages[0] === refused.problem.message ? refused.problem.hint : null;
   return (
     <ProblemAlert
-      title="It cannot run like this"
+      title="It cannot run with these settings"
       problem={{
         ...refused.problem,
         message: `Correct the marked ${messages.length === 1 ? "field" : "fields"}.`,

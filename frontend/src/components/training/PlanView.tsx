@@ -26,7 +26,7 @@ interface Props {
 export function PlanView({ plan, asked, loading, empty }: Props) {
   if (plan === null)
     return loading ? (
-      <Placeholder h={220} label="Working out the memory" />
+      <Placeholder h={220} label="Computing the memory" />
     ) : (
       <Text size="sm" c="dimmed">
         {empty}
@@ -48,7 +48,7 @@ export function PlanView({ plan, asked, loading, empty }: Props) {
           </div>
         ))}
         <div className={classes.total}>
-          <dt>Together</dt>
+          <dt>Total</dt>
           <dd>{formatBytes(plan.total_bytes)}</dd>
         </div>
       </dl>
@@ -66,7 +66,7 @@ export function PlanView({ plan, asked, loading, empty }: Props) {
             : [["Model's precision", fasterDtypeLabel(plan.fast_dtype, plan.fast_dtype_bytes)]]),
           [
             "Disk",
-            `${formatBytes(2 * plan.checkpoint_bytes + plan.output_bytes)} while it runs, ${formatBytes(plan.output_bytes)} in the end`,
+            `${formatBytes(2 * plan.checkpoint_bytes + plan.output_bytes)} while it runs, ${formatBytes(plan.output_bytes)} afterwards`,
           ],
         ].map(([name = "", value]) => (
           <Fact key={name} name={name}>
@@ -93,9 +93,7 @@ function Verdict({ plan }: { plan: TrainingPlan }) {
   if (fits === null || free === null || usable === null)
     return (
       <div role="status">
-        <VerdictLabel verdict="unknown">
-          Not known: another machine trains, and its memory is not known here.
-        </VerdictLabel>
+        <VerdictLabel verdict="unknown">Unknown: training runs on another machine.</VerdictLabel>
       </div>
     );
   return (

@@ -68,7 +68,7 @@ export function RunLog({ training }: { training: Training }) {
 }
 
 function whyEmpty({ id, started_at, status }: Training): string {
-  if (started_at === null) return "It begins when a worker takes the run.";
+  if (started_at === null) return "The log begins when a worker takes the run.";
   const file = `trainings/${id}/log.txt`;
   // The process of a run takes seconds before it writes.
   return isRunning(status)

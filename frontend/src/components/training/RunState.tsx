@@ -80,7 +80,7 @@ export function TrainingProgressLine({ training }: { training: Training }) {
   const begun = tokens_done > 0 || training.status !== "running";
   const behind = useTrainingsStore(({ byId }) => Object.values(byId).some((run) => run.status === "running"));
   const words = trainingPhaseLabel(training, behind);
-  const phase = stale ? `${words}, when last heard` : words;
+  const phase = stale ? `${words} (last known)` : words;
   return (
     <JobProgress
       name={runName(training)}

@@ -1,15 +1,8 @@
 import { Button, Group, NativeSelect } from "@mantine/core";
 import type { FieldErrors } from "../../hooks/useTrainings";
 import { deviceLabel } from "../../lib/fit";
-import {
-  ARCHITECTURE_NOTE,
-  ARCHITECTURE_LABEL,
-  defaultK,
-  DTYPE_LABEL,
-  type TrainingDraft,
-  usesK,
-} from "../../lib/training";
-import { sentence } from "../../lib/labels";
+import { ARCHITECTURE_NOTE, ARCHITECTURE_LABEL, defaultK, type TrainingDraft, usesK } from "../../lib/training";
+import { DTYPE_LABEL, sentence } from "../../lib/labels";
 import { useSystemStore } from "../../stores/systemStore";
 import type { Dtype, SaeArchitecture } from "../../types/training";
 import { Fields, WideField } from "../common/Fields";
@@ -60,7 +53,7 @@ export function SaeFields({ draft, errors, width, onChange }: Props) {
       {usesK(architecture) ? (
         <NumberField
           label="k"
-          description={`Features active on a token${width === undefined ? "" : `; ${defaultK(width)} if empty`}`}
+          description={`Active features per token${width === undefined ? "" : `; ${defaultK(width)} if empty`}`}
           optional
           min={1}
           allowDecimal={false}
@@ -175,7 +168,7 @@ export function ScheduleFields({
       />
       <NativeSelect
         label="Model's precision"
-        description={quantized ? "A quantized model stays as it is stored" : "Automatic: as it is stored"}
+        description={quantized ? "A quantized model keeps its precision" : undefined}
         inputWrapperOrder={["label", "input", "description", "error"]}
         value={draft.dtype}
         error={errors.dtype}
@@ -200,8 +193,8 @@ export function ScheduleFields({
         ]}
       />
       <NumberField
-        label="Positions left out"
-        description="At the beginning of every context, where activations are outliers"
+        label="Skipped positions"
+        description="At the start of each context, where activations are outliers"
         min={0}
         max={16}
         allowDecimal={false}
@@ -220,7 +213,7 @@ export function ScheduleFields({
       />
       <NumberField
         label="Checkpoint every"
-        description="Minutes; a stopped run goes on from there"
+        description="Minutes; a stopped run resumes from there"
         min={0.1}
         max={1440}
         value={draft.checkpointMinutes}

@@ -26,7 +26,7 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
   if (sent.problem !== null)
     return (
       <WideField>
-        <ProblemAlert title="What was sent before is not known" problem={sent.problem} tone="warn">
+        <ProblemAlert title="Uploaded files are not available" problem={sent.problem} tone="warn">
           <TryAgain onClick={sent.reload} />
         </ProblemAlert>
       </WideField>
@@ -37,7 +37,7 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
       <Group gap="xs" align="flex-end" wrap="nowrap">
         <NativeSelect
           style={{ flex: 1, minWidth: 0 }}
-          label="Sent before"
+          label="Uploaded before"
           value={chosen?.path ?? ""}
           onChange={(event) => onChoose(event.currentTarget.value)}
           data={[
@@ -95,8 +95,8 @@ function DeleteDataset({ file, onClose, onDeleted }: DeleteProps) {
     <Stack>
       <Text>
         {runs === 0
-          ? "No training run is on it."
-          : `${runs === 1 ? "1 training run is" : `${runs} training runs are`} on it. What was trained stays, but a run that was stopped cannot be resumed without it.`}
+          ? "No training run uses it."
+          : `${runs === 1 ? "1 training run uses" : `${runs} training runs use`} it. Trained SAEs stay, but a stopped run cannot be resumed without it.`}
       </Text>
       {problem !== null && <ProblemAlert title="It was not deleted" problem={problem} />}
       <DeleteAnswers

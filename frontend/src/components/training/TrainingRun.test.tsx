@@ -65,7 +65,7 @@ it("shows how far a run is, its figures and its curves, and cancels it", async (
     ),
   );
   await userEvent.click(screen.getByRole("button", { name: /^Cancel/ }));
-  expect(await screen.findByText("Saving its state")).toBeVisible();
+  expect(await screen.findByText("Saving a checkpoint")).toBeVisible();
 });
 
 it("names what a run does before its first step, without a share that stands still", async () => {
@@ -73,7 +73,7 @@ it("names what a run does before its first step, without a share that stands sti
   show([
     training({ metrics: null, progress: { ...progress, phase: "filling_buffer", tokens_done: 0, eta_seconds: null } }),
   ]);
-  expect(await screen.findByText("Gathering the first activations")).toBeVisible();
+  expect(await screen.findByText("Filling the activation buffer")).toBeVisible();
   expect(screen.getByText("Running")).toBeVisible();
   expect(screen.queryByText("0 %")).toBeNull();
   expect(screen.getByRole("progressbar")).not.toHaveAttribute("aria-valuenow");
@@ -162,7 +162,7 @@ it("gives the lines that use the result, and deletes it on request", async () =>
 
 it("says when a run is not there, or cannot be read", async () => {
   show([], "/training/gone");
-  expect(await screen.findByText("This run is not here any more")).toBeVisible();
+  expect(await screen.findByText("Run not found")).toBeVisible();
 });
 
 it("lists runs in the order they are worked on, then those that ended, and leads to each", async () => {
@@ -215,7 +215,7 @@ it("tells the runs that are under way from a list that could not be read", async
   server.use(http.get(api("/trainings"), () => refuse(problem(500, "internal_error", "The database is locked."))));
   useTrainingsStore.setState({ byId: { t1: training() }, load: { state: "idle" } });
   renderPage(<TrainingPanel />, "/training");
-  expect(await screen.findByText("The finished runs could not be read; those under way are below")).toBeVisible();
+  expect(await screen.findByText("Could not load the finished runs; running ones are below")).toBeVisible();
 });
 
 it("leads to a model first where none is ready", async () => {

@@ -46,7 +46,7 @@ export default function TrainingRun() {
           </Title>
         </div>
         {load.state === "error" ? (
-          <ProblemAlert title="The run could not be read" problem={load.error ?? { code: "", message: "", hint: null }}>
+          <ProblemAlert title="Could not load the run" problem={load.error ?? { code: "", message: "", hint: null }}>
             <TryAgain onClick={() => void fetchTrainings()} />
           </ProblemAlert>
         ) : (
@@ -56,7 +56,7 @@ export default function TrainingRun() {
     );
   return (
     <EmptyState
-      title="This run is not here any more"
+      title="Run not found"
       order={1}
       action={
         <Button variant="default" component={Link} to="/training">
@@ -108,15 +108,13 @@ function Run({ training }: { training: Training }) {
       <Stack gap="md">
         {error !== null && (
           <ProblemAlert
-            title={status === "pending" ? "It goes on by itself once the disk is mended" : "It did not finish"}
+            title={status === "pending" ? "It resumes when the disk is available" : "It did not finish"}
             problem={fromRow(error)}
             tone={status === "pending" ? "warn" : undefined}
           >
             <Stack gap="xs" align="flex-start">
               {training.resumable && (
-                <Text size="sm">
-                  Resume goes on with the same settings, from its last checkpoint or from the start if there is none.
-                </Text>
+                <Text size="sm">Resume continues from the last checkpoint, or from the start if there is none.</Text>
               )}
               {!isRunning(status) && again}
             </Stack>
@@ -166,7 +164,7 @@ function Curves({ training }: { training: Training }) {
       {points === null && problem === null && <Placeholder h={180} label="Loading the curves" />}
       {points !== null && points.length === 0 && (
         <Text size="sm" c="dimmed">
-          {isRunning(training.status) ? "They begin with the first training steps." : "No step was trained."}
+          {isRunning(training.status) ? "Curves appear with the first training steps." : "No step was trained."}
         </Text>
       )}
       {points !== null && points.length > 0 && (

@@ -120,7 +120,7 @@ it("filters hook points and gives the code for each library", async () => {
   await user.selectOptions(screen.getByRole("combobox", { name: "Kind of hook point" }), "attention (2)");
   await user.selectOptions(screen.getByRole("combobox", { name: "Layer" }), "Layer 1");
   expect(screen.getByText("1 hook point")).toBeVisible();
-  expect(table().getByText("tuple’s first")).toBeVisible();
+  expect(table().getByText("first of the tuple")).toBeVisible();
 
   await user.click(table().getByRole("button", { name: "Code for model.layers.1.self_attn" }));
   expect(screen.getByLabelText("transformers code")).toHaveTextContent("output[0] if isinstance(output, tuple)");

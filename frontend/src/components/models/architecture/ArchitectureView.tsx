@@ -28,7 +28,7 @@ export default function ArchitectureView({ about, load, source }: Props) {
   const architecture = useResource(about, load);
   if (architecture.problem !== null)
     return (
-      <ProblemAlert title="The architecture is not known" problem={architecture.problem}>
+      <ProblemAlert title="The architecture is not available" problem={architecture.problem}>
         <TryAgain onClick={architecture.reload} />
       </ProblemAlert>
     );
@@ -115,7 +115,7 @@ function sized(value: number | null | undefined, unit: string | undefined): stri
 
 function Flags({ flags }: { flags: string[] }) {
   return (
-    <ul className={classes.flags} aria-label="Peculiarities">
+    <ul className={classes.flags} aria-label="Special properties">
       {flags.map((flag) => {
         const { word, meaning } = flagLabel(flag);
         return (

@@ -120,7 +120,7 @@ export function HookTable({ architecture, source }: Props) {
       )}
       {shown.length < found.length && (
         <Button size="compact-sm" variant="default" onClick={() => setAll(true)}>
-          Show the other {found.length - shown.length}
+          Show {found.length - shown.length} more
         </Button>
       )}
     </div>
@@ -152,7 +152,7 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
       <Table.Td className="num">
         <span className={classes.output}>{formatShape(point.shape)}</span>
         <span className={classes.output}>
-          <span className={classes.quiet}>{point.output === "tuple" ? "tuple’s first" : "tensor"}</span>
+          <span className={classes.quiet}>{point.output === "tuple" ? "first of the tuple" : "tensor"}</span>
           <span className={classes.mark} data-verified={point.verified || undefined}>
             <Mark size={13} aria-hidden />
             {point.verified ? "verified" : "unverified"}

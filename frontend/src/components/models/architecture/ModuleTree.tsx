@@ -116,7 +116,7 @@ export function ModuleTree({ tree, layersPath, points }: Props) {
           ? `${copied} copied`
           : searching
             ? `${(rows.length + more).toLocaleString("en")} ${rows.length + more === 1 ? "module" : "modules"} found${more > 0 ? `, the first ${MOST_FOUND} shown` : ""}`
-            : "Arrow keys walk and open; Enter copies the path."}
+            : "Arrow keys move and expand; Enter copies the path."}
       </Text>
     </div>
   );

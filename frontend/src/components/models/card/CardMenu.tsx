@@ -52,7 +52,7 @@ export function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps 
       <Menu.Dropdown>
         {model.update_available === true && (
           <Menu.Item component={Link} to={tabOf(href, "files")} leftSection={<ArrowUpCircle size={14} aria-hidden />}>
-            See the update
+            View the update
           </Menu.Item>
         )}
         <UseItems model={model} busy={busy} onAction={onAction} />

@@ -57,7 +57,7 @@ export function Submit(props: SubmitProps) {
     <Stack gap="sm" className={classes.actions}>
       {diskShort > 0 && row === undefined && (
         <Text size="sm" className={classes.short}>
-          The disk lacks {formatBytes(diskShort)} for this.{" "}
+          Not enough disk space: {formatBytes(diskShort)} more needed.{" "}
           <Anchor component={Link} to="/models?sort=disk" fz="inherit">
             Show the largest models
           </Anchor>
@@ -162,13 +162,13 @@ function Choice({
   if (diskShort > 0) return <VerdictLabel verdict="does_not_fit">does not fit on the disk</VerdictLabel>;
   if (!loadable) return <VerdictLabel verdict="does_not_fit">cannot be loaded here</VerdictLabel>;
   if (option !== undefined) return <VerdictLabel verdict={option.verdict}>{verdictLabel(option)}</VerdictLabel>;
-  return <VerdictLabel verdict="unknown">{estimating ? "computing memory" : "fit not known"}</VerdictLabel>;
+  return <VerdictLabel verdict="unknown">{estimating ? "computing memory" : "fit unknown"}</VerdictLabel>;
 }
 
 /** "fits, 21.9 GB left", on the device that gave the verdict. */
 function verdictLabel({ need, fits, verdict }: PlannedOption): string {
   const fit = fits.find((candidate) => candidate.verdict === verdict);
-  if (fit === undefined || fit.free === null || need.required === null) return "fit not known";
+  if (fit === undefined || fit.free === null || need.required === null) return "fit unknown";
   const left = fit.free - need.required;
   if (left < 0) return `${VERDICT_LABEL[verdict]}, ${need.partial ? "at least " : ""}${formatBytes(-left)} short`;
   const where = fit.device === "cpu" && fits.length > 1 ? " in system memory" : "";

@@ -59,7 +59,7 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
           checked={allowPickle}
           onChange={(event) => setAllowPickle(event.currentTarget.checked)}
           label="Accept pickle weights from this author"
-          description="They are read without running any code in them."
+          description="They are loaded without running any code in them."
         />
       )}
       {obstacle === "locked" && (
@@ -93,8 +93,8 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
         <Checkbox
           checked={keepOriginal}
           onChange={(event) => setKeepOriginal(event.currentTarget.checked)}
-          label="Keep the original weights"
-          description="Another precision can then be made later without a second download."
+          label="Keep the original files"
+          description="Another precision can then be made without a second download."
         />
       )}
       <Submit
@@ -127,7 +127,7 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
 function formatFiles(option: MemoryOption, info: ModelInfo, keepOriginal: boolean): string {
   const download = info.missing_bytes === 0 ? "Nothing to download" : `Downloads ${formatBytes(info.missing_bytes)}`;
   if (option.quantization === "none") return `${download} · ${formatBytes(info.size_bytes)} on disk after`;
-  if (option.disk_bytes === null) return `${download} · the disk it takes after is not known`;
+  if (option.disk_bytes === null) return `${download} · disk use unknown`;
   const copy = formatBytes(option.disk_bytes);
   const both = formatBytes(info.size_bytes + option.disk_bytes);
   return keepOriginal

@@ -12,7 +12,7 @@ import classes from "../ModelDownloadForm.module.css";
 
 const SEARCH_DELAY_MS = 250;
 
-const HOW_TO_WRITE = "Write it as owner/name, as a bare name such as gpt2, or paste the address of a model page.";
+const HOW_TO_WRITE = "Enter owner/name or a name such as gpt2, or paste the URL of a model page.";
 
 interface HubSearchProps {
   text: string;
@@ -41,11 +41,11 @@ export function HubSearch({ text, invalid, current, onText, onPick }: HubSearchP
           hub === undefined
             ? " "
             : hub.endpoint_source === "builtin"
-              ? "Names are looked up on the built-in sample Hub"
-              : `Names are looked up on ${hub.endpoint}`
+              ? "Searches the built-in sample Hub"
+              : `Searches ${hub.endpoint}`
         }
         inputWrapperOrder={["label", "input", "error", "description"]}
-        placeholder="owner/name, gpt2, or the address of a model page"
+        placeholder="owner/name, gpt2, or the URL of a model page"
         value={text}
         onChange={onText}
         onOptionSubmit={onPick}
@@ -74,13 +74,13 @@ export function HubSearch({ text, invalid, current, onText, onPick }: HubSearchP
           <HubUnreachable problem={search.problem} onRetry={search.reload} />
         ) : (
           <Text size="xs" c="dimmed">
-            The search is not available: {search.problem.message} “Look up” asks for a full name.
+            Search is not available: {search.problem.message} “Look up” works with a full name.
           </Text>
         ))}
       {search.data?.length === 0 && query !== "" && !invalid && (
         <Text size="xs" c="dimmed">
-          No search result for “{query}”.{" "}
-          {parseModelReference(query) === null ? HOW_TO_WRITE : "“Look up” asks for exactly this name."}
+          No results for “{query}”.{" "}
+          {parseModelReference(query) === null ? HOW_TO_WRITE : "“Look up” tries exactly this name."}
         </Text>
       )}
     </div>

@@ -23,7 +23,7 @@ export function InfoProblem({
   const builtin = useSystemStore((state) => state.system?.hub.endpoint_source === "builtin");
   const unknown = problem.code === "hub_model_not_found";
   const title = {
-    hub_model_not_found: `There is no model ${target?.model_id ?? ""} on this Hub`,
+    hub_model_not_found: `Model ${target?.model_id ?? ""} not found on this Hub`,
     revision_not_found: `${target?.model_id ?? ""} has no revision ${target?.revision ?? ""}`,
   }[problem.code];
   if (unknown && builtin) {
@@ -43,7 +43,7 @@ export function InfoProblem({
   const { hint } = problem;
   const rest = title !== undefined && hint !== null ? { ...problem, message: hint, hint: null } : problem;
   return (
-    <ProblemAlert title={title ?? "The Hub did not return this model"} problem={rest}>
+    <ProblemAlert title={title ?? "Could not look up this model"} problem={rest}>
       {unknown && target !== null && (
         <Button size="compact-sm" variant="default" component={Link} to={searchAddress(target.model_id)}>
           Search for similar names

@@ -58,9 +58,9 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
           {context != null && `, ${context.toLocaleString("en")} context`}
         </Fact>
         <Fact name="Stored as">
-          {info.already_quantized === null ? info.dtype : `quantized already (${info.already_quantized})`}
+          {info.already_quantized === null ? info.dtype : `already quantized (${info.already_quantized})`}
         </Fact>
-        <Fact name="Licence">{info.licence ?? "not stated"}</Fact>
+        <Fact name="Licence">{info.licence}</Fact>
         <Fact name="Access">
           <AccessLabel info={info} />
         </Fact>
@@ -163,7 +163,7 @@ function FilesLine({ info }: { info: ModelInfo }) {
             path,
             size_bytes,
             sha256,
-            remark: fetch ? reason : `not fetched: ${reason}`,
+            remark: fetch ? reason : `not downloaded: ${reason}`,
             state: fetch ? "normal" : "skipped",
           }))}
         />

@@ -38,5 +38,5 @@ it("says why nothing was compared, and can be stopped", async () => {
   await user.click(screen.getByRole("button", { name: "Compare" }));
   await user.click(await screen.findByRole("button", { name: "Stop" }));
   expect(await screen.findByRole("button", { name: "Compare" })).toBeEnabled();
-  expect(screen.queryByText("The two were not compared")).not.toBeInTheDocument();
+  expect(screen.queryByText("The comparison failed")).not.toBeInTheDocument();
 });

@@ -76,7 +76,7 @@ export function DriftOnText({ id }: { id: string }) {
           </Group>
         </Stack>
       </form>
-      {problem !== null && <ProblemAlert title="The two were not compared" problem={problem} />}
+      {problem !== null && <ProblemAlert title="The comparison failed" problem={problem} />}
       {found !== null && found.reason === null && <DriftFacts drift={found} />}
     </section>
   );

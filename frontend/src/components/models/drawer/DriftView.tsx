@@ -15,7 +15,7 @@ export function DriftView({ drift }: { drift: Drift }) {
       <Subheading>Drift from the original</Subheading>
       <Text size="sm" c="dimmed" className="num" mb={4}>
         {drift.reason ??
-          `Measured when it was made, on ${drift.prompts} prompts of ${drift.tokens} tokens together${
+          `Measured when the copy was made, on ${drift.prompts} prompts (${drift.tokens} tokens)${
             drift.compared_dtype === null ? "" : `, against the original in ${drift.compared_dtype}`
           }.`}
       </Text>
@@ -30,14 +30,14 @@ export function DriftFacts({ drift }: { drift: Drift }) {
   return (
     <Facts>
       {kl_mean === null ? (
-        <Fact name="Tokens">it has no language head, so only hidden states are compared</Fact>
+        <Fact name="Tokens">not compared: the model has no language head</Fact>
       ) : (
         <>
           <Fact name="KL divergence">
             {nats(kl_mean)} nats on average, {nats(kl_max)} at most
           </Fact>
-          <Fact name="Same likeliest token">
-            {top1_agreement === null ? null : `${(100 * top1_agreement).toFixed(1)} % of the places`}
+          <Fact name="Top-1 agreement">
+            {top1_agreement === null ? null : `${(100 * top1_agreement).toFixed(1)} % of tokens`}
           </Fact>
         </>
       )}
@@ -47,11 +47,11 @@ export function DriftFacts({ drift }: { drift: Drift }) {
         </Fact>
       )}
       {residual_cosine.length > 1 && (
-        <Fact name="Residual stream, cosine">
+        <Fact name="Cosine of the residual stream">
           <Sparkline values={residual_cosine} />
         </Fact>
       )}
-      {output_cosine != null && <Fact name="After the final norm, cosine">{output_cosine.toFixed(4)}</Fact>}
+      {output_cosine != null && <Fact name="Cosine after the final norm">{output_cosine.toFixed(4)}</Fact>}
     </Facts>
   );
 }
@@ -87,7 +87,7 @@ function Sparkline({ values }: { values: number[] }) {
       </svg>
       <span className={classes.quiet}>
         lowest {lowest.toFixed(4)} {place}
-        {where !== values.length - 1 && `; ${last.toFixed(4)} after the last layer`}; the line above is 1
+        {where !== values.length - 1 && `; ${last.toFixed(4)} after the last layer`}; the dashed line is 1
       </span>
     </span>
   );

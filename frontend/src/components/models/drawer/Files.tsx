@@ -37,7 +37,7 @@ export function Files({ model, live }: { model: Model } & Pick<Props, "live">) {
           path,
           size_bytes,
           sha256,
-          remark: present ? null : isActive(model.status) ? "not here yet" : "not on the disk",
+          remark: present ? null : isActive(model.status) ? "not downloaded yet" : "missing",
           state: present ? "normal" : isActive(model.status) ? "skipped" : "missing",
         }))}
         hashes

@@ -37,18 +37,14 @@ export function HistoryView({ model }: { model: Model }) {
   );
   if (history.problem !== null)
     return (
-      <ProblemAlert title="The history could not be read" problem={history.problem}>
+      <ProblemAlert title="Could not load the history" problem={history.problem}>
         <TryAgain onClick={history.reload} />
       </ProblemAlert>
     );
   if (history.data === null) return <Placeholder h={200} label="Loading the history" />;
   const { items, total } = history.data;
   if (items.length === 0)
-    return (
-      <EmptyState title="Nothing has happened yet">
-        Downloads, checks, loads and what went wrong are listed here from now on.
-      </EmptyState>
-    );
+    return <EmptyState title="No history yet">Downloads, checks, loads and errors are listed here.</EmptyState>;
   return (
     <Stack gap="sm">
       <ol className={classes.events} aria-label="History, the newest first">
@@ -62,7 +58,7 @@ export function HistoryView({ model }: { model: Model }) {
             {items.length} of {total}
           </Text>
           <Button size="compact-sm" variant="default" loading={history.loading} onClick={() => setPages(pages + 1)}>
-            Show older ones
+            Show older
           </Button>
         </Group>
       )}

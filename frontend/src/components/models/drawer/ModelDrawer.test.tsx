@@ -71,9 +71,9 @@ it("lists the files that are here and their hashes", async () => {
 it("tells a file that is gone from one that is still to come", async () => {
   serveFiles([file("a.safetensors", { present: false })]);
   show(model({ status: "missing" }), "files");
-  expect(await screen.findByText("not on the disk")).toBeVisible();
+  expect(await screen.findByText("missing")).toBeVisible();
   show(downloading(), "files");
-  expect(await screen.findByText("not here yet")).toBeVisible();
+  expect(await screen.findByText("not downloaded yet")).toBeVisible();
 });
 
 it("shows which of its files cannot be read", async () => {
@@ -86,7 +86,7 @@ it("shows which of its files cannot be read", async () => {
 it("shows the memory of every precision, its own marked, and nothing to choose", async () => {
   server.use(http.get(api("/models/estimate-memory"), () => HttpResponse.json(estimate())));
   show(model({ quantization: "4bit" }));
-  const chart = await screen.findByRole("group", { name: "Memory to run it" });
+  const chart = await screen.findByRole("group", { name: "Memory needed" });
   expect(await within(chart).findByText("1.50 GB to run")).toBeVisible();
   expect(within(chart).getByText("this model").parentElement).toHaveTextContent("4-bit");
   expect(within(chart).queryByRole("radio")).toBeNull();
@@ -103,7 +103,7 @@ it("asks no Hub about the memory of a model that is here", async () => {
     http.get(api("/models/m1/estimate-memory"), () => HttpResponse.json(estimate())),
   );
   show(model({ endpoint: "local", model_id: "local/mine" }));
-  const chart = screen.getByRole("group", { name: "Memory to run it" });
+  const chart = screen.getByRole("group", { name: "Memory needed" });
   expect((await within(chart).findAllByText(/to run$/)).length).toBe(3);
   expect(hubAsked).toBe(false);
   expect(screen.getByText("1.19 GB, exact")).toBeVisible();
@@ -143,8 +143,10 @@ it("unloads what is loaded although its files are gone, and offers what follows"
 it("puts the next step beside the others where a download stopped, and says what is kept", () => {
   const error = { code: "disk_full", message: "The disk is full.", hint: "Free 0.5 GB, then resume." };
   show(model({ status: "failed", disk_bytes: 300_000_000, error }));
-  const alert = screen.getByText("It did not finish").closest<HTMLElement>("[role=alert]") ?? document.body;
-  expect(within(alert).getByText("The disk is full. 300 MB are kept. Free 0.5 GB, then resume.")).toBeVisible();
+  const alert = screen.getByText("The download failed").closest<HTMLElement>("[role=alert]") ?? document.body;
+  expect(
+    within(alert).getByText("The disk is full. The 300 MB on the disk are kept. Free 0.5 GB, then resume."),
+  ).toBeVisible();
   expect(within(alert).getByRole("button", { name: /^Retry/ })).toBeVisible();
   expect(screen.getAllByRole("button", { name: /^Retry/ })).toHaveLength(1);
 });
@@ -155,7 +157,9 @@ it("offers no training that is not possible, and says why; files are verified fr
   server.use(http.get(api("/models/m1/training-compatibility"), () => HttpResponse.json(answer)));
   const onAction = show(model());
   expect(screen.getByRole("link", { name: "Train an SAE on this" })).toBeVisible();
-  expect(await screen.findByText("SAE training: not possible. Its config.json is damaged on the disk.")).toBeVisible();
+  expect(
+    await screen.findByText("SAE training is not possible. Its config.json is damaged on the disk."),
+  ).toBeVisible();
   expect(screen.queryByRole("link", { name: "Train an SAE on this" })).toBeNull();
   await userEvent.click(screen.getByRole("button", { name: "Verify the files" }));
   expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "verify");
@@ -180,7 +184,7 @@ it("falls back to the memory it was told once where its Hub tells none, and offe
   });
   server.use(http.get(api("/models/m1/estimate-memory"), () => refuse(gone)));
   show(model({ status: "missing", endpoint }));
-  const title = await screen.findByText("Weights 1.19 GB, exact; the rest is not known");
+  const title = await screen.findByText("Weights 1.19 GB, exact; the rest is unknown");
   const alert = within(title.closest<HTMLElement>("[role=alert]") ?? document.body);
   expect(alert.getByText("There is no model 'a/b' on the built-in sample Hub.")).toBeVisible();
   expect(alert.queryByRole("button")).toBeNull();
@@ -209,13 +213,13 @@ it("puts verifying first where a file is damaged", async () => {
     ),
   );
   const onAction = show(model());
-  const title = await screen.findByText("Weights 1.19 GB, exact; the rest is not known");
+  const title = await screen.findByText("Weights 1.19 GB, exact; the rest is unknown");
   const alert = within(title.closest<HTMLElement>("[role=alert]") ?? document.body);
   expect(alert.getByText("The config.json is damaged. Verify the model.")).toBeVisible();
   expect(alert.getAllByRole("button").map((button) => button.textContent)).toEqual(["Verify the files", "Try again"]);
   await userEvent.click(alert.getByRole("button", { name: "Verify the files" }));
   expect(onAction).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "verify");
-  await screen.findByText(/^SAE training: not possible/);
+  await screen.findByText(/^SAE training is not possible/);
   const [header] = screen.getAllByRole("button", { name: "Verify the files" });
   expect(header).toHaveAttribute("data-variant", "filled");
   expect(screen.getByRole("button", { name: "Load" })).toHaveAttribute("data-variant", "default");
@@ -259,7 +263,9 @@ it("leads first to more room where a download waits for it", () => {
   show(outOfRoom({ disk_bytes: 300_000_000 }));
   const [title] = screen.getAllByText("Paused: disk full").filter((element) => element.closest("[role=alert]"));
   const alert = within(title?.closest<HTMLElement>("[role=alert]") ?? document.body);
-  expect(alert.getByText(/^The disk is full. 300 MB are kept. .* resumes when there is room.$/)).toBeVisible();
+  expect(
+    alert.getByText(/^The disk is full. The 300 MB on the disk are kept. .* resumes when there is room.$/),
+  ).toBeVisible();
   const resume = alert.getByRole("button", { name: /^Resume/ });
   expect(resume).toHaveAttribute("data-variant", "default");
   expect(alert.getByRole("link", { name: "Use another disk" }).compareDocumentPosition(resume)).toBe(
@@ -308,7 +314,7 @@ it("looks at the files again with each that comes", async () => {
     );
   }
   renderPage(<Counted />, "/models/m1?tab=files");
-  expect(await screen.findByText("not here yet")).toBeVisible();
+  expect(await screen.findByText("not downloaded yet")).toBeVisible();
   fireEvent.click(screen.getByTestId("next"));
   expect(await screen.findByText("1 file, all on the disk")).toBeVisible();
 });
@@ -333,11 +339,11 @@ it("tells the drift of a quantized copy, and what its unload gave back", async (
     }),
   );
   expect(screen.getByText("0.0123 nats on average, 0.2000 at most")).toBeVisible();
-  expect(screen.getByText("87.6 % of the places")).toBeVisible();
+  expect(screen.getByText("87.6 % of tokens")).toBeVisible();
   expect(screen.getByText("32.40; the original's 24.60")).toBeVisible();
   expect(screen.getByText(/lowest 0.9810 after layer 1; 0.9900 after the last layer/)).toBeVisible();
   expect(screen.getByRole("img", { name: "Cosine per layer: 1.000, 0.998, 0.981, 0.990" })).toBeVisible();
-  expect(screen.getByText("all 4.00 GB it held came back (5.00 GB freed)")).toBeVisible();
+  expect(screen.getByText("5.00 GB freed, all of the 4.00 GB it held")).toBeVisible();
   expect(screen.getByText(/modelyard.load\("Qwen\/Qwen3-0.6B", quantization="4bit"\)/)).toBeVisible();
   await expectAccessible();
 });
@@ -345,10 +351,10 @@ it("tells the drift of a quantized copy, and what its unload gave back", async (
 it("compares hidden states only where there is no language head", () => {
   const none = { kl_mean: null, kl_max: null, top1_agreement: null, perplexity: null, source_perplexity: null };
   show(model({ quantization: "8bit", drift: drift({ ...none, output_cosine: 0.9987 }) }));
-  expect(screen.getByText("it has no language head, so only hidden states are compared")).toBeVisible();
+  expect(screen.getByText("not compared: the model has no language head")).toBeVisible();
   expect(screen.getByText("0.9987")).toBeVisible();
   expect(screen.getByText(/lowest 0.9810 after layer 1/)).toBeVisible();
-  expect(screen.queryByText(/nats|Same likeliest token|Perplexity/)).not.toBeInTheDocument();
+  expect(screen.queryByText(/nats|Top-1 agreement|Perplexity/)).not.toBeInTheDocument();
 });
 
 it("says why there is no drift to tell", () => {
@@ -394,15 +400,15 @@ it("tells what was done to a model, the newest first, and goes back further when
   expect(second).toHaveTextContent("Download failed400 MB in 12 s, 33.3 MB/sThe Hub does not answer. Retry.");
   expect(screen.getByText("50 of 51")).toBeVisible();
   await expectAccessible();
-  await userEvent.click(screen.getByRole("button", { name: "Show older ones" }));
+  await userEvent.click(screen.getByRole("button", { name: "Show older" }));
   expect(await screen.findByText("Download started")).toBeVisible();
-  expect(screen.queryByRole("button", { name: "Show older ones" })).toBeNull();
+  expect(screen.queryByRole("button", { name: "Show older" })).toBeNull();
   expect(asked).toEqual(["0", "0", "50"]);
 });
 
 it("says that nothing has happened yet, or why that is not known", async () => {
   show(model(), "history");
-  expect(await screen.findByText("Nothing has happened yet")).toBeVisible();
+  expect(await screen.findByText("No history yet")).toBeVisible();
   cleanup();
   const locked = problem(500, "internal_error", "The database is locked.");
   server.use(http.get(api("/models/m1/history"), () => refuse(locked)));
@@ -443,7 +449,7 @@ it("asks the Hub for a newer version now, and says why it could not", async () =
   server.use(http.post(api("/models/m1/check-update"), () => refuse(problem(502, "hub_unreachable", "No Hub."))));
   useModelsStore.setState({ byId: { m1: model() }, ids: ["m1"], live: {}, pending: {} });
   show(model(), "files");
-  expect(await screen.findByText("Whether the Hub has a newer main is not known.")).toBeVisible();
+  expect(await screen.findByText("Not known whether there is a newer main.")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Check now" }));
   expect(await screen.findByText("No Hub.")).toBeVisible();
   server.use(http.post(api("/models/m1/check-update"), () => HttpResponse.json(OUTDATED)));
@@ -464,5 +470,5 @@ it("looks for nothing newer than a commit, or than a folder", () => {
   show(model({ revision: model().commit.slice(0, 12) }), "files");
   expect(screen.getByText("Pinned to this commit; no updates.")).toBeVisible();
   show(model({ id: "m2", endpoint: "local" }), "files");
-  expect(screen.getByText("It came from a folder, so no Hub has a newer version.")).toBeVisible();
+  expect(screen.getByText("Imported from a folder; no updates.")).toBeVisible();
 });

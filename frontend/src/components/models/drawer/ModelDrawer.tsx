@@ -209,16 +209,23 @@ const WENT_WRONG: Record<string, string> = {
   generate: "Generation failed",
 };
 
+const STOPPED: Record<NonNullable<Model["restarts_with"]>, string> = {
+  download: "The download failed",
+  verify: "The verification failed",
+  import: "The import failed",
+  quantize: "The quantization failed",
+};
+
 /** What stopped a row; a ready one is still ready, and only its last use went wrong. */
 function whatFailed(model: Model): string {
   if (model.status === "missing") return "Files are missing";
   if (model.status === "paused") return statusLabel(model);
-  if (model.status !== "ready") return "It did not finish";
+  if (model.status !== "ready") return STOPPED[model.restarts_with ?? "download"];
   return WENT_WRONG[model.error?.during ?? ""] ?? "Something went wrong";
 }
 
 /** What was fetched before a row stopped is not fetched again. */
 function withKept({ status, disk_bytes }: Model, problem: ProblemView): ProblemView {
   if ((status !== "failed" && status !== "paused") || disk_bytes === 0) return problem;
-  return { ...problem, message: `${problem.message} ${formatBytes(disk_bytes)} are kept.` };
+  return { ...problem, message: `${problem.message} The ${formatBytes(disk_bytes)} on the disk are kept.` };
 }

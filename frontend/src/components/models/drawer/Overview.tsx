@@ -6,7 +6,7 @@ import { formatDisk, formatBytes, formatCount, formatSeconds } from "../../../li
 import { formatWhen } from "../../../lib/dates";
 import { hubName } from "../../../lib/hubName";
 import { formatGap, takesMore, formatUnload } from "../../../lib/measured";
-import { isActive, loadSnippet, QUANTIZATION_LABEL, sentence } from "../../../lib/labels";
+import { isActive, loadSnippet, precisionLabel, sentence } from "../../../lib/labels";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Model } from "../../../types/model";
 import { CodeBlock } from "../../common/CodeBlock";
@@ -60,7 +60,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
     ["Stored as", model.dtype],
   ];
   const sizes: [string, React.ReactNode][] = [
-    ["Precision", precision(model)],
+    ["Precision", precisionLabel(model)],
     ["Memory, weights", weights(model)],
     ["Memory, measured", <Measured key="measured" model={model} />],
     ...(model.last_load_seconds === null
@@ -91,7 +91,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
         "available after the download"
       ) : null,
     ],
-    ["Fetched by", model.adopted ? "another tool, adopted from the shared cache" : "Modelyard"],
+    ["Downloaded by", model.adopted ? "another tool (found in the shared cache)" : "Modelyard"],
     ["Added", formatWhen(model.created_at)],
   ];
   return (
@@ -110,7 +110,7 @@ export function Overview({ model, busy, onAction }: WorkProps) {
       ))}
       <section>
         <Group justify="space-between" mb={4}>
-          <Subheading>Use it</Subheading>
+          <Subheading>Use in Python</Subheading>
           <CopyCode code={snippet} />
         </Group>
         <CodeBlock label="Code that loads it">{snippet}</CodeBlock>
@@ -127,11 +127,6 @@ export function Overview({ model, busy, onAction }: WorkProps) {
       )}
     </Stack>
   );
-}
-
-function precision({ quantization, dtype }: Model): string {
-  const word = QUANTIZATION_LABEL[quantization];
-  return quantization === "none" && dtype !== null ? `${word}, ${dtype}` : word;
 }
 
 /** Memory of the weights as it was computed, kept with the row. */
@@ -184,7 +179,7 @@ function Memory({ model, busy, onAction }: WorkProps) {
   return (
     <div>
       <MemoryChart
-        title="Memory to run it"
+        title="Memory needed"
         plan={plan}
         selected={model.quantization}
         problem={

@@ -48,7 +48,7 @@ function answers(events: object[], { ends = true } = {}) {
 
 it("says why a model without a language head cannot be tried", () => {
   renderPage(<Playground model={model({ architecture: "BertModel", generates_text: false })} />);
-  expect(screen.getByText("This model does not generate text")).toBeVisible();
+  expect(screen.getByText("This model can't generate text")).toBeVisible();
   expect(screen.getByText(/BertModel has no language head/)).toBeVisible();
   expect(screen.queryByRole("button", { name: "Generate" })).toBeNull();
 });
@@ -58,12 +58,12 @@ it("continues a text, with figures at the end; Ctrl+Enter sends", async () => {
   renderPage(<Playground model={model()} />);
   expect(screen.getByText("The model is loaded first: 1.19 GB of weights.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Generate" })).toBeDisabled();
-  expect(screen.getByText("Write a text to continue")).toBeVisible();
+  expect(screen.getByText("Enter a text to continue")).toBeVisible();
   await userEvent.type(screen.getByRole("textbox", { name: "Text to continue" }), "The capital of France is");
   await userEvent.keyboard("{Control>}{Enter}{/Control}");
   expect(await screen.findByText("Paris.")).toBeVisible();
   expect(
-    await screen.findByText("3 tokens · 41.5 tokens/s · loaded in 0.80 s · ended at the limit of tokens"),
+    await screen.findByText("3 tokens · 41.5 tokens/s · loaded in 0.80 s · stopped at the token limit"),
   ).toBeVisible();
   expect(asked).toEqual([
     { prompt: "The capital of France is", max_new_tokens: 64, temperature: 0, seed: 0, stream: true },
@@ -87,7 +87,7 @@ it("goes on with what is paused, save where that has to wait for room", async ()
   await waitFor(() => expect(resumed).toBe(1));
   cleanup();
   renderPage(<Playground model={outOfRoom()} />);
-  expect(screen.getByText("Its state now: paused: disk full.")).toBeVisible();
+  expect(screen.getByText("Status: paused: disk full.")).toBeVisible();
   expect(screen.queryByRole("button")).toBeNull();
   useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} });
 });
@@ -143,7 +143,7 @@ it("chats with what was said before", async () => {
 it("offers no chat where the tokenizer has no template", async () => {
   renderPage(<Playground model={model({ has_chat_template: false })} />);
   expect(screen.getByRole("radio", { name: "Chat" })).toBeDisabled();
-  expect(screen.getByText("Its tokenizer has no chat template, so it only continues texts.")).toBeVisible();
+  expect(screen.getByText("Chat is not available: the tokenizer has no chat template.")).toBeVisible();
   await expectAccessible();
 });
 
@@ -172,7 +172,7 @@ it("gives a message back that could not be answered, and offers it as a text whe
   await userEvent.click(screen.getByRole("button", { name: "Send" }));
   expect(await screen.findByText("The tokenizer has no chat template. Use prompt.")).toBeVisible();
   expect(screen.getByRole("textbox", { name: "Message" })).toHaveValue("Hi there");
-  await userEvent.click(screen.getByRole("button", { name: "Continue it as a text instead" }));
+  await userEvent.click(screen.getByRole("button", { name: "Continue it as text" }));
   await waitFor(() => expect(asked.at(-1)?.prompt).toBe("Hi there"));
 });
 
@@ -186,7 +186,7 @@ it("explains a model without a tokenizer", async () => {
   await userEvent.type(field(), "Hi");
   await userEvent.click(screen.getByRole("button", { name: "Generate" }));
   expect(await screen.findByText("This model has no tokenizer. Import one with it.")).toBeVisible();
-  expect(screen.getByText(/can still be loaded in Python/)).toBeVisible();
+  expect(screen.getByText(/can load it in Python/)).toBeVisible();
   expect(field()).toHaveValue("Hi");
 });
 

@@ -28,7 +28,7 @@ export default function Playground({ model }: { model: Model }) {
 
   if (model.generates_text === false)
     return (
-      <EmptyState title="This model does not generate text">
+      <EmptyState title="This model can't generate text">
         {model.architecture} has no language head. Use its hidden states in Python: the Overview tab shows how to load
         it.
       </EmptyState>
@@ -50,7 +50,7 @@ export default function Playground({ model }: { model: Model }) {
       />
       {model.has_chat_template === false && (
         <Text size="sm" c="dimmed">
-          Its tokenizer has no chat template, so it only continues texts.
+          Chat is not available: the tokenizer has no chat template.
         </Text>
       )}
       {mode === "chat" && <Transcript model={model} trial={trial} />}
@@ -139,10 +139,10 @@ function NotReady({ model }: { model: Model }) {
   const stopped = (model.status === "paused" && !waitsForDisk(model)) || !isActive(model.status);
   return (
     <EmptyState
-      title="It can be tried when it is ready"
+      title="This model is not ready yet"
       action={stopped && <WorkAction model={model} busy={busy} onAction={({ id }, action) => void act(id, action)} />}
     >
-      Its state now: {statusLabel(model).toLowerCase()}.
+      Status: {statusLabel(model).toLowerCase()}.
     </EmptyState>
   );
 }
@@ -150,7 +150,7 @@ function NotReady({ model }: { model: Model }) {
 /** What is still to be given before anything can be sent. */
 function missingInputLabel({ mode, draft, options, running }: Trial): string | null {
   if (running) return null;
-  if (draft.trim() === "") return mode === "chat" ? "Write a message to send" : "Write a text to continue";
+  if (draft.trim() === "") return mode === "chat" ? "Enter a message" : "Enter a text to continue";
   return Object.values(options).includes("") ? "A number above is missing" : null;
 }
 
@@ -168,7 +168,7 @@ function OptionFields({ model, trial: { options } }: { model: Model; trial: Tria
       />
       <NumberField
         label="Temperature"
-        description="0: always the likeliest token"
+        description="0: always the most likely token"
         min={0}
         max={10}
         step={0.1}
@@ -232,13 +232,13 @@ function Problem({ model, trial, problem }: { model: Model; trial: Trial; proble
   const send = useSend(model.id);
   if (problem.code === "no_tokenizer")
     return (
-      <ProblemAlert title="It cannot be tried with text" problem={problem}>
-        <Text size="sm">It can still be loaded in Python and given token ids.</Text>
+      <ProblemAlert title="This model can't generate text" problem={problem}>
+        <Text size="sm">You can load it in Python and pass token ids.</Text>
       </ProblemAlert>
     );
   const template = trial.mode === "chat" && problem.code === "invalid_request";
   return (
-    <ProblemAlert title={template ? "It takes no chat" : "No text came of it"} problem={problem}>
+    <ProblemAlert title={template ? "Chat is not available" : "The generation failed"} problem={problem}>
       {template ? (
         <ServerButton
           size="compact-sm"
@@ -248,7 +248,7 @@ function Problem({ model, trial, problem }: { model: Model; trial: Trial; proble
             send();
           }}
         >
-          Continue it as a text instead
+          Continue it as text
         </ServerButton>
       ) : (
         <ServerButton size="compact-sm" variant="default" disabled={!canSend(trial)} onClick={send}>
@@ -278,8 +278,8 @@ function formatNeed({ memory_measured_bytes: measured, memory_estimated_bytes: w
 }
 
 const ENDED: Record<Generated["finish_reason"], string> = {
-  stop: "the model ended it",
-  length: "ended at the limit of tokens",
+  stop: "finished",
+  length: "stopped at the token limit",
   cancelled: "stopped",
 };
 
@@ -287,7 +287,7 @@ function formatFigures({ new_tokens, tokens_per_second, load_seconds, finish_rea
   return [
     new_tokens === 1 ? "1 token" : `${new_tokens.toLocaleString("en")} tokens`,
     `${tokens_per_second.toFixed(1)} tokens/s`,
-    load_seconds > 0 ? `loaded in ${formatSeconds(load_seconds)}` : "was loaded already",
+    load_seconds > 0 ? `loaded in ${formatSeconds(load_seconds)}` : "already loaded",
     ENDED[finish_reason],
   ].join(" · ");
 }

@@ -29,8 +29,8 @@ it("tells the bytes of each precision and asks for the chosen one", async () => 
   expect(radio).toBeChecked();
   expect(radio).toHaveAccessibleDescription(/^fits 500 MB in memory/);
   await expectAccessible();
-  await userEvent.click(screen.getByRole("checkbox", { name: "Keep the full-precision model" }));
-  expect(screen.getByText(/1.50 GB come free/)).toBeVisible();
+  await userEvent.click(screen.getByRole("checkbox", { name: "Keep the original files" }));
+  expect(screen.getByText(/Frees 1.50 GB/)).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Quantize to 4-bit" }));
   await waitFor(() => expect(onClose).toHaveBeenCalled());
   expect(asked).toEqual([{ quantization: "4bit", keep_original: false }]);

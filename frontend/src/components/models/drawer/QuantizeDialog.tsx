@@ -50,7 +50,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
     setBusy(true);
     try {
       await quantize(model.id, { quantization: wanted, keep_original: keep });
-      toastDone(`${model.name} is being quantized to ${QUANTIZATION_LABEL[wanted]}`, "The copy has a card of its own.");
+      toastDone(`Quantizing ${model.name} to ${QUANTIZATION_LABEL[wanted]}`, "The copy appears as a card of its own.");
       onClose();
     } catch (error) {
       setProblem(toProblem(error));
@@ -81,9 +81,9 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
           ))}
         </Stack>
       </Radio.Group>
-      {estimate.loading && <Placeholder h={32} label="Working out the sizes" />}
+      {estimate.loading && <Placeholder h={32} label="Computing the sizes" />}
       {estimate.problem !== null && (
-        <ProblemAlert title="The sizes are not known" problem={estimate.problem} tone="warn">
+        <ProblemAlert title="The sizes are not available" problem={estimate.problem} tone="warn">
           <TryAgain onClick={estimate.reload} />
         </ProblemAlert>
       )}
@@ -91,17 +91,17 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
         size="md"
         checked={keep}
         onChange={(event) => setKeep(event.currentTarget.checked)}
-        label="Keep the full-precision model"
+        label="Keep the original files"
         description={
           keep
             ? "Both can be used, and another precision can be made without a download."
-            : `It is deleted once the copy works, unless it is loaded or another entry needs it; ${formatBytes(model.disk_bytes)} come free.`
+            : `Deleted once the copy works, unless they are loaded or another model needs them. Frees ${formatBytes(model.disk_bytes)}.`
         }
       />
       <Text size="sm" c="dimmed">
-        The copy is made once, loaded back and compared with the original; its drift is shown when it is ready.
+        The copy is loaded and compared with the original; the drift is shown when it is ready.
       </Text>
-      {problem !== null && <ProblemAlert title="It is not being quantized" problem={problem} />}
+      {problem !== null && <ProblemAlert title="The quantization did not start" problem={problem} />}
       <DialogButtons>
         <Button variant="default" onClick={onClose}>
           Cancel

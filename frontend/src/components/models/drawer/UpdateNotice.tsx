@@ -18,7 +18,7 @@ export function UpdateNotice({ model }: { model: Model }) {
   if (!model.endpoint.startsWith("http"))
     return (
       <Text size="sm" c="dimmed">
-        It came from a folder, so no Hub has a newer version.
+        Imported from a folder; no updates.
       </Text>
     );
   if (model.commit.startsWith(model.revision))
@@ -35,7 +35,7 @@ export function UpdateNotice({ model }: { model: Model }) {
         <Group gap="xs">
           <Text size="sm" c="dimmed">
             {model.update_available === null
-              ? `Whether the Hub has a newer ${model.revision} is not known`
+              ? `Not known whether there is a newer ${model.revision}`
               : `Up to date with ${model.revision}`}
             {formatChecked(model)}.
           </Text>
@@ -43,7 +43,7 @@ export function UpdateNotice({ model }: { model: Model }) {
         </Group>
       )}
       {problem !== null && (
-        <ProblemAlert title="The Hub was not asked" problem={problem}>
+        <ProblemAlert title="Could not ask the Hub" problem={problem}>
           <Button
             size="compact-sm"
             variant="default"
@@ -80,7 +80,7 @@ function Newer({ model, onProblem }: StepProps) {
     try {
       const { model_id, revision, quantization } = model;
       await downloadModel({ model_id, revision, quantization, keep_original: true, allow_pickle: false });
-      toastDone(`The newer ${model.name} is on its way`, "This one stays until you delete it.");
+      toastDone(`Downloading the newer ${model.name}`, "This one stays until you delete it.");
     } catch (error) {
       onProblem(toProblem(error));
     } finally {

@@ -50,7 +50,7 @@ export function HubUnreachable({ problem, onRetry }: Props) {
     >
       {hub?.endpoint_source !== "builtin" && (
         <Button size="compact-sm" disabled={busy} onClick={() => void switchToSamples()}>
-          {busy ? "Changing to the built-in sample Hub…" : "Use the built-in sample Hub"}
+          {busy ? "Switching to the built-in sample Hub…" : "Use the built-in sample Hub"}
         </Button>
       )}
       <Button
@@ -62,7 +62,7 @@ export function HubUnreachable({ problem, onRetry }: Props) {
           void test({});
         }}
       >
-        {testing ? "Asking the Hub…" : "Try again"}
+        {testing ? "Testing the Hub…" : "Try again"}
       </Button>
       <Button size="compact-sm" variant="default" component={Link} to="/settings">
         Open settings

@@ -120,7 +120,7 @@ it("hides what does not fit, says so when nothing is left, and shows it again", 
 it("offers the full name where the search finds nothing", async () => {
   serve([]);
   const onDownload = show("/models?view=hub&find=zzz");
-  expect(await screen.findByText("The Hub finds nothing for “zzz”")).toBeVisible();
+  expect(await screen.findByText("No results for “zzz”")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Look up exactly this name" }));
   expect(onDownload).toHaveBeenCalledWith("zzz");
 });
@@ -128,7 +128,7 @@ it("offers the full name where the search finds nothing", async () => {
 it("offers no name that cannot be one", async () => {
   serve([]);
   show("/models?view=hub&find=a/b/c");
-  expect(await screen.findByText("The Hub finds nothing for “a/b/c”")).toBeVisible();
+  expect(await screen.findByText("No results for “a/b/c”")).toBeVisible();
   expect(screen.queryByRole("button", { name: /Look/ })).toBeNull();
 });
 
@@ -139,7 +139,7 @@ it("says that the Hub does not answer, and what else is wrong with it", async ()
   expect(screen.getByRole("button", { name: "Use the built-in sample Hub" })).toBeVisible();
   server.use(http.get(api("/models/search"), () => refuse(problem(503, "hub_rate_limited", "Asked too often."))));
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
-  expect(await screen.findByText("The Hub could not be searched")).toBeVisible();
+  expect(await screen.findByText("The search failed")).toBeVisible();
 });
 
 it("says of the sample Hub what its models are, and where real ones come from", async () => {
@@ -165,6 +165,6 @@ it("gives no verdict of now while the server is gone", async () => {
   useModelsStore.setState({ conn: "stale" });
   serve([SMALL]);
   show();
-  const words = await screen.findByTitle(/what was free when the server was last heard/);
+  const words = await screen.findByTitle(/memory that was free when the server last answered/);
   expect(words.querySelector("[data-verdict]")).toHaveAttribute("data-verdict", "unknown");
 });

@@ -80,7 +80,7 @@ export function HubView({ searchField, onChange, onDownload }: Props) {
         search.problem.code === "hub_unreachable" ? (
           <HubUnreachable problem={search.problem} onRetry={search.reload} />
         ) : (
-          <ProblemAlert title="The Hub could not be searched" problem={search.problem}>
+          <ProblemAlert title="The search failed" problem={search.problem}>
             <TryAgain onClick={search.reload} />
           </ProblemAlert>
         )
@@ -120,7 +120,7 @@ function Controls({ query, ordered, searchField, onChange }: ControlsProps) {
         aria-label="How many"
         value={String(query.limit)}
         onChange={(event) => onChange({ show: event.currentTarget.value })}
-        data={HIT_COUNTS.map((count) => ({ value: String(count), label: `${count} at most` }))}
+        data={HIT_COUNTS.map((count) => ({ value: String(count), label: `${count} results` }))}
       />
       <Checkbox
         label="Only what fits this machine"
@@ -149,16 +149,16 @@ function Hits({ items, query, busy, onChange, onDownload }: HitsProps) {
   if (shown.length === 0)
     return items.length === 0 ? (
       <EmptyState
-        title={query.find === "" ? "This Hub lists no model" : `The Hub finds nothing for “${query.find}”`}
+        title={query.find === "" ? "This Hub has no models" : `No results for “${query.find}”`}
         action={
           nameable ? (
             <Button variant="default" onClick={() => onDownload(query.find)}>
-              {query.find === "" ? "Look one up by its full name" : "Look up exactly this name"}
+              {query.find === "" ? "Look up a full name" : "Look up exactly this name"}
             </Button>
           ) : undefined
         }
       >
-        The search looks at names only, and a private model shows up with a token that may read it.
+        The search covers names only. Private models need a token with access to them.
       </EmptyState>
     ) : (
       <EmptyState

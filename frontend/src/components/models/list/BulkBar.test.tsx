@@ -79,8 +79,8 @@ it("deletes after one question; what is in use or shared stays", async () => {
   show([ONE, FOUR, model({ id: "d" })]);
   await userEvent.click(screen.getByRole("button", { name: "Delete 3…" }));
   const question = await screen.findByRole("dialog", { name: "Delete models" });
-  expect(await within(question).findByText("gpt2, 4-bit: stays, loaded on cpu of lab")).toBeVisible();
-  expect(within(question).getByText(/: stays, it is in the shared cache \(1.00 GB\)$/)).toBeVisible();
+  expect(await within(question).findByText("gpt2, 4-bit: not deleted, loaded on cpu of lab")).toBeVisible();
+  expect(within(question).getByText(/: not deleted, it is in the shared cache \(1.00 GB\)$/)).toBeVisible();
   const tick = within(question).getByRole("checkbox", { name: "Also remove files from the shared cache" });
   expect(tick).toHaveAccessibleDescription("Another tool may still need it.");
   await userEvent.click(tick);
@@ -101,7 +101,7 @@ it("tells the total of what goes together, and why something is kept", async () 
   await userEvent.click(screen.getByRole("button", { name: "Delete 2…" }));
   const question = await screen.findByRole("dialog", { name: "Delete models" });
   expect(await within(question).findByRole("button", { name: "Delete 2, free 14.1 MB" })).toBeEnabled();
-  expect(within(question).getByText("2.00 kB stay: revision main uses it")).toBeVisible();
+  expect(within(question).getByText("keeps 2.00 kB: revision main uses it")).toBeVisible();
 });
 
 it("takes the originals of copies that stay along, when that is ticked", async () => {
@@ -132,7 +132,7 @@ it("has no figures on its button when nothing can be deleted", async () => {
   show([ONE]);
   await userEvent.click(screen.getByRole("button", { name: "Delete 1…" }));
   const question = await screen.findByRole("dialog", { name: "Delete models" });
-  expect(await within(question).findByText(/stays, it is in the shared cache/)).toBeVisible();
+  expect(await within(question).findByText(/not deleted, it is in the shared cache/)).toBeVisible();
   expect(within(question).getByRole("button", { name: "Delete" })).toBeDisabled();
 });
 

@@ -142,10 +142,12 @@ type PlannedRow = DeletionPlan["items"][number];
 
 /** What becomes of one model, as things are ticked now. */
 function outcomeOf(row: PlannedRow | undefined): string {
-  if (row === undefined) return "is not here any more";
+  if (row === undefined) return "already deleted";
   const { stays, used_by = [], freed_bytes } = row;
-  if (used_by.length > 0) return `stays, ${used_by.map((use) => use.name).join(", ")}`;
-  return stays ? `stays, it is in the shared cache (${formatBytes(freed_bytes)})` : `frees ${formatBytes(freed_bytes)}`;
+  if (used_by.length > 0) return `not deleted, ${used_by.map((use) => use.name).join(", ")}`;
+  return stays
+    ? `not deleted, it is in the shared cache (${formatBytes(freed_bytes)})`
+    : `frees ${formatBytes(freed_bytes)}`;
 }
 
 function deleteLabel(count: number, bytes: number): string {
@@ -204,7 +206,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
               {row?.stays === false &&
                 row.kept_because.map((kept) => (
                   <Text key={kept.reason} size="sm" c="dimmed">
-                    {formatBytes(kept.bytes)} stay: {kept.reason}
+                    keeps {formatBytes(kept.bytes)}: {kept.reason}
                   </Text>
                 ))}
             </List.Item>

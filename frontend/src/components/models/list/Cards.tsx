@@ -69,6 +69,7 @@ function ghostOf(model: Model): Ghost {
   return {
     label: model.name,
     quantization: model.quantization,
+    loaded: model.loaded,
     wanted: {
       memory: model.loaded ? 0 : (model.memory_measured_bytes ?? model.memory_estimated_bytes),
       cache: model.status === "ready" || model.size_bytes === null ? 0 : Math.max(0, model.size_bytes - here),

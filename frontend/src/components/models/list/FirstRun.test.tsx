@@ -35,7 +35,7 @@ it("says what it does while it changes to the sample Hub", async () => {
   );
   renderPage(<FirstRun onStart={vi.fn()} />);
   await userEvent.click(screen.getByRole("button", { name: "Use the built-in sample Hub" }));
-  expect(await screen.findByRole("button", { name: "Changing to the built-in sample Hub…" })).toBeDisabled();
+  expect(await screen.findByRole("button", { name: "Switching to the built-in sample Hub…" })).toBeDisabled();
   answer();
   expect(await screen.findByRole("button", { name: "Use the built-in sample Hub" })).toBeEnabled();
 });

@@ -29,7 +29,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
       <Section label="Get a first model">
         <Stack gap="sm">
           {system === null ? (
-            <SystemPending height={120} label="Looking at the Hub" />
+            <SystemPending height={120} label="Checking the Hub" />
           ) : system.hub.reachable ? (
             <Starters hub={system.hub} devices={system.devices} onStart={onStart} />
           ) : (
@@ -51,7 +51,7 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
           {system !== null ? (
             <Hardware system={system} />
           ) : failed ? (
-            <Text c="dimmed">Not known.</Text>
+            <Text c="dimmed">Unknown.</Text>
           ) : (
             <Skeleton h={80} />
           )}
@@ -114,12 +114,12 @@ function Starters({ hub, devices, onStart }: StartersProps) {
             tried without internet. <RealModelsHint />
           </>
         ) : (
-          "The preview shows exactly what a model needs before anything is fetched. A few small ones to begin with:"
+          "Some small models to start with. You see what a model needs before you download it."
         )}
       </Text>
-      {builtin && known.loading && <Placeholder h={96} label="Asking the sample Hub for its models" />}
+      {builtin && known.loading && <Placeholder h={96} label="Loading the sample models" />}
       {builtin && known.problem !== null && <Text c="dimmed">{known.problem.message}</Text>}
-      {known.data?.length === 0 && <Text c="dimmed">This Hub lists no model.</Text>}
+      {known.data?.length === 0 && <Text c="dimmed">This Hub has no models.</Text>}
       <div className={classes.starters}>
         {(fitting.length > 0 ? fitting : items).map(({ id, parameters }) => (
           <Button
@@ -145,7 +145,7 @@ function Starters({ hub, devices, onStart }: StartersProps) {
         </Button>
         {!builtin && (
           <Text size="sm" c="dimmed">
-            Without internet, the built-in sample Hub can be chosen in <Link to="/settings">Settings</Link>.
+            No internet? Choose the built-in sample Hub in <Link to="/settings">Settings</Link>.
           </Text>
         )}
       </Group>
@@ -157,13 +157,13 @@ function Starters({ hub, devices, onStart }: StartersProps) {
 function TokenHint({ hub }: { hub: SystemInfo["hub"] }) {
   const [words, step] = (
     {
-      valid: [
-        `Gated and private models that ${hub.user ?? "your account"} has access to can be had: a Hub token is set.`,
-        null,
+      valid: [`You can download gated and private models that ${hub.user ?? "your account"} has access to.`, null],
+      none: ["Gated and private models need a Hub token.", "Set a token"],
+      invalid: [
+        "The Hub rejects the stored token, so gated and private models are not available.",
+        "Replace the token",
       ],
-      none: ["A gated or private model needs a Hub token.", "Set a token"],
-      invalid: ["The Hub refuses the stored token, so gated and private models cannot be had.", "Replace the token"],
-      unknown: ["A Hub token is set, but whether the Hub accepts it is not known.", "Check the token"],
+      unknown: ["A Hub token is set, but the Hub has not confirmed it.", "Check the token"],
     } as const
   )[hub.token];
   return (
@@ -183,7 +183,7 @@ function Hardware({ system }: { system: SystemInfo }) {
         </List.Item>
       ))}
       {system.devices.every((device) => device.id === "cpu") && (
-        <List.Item>No GPU was found; models run on the processor.</List.Item>
+        <List.Item>No GPU found; models run on the CPU.</List.Item>
       )}
       {system.disks.map((disk) => (
         <List.Item key={disk.path}>

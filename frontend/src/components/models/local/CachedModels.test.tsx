@@ -40,7 +40,7 @@ it("adds what other tools downloaded, and completes what is not whole", async ()
   );
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "Add openai-community/gpt2" }));
-  await screen.findByText("gpt2 is being added");
+  await screen.findByText("Adding gpt2");
   expect(asked).toEqual({ cached: "openai-community/gpt2" });
   expect(useModelsStore.getState().ids).toEqual(["m5"]);
   expect(screen.queryByRole("button", { name: /^Add/ })).toBeNull();
@@ -56,8 +56,8 @@ it("says how much unfinished downloads hold, and frees it", async () => {
     }),
   );
   renderPage(<CachedModels explain />);
-  expect(await screen.findByText(/1 unfinished file that no model goes on with, 403 MB/)).toBeVisible();
+  expect(await screen.findByText(/1 unfinished file that no download uses, 403 MB/)).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Remove" }));
   expect(await screen.findByText("403 MB freed.")).toBeVisible();
-  expect(await screen.findByText(/Everything in the cache is managed here/)).toBeVisible();
+  expect(await screen.findByText(/All models in the cache are listed already/)).toBeVisible();
 });

@@ -15,7 +15,7 @@ import classes from "./CachedModels.module.css";
 /** What other tools put into the shared cache, to be taken over without a download, and what downloads left there. */
 export function CachedModels({ explain = false }: { explain?: boolean }) {
   const cache = useResource("cache", listCache);
-  if (cache.loading) return <Placeholder h={40} label="Looking into the Hugging Face cache" />;
+  if (cache.loading) return <Placeholder h={40} label="Reading the Hugging Face cache" />;
   if (cache.problem !== null)
     return (
       <ProblemAlert title="The cache could not be read" problem={cache.problem}>
@@ -27,16 +27,14 @@ export function CachedModels({ explain = false }: { explain?: boolean }) {
   if (items.length === 0 && leftovers.length === 0)
     return explain ? (
       <Text size="sm" c="dimmed">
-        Everything in the cache is managed here. What other tools download into it will show up here.
+        All models in the cache are listed already. Models that other tools download appear here.
       </Text>
     ) : null;
   return (
     <div className={classes.cache}>
       {items.length > 0 && (
         <>
-          <Text size="sm">
-            Other tools have put these into the cache. Adding one checks its files and downloads nothing.
-          </Text>
+          <Text size="sm">Downloaded by other tools. Adding one verifies its files and downloads nothing.</Text>
           <ul className={classes.list}>
             {items.map((item) => (
               <CachedRow key={`${item.model_id}@${item.commit}`} item={item} onAdded={cache.reload} />
@@ -57,7 +55,7 @@ function CachedRow({ item, onAdded }: { item: CacheListing["items"][number]; onA
     setBusy(true);
     try {
       const model = await adopt(item.model_id);
-      toastDone(`${model.name} is being added`, "Its files are checked first.");
+      toastDone(`Adding ${model.name}`, "Its files are verified first.");
       onAdded();
     } catch (error) {
       toastProblem(`${item.model_id} was not added`, error);
@@ -119,8 +117,8 @@ function Leftovers({ leftovers, onDropped }: { leftovers: CacheListing["leftover
   return (
     <Group justify="space-between" gap="xs">
       <Text size="sm" className="num">
-        {leftovers.length === 1 ? "1 unfinished file" : `${leftovers.length} unfinished files`} that no model goes on
-        with, {formatBytes(bytes)}
+        {leftovers.length === 1 ? "1 unfinished file" : `${leftovers.length} unfinished files`} that no download uses,{" "}
+        {formatBytes(bytes)}
       </Text>
       <Button size="compact-sm" variant="default" loading={busy} onClick={() => void drop()}>
         Remove

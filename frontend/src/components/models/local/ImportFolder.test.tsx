@@ -22,10 +22,10 @@ it("imports a folder under the name it suggests", async () => {
   );
   renderPage(<ImportFolder onAdded={onAdded} />);
   expect(submit()).toBeDisabled();
-  expect(screen.getByText("Name the folder first.")).toBeVisible();
+  expect(screen.getByText("Enter a folder path.")).toBeVisible();
   await user.type(folder(), "/data/My model (v2)/");
   expect(name()).toHaveValue("local/My-model-v2");
-  await user.click(screen.getByRole("radio", { name: "Copied" }));
+  await user.click(screen.getByRole("radio", { name: "Copying" }));
   await expectAccessible();
   await user.click(submit());
   await vi.waitFor(() => expect(onAdded).toHaveBeenCalled());
@@ -39,8 +39,8 @@ it("says beside the field what is wrong with it", async () => {
   await user.clear(name());
   await user.type(name(), "not a name");
   await user.click(submit());
-  expect(screen.getByText("Give an absolute path, such as /data/my-model.")).toBeVisible();
-  expect(screen.getByText("Give a name such as local/my-model.")).toBeVisible();
+  expect(screen.getByText("Enter an absolute path such as /data/my-model.")).toBeVisible();
+  expect(screen.getByText("Enter a name such as local/my-model.")).toBeVisible();
 });
 
 it("shows what the server says, and the model that has the name already", async () => {

@@ -31,7 +31,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
     setFailure(null);
     try {
       const model = await importFolder({ path: path.trim(), model_id: reference.model_id, mode });
-      toastDone(`${model.name} is being added`, "Its files are checked first.");
+      toastDone(`Adding ${model.name}`, "Its files are verified first.");
       setPath("");
       setName(null);
       setTried(false);
@@ -59,7 +59,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
           placeholder="/data/my-model"
           value={path}
           onChange={(event) => setPath(event.currentTarget.value)}
-          error={tried && badPath ? "Give an absolute path, such as /data/my-model." : null}
+          error={tried && badPath ? "Enter an absolute path such as /data/my-model." : null}
           spellCheck={false}
           autoCapitalize="none"
           data-autofocus
@@ -70,18 +70,22 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
           placeholder="local/my-model"
           value={shownName}
           onChange={(event) => setName(event.currentTarget.value)}
-          error={tried && badName ? "Give a name such as local/my-model." : null}
+          error={tried && badName ? "Enter a name such as local/my-model." : null}
           spellCheck={false}
           autoCapitalize="none"
         />
-        <Radio.Group label="Its files are" value={mode} onChange={(value) => setMode(value)}>
+        <Radio.Group label="Import by" value={mode} onChange={(value) => setMode(value)}>
           <Stack gap={8} mt={8}>
             <Radio
               value="link"
-              label="Linked"
+              label="Linking"
               description="No extra space; the folder must be on the same disk as the cache and stay unchanged"
             />
-            <Radio value="copy" label="Copied" description="Takes the space once more; the folder may go afterwards" />
+            <Radio
+              value="copy"
+              label="Copying"
+              description="Uses the space twice; the folder may be deleted afterwards"
+            />
           </Stack>
         </Radio.Group>
         {failure !== null && (
@@ -98,7 +102,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
             Import
           </Button>
           <Text size="sm" c="dimmed">
-            {path.trim() === "" ? "Name the folder first." : "Every byte is hashed on the way."}
+            {path.trim() === "" ? "Enter a folder path." : "Files are hashed during the import."}
           </Text>
         </Group>
       </Stack>

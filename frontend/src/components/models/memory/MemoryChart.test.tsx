@@ -60,8 +60,7 @@ it("draws every option with its parts and says where it fits and how far", async
   expect(screen.getAllByText("KV cache 205 MB")).toHaveLength(2);
   expect(screen.getAllByText(/Fits in system memory, 18/)).toHaveLength(2);
   expect(screen.getAllByText("longest context: 40,960 tokens (its limit)")).toHaveLength(2);
-  expect(screen.getByText("The bars end at 1.57 GB")).toBeVisible();
-  expect(screen.getByText("System memory: 20.0 GB free of 25.0 GB, far beyond")).toBeVisible();
+  expect(screen.getByText("System memory: 20.0 GB free of 25.0 GB, beyond this scale")).toBeVisible();
   expect(screen.getByRole("radio", { name: /4-bit/ })).toBeDisabled();
   expect(screen.getByText("Nothing would get smaller.")).toBeVisible();
   await expectAccessible();
@@ -135,16 +134,16 @@ it("never prints what is unknown as nothing", async () => {
   expect(screen.getAllByText("KV cache unknown")).not.toHaveLength(0);
   expect(screen.getAllByText("activations unknown")).not.toHaveLength(0);
   expect(screen.getByText("memory unknown")).toBeVisible();
-  expect(screen.getByText("Not known for system memory")).toBeVisible();
+  expect(screen.getByText("Unknown for system memory")).toBeVisible();
   expect(screen.getByText("May fit in system memory: at most 18.5 GB left")).toBeVisible();
   expect(screen.queryByText(/^Fits/)).toBeNull();
   expect(
     screen.getByText(
-      "Approximate (≈): the weights are quantized already (gptq). Not known, so not in the totals: KV cache, activations.",
+      "Approximate (≈): the weights are quantized already (gptq). Not in the totals, because unknown: KV cache, activations.",
     ),
   ).toBeVisible();
   // Another answer would be the same.
-  expect(screen.queryByRole("button", { name: "Ask again" })).toBeNull();
+  expect(screen.queryByRole("button", { name: "Retry" })).toBeNull();
   expect(screen.queryByText(/longest context/)).toBeNull();
 });
 
@@ -166,10 +165,10 @@ it("says what the exact weights leave out, and believes the server that the rest
   expect(screen.queryByText(/^Exact: /)).toBeNull();
   expect(
     screen.getByText(
-      /^The weights are exact: .* The activations are not known: No answer within 9 s\. The rest is asked for again/,
+      /^The weights are exact: .* The activations are not known: No answer within 9 s\. Retrying the rest/,
     ),
   ).toBeVisible();
-  expect(screen.getByRole("button", { name: "Ask again" })).toBeVisible();
+  expect(screen.getByRole("button", { name: "Retry" })).toBeVisible();
 });
 
 it("shows the weights first where the whole takes its time", async () => {
@@ -193,7 +192,7 @@ it("shows the weights first where the whole takes its time", async () => {
   expect(await screen.findByText("at least 1.20 GB to run")).toBeVisible();
   expect(screen.getByText("KV cache …")).toBeVisible();
   expect(screen.getByText("Fits in system memory, at most 18.5 GB left")).toBeVisible();
-  expect(screen.getByText(/The KV cache and the activations are being worked out…$/)).toBeVisible();
+  expect(screen.getByText(/Computing the KV cache and the activations…$/)).toBeVisible();
   answer();
   expect(await screen.findByText("1.51 GB to run")).toBeVisible();
   expect(screen.getByText(/^Exact: /)).toBeVisible();
@@ -226,7 +225,7 @@ it("counts the peak while loading", async () => {
   );
   renderPage(<Chart />);
   expect(await screen.findByText("Tight in system memory, only 1.00 GB left")).toBeVisible();
-  expect(screen.getByText("Loading takes up to 19.0 GB at once.")).toBeVisible();
+  expect(screen.getByText("Peak while loading: 19.0 GB.")).toBeVisible();
 });
 
 it("says what is going on while the exact answer takes its time, and what stood in its way", async () => {
@@ -267,6 +266,6 @@ it("shows one accelerator of many, and system memory", async () => {
   serve();
   renderPage(<Chart />);
   expect(await screen.findByText(/^GPU 1: 20.0 GB free of 24.0 GB/)).toBeVisible();
-  expect(screen.getByText("Of 3 GPUs the one with the most free memory is shown.")).toBeVisible();
+  expect(screen.getByText("Of 3 GPUs, the one with the most free memory is shown.")).toBeVisible();
   expect(screen.queryByText(/^GPU 0/)).toBeNull();
 });

@@ -4,7 +4,7 @@ import type { DeviceFit, MemoryPlan, PlannedOption } from "../../../hooks/useMem
 import { formatBytes } from "../../../lib/bytes";
 import { deviceLabel } from "../../../lib/fit";
 import { axisEnd, axisTicks, BATCH_STOPS, PART_LABEL, PARTS } from "../../../lib/memory";
-import { sentence } from "../../../lib/labels";
+import { DTYPE_LABEL, sentence } from "../../../lib/labels";
 import type { Dtype, Quantization } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
@@ -50,7 +50,7 @@ export function MemoryChart({ title, plan, selected, rough, marks, filesOf, prob
         estimate === null &&
         (problem ?? (
           <ProblemAlert
-            title={rough === undefined ? "The memory is not known" : "The exact memory is not known"}
+            title={rough === undefined ? "The memory is not available" : "The exact memory is not available"}
             problem={plan.problem}
             tone={rough === undefined ? "bad" : "warn"}
           >
@@ -98,13 +98,6 @@ function shownDevices(fits: DeviceFit[]): DeviceFit[] {
   return fits.filter((fit) => fit === roomiest || fit.device === "cpu");
 }
 
-const DTYPE_WORDS: [Dtype, string][] = [
-  ["auto", "as stored"],
-  ["float32", "float32"],
-  ["bfloat16", "bfloat16"],
-  ["float16", "float16"],
-];
-
 function Controls({ plan }: { plan: MemoryPlan }) {
   return (
     <div className={classes.controls}>
@@ -128,7 +121,7 @@ function Controls({ plan }: { plan: MemoryPlan }) {
         classNames={{ label: classes.label }}
         value={plan.dtype}
         onChange={(event) => plan.setDtype(event.currentTarget.value as Dtype)}
-        data={DTYPE_WORDS.map(([value, label]) => ({ value, label }))}
+        data={(Object.keys(DTYPE_LABEL) as Dtype[]).map((value) => ({ value, label: DTYPE_LABEL[value] }))}
       />
     </div>
   );
@@ -145,7 +138,7 @@ function How({ plan }: { plan: MemoryPlan }) {
   if (outdated)
     return (
       <Text size="sm" c="dimmed" role="status">
-        {slow ? "Building the model without its weights…" : "Asking for the memory"}
+        {slow ? "Building the model without its weights…" : "Computing the memory"}
       </Text>
     );
   const { method, method_reason: reason, may_improve: mayImprove } = estimate;
@@ -154,16 +147,16 @@ function How({ plan }: { plan: MemoryPlan }) {
       <Text size="sm" c="dimmed" role={plan.weightsOnly ? "status" : undefined}>
         {[
           method === "exact" ? methodLabel(plan) : `Approximate (≈): ${reason ?? "the exact figure is not available"}.`,
-          plan.weightsOnly ? "The KV cache and the activations are being worked out…" : notCounted(plan),
-          plan.improving && "The rest is asked for again until it is known.",
-          problem !== null && `What this context takes was not told: ${problem.message}`,
+          plan.weightsOnly ? "Computing the KV cache and the activations…" : notCounted(plan),
+          plan.improving && "Retrying the rest.",
+          problem !== null && `Could not compute this context: ${problem.message}`,
         ]
           .filter((words) => words !== null && words !== false)
           .join(" ")}
       </Text>
       {(mayImprove || problem !== null) && (
         <Button size="compact-sm" variant="default" onClick={plan.reload}>
-          Ask again
+          Retry
         </Button>
       )}
     </div>
@@ -187,7 +180,7 @@ function notCounted({ estimate, options }: MemoryPlan): string | null {
   );
   return missing.length === 0
     ? null
-    : `Not known, so not in the totals: ${missing.map((part) => PART_LABEL[part]).join(", ")}.`;
+    : `Not in the totals, because unknown: ${missing.map((part) => PART_LABEL[part]).join(", ")}.`;
 }
 
 /** True once something has been under way for longer than passes unnoticed. */
@@ -207,14 +200,13 @@ function useSlow(waiting: boolean): boolean {
 function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all: number }) {
   return (
     <ul className={`${classes.limits} num`} aria-label="Free memory">
-      {devices.some(({ free }) => free !== null && free > end) && <li>The bars end at {formatBytes(end)}</li>}
       {devices.map(({ device, free, total }) => (
         <li key={device}>
           <span className={classes.mark} data-beyond={(free ?? 0) > end || undefined} aria-hidden />
           <span>
             {sentence(deviceLabel(device))}:{" "}
             {free === null ? "free memory unknown" : `${formatBytes(free)} free of ${formatBytes(total)}`}
-            {free !== null && free > end && ", far beyond"}
+            {free !== null && free > end && ", beyond this scale"}
           </span>
         </li>
       ))}
@@ -223,7 +215,7 @@ function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all:
           <span className={classes.taken} aria-hidden /> in use now
         </li>
       )}
-      {all > devices.length && <li>Of {all - 1} GPUs the one with the most free memory is shown.</li>}
+      {all > devices.length && <li>Of {all - 1} GPUs, the one with the most free memory is shown.</li>}
     </ul>
   );
 }

@@ -23,7 +23,7 @@ export function MemoryProblem({ model, problem, weights, busy, onVerify, onRetry
   const gone = problem.code === "hub_model_not_found" || problem.code === "revision_not_found";
   return (
     <ProblemAlert
-      title={weights === null ? "The memory is not known" : `Weights ${weights}; the rest is not known`}
+      title={weights === null ? "The memory is not available" : `Weights ${weights}; the rest is unknown`}
       problem={{
         ...problem,
         message: withHubName(problem.message, model.endpoint, hub),

@@ -61,7 +61,7 @@ export function QuantOption(props: Props) {
             {need.required !== null && need.total !== null && need.required > need.total && (
               <span className={`${classes.loading} num`}>
                 <span className={classes.swatch} data-part="peak" aria-hidden />
-                Loading takes up to {formatBytes(need.required)} at once.
+                Peak while loading: {formatBytes(need.required)}.
               </span>
             )}
             {faster != null && (

@@ -39,7 +39,7 @@ export function Yard({ ghost, label }: { ghost: Ghost | null; label: string }) {
 /** As high as a machine with one memory and one disk, so that what stands below does not move. */
 function YardFallback() {
   return (
-    <div className={classes.yard} aria-label="Loading the machine's memory" role="status">
+    <div className={classes.yard} aria-label="Loading memory and disk" role="status">
       {["memory", "disk"].map((place) => (
         <div key={place} className={classes.row}>
           <Skeleton h={34} maw={160} />
@@ -62,7 +62,7 @@ function Legend({ ours }: { ours: boolean }) {
       </li>
       {ours && (
         <li>
-          <span className={classes.block} data-quantization="none" /> by Modelyard
+          <span className={classes.block} data-quantization="none" /> used by Modelyard
         </li>
       )}
       <li>
@@ -90,7 +90,7 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
           <LastHeard />
           <strong>{formatBytes(place.free)}</strong> free of {formatBytes(place.total)}
         </span>
-        {ghost !== null && <GhostLabel place={place} wanted={wanted} />}
+        {ghost !== null && <GhostLabel place={place} ghost={ghost} wanted={wanted} />}
       </div>
       <LoadedHere blocks={place.blocks.filter((block) => block.loaded)} />
     </div>
@@ -118,18 +118,23 @@ function ghostBytes(place: Place, ghost: Ghost | null): number | null | undefine
   return bytes === 0 ? undefined : bytes;
 }
 
-function GhostLabel({ place, wanted }: { place: Place; wanted: number | null | undefined }) {
+function GhostLabel({ place, ghost, wanted }: { place: Place; ghost: Ghost; wanted: number | null | undefined }) {
   // While the server is away it is no verdict any more, but what was so then.
   const stale = useConn() === "stale";
-  if (wanted === undefined) return <span className={classes.quiet}>nothing added</span>;
+  if (wanted === undefined)
+    return (
+      <span className={classes.quiet}>
+        {place.kind === "disk" ? "no more needed" : ghost.loaded === true ? "already loaded" : "none needed"}
+      </span>
+    );
   const verdict = verdictFor(wanted, place.free);
   return (
     <VerdictLabel verdict={stale ? "unknown" : verdict} icon={stale ? Clock : undefined}>
       {wanted === null
-        ? "size not known"
+        ? "size unknown"
         : wanted <= place.free
           ? `${verdict === "fits" ? "fits" : "tight"}, ${formatBytes(place.free - wanted)} left`
-          : `${formatBytes(wanted - place.free)} too much`}
+          : `${formatBytes(wanted - place.free)} short`}
     </VerdictLabel>
   );
 }

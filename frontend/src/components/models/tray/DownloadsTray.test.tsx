@@ -52,7 +52,7 @@ it("keeps what ended in sight, with the way on, until it is cleared", async () =
   expect(within(tray).getByRole("button", { name: "Retry two" })).toBeVisible();
   await expectAccessible(tray);
   await userEvent.click(within(tray).getByRole("button", { name: "Clear finished" }));
-  expect(within(tray).getByText(/Nothing is being downloaded/)).toBeVisible();
+  expect(within(tray).getByText(/No downloads/)).toBeVisible();
 });
 
 function cancels(): string[] {
@@ -167,6 +167,6 @@ it("tells how long only when all that goes on can tell, and that the figures are
   act(() => put(downloading({ ...waiting, status: "paused" })));
   expect(chip).toHaveTextContent("50.0 MB/s · 24 s left");
   act(() => useModelsStore.setState({ conn: "stale" }));
-  expect(chip).toHaveAccessibleName("2 downloads under way, when last heard");
+  expect(chip).toHaveAccessibleName("2 downloads under way (last known)");
   expect(chip).not.toHaveTextContent("MB/s");
 });

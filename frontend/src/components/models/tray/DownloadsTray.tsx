@@ -84,11 +84,11 @@ function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
     <span className="num">
       <span aria-hidden>{active.length}</span>
       <VisuallyHidden>
-        {active.length === 1 ? "1 download" : `${active.length} downloads`} under way{stale && ", when last heard"}
+        {active.length === 1 ? "1 download" : `${active.length} downloads`} under way{stale && " (last known)"}
       </VisuallyHidden>
       {(stale || rate > 0) && (
         <span className={classes.detail} aria-hidden>
-          {` · ${stale ? "when last heard" : flow.join(" · ")}`}
+          {` · ${stale ? "last known" : flow.join(" · ")}`}
         </span>
       )}
     </span>
@@ -153,8 +153,7 @@ function TrayBody({ active, onClose }: { active: Model[]; onClose: () => void })
       </Group>
       {active.length === 0 && finished.length === 0 ? (
         <Text c="dimmed" className={classes.empty}>
-          Nothing is being downloaded. Start with “Download a model” on the{" "}
-          <Link to="/models?download">models page</Link>.
+          No downloads. Start one with “Download a model” on the <Link to="/models?download">models page</Link>.
         </Text>
       ) : (
         <ul className={classes.list}>

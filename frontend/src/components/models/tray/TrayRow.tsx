@@ -32,7 +32,7 @@ export function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) 
           <Link to={`/models/${id}`} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
-          <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
+          <PrecisionBadge quantization={model.quantization} />
         </Group>
         <Group gap="xs" wrap="nowrap">
           <StatusPill status={model.status} pending={pending} />
@@ -71,7 +71,7 @@ export function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void })
           <Link to={`/models/${model.id}`} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
-          <PrecisionBadge quantization={model.quantization} dtype={model.dtype} />
+          <PrecisionBadge quantization={model.quantization} />
         </Group>
         <Group gap={2} wrap="nowrap" className={classes.buttons}>
           {waitsForDisk(model) ? null : model.status === "paused" ? (
@@ -87,7 +87,7 @@ export function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void })
             </Tooltip>
           ) : (
             model.status !== "quantizing" && (
-              <Tooltip label="Pause and keep what was fetched">
+              <Tooltip label="Pause and keep what was downloaded">
                 <ActionIcon
                   disabled={busy}
                   onClick={() => void act(model.id, "pause")}
@@ -104,7 +104,7 @@ export function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void })
                 ? "Stop checking"
                 : model.status === "quantizing"
                   ? "Cancel"
-                  : "Cancel and remove what was fetched"
+                  : "Cancel and delete what was downloaded"
             }
           >
             <ActionIcon
