@@ -33,7 +33,7 @@ test("plans, trains, cancels, resumes and deletes", async ({ page, request }) =>
   await page
     .locator("input[type=file]")
     .setInputFiles({ name: "corpus.jsonl", mimeType: "application/jsonl", buffer: corpus(2000) });
-  await expect(page.getByText(/^2,000 rows, .* text in title, text$/)).toBeVisible();
+  await expect(page.getByText(/^2,000 rows, .* text columns: title, text$/)).toBeVisible();
   await expect(page.getByRole("combobox", { name: "Column with the text" })).toHaveValue("text");
   await expect(page.getByText(/^Fits in /)).toBeVisible();
 

@@ -84,7 +84,7 @@ export function DatasetFields({ path, column, found, errors, onChange }: Props) 
           {sending !== null
             ? `Uploading ${sending.name}, ${formatBytes(sending.size)}`
             : known !== null
-              ? `${known.rows === 1 ? "1 row" : `${known.rows.toLocaleString("en")} rows`}, ${formatBytes(known.size_bytes)}, text in ${known.columns.join(", ")}`
+              ? `${known.rows === 1 ? "1 row" : `${known.rows.toLocaleString("en")} rows`}, ${formatBytes(known.size_bytes)}, text columns: ${known.columns.join(", ")}`
               : ""}
         </Text>
       </WideField>

@@ -198,7 +198,7 @@ it("takes the path and the column from a file that is sent", async () => {
   const input = document.querySelector<HTMLInputElement>("input[type=file]");
   if (input === null) throw new Error("no file input");
   await userEvent.upload(input, new File(["{}"], "corpus.jsonl"));
-  expect(await screen.findByText("1,200 rows, 2.00 MB, text in title, body")).toBeVisible();
+  expect(await screen.findByText("1,200 rows, 2.00 MB, text columns: title, body")).toBeVisible();
   expect(await textFile()).toHaveValue("/home/datasets/corpus.jsonl");
   const column = screen.getByRole("combobox", { name: "Column with the text" });
   expect(column).toHaveDisplayValue("Choose a column");
