@@ -1,12 +1,15 @@
 """Pictures of every state of the page, for people to look at.
 
 `python -m e2e.pictures FOLDER [ONLY]`, run in `backend/tests`; ONLY is a regular expression for the names of states.
+`python -m e2e.pictures docs` renews those in `docs/images` instead; it trains a sparse autoencoder for minutes.
 
 A real server with real workers and sample models; beside them rows in states that are rare or short, written into its
 database. Nothing is compared, so this is no test.
 """
 
+import json
 import os
+import pydoc_data.topics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +37,7 @@ from support.browser import served, walk
 from support.instance import Instance
 
 SECONDS = 1500
+DOCS_IMAGES = Path(__file__).parents[3] / "docs" / "images"
 OWNER = "pictures"
 COMMIT = "9f" * 20
 WEIGHTS_BYTES = 1_192_135_096
@@ -87,13 +91,7 @@ class Gallery:
             self.ready("Ready")
             self.ready("Ready-8bit", quantization=Quantization.EIGHT_BIT, memory_measured_bytes=640_000_000)
             loaded = self.ready("Loaded-4bit", quantization=Quantization.FOUR_BIT, memory_measured_bytes=545_123_456)
-            self.session.add(
-                LoadedModel(
-                    model_row_id=loaded.id, worker="gone", device="cpu", dtype="auto", host="yard",
-                    measured_bytes=545_123_456, load_seconds=0.42, pinned=True, in_use=1,
-                    lease_expires_at=utc_now() + timedelta(days=1),
-                )
-            )  # fmt: skip
+            self.loaded(loaded, 545_123_456)
             self.ready("Newer-on-the-Hub", latest_commit="ab" * 20, checked_at=utc_now())
             self.ready("Gated-custom-code", gated=True, has_custom_code=True, licence="llama3.2")
             self.ready("Adopted", adopted=True)
@@ -118,39 +116,50 @@ class Gallery:
 
     def row(self, name: str, status: ModelStatus, **fields: Any) -> Model:
         fields.setdefault("quantization", Quantization.NONE)
-        row = Model(
-            model_id=f"{OWNER}/{name}", canonical_id=f"{OWNER}/{name}", endpoint="https://huggingface.co",
-            commit=COMMIT, status=status, architecture="Qwen3ForCausalLM", model_type="qwen3",
-            num_parameters=596_049_920, dtype="bfloat16", hidden_size=1024, num_layers=28, num_attention_heads=16,
-            num_key_value_heads=8, intermediate_size=3072, vocab_size=151_936, max_position_embeddings=40_960,
-            size_bytes=SIZE_BYTES, memory_estimated_bytes=WEIGHTS_BYTES, memory_method="exact",
-            files=[
+        described = {
+            "model_id": f"{OWNER}/{name}", "endpoint": "https://huggingface.co", "commit": COMMIT, "status": status,
+            "architecture": "Qwen3ForCausalLM", "model_type": "qwen3", "num_parameters": 596_049_920,
+            "dtype": "bfloat16", "hidden_size": 1024, "num_layers": 28, "num_attention_heads": 16,
+            "num_key_value_heads": 8, "intermediate_size": 3072, "vocab_size": 151_936,
+            "max_position_embeddings": 40_960, "size_bytes": SIZE_BYTES, "memory_estimated_bytes": WEIGHTS_BYTES,
+            "memory_method": "exact",
+            "files": [
                 {"path": path, "size_bytes": size, "sha256": "0" * 64, "git_sha1": None, "present_before": False}
                 for path, size in FILES.items()
             ],
-            **fields,
-        )  # fmt: skip
+        } | fields  # fmt: skip
+        row = Model(canonical_id=described["model_id"], **described)
         self.session.add(row)
         self.session.flush()
         return row
 
     def ready(self, name: str, **fields: Any) -> Model:
-        folder = self.cache / f"models--{OWNER}--{name}" / "snapshots" / COMMIT
-        folder.mkdir(parents=True)
+        model_id = str(fields.get("model_id", f"{OWNER}/{name}"))
+        folder = self.cache / f"models--{model_id.replace('/', '--')}" / "snapshots" / COMMIT
+        folder.mkdir(parents=True, exist_ok=True)
         for path, size in FILES.items():
             with (folder / path).open("wb") as stored:
                 os.truncate(stored.fileno(), size)
         if "quantization" in fields:
             artifact = self.home / "artifacts" / name
             artifact.mkdir(parents=True)
-            fields |= {"artifact_path": str(artifact), "artifact_bytes": 400_000_000}
-        return self.row(name, ModelStatus.READY, disk_bytes=SIZE_BYTES, **fields)
+            fields = {"artifact_path": str(artifact), "artifact_bytes": 400_000_000} | fields
+        return self.row(name, ModelStatus.READY, **({"disk_bytes": SIZE_BYTES} | fields))
+
+    def loaded(self, row: Model, measured_bytes: int) -> None:
+        self.session.add(
+            LoadedModel(
+                model_row_id=row.id, worker="gone", device="cpu", dtype="auto", host="yard",
+                measured_bytes=measured_bytes, load_seconds=0.42, pinned=True, in_use=1,
+                lease_expires_at=utc_now() + timedelta(days=1),
+            )
+        )  # fmt: skip
 
     def working(
         self, name: str, status: ModelStatus, kind: JobKind, *, quantization: Quantization = Quantization.NONE,
-        state: JobState = JobState.RUNNING, **progress: Any,
+        state: JobState = JobState.RUNNING, fields: dict[str, Any] | None = None, **progress: Any,
     ) -> None:  # fmt: skip
-        row = self.row(name, status, quantization=quantization)
+        row = self.row(name, status, quantization=quantization, **(fields or {}))
         progress.setdefault("bytes_total", SIZE_BYTES)
         self._job(row, kind, state, row.id, **progress)
 
@@ -200,6 +209,55 @@ class Gallery:
             self._job(run, JobKind.TRAIN, JobState.RUNNING, run.id, phase="training")
 
 
+PYTHIA = {
+    "model_id": "EleutherAI/pythia-70m", "architecture": "GPTNeoXForCausalLM", "num_parameters": 70_426_624,
+    "dtype": "float16", "num_layers": 6, "hidden_size": 512, "max_position_embeddings": 2048,
+    "licence": "apache-2.0", "size_bytes": 166_049_099, "memory_estimated_bytes": 140_853_248,
+}  # fmt: skip
+SMOLLM = {
+    "model_id": "HuggingFaceTB/SmolLM2-135M", "architecture": "LlamaForCausalLM", "num_parameters": 134_515_008,
+    "num_layers": 30, "hidden_size": 576, "max_position_embeddings": 8192, "licence": "apache-2.0",
+    "memory_estimated_bytes": 269_030_016, "disk_bytes": 271_236_840,
+}  # fmt: skip
+QWEN_8B = {
+    "model_id": "Qwen/Qwen3-8B", "num_parameters": 8_190_735_360, "num_layers": 36, "hidden_size": 4096,
+    "licence": "apache-2.0", "size_bytes": 16_393_000_000, "memory_estimated_bytes": 6_070_000_000,
+    "memory_method": "approximate", "disk_bytes": 4_870_000_000,
+}  # fmt: skip
+GEMMA = {
+    "model_id": "google/gemma-2-2b", "architecture": "Gemma2ForCausalLM", "num_parameters": 2_614_341_888,
+    "num_layers": 26, "hidden_size": 2304, "max_position_embeddings": 8192, "licence": "gemma", "gated": True,
+    "size_bytes": 5_250_000_000, "memory_estimated_bytes": 5_228_683_776, "memory_method": "approximate",
+    "disk_bytes": 1_447_000_000,
+}  # fmt: skip
+
+
+class Example(Gallery):
+    """The models of the README's picture, with the figures they have on the Hub."""
+
+    def fill(self) -> None:
+        four_bit = PYTHIA | {
+            "memory_estimated_bytes": 113_049_600, "memory_measured_bytes": 113_049_600,
+            "artifact_bytes": 113_400_000, "disk_bytes": 113_400_000 + 166_049_099,
+        }  # fmt: skip
+        with self.database.session() as self.session:
+            self.ready("Qwen3-0.6B", model_id="Qwen/Qwen3-0.6B", disk_bytes=1_503_300_328, licence="apache-2.0")
+            self.ready("pythia-70m", disk_bytes=166_049_099, **PYTHIA)
+            self.ready("SmolLM2-135M", **SMOLLM)
+            loaded = self.ready("pythia-70m-4bit", quantization=Quantization.FOUR_BIT, **four_bit)
+            self.loaded(loaded, 113_049_600)
+            self.working(
+                "Qwen3-8B", ModelStatus.PAUSED, JobKind.DOWNLOAD, quantization=Quantization.FOUR_BIT, fields=QWEN_8B,
+                state=JobState.PAUSED, phase="downloading", bytes_done=4_870_000_000, bytes_total=16_393_000_000,
+                files_done=4, files_total=9,
+            )  # fmt: skip
+            self.working(
+                "gemma-2-2b", ModelStatus.DOWNLOADING, JobKind.DOWNLOAD, fields=GEMMA, phase="downloading",
+                bytes_done=1_447_000_000, bytes_total=5_250_000_000, bytes_per_second=118_000_000.0, eta_seconds=32.2,
+                files_done=1, files_total=2,
+            )  # fmt: skip
+
+
 def _log(tokens_done: int) -> Iterator[str]:
     begin = "Z INFO modelyard.workers.processes.train_child: "
     yield f"2026-11-24T10:00:31{begin}loading {OWNER}/Being-trained-on at {COMMIT} (none) onto cpu\n"
@@ -239,5 +297,18 @@ def main(folder: Path, only: str = "") -> None:
         walk(instance, "screenshots", steps=steps, seconds=SECONDS)
 
 
+def renew_documentation() -> None:
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as place:
+        text = Path(place) / "python-docs.jsonl"
+        topics = pydoc_data.topics.topics.values()
+        text.write_text("".join(json.dumps({"text": topic}) + "\n" for topic in topics), encoding="utf-8")
+        environment = {"DOCS_PICTURES": str(DOCS_IMAGES), "DOCS_TEXT": str(text)}
+        with served(Path(place) / "yard", environment) as instance:
+            walk(instance, "docs-pictures", steps={"fill": lambda: Example(instance).fill()}, seconds=SECONDS)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    if sys.argv[1:] == ["docs"]:
+        renew_documentation()
+    else:
+        main(Path(sys.argv[1]), *sys.argv[2:])
