@@ -478,6 +478,19 @@ def test_a_model_of_the_wrong_shape(wrong: dict[str, Any]) -> None:
     assert isinstance(refused(as_json(GOOD | wrong)), HubMisbehaved)
 
 
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFff", b"\xed\xa0\x80"])
+def test_half_a_surrogate_pair_is_replaced(half: bytes) -> None:
+    """No answer could repeat it; a whole pair is a character like others."""
+    texts = GOOD | {"tags": ["HALF", "\N{GRINNING FACE}"], "siblings": [{"rfilename": "HALF.txt", "size": 1}]}
+    body = json.dumps(texts).encode().replace(b"HALF", half)
+    with scripted_hub(lambda _path: Answer(body=body)) as script:
+        model = HubClient(script.endpoint, False).model_info(NAME)
+    assert [tag.strip("\N{REPLACEMENT CHARACTER}") for tag in model.tags] == ["", "\N{GRINNING FACE}"]
+    (file,) = model.files
+    assert file.path.strip("\N{REPLACEMENT CHARACTER}") == ".txt"
+    "".join([*model.tags, file.path]).encode()
+
+
 def test_what_only_decorates_may_be_nonsense() -> None:
     nonsense = {
         "tags": ["fine", 5, None],

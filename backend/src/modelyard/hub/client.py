@@ -4,6 +4,7 @@ Nothing a Hub answers is believed as it comes: its size, the time it takes, its 
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from modelyard.core.errors import (
     InvalidRepository,
     TokenInvalid,
 )
+from modelyard.core.stored_text import clean_json
 from modelyard.hub import answer_limits
 from modelyard.hub.answer_limits import MAX_ANSWER_BYTES, METADATA_TIMEOUT_SECONDS, limit_answers, taking
 from modelyard.hub.deadlines import ANSWER_SECONDS, within
@@ -54,6 +56,9 @@ IMPATIENT = RetryPolicy(attempts=3, max_wait_seconds=2.0)
 PATIENCE_SECONDS = 5.0
 MAX_HEADER_ANSWER_BYTES = constants.SAFETENSORS_MAX_HEADER_LENGTH + 8
 HEADER_READERS = 8
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""Half of a pair, or a whole one, as an escape or as bytes."""
 
 Answer = TypeVar("Answer")
 Access = Literal["open", "accepted", "needs_acceptance", "no_token", "token_invalid", "unknown"]
@@ -125,7 +130,7 @@ class HubClient:
         url = f"{self.endpoint}/api/models/{model_id}"
         if revision is not None:
             url += f"/revision/{quote(revision, safe='')}"
-        answer = json.loads(self._get(url, params=params).content)
+        answer = _parsed(self._get(url, params=params).content)
         if not isinstance(answer, dict):
             raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
         return answer
@@ -158,7 +163,7 @@ class HubClient:
         def ask() -> list[HubSearchHit]:
             # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away, and it
             # follows a misbehaving Hub from page to page for ever.
-            answer = json.loads(self._get(f"{self.endpoint}/api/models", params=params).content)
+            answer = _parsed(self._get(f"{self.endpoint}/api/models", params=params).content)
             if not isinstance(answer, list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
             return [as_search_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
@@ -292,3 +297,9 @@ class HubClient:
     def missing_token_note(self) -> str | None:
         """Return `tokens.missing_token_note`, where the stored tokens decide."""
         return None if self._token is not None else missing_token_note(self.endpoint)
+
+
+def _parsed(content: bytes) -> Any:
+    """Return the JSON of an answer, with U+FFFD for halves of surrogate pairs, which no answer of ours could repeat."""
+    value = json.loads(content)
+    return clean_json(value) if _SURROGATE.search(content) else value
