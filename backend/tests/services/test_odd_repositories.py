@@ -1,15 +1,18 @@
 """What becomes of odd repositories: information, download, import and adoption agree, before a byte is fetched."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hub.hub_faults import HubFaults, serve
 from modelyard.core.database import Database
-from modelyard.core.errors import InvalidRepository, ModelyardError
+from modelyard.core.errors import HubMisbehaved, InvalidRepository, ModelyardError
 from modelyard.core.paths import PathRules
 from modelyard.hub.cache.hub_cache import HubCache
+from modelyard.hub.client import HubClient
+from modelyard.hub.model_info import HubModel
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.metadata import licence_of
 from modelyard.models import Model
@@ -74,6 +77,25 @@ def test_information_and_download_say_the_same(name: str, service: HuggingFaceMo
         service.start_download(ModelDownloadRequest(model_id=model_id))
     assert refused.value.code in ("no_weights", "invalid_repository")
     assert words in refused.value.message
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("listed", ["config.json", "./tokenizer.json"])
+def test_information_refuses_the_listings_that_a_download_refuses(
+    service: HuggingFaceModelService, monkeypatch: pytest.MonkeyPatch, listed: str
+) -> None:
+    read = HubClient.model_info
+
+    def with_one_more(client: HubClient, model_id: str, revision: str | None = None) -> HubModel:
+        model = read(client, model_id, revision)
+        return replace(model, files=(*model.files, replace(model.files[0], path=listed)))
+
+    monkeypatch.setattr(HubClient, "model_info", with_one_more)
+    with pytest.raises(HubMisbehaved, match="The Hub lists") as told:
+        service.get_model_info("odd/plain")
+    with pytest.raises(HubMisbehaved) as refused:
+        service.start_download(ModelDownloadRequest(model_id="odd/plain"))
+    assert told.value.message == refused.value.message
 
 
 @pytest.mark.parametrize("name", ODD)

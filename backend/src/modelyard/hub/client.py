@@ -203,12 +203,12 @@ class HubClient:
 
         def read(path: str) -> SafetensorsFileMetadata:
             def ask() -> SafetensorsFileMetadata:
-                with taking(MAX_HEADER_ANSWER_BYTES):
+                with taking(MAX_HEADER_ANSWER_BYTES), _safetensors_header(path, model_id):
                     header = self._api.parse_safetensors_file_metadata(
                         model_id, path, revision=commit, timeout=self.timeout_seconds
                     )
-                if not all(is_plausible(tensor) for tensor in header.tensors.values()):
-                    raise HubMisbehaved(f"The header of {path} in {model_id} names impossible tensors.")
+                    if not all(is_plausible(tensor) for tensor in header.tensors.values()):
+                        raise ValueError("impossible tensors")
                 return header
 
             return self._ask(ask, model_id, commit)
@@ -297,6 +297,17 @@ class HubClient:
     def missing_token_note(self) -> str | None:
         """Return `tokens.missing_token_note`, where the stored tokens decide."""
         return None if self._token is not None else missing_token_note(self.endpoint)
+
+
+@contextmanager
+def _safetensors_header(path: str, model_id: str) -> Iterator[None]:
+    """Raise InvalidRepository where the header of a weight file makes no sense: authors write it, not the Hub."""
+    try:
+        yield
+    except UnicodeEncodeError:
+        raise  # of the request
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise InvalidRepository(f"The header of {path} in {model_id} makes no sense.", file=path) from error
 
 
 def _parsed(content: bytes) -> Any:

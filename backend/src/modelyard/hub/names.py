@@ -55,6 +55,8 @@ def validate_files(files: Sequence[RemoteFile]) -> None:
         validate_path(file.path)
         _validate_content(file, sizes)
         folded = same_on_some_disks(file.path)
+        if seen.get(folded) == file.path:
+            raise HubMisbehaved(f"The Hub lists {_shown(file.path)} twice.")
         if folded in seen:
             raise HubMisbehaved(
                 f"The Hub lists {_shown(file.path)} and {_shown(seen[folded])}, which are the same file on some disks."

@@ -7,6 +7,7 @@ from typing import Any
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import Access
 from modelyard.hub.model_info import HubModel
+from modelyard.hub.names import validate_files
 from modelyard.schemas.architecture import Dimensions
 from modelyard.schemas.common import Reason
 from modelyard.schemas.download import FilePlan as FilePlanRow
@@ -37,7 +38,7 @@ def preview(
 ) -> ModelInfo:
     """Return what a model on a Hub is and which of its files would be fetched.
 
-    Waits at most `seconds` for the inspector. Raises InvalidRepository, HubError.
+    Waits at most `seconds` for the inspector. Raises InvalidRepository and HubError, as a download would.
     """
     model = repository.model
     readable = access in ("open", "accepted")
@@ -45,6 +46,7 @@ def preview(
     plan = repository.offered(readable=readable)
     facts = read_config(config or {})
     files = remote_files(plan)
+    validate_files(files)
     found, counted = _support(repository, config, plan, inspections, readable=readable, seconds=seconds)
     return ModelInfo(
         model_id=model.model_id,
