@@ -203,7 +203,7 @@ def _download(server_url: str, name: str, quantization: str, revision: str | Non
 
 
 def _note(text: str) -> None:
-    from modelyard.client.progress import printable
+    from modelyard.core.printable import printable
 
     print(printable(text), file=sys.stderr)
 

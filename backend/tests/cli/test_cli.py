@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from modelyard.client.progress import printable
 from modelyard.commands import _format
 from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
+from modelyard.core.printable import printable
 from modelyard.ml.untrusted import landlock
 
 from .conftest import COMMAND, LARGER_SAMPLE, SAMPLE, Commands, Server, clean_environment, wait_for

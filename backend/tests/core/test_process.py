@@ -194,6 +194,7 @@ def test_the_console_gets_one_line_and_the_log_everything(
     configure_logging("downloads")
     logging.getLogger("modelyard.x").info("calm")
     logging.getLogger("modelyard.x").warning("first line\nsecond line")
+    logging.getLogger("modelyard.x").warning("a name with \x1b[31m\x9b31m in it")
     logging.getLogger("some.library").warning("chatter")
     try:
         raise ValueError("no")
@@ -202,8 +203,10 @@ def test_the_console_gets_one_line_and_the_log_everything(
     for handler in root.handlers:
         handler.flush()
     console = os.read(reading, 10_000).decode()
-    assert console == "downloads: first line\ndownloads: it broke (details in downloads.log)\n"
+    shown = "a name with \ufffd[31m\ufffd31m in it"
+    assert console == f"downloads: first line\ndownloads: {shown}\ndownloads: it broke (details in downloads.log)\n"
     log = capsys.readouterr().err
+    assert shown in log
     assert all(words in log for words in ("calm", "second line", "chatter", "Traceback"))
     assert "Z WARNING modelyard.x: first line" in log
     for handler in root.handlers[1:]:

@@ -125,8 +125,3 @@ class Lines:
         self._phase, self._said_at = shown.phase, time.monotonic()
         parts = (shown.phase, shown.amounts, shown.speed)
         self._note(f"{shown.name}: " + ", ".join(part for part in parts if part))
-
-
-def printable(text: str) -> str:
-    """Replace control characters: a Hub's texts must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -12,13 +12,13 @@ import typer
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
-from modelyard.client.progress import printable
 from modelyard.client.settings import load_settings
 from modelyard.commands._options import ApiKeyOption, ServerOption, connection_of, server_address
 from modelyard.commands._output import err, note
 from modelyard.core.environment import open_closed_streams
 from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError, UnsafeWeights
 from modelyard.core.keys import clean_key
+from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelyard.client.progress import printable
+from modelyard.core.printable import printable
 
 Cell = str | Text | None
 

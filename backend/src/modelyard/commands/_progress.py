@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from modelyard.client.follow import PULL_AGAIN, follow_model
-from modelyard.client.progress import Display, Lines, Shown, printable
+from modelyard.client.progress import Display, Lines, Shown
 from modelyard.commands._output import err, note
+from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse

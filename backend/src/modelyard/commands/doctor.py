@@ -11,12 +11,12 @@ import typer
 from rich.text import Text
 
 import modelyard
-from modelyard.client.progress import printable
 from modelyard.client.settings import load_settings
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._options import SERVER_PANEL, JsonOption
 from modelyard.commands._output import out, print_json
+from modelyard.core.printable import printable
 from modelyard.core.queues import QUEUES
 
 if TYPE_CHECKING:

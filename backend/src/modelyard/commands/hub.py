@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from modelyard.client.progress import printable
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect, note_if_slow
 from modelyard.commands._options import HUB_PANEL, DtypeName, HubModelArgument, JsonOption, RevisionOption
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
 from modelyard.commands.models import dimension_facts
+from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

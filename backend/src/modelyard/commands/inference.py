@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from modelyard.client.follow import WAITING_SECONDS, why_waiting
-from modelyard.client.progress import printable, shown_model
+from modelyard.client.progress import shown_model
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import describe, find_row
@@ -18,6 +18,7 @@ from modelyard.commands._options import USE_PANEL, DtypeName, JsonOption, ModelA
 from modelyard.commands._output import note, print_json, say
 from modelyard.commands._progress import display, left_to_the_server
 from modelyard.core.errors import Conflict, ModelyardError, NotReady
+from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
     from modelyard.client.answers import (

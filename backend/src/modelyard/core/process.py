@@ -22,6 +22,7 @@ from urllib.request import getproxies_environment
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError, error_from
+from modelyard.core.printable import printable
 from modelyard.core.private_files import open_private
 from modelyard.core.start_process import EXIT_UNKNOWN, Process, start_process
 from modelyard.core.storage import storage_errors
@@ -120,11 +121,18 @@ def _stop_at_end_of(parent: int, grace_seconds: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class _Plain(logging.Formatter):
+    """Without what would steer the terminal of whoever reads it: lines repeat texts of strangers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class _OneLine(logging.Formatter):
     """For people at a console: no traceback, which is in the log."""
 
     def format(self, record: logging.LogRecord) -> str:
-        first = record.getMessage().strip().partition("\n")[0]
+        first = printable(record.getMessage()).strip().partition("\n")[0]
         return f"{self._fmt}: {first}" + (f" (details in {self._fmt}.log)" if record.exc_info else "")
 
 
@@ -177,7 +185,7 @@ def configure_logging(name: str) -> None:
     Of libraries only errors go there: what one of them warns of, Modelyard either handles or says better.
     """
     log = _Log()
-    formatter = logging.Formatter("{asctime}Z {levelname} {name}: {message}", "%Y-%m-%dT%H:%M:%S", style="{")
+    formatter = _Plain("{asctime}Z {levelname} {name}: {message}", "%Y-%m-%dT%H:%M:%S", style="{")
     formatter.converter = time.gmtime
     log.setFormatter(formatter)
     handlers: list[logging.Handler] = [log]
