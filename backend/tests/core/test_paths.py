@@ -241,6 +241,12 @@ def test_a_large_or_a_whole_disk_is_refused_at_once(
         assert time.monotonic() - began < 10
 
 
+def test_many_folders_within_one_another_are_refused(tmp_path: Path, rules: PathRules) -> None:
+    tmp_path.joinpath(*["d"] * 100).mkdir(parents=True)
+    with pytest.raises(InvalidRequest, match="50 folders within one another"):
+        rules.list_folder(tmp_path)
+
+
 @contextmanager
 def swapping(path: Path, other: Path) -> Iterator[None]:
     """A thread that lets `path` be a file, a link to `other`, a file, … as fast as it can."""

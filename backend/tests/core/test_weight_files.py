@@ -4,8 +4,9 @@ import json
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from safetensors import SafetensorError, deserialize
 from transformers import modeling_utils
 
 from modelyard.core.checkpoint_folder import weight_files
@@ -81,6 +82,52 @@ def test_random_bytes_are_no_weight_file(content: bytes, tmp_path_factory: pytes
     path.write_bytes(content)
     with pytest.raises(NoWeights, match=SINGLE):
         read_header(path, "owner/name")
+
+
+_TENSOR = st.builds(
+    lambda dtype, shape, begin, end: {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]},
+    st.sampled_from(["F32", "F16", "U8", "F4", "BOOL"]),
+    st.lists(st.integers(0, 3), max_size=2),
+    st.integers(0, 8),
+    st.integers(0, 16),
+)
+
+
+@given(header=st.dictionaries(st.sampled_from("abc"), _TENSOR, max_size=3), size=st.integers(0, 16))
+@example(header={"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, size=4)
+@example(header={name: {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]} for name in "ab"}, size=4)
+@example(header={"a": {"dtype": "U8", "shape": [4], "data_offsets": [4, 8]}}, size=8)
+@example(header={"a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 4]}}, size=4)
+def test_a_header_is_accepted_if_safetensors_accepts_it(
+    header: dict[str, object], size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + bytes(size)
+    path = tmp_path_factory.mktemp("header") / SINGLE
+    path.write_bytes(content)
+    try:
+        deserialize(content)
+    except SafetensorError:
+        with pytest.raises(NoWeights, match=SINGLE):
+            read_header(path, "owner/name")
+    else:
+        assert set(read_header(path, "owner/name")) == set(header)
+
+
+@pytest.mark.parametrize("tensor", [{"shape": [2**62] * 100_000, "data_offsets": [0, 4]}, {"shape": [1]}])
+def test_a_tensor_that_none_is(tensor: dict[str, object], tmp_path: Path) -> None:
+    text = json.dumps({"a": {"dtype": "F32", **tensor}}).encode()
+    (tmp_path / SINGLE).write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(NoWeights, match="makes no sense"):
+        read_header(tmp_path / SINGLE, "owner/name")
+
+
+def test_a_header_of_a_hundred_megabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / SINGLE).open("wb") as file:
+        file.write((100_000_000).to_bytes(8, "little"))
+        file.truncate(200_000_000)
+    with pytest.raises(NoWeights, match=r"has a header of more than 25\.0 MB"):
+        read_header(tmp_path / SINGLE, "owner/name")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from hub.hub_faults import HubFaults, serve
 from modelyard.core.database import Database
-from modelyard.core.errors import HubMisbehaved, InvalidRepository, ModelyardError
+from modelyard.core.errors import HubMisbehaved, InvalidRepository, InvalidRequest, ModelyardError
 from modelyard.core.paths import PathRules
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import HubClient
@@ -109,6 +109,16 @@ def test_an_import_refuses_what_cannot_be_loaded(name: str, tmp_path: Path) -> N
         list_importable(folder, PathRules.of_this_user())
     assert refused.value.code in ("no_weights", "invalid_repository")
     assert words in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m.json", "\udcff.json"])
+def test_an_import_names_the_file_whose_name_cannot_be_kept(name: str, tmp_path: Path) -> None:
+    folder = write_odd("plain", tmp_path / "model")
+    (folder / name).write_text("{}")
+    with pytest.raises(InvalidRequest, match=r"in .* cannot be a file of a model: it holds invisible") as refused:
+        list_importable(folder, PathRules.of_this_user())
+    assert ascii(name) in refused.value.message
+    assert "Rename" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -20,6 +20,8 @@ from modelyard.core.errors import Conflict, InvalidRequest, PathNotAllowed
 from modelyard.core.settings import Settings
 
 MAX_ENTRIES = 10_000
+MAX_DEPTH = 50
+"""Folders within one another."""
 VARIABLE = "MODELYARD_ALLOWED_PATHS"
 
 _SYSTEM_FOLDERS = ("/boot", "/dev", "/etc", "/proc", "/sys")
@@ -106,7 +108,8 @@ class PathRules:
         """Find the regular files below a folder, by name; what begins with a dot is left out.
 
         Raises PathNotAllowed for the folder, and for anything in it that leads out of it or is no file, by name;
-        InvalidRequest for what is no folder or holds more than MAX_ENTRIES entries.
+        InvalidRequest for what is no folder or holds more than MAX_ENTRIES entries, or
+        more than MAX_DEPTH folders within one another.
         """
         if not path.is_absolute():
             raise InvalidRequest(f"{_shown(str(path))} is no absolute path.", hint="Give the folder's absolute path.")
@@ -128,6 +131,12 @@ class PathRules:
                         hint="Name the folder that holds config.json and the weights, and nothing else.",
                     )
                 if stat.S_ISDIR(entry.lstat().st_mode):
+                    if len(entry.parts) - len(folder.parts) > MAX_DEPTH:
+                        raise InvalidRequest(
+                            f"{path} holds more than {MAX_DEPTH} folders within one another, so it is not a model's"
+                            " folder.",
+                            hint="Name the folder that holds config.json and the weights, and nothing else.",
+                        )
                     if self._allows(entry):
                         waiting.append(entry)
                 elif (file := self._look(folder, entry)) is not None:

@@ -3,6 +3,7 @@
 A file is eight bytes with the length of the header, the header in JSON, and the tensors at the offsets it names.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,20 @@ from typing import Any, BinaryIO
 
 from modelyard.core.errors import InvalidRepository, NoWeights
 from modelyard.core.repository_json import parse_object
+from modelyard.core.units import size
 
-MAX_HEADER_BYTES = 100_000_000
-"""The library's own limit."""
+MAX_HEADER_BYTES = 25_000_000
+"""The limit of huggingface_hub, which reads headers too. The largest of released models have 1 MB."""
+
+MAX_DIMENSIONS = 64
+"""Of a tensor, as in torch."""
+
+_BITS = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+"""Of an element. Later versions of the library may know more types; their sizes are not checked."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_POINTER_BYTES = 1024
@@ -36,10 +48,7 @@ class StoredTensor:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
 
 def read_header(path: Path, repository: str, name: str | None = None) -> dict[str, StoredTensor]:
@@ -57,7 +66,9 @@ def parse_header(file: BinaryIO, size_bytes: int, name: str, repository: str) ->
     if is_lfs_pointer(start + file.read(len(LFS_POINTER) - 8), size_bytes):
         raise pointer_error(name, repository)
     length = int.from_bytes(start, "little")
-    if size_bytes < 8 or length > min(size_bytes - 8, MAX_HEADER_BYTES):
+    if size_bytes >= 8 and MAX_HEADER_BYTES < length <= size_bytes - 8:
+        raise NoWeights(f"{name} of {repository} has a header of more than {size(MAX_HEADER_BYTES)}.")
+    if size_bytes < 8 or length > size_bytes - 8:
         raise NoWeights(f"{name} of {repository} is damaged or cut short.", hint=_DAMAGED_HINT)
     file.seek(8)
     try:
@@ -65,13 +76,20 @@ def parse_header(file: BinaryIO, size_bytes: int, name: str, repository: str) ->
     except InvalidRepository as error:
         raise NoWeights(f"The header of {error.message}", hint=_DAMAGED_HINT) from error
     content.pop("__metadata__", None)
-    tensors, end = {}, 0
+    tensors, spans = {}, []
     for key, entry in content.items():
-        tensors[key], stop = _tensor(entry, key, name, repository)
-        end = max(end, stop)
+        tensors[key], span = _tensor(entry, key, name, repository)
+        spans.append(span)
+    end = max((end for _, end in spans), default=0)
     if 8 + length + end != size_bytes:
         raise NoWeights(
             f"{name} of {repository} has {size_bytes} bytes, where its header describes {8 + length + end}.",
+            hint=_DAMAGED_HINT,
+        )
+    spans.sort()
+    if [begin for begin, _ in spans] != [0, *(end for _, end in spans)][: len(spans)]:
+        raise NoWeights(
+            f"The tensors that the header of {name} of {repository} describes overlap, or leave gaps.",
             hint=_DAMAGED_HINT,
         )
     return tensors
@@ -115,17 +133,26 @@ def unscaled_message(seen: str) -> str:
     )
 
 
-def _tensor(entry: Any, key: str, name: str, repository: str) -> tuple[StoredTensor, int]:
+def _tensor(entry: Any, key: str, name: str, repository: str) -> tuple[StoredTensor, tuple[int, int]]:
+    """A tensor, and where it begins and ends. Raises NoWeights."""
     try:
         begin, end = entry["data_offsets"]
         dtype, shape = entry["dtype"], tuple(entry["shape"])
     except (TypeError, KeyError, ValueError):
         begin, end, dtype, shape = -1, -1, None, ()
     sizes = (begin, end, *shape)
-    honest = all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**63 for size in sizes)
-    if not honest or begin > end or not isinstance(dtype, str):
+    honest = len(shape) <= MAX_DIMENSIONS and all(
+        isinstance(each, int) and not isinstance(each, bool) and 0 <= each < 2**63 for each in sizes
+    )
+    tensor = StoredTensor(dtype, shape, end - begin) if honest and isinstance(dtype, str) else None
+    if tensor is None or begin > end or not _is_of_its_size(tensor):
         raise NoWeights(
             f"The header of {name} of {repository} describes {ascii(key)[:100]} in a way that makes no sense.",
             hint=_DAMAGED_HINT,
         )
-    return StoredTensor(dtype, shape, end - begin), end
+    return tensor, (begin, end)
+
+
+def _is_of_its_size(tensor: StoredTensor) -> bool:
+    bits = _BITS.get(tensor.dtype)
+    return bits is None or tensor.elements * bits == tensor.bytes * 8

@@ -72,7 +72,7 @@ def validate_files(files: Sequence[RemoteFile]) -> None:
 
 def validate_path(path: str) -> None:
     """Raise HubMisbehaved unless `path` is a plain relative POSIX path that means the same on every disk."""
-    problem = _path_problem(path)
+    problem = path_problem(path)
     if problem:
         raise HubMisbehaved(f"The Hub lists a file named {_shown(path)}: {problem}.")
 
@@ -86,7 +86,7 @@ def odd_name(path: str) -> str | None:
     parts = path.replace("\\", "/").split("/")
     if hidden or path.startswith("\\") or {"", ".", ".."} & set(parts):
         return None
-    return _path_problem(path)
+    return path_problem(path)
 
 
 def same_on_some_disks(path: str) -> str:
@@ -102,7 +102,7 @@ def validate_commit(commit: str) -> None:
 
 def validate_revision(revision: str) -> None:
     """Raise InvalidRequest unless a revision (`main`, `refs/pr/1`, a tag) can be the name of a ref file."""
-    problem = _path_problem(revision)
+    problem = path_problem(revision)
     if problem:
         raise InvalidRequest(
             f"{_shown(revision)} is not the name of a branch, tag or commit: {problem}.",
@@ -131,7 +131,8 @@ def _validate_content(file: RemoteFile, sizes: dict[str, int]) -> None:
         raise HubMisbehaved(f"The Hub gives two sizes for the content of {_shown(file.path)}.")
 
 
-def _path_problem(path: str) -> str | None:
+def path_problem(path: str) -> str | None:
+    """Return why a path does not mean the same on every disk, or None."""
     if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in path):
         return "it holds invisible or control characters"
     if "\\" in path or ":" in path:

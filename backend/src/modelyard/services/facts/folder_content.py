@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelyard.core.adapters import find_base_model
-from modelyard.core.errors import NoWeights
+from modelyard.core.errors import InvalidRequest, NoWeights
 from modelyard.core.paths import FoundFile, PathRules
 from modelyard.core.repository_json import MAX_BYTES, parse_config
 from modelyard.core.safetensors_header import (
@@ -19,7 +19,7 @@ from modelyard.core.safetensors_header import (
 )
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
 from modelyard.hub.model_info import HubFile
-from modelyard.hub.names import validate_path
+from modelyard.hub.names import path_problem
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files
 
@@ -73,7 +73,11 @@ def list_importable(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
     if "config.json" not in found:
         raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")
     for file in plan.fetched:
-        validate_path(file.path)
+        if problem := path_problem(file.path):
+            raise InvalidRequest(
+                f"{file.path!a} in {folder} cannot be a file of a model: {problem}.",
+                hint="Rename the file, or remove it from the folder.",
+            )
     require_content(found, plan, str(folder))
     return {file.path: found[file.path] for file in plan.fetched}
 
