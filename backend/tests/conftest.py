@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="modelyard-tests-"))
+os.environ.setdefault("TESTS_FOLDER", str(_FOLDER))  # that of the process which starts all others of this run
 _LONGEST = ("e2e", "cli", "ml")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 

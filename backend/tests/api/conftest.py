@@ -1,8 +1,6 @@
 """A server whose Hub misbehaves on request."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +11,12 @@ from modelyard.hub.server.app import RepoSource, create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle
 from support.instance import Instance
+from support.samples import sample_models
 
 
 @pytest.fixture(scope="session")
-def hub_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hub-samples")
-    subprocess.run([sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(folder)], check=True)
-    return folder
+def hub_samples() -> Path:
+    return sample_models()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.client.api_client import ApiClient
+from support.samples import link_samples
 from support.warm import shared_channel
 
 COMMAND = [sys.executable, "-c", "from modelyard.cli import app; app(prog_name='modelyard')"]
@@ -74,6 +75,7 @@ class Server:
             MODELYARD_HOME=str(self.folder / "home"), HF_HOME=str(self.folder / "hf"), **self.variables
         )
         self._output = self.folder / "output"
+        link_samples(self.folder / "home")
         variables, descriptors = shared_channel()
         with self._output.open("w") as output:
             self.process = subprocess.Popen(

@@ -1,7 +1,5 @@
 """Hubs to talk to: one with the sample models, one with what this instance stores. The samples are made once."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +8,15 @@ from huggingface_hub.utils import _http
 
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
+from support.samples import sample_models
 
 from .hub_faults import serve
 
 
 @pytest.fixture(scope="session")
-def samples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished sample models, in a folder of their own. Not to be changed."""
-    folder = tmp_path_factory.mktemp("samples")
-    subprocess.run(
-        [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(folder)], check=True, capture_output=True
-    )
-    return folder
+def samples_folder() -> Path:
+    """The finished sample models. Not to be changed."""
+    return sample_models()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,11 @@
 """A real `modelyard serve` with a home and a cache of its own, driven over HTTP as a user's page would."""
 
-import atexit
 import os
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -18,14 +15,11 @@ from typing import Any
 import httpx
 import psutil
 
-from modelyard.hub.server.samples import CATALOGUE
+from support.samples import link_samples, link_samples_if_made
 from support.storage import Unprivileged
 from support.warm import shared_channel
 
 START_SECONDS = 60.0
-# Made by the first server of this process that is asked for them, which takes several seconds of the processor.
-_SAMPLES = Path(tempfile.gettempdir()) / f"modelyard-samples-{os.getpid()}"
-atexit.register(shutil.rmtree, _SAMPLES, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -156,9 +150,8 @@ class Instance:
 
     def start(self) -> "Instance":
         self.folder.mkdir(parents=True, exist_ok=True)
-        if _SAMPLES.is_dir() and not self.home.exists():
-            self.home.mkdir(mode=0o700)
-            shutil.copytree(_SAMPLES, self.home / "samples", copy_function=os.link)
+        if self.user is None and not self.home.exists():
+            link_samples_if_made(self.home)
         variables, descriptors = shared_channel() if self.shares_warm_parent else ({}, ())
         with (self.folder / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
@@ -189,9 +182,6 @@ class Instance:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(30)
         self.process = None
-        made = self.home / "samples"
-        if not _SAMPLES.exists() and all((made / sample.folder).is_dir() for sample in CATALOGUE):
-            shutil.copytree(made, _SAMPLES, copy_function=os.link)
         return code
 
     def kill(self) -> None:
@@ -210,6 +200,8 @@ class Instance:
         return (self.folder / "console.log").read_text()
 
     def use_builtin_hub(self) -> None:
+        if self.user is None:
+            link_samples(self.home)
         assert self.api.put("/settings", json={"endpoint": "builtin"}).status_code == 200
 
     def download(self, model_id: str, **fields: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import torch
 from transformers import AutoTokenizer
 
 from modelyard.core.errors import InvalidRequest, NoTokenizer, OutOfMemory
-from modelyard.ml import sample_models
 from modelyard.ml.loading.generation import _TextStream, generate
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
+from support.samples import sample_models
 
 TinyModel = Callable[[str], Path]
 PROMPT = "The import statement binds a name in the local namespace"
@@ -22,10 +22,8 @@ MESSAGES = [{"role": "user", "content": "What does import do?"}]
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generation-samples")
-    sample_models.make_all(folder, lock_timeout_seconds=60)
-    return folder
+def samples() -> Path:
+    return sample_models()
 
 
 @pytest.fixture(scope="module")

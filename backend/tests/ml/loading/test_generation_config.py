@@ -14,11 +14,11 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
 from modelyard.core.errors import InvalidRequest, OutputNotFinite, UnsupportedArchitecture
 from modelyard.core.model_types import generates_text
-from modelyard.ml import sample_models
 from modelyard.ml.loading.generation import generate, require_language_head
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
 from modelyard.ml.quantize.artifact import make_artifact
 from modelyard.ml.quantize.artifact_folder import ArtifactRequest
+from support.samples import sample_models
 
 PROMPT = "The import statement binds a name"
 
@@ -57,10 +57,8 @@ ODD_SETTINGS: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("settings-samples")
-    sample_models.make_all(folder, lock_timeout_seconds=60)
-    return folder / "tiny-llama"
+def sample() -> Path:
+    return sample_models() / "tiny-llama"
 
 
 @pytest.fixture
