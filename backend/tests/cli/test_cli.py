@@ -258,6 +258,8 @@ def test_wrong_usage_exits_2(alone: Commands) -> None:
         ("pull", "x", "--quantization", "3bit"),
         ("pull", "x", "--drop-original"),
         ("ls", "--server", "ftp://somewhere"),
+        ("ls", "--server", "http://["),
+        ("ls", "--server", "http://localhost:99999999"),
         ("ls", "--status", "asleep"),
         ("worker", "--queues", "somewhere"),
         ("serve", "--port", "70000"),

@@ -41,8 +41,12 @@ def server_address(value: str | None) -> str | None:
     if not value:
         return None
     address = value if "://" in value else f"http://{value}"
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket without its other, or a port that is none
+        is_address = False
+    if not is_address:
         raise typer.BadParameter(f"{value!r} is not an address such as http://127.0.0.1:8000.")
     return address
 
