@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.thorough
 
 PROJECT = Path(__file__).parents[2]
 NO_EXTRA = "import sys\nsys.modules['sae_lens'] = None\n"

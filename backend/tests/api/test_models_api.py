@@ -44,7 +44,6 @@ def test_info_tells_what_would_be_fetched(instance: Instance, hub: HubFaults) ->
     assert info["size_bytes"] == info["missing_bytes"] == sum(f["size_bytes"] for f in info["files"] if f["fetch"])
 
 
-@pytest.mark.timeout(400)
 def test_pickle_weights_are_counted_refused_and_fetched_with_consent(instance: Instance, hub: HubFaults) -> None:
     info = _inspected(instance, PICKLE)
     sizes = {file["path"]: file["size_bytes"] for file in info["files"] if file["fetch"]}

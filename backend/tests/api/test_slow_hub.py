@@ -15,7 +15,6 @@ from support.trickling_hub import trickling
 CALLERS = 45
 
 
-@pytest.mark.timeout(300)
 def test_a_hub_that_trickles_leaves_the_server_to_others(instance: Instance) -> None:
     with trickling() as (hub, endpoint):
         instance.api.put("/settings", json={"endpoint": endpoint})

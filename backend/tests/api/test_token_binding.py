@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.hub_faults import HubFaults, serve
@@ -63,7 +62,6 @@ def use_everything(instance: Instance) -> None:
     assert modelyard(instance, "hub").returncode == 0
 
 
-@pytest.mark.timeout(300)
 def test_the_token_does_not_follow_the_endpoint(instance: Instance, hub: HubFaults, hub_samples: Path) -> None:
     api = instance.api
     home = api.put("/settings", json={"token": "good"}).json()

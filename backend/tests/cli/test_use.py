@@ -15,7 +15,6 @@ from support.instance import children_of, standing_still
 from .conftest import SAMPLE, Commands, Server, wait_for
 
 LLAMA = "modelyard-samples/tiny-llama"
-pytestmark = pytest.mark.timeout(400)  # the first of them pulls and quantizes
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CountSent, s
         yield counter, endpoint, folder
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.thorough
 def test_kills_at_random_moments(hub: tuple[CountSent, str, Path], tmp_path: Path) -> None:
     counter, endpoint, folder = hub

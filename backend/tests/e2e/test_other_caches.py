@@ -102,7 +102,6 @@ def test_linked_repository_folder_is_neither_adopted_nor_followed(instance: Inst
     assert _bytes_below(elsewhere) == before
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.thorough
 def test_disk_without_locks_links_and_attributes(tmp_path: Path) -> None:
     """Everything works there; only copies take room, and `disk_bytes` says so."""

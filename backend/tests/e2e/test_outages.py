@@ -98,7 +98,6 @@ def lines_about(instance: Instance, words: str) -> int:
     return sum(text.count(words) for text in texts)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.thorough
 def test_a_freeze_and_a_restart_under_downloads(parts: Scaled, hub: tuple[HubFaults, str, Path]) -> None:
     instance, count = parts.instance, 6
@@ -136,7 +135,6 @@ def test_a_freeze_and_a_restart_under_downloads(parts: Scaled, hub: tuple[HubFau
     assert log_bytes(instance) < 100_000
 
 
-@pytest.mark.timeout(300)
 def test_started_before_the_database(parts: Scaled) -> None:
     instance = parts.instance
     instance.stop()
@@ -244,7 +242,6 @@ class Chaos:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(600)
 def test_chaos(parts: Scaled, hub: tuple[HubFaults, str, Path]) -> None:
     instance, faults = parts.instance, hub[0]
     seed = random.randrange(2**32)

@@ -10,14 +10,12 @@ import pytest
 from support.browser import served, walk
 
 
-@pytest.mark.timeout(500)
 def test_the_main_job_from_an_empty_home(tmp_path: Path) -> None:
     with served(tmp_path) as instance:
         walk(instance, "walk")
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(500)
 def test_what_a_model_is_and_needs(tmp_path: Path) -> None:
     with served(tmp_path) as instance:
         walk(instance, "architecture", "docs", "memory")

@@ -11,19 +11,18 @@ from support.nginx import running_nginx, server_block
 pytestmark = pytest.mark.thorough
 
 
-@pytest.mark.timeout(500)
-def test_for_everybody(tmp_path: Path) -> None:
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("spec", ["a11y", "keyboard", "narrow"])
+def test_for_everybody(tmp_path: Path, spec: str) -> None:
     with served(tmp_path) as instance:
-        walk(instance, "a11y", "keyboard", "narrow")
+        walk(instance, spec)
 
 
-@pytest.mark.timeout(300)
 def test_where_a_key_is_needed(tmp_path: Path) -> None:
     with served(tmp_path, {"MODELYARD_API_KEY": "a-key-of-this-test"}) as instance:
         walk(instance, "sign-in")
 
 
-@pytest.mark.timeout(300)
 def test_below_a_path_that_the_server_is_not_told_of(tmp_path: Path) -> None:
     port = free_port()
     with served(tmp_path, {"MODELYARD_PUBLIC_URL": f"http://127.0.0.1:{port}"}) as instance:

@@ -7,7 +7,6 @@ import pytest
 from support.browser import served, walk
 
 
-@pytest.mark.timeout(500)
 @pytest.mark.sae
 def test_training_a_sparse_autoencoder(tmp_path: Path) -> None:
     with served(tmp_path) as instance:

@@ -12,7 +12,7 @@ from support.browser import served, walk
 from support.folder_hub import FolderSource, make_llama
 from support.instance import free_port
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 MODEL = "lab/llama"
 READER = "hf_reader"

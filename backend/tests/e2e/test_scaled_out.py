@@ -121,7 +121,6 @@ def test_servers_of_one_home_use_their_own_addresses(tmp_path: Path) -> None:
             first.stop()
 
 
-@pytest.mark.timeout(400)
 def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_path: Path) -> None:
     instance = Instance(tmp_path / "anew", arguments=("--no-workers",)).start()
     instance.api.timeout = 180  # every round begins in a process that has not imported torch yet

@@ -43,7 +43,6 @@ def send(instance: Instance) -> httpx.Response:
 
 
 @pytest.mark.parametrize("stand_in", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["mounted", "limit"])
-@pytest.mark.timeout(300)
 def test_full_home_is_told_and_everything_resumes(hub: str, tmp_path: Path, stand_in: bool) -> None:
     with small_disk(tmp_path / "home", stand_in=stand_in) as disk:
         # Elsewhere, so that the lines written meanwhile are there to be counted.
@@ -88,7 +87,6 @@ def _fill_and_mend(instance: Instance, disk: SmallDisk) -> None:
     assert told.count("can be written again") == 1
 
 
-@pytest.mark.timeout(300)
 def test_database_that_is_damaged_under_a_running_server(hub: str, tmp_path: Path) -> None:
     instance = Instance(tmp_path, _quick(hub))
     try:
@@ -126,7 +124,6 @@ def test_database_that_is_damaged_under_a_running_server(hub: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("stand_in", [True, False], ids=["permissions", "mounted"])
-@pytest.mark.timeout(300)
 @pytest.mark.thorough
 def test_cache_that_may_not_be_written(hub: str, stand_in: bool) -> None:
     """As a user to whom permissions apply (this one, nobody, or root without capabilities), or mounted read-only."""
@@ -136,7 +133,6 @@ def test_cache_that_may_not_be_written(hub: str, stand_in: bool) -> None:
         _cache_walk(Instance(folder, _quick(hub), user=fault.user), fault)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.thorough
 def test_import_and_adoption_with_a_cache_that_may_not_be_written(hub: str) -> None:
     """An import waits and resumes; an adoption writes nothing and needs no more than reading."""

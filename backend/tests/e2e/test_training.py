@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 
 from support.instance import Instance, running
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.sae]
+pytestmark = pytest.mark.sae
 
 GPT2 = "modelyard-samples/tiny-gpt2"
 LLAMA = "modelyard-samples/tiny-llama"

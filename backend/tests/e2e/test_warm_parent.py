@@ -14,10 +14,7 @@ from e2e import test_training as training
 from modelyard.core.start_process import can_fork
 from support.instance import Instance, running, standing_still
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system"),
-]
+pytestmark = pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system")
 WARM, QUANTIZE = "modelyard.workers.processes.warm_parent", "modelyard.workers.processes.quantize_child"
 TRAIN, INSPECT = "modelyard.workers.processes.train_child", "modelyard.ml.inspect.inspector_child"
 

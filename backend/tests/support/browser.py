@@ -14,7 +14,7 @@ from support.instance import Instance
 from support.tools import require
 
 FRONTEND = Path(__file__).parents[3] / "frontend"
-SPECS_SECONDS = 400
+SPECS_SECONDS = 900
 
 Step = Callable[[], object]
 """Something a spec may ask for in the middle: stop the Hub, kill the server, …"""

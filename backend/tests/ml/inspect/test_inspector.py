@@ -31,7 +31,6 @@ LLAMA = {
 }
 ENDLESS = {**LLAMA, "num_hidden_layers": 10_000}
 TIMEOUT = 150.0  # a child with the lowest priority on a busy machine may take a minute to import torch
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", params=["afresh", "forked"])
