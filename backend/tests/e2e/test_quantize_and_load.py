@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from sqlalchemy import select
 
 from ml import zoo
 from modelyard.client.api_client import ApiClient
 from modelyard.core.database import Database
+from modelyard.models import LoadedModel
 from modelyard.services.inspection.fast_dtype import remember_speed
 from support.instance import Instance, running, standing_still
 
@@ -164,6 +166,17 @@ def test_what_is_loaded_is_true_after_a_crash(instance: Instance, quantized: dic
 
 FLOAT32 = {"dtype": "float32"}
 Progress = dict[str, Any]
+
+
+def test_nothing_is_loaded_after_a_stop(instance: Instance, quantized: dict[str, Any]) -> None:
+    """Even before the next worker has started, which may wait for its libraries."""
+    assert instance.api.post(f"/models/{quantized['id']}/load", json={}).status_code == 202
+    instance.wait_until(lambda: instance.model(quantized["id"])["loaded"], 60, "it is loaded")
+    instance.stop()
+    with Database(f"sqlite:///{instance.home / 'modelyard.db'}").reading() as session:
+        assert session.scalars(select(LoadedModel)).all() == []
+    instance.start()
+    assert not instance.model(quantized["id"])["loaded"]
 
 
 def held(instance: Instance) -> AbstractContextManager[psutil.Process]:

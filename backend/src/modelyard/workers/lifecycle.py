@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery.bootsteps import StartStopStep
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_shutdown
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
@@ -60,6 +60,13 @@ def _before_the_first_message(sender: Any, **_signal: Any) -> None:
     if Queue.INFERENCE in queues.split(","):
         idle = (database, name, queues.split(","))
         threading.Thread(target=measure_when_idle, args=idle, name="host speed", daemon=True).start()
+
+
+@worker_shutdown.connect
+def _after_the_last_job(**_signal: Any) -> None:
+    """Write that nothing is loaded here any more: until the next worker of this name starts, nobody else will."""
+    with suppress(DatabaseUnavailable):  # then the leases end by themselves
+        LoadedModels(get_database(), owner_name()).forget()
 
 
 class LookForWork(StartStopStep):

@@ -83,8 +83,8 @@ class LoadedModels:
                 )
 
     def forget(self) -> None:
-        """Write that the worker holds nothing, whatever its dead predecessor had written."""
-        with self.database.session() as session:
+        """Write that the worker holds nothing, whatever it or its dead predecessor had written."""
+        with _publishing, self.database.session() as session:
             gone = session.scalars(
                 delete(LoadedModel).where(LoadedModel.worker == self.worker).returning(LoadedModel.model_row_id)
             ).all()
