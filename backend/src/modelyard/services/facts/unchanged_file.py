@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
+
+MOST_KEPT = 20_000
+
+_kept: dict[int, Any] = {}
+"""By a hash of what tells a file and its state: the paths of 10,000 models would take several times the memory."""
 
 
 def read_unchanged(path: str, read: Callable[[Path], Answer]) -> Answer:
@@ -16,10 +20,13 @@ def read_unchanged(path: str, read: Callable[[Path], Answer]) -> Answer:
     where the file cannot be found.
     """
     status = os.stat(path)  # noqa: PTH116
-    answer: Answer = _read(path, read, status.st_ctime_ns, status.st_size)
+    name = path.rpartition("/")[2]  # files of several names may have one content, and each is read in its own way
+    key = hash((read, name, status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size))
+    try:
+        answer: Answer = _kept[key]
+    except KeyError:
+        answer = read(Path(path))
+        if len(_kept) >= MOST_KEPT:
+            _kept.clear()
+        _kept[key] = answer
     return answer
-
-
-@lru_cache(maxsize=20_000)
-def _read(path: str, read: Callable[[Path], Any], _changed_ns: int, _size: int) -> Any:
-    return read(Path(path))
