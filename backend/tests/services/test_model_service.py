@@ -732,9 +732,11 @@ def test_what_is_still_to_be_fetched(models: ModelService, cache: HubCache) -> N
     begun.unlink()
     store(cache, OTHER_COMMIT)
     assert bytes_to_fetch(cache, MODEL_ID, COMMIT, files) == 0
-    assert bytes_to_fetch(cache, "other/model", COMMIT, files) == sum(
-        file.size_bytes for file in files if not file.sha256
-    )
+    small_bytes = sum(file.size_bytes for file in files if not file.sha256)
+    assert bytes_to_fetch(cache, "other/model", COMMIT, files) == small_bytes
+    cache.prepare("other/model")
+    cache.part_path("other/model", files[1].blob).write_bytes(b"w" * 400)
+    assert bytes_to_fetch(cache, "other/model", COMMIT, files) == small_bytes + files[1].size_bytes - 400
     twice = [*files, *remote_files({"copy.safetensors": CONTENTS["model.safetensors"]})]
     assert bytes_to_fetch(HubCache(cache.cache_dir / "empty"), MODEL_ID, COMMIT, twice) == SNAPSHOT_BYTES
 

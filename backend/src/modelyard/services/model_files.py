@@ -179,9 +179,10 @@ def bytes_to_fetch(cache: HubCache, model_id: str, commit: str, files: Sequence[
     """Return what a download would transfer now, after what the cache and earlier attempts hold."""
     missing = cache.inventory(model_id, commit, files).missing
     wanted = {file.blob: file for file in missing if not cache.has_blob(model_id, file)}
-    for blob in cache.find_elsewhere(model_id, list(wanted.values())):
-        del wanted[blob]
     begun = {partial.blob: partial.size_bytes for partial in cache.partials(model_id)}
+    # As the download does it: what was begun is fetched to its end, whoever has it.
+    for blob in cache.find_elsewhere(model_id, [file for blob, file in wanted.items() if blob not in begun]):
+        del wanted[blob]
     return sum(file.size_bytes - min(begun.get(blob, 0), file.size_bytes) for blob, file in wanted.items())
 
 
