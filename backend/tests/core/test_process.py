@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from modelyard.core.errors import AlreadyExists, DiskFull
-from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, life_line, run_child
+from modelyard.core.process import ChildCrashed, ChildStopped, configure_logging, parent_pipe, run_child
 from modelyard.core.start_process import WARM_FD
 from support.secrets import SECRETS
 from support.storage import small_disk
@@ -155,7 +155,7 @@ def test_a_process_ends_with_its_parent_on_every_platform(platform: str) -> None
         "from modelyard.core.process import watch_parent; watch_parent(grace_seconds=0.5)\n"
         "print('watching', flush=True); time.sleep(60)"
     )
-    with life_line() as (parent, environment):
+    with parent_pipe() as (parent, environment):
         child = subprocess.Popen(
             [sys.executable, "-c", program],
             env={**os.environ, **environment},

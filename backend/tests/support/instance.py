@@ -31,11 +31,11 @@ def free_port() -> int:
 def children_of(supervisor: int) -> dict[str, psutil.Process]:
     """The processes a `modelyard serve` started, or had forked, by role: api, downloads, compute, inference."""
     found = {}
-    life_line = set(_pipes(supervisor))
+    parent_pipe = set(_pipes(supervisor))
     for child in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it ends just now, or is another user's
             words = child.cmdline()
-            if "modelyard.workers" in words and life_line.intersection(_pipes(child.pid)):
+            if "modelyard.workers" in words and parent_pipe.intersection(_pipes(child.pid)):
                 found["api" if "api" in words else words[words.index("--queues") + 1]] = child
     return found
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 
 from modelyard.core.child_environment import child_environment
-from modelyard.core.process import life_line
+from modelyard.core.process import parent_pipe
 from modelyard.core.start_process import WARM_FD, can_fork
 from modelyard.workers.processes.warm_channel import ROOM, open_channel
 
@@ -20,7 +20,7 @@ class WarmParent:
     def __init__(self, stack: ExitStack, *program: str) -> None:
         channel = open_channel(stack, wanted=True)
         self._program = program
-        self._life_line, self._environment = stack.enter_context(life_line())
+        self._parent_pipe, self._environment = stack.enter_context(parent_pipe())
         assert channel.serving is not None
         self._serving = channel.serving
         self.environment = channel.environment
@@ -33,7 +33,7 @@ class WarmParent:
             [sys.executable, "-P", *self._program, str(self._serving), ROOM],
             env=child_environment(**self._environment),
             stdin=subprocess.DEVNULL,
-            pass_fds=(self._life_line, self._serving),
+            pass_fds=(self._parent_pipe, self._serving),
             start_new_session=True,
         )
         return self.process

@@ -73,7 +73,7 @@ def describe_exit(exit_code: int) -> str:
 
 
 @contextlib.contextmanager
-def life_line() -> Iterator[tuple[int, dict[str, str]]]:
+def parent_pipe() -> Iterator[tuple[int, dict[str, str]]]:
     """The descriptor and environment a child needs for `watch_parent`; leaving the context tells it to stop."""
     reading, writing = os.pipe()
     try:
@@ -86,7 +86,7 @@ def life_line() -> Iterator[tuple[int, dict[str, str]]]:
 def watch_parent(*, grace_seconds: float = 10.0, kill: bool = False) -> None:
     """Stop this process (and its process group, if it leads one) when its parent is gone.
 
-    To be called first thing in a child; does nothing in a process that was not started with a `life_line`. The
+    To be called first thing in a child; does nothing in a process that was not started with a `parent_pipe`. The
     process gets SIGTERM, and SIGKILL after `grace_seconds`; with `kill`, SIGKILL at once, for work that may hold the
     interpreter for so long that it would not notice anything else.
     """
@@ -100,7 +100,7 @@ def watch_parent(*, grace_seconds: float = 10.0, kill: bool = False) -> None:
 
 
 def die_with_parent(death_signal: signal.Signals) -> None:
-    """Have the kernel send a signal when the process that holds the life line dies, where it started this one itself.
+    """Have the kernel send a signal when the process that holds the pipe dies, where it started this one itself.
 
     Works even while native code holds the interpreter. A process that was forked from the warm parent has another
     parent than that; the warm parent kills it.
@@ -231,7 +231,7 @@ def run_child(
     with (
         os.fdopen(reading, "rb", buffering=0) as reports,
         os.fdopen(asking, "wb") as stdin,
-        life_line() as (parent, environment),
+        parent_pipe() as (parent, environment),
         contextlib.nullcontext() if log is None else open_private(log, "ab") as printed,
     ):
         # Only the child keeps them, so that its end is the end of the reports.

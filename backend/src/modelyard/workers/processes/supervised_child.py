@@ -117,7 +117,7 @@ class SupervisedChild:
         self.start_at = time.monotonic() + delay
         return delay
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """The last line the process wrote."""
         return "the reason is above" if self.log is None else self.log.last_line()
 

@@ -24,7 +24,7 @@ from types import FrameType
 from modelyard.core import locks
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
-from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, life_line
+from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, parent_pipe
 from modelyard.core.queue import broker_options
 from modelyard.core.queues import QUEUES, Queue
 from modelyard.core.settings import Settings
@@ -112,7 +112,7 @@ class Supervisor:
         if lock is not None:
             lock.write({"pid": os.getpid(), "port": listener.getsockname()[1]})
         wakeups = stack.enter_context(_waking(self._on_signal))
-        parent, environment = stack.enter_context(life_line())
+        parent, environment = stack.enter_context(parent_pipe())
         console = os.dup(sys.stderr.fileno())
         stack.callback(os.close, console)
         common = {
@@ -149,7 +149,7 @@ class Supervisor:
 
     def _work(self, stack: contextlib.ExitStack, queues: Sequence[str]) -> None:
         wakeups = stack.enter_context(_waking(self._on_signal))
-        parent, environment = stack.enter_context(life_line())
+        parent, environment = stack.enter_context(parent_pipe())
         channel = open_channel(stack, wanted=self._settings.warm)
         common = {**environment, **channel.environment, "MODELYARD_HOME": str(self._settings.home)}
         variables = _environment_for(queues) | common
@@ -277,10 +277,10 @@ class Supervisor:
 
     def _on_exit(self, child: SupervisedChild, exit_code: int, *, can_wait: bool) -> None:
         if exit_code == EXIT_CONFIGURATION:
-            self._failure = child.last_words()
+            self._failure = child.last_log_line()
             return
         delay = child.failed()
-        why = f" ({child.last_words()})" if exit_code > 0 and child.log is not None else ""
+        why = f" ({child.last_log_line()})" if exit_code > 0 and child.log is not None else ""
         log = "" if child.log is None else f" Its log: {child.log.path}"
         if not can_wait and child.failures >= _API_ATTEMPTS:
             self._failure = f"{child.name} {describe_exit(exit_code)}{why}.{log}"
