@@ -13,15 +13,15 @@ export interface paths {
         };
         /**
          * List data sets
-         * @description The files that were sent, the newest first, with the runs on each.
+         * @description List the uploaded files, newest first, with the runs that use each.
          */
         get: operations["list_datasets_api_v1_datasets_get"];
         put?: never;
         /**
-         * Send a data set
-         * @description Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns.
+         * Upload a data set
+         * @description Upload a .jsonl, .txt or .parquet file to the server's machine, and return its rows and text columns.
          *
-         *     A file may have `MODELYARD_MAX_UPLOAD_BYTES` (10 GB), and must be the only part of the form.
+         *     A file may have up to `MODELYARD_MAX_UPLOAD_BYTES` (10 GB) and must be the only part of the form.
          */
         post: operations["upload_dataset_api_v1_datasets_post"];
         delete?: never;
@@ -42,7 +42,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a data set
-         * @description Remove a file that was sent. A run that has ended keeps its SAE, but one that was stopped cannot go on.
+         * @description Delete an uploaded file. Completed runs keep their SAE; stopped runs can no longer be resumed.
          */
         delete: operations["delete_dataset_api_v1_datasets__name__delete"];
         options?: never;
@@ -59,7 +59,7 @@ export interface paths {
         };
         /**
          * List models
-         * @description One page of the models this instance manages.
+         * @description List the models of this instance, one page at a time.
          */
         get: operations["list_models_api_v1_models_get"];
         put?: never;
@@ -79,7 +79,7 @@ export interface paths {
         };
         /**
          * Architecture of a model on the Hub
-         * @description Blocks, dimensions and hook points of a model before it is downloaded, verified by a pass without weights.
+         * @description Return a model's blocks, dimensions and hook points before its download, verified by a pass without weights.
          */
         get: operations["get_hub_architecture_api_v1_models_architecture_get"];
         put?: never;
@@ -98,8 +98,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The shared cache
-         * @description What the Hugging Face cache holds that is not managed yet, and what unfinished downloads left behind.
+         * List the Hugging Face cache
+         * @description List the models of the Hugging Face cache that are not managed yet, and files of unfinished downloads.
          */
         get: operations["list_cache_api_v1_models_cache_get"];
         put?: never;
@@ -121,8 +121,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Drop leftovers
-         * @description Remove unfinished files that no model in the list will go on with.
+         * Remove unfinished files
+         * @description Remove unfinished files that no listed model needs.
          */
         delete: operations["drop_leftovers_api_v1_models_cache_leftovers_delete"];
         options?: never;
@@ -140,10 +140,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * What deleting several models frees
-         * @description Only tell what deleting these rows one after the other would free and keep; nothing is deleted.
+         * Plan a deletion
+         * @description Report what deleting these models, one after the other, would free and keep. Nothing is deleted.
          *
-         *     What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
+         *     Files that only these models share are freed with the last of them. Unknown ids are left out of the answer.
          */
         post: operations["plan_deletions_api_v1_models_deletion_plan_post"];
         delete?: never;
@@ -163,9 +163,10 @@ export interface paths {
         put?: never;
         /**
          * Download a model
-         * @description Check that the model can be had and fits the disk, then queue its download.
+         * @description Check access and disk space, then queue the download of a model.
          *
-         *     A model that failed, was cancelled or lost its files is started again under the same id, and uses what is left.
+         *     A model that failed, was cancelled or lost its files is downloaded again under the same id and reuses the files
+         *     that are left.
          */
         post: operations["download_model_api_v1_models_download_post"];
         delete?: never;
@@ -182,8 +183,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Memory per precision
-         * @description What the model needs in each precision, before a byte of weights is fetched, and whether it fits here.
+         * Memory of a model on the Hub
+         * @description Estimate a model's memory in each precision before the download, and whether it fits this machine.
          */
         get: operations["estimate_memory_api_v1_models_estimate_memory_get"];
         put?: never;
@@ -205,11 +206,11 @@ export interface paths {
         put?: never;
         /**
          * Import a model
-         * @description Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed.
+         * @description Import a local folder, by hard link or copy, or a model that other tools downloaded. Every byte is hashed.
          *
-         *     The folder must lie below one of MODELYARD_ALLOWED_PATHS. Without that, any folder is allowed to a server that only
-         *     this machine's users reach; one with a key reads the uploads and the Hugging Face cache. Links that lead out of the
-         *     folder are refused, except those of a snapshot into the blobs of its own repository.
+         *     The folder must be inside one of `MODELYARD_ALLOWED_PATHS`. If that is not set, a server on loopback without a key
+         *     reads any folder but system folders; every other server reads only uploads and the Hugging Face cache. Links out of
+         *     the folder are refused, except those of a snapshot into the blobs of its own repository.
          */
         post: operations["import_model_api_v1_models_import_post"];
         delete?: never;
@@ -227,7 +228,7 @@ export interface paths {
         };
         /**
          * A model on the Hub
-         * @description What the Hub tells of a model, and which of its files a download would fetch.
+         * @description Return what the Hub says about a model, and which of its files a download would fetch.
          */
         get: operations["get_model_info_api_v1_models_info__model_id__get"];
         put?: never;
@@ -247,7 +248,7 @@ export interface paths {
         };
         /**
          * Loaded models
-         * @description What is in memory now, where, since when, and what came back at the last unload.
+         * @description List the loaded models with device, memory and last use, and the memory freed by each one's last unload.
          */
         get: operations["list_loaded_api_v1_models_loaded_get"];
         put?: never;
@@ -267,7 +268,7 @@ export interface paths {
         };
         /**
          * Search the Hub
-         * @description Models on the Hub in use whose name matches.
+         * @description Search the current Hub for models by name.
          */
         get: operations["search_models_api_v1_models_search_get"];
         put?: never;
@@ -287,14 +288,14 @@ export interface paths {
         };
         /**
          * One model
-         * @description The row as it is now, with live progress.
+         * @description Return a model with its current progress.
          */
         get: operations["get_model_api_v1_models__id__get"];
         put?: never;
         post?: never;
         /**
          * Delete a model
-         * @description Remove the row and the files nobody else uses; the answer says exactly how many bytes came free.
+         * @description Delete a model and the files that nothing else uses, and return the bytes this freed.
          */
         delete: operations["delete_model_row_api_v1_models__id__delete"];
         options?: never;
@@ -311,7 +312,7 @@ export interface paths {
         };
         /**
          * Architecture
-         * @description Blocks, dimensions and hook points of a model that is here.
+         * @description Return the blocks, dimensions and hook points of an installed model.
          */
         get: operations["get_architecture_api_v1_models__id__architecture_get"];
         put?: never;
@@ -333,7 +334,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel
-         * @description Stop and remove partial data; of a ready model, take the last request to load it back.
+         * @description Cancel a download and remove its partial data. If the model is ready, cancels its most recent load request.
          */
         post: operations["cancel_model"];
         delete?: never;
@@ -352,10 +353,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Look for a newer version
-         * @description Ask the model's Hub now where its branch stands; `update_available` tells whether it has moved on.
+         * Check for an update
+         * @description Ask the model's Hub whether its branch has a newer commit; `update_available` holds the answer.
          *
-         *     It is also asked by itself every few hours. Downloading the model again gets the newer version, as another row.
+         *     The server also checks every few hours. Downloading the model again adds the newer version as another row.
          */
         post: operations["check_update_api_v1_models__id__check_update_post"];
         delete?: never;
@@ -375,9 +376,10 @@ export interface paths {
         put?: never;
         /**
          * Drift on a text
-         * @description Compare a quantized copy with its original on a text; both are loaded for it, one after the other.
+         * @description Compare a quantized copy with its original on a text. Both are loaded, one after the other.
          *
-         *     Closing the connection stops it. `drift` of the model is the same on the prompts that were used when it was made.
+         *     Closing the connection stops it. The model's `drift` field has the same figures for the standard prompts, measured
+         *     when the copy was made.
          */
         post: operations["measure_drift_api_v1_models__id__drift_post"];
         delete?: never;
@@ -397,7 +399,7 @@ export interface paths {
         put?: never;
         /**
          * Remove the original of a quantized copy
-         * @description Remove the files a quantized copy was made of, which it does not need to run, and their own row.
+         * @description Remove the original files of a quantized copy, which does not need them, and their row.
          */
         post: operations["drop_original_files_api_v1_models__id__drop_original_post"];
         delete?: never;
@@ -414,8 +416,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Memory of a model in the list
-         * @description What a model needs in each precision. One that is here needs no Hub; else the Hub it comes from is asked.
+         * Memory of an installed model
+         * @description Estimate a model's memory in each precision, from its files if it is installed, otherwise from its Hub.
          */
         get: operations["estimate_local_memory_api_v1_models__id__estimate_memory_get"];
         put?: never;
@@ -435,7 +437,7 @@ export interface paths {
         };
         /**
          * Files
-         * @description The files of a model's snapshot with their hashes, and whether each is on the disk.
+         * @description List the files of a model's snapshot with their hashes, and whether each is on disk.
          */
         get: operations["list_files_api_v1_models__id__files_get"];
         put?: never;
@@ -457,7 +459,7 @@ export interface paths {
         put?: never;
         /**
          * Generate text
-         * @description Continue a prompt, or answer messages with the chat template; closing the connection stops it.
+         * @description Continue a prompt, or answer messages with the chat template. Closing the connection stops the generation.
          */
         post: operations["generate_api_v1_models__id__generate_post"];
         delete?: never;
@@ -475,7 +477,7 @@ export interface paths {
         };
         /**
          * History
-         * @description What was done to a model and when, the newest first: downloads, checks, loads, and what went wrong.
+         * @description List what happened to a model, newest first: downloads, verifications, loads and failures.
          */
         get: operations["list_history_api_v1_models__id__history_get"];
         put?: never;
@@ -497,9 +499,10 @@ export interface paths {
         put?: never;
         /**
          * Load
-         * @description Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be.
+         * @description Load a model into the memory of an inference worker.
          *
-         *     Until then `progress` tells what the load does or waits for; unload or cancel takes it back.
+         *     While it loads, `progress` reports the current step. `loaded` becomes true, or `error` says why the load failed.
+         *     Unload or cancel stops it.
          */
         post: operations["load_model_api_v1_models__id__load_post"];
         delete?: never;
@@ -519,7 +522,7 @@ export interface paths {
         put?: never;
         /**
          * Pause
-         * @description Stop and keep what was fetched; it goes on at the same byte.
+         * @description Pause a download. Everything fetched is kept, and resuming continues at the same byte.
          */
         post: operations["pause_model"];
         delete?: never;
@@ -539,7 +542,7 @@ export interface paths {
         put?: never;
         /**
          * Quantize
-         * @description Make a quantized copy, once, of a model that is here: a new row on the same snapshot.
+         * @description Make a quantized copy of an installed model. It is a row of its own that shares the snapshot.
          */
         post: operations["quantize_model_api_v1_models__id__quantize_post"];
         delete?: never;
@@ -559,7 +562,7 @@ export interface paths {
         put?: never;
         /**
          * Resume
-         * @description Go on with a paused, failed or cancelled download.
+         * @description Resume a paused, failed or cancelled download.
          */
         post: operations["resume_model"];
         delete?: never;
@@ -576,10 +579,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Can it be trained on
-         * @description Whether a sparse autoencoder can be trained on the model, where in it, and if not, why.
+         * Training compatibility
+         * @description Return whether a sparse autoencoder can be trained on a model, its hook points, and the reasons if it cannot.
          *
-         *     `compatible` is null where that could not be verified, which is no refusal: a run checks it in its first seconds.
+         *     `compatible` is null if this could not be verified. Runs are still allowed then: each checks the loaded model first.
          */
         get: operations["get_training_compatibility_api_v1_models__id__training_compatibility_get"];
         put?: never;
@@ -601,9 +604,9 @@ export interface paths {
         put?: never;
         /**
          * Unload
-         * @description Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load.
+         * @description Unload a model and measure the memory that this frees; `GET /models/loaded` reports it at the next load.
          *
-         *     Of a model that is still being loaded, the last request for it is taken back; a load that others asked for goes on.
+         *     If the model is still loading, cancels its most recent load request. A load that others also requested continues.
          */
         post: operations["unload_model_api_v1_models__id__unload_post"];
         delete?: never;
@@ -623,7 +626,7 @@ export interface paths {
         put?: never;
         /**
          * Verify
-         * @description Hash every file of an installed model; what is damaged is fetched again, and only that.
+         * @description Hash every file of an installed model, and fetch only the damaged ones again.
          */
         post: operations["verify_model_api_v1_models__id__verify_post"];
         delete?: never;
@@ -643,7 +646,7 @@ export interface paths {
         put?: never;
         /**
          * Sign in
-         * @description Exchange the server's key for a cookie that only this server reads; needed where `MODELYARD_API_KEY` is set.
+         * @description Exchange the server's key for a session cookie. Browsers need it if `MODELYARD_API_KEY` is set.
          */
         post: operations["sign_in_api_v1_session_post"];
         delete?: never;
@@ -661,14 +664,14 @@ export interface paths {
         };
         /**
          * Read settings
-         * @description The settings in force; of a Hub token only whether there is one.
+         * @description Return the current settings. Of a Hub token, only whether one is stored.
          */
         get: operations["get_settings_api_v1_settings_get"];
         /**
          * Change settings
-         * @description Change the settings that are sent; null takes one back to its default. Limits apply to running downloads.
+         * @description Change the given settings; null resets one to its default. Limits also apply to running downloads.
          *
-         *     A token is stored for the endpoint in use, the one sent with it where there is one, and goes to no other Hub.
+         *     A token is stored for the endpoint in the same request, otherwise for the current one. It is sent to no other Hub.
          */
         put: operations["update_settings_api_v1_settings_put"];
         post?: never;
@@ -688,8 +691,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Try a Hub or a token
-         * @description Ask the Hub now whether it answers and whose the token is. Nothing is stored.
+         * Test a Hub or a token
+         * @description Test whether a Hub answers and whose the token is. Nothing is stored.
          */
         post: operations["try_hub_api_v1_settings_test_post"];
         delete?: never;
@@ -706,8 +709,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The machine
-         * @description Devices with free memory, disks, whether the Hub answers, library versions and workers.
+         * Machine and server
+         * @description Return devices with their free memory, disks, the state of the Hub, library versions and workers.
          */
         get: operations["get_system_api_v1_system_get"];
         put?: never;
@@ -727,15 +730,15 @@ export interface paths {
         };
         /**
          * List training runs
-         * @description One page of runs, the newest first.
+         * @description List training runs, newest first, one page at a time.
          */
         get: operations["list_trainings_api_v1_trainings_get"];
         put?: never;
         /**
          * Start a training run
-         * @description Train a sparse autoencoder on one hook point of a model that is here.
+         * @description Start training a sparse autoencoder on one hook point of an installed model.
          *
-         *     The width is found in the model. A run whose memory plan does not fit is refused with the figures.
+         *     The width is taken from the model. A run that does not fit in memory is refused with the figures.
          */
         post: operations["start_training_api_v1_trainings_post"];
         delete?: never;
@@ -755,7 +758,7 @@ export interface paths {
         put?: never;
         /**
          * Plan a training run
-         * @description What the same request would take, and why it would be refused if it would be; nothing is started.
+         * @description Return the memory and disk a run would take, and why it would be refused, without starting it.
          */
         post: operations["plan_training_api_v1_trainings_plan_post"];
         delete?: never;
@@ -773,14 +776,14 @@ export interface paths {
         };
         /**
          * One training run
-         * @description The run as it is now, with progress and the last figures.
+         * @description Return a run with its progress and latest figures.
          */
         get: operations["get_training_api_v1_trainings__id__get"];
         put?: never;
         post?: never;
         /**
          * Delete a run
-         * @description Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve.
+         * @description Delete a finished run with its SAE, checkpoint and curve.
          */
         delete: operations["delete_training_api_v1_trainings__id__delete"];
         options?: never;
@@ -799,7 +802,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel a run
-         * @description Stop the run; its state is saved first, so that it can be resumed.
+         * @description Save the state of a run and stop it; it can be resumed.
          */
         post: operations["cancel_training_api_v1_trainings__id__cancel_post"];
         delete?: never;
@@ -817,9 +820,9 @@ export interface paths {
         };
         /**
          * A run's log
-         * @description What its process wrote, 64 KiB at most and the newest of it.
+         * @description Return the newest output of the run's process, at most 64 KiB.
          *
-         *     Empty before the run begins, and where its worker keeps its files on another machine.
+         *     Empty before the run starts, and if the worker's files are on another machine.
          */
         get: operations["get_training_log_api_v1_trainings__id__log_get"];
         put?: never;
@@ -839,7 +842,7 @@ export interface paths {
         };
         /**
          * A run's curve
-         * @description The figures over the steps, a few hundred points at most.
+         * @description Return a run's curve: its figures by step, a few hundred points at most.
          */
         get: operations["get_training_metrics_api_v1_trainings__id__metrics_get"];
         put?: never;
@@ -861,7 +864,7 @@ export interface paths {
         put?: never;
         /**
          * Resume a run
-         * @description Go on with a cancelled or failed run from its last checkpoint, or from the start if there is none.
+         * @description Resume a cancelled or failed run from its last checkpoint, or from the start if there is none.
          */
         post: operations["resume_training_api_v1_trainings__id__resume_post"];
         delete?: never;
@@ -879,7 +882,7 @@ export interface paths {
         };
         /**
          * Alive
-         * @description The process answers.
+         * @description Return 200 if the process answers.
          */
         get: operations["healthz_healthz_get"];
         put?: never;
@@ -899,7 +902,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Counts for Prometheus, in its text format.
+         * @description Return metrics in the text format of Prometheus.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -919,7 +922,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description The database answers too.
+         * @description Return 200 if the database answers, otherwise 503.
          */
         get: operations["readyz_readyz_get"];
         put?: never;
@@ -936,7 +939,7 @@ export interface components {
     schemas: {
         /**
          * Architecture
-         * @description What a model is made of.
+         * @description A model's modules, dimensions and hook points.
          * @example {
          *       "commit": "9c1a2b3c4d5e6f708192a3b4c5d6e7f809a1b2c3",
          *       "dimensions": {
@@ -996,14 +999,14 @@ export interface components {
             final_norm: string | null;
             /**
              * Flags
-             * @description What to know before taking the residual stream, such as post_norm.
+             * @description Properties that affect the residual stream, such as post_norm.
              */
             flags: string[];
             /** Hook Points */
             hook_points: components["schemas"]["HookPoint"][];
             /**
              * Layers Path
-             * @description The list of decoder blocks.
+             * @description Path of the list of decoder blocks.
              */
             layers_path: string | null;
             /**
@@ -1027,7 +1030,7 @@ export interface components {
             reason: string | null;
             /**
              * Tied
-             * @description Pairs of parameters that are the same.
+             * @description Pairs of tied parameters.
              */
             tied: [
                 string,
@@ -1039,12 +1042,12 @@ export interface components {
         };
         /**
          * BatchEvent
-         * @description With `?batch=true`: everything from `from_seq` to `seq`, of each row only its newest state.
+         * @description With `?batch=true`: all changes from `from_seq` to `seq`, with the newest state of each row.
          */
         BatchEvent: {
             /**
              * Deleted
-             * @description Ids of models and training runs that are gone.
+             * @description Ids of deleted models and training runs.
              */
             deleted: string[];
             /** Epoch */
@@ -1065,7 +1068,7 @@ export interface components {
         };
         /**
          * CacheListing
-         * @description What the shared cache holds besides the managed models.
+         * @description Content of the Hugging Face cache besides the managed models.
          * @example {
          *       "items": [
          *         {
@@ -1096,7 +1099,7 @@ export interface components {
         };
         /**
          * CachedModel
-         * @description A snapshot in the shared cache that Modelyard does not manage.
+         * @description A snapshot of the Hugging Face cache that Modelyard does not manage.
          */
         CachedModel: {
             /** Commit */
@@ -1107,7 +1110,7 @@ export interface components {
             model_id: string;
             /**
              * Problem
-             * @description Why it cannot be adopted as it is.
+             * @description Why it cannot be imported as it is.
              */
             problem: string | null;
             /** Revisions */
@@ -1128,7 +1131,7 @@ export interface components {
             column?: string | null;
             /**
              * Path
-             * @description An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it, or below a folder that the server reads for users.
+             * @description Absolute path of a .jsonl, .txt or .parquet file, as returned by `POST /datasets` or inside a folder that the server reads for users.
              * @example /data/corpus.jsonl
              */
             path: string;
@@ -1158,7 +1161,7 @@ export interface components {
         };
         /**
          * DatasetResponse
-         * @description A data set that was stored.
+         * @description An uploaded data set.
          * @example {
          *       "columns": [
          *         "text"
@@ -1183,7 +1186,7 @@ export interface components {
         };
         /**
          * DatasetUser
-         * @description A run that reads, or has read, a data set.
+         * @description A run that uses or used a data set.
          */
         DatasetUser: {
             /** Id */
@@ -1196,7 +1199,7 @@ export interface components {
         };
         /**
          * Defaults
-         * @description What the page proposes.
+         * @description Defaults that the page proposes.
          */
         Defaults: {
             /**
@@ -1207,7 +1210,7 @@ export interface components {
         };
         /**
          * DeletionPlan
-         * @description What deleting several rows frees together.
+         * @description Result of deleting several models together.
          * @example {
          *       "freed_bytes": 1519209472,
          *       "items": [
@@ -1228,21 +1231,21 @@ export interface components {
         DeletionPlan: {
             /**
              * Freed Bytes
-             * @description By those that do not stay.
+             * @description Bytes freed by the models that can be deleted.
              */
             freed_bytes: number;
             /** Items */
             items: components["schemas"]["RowDeletion"][];
             /**
              * Original Bytes
-             * @description How much more `with_original` would free.
+             * @description Additional bytes that `with_original` would free.
              * @default 0
              */
             original_bytes: number;
         };
         /**
          * DeletionPlanRequest
-         * @description Rows that are to be deleted together, one after the other in this order.
+         * @description Models to delete together, one after the other in this order.
          * @example {
          *       "confirm_shared": false,
          *       "ids": [
@@ -1253,7 +1256,7 @@ export interface components {
         DeletionPlanRequest: {
             /**
              * Confirm Shared
-             * @description As it will be given to the deletions.
+             * @description Plan with `confirm_shared` of the deletions.
              * @default false
              */
             confirm_shared: boolean;
@@ -1264,14 +1267,14 @@ export interface components {
             ids: string[];
             /**
              * With Original
-             * @description As it will be given to the deletions.
+             * @description Plan with `with_original` of the deletions.
              * @default false
              */
             with_original: boolean;
         };
         /**
          * DeletionReport
-         * @description What a deletion frees and what it must leave.
+         * @description The bytes that a deletion frees and keeps.
          * @example {
          *       "freed_bytes": 0,
          *       "kept_because": [
@@ -1295,7 +1298,7 @@ export interface components {
             kept_bytes: number;
             /**
              * Original Bytes
-             * @description What `with_original` would free besides: files kept only as the original of quantized copies.
+             * @description Additional bytes freed by `with_original`: files kept only as the original of quantized copies.
              * @default 0
              */
             original_bytes: number;
@@ -1306,7 +1309,7 @@ export interface components {
         };
         /**
          * Device
-         * @description Where a model can be loaded; `cpu` is the machine's memory.
+         * @description A device that models can be loaded on; `cpu` stands for main memory.
          */
         Device: {
             /** Free Bytes */
@@ -1326,7 +1329,7 @@ export interface components {
         };
         /**
          * Dimensions
-         * @description The shape of a transformer, as far as its configuration tells.
+         * @description Sizes of a transformer, as far as its configuration has them.
          */
         Dimensions: {
             /** Head Dim */
@@ -1348,7 +1351,7 @@ export interface components {
         };
         /**
          * Disk
-         * @description A file system, and what of this server lies on it.
+         * @description A file system and this server's folders on it.
          */
         Disk: {
             /** Free Bytes */
@@ -1369,10 +1372,10 @@ export interface components {
         };
         /**
          * Drift
-         * @description The distance between a quantized model and its source, on the same prompts.
+         * @description The difference between a quantized model and its source on the same prompts.
          *
-         *     Where no comparison was possible, the figures are null and `reason` says why. Of a model without a language head
-         *     only cosines are given.
+         *     If no comparison was possible, the figures are null and `reason` says why. A model without a language head has only
+         *     cosines.
          * @example {
          *       "compared_dtype": "bfloat16",
          *       "kl_max": 0.194,
@@ -1404,12 +1407,12 @@ export interface components {
             kl_mean: number | null;
             /**
              * Output Cosine
-             * @description Mean cosine of the final hidden states, after the final norm; null where it was not measured.
+             * @description Mean cosine of the final hidden states, after the final norm; null if not measured.
              */
             output_cosine?: number | null;
             /**
              * Perplexity
-             * @description The quantized model's on these prompts; null where they are not text.
+             * @description Perplexity of the quantized model on these prompts; null if they are not text.
              */
             perplexity?: number | null;
             /** Prompts */
@@ -1418,12 +1421,12 @@ export interface components {
             reason: string | null;
             /**
              * Residual Cosine
-             * @description Mean cosine of what enters layer 0 and of what each layer returns; may be empty.
+             * @description Mean cosine of the input of layer 0 and of each layer's output; may be empty.
              */
             residual_cosine: number[];
             /**
              * Source Perplexity
-             * @description The source's on the same prompts.
+             * @description Perplexity of the source on the same prompts.
              */
             source_perplexity?: number | null;
             /**
@@ -1447,7 +1450,7 @@ export interface components {
         DriftRequest: {
             /**
              * Text
-             * @description What both read; the first 1,024 tokens are compared.
+             * @description The text; its first 1,024 tokens are compared.
              * @example It was the best of times, it was the worst of times.
              */
             text: string;
@@ -1477,13 +1480,13 @@ export interface components {
             sae: boolean;
             /**
              * Sae Install
-             * @description The command that installs it into this installation; null where it is installed.
+             * @description Command that installs it into this installation; null if installed.
              */
             sae_install?: string | null;
         };
         /**
          * FastDtype
-         * @description A dtype in which this host computes faster than in the one the model is stored in, as measured once.
+         * @description A dtype that this host computes faster in than in the stored one; measured once.
          */
         FastDtype: {
             /**
@@ -1493,7 +1496,7 @@ export interface components {
             dtype: "auto" | "float32" | "bfloat16" | "float16";
             /**
              * Prefill Speedup
-             * @description How many times as fast a prompt is read.
+             * @description Factor by which a prompt is processed faster.
              */
             prefill_speedup: number;
         };
@@ -1537,19 +1540,19 @@ export interface components {
         GenerateRequest: {
             /**
              * Max New Tokens
-             * @description Where to stop at the latest.
+             * @description Limit of generated tokens.
              * @default 64
              */
             max_new_tokens: number;
             /**
              * Messages
-             * @description A conversation to answer, the latest turn last; null where a prompt is sent.
+             * @description A conversation to answer, latest turn last; null if a prompt is sent.
              * @example null
              */
             messages?: components["schemas"]["Message"][] | null;
             /**
              * Prompt
-             * @description Text to go on with; null where messages are sent.
+             * @description Text to continue; null if messages are sent.
              * @example The capital of France is
              */
             prompt?: string | null;
@@ -1561,13 +1564,13 @@ export interface components {
             seed: number;
             /**
              * Stream
-             * @description Server-sent events with the text as it comes.
+             * @description Answer with server-sent events, piece by piece.
              * @default false
              */
             stream: boolean;
             /**
              * Temperature
-             * @description 0 takes the likeliest token.
+             * @description 0 always takes the most likely token.
              * @default 0
              */
             temperature: number;
@@ -1590,7 +1593,7 @@ export interface components {
             finish_reason: "stop" | "length" | "cancelled";
             /**
              * Load Seconds
-             * @description 0 when the model was in memory already.
+             * @description 0 if the model was already loaded.
              */
             load_seconds: number;
             /** New Tokens */
@@ -1602,7 +1605,7 @@ export interface components {
         };
         /**
          * Health
-         * @description The process answers.
+         * @description The answer of a process that is alive.
          * @example {
          *       "status": "ok"
          *     }
@@ -1624,41 +1627,41 @@ export interface components {
             at: string;
             /**
              * Bytes
-             * @description Bytes of the model that were fetched or read by then; of a load or unload, bytes in memory.
+             * @description Bytes of the model fetched or read so far; for a load or unload, bytes in memory.
              */
             bytes: number | null;
             error: components["schemas"]["ErrorDetail"] | null;
             /**
              * Event
-             * @description `taken_over`: its worker ended, and another one goes on.
+             * @description `taken_over`: its worker ended, and another one continues.
              * @enum {string}
              */
             event: "started" | "resumed" | "taken_over" | "paused" | "done" | "failed" | "cancelled" | "missing" | "found";
             /**
              * Freed Bytes
-             * @description Of an unload: how much less its worker held afterwards; null where it ended.
+             * @description Memory freed by an unload; null if its worker ended.
              */
             freed_bytes?: number | null;
             /**
              * Kind
-             * @description What was at work; `files` is what a look at the disk found.
+             * @description The kind of work; `files` is a check of the disk.
              * @enum {string}
              */
             kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "files";
             /**
              * Moved Bytes
-             * @description Of a download, verification or import: bytes fetched or read in these `seconds`.
+             * @description Bytes fetched or read in these `seconds`, for downloads, verifications and imports.
              */
             moved_bytes?: number | null;
             /**
              * Seconds
-             * @description How long it took, since it was started, last resumed or taken over by another worker.
+             * @description Seconds since it was started, last resumed or taken over.
              */
             seconds: number | null;
         };
         /**
          * HistoryPage
-         * @description What was done to a model and when, the newest first.
+         * @description One page of a model's history, newest first.
          * @example {
          *       "items": [
          *         {
@@ -1726,12 +1729,12 @@ export interface components {
             shape: (string | number)[];
             /**
              * Transformer Lens
-             * @description The same point's name in TransformerLens, where it has one.
+             * @description Name of the same point in TransformerLens; null if it has none.
              */
             transformer_lens: string | null;
             /**
              * Verified
-             * @description Whether a forward pass showed it.
+             * @description Whether a forward pass confirmed it.
              */
             verified: boolean;
             /** Width */
@@ -1739,7 +1742,7 @@ export interface components {
         };
         /**
          * HubAnswer
-         * @description Whether a Hub answers, and what it says of a token.
+         * @description Whether a Hub answers, and the state of the token.
          * @example {
          *       "endpoint": "https://huggingface.co",
          *       "reachable": true,
@@ -1764,18 +1767,18 @@ export interface components {
             token: "none" | "valid" | "invalid" | "unknown";
             /**
              * Token Note
-             * @description Set where tokens are stored, but none for this Hub: a token goes to no other Hub.
+             * @description Set if tokens are stored, but none for this Hub; tokens are sent only to their own Hub.
              */
             token_note?: string | null;
             /**
              * User
-             * @description Whom the token belongs to; never the token.
+             * @description Account of the token; never the token itself.
              */
             user: string | null;
         };
         /**
          * HubStatus
-         * @description The Hub in use and the stored token.
+         * @description The current Hub and the state of its token.
          * @example {
          *       "endpoint": "https://huggingface.co",
          *       "endpoint_source": "default",
@@ -1806,20 +1809,20 @@ export interface components {
             token: "none" | "valid" | "invalid" | "unknown";
             /**
              * Token Note
-             * @description Set where tokens are stored, but none for this Hub: a token goes to no other Hub.
+             * @description Set if tokens are stored, but none for this Hub; tokens are sent only to their own Hub.
              */
             token_note?: string | null;
             /**
              * User
-             * @description Whom the token belongs to; never the token.
+             * @description Account of the token; never the token itself.
              */
             user: string | null;
         };
         /**
          * HubTestRequest
-         * @description What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
+         * @description An endpoint or token to test before it is saved. Fields left out are those of the settings; null is the default.
          *
-         *     A stored token is shown to no Hub but the one it was stored for.
+         *     A stored token is sent only to the Hub it was stored for.
          * @example {
          *       "endpoint": "https://huggingface.co"
          *     }
@@ -1833,25 +1836,25 @@ export interface components {
             endpoint?: string | null;
             /**
              * Token
-             * @description A token to try in place of the stored one.
+             * @description A token to test instead of the stored one.
              */
             token?: string | null;
         };
         /**
          * InstalledFile
-         * @description A file of a model that is here.
+         * @description A file of an installed model.
          */
         InstalledFile: {
             /**
              * Git Sha1
-             * @description git's hash, of small files that have no sha256 on the Hub.
+             * @description Git's blob hash, for small files without a sha256 on the Hub.
              */
             git_sha1: string | null;
             /** Path */
             path: string;
             /**
              * Present
-             * @description Whether it is on the disk with the right size.
+             * @description Whether it is on disk with the right size.
              */
             present: boolean;
             /** Sha256 */
@@ -1898,22 +1901,22 @@ export interface components {
         };
         /**
          * LastUnload
-         * @description What came back when the same model was unloaded the last time; bytes.
+         * @description Memory freed by the last unload of a model, in bytes.
          */
         LastUnload: {
             /**
              * Freed Bytes
-             * @description How much less its worker held afterwards.
+             * @description Decrease of the worker's memory.
              */
             freed_bytes: number;
             /**
              * Held Before Bytes
-             * @description What the model's tensors held.
+             * @description Bytes of the model's tensors.
              */
             held_before_bytes: number;
             /**
              * Mapped Bytes
-             * @description Of these, mapped from its files and not in memory: they could not come back.
+             * @description Part of `held_before_bytes` that was mapped from files and never in memory.
              * @default 0
              */
             mapped_bytes: number;
@@ -1934,7 +1937,7 @@ export interface components {
         };
         /**
          * LoadRequest
-         * @description Have a model in memory.
+         * @description Load a model into memory.
          * @example {
          *       "allow_offload": false,
          *       "device": "auto",
@@ -1946,13 +1949,13 @@ export interface components {
         LoadRequest: {
             /**
              * Allow Offload
-             * @description Keep in main memory what the accelerators cannot hold, which is slow. Unquantized models only, with the device auto.
+             * @description Keep in main memory what the accelerators cannot hold, which is slow. Only for unquantized models with device auto.
              * @default false
              */
             allow_offload: boolean;
             /**
              * Device
-             * @description Where to; auto: the accelerator with the most free memory, else the CPU.
+             * @description The device; auto: the accelerator with the most free memory, otherwise the CPU.
              * @default auto
              * @example auto
              * @example cpu
@@ -1961,7 +1964,7 @@ export interface components {
             device: string;
             /**
              * Dtype
-             * @description What is not quantized; auto: as it is stored.
+             * @description Dtype of unquantized weights; auto: as stored.
              * @default auto
              * @enum {string}
              */
@@ -1974,7 +1977,7 @@ export interface components {
             pinned: boolean;
             /**
              * Ttl Seconds
-             * @description Unloaded this long after its last use.
+             * @description Seconds after the last use until it is unloaded; null: never.
              * @default 3600
              */
             ttl_seconds: number | null;
@@ -2091,18 +2094,18 @@ export interface components {
             commit: string;
             /**
              * Context
-             * @description Tokens per sequence: as asked, or the model's limit where that is less.
+             * @description Tokens per sequence: as requested, but at most the model's limit.
              */
             context: number;
             /** Dtype */
             dtype: string | null;
-            /** @description Set where the hosts that load are slower in `dtype`: load with this one instead. */
+            /** @description Set if the hosts that load models are slower in `dtype`; loads in this dtype are faster. */
             fast_dtype?: components["schemas"]["FastDtype"] | null;
             /** Kv Cache Segments */
             kv_cache_segments: components["schemas"]["KvCacheSegment"][];
             /**
              * May Improve
-             * @description Whether asking again may give better figures: the server had no time for all of them.
+             * @description Whether asking again may give better figures, because the server had no time for all of them.
              */
             may_improve: boolean;
             /**
@@ -2125,7 +2128,7 @@ export interface components {
         };
         /**
          * MemoryOption
-         * @description The memory one precision needs.
+         * @description Memory in one precision.
          */
         MemoryOption: {
             /** Activation Bytes */
@@ -2138,7 +2141,7 @@ export interface components {
             download_bytes: number | null;
             /**
              * Fast Dtype Bytes
-             * @description How much more the weights take in `fast_dtype`; null where that is not known.
+             * @description Additional bytes of the weights in `fast_dtype`; null if not known.
              */
             fast_dtype_bytes?: number | null;
             /** Kv Cache Bytes */
@@ -2160,12 +2163,12 @@ export interface components {
             quantized_fraction: number | null;
             /**
              * Total Bytes
-             * @description The sum of the parts that are known.
+             * @description Sum of the known parts.
              */
             total_bytes: number | null;
             /**
              * Total Is Lower Bound
-             * @description The KV cache, the activations or what becomes of the weights is not known, so it takes more.
+             * @description Whether a part is not known, so that the total is a lower bound.
              */
             total_is_lower_bound: boolean;
             /** Verdicts */
@@ -2180,13 +2183,13 @@ export interface components {
         Message: {
             /**
              * Content
-             * @description What is said.
+             * @description The text.
              * @example What is the capital of France?
              */
             content: string;
             /**
              * Role
-             * @description Who says it.
+             * @description The speaker.
              * @example user
              * @enum {string}
              */
@@ -2194,7 +2197,7 @@ export interface components {
         };
         /**
          * ModelDeletedEvent
-         * @description A model's row is gone.
+         * @description A model was deleted.
          */
         ModelDeletedEvent: {
             /** Epoch */
@@ -2211,7 +2214,7 @@ export interface components {
         };
         /**
          * ModelDownloadRequest
-         * @description Ask for a model in one precision.
+         * @description Download a model in one precision.
          * @example {
          *       "allow_pickle": false,
          *       "keep_original": true,
@@ -2223,13 +2226,13 @@ export interface components {
         ModelDownloadRequest: {
             /**
              * Allow Pickle
-             * @description Accept pickle weights (.bin) when a repository has no safetensors.
+             * @description Accept pickle weights (.bin) if the repository has no safetensors.
              * @default false
              */
             allow_pickle: boolean;
             /**
              * Keep Original
-             * @description Keep the unquantized snapshot after a quantized copy was written.
+             * @description Keep the original files after a quantized copy is made.
              * @default true
              */
             keep_original: boolean;
@@ -2241,7 +2244,7 @@ export interface components {
             model_id: string;
             /**
              * Quantization
-             * @description The precision to keep it in; none leaves it as it is.
+             * @description Precision to keep it in; none: as stored.
              * @default none
              * @example 4bit
              * @enum {string}
@@ -2256,7 +2259,7 @@ export interface components {
         };
         /**
          * ModelError
-         * @description Why something failed that was done to a model.
+         * @description Why work on a model failed.
          */
         ModelError: {
             /**
@@ -2266,7 +2269,7 @@ export interface components {
             code: string;
             /**
              * During
-             * @description Which request failed for a model that is ready; null for the work on its files.
+             * @description The request that failed for a ready model; null for work on its files.
              */
             during?: ("load" | "unload") | null;
             /** Hint */
@@ -2276,7 +2279,7 @@ export interface components {
         };
         /**
          * ModelEvent
-         * @description A model's row as it is now.
+         * @description A model's current row.
          */
         ModelEvent: {
             /** Epoch */
@@ -2292,7 +2295,7 @@ export interface components {
         };
         /**
          * ModelImportRequest
-         * @description Take over a folder, or a model the shared cache holds already.
+         * @description Import a folder, or a model of the Hugging Face cache.
          * @example {
          *       "mode": "link",
          *       "model_id": "local/my-model",
@@ -2308,27 +2311,27 @@ export interface components {
             cached?: string | null;
             /**
              * Mode
-             * @description Hard links (no extra space) or a copy.
+             * @description Hard links (no extra space) or copies.
              * @default link
              * @enum {string}
              */
             mode: "link" | "copy";
             /**
              * Model Id
-             * @description The name it gets.
+             * @description Name of the imported model.
              * @example local/my-model
              */
             model_id?: string | null;
             /**
              * Path
-             * @description An absolute path on the server's machine, below a folder that it reads for users.
+             * @description Absolute path on the server's machine, inside a folder that it reads for users.
              * @example /data/my-model
              */
             path?: string | null;
         };
         /**
          * ModelInfo
-         * @description What a Hub tells of a model before anything is downloaded.
+         * @description A model on the Hub, before anything is downloaded.
          * @example {
          *       "access": "open",
          *       "architecture": "GPT2LMHeadModel",
@@ -2398,7 +2401,7 @@ export interface components {
             access: "open" | "accepted" | "needs_acceptance" | "no_token" | "token_invalid" | "unknown";
             /**
              * Already Quantized
-             * @description The method, when the weights are quantized already.
+             * @description Quantization method of already quantized weights.
              */
             already_quantized: string | null;
             /** Architecture */
@@ -2426,7 +2429,7 @@ export interface components {
             likes: number | null;
             /**
              * Missing Bytes
-             * @description Bytes a download would transfer now: the rest is in the cache already.
+             * @description Bytes that a download would transfer; the rest is already in the cache.
              */
             missing_bytes: number;
             /** Model Id */
@@ -2606,12 +2609,12 @@ export interface components {
             architecture: string | null;
             /**
              * Canonical Id
-             * @description What the Hub calls it.
+             * @description The name on the Hub.
              */
             canonical_id: string;
             /**
              * Checked At
-             * @description When the Hub was asked for a newer commit the last time.
+             * @description Time of the last update check.
              */
             checked_at: string | null;
             /** Commit */
@@ -2625,7 +2628,7 @@ export interface components {
             disk_bytes: number;
             /** Downloaded Bytes */
             downloaded_bytes: number;
-            /** @description How far the quantized model's answers are from the source's, as measured when it was made. */
+            /** @description Difference of a quantized copy from its source, measured when it was made. */
             drift: components["schemas"]["Drift"] | null;
             /** Dtype */
             dtype: string | null;
@@ -2639,17 +2642,17 @@ export interface components {
             gated: boolean;
             /**
              * Generates Text
-             * @description Whether it has a language head, as far as the name of its class tells; null where it does not.
+             * @description Whether it has a language head, by the name of its class; null if the name does not say.
              */
             generates_text: boolean | null;
             /**
              * Has Chat Template
-             * @description Whether `messages` can be sent to generate; null until it is ready, and where it cannot be read.
+             * @description Whether `messages` can be sent to generate; null if not ready or the template is unreadable.
              */
             has_chat_template: boolean | null;
             /**
              * Has Custom Code
-             * @description The repository brings code of its own, which is never run.
+             * @description The repository contains code, which is never run.
              */
             has_custom_code: boolean;
             /** Head Dim */
@@ -2664,19 +2667,19 @@ export interface components {
             job_id: string | null;
             /**
              * Last Load Seconds
-             * @description How long the last load took, of a quantized row from its quantized copy; null before the first.
+             * @description Duration of the last load; null before the first.
              */
             last_load_seconds: number | null;
-            /** @description What came back when it was unloaded lately; null while it is being unloaded. */
+            /** @description Memory freed by its last unload; null while it is being unloaded. */
             last_unload?: components["schemas"]["LastUnload"] | null;
             /**
              * Latest Commit
-             * @description Where `revision` stood on the Hub at `checked_at`; null where that is not known.
+             * @description Commit of `revision` on the Hub at `checked_at`; null if not known.
              */
             latest_commit: string | null;
             /**
              * Licence
-             * @description As the Hub names it; null where it is not stated or not known.
+             * @description As named on the Hub; null if not stated or not known.
              */
             licence: string | null;
             /** Loaded */
@@ -2689,12 +2692,12 @@ export interface components {
             memory_measured_bytes: number | null;
             /**
              * Memory Method
-             * @description How the estimate was found: exact or approximate.
+             * @description exact or approximate.
              */
             memory_method: string | null;
             /**
              * Model Id
-             * @description The name that was asked for.
+             * @description The requested name.
              * @example Qwen/Qwen3-0.6B
              */
             model_id: string;
@@ -2712,11 +2715,11 @@ export interface components {
             num_parameters: number | null;
             /**
              * Original Bytes
-             * @description Of `disk_bytes`, the files a quantized copy was made of, which it does not need to run.
+             * @description Part of `disk_bytes` that a quantized copy does not need: the files it was made from.
              * @default 0
              */
             original_bytes: number;
-            /** @description Of the work on its files, or, once it is ready, of a load that waits or runs; null otherwise. */
+            /** @description Progress of the work on its files or, if ready, of a queued or running load; otherwise null. */
             progress: components["schemas"]["Progress"] | null;
             /**
              * Quantization
@@ -2725,19 +2728,19 @@ export interface components {
             quantization: "none" | "8bit" | "4bit";
             /**
              * Remarks
-             * @description What of its files cannot be read or has a wrong type, and so why a field of this answer is null.
+             * @description Unreadable files and configuration fields of a wrong type; answer fields that need them are null.
              */
             remarks: string[];
             /**
              * Restarts With
-             * @description Of a failed, cancelled or missing row, what `resume` begins with: `quantize` where only the quantized copy is to be made.
+             * @description What `resume` starts with for a failed, cancelled or missing row; `quantize` if only the quantized copy is missing.
              */
             restarts_with: ("download" | "verify" | "import" | "quantize") | null;
             /** Revision */
             revision: string;
             /**
              * Shared Bytes
-             * @description Of `disk_bytes`, what is counted for another row: the same snapshot, which is there for its unquantized row, or else for the oldest. The rest is this row's own.
+             * @description Part of `disk_bytes` that is counted for another row of the same snapshot: its unquantized row, or otherwise the oldest.
              */
             shared_bytes: number;
             /**
@@ -2747,7 +2750,7 @@ export interface components {
             size_bytes: number | null;
             /**
              * Snapshot Path
-             * @description Folder to load from, once it is ready: the snapshot, or the quantized copy.
+             * @description Folder to load a ready model from: the snapshot or the quantized copy.
              */
             snapshot_path: string | null;
             /**
@@ -2755,17 +2758,17 @@ export interface components {
              * @enum {string}
              */
             status: "pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting";
-            /** @description Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked. */
+            /** @description Whether an SAE could be trained on it, judged by its configuration; null if not checked. */
             training: components["schemas"]["TrainingVerdict"] | null;
             /**
              * Unloading
-             * @description Whether an unload waits or runs; it waits for a worker that does not answer.
+             * @description Whether an unload is queued or running.
              * @default false
              */
             unloading: boolean;
             /**
              * Update Available
-             * @description Whether `latest_commit` is another commit than this one; null where that is not known.
+             * @description Whether `latest_commit` differs from `commit`; null if not known.
              */
             update_available: boolean | null;
             /** Updated At */
@@ -2777,7 +2780,7 @@ export interface components {
         };
         /**
          * ModuleNode
-         * @description A module and what it is made of.
+         * @description A module and its children.
          */
         ModuleNode: {
             /** Children */
@@ -2825,14 +2828,14 @@ export interface components {
         };
         /**
          * Progress
-         * @description Where the work on a model stands.
+         * @description Progress of the work on a model.
          */
         Progress: {
             /** Bytes Done */
             bytes_done: number;
             /**
              * Bytes Per Second
-             * @description Over the last seconds; 0 when nothing flows.
+             * @description Rate over the last seconds; 0 if nothing arrives.
              */
             bytes_per_second: number | null;
             /** Bytes Total */
@@ -2856,7 +2859,7 @@ export interface components {
              * @enum {string}
              */
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking" | "loading";
-            /** @description Of a load or a quantization; null while nothing is known of it. */
+            /** @description Step of a load or a quantization; null if not known. */
             step: components["schemas"]["ProgressStep"] | null;
             /**
              * Stopping
@@ -2870,19 +2873,19 @@ export interface components {
             waiting: boolean;
             /**
              * Work
-             * @description What kind of work it is; cancelling a check takes nothing away.
+             * @description The kind of work. Cancelling a verification removes nothing.
              * @enum {string}
              */
             work: "download" | "verify" | "import" | "quantize" | "load";
         };
         /**
          * ProgressStep
-         * @description Which part of the work is under way.
+         * @description The current step of a load or quantization.
          */
         ProgressStep: {
             /**
              * Done
-             * @description Pieces of it, such as parameters or layers; null where none are counted.
+             * @description Completed units, such as parameters or layers; null if nothing is counted.
              */
             done: number | null;
             /**
@@ -2895,7 +2898,7 @@ export interface components {
         };
         /**
          * QuantizeRequest
-         * @description Make a model that is here in another precision.
+         * @description Make a quantized copy of an installed model.
          * @example {
          *       "keep_original": true,
          *       "quantization": "4bit"
@@ -2941,7 +2944,7 @@ export interface components {
         };
         /**
          * RowDeletion
-         * @description What the deletion of one row of a set frees; what it must leave is what no row of the set gives up.
+         * @description The deletion of one model of a set; `kept_because` names files that no model of the set frees.
          * @example {
          *       "freed_bytes": 1519209472,
          *       "id": "0f8fad5bd9cb469fa16570867728950e",
@@ -2964,7 +2967,7 @@ export interface components {
             kept_bytes: number;
             /**
              * Original Bytes
-             * @description What `with_original` would free besides: files kept only as the original of quantized copies.
+             * @description Additional bytes freed by `with_original`: files kept only as the original of quantized copies.
              * @default 0
              */
             original_bytes: number;
@@ -2972,7 +2975,7 @@ export interface components {
             shared_cache: boolean;
             /**
              * Stays
-             * @description It is in use, or its files are in the shared cache and that was not confirmed.
+             * @description Whether it cannot be deleted: it is in use, or its shared files need `confirm_shared`.
              */
             stays: boolean;
             /** Used By */
@@ -3030,7 +3033,7 @@ export interface components {
         };
         /**
          * SessionRequest
-         * @description What a browser signs in with.
+         * @description Credentials of a browser.
          * @example {
          *       "api_key": "the key in MODELYARD_API_KEY"
          *     }
@@ -3044,7 +3047,7 @@ export interface components {
         };
         /**
          * SettingsResponse
-         * @description What can be changed on the settings page.
+         * @description The settings that can be changed while the server runs.
          * @example {
          *       "connections": 8,
          *       "defaults": {},
@@ -3081,13 +3084,13 @@ export interface components {
             parallel_downloads: number;
             /**
              * Prefer Fast Dtype
-             * @description Whether a load that names no dtype takes float32 where this server's processor is slower in bfloat16; the estimate tells by how much.
+             * @description Whether loads without a dtype use float32 on hosts whose processor is slower in bfloat16; the estimate has the factor.
              * @default false
              */
             prefer_fast_dtype: boolean;
             /**
              * Token Note
-             * @description Set where tokens are stored, but none for the Hub in use: a token goes to no other.
+             * @description Set if tokens are stored, but none for the current Hub; tokens are sent only to their own Hub.
              */
             token_note?: string | null;
             /**
@@ -3098,7 +3101,7 @@ export interface components {
         };
         /**
          * SettingsUpdate
-         * @description Only the fields that are sent change; null takes a setting back to its default.
+         * @description A change of settings. Only the given fields change; null resets a setting to its default.
          * @example {
          *       "connections": 8,
          *       "endpoint": "https://huggingface.co",
@@ -3108,7 +3111,7 @@ export interface components {
         SettingsUpdate: {
             /**
              * Bandwidth Limit Bytes Per Second
-             * @description Of all downloads together; null for no limit.
+             * @description Limit for all downloads together; null: no limit.
              */
             bandwidth_limit_bytes_per_second?: number | null;
             /**
@@ -3116,16 +3119,16 @@ export interface components {
              * @description Connections of one download.
              */
             connections?: number | null;
-            /** @description What the page proposes. */
+            /** @description Defaults that the page proposes. */
             defaults?: components["schemas"]["Defaults"] | null;
             /**
              * Download Order
-             * @description Whose turn it is when more downloads wait than may run at once.
+             * @description Order of waiting downloads.
              */
             download_order?: ("oldest_first" | "smallest_first") | null;
             /**
              * Endpoint
-             * @description A Hub's address, "builtin" for the sample Hub of this server, or null for the environment's.
+             * @description A Hub's address, "builtin" for this server's sample Hub, or null for that of the environment.
              * @example https://huggingface.co
              */
             endpoint?: string | null;
@@ -3136,18 +3139,18 @@ export interface components {
             parallel_downloads?: number | null;
             /**
              * Prefer Fast Dtype
-             * @description As in the answer; null for false.
+             * @description As in the settings; null: false.
              */
             prefer_fast_dtype?: boolean | null;
             /**
              * Token
-             * @description Stored by huggingface_hub for the Hub in use and sent to no other; never shown again; null forgets it.
+             * @description Stored by huggingface_hub for the current Hub, sent to no other Hub and never shown again. null removes it.
              */
             token?: string | null;
         };
         /**
          * SnapshotEvent
-         * @description The first message on a connection, and again for a client that fell behind: the rows under way.
+         * @description The first message on a connection, repeated for a client that fell behind: all rows in progress.
          */
         SnapshotEvent: {
             /**
@@ -3159,7 +3162,7 @@ export interface components {
             };
             /**
              * Epoch
-             * @description Another epoch means another server life: fetch everything again.
+             * @description Changes when the server restarts: fetch everything again.
              */
             epoch: string;
             /** Models */
@@ -3168,7 +3171,7 @@ export interface components {
             seq: number;
             /**
              * Trainings
-             * @description The runs under way.
+             * @description The runs in progress.
              */
             trainings: components["schemas"]["TrainingResponse"][];
             /**
@@ -3179,7 +3182,7 @@ export interface components {
         };
         /**
          * StoragePlace
-         * @description A folder that this server fills.
+         * @description A folder that this server writes to.
          */
         StoragePlace: {
             /** Path */
@@ -3189,7 +3192,7 @@ export interface components {
         };
         /**
          * StoredDataset
-         * @description A file that was sent.
+         * @description An uploaded file.
          */
         StoredDataset: {
             /** Created At */
@@ -3202,7 +3205,7 @@ export interface components {
             size_bytes: number;
             /**
              * Used By
-             * @description Runs on it, the newest first; it stays while one is under way.
+             * @description Runs that use it, newest first. It cannot be deleted while one is in progress.
              */
             used_by: components["schemas"]["DatasetUser"][];
         };
@@ -3304,14 +3307,14 @@ export interface components {
             };
             /**
              * Uptime Seconds
-             * @description How long the API has run: in its first seconds, workers are still starting.
+             * @description Seconds since the API started. In the first seconds, workers are still starting.
              */
             uptime_seconds?: number | null;
             /** Version */
             version: string;
             /**
              * Warm
-             * @description Whether the libraries for models are imported, so that new processes for them start at once.
+             * @description Whether the warm parent has imported the libraries, so that new processes start at once.
              * @default false
              */
             warm: boolean;
@@ -3320,7 +3323,7 @@ export interface components {
         };
         /**
          * TrainingCompatibility
-         * @description Whether a model can be trained on. `compatible` is null where that could not be verified, which is no no.
+         * @description Whether a model can be trained on. `compatible` is null if that could not be verified; a run may still start.
          * @example {
          *       "compatible": true,
          *       "dimensions": {
@@ -3359,12 +3362,12 @@ export interface components {
             dimensions: components["schemas"]["Dimensions"];
             /**
              * Hook Points
-             * @description Places to train on, of those whose output is a stream of tokens.
+             * @description Modules to train on: those that output one vector per token.
              */
             hook_points: components["schemas"]["HookPoint"][];
             /**
              * Level
-             * @description How far it was looked at: configuration, structure, or the loaded model.
+             * @description What was checked: the configuration, the structure, or the loaded model.
              * @enum {string}
              */
             level: "static" | "structural" | "live";
@@ -3373,7 +3376,7 @@ export interface components {
         };
         /**
          * TrainingCreate
-         * @description Train a sparse autoencoder on what one place of a model puts out while it reads texts.
+         * @description Train a sparse autoencoder on the activations of one hook point while the model reads texts.
          * @example {
          *       "architecture": "topk",
          *       "batch_tokens": 4096,
@@ -3420,7 +3423,7 @@ export interface components {
             beginning: string;
             /**
              * Checkpoint Seconds
-             * @description How often the state is saved, so that a run can go on from there.
+             * @description Seconds between two saved states, from which a run can be resumed.
              * @default 600
              */
             checkpoint_seconds: number;
@@ -3528,7 +3531,7 @@ export interface components {
         };
         /**
          * TrainingDeletedEvent
-         * @description A training run is gone.
+         * @description A training run was deleted.
          */
         TrainingDeletedEvent: {
             /** Epoch */
@@ -3545,7 +3548,7 @@ export interface components {
         };
         /**
          * TrainingEvent
-         * @description A training run as it is now.
+         * @description A training run's current state.
          */
         TrainingEvent: {
             /** Epoch */
@@ -3561,7 +3564,7 @@ export interface components {
         };
         /**
          * TrainingLog
-         * @description What the process of a run wrote.
+         * @description Output of a run's process.
          * @example {
          *       "position": 1830,
          *       "skipped_bytes": 0,
@@ -3576,7 +3579,7 @@ export interface components {
             position: number;
             /**
              * Skipped Bytes
-             * @description What was left out between `after` and `text`, because it is too much.
+             * @description Bytes left out between `after` and `text` because the answer is limited.
              */
             skipped_bytes: number;
             /**
@@ -3594,27 +3597,27 @@ export interface components {
             created_at: string;
             /**
              * Dead Features
-             * @description Features that have not been active for many steps; null before so many steps were done.
+             * @description Features not active for a quarter of the run's steps, at most 1,000; null before that many steps.
              */
             dead_features: number | null;
             /**
              * Explained Variance
-             * @description Of the batch of one step, pooled: a few tokens of large norm decide it.
+             * @description Of one step's batch, pooled over its tokens, so a few tokens of large norm dominate it.
              */
             explained_variance: number | null;
             /**
              * Explained Variance Per Token
-             * @description The mean over the tokens of the same batch.
+             * @description Mean over the tokens of the same batch.
              */
             explained_variance_per_token?: number | null;
             /**
              * Held Out Explained Variance
-             * @description Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null where less than one context of text could be kept back.
+             * @description Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null if less than one context of text could be held out.
              */
             held_out_explained_variance?: number | null;
             /**
              * Held Out Explained Variance Per Token
-             * @description The mean over its tokens.
+             * @description Mean over the tokens of that text.
              */
             held_out_explained_variance_per_token?: number | null;
             /**
@@ -3636,32 +3639,32 @@ export interface components {
         };
         /**
          * TrainingMetrics
-         * @description Of the last step that was reported.
+         * @description Figures of the last reported step.
          */
         TrainingMetrics: {
             /**
              * Dead Features
-             * @description Features that have not been active for many steps; null before so many steps were done.
+             * @description Features not active for a quarter of the run's steps, at most 1,000; null before that many steps.
              */
             dead_features: number | null;
             /**
              * Explained Variance
-             * @description Of the batch of one step, pooled: a few tokens of large norm decide it.
+             * @description Of one step's batch, pooled over its tokens, so a few tokens of large norm dominate it.
              */
             explained_variance: number | null;
             /**
              * Explained Variance Per Token
-             * @description The mean over the tokens of the same batch.
+             * @description Mean over the tokens of the same batch.
              */
             explained_variance_per_token?: number | null;
             /**
              * Held Out Explained Variance
-             * @description Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null where less than one context of text could be kept back.
+             * @description Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null if less than one context of text could be held out.
              */
             held_out_explained_variance?: number | null;
             /**
              * Held Out Explained Variance Per Token
-             * @description The mean over its tokens.
+             * @description Mean over the tokens of that text.
              */
             held_out_explained_variance_per_token?: number | null;
             /**
@@ -3782,7 +3785,7 @@ export interface components {
         };
         /**
          * TrainingPlan
-         * @description What a run would take; bytes. `fits` is null where nobody knows the memory of the machine that would train.
+         * @description The memory and disk a run needs, in bytes. `fits` is null if the memory of its machine is not known.
          * @example {
          *       "batch_bytes": 637534208,
          *       "beginning_token": "<|endoftext|>",
@@ -3824,7 +3827,7 @@ export interface components {
             batch_bytes: number;
             /**
              * Beginning Token
-             * @description What every context begins with; null: nothing, or the tokenizer cannot be read here.
+             * @description The token every context begins with; null: none, or the tokenizer cannot be read here.
              */
             beginning_token: string | null;
             /**
@@ -3858,7 +3861,7 @@ export interface components {
             dataset_columns: string[];
             /**
              * Dataset Counted
-             * @description Whether `dataset_tokens` is no estimate, because all of it was counted.
+             * @description Whether the whole column was counted, so that `dataset_tokens` is exact.
              */
             dataset_counted: boolean;
             /**
@@ -3870,14 +3873,14 @@ export interface components {
             device: string;
             /**
              * Epochs
-             * @description About how often the file is read.
+             * @description About how many times the file is read.
              */
             epochs: number | null;
             /** @description Set where the machine's processor is slower in the precision the model is stored in. */
             fast_dtype?: components["schemas"]["FastDtype"] | null;
             /**
              * Fast Dtype Bytes
-             * @description How much more the loaded model takes in it.
+             * @description Additional bytes of the loaded model in `fast_dtype`.
              */
             fast_dtype_bytes?: number | null;
             /** Fits */
@@ -3900,7 +3903,7 @@ export interface components {
             output_bytes: number;
             /**
              * Parameters
-             * @description Of the sparse autoencoder.
+             * @description Parameters of the sparse autoencoder.
              */
             parameters: number;
             /** Process Bytes */
@@ -3923,7 +3926,7 @@ export interface components {
             unloads: components["schemas"]["UnloadedForRun"][];
             /**
              * Usable Bytes
-             * @description The part of the memory that may be planned with: of what is free, and of what `unloads` give back.
+             * @description The part of the memory that a plan may use: of what is free and of what `unloads` frees.
              */
             usable_bytes: number | null;
         };
@@ -3940,7 +3943,7 @@ export interface components {
             tokens_done: number;
             /**
              * Tokens Per Second
-             * @description With the time that gathering the activations takes.
+             * @description Including the time for gathering activations.
              */
             tokens_per_second: number | null;
             /** Tokens Total */
@@ -3948,7 +3951,7 @@ export interface components {
         };
         /**
          * TrainingResponse
-         * @description A run and where it stands.
+         * @description A training run and its state.
          * @example {
          *       "architecture": "topk",
          *       "batch_tokens": 4096,
@@ -4060,7 +4063,7 @@ export interface components {
             dataset: components["schemas"]["DatasetChoice"];
             /**
              * Device
-             * @description As it was asked for; where `auto` led is in the plan.
+             * @description As requested; `plan.device` is the device that `auto` chose.
              */
             device: string;
             /**
@@ -4090,7 +4093,7 @@ export interface components {
             metrics: components["schemas"]["TrainingMetrics"] | null;
             /**
              * Model Id
-             * @description The model's row; null once it was deleted.
+             * @description Id of the model's row; null after it was deleted.
              */
             model_id: string | null;
             /** Model Name */
@@ -4135,7 +4138,7 @@ export interface components {
         TrainingVerdict: {
             /**
              * Compatible
-             * @description null where that cannot be told before the model is here.
+             * @description null if that is not known before the download.
              */
             compatible: boolean | null;
             /** Reasons */
@@ -4143,7 +4146,7 @@ export interface components {
         };
         /**
          * UnloadedForRun
-         * @description A loaded model that nobody uses.
+         * @description An idle loaded model.
          */
         UnloadedForRun: {
             /** Id */
@@ -4155,12 +4158,12 @@ export interface components {
         };
         /**
          * UsedBy
-         * @description What holds a model in use.
+         * @description A use of a model: loaded in memory, or a training run.
          */
         UsedBy: {
             /**
              * Dtype
-             * @description Of a loaded model: what it was loaded in; auto: as stored.
+             * @description Dtype of a loaded model; auto: as stored.
              */
             dtype?: string | null;
             /** Id */
@@ -4172,7 +4175,7 @@ export interface components {
             kind: "loaded" | "training";
             /**
              * Measured Bytes
-             * @description Of a loaded model: what it holds in memory.
+             * @description Memory of a loaded model.
              */
             measured_bytes?: number | null;
             /** Name */
@@ -4386,7 +4389,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description As in the list. */
+                /** @description Name of the file, as in the list. */
                 name: string;
             };
             cookie?: never;
@@ -4483,7 +4486,7 @@ export interface operations {
                 status?: ("pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting")[] | null;
                 /** @description Only this precision. */
                 quantization?: ("none" | "8bit" | "4bit") | null;
-                /** @description Part of the name or architecture. */
+                /** @description Text in the name or architecture. */
                 q?: string | null;
                 /**
                  * @description A field, with - in front for descending.
@@ -4491,12 +4494,12 @@ export interface operations {
                  */
                 sort?: string;
                 /**
-                 * @description Rows of a page at most.
+                 * @description Maximum number of items on the page.
                  * @example 50
                  */
                 limit?: number;
                 /**
-                 * @description Rows to leave out from the beginning.
+                 * @description Number of items to skip.
                  * @example 0
                  */
                 offset?: number;
@@ -4738,7 +4741,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only files untouched for this long.
+                 * @description Only files not modified for this long.
                  * @example 3600
                  */
                 older_than_seconds?: number;
@@ -5033,12 +5036,12 @@ export interface operations {
                  */
                 batch?: number;
                 /**
-                 * @description What `none` loads in; auto is the checkpoint's own.
+                 * @description Dtype of `none`; auto: the checkpoint's own.
                  * @example auto
                  */
                 dtype?: "auto" | "float32" | "bfloat16" | "float16";
                 /**
-                 * @description weights answers sooner, without the KV cache and the activations.
+                 * @description `weights` answers sooner, without KV cache and activations.
                  * @example all
                  */
                 parts?: "weights" | "all";
@@ -5406,12 +5409,12 @@ export interface operations {
                 /** @description Part of a name; empty for models that generate text. */
                 q?: string;
                 /**
-                 * @description The most of it first.
+                 * @description Field to sort by, descending.
                  * @example downloads
                  */
                 sort?: "downloads" | "likes" | "trending" | "updated";
                 /**
-                 * @description Models at most.
+                 * @description Maximum number of models.
                  * @example 10
                  */
                 limit?: number;
@@ -5595,12 +5598,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only tell what would be freed and kept.
+                 * @description Only report what would be freed and kept.
                  * @example false
                  */
                 dry_run?: boolean;
                 /**
-                 * @description Delete files that were in the shared cache before.
+                 * @description Also delete files that were in the Hugging Face cache before Modelyard managed them.
                  * @example false
                  */
                 confirm_shared?: boolean;
@@ -6108,12 +6111,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only tell what would be freed and kept.
+                 * @description Only report what would be freed and kept.
                  * @example false
                  */
                 dry_run?: boolean;
                 /**
-                 * @description Delete files that were in the shared cache before.
+                 * @description Also delete files that were in the Hugging Face cache before Modelyard managed them.
                  * @example false
                  */
                 confirm_shared?: boolean;
@@ -6224,12 +6227,12 @@ export interface operations {
                  */
                 batch?: number;
                 /**
-                 * @description What `none` loads in; auto is the checkpoint's own.
+                 * @description Dtype of `none`; auto: the checkpoint's own.
                  * @example auto
                  */
                 dtype?: "auto" | "float32" | "bfloat16" | "float16";
                 /**
-                 * @description weights answers sooner, without the KV cache and the activations.
+                 * @description `weights` answers sooner, without KV cache and activations.
                  * @example all
                  */
                 parts?: "weights" | "all";
@@ -6541,12 +6544,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Rows of a page at most.
+                 * @description Maximum number of items on the page.
                  * @example 50
                  */
                 limit?: number;
                 /**
-                 * @description Rows to leave out from the beginning.
+                 * @description Number of items to skip.
                  * @example 0
                  */
                 offset?: number;
@@ -7716,15 +7719,15 @@ export interface operations {
             query?: {
                 /** @description Only these; may be given several times. */
                 status?: ("pending" | "running" | "cancelling" | "cancelled" | "failed" | "completed")[] | null;
-                /** @description Only runs on this row. */
+                /** @description Only runs on this model. */
                 model_id?: string | null;
                 /**
-                 * @description Rows of a page at most.
+                 * @description Maximum number of items on the page.
                  * @example 50
                  */
                 limit?: number;
                 /**
-                 * @description Rows to leave out from the beginning.
+                 * @description Number of items to skip.
                  * @example 0
                  */
                 offset?: number;
@@ -8290,7 +8293,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only what is behind this position, in bytes.
+                 * @description Only output after this position, in bytes.
                  * @example 0
                  */
                 after?: number;
@@ -8382,7 +8385,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Only points behind this step.
+                 * @description Only points after this step.
                  * @example 0
                  */
                 after_step?: number;

@@ -1,4 +1,4 @@
-"""How large the body of a request may be.
+"""Limits of the size of request bodies.
 
 FastAPI's `max_body_size` does the limiting: it refuses a larger `Content-Length` unread and counts the others as they
 arrive. The router has `MAX_JSON_BYTES`; an endpoint that takes more says so in its decorator.
@@ -22,7 +22,7 @@ STREAMED = sys.maxsize
 
 
 class PayloadTooLargeMiddleware:
-    """Answers with a problem document where Starlette's limiter says 413 in plain text."""
+    """Replaces the plain-text 413 of Starlette's limiter by a problem document."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""What endpoints ask for."""
+"""Dependencies of endpoints."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, TypeVar
@@ -41,9 +41,9 @@ Service = TypeVar("Service")
 
 
 def _service(kind: Callable[[Database], Service]) -> Callable[[Database], Service]:
-    """Return what gives an endpoint a service that owns its transactions.
+    """Return a dependency that creates a service which owns its transactions.
 
-    A service that joins the transaction of its caller is made by the endpoint, from SessionDep or ReadingDep.
+    Endpoints create services that join a transaction themselves, from SessionDep or ReadingDep.
     """
 
     def service(database: DatabaseDep) -> Service:

@@ -1,4 +1,4 @@
-"""The API's description: OpenAPI, completed by what FastAPI does not know of."""
+"""The OpenAPI description of the API, completed with what FastAPI does not generate."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from modelyard.schemas.event import Event
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI 3.1 whose components also hold the problem document and every message of the WebSocket.
+    """Return OpenAPI 3.1 whose components also hold the problem document and every message of the WebSocket.
 
     With the messages among the components, one generator makes the page's types for both.
     """
@@ -37,7 +37,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(call: dict[str, Any]) -> None:
-    """Show what a parameter that is left out counts as, and no refusal of a request with nothing to refuse."""
+    """Add defaults of parameters, and remove the 422 of requests that have nothing to validate."""
     for parameter in call.get("parameters", ()):
         schema = parameter["schema"]
         if "examples" not in schema and "default" in schema:

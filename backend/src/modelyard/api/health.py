@@ -1,4 +1,4 @@
-"""Probes for supervisors and load balancers, and metrics; without the API's prefix."""
+"""Probes for supervisors and load balancers, and metrics, without the API's prefix."""
 
 import asyncio
 from functools import lru_cache
@@ -34,13 +34,13 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 @router.get("/healthz", summary="Alive")
 async def healthz() -> Health:
-    """The process answers."""
+    """Return 200 if the process answers."""
     return Health()
 
 
 @router.get("/readyz", summary="Ready", responses=NOT_READY)
 async def readyz(response: Response, database: DatabaseDep) -> Readiness:
-    """The database answers too."""
+    """Return 200 if the database answers, otherwise 503."""
     try:
         async with asyncio.timeout(READY_SECONDS):
             # Threads of their own, so that it is answered when all others wait for the database.
@@ -68,7 +68,7 @@ def _probing() -> CapacityLimiter:
     responses={200: {"content": {"text/plain": {"example": examples.METRICS}}}},
 )
 def metrics(session: ReadingDep) -> str:
-    """Counts for Prometheus, in its text format."""
+    """Return metrics in the text format of Prometheus."""
     lines = ["# HELP modelyard_models Models per status.", "# TYPE modelyard_models gauge"]
     lines += [
         f'modelyard_models{{status="{status}"}} {n}' for status, n in sorted(ModelService(session).counts().items())

@@ -1,4 +1,4 @@
-"""How many requests may wait for a Hub at once, so that one that stalls leaves threads for everything else."""
+"""Limits how many requests wait for a Hub at once, so that a Hub that stalls leaves threads for everything else."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -21,14 +21,14 @@ RETRY_AFTER_SECONDS = 10
 
 
 class HubSlots:
-    """The requests that are talking to a Hub now; belongs to the event loop."""
+    """Counts the requests that are waiting for a Hub. Belongs to the event loop."""
 
     def __init__(self, slots: int = SLOTS) -> None:
         self._free = anyio.Semaphore(slots)
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Hold a slot; waits a little for it. Raises HubBusy."""
+        """Hold a slot, after a short wait if none is free. Raises HubBusy."""
         with anyio.move_on_after(WAIT_SECONDS) as waiting:
             await self._free.acquire()
         if waiting.cancelled_caught:

@@ -1,4 +1,4 @@
-"""The built web page: hashed assets may be kept for ever, the page itself is asked for each time."""
+"""The built web page: browsers cache hashed assets for ever and revalidate the page itself each time."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ _RESERVED = ("api/", "hub/", "assets/", "healthz", "readyz", "metrics")
 
 
 class _Assets(StaticFiles):
-    """Files whose names carry a hash of their content; the build put a compressed copy beside the large ones."""
+    """Static files whose names contain a hash of their content; large ones have a compressed copy beside them."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         try:
@@ -52,7 +52,7 @@ class _Assets(StaticFiles):
 
 
 def install(app: FastAPI) -> None:
-    """Serve the page under every path that nothing else answers, so that its own addresses can be opened directly."""
+    """Serve the page under every path without another route, so that its addresses can be opened directly."""
     app.mount("/assets", _Assets(directory=STATIC / "assets", check_dir=False), name="assets")
 
     @app.get("/docs", include_in_schema=False)

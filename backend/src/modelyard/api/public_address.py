@@ -41,7 +41,7 @@ class OwnNames:
 
 
 class PublicAddressMiddleware:
-    """Makes of a request that came through a reverse proxy what the client asked for: host, scheme and sub-path.
+    """Restores the host, scheme and sub-path that the client asked a reverse proxy for.
 
     `MODELYARD_PUBLIC_URL` decides where it is set, otherwise `X-Forwarded-Host`, `-Port` and `-Prefix` of the listed
     proxies do. A sub-path becomes the scope's `root_path`, whether or not the proxy removed it from the path. Must see
@@ -98,7 +98,7 @@ def _replaced(scope: Scope, host: str, drop: bytes = b"") -> Scope:
 
 
 def _below(scope: Scope, prefix: str, *, stripped: bool) -> Scope:
-    """The request as one below `prefix`; `stripped`: also where its path does not begin with that."""
+    """Return the request as one below `prefix`; with `stripped`, also if its path does not begin with it."""
     path, raw = scope["path"], scope.get("raw_path") or b""
     if path == prefix:
         path += "/"
@@ -110,7 +110,7 @@ def _below(scope: Scope, prefix: str, *, stripped: bool) -> Scope:
 
 
 def _forwarded_host(headers: Headers) -> str | None:
-    """The host, with its port where that is told, that the nearest proxy was asked for."""
+    """Return the host that the nearest proxy was asked for, with its port if the headers have it."""
     host = _last(headers, "x-forwarded-host")
     port = _last(headers, "x-forwarded-port")
     if host and _PORT.fullmatch(port) and origin_of(f"http://{host}:{port}"):

@@ -1,4 +1,4 @@
-"""A file that comes as multipart/form-data, written to its place as it arrives.
+"""Receives a file as multipart/form-data and writes it to its place as it arrives.
 
 FastAPI's `UploadFile` would keep it in the temporary folder first.
 """
@@ -24,7 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Arriving(Protocol[T_co]):
-    """Where a file is written. All methods block; `discard` removes what there is, and does nothing after `finish`."""
+    """The destination of an upload. All methods block; `discard` removes what was written, unless it is finished."""
 
     def write(self, content: bytes) -> None: ...
     def finish(self) -> T_co: ...
@@ -68,7 +68,7 @@ async def receive_file(
 
 
 class _OneFile:
-    """The only part of a form: `name` once it is known, and its `content` as far as it is here and not taken yet."""
+    """The only part of a form: its `name`, once known, and the `content` that has arrived and was not taken yet."""
 
     def __init__(self, content_type: str, field: str) -> None:
         self.name: str | None = None
@@ -96,7 +96,7 @@ class _OneFile:
             raise self._unexpected("The form's boundary is too long.") from error
 
     def feed(self, chunk: bytes) -> None:
-        """Raises InvalidRequest."""
+        """Parse the next bytes of the body. Raises InvalidRequest."""
         try:
             self._parser.write(chunk)
         except FormParserError as error:

@@ -1,4 +1,4 @@
-"""What a model is made of."""
+"""Answers about a model's architecture."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from modelyard.schemas.common import Schema
 
 
 class Dimensions(Schema):
-    """The shape of a transformer, as far as its configuration tells."""
+    """Sizes of a transformer, as far as its configuration has them."""
 
     hidden_size: int | None = None
     num_layers: int | None = None
@@ -30,12 +30,12 @@ class HookPoint(Schema):
     shape: list[str | int]
     width: int
     output: Literal["tensor", "tuple"]
-    verified: bool = Field(description="Whether a forward pass showed it.")
-    transformer_lens: str | None = Field(description="The same point's name in TransformerLens, where it has one.")
+    verified: bool = Field(description="Whether a forward pass confirmed it.")
+    transformer_lens: str | None = Field(description="Name of the same point in TransformerLens; null if it has none.")
 
 
 class ModuleNode(Schema):
-    """A module and what it is made of."""
+    """A module and its children."""
 
     name: str
     type: str
@@ -44,7 +44,7 @@ class ModuleNode(Schema):
 
 
 class Architecture(Schema):
-    """What a model is made of."""
+    """A model's modules, dimensions and hook points."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.ARCHITECTURE]})
 
@@ -57,9 +57,9 @@ class Architecture(Schema):
     verified: bool
     reason: str | None = Field(description="Why the hook points could not be verified.")
     dimensions: Dimensions
-    layers_path: str | None = Field(description="The list of decoder blocks.")
+    layers_path: str | None = Field(description="Path of the list of decoder blocks.")
     final_norm: str | None
-    tied: list[tuple[str, str]] = Field(description="Pairs of parameters that are the same.")
-    flags: list[str] = Field(description="What to know before taking the residual stream, such as post_norm.")
+    tied: list[tuple[str, str]] = Field(description="Pairs of tied parameters.")
+    flags: list[str] = Field(description="Properties that affect the residual stream, such as post_norm.")
     hook_points: list[HookPoint]
     tree: ModuleNode

@@ -1,4 +1,4 @@
-"""The shared cache, and taking over what is on the disk already."""
+"""Requests and answers about the Hugging Face cache and imports."""
 
 from typing import Literal
 
@@ -11,14 +11,14 @@ ImportMode = Literal["link", "copy"]
 
 
 class CachedModel(Schema):
-    """A snapshot in the shared cache that Modelyard does not manage."""
+    """A snapshot of the Hugging Face cache that Modelyard does not manage."""
 
     model_id: str
     commit: str
     revisions: list[str]
     size_bytes: int
     importable: bool
-    problem: str | None = Field(description="Why it cannot be adopted as it is.")
+    problem: str | None = Field(description="Why it cannot be imported as it is.")
 
 
 class Leftover(Schema):
@@ -31,7 +31,7 @@ class Leftover(Schema):
 
 
 class CacheListing(Schema):
-    """What the shared cache holds besides the managed models."""
+    """Content of the Hugging Face cache besides the managed models."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.CACHE_LISTING]})
 
@@ -46,18 +46,20 @@ class FreedBytes(Schema):
 
 
 class ModelImportRequest(Schema):
-    """Take over a folder, or a model the shared cache holds already."""
+    """Import a folder, or a model of the Hugging Face cache."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_IMPORT_REQUEST]})
 
     path: str | None = Field(
         default=None,
         max_length=4096,
-        description="An absolute path on the server's machine, below a folder that it reads for users.",
+        description="Absolute path on the server's machine, inside a folder that it reads for users.",
         examples=["/data/my-model"],
     )
-    model_id: ModelIdField | None = Field(default=None, description="The name it gets.", examples=["local/my-model"])
-    mode: ImportMode = Field(default="link", description="Hard links (no extra space) or a copy.")
+    model_id: ModelIdField | None = Field(
+        default=None, description="Name of the imported model.", examples=["local/my-model"]
+    )
+    mode: ImportMode = Field(default="link", description="Hard links (no extra space) or copies.")
     cached: ModelIdField | None = Field(
         default=None, description="A model of the cache instead of a folder.", examples=[None]
     )

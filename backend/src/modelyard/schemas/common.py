@@ -1,4 +1,4 @@
-"""Pieces shared by several answers."""
+"""Types shared by several schemas."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -31,7 +31,7 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Schema(BaseModel):
-    """Base of everything sent; unknown fields of a request are refused, so a typing error is not ignored."""
+    """Base of all schemas. Unknown fields of a request are refused, so that misspelled names are not ignored."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 

@@ -1,4 +1,4 @@
-"""What deleting models frees and keeps."""
+"""Requests and answers about deletions."""
 
 from pydantic import ConfigDict, Field
 
@@ -13,7 +13,7 @@ class KeptBytes(Schema):
 
 
 class DeletionReport(Schema):
-    """What a deletion frees and what it must leave."""
+    """The bytes that a deletion frees and keeps."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_REPORT]})
 
@@ -22,36 +22,38 @@ class DeletionReport(Schema):
     kept_because: list[KeptBytes]
     original_bytes: int = Field(
         default=0,
-        description="What `with_original` would free besides: files kept only as the original of quantized copies.",
+        description="Additional bytes freed by `with_original`: files kept only as the original of quantized copies.",
     )
     shared_cache: bool
     used_by: list[UsedBy] = Field(default_factory=list)
 
 
 class DeletionPlanRequest(Schema):
-    """Rows that are to be deleted together, one after the other in this order."""
+    """Models to delete together, one after the other in this order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_PLAN_REQUEST]})
 
     ids: list[str] = Field(min_length=1, max_length=10_000, description="Rows' ids, as in the list of models.")
-    confirm_shared: bool = Field(default=False, description="As it will be given to the deletions.")
-    with_original: bool = Field(default=False, description="As it will be given to the deletions.")
+    confirm_shared: bool = Field(default=False, description="Plan with `confirm_shared` of the deletions.")
+    with_original: bool = Field(default=False, description="Plan with `with_original` of the deletions.")
 
 
 class RowDeletion(DeletionReport):
-    """What the deletion of one row of a set frees; what it must leave is what no row of the set gives up."""
+    """The deletion of one model of a set; `kept_because` names files that no model of the set frees."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.DELETION_PLAN["items"][:1]})
 
     id: str
-    stays: bool = Field(description="It is in use, or its files are in the shared cache and that was not confirmed.")
+    stays: bool = Field(
+        description="Whether it cannot be deleted: it is in use, or its shared files need `confirm_shared`."
+    )
 
 
 class DeletionPlan(Schema):
-    """What deleting several rows frees together."""
+    """Result of deleting several models together."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.DELETION_PLAN]})
 
-    freed_bytes: int = Field(description="By those that do not stay.")
-    original_bytes: int = Field(default=0, description="How much more `with_original` would free.")
+    freed_bytes: int = Field(description="Bytes freed by the models that can be deleted.")
+    original_bytes: int = Field(default=0, description="Additional bytes that `with_original` would free.")
     items: list[RowDeletion]

@@ -1,4 +1,4 @@
-"""Searching a Hub, looking at one of its models, and asking for a download."""
+"""Requests and answers about models on a Hub and downloads."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ AccessName = Literal["open", "accepted", "needs_acceptance", "no_token", "token_
 
 
 class ModelDownloadRequest(Schema):
-    """Ask for a model in one precision."""
+    """Download a model in one precision."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_DOWNLOAD_REQUEST]})
 
@@ -27,13 +27,11 @@ class ModelDownloadRequest(Schema):
         examples=["main"],
     )
     quantization: QuantizationName = Field(
-        default="none", description="The precision to keep it in; none leaves it as it is.", examples=["4bit"]
+        default="none", description="Precision to keep it in; none: as stored.", examples=["4bit"]
     )
-    keep_original: bool = Field(
-        default=True, description="Keep the unquantized snapshot after a quantized copy was written."
-    )
+    keep_original: bool = Field(default=True, description="Keep the original files after a quantized copy is made.")
     allow_pickle: bool = Field(
-        default=False, description="Accept pickle weights (.bin) when a repository has no safetensors."
+        default=False, description="Accept pickle weights (.bin) if the repository has no safetensors."
     )
 
 
@@ -55,7 +53,7 @@ class Support(Schema):
 
 
 class ModelInfo(Schema):
-    """What a Hub tells of a model before anything is downloaded."""
+    """A model on the Hub, before anything is downloaded."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_INFO]})
 
@@ -69,7 +67,7 @@ class ModelInfo(Schema):
     num_parameters: int | None
     dtype: str | None
     size_bytes: int = Field(description="Bytes of the files that would be fetched.")
-    missing_bytes: int = Field(description="Bytes a download would transfer now: the rest is in the cache already.")
+    missing_bytes: int = Field(description="Bytes that a download would transfer; the rest is already in the cache.")
     files: list[FilePlan]
     licence: str | None
     access: AccessName
@@ -79,7 +77,7 @@ class ModelInfo(Schema):
     last_modified: UtcTime | None
     has_tokenizer: bool
     needs_custom_code: bool
-    already_quantized: str | None = Field(description="The method, when the weights are quantized already.")
+    already_quantized: str | None = Field(description="Quantization method of already quantized weights.")
     support: Support
     training: TrainingVerdict
     warnings: list[str]

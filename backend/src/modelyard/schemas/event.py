@@ -21,18 +21,18 @@ TrainingEventType = Literal["training.progress", "training.updated"]
 
 
 class SnapshotEvent(Schema):
-    """The first message on a connection, and again for a client that fell behind: the rows under way."""
+    """The first message on a connection, repeated for a client that fell behind: all rows in progress."""
 
     type: Literal["snapshot"] = "snapshot"
-    epoch: str = Field(description="Another epoch means another server life: fetch everything again.")
+    epoch: str = Field(description="Changes when the server restarts: fetch everything again.")
     seq: int
     models: list[ModelResponse]
     counts: dict[str, int] = Field(description="Models per status.")
-    trainings: list[TrainingResponse] = Field(description="The runs under way.")
+    trainings: list[TrainingResponse] = Field(description="The runs in progress.")
 
 
 class ModelEvent(Schema):
-    """A model's row as it is now."""
+    """A model's current row."""
 
     type: ModelEventType
     epoch: str
@@ -41,7 +41,7 @@ class ModelEvent(Schema):
 
 
 class ModelDeletedEvent(Schema):
-    """A model's row is gone."""
+    """A model was deleted."""
 
     type: Literal["model.deleted"] = "model.deleted"
     epoch: str
@@ -50,7 +50,7 @@ class ModelDeletedEvent(Schema):
 
 
 class TrainingEvent(Schema):
-    """A training run as it is now."""
+    """A training run's current state."""
 
     type: TrainingEventType
     epoch: str
@@ -59,7 +59,7 @@ class TrainingEvent(Schema):
 
 
 class TrainingDeletedEvent(Schema):
-    """A training run is gone."""
+    """A training run was deleted."""
 
     type: Literal["training.deleted"] = "training.deleted"
     epoch: str
@@ -68,7 +68,7 @@ class TrainingDeletedEvent(Schema):
 
 
 class BatchEvent(Schema):
-    """With `?batch=true`: everything from `from_seq` to `seq`, of each row only its newest state."""
+    """With `?batch=true`: all changes from `from_seq` to `seq`, with the newest state of each row."""
 
     type: Literal["batch"] = "batch"
     epoch: str
@@ -76,7 +76,7 @@ class BatchEvent(Schema):
     seq: int
     models: list[ModelResponse]
     trainings: list[TrainingResponse]
-    deleted: list[str] = Field(description="Ids of models and training runs that are gone.")
+    deleted: list[str] = Field(description="Ids of deleted models and training runs.")
 
 
 Event = Annotated[

@@ -1,4 +1,4 @@
-"""What was done to a model and when."""
+"""Answers about a model's history."""
 
 from typing import Literal
 
@@ -13,29 +13,25 @@ class HistoryEvent(Schema):
 
     at: UtcTime
     kind: Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "files"] = Field(
-        description="What was at work; `files` is what a look at the disk found."
+        description="The kind of work; `files` is a check of the disk."
     )
     event: Literal["started", "resumed", "taken_over", "paused", "done", "failed", "cancelled", "missing", "found"] = (
-        Field(description="`taken_over`: its worker ended, and another one goes on.")
+        Field(description="`taken_over`: its worker ended, and another one continues.")
     )
-    seconds: float | None = Field(
-        description="How long it took, since it was started, last resumed or taken over by another worker."
-    )
+    seconds: float | None = Field(description="Seconds since it was started, last resumed or taken over.")
     bytes: int | None = Field(
-        description="Bytes of the model that were fetched or read by then; of a load or unload, bytes in memory."
+        description="Bytes of the model fetched or read so far; for a load or unload, bytes in memory."
     )
     moved_bytes: int | None = Field(
         default=None,
-        description="Of a download, verification or import: bytes fetched or read in these `seconds`.",
+        description="Bytes fetched or read in these `seconds`, for downloads, verifications and imports.",
     )
-    freed_bytes: int | None = Field(
-        default=None, description="Of an unload: how much less its worker held afterwards; null where it ended."
-    )
+    freed_bytes: int | None = Field(default=None, description="Memory freed by an unload; null if its worker ended.")
     error: ErrorDetail | None
 
 
 class HistoryPage(Schema):
-    """What was done to a model and when, the newest first."""
+    """One page of a model's history, newest first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.HISTORY_PAGE]})
 

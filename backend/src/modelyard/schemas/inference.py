@@ -10,7 +10,7 @@ from modelyard.schemas.model import LastUnload
 
 
 class QuantizeRequest(Schema):
-    """Make a model that is here in another precision."""
+    """Make a quantized copy of an installed model."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.QUANTIZE_REQUEST]})
 
@@ -19,23 +19,25 @@ class QuantizeRequest(Schema):
 
 
 class LoadRequest(Schema):
-    """Have a model in memory."""
+    """Load a model into memory."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.LOAD_REQUEST]})
 
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$",
-        description="Where to; auto: the accelerator with the most free memory, else the CPU.",
+        description="The device; auto: the accelerator with the most free memory, otherwise the CPU.",
         examples=["auto", "cpu", "cuda:0"],
     )
-    dtype: DtypeName = Field(default="auto", description="What is not quantized; auto: as it is stored.")
-    ttl_seconds: float | None = Field(default=3600, gt=0, description="Unloaded this long after its last use.")
+    dtype: DtypeName = Field(default="auto", description="Dtype of unquantized weights; auto: as stored.")
+    ttl_seconds: float | None = Field(
+        default=3600, gt=0, description="Seconds after the last use until it is unloaded; null: never."
+    )
     pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
     allow_offload: bool = Field(
         default=False,
-        description="Keep in main memory what the accelerators cannot hold, which is slow. Unquantized models only,"
-        " with the device auto.",
+        description="Keep in main memory what the accelerators cannot hold, which is slow. Only for unquantized models"
+        " with device auto.",
     )
 
 
@@ -65,8 +67,8 @@ class LoadedPage(Schema):
 class Message(Schema):
     """One turn of a conversation."""
 
-    role: Literal["system", "user", "assistant"] = Field(description="Who says it.", examples=["user"])
-    content: str = Field(max_length=200_000, description="What is said.", examples=["What is the capital of France?"])
+    role: Literal["system", "user", "assistant"] = Field(description="The speaker.", examples=["user"])
+    content: str = Field(max_length=200_000, description="The text.", examples=["What is the capital of France?"])
 
 
 class GenerateRequest(Schema):
@@ -77,20 +79,20 @@ class GenerateRequest(Schema):
     prompt: str | None = Field(
         default=None,
         max_length=200_000,
-        description="Text to go on with; null where messages are sent.",
+        description="Text to continue; null if messages are sent.",
         examples=["The capital of France is"],
     )
     messages: list[Message] | None = Field(
         default=None,
         min_length=1,
         max_length=1000,
-        description="A conversation to answer, the latest turn last; null where a prompt is sent.",
+        description="A conversation to answer, latest turn last; null if a prompt is sent.",
         examples=[None],
     )
-    max_new_tokens: int = Field(default=64, ge=1, le=100_000, description="Where to stop at the latest.")
-    temperature: float = Field(default=0.0, ge=0, le=10, description="0 takes the likeliest token.")
+    max_new_tokens: int = Field(default=64, ge=1, le=100_000, description="Limit of generated tokens.")
+    temperature: float = Field(default=0.0, ge=0, le=10, description="0 always takes the most likely token.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed draws the same tokens.")
-    stream: bool = Field(default=False, description="Server-sent events with the text as it comes.")
+    stream: bool = Field(default=False, description="Answer with server-sent events, piece by piece.")
 
 
 class DriftRequest(Schema):
@@ -101,7 +103,7 @@ class DriftRequest(Schema):
     text: str = Field(
         min_length=1,
         max_length=200_000,
-        description="What both read; the first 1,024 tokens are compared.",
+        description="The text; its first 1,024 tokens are compared.",
         examples=["It was the best of times, it was the worst of times."],
     )
 
@@ -112,5 +114,5 @@ class GenerateResponse(Schema):
     text: str
     new_tokens: int
     tokens_per_second: float
-    load_seconds: float = Field(description="0 when the model was in memory already.")
+    load_seconds: float = Field(description="0 if the model was already loaded.")
     finish_reason: Literal["stop", "length", "cancelled"]

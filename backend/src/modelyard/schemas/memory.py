@@ -1,4 +1,4 @@
-"""The memory a model needs in each precision."""
+"""Memory estimates."""
 
 from typing import Literal
 
@@ -29,14 +29,14 @@ class Verdict(Schema):
 
 
 class FastDtype(Schema):
-    """A dtype in which this host computes faster than in the one the model is stored in, as measured once."""
+    """A dtype that this host computes faster in than in the stored one; measured once."""
 
     dtype: DtypeName
-    prefill_speedup: float = Field(description="How many times as fast a prompt is read.")
+    prefill_speedup: float = Field(description="Factor by which a prompt is processed faster.")
 
 
 class MemoryOption(Schema):
-    """The memory one precision needs."""
+    """Memory in one precision."""
 
     quantization: QuantizationName
     weights_bytes: int | None
@@ -45,15 +45,13 @@ class MemoryOption(Schema):
     kv_cache_bytes: int | None
     activation_bytes: int | None
     overhead_bytes: int | None
-    total_bytes: int | None = Field(description="The sum of the parts that are known.")
-    total_is_lower_bound: bool = Field(
-        description="The KV cache, the activations or what becomes of the weights is not known, so it takes more."
-    )
+    total_bytes: int | None = Field(description="Sum of the known parts.")
+    total_is_lower_bound: bool = Field(description="Whether a part is not known, so that the total is a lower bound.")
     load_peak_bytes: int | None
     download_bytes: int | None
     disk_bytes: int | None
     fast_dtype_bytes: int | None = Field(
-        default=None, description="How much more the weights take in `fast_dtype`; null where that is not known."
+        default=None, description="Additional bytes of the weights in `fast_dtype`; null if not known."
     )
     available: bool
     note: str | None
@@ -70,15 +68,15 @@ class MemoryEstimate(Schema):
     method: Literal["exact", "approximate"] = Field(description="How the weights' figures were found.")
     method_reason: str | None = Field(description="Why they are not exact, and what else is not known or approximate.")
     may_improve: bool = Field(
-        description="Whether asking again may give better figures: the server had no time for all of them."
+        description="Whether asking again may give better figures, because the server had no time for all of them."
     )
     num_parameters: int | None
     dtype: str | None
     fast_dtype: FastDtype | None = Field(
         default=None,
-        description="Set where the hosts that load are slower in `dtype`: load with this one instead.",
+        description="Set if the hosts that load models are slower in `dtype`; loads in this dtype are faster.",
     )
     kv_cache_segments: list[KvCacheSegment]
-    context: int = Field(description="Tokens per sequence: as asked, or the model's limit where that is less.")
+    context: int = Field(description="Tokens per sequence: as requested, but at most the model's limit.")
     batch: int
     options: list[MemoryOption]

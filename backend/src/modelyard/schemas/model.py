@@ -1,4 +1,4 @@
-"""The models of this instance as they go over the wire."""
+"""Requests and answers about the models of this instance."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quanti
 
 
 class ModelCreate(Schema):
-    """A row to be made: a model whose commit is known."""
+    """Data for a new row: a model whose commit is known."""
 
     model_id: str
     canonical_id: str
@@ -32,57 +32,58 @@ class ModelCreate(Schema):
 
 
 class ProgressStep(Schema):
-    """Which part of the work is under way."""
+    """The current step of a load or quantization."""
 
     name: StepName
-    done: int | None = Field(description="Pieces of it, such as parameters or layers; null where none are counted.")
+    done: int | None = Field(description="Completed units, such as parameters or layers; null if nothing is counted.")
     total: int | None
 
 
 class Progress(Schema):
-    """Where the work on a model stands."""
+    """Progress of the work on a model."""
 
-    work: WorkName = Field(description="What kind of work it is; cancelling a check takes nothing away.")
+    work: WorkName = Field(description="The kind of work. Cancelling a verification removes nothing.")
     phase: PhaseName
     bytes_done: int
     bytes_total: int | None
-    bytes_per_second: float | None = Field(description="Over the last seconds; 0 when nothing flows.")
+    bytes_per_second: float | None = Field(description="Rate over the last seconds; 0 if nothing arrives.")
     eta_seconds: float | None = Field(description="Null until the rate is stable.")
     files_done: int
     files_total: int | None
     waiting: bool = Field(description="No worker has taken this work yet.")
     stopping: bool = Field(description="It was asked to stop and has not stopped yet.")
-    step: ProgressStep | None = Field(description="Of a load or a quantization; null while nothing is known of it.")
+    step: ProgressStep | None = Field(description="Step of a load or a quantization; null if not known.")
     message: str | None = Field(
         description='For people only, such as "retrying in 4 s (connection reset)"; its wording may change.'
     )
 
 
 class UsedBy(Schema):
-    """What holds a model in use."""
+    """A use of a model: loaded in memory, or a training run."""
 
     kind: Literal["loaded", "training"]
     id: str
     name: str
-    dtype: str | None = Field(default=None, description="Of a loaded model: what it was loaded in; auto: as stored.")
-    measured_bytes: int | None = Field(default=None, description="Of a loaded model: what it holds in memory.")
+    dtype: str | None = Field(default=None, description="Dtype of a loaded model; auto: as stored.")
+    measured_bytes: int | None = Field(default=None, description="Memory of a loaded model.")
 
 
 class LastUnload(Schema):
-    """What came back when the same model was unloaded the last time; bytes."""
+    """Memory freed by the last unload of a model, in bytes."""
 
-    freed_bytes: int = Field(description="How much less its worker held afterwards.")
-    held_before_bytes: int = Field(description="What the model's tensors held.")
+    freed_bytes: int = Field(description="Decrease of the worker's memory.")
+    held_before_bytes: int = Field(description="Bytes of the model's tensors.")
     mapped_bytes: int = Field(
-        default=0, description="Of these, mapped from its files and not in memory: they could not come back."
+        default=0,
+        description="Part of `held_before_bytes` that was mapped from files and never in memory.",
     )
 
 
 class Drift(Schema):
-    """The distance between a quantized model and its source, on the same prompts.
+    """The difference between a quantized model and its source on the same prompts.
 
-    Where no comparison was possible, the figures are null and `reason` says why. Of a model without a language head
-    only cosines are given.
+    If no comparison was possible, the figures are null and `reason` says why. A model without a language head has only
+    cosines.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.DRIFT]})
@@ -96,31 +97,31 @@ class Drift(Schema):
     kl_max: float | None
     top1_agreement: float | None = Field(description="Share of positions where both put the same token first.")
     perplexity: float | None = Field(
-        default=None, description="The quantized model's on these prompts; null where they are not text."
+        default=None, description="Perplexity of the quantized model on these prompts; null if they are not text."
     )
-    source_perplexity: float | None = Field(default=None, description="The source's on the same prompts.")
+    source_perplexity: float | None = Field(default=None, description="Perplexity of the source on the same prompts.")
     residual_cosine: list[float] = Field(
-        description="Mean cosine of what enters layer 0 and of what each layer returns; may be empty."
+        description="Mean cosine of the input of layer 0 and of each layer's output; may be empty."
     )
     output_cosine: float | None = Field(
         default=None,
-        description="Mean cosine of the final hidden states, after the final norm; null where it was not measured.",
+        description="Mean cosine of the final hidden states, after the final norm; null if not measured.",
     )
     reason: str | None
 
 
 class ModelError(ErrorDetail):
-    """Why something failed that was done to a model."""
+    """Why work on a model failed."""
 
     during: Literal["load", "unload"] | None = Field(
-        default=None, description="Which request failed for a model that is ready; null for the work on its files."
+        default=None, description="The request that failed for a ready model; null for work on its files."
     )
 
 
 class TrainingVerdict(Schema):
     """Whether a sparse autoencoder could be trained on the model, judged by configuration and file names alone."""
 
-    compatible: bool | None = Field(description="null where that cannot be told before the model is here.")
+    compatible: bool | None = Field(description="null if that is not known before the download.")
     reasons: list[Reason]
 
 
@@ -133,8 +134,8 @@ class ModelResponse(Dimensions):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_RESPONSE]})
 
     id: str
-    model_id: str = Field(description="The name that was asked for.", examples=["Qwen/Qwen3-0.6B"])
-    canonical_id: str = Field(description="What the Hub calls it.")
+    model_id: str = Field(description="The requested name.", examples=["Qwen/Qwen3-0.6B"])
+    canonical_id: str = Field(description="The name on the Hub.")
     name: str
     endpoint: str = Field(description="The Hub it comes from.")
     revision: str
@@ -149,63 +150,57 @@ class ModelResponse(Dimensions):
     downloaded_bytes: int
     disk_bytes: int = Field(description="Bytes on this machine's disk now.")
     shared_bytes: int = Field(
-        description="Of `disk_bytes`, what is counted for another row: the same snapshot, which is there for its"
-        " unquantized row, or else for the oldest. The rest is this row's own."
+        description="Part of `disk_bytes` that is counted for another row of the same snapshot: its unquantized row, or"
+        " otherwise the oldest."
     )
     original_bytes: int = Field(
-        default=0, description="Of `disk_bytes`, the files a quantized copy was made of, which it does not need to run."
+        default=0, description="Part of `disk_bytes` that a quantized copy does not need: the files it was made from."
     )
     memory_estimated_bytes: int | None
-    memory_method: str | None = Field(description="How the estimate was found: exact or approximate.")
+    memory_method: str | None = Field(description="exact or approximate.")
     memory_measured_bytes: int | None
     progress: Progress | None = Field(
-        description="Of the work on its files, or, once it is ready, of a load that waits or runs; null otherwise."
+        description="Progress of the work on its files or, if ready, of a queued or running load; otherwise null."
     )
     error: ModelError | None
     restarts_with: RestartName | None = Field(
-        description="Of a failed, cancelled or missing row, what `resume` begins with: `quantize` where only the"
-        " quantized copy is to be made."
+        description="What `resume` starts with for a failed, cancelled or missing row; `quantize` if only the quantized"
+        " copy is missing."
     )
-    last_load_seconds: float | None = Field(
-        description="How long the last load took, of a quantized row from its quantized copy; null before the first."
-    )
+    last_load_seconds: float | None = Field(description="Duration of the last load; null before the first.")
     loaded: bool
     last_unload: LastUnload | None = Field(
-        default=None, description="What came back when it was unloaded lately; null while it is being unloaded."
+        default=None, description="Memory freed by its last unload; null while it is being unloaded."
     )
-    unloading: bool = Field(
-        default=False, description="Whether an unload waits or runs; it waits for a worker that does not answer."
-    )
+    unloading: bool = Field(default=False, description="Whether an unload is queued or running.")
     used_by: list[UsedBy]
     drift: Drift | None = Field(
-        description="How far the quantized model's answers are from the source's, as measured when it was made."
+        description="Difference of a quantized copy from its source, measured when it was made."
     )
     adopted: bool = Field(description="The files were in the shared cache before Modelyard managed them.")
     gated: bool
-    licence: str | None = Field(description="As the Hub names it; null where it is not stated or not known.")
-    has_custom_code: bool = Field(description="The repository brings code of its own, which is never run.")
+    licence: str | None = Field(description="As named on the Hub; null if not stated or not known.")
+    has_custom_code: bool = Field(description="The repository contains code, which is never run.")
     training: TrainingVerdict | None = Field(
-        description="Whether a sparse autoencoder could be trained on it, at first sight; null where nobody looked."
+        description="Whether an SAE could be trained on it, judged by its configuration; null if not checked."
     )
     remarks: list[str] = Field(
-        description="What of its files cannot be read or has a wrong type, and so why a field of this answer is null."
+        description="Unreadable files and configuration fields of a wrong type; answer fields that need them are null."
     )
-    latest_commit: str | None = Field(
-        description="Where `revision` stood on the Hub at `checked_at`; null where that is not known."
-    )
+    latest_commit: str | None = Field(description="Commit of `revision` on the Hub at `checked_at`; null if not known.")
     update_available: bool | None = Field(
-        description="Whether `latest_commit` is another commit than this one; null where that is not known."
+        description="Whether `latest_commit` differs from `commit`; null if not known."
     )
-    checked_at: UtcTime | None = Field(description="When the Hub was asked for a newer commit the last time.")
+    checked_at: UtcTime | None = Field(description="Time of the last update check.")
     job_id: str | None
     has_chat_template: bool | None = Field(
-        description="Whether `messages` can be sent to generate; null until it is ready, and where it cannot be read."
+        description="Whether `messages` can be sent to generate; null if not ready or the template is unreadable."
     )
     generates_text: bool | None = Field(
-        description="Whether it has a language head, as far as the name of its class tells; null where it does not.",
+        description="Whether it has a language head, by the name of its class; null if the name does not say.",
     )
     snapshot_path: str | None = Field(
-        description="Folder to load from, once it is ready: the snapshot, or the quantized copy."
+        description="Folder to load a ready model from: the snapshot or the quantized copy."
     )
     created_at: UtcTime
     updated_at: UtcTime
@@ -223,13 +218,13 @@ class ModelPage(Schema):
 
 
 class InstalledFile(Schema):
-    """A file of a model that is here."""
+    """A file of an installed model."""
 
     path: str
     size_bytes: int
     sha256: str | None
-    git_sha1: str | None = Field(description="git's hash, of small files that have no sha256 on the Hub.")
-    present: bool = Field(description="Whether it is on the disk with the right size.")
+    git_sha1: str | None = Field(description="Git's blob hash, for small files without a sha256 on the Hub.")
+    present: bool = Field(description="Whether it is on disk with the right size.")
 
 
 class InstalledFiles(Schema):

@@ -1,4 +1,4 @@
-"""The machine, the Hub, the workers and the settings."""
+"""Requests and answers about the machine, the Hub, the workers and the settings."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from modelyard.schemas.common import QuantizationName, Schema, UtcTime
 
 
 class Device(Schema):
-    """Where a model can be loaded; `cpu` is the machine's memory."""
+    """A device that models can be loaded on; `cpu` stands for main memory."""
 
     id: str = Field(examples=["cpu", "cuda:0"])
     name: str
@@ -19,14 +19,14 @@ class Device(Schema):
 
 
 class StoragePlace(Schema):
-    """A folder that this server fills."""
+    """A folder that this server writes to."""
 
     path: str
     purpose: str
 
 
 class Disk(Schema):
-    """A file system, and what of this server lies on it."""
+    """A file system and this server's folders on it."""
 
     path: str
     total_bytes: int
@@ -37,22 +37,23 @@ class Disk(Schema):
 
 
 class HubAnswer(Schema):
-    """Whether a Hub answers, and what it says of a token."""
+    """Whether a Hub answers, and the state of the token."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_ANSWER]})
 
     endpoint: str
     reachable: bool
     reason: str | None = Field(description="Why it is not reachable.")
-    user: str | None = Field(description="Whom the token belongs to; never the token.")
+    user: str | None = Field(description="Account of the token; never the token itself.")
     token: Literal["none", "valid", "invalid", "unknown"]
     token_note: str | None = Field(
-        default=None, description="Set where tokens are stored, but none for this Hub: a token goes to no other Hub."
+        default=None,
+        description="Set if tokens are stored, but none for this Hub; tokens are sent only to their own Hub.",
     )
 
 
 class HubStatus(HubAnswer):
-    """The Hub in use and the stored token."""
+    """The current Hub and the state of its token."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_STATUS]})
 
@@ -72,7 +73,7 @@ class WorkerStatus(Schema):
 class Extras(Schema):
     sae: bool = Field(description="Whether the SAE training engine is installed.")
     sae_install: str | None = Field(
-        default=None, description="The command that installs it into this installation; null where it is installed."
+        default=None, description="Command that installs it into this installation; null if installed."
     )
 
 
@@ -88,15 +89,15 @@ class System(Schema):
     workers: list[WorkerStatus]
     warm: bool = Field(
         default=False,
-        description="Whether the libraries for models are imported, so that new processes for them start at once.",
+        description="Whether the warm parent has imported the libraries, so that new processes start at once.",
     )
     uptime_seconds: float | None = Field(
-        default=None, description="How long the API has run: in its first seconds, workers are still starting."
+        default=None, description="Seconds since the API started. In the first seconds, workers are still starting."
     )
 
 
 class Defaults(Schema):
-    """What the page proposes."""
+    """Defaults that the page proposes."""
 
     quantization: QuantizationName | None = Field(
         default=None, description="Precision of a new download; null for the most precise one that fits."
@@ -104,7 +105,7 @@ class Defaults(Schema):
 
 
 class SettingsResponse(Schema):
-    """What can be changed on the settings page."""
+    """The settings that can be changed while the server runs."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SETTINGS_RESPONSE]})
 
@@ -116,49 +117,50 @@ class SettingsResponse(Schema):
     download_order: Literal["oldest_first", "smallest_first"]
     token_set: bool = Field(description="Whether a token is stored for the Hub in use.")
     token_note: str | None = Field(
-        default=None, description="Set where tokens are stored, but none for the Hub in use: a token goes to no other."
+        default=None,
+        description="Set if tokens are stored, but none for the current Hub; tokens are sent only to their own Hub.",
     )
     defaults: Defaults
     prefer_fast_dtype: bool = Field(
         default=False,
-        description="Whether a load that names no dtype takes float32 where this server's processor is slower in"
-        " bfloat16; the estimate tells by how much.",
+        description="Whether loads without a dtype use float32 on hosts whose processor is slower in bfloat16; the"
+        " estimate has the factor.",
     )
 
 
 class SettingsUpdate(Schema):
-    """Only the fields that are sent change; null takes a setting back to its default."""
+    """A change of settings. Only the given fields change; null resets a setting to its default."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SETTINGS_UPDATE]})
 
     endpoint: str | None = Field(
         default=None,
         max_length=500,
-        description="A Hub's address, \"builtin\" for the sample Hub of this server, or null for the environment's.",
+        description="A Hub's address, \"builtin\" for this server's sample Hub, or null for that of the environment.",
         examples=["https://huggingface.co"],
     )
     parallel_downloads: int | None = Field(default=None, ge=1, le=16, description="Models downloaded at once.")
     connections: int | None = Field(default=None, ge=1, le=64, description="Connections of one download.")
     bandwidth_limit_bytes_per_second: int | None = Field(
-        default=None, ge=1024, description="Of all downloads together; null for no limit."
+        default=None, ge=1024, description="Limit for all downloads together; null: no limit."
     )
     download_order: Literal["oldest_first", "smallest_first"] | None = Field(
-        default=None, description="Whose turn it is when more downloads wait than may run at once."
+        default=None, description="Order of waiting downloads."
     )
     token: str | None = Field(
         default=None,
         max_length=500,
-        description="Stored by huggingface_hub for the Hub in use and sent to no other; never shown again; null forgets"
-        " it.",
+        description="Stored by huggingface_hub for the current Hub, sent to no other Hub and never shown again. null"
+        " removes it.",
     )
-    defaults: Defaults | None = Field(default=None, description="What the page proposes.")
-    prefer_fast_dtype: bool | None = Field(default=None, description="As in the answer; null for false.")
+    defaults: Defaults | None = Field(default=None, description="Defaults that the page proposes.")
+    prefer_fast_dtype: bool | None = Field(default=None, description="As in the settings; null: false.")
 
 
 class HubTestRequest(Schema):
-    """What to try before it is saved. What is left out is as the settings have it; a null endpoint is the default's.
+    """An endpoint or token to test before it is saved. Fields left out are those of the settings; null is the default.
 
-    A stored token is shown to no Hub but the one it was stored for.
+    A stored token is sent only to the Hub it was stored for.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.HUB_TEST_REQUEST]})
@@ -166,11 +168,11 @@ class HubTestRequest(Schema):
     endpoint: str | None = Field(
         default=None, max_length=500, description="As in the settings.", examples=["https://huggingface.co"]
     )
-    token: str | None = Field(default=None, max_length=500, description="A token to try in place of the stored one.")
+    token: str | None = Field(default=None, max_length=500, description="A token to test instead of the stored one.")
 
 
 class SessionRequest(Schema):
-    """What a browser signs in with."""
+    """Credentials of a browser."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SESSION_REQUEST]})
 
@@ -178,7 +180,7 @@ class SessionRequest(Schema):
 
 
 class Health(Schema):
-    """The process answers."""
+    """The answer of a process that is alive."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 

@@ -1,4 +1,4 @@
-"""What goes over the wire about training runs and their data sets."""
+"""Requests and answers about training runs and their data sets."""
 
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ class DatasetChoice(Schema):
     path: str = Field(
         min_length=1,
         max_length=4096,
-        description="An absolute path of a .jsonl, .txt or .parquet file, as `POST /datasets` answers it, or below a"
+        description="Absolute path of a .jsonl, .txt or .parquet file, as returned by `POST /datasets` or inside a"
         " folder that the server reads for users.",
         examples=["/data/corpus.jsonl"],
     )
@@ -35,7 +35,7 @@ class DatasetChoice(Schema):
 
 
 class TrainingCreate(Schema):
-    """Train a sparse autoencoder on what one place of a model puts out while it reads texts."""
+    """Train a sparse autoencoder on the activations of one hook point while the model reads texts."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_CREATE]})
 
@@ -94,12 +94,12 @@ class TrainingCreate(Schema):
         " activations are outliers, which would decide the loss and the explained variance.",
     )
     checkpoint_seconds: int = Field(
-        default=600, ge=1, le=86_400, description="How often the state is saved, so that a run can go on from there."
+        default=600, ge=1, le=86_400, description="Seconds between two saved states, from which a run can be resumed."
     )
 
 
 class UnloadedForRun(Schema):
-    """A loaded model that nobody uses."""
+    """An idle loaded model."""
 
     id: str
     name: str
@@ -107,13 +107,13 @@ class UnloadedForRun(Schema):
 
 
 class TrainingPlan(Schema):
-    """What a run would take; bytes. `fits` is null where nobody knows the memory of the machine that would train."""
+    """The memory and disk a run needs, in bytes. `fits` is null if the memory of its machine is not known."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_PLAN]})
 
     d_in: int = Field(description="The width of the hook point, as found in the model.")
     d_sae: int
-    parameters: int = Field(description="Of the sparse autoencoder.")
+    parameters: int = Field(description="Parameters of the sparse autoencoder.")
     steps: int
     k: int | None
     model_bytes: int | None = Field(description="The loaded model; null where it is not known.")
@@ -128,7 +128,7 @@ class TrainingPlan(Schema):
     device: str
     free_bytes: int | None
     usable_bytes: int | None = Field(
-        description="The part of the memory that may be planned with: of what is free, and of what `unloads` give back."
+        description="The part of the memory that a plan may use: of what is free and of what `unloads` frees."
     )
     unloads: list[UnloadedForRun] = Field(
         description="Idle models that are unloaded when the run starts, because it needs their memory. Models that are"
@@ -140,16 +140,20 @@ class TrainingPlan(Schema):
     fast_dtype: FastDtype | None = Field(
         default=None, description="Set where the machine's processor is slower in the precision the model is stored in."
     )
-    fast_dtype_bytes: int | None = Field(default=None, description="How much more the loaded model takes in it.")
+    fast_dtype_bytes: int | None = Field(
+        default=None, description="Additional bytes of the loaded model in `fast_dtype`."
+    )
     beginning_token: str | None = Field(
-        description="What every context begins with; null: nothing, or the tokenizer cannot be read here."
+        description="The token every context begins with; null: none, or the tokenizer cannot be read here."
     )
     beginning_tokens: list[str] = Field(description="The special tokens that `beginning` may name.")
     dataset_tokens: int | None = Field(
         description="About how many tokens the column has, judged by its first rows; null where those hold no text."
     )
-    dataset_counted: bool = Field(description="Whether `dataset_tokens` is no estimate, because all of it was counted.")
-    epochs: float | None = Field(description="About how often the file is read.")
+    dataset_counted: bool = Field(
+        description="Whether the whole column was counted, so that `dataset_tokens` is exact."
+    )
+    epochs: float | None = Field(description="About how many times the file is read.")
     refusal: ErrorDetail | None = Field(description="Why the run would not be started.")
 
 
@@ -159,40 +163,42 @@ class TrainingProgress(Schema):
     )
     tokens_done: int
     tokens_total: int
-    tokens_per_second: float | None = Field(description="With the time that gathering the activations takes.")
+    tokens_per_second: float | None = Field(description="Including the time for gathering activations.")
     eta_seconds: float | None
 
 
 class TrainingMetrics(Schema):
-    """Of the last step that was reported."""
+    """Figures of the last reported step."""
 
     mse: float | None = Field(description="Squared error of a token's activations, summed over their width.")
     explained_variance: float | None = Field(
-        description="Of the batch of one step, pooled: a few tokens of large norm decide it."
+        description="Of one step's batch, pooled over its tokens, so a few tokens of large norm dominate it."
     )
     explained_variance_per_token: float | None = Field(
-        default=None, description="The mean over the tokens of the same batch."
+        default=None, description="Mean over the tokens of the same batch."
     )
     held_out_explained_variance: float | None = Field(
         default=None,
-        description="Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null where less than"
-        " one context of text could be kept back.",
+        description="Of text that is not trained on; 1 is perfect, below 0 is worse than the mean. Null if less than"
+        " one context of text could be held out.",
     )
-    held_out_explained_variance_per_token: float | None = Field(default=None, description="The mean over its tokens.")
+    held_out_explained_variance_per_token: float | None = Field(
+        default=None, description="Mean over the tokens of that text."
+    )
     l0: float | None = Field(description="Features active per token.")
     dead_features: int | None = Field(
-        description="Features that have not been active for many steps; null before so many steps were done."
+        description="Features not active for a quarter of the run's steps, at most 1,000; null before that many steps."
     )
 
 
 class TrainingResponse(Schema):
-    """A run and where it stands."""
+    """A training run and its state."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_RESPONSE]})
 
     id: str
     status: TrainingStatusName
-    model_id: str | None = Field(description="The model's row; null once it was deleted.")
+    model_id: str | None = Field(description="Id of the model's row; null after it was deleted.")
     model_name: str
     commit: str
     quantization: QuantizationName
@@ -207,7 +213,7 @@ class TrainingResponse(Schema):
     learning_rate: float
     batch_tokens: int
     seed: int
-    device: str = Field(description="As it was asked for; where `auto` led is in the plan.")
+    device: str = Field(description="As requested; `plan.device` is the device that `auto` chose.")
     dtype: DtypeName
     beginning: str
     skip_positions: int
@@ -253,31 +259,31 @@ class TrainingCurve(Schema):
 
 
 class TrainingLog(Schema):
-    """What the process of a run wrote."""
+    """Output of a run's process."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_LOG]})
 
     text: str = Field(description="Whole lines, times in UTC.")
     position: int = Field(description="Bytes of the log up to the end of `text`: `after` of the next request.")
-    skipped_bytes: int = Field(description="What was left out between `after` and `text`, because it is too much.")
+    skipped_bytes: int = Field(description="Bytes left out between `after` and `text` because the answer is limited.")
 
 
 class TrainingCompatibility(Schema):
-    """Whether a model can be trained on. `compatible` is null where that could not be verified, which is no no."""
+    """Whether a model can be trained on. `compatible` is null if that could not be verified; a run may still start."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.TRAINING_COMPATIBILITY]})
 
     compatible: bool | None
     level: CompatibilityLevel = Field(
-        description="How far it was looked at: configuration, structure, or the loaded model."
+        description="What was checked: the configuration, the structure, or the loaded model."
     )
     reasons: list[Reason]
     dimensions: Dimensions
-    hook_points: list[HookPoint] = Field(description="Places to train on, of those whose output is a stream of tokens.")
+    hook_points: list[HookPoint] = Field(description="Modules to train on: those that output one vector per token.")
 
 
 class DatasetResponse(Schema):
-    """A data set that was stored."""
+    """An uploaded data set."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.DATASET_RESPONSE]})
 
@@ -288,20 +294,22 @@ class DatasetResponse(Schema):
 
 
 class DatasetUser(Schema):
-    """A run that reads, or has read, a data set."""
+    """A run that uses or used a data set."""
 
     id: str
     status: TrainingStatusName
 
 
 class StoredDataset(Schema):
-    """A file that was sent."""
+    """An uploaded file."""
 
     name: str
     path: str
     size_bytes: int
     created_at: UtcTime
-    used_by: list[DatasetUser] = Field(description="Runs on it, the newest first; it stays while one is under way.")
+    used_by: list[DatasetUser] = Field(
+        description="Runs that use it, newest first. It cannot be deleted while one is in progress."
+    )
 
 
 class DatasetList(Schema):

@@ -1,4 +1,4 @@
-"""All of `/api/v1`."""
+"""The router of `/api/v1`."""
 
 from fastapi import APIRouter
 

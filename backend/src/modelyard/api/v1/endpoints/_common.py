@@ -1,4 +1,4 @@
-"""What the calls about models share."""
+"""Parts that the endpoints of models share."""
 
 from typing import Annotated, Any
 
@@ -30,10 +30,10 @@ Revision = Annotated[
     str | None,
     Query(description="Branch, tag or commit; the default branch if left out.", max_length=200, examples=["main"]),
 ]
-PAGE_SIZE = "Rows of a page at most."
-Offset = Annotated[int, Query(description="Rows to leave out from the beginning.", ge=0, le=2**31)]
+PAGE_SIZE = "Maximum number of items on the page."
+Offset = Annotated[int, Query(description="Number of items to skip.", ge=0, le=2**31)]
 Context = Annotated[int, Query(description="Tokens per sequence.", ge=1, le=10_000_000)]
 Batch = Annotated[int, Query(description="Sequences at once.", ge=1, le=4096)]
-Dtype = Annotated[DtypeName, Query(description="What `none` loads in; auto is the checkpoint's own.")]
-Parts = Annotated[EstimateParts, Query(description="weights answers sooner, without the KV cache and the activations.")]
+Dtype = Annotated[DtypeName, Query(description="Dtype of `none`; auto: the checkpoint's own.")]
+Parts = Annotated[EstimateParts, Query(description="`weights` answers sooner, without KV cache and activations.")]
 ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "Taken; progress comes over the WebSocket."}}

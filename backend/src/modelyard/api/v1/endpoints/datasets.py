@@ -1,4 +1,4 @@
-"""Data sets: sending a text file, and what was sent."""
+"""Endpoints of data sets: upload a text file, list and delete uploads."""
 
 from typing import Annotated
 
@@ -44,15 +44,15 @@ UPLOAD = {
 @router.post(
     "",
     status_code=201,
-    summary="Send a data set",
+    summary="Upload a data set",
     responses=problems(errors.InvalidRequest, errors.DiskFull),
     openapi_extra=UPLOAD,
     max_body_size=STREAMED,
 )
 async def upload_dataset(request: Request) -> DatasetResponse:
-    """Store a .jsonl, .txt or .parquet file on the server's machine, and tell its rows and text columns.
+    """Upload a .jsonl, .txt or .parquet file to the server's machine, and return its rows and text columns.
 
-    A file may have `MODELYARD_MAX_UPLOAD_BYTES` (10 GB), and must be the only part of the form.
+    A file may have up to `MODELYARD_MAX_UPLOAD_BYTES` (10 GB) and must be the only part of the form.
     """
     limit = get_settings().max_upload_bytes
     return await receive_file(request, field="file", limit_bytes=limit, begin=DatasetService().receive)
@@ -60,14 +60,17 @@ async def upload_dataset(request: Request) -> DatasetResponse:
 
 @router.get("", summary="List data sets", responses=problems())
 def list_datasets(session: ReadingDep) -> DatasetList:
-    """The files that were sent, the newest first, with the runs on each."""
+    """List the uploaded files, newest first, with the runs that use each."""
     return DatasetList(items=DatasetService().stored(session))
 
 
 @router.delete("/{name}", summary="Delete a data set", responses=problems(errors.DatasetNotFound, errors.Conflict))
 def delete_dataset(
-    name: Annotated[str, Path(description="As in the list.", max_length=255, examples=["corpus-3f9a1c2b4d5e.jsonl"])],
+    name: Annotated[
+        str,
+        Path(description="Name of the file, as in the list.", max_length=255, examples=["corpus-3f9a1c2b4d5e.jsonl"]),
+    ],
     session: ReadingDep,
 ) -> FreedBytes:
-    """Remove a file that was sent. A run that has ended keeps its SAE, but one that was stopped cannot go on."""
+    """Delete an uploaded file. Completed runs keep their SAE; stopped runs can no longer be resumed."""
     return FreedBytes(freed_bytes=DatasetService().delete(session, name))

@@ -12,7 +12,7 @@ router = APIRouter(tags=["events"], route_class=PlainTextRoute)
 
 @router.websocket("/events")
 async def events(socket: WebSocket, batch: bool = False) -> None:
-    """A snapshot of what is under way, then every change; see `docs/api.md`."""
+    """Send a snapshot of the work in progress, then every change; see `docs/api.md`."""
     hub: EventHub = socket.app.state.event_hub
     await socket.accept()
     async with hub.subscribe(batch=batch) as messages, asyncio.TaskGroup() as tasks:
@@ -30,6 +30,6 @@ async def _send(socket: WebSocket, messages: Subscription) -> None:
 
 
 async def _until_closed(socket: WebSocket) -> None:
-    """Read, and drop, whatever the client says; it has nothing to say."""
+    """Read and discard messages of the client until it disconnects."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

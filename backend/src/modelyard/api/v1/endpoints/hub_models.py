@@ -1,4 +1,4 @@
-"""Models on a Hub: searching, looking at, and downloading them."""
+"""Endpoints of models on a Hub: search, inspect, download."""
 
 from typing import Annotated
 
@@ -29,9 +29,10 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute
     ),
 )
 def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: RowAnswerDep) -> ModelResponse:
-    """Check that the model can be had and fits the disk, then queue its download.
+    """Check access and disk space, then queue the download of a model.
 
-    A model that failed, was cancelled or lost its files is started again under the same id, and uses what is left.
+    A model that failed, was cancelled or lost its files is downloaded again under the same id and reuses the files
+    that are left.
     """
     return answer(hub.start_download(request))
 
@@ -45,16 +46,16 @@ def search_models(
             description="Part of a name; empty for models that generate text.", max_length=200, examples=["qwen3 0.6b"]
         ),
     ] = "",
-    sort: Annotated[SearchSort, Query(description="The most of it first.")] = "downloads",
-    limit: Annotated[int, Query(description="Models at most.", ge=1, le=50)] = 10,
+    sort: Annotated[SearchSort, Query(description="Field to sort by, descending.")] = "downloads",
+    limit: Annotated[int, Query(description="Maximum number of models.", ge=1, le=50)] = 10,
 ) -> SearchPage:
-    """Models on the Hub in use whose name matches."""
+    """Search the current Hub for models by name."""
     return hub.search(q.strip(), limit, sort)
 
 
 @router.get(
     "/estimate-memory",
-    summary="Memory per precision",
+    summary="Memory of a model on the Hub",
     dependencies=TALKS_TO_A_HUB,
     responses=problems(*HUB_PROBLEMS),
 )
@@ -67,7 +68,7 @@ def estimate_memory(
     dtype: Dtype = "auto",
     parts: Parts = "all",
 ) -> MemoryEstimate:
-    """What the model needs in each precision, before a byte of weights is fetched, and whether it fits here."""
+    """Estimate a model's memory in each precision before the download, and whether it fits this machine."""
     return hub.estimate_memory(model_id, revision, context=context, batch=batch, dtype=dtype, parts=parts)
 
 
@@ -82,7 +83,7 @@ def get_model_info(
     model_id: Annotated[str, Path(description="`owner/name` or a bare name.", max_length=500, examples=["gpt2"])],
     revision: Revision = None,
 ) -> ModelInfo:
-    """What the Hub tells of a model, and which of its files a download would fetch."""
+    """Return what the Hub says about a model, and which of its files a download would fetch."""
     return hub.get_model_info(model_id, revision)
 
 
@@ -95,5 +96,5 @@ def get_model_info(
 def get_hub_architecture(
     architectures: ArchitecturesDep, model_id: HubModelId, revision: Revision = None
 ) -> Architecture:
-    """Blocks, dimensions and hook points of a model before it is downloaded, verified by a pass without weights."""
+    """Return a model's blocks, dimensions and hook points before its download, verified by a pass without weights."""
     return architectures.of_hub(model_id, revision)

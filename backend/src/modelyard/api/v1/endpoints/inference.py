@@ -1,4 +1,4 @@
-"""Models in memory: loading, unloading, generating text."""
+"""Endpoints of models in memory: load, unload, generate text, measure drift."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -28,7 +28,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 @router.get("/loaded", summary="Loaded models")
 def list_loaded(inference: InferenceDep) -> LoadedPage:
-    """What is in memory now, where, since when, and what came back at the last unload."""
+    """List the loaded models with device, memory and last use, and the memory freed by each one's last unload."""
     return inference.list_loaded()
 
 
@@ -39,9 +39,10 @@ def list_loaded(inference: InferenceDep) -> LoadedPage:
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady),
 )
 def load_model(row_id: RowId, request: LoadRequest, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
-    """Have a model in the memory of an inference worker; `loaded` tells when it is, `error` why it could not be.
+    """Load a model into the memory of an inference worker.
 
-    Until then `progress` tells what the load does or waits for; unload or cancel takes it back.
+    While it loads, `progress` reports the current step. `loaded` becomes true, or `error` says why the load failed.
+    Unload or cancel stops it.
     """
     inference.start_load(row_id, request)
     return answer(row_id)
@@ -54,9 +55,9 @@ def load_model(row_id: RowId, request: LoadRequest, inference: InferenceDep, ans
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
 def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
-    """Free a model's memory; what came back is measured and told by `GET /models/loaded` at its next load.
+    """Unload a model and measure the memory that this frees; `GET /models/loaded` reports it at the next load.
 
-    Of a model that is still being loaded, the last request for it is taken back; a load that others asked for goes on.
+    If the model is still loading, cancels its most recent load request. A load that others also requested continues.
     """
     inference.start_unload(row_id)
     return answer(row_id)
@@ -80,7 +81,7 @@ def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -
     max_body_size=MAX_TEXT_BYTES,
 )
 async def generate(row_id: RowId, request: GenerateRequest, inference: InferenceDep, http: Request) -> Any:
-    """Continue a prompt, or answer messages with the chat template; closing the connection stops it."""
+    """Continue a prompt, or answer messages with the chat template. Closing the connection stops the generation."""
     job_id = await asyncio.to_thread(inference.start_generate, row_id, request)
     if request.stream:
         return event_stream(_events(inference.follow(job_id)))
@@ -103,9 +104,10 @@ async def generate(row_id: RowId, request: GenerateRequest, inference: Inference
     max_body_size=MAX_TEXT_BYTES,
 )
 async def measure_drift(row_id: RowId, request: DriftRequest, inference: InferenceDep, http: Request) -> Drift:
-    """Compare a quantized copy with its original on a text; both are loaded for it, one after the other.
+    """Compare a quantized copy with its original on a text. Both are loaded, one after the other.
 
-    Closing the connection stops it. `drift` of the model is the same on the prompts that were used when it was made.
+    Closing the connection stops it. The model's `drift` field has the same figures for the standard prompts, measured
+    when the copy was made.
     """
     job_id = await asyncio.to_thread(inference.start_drift, row_id, request)
     return Drift.model_validate(await _result(inference, job_id, http))

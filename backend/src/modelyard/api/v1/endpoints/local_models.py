@@ -1,4 +1,4 @@
-"""Models that need no download: those of the shared cache, and folders."""
+"""Endpoints of models that need no download: those of the Hugging Face cache, and folders."""
 
 from typing import Annotated
 
@@ -15,18 +15,18 @@ from modelyard.schemas.model import ModelResponse
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
 
-@router.get("/cache", summary="The shared cache")
+@router.get("/cache", summary="List the Hugging Face cache")
 def list_cache(local: LocalModelsDep) -> CacheListing:
-    """What the Hugging Face cache holds that is not managed yet, and what unfinished downloads left behind."""
+    """List the models of the Hugging Face cache that are not managed yet, and files of unfinished downloads."""
     return local.list_cache()
 
 
-@router.delete("/cache/leftovers", summary="Drop leftovers")
+@router.delete("/cache/leftovers", summary="Remove unfinished files")
 def drop_leftovers(
     local: LocalModelsDep,
-    older_than_seconds: Annotated[float, Query(description="Only files untouched for this long.", ge=0)] = 3600,
+    older_than_seconds: Annotated[float, Query(description="Only files not modified for this long.", ge=0)] = 3600,
 ) -> FreedBytes:
-    """Remove unfinished files that no model in the list will go on with."""
+    """Remove unfinished files that no listed model needs."""
     return FreedBytes(freed_bytes=local.drop_leftovers(older_than_seconds))
 
 
@@ -47,10 +47,10 @@ def drop_leftovers(
     ),
 )
 def import_model(request: ModelImportRequest, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:
-    """Take over a local folder, by hard link or copy, or a model that other tools downloaded; every byte is hashed.
+    """Import a local folder, by hard link or copy, or a model that other tools downloaded. Every byte is hashed.
 
-    The folder must lie below one of MODELYARD_ALLOWED_PATHS. Without that, any folder is allowed to a server that only
-    this machine's users reach; one with a key reads the uploads and the Hugging Face cache. Links that lead out of the
-    folder are refused, except those of a snapshot into the blobs of its own repository.
+    The folder must be inside one of `MODELYARD_ALLOWED_PATHS`. If that is not set, a server on loopback without a key
+    reads any folder but system folders; every other server reads only uploads and the Hugging Face cache. Links out of
+    the folder are refused, except those of a snapshot into the blobs of its own repository.
     """
     return answer(local.start_import(request))

@@ -1,4 +1,4 @@
-"""The models of this instance: list, look at, steer, verify, quantize, delete."""
+"""Endpoints of installed models: list, inspect, pause, resume, cancel, verify, quantize, delete."""
 
 from typing import Annotated, Literal
 
@@ -34,8 +34,10 @@ from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService
 from modelyard.services.original_files import drop_original, plan_drop
 
-DryRun = Annotated[bool, Query(description="Only tell what would be freed and kept.")]
-ConfirmShared = Annotated[bool, Query(description="Delete files that were in the shared cache before.")]
+DryRun = Annotated[bool, Query(description="Only report what would be freed and kept.")]
+ConfirmShared = Annotated[
+    bool, Query(description="Also delete files that were in the Hugging Face cache before Modelyard managed them.")
+]
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
@@ -51,7 +53,7 @@ def list_models(
         QuantizationName | None, Query(description="Only this precision.", examples=["4bit"])
     ] = None,
     q: Annotated[
-        str | None, Query(description="Part of the name or architecture.", max_length=200, examples=["qwen"])
+        str | None, Query(description="Text in the name or architecture.", max_length=200, examples=["qwen"])
     ] = None,
     sort: Annotated[
         str, Query(description="A field, with - in front for descending.", pattern=f"^({'|'.join(SORTS)})$")
@@ -59,7 +61,7 @@ def list_models(
     limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=500)] = 50,
     offset: Offset = 0,
 ) -> ModelPage:
-    """One page of the models this instance manages."""
+    """List the models of this instance, one page at a time."""
     with database.reading() as session:
         rows, total = ModelService(session).list(
             statuses=[ModelStatus(name) for name in status or ()],
@@ -80,7 +82,7 @@ def list_models(
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
 def verify_model(row_id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:
-    """Hash every file of an installed model; what is damaged is fetched again, and only that."""
+    """Hash every file of an installed model, and fetch only the damaged ones again."""
     local.start_verify(row_id)
     return answer(row_id)
 
@@ -102,19 +104,19 @@ def verify_model(row_id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> 
 def quantize_model(
     row_id: RowId, request: QuantizeRequest, quantizations: QuantizationsDep, answer: RowAnswerDep
 ) -> ModelResponse:
-    """Make a quantized copy, once, of a model that is here: a new row on the same snapshot."""
+    """Make a quantized copy of an installed model. It is a row of its own that shares the snapshot."""
     return answer(quantizations.start(row_id, request.quantization, keep_original=request.keep_original))
 
 
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))
 def get_model(row_id: RowId, answer: RowAnswerDep) -> ModelResponse:
-    """The row as it is now, with live progress."""
+    """Return a model with its current progress."""
     return answer(row_id)
 
 
 @router.get("/{id}/files", summary="Files", responses=problems(errors.ModelNotFound))
 def list_files(row_id: RowId, database: DatabaseDep) -> InstalledFiles:
-    """The files of a model's snapshot with their hashes, and whether each is on the disk."""
+    """List the files of a model's snapshot with their hashes, and whether each is on disk."""
     return model_actions.installed_files(database, row_id)
 
 
@@ -125,20 +127,20 @@ def list_history(
     limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=200)] = 50,
     offset: Offset = 0,
 ) -> HistoryPage:
-    """What was done to a model and when, the newest first: downloads, checks, loads, and what went wrong."""
+    """List what happened to a model, newest first: downloads, verifications, loads and failures."""
     return HistoryService(session).page(row_id, limit=limit, offset=offset)
 
 
 @router.post(
     "/{id}/check-update",
-    summary="Look for a newer version",
+    summary="Check for an update",
     dependencies=TALKS_TO_A_HUB,
     responses=problems(*HUB_PROBLEMS, errors.ModelNotFound, errors.Conflict),
 )
 def check_update(row_id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> ModelResponse:
-    """Ask the model's Hub now where its branch stands; `update_available` tells whether it has moved on.
+    """Ask the model's Hub whether its branch has a newer commit; `update_available` holds the answer.
 
-    It is also asked by itself every few hours. Downloading the model again gets the newer version, as another row.
+    The server also checks every few hours. Downloading the model again adds the newer version as another row.
     """
     updates.check(row_id)
     return answer(row_id)
@@ -156,13 +158,13 @@ def check_update(row_id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> Mo
     ),
 )
 def get_architecture(row_id: RowId, architectures: ArchitecturesDep) -> Architecture:
-    """Blocks, dimensions and hook points of a model that is here."""
+    """Return the blocks, dimensions and hook points of an installed model."""
     return architectures.of_row(row_id)
 
 
 @router.get(
     "/{id}/training-compatibility",
-    summary="Can it be trained on",
+    summary="Training compatibility",
     responses=problems(errors.ModelNotFound),
 )
 def get_training_compatibility(
@@ -172,16 +174,16 @@ def get_training_compatibility(
         Literal["static", "structural"], Query(description="static answers at once, from the configuration alone.")
     ] = "structural",
 ) -> TrainingCompatibility:
-    """Whether a sparse autoencoder can be trained on the model, where in it, and if not, why.
+    """Return whether a sparse autoencoder can be trained on a model, its hook points, and the reasons if it cannot.
 
-    `compatible` is null where that could not be verified, which is no refusal: a run checks it in its first seconds.
+    `compatible` is null if this could not be verified. Runs are still allowed then: each checks the loaded model first.
     """
     return compatibility.of_row(row_id, level)
 
 
 @router.get(
     "/{id}/estimate-memory",
-    summary="Memory of a model in the list",
+    summary="Memory of an installed model",
     dependencies=TALKS_TO_A_HUB_UNLESS_HERE,
     responses=problems(
         *HUB_PROBLEMS,
@@ -199,15 +201,15 @@ def estimate_local_memory(
     dtype: Dtype = "auto",
     parts: Parts = "all",
 ) -> MemoryEstimate:
-    """What a model needs in each precision. One that is here needs no Hub; else the Hub it comes from is asked."""
+    """Estimate a model's memory in each precision, from its files if it is installed, otherwise from its Hub."""
     return architectures.memory_of_row(row_id, context=context, batch=batch, dtype=dtype, parts=parts)
 
 
-@router.post("/deletion-plan", summary="What deleting several models frees")
+@router.post("/deletion-plan", summary="Plan a deletion")
 def plan_deletions(request: DeletionPlanRequest, database: DatabaseDep) -> DeletionPlan:
-    """Only tell what deleting these rows one after the other would free and keep; nothing is deleted.
+    """Report what deleting these models, one after the other, would free and keep. Nothing is deleted.
 
-    What only rows of the set share goes with the last of them. Ids of no row are left out of the answer.
+    Files that only these models share are freed with the last of them. Unknown ids are left out of the answer.
     """
     return model_actions.deletion_plans(
         database, request.ids, confirm_shared=request.confirm_shared, with_original=request.with_original
@@ -228,7 +230,7 @@ def delete_model_row(
         bool, Query(description="Also remove files that stay only as the original of quantized copies.")
     ] = False,
 ) -> DeletionReport:
-    """Remove the row and the files nobody else uses; the answer says exactly how many bytes came free."""
+    """Delete a model and the files that nothing else uses, and return the bytes this freed."""
     if dry_run:
         return model_actions.deletion_plan(database, row_id, with_original=with_original)
     return model_actions.delete_model(database, row_id, confirm_shared=confirm_shared, with_original=with_original)
@@ -242,7 +244,7 @@ def delete_model_row(
 def drop_original_files(
     row_id: RowId, database: DatabaseDep, dry_run: DryRun = False, confirm_shared: ConfirmShared = False
 ) -> DeletionReport:
-    """Remove the files a quantized copy was made of, which it does not need to run, and their own row."""
+    """Remove the original files of a quantized copy, which does not need them, and their row."""
     if dry_run:
         return plan_drop(database, row_id)
     return drop_original(database, row_id, confirm_shared=confirm_shared)
@@ -256,7 +258,7 @@ def drop_original_files(
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
 def pause_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
-    """Stop and keep what was fetched; it goes on at the same byte."""
+    """Pause a download. Everything fetched is kept, and resuming continues at the same byte."""
     model_actions.pause_model(database, row_id)
     return answer(row_id)
 
@@ -269,7 +271,7 @@ def pause_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> M
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
 def resume_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
-    """Go on with a paused, failed or cancelled download."""
+    """Resume a paused, failed or cancelled download."""
     model_actions.resume_model(database, row_id)
     return answer(row_id)
 
@@ -282,6 +284,6 @@ def resume_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> 
     responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
 )
 def cancel_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
-    """Stop and remove partial data; of a ready model, take the last request to load it back."""
+    """Cancel a download and remove its partial data. If the model is ready, cancels its most recent load request."""
     model_actions.cancel_model(database, row_id)
     return answer(row_id)

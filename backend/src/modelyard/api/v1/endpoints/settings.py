@@ -1,4 +1,4 @@
-"""Settings a user changes while the server runs."""
+"""Endpoints of the settings that can be changed while the server runs."""
 
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
@@ -17,15 +17,15 @@ router = APIRouter(prefix="/settings", tags=["settings"], route_class=PlainTextR
 
 @router.get("", summary="Read settings")
 def get_settings(session: ReadingDep) -> SettingsResponse:
-    """The settings in force; of a Hub token only whether there is one."""
+    """Return the current settings. Of a Hub token, only whether one is stored."""
     return _response(session)
 
 
 @router.put("", summary="Change settings", responses=problems(errors.InvalidRequest, errors.TokenInvalid))
 def update_settings(update: SettingsUpdate, session: SessionDep, request: Request) -> SettingsResponse:
-    """Change the settings that are sent; null takes one back to its default. Limits apply to running downloads.
+    """Change the given settings; null resets one to its default. Limits also apply to running downloads.
 
-    A token is stored for the endpoint in use, the one sent with it where there is one, and goes to no other Hub.
+    A token is stored for the endpoint in the same request, otherwise for the current one. It is sent to no other Hub.
     """
     settings = SettingsService(session)
     settings.update(update)
@@ -37,12 +37,12 @@ def update_settings(update: SettingsUpdate, session: SessionDep, request: Reques
 
 @router.post(
     "/test",
-    summary="Try a Hub or a token",
+    summary="Test a Hub or a token",
     dependencies=TALKS_TO_A_HUB,
     responses=problems(errors.InvalidRequest, errors.HubBusy),
 )
 def try_hub(attempt: HubTestRequest, database: DatabaseDep, request: Request) -> HubAnswer:
-    """Ask the Hub now whether it answers and whose the token is. Nothing is stored."""
+    """Test whether a Hub answers and whose the token is. Nothing is stored."""
     with database.reading() as session:
         client = SettingsService(session).client_to_try(attempt)
     answer = system_service.hub_answer(client)

@@ -1,4 +1,4 @@
-"""The machine and the server."""
+"""Endpoints about the machine and the server."""
 
 import hmac
 
@@ -18,9 +18,9 @@ from modelyard.services.system_service import HubWatch
 router = APIRouter(tags=["system"], route_class=PlainTextRoute)
 
 
-@router.get("/system", summary="The machine")
+@router.get("/system", summary="Machine and server")
 def get_system(request: Request, session: ReadingDep, database: DatabaseDep) -> System:
-    """Devices with free memory, disks, whether the Hub answers, library versions and workers."""
+    """Return devices with their free memory, disks, the state of the Hub, library versions and workers."""
     watch: HubWatch = request.app.state.hub_watch
     return system_service.system(session, lambda: watch.status(database))
 
@@ -33,7 +33,7 @@ def get_system(request: Request, session: ReadingDep, database: DatabaseDep) -> 
     max_body_size=MAX_SIGN_IN_BYTES,
 )
 async def sign_in(credentials: SessionRequest, response: Response, request: Request) -> None:
-    """Exchange the server's key for a cookie that only this server reads; needed where `MODELYARD_API_KEY` is set."""
+    """Exchange the server's key for a session cookie. Browsers need it if `MODELYARD_API_KEY` is set."""
     key = get_settings().api_key
     if key is None:
         raise errors.Unauthorized("This server has no key.", hint="Use it without signing in.")

@@ -1,4 +1,4 @@
-"""Training runs: plan, start, follow, cancel, resume."""
+"""Endpoints of training runs: plan, start, follow, cancel, resume."""
 
 from typing import Annotated
 
@@ -46,16 +46,16 @@ REFUSALS = (
     responses=ACCEPTED | problems(*REFUSALS, errors.SaeEngineMissing, errors.OutOfMemory, errors.DiskFull),
 )
 def start_training(request: TrainingCreate, trainings: TrainingRunsDep) -> TrainingResponse:
-    """Train a sparse autoencoder on one hook point of a model that is here.
+    """Start training a sparse autoencoder on one hook point of an installed model.
 
-    The width is found in the model. A run whose memory plan does not fit is refused with the figures.
+    The width is taken from the model. A run that does not fit in memory is refused with the figures.
     """
     return training_response(trainings.start(request))
 
 
 @router.post("/plan", summary="Plan a training run", responses=problems(*REFUSALS))
 def plan_training(request: TrainingCreate, trainings: TrainingRunsDep) -> TrainingPlan:
-    """What the same request would take, and why it would be refused if it would be; nothing is started."""
+    """Return the memory and disk a run would take, and why it would be refused, without starting it."""
     return trainings.plan(request)
 
 
@@ -68,12 +68,12 @@ def list_trainings(
     ] = None,
     model_id: Annotated[
         str | None,
-        Query(description="Only runs on this row.", max_length=64, examples=[examples.MODEL_RESPONSE["id"]]),
+        Query(description="Only runs on this model.", max_length=64, examples=[examples.MODEL_RESPONSE["id"]]),
     ] = None,
     limit: Annotated[int, Query(description=PAGE_SIZE, ge=1, le=200)] = 50,
     offset: Offset = 0,
 ) -> TrainingPage:
-    """One page of runs, the newest first."""
+    """List training runs, newest first, one page at a time."""
     rows, total = TrainingService(session).list(
         statuses=[TrainingStatus(name) for name in status or ()], model_row_id=model_id, limit=limit, offset=offset
     )
@@ -82,7 +82,7 @@ def list_trainings(
 
 @router.get("/{id}", summary="One training run", responses=problems(errors.TrainingNotFound))
 def get_training(training_id: TrainingId, session: ReadingDep) -> TrainingResponse:
-    """The run as it is now, with progress and the last figures."""
+    """Return a run with its progress and latest figures."""
     return training_response(TrainingService(session).get_by_id(training_id))
 
 
@@ -90,9 +90,9 @@ def get_training(training_id: TrainingId, session: ReadingDep) -> TrainingRespon
 def get_training_metrics(
     training_id: TrainingId,
     session: ReadingDep,
-    after_step: Annotated[int, Query(description="Only points behind this step.", ge=0, le=2**31 - 1)] = 0,
+    after_step: Annotated[int, Query(description="Only points after this step.", ge=0, le=2**31 - 1)] = 0,
 ) -> TrainingCurve:
-    """The figures over the steps, a few hundred points at most."""
+    """Return a run's curve: its figures by step, a few hundred points at most."""
     points = TrainingService(session).curve(training_id, after_step)
     return TrainingCurve(items=[TrainingMetricPoint.model_validate(point, extra="ignore") for point in points])
 
@@ -101,11 +101,11 @@ def get_training_metrics(
 def get_training_log(
     training_id: TrainingId,
     session: ReadingDep,
-    after: Annotated[int, Query(description="Only what is behind this position, in bytes.", ge=0, le=2**53)] = 0,
+    after: Annotated[int, Query(description="Only output after this position, in bytes.", ge=0, le=2**53)] = 0,
 ) -> TrainingLog:
-    """What its process wrote, 64 KiB at most and the newest of it.
+    """Return the newest output of the run's process, at most 64 KiB.
 
-    Empty before the run begins, and where its worker keeps its files on another machine.
+    Empty before the run starts, and if the worker's files are on another machine.
     """
     return run_log.read(TrainingService(session).get_by_id(training_id).id, after)
 
@@ -117,7 +117,7 @@ def get_training_log(
     responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict),
 )
 def cancel_training(training_id: TrainingId, session: SessionDep) -> TrainingResponse:
-    """Stop the run; its state is saved first, so that it can be resumed."""
+    """Save the state of a run and stop it; it can be resumed."""
     return training_response(TrainingService(session).cancel(training_id))
 
 
@@ -128,11 +128,11 @@ def cancel_training(training_id: TrainingId, session: SessionDep) -> TrainingRes
     responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict, errors.NotReady),
 )
 def resume_training(training_id: TrainingId, session: SessionDep) -> TrainingResponse:
-    """Go on with a cancelled or failed run from its last checkpoint, or from the start if there is none."""
+    """Resume a cancelled or failed run from its last checkpoint, or from the start if there is none."""
     return training_response(TrainingService(session).resume(training_id))
 
 
 @router.delete("/{id}", summary="Delete a run", responses=problems(errors.TrainingNotFound, errors.Conflict))
 def delete_training(training_id: TrainingId, database: DatabaseDep) -> FreedBytes:
-    """Remove a run that has ended, with everything it wrote: the SAE, its checkpoint, its curve."""
+    """Delete a finished run with its SAE, checkpoint and curve."""
     return FreedBytes(freed_bytes=actions.delete_training(database, training_id))
