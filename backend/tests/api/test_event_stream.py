@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import httpx
 import pytest
@@ -17,20 +17,20 @@ from modelyard.api import event_stream
 from modelyard.api.deps import InferenceDep
 from modelyard.api.v1.endpoints import inference
 from modelyard.schemas.inference import GenerateRequest
+from modelyard.services.inference.generation_result import Choice
 from modelyard.services.inference.inference_service import Generation
 from support.instance import free_port
 from support.nginx import running_nginx, server_block
 
 WORDS = ["one", " two", " three"]
-RESULT = {
-    "text": "one two three",
-    "new_tokens": 3,
-    "tokens_per_second": 1.0,
-    "load_seconds": 0.0,
-    "finish_reason": "stop",
-}
+FIGURES = {"prompt_tokens": 1, "new_tokens": 3, "tokens_per_second": 1.0, "load_seconds": 0.0}
+RESULT = FIGURES | {"text": "one two three", "finish_reason": "stop"}
 WAIT_SECONDS = 30.0
 """For what comes at once, or never."""
+
+
+def written(text: str, finish_reason: Literal["stop"] | None = None) -> Choice:
+    return Choice(text=text, finish_reason=finish_reason, tokens=None, prompt_tokens=1, new_tokens=3)
 
 
 @dataclass
@@ -47,12 +47,13 @@ class SlowModel:
         text = WORDS[0]
         try:
             for word in WORDS[1:]:
-                yield Generation(text, None)
+                yield Generation([written(text)], None)
                 while not self.may_write.acquire(blocking=False):
                     await asyncio.sleep(0.01)
-                    yield Generation(text, None)
+                    yield Generation([written(text)], None)
                 text += word
-            yield Generation(text, RESULT)
+            whole = [written(text, "stop")]
+            yield Generation(whole, FIGURES | {"choices": whole})
         finally:
             self.closed.set()
 

@@ -127,7 +127,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
 
     def on_delta(delta: str) -> None:
         text.append(delta)
-        job.publish({"text": "".join(text)})
+        job.publish({"choices": [{"text": "".join(text), "finish_reason": None}]})
 
     # A generation names no dtype: whatever copy there is will do.
     options = options_here(get_database(), row.dtype, wanted.load)
@@ -142,7 +142,11 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         _loaded_models().publish(loader)
         made = generate(
             loaded,
-            **wanted.model_dump(exclude={"load"}),
+            prompt=wanted.inputs[0].text,
+            messages=[message.model_dump() for message in wanted.inputs[0].messages or []] or None,
+            max_new_tokens=wanted.max_new_tokens or 64,
+            temperature=wanted.temperature,
+            seed=wanted.seed or 0,
             on_delta=on_delta,
             should_stop=_taken_back(job),
             on_start=lambda: job.report(JobProgress("generating")),
@@ -152,7 +156,13 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     if not was_loaded and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
         _loaded_models().note_measured(row.id, info)
     _loaded_models().forget_failure(row.id)
-    return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
+    return {
+        "choices": [asdict(made) | {"tokens": None}],
+        "prompt_tokens": made.prompt_tokens,
+        "new_tokens": made.new_tokens,
+        "tokens_per_second": made.tokens_per_second,
+        "load_seconds": 0.0 if was_loaded else loaded.load_seconds,
+    }
 
 
 def _drift(job: RunningJob) -> dict[str, Any]:

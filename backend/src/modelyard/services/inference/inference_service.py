@@ -1,7 +1,7 @@
 """Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +23,18 @@ from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
 from modelyard.schemas.inference import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
 from modelyard.services.architecture_service import local_checkpoint
+from modelyard.services.inference.generation_result import Choice
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.jobs.payloads import DriftPayload, FasterLoad, GeneratePayload, LoadOptions, LoadPayload
+from modelyard.services.jobs.payloads import (
+    DriftPayload,
+    FasterLoad,
+    GenerateInput,
+    GeneratePayload,
+    LoadOptions,
+    LoadPayload,
+)
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_rows
 from modelyard.services.quantization_service import original_folder
@@ -39,9 +47,9 @@ OPTION_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Generation:
-    """What a generation has told so far; `result` at its end."""
+    """What a job has written so far; `result` at its end."""
 
-    text: str
+    choices: Sequence[Choice]
     result: dict[str, Any] | None
 
 
@@ -117,7 +125,11 @@ class InferenceService:
             row = _ready(ModelService(session).get_by_id(row_id))
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
-        payload = GeneratePayload(**dict(request), load=self._load_payload(row, LoadRequest()))
+        payload = GeneratePayload(
+            inputs=[GenerateInput(text=request.prompt, messages=request.messages)],
+            **request.model_dump(include={"max_new_tokens", "temperature", "seed"}),
+            load=self._load_payload(row, LoadRequest()),
+        )
         with self.database.session() as session:
             worker = _holder(session, row_id)
             return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
@@ -154,7 +166,7 @@ class InferenceService:
                     raise error_from(job.error or {})
                 if job.state is JobState.CANCELLED:
                     raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
-                yield Generation(result.get("text", ""), result if finished else None)
+                yield Generation(result.get("choices", []), result if finished else None)
                 if not finished:
                     await asyncio.sleep(POLL_SECONDS)
         finally:

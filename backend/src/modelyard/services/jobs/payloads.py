@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.models import Job
 from modelyard.schemas.cache import ImportMode
@@ -53,12 +53,42 @@ class UnloadPayload(Payload):
     """Made room for something else: what is pinned or in use stays, and that is no error."""
 
 
+class GenerateInput(Payload):
+    """What one continuation begins with: a text, the token ids of one, or a conversation for the chat template."""
+
+    text: str | None = None
+    token_ids: list[int] | None = None
+    messages: list[Message] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(given is not None for given in (self.text, self.token_ids, self.messages)) != 1:
+            raise ValueError("an input is exactly one of text, token_ids and messages")
+        return self
+
+
 class GeneratePayload(Payload):
-    prompt: str | None
-    messages: list[Message] | None
-    max_new_tokens: int
-    temperature: float
-    seed: int
+    """A request for text: `n` choices for each input. Log-probabilities are those of the model's unchanged logits."""
+
+    inputs: list[GenerateInput] = Field(min_length=1)
+    n: int = Field(default=1, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=0)
+    """None: up to the context's length. 0 only with `echo`."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 takes the likeliest token."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """None: the model's own top-k and top-p."""
+    seed: int | None = 0
+    """Every choice draws with a generator of its own, made of this and the choice's number. None: a random one."""
+    stop: list[str] = []
+    """The text ends before any of these, as it does before the model's own stop strings."""
+    logprobs: int | None = Field(default=None, ge=0)
+    """How many of the likeliest tokens are listed at each place, beside the one that was taken. None: no tokens."""
+    echo: bool = False
+    """The answer begins with the prompt."""
+    logit_bias: dict[int, float] = {}
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     load: LoadPayload
 
 

@@ -85,7 +85,7 @@ async def generate(row_id: RowId, request: GenerateRequest, inference: Inference
     job_id = await asyncio.to_thread(inference.start_generate, row_id, request)
     if request.stream:
         return event_stream(_events(inference.follow(job_id)))
-    return GenerateResponse.model_validate(await _result(inference, job_id, http), extra="ignore")
+    return GenerateResponse.model_validate(_answer(await _result(inference, job_id, http)), extra="ignore")
 
 
 @router.post(
@@ -124,15 +124,25 @@ async def _result(inference: InferenceService, job_id: str, http: Request) -> di
     raise errors.Conflict("It was cancelled.", hint="Ask again.")
 
 
+def _answer(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a generation with one choice as one flat object."""
+    (choice,) = result["choices"]
+    return {name: value for name, value in result.items() if name != "choices"} | {
+        "text": choice["text"],
+        "finish_reason": choice["finish_reason"],
+    }
+
+
 async def _events(steps: AsyncGenerator[Generation]) -> AsyncGenerator[dict[str, Any] | None]:
     """Yield the text in pieces, then the figures; an error ends the stream with its code."""
-    sent = ""
+    sent = 0
     async with aclosing(steps):
         try:
             async for step in steps:
-                if delta := step.text[len(sent) :]:
+                text = step.choices[0]["text"] if step.choices else ""
+                if delta := text[sent:]:
                     yield {"delta": delta}
-                    sent = step.text
-                yield None if step.result is None else {"done": True} | step.result
+                    sent = len(text)
+                yield None if step.result is None else {"done": True} | _answer(step.result)
         except errors.ModelyardError as error:
             yield {"done": True, "error": error.as_dict()}
