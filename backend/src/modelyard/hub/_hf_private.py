@@ -1,4 +1,4 @@
-"""The names that huggingface_hub does not promise to keep. No other module imports what it marks as private.
+"""Private names of huggingface_hub. No other module imports them.
 
 `pyproject.toml` bounds its version, and a test imports each name and checks the arguments that are given here.
 """

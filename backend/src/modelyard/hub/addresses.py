@@ -1,4 +1,4 @@
-"""How private an address is, and connecting only to addresses that are private enough for nobody to mind.
+"""How private an address is, and which addresses may be connected to.
 
 A Hub may redirect to hosts as public as itself or more public. It is the address that is connected to that counts, so
 that neither a name that resolves to several addresses nor one whose address changes gets past.
@@ -14,7 +14,7 @@ Address = IPv4Address | IPv6Address
 
 
 class Reach(IntEnum):
-    """From where an address can be reached. Addresses that no Hub has are NEVER connected to."""
+    """From where an address can be reached. NEVER: addresses that no Hub can have."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -84,7 +84,7 @@ def allowed_addresses(host: str, port: int, limit: Reach) -> list[str]:
 
 
 def require_allowed_name(host: str, limit: Reach) -> None:
-    """As far as can be told without resolving a name, which is the proxy's business. Raises HubMisbehaved."""
+    """Check a host without resolving its name, which the proxy does. Raises HubMisbehaved."""
     reach = named_reach(host)
     if reach > min(limit, Reach.LOOPBACK):
         raise refusal(host, reach)

@@ -23,7 +23,7 @@ _limit_bytes: ContextVar[int] = ContextVar("limit_bytes", default=MAX_ANSWER_BYT
 
 @contextmanager
 def taking(limit_bytes: int) -> Iterator[None]:
-    """Take answers of so many bytes in this context: a file that may be as large."""
+    """Accept answers of up to `limit_bytes` in this context, for files that may be as large."""
     token = _limit_bytes.set(limit_bytes)
     try:
         yield
@@ -32,7 +32,7 @@ def taking(limit_bytes: int) -> Iterator[None]:
 
 
 class _CappedStream(httpx2.SyncByteStream):
-    """Stops reading an answer that is larger, or comes more slowly, than any honest one."""
+    """An answer's stream that raises if the answer is too large or too slow."""
 
     def __init__(self, stream: httpx2.SyncByteStream) -> None:
         self._stream = stream
@@ -63,7 +63,7 @@ def _cap_answer(response: httpx2.Response) -> None:
 
 @cache
 def limit_answers() -> None:
-    """Cap the answers of every Hub in this process: a hostile one must not fill its memory.
+    """Limit the answers of every Hub in this process, so that a hostile one cannot fill its memory.
 
     File contents do not come this way.
     """

@@ -1,6 +1,6 @@
-"""Asking a Hub about models: huggingface_hub does the talking, its errors become ours.
+"""A client of a Hub's API: huggingface_hub sends the requests, and its errors become ours.
 
-Nothing a Hub answers is believed as it comes: its size, the time it takes, its shape and its values have limits.
+No answer is trusted: its size, its duration, its shape and its values have limits.
 """
 
 import json
@@ -66,7 +66,7 @@ TokenState = Literal["none", "valid", "invalid", "unknown"]
 
 
 class HubClient:
-    """One Hub. `token`: None for the one stored for this Hub, False for none, or a string.
+    """A client of one Hub. `token`: None for the one stored for this Hub, False for none, or a string.
 
     `is_builtin` says that the Hub is a part of this server, with nothing but the sample models and what is here.
     """
@@ -112,7 +112,7 @@ class HubClient:
         return self._ask(ask, model_id, revision)
 
     def branch_state(self, model_id: str, revision: str) -> BranchState:
-        """Return where a branch or tag stands now; the smallest question there is. Raises as `model_info` does."""
+        """Return the current commit of a branch or tag, by the smallest request. Raises as `model_info` does."""
         validate_revision(revision)
 
         def ask() -> BranchState:
@@ -124,7 +124,7 @@ class HubClient:
     def _get_model(self, model_id: str, revision: str | None, **params: Any) -> dict[str, Any]:
         """Return what a Hub's API says of a repository.
 
-        Not `HfApi.model_info`: it takes for granted what authors write into a card, and fails on anything else.
+        Does not use `HfApi.model_info`, which fails on unusual content of a card.
         """
         validate_name(model_id)
         url = f"{self.endpoint}/api/models/{model_id}"
@@ -152,7 +152,7 @@ class HubClient:
         return "accepted"
 
     def search(self, query: str, limit: int, sort: str = "downloads") -> list[HubSearchHit]:
-        """Return models whose id matches; the most of `sort`, a key of the Hub's own, first."""
+        """Return models whose id matches, sorted by `sort` (one of the Hub's keys), descending."""
         params: dict[str, Any] = {
             "sort": sort,
             "limit": limit,
@@ -173,7 +173,7 @@ class HubClient:
     def read_small_file(
         self, model_id: str, commit: str, path: str, *, limit_bytes: int = MAX_ANSWER_BYTES
     ) -> bytes | None:
-        """Return the content of a file of a repository, or None where there is none. Raises as `model_info` does."""
+        """Return the content of a file of a repository, None if it does not exist. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes | None:
@@ -236,7 +236,7 @@ class HubClient:
         return "valid", text_of(name)
 
     def check(self, timeout_seconds: float) -> None:
-        """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint. Asks once."""
+        """Raise HubUnreachable, or another HubError, unless a Hub answers at the endpoint. Tries once."""
         with self._translated("", None), within(timeout_seconds):
             response = self._get(f"{self.endpoint}/api/models", params={"limit": 1}, timeout_seconds=timeout_seconds)
             if not isinstance(json.loads(response.content), list):
@@ -287,7 +287,7 @@ class HubClient:
             yield
 
     def within_patience(self) -> AbstractContextManager[None]:
-        """Limit everything asked in this context together to the time that somebody at a page waits."""
+        """Limit all requests in this context together to ANSWER_SECONDS."""
         return within(ANSWER_SECONDS + self.timeout_seconds)
 
     def has_token(self) -> bool:
@@ -295,13 +295,13 @@ class HubClient:
         return bool(self.token)
 
     def missing_token_note(self) -> str | None:
-        """Return `tokens.missing_token_note`, where the stored tokens decide."""
+        """Return `tokens.missing_token_note`, None if this client was given a token."""
         return None if self._token is not None else missing_token_note(self.endpoint)
 
 
 @contextmanager
 def _safetensors_header(path: str, model_id: str) -> Iterator[None]:
-    """Raise InvalidRepository where the header of a weight file makes no sense: authors write it, not the Hub."""
+    """Raise InvalidRepository for an invalid header of a weight file: authors write it, not the Hub."""
     try:
         yield
     except UnicodeEncodeError:
@@ -311,6 +311,6 @@ def _safetensors_header(path: str, model_id: str) -> Iterator[None]:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return the JSON of an answer, with U+FFFD for halves of surrogate pairs, which no answer of ours could repeat."""
+    """Return the JSON of an answer, with U+FFFD for halves of surrogate pairs, which we could not send on."""
     value = json.loads(content)
     return clean_json(value) if _SURROGATE.search(content) else value

@@ -1,4 +1,4 @@
-"""How both HTTP clients connect: directly to an address that the Hub may lead to, or through the proxy that is set."""
+"""Connections of both HTTP clients: direct to an allowed address, or through the configured proxy."""
 
 import os
 import re
@@ -30,7 +30,7 @@ Connected = TypeVar("Connected")
 
 
 class HubTransport(httpx2.BaseTransport):
-    """What huggingface_hub's client sends its requests with.
+    """The transport of huggingface_hub's client.
 
     Connections are kept apart by how private their addresses may be: one to this machine, opened for a Hub here, is
     never used for the redirect of a public Hub.
@@ -84,7 +84,7 @@ def _peer(response: httpx2.Response) -> str:
 
 
 def proxy_failure(proxy: Proxy, said: str) -> str:
-    """Return the reason of a failure that came with a proxy: whoever mends it has to know the variable."""
+    """Return the reason of a failure with a proxy, including the variable that names the proxy."""
     answer = re.search(r"\b[45]\d\d\b.*", said)
     if answer:
         return f"the proxy that {proxy.variable} names answers {answer[0]}"
@@ -92,7 +92,7 @@ def proxy_failure(proxy: Proxy, said: str) -> str:
 
 
 def _trust(secure: bool) -> ssl.SSLContext | None:
-    """Return nothing for plain HTTP, which goes on working where the certificates to trust cannot be read."""
+    """Return nothing for plain HTTP, which works even if the trusted certificates cannot be read."""
     return tls_context() if secure else None
 
 
@@ -154,7 +154,7 @@ class _CheckedBackend(httpcore2.SyncBackend):
 
 
 class _TimedStream(httpcore2.NetworkStream):
-    """A connection whose every step ends at the deadline of the call it is used for, however little arrives."""
+    """A connection on which every step ends at the deadline of the call, however little arrives."""
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
@@ -188,7 +188,7 @@ def _in_time(timeout: float | None, too_late: type[Exception]) -> float | None:
 
 
 def connection_pools(proxy: Proxy | None, limit: Reach, *, secure: bool, size: int) -> urllib3.PoolManager:
-    """Return what file contents are fetched with. `limit` is of connections without a proxy, `secure` for HTTPS."""
+    """Return the pools for fetching file contents. `limit` applies without a proxy, `secure` to HTTPS."""
     if proxy is None:
         pools = urllib3.PoolManager(maxsize=size, ssl_context=_trust(secure))
         pools.pool_classes_by_scheme = _pool_classes(limit)

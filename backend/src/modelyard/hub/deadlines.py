@@ -1,4 +1,4 @@
-"""When a call to a Hub has to be over, however slowly the Hub answers."""
+"""Deadlines of calls to a Hub, which hold however slowly it answers."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _end: ContextVar[float | None] = ContextVar("modelyard_hub_deadline", default=No
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """What is asked of a Hub in this context ends after so many seconds, or at an outer deadline before that."""
+    """End all requests to a Hub in this context after `seconds`, or at an earlier outer deadline."""
     end, outer = time.monotonic() + seconds, _end.get()
     token = _end.set(end if outer is None else min(end, outer))
     try:
@@ -23,6 +23,6 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float | None:
-    """Return how long reading may go on, 0 or less where the time is up; None without a deadline."""
+    """Return the seconds until the deadline, 0 or less if it has passed, None if there is none."""
     end = _end.get()
     return None if end is None else end - time.monotonic()

@@ -1,4 +1,4 @@
-"""What a Hub says of models, read from its answers. Nothing in them is believed as it comes."""
+"""Models as a Hub describes them, read from its answers, none of which is trusted."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubModel:
-    """What a Hub says of a repository at one commit."""
+    """A repository at one commit, as a Hub describes it."""
 
     model_id: str
     canonical_id: str
@@ -54,7 +54,7 @@ class HubModel:
 
 @dataclass(frozen=True)
 class BranchState:
-    """Where a branch stands now, and whether its repository is shown to some accounts only."""
+    """The current commit of a branch, and whether its repository is private."""
 
     commit: str
     private: bool
@@ -73,7 +73,7 @@ class HubSearchHit:
 
 
 def commit_of(model_id: str, sha: object) -> str:
-    """Return the commit that a Hub named. Raises HubMisbehaved where it is none."""
+    """Return the commit that a Hub named. Raises HubMisbehaved if it is not a hash."""
     commit = sha if isinstance(sha, str) else ""
     if not (7 <= len(commit) <= 64 and all(c in "0123456789abcdef" for c in commit)):
         raise HubMisbehaved(f"The Hub named no commit for {model_id}.")
@@ -139,7 +139,7 @@ def as_search_hit(info: ModelInfo) -> HubSearchHit:
 
 
 def is_plausible(tensor: TensorInfo) -> bool:
-    """Return whether a tensor may be what a header says of it."""
+    """Return whether a header's description of a tensor is plausible."""
     sizes = [number_of(size) for size in tensor.shape]
     return isinstance(tensor.dtype, str) and None not in sizes and number_of(math.prod(tensor.shape)) is not None
 

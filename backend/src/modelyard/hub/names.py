@@ -1,4 +1,4 @@
-"""What a Hub may call things: names are checked before any of them becomes a path on this disk."""
+"""Checks of a Hub's names, before any of them becomes a path on this disk."""
 
 import re
 import unicodedata
@@ -34,7 +34,7 @@ class RemoteFile:
 
     @property
     def blob(self) -> str:
-        """The name of its content in the cache: the hash it is verified by."""
+        """Return the name of its content in the cache: the hash that verifies it."""
         name = self.sha256 or self.git_sha1
         if name is None:
             raise HubMisbehaved(f"The Hub lists {_shown(self.path)} without a hash, so it cannot be verified.")
@@ -78,7 +78,7 @@ def validate_path(path: str) -> None:
 
 
 def odd_name(path: str) -> str | None:
-    """Why a file cannot have this name on every disk, of a file that stays inside its repository; None for any other.
+    """Return why some disks cannot have a file of this name, None if all can or `validate_path` refuses the name.
 
     A name that leaves the repository, or hides what it is, is no oversight of an author: `validate_path` refuses it.
     """
@@ -90,7 +90,7 @@ def odd_name(path: str) -> str | None:
 
 
 def same_on_some_disks(path: str) -> str:
-    """Equal for names that a case-insensitive or Unicode-normalizing disk takes for the same."""
+    """Return a key that is equal for names that a case-insensitive or Unicode-normalizing disk treats as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 

@@ -1,4 +1,4 @@
-"""What the environment says about the network, checked before anything needs it."""
+"""Checks of the environment's network settings before anything needs them."""
 
 from huggingface_hub import constants
 
@@ -15,7 +15,7 @@ def network_problems() -> list[HubUnreachable]:
 
 
 def not_an_address(endpoint: str) -> HubUnreachable:
-    """Return the error for an endpoint that nothing can be asked at; it names HF_ENDPOINT where that is from there."""
+    """Return the error for an invalid endpoint; it names HF_ENDPOINT if the address is from there."""
     if endpoint != constants.ENDPOINT:
         return HubUnreachable(f"{endpoint} is not an address.")
     return HubUnreachable(

@@ -1,4 +1,4 @@
-"""Which Hub a request is for: an endpoint's scheme, host and port in one spelling, and how private it is."""
+"""The Hub that a request is for: scheme, host and port in one spelling, and how private its address is."""
 
 import ipaddress
 import re
@@ -16,7 +16,7 @@ _HOST = re.compile(r"[a-z0-9._-]+")
 
 
 def origin_of(url: str) -> str | None:
-    """Return `scheme://host[:port]` of an address, or None where it names no host that can be asked.
+    """Return `scheme://host[:port]` of an address, None if it has no valid host.
 
     Two addresses have the same origin only if requests to both reach the same port of the same host in the same way:
     case, a default port, a trailing dot, the spelling of an IPv6 address and of an international name do not matter.
@@ -44,7 +44,7 @@ def origin_of(url: str) -> str | None:
 
 
 class AskedHub:
-    """The Hub that a call, or a download, is for, and how private it is. Safe to use from several threads."""
+    """The Hub that a call or a download is for, and how private its address is. Thread-safe."""
 
     def __init__(self, endpoint: str) -> None:
         self.origin = origin_of(endpoint)
@@ -76,7 +76,7 @@ def asked_hub() -> AskedHub | None:
 
 @contextmanager
 def asking(hub: AskedHub) -> Iterator[None]:
-    """Requests of this thread are for that Hub while this lasts, wherever it redirects them."""
+    """Mark the requests of this thread in this context as made for that Hub, wherever it redirects them."""
     token = _asked.set(hub)
     try:
         yield

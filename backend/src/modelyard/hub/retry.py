@@ -1,4 +1,4 @@
-"""The one retry policy of every call to a Hub: what is worth trying again, how long to wait, when to give up."""
+"""The retry policy of all calls to a Hub: what to retry, how long to wait, when to give up."""
 
 import random
 import ssl
@@ -44,7 +44,7 @@ class RetryPolicy:
     max_retry_after_seconds: float = 300.0
 
     def wait_seconds(self, failures: int, retry_after_seconds: float | None = None) -> float:
-        """How long to wait after the given number of failures in a row (1, 2, …)."""
+        """Return how long to wait after this many failures in a row (1, 2, …)."""
         if retry_after_seconds is not None:
             # A little more than asked, and not the same for everyone who was asked.
             return min(retry_after_seconds, self.max_retry_after_seconds) + random.uniform(0, 0.25)  # noqa: S311
@@ -53,7 +53,7 @@ class RetryPolicy:
 
 
 class Transient(Exception):
-    """A failure that may pass. `final` is the error to raise once patience is at its end, with `hint` if it has one."""
+    """A failure that may pass. `final` is the error to raise after the last attempt, with `hint` if it has one."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Transient(Exception):
 
 
 def as_transient(error: BaseException) -> Transient | None:
-    """The failure seen as one that may pass, or None where trying again is pointless.
+    """Return the failure as Transient, None if retrying is pointless.
 
     Understands what huggingface_hub, its HTTP client, urllib3 and sockets raise. Refusals (401, 403, 404, …),
     a certificate that is not trusted and errors of this machine's disk are not transient.
@@ -88,7 +88,7 @@ def as_transient(error: BaseException) -> Transient | None:
 
 
 def transient_status(status: int, retry_after: str | None = None) -> Transient | None:
-    """The same for an HTTP status and its Retry-After header (seconds or a date)."""
+    """Return a Transient for an HTTP status and its Retry-After header (seconds or a date), None as above."""
     if status == HTTPStatus.INSUFFICIENT_STORAGE or (status not in _TRANSIENT_STATUSES and status < 500):
         return None
     seconds = _parse_retry_after(retry_after) if retry_after else None
@@ -104,9 +104,9 @@ def call_with_retries(
     on_wait: Callable[[float, str], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
-    """`call()`, tried again as the policy says; `on_wait(seconds, reason)` is told before each wait.
+    """Return `call()`, retried by the policy; `on_wait(seconds, reason)` is called before each wait.
 
-    What is not transient, and the last failure, is raised as it came, for the caller to translate.
+    Failures that are not transient, and the last one, are raised unchanged, for the caller to translate.
     """
     for failures in range(1, policy.attempts + 1):
         try:
@@ -133,7 +133,7 @@ def _parse_retry_after(value: str) -> float | None:
 
 
 def is_untrusted_certificate(error: BaseException | None) -> bool:
-    """Return whether a connection failed because nobody who is trusted vouches for the other side."""
+    """Return whether a connection failed because the other side's certificate is not trusted."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True

@@ -1,4 +1,4 @@
-"""Where the repositories come from that our own Hub endpoint serves, and what is asked of such a place."""
+"""The sources of repositories for our own Hub endpoint, and the queries they answer."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from modelyard.hub.server.repositories import PlannedRepo, StoredRepo
 
 @dataclass(frozen=True)
 class RepoQuery:
-    """What a listing asks for; every repository matches the empty one. `words` are lower case."""
+    """The query of a listing; every repository matches the empty one. `words` are lower case."""
 
     words: tuple[str, ...] = ()
     author: str | None = None
@@ -31,7 +31,7 @@ class RepoQuery:
 
 @dataclass(frozen=True)
 class ListedRepo:
-    """A repository at its default branch, with what its files say of it."""
+    """A repository at its default branch, with its metadata."""
 
     repo: StoredRepo | PlannedRepo
     facts: RepoFacts
@@ -39,33 +39,33 @@ class ListedRepo:
 
 @dataclass(frozen=True)
 class Found:
-    """A part of the matching repositories, and how many there are in all."""
+    """A part of the matching repositories, and the total number."""
 
     items: Sequence[ListedRepo]
     total: int
 
 
 class RepoSource(Protocol):
-    """Somewhere repositories come from. All methods are called on the event loop and must not block it."""
+    """A source of repositories. All methods are called on the event loop and must not block it."""
 
     @property
     def listed_last(self) -> bool:
-        """Whether its repositories stand at the end of every list."""
+        """Return whether its repositories come at the end of every list."""
         ...
 
     async def find(self, query: RepoQuery, *, skip: int, limit: int, details: bool) -> Found:
-        """Matching repositories, each once, the newest first, without the first `skip` and at most `limit`.
+        """Return matching repositories, each once, newest first, without the first `skip` and at most `limit`.
 
         Without `details` their files, configuration, card and parameters may be left out.
         """
         ...
 
     async def holding(self, repo_ids: Collection[str]) -> set[str]:
-        """Those of these repositories that `get_repo` has."""
+        """Return those of these repositories that `get_repo` has."""
         ...
 
     async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
-        """The repository at a branch, tag or commit; None is the default branch.
+        """Return the repository at a branch, tag or commit; None is the default branch.
 
         Raises RepoNotFound, RepoRevisionNotFound, RepoUnavailable, DiskFull or StorageDenied.
         """
@@ -73,12 +73,12 @@ class RepoSource(Protocol):
 
 
 def find_among(repos: Sequence[ListedRepo], query: RepoQuery, *, skip: int, limit: int) -> Found:
-    """`RepoSource.find` for a source whose repositories are all at hand, in their order."""
+    """Implement `RepoSource.find` for a source that has all its repositories in memory, in their order."""
     matching = [listed for listed in repos if query.matches(listed)]
     return Found(matching[skip : skip + limit], len(matching))
 
 
 def author_of(repo_id: str) -> str | None:
-    """The owner in `owner/name`; None for a bare name such as gpt2."""
+    """Return the owner in `owner/name`, None for a bare name such as gpt2."""
     owner, slash, _ = repo_id.partition("/")
     return owner if slash else None

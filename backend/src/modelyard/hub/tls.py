@@ -1,4 +1,4 @@
-"""Whom a connection to another machine trusts."""
+"""The certificates that connections to other machines trust."""
 
 import os
 import ssl

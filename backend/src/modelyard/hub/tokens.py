@@ -30,7 +30,7 @@ def token_for(endpoint: str) -> str | None:
 
 
 def missing_token_note(endpoint: str) -> str | None:
-    """Return what to say where tokens are stored, but none for the Hub at `endpoint`; None in every other case."""
+    """Return a note if tokens are stored, but none for the Hub at `endpoint`; otherwise None."""
     if token_for(endpoint) is not None:
         return None
     others = [constants.ENDPOINT] if token_for(constants.ENDPOINT) is not None else []
@@ -46,7 +46,7 @@ def missing_token_note(endpoint: str) -> str | None:
 def store_token(endpoint: str, token: str | None) -> None:
     """Store the token for the Hub at `endpoint`, readable by its owner only; None or "" forgets it.
 
-    Raises InvalidRequest where the environment decides about the token, and for text no token consists of.
+    Raises InvalidRequest if the environment sets the token, and for text that cannot be a token.
     """
     token = checked_token(token or "")
     origin = origin_of(endpoint)
@@ -70,7 +70,7 @@ def store_token(endpoint: str, token: str | None) -> None:
 
 
 def checked_token(token: str) -> str:
-    """Return the token without the white space around it. Raises InvalidRequest for text no token consists of."""
+    """Return the token without white space around it. Raises InvalidRequest for text that cannot be a token."""
     token = token.strip()
     if not re.fullmatch(r"[!-~]*", token):
         raise InvalidRequest("The token holds characters that no token has.", hint="Copy it again from the Hub's page.")
@@ -78,7 +78,7 @@ def checked_token(token: str) -> str:
 
 
 def _home() -> str | None:
-    """The origin that the environment's Hub has, whatever the settings say."""
+    """Return the origin of the environment's Hub, whatever the settings say."""
     return origin_of(constants.ENDPOINT)
 
 
@@ -103,7 +103,7 @@ def _named_tokens() -> dict[str, str]:
 
 
 def _read_to_change(path: Path) -> configparser.ConfigParser:
-    """Return the whole store: unlike `get_stored_tokens`, a damaged one is not taken for an empty one."""
+    """Return the whole store. Unlike `get_stored_tokens`, this does not treat a damaged store as empty."""
     stored = configparser.ConfigParser(interpolation=None)
     try:
         if path.exists():

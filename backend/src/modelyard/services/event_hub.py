@@ -1,8 +1,8 @@
-"""Live events: the rows something happens to are read a few times a second, and what changed is sent to every socket.
+"""Live events: reads the active rows a few times a second and sends changes to every socket.
 
-The database is the only source, so events survive restarts of workers and of this process, and several API processes
-tell the same. Each change is encoded once, however many sockets listen. A socket that cannot take all of it gets less:
-with batches only the newest state of each row, and a new snapshot where it has missed too much.
+The database is the only source, so events survive restarts of workers and of this process, and all API processes send
+the same. Each change is encoded once, however many sockets there are. A slow socket gets less: in batches only the
+newest state of each row, and a new snapshot after it has missed too much.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Known:
-    """What was last sent about a row."""
+    """The last state of a row that was sent."""
 
     content: str
     status: str
@@ -53,13 +53,13 @@ class _Known:
 
     @property
     def followed(self) -> bool:
-        """Until its end is seen, whatever the clocks of its workers say."""
+        """Return whether to follow the row: until its end is seen, whatever the clocks of its workers say."""
         return self.loaded or self.loading or self.status in ACTIVE_STATUSES
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """One look at the database."""
+    """The result of one read of the database."""
 
     changed: list[ModelResponse]
     trainings: list[TrainingResponse]
@@ -70,7 +70,7 @@ class _Reading:
 
 
 class Subscription:
-    """One socket's place in the feed. It asks for the next message once it has sent the one before."""
+    """One socket's position in the feed. The socket requests the next message after it has sent the previous one."""
 
     def __init__(self, hub: "EventHub", *, batch: bool) -> None:
         self._hub = hub
@@ -80,7 +80,7 @@ class Subscription:
         """What was told last; None before the snapshot."""
 
     async def next(self) -> SharedText:
-        """The next message, as soon as there is one: a snapshot at first, and wherever too much was missed."""
+        """Wait for the next message and return it: a snapshot at first, and after too much was missed."""
         feed = self._hub.feed
         while True:
             if self.seq is None or not feed.holds(self.seq):
@@ -121,7 +121,7 @@ class EventHub:
         self._lock = asyncio.Lock()
 
     async def run(self) -> None:
-        """Until cancelled. The more there is to send, the longer it pauses between two looks."""
+        """Read and send until cancelled. The more there is to send, the longer the pause between two reads."""
         pause = TICK_SECONDS
         while True:
             await asyncio.sleep(pause)
@@ -140,7 +140,7 @@ class EventHub:
 
     @asynccontextmanager
     async def subscribe(self, *, batch: bool = False) -> AsyncIterator[Subscription]:
-        """A subscription whose first message is the snapshot and whose next ones are everything after it."""
+        """Return a subscription that starts with a snapshot, followed by all later changes."""
         subscription = Subscription(self, batch=batch)
         if not self._subscriptions:
             self._begun = False
@@ -151,13 +151,13 @@ class EventHub:
             self._subscriptions.discard(subscription)
 
     async def changed(self) -> None:
-        """Returns after the next look that found something new."""
+        """Wait for the next read that finds a change."""
         await self._news.wait()
 
     async def snapshot(self) -> tuple[int, SharedText]:
-        """What is under way, and after which change. Read once for all who ask before the next change.
+        """Return the rows in progress and the number of the last change; read once until the next change.
 
-        What changed since the last look is in it already and is told once more with the next.
+        Changes since the last read are already included and are sent again with the next one.
         """
         while True:
             try:
@@ -171,7 +171,7 @@ class EventHub:
                 await asyncio.sleep(1)
 
     async def _begin(self) -> None:
-        """Nobody listened, so nothing was followed: begin from all there is now, silently."""
+        """Start from the current state without sending anything, because there was no listener before."""
         self._known.clear()
         self._followed.clear()
         self._known_trainings.clear()
@@ -215,7 +215,7 @@ class EventHub:
         return _Reading([each.response() for each in facts], trainings, deleted, statuses)
 
     def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
-        """Runs under way, those that changed lately, and those whose end has not been told yet."""
+        """Return active runs, recently changed runs, and runs whose end has not been sent yet."""
         followed = [id for id, (_, status) in self._known_trainings.items() if status in ACTIVE_TRAINING_STATUSES]
         rows = session.scalars(
             select(Training).where(
@@ -244,7 +244,7 @@ class EventHub:
         return event.model_dump_json()
 
     def _remember(self, reading: _Reading) -> None:
-        """Take a reading as the new truth, and put what changed into the feed."""
+        """Store a reading as the current state and add its changes to the feed."""
         for id, status in reading.statuses.items():
             self._known[id] = _Known("", status, loaded=False)
         for model in reading.changed:
@@ -271,7 +271,7 @@ class EventHub:
             self.feed.add_training("training.progress" if runs_on else "training.updated", training.id, content)
 
     def _remember_deletions(self, deleted: Sequence[Deletion]) -> None:
-        """Tell of every deletion once, also of rows that came after the last look: a page may have read them."""
+        """Send every deletion once, also of rows newer than the last read: a page may have read them."""
         told = {deletion.id for deletion in self._deleted}
         for deletion in deleted:
             if deletion.id in told:

@@ -39,7 +39,7 @@ stopping = threading.Event()
 
 
 def restart_process() -> None:
-    """Let running jobs end, then work on in a fresh process: the supervisor's next child."""
+    """Let running jobs end, then end this process, so that the supervisor starts a new one."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -48,7 +48,7 @@ def _on_shutting_down(**_signal: Any) -> None:
 
 
 def _keep_our_logging(**_signal: Any) -> None:
-    """Celery configures logging unless somebody listens to this signal."""
+    """Keep our logging: Celery configures its own unless this signal has a listener."""
 
 
 worker_shutting_down.connect(_on_shutting_down)
@@ -87,13 +87,12 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
 
 @contextmanager
 def _claimed_name(settings: Settings, queues: Sequence[str]) -> Iterator[str]:
-    """The name of this worker, which no other live process has: `host:instance:queues` or `host:instance:queues.2`.
+    """Return a name that no other live process has: `host:instance:queues` or `host:instance:queues.2`.
 
-    It is held by a locked file in the home. Whoever gets the lock knows that the process that had this name before is
-    dead (the system released its lock), so that process's leases may be released. That holds for processes that see
-    the same file and share their locks. So `instance` consists of a random id that is kept beside the lock, which tells
-    two homes at the same path apart, and of the running system, which tells two machines apart that share a home on a
-    network disk that does not pass on locks.
+    The name is held by a locked file in the home. The process that gets the lock knows that the previous holder is dead
+    (the system released its lock), so its leases may be released. This holds for processes that see the same file and
+    share locks. So `instance` has a random id stored beside the lock, which distinguishes two homes at the same path,
+    and the id of the running system, which distinguishes machines that share a home on a network disk without locks.
     """
     folder = settings.home / "workers"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

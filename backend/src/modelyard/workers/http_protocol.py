@@ -1,4 +1,4 @@
-"""Bounds on what a client may send before anybody has looked at it; uvicorn has no settings for them."""
+"""Limits of what a client may send before a request is handled; uvicorn has no settings for them."""
 
 import asyncio
 
@@ -18,10 +18,10 @@ _REFUSAL = (
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Bounds the size of headers and how slowly a request may arrive.
+    """Limits the size of headers and how slowly a request may arrive.
 
-    A body is not counted here. One that was answered before it was all here is read and dropped, so that its client
-    gets to read the answer, but for no longer than two checks.
+    Bodies are not counted here. The rest of a body that is answered early is read and dropped, so that the client
+    can read the answer, but for no longer than two checks.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Running a claimed job: its lease is kept alive, the user's wishes reach it, its end is recorded."""
+"""Runs claimed jobs: renews the lease, passes on pause and cancel, records the end."""
 
 import logging
 import os
@@ -42,11 +42,11 @@ REQUEST_HEARTBEAT_SECONDS = 0.1
 
 
 class RequestStopped(Exception):
-    """The work of a request ended early, because whoever asked took it back or this worker stops."""
+    """The work of a request ended early: it was cancelled, or this worker stops."""
 
 
 class RunningJob:
-    """What the work sees of its job. `report` and `control` return at once; a thread talks to the database."""
+    """A job as its work sees it. `report` and `control` return at once; a thread uses the database."""
 
     def __init__(self, database: Database, job: Job, *, interval_seconds: float = MAX_HEARTBEAT_SECONDS) -> None:
         self.id, self.kind, self.subject_id, self.owner = job.id, job.kind, job.subject_id, job.owner or ""
@@ -63,11 +63,11 @@ class RunningJob:
         self._progress = progress
 
     def publish(self, result: dict[str, Any]) -> None:
-        """A result so far; the next heartbeat makes it known."""
+        """Store a partial result, which the next heartbeat publishes."""
         self._result = result
 
     def control(self) -> JobControl:
-        """PAUSE also when this worker stops or has lost the job: what was done so far is kept."""
+        """Return what to do; PAUSE also if this worker stops or has lost the job, so that finished work is kept."""
         return JobControl.PAUSE if self.lost or stopping.is_set() else self._control
 
     def flush(self) -> None:
@@ -76,7 +76,7 @@ class RunningJob:
 
     @property
     def wanted(self) -> JobControl:
-        """Return what the user asked for, whatever this worker does."""
+        """Return what the user requested, whatever this worker does."""
         return self._control
 
     @contextmanager
@@ -111,15 +111,15 @@ class RunningJob:
 
 
 def owner_name() -> str:
-    """The name of this worker process; the owner of every job it claims begins with it."""
+    """Return the name of this worker process, with which the owner of each of its jobs begins."""
     return os.environ["MODELYARD_WORKER_NAME"]
 
 
 @dataclass(frozen=True)
 class Endings:
-    """How the ends of a job are written, into it and into the row it works on; they may raise LeaseLost.
+    """Functions that write the end of a job into it and into its row; they may raise LeaseLost.
 
-    Each gets the database, the ids of the job, of its owner and of the row, and what the names say.
+    Each gets the database, the ids of the job, its owner and the row, and what the parameter's name says.
     """
 
     completed: Callable[[Database, str, str, str, JobKind], None]
@@ -138,7 +138,7 @@ MODEL_ENDINGS = Endings(
 
 
 def persistently(write: Callable[[], Result]) -> Result:
-    """Do something that needs only the database, again and again while that is away.
+    """Call `work`, which needs only the database, and retry while the database is away.
 
     Raises DatabaseUnavailable when this worker stops meanwhile: the job's lease runs out, or the next process of this
     worker's name releases it.
@@ -152,7 +152,7 @@ def persistently(write: Callable[[], Result]) -> Result:
 
 
 def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = MODEL_ENDINGS) -> None:
-    """Claim a job and do its work; returns at once when somebody else has it or the queue is at its limit."""
+    """Claim a job and do its work; returns at once if another worker has it or the queue is at its limit."""
     database = get_database()
     try:
         job, limit = persistently(lambda: _claim(database, job_id))
@@ -172,7 +172,7 @@ def run_job(job_id: str, work: Callable[[RunningJob], None], endings: Endings = 
 
 
 def _claim(database: Database, job_id: str) -> tuple[Job | None, int]:
-    """The job, where this worker may have it, and how many of its queue may run at once."""
+    """Claim the job; return it, None if it cannot be claimed, and how many jobs of its queue may run at once."""
     with database.session() as session:
         jobs = JobService(session)
         limit = _parallel(session, jobs.queue_of(job_id))
@@ -191,7 +191,7 @@ def run_request(
     *,
     on_failure: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> None:
-    """Claim a short job of somebody who waits for its result; unlike `run_job` it leaves the model's row alone.
+    """Claim a short job whose caller waits for the result; unlike `run_job`, this does not change the model's row.
 
     `on_failure` gets the row's id and the error, before the job has ended. Work that raises RequestStopped is cancelled
     if the user wanted that, and otherwise left to the next worker.
@@ -218,7 +218,7 @@ def _serve(
     work: Callable[[RunningJob], dict[str, Any]],
     on_failure: Callable[[str, dict[str, Any]], None] | None,
 ) -> Callable[[], None]:
-    """Do the work of a request; returns what writes down how it ended. That may be called more than once."""
+    """Do the work of a request; returns a function that records its end, which may be called more than once."""
     result, error, requeue = None, None, False
     try:
         _refuse_deadly(running.job, MAX_REQUEST_ATTEMPTS)
@@ -253,7 +253,7 @@ def _parallel(session: Session, queue: str) -> int:
 
 
 def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endings) -> Callable[[], None]:
-    """Do the work; returns what writes down how it ended. That may be called more than once. Raises LeaseLost."""
+    """Do the work; returns a function that records its end, which may be called more than once. Raises LeaseLost."""
     key = (running.database, running.id, running.owner, running.subject_id)
     try:
         _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if running.kind is JobKind.QUANTIZE else MAX_JOB_ATTEMPTS)
@@ -283,9 +283,9 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
 
 
 def _write_end(running: RunningJob, write: Callable[[], None], fail: Callable[[dict[str, str]], None]) -> None:
-    """Write how the work ended; where that cannot be written, that the job failed for this.
+    """Record how the work ended or, if that fails, that the job failed for this reason.
 
-    Otherwise its lease would run out, and the next worker would do the same again.
+    Otherwise its lease would end, and the next worker would do the same again.
     """
     try:
         persistently(write)
@@ -313,7 +313,7 @@ def _write_completed(running: RunningJob, endings: Endings) -> None:
 
 
 def _write_pause(running: RunningJob, endings: Endings) -> None:
-    """Write what the user asked for; otherwise this worker stops, and the job is for the next one."""
+    """Record a requested pause; otherwise requeue the job, because this worker stops."""
     running.flush()
     if running.wanted is JobControl.PAUSE:
         endings.paused(running.database, running.id, running.owner, running.subject_id, None)
@@ -327,7 +327,7 @@ def _requeue(running: RunningJob) -> None:
 
 
 def _refuse_deadly(job: Job, limit: int) -> None:
-    """Raises OutOfMemory instead of ending one more worker."""
+    """Raise OutOfMemory if more than `limit` workers have died of the job."""
     if job.attempts > limit:
         raise OutOfMemory(
             f"{limit} workers died while they were at this; most likely the machine ran out of memory.",

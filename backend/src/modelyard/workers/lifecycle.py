@@ -1,4 +1,4 @@
-"""What a worker does when it starts and while it lives: take over from its dead predecessor, say that it is alive."""
+"""The life of a worker: it takes over from its dead predecessor and reports that it is alive."""
 
 import logging
 import os
@@ -64,13 +64,13 @@ def _before_the_first_message(sender: Any, **_signal: Any) -> None:
 
 @worker_shutdown.connect
 def _after_the_last_job(**_signal: Any) -> None:
-    """Write that nothing is loaded here any more: until the next worker of this name starts, nobody else will."""
+    """Record that nothing is loaded here any more, which otherwise only the next worker of this name would do."""
     with suppress(DatabaseUnavailable):  # then the leases end by themselves
         LoadedModels(get_database(), owner_name()).forget()
 
 
 class LookForWork(StartStopStep):
-    """After every connection to the broker: wake the jobs whose wake-ups it may have lost."""
+    """Wakes waiting jobs after every connection to the broker, which may have lost their messages."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -93,7 +93,7 @@ def _wake_waiting(queues: Iterable[str]) -> None:
 
 
 def _take_over(database: Database, name: str, queues: str) -> datetime:
-    """Register under a name, and release what the last process of that name had. Returns the time."""
+    """Register under a name and release the leases of the last process of that name. Returns the time."""
     with database.session() as session:
         now = database_now(session)
         jobs = JobService(session)
@@ -119,7 +119,7 @@ def _keep_seen(database: Database, name: str, queues: str, started_at: datetime)
 
 
 def _write_seen(session: Session, name: str, queues: str, started_at: datetime) -> None:
-    """Write the whole row: whatever became of the database, a worker that takes jobs is listed."""
+    """Write the whole row, so that a working worker is listed even if the database lost its row."""
     seen_at = database_now(session)
     row = Worker(name=name, host=socket.gethostname(), pid=os.getpid(), queues=queues)
     row.started_at, row.seen_at = started_at, seen_at

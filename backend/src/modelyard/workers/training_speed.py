@@ -1,13 +1,13 @@
-"""How fast a training run is, and how long it still takes."""
+"""The speed of a training run and its remaining time."""
 
 STEPS_BEFORE_ETA = 5
 
 
 class TrainingSpeed:
-    """Times the gathering of activations and the steps on them apart.
+    """Measures gathering activations and training steps separately.
 
-    A buffer of activations is filled in one go, and then come many fast steps: a rate over the last seconds is that of
-    one or the other, and neither lasts. Each has a steady time per token.
+    A buffer of activations is filled at once and followed by many fast steps. A rate over the last seconds would be
+    that of only one of the two, while each has a steady time per token.
     """
 
     def __init__(self, *, tokens_total: int, batch_tokens: int, buffer_tokens: int) -> None:

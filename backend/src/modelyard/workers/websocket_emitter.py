@@ -1,7 +1,7 @@
-"""What workers tell the page. An emitted event is a write to the job's and the model's row.
+"""Events that workers emit: writes to the rows of jobs and models.
 
-The event hub of the API tails those rows and sends what changed to every socket, so no worker needs to reach the API,
-and nothing is lost while the API restarts.
+The API's event hub reads these rows and sends changes to every socket, so no worker needs to reach the API, and nothing
+is lost while the API restarts.
 """
 
 import logging
@@ -29,13 +29,13 @@ def emit_model_download_progress(
     progress: JobProgress | None,
     result: dict[str, Any] | None = None,
 ) -> JobControl:
-    """Renew the lease and publish progress; returns what the user wants of the job. Raises LeaseLost."""
+    """Renew the lease and publish progress; returns whether to run, pause or cancel. Raises LeaseLost."""
     with database.session() as session:
         return JobService(session).heartbeat(job_id, owner, progress, result)
 
 
 def emit_model_download_completed(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
-    """The job has done its part: the model is ready, or its quantization comes next. Raises LeaseLost."""
+    """End the job: the model is ready, or its quantization comes next. Raises LeaseLost."""
     found = files_on_disk(database, row_id)
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.DONE)
@@ -46,21 +46,21 @@ def emit_model_download_completed(database: Database, job_id: str, owner: str, r
 
 
 def emit_model_download_failed(database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any]) -> None:
-    """The work ended with an error; partial data is kept. Raises LeaseLost."""
+    """End the job with an error; partial data is kept. Raises LeaseLost."""
     _end_model(database, job_id, owner, row_id, JobState.FAILED, error)
 
 
 def emit_model_download_paused(
     database: Database, job_id: str, owner: str, row_id: str, error: dict[str, Any] | None = None
 ) -> None:
-    """The work has stopped and can go on, because the user asked or for the reason in `error`. Raises LeaseLost."""
+    """Pause the job, at the user's request or for the reason in `error`. Raises LeaseLost."""
     _end_model(database, job_id, owner, row_id, JobState.PAUSED, error)
 
 
 def emit_model_download_cancelled(database: Database, job_id: str, owner: str, row_id: str, kind: JobKind) -> None:
-    """The user cancelled the work; what it fetched is removed, or the row says why not. Raises LeaseLost.
+    """Cancel the job and remove what it fetched, or write to the row why that failed. Raises LeaseLost.
 
-    What a disk does not let go now is removed later, by maintenance.
+    Maintenance tries again later to remove what is left.
     """
     error, is_removed = None, True
     if kind is not JobKind.VERIFY:
@@ -96,7 +96,7 @@ def _end_model(
 
 
 def _files_found(database: Database, row_id: str) -> FilesOnDisk | None:
-    """Return what a row's files are; None where the disk cannot be looked at now."""
+    """Return the state of a row's files, None if the disk cannot be read now."""
     try:
         with storage_errors():
             return files_on_disk(database, row_id)
@@ -106,7 +106,7 @@ def _files_found(database: Database, row_id: str) -> FilesOnDisk | None:
 
 
 def emit_training_completed(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:
-    """The SAE is whole and where it belongs. Raises LeaseLost."""
+    """End a run whose SAE is complete. Raises LeaseLost."""
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.DONE)
         trainings = TrainingService(session)
@@ -114,7 +114,7 @@ def emit_training_completed(database: Database, job_id: str, owner: str, trainin
 
 
 def emit_training_failed(database: Database, job_id: str, owner: str, training_id: str, error: dict[str, Any]) -> None:
-    """The run ended with an error; its checkpoint is kept. Raises LeaseLost."""
+    """End a run with an error; its checkpoint is kept. Raises LeaseLost."""
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.FAILED, error=error)
         trainings = TrainingService(session)
@@ -124,7 +124,7 @@ def emit_training_failed(database: Database, job_id: str, owner: str, training_i
 def emit_training_stopped(
     database: Database, job_id: str, owner: str, training_id: str, error: dict[str, Any] | None
 ) -> None:
-    """A run knows no pause by the user; for the reason in `error` it waits, pending. Raises LeaseLost."""
+    """Make a run pending again for the reason in `error`. Users cannot pause runs. Raises LeaseLost."""
     if error is None:
         emit_training_cancelled(database, job_id, owner, training_id, JobKind.TRAIN)
         return
@@ -140,7 +140,7 @@ def emit_training_stopped(
 
 
 def emit_training_cancelled(database: Database, job_id: str, owner: str, training_id: str, _kind: JobKind) -> None:
-    """The user cancelled the run; its checkpoint is kept. Raises LeaseLost."""
+    """Cancel a run; its checkpoint is kept. Raises LeaseLost."""
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.CANCELLED)
         trainings = TrainingService(session)

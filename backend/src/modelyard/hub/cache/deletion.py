@@ -37,7 +37,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class DeletionPlan:
-    """Says what removing one snapshot does; nothing is touched before `HubCache.execute_deletion`."""
+    """The plan of removing one snapshot; nothing is changed before `HubCache.execute_deletion`."""
 
     repo_id: str
     commit: str
@@ -105,7 +105,7 @@ def require_removable(cache: CacheLayout, repo_id: str, commit: str) -> None:
 
 
 def execute_deletion(cache: CacheLayout, plan: DeletionPlan) -> int:
-    """Do what the plan says; returns the bytes freed. What was removed meanwhile is no error."""
+    """Carry out the plan; returns the bytes freed. Files removed meanwhile are no error."""
     if plan.snapshot is None:
         return 0
     folder = cache.repo_folder(plan.repo_id)

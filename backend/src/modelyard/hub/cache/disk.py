@@ -1,4 +1,4 @@
-"""What every part of the cache does with files and folders: look, write in one step, link, remove."""
+"""Operations of the cache on files and folders: look, write in one step, link, remove."""
 
 import errno
 import os
@@ -134,7 +134,7 @@ def write_atomically(path: Path, temporary: Path, content: bytes, *, durable: bo
 
 
 def symlink(path: Path, target: str) -> None:
-    """Make a link. Raises OSError also where the user wants no links, as for huggingface_hub."""
+    """Make a symbolic link. Raises OSError also if the user disabled them in huggingface_hub."""
     if constants.HF_HUB_DISABLE_SYMLINKS:
         raise OSError(errno.ENOTSUP, "HF_HUB_DISABLE_SYMLINKS is set")
     path.symlink_to(target)

@@ -26,7 +26,7 @@ def content_hasher(file: RemoteFile) -> "hashlib._Hash":
 
 
 def has_hash(path: Path, file: RemoteFile, on_bytes: Callable[[int], None] | None = None) -> bool:
-    """Read `path` in full and say whether it has the content that `file` names."""
+    """Return whether `path`, read in full, has the content that `file` names."""
     hasher = content_hasher(file)
     with path.open("rb", buffering=0) as source:
         while chunk := source.read(HASH_CHUNK_BYTES):
@@ -37,7 +37,7 @@ def has_hash(path: Path, file: RemoteFile, on_bytes: Callable[[int], None] | Non
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Return what tells whether a file is still the one that was hashed."""
+    """Return a file's identity, which changes if it is no longer the one that was hashed."""
     return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
@@ -55,7 +55,7 @@ def is_marked_verified(path: Path) -> bool:
 
 
 def mark_verified(path: Path) -> None:
-    """Remember on the blob itself that its hash was checked; does nothing where disks cannot, or without a blob."""
+    """Mark the blob itself as hashed; a no-op on disks without attributes, or without a blob."""
     if not hasattr(os, "setxattr"):
         return
     try:

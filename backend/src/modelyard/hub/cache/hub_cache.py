@@ -16,7 +16,7 @@ from modelyard.hub.names import RemoteFile, validate_commit, validate_path, vali
 
 @dataclass(frozen=True)
 class Inventory:
-    """Which files of a list are in a snapshot with the right size."""
+    """The files of a list that a snapshot has with the right size."""
 
     present: tuple[RemoteFile, ...]
     missing: tuple[RemoteFile, ...]
@@ -27,7 +27,7 @@ class Inventory:
 
     @property
     def missing_bytes(self) -> int:
-        """Bytes still to be fetched; content that several paths share counts once."""
+        """Return the bytes still to fetch; content that several paths share counts once."""
         return sum({file.blob: file.size_bytes for file in self.missing}.values())
 
 
@@ -46,7 +46,7 @@ class HubCache(CacheLayout):
             disk.make_folder(self.repo_folder(repo_id) / name, below=self.cache_dir)
 
     def write_ref(self, repo_id: str, revision: str, commit: str) -> None:
-        """Let `revision` (a branch, a tag) lead to `commit`. A revision that is the commit itself needs no ref."""
+        """Make `revision` (a branch, a tag) point to `commit`. A revision that is the commit itself needs no ref."""
         validate_revision(revision)
         validate_commit(commit)
         if revision == commit:
@@ -116,7 +116,7 @@ class HubCache(CacheLayout):
     def verify_file(
         self, repo_id: str, commit: str, file: RemoteFile, *, on_bytes: Callable[[int], None] | None = None
     ) -> bool:
-        """Read a file of a snapshot in full and say whether its size and hash are right.
+        """Return whether a file of a snapshot, read in full, has the right size and hash.
 
         `on_bytes` is called with how many bytes were read since its last call; what it raises ends the reading.
         """
@@ -191,7 +191,7 @@ class HubCache(CacheLayout):
         deletion.require_removable(self, repo_id, commit)
 
     def execute_deletion(self, plan: DeletionPlan) -> int:
-        """Do what the plan says; returns the bytes freed. What was removed meanwhile is no error."""
+        """Carry out the plan; returns the bytes freed. Files removed meanwhile are no error."""
         return deletion.execute_deletion(self, plan)
 
     def remove_files(self, repo_id: str, commit: str, files: Sequence[RemoteFile]) -> int:

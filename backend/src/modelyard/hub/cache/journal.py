@@ -1,4 +1,4 @@
-"""The journal beside an unfinished file, which says what of its content has arrived."""
+"""The journal beside an unfinished file, which lists the ranges that have arrived."""
 
 import json
 import os

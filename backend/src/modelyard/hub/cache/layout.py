@@ -13,7 +13,7 @@ BLOB_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class CacheLayout:
-    """Where a cache directory holds what."""
+    """The paths inside a cache directory."""
 
     def __init__(self, cache_dir: Path) -> None:
         self.cache_dir = cache_dir.expanduser().absolute()

@@ -34,7 +34,7 @@ class CachedSnapshot:
 
 @dataclass(frozen=True)
 class CachedRepo:
-    """One repository of the cache. `problem` says in words what is wrong with its folder, if anything."""
+    """One repository of the cache. `problem` says what is wrong with its folder, None if nothing is."""
 
     repo_id: str
     folder: Path

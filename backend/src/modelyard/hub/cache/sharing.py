@@ -22,7 +22,7 @@ from modelyard.hub.names import RemoteFile
 def find_elsewhere(cache: CacheLayout, repo_id: str, files: Sequence[RemoteFile]) -> dict[str, Path]:
     """Find the files' content in other repositories by its sha256 and size; returns a path for each blob found.
 
-    Nothing is found where the user wants no sharing between repositories, as for huggingface_hub.
+    Finds nothing if the user disabled sharing between repositories in huggingface_hub.
     """
     if constants.HF_HUB_DISABLE_SHARED_BLOBS:
         return {}
@@ -43,7 +43,7 @@ def find_elsewhere(cache: CacheLayout, repo_id: str, files: Sequence[RemoteFile]
 
 
 def link_content(source: Path, blob: Path, size_bytes: int) -> bool:
-    """Give the content at `source` the name `blob` too; returns False where that cannot be, as between two disks."""
+    """Hard-link the content at `source` as `blob`; returns False if that is impossible, such as between two disks."""
     temporary = unique_beside(blob)
     try:
         os.link(source, temporary, follow_symlinks=False)

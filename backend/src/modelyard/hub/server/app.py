@@ -54,10 +54,10 @@ _SORT_KEYS = ("lastModified", "createdAt", "trendingScore", "downloads", "likes"
 
 
 def create_hub_app(sources: Sequence[RepoSource], *, api_key: SecretStr | None) -> Starlette:
-    """The Hub endpoint as an app of its own, to be mounted under any prefix.
+    """Return the Hub endpoint as an app that can be mounted under any prefix.
 
-    A repository that several sources hold is taken from the first. With `api_key` every request needs it as
-    bearer token, which is what `HF_TOKEN` sends.
+    A repository that several sources have is taken from the first. With `api_key`, every request needs it as bearer
+    token, which is what `HF_TOKEN` sends.
     """
     server = _HubServer(sources, api_key)
     return Starlette(
@@ -117,7 +117,7 @@ class _HubServer:
         return JSONResponse([describe(listed.repo, listed.facts, wanted) for listed in page], headers=headers)
 
     async def _find(self, query: RepoQuery, skip: int, limit: int, *, details: bool) -> list[tuple[ListedRepo, bool]]:
-        """A part of all sources' lists, one after the other, and whether another source goes before as to its name."""
+        """Return a part of all sources' lists, one after the other, without names that an earlier source has."""
         page: list[tuple[ListedRepo, bool]] = []
         for source in sorted(self._sources, key=lambda source: source.listed_last):
             if len(page) == limit:
@@ -235,7 +235,7 @@ class _HubServer:
 
 
 def _raw_path(scope: Scope) -> str:
-    """The path below the mount point with its escapes: `%2F` inside a revision is not a separator."""
+    """Return the path below the mount point, still escaped: `%2F` inside a revision is not a separator."""
     return _quoted_path(scope).removeprefix(quote(scope.get("root_path", "")))
 
 
@@ -258,7 +258,7 @@ def _int_parameter(query: QueryParams, name: str, default: int, most: int, *, le
 
 
 def _expanded(query: QueryParams) -> tuple[str, ...]:
-    """The properties asked for one by one; empty when none were."""
+    """Return the properties requested one by one; empty if there are none."""
     names = tuple(name for value in query.getlist("expand") for name in value.split(","))
     known = (*INFO_PROPERTIES, "trendingScore", *UNKNOWN_HERE)
     if unknown := [name for name in names if name not in known]:
@@ -293,7 +293,7 @@ def _repo_query(query: QueryParams) -> RepoQuery:
 
 
 def _page(request: Request, items: Sequence[Any], size: int) -> tuple[Sequence[Any], dict[str, str]]:
-    """The page that `cursor` names, and the Link header to the next one under the address the client used."""
+    """Return the page that `cursor` names, and the Link header to the next one under the client's address."""
     start = _int_parameter(request.query_params, "cursor", 0, len(items))
     page = items[start : start + size]
     return page, _next_link(request, start + size) if start + size < len(items) else {}
@@ -308,7 +308,7 @@ def _next_link(request: Request, start: int) -> dict[str, str]:
 
 
 async def _read_paths(request: Request) -> tuple[list[str], bool]:
-    """The paths and the `expand` flag of a paths-info request, sent as form (Python client) or JSON (JavaScript)."""
+    """Return the paths and the `expand` flag of a paths-info request, a form (Python client) or JSON (JavaScript)."""
     too_large = HubFailure(413, f"Too many paths at once: a body may have {MAX_BODY_BYTES} bytes.")
     if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
         raise too_large

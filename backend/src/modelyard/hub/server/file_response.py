@@ -1,4 +1,4 @@
-"""Sending a stored file over HTTP: its headers, one Range, and the bytes."""
+"""Sends a stored file over HTTP: headers, one Range, and the bytes."""
 
 import logging
 import re
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 
 async def file_response(request: Request, repo: StoredRepo, file: StoredFile, *, threads: CapacityLimiter) -> Response:
-    """The answer to a GET or HEAD of a file; the disk is read in `threads`.
+    """Return the answer to a GET or HEAD of a file; the disk is read in `threads`.
 
-    Raises HubFailure 410 when the stored copy is not what was verified, 416 when a Range asks for nothing.
+    Raises HubFailure 410 if the stored copy is not what was verified, 416 if a Range is empty.
     """
     headers = _headers(repo, file)
     if _quoted(file.etag) in _etags(request.headers.get("if-none-match", "")):
@@ -43,7 +43,7 @@ async def file_response(request: Request, repo: StoredRepo, file: StoredFile, *,
 
 
 class _FileContent(Response):
-    """Sends a file, or a `span` of it, in large pieces read off the event loop; closes it however that ends."""
+    """Sends a file, or a `span` of it, in large pieces read outside the event loop, and closes it in any case."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ def _headers(repo: StoredRepo, file: StoredFile) -> dict[str, str]:
 
 
 def _open(file: StoredFile) -> BinaryIO | None:
-    """The file, opened, or None unless it is there as it was verified."""
+    """Open the file; return None unless it is still as it was verified."""
     try:
         return file.open()
     except (OSError, PathNotAllowed) as error:
@@ -118,7 +118,7 @@ def _open(file: StoredFile) -> BinaryIO | None:
 
 
 def _requested_span(request: Request, file: StoredFile) -> range | None:
-    """The bytes a single Range asks for. None is the whole file, which several ranges get too; empty, none."""
+    """Return the bytes of a single Range. None: the whole file, also for several ranges; empty: nothing."""
     match = _ONE_RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if_range = request.headers.get("if-range")
     if match is None or (if_range is not None and if_range != _quoted(file.etag)):

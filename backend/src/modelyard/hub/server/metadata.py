@@ -1,4 +1,4 @@
-"""What a Hub says of a repository besides its files: read from its config, its card and its weights' headers."""
+"""A repository's metadata besides its files, read from its configuration, card and weight headers."""
 
 import io
 import json
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RepoFacts:
-    """`config` is the Hub's short form of config.json; `parameters_by_dtype` is empty without safetensors."""
+    """A repository's metadata. `config` is the Hub's short form; `parameters_by_dtype` needs safetensors."""
 
     config: Mapping[str, Any] | None
     card: Mapping[str, Any] | None
@@ -56,7 +56,7 @@ NO_FACTS = RepoFacts(
 
 
 def read_facts(repo: StoredRepo) -> RepoFacts:
-    """Read them from the repository's files. Blocks on the disk; a damaged file counts as one that is not there."""
+    """Read the metadata from the repository's files. Blocks on the disk; a damaged file counts as missing."""
     config = _read_json(repo, "config.json")
     readme = repo.files.get(_CARD)
     card = _read_card(readme) if readme else None
@@ -124,7 +124,7 @@ def _read_json(repo: StoredRepo, path: str) -> dict[str, Any] | None:
 
 
 class _CardLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """Refuses aliases: a few of them can stand for more text than fits in memory."""
+    """A YAML loader that refuses aliases: a few of them can expand to more text than fits in memory."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -133,7 +133,7 @@ class _CardLoader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 def licence_of(folder: Path) -> str | None:
-    """What the model card in a snapshot names as licence; None where there is none, or it names none."""
+    """Return the licence of the model card in a snapshot, None if there is no card or it names none."""
     try:
         with open_inside(folder, _CARD) as content:
             return licence_name((_parse_card(content) or {}).get("license"))
@@ -154,7 +154,7 @@ def _read_card(file: StoredFile) -> dict[str, Any] | None:
 
 
 def _parse_card(content: BinaryIO) -> dict[str, Any] | None:
-    """Raises one of _UNREADABLE."""
+    """Parse the front matter of a card. Raises one of _UNREADABLE."""
     text = content.read(MAX_CARD_BYTES + 1)
     if len(text) > MAX_CARD_BYTES:
         return None
@@ -164,7 +164,7 @@ def _parse_card(content: BinaryIO) -> dict[str, Any] | None:
 
 
 def _plain_json(content: Any) -> dict[str, Any] | None:
-    """An object of only what every JSON reader takes: no dates, no NaN, no half of a surrogate pair."""
+    """Convert a value to plain JSON: no dates, no NaN, no halves of surrogate pairs."""
     if not isinstance(content, dict):
         return None
     text = json.dumps(content, default=str, skipkeys=True, ensure_ascii=False)
@@ -173,7 +173,7 @@ def _plain_json(content: Any) -> dict[str, Any] | None:
 
 
 def _count_parameters(repo: StoredRepo) -> dict[str, int]:
-    """Parameters by dtype, as the Hub counts them: of model.safetensors, or of the shards its index names."""
+    """Count parameters by dtype, as the Hub does: of model.safetensors, or of the shards that its index names."""
     index = _read_json(repo, _WEIGHTS_INDEX)
     weight_map = (index or {}).get("weight_map")
     paths = [_WEIGHTS]

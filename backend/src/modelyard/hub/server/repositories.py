@@ -1,4 +1,4 @@
-"""The repositories that our own Hub endpoint serves, and git's names for their content."""
+"""Repositories that our own Hub endpoint serves, and git's hashes of their content."""
 
 import errno
 import hashlib
@@ -16,22 +16,22 @@ DEFAULT_BRANCH = "main"
 
 
 class RepoNotFound(LookupError):
-    """No source holds a repository of this name."""
+    """No source has a repository of this name."""
 
 
 class RepoRevisionNotFound(LookupError):
-    """The repository is here, but not at this revision."""
+    """The repository exists, but not at this revision."""
 
 
 class RepoUnavailable(Exception):
-    """The repository belongs here but cannot be given now; the message says why."""
+    """The repository exists but cannot be served now; the message says why."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
     """One file of a repository: `git_oid` is git's blob hash, of the LFS pointer if `lfs_sha256` is set.
 
-    It is `path` below `folder` on this disk. With `seen` it is what was hashed only as long as its identity is this.
+    It is `path` below `folder` on this disk. With `seen`, it is served only while its identity is still `seen`.
     """
 
     path: str
@@ -43,11 +43,11 @@ class StoredFile:
 
     @property
     def etag(self) -> str:
-        """What the Hub sends as ETag: the content's sha256 for LFS files, git's hash for the others."""
+        """Return the ETag as the Hub sends it: the sha256 of LFS files, git's hash of others."""
         return self.lfs_sha256 or self.git_oid
 
     def open(self) -> FileIO:
-        """Open the file that was hashed. Raises OSError, PathNotAllowed where it is another one now."""
+        """Open the file that was hashed. Raises OSError, and PathNotAllowed if it is another file now."""
         file = open_inside(self.folder, self.path)
         status = os.fstat(file.fileno())
         changed = self.seen is not None and not is_same_file(self.seen, identity(status))
@@ -83,17 +83,17 @@ class PlannedRepo:
 
 
 def lfs_pointer(sha256: str, size_bytes: int) -> bytes:
-    """The small text that git itself holds in place of an LFS file."""
+    """Return the pointer file that git stores instead of an LFS file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size_bytes}\n".encode()
 
 
 def git_blob_sha1(content: bytes) -> str:
-    """git's name for a file of this content."""
+    """Return git's hash of a file with this content."""
     return _git_sha1("blob", content)
 
 
 def git_tree_sha1(files: Mapping[str, str]) -> str:
-    """git's name for a folder, from the git hash of each file (of mode 644) by its path inside the folder."""
+    """Return git's hash of a folder, from the git hash of each file (mode 644) by its path inside the folder."""
     entries: list[tuple[str, bytes, str]] = []
     folders: dict[str, dict[str, str]] = {}
     for path, oid in files.items():

@@ -1,4 +1,4 @@
-"""The forms in which the Hub's protocol answers: repositories, files and failures."""
+"""Answers in the form of the Hub's protocol: repositories, files and failures."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ UNKNOWN_HERE = (
 
 
 class HubFailure(Exception):
-    """An answer other than the one asked for, in the form huggingface_hub reads."""
+    """An error answer in the form that huggingface_hub reads."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
@@ -51,7 +51,7 @@ class HubFailure(Exception):
 def describe(
     repo: StoredRepo | PlannedRepo, facts: RepoFacts, wanted: Iterable[str], *, blobs: bool = False
 ) -> dict[str, Any]:
-    """One repository with the `wanted` properties; `blobs` adds sizes and hashes to its files."""
+    """Return a repository with the `wanted` properties; `blobs` adds sizes and hashes to its files."""
     stored = repo if isinstance(repo, StoredRepo) else None
     modified = _timestamp(stored.last_modified) if stored else None
     parameters = dict(facts.parameters_by_dtype)
@@ -103,7 +103,7 @@ def _sibling(file: StoredFile, blobs: bool) -> dict[str, Any]:
 
 
 def tree_entries(repo: StoredRepo, folder: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
-    """The files and folders inside `folder` ("" is the root): direct ones only, or all with `recursive`."""
+    """Return the files and folders inside `folder` ("" is the root): direct ones only, or all with `recursive`."""
     prefix = f"{folder}/" if folder else ""
     inside = {path: file for path, file in repo.files.items() if path.startswith(prefix)}
     folders: dict[str, dict[str, str]] = {}
@@ -129,7 +129,7 @@ def tree_entries(repo: StoredRepo, folder: str, *, recursive: bool, expand: bool
 
 
 def last_commit(repo: StoredRepo) -> dict[str, str]:
-    """The only commit of the history that is known here."""
+    """Return the only commit of the history that is known here."""
     return {"id": repo.commit, "title": "Stored by Modelyard", "date": _timestamp(repo.last_modified)}
 
 

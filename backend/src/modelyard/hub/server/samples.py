@@ -1,4 +1,4 @@
-"""The sample models: what there is, making them on first use, and serving them."""
+"""The sample models: their list, making them on first use, and serving them."""
 
 import asyncio
 import hashlib
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SampleModel:
-    """What is known of a sample before it is made; `ml.sample_models` knows how to make it."""
+    """A sample before it is made, which `ml.sample_models` does."""
 
     folder: str
     model_type: str
@@ -63,7 +63,7 @@ CATALOGUE = (
 
 
 class SampleSource:
-    """The sample models in `folder`, which a child process fills when they are first asked for."""
+    """The sample models in `folder`, which a child process fills on first use."""
 
     listed_last = True
 
@@ -103,7 +103,7 @@ class SampleSource:
         return all((self._folder / sample.folder).is_dir() for sample in CATALOGUE)
 
     async def _listed(self, sample: SampleModel) -> ListedRepo:
-        """As it was made; else what is known of it before."""
+        """Return the sample as it was made, otherwise what is known before."""
         folder = self._folder / sample.folder
         if not folder.is_dir():
             self._made.pop(sample.folder, None)
@@ -117,14 +117,14 @@ class SampleSource:
         return repo if isinstance(repo, StoredRepo) else None
 
     def _make_in_background(self) -> "asyncio.Task[None]":
-        """One making for all who wait; a failed one is tried again by the next who asks."""
+        """Make the samples once for all waiting requests; after a failure, the next request tries again."""
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make())
             self._making.add_done_callback(_log_failure)
         return self._making
 
     async def _make(self) -> None:
-        """Run the child process. Raises DiskFull, StorageDenied; RepoUnavailable when it fails or takes too long."""
+        """Run the child process. Raises DiskFull, StorageDenied, and RepoUnavailable if it fails or takes too long."""
         logger.info("making the sample models in %s", self._folder)
         try:
             child = await asyncio.create_subprocess_exec(

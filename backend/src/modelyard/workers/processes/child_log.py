@@ -1,4 +1,4 @@
-"""The log file of a child process: its output goes there, and what is old is put aside."""
+"""The log file of a child process, which receives its output and is rotated."""
 
 import os
 import shutil
@@ -14,24 +14,24 @@ CHECK_SECONDS = 10.0
 
 
 class ChildLog:
-    """A file that a process, and whatever it starts, appends to; the one before it is kept beside it as `.log.1`."""
+    """A file that a process and its children append to. The previous one is kept beside it as `.log.1`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
 
     def open(self) -> IO[bytes]:
-        """Return the file for a process that is about to start. Raises OSError."""
+        """Open the file for a process that is about to start. Raises OSError."""
         self.rotate()
         log = open_private(self.path, "ab")
         self._offset = log.tell()
         return log
 
     def rotate(self) -> None:
-        """Put the content aside if there is much of it. Raises OSError.
+        """Rotate the file if it is large. Raises OSError.
 
-        Processes that have the file open go on writing to it, so it is copied and emptied. A line that is written
-        between the two is lost.
+        Processes keep the file open and continue to write to it, so it is copied and then emptied. A line that is
+        written between the two is lost.
         """
         if not self.path.exists() or self.path.stat().st_size <= LOG_BYTES:
             return
@@ -41,7 +41,7 @@ class ChildLog:
         self._offset = 0
 
     def last_line(self) -> str:
-        """Return the last line that the process wrote, which is what an exception or an error message says."""
+        """Return the last line that the process wrote: the message of an exception, or of an error."""
         with self.path.open("rb") as log:
             log.seek(max(self._offset, self.path.stat().st_size - 4096))
             lines = log.read().decode(errors="replace").split("\n")

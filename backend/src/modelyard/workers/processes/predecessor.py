@@ -1,9 +1,9 @@
-"""What became of the worker that had this one's name before, as far as that can be known.
+"""Finds out how the previous worker of the same name ended.
 
-A worker that is stopped gives its jobs back, and one that was killed by hand, or with its machine, leaves them running:
-they are begun again. One that the kernel killed because memory ran out would meet the same end with the same job, so
+A worker that is stopped requeues its jobs. One that was killed by hand, or with its machine, leaves them running, and
+they are started again. If the kernel killed it because memory ran out, the same job would kill the next worker too, so
 that job ends. Each worker keeps the kernel's count of such kills in a file. If the count has risen when the next worker
-of that name starts, somebody was killed within seconds of the worker's death, and most likely it was the worker.
+of that name starts, a process was killed within seconds of the worker's death, and most likely it was the worker.
 """
 
 import json
@@ -35,7 +35,7 @@ _MAY_BE_TO_BLAME = {
 
 
 def note_oom_kills(worker: str) -> None:
-    """Keep the kernel's count as it is now, for the next worker of this name; the one before where there is no room."""
+    """Store the kernel's current count for the next worker of this name. Keeps the old one if the disk is full."""
     now = oom_kills()
     if now is not None:
         path = _record(worker)
@@ -47,7 +47,7 @@ def note_oom_kills(worker: str) -> None:
 
 
 def died_for_memory(worker: str) -> bool:
-    """Whether the kernel has killed for want of memory since the last worker of this name was seen."""
+    """Return whether the kernel killed a process for lack of memory since the last worker of this name was seen."""
     try:
         before = OomKills(**json.loads(_record(worker).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -59,7 +59,7 @@ def died_for_memory(worker: str) -> bool:
 
 
 def end_starved(database: Database, worker: str) -> int:
-    """End the jobs a worker was at that may have taken the memory. To be called before the others are freed."""
+    """End the jobs of a worker that may have used up the memory. Call this before its other jobs are released."""
     with database.reading() as session:
         starved = [job for job in JobService(session).running_of(worker) if job.kind in _MAY_BE_TO_BLAME]
         names = {job.id: getattr(session.get(Model, job.subject_id), "model_id", "a model") for job in starved}

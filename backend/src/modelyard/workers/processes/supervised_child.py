@@ -1,4 +1,4 @@
-"""A child process of the supervisor: how it is started, where its output goes, and when it is started again."""
+"""A child process of the supervisor: its start, its output and its restarts."""
 
 import contextlib
 import os
@@ -36,12 +36,12 @@ class SupervisedChild:
 
     @property
     def due_at(self) -> float:
-        """When it is to be started, or the warm parent is no longer waited for, while it does not run."""
+        """Return when to start it, or to stop waiting for the warm parent, while it does not run."""
         return self.start_at if self.request is None else self.request.deadline
 
     @property
     def news(self) -> int | None:
-        """The descriptor that tells of an answer or an exit; None where there is none to come, or a signal tells."""
+        """Return the descriptor that reports an answer or an exit, None if none is expected or a signal reports it."""
         if self.request is not None:
             return self.request.fileno()
         if isinstance(self.process, ForkedProcess) and self.process.returncode is None:
@@ -49,7 +49,7 @@ class SupervisedChild:
         return None
 
     def start(self) -> None:
-        """Start the process, or ask the warm parent for it: then `take_answer` is to be called."""
+        """Start the process, or request it from the warm parent; then `take_answer` must be called."""
         self.started_at = time.monotonic()
         with self._output() as output:
             if self.warm_channel is not None:
@@ -58,7 +58,7 @@ class SupervisedChild:
                 self._spawn(output)
 
     def take_answer(self) -> None:
-        """Once the warm parent has answered, take over what it has forked, or start the process afresh."""
+        """Take over the process that the warm parent has forked, or start it afresh."""
         if self.request is None or not self.request.is_answered():
             return
         self.started_at = time.monotonic()
@@ -74,7 +74,7 @@ class SupervisedChild:
             yield log
 
     def _open_log(self, log: ChildLog) -> IO[bytes] | None:
-        """For appending; None where that cannot be, so that the child starts anyway."""
+        """Open the log for appending. Returns None if that fails, so that the child starts anyway."""
         try:
             return log.open()
         except OSError as error:
@@ -100,7 +100,7 @@ class SupervisedChild:
             return request_fork(module, arguments, self.environment, descriptors, channel=channel)
 
     def terminate(self) -> None:
-        """Send the process SIGTERM, or take the request for it back."""
+        """Send the process SIGTERM, or withdraw the request for it."""
         if self.request is not None:
             self.request.withdraw()
             self.request = None
@@ -108,7 +108,7 @@ class SupervisedChild:
             self.process.terminate()
 
     def failed(self) -> float:
-        """Note that the process died; return the seconds until it is to be started again."""
+        """Record that the process died; return the seconds until its restart."""
         if time.monotonic() - self.started_at > _SETTLED_SECONDS:
             self.failures = 0
         delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**self.failures)
@@ -118,7 +118,7 @@ class SupervisedChild:
         return delay
 
     def last_log_line(self) -> str:
-        """The last line the process wrote."""
+        """Return the last line the process wrote."""
         return "the reason is above" if self.log is None else self.log.last_line()
 
 

@@ -1,9 +1,9 @@
-"""`modelyard serve` and `modelyard worker`: child processes that are started again when they die.
+"""`modelyard serve` and `modelyard worker`: child processes that are restarted when they die.
 
-For `serve` these are the API and three workers, for `worker` one worker, and for both the warm parent that children of
-these are forked from. The supervisor opens the API's port itself and
-hands it down, so a taken port is found before anything starts, and nobody is refused while the API is started again. It
-has one thread and sleeps until a signal or a timer wakes it.
+For `serve` these are the API and three workers, for `worker` one worker, and for both the warm parent that others are
+forked from. The supervisor opens the API's port itself and passes it on, so that a port in use is found before anything
+starts, and no connection is refused while the API restarts. It has one thread and sleeps until a signal or a timer
+wakes it.
 """
 
 import contextlib
@@ -79,14 +79,14 @@ class Supervisor:
         self._failure: str | None = None
 
     def run(self) -> int:
-        """Block until told to stop; return 0, or 1 after one line on stderr that says what to do.
+        """Run until a signal stops it; return 0, or 1 after one line on stderr that says what to do.
 
-        To be called in the main thread, because it handles signals.
+        Call this in the main thread, because it handles signals.
         """
         return self._run(self._serve)
 
     def run_worker(self, queues: Sequence[str]) -> int:
-        """As `run`, for a worker of these queues, whose output goes where this process's own goes."""
+        """Run one worker of these queues, whose output goes where this process's own goes; otherwise like `run`."""
         return self._run(lambda stack: self._work(stack, queues))
 
     def _run(self, work: Callable[[contextlib.ExitStack], None]) -> int:
@@ -160,7 +160,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _alone_in_its_home(self) -> Iterator[locks.FileLock | None]:
-        """Held by the one server of this home, unless both the database and the broker are servers of their own.
+        """Hold the lock of this home's only server, unless both the database and the broker are servers of their own.
 
         Raises CannotStart.
         """
@@ -185,7 +185,7 @@ class Supervisor:
         self._signals += 1
 
     def _listen(self) -> socket.socket:
-        """The listening socket. Raises CannotStart if the address cannot be used, or may not be without a key."""
+        """Return the listening socket. Raises CannotStart if the address cannot be used, or needs a key."""
         host, port = self._host, self._port
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -217,7 +217,7 @@ class Supervisor:
                     ) from error
 
     def _require_key(self, host: str) -> None:
-        """Raise CannotStart unless there is a key that cannot be guessed."""
+        """Raise CannotStart unless there is a key of sufficient length."""
         key = self._settings.api_key
         if key is None:
             raise CannotStart(
@@ -311,7 +311,7 @@ def _rotate_logs(children: "list[SupervisedChild]") -> None:
 def _warm_parents(
     channel: WarmChannel, parent: int, environment: Mapping[str, str], log: ChildLog | None
 ) -> "list[SupervisedChild]":
-    """The warm parent that serves a channel; none where it is served already. It gets no key and no token."""
+    """Return the warm parent for a channel, empty if another process serves it. It gets no key and no token."""
     if channel.serving is None:
         return []
     arguments = ["modelyard.workers.processes.warm_parent", str(channel.serving), ROOM]
@@ -319,16 +319,16 @@ def _warm_parents(
 
 
 def _forked_over(channel: WarmChannel, queues: Sequence[str]) -> int | None:
-    """Return the descriptor on which the warm parent is asked for a worker of these queues; None: it starts afresh.
+    """Return the descriptor on which the warm parent is asked for a worker of these queues; None: start it afresh.
 
-    Only who loads models needs the libraries, which were told on their import that there is no Hub.
+    Only workers that load models need the libraries, which were imported in offline mode.
     """
     needs_them = Queue.INFERENCE in queues and Queue.DOWNLOADS not in queues
     return channel.descriptors[0] if needs_them and channel.descriptors else None
 
 
 def _environment_for(queues: Sequence[str]) -> dict[str, str]:
-    """Return the variables of this process's environment that a worker of these queues gets, and what is added."""
+    """Return the environment of a worker of these queues: the allowed variables of this process, and additions."""
     if Queue.DOWNLOADS in queues:
         return dict(os.environ)
     # Whatever a library would look for on a Hub; read when huggingface_hub is first imported.
@@ -337,7 +337,7 @@ def _environment_for(queues: Sequence[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
-    """A descriptor that becomes readable with every signal that matters here, a child's death included."""
+    """Yield a descriptor that becomes readable with every handled signal, including SIGCHLD."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -357,7 +357,7 @@ def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
 
 
 def _reap_orphans(ours: Collection[int]) -> None:
-    """Wait for what has ended and was not started here: in a container, processes whose parents died become ours."""
+    """Reap ended processes that were not started here: in a container, orphans become children of this process."""
     if sys.platform != "linux":
         return
     with contextlib.suppress(ChildProcessError):
@@ -366,7 +366,7 @@ def _reap_orphans(ours: Collection[int]) -> None:
 
 
 def _sleep(wakeups: int, seconds: float | None, children: Sequence[SupervisedChild]) -> None:
-    """Until a signal, or news of a child that the system does not signal, or until so many seconds are over."""
+    """Sleep until a signal, news of a forked child, or the end of so many seconds."""
     news = [each.news for each in children if each.news is not None]
     if wakeups in select.select([wakeups, *news], [], [], None if seconds is None else max(0.0, seconds))[0]:
         os.read(wakeups, 4096)

@@ -1,7 +1,7 @@
 """The process of one training run: `run_child("modelyard.workers.processes.train_child", asdict(TrainingRun(…)), …)`.
 
-It loads its own copy of the model, which goes with it. SIGTERM makes it save a checkpoint and end; it may also be
-killed at any time, and the next attempt goes on from the last checkpoint.
+It loads its own copy of the model and frees it by ending. SIGTERM makes it save a checkpoint and end; it may also be
+killed at any time, and the next attempt continues from the last checkpoint.
 
 Reports: `{"phase"}`, `{"live": reason or None}` after the live check, and `{"step", "tokens", …, "point"}` while it
 trains, of which those with `point` belong to the curve. Its result is `{"engine", "output"}`. What it prints is the
@@ -59,7 +59,7 @@ def _one_line(message: Warning | str, category: type[Warning], *_where: object, 
 
 
 def _prepare(folder: Path) -> None:
-    """Before the libraries are imported: nothing reaches out, nothing writes outside the run, one core stays free."""
+    """Set the environment before libraries are imported: no network, no files outside the run, one core left free."""
     # What libraries warn of is a line of the log like any other.
     warnings.formatwarning = _one_line
     logging.captureWarnings(True)
@@ -126,7 +126,7 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _alone(folder: Path) -> None:
-    """Wait for a predecessor that has lost its job and is still saving. Raises Conflict when it does not end."""
+    """Wait for a predecessor that lost its job and is still saving. Raises Conflict if it does not end."""
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)  # held until this process ends
     deadline = time.monotonic() + PREDECESSOR_SECONDS
     while True:
@@ -141,7 +141,7 @@ def _alone(folder: Path) -> None:
 
 
 def _train(run: "TrainingRun", report: Report) -> str:
-    """Returns the engine's name. What is quick to find out is found out first."""
+    """Train and return the engine's name. Quick checks come first."""
     from modelyard.ml.loading.devices import free_bytes, parse_device
     from modelyard.ml.loading.pretrained import load_model, load_tokenizer
     from modelyard.ml.sae.engine import load_engine
@@ -191,7 +191,7 @@ def _train(run: "TrainingRun", report: Report) -> str:
 
 
 def _try_tokenizer(folder: Path, model_id: str, texts: Iterable[str]) -> None:
-    """Before this process reads and uses it, see it do so within limits. Raises NoTokenizer, TemplateFailed."""
+    """Try the tokenizer in a process with limits before this process uses it. Raises NoTokenizer, TemplateFailed."""
     from modelyard.ml.untrusted import Tokenizer
 
     with Tokenizer(folder, model_id) as tokenizer:
@@ -200,7 +200,7 @@ def _try_tokenizer(folder: Path, model_id: str, texts: Iterable[str]) -> None:
 
 
 def _shorten_lines() -> None:
-    """All lines of a run's log come from this process, so the name of a module says nothing."""
+    """Leave module names out of the log, whose lines all come from this process."""
     formatter = logging.Formatter("{asctime}Z {levelname} {message}", "%Y-%m-%dT%H:%M:%S", style="{")
     formatter.converter = time.gmtime
     for handler in logging.getLogger().handlers:
@@ -208,7 +208,7 @@ def _shorten_lines() -> None:
 
 
 class _Progress:
-    """Turns steps into reports, a few a second at most, whose figures are computed only when they are sent.
+    """Turns steps into reports, a few a second at most. Figures are computed only when they are sent.
 
     The first step ends the phase before it, and after the last one the SAE is saved.
     """

@@ -1,4 +1,4 @@
-"""The supervisor's part of the warm parent: the two ends of the socket on which it is asked to fork."""
+"""The socket between the supervisor's children and the warm parent, on which forks are requested."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ ROOM = "-" * 64
 
 @dataclass(frozen=True)
 class WarmChannel:
-    """What children that may ask are given. `serving` is the warm parent's end; None where it is not to be started."""
+    """The descriptors of a channel. `serving` is the warm parent's end, None if it is not started here."""
 
     environment: dict[str, str] = field(default_factory=dict)
     descriptors: tuple[int, ...] = ()
@@ -20,7 +20,7 @@ class WarmChannel:
 
 
 def open_channel(stack: contextlib.ExitStack, *, wanted: bool) -> WarmChannel:
-    """Open a channel for as long as the stack lasts; an empty one where there is to be no warm parent.
+    """Open a channel for as long as the stack lasts, an empty one if there is no warm parent.
 
     This process keeps both ends, so requests that a warm parent did not live to read are read by the next one. If this
     process was itself given a channel, its children share that one.
