@@ -1,5 +1,6 @@
 """Heavy work for the tests of `run_child`: what it does is in the request."""
 
+import gc
 import os
 import resource
 import signal
@@ -49,6 +50,7 @@ def _describe() -> dict[str, Any]:
     """All that a process is given by the one that starts it, except its ids."""
     return {
         "arguments": sys.argv[1:],
+        "collects garbage": gc.isenabled(),
         "descriptors": sorted(int(each.name) for each in Path("/proc/self/fd").iterdir() if each.exists()),
         "environment": dict(os.environ),
         "folder": str(Path.cwd()),

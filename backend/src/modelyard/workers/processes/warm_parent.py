@@ -44,7 +44,7 @@ CHILDREN = frozenset(
 _LIBRARIES = (
     "torch",
     "transformers",
-    "bitsandbytes",
+    "modelyard.ml.loading.import_bitsandbytes",
     "modelyard.ml.inspect.activations",
     "modelyard.ml.inspect.architecture",
     "modelyard.ml.quantize.artifact",
@@ -319,6 +319,7 @@ def main(children: Iterable[str] = CHILDREN, libraries: Iterable[str] = _LIBRARI
     die_with_parent(signal.SIGKILL)
     configure_logging("warm")
     os.environ.update(_IMPORT_ENVIRONMENT)
+    gc.disable()  # next to nothing that an import makes is garbage, and each collection goes through all of it
     broken = None
     try:
         for name in libraries:
@@ -329,6 +330,7 @@ def main(children: Iterable[str] = CHILDREN, libraries: Iterable[str] = _LIBRARI
     rules = Rules(children, given, broken=broken, accelerator=_has_accelerator())
     gc.collect()
     gc.freeze()
+    gc.enable()
     request = WarmParent(socket.socket(fileno=int(sys.argv[1])), supervisor, rules.refusal).serve()
     # From here on this is a child.
     become(request)
