@@ -14,6 +14,7 @@ from modelyard.core.errors import ModelyardError, NoWeights, UnsupportedArchitec
 from modelyard.ml.inspect.inspector import Inspector
 from modelyard.ml.loading.pretrained import load_model
 from modelyard.ml.model_loader import LoadCancelled, LoadSpec, ModelLoader
+from support.odd_models import USABLE
 from support.odd_repositories import INDEX, ODD, config, write_model, write_odd, write_shards
 from support.warm import forking
 
@@ -57,6 +58,15 @@ def test_a_folder_that_is_a_link_does_not_lead_an_index_outside(tmp_path: Path) 
 def test_a_configuration_does_not_name_other_weights(tmp_path: Path) -> None:
     write_model(tmp_path / "model", transformers_weights="elsewhere.safetensors")
     assert load_model(tmp_path / "model").num_parameters() > 0
+
+
+def test_an_adapter_beside_the_weights_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would apply it, pickle files included, wherever PEFT is installed."""
+    monkeypatch.setattr("transformers.integrations.peft.is_peft_available", lambda: True)
+    USABLE["adapter-beside-it"](tmp_path / "model")
+    write_model(tmp_path / "plain")
+    loaded, plain = (load_model(tmp_path / name).state_dict() for name in ("model", "plain"))
+    assert loaded.keys() == plain.keys()
 
 
 @pytest.mark.parametrize("changes", [{"num_hidden_layers": 9_000}, {"hidden_size": 65_536}, {"vocab_size": 10**8}])

@@ -1,5 +1,6 @@
 """The one way a model or tokenizer is read from a folder: no network, no code from the folder, no pickle unasked."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ _MOST_PER_BYTE = 8
 
 _TENSORS_FACTOR, _MORE_TENSORS = 20, 2_000
 """A model may have this many times the tensors of its files, and these more: some files hold several in one."""
+
+# With PEFT, transformers applies an adapter that lies beside the weights, unless it looks for one elsewhere.
+_NO_ADAPTER = {"subfolder": os.devnull}
 
 # From the message of transformers' bitsandbytes quantizers when a device map leaves something to the CPU or the disk.
 _NO_PLACE = "dispatched on the CPU or the disk"
@@ -113,6 +117,7 @@ def load_model(
                 local_files_only=True,
                 use_safetensors=not allow_pickle or None,
                 weights_only=True,
+                adapter_kwargs=_NO_ADAPTER,
                 output_loading_info=True,
             )
     except (ImportError, ValueError, KeyError, TypeError) as error:  # whatever a config can make transformers raise
