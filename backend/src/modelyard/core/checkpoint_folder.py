@@ -45,30 +45,31 @@ def read_index_file(path: Path, repository: str) -> Index:
 
 
 def read_checkpoint(
-    folder: Path, *, allow_pickle: bool, quantized: bool
+    folder: Path, *, allow_pickle: bool, quantized: bool, repository: str | None = None
 ) -> tuple[list[Path], Mapping[str, StoredTensor]]:
-    """The weight files of a folder that is about to be loaded, and what their headers hold (nothing of pickle files).
+    """Return the weight files of a folder that is to be loaded, and what their headers hold (nothing of pickle files).
 
-    `quantized` says that its configuration tells how its weights are quantized. Raises NoWeights, UnsafeWeights, each
-    before anything is loaded, and OSError.
+    `quantized` says that its configuration tells how its weights are quantized, `repository` is what messages call the
+    folder, its own name if None. Raises NoWeights, UnsafeWeights, each before anything is loaded, and OSError.
     """
-    files = weight_files(folder)
+    repository = repository or folder.name
+    files = weight_files(folder, repository)
     if files[0].suffix != ".safetensors":
         if not allow_pickle:
-            message = f"The weights of {folder.name} are pickle files, which can run code when they are read."
+            message = f"The weights of {repository} are pickle files, which can run code when they are read."
             raise UnsafeWeights(message)
         for path in files:
-            refuse_pointer(path, folder.name)
+            refuse_pointer(path, repository)
         return files, {}
     tensors: dict[str, StoredTensor] = {}
     for path in files:
-        tensors |= read_header(path, folder.name, path.relative_to(folder).as_posix())
+        tensors |= read_header(path, repository, path.relative_to(folder).as_posix())
     if not quantized:
         seen = unscaled_tensor((name, tensor.dtype) for name, tensor in tensors.items())
         if seen is None and (folder / QUANTIZATION_FILE).is_file():
             seen = QUANTIZATION_FILE
         if seen is not None:
-            raise NoWeights(f"{folder.name}: {unscaled_message(seen)}", hint="Choose another checkpoint of this model.")
+            raise NoWeights(f"{repository}: {unscaled_message(seen)}", hint="Choose another checkpoint of this model.")
     return files, tensors
 
 

@@ -29,6 +29,7 @@ from modelyard.schemas.memory import EstimateParts, MemoryEstimate
 from modelyard.schemas.model import ModelCreate
 from modelyard.services import system_service
 from modelyard.services.facts.file_plan import FilePlan
+from modelyard.services.facts.folder_content import require_checkpoint
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
@@ -156,7 +157,7 @@ class HuggingFaceModelService:
     def download_model(self, row: Model, reporter: JobReporter) -> None:
         """Information first, then bytes: fill the row's architecture and manifest, fetch and verify every file.
 
-        Raises JobPaused, JobCancelled, HubError, DiskFull.
+        Raises JobPaused, JobCancelled, HubError, DiskFull, and NoWeights for files that no load opens.
         """
         reporter.report(JobProgress(phase="resolving"))
         client = self.client(row.endpoint)
@@ -178,6 +179,8 @@ class HuggingFaceModelService:
             raise JobPaused from None
         except TransferCancelled:
             raise JobCancelled from None
+        snapshot = self.cache.snapshot_path(row.model_id, row.commit)
+        require_checkpoint(snapshot, row.model_id, allow_pickle=row.allow_pickle)
         self.cache.write_ref(row.model_id, row.revision, row.commit)
 
     def estimate_memory(

@@ -23,7 +23,7 @@ from modelyard.models import JobKind, Model, ModelStatus
 from modelyard.schemas.cache import CachedModel, CacheListing, ImportMode, Leftover, ModelImportRequest
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.cached_snapshots import ADOPTION_HINT, adoption_problem, best_snapshot, manifest_entry
-from modelyard.services.facts.folder_content import commit_of, list_importable
+from modelyard.services.facts.folder_content import commit_of, list_importable, require_checkpoint
 from modelyard.services.facts.model_facts import store_facts, tensors
 from modelyard.services.facts.parameter_count import parameter_count
 from modelyard.services.facts.stored_tensors import compare_files
@@ -117,7 +117,8 @@ class LocalModelService:
     def verify(self, row: Model, reporter: JobReporter) -> None:
         """Hash every file of a row's snapshot; what is damaged or gone is fetched again, and only that.
 
-        Raises ChecksumMismatch when the damaged files came from a folder, besides what a download raises.
+        Raises ChecksumMismatch when the damaged files came from a folder, and NoWeights for whole files that are no
+        checkpoint, besides what a download raises.
         """
         files = self._with_hashes(row, reporter)
         bad, seen = [], {}
@@ -281,6 +282,7 @@ class LocalModelService:
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
         folder = self.cache.snapshot_path(row.model_id, row.commit)
+        require_checkpoint(folder, row.model_id, allow_pickle=row.allow_pickle)
         try:
             config = read_config_inside(folder, row.model_id)
         except FileNotFoundError:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelyard.core.adapters import find_base_model
+from modelyard.core.checkpoint_folder import read_checkpoint
 from modelyard.core.errors import InvalidRequest, NoWeights
 from modelyard.core.paths import FoundFile, PathRules
-from modelyard.core.repository_json import MAX_BYTES, parse_config
+from modelyard.core.repository_json import MAX_BYTES, parse_config, read_config_inside
 from modelyard.core.safetensors_header import (
     MAX_POINTER_BYTES,
     QUANTIZATION_FILE,
@@ -60,6 +61,19 @@ def require_content(found: Mapping[str, FoundFile], plan: FilePlan, repository: 
         seen = QUANTIZATION_FILE if QUANTIZATION_FILE in found else unscaled_tensor(dtypes)
         if seen is not None:
             raise NoWeights(f"{repository}: {unscaled_message(seen)}", hint="Choose another checkpoint of this model.")
+
+
+def require_checkpoint(snapshot: Path, repository: str, *, allow_pickle: bool) -> None:
+    """Require of the files of a snapshot what a load requires of them; a hash says only that they are the author's.
+
+    Raises NoWeights, UnsafeWeights, InvalidRepository and OSError.
+    """
+    try:
+        config = read_config_inside(snapshot, repository)
+    except FileNotFoundError:
+        config = {}
+    quantized = read_config(config).quantization_method is not None
+    read_checkpoint(snapshot, allow_pickle=allow_pickle, quantized=quantized, repository=repository)
 
 
 def list_importable(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
