@@ -57,6 +57,25 @@ def test_what_is_counted_and_what_is_said_of_the_rest(
         assert expected is None or expected in (told or "")
 
 
+@pytest.mark.parametrize(
+    ("tensors", "lacking"),
+    [
+        ((EMBEDDING, BODY), 0),
+        ((TWIN, BODY), 0),
+        ((EMBEDDING, BODY, TWIN), 0),
+        ((EMBEDDING, BODY, Tensor("vision.layers.5.mlp.weight", "BF16", (9000,))), 0),
+        ((EMBEDDING,), 10_000),
+        ((EMBEDDING, TWIN), 10_000),
+        ((EMBEDDING, Tensor("mtp.layers.0.mlp.weight", "BF16", (10_000,))), 10_000),
+        ((EMBEDDING, Tensor("model.layers.7.mlp.weight", "BF16", (10_000,))), 10_000),
+        ((), 0),
+    ],
+)
+@pytest.mark.parametrize("equal", [True, False, None])
+def test_parameters_that_no_file_holds(tensors: tuple[Tensor, ...], lacking: int, equal: bool | None) -> None:
+    assert count_parameters(DESCRIBED, tensors, 2, _same(equal)).lacking == lacking  # type: ignore[arg-type]
+
+
 def test_answers_that_were_remembered_before_lack_a_part() -> None:
     assert Described.of({"num_parameters": 5}) == Described(5)
     assert Described.of({"level": "supported"}) is None

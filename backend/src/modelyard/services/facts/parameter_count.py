@@ -51,11 +51,13 @@ class Described:
 class Count:
     """`num_parameters` of the loaded model, `untied_bytes` of them beyond what the configuration describes.
 
-    `doubt` is why that is not sure, `left_out` what of the files is not counted; None where there is nothing to say.
+    `lacking` is how many of them the files do not hold. `doubt` is why the count is not sure, `left_out` what of the
+    files is not counted; None where there is nothing to say.
     """
 
     num_parameters: int
     untied_bytes: int = 0
+    lacking: int = 0
     doubt: str | None = None
     left_out: str | None = None
 
@@ -77,9 +79,11 @@ def count_parameters(described: Described, tensors: Sequence[Tensor], num_layers
         total, untied_bytes = total + pair.num_parameters, untied_bytes + pair.bytes
         if equal is None:
             doubt = f"config.json ties {twin.name} to {source.name} and the weight files hold both: they may differ"
+    lacking = 0
     if tensors and abs(held - total) > CROSS_CHECK_FRACTION * total:
         doubt = f"the weight files hold {held:,} parameters, the configuration describes {total:,}"
-    return Count(total, untied_bytes, doubt, _sentence(left_out))
+        lacking = max(0, total - held)
+    return Count(total, untied_bytes, lacking, doubt, _sentence(left_out))
 
 
 def parameter_count(

@@ -29,7 +29,7 @@ from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.file_plan import FilePlan, plan_files
 from modelyard.services.facts.header_estimate import DTYPE_NAMES, Tensor
 from modelyard.services.facts.model_facts import tensors
-from modelyard.services.facts.parameter_count import Described, parameter_count
+from modelyard.services.facts.parameter_count import Described, count_parameters, parameter_count
 from modelyard.services.facts.stored_tensors import same_content
 from modelyard.services.inspection.inspection_service import InspectionService
 
@@ -133,6 +133,16 @@ class HubRepository:
             return counted
         found = [] if packed else self.tensors(plan)
         return parameter_count(config, found, described, partial(self.same, plan))
+
+    def lacking(
+        self, plan: FilePlan, config: Mapping[str, Any], described: Described | None, counted: int | None
+    ) -> int:
+        """Return how many of the described parameters the weight files lack; `counted` is as in `count`."""
+        facts = read_config(config)
+        if facts.quantization_method is not None or described is None or counted == described.num_parameters:
+            return 0
+        same = partial(self.same, plan)
+        return count_parameters(described, self.tensors(plan), facts.dimensions["num_layers"], same).lacking
 
     def same(self, plan: FilePlan, first: str, second: str) -> bool | None:
         """Return whether two tensors have the same content; None where the Hub does not tell."""

@@ -1,7 +1,7 @@
 """What is told of a model before any of its weights are here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelyard.hub.cache.hub_cache import HubCache
@@ -110,8 +110,20 @@ def _support(
             seconds=seconds,
         )
     if readable:
+        lacking = repository.lacking(plan, config or {}, found.described, counted)
         counted = repository.count(plan, config or {}, found.described, counted)
+        if lacking:
+            found = replace(found, support=_with_missing_weights(found.support, lacking))
     return found, counted
+
+
+def _with_missing_weights(support: Support, lacking: int) -> Support:
+    message = (
+        f"The weight files lack {lacking:,} of the parameters that config.json describes. A load that finds tensors"
+        " missing is refused."
+    )
+    level = "unverified" if support.level == "supported" else support.level
+    return Support(level=level, reasons=[*support.reasons, Reason(code="weights_incomplete", message=message)])
 
 
 def support(
