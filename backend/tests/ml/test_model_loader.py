@@ -507,6 +507,12 @@ def test_loading_again_renews_time_and_pin(loader: ModelLoader, spec: LoadSpec) 
     assert loader.load(replace(spec, pinned=True)).pinned is True
     assert loader.load(replace(spec, ttl_seconds=None)).pinned is False
     assert loader.loaded()[0].expires_at is None
+    with loader.get(replace(spec, ttl_seconds=60)):
+        pass
+    assert loader.loaded()[0].expires_at is None  # who only uses it changes nothing
+    with loader.get(replace(spec, ttl_seconds=60, sets_ttl=True)):
+        pass
+    assert loader.loaded()[0].expires_at is not None
 
 
 def test_an_unloaded_model_is_gone_even_for_those_who_still_hold_it(loader: ModelLoader, spec: LoadSpec) -> None:

@@ -169,6 +169,8 @@ class ModelLoader:
                 device = resolve_device(spec)
                 key = ModelKey(spec.model_id, spec.commit, spec.quantization, device, spec.dtype)
                 entry = self._entries[key] = _Entry(key, spec)
+            elif spec.sets_ttl:
+                entry.ttl_seconds = spec.ttl_seconds
             entry.uses += 1
             if self._reaper is None:
                 self._reaper = threading.Thread(target=self._expire, name="model-expiry", daemon=True)

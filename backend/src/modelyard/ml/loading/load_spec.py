@@ -25,7 +25,8 @@ class LoadSpec:
 
     `folder` is the snapshot, or the artifact of this quantization. `option_bytes` are the estimated resident bytes of
     each quantization there is for this model: the budget, and what an out-of-memory hint chooses from.
-    `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed.
+    `ttl_seconds` after its last use an unpinned model is unloaded; None keeps it until memory is needed; with
+    `sets_ttl` also a copy that is in memory already.
     `allow_offload` lets a model that the accelerators cannot hold stay in system memory in part, which is slow; with it
     the device must be `auto`, and the model not quantized. With `any_dtype` a copy that is in memory already will do,
     whatever its dtype; `dtype` is for the case that there is none.
@@ -43,6 +44,7 @@ class LoadSpec:
     pinned: bool = False
     allow_offload: bool = False
     any_dtype: bool = False
+    sets_ttl: bool = False
 
     @property
     def needed_bytes(self) -> int:

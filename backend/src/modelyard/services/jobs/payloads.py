@@ -35,6 +35,7 @@ class LoadOptions(Payload):
     allow_offload: bool = False
     option_bytes: dict[str, int] = {}
     any_dtype: bool = False
+    sets_ttl: bool = False
 
 
 class FasterLoad(Payload):
