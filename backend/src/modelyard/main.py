@@ -17,6 +17,7 @@ from modelyard.api.body_limit import MAX_JSON_BYTES, PayloadTooLargeMiddleware
 from modelyard.api.compression import CompressionMiddleware
 from modelyard.api.description import describe
 from modelyard.api.hub_slots import HubSlots
+from modelyard.api.openai.router import router as openai_router
 from modelyard.api.plain_text import PlainTextMiddleware
 from modelyard.api.public_address import OwnNames, PublicAddressMiddleware
 from modelyard.api.security import SecurityMiddleware
@@ -95,7 +96,6 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
-        responses=problems.problems(),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.database = database
@@ -105,8 +105,9 @@ def create_app() -> FastAPI:
     app.state.wrong_keys = WrongKeys()
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     problems.install(app)
-    app.include_router(router, max_body_size=MAX_JSON_BYTES)
-    app.include_router(health.router, max_body_size=MAX_JSON_BYTES)
+    app.include_router(router, max_body_size=MAX_JSON_BYTES, responses=problems.problems())
+    app.include_router(health.router, max_body_size=MAX_JSON_BYTES, responses=problems.problems())
+    app.include_router(openai_router, max_body_size=MAX_JSON_BYTES)
     served = app.state.served_models = ServedModels(database, Path(constants.HF_HUB_CACHE))
     sources: list[RepoSource] = [SampleSource(settings.samples_folder), served]
     app.mount("/hub", create_hub_app(sources, api_key=settings.api_key))

@@ -24,6 +24,8 @@ from modelyard.schemas.common import Problem
 from modelyard.schemas.deletion import DeletionPlanRequest
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.inference import GenerateRequest, LoadRequest, QuantizeRequest
+from modelyard.schemas.openai import OpenAIError
+from modelyard.schemas.openai_requests import ChatCompletionRequest, CompletionRequest
 from modelyard.schemas.system import HubTestRequest, SessionRequest, SettingsUpdate
 from modelyard.schemas.training import TrainingCreate
 from support.instance import Instance
@@ -110,6 +112,23 @@ def test_every_error_is_shown_whole_with_what_to_do_next(name: str, call: dict[s
             assert problem.hint, code
 
 
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[name for name, _ in CALLS])
+def test_every_error_of_openai_is_shown_whole(name: str, call: dict[str, Any]) -> None:
+    if not name.partition(" ")[2].startswith("/v1/"):
+        return
+    for status, answer in call["responses"].items():
+        content = answer.get("content", {})
+        assert "application/problem+json" not in content
+        if status == "200":
+            continue
+        examples = content["application/json"]["examples"]
+        assert list(examples) == re.findall(r"`(\w+)`", answer["description"])
+        for code, example in examples.items():
+            error = OpenAIError.model_validate(example["value"]).error
+            assert error.code == code
+            assert error.message.count(".") > 1, "it does not say what to do next"
+
+
 def test_the_examples_of_bodies_are_requests_that_are_understood() -> None:
     for model in (
         ModelDownloadRequest,
@@ -117,6 +136,8 @@ def test_the_examples_of_bodies_are_requests_that_are_understood() -> None:
         QuantizeRequest,
         LoadRequest,
         GenerateRequest,
+        ChatCompletionRequest,
+        CompletionRequest,
         DeletionPlanRequest,
         TrainingCreate,
         SettingsUpdate,

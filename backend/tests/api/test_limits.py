@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from modelyard.schemas.openai import OpenAIError
 from support.instance import Instance
 
 KEY = "correct horse battery staple"
@@ -112,6 +113,10 @@ def test_a_length_that_is_too_large_is_refused_unread(server: Instance) -> None:
             status, problem = answer_of(raw)
         assert (status, problem["code"], problem["limit_bytes"]) == (413, "payload_too_large", limit)
         assert problem["hint"]
+    with closing(sender(server, "/v1/completions", 16_000_001, AUTHORIZED)) as raw:
+        status, answer = answer_of(raw)
+    assert status == 413
+    assert OpenAIError.model_validate(answer).error.code == "payload_too_large"
 
 
 def test_what_an_endpoint_takes_gets_through(server: Instance) -> None:
@@ -292,6 +297,10 @@ def test_wrong_keys_are_slowed_and_the_right_one_is_not(server: Instance) -> Non
         for path in ("/metrics", "/openapi.json", "/hub/api/models"):
             assert client.get(path, headers=wrong).status_code == 429
             assert client.get(path, headers=right).status_code == 200
+        refused = client.get("/v1/models", headers=wrong)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_attempts")
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert int(refused.headers["Retry-After"]) >= 1
         refused = client.get("/hub/api/models", headers=wrong)
         assert refused.headers["X-Error-Message"]
         assert refused.headers["Retry-After"]

@@ -52,7 +52,7 @@ def test_no_cross_origin_headers_are_sent(instance: Instance) -> None:
 
 
 def test_the_key_opens_everything_and_nothing_else_does(locked: Instance) -> None:
-    for path in ("/api/v1/models", "/api/v1/system", "/openapi.json", "/metrics", "/hub/api/models"):
+    for path in ("/api/v1/models", "/api/v1/system", "/v1/models", "/openapi.json", "/metrics", "/hub/api/models"):
         assert httpx.get(locked.url + path).status_code == 401
         assert httpx.get(locked.url + path, headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert httpx.get(locked.url + path, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
@@ -64,6 +64,25 @@ def test_the_key_opens_everything_and_nothing_else_does(locked: Instance) -> Non
         f"ws://127.0.0.1:{locked.port}/api/v1/events", additional_headers={"Authorization": f"Bearer {KEY}"}
     ) as socket:
         assert '"snapshot"' in socket.recv(5)
+
+
+def test_programs_for_openai_are_refused_in_their_form(locked: Instance, instance: Instance) -> None:
+    address, wrong = f"{locked.url}/v1/chat/completions", {"Authorization": "Bearer no"}
+    for answer, status, kind, code in (
+        (httpx.post(address, json={}), 401, "authentication_error", "unauthorized"),
+        (
+            httpx.post(address, json={}, headers=wrong),
+            401,
+            "authentication_error",
+            "unauthorized",
+        ),
+        (httpx.get(f"{instance.url}/v1/models", headers={"Host": "evil.example"}), 403, "permission_error", None),
+        (httpx.post(address, headers={"Origin": "https://evil.example"}), 403, "permission_error", "forbidden_origin"),
+    ):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"], error["code"]) == (status, kind, code or "forbidden_origin")
+        assert error["message"].count(".") > 1  # what happened, and what to do next
+        assert ("WWW-Authenticate" in answer.headers) is (status == 401)
 
 
 def test_a_browser_signs_in_once(locked: Instance) -> None:

@@ -933,10 +933,107 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a conversation
+         * @description Answer messages with the model's chat template. The model is loaded if it is not; closing the connection stops.
+         *
+         *     A field that would change the answer and is not supported is refused by its name.
+         */
+        post: operations["create_chat_completion_v1_chat_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue texts
+         * @description Continue prompts, given as texts or as token ids; with `echo` and `logprobs` also to score texts.
+         *
+         *     A field that would change the answer and is not supported is refused by its name.
+         */
+        post: operations["create_completion_v1_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Models
+         * @description The models that are ready, under the names that requests take.
+         */
+        get: operations["list_openai_models_v1_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A model
+         * @description One model, if it is ready.
+         */
+        get: operations["get_openai_model_v1_models__model__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AnsweredMessage */
+        AnsweredMessage: {
+            /** Content */
+            content: string;
+            /** Refusal */
+            refusal?: null;
+            /**
+             * Role
+             * @default assistant
+             * @constant
+             */
+            role: "assistant";
+        };
         /**
          * Architecture
          * @description A model's modules, dimensions and hook points.
@@ -1117,6 +1214,428 @@ export interface components {
             revisions: string[];
             /** Size Bytes */
             size_bytes: number;
+        };
+        /** ChatChoice */
+        ChatChoice: {
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length";
+            /** Index */
+            index: number;
+            logprobs: components["schemas"]["ChatLogprobs"] | null;
+            message: components["schemas"]["AnsweredMessage"];
+        };
+        /**
+         * ChatCompletion
+         * @example {
+         *       "choices": [
+         *         {
+         *           "finish_reason": "stop",
+         *           "index": 0,
+         *           "message": {
+         *             "content": "The capital of France is Paris.",
+         *             "role": "assistant"
+         *           }
+         *         }
+         *       ],
+         *       "created": 1795514400,
+         *       "id": "chatcmpl-0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *       "model": "Qwen/Qwen3-0.6B:4bit",
+         *       "object": "chat.completion",
+         *       "system_fingerprint": "c1899de289a04d12100db370d81485cdf75e47ca-4bit",
+         *       "usage": {
+         *         "completion_tokens": 8,
+         *         "prompt_tokens": 13,
+         *         "total_tokens": 21
+         *       }
+         *     }
+         */
+        ChatCompletion: {
+            /** Choices */
+            choices: components["schemas"]["ChatChoice"][];
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default chat.completion
+             * @constant
+             */
+            object: "chat.completion";
+            /**
+             * System Fingerprint
+             * @description The commit and the precision of the model.
+             */
+            system_fingerprint: string;
+            usage: components["schemas"]["Usage"];
+        };
+        /**
+         * ChatCompletionRequest
+         * @description Answer a conversation with the model's chat template.
+         * @example {
+         *       "max_tokens": 64,
+         *       "messages": [
+         *         {
+         *           "content": "What is the capital of France?",
+         *           "role": "user"
+         *         }
+         *       ],
+         *       "model": "Qwen/Qwen3-0.6B:4bit",
+         *       "temperature": 0
+         *     }
+         */
+        ChatCompletionRequest: {
+            /**
+             * Frequency Penalty
+             * @description The same, times how often the token is in the text.
+             * @default 0
+             */
+            frequency_penalty: number;
+            /**
+             * Logit Bias
+             * @description What is added to the logits of tokens, by token id.
+             * @default {}
+             */
+            logit_bias: {
+                [key: string]: number;
+            };
+            /**
+             * Logprobs
+             * @description Answer the log-probability of each token.
+             * @default false
+             */
+            logprobs: boolean;
+            /**
+             * Max Completion Tokens
+             * @description The newer name of max_tokens.
+             * @example null
+             */
+            max_completion_tokens?: number | null;
+            /**
+             * Max Tokens
+             * @description Where to stop at the latest; left out: the end of the model's context.
+             * @example 64
+             */
+            max_tokens?: number | null;
+            /**
+             * Messages
+             * @description The conversation, the latest turn last.
+             */
+            messages: components["schemas"]["ChatMessage"][];
+            /**
+             * Model
+             * @description `owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.
+             * @example Qwen/Qwen3-0.6B:4bit
+             */
+            model: string;
+            /**
+             * @description Options that OpenAI's API has not.
+             * @default {}
+             */
+            modelyard: components["schemas"]["ModelyardOptions"];
+            /**
+             * N
+             * @description Choices for each prompt.
+             * @default 1
+             */
+            n: number;
+            /**
+             * Presence Penalty
+             * @description Subtracted from the logits of tokens that are in the text already.
+             * @default 0
+             */
+            presence_penalty: number;
+            /**
+             * Seed
+             * @description The same seed draws the same tokens.
+             * @example 0
+             */
+            seed?: number | null;
+            /**
+             * Stop
+             * @description The text ends before any of these.
+             * @example [
+             *       "\n\n"
+             *     ]
+             */
+            stop?: string | string[] | null;
+            /**
+             * Stream
+             * @description Server-sent events with the text as it comes.
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * @description Only with stream.
+             * @example null
+             */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @description 0 takes the likeliest token.
+             * @default 1
+             */
+            temperature: number;
+            /**
+             * Top Logprobs
+             * @description How many of the likeliest tokens to answer at each place; needs logprobs.
+             * @example null
+             */
+            top_logprobs?: number | null;
+            /**
+             * Top P
+             * @description Draw from the likeliest tokens of this probability; left out: as the model's own settings say.
+             * @example 0.95
+             */
+            top_p?: number | null;
+        };
+        /** ChatLogprobs */
+        ChatLogprobs: {
+            /** Content */
+            content: components["schemas"]["ChatToken"][];
+            /** Refusal */
+            refusal?: null;
+        };
+        /**
+         * ChatMessage
+         * @description One turn of a conversation.
+         */
+        ChatMessage: {
+            /**
+             * Content
+             * @description A text, or parts of the type text.
+             * @example What is the capital of France?
+             */
+            content: string | components["schemas"]["TextPart"][];
+            /**
+             * Role
+             * @description Who says it; developer counts as system.
+             * @example user
+             * @enum {string}
+             */
+            role: "system" | "developer" | "user" | "assistant";
+        };
+        /** ChatToken */
+        ChatToken: {
+            /** Bytes */
+            bytes: number[] | null;
+            /** Logprob */
+            logprob: number | null;
+            /** Token */
+            token: string;
+            /** Top Logprobs */
+            top_logprobs: components["schemas"]["LikelyToken"][];
+        };
+        /**
+         * Completion
+         * @example {
+         *       "choices": [
+         *         {
+         *           "finish_reason": "length",
+         *           "index": 0,
+         *           "logprobs": {
+         *             "text_offset": [
+         *               0,
+         *               6
+         *             ],
+         *             "token_logprobs": [
+         *               -0.21,
+         *               -0.63
+         *             ],
+         *             "tokens": [
+         *               " Paris",
+         *               "."
+         *             ],
+         *             "top_logprobs": [
+         *               {
+         *                 " Paris": -0.21
+         *               },
+         *               {
+         *                 ".": -0.63
+         *               }
+         *             ]
+         *           },
+         *           "text": " Paris."
+         *         }
+         *       ],
+         *       "created": 1795514400,
+         *       "id": "cmpl-0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *       "model": "Qwen/Qwen3-0.6B:4bit",
+         *       "object": "text_completion",
+         *       "system_fingerprint": "c1899de289a04d12100db370d81485cdf75e47ca-4bit",
+         *       "usage": {
+         *         "completion_tokens": 2,
+         *         "prompt_tokens": 5,
+         *         "total_tokens": 7
+         *       }
+         *     }
+         */
+        Completion: {
+            /** Choices */
+            choices: components["schemas"]["CompletionChoice"][];
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default text_completion
+             * @constant
+             */
+            object: "text_completion";
+            /** System Fingerprint */
+            system_fingerprint: string;
+            usage: components["schemas"]["Usage"];
+        };
+        /** CompletionChoice */
+        CompletionChoice: {
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length";
+            /** Index */
+            index: number;
+            logprobs: components["schemas"]["CompletionLogprobs"] | null;
+            /** Text */
+            text: string;
+        };
+        /**
+         * CompletionLogprobs
+         * @description One entry per token. The first token of an echoed prompt has no log-probability.
+         */
+        CompletionLogprobs: {
+            /**
+             * Text Offset
+             * @description Where in the choice's text each token begins, in characters.
+             */
+            text_offset: number[];
+            /** Token Logprobs */
+            token_logprobs: (number | null)[];
+            /** Tokens */
+            tokens: string[];
+            /** Top Logprobs */
+            top_logprobs: ({
+                [key: string]: number;
+            } | null)[];
+        };
+        /**
+         * CompletionRequest
+         * @description Continue texts.
+         * @example {
+         *       "logprobs": 1,
+         *       "max_tokens": 2,
+         *       "model": "Qwen/Qwen3-0.6B:4bit",
+         *       "prompt": "The capital of France is",
+         *       "temperature": 0
+         *     }
+         */
+        CompletionRequest: {
+            /**
+             * Echo
+             * @description Begin the answer with the prompt.
+             * @default false
+             */
+            echo: boolean;
+            /**
+             * Frequency Penalty
+             * @description The same, times how often the token is in the text.
+             * @default 0
+             */
+            frequency_penalty: number;
+            /**
+             * Logit Bias
+             * @description What is added to the logits of tokens, by token id.
+             * @default {}
+             */
+            logit_bias: {
+                [key: string]: number;
+            };
+            /**
+             * Logprobs
+             * @description Answer the log-probability of each token and of this many of the likeliest.
+             * @example null
+             */
+            logprobs?: number | null;
+            /**
+             * Max Tokens
+             * @description Where to stop at the latest; 0 only with echo.
+             * @default 16
+             */
+            max_tokens: number;
+            /**
+             * Model
+             * @description `owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.
+             * @example Qwen/Qwen3-0.6B:4bit
+             */
+            model: string;
+            /**
+             * @description Options that OpenAI's API has not.
+             * @default {}
+             */
+            modelyard: components["schemas"]["ModelyardOptions"];
+            /**
+             * N
+             * @description Choices for each prompt.
+             * @default 1
+             */
+            n: number;
+            /**
+             * Presence Penalty
+             * @description Subtracted from the logits of tokens that are in the text already.
+             * @default 0
+             */
+            presence_penalty: number;
+            /**
+             * Prompt
+             * @description A text, a list of texts, a list of token ids, or a list of such lists.
+             * @example The capital of France is
+             */
+            prompt: string | string[] | number[] | number[][];
+            /**
+             * Seed
+             * @description The same seed draws the same tokens.
+             * @example 0
+             */
+            seed?: number | null;
+            /**
+             * Stop
+             * @description The text ends before any of these.
+             * @example [
+             *       "\n\n"
+             *     ]
+             */
+            stop?: string | string[] | null;
+            /**
+             * Stream
+             * @description Server-sent events with the text as it comes.
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * @description Only with stream.
+             * @example null
+             */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Temperature
+             * @description 0 takes the likeliest token.
+             * @default 1
+             */
+            temperature: number;
+            /**
+             * Top P
+             * @description Draw from the likeliest tokens of this probability; left out: as the model's own settings say.
+             * @example 0.95
+             */
+            top_p?: number | null;
         };
         /**
          * DatasetChoice
@@ -1934,6 +2453,15 @@ export interface components {
             path: string;
             /** Size Bytes */
             size_bytes: number;
+        };
+        /** LikelyToken */
+        LikelyToken: {
+            /** Bytes */
+            bytes: number[] | null;
+            /** Logprob */
+            logprob: number | null;
+            /** Token */
+            token: string;
         };
         /**
          * LoadRequest
@@ -2779,6 +3307,18 @@ export interface components {
             vocab_size?: number | null;
         };
         /**
+         * ModelyardOptions
+         * @description What Modelyard adds to OpenAI's API.
+         */
+        ModelyardOptions: {
+            /**
+             * Ttl Seconds
+             * @description The model is unloaded so long after its last use, in seconds; left out: as loaded, or 3600.
+             * @example 600
+             */
+            ttl_seconds?: number | null;
+        };
+        /**
          * ModuleNode
          * @description A module and its children.
          */
@@ -2791,6 +3331,89 @@ export interface components {
             num_parameters: number;
             /** Type */
             type: string;
+        };
+        /**
+         * OpenAIError
+         * @description The body of every error answer under `/v1`.
+         */
+        OpenAIError: {
+            error: components["schemas"]["OpenAIErrorBody"];
+        };
+        /** OpenAIErrorBody */
+        OpenAIErrorBody: {
+            /**
+             * Code
+             * @description A stable name for this kind of error.
+             * @example model_not_found
+             */
+            code: string;
+            /**
+             * Message
+             * @description What happened, and what to do next.
+             */
+            message: string;
+            /**
+             * Param
+             * @description The field of the request that is at fault, if one is.
+             * @default null
+             */
+            param: string | null;
+            /**
+             * Type
+             * @example invalid_request_error
+             */
+            type: string;
+        };
+        /**
+         * OpenAIModel
+         * @description A model that can be named in a request.
+         * @example {
+         *       "created": 1795514400,
+         *       "id": "Qwen/Qwen3-0.6B:4bit",
+         *       "object": "model",
+         *       "owned_by": "Qwen"
+         *     }
+         */
+        OpenAIModel: {
+            /**
+             * Created
+             * @description When it came here, in seconds since 1970.
+             */
+            created: number;
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default model
+             * @constant
+             */
+            object: "model";
+            /** Owned By */
+            owned_by: string;
+        };
+        /**
+         * OpenAIModelList
+         * @example {
+         *       "data": [
+         *         {
+         *           "created": 1795514400,
+         *           "id": "Qwen/Qwen3-0.6B:4bit",
+         *           "object": "model",
+         *           "owned_by": "Qwen"
+         *         }
+         *       ],
+         *       "object": "list"
+         *     }
+         */
+        OpenAIModelList: {
+            /** Data */
+            data: components["schemas"]["OpenAIModel"][];
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
         };
         /**
          * Problem
@@ -3209,6 +3832,15 @@ export interface components {
              */
             used_by: components["schemas"]["DatasetUser"][];
         };
+        /** StreamOptions */
+        StreamOptions: {
+            /**
+             * Include Usage
+             * @description Send the usage in a last chunk without choices.
+             * @default false
+             */
+            include_usage: boolean;
+        };
         /**
          * Support
          * @description Whether Modelyard can load the model.
@@ -3320,6 +3952,16 @@ export interface components {
             warm: boolean;
             /** Workers */
             workers: components["schemas"]["WorkerStatus"][];
+        };
+        /** TextPart */
+        TextPart: {
+            /** Text */
+            text: string;
+            /**
+             * Type
+             * @constant
+             */
+            type: "text";
         };
         /**
          * TrainingCompatibility
@@ -4155,6 +4797,15 @@ export interface components {
             measured_bytes: number;
             /** Name */
             name: string;
+        };
+        /** Usage */
+        Usage: {
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
         };
         /**
          * UsedBy
@@ -8771,6 +9422,390 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_chat_completion_v1_chat_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatCompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                    /**
+                     * @example data: {"id": "chatcmpl-0b9c…", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}
+                     *
+                     *     data: {"id": "chatcmpl-0b9c…", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "The"}, "finish_reason": null}]}
+                     *
+                     *     data: [DONE]
+                     */
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `out_of_memory` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+        };
+    };
+    create_completion_v1_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Completion"];
+                    /**
+                     * @example data: {"id": "cmpl-0b9c…", "object": "text_completion", "choices": [{"index": 0, "text": " Paris", "finish_reason": null}]}
+                     *
+                     *     data: [DONE]
+                     */
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `out_of_memory` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+        };
+    };
+    list_openai_models_v1_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIModelList"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+        };
+    };
+    get_openai_model_v1_models__model__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A name as in a request, or a row's id. */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIModel"];
+                };
+            };
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
                 };
             };
         };

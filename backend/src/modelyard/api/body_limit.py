@@ -22,7 +22,7 @@ STREAMED = sys.maxsize
 
 
 class PayloadTooLargeMiddleware:
-    """Replaces the plain-text 413 of Starlette's limiter by a problem document."""
+    """Answers as every error of the API is answered where Starlette's limiter says 413 in plain text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,7 +34,7 @@ class PayloadTooLargeMiddleware:
             nonlocal replaced
             if message["type"] == "http.response.start" and _is_plain_413(message):
                 replaced = True
-                await error_response(too_large(scope[MAX_BODY_SIZE_SCOPE_KEY]))(scope, receive, send)
+                await error_response(too_large(scope[MAX_BODY_SIZE_SCOPE_KEY]), scope)(scope, receive, send)
             elif not replaced:
                 await send(message)
 

@@ -11,7 +11,7 @@ LEVEL = 4
 
 
 class CompressionMiddleware(GZipMiddleware):
-    """Compresses what is below `/api/` where the client takes it, except for clients on this machine.
+    """Compresses what is below `/api/` and `/v1/` where the client takes it, except for clients on this machine.
 
     Large answers are compressed in a thread, and streams of events not at all (Starlette). Must see the client's own
     address, so it comes after what takes that from a proxy's headers.
@@ -21,7 +21,7 @@ class CompressionMiddleware(GZipMiddleware):
         super().__init__(app, compresslevel=LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and get_route_path(scope).startswith("/api/") and not _is_here(scope):
+        if scope["type"] == "http" and get_route_path(scope).startswith(("/api/", "/v1/")) and not _is_here(scope):
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)

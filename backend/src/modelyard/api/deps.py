@@ -13,6 +13,7 @@ from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_response import ModelResponses
+from modelyard.services.openai.openai_service import OpenAIService
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.training.compatibility import TrainingCompatibilityService
 from modelyard.services.training.run_service import TrainingRunService
@@ -67,6 +68,7 @@ ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
 LocalModelsDep = Annotated[LocalModelService, Depends(_service(LocalModelService))]
 ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureService))]
 InferenceDep = Annotated[InferenceService, Depends(_service(InferenceService))]
+OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
 TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]

@@ -6,8 +6,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from modelyard.api.openai.form import PREFIX
 from modelyard.schemas.common import Problem
 from modelyard.schemas.event import Event
+from modelyard.schemas.openai import OpenAIError
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -24,14 +26,20 @@ def describe(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
-        events = TypeAdapter(Event).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
-        for name, schema in events.pop("$defs").items():
-            schemas.setdefault(name, schema)
-        schemas["Event"] = events
-        schemas["Problem"] = Problem.model_json_schema(mode="serialization")
-        for calls in described["paths"].values():
+        more: dict[str, Any] = {"Event": Event, "Problem": Problem, "OpenAIError": OpenAIError}
+        for name, kind in more.items():
+            schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+            for part, of in schema.pop("$defs", {}).items():
+                schemas.setdefault(part, of)
+            schemas[name] = schema
+        for path, calls in described["paths"].items():
             for call in calls.values():
                 _complete(call)
+                if path.startswith(PREFIX):
+                    call["responses"].pop("422", None)
+        # FastAPI's own answer to an invalid request, which no call gives: it is a problem, or below /v1 an OpenAIError.
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
         app.openapi_schema = described
     return app.openapi_schema
 

@@ -15,20 +15,24 @@ KEEPALIVE_SECONDS = 15.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def event_stream(events: AsyncGenerator[Mapping[str, Any] | None]) -> EventSourceResponse:
-    """Answer with events, each a JSON object; None says that there is nothing new.
+Event = Mapping[str, Any] | str
+"""A JSON object, or a word that is sent as it is."""
+
+
+def event_stream(events: AsyncGenerator[Event | None]) -> EventSourceResponse:
+    """Answer with events; None says that there is nothing new.
 
     Closes the generator when the client has gone.
     """
     return EventSourceResponse(_encoded(events), headers=_HEADERS)
 
 
-async def _encoded(events: AsyncGenerator[Mapping[str, Any] | None]) -> AsyncIterator[bytes]:
+async def _encoded(events: AsyncGenerator[Event | None]) -> AsyncIterator[bytes]:
     sent_at = time.monotonic()
     async with aclosing(events):
         async for event in events:
             if event is not None:
-                yield format_sse_event(data_str=json.dumps(event))
+                yield format_sse_event(data_str=event if isinstance(event, str) else json.dumps(event))
             elif time.monotonic() - sent_at >= KEEPALIVE_SECONDS:
                 yield KEEPALIVE_COMMENT
             else:

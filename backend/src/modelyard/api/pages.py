@@ -26,7 +26,7 @@ _POLICY = (
 _BASE = '<base href="/"'
 """In `index.html` as it is built, for the development server."""
 _TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
-_RESERVED = ("api/", "hub/", "assets/", "healthz", "readyz", "metrics")
+_RESERVED = ("api/", "v1/", "hub/", "assets/", "healthz", "readyz", "metrics")
 
 
 class _Assets(StaticFiles):

@@ -37,7 +37,7 @@ class PlainTextMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and ("\0" in scope["path"] or b"\0" in unquote_to_bytes(scope["query_string"])):
-            await _refusal(get_route_path(scope))(scope, receive, send)
+            await _refusal(scope)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -85,9 +85,9 @@ def _holds_odd_text(value: Any) -> bool:
     return isinstance(value, list) and any(_holds_odd_text(inner) for inner in value)
 
 
-def _refusal(path: str) -> Response:
-    """The error as its client reads it: in a Hub's form under `/hub`."""
+def _refusal(scope: Scope) -> Response:
+    """The error as its client reads it: in a Hub's form under `/hub`, in OpenAI's under `/v1`."""
     message = "The address holds the character U+0000, which no name has."
-    if path.startswith("/hub"):
+    if get_route_path(scope).startswith("/hub"):
         return HubFailure(404, message).as_response()
-    return error_response(InvalidRequest(message, hint=_NUL_HINT))
+    return error_response(InvalidRequest(message, hint=_NUL_HINT), scope)

@@ -1,6 +1,10 @@
-"""Errors as RFC 9457 problem documents, and the one table that gives each its HTTP status."""
+"""Errors as RFC 9457 problem documents, and the one table that gives each its HTTP status.
+
+Under `/v1` the same errors have OpenAI's form instead.
+"""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+from starlette.types import Scope
 
+from modelyard.api.openai.form import is_openai, openai_response
 from modelyard.core import errors
 from modelyard.core.storage import storage_error
 from modelyard.core.stored_text import clean_json
@@ -20,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.InvalidRequest: 422,
+    errors.UnsupportedParameter: 422,
+    errors.ContextLengthExceeded: 422,
     errors.Unauthorized: 401,
     errors.ForbiddenOrigin: 403,
     errors.DatabaseUnavailable: 503,
@@ -120,8 +128,22 @@ HUB_PROBLEMS = (
 
 
 def problem_response(
-    status: int, code: str, detail: str, hint: str | None = None, headers: dict[str, str] | None = None, **extra: Any
+    scope: Scope,
+    status: int,
+    code: str,
+    detail: str,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    param: str | None = None,
+    **extra: Any,
 ) -> JSONResponse:
+    """Answer the request of `scope` with an error, in the form that is usual at its address.
+
+    `param` is the field that is at fault, which only OpenAI's form has.
+    """
+    if is_openai(scope):
+        return openai_response(status, code, detail, hint, headers or {}, param)
     body = _body(status, code, detail, hint, **extra)
     # Errors quote what was sent and what files hold.
     return JSONResponse(clean_json(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -139,12 +161,18 @@ def _body(status: int, code: str, detail: str, hint: str | None, **extra: Any) -
     }
 
 
-def error_response(error: errors.ModelyardError) -> JSONResponse:
-    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+def status_of(error: errors.ModelyardError | type[errors.ModelyardError]) -> int:
+    """Return the HTTP status of an error under `/api`."""
+    kind = error if isinstance(error, type) else type(error)
+    return next(STATUSES[base] for base in kind.__mro__ if base in STATUSES)
+
+
+def error_response(error: errors.ModelyardError, scope: Scope) -> JSONResponse:
+    status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if "retry_after_seconds" in error.extra:
         headers["Retry-After"] = str(error.extra["retry_after_seconds"])
-    return problem_response(status, error.code, error.message, error.hint, headers, **error.extra)
+    return problem_response(scope, status, error.code, error.message, error.hint, headers, **error.extra)
 
 
 def too_large(limit_bytes: int, *, hint: str | None = None) -> errors.PayloadTooLarge:
@@ -153,55 +181,68 @@ def too_large(limit_bytes: int, *, hint: str | None = None) -> errors.PayloadToo
 
 def install(app: FastAPI) -> None:
     """Answer every failure with a problem document."""
+    app.add_exception_handler(errors.ModelyardError, _expected)
+    app.add_exception_handler(OSError, _storage)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
 
-    async def expected(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, errors.ModelyardError)  # noqa: S101 - FastAPI's handler type is wider than the truth
-        return error_response(error)
 
-    async def invalid(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
-        fields = [
-            {"field": ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]), "message": item["msg"]}
-            for item in error.errors()
-        ]
-        first = fields[0]
-        return problem_response(
-            422,
-            "invalid_request",
-            f"{first['field']}: {first['message']}.",
-            "Correct the request; /docs describes every field.",
-            errors=fields,
-        )
+# FastAPI's type of a handler is wider than what it is called with.
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101
-        if error.status_code == 413:
-            return error_response(too_large(request.scope[MAX_BODY_SIZE_SCOPE_KEY]))
-        if error.status_code == 400:
-            # Starlette's word for a body that is not text at all; for a client it is the same mistake as bad JSON.
-            return error_response(errors.InvalidRequest("The body is not JSON.", hint="Send JSON in UTF-8."))
-        if error.status_code == 422:
-            return error_response(errors.InvalidRequest(str(error.detail), hint="Send what JSON can say."))
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return problem_response(
-            error.status_code, code, str(error.detail), "/docs lists every call.", headers=dict(error.headers or {})
-        )
 
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem_response(
-            500, "internal_error", "The server met an unexpected error.", "Details are in the log of the API."
-        )
+async def _expected(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.ModelyardError)  # noqa: S101
+    return error_response(error, request.scope)
 
-    async def storage(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, OSError)  # noqa: S101
-        translated = storage_error(error)
-        if not isinstance(translated, errors.ModelyardError):
-            raise error
-        return error_response(translated)
 
-    app.add_exception_handler(errors.ModelyardError, expected)
-    app.add_exception_handler(OSError, storage)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unexpected)
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    found = error.errors()
+    fields = [{"field": _field(item["loc"]), "message": item["msg"]} for item in found]
+    first = fields[0]["field"]
+    if is_openai(request.scope) and found[0]["type"] == "extra_forbidden":
+        return error_response(errors.UnsupportedParameter(f"{first} is not supported.", param=first), request.scope)
+    return problem_response(
+        request.scope,
+        422,
+        "invalid_request",
+        f"{first}: {fields[0]['message']}.",
+        "Correct the request; /docs describes every field.",
+        errors=fields,
+        param=first,
+    )
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    scope = request.scope
+    if error.status_code == 413:
+        return error_response(too_large(scope[MAX_BODY_SIZE_SCOPE_KEY]), scope)
+    if error.status_code == 400:
+        # Starlette's word for a body that is not text at all; for a client it is the same mistake as bad JSON.
+        return error_response(errors.InvalidRequest("The body is not JSON.", hint="Send JSON in UTF-8."), scope)
+    if error.status_code == 422:
+        return error_response(errors.InvalidRequest(str(error.detail), hint="Send what JSON can say."), scope)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return problem_response(
+        scope, error.status_code, code, str(error.detail), "/docs lists every call.", dict(error.headers or {})
+    )
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    hint = "Details are in the log of the API."
+    return problem_response(request.scope, 500, "internal_error", "The server met an unexpected error.", hint)
+
+
+async def _storage(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)  # noqa: S101
+    translated = storage_error(error)
+    if not isinstance(translated, errors.ModelyardError):
+        raise error
+    return error_response(translated, request.scope)

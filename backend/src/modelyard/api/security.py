@@ -23,7 +23,7 @@ from modelyard.hub.server.responses import HubFailure
 
 COOKIE = "modelyard_session"
 _OPEN_PATHS = ("/healthz", "/readyz", "/api/v1/session")
-_GUARDED_PREFIXES = ("/api/", "/hub", "/metrics", "/openapi.json")
+_GUARDED_PREFIXES = ("/api/", "/v1/", "/hub", "/metrics", "/openapi.json")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -50,7 +50,7 @@ class SecurityMiddleware:
         if error is None:
             await self.app(scope, receive, send)
         else:
-            await _refusal_response(error, get_route_path(scope))(scope, receive, send)
+            await _refusal_response(error, scope)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ModelyardError | None:
         headers = Headers(scope=scope)
@@ -91,10 +91,13 @@ class SecurityMiddleware:
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), session_token(key).encode())
 
 
-def _refusal_response(error: ModelyardError, path: str) -> Response:
-    """The error as its client reads it: in a Hub's form under `/hub`. A WebSocket is refused with the same answer."""
-    problem = error_response(error)
-    if not path.startswith("/hub") or not isinstance(error, Unauthorized | TooManyAttempts):
+def _refusal_response(error: ModelyardError, scope: Scope) -> Response:
+    """The error as its client reads it: in a Hub's form under `/hub`, in OpenAI's under `/v1`.
+
+    A WebSocket is refused with the same answer.
+    """
+    problem = error_response(error, scope)
+    if not get_route_path(scope).startswith("/hub") or not isinstance(error, Unauthorized | TooManyAttempts):
         return problem
     headers = {name: problem.headers[name] for name in ("WWW-Authenticate", "Retry-After") if name in problem.headers}
     message = INVALID_CREDENTIALS if isinstance(error, Unauthorized) else error.message

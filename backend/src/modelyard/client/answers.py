@@ -8,6 +8,12 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class AnsweredMessage(TypedDict):
+    role: NotRequired[Literal['assistant']]
+    content: str
+    refusal: NotRequired[None]
+
+
 class Architecture(TypedDict):
     model_id: str
     commit: str
@@ -38,6 +44,103 @@ class CachedModel(TypedDict):
     size_bytes: int
     importable: bool
     problem: str | None
+
+
+class ChatChoice(TypedDict):
+    index: int
+    message: AnsweredMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal['stop', 'length']
+
+
+class ChatCompletion(TypedDict):
+    id: str
+    object: NotRequired[Literal['chat.completion']]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    system_fingerprint: str
+
+
+class ChatCompletionRequest(TypedDict):
+    model: str
+    modelyard: NotRequired[ModelyardOptions]
+    temperature: NotRequired[float]
+    top_p: NotRequired[float | None]
+    n: NotRequired[int]
+    stop: NotRequired[str | list[str] | None]
+    seed: NotRequired[int | None]
+    stream: NotRequired[bool]
+    stream_options: NotRequired[StreamOptions | None]
+    logit_bias: NotRequired[dict[str, Any]]
+    presence_penalty: NotRequired[float]
+    frequency_penalty: NotRequired[float]
+    messages: list[ChatMessage]
+    max_tokens: NotRequired[int | None]
+    max_completion_tokens: NotRequired[int | None]
+    logprobs: NotRequired[bool]
+    top_logprobs: NotRequired[int | None]
+
+
+class ChatLogprobs(TypedDict):
+    content: list[ChatToken]
+    refusal: NotRequired[None]
+
+
+class ChatMessage(TypedDict):
+    role: Literal['system', 'developer', 'user', 'assistant']
+    content: str | list[TextPart]
+
+
+class ChatToken(TypedDict):
+    token: str
+    logprob: float | None
+    bytes: list[int] | None
+    top_logprobs: list[LikelyToken]
+
+
+class Completion(TypedDict):
+    id: str
+    object: NotRequired[Literal['text_completion']]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
+    system_fingerprint: str
+
+
+class CompletionChoice(TypedDict):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal['stop', 'length']
+
+
+class CompletionLogprobs(TypedDict):
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionRequest(TypedDict):
+    model: str
+    modelyard: NotRequired[ModelyardOptions]
+    temperature: NotRequired[float]
+    top_p: NotRequired[float | None]
+    n: NotRequired[int]
+    stop: NotRequired[str | list[str] | None]
+    seed: NotRequired[int | None]
+    stream: NotRequired[bool]
+    stream_options: NotRequired[StreamOptions | None]
+    logit_bias: NotRequired[dict[str, Any]]
+    presence_penalty: NotRequired[float]
+    frequency_penalty: NotRequired[float]
+    prompt: str | list[str] | list[int] | list[list[int]]
+    echo: NotRequired[bool]
+    max_tokens: NotRequired[int]
+    logprobs: NotRequired[int | None]
 
 
 class DatasetChoice(TypedDict):
@@ -270,6 +373,12 @@ class Leftover(TypedDict):
     age_seconds: float
 
 
+class LikelyToken(TypedDict):
+    token: str
+    logprob: float | None
+    bytes: list[int] | None
+
+
 class LoadRequest(TypedDict):
     device: NotRequired[str]
     dtype: NotRequired[Literal['auto', 'float32', 'bfloat16', 'float16']]
@@ -448,11 +557,27 @@ class ModelResponse(TypedDict):
     updated_at: str
 
 
+class ModelyardOptions(TypedDict):
+    ttl_seconds: NotRequired[float | None]
+
+
 class ModuleNode(TypedDict):
     name: str
     type: str
     num_parameters: int
     children: list[ModuleNode]
+
+
+class OpenAIModel(TypedDict):
+    id: str
+    object: NotRequired[Literal['model']]
+    created: int
+    owned_by: str
+
+
+class OpenAIModelList(TypedDict):
+    object: NotRequired[Literal['list']]
+    data: list[OpenAIModel]
 
 
 class Progress(TypedDict):
@@ -560,6 +685,10 @@ class StoredDataset(TypedDict):
     used_by: list[DatasetUser]
 
 
+class StreamOptions(TypedDict):
+    include_usage: NotRequired[bool]
+
+
 class Support(TypedDict):
     level: Literal['supported', 'unverified', 'unsupported']
     reasons: list[Reason]
@@ -575,6 +704,11 @@ class System(TypedDict):
     workers: list[WorkerStatus]
     warm: NotRequired[bool]
     uptime_seconds: NotRequired[float | None]
+
+
+class TextPart(TypedDict):
+    type: Literal['text']
+    text: str
 
 
 class TrainingCompatibility(TypedDict):
@@ -736,6 +870,12 @@ class UnloadedForRun(TypedDict):
     measured_bytes: int
 
 
+class Usage(TypedDict):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
 class UsedBy(TypedDict):
     kind: Literal['loaded', 'training']
     id: str
@@ -815,6 +955,17 @@ class Problem(TypedDict):
     detail: str
     code: str
     hint: NotRequired[str | None]
+
+
+class OpenAIErrorBody(TypedDict):
+    message: str
+    type: str
+    code: str
+    param: NotRequired[str | None]
+
+
+class OpenAIError(TypedDict):
+    error: OpenAIErrorBody
 
 
 Event = SnapshotEvent | BatchEvent | ModelEvent | ModelDeletedEvent | TrainingEvent | TrainingDeletedEvent

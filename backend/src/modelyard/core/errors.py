@@ -29,6 +29,20 @@ class InvalidRequest(ModelyardError):
     code = "invalid_request"
 
 
+class UnsupportedParameter(InvalidRequest):
+    """A field of the OpenAI API that changes the answer and that this server does not have; `param` is in `extra`."""
+
+    code = "unsupported_parameter"
+    default_hint = "Leave it out. docs/serving.md lists what is supported."
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """A prompt has more tokens than the model reads."""
+
+    code = "context_length_exceeded"
+    default_hint = "Shorten the prompt, or use a model with a longer context."
+
+
 class Unauthorized(ModelyardError):
     code = "unauthorized"
     default_hint = "Send the server's key: --api-key, MODELYARD_API_KEY, or the page's sign-in form."

@@ -77,6 +77,8 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "hint": "Correct the request; /docs describes every field.",
         "errors": [{"field": "limit", "message": "Input should be less than or equal to 500"}],
     },
+    "unsupported_parameter": {"detail": "tools is not supported.", "param": "tools"},
+    "context_length_exceeded": {"detail": "The prompt has 2060 tokens; this model reads at most 2047."},
     "unauthorized": {"detail": "This server needs its key."},
     "forbidden_origin": {
         "detail": "A page of 'https://example.org' may not use this server, which was asked for as '127.0.0.1:8000'."

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from modelyard.core.errors import InvalidRequest, OutOfMemory, OutputNotFinite, no_language_head
+from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, OutOfMemory, OutputNotFinite, no_language_head
 from modelyard.ml.inspect import meta_model
 from modelyard.ml.inspect.meta_model import dtype_name, first_line
 from modelyard.ml.loading import devices
@@ -187,9 +187,7 @@ def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int) -> int:
     if config.is_encoder_decoder or not isinstance(limit, int) or limit <= 0:
         return wanted
     if prompt_tokens >= limit:
-        raise InvalidRequest(
-            f"The prompt has {prompt_tokens} tokens; this model reads at most {limit - 1}.", hint="Shorten the prompt."
-        )
+        raise ContextLengthExceeded(f"The prompt has {prompt_tokens} tokens; this model reads at most {limit - 1}.")
     return min(wanted, limit - prompt_tokens)
 
 

@@ -1,7 +1,7 @@
 """Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -123,16 +123,25 @@ class InferenceService:
             raise InvalidRequest("Send either a prompt or messages.", hint="Exactly one of the two.")
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
+        given = GenerateInput(text=request.prompt, messages=request.messages)
+        options = request.model_dump(include={"max_new_tokens", "temperature", "seed"})
+        return self.start(row, {"inputs": [given]} | options)
+
+    def start(self, row: Model, fields: Mapping[str, Any], *, ttl_seconds: float | None = None) -> str:
+        """Queue a generation with these fields of a GeneratePayload. Returns the job's id.
+
+        `ttl_seconds`, if given, is how long after its last use the model is unloaded, loaded already or not. Raises
+        UnsupportedArchitecture where the model generates no text.
+        """
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
-        payload = GeneratePayload(
-            inputs=[GenerateInput(text=request.prompt, messages=request.messages)],
-            **request.model_dump(include={"max_new_tokens", "temperature", "seed"}),
-            load=self._load_payload(row, LoadRequest()),
-        )
+        load = self._load_payload(row, LoadRequest())
+        if ttl_seconds is not None:
+            load = load.model_copy(update={"ttl_seconds": ttl_seconds, "sets_ttl": True})
+        payload = GeneratePayload(**fields, load=load)
         with self.database.session() as session:
-            worker = _holder(session, row_id)
-            return JobService(session).enqueue(JobKind.GENERATE, row_id, payload, worker=worker).id
+            worker = _holder(session, row.id)
+            return JobService(session).enqueue(JobKind.GENERATE, row.id, payload, worker=worker).id
 
     def start_drift(self, row_id: str, request: DriftRequest) -> str:
         """Queue a comparison of a quantized copy with its original on a text. Returns the job's id.
