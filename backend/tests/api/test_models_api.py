@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 
 from hub.hub_faults import HubFaults
 from modelyard.commands import _format
+from support import programs
 from support.instance import Instance, free_port
 
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -68,9 +69,7 @@ def test_pickle_weights_are_counted_refused_and_fetched_with_consent(instance: I
 def test_pickle_weights_by_the_command_line(instance: Instance, hub: HubFaults) -> None:
     def modelyard(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "modelyard", *arguments, "--server", instance.url]
-        return subprocess.run(
-            command, env=instance.environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        return programs.run(command, env=instance.environment, capture_output=True, text=True, timeout=120, check=False)
 
     size = _format.size(instance.api.get(f"/models/info/{PICKLE}").json()["size_bytes"])
     facts = modelyard("info", PICKLE).stdout.partition("FILE")[0]

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.hub_faults import HubFaults, serve
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
+from support import programs
 from support.instance import Instance
 
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -45,7 +46,7 @@ def modelyard(
     instance: Instance, *arguments: str, server: str | None = None, stdin: str = ""
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "modelyard", *arguments, "--server", server or instance.url]
-    return subprocess.run(
+    return programs.run(
         command, env=instance.environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
     )
 

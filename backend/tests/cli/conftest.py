@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.client.api_client import ApiClient
+from support import programs
 from support.samples import link_samples
 from support.warm import shared_channel
 
@@ -40,7 +41,7 @@ class Commands:
     environment: dict[str, str]
 
     def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
+        return programs.run(
             [*COMMAND, *arguments],
             input=stdin,
             capture_output=True,
@@ -51,7 +52,7 @@ class Commands:
         )
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return programs.Popen(
             [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -78,7 +79,7 @@ class Server:
         link_samples(self.folder / "home")
         variables, descriptors = shared_channel()
         with self._output.open("w") as output:
-            self.process = subprocess.Popen(
+            self.process = programs.Popen(
                 [*COMMAND, "serve", "--port", "0", *self.options],
                 stdout=output,
                 stderr=output,

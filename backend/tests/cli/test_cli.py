@@ -20,6 +20,7 @@ from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
 from modelyard.core.printable import printable
 from modelyard.ml.untrusted import landlock
+from support import programs
 
 from .conftest import COMMAND, LARGER_SAMPLE, SAMPLE, Commands, Server, clean_environment, wait_for
 
@@ -341,7 +342,7 @@ def test_a_server_with_a_key_and_a_worker_of_its_own(tmp_path: Path) -> None:
         # The samples are made now; on a busy machine that takes longer than a Hub is waited for.
         wait_for(lambda: server.modelyard("info", SAMPLE).returncode == 0)
         pull = server.modelyard.start("pull", SAMPLE)
-        worker = subprocess.Popen(
+        worker = programs.Popen(
             [*COMMAND, "worker", "--queues", "downloads"],
             env=server.environment,
             stdout=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support import programs
 from support.instance import Instance
 from support.postgres import running_postgres
 from support.redis_server import running_redis
@@ -25,7 +26,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 def _start(instance: Instance, queues: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return programs.Popen(
         [sys.executable, "-m", "modelyard", "worker", "--queues", queues],
         env={**instance.environment, **environment},
         stdout=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ SLOW = 5_000_000
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    instance = Instance(tmp_path_factory.mktemp("walk"), {"MODELYARD_LEASE_SECONDS": "4"})
+    instance = Instance(tmp_path_factory.mktemp("walk"), {"MODELYARD_LEASE_SECONDS": "4"}, afresh=True)
     instance.start()
     instance.use_builtin_hub()
     yield instance

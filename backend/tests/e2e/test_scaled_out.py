@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support import programs
 from support.instance import Instance
 from support.postgres import running_postgres
 from support.redis_server import running_redis
@@ -32,7 +33,7 @@ def apart(tmp_path: Path) -> Iterator[Instance]:
 
 def _worker(instance: Instance, queues: str) -> "subprocess.Popen[bytes]":
     with (instance.folder / "worker.log").open("ab") as log:
-        return subprocess.Popen(
+        return programs.Popen(
             [sys.executable, "-m", "modelyard", "worker", "--queues", queues],
             env=instance.environment,
             stdout=log,
@@ -131,7 +132,7 @@ def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_
         "sys.exit(Supervisor(Settings(), celery='impatient_worker:celery_app').run_worker(['downloads', 'inference']))"
     )
     with (instance.folder / "worker.log").open("ab") as log:
-        worker = subprocess.Popen(
+        worker = programs.Popen(
             [sys.executable, "-c", program],
             env=instance.environment | {"PYTHONPATH": str(Path(__file__).parent)},
             stdout=log,

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
+from support.programs import Popen
 from support.samples import link_samples, link_samples_if_made
 from support.storage import Unprivileged
 from support.warm import shared_channel
@@ -115,7 +116,8 @@ def _is_written_to(database: Path) -> bool:
 class Instance:
     """One server with its workers. `folder` holds home, cache and the console's output.
 
-    It uses the warm parent that all tests share; one that is started `as_users_do` has its own.
+    It is forked from a process that has imported everything; one that is started `afresh` is not. It uses the warm
+    parent that all tests share; one that is started `as_users_do` is started afresh and has its own.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Instance:
         *,
         arguments: tuple[str, ...] = (),
         user: Unprivileged | None = None,
+        afresh: bool = False,
         as_users_do: bool = False,
     ):
         self.folder = folder
@@ -143,6 +146,7 @@ class Instance:
         self.arguments = arguments
         self.user = user
         self.shares_warm_parent = user is None and not as_users_do
+        self._popen = subprocess.Popen if afresh or as_users_do else Popen
         self.process: subprocess.Popen[bytes] | None = None
         key = self.environment.get("MODELYARD_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -154,7 +158,7 @@ class Instance:
             link_samples_if_made(self.home)
         variables, descriptors = shared_channel() if self.shares_warm_parent else ({}, ())
         with (self.folder / "console.log").open("ab") as console:
-            self.process = subprocess.Popen(
+            self.process = self._popen(
                 [*(self.user.prefix if self.user else ()), sys.executable, "-m", "modelyard", "serve", *self.arguments],
                 env=self.environment | variables,
                 pass_fds=descriptors,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from support import programs
 from support.instance import Instance
 from support.postgres import PostgresServer, postgres_server
 from support.redis_server import RedisServer, redis_server
@@ -45,7 +46,7 @@ def scaled(folder: Path, environment: Mapping[str, str]) -> Iterator[Scaled]:
 def worker_of(instance: Instance, queues: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A `modelyard worker` that writes to `worker.log` in the instance's folder."""
     with (instance.folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
+        process = programs.Popen(
             [sys.executable, "-m", "modelyard", "worker", "--queues", queues],
             env=instance.environment,
             stdout=log,
