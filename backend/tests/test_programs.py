@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from modelyard.core.start_process import can_fork
-from support import programs
+from support import preloaded, programs
 from support.instance import Instance
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="nothing is forked on this system")
@@ -144,6 +144,23 @@ def test_what_python_imports_by_itself_is_imported(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('customized')")
     afresh, forked = both(program="print('run')", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert afresh.stdout == forked.stdout == "customized\nrun\n"
+
+
+@pytest.mark.skipif(preloaded.has_accelerator(), reason="the driver of an accelerator does not survive a fork")
+def test_libraries_are_imported_already() -> None:
+    program = (
+        "import sys\n"
+        "assert 'torch' in sys.modules\n"
+        "import torch\n"
+        "print(torch.get_num_threads(), (torch.ones(99, 99) @ torch.ones(99, 99)).sum().item())"
+    )
+    with programs.Popen([sys.executable, "-c", program], libraries=True, stdout=subprocess.PIPE, text=True) as process:
+        assert process.is_forked
+        told, _ = process.communicate(timeout=500)
+    assert told == subprocess.run(
+        [sys.executable, "-c", program.replace("assert", "import torch; assert")],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
 
 
 def test_a_server_and_its_children_are_forked(tmp_path: Path) -> None:

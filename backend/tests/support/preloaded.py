@@ -36,7 +36,7 @@ from modelyard.core.start_process import STATUS, receive_message, send_message
 
 _MODULES = (
     "modelyard.main",
-    "modelyard.workers.__main__",
+    "modelyard.workers",
     "modelyard.workers.http_protocol",
     "modelyard.workers.websocket_protocol",
     "modelyard.workers.processes.supervisor",
@@ -55,6 +55,31 @@ _MODULES = (
     "sqlalchemy.dialects.sqlite.pysqlite",
     "alembic.command",
 )
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "bitsandbytes",
+    "modelyard.notebook",
+    "modelyard.ml.sample_models",
+    "modelyard.ml.inspect.activations",
+    "modelyard.ml.inspect.architecture",
+    "modelyard.ml.inspect.kv_cache",
+    "modelyard.ml.inspect.memory",
+    "modelyard.ml.inspect.support",
+    "modelyard.ml.quantize.artifact",
+    "modelyard.ml.loading.generation",
+    "modelyard.ml.model_loader",
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.llama.modeling_llama",
+)
+_READ_BY_LIBRARIES = (
+    "ATEN_", "BNB_", "CUDA_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH",
+)  # fmt: skip
+_WHILE_LIBRARIES_ARE_IMPORTED = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OPENBLAS_NUM_THREADS": "1",  # it starts its threads when it is loaded
+}
 _READ_UNNOTICED = ("GLIBC_", "LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TQDM_")
 _READ_AGAIN = frozenset(
     {
@@ -67,6 +92,7 @@ _READ_AGAIN = frozenset(
 _CUSTOMIZE = ("sitecustomize", "usercustomize")
 """Modules that Python imports by itself where they are found."""
 
+_ACCELERATORS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/dri")
 _PR_SET_NAME = 15
 ROOM = "-" * 1000
 """The last argument, which means nothing: a forked program writes its command line over this one's."""
@@ -196,6 +222,10 @@ def _read_environment_again() -> None:
             for known in vars(module).keys() & vars(constants).keys():
                 if known.isupper():
                     setattr(module, known, getattr(constants, known))
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # or all programs would draw the same numbers
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()
 
 
 def show(program: Program) -> None:
@@ -232,9 +262,10 @@ class _Noticing(os._Environ):  # type: ignore[type-arg]
 class Rules:
     """Which environments programs can be forked in: those that what is imported has read nothing different of."""
 
-    def __init__(self, read: set[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, read: set[str], environment: Mapping[str, str], *, libraries: bool) -> None:
         self._read = read - _READ_AGAIN
         self._known = dict(environment)
+        self._prefixes = (*_READ_UNNOTICED, *_READ_BY_LIBRARIES) if libraries else _READ_UNNOTICED
 
     def differing(self, environment: Mapping[str, str]) -> list[str]:
         """The variables for which a program in this environment has to be started afresh."""
@@ -243,7 +274,7 @@ class Rules:
             name
             for name in names
             if self._known.get(name) != environment.get(name)
-            and (name in self._read or name.startswith(_READ_UNNOTICED))
+            and (name in self._read or name.startswith(self._prefixes))
         ]
         if any((Path(folder) / f"{name}.py").exists() for folder in _folders(environment) for name in _CUSTOMIZE):
             found.append("PYTHONPATH")
@@ -277,8 +308,12 @@ class ForkingPopen(subprocess.Popen):  # type: ignore[type-arg]
         ready, begun = os.pipe()
         self.pid = os.fork()
         if not self.pid:
-            around.take_on(descriptors | {number: number for number in pass_fds})  # closes `begun` too
-            show(program)
+            try:
+                around.take_on(descriptors | {number: number for number in pass_fds})  # closes `begun` too
+                show(program)
+            except BaseException:  # noqa: BLE001
+                traceback.print_exc()
+                os._exit(1)
             _live(program)
         os.close(begun)
         os.read(ready, 1)
@@ -383,9 +418,18 @@ class _Preloaded:
             link.send(STATUS.pack(status))
 
 
-def _import_all() -> Rules:
-    """Import what programs will import. Raises RuntimeError where that read settings or started a thread."""
+def has_accelerator() -> bool:
+    return any(Path(node).exists() for node in _ACCELERATORS)
+
+
+def import_all(*, libraries: bool) -> Rules:
+    """Import what programs will import, with the large `libraries` too.
+
+    Raises RuntimeError where that has read settings or started a thread.
+    """
     environment = dict(os.environ)
+    if libraries:
+        os.environ |= _WHILE_LIBRARIES_ARE_IMPORTED
     os.environ = noticing = _Noticing(os.environ)
     import modelyard.cli
     import modelyard.client
@@ -394,20 +438,23 @@ def _import_all() -> Rules:
     for package in (modelyard.commands, modelyard.client):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    for name in _MODULES:
+    for name in (*_MODULES, *(_LIBRARIES if libraries else ())):
         importlib.import_module(name)
     read, noticing.read = noticing.read, None
     assert read is not None
     remembered = [function.__qualname__ for function in _caches() if function.cache_info().currsize]
     threads = len(list(Path("/proc/self/task").iterdir()))
-    if remembered or threads > 1 or "torch" in sys.modules:
+    if remembered or threads > 1 or ("torch" in sys.modules) != libraries:
         raise RuntimeError(f"not as before the first use: {remembered}, {threads} threads")
-    return Rules(read, environment)
+    return Rules(read, environment, libraries=libraries)
 
 
 def main() -> None:
+    libraries = sys.argv[2] == "libraries"
+    if libraries and has_accelerator():
+        return  # its driver does not survive a fork
     subprocess.Popen = ForkingPopen  # type: ignore[misc]
-    ForkingPopen.rules = _import_all()
+    ForkingPopen.rules = import_all(libraries=libraries)
     gc.collect()
     gc.freeze()
     _live(_Preloaded(socket.socket(fileno=int(sys.argv[1])), ForkingPopen.rules).serve())

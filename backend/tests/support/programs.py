@@ -20,14 +20,17 @@ from modelyard.core.start_process import STATUS, can_fork, receive_message, send
 from support import preloaded
 from support.preloaded import Program, surroundings
 
-_START_SECONDS = 120.0
-
 
 class Popen(subprocess.Popen):  # type: ignore[type-arg]
     """A program of this project, forked where that makes no difference to it."""
 
     _link: socket.socket | None = None
     """Tells how a forked program ended."""
+
+    def __init__(self, args: Any, *, libraries: bool = False, **how: Any) -> None:
+        """With `libraries`, torch, transformers and bitsandbytes are imported in the program already."""
+        self._libraries = libraries
+        super().__init__(args, **how)
 
     def _execute_child(self, *given: Any) -> None:
         args, _executable, preexec_fn, _close_fds, pass_fds, cwd, env, *_startup, shell = given[:10]
@@ -53,8 +56,7 @@ class Popen(subprocess.Popen):  # type: ignore[type-arg]
         }
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            send_message(_preloaded(), request, [theirs.fileno(), *standard, *pass_fds])
-        self._link.settimeout(_START_SECONDS)
+            send_message(_preloaded(libraries=self._libraries), request, [theirs.fileno(), *standard, *pass_fds])
         answer, _ = receive_message(self._link)
         if "pid" not in answer:
             self._link.close()
@@ -74,7 +76,6 @@ class Popen(subprocess.Popen):  # type: ignore[type-arg]
             return super()._try_wait(flags)
         if flags & os.WNOHANG and not _readable(self._link):
             return 0, 0
-        self._link.settimeout(None)
         (status,) = STATUS.unpack(self._link.recv(STATUS.size))
         self._link.close()
         return self.pid, status
@@ -133,12 +134,23 @@ def _readable(link: socket.socket) -> bool:
 
 
 @cache
-def _preloaded() -> socket.socket:
-    """Start the process that forks, once; return the socket on which it is asked."""
+def _preloaded(*, libraries: bool) -> socket.socket:
+    """Start the process that forks programs with or without the large libraries, once; return the socket to ask on.
+
+    If it cannot be had, what is sent there is answered by nothing, and programs are started afresh.
+    """
     asking, serving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with serving:
         process = subprocess.Popen(
-            [sys.executable, "-P", preloaded.__file__, str(serving.fileno()), preloaded.ROOM],
+            [
+                sys.executable,
+                "-P",
+                preloaded.__file__,
+                str(serving.fileno()),
+                "libraries" if libraries else "",
+                preloaded.ROOM,
+            ],
+            env=dict(os.environ),  # without what libraries of this process have set behind Python's back
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=(serving.fileno(),),

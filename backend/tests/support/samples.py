@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from modelyard.hub.server.samples import CATALOGUE
+from support import programs
 
 
 def sample_models() -> Path:
@@ -14,7 +14,7 @@ def sample_models() -> Path:
     folder = _folder()
     if not _all_made(folder):
         command = [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(folder), "--lock-timeout", "170"]
-        subprocess.run(command, check=True, capture_output=True)
+        programs.run(command, libraries=True, check=True, capture_output=True)
     return folder
 
 

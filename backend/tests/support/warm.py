@@ -12,6 +12,7 @@ from modelyard.core.child_environment import child_environment
 from modelyard.core.process import parent_pipe
 from modelyard.core.start_process import WARM_FD, can_fork
 from modelyard.workers.processes.warm_channel import ROOM, open_channel
+from support import programs
 
 
 class WarmParent:
@@ -29,12 +30,13 @@ class WarmParent:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start it, or start it again, without waiting until it serves."""
-        self.process = subprocess.Popen(
+        self.process = programs.Popen(
             [sys.executable, "-P", *self._program, str(self._serving), ROOM],
             env=child_environment(**self._environment),
             stdin=subprocess.DEVNULL,
             pass_fds=(self._parent_pipe, self._serving),
             start_new_session=True,
+            libraries=self._program[0] == "-m",
         )
         return self.process
 

@@ -25,6 +25,7 @@ from modelyard.hub.server import samples
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.repositories import RepoNotFound, RepoRevisionNotFound, RepoUnavailable
 from modelyard.hub.server.samples import CATALOGUE, SAMPLE_TAG, SampleSource
+from support import programs
 from support.secrets import SECRETS, environment_of
 from support.storage import small_disk
 
@@ -59,7 +60,7 @@ def test_the_first_listing_answers_at_once_and_all_who_wait_share_one_making(
 
 def test_processes_that_want_the_same_make_it_once_and_always_the_same(samples_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(tmp_path)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    children = [programs.Popen(command, libraries=True, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     results = [json.loads(child.communicate(timeout=60)[0]) for child in children]
     assert sorted(len(result["made"]) for result in results) == [0, len(CATALOGUE)]
     assert max(result["seconds"] for result in results) < 30
@@ -115,7 +116,7 @@ def test_one_is_sharded_and_sizes_are_as_announced(samples_folder: Path) -> None
 
 def test_a_killed_making_leaves_nothing_half_done_and_is_made_up_for(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(tmp_path)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    child = programs.Popen(command, libraries=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob(".making-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -201,8 +202,9 @@ for repo_id in sys.argv[1:]:
     assert made.shape[1] > prompt["input_ids"].shape[1]
     print(repo_id, type(model).__name__, model.dtype, bool(tokenizer.chat_template), tokenizer.vocab_size)
 """
-    run = subprocess.run(
+    run = programs.run(
         [sys.executable, "-c", program, *(sample.repo_id for sample in CATALOGUE)],
+        libraries=True,
         env={**_environment_without_hub(), "HF_ENDPOINT": sample_hub, "HF_HOME": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -1,7 +1,6 @@
 """Which files of a repository are fetched: what transformers reads, once, and nothing that runs code."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from modelyard.core.errors import NoWeights, UnsafeWeights
 from modelyard.hub.model_info import HubFile
 from modelyard.services.facts.file_plan import plan_files
+from support import programs
 
 TEXTS = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "LICENSE"]
 NOISE = [
@@ -171,7 +171,7 @@ for name in names:
         pass  # needs a package that is not installed
 print(json.dumps(sorted(files)))
 """
-    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    answer = programs.run([sys.executable, "-c", code], libraries=True, check=True, capture_output=True)
     return set(json.loads(answer.stdout.splitlines()[-1]))
 
 

@@ -1,8 +1,6 @@
 """Figures from weight headers, against what bitsandbytes really stores."""
 
 import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -18,6 +16,7 @@ from modelyard.services.facts.header_estimate import (
     quantized_bytes,
     weight_figures,
 )
+from support import programs
 
 SHAPES = [(64, 64), (1, 64), (7, 64), (96, 100), (33, 129), (256, 512), (1000, 3), (640, 2048)]
 _MEASURE = """
@@ -52,11 +51,11 @@ print(json.dumps(measured))
 @pytest.fixture(scope="session")
 def measured() -> list[dict[str, list[int]]]:
     """Bytes of weight and state for each of SHAPES, quantized for real on the CPU."""
-    answer = subprocess.run(
+    answer = programs.run(
         [sys.executable, "-c", _MEASURE, json.dumps(SHAPES)],
         check=True,
         capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        libraries=True,
     )
     found: list[dict[str, list[int]]] = json.loads(answer.stdout.splitlines()[-1])
     return found
