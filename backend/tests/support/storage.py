@@ -63,8 +63,19 @@ class _MountedDisk(SmallDisk):
 
     def fill(self, pid: int | None = None) -> None:  # noqa: ARG002
         (self.folder / ".page").write_bytes(bytes(_PAGE))  # no disk can be of no size
-        self._resize(shutil.disk_usage(self.folder).used)
+        self._shrink()
         self._assert_full()
+
+    def _shrink(self, attempts: int = 1000) -> None:
+        """To what is used, which may have grown between the look at it and the change."""
+        for attempt in range(attempts):
+            try:
+                self._resize(shutil.disk_usage(self.folder).used)
+            except subprocess.CalledProcessError:
+                if attempt + 1 == attempts:
+                    raise
+            else:
+                return
 
     def make_room(self) -> None:
         self._resize(ROOMY_BYTES)
