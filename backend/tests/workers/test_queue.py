@@ -15,8 +15,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from modelyard.core import queue
+from modelyard.core.broker import broker_options
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.queue import Outbox, broker_options, get_celery, send_wakeup, wake_after_commit
+from modelyard.core.queue import Outbox, get_celery, send_wakeup, wake_after_commit
 from modelyard.core.settings import Settings, get_settings
 from modelyard.workers.celery_app import run_worker
 from support.redis_server import redis_server, running_redis

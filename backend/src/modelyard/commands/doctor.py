@@ -281,8 +281,8 @@ def _broker() -> Check:
     from kombu.exceptions import KombuError
 
     from modelyard.client.offline import ANSWER_SECONDS, within
+    from modelyard.core.broker import broker_options
     from modelyard.core.errors import InvalidRequest
-    from modelyard.core.queue import broker_options
 
     settings = load_settings()
     try:

@@ -9,13 +9,12 @@ import threading
 import time
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from modelyard.core.errors import InvalidRequest
+from modelyard.core.broker import CONNECT_SECONDS, broker_options
 from modelyard.core.queues import QUEUES
 from modelyard.core.settings import Settings, get_settings
 
@@ -27,37 +26,11 @@ logger = logging.getLogger(__name__)
 
 _EXCHANGE = "modelyard"
 _COLLECTED = "modelyard.wakeups"
-_CONNECT_SECONDS = 3.0
 
 MAX_WAITING = 10_000
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 2.0
 AT_EXIT_SECONDS = 1.0
-
-
-def broker_options(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """The broker's URL and Kombu's transport options for it; InvalidRequest if the URL's scheme is not supported."""
-    # Kombu would otherwise try for ever to reach a broker that is down, inside a user's request.
-    options: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
-    if settings.broker_url is None:
-        return "safefs://embedded", options | {"folder": str(settings.broker_folder), "polling_interval": 0.2}
-    match urlsplit(settings.broker_url).scheme:
-        case "redis" | "rediss" | "sentinel":
-            return settings.broker_url, options | {
-                # A job's lease decides who may take it over; Redis must never hand out a running one again.
-                "visibility_timeout": 86_400,
-                "global_keyprefix": "modelyard:",
-                "socket_connect_timeout": _CONNECT_SECONDS,
-                "socket_timeout": _CONNECT_SECONDS,  # more than the second for which Kombu's BRPOP waits
-                "socket_keepalive": True,
-            }
-        case "amqp" | "amqps" | "pyamqp":
-            return settings.broker_url, options
-        case scheme:
-            raise InvalidRequest(
-                f"MODELYARD_BROKER_URL begins with {scheme or 'no scheme'!r}, which is not supported.",
-                hint="Use redis://…, rediss://…, amqp://… or leave it unset for the embedded queue.",
-            )
 
 
 def create_celery(settings: Settings) -> "Celery":
@@ -75,7 +48,7 @@ def create_celery(settings: Settings) -> "Celery":
     app = Celery("modelyard", broker=url)
     app.conf.update(
         broker_transport_options=options,
-        broker_connection_timeout=_CONNECT_SECONDS,
+        broker_connection_timeout=CONNECT_SECONDS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         result_backend=None,

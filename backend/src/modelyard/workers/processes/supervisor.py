@@ -22,10 +22,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import FrameType
 
 from modelyard.core import locks
+from modelyard.core.broker import broker_options
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, parent_pipe
-from modelyard.core.queue import broker_options
 from modelyard.core.queues import QUEUES, Queue
 from modelyard.core.settings import Settings
 from modelyard.workers.processes import child_log
