@@ -18,7 +18,7 @@ from modelyard.core.child_environment import child_environment
 from modelyard.core.process import ChildCrashed, ChildStopped, run_child
 from modelyard.core.start_process import EXIT_UNKNOWN, WARM_FD, Process, can_fork, start_process
 from modelyard.core.warm_state import warm_state
-from modelyard.workers.processes.warm_parent import Rules
+from modelyard.workers.processes.fork_server import Rules
 from support.warm import WarmParent, warm_parent_of, without_channel
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system starts every child afresh")

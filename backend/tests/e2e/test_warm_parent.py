@@ -3,7 +3,7 @@
 import fcntl
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 
 from e2e import test_training as training
 from modelyard.core.start_process import can_fork
-from support.instance import Instance, running, standing_still
+from support.instance import Instance, _pipes, running, standing_still
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system")
 WARM, QUANTIZE = "modelyard.workers.processes.warm_parent", "modelyard.workers.processes.quantize_child"
+WORKER_PARENT = "modelyard.workers.processes.worker_parent"
 TRAIN, INSPECT = "modelyard.workers.processes.train_child", "modelyard.ml.inspect.inspector_child"
 
 
@@ -36,9 +37,26 @@ def warm(instance: Instance) -> psutil.Process:
 
 
 def warm_parent(instance: Instance) -> psutil.Process:
-    assert instance.process is not None
-    found = psutil.Process(instance.process.pid).children()
-    return next(child for child in found if WARM in child.cmdline())
+    return parent(instance, WARM)
+
+
+def worker_parent(instance: Instance) -> psutil.Process:
+    return parent(instance, WORKER_PARENT)
+
+
+def parent(instance: Instance, module: str) -> psutil.Process:
+    """The process that runs a module for this server's supervisor, whoever has forked it."""
+
+    def found() -> psutil.Process | None:
+        assert instance.process is not None
+        parent_pipe = set(_pipes(instance.process.pid))
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):  # it ends just now, or is another user's
+                if module in process.cmdline() and parent_pipe.intersection(_pipes(process.pid)):
+                    return process
+        return None
+
+    return instance.wait_until(found, 60, f"{module} runs")
 
 
 def inference_worker(instance: Instance) -> psutil.Process:
@@ -192,3 +210,21 @@ def test_a_training_run_outlives_the_warm_parent(instance: Instance, warm: psuti
     run = training.start(instance, gpt2, {"path": path, "column": "body"}, hook_point="transformer.h.1")
     kill_during(child_of(warm, TRAIN, instance), warm)
     assert training.wait(instance, run, "completed")["error"] is None
+
+
+def test_nobody_notices_that_the_worker_parent_died(instance: Instance, warm: psutil.Process) -> None:
+    """The last one here: what it has forked is nobody's child in the end, and not found by the others."""
+    forks = worker_parent(instance)
+    workers = {queue: instance.children()[queue] for queue in ("downloads", "compute")}
+    assert {process.ppid() for process in (warm, *workers.values())} == {forks.pid}
+    forks.kill()
+    psutil.wait_procs([forks], timeout=20)
+    instance.wait_for(instance.download("modelyard-samples/tiny-qwen-moe")["id"], "ready", seconds=120)
+    assert {queue: instance.children()[queue] for queue in workers} == workers
+    assert warm == warm_parent(instance)
+    instance.wait_until(lambda: "workers was killed by SIGKILL" in instance.console(), 60, "it is noticed")
+    workers["downloads"].kill()
+    again = instance.wait_until(
+        lambda: (found := instance.children().get("downloads")) != workers["downloads"] and found, 120, "the next one"
+    )
+    assert again.ppid() == worker_parent(instance).pid != forks.pid

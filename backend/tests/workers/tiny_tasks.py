@@ -24,6 +24,8 @@ def note(name: str, text: str = "") -> None:
 def on_init(**_signal: object) -> None:
     name = os.environ["MODELYARD_WORKER_NAME"]
     note("names", name)
+    for secret in sorted({"HF_TOKEN", "MODELYARD_API_KEY"} & os.environ.keys()):
+        note("secrets", f"{name.rpartition(':')[2]}:{secret}")
     if constants.is_offline_mode():
         note("offline", name.rpartition(":")[2])
 

@@ -2,7 +2,8 @@
 
 The warm parent (`workers/processes/warm_parent.py`) is a process that has imported the large libraries already. The
 supervisor hands its children one end of a socket to it and names the descriptor in `MODELYARD_WARM_FD`. Each request
-brings a socket of its own, over which the new process answers and the warm parent later reports how it ended.
+brings a socket of its own, over which the new process answers and the warm parent later reports how it ended. The
+worker parent (`worker_parent.py`), whose socket `MODELYARD_WORKERS_FD` names, is another such process.
 """
 
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 WARM_FD = "MODELYARD_WARM_FD"
+WORKERS_FD = "MODELYARD_WORKERS_FD"
 EXIT_UNKNOWN = 256
 """In place of an exit code: the process has ended, and so has the warm parent, which alone could learn how."""
 
@@ -105,9 +107,9 @@ def can_fork() -> bool:
     return True
 
 
-def given_channel() -> int | None:
-    """Return the descriptor on which this process may ask a warm parent; None if it was given none."""
-    given = os.environ.get(WARM_FD, "")
+def given_channel(variable: str = WARM_FD) -> int | None:
+    """Return the descriptor on which this process may ask a parent for forks; None if it was given none."""
+    given = os.environ.get(variable, "")
     if not given.isdigit() or not can_fork():
         return None
     try:

@@ -3,15 +3,15 @@
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelyard.core.start_process import given_channel, receive_message, request_news
+from modelyard.core.start_process import WARM_FD, WORKERS_FD, given_channel, receive_message, request_news
 
 
 @dataclass(frozen=True)
 class WarmState:
-    """Whether the libraries are imported, and the ids of the warm parent and of what it has forked.
+    """Whether the libraries are imported, and the ids of the warm parent, the worker parent and what they have forked.
 
     `importing`: they are not yet, but there is or will be a warm parent that imports them.
     """
@@ -22,16 +22,20 @@ class WarmState:
 
 
 class _Watch:
-    """Holds a socket on which the warm parent says that it is warm, and which ends when it does. Thread-safe."""
+    """Holds a socket on which a parent says that it has imported, and which ends when it does. Thread-safe.
 
-    def __init__(self) -> None:
+    `variable` names the descriptor on which that parent is asked.
+    """
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
         self._lock = threading.Lock()
         self._channel: int | None = None
         self._link: socket.socket | None = None
         self._pid: int | None = None
 
     def state(self) -> WarmState:
-        channel = given_channel()
+        channel = given_channel(self._variable)
         with self._lock:
             if channel != self._channel:
                 self._forget()
@@ -63,12 +67,13 @@ class _Watch:
         self._link = self._pid = None
 
 
-_watch = _Watch()
+_warm, _workers = _Watch(WARM_FD), _Watch(WORKERS_FD)
 
 
 def warm_state() -> WarmState:
     """Return the warm parent's state at once; the first call only asks for it."""
-    return _watch.state()
+    warm = _warm.state()
+    return replace(warm, pids=(*warm.pids, *_workers.state().pids))
 
 
 def _children_of(pid: int) -> list[int]:

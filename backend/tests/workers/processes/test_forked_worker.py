@@ -1,4 +1,7 @@
-"""The supervisor has the worker that loads models forked from the warm parent, and runs it as any other child."""
+"""The supervisor has workers forked, and runs them as any other child: the one that loads models from the warm parent.
+
+The others are forked from the worker parent.
+"""
 
 import os
 import signal
@@ -8,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelyard.core.start_process import can_fork
+from modelyard.core.start_process import WARM_FD, WORKERS_FD, can_fork
+from support.secrets import SECRETS, environment_of
 from support.tiny_server import Server, is_gone, wait_for
 from support.warm import WarmParent, warm_parent_of
 
@@ -31,6 +35,15 @@ def parent(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmPare
         server.environment |= {**parent.environment, "MODELYARD_WARM": "1"}
         server.descriptors = (parent.descriptor,)
         yield parent
+
+
+@pytest.fixture
+def worker_parent(server: Server, parent: WarmParent) -> Iterator[WarmParent]:
+    """The worker parent that the server shares; it imports nothing, and the test starts it, as the warm parent."""
+    with warm_parent_of("modelyard.workers") as worker_parent:
+        server.environment[WORKERS_FD] = worker_parent.environment[WARM_FD]
+        server.descriptors += (worker_parent.descriptor,)
+        yield worker_parent
 
 
 def worker(server: Server, number: int = 0) -> psutil.Process:
@@ -125,3 +138,58 @@ def test_nothing_is_left_when_the_supervisor_is_killed(server: Server, parent: W
     inference, family = worker(server), server.family()
     os.kill(server.process.pid, signal.SIGKILL)
     wait_for(lambda: all(is_gone(each) for each in (inference, *family)))
+
+
+def test_workers_that_load_nothing_are_forked_and_have_the_secrets_of_their_queue(
+    server: Server, parent: WarmParent, worker_parent: WarmParent
+) -> None:
+    secrets = {"HF_TOKEN": "token", "MODELYARD_API_KEY": "k" * 16}
+    server.environment |= secrets
+    for each in (parent, worker_parent):
+        each.start()
+    server.start_and_wait()
+    workers = [psutil.Process(pid) for pid in forked(server)]
+    parents = {process.cmdline()[-1]: process.ppid() for process in workers}
+    assert parents == {
+        "downloads": worker_parent.process.pid,
+        "compute": worker_parent.process.pid,
+        "inference": parent.process.pid,
+    }
+    assert server.noted("secrets") == [f"downloads:{name}" for name in sorted(secrets)]
+    assert set(server.noted("offline")) == {"compute", "inference"}, "a library may not look for anything on a Hub"
+    for process in workers:
+        assert not set(SECRETS) & set(environment_of(process.pid)), "what the parent was given"
+    server.wake("downloads", "tiny.wait_until_stopping", "1")
+    wait_for((server.notes / "waiting-1").exists)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert all(is_gone(process) for process in workers)
+    assert server.noted("stopped-1") == ["True"]
+
+
+def test_workers_outlive_the_worker_parent_and_are_forked_from_the_next_one(
+    server: Server, parent: WarmParent, worker_parent: WarmParent
+) -> None:
+    for each in (parent, worker_parent):
+        each.start()
+    server.start_and_wait()
+    workers = map(psutil.Process, forked(server))
+    (downloads,) = (process for process in workers if process.cmdline()[-1] == "downloads")
+    worker_parent.kill()
+    server.wake("downloads", "tiny.note", "1")
+    wait_for(lambda: server.noted("job-1") == [str(downloads.pid)])
+    downloads.kill()
+    wait_for(lambda: "downloads ended" in server.said())
+    assert len(server.noted("pids")) == 3, "the next one waits for the next worker parent"
+    worker_parent.start()
+    wait_for(lambda: len(server.noted("pids")) == 4)
+    again = psutil.Process(int(server.noted("pids")[-1]))
+    assert again.ppid() == worker_parent.process.pid
+    server.wake("downloads", "tiny.note", "2")
+    wait_for(lambda: server.noted("job-2") == [str(again.pid)])
+
+
+def test_workers_are_started_afresh_where_only_a_warm_parent_is_given(server: Server, parent: WarmParent) -> None:
+    parent.start()
+    server.start_and_wait()
+    assert {server.worker_pid(queue) for queue in ("downloads", "compute")} <= set(map(int, server.noted("pids")))

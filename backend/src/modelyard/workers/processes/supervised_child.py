@@ -1,4 +1,4 @@
-"""A child process of the supervisor: its start, its output and its restarts."""
+"""A child process of the supervisor: how it is started, where its output goes, and when it is started again."""
 
 import contextlib
 import os
@@ -25,8 +25,8 @@ class SupervisedChild:
     environment: Mapping[str, str]
     log: ChildLog | None
     """Where its output goes; None: where the supervisor's own goes."""
-    warm_channel: int | None = None
-    """The descriptor on which the warm parent is asked to fork it; None: it is started afresh."""
+    fork_channel: int | None = None
+    """The descriptor on which a parent is asked to fork it; None: it is started afresh."""
     process: Process | None = None
     request: ForkRequest | None = None
     """For the process; until it is answered there is none."""
@@ -36,12 +36,12 @@ class SupervisedChild:
 
     @property
     def due_at(self) -> float:
-        """Return when to start it, or to stop waiting for the warm parent, while it does not run."""
+        """When it is to be started, or the answer to the request is no longer waited for, while it does not run."""
         return self.start_at if self.request is None else self.request.deadline
 
     @property
     def news(self) -> int | None:
-        """Return the descriptor that reports an answer or an exit, None if none is expected or a signal reports it."""
+        """The descriptor that tells of an answer or an exit; None where there is none to come, or a signal tells."""
         if self.request is not None:
             return self.request.fileno()
         if isinstance(self.process, ForkedProcess) and self.process.returncode is None:
@@ -49,16 +49,16 @@ class SupervisedChild:
         return None
 
     def start(self) -> None:
-        """Start the process, or request it from the warm parent; then `take_answer` must be called."""
+        """Start the process, or ask for a fork: then `take_answer` is to be called."""
         self.started_at = time.monotonic()
         with self._output() as output:
-            if self.warm_channel is not None:
-                self.request = self._request(output, self.warm_channel)
+            if self.fork_channel is not None:
+                self.request = self._request(output, self.fork_channel)
             if self.request is None:
                 self._spawn(output)
 
     def take_answer(self) -> None:
-        """Take over the process that the warm parent has forked, or start it afresh."""
+        """Once the request is answered, take over what was forked, or start the process afresh."""
         if self.request is None or not self.request.is_answered():
             return
         self.started_at = time.monotonic()
@@ -74,7 +74,7 @@ class SupervisedChild:
             yield log
 
     def _open_log(self, log: ChildLog) -> IO[bytes] | None:
-        """Open the log for appending. Returns None if that fails, so that the child starts anyway."""
+        """For appending; None where that cannot be, so that the child starts anyway."""
         try:
             return log.open()
         except OSError as error:
@@ -100,7 +100,7 @@ class SupervisedChild:
             return request_fork(module, arguments, self.environment, descriptors, channel=channel)
 
     def terminate(self) -> None:
-        """Send the process SIGTERM, or withdraw the request for it."""
+        """Send the process SIGTERM, or take the request for it back."""
         if self.request is not None:
             self.request.withdraw()
             self.request = None
@@ -108,7 +108,7 @@ class SupervisedChild:
             self.process.terminate()
 
     def failed(self) -> float:
-        """Record that the process died; return the seconds until its restart."""
+        """Note that the process died; return the seconds until it is to be started again."""
         if time.monotonic() - self.started_at > _SETTLED_SECONDS:
             self.failures = 0
         delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**self.failures)
@@ -118,7 +118,7 @@ class SupervisedChild:
         return delay
 
     def last_log_line(self) -> str:
-        """Return the last line the process wrote."""
+        """The last line the process wrote."""
         return "the reason is above" if self.log is None else self.log.last_line()
 
 

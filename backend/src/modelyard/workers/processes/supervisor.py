@@ -1,9 +1,9 @@
-"""`modelyard serve` and `modelyard worker`: child processes that are restarted when they die.
+"""`modelyard serve` and `modelyard worker`: child processes that are started again when they die.
 
-For `serve` these are the API and three workers, for `worker` one worker, and for both the warm parent that others are
-forked from. The supervisor opens the API's port itself and passes it on, so that a port in use is found before anything
-starts, and no connection is refused while the API restarts. It has one thread and sleeps until a signal or a timer
-wakes it.
+For `serve` these are the API and three workers, for `worker` one worker, and for both the processes that workers and
+children of these are forked from (`fork_parents`). The supervisor opens the API's port itself and hands it down, so a
+taken port is found before anything starts, and nobody is refused while the API is started again. It has one thread and
+sleeps until a signal or a timer wakes it.
 """
 
 import contextlib
@@ -23,15 +23,14 @@ from types import FrameType
 
 from modelyard.core import locks
 from modelyard.core.broker import broker_options
-from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import ModelyardError
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, parent_pipe
 from modelyard.core.queues import QUEUES, Queue
 from modelyard.core.settings import Settings
 from modelyard.workers.processes import child_log
 from modelyard.workers.processes.child_log import ChildLog
+from modelyard.workers.processes.fork_parents import ForkParents
 from modelyard.workers.processes.supervised_child import SupervisedChild, say
-from modelyard.workers.processes.warm_channel import ROOM, WarmChannel, open_channel
 
 _API_ATTEMPTS = 3
 _SAID_ABOVE = "what it said is above"
@@ -79,14 +78,14 @@ class Supervisor:
         self._failure: str | None = None
 
     def run(self) -> int:
-        """Run until a signal stops it; return 0, or 1 after one line on stderr that says what to do.
+        """Block until told to stop; return 0, or 1 after one line on stderr that says what to do.
 
-        Call this in the main thread, because it handles signals.
+        To be called in the main thread, because it handles signals.
         """
         return self._run(self._serve)
 
     def run_worker(self, queues: Sequence[str]) -> int:
-        """Run one worker of these queues, whose output goes where this process's own goes; otherwise like `run`."""
+        """As `run`, for a worker of these queues, whose output goes where this process's own goes."""
         return self._run(lambda stack: self._work(stack, queues))
 
     def _run(self, work: Callable[[contextlib.ExitStack], None]) -> int:
@@ -127,11 +126,16 @@ class Supervisor:
         def log(name: str) -> ChildLog:
             return ChildLog(self._settings.logs_folder / f"{name}.log")
 
-        channel = open_channel(stack, wanted=self._settings.warm)
-        common |= channel.environment
-        inherited = (parent, console, *channel.descriptors)
-        api_arguments = ["modelyard.workers", "api", "--application", self._application, "--fd", str(listener.fileno())]
-        api = SupervisedChild("api", api_arguments, (*inherited, listener.fileno()), os.environ | common, log("api"))
+        parents = ForkParents.open(stack, wanted=self._settings.warm)
+        common |= parents.warm.environment
+        inherited = (parent, console, *parents.warm.descriptors)
+        api = SupervisedChild(
+            "api",
+            ["modelyard.workers", "api", "--application", self._application, "--fd", str(listener.fileno())],
+            (*inherited, *parents.workers.descriptors, listener.fileno()),
+            os.environ | common | parents.workers.environment,
+            log("api"),
+        )
         # Only later, because the API brings the database up to date and then no longer needs the processor.
         workers = [
             SupervisedChild(
@@ -140,27 +144,26 @@ class Supervisor:
                 inherited,
                 _environment_for([name]) | common,
                 log(name),
-                _forked_over(channel, [name]),
+                parents.asked_for([name]),
             )
             for name in self._queues
         ]
-        warm = _warm_parents(channel, parent, environment, log("warm"))
-        self._supervise(api, _url_of(listener), workers, warm, wakeups)
+        self._supervise(api, _url_of(listener), workers, parents.children(parent, environment, log), wakeups)
 
     def _work(self, stack: contextlib.ExitStack, queues: Sequence[str]) -> None:
         wakeups = stack.enter_context(_waking(self._on_signal))
         parent, environment = stack.enter_context(parent_pipe())
-        channel = open_channel(stack, wanted=self._settings.warm)
-        common = {**environment, **channel.environment, "MODELYARD_HOME": str(self._settings.home)}
+        parents = ForkParents.open(stack, wanted=self._settings.warm)
+        common = {**environment, **parents.warm.environment, "MODELYARD_HOME": str(self._settings.home)}
         variables = _environment_for(queues) | common
-        inherited = (parent, *channel.descriptors)
-        forked_over = _forked_over(channel, queues)
-        worker = SupervisedChild("worker", self._worker_arguments(queues), inherited, variables, None, forked_over)
-        self._supervise(None, None, [worker], _warm_parents(channel, parent, environment, None), wakeups)
+        inherited = (parent, *parents.warm.descriptors)
+        asked = parents.asked_for(queues)
+        worker = SupervisedChild("worker", self._worker_arguments(queues), inherited, variables, None, asked)
+        self._supervise(None, None, [worker], parents.children(parent, environment, lambda _name: None), wakeups)
 
     @contextlib.contextmanager
     def _alone_in_its_home(self) -> Iterator[locks.FileLock | None]:
-        """Hold the lock of this home's only server, unless both the database and the broker are servers of their own.
+        """Held by the one server of this home, unless both the database and the broker are servers of their own.
 
         Raises CannotStart.
         """
@@ -185,7 +188,7 @@ class Supervisor:
         self._signals += 1
 
     def _listen(self) -> socket.socket:
-        """Return the listening socket. Raises CannotStart if the address cannot be used, or needs a key."""
+        """The listening socket. Raises CannotStart if the address cannot be used, or may not be without a key."""
         host, port = self._host, self._port
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -217,7 +220,7 @@ class Supervisor:
                     ) from error
 
     def _require_key(self, host: str) -> None:
-        """Raise CannotStart unless there is a key of sufficient length."""
+        """Raise CannotStart unless there is a key that cannot be guessed."""
         key = self._settings.api_key
         if key is None:
             raise CannotStart(
@@ -235,11 +238,11 @@ class Supervisor:
         api: SupervisedChild | None,
         url: str | None,
         others: "list[SupervisedChild]",
-        warm: "list[SupervisedChild]",
+        parents: "list[SupervisedChild]",
         wakeups: int,
     ) -> None:
         """Keep the children running until a signal or a failure; the others start once the API, if any, is healthy."""
-        children = [*(others if api is None else [api]), *warm]
+        children = [*(others if api is None else [api]), *parents]
         healthy = api is None
         check_logs_at = 0.0
         try:
@@ -308,27 +311,8 @@ def _rotate_logs(children: "list[SupervisedChild]") -> None:
                 each.log.rotate()
 
 
-def _warm_parents(
-    channel: WarmChannel, parent: int, environment: Mapping[str, str], log: ChildLog | None
-) -> "list[SupervisedChild]":
-    """Return the warm parent for a channel, empty if another process serves it. It gets no key and no token."""
-    if channel.serving is None:
-        return []
-    arguments = ["modelyard.workers.processes.warm_parent", str(channel.serving), ROOM]
-    return [SupervisedChild("warm", arguments, (parent, channel.serving), child_environment(**environment), log)]
-
-
-def _forked_over(channel: WarmChannel, queues: Sequence[str]) -> int | None:
-    """Return the descriptor on which the warm parent is asked for a worker of these queues; None: start it afresh.
-
-    Only workers that load models need the libraries, which were imported in offline mode.
-    """
-    needs_them = Queue.INFERENCE in queues and Queue.DOWNLOADS not in queues
-    return channel.descriptors[0] if needs_them and channel.descriptors else None
-
-
 def _environment_for(queues: Sequence[str]) -> dict[str, str]:
-    """Return the environment of a worker of these queues: the allowed variables of this process, and additions."""
+    """Return the variables of this process's environment that a worker of these queues gets, and what is added."""
     if Queue.DOWNLOADS in queues:
         return dict(os.environ)
     # Whatever a library would look for on a Hub; read when huggingface_hub is first imported.
@@ -337,7 +321,7 @@ def _environment_for(queues: Sequence[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
-    """Yield a descriptor that becomes readable with every handled signal, including SIGCHLD."""
+    """A descriptor that becomes readable with every signal that matters here, a child's death included."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -357,7 +341,7 @@ def _waking(on_signal: "signal._HANDLER") -> Iterator[int]:
 
 
 def _reap_orphans(ours: Collection[int]) -> None:
-    """Reap ended processes that were not started here: in a container, orphans become children of this process."""
+    """Wait for what has ended and was not started here: in a container, processes whose parents died become ours."""
     if sys.platform != "linux":
         return
     with contextlib.suppress(ChildProcessError):
@@ -366,7 +350,7 @@ def _reap_orphans(ours: Collection[int]) -> None:
 
 
 def _sleep(wakeups: int, seconds: float | None, children: Sequence[SupervisedChild]) -> None:
-    """Sleep until a signal, news of a forked child, or the end of so many seconds."""
+    """Until a signal, or news of a child that the system does not signal, or until so many seconds are over."""
     news = [each.news for each in children if each.news is not None]
     if wakeups in select.select([wakeups, *news], [], [], None if seconds is None else max(0.0, seconds))[0]:
         os.read(wakeups, 4096)
