@@ -35,7 +35,7 @@ from modelyard.core.errors import (
     TokenInvalid,
 )
 from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.hub.download import blocks, part_file, transport
+from modelyard.hub.download import blocks, part_file, scheduler, transport
 from modelyard.hub.download.fetcher import (
     Control,
     FetchLimits,
@@ -71,8 +71,11 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_shared_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat files of a few MB as large ones: of many blocks, and shared by all connections from the start."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(scheduler, "SHARE_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler, "MEASURE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -666,8 +669,10 @@ def test_what_arrives_in_order_is_hashed_without_reading_it_back(
 
     monkeypatch.setattr(os, "preadv", counted)
     files = [hub.add(f"{n}.bin", noise(6 * BLOCK + n, n)) for n in range(2)]
-    fetch = Fetch(hub, store, files, limits=replace(QUICK, connections=1))
-    fetch()
+    with monkeypatch.context() as patched:
+        patched.setattr(scheduler, "SHARE_SECONDS", float("inf"))
+        fetch = Fetch(hub, store, files, limits=replace(QUICK, connections=8))
+        fetch()
     fetch.assert_arrived()
     assert reads == []
 
@@ -894,12 +899,13 @@ CHILD = textwrap.dedent("""
     import sys
     from pathlib import Path
     from hub.fault_hub import COMMIT
-    from modelyard.hub.download import blocks
+    from modelyard.hub.download import blocks, scheduler
     from modelyard.hub.download.fetcher import Control, FetchLimits, fetch_snapshot
     from modelyard.hub.names import RemoteFile
     from modelyard.hub.cache.hub_cache import HubCache
     endpoint, cache, path, size, sha256 = sys.argv[1:]
     blocks.BLOCK_BYTES = 1 << 20
+    scheduler.SHARE_SECONDS = scheduler.MEASURE_SECONDS = 0.0
     print("go", flush=True)
     fetch_snapshot(
         endpoint=endpoint, repo_id="owner/model", commit=COMMIT, store=HubCache(Path(cache)), token=False,

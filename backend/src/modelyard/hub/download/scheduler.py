@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from huggingface_hub import constants
 
+from modelyard.hub.download import blocks
 from modelyard.hub.download.blocks import Claim
 from modelyard.hub.download.part_file import PartClosed, PartialFile
 from modelyard.hub.download.transport import ResolvedFile
@@ -17,6 +18,10 @@ from modelyard.hub.retry import RetryPolicy, Transient
 
 CLAIM_BLOCKS = 16
 TICK_SECONDS = 0.1
+# Connections share a file only where one would take longer than this for the rest: what a second one brings is out of
+# order, and has to be read back to be hashed. The rate counts once it was measured for the time below.
+SHARE_SECONDS = 5.0
+MEASURE_SECONDS = 0.25
 # What counts as progress between two failures; a server that sends less than this each time is not alive.
 GAIN_BYTES = 1 << 20
 
@@ -40,6 +45,8 @@ class Content:
         self.resolved: ResolvedFile | None = None
         self.resolved_at = 0.0
         self.streams = 0
+        self.fetched_since: float | None = None
+        self.is_shared = False
         self.busy_elsewhere = False
         self.replaces_damaged = False
         self.wrong_hashes = 0
@@ -153,27 +160,39 @@ class Scheduler:
         active = [content for content in ready if content.state is State.ACTIVE]
         pending = [content for content in ready if content.state is State.PENDING]
         for content in active:
-            if content.streams == 0 and (claim := self._claim(content, sharing=not pending)):
+            if content.streams == 0 and (claim := self._claim(content, now, alone=bool(pending))):
                 return Task(content, claim)
         if pending:
             pending[0].state = State.OPENING
             return Task(pending[0], None)
         for content in sorted(active, key=lambda content: content.streams):
-            if claim := self._claim(content, sharing=True):
+            if self._takes_long(content, now) and (claim := self._claim(content, now)):
                 return Task(content, claim)
         return None
 
-    def _claim(self, content: Content, *, sharing: bool) -> Claim | None:
+    def _claim(self, content: Content, now: float, *, alone: bool = False) -> Claim | None:
         if content.part is None or content.resolved is None:
             return None
-        blocks = CLAIM_BLOCKS
-        if sharing:
+        count = CLAIM_BLOCKS
+        if not alone and self._takes_long(content, now) is not False:
             # Smaller and smaller pieces towards the end, so that all connections finish together.
-            blocks = max(1, min(blocks, content.part.unclaimed_blocks() // (2 * self.connections)))
-        claim = content.part.claim(blocks)
+            count = max(1, min(count, content.part.unclaimed_blocks() // (2 * self.connections)))
+        claim = content.part.claim(count)
         if claim is not None:
             content.streams += 1
+            if content.fetched_since is None:
+                content.fetched_since = now
         return claim
+
+    def _takes_long(self, content: Content, now: float) -> bool | None:
+        """Return whether connections may share a file, which they then do to its end; None while it is unknown."""
+        if content.is_shared:
+            return True
+        if content.part is None or content.fetched_since is None or now - content.fetched_since <= MEASURE_SECONDS:
+            return None
+        rate = content.received / (now - content.fetched_since)
+        content.is_shared = content.part.unclaimed_blocks() * blocks.BLOCK_BYTES > rate * SHARE_SECONDS
+        return content.is_shared
 
     # What all threads of the download share
 
