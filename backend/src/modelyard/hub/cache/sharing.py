@@ -60,10 +60,30 @@ def link_content(source: Path, blob: Path, size_bytes: int) -> bool:
 
 
 def _blobs_named(cache: CacheLayout, repo_id: str, wanted: Mapping[str, int]) -> Iterator[Path]:
-    own = cache.repo_folder(repo_id)
-    for folder in cache.repo_folders() if wanted else ():
-        blobs = folder / "blobs"
-        if folder == own or folder.is_symlink() or blobs.is_symlink():
-            continue
-        with suppress(OSError):
-            yield from [blobs / name for name in wanted.keys() & set(os.listdir(blobs))]  # noqa: PTH208 - names only
+    """Return the blobs of these names in all other repositories.
+
+    A cache may hold ten thousand repositories, so the names are asked for and nothing else.
+    """
+    if not wanted or cache.cache_dir.is_symlink():
+        return
+    own = cache.repo_folder(repo_id).name
+    with suppress(OSError), os.scandir(cache.cache_dir) as folders:
+        for folder in folders:
+            if folder.name.startswith("models--") and folder.name != own and folder.is_dir(follow_symlinks=False):
+                blobs = os.path.join(folder.path, "blobs")  # noqa: PTH118 - a Path costs more than the listing
+                for name in wanted.keys() & _names(blobs):
+                    yield Path(blobs, name)
+
+
+def _names(folder: str) -> set[str]:
+    """Return the names in a folder; none where it is a link, gone or cannot be read."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return set()
+    try:
+        return set(os.listdir(descriptor))  # noqa: PTH208 - names only
+    except OSError:
+        return set()
+    finally:
+        os.close(descriptor)
