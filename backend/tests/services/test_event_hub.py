@@ -3,9 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from modelyard.models import (
 )
 from modelyard.schemas.event import BatchEvent
 from modelyard.services import deletion_log, event_feed, event_hub, maintenance, model_response, model_service
+from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.event_hub import EventHub, Subscription
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.job_service import JobService
@@ -380,6 +381,46 @@ async def test_old_deletions_are_forgotten_and_new_ones_told(database: Database,
         rows.delete(new)
         await hub._tick()
         assert told([await receive(subscription)]) == [("model.deleted", new)]
+        assert hub.feed.seq == subscription.seq
+
+
+@contextmanager
+def reading_deletions() -> Iterator[list[int]]:
+    """How many deletions each reading of them returns."""
+    read: list[int] = []
+    real = DeletionLog.after
+
+    def counted(log: DeletionLog, at: datetime | None) -> Sequence[Deletion]:
+        notes = real(log, at)
+        read.append(len(notes))
+        return notes
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(DeletionLog, "after", counted)
+        yield read
+
+
+@in_a_loop
+async def test_only_new_deletions_are_read(database: Database, rows: Rows) -> None:
+    """Also those that a longer transaction noted before others that were told already."""
+    hub = EventHub(database)
+    async with hub.subscribe() as subscription:
+        await receive(subscription)
+        for number in range(20):
+            rows.delete(rows.add(number))
+        with reading_deletions() as read:
+            for _ in range(3):
+                await hub._tick()
+        assert read == [20, 0, 0]
+        assert len({(await receive(subscription))["id"] for _ in range(20)}) == 20
+
+        with database.session() as session:
+            session.add(Deletion(id="e" * 32, table=Model.__tablename__, at=utc_now() - timedelta(seconds=30)))
+        await hub._tick()
+        assert told([await receive(subscription)]) == [("model.deleted", "e" * 32)]
+        with reading_deletions() as read:
+            await hub._tick()
+        assert read == [0]
         assert hub.feed.seq == subscription.seq
 
 

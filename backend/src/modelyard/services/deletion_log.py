@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import database_now, insert
@@ -27,10 +27,15 @@ class DeletionLog:
         values = {"id": row_id, "table": table.__tablename__, "at": database_now(self.session)}
         self.session.execute(insert(self.session, Deletion).values(values).on_conflict_do_nothing())
 
-    def since(self, at: datetime | None) -> Sequence[Deletion]:
-        """Return the deletions that were noted at or after `at`, or all that are kept; the oldest first."""
+    def after(self, at: datetime | None) -> Sequence[Deletion]:
+        """Return the deletions that were noted after `at`, or all that are kept; the oldest first."""
         notes = select(Deletion).order_by(Deletion.at)
-        return self.session.scalars(notes if at is None else notes.where(Deletion.at >= at)).all()
+        return self.session.scalars(notes if at is None else notes.where(Deletion.at > at)).all()
+
+    def count(self, after: datetime, until: datetime) -> int:
+        """Return how many deletions were noted after a moment, and until another one inclusive."""
+        noted = select(func.count()).select_from(Deletion).where(Deletion.at > after, Deletion.at <= until)
+        return self.session.scalars(noted).one()
 
     def forget_old(self) -> None:
         """Remove the notes that are older than KEPT."""

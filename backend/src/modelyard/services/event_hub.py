@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,8 +63,8 @@ class _Reading:
 
     changed: list[ModelResponse]
     trainings: list[TrainingResponse]
-    deleted: Sequence[Deletion]
-    """The newest ones, the oldest first."""
+    deleted: list[Deletion]
+    """Those that were not seen before, the oldest first."""
     statuses: dict[str, str] = field(default_factory=dict)
     """Of every row, with the first look."""
 
@@ -111,8 +111,8 @@ class EventHub:
         self._followed: set[str] = set()
         self._known_trainings: dict[str, tuple[str, str]] = {}
         """What was last sent about a run, and its status."""
-        self._deleted: Sequence[Deletion] = ()
-        """What the last look saw."""
+        self._deleted: dict[str, datetime] = {}
+        """When the rows were deleted whose deletion was seen, of the last DELETED_SECONDS before the newest."""
         self._last_reading = utc_now()
         self._subscriptions: set[Subscription] = set()
         self._begun = False
@@ -209,10 +209,19 @@ class EventHub:
             facts = ModelResponses(session).of_all(rows)
             trainings = self._read_trainings(session, since)
             # Read last: of a row that is read above and deleted meanwhile the deletion is told after its change.
-            after = self._deleted[-1].at - timedelta(seconds=DELETED_SECONDS) if self._deleted else None
-            deleted = DeletionLog(session).since(after)
+            deleted = self._read_deletions(DeletionLog(session))
         self._last_reading = begun
         return _Reading([each.response() for each in facts], trainings, deleted, statuses)
+
+    def _read_deletions(self, log: DeletionLog) -> list[Deletion]:
+        """Return the deletions that are new. A transaction may note one and end after others that began later."""
+        newest = max(self._deleted.values(), default=None)
+        if newest is not None:
+            window = newest - timedelta(seconds=DELETED_SECONDS)
+            # Thousands may lie in it, so they are counted, and read again only where one of them is new.
+            if log.count(window, newest) != sum(window < at for at in self._deleted.values()):
+                newest = window
+        return [deletion for deletion in log.after(newest) if deletion.id not in self._deleted]
 
     def _read_trainings(self, session: Session, since: datetime) -> list[TrainingResponse]:
         """Return active runs, recently changed runs, and runs whose end has not been sent yet."""
@@ -270,12 +279,10 @@ class EventHub:
             runs_on = status == training.status == "running"
             self.feed.add_training("training.progress" if runs_on else "training.updated", training.id, content)
 
-    def _remember_deletions(self, deleted: Sequence[Deletion]) -> None:
+    def _remember_deletions(self, deleted: list[Deletion]) -> None:
         """Send every deletion once, also of rows newer than the last read: a page may have read them."""
-        told = {deletion.id for deletion in self._deleted}
         for deletion in deleted:
-            if deletion.id in told:
-                continue
+            self._deleted[deletion.id] = deletion.at
             if deletion.table == Training.__tablename__:
                 self._known_trainings.pop(deletion.id, None)
                 self.feed.delete_training(deletion.id)
@@ -283,7 +290,9 @@ class EventHub:
                 self._known.pop(deletion.id, None)
                 self._followed.discard(deletion.id)
                 self.feed.delete_model(deletion.id)
-        self._deleted = deleted
+        if deleted:
+            window = max(self._deleted.values()) - timedelta(seconds=DELETED_SECONDS)
+            self._deleted = {row_id: at for row_id, at in self._deleted.items() if at > window}
 
 
 def _event_type(before: _Known | None, model: ModelResponse) -> ModelEventType:
