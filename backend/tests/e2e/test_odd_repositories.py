@@ -27,7 +27,7 @@ SAMPLE = [
 ]
 LOADS = dict(USABLE) | {name: write for name, (write, refusal) in ODD.items() if refusal is None}
 DOES_NOT = dict(REFUSED) | {name: write for name, (write, refusal) in ODD.items() if refusal is not None}
-TOLD_LATE = {"cut-short"}
+TOLD_LATE = {"cut-short", "overlap"}
 """What a preview does not see: the download says what is wrong."""
 
 MADE = Path(__file__).parents[4] / "shared" / "cases" / "make_repos.py"

@@ -8,20 +8,21 @@ import pytest
 
 from hub.hub_faults import HubFaults, serve
 from modelyard.core.database import Database
-from modelyard.core.errors import HubMisbehaved, InvalidRepository, InvalidRequest, ModelyardError
+from modelyard.core.errors import HubMisbehaved, InvalidRepository, InvalidRequest, ModelyardError, NoWeights
 from modelyard.core.paths import PathRules
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import HubClient
 from modelyard.hub.model_info import HubModel
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.metadata import licence_of
-from modelyard.models import Model
+from modelyard.models import JobControl, Model
 from modelyard.schemas.cache import ModelImportRequest
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.system import SettingsUpdate
 from modelyard.services import architecture_service, local_model_service
 from modelyard.services.facts.folder_content import list_importable
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.jobs.control import JobProgress
 from modelyard.services.local_model_service import LocalModelService
 from modelyard.services.model_files import new_manifest
 from modelyard.services.settings_service import SettingsService
@@ -29,11 +30,21 @@ from services.cache import COMMIT, MODEL_ID, new_row, store
 from support.folder_hub import FolderSource
 from support.odd_repositories import CARDS, INDEX, ODD, write_odd
 
-ONLY_HERE = ("pointer", "cut-short")
-"""A Hub's own listing disagrees with such files, and its headers are read otherwise."""
+ONLY_HERE = ("pointer", "cut-short", "overlap")
+"""A Hub's own listing says otherwise; such files are read by the download alone, if at all."""
 
 SHARDED = ("shards", "index-six-digits", "index-in-folder", "index-and-stray", "index-large")
 ON_A_HUB = [name for name in ODD if name not in ONLY_HERE]
+
+
+class Reporter:
+    """Lets a job go on."""
+
+    def report(self, progress: JobProgress) -> None:
+        """Take no notice."""
+
+    def control(self) -> JobControl:
+        return JobControl.RUN
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +88,25 @@ def test_information_and_download_say_the_same(name: str, service: HuggingFaceMo
         service.start_download(ModelDownloadRequest(model_id=model_id))
     assert refused.value.code in ("no_weights", "invalid_repository")
     assert words in refused.value.message
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("name", "fetched"), [("cut-short", True), ("overlap", False)])
+def test_a_download_refuses_weights_that_their_header_contradicts(
+    database: Database, tmp_path: Path, name: str, fetched: bool
+) -> None:
+    """Before their bytes are fetched, where the header alone shows it."""
+    folder = write_odd(name, tmp_path / name)
+    with serve(HubFaults(create_hub_app([FolderSource(odd__model=folder)], api_key=None))) as endpoint:
+        with database.session() as session:
+            SettingsService(session).update(SettingsUpdate(endpoint=endpoint))
+        service = HuggingFaceModelService(database)
+        row_id = service.start_download(ModelDownloadRequest(model_id="odd/model"))
+        with database.reading() as session:
+            row = session.get_one(Model, row_id)
+        with pytest.raises((NoWeights, InvalidRepository), match=ODD[name][1]):
+            service.download_model(row, Reporter())
+    assert (service.cache.snapshot_path(row.model_id, row.commit) / "model.safetensors").exists() == fetched
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

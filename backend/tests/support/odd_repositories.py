@@ -147,6 +147,18 @@ def _cut_short(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
 
 
+def _overlap(folder: Path) -> None:
+    """Weights of which two tensors are the same bytes, by the header alone."""
+    write_model(folder)
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["model.layers.1.self_attn.v_proj.weight"] = header["model.layers.1.self_attn.k_proj.weight"]
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[start:])
+
+
 def _eight_bits(*, scaled: bool) -> Tensors:
     content: Tensors = {}
     for name, (dtype, shape, data) in tensors().items():
@@ -239,6 +251,7 @@ ODD: Mapping[str, tuple[Callable[[Path], None], str | None]] = {
     "misspelt": (lambda folder: write_model(folder, name="Model.safetensors"), "is not spelt"),
     "pointer": (_pointer, "git-lfs pointer"),
     "cut-short": (_cut_short, "its header describes"),
+    "overlap": (_overlap, "overlap, or leave gaps"),
     "eight-bits-plain": (lambda folder: write_model(folder, _eight_bits(scaled=False)), None),
     "eight-bits-scaled": (lambda folder: write_model(folder, _eight_bits(scaled=True)), "no quantization_config"),
     "quantized-elsewhere": (_own_quantization, "no quantization_config"),

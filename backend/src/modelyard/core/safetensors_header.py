@@ -86,13 +86,18 @@ def parse_header(file: BinaryIO, size_bytes: int, name: str, repository: str) ->
             f"{name} of {repository} has {size_bytes} bytes, where its header describes {8 + length + end}.",
             hint=_DAMAGED_HINT,
         )
-    spans.sort()
+    require_no_gaps(spans, name, repository)
+    return tensors
+
+
+def require_no_gaps(spans: Iterable[tuple[int, int]], name: str, repository: str) -> None:
+    """Raise NoWeights unless the tensors, each from its first byte to behind its last one, lie side by side."""
+    spans = sorted(spans)
     if [begin for begin, _ in spans] != [0, *(end for _, end in spans)][: len(spans)]:
         raise NoWeights(
             f"The tensors that the header of {name} of {repository} describes overlap, or leave gaps.",
             hint=_DAMAGED_HINT,
         )
-    return tensors
 
 
 def is_lfs_pointer(start: bytes, size_bytes: int) -> bool:

@@ -28,8 +28,10 @@ from modelyard.core.errors import (
     HubRateLimited,
     HubUnreachable,
     InvalidRepository,
+    NoWeights,
     TokenInvalid,
 )
+from modelyard.core.safetensors_header import require_no_gaps
 from modelyard.core.stored_text import clean_json
 from modelyard.hub import answer_limits
 from modelyard.hub.answer_limits import MAX_ANSWER_BYTES, METADATA_TIMEOUT_SECONDS, limit_answers, taking
@@ -209,6 +211,7 @@ class HubClient:
                     )
                     if not all(is_plausible(tensor) for tensor in header.tensors.values()):
                         raise ValueError("impossible tensors")
+                    require_no_gaps([tensor.data_offsets for tensor in header.tensors.values()], path, model_id)
                 return header
 
             return self._ask(ask, model_id, commit)
@@ -306,6 +309,8 @@ def _safetensors_header(path: str, model_id: str) -> Iterator[None]:
         yield
     except UnicodeEncodeError:
         raise  # of the request
+    except NoWeights as error:
+        raise InvalidRepository(error.message, file=path) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InvalidRepository(f"The header of {path} in {model_id} makes no sense.", file=path) from error
 
