@@ -36,9 +36,10 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @dataclass
 class Commands:
-    """Runs `modelyard …` against one server, or against none."""
+    """Runs `modelyard …` against one server, or against none; `descriptors` are those that a command is given."""
 
     environment: dict[str, str]
+    descriptors: tuple[int, ...] = ()
 
     def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
         return programs.run(
@@ -48,6 +49,7 @@ class Commands:
             text=True,
             timeout=120,
             env=self.environment | variables,
+            pass_fds=self.descriptors,
             check=False,
         )
 
@@ -59,6 +61,7 @@ class Commands:
             stderr=subprocess.STDOUT,
             text=True,
             env=self.environment,
+            pass_fds=self.descriptors,
             start_new_session=True,
         )
 
@@ -133,9 +136,7 @@ def server(running_server: Server) -> Server:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Commands:
-    """Commands that find no server."""
-    return Commands(
-        clean_environment(
-            MODELYARD_HOME=str(tmp_path / "home"), HF_HOME=str(tmp_path / "hf"), MODELYARD_SERVER="http://127.0.0.1:1"
-        )
-    )
+    """Commands that find no server; what they ask torch is asked in processes that have imported it."""
+    folders = {"MODELYARD_HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hf")}
+    variables, descriptors = shared_channel()
+    return Commands(clean_environment(MODELYARD_SERVER="http://127.0.0.1:1", **folders) | variables, descriptors)

@@ -58,7 +58,7 @@ _MODULES = (
 _LIBRARIES = (
     "torch",
     "transformers",
-    "bitsandbytes",
+    "modelyard.ml.loading.import_bitsandbytes",
     "modelyard.notebook",
     "modelyard.ml.sample_models",
     "modelyard.ml.inspect.activations",

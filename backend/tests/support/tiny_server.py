@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from support import programs
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 SERVE = """
@@ -80,7 +82,7 @@ class Server:
         return file.read_text().split() if file.exists() else []
 
     def wake(self, queue: str, task: str, job_id: str) -> None:
-        subprocess.run([sys.executable, "-c", WAKE, queue, task, job_id], env=self.environment, check=True)
+        programs.run([sys.executable, "-c", WAKE, queue, task, job_id], env=self.environment, check=True)
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from typing import Any
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.process import parent_pipe
@@ -30,14 +31,15 @@ class WarmParent:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start it, or start it again, without waiting until it serves."""
-        self.process = programs.Popen(
-            [sys.executable, "-P", *self._program, str(self._serving), ROOM],
-            env=child_environment(**self._environment),
-            stdin=subprocess.DEVNULL,
-            pass_fds=(self._parent_pipe, self._serving),
-            start_new_session=True,
-            libraries=self._program[0] == "-m",
-        )
+        command = [sys.executable, "-P", *self._program, str(self._serving), ROOM]
+        how: dict[str, Any] = {
+            "env": child_environment(**self._environment),
+            "stdin": subprocess.DEVNULL,
+            "pass_fds": (self._parent_pipe, self._serving),
+            "start_new_session": True,
+        }
+        shared = self._program[0] == "-m"
+        self.process = programs.Popen(command, libraries=True, **how) if shared else subprocess.Popen(command, **how)
         return self.process
 
     def kill(self) -> None:
