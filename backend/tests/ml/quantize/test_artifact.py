@@ -39,6 +39,8 @@ from modelyard.ml.quantize.artifact_folder import (
     remove_leftovers,
 )
 from modelyard.ml.quantize.quantization import measured_bytes
+from modelyard.ml.untrusted import tokenizer
+from modelyard.ml.untrusted.warm_process import WarmProcess
 
 TinyModel = Callable[[str], Path]
 IDS = torch.arange(3, 43).view(1, -1)
@@ -94,6 +96,16 @@ def test_an_artifact_is_what_quantizing_on_the_fly_gives(source: Path, tmp_path:
     assert [report["message"] for report in reports[:2]] == ["quantizing layer 1 of 2", "quantizing layer 2 of 2"]
     assert {report["phase"] for report in reports} == {"quantizing", "checking"}
     assert all(0 <= report["done"] <= report["total"] for report in reports)
+
+
+def test_the_tokenizers_process_gets_ready_while_the_model_is_quantized(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = WarmProcess()
+    monkeypatch.setattr(tokenizer, "_warm", process)
+    ready: list[bool] = []
+    make_artifact(request(source, tmp_path / "copy"), lambda _report: ready.append(process.pid is not None))
+    assert ready[0]
 
 
 def test_the_manifest_tells_how_far_the_artifact_is_from_its_source(source: Path, tmp_path: Path) -> None:

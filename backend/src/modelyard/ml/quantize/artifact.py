@@ -49,7 +49,8 @@ from modelyard.ml.quantize.artifact_folder import (
 )
 from modelyard.ml.quantize.quantization import is_quantized, measured_bytes
 from modelyard.ml.quantize.quantization_plan import BITSANDBYTES, PACKING_METHOD
-from modelyard.ml.untrusted import Tokenizer
+from modelyard.ml.untrusted import Tokenizer, warm_up
+from modelyard.ml.untrusted.tokenizer import has_tokenizer_files
 
 SHARD_SIZE = "5GB"
 SPARE_BYTES = 64 * 10**6
@@ -97,6 +98,8 @@ def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
 def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, Any]:
     source = Path(request.source)
     device = devices.parse_device(request.device)
+    if has_tokenizer_files(source):
+        warm_up()  # it takes a second, and is needed after the quantizing
     model = _quantize(request, source, device, report)
     prompts = _prompts(request.model_id, source, model)
     stored_bytes = measured_bytes(model)
