@@ -19,9 +19,13 @@ from modelyard.core.settings import Settings, get_settings
 if TYPE_CHECKING:
     from celery import Celery
 
-CONCURRENCY = {Queue.DOWNLOADS: 16, Queue.COMPUTE: 3, Queue.INFERENCE: 4}
+CONCURRENCY = {Queue.DOWNLOADS: 16, Queue.COMPUTE: 3, Queue.INFERENCE: 12}
 """How many jobs of a queue one worker process can run at a time; settings may allow fewer. Of `compute` that is one
-quantization and one training run, and a thread that finds out that a third job has to wait."""
+quantization and one training run, and a thread that finds out that a third job has to wait. Of `inference` they are
+generations, which share a model; loads go one by one."""
+
+REQUEST_POLL_SECONDS = 0.02
+"""How often an inference worker looks into the embedded queue: somebody waits for the first token."""
 
 TASK_MODULES = (
     "modelyard.workers.lifecycle",
@@ -70,6 +74,8 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
         os.environ["MODELYARD_WORKER_NAME"] = name
         host, _, rest = name.partition(":")
         app, own_queue = app or celery_app, worker_queue(name)
+        if Queue.INFERENCE in queues and "polling_interval" in app.conf.broker_transport_options:
+            app.conf.broker_transport_options["polling_interval"] = REQUEST_POLL_SECONDS
         app.amqp.queues.add(declared(own_queue))
         worker = app.Worker(
             hostname=f"{rest}@{host}",

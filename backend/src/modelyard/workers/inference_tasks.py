@@ -28,6 +28,7 @@ from modelyard.workers.celery_app import celery_app, restart_process, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
+    from modelyard.ml.loading.generation_request import Options, Prompt
     from modelyard.ml.loading.load_progress import LoadStep
     from modelyard.ml.model_loader import LoadedInfo, ModelLoader
 
@@ -123,12 +124,6 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     require_language_head(weights_folder(row))
     wanted = GeneratePayload.of(job.job)
     before = {info.key for info in loader.loaded()}
-    text: list[str] = []
-
-    def on_delta(delta: str) -> None:
-        text.append(delta)
-        job.publish({"choices": [{"text": "".join(text), "finish_reason": None}]})
-
     # A generation names no dtype: whatever copy there is will do.
     options = options_here(get_database(), row.dtype, wanted.load)
     held = QuantizationService(get_database()).load_model(
@@ -138,31 +133,37 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         is_cancelled=_taken_back(job),
     )
     with _stoppable(), held as loaded:
-        job.report(JobProgress("waiting", message="waiting for another generation"))
+        job.report(JobProgress("waiting", message="waiting for other work with the model"))
         _loaded_models().publish(loader)
         made = generate(
             loaded,
-            prompt=wanted.inputs[0].text,
-            messages=[message.model_dump() for message in wanted.inputs[0].messages or []] or None,
-            max_new_tokens=wanted.max_new_tokens or 64,
-            temperature=wanted.temperature,
-            seed=wanted.seed or 0,
-            on_delta=on_delta,
+            *_request(wanted),
+            on_text=lambda snapshot: job.publish(lambda: {"choices": [asdict(choice) for choice in snapshot()]}),
             should_stop=_taken_back(job),
             on_start=lambda: job.report(JobProgress("generating")),
+            on_wait=lambda: job.report(JobProgress("waiting", message="waiting for the memory of other generations")),
         )
     was_loaded = loaded.key in before
     _loaded_models().publish(loader)
     if not was_loaded and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
         _loaded_models().note_measured(row.id, info)
     _loaded_models().forget_failure(row.id)
-    return {
-        "choices": [asdict(made) | {"tokens": None}],
-        "prompt_tokens": made.prompt_tokens,
-        "new_tokens": made.new_tokens,
-        "tokens_per_second": made.tokens_per_second,
-        "load_seconds": 0.0 if was_loaded else loaded.load_seconds,
-    }
+    return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
+
+
+def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:
+    """Return what a payload asks of the model."""
+    from modelyard.ml.loading.generation_request import Options, Prompt
+
+    prompts = [
+        Prompt(
+            text=given.text,
+            token_ids=given.token_ids,
+            messages=None if given.messages is None else [message.model_dump() for message in given.messages],
+        )
+        for given in wanted.inputs
+    ]
+    return prompts, Options(**{name: value for name, value in wanted if name not in ("inputs", "load")})
 
 
 def _drift(job: RunningJob) -> dict[str, Any]:

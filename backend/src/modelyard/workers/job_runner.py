@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ RETRY_SECONDS = 0.5
 REQUEST_HEARTBEAT_SECONDS = 0.1
 """Heartbeat interval for interactive jobs."""
 
+RESULT_PAUSE = 9
+"""After a result so far is written, none is for so many times the time that took: a long one is written less often."""
+
 
 class RequestStopped(Exception):
     """The work of a request ended early: it was cancelled, or this worker stops."""
@@ -54,7 +58,8 @@ class RunningJob:
         self.lost = False
         self.database = database
         self._progress: JobProgress | None = None
-        self._result: dict[str, Any] | None = None
+        self._result: Callable[[], dict[str, Any]] | None = None
+        self._news = threading.Event()
         self._interval = min(interval_seconds, get_settings().lease_seconds / 6)
         self._control = job.control
         self._ended = threading.Event()
@@ -62,9 +67,12 @@ class RunningJob:
     def report(self, progress: JobProgress) -> None:
         self._progress = progress
 
-    def publish(self, result: dict[str, Any]) -> None:
-        """Store a partial result, which the next heartbeat publishes."""
+    def publish(self, result: Callable[[], dict[str, Any]]) -> None:
+        """Make a result so far known: the first at once, others with a heartbeat. `result` returns it as it is then."""
+        is_first = self._result is None
         self._result = result
+        if is_first:
+            self._news.set()
 
     def control(self) -> JobControl:
         """Return what to do; PAUSE also if this worker stops or has lost the job, so that finished work is kept."""
@@ -72,7 +80,7 @@ class RunningJob:
 
     def flush(self) -> None:
         """Publish the last progress now. Raises LeaseLost."""
-        self._send(self._progress, self._result)
+        self._send(self._progress, None)
 
     @property
     def wanted(self) -> JobControl:
@@ -87,15 +95,27 @@ class RunningJob:
             yield
         finally:
             self._ended.set()
+            self._news.set()
             thread.join()
 
     def _send_heartbeats(self) -> None:
-        sent: tuple[JobProgress | None, dict[str, Any] | None] = (None, None)
-        while not self._ended.wait(self._interval):
-            progress, result = self._progress, self._result
+        sent_progress, sent_result, next_result = None, None, 0.0
+        while True:
+            self._news.wait(self._interval)
+            self._news.clear()
+            if self._ended.is_set():
+                return
+            progress, result, began = self._progress, self._result, time.monotonic()
+            is_due = result is not sent_result and began >= next_result
             try:
-                self._send(None if progress is sent[0] else progress, None if result is sent[1] else result)
-                sent = progress, result
+                self._send(
+                    None if progress is sent_progress else progress,
+                    result() if is_due and result is not None else None,
+                )
+                sent_progress = progress
+                if is_due:
+                    sent_result, now = result, time.monotonic()
+                    next_result = now + RESULT_PAUSE * (now - began)
             except LeaseLost:
                 self.lost = True
                 return

@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from ml.loading.generating import generate
 from modelyard.core.errors import InvalidRequest, NoTokenizer, OutOfMemory
-from modelyard.ml.loading.generation import _TextStream, generate
+from modelyard.ml.loading.text_stream import TextStream
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
 from support.samples import sample_models
 
@@ -155,21 +156,24 @@ def test_a_model_without_tokenizer_says_so(loader: ModelLoader, tiny_model: Tiny
 def test_streamed_text_is_the_decoded_text_whatever_the_script(chat: LoadedModel, text: str) -> None:
     ids = chat.tokenizer.encode(text, add_special_tokens=False)
     deltas: list[str] = []
-    stream = _TextStream(chat.tokenizer, deltas.append)
-    stream.put(torch.tensor([[5, 6, 7]]))  # the prompt, which is not text to give out
+    stream = TextStream(chat.tokenizer)
     for token in ids:
-        stream.put(torch.tensor([token]))
+        before = stream.text
+        stream.put([token])
+        deltas.append(stream.text[len(before) :])
     stream.end()
     assert "".join(deltas) == stream.text == text
     assert not any("\ufffd" in delta for delta in deltas)
 
 
 def test_running_out_of_memory_is_told_and_nothing_is_kept(chat: LoadedModel) -> None:
-    def too_much(_delta: str) -> None:
+    def too_much(*_inputs: object) -> None:
         torch.empty(1 << 60, dtype=torch.uint8)  # more than any machine has
 
+    hook = chat.model.register_forward_pre_hook(too_much)
     with pytest.raises(OutOfMemory, match="ran out of memory on cpu with a prompt of") as refused:
-        generate(chat, prompt=PROMPT, max_new_tokens=4, on_delta=too_much)
+        generate(chat, prompt=PROMPT, max_new_tokens=4)
+    hook.remove()
     assert refused.value.__context__ is None  # nothing keeps the cache's frames
     assert generate(chat, prompt=PROMPT, max_new_tokens=4).new_tokens > 0
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -373,6 +374,29 @@ def test_a_request_returns_its_result_and_leaves_the_row_alone(database: Databas
     assert states(database, queued) == (ModelStatus.PENDING, JobState.DONE)
     with database.reading() as session:
         assert session.get_one(Job, queued[1]).result == {"text": "hello"}
+
+
+def test_the_first_result_so_far_is_written_at_once(
+    database: Database, queued: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_runner, "get_settings", lambda: SimpleNamespace(lease_seconds=60_000.0))
+    monkeypatch.setattr(job_runner, "REQUEST_HEARTBEAT_SECONDS", 10_000.0)  # no heartbeat comes in time
+
+    def written() -> dict[str, Any] | None:
+        with database.reading() as session:
+            return session.get_one(Job, queued[1]).result
+
+    def work(job: RunningJob) -> dict[str, Any]:
+        job.publish(lambda: {"text": "h"})
+        deadline = time.monotonic() + 60
+        while written() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert written() == {"text": "h"}
+        return {"text": "hello"}
+
+    run_request(queued[1], work)
+    assert states(database, queued) == (ModelStatus.PENDING, JobState.DONE)
+    assert written() == {"text": "hello"}
 
 
 @pytest.mark.parametrize("odd", ["a\0b", "a\ud800b"])

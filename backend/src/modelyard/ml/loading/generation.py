@@ -1,37 +1,32 @@
 """Text from a loaded model, piece by piece, the same every time for the same request."""
 
-import copy
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-from transformers.generation.streamers import BaseStreamer
+from transformers import PreTrainedModel
 
-from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, OutOfMemory, OutputNotFinite, no_language_head
+from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, no_language_head
 from modelyard.ml.inspect import meta_model
-from modelyard.ml.inspect.meta_model import dtype_name, first_line
-from modelyard.ml.loading import devices
+from modelyard.ml.loading.answer import Answer
+from modelyard.ml.loading.batch_cache import can_batch
+from modelyard.ml.loading.fair_lock import TURN_SECONDS
+from modelyard.ml.loading.generation_request import Choice, Generated, Options, Prompt
 from modelyard.ml.loading.loaded_model import LoadedModel
+from modelyard.ml.loading.one_by_one import run_one_by_one
 from modelyard.ml.loading.pretrained import read_config
+from modelyard.ml.loading.sampling import TokenChooser, end_tokens, own_processors
+from modelyard.ml.loading.sequence import Sequence
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
-TURN_SECONDS = 0.05
-"""How often a generation that waits for another one asks whether it is still wanted."""
+READ_SECONDS = 0.05
+"""How often new tokens are made into text after the first; at once where they may complete a stop string."""
+
+Snapshot = Callable[[], list[Choice]]
 
 
 def require_language_head(folder: Path) -> None:
@@ -44,254 +39,200 @@ def _require_language_head(cls: type[PreTrainedModel]) -> None:
         raise no_language_head(cls.__name__)
 
 
-@dataclass(frozen=True)
-class Generated:
-    """`tokens_per_second` counts new tokens from the start of the prompt's processing to the last token."""
-
-    text: str
-    prompt_tokens: int
-    new_tokens: int
-    tokens_per_second: float
-    finish_reason: Literal["stop", "length", "cancelled"]
-
-
 def generate(
     loaded: LoadedModel,
+    prompts: SequenceOf[Prompt],
+    options: Options,
     *,
-    prompt: str | None = None,
-    messages: Sequence[Mapping[str, str]] | None = None,
-    max_new_tokens: int = 64,
-    temperature: float = 0.0,
-    seed: int = 0,
-    on_delta: Callable[[str], None] = lambda _delta: None,
+    on_text: Callable[[Snapshot], None] = lambda _snapshot: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_start: Callable[[], None] = lambda: None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Generated:
-    """Continue `prompt`, or answer `messages` with the tokenizer's chat template.
+    """Continue prompts, or answer messages with the tokenizer's chat template, beside other requests.
 
-    `on_delta` gets the text as it comes (the deltas together are the text); `should_stop` is asked once per token.
-    Temperature 0 takes the likeliest token; above it, `seed` decides, with the model's own top-k and top-p. Waits for
-    other generations of the same model, and asks `should_stop` meanwhile; `on_start` is called after that. Raises
-    NoTokenizer, TemplateFailed, InvalidRequest, OutOfMemory, OutputNotFinite, and UnsupportedArchitecture for a model
-    that cannot generate.
+    `on_text` is called when there is more text, with what returns the choices as they are then. `should_stop` is asked
+    several times a second; what was written until then is returned. `on_start` is called when the first prompt is
+    being read, `on_wait` when a prompt waits for the memory of other generations. Raises NoTokenizer, TemplateFailed,
+    ContextLengthExceeded, InvalidRequest, OutOfMemory, OutputNotFinite, and UnsupportedArchitecture for a model that
+    cannot generate.
     """
-    tokenizer, model = loaded.tokenizer, loaded.model
-    _require_language_head(type(model))
-    with turn(loaded.lock, should_stop) as is_ours:
-        if not is_ours:
-            return _NOTHING
-        on_start()
-        try:
-            ids = _encode(tokenizer, prompt, messages, should_stop)
-        except TokenizerStopped:
-            return _NOTHING
-        _require_known(ids, model)
-        prompt_tokens = len(ids)
-        budget = _new_tokens_left(model.config, prompt_tokens, max_new_tokens)
-        config = copy.deepcopy(model.generation_config)
-        processors = LogitsProcessorList([_Finite(loaded.key.model_id, dtype_name(model.dtype))])
-        if temperature > 0:
-            processors.append(_Sampler(temperature, seed, config.top_k, config.top_p))
-        config.update(
-            do_sample=False, temperature=None, top_k=None, top_p=None, num_beams=1, max_length=None,
-            max_new_tokens=budget, use_cache=True,
-        )  # fmt: skip
-        if config.pad_token_id is None:
-            ends = config.eos_token_id
-            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
-        inputs = torch.tensor([ids], device=devices.input_device(model))
-        stream = _TextStream(tokenizer, on_delta)
-        stop = _Stop(should_stop)
-        stopping = [stop, _StopStrings(stream, loaded.stop_strings)]
-        started = time.monotonic()
-        try:
-            model.generate(
-                input_ids=inputs,
-                attention_mask=torch.ones_like(inputs),
-                generation_config=config,
-                logits_processor=processors,
-                stopping_criteria=StoppingCriteriaList(stopping),
-                streamer=stream,
-            )
-            refused = False
-        except ValueError as error:  # transformers' word for settings and inputs that it does not take
-            raise InvalidRequest(
-                f"transformers refuses to generate with {loaded.key.model_id}: {first_line(error)}",
-                hint="Look at generation_config.json and config.json of the model.",
-            ) from error
-        except (RuntimeError, MemoryError) as error:
-            if not devices.is_out_of_memory(error):
-                raise
-            refused = True
-        seconds = time.monotonic() - started
-    if refused:  # outside the handler, because the error's traceback holds caches and activations
-        devices.release_memory()
-        raise OutOfMemory(
-            f"{loaded.key.model_id} ran out of memory on {loaded.key.device} with a prompt of {prompt_tokens} tokens.",
-            hint="Ask with a shorter prompt or for fewer tokens, unload other models, or use a smaller precision.",
-        )
-    count = len(stream.token_ids)
-    finished: Literal["stop", "length", "cancelled"] = "length" if count >= budget else "stop"
+    _require_language_head(type(loaded.model))
+    _require_sensible(options, loaded.model)
+    try:
+        encoded = [_encode(loaded.tokenizer, prompt, should_stop) for prompt in prompts]
+    except TokenizerStopped:
+        return _nothing(len(prompts) * options.n)
+    for ids, _ in encoded:
+        _require_known(ids, loaded.model)
+    changed = threading.Event()
+    groups = [_group(loaded, ids, options, changed, number * options.n) for number, (ids, _) in enumerate(encoded)]
+    answers = [
+        Answer(loaded, sequence, options, text)
+        for group, (_, text) in zip(groups, encoded, strict=True)
+        for sequence in group
+    ]
+    started = _follow(loaded, groups, answers, changed, on_text, should_stop, on_start, on_wait)
+    seconds = time.monotonic() - started
+    choices = [answer.choice() for answer in answers]
+    new_tokens = sum(choice.new_tokens for choice in choices)
     return Generated(
-        text=stream.text,
-        prompt_tokens=prompt_tokens,
-        new_tokens=count,
-        tokens_per_second=count / seconds if seconds else 0.0,
-        finish_reason="cancelled" if stop.stopped else finished,
+        choices=choices,
+        prompt_tokens=sum(len(ids) for ids, _ in encoded),
+        new_tokens=new_tokens,
+        tokens_per_second=new_tokens / seconds if seconds else 0.0,
     )
 
 
-_NOTHING = Generated("", prompt_tokens=0, new_tokens=0, tokens_per_second=0.0, finish_reason="cancelled")
+def _follow(
+    loaded: LoadedModel,
+    groups: SequenceOf[SequenceOf[Sequence]],
+    answers: SequenceOf[Answer],
+    changed: threading.Event,
+    on_text: Callable[[Snapshot], None],
+    should_stop: Callable[[], bool],
+    on_start: Callable[[], None],
+    on_wait: Callable[[], None],
+) -> float:
+    """Write the sequences and read their text until all have ended; return when the first prompt's reading began."""
+    sequences = [sequence for group in groups for sequence in group]
+    started: float | None = None
+    has_waited = False
+    with _running(loaded, groups):
+        while True:
+            changed.wait(TURN_SECONDS)
+            changed.clear()
+            have_ended = all(sequence.has_ended.is_set() for sequence in sequences)
+            if started is None and any(sequence.is_started for sequence in sequences):
+                started = time.monotonic()
+                on_start()
+            if not has_waited and any(sequence.waits_for_memory for sequence in sequences):
+                has_waited = True
+                on_wait()
+            _read(answers, on_text)
+            if error := next((sequence.error for sequence in sequences if sequence.error is not None), None):
+                raise error
+            if have_ended or should_stop():
+                break
+            if started is not None and not any(answer.may_stop for answer in answers):
+                sequences[-1].has_ended.wait(READ_SECONDS)
+    _read(answers, on_text)  # what came until it ended
+    return time.monotonic() if started is None else started
+
+
+def _read(answers: SequenceOf[Answer], on_text: Callable[[Snapshot], None]) -> None:
+    news = [answer.read() for answer in answers]
+    if any(news):
+        on_text(lambda: [answer.choice() for answer in answers])
 
 
 @contextmanager
-def turn(lock: threading.Lock, should_stop: Callable[[], bool]) -> Iterator[bool]:
-    """Hold a loaded model's lock, or give False where `should_stop` said so before it was free."""
-    while not lock.acquire(timeout=TURN_SECONDS):
-        if should_stop():
-            yield False
-            return
+def _running(loaded: LoadedModel, groups: SequenceOf[SequenceOf[Sequence]]) -> Iterator[None]:
+    """Have sequences written while the context lasts: together with others', or one by one."""
+    if can_batch(loaded.model):
+        with loaded.batcher.running(groups):
+            yield
+        return
+    sequences = [sequence for group in groups for sequence in group]
+    thread = threading.Thread(target=run_one_by_one, args=(loaded, sequences), name="generation", daemon=True)
+    thread.start()
     try:
-        yield True
+        yield
     finally:
-        lock.release()
+        for sequence in sequences:
+            sequence.unwanted = True
+        thread.join()
 
 
-def _encode(
-    tokenizer: Tokenizer,
-    prompt: str | None,
-    messages: Sequence[Mapping[str, str]] | None,
-    should_stop: Callable[[], bool],
-) -> list[int]:
-    if (prompt is None) == (messages is None):
+def _group(
+    loaded: LoadedModel, ids: list[int], options: Options, changed: threading.Event, number: int
+) -> list[Sequence]:
+    """Return the sequences of one prompt, whose choices are numbered from `number`."""
+    model = loaded.model
+    wanted = _new_tokens_left(model.config, len(ids), options.max_new_tokens)
+    processors = own_processors(model, len(ids), wanted) if can_batch(model) else []
+    return [
+        Sequence(
+            ids,
+            wanted,
+            TokenChooser(model, loaded.key.model_id, options, number + index, processors),
+            end_tokens(model),
+            changed,
+            logprobs=options.logprobs,
+            prompt_logprobs=options.echo and options.logprobs is not None,
+        )
+        for index in range(options.n)
+    ]
+
+
+def _nothing(choices: int) -> Generated:
+    none = Choice("", "cancelled", None, prompt_tokens=0, new_tokens=0)
+    return Generated([none] * choices, prompt_tokens=0, new_tokens=0, tokens_per_second=0.0)
+
+
+def _encode(tokenizer: Tokenizer, prompt: Prompt, should_stop: Callable[[], bool]) -> tuple[list[int], str | None]:
+    """Return a prompt's token ids and its text; None for the text of ids."""
+    given = (prompt.text, prompt.token_ids, prompt.messages)
+    if sum(each is not None for each in given) != 1:
         raise InvalidRequest("There must be either a prompt or messages.", hint="Send one of the two.")
-    if messages is None:
-        ids = tokenizer.encode(prompt or "", should_stop=should_stop)
+    text = prompt.text
+    if prompt.token_ids is not None:
+        ids = list(prompt.token_ids)
+    elif prompt.messages is None:
+        ids = tokenizer.encode(text or "", should_stop=should_stop)
     elif not tokenizer.has_chat_template(should_stop=should_stop):
         raise InvalidRequest("This model's tokenizer has no chat template.", hint="Use prompt instead of messages.")
     else:
-        text = tokenizer.render_chat(messages, add_generation_prompt=True, should_stop=should_stop)
+        text = tokenizer.render_chat(prompt.messages, add_generation_prompt=True, should_stop=should_stop)
         ids = tokenizer.encode(text, add_special_tokens=False, should_stop=should_stop)
     if not ids:
         bos = tokenizer.bos_token_id(should_stop=should_stop)
         if bos is None:
             raise InvalidRequest("The prompt is empty.", hint="Send some text.")
-        return [bos]
-    return ids
+        return [bos], text
+    return ids, text
 
 
-def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int) -> int:
-    if wanted < 1:
+def _require_sensible(options: Options, model: PreTrainedModel) -> None:
+    if options.max_new_tokens is not None and options.max_new_tokens < (0 if options.echo else 1):
         raise InvalidRequest("max_new_tokens is less than 1.", hint="Ask for at least 1.")
+    if options.echo and options.logprobs is not None and model.config.is_encoder_decoder:
+        raise InvalidRequest(
+            "This model's prompt has no log-probabilities: it is read by an encoder.", hint="Leave echo out."
+        )
+    rows = _embedding_rows(model)
+    if unknown := next((token for token in options.logit_bias if not 0 <= token < rows), None):
+        raise InvalidRequest(
+            f"logit_bias names token {unknown}; the model knows {rows:,} tokens.", hint="Leave it out."
+        )
+
+
+def _new_tokens_left(config: Any, prompt_tokens: int, wanted: int | None) -> int:
+    """Return how many tokens may come: as many as wanted, or as the context has room for. Raises
+    ContextLengthExceeded."""
     limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     if config.is_encoder_decoder or not isinstance(limit, int) or limit <= 0:
-        return wanted
-    if prompt_tokens >= limit:
-        raise ContextLengthExceeded(f"The prompt has {prompt_tokens} tokens; this model reads at most {limit - 1}.")
-    return min(wanted, limit - prompt_tokens)
+        return _UNLIMITED if wanted is None else wanted
+    most = limit if wanted == 0 else limit - 1
+    if prompt_tokens > most:
+        raise ContextLengthExceeded(f"The prompt has {prompt_tokens} tokens; this model reads at most {most}.")
+    return limit - prompt_tokens if wanted is None else min(wanted, limit - prompt_tokens)
 
 
-def _require_known(ids: Sequence[int], model: PreTrainedModel) -> None:
+_UNLIMITED = 100_000
+"""New tokens of a model that has no longest context, where no number was asked for."""
+
+
+def _embedding_rows(model: PreTrainedModel) -> int:
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _require_known(ids: SequenceOf[int], model: PreTrainedModel) -> None:
     """A tokenizer that belongs to other weights gives ids that the embedding has no row for."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _embedding_rows(model)
     unknown = next((token for token in ids if not 0 <= token < rows), None)
     if unknown is not None:
         raise InvalidRequest(
             f"The tokenizer makes token {unknown} of this text, and the model knows {rows:,} tokens.",
             hint="The tokenizer does not belong to these weights; leave out special tokens, or use another model.",
         )
-
-
-class _Finite(LogitsProcessor):  # type: ignore[misc]
-    """Raises OutputNotFinite where no token can be chosen. Minus infinity alone is a mask, which models have."""
-
-    def __init__(self, model_id: str, dtype: str) -> None:
-        self._model_id, self._dtype = model_id, dtype
-
-    def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if not scores.amax(-1).isfinite().all():  # the largest of values with a NaN among them is NaN
-            raise OutputNotFinite(f"The output of {self._model_id} is not finite in {self._dtype}.")
-        return scores
-
-
-class _Sampler(LogitsProcessor):  # type: ignore[misc]
-    """Draws the next token and leaves only it, so that greedy decoding takes it.
-
-    transformers' own sampling draws from the process-wide generator, which other threads use at the same time.
-    """
-
-    def __init__(self, temperature: float, seed: int, top_k: int | None, top_p: float | None) -> None:
-        self._warpers: list[Any] = [TemperatureLogitsWarper(float(temperature))]
-        if top_k:
-            self._warpers.append(TopKLogitsWarper(top_k))
-        if top_p is not None and top_p < 1:
-            self._warpers.append(TopPLogitsWarper(top_p))
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        warped = scores.float()
-        for warper in self._warpers:
-            warped = warper(input_ids, warped)
-        chosen = torch.multinomial(warped.softmax(-1).cpu(), 1, generator=self._generator).to(scores.device)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
-
-
-class _Stop(StoppingCriteria):  # type: ignore[misc]
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
-        self._should_stop = should_stop
-        self.stopped = False
-
-    def __call__(self, input_ids: torch.Tensor, *_unused: Any, **_options: Any) -> torch.Tensor:
-        self.stopped = self.stopped or self._should_stop()
-        return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
-
-
-class _StopStrings(StoppingCriteria):  # type: ignore[misc]
-    """Ends where the new text has a string in it; transformers' own needs the tokenizer in this process."""
-
-    def __init__(self, stream: "_TextStream", strings: Sequence[str]) -> None:
-        self._stream = stream
-        self._strings = strings
-        self._longest = max(map(len, strings), default=0)
-        self._seen = 0
-
-    def __call__(self, input_ids: torch.Tensor, *_unused: Any, **_options: Any) -> torch.Tensor:
-        text = self._stream.text
-        fresh = text[max(self._seen - self._longest, 0) :]
-        self._seen = len(text)
-        found = any(string in fresh for string in self._strings)
-        return torch.full((input_ids.shape[0],), found, dtype=torch.bool, device=input_ids.device)
-
-
-class _TextStream(BaseStreamer):  # type: ignore[misc]
-    """Turns token ids into text as they come, holding back what may still change.
-
-    A token is decoded together with the one piece before it, because tokenizers treat the start of a text specially;
-    a character whose bytes are spread over several tokens comes out when its last byte has.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, on_delta: Callable[[str], None]) -> None:
-        self._tokenizer = tokenizer
-        self._on_delta = on_delta
-        self._prompt_seen = False
-        self._context = self._read = 0
-        self.token_ids: list[int] = []
-        self.text = ""
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        self.token_ids.extend(value.reshape(-1).tolist())
-        self._emit(final=False)
-
-    def end(self) -> None:
-        self._emit(final=True)
-
-    def _emit(self, *, final: bool) -> None:
-        known, now = self._tokenizer.decode(self.token_ids[self._context : self._read], self.token_ids[self._context :])
-        if len(now) > len(known) and (final or not now.endswith("\ufffd")):
-            delta = now[len(known) :]
-            self._context, self._read = self._read, len(self.token_ids)
-            self.text += delta
-            self._on_delta(delta)

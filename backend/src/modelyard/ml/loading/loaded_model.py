@@ -1,6 +1,5 @@
 """A model in memory, and what is told of it."""
 
-import threading
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import NoTokenizer, NotReady
+from modelyard.ml.loading.batching import Batcher
+from modelyard.ml.loading.fair_lock import FairLock
 from modelyard.ml.loading.generation_config import read_stop_strings
 from modelyard.ml.loading.load_spec import ModelKey
 from modelyard.ml.quantize.quantization import measured_bytes
@@ -15,7 +16,7 @@ from modelyard.ml.untrusted import Tokenizer
 
 
 class LoadedModel:
-    """A model in memory. `lock` is held by whoever runs it: one generation at a time.
+    """A model in memory. `lock` is held by whoever runs it, for generations by `batcher`.
 
     Its tokenizer is in a process of its own, which begins to read it now; nothing here waits for that.
     """
@@ -24,7 +25,8 @@ class LoadedModel:
         self.key = key
         self.load_seconds = load_seconds
         self.measured_bytes = measured_bytes(model)
-        self.lock = threading.Lock()
+        self.lock = FairLock()
+        self.batcher = Batcher(self)
         self.stop_strings = read_stop_strings(folder)
         self._model: PreTrainedModel | None = model
         self._tokenizer: Tokenizer | None = None

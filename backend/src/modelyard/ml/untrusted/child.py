@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from modelyard.core.errors import ModelyardError
 from modelyard.ml.loading.tokenizer_files import checked
 from modelyard.ml.untrusted import landlock
+from modelyard.ml.untrusted.pieces import piece_bytes
 from modelyard.ml.untrusted.protocol import (
     END,
     LARGEST_TEXT_BYTES,
@@ -148,6 +149,8 @@ class _Worker:
                 return self._encode(request["texts"], special_tokens=request["special_tokens"])
             case "count":
                 return sum(map(len, self._encode(request["texts"], special_tokens=False)))
+            case "pieces":
+                return [piece.hex() for piece in self._pieces(request["ids"])]
             case _:
                 return self._decode(request["ids"])
 
@@ -188,6 +191,9 @@ class _Worker:
             _bounded(tokenizer.decode(each, skip_special_tokens=True, clean_up_tokenization_spaces=False))
             for each in ids
         ]
+
+    def _pieces(self, ids: list[int]) -> list[bytes]:
+        return [piece_bytes(self.tokenizer, token) for token in ids]
 
 
 def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[str]:

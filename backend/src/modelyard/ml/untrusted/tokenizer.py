@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,7 @@ class Tokenizer:
         self._facts: dict[str, Any] | None = None
         self._received = bytearray()
         self._held_bytes = 0
+        self._pieces: dict[int, bytes] = {}
 
     def __enter__(self) -> "Tokenizer":
         return self
@@ -167,6 +168,16 @@ class Tokenizer:
         """The text of each of these lists of token ids, without special tokens."""
         texts: list[str] = self._ask("tokenizer", {"do": "decode", "ids": [list(each) for each in ids]}, should_stop)
         return texts
+
+    def pieces(self, ids: Collection[int], *, should_stop: Callable[[], bool] = never) -> dict[int, bytes]:
+        """The bytes of each token by itself, which may be a part of a character; of a special token, those of its name.
+
+        Each is asked for once and remembered.
+        """
+        if unknown := [token for token in ids if token not in self._pieces]:
+            found: list[str] = self._ask("tokenizer", {"do": "pieces", "ids": unknown}, should_stop)
+            self._pieces |= {token: bytes.fromhex(piece) for token, piece in zip(unknown, found, strict=True)}
+        return self._pieces
 
     def _loaded(self, should_stop: Callable[[], bool]) -> dict[str, Any]:
         with self._lock:

@@ -1,6 +1,7 @@
 """Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ from modelyard.services.quantization_service import original_folder
 from modelyard.services.settings_service import SettingsService
 
 POLL_SECONDS = 0.05
+FIRST_POLL_SECONDS = 0.01
+FIRST_POLL_SHARE = 0.05
+"""Until there is a first result, this share of what was waited so far; at least FIRST_POLL_SECONDS."""
 RETRY_SECONDS = 0.5
 OPTION_SECONDS = 10.0
 
@@ -135,7 +139,9 @@ class InferenceService:
         """
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
-        load = self._load_payload(row, LoadRequest())
+        with self.database.reading() as session:
+            is_held = bool(loaded_rows(session, [row.id]))
+        load = self._load_payload(row, LoadRequest(), is_held=is_held)
         if ttl_seconds is not None:
             load = load.model_copy(update={"ttl_seconds": ttl_seconds, "sets_ttl": True})
         payload = GeneratePayload(**fields, load=load)
@@ -161,11 +167,11 @@ class InferenceService:
 
         Raises the error it ended with.
         """
-        finished = False
+        finished, job, began = False, None, time.monotonic()
         try:
             while not finished:
                 try:
-                    job = await asyncio.to_thread(self._job, job_id)
+                    job = await asyncio.to_thread(self._job, job_id, job)
                 except DatabaseUnavailable:  # the worker goes on meanwhile
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
@@ -177,25 +183,31 @@ class InferenceService:
                     raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
                 yield Generation(result.get("choices", []), result if finished else None)
                 if not finished:
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(_poll_seconds(time.monotonic() - began, has_result=bool(result)))
         finally:
             if not finished:
                 with suppress(DatabaseUnavailable):
                     await asyncio.shield(asyncio.to_thread(self._stop, job_id))
 
-    def _job(self, job_id: str) -> Job:
+    def _job(self, job_id: str, known: Job | None) -> Job:
+        """Return a job as it is now. Its result, which may be long, is read where it may be another than `known`'s."""
         with self.database.reading() as session:
+            if known is not None:
+                state = session.execute(select(Job.state, Job.updated_at).where(Job.id == job_id)).one()
+                if (state.state, state.updated_at) == (known.state, known.updated_at):
+                    return known
             return session.get_one(Job, job_id)
 
     def _stop(self, job_id: str) -> None:
         with self.database.session() as session:
             JobService(session).request(job_id, JobControl.CANCEL)
 
-    def _load_payload(self, row: Model, request: LoadRequest) -> LoadPayload:
+    def _load_payload(self, row: Model, request: LoadRequest, *, is_held: bool = False) -> LoadPayload:
+        """Return how to load a row; without estimates for one that `is_held` in memory, and most likely stays there."""
         return LoadPayload(
             **request.model_dump(),
-            option_bytes=self._option_bytes(row, request.dtype),
-            faster=self._faster(row, request.device, request.dtype),
+            option_bytes=_known_bytes(row, request.dtype) if is_held else self._option_bytes(row, request.dtype),
+            faster=None if is_held else self._faster(row, request.device, request.dtype),
         )
 
     def _faster(self, row: Model, device: str, dtype: str) -> FasterLoad | None:
@@ -209,16 +221,24 @@ class InferenceService:
 
     def _option_bytes(self, row: Model, dtype: str) -> dict[str, int]:
         """The estimated bytes of each precision: what a loader without enough memory can point to."""
-        known: dict[str, int | None] = {}
-        if dtype == "auto":
-            known[row.quantization.value] = row.memory_measured_bytes or row.memory_estimated_bytes
+        known = _known_bytes(row, dtype)
         try:
             checkpoint = local_checkpoint(row)
         except ModelyardError:
             checkpoint = None
         if checkpoint is not None:
             known |= MemoryService(self.database).options(checkpoint, dtype=dtype, seconds=OPTION_SECONDS)
-        return {name: size for name, size in known.items() if size is not None}
+        return known
+
+
+def _known_bytes(row: Model, dtype: str) -> dict[str, int]:
+    size = row.memory_measured_bytes or row.memory_estimated_bytes
+    return {row.quantization.value: size} if dtype == "auto" and size is not None else {}
+
+
+def _poll_seconds(waited: float, *, has_result: bool) -> float:
+    """Return when to look again: soon at the beginning, where the first token is waited for."""
+    return POLL_SECONDS if has_result else min(POLL_SECONDS, max(FIRST_POLL_SECONDS, waited * FIRST_POLL_SHARE))
 
 
 def _holder(

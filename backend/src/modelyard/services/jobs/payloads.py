@@ -82,7 +82,7 @@ class GeneratePayload(Payload):
     seed: int | None = 0
     """Every choice draws with a generator of its own, made of this and the choice's number. None: a random one."""
     stop: list[str] = []
-    """The text ends before any of these, as it does before the model's own stop strings."""
+    """The text ends before any of these; the model's own stop strings end it and stay in it."""
     logprobs: int | None = Field(default=None, ge=0)
     """How many of the likeliest tokens are listed at each place, beside the one that was taken. None: no tokens."""
     echo: bool = False

@@ -74,6 +74,7 @@ def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -
         errors.InvalidRepository,
         errors.NoTokenizer,
         errors.TemplateFailed,
+        errors.ContextLengthExceeded,
         errors.OutputNotFinite,
         errors.OutOfMemory,
         errors.UnsupportedArchitecture,

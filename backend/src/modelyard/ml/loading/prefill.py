@@ -1,0 +1,54 @@
+"""Reading a prompt, piece by piece, before its continuations are written."""
+
+import inspect
+from collections.abc import Sequence as SequenceOf
+
+import torch
+from transformers import PreTrainedModel
+
+from modelyard.ml.loading import devices
+from modelyard.ml.loading.batch_cache import BatchCache
+from modelyard.ml.loading.logprobs import read_likely
+from modelyard.ml.loading.sequence import Sequence
+
+PIECE_TOKENS = 512
+"""Read at once; between two pieces the others' next tokens are written."""
+
+_LOGIT_TOKENS = 128
+"""Read at once where the logits of every token are wanted: a large vocabulary's take a megabyte each."""
+
+
+def wants_last_logits(model: PreTrainedModel) -> dict[str, int]:
+    """Return the argument that keeps a model from computing logits which nobody reads, where it takes one."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
+class Prefill:
+    """The prompt of sequences that begin alike, read into a cache of one row."""
+
+    def __init__(self, model: PreTrainedModel, group: SequenceOf[Sequence]) -> None:
+        self.group = group
+        self.cache = BatchCache(model)
+        self._ids = group[0].ids
+        # Of sequences that had to give up their cache, the prompt's are known already.
+        self._notes = group[0].prompt_logprobs and not group[0].prompt_likely and not group[0].tokens
+
+    def read_piece(self, model: PreTrainedModel) -> torch.Tensor | None:
+        """Read the next tokens; return the logits [vocabulary] after the last one, None while there are more."""
+        start = self.cache.length
+        piece = self._ids[start : start + (_LOGIT_TOKENS if self._notes else PIECE_TOKENS)]
+        end, device = start + len(piece), devices.input_device(model)
+        output = model(
+            input_ids=torch.tensor([piece], device=device),
+            attention_mask=torch.ones((1, end), dtype=torch.long, device=device),
+            position_ids=torch.arange(start, end, device=device)[None],
+            past_key_values=self.cache.states,
+            use_cache=True,
+            **({} if self._notes else wants_last_logits(model)),
+        )
+        if self._notes:
+            after = self._ids[start + 1 : end + 1]
+            for sequence in self.group:
+                sequence.prompt_likely += read_likely(output.logits[0], after, sequence.logprobs or 0)
+        last: torch.Tensor = output.logits[0, -1]
+        return last if end == len(self._ids) else None
