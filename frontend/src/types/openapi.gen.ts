@@ -7153,7 +7153,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `output_not_finite`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -28,7 +28,7 @@ def can_batch(model: PreTrainedModel) -> bool:
         bool(layers)
         and all(type(layer) is DynamicLayer for layer in layers)
         and not getattr(model, "_is_stateful", False)
-        and inspect.signature(model.forward).parameters.keys() >= _NEEDED
+        and inspect.signature(type(model).forward).parameters.keys() >= _NEEDED
         and type(model).prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
         and not _rope_types(getattr(config, "rope_parameters", None)) & _BY_LENGTH
     )

@@ -14,7 +14,7 @@ from modelyard.core.errors import OutOfMemory
 from modelyard.ml.loading import devices, placement
 from modelyard.ml.loading.batch_cache import BatchCache
 from modelyard.ml.loading.logprobs import read_likely
-from modelyard.ml.loading.prefill import Prefill, wants_last_logits
+from modelyard.ml.loading.prefill import Prefill, last_logits_only
 from modelyard.ml.loading.sequence import Sequence
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Batcher:
             position_ids=length - padding,
             past_key_values=self._cache.states,
             use_cache=True,
-            **wants_last_logits(model),
+            **last_logits_only(model),
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits

@@ -1,7 +1,10 @@
 """Reading a prompt, piece by piece, before its continuations are written."""
 
 import inspect
+from collections.abc import Hashable
 from collections.abc import Sequence as SequenceOf
+from functools import cache
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -18,9 +21,14 @@ _LOGIT_TOKENS = 128
 """Read at once where the logits of every token are wanted: a large vocabulary's take a megabyte each."""
 
 
-def wants_last_logits(model: PreTrainedModel) -> dict[str, int]:
+def last_logits_only(model: PreTrainedModel) -> dict[str, int]:
     """Return the argument that keeps a model from computing logits which nobody reads, where it takes one."""
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    return _last_logits_only(cast(Hashable, type(model)))
+
+
+@cache
+def _last_logits_only(cls: Any) -> dict[str, int]:
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(cls.forward).parameters else {}
 
 
 class Prefill:
@@ -44,7 +52,7 @@ class Prefill:
             position_ids=torch.arange(start, end, device=device)[None],
             past_key_values=self.cache.states,
             use_cache=True,
-            **({} if self._notes else wants_last_logits(model)),
+            **({} if self._notes else last_logits_only(model)),
         )
         if self._notes:
             after = self._ids[start + 1 : end + 1]
