@@ -38,6 +38,7 @@ class JobKind(StrEnum):
     GENERATE = "generate"
     TRAIN = "train"
     DRIFT = "drift"
+    EMBED = "embed"
 
 
 class JobState(StrEnum):

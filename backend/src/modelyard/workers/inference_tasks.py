@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,15 @@ from modelyard.services.inspection.fast_dtype import options_here
 from modelyard.services.jobs.control import IMPORTING_MESSAGE, STARTING, JobProgress
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.kinds import LOADING_PHASE
-from modelyard.services.jobs.payloads import DriftPayload, GeneratePayload, LoadOptions, LoadPayload, UnloadPayload
+from modelyard.services.jobs.payloads import (
+    DriftPayload,
+    EmbedPayload,
+    GeneratePayload,
+    LoadOptions,
+    LoadPayload,
+    UnloadPayload,
+)
+from modelyard.services.model_files import hub_cache
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
 from modelyard.workers.celery_app import celery_app, restart_process, stopping
@@ -30,7 +38,7 @@ from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name,
 if TYPE_CHECKING:
     from modelyard.ml.loading.generation_request import Options, Prompt
     from modelyard.ml.loading.load_progress import LoadStep
-    from modelyard.ml.model_loader import LoadedInfo, ModelLoader
+    from modelyard.ml.model_loader import LoadedInfo, LoadedModel, ModelLoader
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +63,12 @@ def unload_model_task(job_id: str) -> None:
 def generate_task(job_id: str) -> None:
     """Generate text, publishing it as it comes."""
     run_request(job_id, _generate)
+
+
+@celery_app.task(name="models.embed")
+def embed_task(job_id: str) -> None:
+    """Make embeddings of texts."""
+    run_request(job_id, _embed)
 
 
 @celery_app.task(name="models.drift")
@@ -124,15 +138,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     require_language_head(weights_folder(row))
     wanted = GeneratePayload.of(job.job)
     before = {info.key for info in loader.loaded()}
-    # A generation names no dtype: whatever copy there is will do.
-    options = options_here(get_database(), row.dtype, wanted.load)
-    held = QuantizationService(get_database()).load_model(
-        row,
-        options.model_copy(update={"any_dtype": True}),
-        on_step=_telling(job),
-        is_cancelled=_taken_back(job),
-    )
-    with _stoppable(), held as loaded:
+    with _stoppable(), _held(job, row, wanted.load) as loaded:
         job.report(JobProgress("waiting", message="waiting for other work with the model"))
         _loaded_models().publish(loader)
         made = generate(
@@ -149,6 +155,33 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         _loaded_models().note_measured(row.id, info)
     _loaded_models().forget_failure(row.id)
     return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
+
+
+def _embed(job: RunningJob) -> dict[str, Any]:
+    from modelyard.ml.loading.embedding import embed
+    from modelyard.ml.loading.pooling import read_pooling
+
+    row, loader = _row(job.subject_id), _loader_for(job)
+    wanted = EmbedPayload.of(job.job)
+    pooling = read_pooling(hub_cache().snapshot_path(row.model_id, row.commit), row.model_id)
+    with _stoppable(), _held(job, row, wanted.load) as loaded:
+        job.report(JobProgress("embedding"))
+        _loaded_models().publish(loader)
+        made = embed(loaded, wanted.inputs, pooling, _taken_back(job))
+    _loaded_models().publish(loader)
+    _loaded_models().forget_failure(row.id)
+    return asdict(made)
+
+
+def _held(job: RunningJob, row: Model, load: LoadPayload) -> AbstractContextManager["LoadedModel"]:
+    """The model, loaded if it is not. Such work names no dtype: whatever copy there is will do."""
+    options = options_here(get_database(), row.dtype, load)
+    return QuantizationService(get_database()).load_model(
+        row,
+        options.model_copy(update={"any_dtype": True}),
+        on_step=_telling(job),
+        is_cancelled=_taken_back(job),
+    )
 
 
 def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:

@@ -64,7 +64,7 @@ def generate(
     except TokenizerStopped:
         return _nothing(len(prompts) * options.n)
     for ids, _ in encoded:
-        _require_known(ids, loaded.model)
+        require_known(ids, loaded.model)
     changed = threading.Event()
     groups = [_group(loaded, ids, options, changed, number * options.n) for number, (ids, _) in enumerate(encoded)]
     answers = [
@@ -227,8 +227,8 @@ def _embedding_rows(model: PreTrainedModel) -> int:
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-def _require_known(ids: SequenceOf[int], model: PreTrainedModel) -> None:
-    """A tokenizer that belongs to other weights gives ids that the embedding has no row for."""
+def require_known(ids: SequenceOf[int], model: PreTrainedModel) -> None:
+    """Raise InvalidRequest for ids that the embedding has no row for: the tokenizer belongs to other weights."""
     rows = _embedding_rows(model)
     unknown = next((token for token in ids if not 0 <= token < rows), None)
     if unknown is not None:

@@ -12,6 +12,7 @@ TASKS = {
     JobKind.UNLOAD: "models.unload",
     JobKind.GENERATE: "models.generate",
     JobKind.DRIFT: "models.drift",
+    JobKind.EMBED: "models.embed",
     JobKind.TRAIN: "trainings.train",
 }
 JOB_QUEUES = {
@@ -26,7 +27,8 @@ JOB_QUEUES = {
     JobKind.UNLOAD: Queue.INFERENCE,
     JobKind.GENERATE: Queue.INFERENCE,
     JobKind.DRIFT: Queue.INFERENCE,
+    JobKind.EMBED: Queue.INFERENCE,
 }
 LOADING_PHASE = "loading"
-REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT)
+REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
 """Work with a model in memory, for somebody who waits."""

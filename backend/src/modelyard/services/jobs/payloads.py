@@ -96,3 +96,10 @@ class GeneratePayload(Payload):
 class DriftPayload(Payload):
     text: str
     option_bytes: dict[str, int]
+
+
+class EmbedPayload(Payload):
+    """A request for embeddings: texts, or the token ids of texts."""
+
+    inputs: list[str | list[int]] = Field(min_length=1)
+    load: LoadPayload

@@ -25,7 +25,7 @@ def is_load() -> Any:
         or_(
             and_(Job.kind == JobKind.LOAD, Job.state.in_((JobState.QUEUED, JobState.RUNNING))),
             and_(
-                Job.kind.in_((JobKind.GENERATE, JobKind.DRIFT)),
+                Job.kind.in_((JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)),
                 Job.state == JobState.RUNNING,
                 Job.phase == LOADING_PHASE,
             ),

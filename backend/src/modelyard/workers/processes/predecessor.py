@@ -29,6 +29,7 @@ _MAY_BE_TO_BLAME = {
     JobKind.LOAD: "loaded",
     JobKind.GENERATE: "generated with",
     JobKind.DRIFT: "compared",
+    JobKind.EMBED: "embedded with",
     JobKind.QUANTIZE: "quantized",
 }
 """Downloads take no memory to speak of, and a training run goes on from its checkpoint, in a process of its own."""
