@@ -139,7 +139,6 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "needs_custom_code": {"detail": "some/model needs code of its own repository."},
     "already_quantized": {"detail": "some/model-AWQ is quantized already (awq)."},
     "no_tokenizer": {"detail": "some/model has no tokenizer files."},
-    "context_length_exceeded": {"detail": "The prompt has 9000 tokens; this model reads at most 8191."},
     "output_not_finite": {"detail": "The output of some/model is not finite in float16."},
     "template_failed": {"detail": "The chat template of some/model took more than 5 s of processor time."},
     "sae_engine_missing": {"detail": "SAELens is not installed."},

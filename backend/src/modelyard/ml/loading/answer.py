@@ -29,6 +29,7 @@ class Answer:
         self._tokens: list[dict[str, Any]] | None = None if options.logprobs is None else []
         self._has_prompt = self._tokens is None or not options.echo
         self._taken = 0
+        self._finish_reason: FinishReason | None = None
         self.may_stop = bool(options.stop or loaded.stop_strings)
         """Whether its text may end it, so that every token is looked at."""
 
@@ -47,26 +48,27 @@ class Answer:
         if stream.is_stopped:
             sequence.unwanted = True
         self._read_tokens()
+        # Last, because another thread may ask for the choice meanwhile: with a reason it is complete.
+        if stream.is_stopped:
+            self._finish_reason = "stop"
+        elif has_ended:
+            self._finish_reason = sequence.finish_reason
         return (stream.text, self._has_prompt) != before
 
     def choice(self) -> Choice:
         """Return it as it is now."""
+        reason = self._finish_reason
         tokens = self._tokens
-        if tokens is not None and self._stream.is_stopped:
+        if tokens is not None and self._has_prompt:
             prompt = len(self._sequence.prompt) if self._echo else 0
             tokens = tokens[: prompt + self._stream.shown_tokens]
         return Choice(
             text=self._before + self._stream.text,
-            finish_reason=self._finish_reason(),
+            finish_reason=reason,
             tokens=None if tokens is None else list(tokens),
             prompt_tokens=len(self._sequence.prompt),
             new_tokens=self._stream.tokens,
         )
-
-    def _finish_reason(self) -> FinishReason | None:
-        if self._stream.is_stopped:
-            return "stop"
-        return self._sequence.finish_reason if self._sequence.has_ended.is_set() else None
 
     def _read_tokens(self) -> None:
         if self._tokens is None:

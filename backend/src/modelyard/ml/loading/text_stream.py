@@ -1,5 +1,6 @@
 """Token ids to text as they come, up to a stop string."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from modelyard.ml.untrusted import Tokenizer
@@ -32,6 +33,7 @@ class TextStream:
         self._decoded = ""
         self._searched = 0
         self._starts: list[int] = []
+        self._has_ended = False
         self.text = ""
         """What is certain."""
         self.is_stopped = False
@@ -52,6 +54,7 @@ class TextStream:
     def end(self) -> None:
         """Give out what was held back."""
         if not self.is_stopped:
+            self._has_ended = True
             self._decode(final=True)
 
     @property
@@ -61,10 +64,10 @@ class TextStream:
 
     @property
     def shown_tokens(self) -> int:
-        """Return how many tokens the text is of: those that belong to a stop string alone are cut with it."""
-        if not self.is_stopped or len(self.text) == len(self._decoded):
+        """Return how many tokens the text is of: not those of a stop string, or of what is held back for now."""
+        if self._has_ended or (self.is_stopped and len(self.text) == len(self._decoded)):
             return len(self._starts)
-        return sum(start < len(self.text) for start in self._starts)
+        return bisect_left(self._starts, len(self.text))
 
     def _decode(self, *, final: bool) -> None:
         ids = self._ids
