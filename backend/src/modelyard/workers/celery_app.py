@@ -70,12 +70,13 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
     for queue in queues:
         if queue not in QUEUES:
             raise InvalidRequest(f"There is no queue {queue!r}.", hint=f"The queues are {', '.join(QUEUES)}.")
+    options = celery_app.conf.broker_transport_options
+    if Queue.INFERENCE in queues and "polling_interval" in options:
+        options["polling_interval"] = REQUEST_POLL_SECONDS
     with _claimed_name(get_settings(), queues) as name:
         os.environ["MODELYARD_WORKER_NAME"] = name
         host, _, rest = name.partition(":")
         app, own_queue = app or celery_app, worker_queue(name)
-        if Queue.INFERENCE in queues and "polling_interval" in app.conf.broker_transport_options:
-            app.conf.broker_transport_options["polling_interval"] = REQUEST_POLL_SECONDS
         app.amqp.queues.add(declared(own_queue))
         worker = app.Worker(
             hostname=f"{rest}@{host}",
