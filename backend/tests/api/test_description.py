@@ -25,7 +25,7 @@ from modelyard.schemas.deletion import DeletionPlanRequest
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.inference import GenerateRequest, LoadRequest, QuantizeRequest
 from modelyard.schemas.openai import OpenAIError
-from modelyard.schemas.openai_requests import ChatCompletionRequest, CompletionRequest
+from modelyard.schemas.openai_requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from modelyard.schemas.system import HubTestRequest, SessionRequest, SettingsUpdate
 from modelyard.schemas.training import TrainingCreate
 from support.instance import Instance
@@ -138,6 +138,7 @@ def test_the_examples_of_bodies_are_requests_that_are_understood() -> None:
         GenerateRequest,
         ChatCompletionRequest,
         CompletionRequest,
+        EmbeddingRequest,
         DeletionPlanRequest,
         TrainingCreate,
         SettingsUpdate,

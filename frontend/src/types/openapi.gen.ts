@@ -977,6 +977,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts
+         * @description Turn texts, given as texts or as token ids, into vectors: the model's last hidden states, pooled.
+         *
+         *     Closing the connection stops it. `dimensions` is refused.
+         */
+        post: operations["create_embeddings_v1_embeddings_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -1973,6 +1995,97 @@ export interface components {
              * @example It was the best of times, it was the worst of times.
              */
             text: string;
+        };
+        /** Embedding */
+        Embedding: {
+            /** Embedding */
+            embedding: number[] | string;
+            /** Index */
+            index: number;
+            /**
+             * Object
+             * @default embedding
+             * @constant
+             */
+            object: "embedding";
+        };
+        /**
+         * EmbeddingList
+         * @example {
+         *       "data": [
+         *         {
+         *           "embedding": [
+         *             0.0131,
+         *             -0.0442,
+         *             0.0027
+         *           ],
+         *           "index": 0,
+         *           "object": "embedding"
+         *         }
+         *       ],
+         *       "model": "Qwen/Qwen3-0.6B",
+         *       "object": "list",
+         *       "usage": {
+         *         "prompt_tokens": 7,
+         *         "total_tokens": 7
+         *       }
+         *     }
+         */
+        EmbeddingList: {
+            /** Data */
+            data: components["schemas"]["Embedding"][];
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            usage: components["schemas"]["EmbeddingUsage"];
+        };
+        /**
+         * EmbeddingRequest
+         * @description Turn texts into vectors.
+         * @example {
+         *       "input": [
+         *         "The capital of France is Paris."
+         *       ],
+         *       "model": "Qwen/Qwen3-0.6B"
+         *     }
+         */
+        EmbeddingRequest: {
+            /**
+             * Encoding Format
+             * @description Numbers, or little-endian float32 in base64.
+             * @default float
+             * @enum {string}
+             */
+            encoding_format: "float" | "base64";
+            /**
+             * Input
+             * @description A text, a list of texts, a list of token ids, or a list of such lists.
+             * @example The capital of France is Paris.
+             */
+            input: string | string[] | number[] | number[][];
+            /**
+             * Model
+             * @description `owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.
+             * @example Qwen/Qwen3-0.6B:4bit
+             */
+            model: string;
+            /**
+             * @description Options that OpenAI's API has not.
+             * @default {}
+             */
+            modelyard: components["schemas"]["ModelyardOptions"];
+        };
+        /** EmbeddingUsage */
+        EmbeddingUsage: {
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
         };
         /**
          * ErrorDetail
@@ -9565,6 +9678,111 @@ export interface operations {
                      *     data: [DONE]
                      */
                     "text/event-stream": unknown;
+                };
+            };
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged`, `out_of_memory` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIError"];
+                };
+            };
+        };
+    };
+    create_embeddings_v1_embeddings_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbeddingRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbeddingList"];
                 };
             };
             /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */

@@ -235,6 +235,31 @@ class DriftRequest(TypedDict):
     text: str
 
 
+class Embedding(TypedDict):
+    object: NotRequired[Literal['embedding']]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingList(TypedDict):
+    object: NotRequired[Literal['list']]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
+class EmbeddingRequest(TypedDict):
+    model: str
+    modelyard: NotRequired[ModelyardOptions]
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: NotRequired[Literal['float', 'base64']]
+
+
+class EmbeddingUsage(TypedDict):
+    prompt_tokens: int
+    total_tokens: int
+
+
 class ErrorDetail(TypedDict):
     code: str
     message: str

@@ -14,15 +14,22 @@ from modelyard.api.openai.streaming import streamed
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.core import errors
 from modelyard.schemas import openai_examples as examples
-from modelyard.schemas.openai import ChatCompletion, Completion, OpenAIModel, OpenAIModelList
-from modelyard.schemas.openai_requests import MAX_NAME, ChatCompletionRequest, CompletionRequest, GenerationRequest
+from modelyard.schemas.openai import ChatCompletion, Completion, EmbeddingList, OpenAIModel, OpenAIModelList
+from modelyard.schemas.openai_requests import (
+    MAX_NAME,
+    ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+)
 from modelyard.services.inference.inference_service import InferenceService
+from modelyard.services.openai.answers import embeddings
 from modelyard.services.openai.openai_service import StartedAnswer
 
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=PlainTextRoute)
 
 _NAMING = (errors.InvalidRequest, errors.UnsupportedParameter, errors.ModelNotFound, errors.NotReady)
-_GENERATING = openai_problems(
+_WORKING = openai_problems(
     *_NAMING,
     errors.ContextLengthExceeded,
     errors.PayloadTooLarge,
@@ -62,7 +69,7 @@ def get_openai_model(
     "/chat/completions",
     summary="Answer a conversation",
     response_model=ChatCompletion,
-    responses=_streams(examples.CHAT_STREAM) | _GENERATING,
+    responses=_streams(examples.CHAT_STREAM) | _WORKING,
     max_body_size=MAX_TEXT_BYTES,
 )
 async def create_chat_completion(
@@ -80,7 +87,7 @@ async def create_chat_completion(
     "/completions",
     summary="Continue texts",
     response_model=Completion,
-    responses=_streams(examples.COMPLETION_STREAM) | _GENERATING,
+    responses=_streams(examples.COMPLETION_STREAM) | _WORKING,
     max_body_size=MAX_TEXT_BYTES,
 )
 async def create_completion(
@@ -92,6 +99,26 @@ async def create_completion(
     """
     started = await asyncio.to_thread(openai.start_completion, request)
     return await _answer(started, request, inference, http)
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    response_model=EmbeddingList,
+    responses=_WORKING,
+    max_body_size=MAX_TEXT_BYTES,
+)
+async def create_embeddings(
+    request: EmbeddingRequest, openai: OpenAIDep, inference: InferenceDep, http: Request
+) -> Response:
+    """Turn texts, given as texts or as token ids, into vectors: the model's last hidden states, pooled.
+
+    Closing the connection stops it. `dimensions` is refused.
+    """
+    job_id = await asyncio.to_thread(openai.start_embeddings, request)
+    result = await _result(inference.follow(job_id), http)
+    body = await asyncio.to_thread(lambda: embeddings(request, result).model_dump_json())
+    return Response(body, media_type="application/json")
 
 
 async def _answer(

@@ -30,11 +30,13 @@ from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.payloads import (
     DriftPayload,
+    EmbedPayload,
     FasterLoad,
     GenerateInput,
     GeneratePayload,
     LoadOptions,
     LoadPayload,
+    Payload,
 )
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_rows
@@ -139,15 +141,25 @@ class InferenceService:
         """
         if generates_text(row.architecture) is False:
             raise no_language_head(str(row.architecture))
+        payload = GeneratePayload(**fields, load=self._any_load(row, ttl_seconds))
+        return self._enqueue(JobKind.GENERATE, row, payload)
+
+    def start_embed(self, row: Model, inputs: Sequence[str | list[int]], *, ttl_seconds: float | None = None) -> str:
+        """Queue embeddings of texts or of token ids; `ttl_seconds` as in `start`. Returns the job's id."""
+        payload = EmbedPayload(inputs=list(inputs), load=self._any_load(row, ttl_seconds))
+        return self._enqueue(JobKind.EMBED, row, payload)
+
+    def _enqueue(self, kind: JobKind, row: Model, payload: Payload) -> str:
+        with self.database.session() as session:
+            return JobService(session).enqueue(kind, row.id, payload, worker=_holder(session, row.id)).id
+
+    def _any_load(self, row: Model, ttl_seconds: float | None) -> LoadPayload:
         with self.database.reading() as session:
             is_held = bool(loaded_rows(session, [row.id]))
         load = self._load_payload(row, LoadRequest(), is_held=is_held)
-        if ttl_seconds is not None:
-            load = load.model_copy(update={"ttl_seconds": ttl_seconds, "sets_ttl": True})
-        payload = GeneratePayload(**fields, load=load)
-        with self.database.session() as session:
-            worker = _holder(session, row.id)
-            return JobService(session).enqueue(JobKind.GENERATE, row.id, payload, worker=worker).id
+        if ttl_seconds is None:
+            return load
+        return load.model_copy(update={"ttl_seconds": ttl_seconds, "sets_ttl": True})
 
     def start_drift(self, row_id: str, request: DriftRequest) -> str:
         """Queue a comparison of a quantized copy with its original on a text. Returns the job's id.

@@ -1,6 +1,8 @@
 """Turns what a generation has written into the answers and chunks of OpenAI's API."""
 
+import base64
 import codecs
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -14,8 +16,12 @@ from modelyard.schemas.openai import (
     Completion,
     CompletionChoice,
     CompletionLogprobs,
+    Embedding,
+    EmbeddingList,
+    EmbeddingUsage,
     Usage,
 )
+from modelyard.schemas.openai_requests import EmbeddingRequest
 from modelyard.services.inference.generation_result import Choice, LikelyToken, WrittenToken
 
 
@@ -171,6 +177,25 @@ def _readable(token: LikelyToken) -> str:
     except UnicodeDecodeError:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
     return token["text"]
+
+
+def embeddings(request: EmbeddingRequest, result: Mapping[str, Any]) -> EmbeddingList:
+    """Return the answer to a request for embeddings; in base64 a vector is little-endian float32."""
+    vectors: list[list[float]] = result["vectors"]
+    as_text = request.encoding_format == "base64"
+    tokens = result["prompt_tokens"]
+    return EmbeddingList(
+        data=[
+            Embedding(index=index, embedding=_base64(vector) if as_text else vector)
+            for index, vector in enumerate(vectors)
+        ],
+        model=request.model,
+        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+
+
+def _base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def chunk(heading: Heading, form: Form, choices: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,12 @@ from modelyard.core.database import Database
 from modelyard.core.errors import InvalidRequest
 from modelyard.models import Model
 from modelyard.schemas.openai import OpenAIModel, OpenAIModelList
-from modelyard.schemas.openai_requests import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from modelyard.schemas.openai_requests import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+)
 from modelyard.services.facts.chat_template import find_chat_template
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.model_files import artifact_of, hub_cache
@@ -56,6 +61,13 @@ class OpenAIService:
     def start_completion(self, request: CompletionRequest) -> StartedAnswer:
         """Queue texts to continue. Raises what `find_row` and `InferenceService.start` raise."""
         return self._start(self._row(request.model), request, completion_fields(request), TextForm(), "cmpl")
+
+    def start_embeddings(self, request: EmbeddingRequest) -> str:
+        """Queue texts to embed. Returns the job's id. Raises what `find_row` raises."""
+        inference = InferenceService(self.database)
+        return inference.start_embed(
+            self._row(request.model), request.inputs, ttl_seconds=request.modelyard.ttl_seconds
+        )
 
     def _row(self, name: str) -> Model:
         with self.database.reading() as session:
