@@ -1,14 +1,23 @@
 """The official `openai` client against a real server with real workers."""
 
 import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from support.instance import Instance
+from support.instance import Instance, standing_still
+from support.samples import sample_models
+from support.smollm2 import NotAvailable, smollm2
+from support.tools import missing
 
 LLAMA = "modelyard-samples/tiny-llama"
 GPT2 = "modelyard-samples/tiny-gpt2"
@@ -105,6 +114,162 @@ def test_the_asynchronous_client_and_its_stream(instance: Instance, client: open
     assert asyncio.run(ask()) == (expected, expected)
 
 
+def test_every_form_of_a_prompt_and_several_choices(client: openai.OpenAI) -> None:
+    alone = [greedy(client, prompt=prompt).choices[0].text for prompt in ("The", "A list")]
+    both = greedy(client, prompt=["The", "A list"], n=2)
+    assert [choice.index for choice in both.choices] == [0, 1, 2, 3]
+    assert [choice.text for choice in both.choices] == [alone[0], alone[0], alone[1], alone[1]]
+    single = [greedy(client, prompt=prompt).usage for prompt in ("The", "A list")]
+    assert both.usage.prompt_tokens == sum(usage.prompt_tokens for usage in single)
+    assert both.usage.completion_tokens == 32
+    by_ids = greedy(client, prompt=[5, 6, 7])
+    assert greedy(client, prompt=[[5, 6, 7], [8]]).choices[0].text == by_ids.choices[0].text
+    assert by_ids.usage.prompt_tokens == 3
+    streamed: dict[int, str] = {}
+    for chunk in greedy(client, prompt=["The", "A list"], stream=True):
+        for choice in chunk.choices:
+            streamed[choice.index] = streamed.get(choice.index, "") + choice.text
+    assert streamed == dict(enumerate(alone))
+
+
+def test_sampling_is_repeated_by_its_seed(client: openai.OpenAI) -> None:
+    drawn = [greedy(client, temperature=1, seed=seed).choices[0].text for seed in (7, 7, 8)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    first, second = greedy(client, temperature=1, seed=7, n=2).choices
+    assert first.text == drawn[0] != second.text
+    assert greedy(client, temperature=1).choices[0].text != greedy(client, temperature=1).choices[0].text
+    assert greedy(client, temperature=2, top_p=0).choices[0].text == greedy(client).choices[0].text
+
+
+def test_stop_bias_and_penalties(client: openai.OpenAI) -> None:
+    whole = greedy(client, max_tokens=24).choices[0].text
+    part = whole[3:6]
+    stopped = greedy(client, max_tokens=24, stop=["no such text", part]).choices[0]
+    assert (stopped.text, stopped.finish_reason) == (whole[: whole.index(part)], "stop")
+    chunks = list(greedy(client, max_tokens=24, stop=part, stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == stopped.text
+    biased = greedy(client, logit_bias={"300": 100}, logprobs=0).choices[0]
+    assert len(set(biased.logprobs.tokens)) == 1
+    penalized = greedy(client, logit_bias={"300": 50}, frequency_penalty=2, presence_penalty=2, max_tokens=30)
+    assert penalized.choices[0].text != greedy(client, logit_bias={"300": 50}, max_tokens=30).choices[0].text
+
+
+def test_log_probabilities_of_a_text_and_of_an_answer(client: openai.OpenAI) -> None:
+    scored = greedy(client, prompt="The capital of France", max_tokens=0, echo=True, logprobs=2).choices[0]
+    logprobs = scored.logprobs
+    assert (scored.text, "".join(logprobs.tokens)) == ("The capital of France",) * 2
+    assert logprobs.text_offset == [len("".join(logprobs.tokens[:n])) for n in range(len(logprobs.tokens))]
+    assert (logprobs.token_logprobs[0], logprobs.top_logprobs[0]) == (None, None)
+    assert all(value < 0 for value in logprobs.token_logprobs[1:])
+    told = zip(logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True)
+    for token, value, top in told:
+        assert top[token] == value
+        assert len(top) in (2, 3)  # the token that came may be none of the likeliest
+    answer = chat(client, logprobs=True, top_logprobs=3).choices[0]
+    content = answer.logprobs.content
+    assert len(content) == 8
+    for token in content:
+        assert len(token.top_logprobs) == 3
+        assert (token.top_logprobs[0].token, token.top_logprobs[0].logprob) == (token.token, token.logprob)
+        assert token.bytes is not None
+    chunks = list(chat(client, logprobs=True, top_logprobs=3, stream=True))
+    told = [c.choices[0].logprobs.content for c in chunks if c.choices and c.choices[0].logprobs]
+    assert [token for content in told for token in content] == content
+
+
+@pytest.mark.thorough
+def test_log_probabilities_are_those_of_the_model(
+    client: openai.OpenAI, instance: Instance, gpt2_copies: list[dict[str, Any]]
+) -> None:
+    """In every precision, against a model that is loaded here with the same files."""
+    import torch
+
+    from modelyard.ml.loading.pretrained import load_model
+
+    ids = [464, 3139, 300, 4881, 318, 77, 5000]
+    for row in gpt2_copies:
+        name = GPT2 if row["quantization"] == "none" else f"{GPT2}:{row['quantization']}"
+        scored = greedy(client, model=name, prompt=ids, max_tokens=4, echo=True, logprobs=1).choices[0].logprobs
+        folder = Path(row["snapshot_path"])
+        model = load_model(folder)
+        assert model.dtype == torch.float32
+        with torch.no_grad():
+            expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        for place, token in enumerate(ids[1:]):
+            assert scored.token_logprobs[place + 1] == pytest.approx(float(expected[place, token]), abs=1e-4)
+        assert scored.token_logprobs[len(ids)] == pytest.approx(float(expected[-1].max()), abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def gpt2_copies(instance: Instance) -> list[dict[str, Any]]:
+    row = next(row for row in instance.api.get("/models").json()["items"] if row["model_id"] == GPT2)
+    made = [
+        instance.api.post(f"/models/{row['id']}/quantize", json={"quantization": quantization}).json()
+        for quantization in ("8bit", "4bit")
+    ]
+    return [instance.model(row["id"]), *(instance.wait_for(copy["id"], "ready", seconds=300) for copy in made)]
+
+
+def test_a_model_that_does_not_fit_is_refused(client: openai.OpenAI, instance: Instance, tmp_path: Path) -> None:
+    folder = tmp_path / "huge"
+    shutil.copytree(sample_models() / "tiny-gpt2", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 10**9}))
+    answer = instance.api.post("/models/import", json={"path": str(folder), "model_id": "local/huge"})
+    row = instance.wait_for(answer.json()["id"], "ready")
+    for stream in (False, True):
+        with pytest.raises(openai.InternalServerError) as refused:
+            greedy(client, model="local/huge", stream=stream)
+        assert (refused.value.status_code, refused.value.code) == (503, "out_of_memory")
+        assert refused.value.response.headers["x-should-retry"] == "false"
+    loaded = [item["model_id"] for item in instance.api.get("/models/loaded").json()["items"]]
+    assert "local/huge" not in loaded
+    assert instance.api.delete(f"/models/{row['id']}").status_code == 200
+
+
+def test_a_client_that_leaves_stops_its_generation(client: openai.OpenAI, instance: Instance) -> None:
+    stream = greedy(client, prompt="The", max_tokens=480, temperature=1, stream=True)
+    next(iter(stream))
+    stream.close()
+    idle = lambda: all(item["in_use"] == 0 for item in instance.api.get("/models/loaded").json()["items"])  # noqa: E731
+    instance.wait_until(idle, 30, "the generation stopped")
+    assert greedy(client).choices[0].finish_reason == "length"
+
+
+def test_a_client_that_leaves_while_its_model_loads_takes_the_load_back(
+    client: openai.OpenAI, instance: Instance
+) -> None:
+    instance.unload_all()
+    with standing_still(instance.children()["inference"]):
+        with pytest.raises(openai.APITimeoutError):
+            greedy(client, timeout=1)
+        with pytest.raises(openai.APITimeoutError):
+            greedy(client, timeout=1, stream=True)
+        rows = instance.api.get("/models").json()["items"]
+        instance.wait_until(lambda: not _waiting(instance, rows), 30, "nobody waits for the model")
+    assert greedy(client).choices[0].text
+
+
+def _waiting(instance: Instance, rows: list[dict[str, Any]]) -> bool:
+    return any(instance.model(row["id"])["progress"] for row in rows)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_answer_goes_on(client: openai.OpenAI, instance: Instance) -> None:
+    whole = greedy(client, max_tokens=200).choices[0].text
+    stream = greedy(client, max_tokens=200, stream=True)
+    worker = instance.children()["inference"]
+    first = next(iter(stream))
+    with standing_still(worker):
+        worker.kill()
+    rest = "".join(chunk.choices[0].text for chunk in stream)
+    assert first.choices[0].text + rest == whole
+    instance.wait_until(
+        lambda: all(item["in_use"] == 0 for item in instance.api.get("/models/loaded").json()["items"]),
+        30,
+        "nothing is left locked",
+    )
+
+
 def test_errors_are_the_clients_exceptions(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         chat(client, model="modelyard-samples/tiny-lama")
@@ -123,11 +288,70 @@ def test_errors_are_the_clients_exceptions(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="chat template"):
         chat(client, model=GPT2)
     with pytest.raises(openai.BadRequestError) as too_long:
-        greedy(client, prompt=" the" * 600)
+        greedy(client, prompt=[5] * 600)
     assert too_long.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError) as streamed:
-        list(greedy(client, prompt=" the" * 600, stream=True))
+        list(greedy(client, prompt=[5] * 600, stream=True))
     assert streamed.value.code == "context_length_exceeded"
+
+
+@pytest.mark.thorough
+def test_a_trained_model_answers_a_question(client: openai.OpenAI, instance: Instance) -> None:
+    try:
+        folder = smollm2()
+    except NotAvailable as reason:
+        missing(f"SmolLM2-135M-Instruct is not available here: {reason}")
+    request = {"path": str(folder), "model_id": "local/smollm2", "mode": "link"}
+    row = instance.wait_for(instance.api.post("/models/import", json=request).json()["id"], "ready", seconds=300)
+    question: Any = {
+        "model": "local/smollm2",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+    }
+    answer = chat(client, **question).choices[0]
+    assert (answer.message.content, answer.finish_reason) == ("The capital of France is Paris.", "stop")
+    chunks = chat(client, **question, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer.message.content
+    assert instance.api.post(f"/models/{row['id']}/unload").status_code == 202
+
+
+def test_characters_of_several_tokens_are_not_split(client: openai.OpenAI) -> None:
+    text = "🦙 é́ 漢字 👩‍👩‍👧"
+    scored = greedy(client, prompt=text, echo=True, max_tokens=0, logprobs=0).choices[0]
+    assert scored.text == text
+    assert any(token.startswith("bytes:") for token in scored.logprobs.tokens)
+    # Drawn from all of a byte-level vocabulary, most texts have such characters, and some that are none.
+    for seed in range(5):
+        drawn = {"prompt": text, "temperature": 2, "seed": seed, "max_tokens": 40}
+        whole = greedy(client, **drawn).choices[0].text
+        assert "".join(chunk.choices[0].text for chunk in greedy(client, **drawn, stream=True)) == whole
+
+
+def test_texts_are_embedded(client: openai.OpenAI) -> None:
+    texts = ["The capital of France", "A list"]
+    plain = client.embeddings.create(model=GPT2, input=texts, encoding_format="float")
+    assert [item.index for item in plain.data] == [0, 1]
+    assert {len(item.embedding) for item in plain.data} == {128}
+    packed = client.embeddings.create(model=GPT2, input=texts)  # the client asks for base64 and unpacks it
+    for one, other in zip(plain.data, packed.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, rel=1e-6)
+    by_ids = client.embeddings.create(model=GPT2, input=[[5, 6, 7], [8]], encoding_format="float")
+    assert (by_ids.usage.prompt_tokens, by_ids.usage.total_tokens, len(by_ids.data)) == (4, 4, 2)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=GPT2, input="a", dimensions=8)
+    assert refused.value.param == "dimensions"
+
+
+def test_the_examples_of_the_documentation_work(instance: Instance) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```(python|sh)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert {kind for kind, _ in examples} == {"python", "sh"}
+    for kind, text in examples:
+        code = text.replace("http://127.0.0.1:8000", instance.url)
+        failing = code.replace("curl ", "curl --fail-with-body ")
+        command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euc", failing]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_what_is_not_there_and_what_is_no_json(instance: Instance) -> None:
