@@ -108,6 +108,7 @@ def test_what_is_not_supported_in_a_completion_is_refused_by_name(fields: dict[s
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": "a" * 200_001}]}, "messages.0.content"),
         ({"messages": "Hello"}, "messages"),
         ({"model": ""}, "model"),
         ({"model": 5}, "model"),

@@ -64,11 +64,15 @@ class LoadedPage(Schema):
     items: list[LoadedModelResponse]
 
 
+MAX_CONTENT = 200_000
+"""Characters of one turn of a conversation."""
+
+
 class Message(Schema):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"] = Field(description="The speaker.", examples=["user"])
-    content: str = Field(max_length=200_000, description="The text.", examples=["What is the capital of France?"])
+    content: str = Field(max_length=MAX_CONTENT, description="The text.", examples=["What is the capital of France?"])
 
 
 class GenerateRequest(Schema):

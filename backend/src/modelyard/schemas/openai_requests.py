@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from modelyard.schemas import openai_examples as examples
 from modelyard.schemas.common import Schema
+from modelyard.schemas.inference import MAX_CONTENT
 
 MAX_SEQUENCES = 2048
 """Of one request: its prompts times `n`."""
@@ -44,7 +45,7 @@ def _check_stop(value: Any) -> Any:
 
 def _check_content(value: Any) -> Any:
     if _is_text(value):
-        return value
+        return _short_enough(value, len(value))
     if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
         raise PydanticCustomError("content", "Send a text, or a list of parts of the type text")
     for part in value:
@@ -52,6 +53,12 @@ def _check_content(value: Any) -> Any:
             raise PydanticCustomError("content", "Only parts of the type text are supported")
         if not _is_text(part.get("text")) or part.keys() - {"type", "text"}:
             raise PydanticCustomError("content", "A part of the type text has a text and nothing else")
+    return _short_enough(value, sum(len(part["text"]) for part in value))
+
+
+def _short_enough(value: Any, characters: int) -> Any:
+    if characters > MAX_CONTENT:
+        raise PydanticCustomError("content", f"A message may have {MAX_CONTENT:,} characters")
     return value
 
 
