@@ -366,3 +366,5 @@ def test_what_is_not_there_and_what_is_no_json(instance: Instance) -> None:
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (status, code), answer.text
         assert error.keys() == {"message", "type", "code", "param"}
+    # lm_eval asks whether there is one; a page would be no answer.
+    assert httpx.get(f"{instance.url}/tokenizer_info").status_code == 404

@@ -26,7 +26,8 @@ _POLICY = (
 _BASE = '<base href="/"'
 """In `index.html` as it is built, for the development server."""
 _TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
-_RESERVED = ("api/", "v1/", "hub/", "assets/", "healthz", "readyz", "metrics")
+_RESERVED = ("api/", "v1/", "hub/", "assets/", "healthz", "readyz", "metrics", "tokenizer_info")
+"""Of other answers. lm_eval asks for `/tokenizer_info`, which some servers of OpenAI's API have."""
 
 
 class _Assets(StaticFiles):
