@@ -18,7 +18,7 @@ import pytest
 from modelyard.commands import _format
 from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.core.errors import ModelNotFound
-from modelyard.core.printable import printable
+from modelyard.core.printable import printable, printable_json
 from modelyard.ml.untrusted import landlock
 from support import programs
 
@@ -44,7 +44,7 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
     assert (row["model_id"], row["status"], row["architecture"]) == (SAMPLE, "ready", "GPT2LMHeadModel")
     assert SAMPLE in modelyard("ls", "--status", "ready").stdout
     assert modelyard("ls", "no such thing").stdout == ""
-    assert "sample, here" in modelyard("search", "gpt2").stdout
+    assert "sample, installed" in modelyard("search", "gpt2").stdout
 
     for name in (SAMPLE, row["id"], row["id"][:6]):
         assert json.loads(modelyard("show", name, "--json").stdout)["id"] == row["id"]
@@ -56,7 +56,7 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
     assert "download started" in oldest
 
     again = modelyard("pull", SAMPLE)
-    assert (again.returncode, again.stdout) == (0, f"{SAMPLE} is already here: 8.19 MB.\n")
+    assert (again.returncode, again.stdout) == (0, f"{SAMPLE} is already installed: 8.19 MB.\n")
 
     dry = modelyard("rm", SAMPLE, "--dry-run", "--json")
     assert json.loads(dry.stdout)["freed_bytes"] == row["disk_bytes"]
@@ -67,7 +67,7 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
     assert modelyard("rm", SAMPLE, stdin="").returncode == 1
     removed = modelyard("rm", SAMPLE, "--yes")
     assert removed.returncode == 0
-    assert "8.19 MB came free" in removed.stdout
+    assert "and freed 8.19 MB." in removed.stdout
     assert not Path(row["snapshot_path"]).exists()
     assert json.loads(modelyard("ls", "--json").stdout)["items"] == []
 
@@ -102,7 +102,7 @@ def test_ctrl_c_leaves_the_download_running_and_pull_follows_it_again(server: Se
     said, _ = pull.communicate(timeout=30)
     row = server.row(LARGER_SAMPLE)
     assert pull.returncode == 130
-    assert f"The download of {LARGER_SAMPLE} goes on at {server.url}." in said
+    assert f"The download of {LARGER_SAMPLE} continues at {server.url}." in said
     assert f"modelyard cancel {str(row['id'])[:8]}" in said
     assert row["status"] == "downloading"
     assert LARGER_SAMPLE in server.modelyard("ps").stdout
@@ -132,7 +132,7 @@ def test_pull_fails_when_the_download_is_paused_or_cancelled_and_goes_on_when_as
     assert modelyard("cancel", LARGER_SAMPLE).returncode == 0
     said, _ = pull.communicate(timeout=30)
     assert pull.returncode == 1
-    assert f"{LARGER_SAMPLE} was paused; going on." in said
+    assert f"{LARGER_SAMPLE} was paused; resuming it." in said
     assert f"Error: {LARGER_SAMPLE} is cancelled." in said
 
     refused = modelyard("pause", LARGER_SAMPLE)
@@ -480,7 +480,7 @@ def disk_row(disk: int, shared: int) -> Any:
         (_format.disk(disk_row(40_400_000, 0)), "40.4 MB"),
         (
             _format.disk(disk_row(40_400_000, 26_700_000)),
-            "13.7 MB of its own, 26.7 MB shared with another entry",
+            "13.7 MB of its own, 26.7 MB shared with another precision",
         ),
         (printable("a\x1b[31mb\rc\n"), "a\N{REPLACEMENT CHARACTER}[31mb\N{REPLACEMENT CHARACTER}c\n"),
     ],
@@ -489,10 +489,18 @@ def test_figures_are_written_for_people(written: str, expected: str) -> None:
     assert written == expected
 
 
+def test_json_steers_no_terminal() -> None:
+    answer = {"na\x9bme": ["\x1b[31m", "\x7f\x9d0;title\x9c", "\u202e\U000e0001", "Grüße 🙂\n"]}
+    text = printable_json(answer)
+    assert json.loads(text) == answer
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert "Grüße 🙂" in text
+
+
 def test_installed_models_are_verified_and_folders_imported(server: Server, tmp_path: Path) -> None:
     server.modelyard("pull", SAMPLE)
     verified = server.modelyard("verify", SAMPLE)
-    assert (verified.returncode, "every file is right" in verified.stdout) == (0, True), verified.stderr
+    assert (verified.returncode, "all files verified" in verified.stdout) == (0, True), verified.stderr
     folder = json.loads(server.modelyard("show", SAMPLE, "--json").stdout)["snapshot_path"]
     imported = server.modelyard("import", folder, "--name", "local/mine", "--mode", "copy", "--json")
     assert imported.returncode == 0, imported.stderr
@@ -500,6 +508,6 @@ def test_installed_models_are_verified_and_folders_imported(server: Server, tmp_
     assert server.modelyard("import", str(tmp_path)).returncode == 1
     assert server.modelyard("import", "no/such-model").returncode == 1
     assert json.loads(server.modelyard("cache", "--json").stdout) == {"items": [], "leftovers": []}
-    assert "came free" in server.modelyard("cache", "--drop-leftovers").stdout
+    assert "Freed " in server.modelyard("cache", "--drop-leftovers").stdout
     for model in ("local/mine", SAMPLE):
         assert server.modelyard("rm", model, "--yes").returncode == 0

@@ -207,6 +207,23 @@ def test_a_reader_that_has_seen_enough(server: Server, command: list[str]) -> No
     assert not any(words in done.stderr for words in ("Traceback", "Exception", "Broken pipe"))
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["ls", "--help"], ["doctor"], ["doctor", "--json"]])
+def test_output_that_cannot_be_written(alone: Commands, command: list[str], unbuffered: str) -> None:
+    environment = alone.environment | {"PYTHONUNBUFFERED": unbuffered, "HF_HUB_OFFLINE": "1"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *command], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: The output cannot be written: No space left on device.\n")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "ls", "--json"], env=environment, stdout=subprocess.PIPE, stderr=full, text=True, timeout=120
+        )
+    assert (done.returncode, done.stdout.strip()) == (1, "")
+
+
 def test_a_server_with_closed_streams(tmp_path: Path) -> None:
     """What it opens first would otherwise take the place of its console."""
     environment = clean_environment(MODELYARD_HOME=str(tmp_path / "home"), HF_HOME=str(tmp_path / "hf"))

@@ -121,7 +121,7 @@ def test_a_failed_model_is_not_told_as_complete() -> None:
 @pytest.mark.parametrize(
     ("uptime", "state", "said"),
     [
-        (4.0, "warning", "starting; not there yet for: compute, inference"),
+        (4.0, "warning", "starting; not running yet for: compute, inference"),
         (60.0, "broken", "no worker is alive for: compute, inference"),
         (None, "broken", "no worker is alive for: compute, inference"),
     ],

@@ -53,7 +53,7 @@ def test_a_plan_starts_nothing(equipped: Server, corpus: str) -> None:
     assert "512 features" in told.stdout
     assert "libraries" in told.stdout
     assert "tokens in the column body" in told.stdout
-    assert "Training on transformer.h.2; --hook names another place." in told.stderr
+    assert "Training on transformer.h.2; --hook chooses another hook point." in told.stderr
     options = ("--hook", "transformer.h.1.mlp", "--dataset", corpus, "--column", "body", "--dry-run", "--json")
     plan = json.loads(equipped.modelyard("train", "start", SAMPLE, *options).stdout)
     assert (plan["d_in"], plan["d_sae"], plan["steps"]) == (128, 1024, 489)
@@ -145,7 +145,7 @@ def test_a_run_is_followed_to_its_end(equipped: Server, corpus: str) -> None:
 
     gone = equipped.modelyard("train", "rm", run["id"][:6], "--yes")
     assert gone.returncode == 0, gone.stderr
-    assert "came free" in gone.stdout
+    assert " and freed " in gone.stdout
     assert not Path(path).exists()
 
 
@@ -172,8 +172,8 @@ def test_a_run_is_left_stopped_and_gone_on_with(equipped: Server, corpus: str) -
     assert cancelled.returncode == 0, cancelled.stderr
     ended = modelyard("train", "follow", run_id)
     assert ended.returncode == 1
-    assert f"`modelyard train resume {run_id[:8]}` goes on from its last checkpoint." in ended.stderr
+    assert f"`modelyard train resume {run_id[:8]}` continues from its last checkpoint." in ended.stderr
     assert run_of(equipped, run_id)["status"] == "cancelled"
     resumed = modelyard("train", "resume", run_id[:8], "--detach")
-    assert (resumed.returncode, resumed.stdout) == (0, f"The run {run_id[:8]} goes on.\n")
+    assert (resumed.returncode, resumed.stdout) == (0, f"The run {run_id[:8]} is resumed.\n")
     assert run_of(equipped, run_id)["status"] in ("pending", "running")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WAITING_SECONDS = 10.0
 """After so long without a worker the reason is looked for."""
 
-PULL_AGAIN = "What was fetched is kept: the same pull goes on from there."
+PULL_AGAIN = "What was fetched is kept; the same command continues from there."
 
 
 def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> "tuple[ModelResponse, bool]":
@@ -28,7 +28,7 @@ def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> 
             raise
         row: ModelResponse = client.get(f"/models/{error.extra['id']}")
     if row["status"] == "paused":
-        note(f"{row['model_id']} was paused; going on.")
+        note(f"{row['model_id']} was paused; resuming it.")
         row = client.post(f"/models/{row['id']}/resume")
     return row, row["status"] != "ready"
 
@@ -44,8 +44,8 @@ def follow_model(
 ) -> "ModelResponse":
     """Return the row once the model is ready. Raises ApiError with the reason when it will not be.
 
-    `display` gets every change, `note` what a person should know, such as why nothing happens. A download that a full
-    disk has stopped ends this, unless `wait_for_disk`. `again` tells what to do after a failure.
+    `display` gets every change, `note` remarks such as why nothing happens. A download that a full disk has stopped
+    ends this, unless `wait_for_disk`. `again` says what to do after a failure.
     """
     waiting_since: float | None = time.monotonic()
     told_of_disk = False
@@ -80,16 +80,16 @@ def _stopped(row: "ModelResponse", again: str) -> Exception:
         hint = f"{error['hint']} {again}" if error["hint"] else again
         return ApiError(error["code"], error["message"], hint, id=row["id"])
     if row["status"] == "paused":
-        return Conflict(f"{name} was paused.", hint=f"`modelyard resume {short}` goes on with it.", id=row["id"])
+        return Conflict(f"{name} was paused.", hint=f"`modelyard resume {short}` continues it.", id=row["id"])
     return Conflict(f"{name} is {row['status']}.", hint="The same command starts it again.", id=row["id"])
 
 
 def why_waiting(client: "ApiClient", queue: str) -> str:
-    """Explain why no worker takes work of a queue yet."""
+    """Return why work of a queue has not started yet."""
     system: System = client.get("/system")
     if any(worker["alive"] and queue in worker["queues"] for worker in system["workers"]):
-        return "It waits for its turn: other work comes first (`modelyard ps`)."
+        return "Waiting for other work to finish first (`modelyard ps`)."
     return (
-        f"No worker for {queue} is alive, so it waits. `modelyard worker --queues {queue}` starts one;"
-        " `modelyard doctor` tells more."
+        f"Waiting: no worker for {queue} is alive. `modelyard worker --queues {queue}` starts one;"
+        " `modelyard doctor` has details."
     )

@@ -1,6 +1,5 @@
 """Connect commands with the server, and turn errors into two lines."""
 
-import json
 import os
 import sys
 import threading
@@ -15,10 +14,10 @@ from typer.core import TyperCommand, TyperGroup
 from modelyard.client.settings import load_settings
 from modelyard.commands._options import ApiKeyOption, ServerOption, connection_of, server_address
 from modelyard.commands._output import err, note
-from modelyard.core.environment import open_closed_streams
+from modelyard.core.environment import give_up_output, open_closed_streams
 from modelyard.core.errors import HubUnreachable, InvalidRequest, ModelyardError, UnsafeWeights
 from modelyard.core.keys import clean_key
-from modelyard.core.printable import printable
+from modelyard.core.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
@@ -54,7 +53,17 @@ class ModelyardGroup(TyperGroup):
 
     def main(self, *args: Any, **settings: Any) -> Any:
         open_closed_streams()
-        return super().main(*args, **settings)
+        try:
+            try:
+                return super().main(*args, **settings)
+            finally:
+                sys.stdout.flush()
+        except OSError:
+            reason = give_up_output()
+            if reason is None:
+                raise
+            print(f"Error: The output cannot be written: {reason}.", file=sys.stderr)
+            sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -108,7 +117,7 @@ def _show_error(error: ModelyardError, *, as_json: bool) -> None:
     hint = _hint(error)
     if as_json:
         answer = error.as_dict() | error.extra | {"hint": hint}
-        print(json.dumps(answer, indent=2, ensure_ascii=False, default=str), file=sys.stderr)
+        print(printable_json(answer), file=sys.stderr)
         return
     console = err()
     console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)), soft_wrap=True)

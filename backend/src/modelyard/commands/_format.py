@@ -1,4 +1,4 @@
-"""Figures and states as people read them; GB = 10^9 bytes, as disks and the Hub count. The page says the same."""
+"""Formats figures and states for people; GB = 10^9 bytes, as for disks and the Hub. The page uses the same texts."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -72,7 +72,7 @@ EVENTS = {
 KINDS = {"verify": "verification", "quantize": "quantization", "generate": "generation"}
 
 GAP_SHOWN = 0.02
-"""The share by which measured memory may differ from the estimate without a word."""
+"""The share by which measured memory may differ from the estimate without a remark."""
 
 
 def count(number: int | None) -> str:
@@ -200,9 +200,9 @@ def own_size(row: "ModelResponse") -> str:
 
 
 def disk(row: "ModelResponse") -> str:
-    """13.7 MB of its own, 26.7 MB shared with another entry."""
+    """Format as "13.7 MB of its own, 26.7 MB shared with another precision"."""
     shared = row["shared_bytes"]
-    return f"{own_size(row)} of its own, {size(shared)} shared with another entry" if shared else own_size(row)
+    return f"{own_size(row)} of its own, {size(shared)} shared with another precision" if shared else own_size(row)
 
 
 def short_duration(seconds: float) -> str:
@@ -211,10 +211,10 @@ def short_duration(seconds: float) -> str:
 
 
 def unloaded(last: "LastUnload") -> str:
-    """17.2 MB came back; its weights held 13.1 MB. Weights that were only mapped took no memory."""
+    """Format as "17.2 MB freed; its weights held 13.1 MB". Weights that were only mapped took no memory."""
     mapped = last["mapped_bytes"]
-    told = f"{size(last['freed_bytes'])} came back; its weights held {size(last['held_before_bytes'] - mapped)}"
-    return f"{told}, and {size(mapped)} more were only mapped from its files" if mapped else told
+    freed = f"{size(last['freed_bytes'])} freed; its weights held {size(last['held_before_bytes'] - mapped)}"
+    return f"{freed}, and {size(mapped)} more were only mapped from its files" if mapped else freed
 
 
 def compatibility(verdict: "TrainingCompatibility | TrainingVerdict", level: str = "static") -> str:
@@ -233,23 +233,22 @@ def compatibility(verdict: "TrainingCompatibility | TrainingVerdict", level: str
 
 
 def drift(found: "Drift") -> str:
-    """Describe how far a quantized copy's answers are from the source's."""
+    """Describe the difference of a quantized copy from its source."""
     if found["reason"]:
-        return f"How far its answers are from the source's is not known: {found['reason']}"
+        return f"Not measured: {found['reason']}"
     prompts = "1 prompt" if found["prompts"] == 1 else f"{found['prompts']} prompts"
-    where = f"On {prompts} of {found['tokens']} tokens together"
+    where = f"{prompts}, {found['tokens']} tokens"
     if found["kl_mean"] is None or found["top1_agreement"] is None:
         return (
-            f"{where} the cosine of its final hidden states with the source's is {found['output_cosine']:.4f};"
-            " it has no language head."
+            f"{where}: cosine of the final hidden states with the source's {found['output_cosine']:.4f}"
+            " (no language head)."
         )
     perplexities = ""
     if found["perplexity"] is not None and found["source_perplexity"] is not None:
-        perplexities = f" Its perplexity is {found['perplexity']:.4g}, the source's {found['source_perplexity']:.4g}."
+        perplexities = f", perplexity {found['perplexity']:.4g} (source {found['source_perplexity']:.4g})"
     return (
-        f"{where} it agrees with the source on the likeliest token at {100 * found['top1_agreement']:.1f} % of the"
-        f" positions; KL divergence {found['kl_mean']:.3g} nats on average, {found['kl_max']:.3g} at most."
-        + perplexities
+        f"{where}: top-1 agreement {100 * found['top1_agreement']:.1f} %, KL divergence {found['kl_mean']:.3g} nats on"
+        f" average and {found['kl_max']:.3g} at most{perplexities}."
     )
 
 
@@ -257,12 +256,12 @@ def event(happened: "HistoryEvent") -> str:
     """Describe what happened to a model: downloaded, verification failed: …"""
     kind, name = happened["kind"], happened["event"]
     if name == "missing":
-        return "files vanished"
+        return "files missing"
     if name == "found":
-        return "files came back"
+        return "files found again"
     if known := EVENTS.get(name, {}).get(kind):
         return known
-    said = f"{KINDS.get(kind, kind)} {'went on with another worker' if name == 'taken_over' else name}"
+    said = f"{KINDS.get(kind, kind)} {'continued on another worker' if name == 'taken_over' else name}"
     return said if happened["error"] is None else f"{said}: {happened['error']['message']}"
 
 

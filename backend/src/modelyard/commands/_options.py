@@ -17,7 +17,7 @@ HUB_PANEL = "Find a model"
 
 GET_PANEL = "Download it"
 
-OWN_PANEL = "Models here"
+OWN_PANEL = "Installed models"
 
 USE_PANEL = "Use a model"
 
@@ -82,7 +82,7 @@ ApiKeyOption = Annotated[
     ),
 ]
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON; errors too.", callback=_keep("json"))]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, errors included.", callback=_keep("json"))]
 
 
 def _not_empty(value: str) -> str:
@@ -110,8 +110,8 @@ HubModelArgument = Annotated[
 ]
 
 WhichQuantization = Annotated[
-    QuantizationName | None, typer.Option("--quantization", "-q", help="Which one, where there are several.")
+    QuantizationName | None, typer.Option("--quantization", "-q", help="The precision, if several are installed.")
 ]
 
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit; the default branch if left out.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -1,6 +1,5 @@
 """Print what commands find: results on stdout, remarks on stderr."""
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 
 import typer
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelyard.core.printable import printable
+from modelyard.core.printable import printable, printable_json
 
 Cell = str | Text | None
 
@@ -31,17 +30,17 @@ def _console(*, stderr: bool) -> Console:
 
 
 def say(text: str) -> None:
-    """A result, on stdout."""
+    """Print a result on stdout."""
     out().print(printable(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """A remark, on stderr, so that it never ends up in a pipe."""
+    """Print a remark on stderr, so that it never ends up in a pipe."""
     err().print(printable(text), soft_wrap=True)
 
 
 def print_json(answer: object) -> None:
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(answer))
 
 
 def print_table(

@@ -1,4 +1,4 @@
-"""Work under way as a person sees it: a bar on a terminal, lines elsewhere."""
+"""Progress for people: a bar on a terminal, lines elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """Yield a bar on a terminal, otherwise a display of occasional lines."""
     console = err()
     if not console.is_terminal:
         yield Lines(note)
@@ -26,11 +26,11 @@ def display() -> Iterator[Display]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
-        TextColumn("{task.fields[amounts]}"),
-        TextColumn("{task.fields[speed]}", style="cyan"),
+        TextColumn("{task.fields[amounts]}", markup=False),
+        TextColumn("{task.fields[speed]}", style="cyan", markup=False),
         console=console,
         transient=True,
     ) as progress:
@@ -53,7 +53,7 @@ def display() -> Iterator[Display]:
 def follow(client: "ApiClient", row: "ModelResponse", *, again: str = PULL_AGAIN) -> "ModelResponse":
     """Show a model's progress until it is ready. Raises ApiError with the reason when it will not be.
 
-    `again` tells what to do after a failure.
+    `again` says what to do after a failure.
     """
     with display() as shown:
         # A person makes room on a full disk while this waits; a script is told at once.
@@ -62,7 +62,7 @@ def follow(client: "ApiClient", row: "ModelResponse", *, again: str = PULL_AGAIN
 
 @contextmanager
 def left_to_the_server(remark: str) -> Iterator[None]:
-    """Ctrl-C ends the watching, not the work."""
+    """On Ctrl-C, print the remark and exit with 130. The server continues its work."""
     try:
         yield
     except KeyboardInterrupt:

@@ -61,7 +61,7 @@ def run_facts(run: "TrainingResponse") -> Iterator[tuple[str, Cell]]:
     yield "text", f"{run['dataset']['path']}, column {run['dataset']['column']}"
     yield "context", f"{run['context_size']:,} tokens"
     yield "begins with", _format.beginning(run["plan"], run["beginning"])
-    yield "left out", f"{run['skip_positions']} positions at the beginning of every context"
+    yield "skipped", f"the first {run['skip_positions']} positions of every context"
     yield "batch", f"{run['batch_tokens']:,} tokens"
     yield "learning rate", f"{run['learning_rate']:g}"
     yield "seed", str(run["seed"])
@@ -69,7 +69,7 @@ def run_facts(run: "TrainingResponse") -> Iterator[tuple[str, Cell]]:
     yield "model's dtype", run["dtype"]
     yield "memory", f"{_format.size(run['plan']['total_bytes'])} planned"
     yield "engine", run["engine"]
-    yield "asked for", run["created_at"]
+    yield "created", run["created_at"]
 
 
 def plan_facts(request: Json, plan: "TrainingPlan") -> Iterator[tuple[str, Cell]]:

@@ -24,11 +24,11 @@ def register(app: typer.Typer) -> None:
 
 def architecture(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model that is here, or one on the Hub.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An installed model, or one on the Hub.")],
     revision: RevisionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a model's blocks, dimensions and hook points, for one that is here or still on the Hub."""
+    """Show the blocks, dimensions and hook points of a model that is installed or on the Hub."""
     answer = _architecture(connect(context), model, revision)
     if as_json:
         print_json(answer)
@@ -60,7 +60,7 @@ def architecture(
 
 
 def _architecture(client: "ApiClient", model: str, revision: str | None) -> "Architecture":
-    """Of a row, any precision of one commit being as good as another, otherwise of the Hub's model of that name."""
+    """Return the architecture of an installed model in any precision, otherwise of the Hub's model of that name."""
     found: Architecture
     row_id = None if revision is not None else _row_id(client, model)
     if row_id is not None:
@@ -71,7 +71,7 @@ def _architecture(client: "ApiClient", model: str, revision: str | None) -> "Arc
 
 
 def _row_id(client: "ApiClient", model: str) -> str | None:
-    """Return the row of a model that is here, None where there is none. Raises Ambiguous for several commits."""
+    """Return the id of an installed model, None if there is none. Raises Ambiguous for several commits."""
     try:
         return find_row(client, model)["id"]
     except Ambiguous as several:
@@ -87,7 +87,7 @@ _HookKind = tuple[str, str, int, str, str]
 
 
 def _hook_rows(points: "Sequence[HookPoint]") -> list[tuple[_HookKind, list[int]]]:
-    """Hook points that differ only in their layer, with the layers."""
+    """Group hook points that differ only in their layer."""
     rows: dict[_HookKind, list[int]] = {}
     for point in points:
         layer = point["layer"]

@@ -1,4 +1,4 @@
-"""Keeping in order what is on the disk: verify, import, cache."""
+"""Commands about files on disk: verify, import, cache."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,14 +27,14 @@ def register(app: typer.Typer) -> None:
 def verify(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:
-    """Hash every file of a model; what is damaged is fetched again, and only that."""
+    """Hash every file of a model, and fetch only the damaged ones again."""
     client = connect(context)
     row = find_row(client, model, quantization)
     row = follow(client, client.post(f"/models/{row['id']}/verify"))
     if as_json:
         print_json(row)
     else:
-        say(f"{row['model_id']}: every file is right ({_format.size(row['disk_bytes'])}).")
+        say(f"{row['model_id']}: all files verified ({_format.size(row['disk_bytes'])}).")
 
 
 def import_(
@@ -43,16 +43,16 @@ def import_(
         str, typer.Argument(metavar="SOURCE", help="A folder on the server's machine, or a model of its cache.")
     ],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="OWNER/NAME", help="What an imported folder is called.")
+        str | None, typer.Option("--name", metavar="OWNER/NAME", help="The name of an imported folder.")
     ] = None,
     mode: Annotated[
         Literal["link", "copy"], typer.Option(help="Hard links take no extra space; a copy is independent.")
     ] = "link",
     as_json: JsonOption = False,
 ) -> None:
-    """Take over a folder, or a model that other tools downloaded, without a transfer.
+    """Import a folder, or a model that other tools downloaded, without a download.
 
-    The folder must lie below one of the server's MODELYARD_ALLOWED_PATHS, if they are set or the server has a key.
+    The folder must be inside one of the server's MODELYARD_ALLOWED_PATHS, if they are set or the server has a key.
     """
     client = connect(context)
     is_folder = name is not None or source.startswith(("/", ".", "~"))
@@ -66,21 +66,21 @@ def import_(
     if as_json:
         print_json(row)
     else:
-        say(f"{row['model_id']} is ready: {_format.size(row['disk_bytes'])}, nothing was transferred.")
+        say(f"{row['model_id']} is ready: {_format.size(row['disk_bytes'])}, nothing was downloaded.")
 
 
 def cache(
     context: typer.Context,
     drop_leftovers: Annotated[
-        bool, typer.Option("--drop-leftovers", help="Remove unfinished files no model will go on with.")
+        bool, typer.Option("--drop-leftovers", help="Remove unfinished files that no model needs.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the Hugging Face cache holds that Modelyard does not manage, and unfinished files."""
+    """Show models of the Hugging Face cache that are not managed yet, and unfinished files."""
     client = connect(context)
     if drop_leftovers:
         freed: FreedBytes = client.delete("/models/cache/leftovers", older_than_seconds=0)
-        print_json(freed) if as_json else say(f"{_format.size(freed['freed_bytes'])} came free.")
+        print_json(freed) if as_json else say(f"Freed {_format.size(freed['freed_bytes'])}.")
         return
     listing: CacheListing = client.get("/models/cache")
     if as_json:
@@ -103,10 +103,10 @@ def cache(
             wrap=("REVISION", "IMPORT"),
         )
     else:
-        note("The cache holds nothing that is not managed.")
+        note("The cache has no other models.")
     if listing["leftovers"]:
         size = sum(leftover["size_bytes"] for leftover in listing["leftovers"])
         note(
             f"{len(listing['leftovers'])} unfinished files take {_format.size(size)};"
-            " `modelyard cache --drop-leftovers` removes those that no model will go on with."
+            " `modelyard cache --drop-leftovers` removes those that no model needs."
         )

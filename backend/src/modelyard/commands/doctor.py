@@ -1,4 +1,4 @@
-"""`modelyard doctor`: whether everything that is needed is there, and what to do where it is not."""
+"""`modelyard doctor`: checks of the installation, and what to do about each problem."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ State = Literal["ok", "warning", "broken"]
 HUB_SECONDS = 8.0
 SYSTEM_SECONDS = 12.0
 STARTING_SECONDS = 30.0
-"""For so long after the server's start nobody wonders that a worker is not there yet."""
+"""A missing worker is no error for so long after the server's start."""
 
 MIN_FREE_BYTES = 1_000_000_000
 LOW_FREE_BYTES = 20_000_000_000
@@ -39,7 +39,7 @@ _INSTALL = "Install Modelyard again: `make setup` in a checkout, otherwise `pip 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the list; `hint` says what to do where the state is not ok."""
+    """One line of the list; `hint` says what to do if the state is not ok."""
 
     name: str
     state: State
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Check this installation, the server, the Hub, devices and disks, and tell what to do.
+    """Check the installation, server, Hub, devices and disks, and show what to do about problems.
 
     Exit code 1 if something is broken that stops downloads or loading.
     """
@@ -114,7 +114,7 @@ def _checks(client: "ApiClient") -> Iterator[Check]:
 def _server(client: "ApiClient", system: "System") -> Check:
     readiness = client.is_ready()
     if not readiness.get("ready"):
-        return Check("server", "broken", str(readiness.get("reason")), "Look into the api log in MODELYARD_HOME/logs.")
+        return Check("server", "broken", str(readiness.get("reason")), "See the API's log in MODELYARD_HOME/logs.")
     if system.version != modelyard.__version__:
         return Check(
             "server",
@@ -218,9 +218,9 @@ def _hub(hub: "HubStatus") -> Check:
             "hub",
             "broken",
             hub.reason or f"{where} cannot be reached",
-            "It is a part of the server: `modelyard serve`."
+            "It is part of the server: start that with `modelyard serve`."
             if builtin
-            else "Wait if it is the Hub's own trouble, otherwise check the network or proxy (HTTPS_PROXY); choose a"
+            else "Wait if the Hub itself has a problem, otherwise check the network or proxy (HTTPS_PROXY); choose a"
             " mirror with `modelyard hub URL`, or try the sample models with `modelyard hub builtin`.",
         )
     if hub.token == "invalid":  # noqa: S105 - the token's state
@@ -229,7 +229,9 @@ def _hub(hub: "HubStatus") -> Check:
         )
     if hub.endpoint_source == "builtin":
         return Check("hub", "ok", f"{where} answers")
-    token = {"none": "no token for it: gated models cannot be had", "valid": f"token of {hub.user}"}.get(hub.token)
+    token = {"none": "no token for it: gated models cannot be downloaded", "valid": f"token of {hub.user}"}.get(
+        hub.token
+    )
     return Check("hub", "ok", f"{where} answers" + (f"; {token}" if token else ""))
 
 
@@ -248,13 +250,13 @@ def _workers(system: "System") -> Check:
     if not idle:
         return Check("workers", "ok", f"{len(alive)} alive, every queue has one")
     if system.uptime_seconds is not None and system.uptime_seconds < STARTING_SECONDS:
-        detail = f"starting; not there yet for: {', '.join(idle)}"
-        return Check("workers", "warning", detail, "They take some seconds: ask again.")
+        detail = f"starting; not running yet for: {', '.join(idle)}"
+        return Check("workers", "warning", detail, "They take a few seconds: run the command again.")
     return Check(
         "workers",
         "broken",
         f"no worker is alive for: {', '.join(idle)}",
-        f"`modelyard worker --queues {','.join(idle)}` starts one; `modelyard serve` starts them all, and tells why"
+        f"`modelyard worker --queues {','.join(idle)}` starts one; `modelyard serve` starts them all, and shows why"
         " one ends.",
     )
 
@@ -269,7 +271,7 @@ def _database() -> Check:
         if file is not None:
             check_database_file(file)
         if not offline.database_exists():
-            return Check("database", "ok", f"{offline.database_name()}: the first `modelyard serve` makes it")
+            return Check("database", "ok", f"{offline.database_name()}: the first `modelyard serve` creates it")
         offline.open_database().dispose()
     except ModelyardError as error:
         return Check("database", "broken", error.message, error.hint)

@@ -1,4 +1,4 @@
-"""Getting models: pull, pause, resume, cancel."""
+"""Commands that download models: pull, pause, resume, cancel."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -47,7 +47,7 @@ def pull(
 ) -> None:
     """Download a model and wait until it is ready.
 
-    The server does the downloading: after Ctrl-C it goes on, and the same command follows it again.
+    The server downloads. Ctrl-C only stops watching; the same command follows the download again.
     """
     if drop_original and quantization == "none":
         raise typer.BadParameter("It needs a quantized copy: add -q 8bit or -q 4bit.", param_hint="--drop-original")
@@ -74,29 +74,27 @@ def pull(
         print_json(row)
     elif fresh:
         took = _format.duration(time.monotonic() - begun)
-        say(
-            f"{row['model_id']} is ready: {_format.own_size(row)}{', the rest of it' if here_before else ''} in {took}."
-        )
+        say(f"{row['model_id']} is ready: {_format.own_size(row)}{', the rest' if here_before else ''} in {took}.")
     else:
-        say(f"{row['model_id']} is already here: {_format.own_size(row)}.")
+        say(f"{row['model_id']} is already installed: {_format.own_size(row)}.")
 
 
 def pause(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
     """Stop a download and keep what was fetched."""
     row = _steer(context, "pause", model, quantization)
     say(f"{row['model_id']} is {'paused' if row['status'] == 'paused' else 'being paused'}.")
-    note(f"`modelyard resume {row['id'][:8]}` goes on at the same byte.")
+    note(f"`modelyard resume {row['id'][:8]}` continues at the same byte.")
 
 
 def resume(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
-    """Go on with a paused, failed or cancelled download."""
+    """Resume a paused, failed or cancelled download."""
     row = _steer(context, "resume", model, quantization)
-    say(f"{row['model_id']} goes on.")
-    note("`modelyard ps` shows how far it is.")
+    say(f"{row['model_id']} is resumed.")
+    note("`modelyard ps` shows its progress.")
 
 
 def cancel(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:
-    """Stop a download and remove what was fetched; of a model that is here, stop loading it."""
+    """Stop a download and remove what was fetched, or stop loading an installed model."""
     row = _steer(context, "cancel", model, quantization)
     if row["status"] == "ready":
         say(f"Loading {row['model_id']} is being stopped.")
@@ -113,9 +111,9 @@ def _steer(context: typer.Context, action: str, model: str, quantization: str | 
 
 def _left_running(url: str, row: "ModelResponse | None") -> str:
     if row is None:
-        return f"Stopped before {url} answered. `modelyard ps` tells whether a download began."
+        return f"Stopped before {url} answered. `modelyard ps` shows whether the download started."
     short = row["id"][:8]
     return (
-        f"The download of {row['model_id']} goes on at {url}.\n"
+        f"The download of {row['model_id']} continues at {url}.\n"
         f"`modelyard cancel {short}` stops it, `modelyard pull {row['model_id']}` follows it again."
     )

@@ -61,6 +61,6 @@ def drift(
 
 
 def _measure(client: "ApiClient", row: "ModelResponse", text: str) -> "Drift":
-    """Ask the server, which may have to load both models first; Ctrl-C stops it there, too."""
+    """Ask the server, which may have to load both models first; Ctrl-C also stops the work there."""
     found: Drift = client.post(f"/models/{row['id']}/drift", {"text": text}, timeout_seconds=MEASURED_SECONDS)
     return found

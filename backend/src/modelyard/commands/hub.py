@@ -1,4 +1,4 @@
-"""Choosing a model: what a Hub has, what it needs, which Hub is asked."""
+"""Commands about models on a Hub, and the choice of the Hub."""
 
 import os
 import sys
@@ -65,8 +65,10 @@ def register(app: typer.Typer) -> None:
 
 def search(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Part of a name; none for the most downloaded.")] = "",
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=50)] = 10,
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="Part of a name; the most downloaded models if left out.")
+    ] = "",
+    limit: Annotated[int, typer.Option(help="Maximum number of models.", min=1, max=50)] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Search the Hub for models."""
@@ -99,13 +101,13 @@ def _remarks(item: "SearchItem") -> Iterator[str]:
     if item.get("is_sample"):  # a server of an older version does not say
         yield "sample"
     if item["installed"]:
-        yield "here"
+        yield "installed"
 
 
 def info(
     context: typer.Context, model_id: HubModelArgument, revision: RevisionOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show what the Hub tells of a model, and which files a download would fetch."""
+    """Show a model on the Hub, and which files a download would fetch."""
     folder = _folder(model_id)
     answer: ModelInfo
     if folder is not None:
@@ -157,10 +159,10 @@ def estimate(
     revision: RevisionOption = None,
     tokens: Annotated[int, typer.Option("--context", help="Tokens per sequence.", min=1)] = 2048,
     batch: Annotated[int, typer.Option(help="Sequences at once.", min=1)] = 1,
-    dtype: Annotated[DtypeName, typer.Option(help="What `none` loads in; auto: as it is stored.")] = "auto",
+    dtype: Annotated[DtypeName, typer.Option(help="Dtype of `none`; auto: as stored.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Tell the memory a model needs in each precision, and whether it fits, before anything is downloaded."""
+    """Estimate a model's memory in each precision, and whether it fits, before the download."""
     folder = _folder(model_id)
     answer: MemoryEstimate
     if folder is not None:
@@ -198,7 +200,7 @@ def estimate(
         names = [option["quantization"] for option in answer["options"] if option["note"] == text]
         say(f"{', '.join(names)}: {text}")
     if answer.get("may_improve"):
-        say("There was no time for all of it: run the command again for better figures.")
+        say("Some figures were not ready in time: run the command again for better ones.")
 
 
 def _print_options(options: "Sequence[MemoryOption]", without: Collection[str]) -> None:
@@ -218,7 +220,9 @@ def hub(
     context: typer.Context,
     endpoint: Annotated[
         str | None,
-        typer.Argument(metavar="URL|builtin|default", help="The Hub to use from now on; none shows the one in use."),
+        typer.Argument(
+            metavar="URL|builtin|default", help="The Hub to use from now on; shows the current one if left out."
+        ),
     ] = None,
     token: Annotated[
         bool, typer.Option("--token", help="Store a token for this Hub, asked for without echo or read from stdin.")
@@ -228,8 +232,8 @@ def hub(
 ) -> None:
     """Show or choose the Hub that models come from, and store a token for it.
 
-    `builtin` is the server's own: a few small sample models, for trying everything out with no internet. A token is
-    sent only to the Hub it was stored for.
+    `builtin` is the server's own Hub with a few small sample models, for trying things out without internet. A token
+    is sent only to the Hub it was stored for.
     """
     if token and forget_token:
         raise typer.BadParameter("Either store a token or forget it.", param_hint="--forget-token")
@@ -261,7 +265,7 @@ def hub(
 
 
 def _read_token() -> str:
-    """Not an argument of the command, which other users of the machine could see."""
+    """Read a token. It is no argument of the command, which other users of the machine could see."""
     at_terminal = sys.stdin.isatty()
     token: str = typer.prompt("Token", hide_input=True, err=True) if at_terminal else sys.stdin.readline()
     if not token.strip():
@@ -274,7 +278,7 @@ def _ask(
     server: "Callable[[ApiClient], Any]",
     local: "Callable[[HuggingFaceModelService], BaseModel]",
 ) -> Any:
-    """The server's answer, or this process's where there is no server."""
+    """Return the server's answer, or this process's own if there is no server."""
     from modelyard.client.api_client import ServerUnreachable
 
     client = connect(context)
@@ -302,7 +306,7 @@ def _ask(
 
 
 def _folder(model: str) -> Path | None:
-    """The folder that is meant, which needs neither a server nor a Hub."""
+    """Return the folder that an argument names, None if it names a model on a Hub."""
     if not (model.startswith(("/", ".", "~")) or Path(model).is_dir()):
         return None
     from modelyard.services.inspection.folder_preview import model_folder
@@ -357,8 +361,8 @@ def _download(answer: "ModelInfo") -> str:
     if missing == whole:
         return _format.size(whole)
     if missing == 0:
-        return f"{_format.size(whole)}, all of it here already"
-    return f"{_format.size(whole)}, {_format.size(missing)} of it not here yet"
+        return f"{_format.size(whole)}, all of it in the cache already"
+    return f"{_format.size(whole)}, {_format.size(missing)} of it still to download"
 
 
 def _figure(option: "MemoryOption", field: Figure) -> str:

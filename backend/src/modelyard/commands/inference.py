@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _REPORTED_SECONDS = 5.0
-"""How long a report of what an unload gave back may take after the model is gone."""
+"""How long the report of the freed memory may take after the model is unloaded."""
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def load(
     device: Annotated[
         str, typer.Option(help="cpu, mps, cuda:0, …; auto: the GPU with the most free memory, else the CPU.")
     ] = "auto",
-    dtype: Annotated[DtypeName, typer.Option(help="What unquantized weights are loaded in; auto: as stored.")] = "auto",
+    dtype: Annotated[DtypeName, typer.Option(help="Dtype of unquantized weights; auto: as stored.")] = "auto",
     ttl: Annotated[
         float, typer.Option(metavar="SECONDS", help="Unload it this long after its last use; 0: never.", min=0)
     ] = 3600,
@@ -59,9 +59,9 @@ def load(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Have a model in memory, ready to generate, and wait until it is.
+    """Load a model into memory and wait until it is ready to generate.
 
-    The server loads it: after Ctrl-C it goes on.
+    The server loads it and continues after Ctrl-C.
     """
     client = connect(context)
     row = find_row(client, model, quantization)
@@ -78,7 +78,7 @@ def load(
             return items[0]
         return wanted
 
-    goes_on = f"{row['model_id']} goes on loading at {client.url}."
+    goes_on = f"{row['model_id']} continues to load at {client.url}."
     stops = f"`modelyard unload {row['id'][:8]}` stops it, `modelyard ps` shows it."
     with left_to_the_server(f"{goes_on} {stops}"):
         client.post(f"/models/{row['id']}/load", request)
@@ -98,7 +98,7 @@ def load(
 
 
 def _faster(client: "ApiClient", row: "ModelResponse", item: "LoadedModelResponse") -> str:
-    """Describe what another dtype would gain, of a model that was loaded as it is stored; empty where there is none."""
+    """Describe what another dtype would gain for a model loaded as stored; empty if none would."""
     if item["dtype"] != "auto" or row["dtype"] != "bfloat16" or item["device"] != "cpu":
         return ""
     estimate: MemoryEstimate = client.get(f"/models/{row['id']}/estimate-memory", parts="weights")
@@ -110,7 +110,7 @@ def _faster(client: "ApiClient", row: "ModelResponse", item: "LoadedModelRespons
 def unload(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:
-    """Free a model's memory, and tell what came back; one that is still being loaded is not loaded then."""
+    """Unload a model and show the memory this frees, or stop loading it."""
     client = connect(context)
     row = find_row(client, model, quantization)
     gone_since: float | None = None
@@ -127,17 +127,17 @@ def unload(
         return now if time.monotonic() - gone_since > _REPORTED_SECONDS else None
 
     def stopped(now: "ModelResponse") -> "ModelResponse | None":
-        """Over when nothing is being stopped any more; somebody else's load of the model may go on."""
+        """Return the row once nothing is being stopped any more; another request's load may continue."""
         return None if now["progress"] and now["progress"]["stopping"] else now
 
-    with left_to_the_server(f"{row['model_id']} will be unloaded all the same."):
+    with left_to_the_server(f"{row['model_id']} will still be unloaded."):
         begun = _start_unloading(client, row)
         note(f"{'unloading' if begun['loaded'] else 'stopping the load of'} {describe(row)} …")
         row = _wait(client, row, done if begun["loaded"] else stopped)
     if row["unloading"]:
         raise NotReady(
-            f"The worker that holds {row['model_id']} is silent.",
-            hint="It is unloaded when the worker answers. `modelyard doctor` tells more.",
+            f"The worker that holds {row['model_id']} does not respond.",
+            hint="It is unloaded when the worker responds again. `modelyard doctor` has details.",
         )
     if begun["loaded"] and row["loaded"]:
         raise Conflict(f"{row['model_id']} is in memory again.", hint="The same command unloads it.")
@@ -148,7 +148,7 @@ def unload(
     elif row["last_unload"]:
         say(f"{row['model_id']} is unloaded: {_format.unloaded(row['last_unload'])}.")
     else:
-        say(f"{row['model_id']} is unloaded; its worker ended, and gave everything back.")
+        say(f"{row['model_id']} is unloaded; its worker ended and freed all of its memory.")
 
 
 def generate(
@@ -162,12 +162,12 @@ def generate(
         typer.Option("--chat", help="Use the model's chat template; with no PROMPT, a conversation until Ctrl-D."),
     ] = False,
     quantization: WhichQuantization = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Stop after so many tokens.", min=1)] = 64,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0, max=10)] = 0.0,
-    seed: Annotated[int, typer.Option(help="Decides, above temperature 0.", min=0)] = 0,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum number of new tokens.", min=1)] = 64,
+    temperature: Annotated[float, typer.Option(help="0 always takes the most likely token.", min=0, max=10)] = 0.0,
+    seed: Annotated[int, typer.Option(help="Random seed, used above temperature 0.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a text, or answer; the text appears as it comes, and Ctrl-C stops it.
+    """Continue a text or answer a message. Text is printed as it is generated; Ctrl-C stops it.
 
     A model that is not loaded is loaded first.
     """
@@ -190,9 +190,9 @@ def generate(
 def _stopped_words(row: "ModelResponse") -> str:
     name = row["model_id"]
     if row["loaded"]:
-        return f"{name} was loaded just before. The same command unloads it."
+        return f"{name} was loaded before it could be stopped. The same command unloads it."
     if row["progress"]:
-        return f"{name} is still being loaded, because somebody else asked for it, too."
+        return f"{name} is still being loaded, because another request asked for it."
     return f"Loading {name} was stopped; nothing of it is in memory."
 
 
@@ -209,7 +209,7 @@ def _start_unloading(client: "ApiClient", row: "ModelResponse") -> "ModelRespons
 
 
 def _wait(client: "ApiClient", row: "ModelResponse", done: "Callable[[ModelResponse], Result | None]") -> Result:
-    """Return what `done` finds, asked whenever the row changes; meanwhile show its progress, and later why it waits."""
+    """Return the first result of `done`, called on every change; show progress meanwhile, and why it waits."""
     with display() as shown, _explained(client) as begun:
         for now in client.watch(row["id"]):
             if now["progress"] and not now["progress"]["waiting"]:
@@ -222,7 +222,7 @@ def _wait(client: "ApiClient", row: "ModelResponse", done: "Callable[[ModelRespo
 
 @contextmanager
 def _explained(client: "ApiClient") -> Iterator[Callable[[], None]]:
-    """Says after a while why nothing happens, unless the function it gives was called before."""
+    """Explain after WAITING_SECONDS why nothing happens, unless the function it yields is called before."""
 
     def explain() -> None:
         try:
@@ -313,7 +313,7 @@ def _conclude(text: str, result: "GenerateResponse") -> None:
 
 
 def _visible(text: str) -> str:
-    """A terminal must not be steered by what a model says; a file gets every byte."""
+    """Return the text without control characters for a terminal, unchanged for a file."""
     if not sys.stdout.isatty():
         return text
     return "\t".join(printable(part) for part in text.split("\t"))

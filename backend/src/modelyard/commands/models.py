@@ -1,4 +1,4 @@
-"""What is here: listing, looking at, following and deleting models."""
+"""Commands about installed models: list, show, follow and delete."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,7 +58,7 @@ def ls(
     sort: Annotated[SortName, typer.Option(metavar="FIELD", help=f"{_ANY_SORT}.")] = "-created_at",
     as_json: JsonOption = False,
 ) -> None:
-    """List the models that are here."""
+    """List installed models."""
     page = connect(context).models(q=query, status=list(status or ()), quantization=quantization, sort=sort)
     if as_json:
         print_json(page)
@@ -81,15 +81,15 @@ def ls(
             wrap=("STATUS",),
         )
     elif query or status or quantization:
-        note("No model here matches. `modelyard ls` lists all of them.")
+        note("No installed model matches. `modelyard ls` lists all of them.")
     else:
-        note("No models yet. `modelyard search TEXT` finds some, `modelyard pull MODEL_ID` gets one.")
+        note("No models yet. `modelyard search TEXT` finds models, `modelyard pull MODEL_ID` downloads one.")
 
 
 def show(
     context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None, as_json: JsonOption = False
 ) -> None:
-    """Show everything about one model that is here, and what was done to it lately."""
+    """Show everything about an installed model, and its latest events."""
     client = connect(context)
     row = find_row(client, model, quantization)
     if as_json:
@@ -108,7 +108,7 @@ def show(
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show the work under way, which runs, waits or is paused, and the models in memory."""
+    """Show work that runs, waits or is paused, and the models in memory."""
     client = connect(context)
     page = client.models(status=(*UNFINISHED, "ready"), sort="created_at")
     page["items"] = [row for row in page["items"] if _is_under_way(row)]
@@ -174,12 +174,12 @@ def ps(context: typer.Context, as_json: JsonOption = False) -> None:
             right=("MEASURED", "IN USE"),
         )
     if not page["items"] and not runs and not loaded:
-        note("Nothing is under way, and nothing is in memory.")
+        note("No work in progress, and no model in memory.")
 
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell what would come free.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be freed.")]
 SharedOption = Annotated[
-    bool, typer.Option("--confirm-shared", help="Delete files, too, that were in the Hugging Face cache before.")
+    bool, typer.Option("--confirm-shared", help="Also delete files that were in the Hugging Face cache before.")
 ]
 
 
@@ -196,7 +196,7 @@ def rm(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a model and the files nobody else uses."""
+    """Delete a model and the files that nothing else uses."""
     client = connect(context)
     row = find_row(client, model, quantization)
     path = f"/models/{row['id']}"
@@ -210,7 +210,7 @@ def rm(
     if as_json:
         print_json(report)
     else:
-        say(f"Deleted {describe(row)}; {_format.size(report['freed_bytes'])} came free.")
+        say(f"Deleted {describe(row)} and freed {_format.size(report['freed_bytes'])}.")
 
 
 def drop_original(
@@ -222,7 +222,7 @@ def drop_original(
     confirm_shared: SharedOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove the files a quantized copy was made of; the copy stays."""
+    """Remove the original files of a quantized copy; the copy is kept."""
     client = connect(context)
     row = find_row(client, model, quantization)
     path = f"/models/{row['id']}/drop-original"
@@ -237,16 +237,16 @@ def drop_original(
     if as_json:
         print_json(report)
     else:
-        say(f"Removed the original of {describe(row)}; {_format.size(report['freed_bytes'])} came free.")
+        say(f"Removed the original of {describe(row)} and freed {_format.size(report['freed_bytes'])}.")
 
 
 def _confirm(row: "ModelResponse", plan: "DeletionReport", text: str, *, confirm_shared: bool, yes: bool) -> None:
-    """Raises SharedCache; ends the command where the user declines."""
+    """Ask the user, and end the command if they decline. Raises SharedCache."""
     if plan["shared_cache"] and not confirm_shared:
         raise SharedCache(
             f"The files of {row['model_id']} ({_format.size(plan['freed_bytes'])}) were in the Hugging Face cache"
             " before Modelyard used them; other tools may rely on them.",
-            hint="If nothing else needs them: the same command with --confirm-shared.",
+            hint="If nothing else needs them, run the same command with --confirm-shared.",
         )
     if not yes:
         note(text)
@@ -256,7 +256,7 @@ def _confirm(row: "ModelResponse", plan: "DeletionReport", text: str, *, confirm
 
 
 def _is_under_way(row: "ModelResponse") -> bool:
-    """Also of a model that is here: it may be on its way into memory."""
+    """Return whether work is in progress, also for a ready model, which may be loading."""
     return row["status"] in UNFINISHED or row["progress"] is not None
 
 
@@ -339,7 +339,7 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
 
 
 def dimension_facts(dimensions: "Dimensions | ModelResponse") -> Iterator[tuple[str, Cell]]:
-    """The shape of a model; what its configuration does not tell is left out."""
+    """Yield the sizes of a model, without those that its configuration does not have."""
 
     def number(value: int | None) -> str | None:
         return None if value is None else f"{value:,}"

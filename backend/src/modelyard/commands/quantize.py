@@ -33,9 +33,9 @@ def quantize(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a smaller copy of a model that is here, once; later loads use it directly.
+    """Make a quantized copy of an installed model; later loads use it directly.
 
-    The server does the work: after Ctrl-C it goes on.
+    The server does the work and continues after Ctrl-C.
     """
     client = connect(context)
     begun = time.monotonic()
@@ -43,15 +43,15 @@ def quantize(
     row, fresh = _start_quantizing(client, source, quantization, keep_original=not drop_original)
     if row["status"] != "ready":
         short = row["id"][:8]
-        with left_to_the_server(f"Quantizing {row['model_id']} goes on at {client.url}. `modelyard ps` shows it."):
+        with left_to_the_server(f"Quantizing {row['model_id']} continues at {client.url}. `modelyard ps` shows it."):
             row = follow(client, row, again=f"`modelyard resume {short}` tries again.")
     if as_json:
         print_json(row)
         return
     took = f" in {_format.duration(time.monotonic() - begun)}" if fresh else ""
-    say(f"{row['model_id']} in {quantization} is {'ready' if fresh else 'already here'}{took}.")
+    say(f"{row['model_id']} in {quantization} is {'ready' if fresh else 'already installed'}{took}.")
     plan: DeletionReport = client.delete(f"/models/{row['id']}", dry_run=True)
-    say(f"{_format.size(plan['freed_bytes'])} on the disk, {_format.size(row['memory_measured_bytes'])} in memory.")
+    say(f"{_format.size(plan['freed_bytes'])} on disk, {_format.size(row['memory_measured_bytes'])} in memory.")
     if row["drift"]:
         say(_format.drift(row["drift"]))
     if drop_original:
@@ -59,11 +59,11 @@ def quantize(
         # Its row may still be there while the files are being removed.
         kept = now is not None and now["status"] != "deleting"
         original = f"The unquantized files ({_format.size(source['disk_bytes'])})"
-        say(f"{original} stay: something else uses them." if kept else f"{original} were removed.")
+        say(f"{original} are kept: something else uses them." if kept else f"{original} were removed.")
 
 
 def _source(client: "ApiClient", model: str) -> "ModelResponse":
-    """The row to quantize: the unquantized one where a name stands for several."""
+    """Return the row to quantize: the unquantized one if several match the name."""
     try:
         return find_row(client, model)
     except Ambiguous:
@@ -73,7 +73,7 @@ def _source(client: "ApiClient", model: str) -> "ModelResponse":
 def _start_quantizing(
     client: "ApiClient", source: "ModelResponse", quantization: str, *, keep_original: bool
 ) -> "tuple[ModelResponse, bool]":
-    """The copy's row, and whether it was not there before."""
+    """Return the copy's row, and whether it is new."""
     from modelyard.client.api_client import ApiError
 
     request = {"quantization": quantization, "keep_original": keep_original}

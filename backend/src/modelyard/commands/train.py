@@ -1,4 +1,4 @@
-"""Training sparse autoencoders: start a run, follow it, stop it, go on with it."""
+"""Commands for training sparse autoencoders: start, follow, stop and resume runs."""
 
 import time
 from pathlib import Path
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
 
 ArchitectureName = Literal["topk", "batchtopk", "matryoshka", "standard"]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the id's first letters.")]
 
 
@@ -65,22 +65,24 @@ def start(
     ] = None,
     earlier: Annotated[
         str | None,
-        typer.Option(
-            "--from", metavar="RUN", help="An earlier run: its model, text and settings, where none are given."
-        ),
+        typer.Option("--from", metavar="RUN", help="An earlier run whose model, text and settings are the defaults."),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="The column with the text; the only one there is.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column with the text; the only text column if left out.")
+    ] = None,
     upload: Annotated[
-        bool, typer.Option("--upload", help="Send the file; done by itself where the server is another machine.")
+        bool, typer.Option("--upload", help="Upload the file; automatic if the server is another machine.")
     ] = False,
     hook: Annotated[
         str | None,
         typer.Option(
-            "--hook", metavar="PATH", help="Where to train (`modelyard architecture`); the middle block's output."
+            "--hook",
+            metavar="PATH",
+            help="The hook point (see `modelyard architecture`); the middle block's output if left out.",
         ),
     ] = None,
     quantization: WhichQuantization = None,
-    tokens: Annotated[int | None, typer.Option(help="How many to train on; 2,000,000.", min=1)] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens to train on; 2,000,000.", min=1)] = None,
     architecture: Annotated[ArchitectureName | None, typer.Option(help="topk if left out.")] = None,
     expansion: Annotated[int | None, typer.Option(help="Features per dimension; 8.", min=2, max=64)] = None,
     k: Annotated[
@@ -94,26 +96,26 @@ def start(
     learning_rate: Annotated[float | None, typer.Option(help="0.0003.")] = None,
     seed: Annotated[int | None, typer.Option(help="0.", min=0)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, …")] = None,
-    dtype: Annotated[
-        DtypeName | None, typer.Option(help="The model's precision; auto, as it is stored. Only for unquantized ones.")
-    ] = None,
+    dtype: Annotated[DtypeName | None, typer.Option(help="Dtype of an unquantized model; auto: as stored.")] = None,
     beginning: Annotated[
         str | None,
         typer.Option(
-            metavar="TOKEN", help="What every context begins with: auto, the tokenizer's own; none; or a special token."
+            metavar="TOKEN", help="First token of every context: auto (the tokenizer's own), none, or a special token."
         ),
     ] = None,
     skip_positions: Annotated[
-        int | None, typer.Option(help="Positions at the beginning of a context not to train on; 2.", min=0, max=16)
+        int | None, typer.Option(help="First positions of a context that are not trained on; 2.", min=0, max=16)
     ] = None,
-    checkpoint_seconds: Annotated[int | None, typer.Option(help="How often the state is saved; 600.", min=1)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what the run would take.")] = False,
+    checkpoint_seconds: Annotated[
+        int | None, typer.Option(help="Seconds between two saved states; 600.", min=1)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the memory and disk it would take.")] = False,
     detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a sparse autoencoder on one place of a model, and follow the run to its end.
+    """Train a sparse autoencoder on one hook point of a model, and follow the run to its end.
 
-    The server trains: after Ctrl-C it goes on.
+    The server trains and continues after Ctrl-C.
     """
     if earlier is None and (not model or dataset is None):
         raise typer.BadParameter("Name a model and a text (--dataset), or an earlier run (--from).")
@@ -164,8 +166,8 @@ def start(
         if as_json:
             print_json(started)
         else:
-            say(f"The run {started['id'][:8]} on {started['hook_point']} waits for its turn.")
-            note(f"`modelyard train follow {started['id'][:8]}` shows how far it is.")
+            say(f"The run {started['id'][:8]} on {started['hook_point']} is queued.")
+            note(f"`modelyard train follow {started['id'][:8]}` shows its progress.")
         return
     _finish(client, started, as_json=as_json)
 
@@ -185,7 +187,11 @@ def ls(
         headings = ("MODEL", "QUANT", "HOOK POINT", "SAE", "STATE", "DONE", "ID")
         print_table(headings, map(run_row, page["items"]), wrap=("HOOK POINT", "SAE", "STATE", "DONE"))
     else:
-        note("No training run matches." if status else "No training run yet. `modelyard train start --help` tells how.")
+        note(
+            "No training run matches."
+            if status
+            else "No training run yet. `modelyard train start --help` explains how to start one."
+        )
 
 
 def show(context: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
@@ -204,7 +210,7 @@ def follow(context: typer.Context, run: RunArgument, as_json: JsonOption = False
 
 
 def log(context: typer.Context, run: RunArgument) -> None:
-    """Print what a run's process wrote; times are in UTC."""
+    """Print the log of a run; times are in UTC."""
     client = connect(context)
     found = find_run(client, run)
     written: TrainingLog = client.get(f"/trainings/{found['id']}/log")
@@ -213,15 +219,16 @@ def log(context: typer.Context, run: RunArgument) -> None:
     if written["text"]:
         say(written["text"].rstrip("\n"))
     else:
-        note("Nothing yet." if found["started_at"] is None else "There is none on the server's machine.")
+        note("Nothing yet." if found["started_at"] is None else "The log is not on the server's machine.")
 
 
 def cancel(context: typer.Context, run: RunArgument) -> None:
-    """Stop a run; its state is saved, so that it can go on."""
+    """Stop a run and save its state, so that it can be resumed."""
     client = connect(context)
     now: TrainingResponse = client.post(f"/trainings/{find_run(client, run)['id']}/cancel")
-    say(f"The run {now['id'][:8]} is {'cancelled' if now['status'] == 'cancelled' else 'saving its state and stops'}.")
-    note(f"`modelyard train resume {now['id'][:8]}` goes on with it.")
+    state = "cancelled" if now["status"] == "cancelled" else "saving its state and stopping"
+    say(f"The run {now['id'][:8]} is {state}.")
+    note(f"`modelyard train resume {now['id'][:8]}` resumes it.")
 
 
 def resume(
@@ -230,7 +237,7 @@ def resume(
     detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a cancelled or failed run from its last checkpoint, and follow it."""
+    """Resume a cancelled or failed run from its last checkpoint, and follow it."""
     client = connect(context)
     now: TrainingResponse = client.post(f"/trainings/{find_run(client, run)['id']}/resume")
     if not detach:
@@ -238,7 +245,7 @@ def resume(
     elif as_json:
         print_json(now)
     else:
-        say(f"The run {now['id'][:8]} goes on.")
+        say(f"The run {now['id'][:8]} is resumed.")
 
 
 def rm(
@@ -247,7 +254,7 @@ def rm(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a run that has ended, with its SAE, its checkpoint and its curve."""
+    """Delete a finished run with its SAE, checkpoint and curve."""
     client = connect(context)
     found = find_run(client, run)
     if not yes:
@@ -257,11 +264,11 @@ def rm(
             note("Nothing was deleted.")
             raise typer.Exit(1)
     freed: FreedBytes = client.delete(f"/trainings/{found['id']}")
-    print_json(freed) if as_json else say(f"Deleted {run_name(found)}; {_format.size(freed['freed_bytes'])} came free.")
+    print_json(freed) if as_json else say(f"Deleted {run_name(found)} and freed {_format.size(freed['freed_bytes'])}.")
 
 
 def find_run(client: "ApiClient", text: str) -> "TrainingResponse":
-    """The one run whose id begins with `text`. Raises TrainingNotFound, InvalidRequest."""
+    """Return the one run whose id begins with `text`. Raises TrainingNotFound, InvalidRequest."""
     found = [run for run in client.trainings()["items"] if run["id"].startswith(text.lower())]
     if not found or not text:
         raise TrainingNotFound(f"There is no training run {text!r}.", hint=_LIST_IT)
@@ -271,11 +278,11 @@ def find_run(client: "ApiClient", text: str) -> "TrainingResponse":
 
 
 def _finish(client: "ApiClient", run: "TrainingResponse", *, as_json: bool) -> None:
-    """Follow a run to its end and tell it. Raises ApiError or Conflict where it does not end well."""
+    """Follow a run to its end and print the result. Raises ApiError or Conflict if it fails."""
     short = run["id"][:8]
     begun = time.monotonic()
     remark = (
-        f"The run goes on at {client.url}.\n"
+        f"The run continues at {client.url}.\n"
         f"`modelyard train cancel {short}` stops it, `modelyard train follow {short}` follows it again."
     )
     with left_to_the_server(remark):
@@ -291,7 +298,7 @@ def _finish(client: "ApiClient", run: "TrainingResponse", *, as_json: bool) -> N
 def _follow(client: "ApiClient", run: "TrainingResponse") -> "TrainingResponse":
     from modelyard.client.api_client import ApiError
 
-    again = f"`modelyard train resume {run['id'][:8]}` goes on from its last checkpoint."
+    again = f"`modelyard train resume {run['id'][:8]}` continues from its last checkpoint."
     waiting_since: float | None = time.monotonic()
     with display() as shown:
         for now in client.watch(run["id"], "training"):
@@ -313,31 +320,31 @@ def _follow(client: "ApiClient", run: "TrainingResponse") -> "TrainingResponse":
 
 
 def _settings_of(run: "TrainingResponse") -> Json:
-    """Return what was asked for when it was started. Raises Conflict where its model is gone."""
+    """Return the settings it was started with. Raises Conflict if its model was deleted."""
     if run["model_id"] is None:
         raise Conflict(f"The model of the run {run['id'][:8]} was deleted.", hint="Name another model.")
     return {name: value for name, value in run.items() if name in _SETTINGS}
 
 
 def _suggested(client: "ApiClient", row: "ModelResponse") -> str:
-    """The middle block's output. Raises TrainingIncompatible where there is none."""
+    """Return the middle block's output. Raises TrainingIncompatible if there is none."""
     verdict: TrainingCompatibility = client.get(f"/models/{row['id']}/training-compatibility")
     blocks = [point for point in verdict["hook_points"] if point["kind"] == "residual" and point["layer"] is not None]
     if not blocks:
         raise TrainingIncompatible(
             f"{row['model_id']}: training is {_format.compatibility(verdict, verdict['level'])}",
             # Where no place is known, none could be named either.
-            hint="Choose another model, or name a place with --hook (`modelyard architecture` lists them)."
+            hint="Choose another model, or a hook point with --hook (`modelyard architecture` lists them)."
             if verdict["hook_points"]
             else "Choose another model.",
         )
     path = blocks[len(blocks) // 2]["path"]
-    note(f"Training on {path}; --hook names another place.")
+    note(f"Training on {path}; --hook chooses another hook point.")
     return path
 
 
 def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> "DatasetChoice":
-    """The data set as the server is told of it; sent there if it is not on this machine. Raises InvalidRequest."""
+    """Return the data set for the request, uploaded if the server is another machine. Raises InvalidRequest."""
     path = expand_home(file).absolute()
     if not upload and client.is_local:
         return {"path": str(path), "column": column}

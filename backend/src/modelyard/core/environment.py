@@ -58,3 +58,19 @@ def open_closed_streams() -> None:
             os.set_inheritable(descriptor, True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, "r" if descriptor == 0 else "w", closefd=False))
+
+
+def give_up_output() -> str | None:
+    """Replace standard output or error by the null device if it cannot be written, as on a full disk.
+
+    Returns why, or None if both can be written, which is tried with an empty line.
+    """
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            print(file=stream, flush=True)
+        except OSError as error:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
+            return error.strerror
+    return None

@@ -1,4 +1,4 @@
-"""Every error a user can meet: a stable `code`, one sentence of what happened, one of what to do next."""
+"""Every error a user can meet: a stable `code`, a message that says what happened, and a hint that says what to do."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ class Unauthorized(ModelyardError):
 
 
 class ForbiddenOrigin(ModelyardError):
-    """A request for another name than this server's, or a change that a page of another site asks for."""
+    """A request for a name that is not this server's, or a change requested by a page of another site."""
 
     code = "forbidden_origin"
     default_hint = (
@@ -59,10 +59,10 @@ class ForbiddenOrigin(ModelyardError):
 
 
 class TooManyAttempts(ModelyardError):
-    """Wrong keys came from this address faster than they are looked at; `retry_after_seconds` is in `extra`."""
+    """Too many wrong keys came from this address; `retry_after_seconds` is in `extra`."""
 
     code = "too_many_attempts"
-    default_hint = "Wait, then send the server's key. A request with the right key is never refused for this."
+    default_hint = "Wait, then send the server's key. Requests with the right key are always accepted."
 
 
 class PayloadTooLarge(ModelyardError):
@@ -76,14 +76,14 @@ class DatabaseUnavailable(ModelyardError):
     """The database does not answer, or not in time. Work that meets this waits or is requeued; it has not failed."""
 
     code = "database_unavailable"
-    default_hint = "Try again in a moment. If it stays so, check the server that MODELYARD_DATABASE_URL names."
+    default_hint = "Try again in a moment. If it happens again, check the server that MODELYARD_DATABASE_URL names."
 
     def __init__(self, message: str, *, hint: str | None = None, **extra: Any) -> None:
         super().__init__(message, hint=hint, **{"retry_after_seconds": 2} | extra)
 
 
 class DatabaseDamaged(DatabaseUnavailable):
-    """The embedded database is not one any more; `extra["path"]` is its file."""
+    """The file of the embedded database is damaged; `extra["path"]` is its path."""
 
     code = "database_damaged"
     default_hint = (
@@ -98,24 +98,24 @@ class DatabaseTooNew(ModelyardError):
 
 
 class PathNotAllowed(ModelyardError):
-    """A path that a user named, or a link in the folder, leads to what the server does not read for users."""
+    """A path that a user named, or a link in its folder, leads out of what the server reads for users."""
 
     code = "path_not_allowed"
 
 
 class ModelNotFound(ModelyardError):
     code = "model_not_found"
-    default_hint = "`modelyard ls` lists the models there are."
+    default_hint = "`modelyard ls` lists the installed models."
 
 
 class TrainingNotFound(ModelyardError):
     code = "training_not_found"
-    default_hint = "GET /api/v1/trainings lists the runs there are."
+    default_hint = "GET /api/v1/trainings lists the runs."
 
 
 class DatasetNotFound(ModelyardError):
     code = "dataset_not_found"
-    default_hint = "GET /api/v1/datasets lists the files that were sent."
+    default_hint = "GET /api/v1/datasets lists the uploaded files."
 
 
 class AlreadyExists(ModelyardError):
@@ -133,17 +133,17 @@ class SharedCache(ModelyardError):
 
 class NotReady(ModelyardError):
     code = "not_ready"
-    default_hint = "Wait until it is ready: `modelyard ps` shows how far it is."
+    default_hint = "Wait until it is ready: `modelyard ps` shows its progress."
 
 
 class Conflict(ModelyardError):
-    """The row is in a state that does not allow what was asked."""
+    """The state of the model or run does not allow the request."""
 
     code = "conflict"
 
 
 class HubError(ModelyardError):
-    """A Hub did not give what was asked of it."""
+    """A request to a Hub failed."""
 
     code = "hub_error"
 
@@ -189,14 +189,14 @@ class TooManyFiles(HubError):
 
 
 class HubBusy(HubError):
-    """As many requests as may are waiting for a Hub; `retry_after_seconds` is in `extra`."""
+    """Too many requests are waiting for a Hub; `retry_after_seconds` is in `extra`."""
 
     code = "hub_busy"
-    default_hint = "Try again in a few seconds; if this goes on, the Hub answers too slowly for so many requests."
+    default_hint = "Try again in a few seconds. If it happens again, the Hub is too slow for so many requests."
 
 
 class HubMisbehaved(HubError):
-    """The Hub answered something no well-behaved Hub answers; nothing was written because of it."""
+    """The Hub sent an invalid answer, which was discarded."""
 
     code = "hub_misbehaved"
     default_hint = "Check that the endpoint in Settings is a Hub you trust."
@@ -208,9 +208,9 @@ class ChecksumMismatch(HubError):
 
 
 class StorageError(ModelyardError):
-    """A disk keeps work from going on; the work waits, and resumes by itself once the disk is mended.
+    """A disk is full or not usable; the work waits, and resumes by itself once that is fixed.
 
-    `extra["folder"]` is the file or folder in question, where it is known.
+    `extra["folder"]` is the file or folder in question, if known.
     """
 
     def as_dict(self) -> dict[str, Any]:
@@ -237,7 +237,7 @@ class StorageDenied(StorageError):
 
 
 class DatabaseFull(DiskFull, DatabaseUnavailable):
-    """The embedded database cannot grow; what only reads goes on."""
+    """The embedded database cannot grow; reading still works."""
 
 
 class DatabaseDenied(StorageDenied, DatabaseUnavailable):
@@ -245,7 +245,7 @@ class DatabaseDenied(StorageDenied, DatabaseUnavailable):
 
 
 STORAGE_CODES = frozenset({DiskFull.code, StorageDenied.code})
-"""Of rows whose work waits for a disk."""
+"""Codes of errors after which work waits for a disk."""
 
 
 class UnsafeWeights(ModelyardError):
@@ -273,7 +273,7 @@ class UnsupportedArchitecture(ModelyardError):
 
 
 def no_language_head(architecture: str) -> UnsupportedArchitecture:
-    """The error of who asks a model for text that has no language head."""
+    """Return the error for generating with a model that has no language head."""
     return UnsupportedArchitecture(
         f"{architecture} has no language head to generate text with.",
         hint="Use its hidden states in Python (modelyard.load), or choose a model for text generation.",
@@ -291,10 +291,10 @@ class AlreadyQuantized(ModelyardError):
 
 
 class ArtifactMismatch(ModelyardError):
-    """What was written does not compute what the model that was written computes."""
+    """A quantized copy does not compute exactly what the model it was made from computes."""
 
     code = "artifact_mismatch"
-    default_hint = "Load the model with this precision on the fly, and report its name: its architecture does not save."
+    default_hint = "Use modelyard.load with this precision instead, which makes no copy, and report the model's name."
 
 
 class OutOfMemory(ModelyardError):
@@ -308,7 +308,7 @@ class NoTokenizer(ModelyardError):
 
 
 class TemplateFailed(ModelyardError):
-    """A model's chat template, or its tokenizer, refused its work or took more for it than it may."""
+    """A model's chat template or tokenizer failed, or exceeded its limits."""
 
     code = "template_failed"
     default_hint = "Send prompt instead of messages, or use another model."
@@ -318,7 +318,9 @@ class OutputNotFinite(ModelyardError):
     """A model's logits are NaN or infinite, so that no token can be chosen; the dtype it ran in is in the message."""
 
     code = "output_not_finite"
-    default_hint = "Load the model in float32 or bfloat16; if that gives the same, its weights are damaged: verify it."
+    default_hint = (
+        "Load the model in float32 or bfloat16. If that does not help, its weights may be damaged: verify the model."
+    )
 
 
 class SaeEngineMissing(ModelyardError):
@@ -327,7 +329,7 @@ class SaeEngineMissing(ModelyardError):
 
 
 class TrainingIncompatible(ModelyardError):
-    """A model, or a place in it, whose activations cannot be trained on; `code` of the reason is in `extra`."""
+    """A model or hook point that cannot be trained on; the reason's `code` is in `extra`."""
 
     code = "training_incompatible"
     default_hint = "Choose another hook point, or another model."
@@ -339,7 +341,7 @@ class TrainingDiverged(ModelyardError):
 
 
 def error_from(stored: Mapping[str, Any]) -> ModelyardError:
-    """The error that `as_dict` described, in its own class where there is one."""
+    """Return the error that `as_dict` described, in its own class if there is one."""
     kinds: list[type[ModelyardError]] = [ModelyardError]
     for kind in kinds:
         if vars(kind).get("code") == stored.get("code"):
