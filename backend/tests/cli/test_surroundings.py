@@ -207,17 +207,17 @@ def test_a_reader_that_has_seen_enough(server: Server, command: list[str]) -> No
     assert not any(words in done.stderr for words in ("Traceback", "Exception", "Broken pipe"))
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", [["--help"], ["--version"], ["ls", "--help"], ["doctor"], ["doctor", "--json"]])
 def test_output_that_cannot_be_written(alone: Commands, command: list[str], unbuffered: str) -> None:
     environment = alone.environment | {"PYTHONUNBUFFERED": unbuffered, "HF_HUB_OFFLINE": "1"}
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*COMMAND, *command], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
         )
     assert (done.returncode, done.stderr) == (1, "Error: The output cannot be written: No space left on device.\n")
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*COMMAND, "ls", "--json"], env=environment, stdout=subprocess.PIPE, stderr=full, text=True, timeout=120
         )

@@ -85,8 +85,8 @@ def test_a_copy_is_compared_with_its_original(equipped: Server) -> None:
     assert "after layer 3 " in shown
     own = equipped.modelyard("drift", LLAMA, "It was the best of times, it was the worst of times.", "-q", "4bit")
     assert own.returncode == 0, own.stderr
-    assert own.stdout.startswith("On 1 prompt of ")
-    assert "Its perplexity is " in own.stdout
+    assert own.stdout.startswith("1 prompt, ")
+    assert ", perplexity " in own.stdout
     no_copy = equipped.modelyard("drift", LLAMA, "-q", "none")
     assert (no_copy.returncode, no_copy.stdout) == (1, "")
     assert "is no quantized copy" in no_copy.stderr

@@ -4858,10 +4858,7 @@ export interface components {
              * @description The folder for `SAE.load_from_disk`, once it is completed.
              */
             output_path: string | null;
-            /** Plan */
-            plan: {
-                [key: string]: unknown;
-            };
+            plan: components["schemas"]["TrainingPlan"];
             progress: components["schemas"]["TrainingProgress"];
             /**
              * Quantization

@@ -4,10 +4,9 @@ import type { components } from "./openapi.gen";
 type Schemas = components["schemas"];
 
 export type TrainingPlan = Schemas["TrainingPlan"];
-/** The plan that a run was started with. */
-export type Training = Omit<Schemas["TrainingResponse"], "plan"> & { plan: TrainingPlan };
+export type Training = Schemas["TrainingResponse"];
 export type TrainingStatus = Training["status"];
-export type TrainingPage = Schemas["TrainingPage"] & { items: Training[] };
+export type TrainingPage = Schemas["TrainingPage"];
 export type TrainingRequest = Required<Schemas["TrainingCreate"]> & { dataset: Required<Schemas["DatasetChoice"]> };
 export type SaeArchitecture = TrainingRequest["architecture"];
 export type TrainingCompatibility = Schemas["TrainingCompatibility"];

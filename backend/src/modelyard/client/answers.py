@@ -872,7 +872,7 @@ class TrainingResponse(TypedDict):
     d_sae: int
     progress: TrainingProgress
     metrics: TrainingMetrics | None
-    plan: dict[str, Any]
+    plan: TrainingPlan
     engine: str | None
     output_path: str | None
     error: ErrorDetail | None

@@ -1,8 +1,7 @@
 """Formats figures and states for people; GB = 10^9 bytes, as for disks and the Hub. The page uses the same texts."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.client.progress import WAITING as WAITING
 from modelyard.client.progress import amounts as amounts
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         ModelResponse,
         TrainingCompatibility,
         TrainingMetrics,
+        TrainingPlan,
         TrainingResponse,
         TrainingVerdict,
     )
@@ -139,7 +139,7 @@ def explained_variance(metrics: "TrainingMetrics | None") -> str:
     return ""
 
 
-def beginning(plan: Mapping[str, Any], asked: str) -> str:
+def beginning(plan: "TrainingPlan", asked: str) -> str:
     """Describe what every context of a run begins with: <|im_start|>, the tokenizer's own."""
     token = plan.get("beginning_token")
     if token is None:

@@ -633,6 +633,8 @@ TRAINING_PLAN: dict[str, Any] = {
     "fits": True,
     "dataset_column": "text",
     "dataset_columns": ["title", "text"],
+    "fast_dtype": None,
+    "fast_dtype_bytes": None,
     "beginning_token": "<|endoftext|>",
     "beginning_tokens": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
     "dataset_tokens": 5200000,

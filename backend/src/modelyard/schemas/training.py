@@ -1,6 +1,6 @@
 """Requests and answers about training runs and their data sets."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -222,7 +222,7 @@ class TrainingResponse(Schema):
     d_sae: int
     progress: TrainingProgress
     metrics: TrainingMetrics | None
-    plan: dict[str, Any]
+    plan: TrainingPlan
     engine: str | None
     output_path: str | None = Field(description="The folder for `SAE.load_from_disk`, once it is completed.")
     error: ErrorDetail | None

@@ -523,6 +523,19 @@ def test_the_precision_of_the_model(
     assert refused.value.extra["errors"][0]["field"] == "dtype"
 
 
+def test_a_plan_that_an_earlier_version_stored(database: Database, cache: HubCache, corpus: Path) -> None:
+    training = TrainingRunService(database).start(asked(add_model(database, cache), corpus))
+    later = {"unloads", "dataset_column", "dataset_columns", "dataset_counted", "beginning_token", "beginning_tokens"}
+    with database.session() as session:
+        run = TrainingService(session).get_by_id(training.id)
+        whole = training_response(run).plan
+        assert whole == TrainingPlan.model_validate(run.plan)
+        run.plan = {name: value for name, value in run.plan.items() if name not in later}
+        plan = training_response(run).plan
+    assert plan.total_bytes == whole.total_bytes
+    assert (plan.unloads, plan.beginning_token, plan.beginning_tokens) == ([], None, [])
+
+
 def test_a_killed_process_is_told_in_plain_words(
     database: Database, started: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -679,7 +692,7 @@ def test_a_run_waits_for_a_worker(
     assert wakeups == [("compute", "trainings.train", training.job_id)]
     assert (answer.status, answer.d_in, answer.d_sae, answer.k) == ("pending", 64, 512, 32)
     # A new run from this one may be on another machine.
-    assert (answer.device, answer.plan["device"]) == ("auto", "cuda:0")
+    assert (answer.device, answer.plan.device) == ("auto", "cuda:0")
     assert (answer.model_id, answer.model_name, answer.output_path) == (started[0], "owner/name", None)
 
 

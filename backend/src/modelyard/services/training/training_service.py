@@ -23,7 +23,7 @@ from modelyard.models import (
     TrainingStatus,
 )
 from modelyard.schemas.common import ErrorDetail
-from modelyard.schemas.training import TrainingMetrics, TrainingProgress, TrainingResponse
+from modelyard.schemas.training import TrainingMetrics, TrainingPlan, TrainingProgress, TrainingResponse
 from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_deletion import HALF_REMOVED_SECONDS
@@ -34,7 +34,13 @@ _FIGURES = (
     "held_out_explained_variance_per_token", "l0", "dead_features",
 )  # fmt: skip
 _BEFORE = {"dtype": "auto", "beginning": "auto", "skip_positions": 0}
-"""What runs of earlier versions were, which did not say so."""
+"""Settings of runs of earlier versions, which did not store them."""
+
+_PLAN_BEFORE = {
+    "unloads": [], "dataset_column": "", "dataset_columns": [], "dataset_counted": False, "beginning_token": None,
+    "beginning_tokens": [],
+}  # fmt: skip
+"""Fields of a plan that earlier versions did not store."""
 
 
 class TrainingService:
@@ -255,7 +261,7 @@ def training_response(training: Training) -> TrainingResponse:
             eta_seconds=training.eta_seconds,
         ),
         metrics=TrainingMetrics(**training.metrics) if training.metrics else None,
-        plan=training.plan,
+        plan=TrainingPlan.model_validate(_PLAN_BEFORE | training.plan),
         engine=training.engine,
         output_path=(
             present_path(training.output_path)
