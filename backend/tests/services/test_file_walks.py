@@ -14,7 +14,7 @@ from sqlalchemy import text
 from hub.hub_faults import HubFaults, serve
 from modelyard.api.v1.endpoints import models, trainings
 from modelyard.core.database import Database
-from modelyard.core.errors import ChecksumMismatch, DiskFull
+from modelyard.core.errors import DiskFull, NoWeights
 from modelyard.core.settings import get_settings
 from modelyard.hub.cache import deletion
 from modelyard.hub.cache.hub_cache import HubCache
@@ -352,7 +352,7 @@ def test_a_quantization_that_is_asked_for(
     for module in (quantization_service, architecture_service):
         monkeypatch.setattr(module, "hub_cache", lambda: cache)
     walks.watch()
-    with pytest.raises(ChecksumMismatch):  # its weights are none
+    with pytest.raises(NoWeights):  # its weights are none
         QuantizationService(database).start(row_id, "4bit")
     assert (walks.seen(), walks.in_transactions) == ({"inventory"}, [])
 

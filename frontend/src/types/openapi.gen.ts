@@ -7052,7 +7052,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_architecture`, `no_weights` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7070,7 +7070,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved`, `checksum_mismatch` */
+            /** @description Bad Gateway: `hub_unreachable`, `hub_misbehaved` */
             502: {
                 headers: {
                     [name: string]: unknown;

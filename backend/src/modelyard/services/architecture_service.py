@@ -9,11 +9,11 @@ from huggingface_hub.errors import SafetensorsParsingError
 
 from modelyard.core.database import Database
 from modelyard.core.errors import (
-    ChecksumMismatch,
     InvalidRepository,
     ModelyardError,
     NeedsCustomCode,
     NotReady,
+    NoWeights,
     UnsupportedArchitecture,
 )
 from modelyard.core.repository_json import read_config_file
@@ -132,14 +132,14 @@ def _weight_files(row: Model) -> dict[str, Path]:
 
 
 def _local_tensors(row: Model) -> list[Tensor]:
-    """Of the snapshot's weight files; none where the original was dropped. Raises ChecksumMismatch."""
+    """Of the snapshot's weight files; none where the original was dropped. Raises NoWeights."""
     weights = _weight_files(row).values()
     if not all(path.is_file() for path in weights):
         return []
     try:
         return tensors([parse_local_safetensors_file_metadata(path) for path in weights])
     except SafetensorsParsingError as error:
-        raise ChecksumMismatch(
+        raise NoWeights(
             f"A weight file of {row.model_id} is damaged on the disk: {error}",
             hint="Verify the model: what is damaged is fetched again.",
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelyard.core.database import Database
-from modelyard.core.errors import ChecksumMismatch, NeedsCustomCode, UnsupportedArchitecture
+from modelyard.core.errors import NeedsCustomCode, NoWeights, UnsupportedArchitecture
 from modelyard.ml.inspect.inspector import InspectorBusy, InspectorCrashed, InspectorTimeout
 from modelyard.models import Model, ModelStatus
 from modelyard.schemas.memory import MemoryEstimate, MemoryOption
@@ -511,5 +511,5 @@ def test_a_model_that_is_here_is_checked_against_its_own_headers() -> None:
     assert [(tensor.name, tensor.elements) for tensor in checkpoint.tensors] == [("a.weight", 15)]
     assert list(checkpoint.files) == ["config.json", "model.safetensors"]
 
-    with pytest.raises(ChecksumMismatch, match="lab/broken"):
+    with pytest.raises(NoWeights, match="lab/broken"):
         local_checkpoint(_installed("broken", b"no header at all"))

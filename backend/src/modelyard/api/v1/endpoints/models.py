@@ -190,7 +190,7 @@ def get_training_compatibility(
         errors.ModelNotFound,
         errors.NotReady,
         errors.UnsupportedArchitecture,
-        errors.ChecksumMismatch,
+        errors.NoWeights,
     ),
 )
 def estimate_local_memory(
