@@ -32,7 +32,7 @@ const FLAGS: Record<string, { word: string; meaning: string }> = {
   post_norm: {
     word: "post-norm",
     meaning:
-      "What a sublayer computes is normalized before it is added to the residual stream. Its true contribution is read at the norm behind it.",
+      "The output of a sublayer is normalized before it is added to the residual stream. Read its contribution after that norm.",
   },
   mixture_of_experts: {
     word: "mixture of experts",
@@ -48,7 +48,7 @@ const FLAGS: Record<string, { word: string; meaning: string }> = {
   },
   residual_multiplier: {
     word: "scaled residuals",
-    meaning: "What a sublayer computes is multiplied by a constant before it is added to the residual stream.",
+    meaning: "The output of a sublayer is multiplied by a constant before it is added to the residual stream.",
   },
   hyper_connections: {
     word: "hyper-connections",

@@ -100,7 +100,7 @@ it("names the idle models that a run needs the memory of", () => {
 
 it("tells a run that waits for another from one that waits for a worker", () => {
   expect(trainingPhaseLabel(training({ status: "pending" }))).toBe("Waiting for a worker");
-  expect(trainingPhaseLabel(training({ status: "pending" }), true)).toBe("Waiting for the run ahead of it");
+  expect(trainingPhaseLabel(training({ status: "pending" }), true)).toBe("Waiting for an earlier run");
   const error = { code: "disk_full", message: "The disk is full.", hint: null };
   expect(trainingPhaseLabel(training({ status: "pending", error }), true)).toBe("Waiting for room on the disk");
   expect(trainingPhaseLabel(training({ progress: { ...training().progress, phase: "starting" } }))).toBe(

@@ -45,7 +45,7 @@ export function trainingPhaseLabel(run: Pick<Training, "status" | "progress" | "
   const { status, progress, error } = run;
   if (status === "pending" && error !== null)
     return error.code === "disk_full" ? "Waiting for room on the disk" : "Waiting for access to the disk";
-  if (status === "pending") return behind ? "Waiting for the run ahead of it" : "Waiting for a worker";
+  if (status === "pending") return behind ? "Waiting for an earlier run" : "Waiting for a worker";
   if (status === "cancelling") return "Saving a checkpoint";
   if (status !== "running") return TRAINING_STATUS_LABEL[status];
   switch (progress.phase) {

@@ -353,7 +353,8 @@ def _quoted(model_id: str) -> str:
 
 
 def _support(support: "Support") -> str:
-    return f"{support['level']}" + "".join(f"; {reason['message']}" for reason in support["reasons"])
+    reasons = " ".join(reason["message"] for reason in support["reasons"])
+    return f"{support['level']}: {reasons}" if reasons else support["level"]
 
 
 def _download(answer: "ModelInfo") -> str:

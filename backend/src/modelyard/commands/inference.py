@@ -309,7 +309,7 @@ def _conclude(text: str, result: "GenerateResponse") -> None:
     if not text.endswith("\n"):
         typer.echo()
     loading = f"; loading took {result['load_seconds']:.1f} s" if result["load_seconds"] else ""
-    note(f"{result['new_tokens']} tokens, {result['tokens_per_second']:.1f} a second{loading}.")
+    note(f"{result['new_tokens']} tokens, {result['tokens_per_second']:.1f} tokens/s{loading}.")
 
 
 def _visible(text: str) -> str:

@@ -272,7 +272,7 @@ def _plan_text(row: "ModelResponse", plan: "DeletionReport") -> str:
 def _remarks(plan: "DeletionReport") -> list[str]:
     return [
         *(f"{_format.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]),
-        *(f"In use: {user['name']} ({user['kind']})." for user in plan["used_by"]),
+        *(f"It is {user['name']}." for user in plan["used_by"]),
     ]
 
 
@@ -329,7 +329,7 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
         yield "last load", _format.short_duration(row["last_load_seconds"]) + source
     if row["drift"]:
         yield "drift", _format.drift(row["drift"])
-    yield "used by", ", ".join(f"{user['name']} ({user['kind']})" for user in row["used_by"]) or None
+    yield "used by", ", ".join(user["name"] for user in row["used_by"]) or None
     if row["adopted"]:
         yield "files", "were in the Hugging Face cache before Modelyard used them"
     for remark in row.get("remarks", ()):

@@ -297,8 +297,8 @@ it("counts neither bytes nor checks of a quantization", () => {
   expect(screen.getByText("Waiting for a worker")).toBeVisible();
   expect(screen.queryByText(/ B of /)).toBeNull();
   cleanup();
-  show(row({ phase: "checking", message: "loading the artifact", files_done: 0, files_total: 3, eta_seconds: null }));
-  expect(screen.getByText("Loading the artifact")).toBeVisible();
+  show(row({ phase: "checking", message: "loading the copy", files_done: 0, files_total: 3, eta_seconds: null }));
+  expect(screen.getByText("Loading the copy")).toBeVisible();
   expect(screen.queryByText(/%/)).toBeNull();
 });
 

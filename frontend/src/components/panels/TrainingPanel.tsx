@@ -82,8 +82,8 @@ function NoRuns() {
         </Button>
       }
     >
-      Choose a model that is ready, a point inside it and a text file: a sparse autoencoder learns the features of what
-      the model computes there.{lacking && " No model is ready yet."}
+      Choose a ready model, a hook point and a text file. A sparse autoencoder learns features of the activations there.
+      {lacking && " No model is ready yet."}
     </EmptyState>
   );
 }

@@ -25,7 +25,7 @@ export function ModelSelect({ models, value, error, onChange }: Props) {
         placeholder="Choose a model that is ready"
         searchable
         allowDeselect={false}
-        nothingFoundMessage="No model that is ready has this name"
+        nothingFoundMessage="No ready model has this name"
         data={inOrder.map((model) => ({
           value: model.id,
           disabled: !canBe(model),

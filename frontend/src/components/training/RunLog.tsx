@@ -73,7 +73,7 @@ function whyEmpty({ id, started_at, status }: Training): string {
   // The process of a run takes seconds before it writes.
   return isRunning(status)
     ? `Nothing is written yet. If a worker on another machine trains, its log is there, in ${file}.`
-    : `There is none on the server's machine; a worker on another machine keeps it there, in ${file}.`;
+    : `The log is not on the server's machine. Look on the worker's machine, in ${file}.`;
 }
 
 function formatSkipped(bytes: number): string {

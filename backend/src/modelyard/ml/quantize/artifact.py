@@ -104,7 +104,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     prompts = _prompts(request.model_id, source, model)
     stored_bytes = measured_bytes(model)
     _check_disk(partial, stored_bytes)
-    report(_progress("quantizing", 1, 1, "writing the artifact"))
+    report(_progress("quantizing", 1, 1, "writing the copy"))
     dtype = _write(model, source, partial)
     quantizing_peak = _peak_rss_bytes()
     special = read_config(partial)["quantization_config"]["quant_method"] == PACKING_METHOD
@@ -119,7 +119,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
         )
     del model
     devices.release_memory()
-    report(_progress("checking", 1, 3, "loading the artifact"))
+    report(_progress("checking", 1, 3, "loading the copy"))
     model = _load_back(request, partial, device)
     loaded_bytes = measured_bytes(model)
     reloaded = _run(model, prompts)

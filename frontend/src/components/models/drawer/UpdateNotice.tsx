@@ -80,7 +80,7 @@ function Newer({ model, onProblem }: StepProps) {
     try {
       const { model_id, revision, quantization } = model;
       await downloadModel({ model_id, revision, quantization, keep_original: true, allow_pickle: false });
-      toastDone(`Downloading the newer ${model.name}`, "This one stays until you delete it.");
+      toastDone(`Downloading the newer ${model.name}`, "The installed version is kept until you delete it.");
     } catch (error) {
       onProblem(toProblem(error));
     } finally {

@@ -66,7 +66,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
         />
         <TextInput
           label="Name"
-          description="What it is called here, as owner/name"
+          description="Name of the imported model, as owner/name"
           placeholder="local/my-model"
           value={shownName}
           onChange={(event) => setName(event.currentTarget.value)}
