@@ -31,7 +31,7 @@ test("a training run", async ({ page, request }) => {
   await field("Batch").fill("1024");
   await field("Learning rate").fill("0.001");
   await expect(page.getByText(/^Fits in /)).toBeVisible({ timeout: 60_000 });
-  await photograph(page, "training-form", 1390);
+  await photograph(page, "training-form", 1640);
   await page.getByRole("button", { name: "Start training" }).click();
 
   const bar = page.getByRole("progressbar");

@@ -308,7 +308,9 @@ def renew_documentation() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["docs"]:
-        renew_documentation()
-    else:
-        main(Path(sys.argv[1]), *sys.argv[2:])
+    with tempfile.TemporaryDirectory(prefix="modelyard-samples-") as samples:
+        os.environ.setdefault("TESTS_FOLDER", samples)  # as the tests have one
+        if sys.argv[1:] == ["docs"]:
+            renew_documentation()
+        else:
+            main(Path(sys.argv[1]), *sys.argv[2:])
