@@ -180,7 +180,7 @@ def _read(repo_id: str, folder: Path) -> StoredRepo:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         content = path.read_bytes()
         name = path.relative_to(folder).as_posix()
-        large = name.endswith((".safetensors", ".bin"))
+        large = name.endswith((".safetensors", ".bin", ".gguf"))
         sha256 = hashlib.sha256(content).hexdigest() if large else None
         files[name] = StoredFile(name, len(content), git_blob_sha1(content), sha256, folder)
     commit = git_blob_sha1("".join(file.git_oid for file in files.values()).encode())

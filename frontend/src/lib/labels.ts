@@ -85,6 +85,8 @@ export function phaseLabel(row: State, progress: Progress | null): string {
       return "Verifying hashes";
     case "retrying":
       return sentence(progress.message ?? "retrying");
+    case "converting":
+      return sentence(`converting: ${progress.message ?? "from GGUF"}`);
     case "quantizing":
       return sentence(progress.message ?? "quantizing");
     case "checking":

@@ -266,6 +266,7 @@ describe("actions", () => {
       quantization: "none",
       keep_original: true,
       allow_pickle: false,
+      gguf_file: null,
     });
     expect(store.getState().ids[0]).toBe("m7");
     expect(

@@ -165,8 +165,8 @@ export interface paths {
          * Download a model
          * @description Check access and disk space, then queue the download of a model.
          *
-         *     A model that failed, was cancelled or lost its files is downloaded again under the same id and reuses the files
-         *     that are left.
+         *     With `gguf_file`, that file is downloaded and converted to safetensors. A model that failed, was cancelled or lost
+         *     its files is downloaded again under the same id and reuses the files that are left.
          */
         post: operations["download_model_api_v1_models_download_post"];
         delete?: never;
@@ -208,7 +208,10 @@ export interface paths {
          * Import a model
          * @description Import a local folder, by hard link or copy, or a model that other tools downloaded. Every byte is hashed.
          *
-         *     The folder must be inside one of `MODELYARD_ALLOWED_PATHS`. If that is not set, a server on loopback without a key
+         *     A GGUF file, whatever its name, is converted to safetensors and stays where it is; so is a model of Ollama on the
+         *     server's machine, by its name (`llama3.2:1b`).
+         *
+         *     The path must be inside one of `MODELYARD_ALLOWED_PATHS`. If that is not set, a server on loopback without a key
          *     reads any folder but system folders; every other server reads only uploads and the Hugging Face cache. Links out of
          *     the folder are refused, except those of a snapshot into the blobs of its own repository.
          */
@@ -2236,6 +2239,56 @@ export interface components {
             tokens_per_second: number;
         };
         /**
+         * GgufFile
+         * @description A GGUF file of a repository, or one split over several; what its header says is null until it was read.
+         */
+        GgufFile: {
+            /**
+             * Architecture
+             * @description As GGUF names it, such as llama.
+             */
+            architecture: string | null;
+            /**
+             * Context Length
+             * @description Tokens.
+             */
+            context_length: number | null;
+            /**
+             * Dtype
+             * @description What its weights are converted to.
+             */
+            dtype: string | null;
+            /** Has Chat Template */
+            has_chat_template: boolean | null;
+            /** Num Parameters */
+            num_parameters: number | null;
+            /**
+             * Path
+             * @description What `gguf_file` of a download names: the first part of a split file.
+             */
+            path: string;
+            /**
+             * Problem
+             * @description Why it cannot be converted.
+             */
+            problem: string | null;
+            /**
+             * Quantization Type
+             * @description Such as Q4_K_M.
+             */
+            quantization_type: string | null;
+            /**
+             * Size Bytes
+             * @description Of all its parts.
+             */
+            size_bytes: number;
+            /**
+             * Weights Bytes
+             * @description What its weights take once they are converted, in `dtype`.
+             */
+            weights_bytes: number | null;
+        };
+        /**
          * Health
          * @description The answer of a process that is alive.
          * @example {
@@ -2872,6 +2925,12 @@ export interface components {
              */
             allow_pickle: boolean;
             /**
+             * Gguf File
+             * @description Fetch this GGUF file of the repository and convert it to safetensors; the first of split files.
+             * @example null
+             */
+            gguf_file?: string | null;
+            /**
              * Keep Original
              * @description Keep the original files after a quantized copy is made.
              * @default true
@@ -2936,7 +2995,7 @@ export interface components {
         };
         /**
          * ModelImportRequest
-         * @description Import a folder, or a model of the Hugging Face cache.
+         * @description Import a folder, a GGUF file, or a model of the Hugging Face cache.
          * @example {
          *       "mode": "link",
          *       "model_id": "local/my-model",
@@ -2952,7 +3011,7 @@ export interface components {
             cached?: string | null;
             /**
              * Mode
-             * @description Hard links (no extra space) or copies.
+             * @description Of a folder: hard links (no extra space) or copies.
              * @default link
              * @enum {string}
              */
@@ -2965,7 +3024,7 @@ export interface components {
             model_id?: string | null;
             /**
              * Path
-             * @description Absolute path on the server's machine, inside a folder that it reads for users.
+             * @description Absolute path of a folder or GGUF file on the server's machine, inside a folder that it reads for users; or the name of a model of Ollama there, such as llama3.2:1b.
              * @example /data/my-model
              */
             path?: string | null;
@@ -3005,6 +3064,19 @@ export interface components {
          *           "reason": "pickle: the safetensors files hold the same weights",
          *           "sha256": "7c5d3f4b8b76583b422fcb9189ad6c89d5d97a094541ce8932dce3ecabde1421",
          *           "size_bytes": 548118077
+         *         }
+         *       ],
+         *       "gguf_files": [
+         *         {
+         *           "architecture": "gpt2",
+         *           "context_length": 1024,
+         *           "dtype": "bfloat16",
+         *           "has_chat_template": false,
+         *           "num_parameters": 124439808,
+         *           "path": "gpt2.Q4_K_M.gguf",
+         *           "quantization_type": "Q4_K_M",
+         *           "size_bytes": 112858336,
+         *           "weights_bytes": 248879616
          *         }
          *       ],
          *       "has_tokenizer": true,
@@ -3060,6 +3132,11 @@ export interface components {
             endpoint: string;
             /** Files */
             files: components["schemas"]["FilePlan"][];
+            /**
+             * Gguf Files
+             * @description What can be chosen of a repository with GGUF files.
+             */
+            gguf_files: components["schemas"]["GgufFile"][];
             /** Has Tokenizer */
             has_tokenizer: boolean;
             /** Last Modified */
@@ -3260,6 +3337,11 @@ export interface components {
             checked_at: string | null;
             /** Commit */
             commit: string;
+            /**
+             * Converted From
+             * @description Quantization type of the GGUF file it was converted from, such as Q4_K_M; null if it was not.
+             */
+            converted_from: string | null;
             /** Created At */
             created_at: string;
             /**
@@ -3286,6 +3368,11 @@ export interface components {
              * @description Whether it has a language head, by the name of its class; null if the name does not say.
              */
             generates_text: boolean | null;
+            /**
+             * Gguf File
+             * @description Path or name of that GGUF file; null if there is none.
+             */
+            gguf_file: string | null;
             /**
              * Has Chat Template
              * @description Whether `messages` can be sent to generate; null if not ready or the template is unreadable.
@@ -3594,7 +3681,7 @@ export interface components {
              * Phase
              * @enum {string}
              */
-            phase: "resolving" | "downloading" | "verifying" | "retrying" | "quantizing" | "checking" | "loading";
+            phase: "resolving" | "downloading" | "verifying" | "retrying" | "converting" | "quantizing" | "checking" | "loading";
             /** @description Step of a load or a quantization; null if not known. */
             step: components["schemas"]["ProgressStep"] | null;
             /**
@@ -3628,7 +3715,7 @@ export interface components {
              * Name
              * @enum {string}
              */
-            name: "starting" | "waiting" | "making_room" | "building" | "reading" | "quantizing" | "checking" | "finishing";
+            name: "starting" | "waiting" | "making_room" | "building" | "reading" | "converting" | "quantizing" | "checking" | "finishing";
             /** Total */
             total: number | null;
         };
@@ -5732,7 +5819,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_architecture`, `no_tokenizer` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5963,7 +6050,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_weights`, `unsafe_weights`, `invalid_repository` */
+            /** @description Unprocessable Entity: `invalid_request`, `no_weights`, `unsafe_weights`, `invalid_repository`, `unsupported_architecture`, `no_tokenizer` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -305,6 +305,19 @@ class GenerateResponse(TypedDict):
     finish_reason: Literal['stop', 'length', 'cancelled']
 
 
+class GgufFile(TypedDict):
+    path: str
+    size_bytes: int
+    quantization_type: str | None
+    weights_bytes: int | None
+    num_parameters: int | None
+    dtype: str | None
+    architecture: str | None
+    context_length: int | None
+    has_chat_template: bool | None
+    problem: str | None
+
+
 class Health(TypedDict):
     status: NotRequired[Literal['ok']]
 
@@ -476,6 +489,7 @@ class ModelDownloadRequest(TypedDict):
     quantization: NotRequired[Literal['none', '8bit', '4bit']]
     keep_original: NotRequired[bool]
     allow_pickle: NotRequired[bool]
+    gguf_file: NotRequired[str | None]
 
 
 class ModelError(TypedDict):
@@ -515,6 +529,7 @@ class ModelInfo(TypedDict):
     needs_custom_code: bool
     already_quantized: str | None
     support: Support
+    gguf_files: list[GgufFile]
     training: TrainingVerdict
     warnings: list[str]
 
@@ -568,6 +583,8 @@ class ModelResponse(TypedDict):
     adopted: bool
     gated: bool
     licence: str | None
+    converted_from: str | None
+    gguf_file: str | None
     has_custom_code: bool
     training: TrainingVerdict | None
     remarks: list[str]
@@ -607,7 +624,7 @@ class OpenAIModelList(TypedDict):
 
 class Progress(TypedDict):
     work: Literal['download', 'verify', 'import', 'quantize', 'load']
-    phase: Literal['resolving', 'downloading', 'verifying', 'retrying', 'quantizing', 'checking', 'loading']
+    phase: Literal['resolving', 'downloading', 'verifying', 'retrying', 'converting', 'quantizing', 'checking', 'loading']
     bytes_done: int
     bytes_total: int | None
     bytes_per_second: float | None
@@ -621,7 +638,7 @@ class Progress(TypedDict):
 
 
 class ProgressStep(TypedDict):
-    name: Literal['starting', 'waiting', 'making_room', 'building', 'reading', 'quantizing', 'checking', 'finishing']
+    name: Literal['starting', 'waiting', 'making_room', 'building', 'reading', 'converting', 'quantizing', 'checking', 'finishing']
     done: int | None
     total: int | None
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from modelyard.client.answers import CacheListing, FreedBytes
 
 
+_PATHS = ("/", ".", "~")
+
+
 def register(app: typer.Typer) -> None:
     for command in (verify, cache):
         app.command(cls=ClientCommand, rich_help_panel=OWN_PANEL)(command)
@@ -40,26 +43,33 @@ def verify(
 def import_(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A folder on the server's machine, or a model of its cache.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder or a GGUF file on the server's machine, a model of its cache, or one of its Ollama.",
+        ),
     ],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="OWNER/NAME", help="The name of an imported folder.")
+        str | None, typer.Option("--name", metavar="OWNER/NAME", help="The name of an imported folder or file.")
     ] = None,
     mode: Annotated[
         Literal["link", "copy"], typer.Option(help="Hard links take no extra space; a copy is independent.")
     ] = "link",
     as_json: JsonOption = False,
 ) -> None:
-    """Import a folder, or a model that other tools downloaded, without a download.
+    """Import a folder, or a model that other tools downloaded, without a download; convert a GGUF file.
 
-    The folder must be inside one of the server's MODELYARD_ALLOWED_PATHS, if they are set or the server has a key.
+    Ollama's names, such as llama3.2:1b, are known. A path must be inside one of the server's MODELYARD_ALLOWED_PATHS,
+    if they are set or the server has a key.
     """
     client = connect(context)
-    is_folder = name is not None or source.startswith(("/", ".", "~"))
-    if is_folder and name is None:
-        raise InvalidRequest("An imported folder needs a name.", hint="Give one: --name local/my-model.")
-    if is_folder:
-        request = {"path": str(expand_home(Path(source)).absolute()), "model_id": name, "mode": mode}
+    of_ollama = ":" in source and not source.startswith(_PATHS)
+    is_path = name is not None or of_ollama or source.startswith(_PATHS)
+    if is_path and name is None:
+        raise InvalidRequest("An imported folder or file needs a name.", hint="Give one: --name local/my-model.")
+    if is_path:
+        path = source if of_ollama else str(expand_home(Path(source)).absolute())
+        request = {"path": path, "model_id": name, "mode": mode}
     else:
         request = {"cached": source}
     row = follow(client, client.post("/models/import", request))

@@ -43,6 +43,9 @@ def pull(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pickle weights where there are no safetensors.")
     ] = False,
+    gguf: Annotated[
+        str | None, typer.Option("--gguf", metavar="FILE", help="Fetch this GGUF file and convert it to safetensors.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Download a model and wait until it is ready.
@@ -61,6 +64,7 @@ def pull(
             "quantization": quantization,
             "keep_original": not drop_original,
             "allow_pickle": allow_pickle,
+            "gguf_file": gguf,
         }
         with asking_the_hub(context, client):
             row, fresh = start(client, request, note)

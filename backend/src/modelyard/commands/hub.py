@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from modelyard.client.answers import (
+        GgufFile,
         MemoryEstimate,
         MemoryOption,
         ModelInfo,
@@ -142,6 +143,8 @@ def info(
         ]
     )
     print()
+    if choices := answer.get("gguf_files"):
+        _print_gguf(choices)
     print_table(
         ("FILE", "SIZE", "FETCHED" if folder is None else "USED", "BECAUSE"),
         [
@@ -151,6 +154,26 @@ def info(
         right=("SIZE",),
         wrap=("BECAUSE",),
     )
+
+
+def _print_gguf(choices: "Sequence[GgufFile]") -> None:
+    """Print what `pull --gguf` can be told, and why some of it cannot be converted."""
+    print_table(
+        ("GGUF FILE", "TYPE", "SIZE", "MEMORY", "REMARK"),
+        [
+            (
+                choice["path"],
+                choice["quantization_type"],
+                _format.size(choice["size_bytes"]),
+                _format.size(choice["weights_bytes"]),
+                choice["problem"] or "",
+            )
+            for choice in choices
+        ],
+        right=("SIZE", "MEMORY"),
+        wrap=("REMARK",),
+    )
+    print()
 
 
 def estimate(

@@ -314,12 +314,14 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
     yield "quantization", row["quantization"]
     yield "revision", f"{row['revision']} ({row['commit']})"
     if row["update_available"]:
-        yield "newer version", f"{row['latest_commit']}; `modelyard pull {row['model_id']}` gets it"
+        gguf = f" --gguf {row['gguf_file']}" if row.get("gguf_file") else ""
+        yield "newer version", f"{row['latest_commit']}; `modelyard pull {row['model_id']}{gguf}` gets it"
     yield "from", row["endpoint"]
     yield "architecture", row["architecture"]
     yield "parameters", _format.count(row["num_parameters"])
     yield "stored as", row["dtype"]
     yield "licence", row["licence"]
+    yield "converted from", row.get("converted_from")
     yield from dimension_facts(row)
     yield "download", _format.size(row["size_bytes"])
     yield "on disk", _format.disk(row)

@@ -92,6 +92,10 @@ class PathRules:
         """Return what workers need to apply the same rules, as JSON."""
         return {"named": list(map(str, self.named)), "anywhere": self.anywhere}
 
+    def is_file(self, path: Path) -> bool:
+        """Return whether a user names a file and no folder. Raises PathNotAllowed, InvalidRequest."""
+        return path.is_absolute() and self._real_folder(path, asked=path).is_file()
+
     def find_file(self, path: Path) -> FoundFile:
         """Find the file that a user names. Raises PathNotAllowed, InvalidRequest."""
         if not path.is_absolute() or path.name in ("", ".."):

@@ -188,11 +188,12 @@ class HubClient:
         return self._ask(ask, model_id, commit)
 
     def read_range(self, model_id: str, commit: str, path: str, start: int, stop: int) -> bytes:
-        """Return bytes `start` to `stop` (exclusive) of a file, a few kilobytes. Raises as `model_info` does."""
+        """Return bytes `start` to `stop` (exclusive) of a file, some megabytes at most. Raises as `model_info` does."""
         url = hf_hub_url(model_id, path, revision=commit, endpoint=self.endpoint)
 
         def ask() -> bytes:
-            response = self._get(url, byte_range=f"bytes={start}-{stop - 1}")
+            with taking(stop - start):
+                response = self._get(url, byte_range=f"bytes={start}-{stop - 1}")
             if response.status_code != 206 or len(response.content) != stop - start:
                 raise HubMisbehaved(f"{self.endpoint} sent another part of {path} than asked for.")
             content: bytes = response.content

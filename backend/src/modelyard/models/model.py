@@ -39,6 +39,8 @@ class SnapshotFacts:
     vocab_size: Mapped[int | None]
     max_position_embeddings: Mapped[int | None]
 
+    converted_from: Mapped[dict[str, Any] | None]
+    """Of a snapshot that was made here of a GGUF file: the file's path, commit, quantization type, bytes and hashes."""
     files: Mapped[list[dict[str, Any]] | None]
     """The manifest: path, size_bytes, sha256 or git_sha1 of every file the snapshot must hold to be whole."""
     size_bytes: Mapped[int | None] = mapped_column(Bytes)
@@ -95,6 +97,11 @@ class Model(SnapshotFacts, Base):
     @property
     def name(self) -> str:
         return self.model_id.rsplit("/", 1)[-1]
+
+    @property
+    def hub_commit(self) -> str:
+        """The commit that its files on the Hub are of."""
+        return (self.converted_from or {}).get("commit") or self.commit
 
     @property
     def begins_anew(self) -> bool:

@@ -46,20 +46,21 @@ class FreedBytes(Schema):
 
 
 class ModelImportRequest(Schema):
-    """Import a folder, or a model of the Hugging Face cache."""
+    """Import a folder, a GGUF file, or a model of the Hugging Face cache."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_IMPORT_REQUEST]})
 
     path: str | None = Field(
         default=None,
         max_length=4096,
-        description="Absolute path on the server's machine, inside a folder that it reads for users.",
+        description="Absolute path of a folder or GGUF file on the server's machine, inside a folder that it reads for"
+        " users; or the name of a model of Ollama there, such as llama3.2:1b.",
         examples=["/data/my-model"],
     )
     model_id: ModelIdField | None = Field(
         default=None, description="Name of the imported model.", examples=["local/my-model"]
     )
-    mode: ImportMode = Field(default="link", description="Hard links (no extra space) or copies.")
+    mode: ImportMode = Field(default="link", description="Of a folder: hard links (no extra space) or copies.")
     cached: ModelIdField | None = Field(
         default=None, description="A model of the cache instead of a folder.", examples=[None]
     )

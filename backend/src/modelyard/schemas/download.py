@@ -33,6 +33,12 @@ class ModelDownloadRequest(Schema):
     allow_pickle: bool = Field(
         default=False, description="Accept pickle weights (.bin) if the repository has no safetensors."
     )
+    gguf_file: str | None = Field(
+        default=None,
+        max_length=1024,
+        description="Fetch this GGUF file of the repository and convert it to safetensors; the first of split files.",
+        examples=[None],
+    )
 
 
 class FilePlan(Schema):
@@ -50,6 +56,21 @@ class Support(Schema):
 
     level: Literal["supported", "unverified", "unsupported"]
     reasons: list[Reason]
+
+
+class GgufFile(Schema):
+    """A GGUF file of a repository, or one split over several; what its header says is null until it was read."""
+
+    path: str = Field(description="What `gguf_file` of a download names: the first part of a split file.")
+    size_bytes: int = Field(description="Of all its parts.")
+    quantization_type: str | None = Field(description="Such as Q4_K_M.")
+    weights_bytes: int | None = Field(description="What its weights take once they are converted, in `dtype`.")
+    num_parameters: int | None
+    dtype: str | None = Field(description="What its weights are converted to.")
+    architecture: str | None = Field(description="As GGUF names it, such as llama.")
+    context_length: int | None = Field(description="Tokens.")
+    has_chat_template: bool | None
+    problem: str | None = Field(description="Why it cannot be converted.")
 
 
 class ModelInfo(Schema):
@@ -79,6 +100,7 @@ class ModelInfo(Schema):
     needs_custom_code: bool
     already_quantized: str | None = Field(description="Quantization method of already quantized weights.")
     support: Support
+    gguf_files: list[GgufFile] = Field(description="What can be chosen of a repository with GGUF files.")
     training: TrainingVerdict
     warnings: list[str]
 

@@ -59,6 +59,8 @@ MODEL_RESPONSE: dict[str, Any] = {
     "adopted": False,
     "gated": False,
     "licence": "apache-2.0",
+    "converted_from": None,
+    "gguf_file": None,
     "has_custom_code": False,
     "training": {"compatible": True, "reasons": []},
     "remarks": [],
@@ -277,6 +279,20 @@ MODEL_INFO: dict[str, Any] = {
     "needs_custom_code": False,
     "already_quantized": None,
     "support": {"level": "supported", "reasons": []},
+    "gguf_files": [
+        {
+            "path": "gpt2.Q4_K_M.gguf",
+            "size_bytes": 112858336,
+            "quantization_type": "Q4_K_M",
+            "weights_bytes": 248879616,
+            "num_parameters": 124439808,
+            "dtype": "bfloat16",
+            "architecture": "gpt2",
+            "context_length": 1024,
+            "has_chat_template": False,
+            "problem": None,
+        }
+    ],
     "training": {"compatible": True, "reasons": []},
     "warnings": [],
 }

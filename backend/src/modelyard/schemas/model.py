@@ -12,8 +12,12 @@ StatusName = Literal[
     "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
 ]
 WorkName = Literal["download", "verify", "import", "quantize", "load"]
-StepName = Literal["starting", "waiting", "making_room", "building", "reading", "quantizing", "checking", "finishing"]
-PhaseName = Literal["resolving", "downloading", "verifying", "retrying", "quantizing", "checking", "loading"]
+StepName = Literal[
+    "starting", "waiting", "making_room", "building", "reading", "converting", "quantizing", "checking", "finishing"
+]
+PhaseName = Literal[
+    "resolving", "downloading", "verifying", "retrying", "converting", "quantizing", "checking", "loading"
+]
 
 
 class ModelCreate(Schema):
@@ -180,6 +184,10 @@ class ModelResponse(Dimensions):
     adopted: bool = Field(description="The files were in the shared cache before Modelyard managed them.")
     gated: bool
     licence: str | None = Field(description="As named on the Hub; null if not stated or not known.")
+    converted_from: str | None = Field(
+        description="Quantization type of the GGUF file it was converted from, such as Q4_K_M; null if it was not."
+    )
+    gguf_file: str | None = Field(description="Path or name of that GGUF file; null if there is none.")
     has_custom_code: bool = Field(description="The repository contains code, which is never run.")
     training: TrainingVerdict | None = Field(
         description="Whether an SAE could be trained on it, judged by its configuration; null if not checked."

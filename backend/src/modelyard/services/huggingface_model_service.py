@@ -31,6 +31,7 @@ from modelyard.services import system_service
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.folder_content import require_checkpoint
 from modelyard.services.facts.model_facts import store_facts
+from modelyard.services.gguf_download import Wanted, convert_fetched, store_wanted, wanted_gguf
 from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
 from modelyard.services.inspection.inspection_service import InspectionService
@@ -121,16 +122,12 @@ class HuggingFaceModelService:
             repository = self._repository(client, reference.model_id, revision)
             model = repository.model
             repository.require_access()
-            plan = repository.plan(allow_pickle=request.allow_pickle)
-            base = repository.adapter_base()
-            plan.require_weights(model.model_id, allow_pickle=request.allow_pickle, adapter_base=base)
-            files = remote_files(plan)
-            validate_files(files)
-            config = repository.config() or {}
-            repository.require_scaled(plan, config)
-            described = self.inspections.described(model.model_id, model.commit)
-            num_parameters = repository.count(plan, config, described, model.num_parameters)
-        self._require_disk(model, files)
+            wanted = (
+                self._wanted(repository, request)
+                if request.gguf_file is None
+                else wanted_gguf(repository, request.gguf_file)
+            )
+        self._require_disk(model, wanted)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
             row = models.create(
@@ -139,7 +136,7 @@ class HuggingFaceModelService:
                     canonical_id=model.canonical_id,
                     endpoint=hub,
                     revision=revision or "main",
-                    commit=model.commit,
+                    commit=wanted.commit,
                     quantization=request.quantization,
                     keep_original=request.keep_original,
                     allow_pickle=request.allow_pickle,
@@ -147,26 +144,50 @@ class HuggingFaceModelService:
                     private=model.private,
                 )
             )
-            row.size_bytes = plan.size_bytes
-            row.num_parameters = num_parameters
+            row.size_bytes = sum(file.size_bytes for file in wanted.files)
+            row.num_parameters = wanted.num_parameters
+            row.converted_from = wanted.converted_from
             row.licence = model.licence
             row.latest_commit, row.checked_at = model.commit, utc_now()
             models.start_download(row)
             return row.id
 
+    def _wanted(self, repository: HubRepository, request: ModelDownloadRequest) -> Wanted:
+        model = repository.model
+        plan = repository.plan(allow_pickle=request.allow_pickle)
+        base = repository.adapter_base()
+        plan.require_weights(model.model_id, allow_pickle=request.allow_pickle, adapter_base=base)
+        files = remote_files(plan)
+        validate_files(files)
+        config = repository.config() or {}
+        repository.require_scaled(plan, config)
+        described = self.inspections.described(model.model_id, model.commit)
+        return Wanted(model.commit, files, repository.count(plan, config, described, model.num_parameters))
+
     def download_model(self, row: Model, reporter: JobReporter) -> None:
         """Information first, then bytes: fill the row's architecture and manifest, fetch and verify every file.
 
-        Raises JobPaused, JobCancelled, HubError, DiskFull, and NoWeights for files that no load opens.
+        Convert a GGUF file. Raises JobPaused, JobCancelled, HubError, DiskFull, NoWeights for files that no load opens,
+        and what a conversion raises.
         """
         reporter.report(JobProgress(phase="resolving"))
         client = self.client(row.endpoint)
-        files = _patiently(reporter, lambda: self._resolve_in_time(row, client))
+        wanted = _patiently(reporter, lambda: self._resolve_in_time(row, client))
+        self._fetch(row, client, wanted.files, reporter)
+        if wanted.gguf is not None:
+            convert_fetched(self.database, self.cache, row.id, wanted, reporter)
+            return  # no branch of the Hub leads to what was made here
+        snapshot = self.cache.snapshot_path(row.model_id, row.commit)
+        require_checkpoint(snapshot, row.model_id, allow_pickle=row.allow_pickle)
+        self.cache.write_ref(row.model_id, row.revision, row.commit)
+
+    def _fetch(self, row: Model, client: HubClient, files: list[RemoteFile], reporter: JobReporter) -> None:
         try:
             fetch_snapshot(
                 endpoint=client.endpoint,
                 repo_id=row.model_id,
-                commit=row.commit,
+                commit=row.hub_commit,
+                snapshot=row.commit,
                 files=files,
                 store=self.cache,
                 token=client.token,
@@ -179,9 +200,6 @@ class HuggingFaceModelService:
             raise JobPaused from None
         except TransferCancelled:
             raise JobCancelled from None
-        snapshot = self.cache.snapshot_path(row.model_id, row.commit)
-        require_checkpoint(snapshot, row.model_id, allow_pickle=row.allow_pickle)
-        self.cache.write_ref(row.model_id, row.revision, row.commit)
 
     def estimate_memory(
         self,
@@ -216,7 +234,7 @@ class HuggingFaceModelService:
         """Return what the memory of a model that is still to come is computed from, by its own Hub. Raises HubError."""
         client = self.client(row.endpoint)
         with client.within_patience():
-            return self._checkpoint(client, row.model_id, row.commit)
+            return self._checkpoint(client, row.model_id, row.hub_commit)
 
     def _checkpoint(self, client: HubClient, model_id: str, revision: str | None) -> Checkpoint:
         """Return what a Hub says of a model's configuration and weights."""
@@ -238,21 +256,26 @@ class HuggingFaceModelService:
     def _repository(self, client: HubClient, model_id: str, revision: str | None) -> HubRepository:
         return HubRepository(client, client.model_info(model_id, revision), self.inspections)
 
-    def _resolve_in_time(self, row: Model, client: HubClient) -> list[RemoteFile]:
+    def _resolve_in_time(self, row: Model, client: HubClient) -> Wanted:
         with within(RESOLVE_SECONDS):
             return self._resolve(row, client)
 
-    def _resolve(self, row: Model, client: HubClient) -> list[RemoteFile]:
-        """Ask the Hub what the row's snapshot consists of and write it down; returns the files to fetch."""
-        repository = self._repository(client, row.model_id, row.commit)
+    def _resolve(self, row: Model, client: HubClient) -> Wanted:
+        """Ask the Hub what the row's snapshot consists of and write it down; returns what to fetch."""
+        repository = self._repository(client, row.model_id, row.hub_commit)
         repository.require_access()
+        if row.converted_from is not None:
+            wanted = wanted_gguf(repository, row.converted_from["path"])
+            self._require_disk(repository.model, wanted)
+            store_wanted(self.database, self.cache, row, wanted)
+            return wanted
         plan = repository.plan(allow_pickle=row.allow_pickle)
         plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
-        files = remote_files(plan)
-        validate_files(files)
-        self._require_disk(repository.model, files)
-        self._store_facts(row, repository, plan, files)
-        return files
+        wanted = Wanted(row.commit, remote_files(plan), None)
+        validate_files(wanted.files)
+        self._require_disk(repository.model, wanted)
+        self._store_facts(row, repository, plan, wanted.files)
+        return wanted
 
     def _store_facts(self, resolved: Model, repository: HubRepository, plan: FilePlan, files: list[RemoteFile]) -> None:
         config = repository.config() or {}
@@ -299,13 +322,13 @@ class HuggingFaceModelService:
         except DatabaseUnavailable:
             return byte_count / rate  # nobody else can be asked now: this download keeps to the limit alone
 
-    def _require_disk(self, model: HubModel, files: list[RemoteFile]) -> None:
-        missing = bytes_to_fetch(self.cache, model.model_id, model.commit, files)
+    def _require_disk(self, model: HubModel, wanted: Wanted) -> None:
+        missing = bytes_to_fetch(self.cache, model.model_id, wanted.commit, wanted.files) + wanted.made_bytes
         if missing:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
 
 
-def _patiently(reporter: JobReporter, call: Callable[[], list[RemoteFile]]) -> list[RemoteFile]:
+def _patiently(reporter: JobReporter, call: Callable[[], Wanted]) -> Wanted:
     """`call()`, again while the Hub does not answer; the user sees each wait and can end it.
 
     Raises JobPaused or JobCancelled when asked to stop while waiting.

@@ -7,35 +7,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from huggingface_hub import parse_local_safetensors_file_metadata
-
 from modelyard.core.database import Database
 from modelyard.core.errors import ChecksumMismatch, Conflict, InvalidRequest, ModelNotFound, PathNotAllowed
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.paths import FoundFile, PathRules, open_inside
-from modelyard.core.repository_json import read_config_inside
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.cache.hashing import Identity, content_hasher, identity
 from modelyard.hub.names import RemoteFile
-from modelyard.hub.server.metadata import licence_of
 from modelyard.models import JobKind, Model, ModelStatus
 from modelyard.schemas.cache import CachedModel, CacheListing, ImportMode, Leftover, ModelImportRequest
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.cached_snapshots import ADOPTION_HINT, adoption_problem, best_snapshot, manifest_entry
-from modelyard.services.facts.folder_content import commit_of, list_importable, require_checkpoint
-from modelyard.services.facts.model_facts import store_facts, tensors
-from modelyard.services.facts.parameter_count import parameter_count
-from modelyard.services.facts.stored_tensors import compare_files
+from modelyard.services.facts.folder_content import commit_of, list_importable
 from modelyard.services.folder_import import take_file
+from modelyard.services.gguf_import import GgufImport, names_gguf
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.jobs.control import JobReporter
 from modelyard.services.jobs.payloads import ImportPayload
-from modelyard.services.model_files import ModelFiles, hub_cache, manifest, weight_files
+from modelyard.services.model_files import ModelFiles, hub_cache, manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.read_progress import ReadProgress, hash_content
 from modelyard.services.settings_service import LOCAL, SettingsService
+from modelyard.services.snapshot_facts import store_snapshot_facts
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +81,10 @@ class LocalModelService:
         return freed
 
     def start_import(self, request: ModelImportRequest) -> str:
-        """Queue the adoption of a cached model or the import of a folder. Returns the row's id.
+        """Queue the adoption of a cached model, or the import of a folder or a GGUF file. Returns the row's id.
 
         Raises InvalidRequest, PathNotAllowed, ModelNotFound, AlreadyExists, NoWeights, UnsafeWeights,
-        InvalidRepository, Conflict.
+        InvalidRepository, UnsupportedArchitecture, NoTokenizer, DiskFull, Conflict.
         """
         if request.cached is not None:
             return self._start_adoption(request.cached)
@@ -99,7 +93,10 @@ class LocalModelService:
                 "An import needs a path and a model_id, or the name of a cached model.",
                 hint='Send {"path": "/folder", "model_id": "local/name"} or {"cached": "owner/name"}.',
             )
-        return self._start_folder(Path(request.path), request.model_id, request.mode)
+        rules, model_id = PathRules.of(get_settings()), parse_model_reference(request.model_id).model_id
+        if names_gguf(request.path, rules):
+            return GgufImport(self.database, self.cache).start(request.path, model_id, rules)
+        return self._start_folder(Path(request.path), model_id, request.mode, rules)
 
     def start_verify(self, row_id: str) -> None:
         """Queue a check of every byte. Raises ModelNotFound, Conflict."""
@@ -139,15 +136,19 @@ class LocalModelService:
             self.cache.remove_files(row.model_id, row.commit, bad)
             HuggingFaceModelService(self.database).download_model(row, reporter)
             return
-        self._store_local_facts(row.id)
+        store_snapshot_facts(self.database, self.cache, row.id)
 
     def import_folder(self, row: Model, payload: ImportPayload, reporter: JobReporter) -> None:
-        """Bring a folder's files into the cache by hard link or copy, each under its hash.
+        """Bring a folder's files into the cache by hard link or copy, each under its hash; convert a GGUF file.
 
-        Raises InvalidRequest, PathNotAllowed, NoWeights, and Conflict for a file that changes meanwhile.
+        Raises InvalidRequest, PathNotAllowed, NoWeights, Conflict for a file that changes meanwhile, and what a
+        conversion raises.
         """
         with self.database.reading() as session:
             rules = SettingsService(session).path_rules()
+        if row.converted_from is not None:
+            GgufImport(self.database, self.cache).convert(row, payload, rules, reporter)
+            return
         files = list_importable(Path(payload.path), rules)
         total = sum(file.status.st_size for file in files.values())
         self.cache.prepare(row.model_id)
@@ -162,7 +163,7 @@ class LocalModelService:
             model = ModelService(session).get_by_id(row.id)
             model.files, model.size_bytes = stored, sum(file["size_bytes"] for file in stored)
         self.cache.write_ref(row.model_id, "main", row.commit)
-        self._store_local_facts(row.id)
+        store_snapshot_facts(self.database, self.cache, row.id)
 
     def _import_file(self, row: Model, found: FoundFile, mode: str, counter: "ReadProgress") -> dict[str, Any]:
         """Hash, store and link one file, all of the same open file; returns its entry of the manifest."""
@@ -212,9 +213,8 @@ class LocalModelService:
             models.start_job(row, JobKind.VERIFY)
             return row.id
 
-    def _start_folder(self, path: Path, model_id: str, mode: ImportMode) -> str:
-        model_id = parse_model_reference(model_id).model_id
-        files = list_importable(path, PathRules.of(get_settings()))
+    def _start_folder(self, path: Path, model_id: str, mode: ImportMode, rules: PathRules) -> str:
+        files = list_importable(path, rules)
         for file in files.values():
             file.open().close()  # what cannot be read is said now
         cache_device = (
@@ -277,22 +277,3 @@ class LocalModelService:
             for model in ModelService(session).get_by_model_id(row.model_id):
                 if model.commit == row.commit and model.files:
                     model.files = [file | {"seen": seen.get(file["path"])} for file in model.files]
-
-    def _store_local_facts(self, row_id: str) -> None:
-        with self.database.reading() as session:
-            row = ModelService(session).get_by_id(row_id)
-        folder = self.cache.snapshot_path(row.model_id, row.commit)
-        require_checkpoint(folder, row.model_id, allow_pickle=row.allow_pickle)
-        try:
-            config = read_config_inside(folder, row.model_id)
-        except FileNotFoundError:
-            config = {}
-        weights = weight_files(row, folder)
-        found, licence = tensors(map(parse_local_safetensors_file_metadata, weights.values())), licence_of(folder)
-        described = InspectionService(self.database).described(row.model_id, row.commit)
-        num_parameters = parameter_count(config, found, described, compare_files(weights))
-        with self.database.session() as session:
-            row = ModelService(session).get_by_id(row_id)
-            names = [file["path"] for file in row.files or ()]
-            store_facts(row, config, found, names, num_parameters=num_parameters)
-            row.licence = row.licence or licence

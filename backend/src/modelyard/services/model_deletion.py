@@ -13,7 +13,15 @@ from modelyard.models import ACTIVE_STATUSES, Job, Model, ModelStatus, Quantizat
 from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
 from modelyard.services.jobs.job_service import JobService
-from modelyard.services.model_files import FilesOnDisk, ModelFiles, Removal, artifact_of, forget_facts, manifest
+from modelyard.services.model_files import (
+    FilesOnDisk,
+    ModelFiles,
+    Removal,
+    artifact_of,
+    conversion_folder,
+    forget_facts,
+    manifest,
+)
 from modelyard.services.model_usage import loaded_rows, training_users, users_of
 
 HALF_REMOVED_SECONDS = 300.0
@@ -73,7 +81,9 @@ class ModelDeletion:
         if not self._other_rows_of_snapshot(model):
             unlinked = self.partial_data(model) if model.status is ModelStatus.DELETING else removal
             removal = replace(unlinked, snapshot=True, manifest=manifest(model))
-        return replace(removal, artifact=artifact_of(model)) if model.status is ModelStatus.DELETING else removal
+        if model.status is ModelStatus.DELETING:
+            removal = replace(removal, artifact=artifact_of(model) or removal.artifact)
+        return removal
 
     def partial_data(self, model: Model) -> Removal:
         """Return what was fetched for a row that will not become ready; other rows' files stay."""
@@ -81,7 +91,10 @@ class ModelDeletion:
         if not self._other_rows_of_snapshot(model):
             present_before = {file["path"] for file in model.files or () if file["present_before"]}
             files = [file for file in manifest(model) if file.path not in present_before]
-        return Removal(model.model_id, model.commit, partials=not self._partial_owners(model), files=files)
+        half_made = None if model.converted_from is None else conversion_folder(model)
+        return Removal(
+            model.model_id, model.commit, partials=not self._partial_owners(model), files=files, artifact=half_made
+        )
 
     def end_removal(self, model: Model, found: FilesOnDisk) -> None:
         """Note that what was due is removed: the row goes as well, or remembers what is left."""

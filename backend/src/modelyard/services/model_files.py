@@ -109,6 +109,11 @@ def artifact_of(model: Model) -> Path | None:
     return None if model.artifact_path is None else get_settings().artifacts_folder / model.artifact_path
 
 
+def conversion_folder(model: Model) -> Path:
+    """Return where the files of a row are made that is converted from GGUF; there only while that is under way."""
+    return get_settings().artifacts_folder / f"{model.id}--gguf.partial"
+
+
 def artifact_files(model: Model) -> list[Path]:
     """The files of a row's quantized copy; empty where it is missing or not whole."""
     folder = artifact_of(model)

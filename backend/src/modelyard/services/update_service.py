@@ -59,7 +59,7 @@ class UpdateService:
         with self.database.reading() as session:
             rows = session.scalars(
                 select(Model)
-                .options(load_only(Model.endpoint, Model.model_id, Model.revision, Model.commit))
+                .options(load_only(Model.endpoint, Model.model_id, Model.revision, Model.commit, Model.converted_from))
                 .where(
                     Model.status == ModelStatus.READY,
                     Model.endpoint == SettingsService(session).endpoint_reference(),
@@ -110,4 +110,4 @@ class UpdateService:
 
 def _follows_branch(row: Model) -> bool:
     """Return whether the row was asked for under a name that can move; a commit, in full or cut short, cannot."""
-    return not row.commit.startswith(row.revision)
+    return not row.hub_commit.startswith(row.revision)

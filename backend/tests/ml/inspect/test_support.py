@@ -65,7 +65,7 @@ def test_an_ordinary_model_is_supported_without_a_word() -> None:
             "no_weights",
             "Flax and TensorFlow",
         ),
-        (LLAMA, ["model-q4.gguf"], "unsupported", "gguf_only", "Modelyard does not load"),
+        (LLAMA, ["model-q4.gguf"], "unsupported", "gguf_only", "Choose one of them"),
         (None, ["adapter_config.json", "adapter_model.safetensors"], "unsupported", "peft_adapter", "it was made for"),
         (
             LLAMA,

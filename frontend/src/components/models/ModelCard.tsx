@@ -106,6 +106,7 @@ function facts(model: Model): string[] {
     shape,
     context === null ? null : `${context.toLocaleString("en")} context`,
     model.licence,
+    model.converted_from === null ? null : `converted from ${model.converted_from}`,
   ].filter((fact) => fact !== null);
 }
 

@@ -10,6 +10,7 @@ const PHASES: Progress["phase"][] = [
   "downloading",
   "verifying",
   "retrying",
+  "converting",
   "quantizing",
   "checking",
   "loading",

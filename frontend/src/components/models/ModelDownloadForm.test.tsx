@@ -115,6 +115,7 @@ it("goes from typed letters to a started download", async () => {
     quantization: "4bit",
     keep_original: true,
     allow_pickle: false,
+    gguf_file: null,
   });
 });
 
@@ -262,19 +263,59 @@ it("fetches what cannot be loaded here all the same, for other programs", async 
 it("offers no download where there are no weights to fetch", async () => {
   const asked = vi.fn();
   server.use(http.get(api("/models/estimate-memory"), asked));
-  const message = "Only GGUF files, which Modelyard does not load; it loads safetensors and PyTorch weights.";
+  const message = "Only ONNX weights, which PyTorch does not load.";
   tell({
     files: [
-      { path: "m.gguf", size_bytes: GB, sha256: null, fetch: false, reason: "GGUF weights for llama.cpp" },
+      { path: "m.onnx", size_bytes: GB, sha256: null, fetch: false, reason: "ONNX weights: not used by transformers" },
       { path: "config.json", size_bytes: 600, sha256: null, fetch: true, reason: "configuration" },
     ],
-    support: { level: "unsupported", reasons: [{ code: "gguf_only", message }] },
+    support: { level: "unsupported", reasons: [{ code: "no_weights", message }] },
   });
   show("x/y");
   expect(await screen.findByText(message)).toBeVisible();
   expect(screen.getByText("This repository has no weights to download.")).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
   expect(asked).not.toHaveBeenCalled();
+});
+
+const GGUF: ModelInfo["gguf_files"][number] = {
+  path: "m.Q4_K_M.gguf",
+  size_bytes: 0.8 * GB,
+  quantization_type: "Q4_K_M",
+  weights_bytes: 2.5 * GB,
+  num_parameters: 1.25 * GB,
+  dtype: "bfloat16",
+  architecture: "llama",
+  context_length: 8192,
+  has_chat_template: true,
+  problem: null,
+};
+
+it("fetches and converts the GGUF file that was chosen", async () => {
+  const user = userEvent.setup();
+  const body = vi.fn();
+  const refusal = "m.clip.gguf has the architecture 'clip', which transformers does not read from GGUF files.";
+  tell({
+    files: [{ path: GGUF.path, size_bytes: GGUF.size_bytes, sha256: null, fetch: false, reason: "GGUF weights" }],
+    gguf_files: [GGUF, { ...GGUF, path: "m.clip.gguf", problem: refusal }],
+    support: { level: "unsupported", reasons: [{ code: "gguf_only", message: "Only GGUF files." }] },
+  });
+  server.use(
+    http.post(api("/models/download"), async ({ request }) => {
+      body(await request.json());
+      return HttpResponse.json(downloading({ status: "pending", converted_from: "Q4_K_M" }), { status: 202 });
+    }),
+  );
+  const onDone = show("x/y");
+  const choice = await screen.findByRole("combobox", { name: "GGUF file" });
+  expect(screen.getByText(refusal)).toBeVisible();
+  expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
+  await user.selectOptions(choice, "m.Q4_K_M.gguf (Q4_K_M, 800 MB)");
+  expect(screen.getByText("Takes 2.50 GB of memory in bfloat16.")).toBeVisible();
+  await expectAccessible();
+  await user.click(screen.getByRole("button", { name: "Download and convert 800 MB" }));
+  await waitFor(() => expect(onDone).toHaveBeenCalled());
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ gguf_file: "m.Q4_K_M.gguf" }));
 });
 
 it("lets a person accept pickle weights, and only then", async () => {

@@ -79,8 +79,11 @@ def fetch_snapshot(
     on_progress: Callable[[TransferProgress], None],
     control: Callable[[], Control],
     reserve: Reserve | None = None,
+    snapshot: str | None = None,
 ) -> FetchResult:
     """Bring `files` of one commit into the cache, verified; blocks until they are all there.
+
+    They appear in the snapshot of that commit, or in another one.
 
     `limits` and `control` are called a few times a second, `on_progress` about four times a second, all from
     the calling thread; what they raise ends the download as a pause does. Files already in the cache, in this
@@ -96,7 +99,7 @@ def fetch_snapshot(
     validate_commit(commit)
     validate_files(files)
     store.prepare(repo_id)
-    download = _Download(endpoint, repo_id, commit, files, store, token, limits(), reserve)
+    download = _Download(endpoint, repo_id, commit, files, store, token, limits(), reserve, snapshot or commit)
     return download.run(limits, on_progress, control)
 
 
@@ -113,9 +116,10 @@ class _Download:
         token: str | Literal[False],
         limits: FetchLimits,
         reserve: Reserve | None,
+        snapshot: str,
     ) -> None:
         self._repo_id = repo_id
-        self._commit = commit
+        self._snapshot = snapshot
         self._store = store
         self._limits = limits
         self._contents = contents_of(files)
@@ -130,7 +134,7 @@ class _Download:
         )
         self._throttle = Throttle(limits.bandwidth_bytes_per_second, reserve)
         self._scheduler = Scheduler(self._contents, policy=limits.retry, connections=limits.connections)
-        self._verifier = Verifier(self._scheduler, store, repo_id, commit)
+        self._verifier = Verifier(self._scheduler, store, repo_id, snapshot)
         self._connections = Connections(self._transport, self._scheduler, self._verifier, store, self._throttle, limits)
         self._reporter = Reporter(self._scheduler, self._connections.meter)
 
@@ -189,7 +193,7 @@ class _Download:
         """Return whether the cache holds it, as a blob or as the files of the snapshot themselves."""
         store = self._store
         return store.has_blob(self._repo_id, content.file) or store.holds_copies(
-            self._repo_id, self._commit, content.files
+            self._repo_id, self._snapshot, content.files
         )
 
     def _watch(

@@ -217,7 +217,7 @@ def _file_reasons(
 def _no_weights(names: list[str]) -> Reason:
     suffixes = {PurePosixPath(name).suffix for name in names}
     if ".gguf" in suffixes:
-        message = "Only GGUF files, which Modelyard does not load; it loads safetensors and PyTorch weights."
+        message = "Only GGUF files. Choose one of them: it is converted to safetensors, which can be loaded."
         return Reason("gguf_only", message, "unsupported")
     foreign = sorted(name for suffix, name in _FOREIGN.items() if suffix in suffixes)
     if foreign:

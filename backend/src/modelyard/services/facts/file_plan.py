@@ -18,13 +18,13 @@ from modelyard.core.weight_files import (
 )
 from modelyard.hub.model_info import HubFile
 from modelyard.hub.names import odd_name, same_on_some_disks
+from modelyard.services.facts.gguf_files import gguf_choices
 
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 _OTHER_RUNTIMES = {
     ".h5": "TensorFlow weights",
     ".msgpack": "Flax weights",
     ".onnx": "ONNX weights",
-    ".gguf": "GGUF weights for llama.cpp",
     ".ot": "Rust weights",
     ".tflite": "TensorFlow Lite weights",
     ".mlmodel": "Core ML weights",
@@ -93,10 +93,10 @@ class FilePlan:
             raise NoWeights(f"{model_id}: {self.weights.problem}")
         if is_adapter(names):
             raise NoWeights(f"{model_id}: {adapter_message(adapter_base)}", hint=adapter_hint(adapter_base))
-        if any(name.endswith(".gguf") for name in names):
+        if choices := gguf_choices(names):
             raise NoWeights(
-                f"{model_id} has only GGUF weights, which are made for llama.cpp.",
-                hint="Choose the repository the GGUF files were made from.",
+                f"{model_id} has only GGUF weights, and none of its files was chosen.",
+                hint=f"Choose one, such as {choices[0].path}: it is converted to safetensors.",
             )
         raise NoWeights(f"{model_id} has no weights that transformers can load. {self.weights.problem or ''}".rstrip())
 
@@ -167,6 +167,8 @@ def _decide(file: HubFile, main: set[str], form: str | None, *, allow_pickle: bo
     if path.suffix == ".safetensors":
         other = "not a weight file of the checkpoint" if form else "not a name transformers looks for"
         return PlannedFile(file, False, other)
+    if path.suffix.lower() == ".gguf":
+        return PlannedFile(file, False, "GGUF weights: only where this file is chosen")
     if path.suffix in _OTHER_RUNTIMES:
         return PlannedFile(file, False, f"{_OTHER_RUNTIMES[path.suffix]}: not used by transformers")
     if path.suffix in _PICKLE_SUFFIXES:

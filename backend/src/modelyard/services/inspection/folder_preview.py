@@ -41,8 +41,8 @@ def model_folder(text: str) -> Path | None:
         base = find_base_model(folder)
         raise InvalidRequest(f"{text}: {adapter_message(base)}", hint=adapter_hint(base))
     if any(folder.glob("*.gguf")):
-        message = f"{text} holds only GGUF files: they are for llama.cpp and the like, transformers cannot load them."
-        raise InvalidRequest(message, hint="Name a folder of the model that they were made from.")
+        message = f"{text} holds only GGUF files, which are loaded only after they were converted."
+        raise InvalidRequest(message, hint="Convert one: modelyard import FILE.gguf --name local/my-model.")
     raise InvalidRequest(f"{text} is not a folder with a config.json.", hint="Name a model's folder, or its id.")
 
 
@@ -121,6 +121,7 @@ def preview_folder(local: LocalCheckpoint, inspections: InspectionService, *, se
         needs_custom_code=bool(found.needs_custom_code),
         already_quantized=facts.quantization_method,
         support=found.support,
+        gguf_files=[],
         training=static_verdict(checkpoint.model_id, checkpoint.config, names),
         warnings=list(facts.problems),
     )

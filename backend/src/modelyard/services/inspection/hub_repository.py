@@ -63,7 +63,7 @@ class HubRepository:
         listed = self._listed("config.json")
         if listed is None:
             return None
-        known = self._recall("config text")
+        known = self.recall("config text")
         if known is not None:
             return parse_config(known["text"].encode(), self.model.model_id)
         require_readable_size(listed.size_bytes or 0, listed.path, self.model.model_id)
@@ -76,7 +76,7 @@ class HubRepository:
             _require_listed_content(listed, content)
             raise
         # As text: the JSON of a database has no Infinity, which some configurations hold.
-        self._remember("config text", {"text": json.dumps(config)})
+        self.remember("config text", {"text": json.dumps(config)})
         return config
 
     def adapter_base(self) -> str | None:
@@ -100,10 +100,10 @@ class HubRepository:
 
     def tensors(self, plan: FilePlan) -> list[Tensor]:
         """Return name, dtype and shape of every tensor, read from the weight files' headers."""
-        known = self._recall("tensors")
+        known = self.recall("tensors")
         if known is None:
             found = tensors(self._headers(plan).values())
-            self._remember("tensors", {"tensors": [[t.name, t.dtype, t.shape] for t in found]})
+            self.remember("tensors", {"tensors": [[t.name, t.dtype, t.shape] for t in found]})
             return found
         return [Tensor(name, dtype, tuple(shape)) for name, dtype, shape in known["tensors"]]
 
@@ -147,7 +147,7 @@ class HubRepository:
     def same(self, plan: FilePlan, first: str, second: str) -> bool | None:
         """Return whether two tensors have the same content; None where the Hub does not tell."""
         question = f"same {hashlib.sha256(f'{first} {second}'.encode()).hexdigest()}"
-        known = self._recall(question)
+        known = self.recall(question)
         if known is None:
             try:
                 read = partial(self.client.read_range, self.model.model_id, self.model.commit)
@@ -155,7 +155,7 @@ class HubRepository:
             except HubError as error:
                 logger.info("%s and %s of %s cannot be compared: %s", first, second, self.model.model_id, error.message)
                 return None
-            self._remember(question, known)
+            self.remember(question, known)
         return bool(known["same"])
 
     def _index(self) -> Index | None:
@@ -163,7 +163,7 @@ class HubRepository:
         name = index_to_read(self.file_names)
         if name is None:
             return None
-        known = self._recall(name)
+        known = self.recall(name)
         if known is not None:
             return Index(tuple(known["shards"]), known["problem"])
         listed = next(file for file in self.model.files if file.path == name)
@@ -177,32 +177,35 @@ class HubRepository:
         index = parse_index(content, name, self.model.model_id)
         if index.problem is not None:
             _require_listed_content(listed, content)
-        self._remember(name, {"shards": list(index.shards), "problem": index.problem})
+        self.remember(name, {"shards": list(index.shards), "problem": index.problem})
         return index
+
+    def _listed(self, name: str) -> HubFile | None:
+        return next((file for file in self.model.files if file.path == name), None)
 
     def _headers(self, plan: FilePlan) -> dict[str, SafetensorsFileMetadata]:
         paths = [file.path for file in plan.safetensors]
         headers = self.client.safetensors_headers(self.model.model_id, self.model.commit, paths)
         return dict(zip(paths, headers, strict=True))
 
-    def _listed(self, name: str) -> HubFile | None:
-        return next((file for file in self.model.files if file.path == name), None)
-
-    def _recall(self, question: str) -> dict[str, Any] | None:
+    def recall(self, question: str) -> dict[str, Any] | None:
+        """Return what was remembered of this commit under a name."""
         return self._inspections.recall(self.model.model_id, self.model.commit, question)
 
-    def _remember(self, question: str, answer: dict[str, Any]) -> None:
+    def remember(self, question: str, answer: dict[str, Any]) -> None:
         self._inspections.remember(self.model.model_id, self.model.commit, question, answer)
 
 
 def remote_files(plan: FilePlan) -> list[RemoteFile]:
     """Return the files of a plan that are fetched. Raises HubMisbehaved where a size or hash is missing."""
-    files = []
-    for file in plan.fetched:
-        if file.size_bytes is None or (file.sha256 is None and file.git_sha1 is None):
-            raise HubMisbehaved(f"The Hub names no size or hash for {file.path!r}.")
-        files.append(RemoteFile(file.path, file.size_bytes, file.sha256, file.git_sha1))
-    return files
+    return [remote_file(file) for file in plan.fetched]
+
+
+def remote_file(file: HubFile) -> RemoteFile:
+    """Raises HubMisbehaved where its size or hash is missing."""
+    if file.size_bytes is None or (file.sha256 is None and file.git_sha1 is None):
+        raise HubMisbehaved(f"The Hub names no size or hash for {file.path!r}.")
+    return RemoteFile(file.path, file.size_bytes, file.sha256, file.git_sha1)
 
 
 def _require_listed_content(file: HubFile, content: bytes) -> None:

@@ -16,6 +16,7 @@ from modelyard.services.facts.config_facts import ConfigFacts, read_config
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.parameter_count import Described
 from modelyard.services.facts.training_verdict import static_verdict
+from modelyard.services.inspection.hub_gguf import HubGguf
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
 from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.model_files import bytes_to_fetch
@@ -70,6 +71,7 @@ def preview(
         has_tokenizer=plan.has_tokenizer,
         already_quantized=facts.quantization_method,
         support=found.support,
+        gguf_files=HubGguf(repository).listed(readable=readable),
         training=static_verdict(model.model_id, config, repository.file_names),
         needs_custom_code=bool(found.needs_custom_code),
         warnings=_warnings(model, plan, facts, found),

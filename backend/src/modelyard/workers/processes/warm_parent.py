@@ -11,6 +11,7 @@ CHILDREN = frozenset(
     {
         "modelyard.ml.inspect.inspector_child",
         "modelyard.workers",
+        "modelyard.workers.processes.convert_child",
         "modelyard.workers.processes.quantize_child",
         "modelyard.workers.processes.train_child",
     }
@@ -21,6 +22,7 @@ _LIBRARIES = (
     "torch",
     "transformers",
     "modelyard.ml.loading.import_bitsandbytes",
+    "modelyard.ml.gguf.convert",
     "modelyard.ml.inspect.activations",
     "modelyard.ml.inspect.architecture",
     "modelyard.ml.quantize.artifact",

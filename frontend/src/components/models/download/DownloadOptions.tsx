@@ -17,6 +17,7 @@ import type { ChosenProps } from "../ModelDownloadForm";
 import { obstacleOf, needsConsent } from "./obstacle";
 import { suggest, roughFits } from "./suggestPrecision";
 import { Submit } from "./DownloadButton";
+import { GgufDownload } from "./GgufDownload";
 
 export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   const [picked, setPicked] = useState<Quantization | null>(null);
@@ -24,6 +25,7 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   const [allowPickle, setAllowPickle] = useState(false);
   const obstacle = obstacleOf(info, allowPickle);
   const loadable = info.support.level !== "unsupported";
+  const onlyGguf = obstacle === "nothing" && info.gguf_files.length > 0;
   const askable = obstacle !== "locked" && obstacle !== "nothing";
   const longest = info.dimensions.max_position_embeddings ?? null;
   const plan = useMemoryPlan(askable ? { model_id: info.model_id, revision: info.commit, longest } : null);
@@ -54,6 +56,9 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
   return (
     <>
       <ModelPreview info={info} revision={revision} estimate={plan.estimate} onRecheck={onRecheck} />
+      {info.gguf_files.length > 0 && obstacle !== "locked" && (
+        <GgufDownload info={info} revision={revision} onDone={onDone} />
+      )}
       {needsConsent(info) && (
         <Checkbox
           checked={allowPickle}
@@ -97,28 +102,31 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
           description="Another precision can then be made without a second download."
         />
       )}
-      <Submit
-        info={info}
-        option={option}
-        dtype={plan.estimate?.dtype ?? info.dtype}
-        estimating={plan.loading}
-        diskShort={diskShort}
-        obstacle={obstacle}
-        row={quantization === null ? undefined : rows.get(quantization)}
-        request={
-          quantization === null
-            ? null
-            : {
-                model_id: info.model_id,
-                revision,
-                quantization,
-                keep_original: keepOriginal,
-                allow_pickle: allowPickle,
-              }
-        }
-        onRecheck={onRecheck}
-        onDone={onDone}
-      />
+      {!onlyGguf && (
+        <Submit
+          info={info}
+          option={option}
+          dtype={plan.estimate?.dtype ?? info.dtype}
+          estimating={plan.loading}
+          diskShort={diskShort}
+          obstacle={obstacle}
+          row={quantization === null ? undefined : rows.get(quantization)}
+          request={
+            quantization === null
+              ? null
+              : {
+                  model_id: info.model_id,
+                  revision,
+                  quantization,
+                  keep_original: keepOriginal,
+                  allow_pickle: allowPickle,
+                  gguf_file: null,
+                }
+          }
+          onRecheck={onRecheck}
+          onDone={onDone}
+        />
+      )}
     </>
   );
 }

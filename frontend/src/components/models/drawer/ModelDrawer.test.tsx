@@ -440,6 +440,7 @@ it("downloads the newer version as a model of its own", async () => {
     quantization: "none",
     keep_original: true,
     allow_pickle: false,
+    gguf_file: null,
   });
   expect(screen.getByRole("link", { name: "Open it" })).toHaveAttribute("href", "/models/m2");
 });

@@ -78,6 +78,9 @@ export function Overview({ model, busy, onAction }: WorkProps) {
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
     ["Licence", model.licence],
+    ...(model.converted_from === null
+      ? []
+      : [["Converted from", `${model.converted_from} (GGUF)`] satisfies [string, React.ReactNode]]),
     ["Access", model.gated ? "gated; its terms were accepted" : "open"],
     ...(model.has_custom_code
       ? [["Code", "the repository contains custom code, which is never run"] satisfies [string, React.ReactNode]]

@@ -78,8 +78,8 @@ function Newer({ model, onProblem }: StepProps) {
     setBusy(true);
     onProblem(null);
     try {
-      const { model_id, revision, quantization } = model;
-      await downloadModel({ model_id, revision, quantization, keep_original: true, allow_pickle: false });
+      const { model_id, revision, quantization, gguf_file } = model;
+      await downloadModel({ model_id, revision, quantization, gguf_file, keep_original: true, allow_pickle: false });
       toastDone(`Downloading the newer ${model.name}`, "The installed version is kept until you delete it.");
     } catch (error) {
       onProblem(toProblem(error));

@@ -25,14 +25,21 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute
     dependencies=TALKS_TO_A_HUB,
     responses=ACCEPTED
     | problems(
-        *HUB_PROBLEMS, errors.AlreadyExists, errors.Conflict, errors.NoWeights, errors.UnsafeWeights, errors.DiskFull
+        *HUB_PROBLEMS,
+        errors.AlreadyExists,
+        errors.Conflict,
+        errors.NoWeights,
+        errors.UnsafeWeights,
+        errors.UnsupportedArchitecture,
+        errors.NoTokenizer,
+        errors.DiskFull,
     ),
 )
 def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: RowAnswerDep) -> ModelResponse:
     """Check access and disk space, then queue the download of a model.
 
-    A model that failed, was cancelled or lost its files is downloaded again under the same id and reuses the files
-    that are left.
+    With `gguf_file`, that file is downloaded and converted to safetensors. A model that failed, was cancelled or lost
+    its files is downloaded again under the same id and reuses the files that are left.
     """
     return answer(hub.start_download(request))
 

@@ -43,13 +43,18 @@ def drop_leftovers(
         errors.NoWeights,
         errors.UnsafeWeights,
         errors.InvalidRepository,
+        errors.UnsupportedArchitecture,
+        errors.NoTokenizer,
         errors.Conflict,
     ),
 )
 def import_model(request: ModelImportRequest, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:
     """Import a local folder, by hard link or copy, or a model that other tools downloaded. Every byte is hashed.
 
-    The folder must be inside one of `MODELYARD_ALLOWED_PATHS`. If that is not set, a server on loopback without a key
+    A GGUF file, whatever its name, is converted to safetensors and stays where it is; so is a model of Ollama on the
+    server's machine, by its name (`llama3.2:1b`).
+
+    The path must be inside one of `MODELYARD_ALLOWED_PATHS`. If that is not set, a server on loopback without a key
     reads any folder but system folders; every other server reads only uploads and the Hugging Face cache. Links out of
     the folder are refused, except those of a snapshot into the blobs of its own repository.
     """

@@ -1,0 +1,1 @@
+"""GGUF files made into folders that `from_pretrained` loads."""

@@ -1,0 +1,193 @@
+"""Convert once: a GGUF file becomes a folder that `from_pretrained` loads, and that gives the same answers."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+
+from modelyard.core import units
+from modelyard.core.errors import ArtifactMismatch, DiskFull, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
+from modelyard.core.gguf_header import GgufHeader, read_gguf
+from modelyard.core.paths import open_real
+from modelyard.core.storage import DISK_RESERVE_BYTES
+from modelyard.ml.gguf.join import join
+from modelyard.ml.inspect.meta_model import first_line
+from modelyard.ml.loading import devices
+from modelyard.ml.loading.disk_errors import disk_errors
+from modelyard.ml.loading.pretrained import load_model, read_config
+from modelyard.ml.quantize.artifact_folder import exclusive, sha256_of
+from modelyard.ml.quantize.drift import Observation, identical, is_finite, observe
+
+SHARD_SIZE = "5GB"
+CONVERTED = "model"
+"""The folder of the result in the one it is made in."""
+_SOURCE = "source.gguf"
+_TOKENS = 32
+"""Of the pass that checks the result."""
+_MEMORY_FACTOR = 2
+"""How much of the result transformers holds at its peak: the unpacked tensors, and the model they become."""
+_STEPS = ("unpacking the weights", "running the model", "writing safetensors", "loading them back")
+_CPU = torch.device("cpu")
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """What to convert and where: real paths of a file, or of the parts of one, and the folder to work in.
+
+    `dtype` is that of the result, which takes `weights_bytes`.
+    """
+
+    sources: list[str]
+    folder: str
+    name: str
+    dtype: str
+    weights_bytes: int
+
+
+def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
+    """Convert and check; returns `{"files": {name: {"size_bytes", "sha256"}}}`, which lie in `folder`/CONVERTED.
+
+    Reports `{"phase", "done", "total", "message"}`. Raises DiskFull and OutOfMemory before work that cannot fit,
+    UnsupportedArchitecture, OutputNotFinite, ArtifactMismatch, NoWeights, and Conflict while another process does the
+    same.
+    """
+    with ExitStack() as stack, exclusive(Path(request.folder)) as folder:
+        parts = [stack.enter_context(open_real(Path(path))) for path in request.sources]
+        headers = [read_gguf(part, _size(part), request.name, "the conversion") for part in parts]
+        _require_room(request, folder, joined=sum(map(_size, parts)) if len(parts) > 1 else 0)
+        with disk_errors(folder), _memory_errors(request):
+            _place(parts, headers, folder, request.name)
+            _convert(request, folder, report)
+        (folder / _SOURCE).unlink()
+    made = folder / CONVERTED
+    return {
+        "files": {
+            path.name: {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(made.iterdir())
+        }
+    }
+
+
+def _convert(request: ConversionRequest, folder: Path, report: Report) -> None:
+    made = folder / CONVERTED
+    _tell(report, 0)
+    model = _unpack(request, folder)
+    ids = (torch.arange(_TOKENS) % model.config.get_text_config(decoder=True).vocab_size).unsqueeze(0)
+    _tell(report, 1)
+    unpacked = _run(model, ids, request.name)
+    if not is_finite(unpacked):
+        raise OutputNotFinite(
+            f"The output of {request.name} is not finite in {request.dtype}.",
+            hint="The file is damaged, or of an architecture that does not convert: choose another one.",
+        )
+    _tell(report, 2)
+    model.save_pretrained(made, max_shard_size=SHARD_SIZE)
+    AutoTokenizer.from_pretrained(folder, gguf_file=_SOURCE).save_pretrained(made)
+    _clean_config(made)
+    del model
+    devices.release_memory()
+    _tell(report, 3)
+    loaded = load_model(made, device_map={"": _CPU})
+    if not identical(unpacked, _run(loaded, ids, request.name)):
+        raise ArtifactMismatch(
+            f"{request.name} gives other answers after it was converted.",
+            hint="Choose another GGUF file, or the repository it was made from, and report its name.",
+        )
+
+
+def _unpack(request: ConversionRequest, folder: Path) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            gguf_file=_SOURCE,
+            dtype=getattr(torch, request.dtype),
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        # What a reader of strangers' files raises; the file itself was checked before.
+        if devices.is_out_of_memory(error):
+            raise
+        raise UnsupportedArchitecture(
+            f"transformers cannot read {request.name}: {first_line(error)}",
+            hint="Choose another GGUF file, or the repository it was made from.",
+        ) from error
+    return model.eval()
+
+
+def _run(model: PreTrainedModel, ids: torch.Tensor, name: str) -> Observation:
+    try:
+        return observe(model, [ids])
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        if devices.is_out_of_memory(error):
+            raise
+        raise UnsupportedArchitecture(
+            f"{name} does not run after its weights were unpacked: {first_line(error)}",
+            hint="Choose another GGUF file, or the repository it was made from.",
+        ) from error
+
+
+def _clean_config(folder: Path) -> None:
+    """Leave out the name that the author of the file gave it."""
+    config = read_config(folder)
+    config.pop("_model_name_or_path", None)
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _place(parts: Sequence[FileIO], headers: Sequence[GgufHeader], folder: Path, name: str) -> None:
+    """Have the file, whatever it is called, under a name that ends as transformers wants it.
+
+    It is the open file that was checked, where the system names those.
+    """
+    target = folder / _SOURCE
+    if len(parts) > 1:
+        join(list(zip(parts, headers, strict=True)), target, name)
+        return
+    opened = Path(f"/proc/self/fd/{parts[0].fileno()}")
+    target.symlink_to(opened if opened.exists() else str(parts[0].name))
+
+
+def _require_room(request: ConversionRequest, folder: Path, joined: int) -> None:
+    free, needed = shutil.disk_usage(folder).free, request.weights_bytes + joined
+    if needed + DISK_RESERVE_BYTES > free:
+        raise DiskFull(
+            f"The converted {request.name} needs {units.size(needed)} and {units.size(free)} are free on the disk of"
+            f" {folder.parent}.",
+            hint="Free space there; it resumes by itself.",
+            folder=str(folder.parent),
+            needed_bytes=needed + DISK_RESERVE_BYTES,
+            free_bytes=free,
+        )
+
+
+@contextmanager
+def _memory_errors(request: ConversionRequest) -> Iterator[None]:
+    """OutOfMemory before work that cannot fit, and instead of the many forms it takes in the middle."""
+    hint = "Unload models, or use a machine with more memory, then retry."
+    free, needed = devices.free_bytes(_CPU), _MEMORY_FACTOR * request.weights_bytes
+    if needed > free:
+        raise OutOfMemory(
+            f"Converting {request.name} needs {units.size(needed)} of memory, where {units.size(free)} are free.",
+            hint=hint,
+        )
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"Memory ran out while {request.name} was being converted.", hint=hint) from error
+
+
+def _tell(report: Report, done: int) -> None:
+    report({"phase": "converting", "done": done, "total": len(_STEPS), "message": _STEPS[done]})
+
+
+def _size(file: FileIO) -> int:
+    return file.seek(0, 2)

@@ -1,0 +1,138 @@
+"""GGUF files become folders that load anywhere, and compute what transformers computes of the file itself."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
+from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+from modelyard.core.errors import DiskFull, ModelyardError, NoWeights, OutOfMemory, OutputNotFinite
+from modelyard.core.gguf_header import GgufHeader, read_gguf
+from modelyard.ml.gguf import convert as conversion
+from modelyard.ml.gguf.convert import ConversionRequest, convert
+from modelyard.ml.loading import devices
+from modelyard.services.facts.gguf_files import READABLE
+from support.gguf_models import make_source, write_gguf
+from support.samples import sample_models
+
+TEXT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder, tokenizer = tmp_path_factory.mktemp("sources"), sample_models() / "tiny-llama"
+    return {kind: make_source(folder / kind, tokenizer, kind) for kind in ("llama", "qwen2")}
+
+
+def _header(path: Path) -> GgufHeader:
+    with path.open("rb") as file:
+        return read_gguf(file, path.stat().st_size, path.name, "a test")
+
+
+def _convert(paths: list[Path], folder: Path) -> dict[str, Any]:
+    headers = [_header(path) for path in paths]
+    request = ConversionRequest(
+        sources=[str(path.resolve()) for path in paths],
+        folder=str(folder),
+        name=paths[0].name,
+        dtype=headers[0].dense_dtype,
+        weights_bytes=sum(header.dense_bytes for header in headers),
+    )
+    return convert(request, lambda _report: None)
+
+
+def _logits(folder: Path, dtype: str, **options: Any) -> torch.Tensor:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **options)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=options.get("gguf_file"))
+    with torch.inference_mode():
+        logits: torch.Tensor = model(**tokenizer(TEXT, return_tensors="pt", return_token_type_ids=False)).logits
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantization", "dtype"),
+    [("llama", "Q8_0", "bfloat16"), ("qwen2", "Q4_0", "bfloat16"), ("llama", "F32", "float32")],
+)
+def test_answers_are_those_of_the_file(
+    sources: dict[str, Path], tmp_path: Path, kind: str, quantization: str, dtype: str
+) -> None:
+    path = write_gguf(sources[kind], tmp_path / "model.gguf", quantization=quantization)[0]
+
+    made = _convert([path], tmp_path / "work")
+
+    folder = tmp_path / "work" / "model"
+    expected = _logits(tmp_path, dtype, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True))
+    assert torch.equal(_logits(folder, dtype), expected)
+    if quantization == "F32":
+        assert torch.equal(expected, _logits(sources[kind], dtype)), "and those of the model it was written from"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["model_type"], config["dtype"]) == (kind, dtype)
+    assert "quantization_config" not in config
+    assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["model"]
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= made["files"].keys()
+    weights = (folder / "model.safetensors").read_bytes()
+    assert made["files"]["model.safetensors"] == {
+        "size_bytes": len(weights),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+
+
+def test_split_files_are_joined(sources: dict[str, Path], tmp_path: Path) -> None:
+    whole = write_gguf(sources["llama"], tmp_path / "whole.gguf")
+    parts = write_gguf(sources["llama"], tmp_path / "split.gguf", split=3)
+
+    _convert(whole, tmp_path / "one")
+    _convert(parts, tmp_path / "three")
+
+    assert torch.equal(_logits(tmp_path / "one/model", "bfloat16"), _logits(tmp_path / "three/model", "bfloat16"))
+
+
+def test_parts_of_two_models_are_not_joined(sources: dict[str, Path], tmp_path: Path) -> None:
+    parts = write_gguf(sources["llama"], tmp_path / "split.gguf", split=3)
+    with pytest.raises(NoWeights, match="do not belong together"):
+        _convert([parts[0], parts[2], parts[1]], tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_what_does_not_fit_is_refused_beforehand(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_gguf(sources["llama"], tmp_path / "model.gguf")[0]
+    monkeypatch.setattr(conversion, "_convert", pytest.fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "free_bytes", lambda _device: 1000)
+        _require_refusal(OutOfMemory, [path], tmp_path / "work")
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "DISK_RESERVE_BYTES", 2**60)
+        _require_refusal(DiskFull, [path], tmp_path / "work")
+
+
+def _require_refusal(kind: type[ModelyardError], paths: list[Path], folder: Path) -> None:
+    with pytest.raises(kind) as raised:
+        _convert(paths, folder)
+    assert raised.value.hint
+    assert not folder.exists()
+
+
+def test_weights_that_give_no_numbers_are_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    path = write_gguf(sources["llama"], tmp_path / "model.gguf", quantization="F32")[0]
+    content = bytearray(path.read_bytes())
+    norm = next(tensor for tensor in _header(path).tensors if tensor.name == "output_norm.weight")
+    start = _header(path).data_start + norm.start
+    content[start : start + norm.bytes] = b"\xff" * norm.bytes  # NaN
+    path.write_bytes(content)
+    _require_refusal(OutputNotFinite, [path], tmp_path / "work")
+
+
+def test_what_is_offered_is_what_transformers_reads() -> None:
+    renamed = {"gpt-oss": "gpt_oss", "qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "minimax-m2": "minimax_m2"}
+    known = {*GGUF_SUPPORTED_ARCHITECTURES, *GGUF_CONFIG_ARCHS}
+    assert {renamed.get(name, name) for name in READABLE} <= known
+    no_causal_model = {"t5", "umt5", "deci"}
+    no_architecture = {"general", "tokenizer", "mistral"}
+    assert known - {renamed.get(name, name) for name in READABLE} == no_causal_model | no_architecture
