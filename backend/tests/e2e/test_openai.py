@@ -182,8 +182,8 @@ def test_log_probabilities_of_a_text_and_of_an_answer(client: openai.OpenAI) -> 
         assert (token.top_logprobs[0].token, token.top_logprobs[0].logprob) == (token.token, token.logprob)
         assert token.bytes is not None
     chunks = list(chat(client, logprobs=True, top_logprobs=3, stream=True))
-    told = [c.choices[0].logprobs.content for c in chunks if c.choices and c.choices[0].logprobs]
-    assert [token for content in told for token in content] == content
+    streamed = [c.choices[0].logprobs.content for c in chunks if c.choices and c.choices[0].logprobs]
+    assert [token for content in streamed for token in content] == content
 
 
 @pytest.mark.thorough
