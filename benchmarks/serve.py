@@ -30,17 +30,37 @@ import httpx
 
 PROMPT_TOKENS, CLIENTS = 64, 8
 PATIENCE_SECONDS = 600.0
+WORDS = (
+    "in",
+    "the",
+    "a",
+    "of",
+    "is",
+    "name",
+    "state",
+    "value",
+    "list",
+    "and",
+    "it",
+    "to",
+    "for",
+    "not",
+    "as",
+    "we",
+    "on",
+)
 LEAST_OF_PLAIN, LEAST_TOGETHER, MOST_LATER_SECONDS = 0.95, 2.5, 0.05
 
 _PLAIN = """
 import json, sys, time
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 folder, dtype, tokens, prompts = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
-def run(ids, count):
-    ids = torch.tensor([ids])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+def run(prompt, count):
     began = time.perf_counter()
+    ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False)
     return out.shape[1] - ids.shape[1], time.perf_counter() - began
 run(prompts[0], 2)
@@ -61,23 +81,24 @@ class Speed:
     first_seconds: float
 
 
-def prompts_of(count: int, vocabulary: int = 4000) -> list[list[int]]:
-    """Return prompts of random tokens; none is a prefix of another."""
-    choose = random.Random(0)
-    return [[choose.randrange(300, vocabulary) for _ in range(PROMPT_TOKENS)] for _ in range(count)]
+def prompts_of(folder: Path, count: int) -> list[str]:
+    """Return texts of random words with PROMPT_TOKENS tokens each; `transformers serve` takes no token ids."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    choose, found = random.Random(0), list[str]()
+    while len(found) < count:
+        text = ""
+        while len(tokenizer(text)["input_ids"]) < PROMPT_TOKENS:
+            text += f" {choose.choice(WORDS)}"
+        if len(tokenizer(text)["input_ids"]) == PROMPT_TOKENS:
+            found.append(text)
+    return found
 
 
-def plain(folder: Path, dtype: str, tokens: int, rounds: int, vocabulary: int) -> Speed:
+def plain(folder: Path, dtype: str, tokens: int, prompts: list[str]) -> Speed:
     """Return what transformers' `generate` does in a process of its own."""
-    command = [
-        sys.executable,
-        "-c",
-        _PLAIN,
-        str(folder),
-        dtype,
-        str(tokens),
-        json.dumps(prompts_of(rounds, vocabulary)),
-    ]
+    command = [sys.executable, "-c", _PLAIN, str(folder), dtype, str(tokens), json.dumps(prompts)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     return Speed(*json.loads(done.stdout.splitlines()[-1]))
 
@@ -89,7 +110,7 @@ class Client:
         self._http = httpx.Client(base_url=url, timeout=PATIENCE_SECONDS, trust_env=False)
         self._model = model
 
-    def complete(self, prompt: Any, tokens: int) -> tuple[int, float]:
+    def complete(self, prompt: str, tokens: int) -> tuple[int, float]:
         """Return the number of new tokens and the seconds until the first text."""
         body = {
             "model": self._model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True,
@@ -110,7 +131,7 @@ class Client:
                 count = (event.get("usage") or {}).get("completion_tokens", count)
         return count, first if first is not None else time.perf_counter() - began
 
-    def together(self, prompts: list[Any], tokens: int) -> Speed:
+    def together(self, prompts: list[str], tokens: int) -> Speed:
         """Return the speed of as many clients as there are prompts."""
         began = time.perf_counter()
         with ThreadPoolExecutor(len(prompts)) as pool:
@@ -118,7 +139,7 @@ class Client:
         seconds = time.perf_counter() - began
         return Speed(sum(count for count, _ in done) / seconds, min(first for _, first in done))
 
-    def best(self, clients: int, tokens: int, rounds: int, prompts: list[Any]) -> Speed:
+    def best(self, clients: int, tokens: int, rounds: int, prompts: list[str]) -> Speed:
         """Return the best of several rounds, each with prompts of its own."""
         self.complete(prompts[0], 2)
         found = [self.together(prompts[at * clients : (at + 1) * clients], tokens) for at in range(rounds)]
@@ -234,15 +255,14 @@ def main() -> int:
         from support.smollm2 import smollm2
 
         options.model = smollm2()
-    vocabulary = min(4000, json.loads((options.model / "config.json").read_text())["vocab_size"])
-    prompts: list[Any] = prompts_of(options.rounds * CLIENTS, vocabulary)
+    prompts = prompts_of(options.model, options.rounds * CLIENTS)
 
     def measure(client: Client) -> list[Speed]:
         return [client.best(clients, options.tokens, options.rounds, prompts) for clients in (1, CLIENTS)]
 
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        own = plain(options.model, options.dtype, options.tokens, options.rounds, vocabulary)
+        own = plain(options.model, options.dtype, options.tokens, prompts[: options.rounds])
         rows = {"Modelyard": modelyard(folder, options.model, options.dtype, measure)}
         problem = None
         try:
