@@ -11,13 +11,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
 from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-from modelyard.core.errors import DiskFull, ModelyardError, NoWeights, OutOfMemory, OutputNotFinite
+from modelyard.core.errors import (
+    DiskFull,
+    ModelyardError,
+    NoWeights,
+    OutOfMemory,
+    OutputNotFinite,
+    UnsupportedArchitecture,
+)
 from modelyard.core.gguf_header import GgufHeader, read_gguf
 from modelyard.ml.gguf import convert as conversion
 from modelyard.ml.gguf.convert import ConversionRequest, convert
 from modelyard.ml.loading import devices
-from modelyard.services.facts.gguf_files import READABLE
-from support.gguf_models import make_source, write_gguf
+from modelyard.services.facts.gguf_files import READABLE, GgufFacts
+from support.gguf_models import LLAMA3_ROPE, make_source, write_gguf
 from support.samples import sample_models
 
 TEXT = "The capital of France is"
@@ -80,6 +87,29 @@ def test_answers_are_those_of_the_file(
         "size_bytes": len(weights),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
+
+
+def test_llama_3_keeps_the_scaling_of_its_position_embeddings(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", sample_models() / "tiny-llama", rope_parameters=LLAMA3_ROPE)
+    path = write_gguf(source, tmp_path / "model.gguf", quantization="F32")[0]
+
+    _convert([path], tmp_path / "work")
+
+    config = json.loads((tmp_path / "work/model/config.json").read_text())
+    assert config["rope_parameters"] == LLAMA3_ROPE
+    assert torch.equal(_logits(tmp_path / "work/model", "float32"), _logits(source, "float32"))
+
+
+def test_other_scaling_of_position_embeddings_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    odd = LLAMA3_ROPE | {"low_freq_factor": 2.0}
+    source = make_source(tmp_path / "source", sample_models() / "tiny-llama", rope_parameters=odd)
+    path = write_gguf(source, tmp_path / "model.gguf", quantization="F32")[0]
+    _require_refusal(UnsupportedArchitecture, [path], tmp_path / "work")
+
+    named = write_gguf(sources["qwen2"], tmp_path / "named.gguf", rope_scaling="yarn")[0]
+    problem = GgufFacts.of([_header(named)]).problem("named.gguf")
+    assert isinstance(problem, UnsupportedArchitecture)
+    assert "'yarn'" in problem.message
 
 
 def test_split_files_are_joined(sources: dict[str, Path], tmp_path: Path) -> None:

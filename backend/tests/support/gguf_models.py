@@ -1,6 +1,7 @@
 """GGUF files of sample models, as llama.cpp's converter writes them."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,21 @@ _CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 PARAMETERS = {"llama": 1_110_336, "qwen2": 1_110_592}
 
 
-def make_source(folder: Path, tokenizer: Path, model_type: str = "llama") -> Path:
+LLAMA3_ROPE = {
+    "factor": 32.0,
+    "high_freq_factor": 4.0,
+    "low_freq_factor": 1.0,
+    "original_max_position_embeddings": 8192,
+    "rope_theta": 500000.0,
+    "rope_type": "llama3",
+}
+
+
+def make_source(folder: Path, tokenizer: Path, model_type: str = "llama", **config: Any) -> Path:
     """A small random model with the tokenizer of another one; needs no torch, which takes seconds to import."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(
-        json.dumps(_CONFIG | {"model_type": model_type, "architectures": [_CLASSES[model_type]]})
+        json.dumps(_CONFIG | {"model_type": model_type, "architectures": [_CLASSES[model_type]]} | config)
     )
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copyfile(tokenizer / name, folder / name)
@@ -71,10 +82,12 @@ def write_gguf(
     architecture: str | None = None,
     with_tokenizer: bool = True,
     split: int = 1,
+    rope_scaling: str | None = None,
 ) -> list[Path]:
     """Write the Llama or Qwen2 of a folder as a GGUF file, or as `split` files named as llama.cpp names them.
 
-    `architecture` is what the file says it holds, where that is not the truth. Returns the files.
+    `architecture` is what the file says it holds, where that is not the truth; `rope_scaling` what it says of its
+    position embeddings. Returns the files.
     """
     import gguf
 
@@ -91,6 +104,8 @@ def write_gguf(
             writer.add_int32("split.tensors.count", len(tensors))
         if number == 0:
             _describe(writer, config, file_type)
+            if rope_scaling is not None:
+                writer.add_string(f"{config['model_type']}.rope.scaling.type", rope_scaling)
             if with_tokenizer:
                 _add_tokenizer(writer, folder)
         for name in names:
@@ -123,7 +138,21 @@ def _tensors(folder: Path, config: dict[str, Any]) -> dict[str, np.ndarray]:
             halves = values.reshape(heads, 2, values.shape[0] // heads // 2, values.shape[1])
             values = halves.swapaxes(1, 2).reshape(values.shape)
         found[f"{names.get_name(stem)}.{end}"] = np.ascontiguousarray(values)
+    if config["rope_parameters"]["rope_type"] == "llama3":
+        found["rope_freqs.weight"] = np.array(_rope_factors(config), np.float32)
     return found
+
+
+def _rope_factors(config: dict[str, Any]) -> list[float]:
+    """What llama.cpp's converter makes of Llama 3's scaling."""
+    rope, width = config["rope_parameters"], config["hidden_size"] // config["num_attention_heads"]
+    factors = []
+    for index in range(0, width, 2):
+        turns = rope["original_max_position_embeddings"] / (2 * math.pi * rope["rope_theta"] ** (index / width))
+        share = (turns - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+        share = min(max(share, 0.0), 1.0)
+        factors.append(1 / ((1 - share) / rope["factor"] + share))
+    return factors
 
 
 def _describe(writer: Any, config: dict[str, Any], file_type: int) -> None:

@@ -106,6 +106,14 @@ class GgufHeader:
         return self.number(f"{self.architecture}.context_length")
 
     @property
+    def rope_scaling(self) -> str | None:
+        """What scales the position embeddings, as its keys and tensors say; Llama 3's factors are no such thing."""
+        named = self.text(f"{self.architecture}.rope.scaling.type")
+        if named not in (None, "none"):
+            return named
+        return "longrope" if any(tensor.name.startswith("rope_factors_") for tensor in self.tensors) else None
+
+    @property
     def has_tokenizer(self) -> bool:
         return isinstance(self.values.get("tokenizer.ggml.tokens"), ArrayLength)
 

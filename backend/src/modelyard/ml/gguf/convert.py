@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from modelyard.core import units
 from modelyard.core.errors import ArtifactMismatch, DiskFull, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
@@ -18,6 +18,7 @@ from modelyard.core.gguf_header import GgufHeader, read_gguf
 from modelyard.core.paths import open_real
 from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.ml.gguf.join import join
+from modelyard.ml.gguf.rope import read_llama3_scaling
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.disk_errors import disk_errors
@@ -107,6 +108,7 @@ def _unpack(request: ConversionRequest, folder: Path) -> PreTrainedModel:
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=_read_config(folder, request.name),
             gguf_file=_SOURCE,
             dtype=getattr(torch, request.dtype),
             quantization_config=GgufConfig(dequantize=True),
@@ -120,6 +122,16 @@ def _unpack(request: ConversionRequest, folder: Path) -> PreTrainedModel:
             hint="Choose another GGUF file, or the repository it was made from.",
         ) from error
     return model.eval()
+
+
+def _read_config(folder: Path, name: str) -> PreTrainedConfig:
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, gguf_file=_SOURCE)
+    with (folder / _SOURCE).open("rb") as file:
+        header = read_gguf(file, file.seek(0, 2), name, "the conversion")
+        scaling = read_llama3_scaling(file, header, config, name)
+    if scaling is not None:
+        config.rope_parameters = scaling
+    return config
 
 
 def _run(model: PreTrainedModel, ids: torch.Tensor, name: str) -> Observation:

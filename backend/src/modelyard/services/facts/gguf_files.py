@@ -16,6 +16,9 @@ READABLE = frozenset(
 )  # fmt: skip
 """Architectures, as GGUF files name them, of which transformers makes a causal language model."""
 
+SCALED = frozenset({"gpt-oss"})
+"""Architectures whose RoPE scaling transformers reads."""
+
 DOCUMENTS = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY|README)[^/]*", re.IGNORECASE)
 """What is fetched beside a GGUF file."""
 
@@ -47,6 +50,8 @@ class GgufFacts:
     weights_bytes: int
     """Of the dense model, in `dtype`."""
     context_length: int | None
+    rope_scaling: str | None
+    """What scales its position embeddings in a way that transformers leaves out."""
     has_tokenizer: bool
     has_chat_template: bool
 
@@ -62,6 +67,7 @@ class GgufFacts:
             dtype=whole.dense_dtype,
             weights_bytes=whole.dense_bytes,
             context_length=first.context_length,
+            rope_scaling=None if first.architecture in SCALED else whole.rope_scaling,
             has_tokenizer=first.has_tokenizer,
             has_chat_template=first.has_chat_template,
         )
@@ -72,6 +78,12 @@ class GgufFacts:
             called = "no architecture" if self.architecture is None else f"the architecture {self.architecture[:100]!a}"
             return UnsupportedArchitecture(
                 f"{name} has {called}, which transformers does not read from GGUF files.", hint=_CHOOSE
+            )
+        if self.rope_scaling is not None:
+            return UnsupportedArchitecture(
+                f"{name} scales its position embeddings (RoPE, {self.rope_scaling[:100]!a}), which transformers does"
+                " not read from GGUF files.",
+                hint=_CHOOSE,
             )
         if not self.has_tokenizer:
             return NoTokenizer(f"{name} holds no tokenizer.", hint=_CHOOSE)
