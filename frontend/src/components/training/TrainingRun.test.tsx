@@ -117,7 +117,9 @@ it("says where the log is that is not on the server's machine", async () => {
   show([training({ status: "completed" })]);
   const region = await screen.findByRole("region", { name: "Log" });
   expect(
-    await within(region).findByText(/a worker on another machine keeps it there, in trainings\/t1\/log.txt/),
+    await within(region).findByText(
+      /not on the server's machine. Look on the worker's machine, in trainings\/t1\/log.txt/,
+    ),
   ).toBeVisible();
 });
 
