@@ -4,14 +4,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from modelyard.core.start_process import can_fork
 from support import programs
 from support.instance import Instance
 from support.postgres import running_postgres
 from support.redis_server import running_redis
+from support.warm import WarmParent, without_channel
 
 pytestmark = pytest.mark.thorough
 
@@ -122,42 +127,94 @@ def test_servers_of_one_home_use_their_own_addresses(tmp_path: Path) -> None:
             first.stop()
 
 
-def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_path: Path) -> None:
-    instance = Instance(tmp_path / "anew", arguments=("--no-workers",)).start()
-    instance.api.timeout = 180  # every round begins in a process that has not imported torch yet
+@contextmanager
+def impatient_worker(
+    instance: Instance, queues: str, forking: WarmParent | None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker that begins anew whenever it holds no model; it is forked where there is a warm parent for it."""
     program = (
         "import sys\n"
         "from modelyard.core.settings import Settings\n"
         "from modelyard.workers.processes.supervisor import Supervisor\n"
-        "sys.exit(Supervisor(Settings(), celery='impatient_worker:celery_app').run_worker(['downloads', 'inference']))"
+        "sys.exit(Supervisor(Settings(), celery='impatient_worker:celery_app').run_worker(sys.argv[1].split(',')))"
     )
-    with (instance.folder / "worker.log").open("ab") as log:
-        worker = programs.Popen(
-            [sys.executable, "-c", program],
-            env=instance.environment | {"PYTHONPATH": str(Path(__file__).parent)},
+    variables = {} if forking is None else {"MODELYARD_WARM": "1", **forking.environment}
+    with (instance.folder / "impatient.log").open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", program, queues],
+            env=instance.environment | {"PYTHONPATH": str(Path(__file__).parent)} | variables,
+            pass_fds=() if forking is None else (forking.descriptor,),
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
-        instance.use_builtin_hub()
-        row = instance.wait_for(instance.download(SAMPLES[0])["id"], "ready")
-
-        def started_at() -> str:
-            (seen,) = instance.api.get("/system").json()["workers"]
-            return str(seen["started_at"])
-
-        for _round in range(2):
-            before = started_at()
-            made = instance.api.post(f"/models/{row['id']}/generate", json={"prompt": "A", "max_new_tokens": 1})
-            assert made.status_code == 200, made.text
-            time.sleep(3)  # a worker that holds a model stays
-            assert started_at() == before
-            instance.unload_all()
-            instance.wait_until(lambda before=before: started_at() > before, 60, "the worker begins anew")
-        assert worker.poll() is None
+        yield worker
     finally:
         worker.terminate()
         worker.wait(30)
+
+
+@contextmanager
+def warm_parent_of_its_own() -> Iterator[WarmParent]:
+    """One that may fork the impatient worker, because it finds that where the other finds it."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack, without_channel():
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        parent = WarmParent(stack, "-m", "modelyard.workers.processes.warm_parent")
+        parent.start()
+        yield parent
+
+
+def begins_anew(instance: Instance, row: dict[str, Any]) -> None:
+    """Twice a model comes and goes, and the worker begins anew each time it has gone."""
+
+    def started_at() -> str:
+        return instance.wait_until(lambda: next(map(str, times()), ""), 120, "the worker is there")
+
+    def times() -> Iterator[Any]:
+        seen = instance.api.get("/system").json()["workers"]
+        return (worker["started_at"] for worker in seen if "inference" in worker["queues"])
+
+    for _round in range(2):
+        before = started_at()
+        made = instance.api.post(f"/models/{row['id']}/generate", json={"prompt": "A", "max_new_tokens": 1})
+        assert made.status_code == 200, made.text
+        time.sleep(3)  # a worker that holds a model stays
+        assert started_at() == before
+        instance.unload_all()
+        instance.wait_until(lambda before=before: started_at() > before, 60, "the worker begins anew")
+
+
+def test_a_worker_of_its_own_begins_anew_when_it_holds_too_much_for_nothing(tmp_path: Path) -> None:
+    instance = Instance(tmp_path / "anew", arguments=("--no-workers",)).start()
+    instance.api.timeout = 180  # every round begins in a process that has not imported torch yet
+    try:
+        with impatient_worker(instance, "downloads,inference", None) as worker:
+            instance.use_builtin_hub()
+            begins_anew(instance, instance.wait_for(instance.download(SAMPLES[0])["id"], "ready"))
+            assert worker.poll() is None
+    finally:
+        instance.stop()
+    assert worker.returncode == 0
+
+
+@pytest.mark.skipif(not can_fork(), reason="there is no warm parent on this system")
+def test_a_forked_worker_begins_anew_when_it_holds_too_much_for_nothing(tmp_path: Path) -> None:
+    instance = Instance(tmp_path / "forked", arguments=("--no-workers",)).start()
+    instance.api.timeout = 180
+    downloads = _worker(instance, "downloads")
+    try:
+        instance.use_builtin_hub()
+        row = instance.wait_for(instance.download(SAMPLES[0])["id"], "ready")
+        with warm_parent_of_its_own() as parent, impatient_worker(instance, "inference", parent) as worker:
+            begins_anew(instance, row)
+            assert worker.poll() is None
+            (forked,) = instance.wait_until(psutil.Process(parent.process.pid).children, 60, "the next one runs")
+            assert "inference" in forked.cmdline()
+            log = (instance.folder / "impatient.log").read_text()
+            assert log.count("Nothing is loaded, but this process holds more than") == 2, log
+    finally:
+        downloads.terminate()
+        downloads.wait(30)
         instance.stop()
     assert worker.returncode == 0
