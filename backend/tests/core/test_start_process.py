@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ def test_a_forked_child_is_what_one_started_afresh_is(
     assert forked == afresh
     assert forked["descriptors"] == [0, 1, 2, *forked["descriptors"][3:]]
     assert len(forked["descriptors"]) == 5, "the life line, and the reports"
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_child_leaves_nothing_undone_when_it_ends(forked: bool, parent: WarmParent, tmp_path: Path) -> None:
+    """A forked one does not take Python apart, and yet waits for threads, runs exit functions and writes its output."""
+    parent.start()
+    with nullcontext() if forked else without_channel():
+        result = run_child(
+            "tiny_child",
+            {"do": "leave", "folder": str(tmp_path), "a": 1, "b": 2},
+            on_report=print,
+            should_stop=lambda: False,
+            log=tmp_path / "log",
+        )
+    assert result == {"sum": 3}
+    assert (tmp_path / "ended").read_text() == "True"
+    assert (tmp_path / "log").read_text().endswith("the last words")
 
 
 def test_a_forked_child_is_shown_as_what_it_runs(parent: WarmParent, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Heavy work for the tests of `run_child`: what it does is in the request."""
 
+import atexit
 import gc
 import os
 import resource
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,11 @@ def work(request: dict[str, Any], report: Report) -> dict[str, Any]:
             report({"pids": [os.getpid()]})
             while not Path(request["until"]).exists():
                 time.sleep(0.01)
+        case "leave":
+            ended, joined = Path(request["folder"]) / "ended", Path(request["folder"]) / "joined"
+            atexit.register(lambda: ended.write_text(str(joined.exists())))
+            threading.Thread(target=lambda: (time.sleep(0.1), joined.touch())).start()
+            print("the last words", end="")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
