@@ -27,6 +27,7 @@ from modelyard.core import migrate
 from modelyard.core.database import Database, get_database
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.settings import get_settings
+from modelyard.core.start_process import given_channel
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from modelyard.hub.sources import RepoSource
@@ -140,7 +141,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         answer_late(database),
         watch_updates(database),
         app.state.served_models.keep_learning(),
-        asyncio.to_thread(warm_up_inspector),
+        # Where it can be forked, it starts within moments of the first question, and takes no memory before.
+        *([] if given_channel() else [asyncio.to_thread(warm_up_inspector)]),
     )
     tasks = [remembering, *(asyncio.create_task(duty) for duty in duties)]
     try:
