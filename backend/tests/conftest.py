@@ -5,6 +5,7 @@ The variables are set when this file is read, because huggingface_hub and Modely
 
 import atexit
 import errno
+import gc
 import ipaddress
 import os
 import shutil
@@ -96,6 +97,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _LONGEST.index(folder) if folder in _LONGEST else len(_LONGEST)
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collections from looking through thousands of tests and libraries: an unload makes several."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
