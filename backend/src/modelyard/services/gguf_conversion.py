@@ -1,28 +1,19 @@
 """Making a snapshot of a GGUF file: the conversion in a child process, and its files into the cache."""
 
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.container import killed_for_memory, oom_kills
 from modelyard.core.database import Database
-from modelyard.core.errors import OutOfMemory
 from modelyard.core.paths import FoundFile
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
-from modelyard.models import JobControl, Model
+from modelyard.models import Model
 from modelyard.services.facts.gguf_files import GgufFacts
 from modelyard.services.folder_import import take_file
-from modelyard.services.jobs.control import (
-    IMPORTING_MESSAGE,
-    STARTING,
-    JobPaused,
-    JobProgress,
-    JobReporter,
-    raise_if_stopped,
-)
+from modelyard.services.jobs.child_work import run_in_child
+from modelyard.services.jobs.control import JobReporter
 from modelyard.services.model_files import conversion_folder, manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.snapshot_facts import store_snapshot_facts
@@ -67,33 +58,21 @@ class GgufConversion:
     def _run(
         self, row: Model, sources: Sequence[Path], facts: GgufFacts, folder: Path, job: JobReporter
     ) -> dict[str, Any]:
-        from modelyard.core.process import ChildCrashed, ChildStopped, run_child
-        from modelyard.core.start_process import EXIT_UNKNOWN
-
-        job.report(JobProgress(phase="converting", message=IMPORTING_MESSAGE, step=STARTING))
-        name = (row.converted_from or {})["path"]
+        name = f"{(row.converted_from or {})['path']} of {row.model_id}"
         request = {
             "sources": list(map(str, sources)),
             "folder": str(folder),
-            "name": f"{name} of {row.model_id}",
+            "name": name,
             "dtype": facts.dtype,
             "weights_bytes": facts.weights_bytes,
         }
-        kills = oom_kills()
-        try:
-            return run_child(
-                "modelyard.workers.processes.convert_child",
-                request,
-                on_report=lambda report: job.report(_progress(report)),
-                should_stop=lambda: job.control() is not JobControl.RUN,
-            )
-        except ChildStopped:
-            raise_if_stopped(job)
-            raise JobPaused from None
-        except ChildCrashed as error:
-            if error.exit_code in (-signal.SIGKILL, EXIT_UNKNOWN) and killed_for_memory(kills, oom_kills()):
-                raise OutOfMemory(f"Memory ran out while {name} of {row.model_id} was being converted.") from error
-            raise
+        return run_in_child(
+            "modelyard.workers.processes.convert_child",
+            request,
+            job,
+            phase="converting",
+            doing=f"{name} was being converted",
+        )
 
     def _take(self, row: Model, path: Path, made: Mapping[str, Any]) -> dict[str, Any]:
         """Put a converted file into the cache; returns its entry of the manifest."""
@@ -108,13 +87,3 @@ class GgufConversion:
         self.cache.link(row.model_id, row.commit, file)
         self.cache.mark_verified(row.model_id, file)
         return vars(file) | {"present_before": False}
-
-
-def _progress(report: Mapping[str, Any]) -> JobProgress:
-    return JobProgress(
-        phase=report["phase"],
-        files_done=report["done"],
-        files_total=report["total"],
-        message=report["message"],
-        step={"name": report["phase"], "done": report["done"], "total": report["total"]},
-    )

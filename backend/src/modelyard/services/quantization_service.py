@@ -1,17 +1,15 @@
 """Precisions: what they are to bitsandbytes, and the quantized copy that is made once and loaded many times."""
 
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from modelyard.core.container import killed_for_memory, oom_kills
 from modelyard.core.database import Database
-from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady, OutOfMemory
+from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady
 from modelyard.core.settings import get_settings
-from modelyard.models import JobControl, JobKind, Model, ModelStatus, Quantization
+from modelyard.models import JobKind, Model, ModelStatus, Quantization
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.architecture_service import local_checkpoint, local_config
 from modelyard.services.facts.config_facts import read_config
@@ -19,14 +17,8 @@ from modelyard.services.facts.model_facts import store_figures
 from modelyard.services.imported_files import require_unchanged
 from modelyard.services.inspection.inspection_service import close_inspector
 from modelyard.services.inspection.memory_service import MemoryService
-from modelyard.services.jobs.control import (
-    IMPORTING_MESSAGE,
-    STARTING,
-    JobPaused,
-    JobProgress,
-    JobReporter,
-    raise_if_stopped,
-)
+from modelyard.services.jobs.child_work import report_importing, run_in_child
+from modelyard.services.jobs.control import JobReporter, raise_if_stopped
 from modelyard.services.jobs.payloads import LoadOptions
 from modelyard.services.model_files import artifact_files, artifact_of, hub_cache, is_copy, manifest
 from modelyard.services.model_service import ModelService
@@ -113,15 +105,13 @@ class QuantizationService:
         Raises JobPaused or JobCancelled when asked to stop (nothing half-made stays), DiskFull,
         OutOfMemory, and what the child raises.
         """
-        from modelyard.core.process import ChildCrashed, ChildStopped, run_child
-        from modelyard.core.start_process import EXIT_UNKNOWN
         from modelyard.ml.quantize.artifact_folder import remove_leftovers
 
         require_unchanged(self.cache, row)
         with self.database.session() as session:
             models = ModelService(session)
             models.mark_quantizing(models.get_by_id(row.id))
-        reporter.report(JobProgress(phase="quantizing", message=IMPORTING_MESSAGE, step=STARTING))
+        report_importing(reporter, "quantizing")
         target = artifact_folder(row)
         request = {
             "source": str(self.cache.snapshot_path(row.model_id, row.commit)),
@@ -132,21 +122,14 @@ class QuantizationService:
             "allow_pickle": row.allow_pickle,
             "expected_bytes": self._expected_bytes(row, reporter),
         }
-        kills = oom_kills()
         try:
-            made = run_child(
+            made = run_in_child(
                 "modelyard.workers.processes.quantize_child",
                 request,
-                on_report=lambda report: reporter.report(_progress(report)),
-                should_stop=lambda: reporter.control() is not JobControl.RUN,
+                reporter,
+                phase="quantizing",
+                doing=f"{row.model_id} was being quantized",
             )
-        except ChildStopped:
-            raise_if_stopped(reporter)
-            raise JobPaused from None
-        except ChildCrashed as error:
-            if error.exit_code in (-signal.SIGKILL, EXIT_UNKNOWN) and killed_for_memory(kills, oom_kills()):
-                raise OutOfMemory(f"Memory ran out while {row.model_id} was being quantized.") from error
-            raise
         finally:
             remove_leftovers(target)
         with self.database.session() as session:
@@ -241,14 +224,4 @@ def _spec(row: Model, quantization: Quantization, folder: Path, options: LoadOpt
         folder=folder,
         allow_pickle=row.allow_pickle,
         **dict(options),
-    )
-
-
-def _progress(report: dict[str, Any]) -> JobProgress:
-    return JobProgress(
-        phase=report["phase"],
-        files_done=report["done"],
-        files_total=report["total"],
-        message=report["message"],
-        step={"name": report["phase"], "done": report["done"], "total": report["total"]},
     )
