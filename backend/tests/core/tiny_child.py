@@ -41,7 +41,7 @@ def work(request: dict[str, Any], report: Report) -> dict[str, Any]:
         case "leave":
             ended, joined = Path(request["folder"]) / "ended", Path(request["folder"]) / "joined"
             atexit.register(lambda: ended.write_text(str(joined.exists())))
-            threading.Thread(target=lambda: (time.sleep(0.1), joined.touch())).start()
+            threading.Timer(0.1, joined.touch).start()
             print("the last words", end="")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)

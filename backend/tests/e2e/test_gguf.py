@@ -257,7 +257,7 @@ def test_what_is_no_gguf_model_is_not_imported(
     other, text = repositories["other"], tmp_path / "notes.gguf"
     text.write_text("no model")
     (tmp_path / "link.gguf").symlink_to(other / "clip.gguf")
-    refused = {
+    refused: dict[str | Path, tuple[int, str]] = {
         other / "clip.gguf": (422, "unsupported_architecture"),
         other / "no-words.gguf": (422, "no_tokenizer"),
         other / "cut.gguf": (422, "no_weights"),
