@@ -97,7 +97,8 @@ def test_settings_that_are_no_json_are_left_out(copied: Path) -> None:
 def test_what_belongs_to_the_model_is_used(copied: Path) -> None:
     """Each is compared with the same model in memory: another load may round differently."""
     vocabulary = json.loads((copied / "config.json").read_text())["vocab_size"]
-    (copied / "generation_config.json").write_text(json.dumps({"eos_token_id": list(range(vocabulary))}))
+    ends = ["x", *range(vocabulary), 10**9]
+    (copied / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
     with loaded(copied, "float32") as model:
         ended = generate(model, prompt=PROMPT, max_new_tokens=12)
         assert (ended.finish_reason, ended.new_tokens) == ("stop", 1)

@@ -24,8 +24,8 @@ MAX_STRING_LENGTH = 200
 def read_generation_config(folder: Path, config: Mapping[str, Any], vocab_size: int) -> GenerationConfig:
     """The fields of a folder's `generation_config.json` that are used; without one, those of `config`.
 
-    A field that is not what it must be, such as a token id beyond `vocab_size`, is left out and logged; so is a file
-    that is no JSON object.
+    What is not usable is left out and logged: a field, an entry of a list that is no token id below `vocab_size`, a
+    file that is no JSON object.
     """
     own = _read(folder)
     source = config if own is None else own
@@ -34,6 +34,8 @@ def read_generation_config(folder: Path, config: Mapping[str, Any], vocab_size: 
         value = source.get(name)
         if value is None:
             continue
+        if isinstance(value, list):
+            value = _tokens_of(name, value, vocab_size)
         if check(value):
             taken[name] = value
         else:
@@ -54,6 +56,18 @@ def read_stop_strings(folder: Path) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _tokens_of(name: str, values: list[Any], vocab_size: int) -> list[Any]:
+    """Return the token ids in a list; all of it where there are none."""
+    tokens = [value for value in values if _is_token(value, vocab_size)]
+    if tokens and len(tokens) < len(values):
+        logger.warning("%s of the model's generation settings names tokens that there are not", name)
+    return tokens or values
+
+
+def _is_token(value: Any, vocab_size: int) -> bool:
+    return type(value) is int and 0 <= value < vocab_size
+
+
 def _read(folder: Path) -> dict[str, Any] | None:
     try:
         return read_object(folder / "generation_config.json", folder.name)
@@ -66,7 +80,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _checks(vocab_size: int) -> dict[str, Callable[[Any], bool]]:
     def is_token(value: Any) -> bool:
-        return type(value) is int and 0 <= value < vocab_size
+        return _is_token(value, vocab_size)
 
     def are_tokens(value: Any) -> bool:
         return isinstance(value, list) and all(map(is_token, value))
