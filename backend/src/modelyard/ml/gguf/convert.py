@@ -1,7 +1,6 @@
 """Convert once: a GGUF file becomes a folder that `from_pretrained` loads, and that gives the same answers."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from modelyard.core import units
-from modelyard.core.errors import ArtifactMismatch, DiskFull, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
+from modelyard.core.errors import ArtifactMismatch, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
 from modelyard.core.gguf_header import GgufHeader, read_gguf
 from modelyard.core.paths import open_real
 from modelyard.core.storage import DISK_RESERVE_BYTES
@@ -21,7 +20,7 @@ from modelyard.ml.gguf.join import join
 from modelyard.ml.gguf.rope import read_llama3_scaling
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.disk_errors import disk_errors
+from modelyard.ml.loading.disk_errors import disk_errors, require_free
 from modelyard.ml.loading.pretrained import load_model, read_config
 from modelyard.ml.quantize.artifact_folder import exclusive, sha256_of
 from modelyard.ml.quantize.drift import Observation, identical, is_finite, observe
@@ -64,7 +63,9 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
     with ExitStack() as stack, exclusive(Path(request.folder)) as folder:
         parts = [stack.enter_context(open_real(Path(path))) for path in request.sources]
         headers = [read_gguf(part, _size(part), request.name, "the conversion") for part in parts]
-        _require_room(request, folder, joined=sum(map(_size, parts)) if len(parts) > 1 else 0)
+        joined = sum(map(_size, parts)) if len(parts) > 1 else 0
+        what = f"The converted {request.name}"
+        require_free(folder, what, request.weights_bytes + joined, spare_bytes=DISK_RESERVE_BYTES)
         with disk_errors(folder), _memory_errors(request):
             _place(parts, headers, folder, request.name)
             _convert(request, folder, report)
@@ -164,19 +165,6 @@ def _place(parts: Sequence[FileIO], headers: Sequence[GgufHeader], folder: Path,
         return
     opened = Path(f"/proc/self/fd/{parts[0].fileno()}")
     target.symlink_to(opened if opened.exists() else str(parts[0].name))
-
-
-def _require_room(request: ConversionRequest, folder: Path, joined: int) -> None:
-    free, needed = shutil.disk_usage(folder).free, request.weights_bytes + joined
-    if needed + DISK_RESERVE_BYTES > free:
-        raise DiskFull(
-            f"The converted {request.name} needs {units.size(needed)} and {units.size(free)} are free on the disk of"
-            f" {folder.parent}.",
-            hint="Free space there; it resumes by itself.",
-            folder=str(folder.parent),
-            needed_bytes=needed + DISK_RESERVE_BYTES,
-            free_bytes=free,
-        )
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from modelyard.core.checkpoint_folder import weight_files
 from modelyard.core.errors import (
     ArtifactMismatch,
     Conflict,
-    DiskFull,
     NoTokenizer,
     OutOfMemory,
     OutputNotFinite,
@@ -34,7 +33,7 @@ from modelyard.core.errors import (
 from modelyard.core.storage import sync
 from modelyard.ml.inspect.meta_model import dtype_name, first_line
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.disk_errors import disk_errors
+from modelyard.ml.loading.disk_errors import disk_errors, require_free
 from modelyard.ml.loading.load_progress import Parameters, watching_parameters
 from modelyard.ml.loading.pretrained import load_model, read_config, stored_quantization
 from modelyard.ml.quantize import drift
@@ -85,7 +84,7 @@ def make_artifact(request: ArtifactRequest, report: Report) -> dict[str, Any]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(partial_of(target)) as partial:
         needed = request.expected_bytes or _least_bytes(request)
-        _check_disk(partial, needed)
+        require_free(partial, "The quantized copy", needed, spare_bytes=SPARE_BYTES)
         with _memory_errors(request, needed):
             manifest = _make(request, partial, report)
         if target.exists():
@@ -103,7 +102,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     model = _quantize(request, source, device, report)
     prompts = _prompts(request.model_id, source, model)
     stored_bytes = measured_bytes(model)
-    _check_disk(partial, stored_bytes)
+    require_free(partial, "The quantized copy", stored_bytes, spare_bytes=SPARE_BYTES)
     report(_progress("quantizing", 1, 1, "writing the copy"))
     dtype = _write(model, source, partial)
     quantizing_peak = _peak_rss_bytes()
@@ -320,19 +319,6 @@ def _least_bytes(request: ArtifactRequest) -> int:
     """No artifact is smaller than this share of its source; the exact size is checked again before writing."""
     stored = sum(path.stat().st_size for path in weight_files(Path(request.source)))
     return stored // (8 if request.quantization == "4bit" else 4)
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed + SPARE_BYTES > free:
-        raise DiskFull(
-            f"The quantized copy needs {units.size(needed)} and {units.size(free)} are free on the disk of"
-            f" {folder.parent}.",
-            hint="Free space there or move MODELYARD_HOME to a larger disk; it resumes by itself.",
-            folder=str(folder.parent),
-            needed_bytes=needed + SPARE_BYTES,
-            free_bytes=free,
-        )
 
 
 def _peak_rss_bytes() -> int:
