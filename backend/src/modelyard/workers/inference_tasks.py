@@ -5,10 +5,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -137,24 +137,17 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     row, loader = _row(job.subject_id), _loader_for(job)
     require_language_head(weights_folder(row))
     wanted = GeneratePayload.of(job.job)
-    before = {info.key for info in loader.loaded()}
-    with _stoppable(), _held(job, row, wanted.load) as loaded:
-        job.report(JobProgress("waiting", message="waiting for other work with the model"))
-        _loaded_models().publish(loader)
+    waiting = JobProgress("waiting", message="waiting for other work with the model")
+    with _held(job, loader, row, wanted.load, waiting) as held:
         made = generate(
-            loaded,
+            held.loaded,
             *_request(wanted),
             on_text=lambda snapshot: job.publish(lambda: {"choices": [asdict(choice) for choice in snapshot()]}),
             should_stop=_taken_back(job),
             on_start=lambda: job.report(JobProgress("generating")),
             on_wait=lambda: job.report(JobProgress("waiting", message="waiting for the memory of other generations")),
         )
-    was_loaded = loaded.key in before
-    _loaded_models().publish(loader)
-    if not was_loaded and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
-        _loaded_models().note_measured(row.id, info)
-    _loaded_models().forget_failure(row.id)
-    return asdict(made) | {"load_seconds": 0.0 if was_loaded else loaded.load_seconds}
+    return asdict(made) | {"load_seconds": 0.0 if held.was_loaded else held.loaded.load_seconds}
 
 
 def _embed(job: RunningJob) -> dict[str, Any]:
@@ -164,24 +157,41 @@ def _embed(job: RunningJob) -> dict[str, Any]:
     row, loader = _row(job.subject_id), _loader_for(job)
     wanted = EmbedPayload.of(job.job)
     pooling = read_pooling(hub_cache().snapshot_path(row.model_id, row.commit), row.model_id)
-    with _stoppable(), _held(job, row, wanted.load) as loaded:
-        job.report(JobProgress("embedding"))
-        _loaded_models().publish(loader)
-        made = embed(loaded, wanted.inputs, pooling, _taken_back(job))
-    _loaded_models().publish(loader)
-    _loaded_models().forget_failure(row.id)
+    with _held(job, loader, row, wanted.load, JobProgress("embedding")) as held:
+        made = embed(held.loaded, wanted.inputs, pooling, _taken_back(job))
     return asdict(made)
 
 
-def _held(job: RunningJob, row: Model, load: LoadPayload) -> AbstractContextManager["LoadedModel"]:
-    """The model, loaded if it is not. Such work names no dtype: whatever copy there is will do."""
+class _Held(NamedTuple):
+    loaded: "LoadedModel"
+    was_loaded: bool
+    """Whether it was in memory before."""
+
+
+@contextmanager
+def _held(
+    job: RunningJob, loader: "ModelLoader", row: Model, load: LoadPayload, progress: JobProgress
+) -> Iterator[_Held]:
+    """The model, loaded if it is not; `progress` is reported when it is there, and its use is published.
+
+    Such work names no dtype: whatever copy there is will do.
+    """
+    before = {info.key for info in loader.loaded()}
     options = options_here(get_database(), row.dtype, load)
-    return QuantizationService(get_database()).load_model(
+    held = QuantizationService(get_database()).load_model(
         row,
         options.model_copy(update={"any_dtype": True}),
         on_step=_telling(job),
         is_cancelled=_taken_back(job),
     )
+    with _stoppable(), held as loaded:
+        job.report(progress)
+        _loaded_models().publish(loader)
+        yield _Held(loaded, loaded.key in before)
+    _loaded_models().publish(loader)
+    if loaded.key not in before and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
+        _loaded_models().note_measured(row.id, info)
+    _loaded_models().forget_failure(row.id)
 
 
 def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:
