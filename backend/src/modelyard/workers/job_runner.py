@@ -158,7 +158,7 @@ MODEL_ENDINGS = Endings(
 
 
 def persistently(write: Callable[[], Result]) -> Result:
-    """Call `work`, which needs only the database, and retry while the database is away.
+    """Call `write`, which needs only the database, and retry while the database is away.
 
     Raises DatabaseUnavailable when this worker stops meanwhile: the job's lease runs out, or the next process of this
     worker's name releases it.
