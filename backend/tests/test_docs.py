@@ -80,7 +80,7 @@ def test_the_architecture_is_that_of_the_import_contracts() -> None:
 
 def test_modules_that_are_named_exist() -> None:
     package = Path(modelyard.__path__[0])
-    inside = (package, package / "hub/download", package / "ml/loading")
+    inside = (package, package / "hub/download", package / "ml/generation")
     roots = (PROJECT, *inside, PROJECT / "backend" / "tests", PROJECT / "frontend" / "src")
     for name in ("architecture.md", "CONTRIBUTING.md"):
         named = re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|tsx?|toml|md)|(?:[\w.-]+/)+[\w-]*)`", DOCS[name])

@@ -67,7 +67,7 @@ _LIBRARIES = (
     "modelyard.ml.inspect.memory",
     "modelyard.ml.inspect.support",
     "modelyard.ml.quantize.artifact",
-    "modelyard.ml.loading.generation",
+    "modelyard.ml.generation.text_generation",
     "modelyard.ml.model_loader",
     "transformers.models.gpt2.modeling_gpt2",
     "transformers.models.llama.modeling_llama",

@@ -36,7 +36,7 @@ from modelyard.workers.celery_app import celery_app, restart_process, stopping
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
-    from modelyard.ml.loading.generation_request import Options, Prompt
+    from modelyard.ml.generation.generation_request import Options, Prompt
     from modelyard.ml.loading.load_progress import LoadStep
     from modelyard.ml.model_loader import LoadedInfo, LoadedModel, ModelLoader
 
@@ -132,7 +132,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
 
 
 def _generate(job: RunningJob) -> dict[str, Any]:
-    from modelyard.ml.loading.generation import generate, require_language_head
+    from modelyard.ml.generation.text_generation import generate, require_language_head
 
     row, loader = _row(job.subject_id), _loader_for(job)
     require_language_head(weights_folder(row))
@@ -151,8 +151,8 @@ def _generate(job: RunningJob) -> dict[str, Any]:
 
 
 def _embed(job: RunningJob) -> dict[str, Any]:
-    from modelyard.ml.loading.embedding import embed
-    from modelyard.ml.loading.pooling import read_pooling
+    from modelyard.ml.generation.embedding import embed
+    from modelyard.ml.generation.pooling import read_pooling
 
     row, loader = _row(job.subject_id), _loader_for(job)
     wanted = EmbedPayload.of(job.job)
@@ -196,7 +196,7 @@ def _held(
 
 def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:
     """Return what a payload asks of the model."""
-    from modelyard.ml.loading.generation_request import Options, Prompt
+    from modelyard.ml.generation.generation_request import Options, Prompt
 
     prompts = [
         Prompt(

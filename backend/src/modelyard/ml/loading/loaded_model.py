@@ -7,9 +7,9 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import NoTokenizer, NotReady
-from modelyard.ml.loading.batching import Batcher
-from modelyard.ml.loading.fair_lock import FairLock
-from modelyard.ml.loading.generation_config import read_stop_strings
+from modelyard.ml.generation.batching import Batcher
+from modelyard.ml.generation.fair_lock import FairLock
+from modelyard.ml.generation.generation_config import read_stop_strings
 from modelyard.ml.loading.load_spec import ModelKey
 from modelyard.ml.quantize.quantization import measured_bytes
 from modelyard.ml.untrusted import Tokenizer

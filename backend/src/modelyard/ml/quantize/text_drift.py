@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from modelyard.core.errors import InvalidRequest, OutOfMemory, UnsupportedArchitecture
+from modelyard.ml.generation.fair_lock import turn
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.fair_lock import turn
 from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.loading.read_model import LoadCancelled
 from modelyard.ml.quantize.drift import Observation, Prompts, observe, text_prompts

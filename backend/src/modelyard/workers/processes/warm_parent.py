@@ -29,7 +29,7 @@ _LIBRARIES = (
     "modelyard.ml.inspect.kv_cache",
     "modelyard.ml.inspect.memory",
     "modelyard.ml.inspect.meta_model",
-    "modelyard.ml.loading.generation",
+    "modelyard.ml.generation.text_generation",
     "modelyard.ml.loading.pretrained",
     "modelyard.ml.inspect.support",
     "modelyard.ml.model_loader",

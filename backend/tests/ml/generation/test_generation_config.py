@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
-from ml.loading.generating import generate
+from ml.generation.generating import generate
 from modelyard.core.errors import InvalidRequest, OutputNotFinite, UnsupportedArchitecture
 from modelyard.core.model_types import generates_text
-from modelyard.ml.loading.generation import require_language_head
+from modelyard.ml.generation.text_generation import require_language_head
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
 from modelyard.ml.quantize.artifact import make_artifact
 from modelyard.ml.quantize.artifact_folder import ArtifactRequest

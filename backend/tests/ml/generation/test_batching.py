@@ -13,18 +13,19 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from ml.loading.generating import generate
+from ml.generation.generating import generate
 from ml.zoo import scatter_norms, tiny_config
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, OutOfMemory
-from modelyard.ml.loading import generation, placement
-from modelyard.ml.loading.batch_cache import can_batch
-from modelyard.ml.loading.batching import Batcher
-from modelyard.ml.loading.fair_lock import FairLock
-from modelyard.ml.loading.generation_request import Options, Prompt
+from modelyard.ml.generation import text_generation
+from modelyard.ml.generation.batch_cache import can_batch
+from modelyard.ml.generation.batching import Batcher
+from modelyard.ml.generation.fair_lock import FairLock
+from modelyard.ml.generation.generation_request import Options, Prompt
+from modelyard.ml.generation.one_by_one import run_one_by_one
+from modelyard.ml.generation.sampling import TokenChooser
+from modelyard.ml.generation.sequence import Sequence
+from modelyard.ml.loading import placement
 from modelyard.ml.loading.loaded_model import LoadedModel
-from modelyard.ml.loading.one_by_one import run_one_by_one
-from modelyard.ml.loading.sampling import TokenChooser
-from modelyard.ml.loading.sequence import Sequence
 from modelyard.ml.model_loader import LoadSpec, ModelLoader
 from support.samples import sample_models
 
@@ -105,7 +106,7 @@ def test_tokens_are_the_same_as_alone(model: LoadedModel) -> None:
 def test_a_choice_has_a_generator_of_its_own(llama: LoadedModel) -> None:
     def texts(seed: int | None, *, n: int) -> list[str]:
         options = Options(n=n, max_new_tokens=8, temperature=1.0, seed=seed)
-        return [choice.text for choice in generation.generate(llama, [Prompt("The import")] * 2, options).choices]
+        return [choice.text for choice in text_generation.generate(llama, [Prompt("The import")] * 2, options).choices]
 
     together = texts(3, n=3)
     assert len(set(together)) > 1
@@ -140,7 +141,7 @@ def test_a_sequence_waits_while_its_cache_would_not_fit(llama: LoadedModel, monk
     with held(llama.model) as let_go, ThreadPoolExecutor(2) as pool:
         asked = [
             pool.submit(
-                generation.generate, llama, [Prompt(token_ids=ids)], Options(max_new_tokens=6), on_wait=event.set
+                text_generation.generate, llama, [Prompt(token_ids=ids)], Options(max_new_tokens=6), on_wait=event.set
             )
             for ids, event in zip(prompts_of(2), waited, strict=True)
         ]

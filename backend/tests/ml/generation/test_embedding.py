@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from modelyard.core.errors import ContextLengthExceeded, InvalidRepository, UnsupportedArchitecture
-from modelyard.ml.loading.embedding import embed
-from modelyard.ml.loading.pooling import Pooling, read_pooling
+from modelyard.ml.generation.embedding import embed
+from modelyard.ml.generation.pooling import Pooling, read_pooling
 from modelyard.ml.loading.read_model import LoadCancelled
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
 from support.samples import sample_models

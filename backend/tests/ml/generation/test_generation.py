@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from ml.loading.generating import generate
+from ml.generation.generating import generate
 from modelyard.core.errors import InvalidRequest, NoTokenizer, OutOfMemory
-from modelyard.ml.loading.text_stream import TextStream
+from modelyard.ml.generation.text_stream import TextStream
 from modelyard.ml.model_loader import LoadedModel, LoadSpec, ModelLoader
 from support.samples import sample_models
 

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Sequence as Ids
 
-from modelyard.ml.loading.generation_request import FinishReason
-from modelyard.ml.loading.logprobs import Likely
-from modelyard.ml.loading.sampling import TokenChooser
+from modelyard.ml.generation.generation_request import FinishReason
+from modelyard.ml.generation.logprobs import Likely
+from modelyard.ml.generation.sampling import TokenChooser
 
 
 class Sequence:

@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from modelyard.core.errors import OutputNotFinite
+from modelyard.ml.generation.generation_request import Options
 from modelyard.ml.inspect.meta_model import dtype_name
-from modelyard.ml.loading.generation_request import Options
 
 
 def generation_config(model: PreTrainedModel, max_length: int | None, max_new_tokens: int | None) -> GenerationConfig:

@@ -11,11 +11,11 @@ import torch
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import OutOfMemory
+from modelyard.ml.generation.batch_cache import BatchCache
+from modelyard.ml.generation.logprobs import read_likely
+from modelyard.ml.generation.prefill import Prefill, last_logits_only
+from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.loading import devices, placement
-from modelyard.ml.loading.batch_cache import BatchCache
-from modelyard.ml.loading.logprobs import read_likely
-from modelyard.ml.loading.prefill import Prefill, last_logits_only
-from modelyard.ml.loading.sequence import Sequence
 
 if TYPE_CHECKING:
     from modelyard.ml.loading.loaded_model import LoadedModel

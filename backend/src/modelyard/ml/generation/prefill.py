@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from modelyard.ml.generation.batch_cache import BatchCache
+from modelyard.ml.generation.logprobs import read_likely
+from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.batch_cache import BatchCache
-from modelyard.ml.loading.logprobs import read_likely
-from modelyard.ml.loading.sequence import Sequence
 
 PIECE_TOKENS = 512
 """Read at once; between two pieces the others' next tokens are written."""

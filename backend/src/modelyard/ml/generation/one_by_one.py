@@ -7,13 +7,13 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.ml.generation.batching import out_of_memory
+from modelyard.ml.generation.fair_lock import turn
+from modelyard.ml.generation.logprobs import read_likely
+from modelyard.ml.generation.sampling import generation_config
+from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.batching import out_of_memory
-from modelyard.ml.loading.fair_lock import turn
-from modelyard.ml.loading.logprobs import read_likely
-from modelyard.ml.loading.sampling import generation_config
-from modelyard.ml.loading.sequence import Sequence
 
 if TYPE_CHECKING:
     from modelyard.ml.loading.loaded_model import LoadedModel

@@ -9,13 +9,13 @@ import torch
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import ContextLengthExceeded, UnsupportedArchitecture
+from modelyard.ml.generation.batching import out_of_memory
+from modelyard.ml.generation.fair_lock import turn
+from modelyard.ml.generation.pooling import Pooling
+from modelyard.ml.generation.text_generation import require_known
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
-from modelyard.ml.loading.batching import out_of_memory
-from modelyard.ml.loading.fair_lock import turn
-from modelyard.ml.loading.generation import require_known
 from modelyard.ml.loading.loaded_model import LoadedModel
-from modelyard.ml.loading.pooling import Pooling
 from modelyard.ml.loading.read_model import LoadCancelled
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence as SequenceOf
 from typing import Any
 
-from modelyard.ml.loading.generation_request import Choice, FinishReason, Options
+from modelyard.ml.generation.generation_request import Choice, FinishReason, Options
+from modelyard.ml.generation.logprobs import Likely
+from modelyard.ml.generation.sequence import Sequence
+from modelyard.ml.generation.text_stream import TextStream
 from modelyard.ml.loading.loaded_model import LoadedModel
-from modelyard.ml.loading.logprobs import Likely
-from modelyard.ml.loading.sequence import Sequence
-from modelyard.ml.loading.text_stream import TextStream
 
 
 class Answer:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.ml.loading import generation
-from modelyard.ml.loading.generation import Snapshot
-from modelyard.ml.loading.generation_request import Choice, Options, Prompt
+from modelyard.ml.generation import text_generation
+from modelyard.ml.generation.generation_request import Choice, Options, Prompt
+from modelyard.ml.generation.text_generation import Snapshot
 from modelyard.ml.model_loader import LoadedModel
 
 
@@ -37,7 +37,7 @@ def generate(
         delta, sent[0] = choice.text[len(sent[0]) :], choice.text
         on_delta(delta)
 
-    made = generation.generate(
+    made = text_generation.generate(
         loaded,
         [Prompt(prompt, token_ids, messages)],
         Options(**{"max_new_tokens": 64} | options),

@@ -11,16 +11,16 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, no_language_head
+from modelyard.ml.generation.answer import Answer
+from modelyard.ml.generation.batch_cache import can_batch
+from modelyard.ml.generation.fair_lock import TURN_SECONDS
+from modelyard.ml.generation.generation_request import Choice, Generated, Options, Prompt
+from modelyard.ml.generation.one_by_one import run_one_by_one
+from modelyard.ml.generation.sampling import TokenChooser, end_tokens, own_processors
+from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.inspect import meta_model
-from modelyard.ml.loading.answer import Answer
-from modelyard.ml.loading.batch_cache import can_batch
-from modelyard.ml.loading.fair_lock import TURN_SECONDS
-from modelyard.ml.loading.generation_request import Choice, Generated, Options, Prompt
 from modelyard.ml.loading.loaded_model import LoadedModel
-from modelyard.ml.loading.one_by_one import run_one_by_one
 from modelyard.ml.loading.pretrained import read_config
-from modelyard.ml.loading.sampling import TokenChooser, end_tokens, own_processors
-from modelyard.ml.loading.sequence import Sequence
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
 READ_SECONDS = 0.05
