@@ -1046,6 +1046,32 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AdapterFacts
+         * @description An adapter, as its configuration describes it.
+         */
+        AdapterFacts: {
+            /**
+             * Base Model
+             * @description Repository of the model that it changes, its base.
+             */
+            base_model: string;
+            /**
+             * Base Revision
+             * @description Revision of the base that it was made for; null if not stated.
+             */
+            base_revision: string | null;
+            /**
+             * Rank
+             * @description Rank of its matrices; the largest if there are several.
+             */
+            rank: number | null;
+            /**
+             * Target Modules
+             * @description Names, or one pattern, of the modules that it changes.
+             */
+            target_modules: string[];
+        };
         /** AnsweredMessage */
         AnsweredMessage: {
             /** Content */
@@ -3194,6 +3220,7 @@ export interface components {
          *           "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *           "intermediate_size": 3072,
          *           "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *           "kind": "model",
          *           "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
          *           "licence": "apache-2.0",
          *           "loaded": false,
@@ -3274,6 +3301,7 @@ export interface components {
          *       "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *       "intermediate_size": 3072,
          *       "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *       "kind": "model",
          *       "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
          *       "licence": "apache-2.0",
          *       "loaded": false,
@@ -3318,6 +3346,8 @@ export interface components {
          *     }
          */
         ModelResponse: {
+            /** @description Null for a model. */
+            adapter: components["schemas"]["AdapterFacts"] | null;
             /**
              * Adopted
              * @description The files were in the shared cache before Modelyard managed them.
@@ -3325,6 +3355,11 @@ export interface components {
             adopted: boolean;
             /** Architecture */
             architecture: string | null;
+            /**
+             * Base Id
+             * @description Of an adapter: id of a row of its base, preferably unquantized; null if there is none.
+             */
+            base_id: string | null;
             /**
              * Canonical Id
              * @description The name on the Hub.
@@ -3393,6 +3428,12 @@ export interface components {
             intermediate_size?: number | null;
             /** Job Id */
             job_id: string | null;
+            /**
+             * Kind
+             * @description An adapter works only together with its base.
+             * @enum {string}
+             */
+            kind: "model" | "adapter";
             /**
              * Last Load Seconds
              * @description Duration of the last load; null before the first.

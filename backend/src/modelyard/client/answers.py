@@ -8,6 +8,13 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class AdapterFacts(TypedDict):
+    base_model: str
+    base_revision: str | None
+    rank: int | None
+    target_modules: list[str]
+
+
 class AnsweredMessage(TypedDict):
     role: NotRequired[Literal['assistant']]
     content: str
@@ -557,6 +564,9 @@ class ModelResponse(TypedDict):
     endpoint: str
     revision: str
     commit: str
+    kind: Literal['model', 'adapter']
+    base_id: str | None
+    adapter: AdapterFacts | None
     status: Literal['pending', 'downloading', 'paused', 'quantizing', 'ready', 'failed', 'cancelled', 'missing', 'deleting']
     quantization: Literal['none', '8bit', '4bit']
     architecture: str | None

@@ -9,6 +9,12 @@ class Quantization(StrEnum):
     FOUR_BIT = "4bit"
 
 
+class ModelKind(StrEnum):
+    MODEL = "model"
+    ADAPTER = "adapter"
+    """A PEFT adapter: works only together with the model that it changes, its base."""
+
+
 class ModelStatus(StrEnum):
     PENDING = "pending"
     DOWNLOADING = "downloading"

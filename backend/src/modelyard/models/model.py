@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.core.database import utc_now
-from modelyard.core.statuses import ModelStatus, Quantization
+from modelyard.core.statuses import ModelKind, ModelStatus, Quantization
 from modelyard.models.base import Base, Bytes, new_id, string_enum
 
 
@@ -41,6 +41,11 @@ class SnapshotFacts:
 
     converted_from: Mapped[dict[str, Any] | None]
     """Of a snapshot that was made here of a GGUF file: the file's path, commit, quantization type, bytes and hashes."""
+    kind: Mapped[ModelKind] = mapped_column(
+        string_enum(ModelKind, "kind"), default=ModelKind.MODEL, server_default=ModelKind.MODEL
+    )
+    adapter: Mapped[dict[str, Any] | None]
+    """Of an adapter: its base_model, base_revision, rank and target_modules, as its configuration states them."""
     files: Mapped[list[dict[str, Any]] | None]
     """The manifest: path, size_bytes, sha256 or git_sha1 of every file the snapshot must hold to be whole."""
     size_bytes: Mapped[int | None] = mapped_column(Bytes)
@@ -90,6 +95,8 @@ class Model(SnapshotFacts, Base):
     removal_due: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
     """Files are still to be removed: what was fetched of a cancelled row, the original of one that is ready."""
 
+    base_id: Mapped[str | None] = mapped_column(ForeignKey("models.id", ondelete="SET NULL"), index=True)
+    """Of an adapter: a row of the model that it changes; None while there is none."""
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now, index=True)

@@ -129,6 +129,16 @@ class TrainingVerdict(Schema):
     reasons: list[Reason]
 
 
+class AdapterFacts(Schema):
+    """An adapter, as its configuration describes it."""
+
+    base_model: str = Field(description="Repository of the model that it changes, its base.")
+    base_revision: str | None = Field(description="Revision of the base that it was made for; null if not stated.")
+    rank: int | None = Field(description="Rank of its matrices; the largest if there are several.")
+    target_modules: list[str] = Field(description="Names, or one pattern, of the modules that it changes.")
+
+
+KindName = Literal["model", "adapter"]
 RestartName = Literal["download", "verify", "import", "quantize"]
 
 
@@ -144,6 +154,11 @@ class ModelResponse(Dimensions):
     endpoint: str = Field(description="The Hub it comes from.")
     revision: str
     commit: str
+    kind: KindName = Field(description="An adapter works only together with its base.")
+    base_id: str | None = Field(
+        description="Of an adapter: id of a row of its base, preferably unquantized; null if there is none."
+    )
+    adapter: AdapterFacts | None = Field(description="Null for a model.")
     status: StatusName
     quantization: QuantizationName
     architecture: str | None

@@ -20,6 +20,7 @@ from modelyard.models import (
     ModelStatus,
 )
 from modelyard.schemas.model import (
+    AdapterFacts,
     LastUnload,
     ModelError,
     ModelResponse,
@@ -157,6 +158,9 @@ def _response(facts: RowFacts) -> ModelResponse:
         endpoint=facts.endpoint_url,
         revision=model.revision,
         commit=model.commit,
+        kind=model.kind.value,
+        base_id=model.base_id,
+        adapter=AdapterFacts.model_validate(model.adapter) if model.adapter else None,
         status=model.status.value,
         quantization=model.quantization.value,
         architecture=model.architecture,
