@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from huggingface_hub import snapshot_download
 
 from hub.hub_faults import HubFaults, serve
 from modelyard.core.gguf_header import FIRST_READ_BYTES
@@ -176,6 +177,31 @@ def test_a_file_is_fetched_and_converted(instance: Instance, repositories: dict[
     assert mended["size_bytes"] == mended["disk_bytes"] == total
     made = instance.api.post(f"/models/{row['id']}/generate", json={"prompt": "A", "max_new_tokens": 3})
     assert made.status_code == 200, made.text
+    instance.unload_all()
+
+
+def test_a_converted_model_is_like_any_other(instance: Instance, tmp_path: Path) -> None:
+    """It is quantized, has hook points, may be trained on, and is served to other tools."""
+    row = instance.wait_for(instance.download(REPO, gguf_file=FILE)["id"], "ready", seconds=120)
+
+    copy = instance.api.post(f"/models/{row['id']}/quantize", json={"quantization": "4bit"}).json()
+    quantized = instance.wait_for(copy["id"], "ready", seconds=120)
+    assert quantized["converted_from"] == "Q8_0"
+    assert quantized["memory_estimated_bytes"] < row["memory_estimated_bytes"]
+    for each in (row, quantized):
+        made = instance.api.post(f"/models/{each['id']}/generate", json={"prompt": "A", "max_new_tokens": 3})
+        assert (made.status_code, made.json()["new_tokens"]) == (200, 3), made.text
+        loaded = instance.model(each["id"])
+        assert loaded["memory_measured_bytes"] == loaded["memory_estimated_bytes"]
+
+    architecture = instance.api.get(f"/models/{row['id']}/architecture").json()
+    assert {"model.layers.0.mlp", "model.layers.1"} <= {point["path"] for point in architecture["hook_points"]}
+    fit = instance.api.get(f"/models/{row['id']}/training-compatibility").json()
+    assert (fit["compatible"], fit["dimensions"]["hidden_size"]) == (True, 64)
+
+    served = snapshot_download(REPO, endpoint=f"{instance.url}/hub", cache_dir=tmp_path, token=False)
+    for name in ("model.safetensors", "config.json", FILE):
+        assert (Path(served) / name).read_bytes() == (Path(row["snapshot_path"]) / name).read_bytes()
     instance.unload_all()
 
 

@@ -117,6 +117,13 @@ def test_a_template_that_does_wrong_is_named(
     last = json.loads(streamed.strip().splitlines()[-1].removeprefix("data: "))
     assert (last["done"], last["error"]["code"]) == (True, "template_failed")
 
+    for stream in (False, True):
+        asked = {"model": model_id, "messages": CHAT["messages"], "max_tokens": 4, "stream": stream}
+        answer = httpx.post(f"{instance.url}/v1/chat/completions", json=asked, timeout=60)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["type"]) == (400, "template_failed", "invalid_request_error")
+        assert said in error["message"]
+
     prompted = instance.api.post(f"/models/{row_id}/generate", json={"prompt": "Hello", "max_new_tokens": 4})
     assert prompted.status_code == 200, "as the hint says"
 

@@ -288,6 +288,23 @@ def test_a_worker_that_is_killed_is_replaced_and_the_answer_goes_on(client: open
     )
 
 
+def test_a_worker_that_is_killed_in_a_batch_ends_nobodys_answer(client: openai.OpenAI, instance: Instance) -> None:
+    prompts = ["The", "A list", "An object", "A function"]
+    alone = [greedy(client, prompt=prompt, max_tokens=150).choices[0].text for prompt in prompts]
+    streams = [greedy(client, prompt=prompt, max_tokens=150, stream=True) for prompt in prompts]
+    firsts = [next(iter(stream)).choices[0].text for stream in streams]
+    with standing_still(worker := worker_of(instance)):
+        worker.kill()
+    with ThreadPoolExecutor(len(streams)) as pool:
+        rests = list(pool.map(lambda stream: "".join(chunk.choices[0].text for chunk in stream), streams))
+    assert [first + rest for first, rest in zip(firsts, rests, strict=True)] == alone
+    instance.wait_until(
+        lambda: all(item["in_use"] == 0 for item in instance.api.get("/models/loaded").json()["items"]),
+        30,
+        "nothing is left locked",
+    )
+
+
 def test_errors_are_the_clients_exceptions(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         chat(client, model="modelyard-samples/tiny-lama")
