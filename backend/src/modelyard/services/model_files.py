@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session, load_only, object_session
 
 from modelyard.core.settings import get_settings
@@ -207,16 +207,19 @@ def new_manifest(model: Model, files: Sequence[RemoteFile], inventory: Inventory
     return [vars(file) | {"present_before": file.path in present} for file in files]
 
 
+_OWNERS = (
+    select(Model.model_id, Model.commit, Model.id)
+    .where(
+        Model.model_id.in_(bindparam("model_ids", expanding=True)),
+        Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
+    )
+    .order_by(Model.quantization != Quantization.NONE, Model.created_at, Model.id)
+)
+
+
 def snapshot_owners(session: Session, models: Sequence[Model]) -> dict[tuple[str, str], str]:
     """(model_id, commit) → the one row its snapshot is counted for: the unquantized one, else the oldest."""
-    rows = session.execute(
-        select(Model.model_id, Model.commit, Model.id)
-        .where(
-            Model.model_id.in_({model.model_id for model in models}),
-            Model.status.not_in((ModelStatus.CANCELLED, ModelStatus.MISSING)),
-        )
-        .order_by(Model.quantization != Quantization.NONE, Model.created_at, Model.id)
-    )
+    rows = session.execute(_OWNERS, {"model_ids": list({model.model_id for model in models})})
     owners: dict[tuple[str, str], str] = {}
     for model_id, commit, row_id in rows:
         owners.setdefault((model_id, commit), row_id)

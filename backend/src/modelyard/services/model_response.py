@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import inspect, select
+from sqlalchemy import and_, bindparam, inspect, or_, select
 from sqlalchemy.orm import Session, undefer
 
 from modelyard.core.model_types import generates_text
@@ -34,8 +34,9 @@ from modelyard.services.facts.chat_template import ChatTemplate, find_chat_templ
 from modelyard.services.facts.config_remarks import config_remarks
 from modelyard.services.facts.stored_drift import stored_drift
 from modelyard.services.jobs.control import IMPORTING_MESSAGE, STARTING
-from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.kinds import LOADING_PHASE
+from modelyard.services.jobs.queries import is_load
 from modelyard.services.model_files import artifact_of, hub_cache, next_work, snapshot_owners
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_by, loaded_rows, training_users
@@ -50,6 +51,18 @@ _RESTARTS: dict[JobKind, RestartName] = {
     JobKind.IMPORT: "import",
     JobKind.QUANTIZE: "quantize",
 }
+# Of rows: the jobs that they name, their loads under way, and all their unloads, the oldest first.
+_JOBS = (
+    select(Job)
+    .where(
+        or_(
+            Job.id.in_(bindparam("job_ids", expanding=True)),
+            and_(Job.subject_id.in_(bindparam("row_ids", expanding=True)), or_(Job.kind == JobKind.UNLOAD, is_load())),
+        )
+    )
+    .order_by(Job.created_at)
+    .execution_options(populate_existing=True)
+)
 _SHOWS_PROGRESS = (*ACTIVE_STATUSES, ModelStatus.PAUSED, ModelStatus.FAILED)
 
 
@@ -81,7 +94,7 @@ class ModelResponses:
         self.session = session
         self.cache = hub_cache()
         self._settings = SettingsService(session)
-        self._jobs = JobService(session)
+        self._history = HistoryService(session)
 
     def of_id(self, row_id: str) -> RowFacts:
         """Raises ModelNotFound."""
@@ -93,20 +106,19 @@ class ModelResponses:
     def of_all(self, models: Sequence[Model]) -> list[RowFacts]:
         row_ids = [model.id for model in models]
         job_ids = [model.job_id for model in models if model.job_id]
-        jobs = {
-            job.id: job
-            for job in self.session.scalars(
-                select(Job).where(Job.id.in_(job_ids)).execution_options(populate_existing=True)
-            )
-        }
+        found = self.session.scalars(_JOBS, {"job_ids": job_ids, "row_ids": row_ids}).all()
+        jobs = {job.id: job for job in found}
+        own = set(job_ids)
+        unloads = [job for job in found if job.kind is JobKind.UNLOAD]
+        loads = {job.subject_id: job for job in reversed(found) if job.kind is not JobKind.UNLOAD and job.id not in own}
+        last_unloads = {job.subject_id: _last_unload(job) for job in unloads}
+        unloading = {job.subject_id for job in unloads if not job.ended}
         users: dict[str, list[UsedBy]] = {}
         for row in loaded_rows(self.session, row_ids):
             users.setdefault(row.model_row_id, []).append(loaded_by(row))
         for row_id, trainings in training_users(self.session, row_ids).items():
             users.setdefault(row_id, []).extend(trainings)
-        loads = {job.subject_id: job for job in reversed(self._jobs.loads(row_ids))}
-        unloads, unloading = self._unloads(row_ids)
-        load_seconds = self._jobs.history.last_load_seconds(row_ids)
+        load_seconds = self._history.last_load_seconds(row_ids)
         owners = snapshot_owners(self.session, models)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         self._read_manifests([model for model in models if _begins_by_its_files(model, jobs.get(model.job_id or ""))])
@@ -116,7 +128,7 @@ class ModelResponses:
                 endpoint_url=urls[model.endpoint],
                 job=jobs.get(model.job_id or ""),
                 used_by=users.get(model.id, []),
-                last_unload=unloads.get(model.id),
+                last_unload=last_unloads.get(model.id),
                 load=loads.get(model.id),
                 unloading=model.id in unloading,
                 last_load_seconds=load_seconds.get(model.id),
@@ -131,17 +143,6 @@ class ModelResponses:
         lacking = [model.id for model in models if "files" in inspect(model).unloaded]
         if lacking:
             self.session.scalars(select(Model).options(undefer(Model.files)).where(Model.id.in_(lacking))).all()
-
-    def _unloads(self, row_ids: Sequence[str]) -> tuple[dict[str, LastUnload | None], set[str]]:
-        """Return what each row's last unload told, and the rows that are being unloaded."""
-        unloads = self.session.scalars(
-            select(Job)
-            .where(Job.kind == JobKind.UNLOAD, Job.subject_id.in_(row_ids))
-            .order_by(Job.created_at)
-            .execution_options(populate_existing=True)
-        ).all()
-        under_way = {job.subject_id for job in unloads if not job.ended}
-        return {job.subject_id: _last_unload(job) for job in unloads}, under_way
 
 
 def _response(facts: RowFacts) -> ModelResponse:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import database_now
@@ -14,6 +14,17 @@ _PLACE_WORDS = {
     "auto": "on the accelerators",
     "auto+cpu": "on the accelerators and in the system memory",
 }
+# Built once: building a statement takes as long as a small one runs, and these are part of every answer about models.
+_LOADED = select(LoadedModel).where(
+    LoadedModel.model_row_id.in_(bindparam("row_ids", expanding=True)), LoadedModel.lease_expires_at > bindparam("now")
+)
+_TRAININGS = (
+    select(Training)
+    .where(
+        Training.model_row_id.in_(bindparam("row_ids", expanding=True)), Training.status.in_(ACTIVE_TRAINING_STATUSES)
+    )
+    .order_by(Training.created_at)
+)
 
 
 def users_of(session: Session, model: Model) -> list[UsedBy]:
@@ -26,11 +37,7 @@ def users_of(session: Session, model: Model) -> list[UsedBy]:
 
 def loaded_rows(session: Session, row_ids: Sequence[str]) -> Sequence[LoadedModel]:
     """Return where these models are in memory, as far as their workers still say so."""
-    return session.scalars(
-        select(LoadedModel).where(
-            LoadedModel.model_row_id.in_(row_ids), LoadedModel.lease_expires_at > database_now(session)
-        )
-    ).all()
+    return session.scalars(_LOADED, {"row_ids": row_ids, "now": database_now(session)}).all()
 
 
 def loaded_by(loaded: LoadedModel) -> UsedBy:
@@ -49,11 +56,7 @@ def loaded_by(loaded: LoadedModel) -> UsedBy:
 def training_users(session: Session, row_ids: Sequence[str]) -> dict[str, list[UsedBy]]:
     """The runs under way on these models, by the model's row."""
     users: dict[str, list[UsedBy]] = {}
-    for training in session.scalars(
-        select(Training)
-        .where(Training.model_row_id.in_(row_ids), Training.status.in_(ACTIVE_TRAINING_STATUSES))
-        .order_by(Training.created_at)
-    ):
+    for training in session.scalars(_TRAININGS, {"row_ids": row_ids}):
         name = f"in use by the training run {training.id[:8]} on {training.hook_point}"
         users.setdefault(training.model_row_id or "", []).append(UsedBy(kind="training", id=training.id, name=name))
     return users

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import read_page, utc_now
@@ -14,6 +14,18 @@ from modelyard.schemas.history import HistoryEvent, HistoryPage
 
 KEPT_PER_MODEL = 500
 _AT_WORK = (EventName.STARTED, EventName.RESUMED, EventName.TAKEN_OVER)
+_LAST_LOADS = select(JobEvent.subject_id, JobEvent.seconds).where(
+    JobEvent.id.in_(
+        select(func.max(JobEvent.id))
+        .where(
+            JobEvent.subject_id.in_(bindparam("row_ids", expanding=True)),
+            JobEvent.kind == EventKind.LOAD,
+            JobEvent.event == EventName.DONE,
+            JobEvent.seconds.is_not(None),
+        )
+        .group_by(JobEvent.subject_id)
+    )
+)
 
 
 class HistoryService:
@@ -121,18 +133,8 @@ class HistoryService:
 
     def last_load_seconds(self, row_ids: Sequence[str]) -> dict[str, float]:
         """Row → how long its last load took, of those that were loaded."""
-        last = (
-            select(func.max(JobEvent.id))
-            .where(
-                JobEvent.subject_id.in_(row_ids),
-                JobEvent.kind == EventKind.LOAD,
-                JobEvent.event == EventName.DONE,
-                JobEvent.seconds.is_not(None),
-            )
-            .group_by(JobEvent.subject_id)
-        )
-        events = self.session.scalars(select(JobEvent).where(JobEvent.id.in_(last)))
-        return {event.subject_id: event.seconds for event in events if event.seconds is not None}
+        events = self.session.execute(_LAST_LOADS, {"row_ids": row_ids})
+        return {row_id: seconds for row_id, seconds in events if seconds is not None}
 
     def forget(self, row_id: str) -> None:
         """Of a model that is deleted."""
