@@ -54,6 +54,8 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.InvalidRepository: 422,
     errors.UnsupportedArchitecture: 422,
     errors.NeedsCustomCode: 422,
+    errors.UnsupportedAdapter: 422,
+    errors.BaseMissing: 409,
     errors.AlreadyQuantized: 422,
     errors.NoTokenizer: 422,
     errors.TemplateFailed: 422,

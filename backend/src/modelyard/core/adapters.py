@@ -1,21 +1,124 @@
-"""PEFT adapters: a small change to another model, which their configuration names."""
+"""PEFT adapters: a small change to another model, which their configuration names.
 
-from collections.abc import Collection
+Only plain LoRA is supported (rank-stabilized LoRA too): everything else is refused by its name, before anything of it
+is fetched. Nothing that a repository ships is trusted.
+"""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from modelyard.core.errors import InvalidRepository, PathNotAllowed
+from modelyard.core.errors import InvalidRepository, PathNotAllowed, UnsupportedAdapter
 from modelyard.core.paths import open_inside
-from modelyard.core.repository_json import MAX_BYTES, parse_object
+from modelyard.core.repository_json import MAX_BYTES, kind_of, parse_object
 
-ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+MEMORY_BYTES = 4
+"""Of one parameter in memory: PEFT holds matrices of float16 and bfloat16 in float32 (`autocast_adapter_dtype`)."""
+
+_TASKS = (None, "CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
+_INITIAL = (None, True, False, "gaussian", "eva", "orthogonal")
+"""How matrices began; all other ways change the base's weights as well."""
+_UNSUPPORTED = {
+    "use_dora": "DoRA",
+    "lora_bias": "a bias of LoRA's own matrices",
+    "modules_to_save": "whole modules of its own",
+    "trainable_token_indices": "trained tokens",
+    "target_parameters": "LoRA on single parameters",
+    "layer_replication": "replicated layers",
+    "alora_invocation_tokens": "activated LoRA",
+    "use_qalora": "QALoRA",
+    "use_bdlora": "BD-LoRA",
+    "arrow_config": "Arrow",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+    "velora_config": "VeLoRA",
+    "megatron_config": "Megatron",
+}
+_DTYPES = ("F32", "F16", "BF16")
+_MATRIX = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?:(?P<linear>[AB])\.weight|embedding_(?P<table>[AB]))")
+_MAX_TARGETS = 50
+_MAX_TEXT = 200
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What `adapter_config.json` says. `ranks` are those that its matrices may have."""
+
+    base_model: str
+    base_revision: str | None
+    ranks: frozenset[int]
+
+
+@dataclass(frozen=True)
+class AdapterWeights:
+    """What the header of the weight file says. `rank` is the largest, `target_modules` the last parts of the names."""
+
+    num_parameters: int
+    rank: int
+    target_modules: tuple[str, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.num_parameters * MEMORY_BYTES
 
 
 def is_adapter(names: Collection[str]) -> bool:
     """Return whether files are those of an adapter; there may be a whole model beside it."""
     return ADAPTER_CONFIG in names or any(name.startswith("adapter_model.") for name in names)
+
+
+def parse_adapter_config(content: bytes, repository: str) -> AdapterConfig:
+    """Parse an `adapter_config.json`. Raises InvalidRepository, and UnsupportedAdapter for anything but plain LoRA."""
+    config = parse_object(content, ADAPTER_CONFIG, repository)
+    method = config.get("peft_type")
+    if method != "LORA":
+        raise UnsupportedAdapter(f"{repository} is a PEFT adapter of type {_shown(method)}.")
+    _require_plain(config, repository)
+    _require_types(config, repository)
+    ranks = frozenset({config["r"], *(config.get("rank_pattern") or {}).values()})
+    return AdapterConfig(_base_of(config, repository), config.get("revision") or None, ranks)
+
+
+def read_adapter_config(folder: Path, repository: str) -> AdapterConfig:
+    """Parse the configuration of a folder on this machine. Raises what `parse_adapter_config` does, and OSError."""
+    with open_inside(folder, ADAPTER_CONFIG) as file:
+        return parse_adapter_config(file.read(MAX_BYTES + 1), repository)
+
+
+def check_adapter_weights(
+    config: AdapterConfig, tensors: Iterable[tuple[str, str, tuple[int, ...]]], repository: str
+) -> AdapterWeights:
+    """Compare a weight file's tensors (name, dtype, shape) with the configuration. Raises UnsupportedAdapter."""
+    count, ranks = 0, {}
+    for name, dtype, shape in tensors:
+        match = _MATRIX.fullmatch(name)
+        if match is None:
+            raise UnsupportedAdapter(f"{repository} holds {_shown(name)}, which is no matrix of LoRA.")
+        if dtype not in _DTYPES:
+            raise UnsupportedAdapter(f"{repository} stores {_shown(name)} as {_shown(dtype)}.")
+        side, down = match["linear"] or match["table"], (match["linear"] or match["table"]) == "A"
+        if len(shape) < 2 or (rank := shape[0 if down else 1]) not in config.ranks:
+            raise UnsupportedAdapter(
+                f"{_shown(name)} of {repository} has the shape {list(shape[:4])}, which contradicts the rank in"
+                f" {ADAPTER_CONFIG}."
+            )
+        ranks[match["module"], bool(match["table"]), side] = rank
+        count += math.prod(shape)
+    if not ranks:
+        raise UnsupportedAdapter(f"{ADAPTER_WEIGHTS} of {repository} holds no matrices.")
+    for (module, table, side), rank in ranks.items():
+        if ranks.get((module, table, "B" if side == "A" else "A")) != rank:
+            raise UnsupportedAdapter(f"{repository} holds only half of the LoRA of {_shown(module)}.")
+    targets = sorted({module.rpartition(".")[2][:_MAX_TEXT] for module, _, _ in ranks})[:_MAX_TARGETS]
+    return AdapterWeights(count, max(ranks.values()), tuple(targets))
 
 
 def read_base_model(content: bytes | None, repository: str) -> str | None:
@@ -48,3 +151,77 @@ def adapter_message(base: str | None) -> str:
 
 def adapter_hint(base: str | None) -> str:
     return f"Download {base}, the model it was made for." if base else "Download the model it was made for."
+
+
+def _base_of(config: Mapping[str, Any], repository: str) -> str:
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UnsupportedAdapter(f"{ADAPTER_CONFIG} of {repository} does not name the model that it changes.")
+    try:
+        validate_repo_id(base)
+    except HFValidationError as error:
+        raise UnsupportedAdapter(
+            f"{ADAPTER_CONFIG} of {repository} names {_shown(base)} as the model that it changes. That is a folder, or"
+            " no name; it must be a repository.",
+            hint="Set base_model_name_or_path to the repository of that model (owner/name).",
+        ) from error
+    if base.lower() == repository.lower():
+        raise UnsupportedAdapter(f"{repository} names itself as the model that it changes.")
+    return base
+
+
+def _require_plain(config: Mapping[str, Any], repository: str) -> None:
+    """Raise UnsupportedAdapter for what is not served rightly, by its name."""
+    for field, name in _UNSUPPORTED.items():
+        if config.get(field):
+            raise UnsupportedAdapter(f"{repository} uses {name} ({field}).")
+    if config.get("bias") not in (None, "none"):
+        raise UnsupportedAdapter(f"{repository} changes biases of its base (bias {_shown(config['bias'])}).")
+    for field, allowed in (("task_type", _TASKS), ("init_lora_weights", _INITIAL)):
+        value = config.get(field)
+        if not isinstance(value, str | bool | None) or value not in allowed:
+            raise UnsupportedAdapter(f"{repository} has the {field} {_shown(value)}.")
+
+
+def _require_types(config: Mapping[str, Any], repository: str) -> None:
+    """Raise InvalidRepository for a field of a type that PEFT would fail on, or silently take for something else."""
+
+    def require(field: str, expected: str, *, fine: bool) -> None:
+        if not fine:
+            raise InvalidRepository(
+                f"{ADAPTER_CONFIG} of {repository}: {field} is {kind_of(config.get(field))}, not {expected}.",
+                file=ADAPTER_CONFIG,
+            )
+
+    require("r", "a whole number above 0", fine=_is_rank(config.get("r")))
+    require("lora_alpha", "a number", fine=_is_number(config.get("lora_alpha", 8)))
+    for field in ("use_rslora", "fan_in_fan_out"):
+        require(field, "a boolean", fine=isinstance(config.get(field), bool | None))
+    require("revision", "a string", fine=isinstance(revision := config.get("revision"), str | None))
+    require("revision", "the name of a revision", fine=len(revision or "") <= _MAX_TEXT)
+    for field in ("target_modules", "exclude_modules", "layers_pattern"):
+        require(field, "a string or a list of strings", fine=_is_texts(config.get(field)))
+    layers = config.get("layers_to_transform")
+    numbers = layers if isinstance(layers, list) else [layers or 0]
+    require("layers_to_transform", "a list of whole numbers", fine=all(type(number) is int for number in numbers))
+    for field, is_value in (("rank_pattern", _is_rank), ("alpha_pattern", _is_number)):
+        pattern = config.get(field) or {}
+        fine = isinstance(pattern, dict) and all(map(is_value, pattern.values()))
+        require(field, "an object of numbers", fine=fine)
+
+
+def _is_rank(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _is_texts(value: object) -> bool:
+    texts = value if isinstance(value, list) else [value or ""]
+    return all(isinstance(text, str) for text in texts)
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:100]

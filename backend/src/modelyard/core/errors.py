@@ -285,6 +285,18 @@ class NeedsCustomCode(ModelyardError):
     default_hint = "Modelyard never runs code from a repository; choose a model that transformers itself supports."
 
 
+class UnsupportedAdapter(ModelyardError):
+    code = "unsupported_adapter"
+    default_hint = "Choose an adapter of plain LoRA (no DoRA, no modules_to_save) in safetensors for a model on a Hub."
+
+
+class BaseMissing(ModelyardError):
+    """The model that an adapter changes is not here; `base_model` and `base_revision` are in `extra`."""
+
+    code = "base_missing"
+    default_hint = "Download the base first, or both at once: `modelyard pull ADAPTER --with-base`, with_base=true."
+
+
 class AlreadyQuantized(ModelyardError):
     code = "already_quantized"
     default_hint = "Download it with quantization none."

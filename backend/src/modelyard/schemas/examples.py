@@ -142,6 +142,13 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
     "unsupported_architecture": {"detail": "transformers 5.23.0 has no model class for 'some_new_type'."},
     "needs_custom_code": {"detail": "some/model needs code of its own repository."},
+    "unsupported_adapter": {"detail": "some/adapter uses DoRA (use_dora)."},
+    "base_missing": {
+        "detail": "some/adapter changes Qwen/Qwen3-0.6B, which is not here.",
+        "hint": "Fetch it: modelyard pull Qwen/Qwen3-0.6B.",
+        "base_model": "Qwen/Qwen3-0.6B",
+        "base_revision": None,
+    },
     "already_quantized": {"detail": "some/model-AWQ is quantized already (awq)."},
     "no_tokenizer": {"detail": "some/model has no tokenizer files."},
     "output_not_finite": {"detail": "The output of some/model is not finite in float16."},

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, defer
 from modelyard.core.database import utc_now
 from modelyard.core.errors import STORAGE_CODES, Conflict, StorageError
 from modelyard.models import ACTIVE_STATUSES, Job, Model, ModelStatus, Quantization
+from modelyard.services.adapters import link_adapters
 from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
 from modelyard.services.jobs.job_service import JobService
@@ -141,6 +142,8 @@ class ModelDeletion:
         for other in self._other_rows_of_snapshot(model):
             other.updated_at = utc_now()  # the files they shared are counted for one of them from here on
         forget_facts(self.session, model)
+        self.session.flush()
+        link_adapters(self.session, model)
         self.session.flush()
         self.session.execute(delete(Model).where(Model.id == row_id))
         self.session.execute(delete(Job).where(Job.subject_id == row_id))

@@ -24,6 +24,7 @@ from modelyard.models import (
     Quantization,
 )
 from modelyard.schemas.model import ModelCreate
+from modelyard.services.adapters import link_adapters
 from modelyard.services.deletion_plan import RowPlan
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.payloads import Payload
@@ -67,6 +68,7 @@ class ModelService:
             try:
                 with self.session.begin_nested():
                     self.session.add(model)
+                link_adapters(self.session, model)
                 return model
             except IntegrityError:
                 # Somebody asked for the same at the same moment.
