@@ -26,17 +26,31 @@ import { request } from "./client";
 const FIRST_PAGE = 100;
 const PAGE = 500;
 
+/** Requests under way at once: while the page reads one answer, the server writes the next. */
+const READERS = 2;
+
+function readPage(offset: number, limit: number): Promise<ModelPage> {
+  return request<ModelPage>("GET", "/models", { query: { limit, offset } });
+}
+
 /** Every managed model, page by page; `onPart` is told the first ones while more are on their way. */
 export async function listModels(onPart?: (models: Model[]) => void): Promise<Model[]> {
-  const models: Model[] = [];
-  for (;;) {
-    const limit = models.length === 0 ? FIRST_PAGE : PAGE;
-    const page = await request<ModelPage>("GET", "/models", { query: { limit, offset: models.length } });
-    const first = models.length === 0;
-    models.push(...page.items);
-    if (page.items.length === 0 || models.length >= page.total) return models;
-    if (first) onPart?.(page.items);
+  const first = await readPage(0, FIRST_PAGE);
+  if (first.items.length >= first.total) return first.items;
+  onPart?.(first.items);
+  const parts: Model[][] = [first.items];
+  let { total } = first;
+  let next = 0;
+  async function readOn(): Promise<void> {
+    while (FIRST_PAGE + next * PAGE < total) {
+      const index = next++;
+      const page = await readPage(FIRST_PAGE + index * PAGE, PAGE);
+      parts[index + 1] = page.items;
+      total = page.total;
+    }
   }
+  await Promise.all(Array.from({ length: READERS }, readOn));
+  return parts.flat();
 }
 
 export function getModel(id: string, signal?: AbortSignal): Promise<Model> {
