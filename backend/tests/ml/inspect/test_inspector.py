@@ -248,6 +248,26 @@ def test_an_inspector_waits_for_the_warm_parent_and_outlives_it(monkeypatch: pyt
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
+def test_an_idle_child_ends_and_the_next_question_starts_another() -> None:
+    with forking():
+        inspector = Inspector(idle_seconds=0.05)
+        for _ in range(2):
+            assert inspector.inspect("memory", LLAMA, timeout=TIMEOUT)["num_parameters"] > 0
+            deadline = time.monotonic() + TIMEOUT
+            while inspector._child is not None:
+                assert time.monotonic() < deadline, "the child stays"
+                time.sleep(0.01)
+        inspector.close()
+
+        kept = Inspector(idle_seconds=TIMEOUT)
+        kept.inspect("memory", LLAMA, timeout=TIMEOUT)
+        child = child_of(kept)
+        kept.inspect("memory", LLAMA, timeout=TIMEOUT)
+        assert child_of(kept).pid == child.pid
+        kept.close()
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
 def test_closing_ends_a_question_under_way() -> None:
     inspector = Inspector()
     failures: list[InspectorCrashed] = []

@@ -63,11 +63,14 @@ class Inspector:
 
     Thread-safe: callers wait for each other, and waiting counts towards their own time limit. A question that gives way
     is dropped as soon as another comes. The child starts with the first question and ends when this process does,
-    however that ends.
+    however that ends; before, when nothing was asked for `idle_seconds`, if that is given: to be used where the next
+    one starts in no time.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, *, idle_seconds: float | None = None) -> None:
+        self._idle_seconds = idle_seconds
+        self._idle: threading.Timer | None = None
+        self._lock = threading.Lock()  # guards the child and the timer
         self._child: _Child | None = None
         self._closed = False
         self._way = threading.Lock()  # guards these two; held for moments only
@@ -87,6 +90,7 @@ class Inspector:
         if not self._acquire(0.0 if gives_way else timeout):
             raise InspectorBusy("The inspector was busy with other questions.")
         try:
+            self._stop_idle_timer()
             if self._closed:
                 raise InspectorCrashed("The inspector was closed.")
             if self._child is None or not self._child.alive:
@@ -106,6 +110,7 @@ class Inspector:
         finally:
             with self._way:
                 gave_way, self._gives_way, self._gave_way = self._gave_way, False, False
+            self._start_idle_timer()
             self._lock.release()
         if reply["ok"]:
             result: dict[str, Any] = reply["result"]
@@ -134,9 +139,29 @@ class Inspector:
             if (child := self._child) is not None:
                 child.interrupt()
         try:
+            self._stop_idle_timer()
             self._stop()
         finally:
             self._lock.release()
+
+    def _start_idle_timer(self) -> None:
+        if self._idle_seconds is None or self._child is None:
+            return
+        self._idle = threading.Timer(self._idle_seconds, self._end_idle)
+        self._idle.name, self._idle.daemon = "inspector-idle", True
+        self._idle.start()
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _end_idle(self) -> None:
+        with self._lock:
+            # Cancelled too late, it finds another timer in its place, or none.
+            if self._idle is threading.current_thread():
+                self._idle = None
+                self._stop()
 
     def _stop(self) -> None:
         if self._child is not None:
