@@ -20,7 +20,7 @@ CHILDREN = frozenset(
 
 _LIBRARIES = (
     "torch",
-    "transformers",
+    "modelyard.ml.loading.import_transformers",
     "modelyard.ml.loading.import_bitsandbytes",
     "modelyard.ml.gguf.convert",
     "modelyard.ml.inspect.activations",
