@@ -154,7 +154,7 @@ def measure(server: Server, rows: dict[str, str]) -> dict[str, float]:
         server.wait(lambda: server.get("/system")["warm"])
         found["warm"] = time.perf_counter() - server.started
         server.wait(lambda: len([worker for worker in server.get("/system")["workers"] if worker["alive"]]) == 3)
-        time.sleep(5)  # whatever begins by itself at the start is over
+        time.sleep(60)  # what begins by itself at the start is over, and idle processes have ended
         found["memory"], found["api"] = server.memory()
         found["load"] = server.load(rows[LOADED])
         found["loading itself"] = server.get(f"/models/{rows[LOADED]}")["last_load_seconds"]
