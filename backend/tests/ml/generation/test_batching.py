@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from ml.generation.generating import generate
 from ml.zoo import scatter_norms, tiny_config
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, OutOfMemory
-from modelyard.ml.generation import text_generation
+from modelyard.ml.generation import batching, text_generation
 from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.batching import Batcher
 from modelyard.ml.generation.fair_lock import FairLock
@@ -101,6 +101,25 @@ def test_tokens_are_the_same_as_alone(model: LoadedModel) -> None:
     for found, expected in zip(run_together(model, prompts, max_new_tokens=12), alone, strict=True):
         require_same(found, expected)
     assert (model.batcher._rows, model.batcher._cache, model.batcher._prefill) == ([], None, None)
+
+
+@pytest.mark.parametrize(("lengths", "first_rows"), [([3, 8, 13, 18], 4), ([60, 60], 1)])
+def test_prompts_that_wait_are_read_before_the_next_token(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch, lengths: list[int], first_rows: int
+) -> None:
+    """As many as may be read at once: the others would write a token after each, and every token costs a pass."""
+    monkeypatch.setattr(batching, "PIECE_TOKENS", 100)
+    shapes: list[tuple[int, int]] = []
+
+    def note(_model: Any, _arguments: Any, inputs: dict[str, Any]) -> None:
+        shapes.append(tuple(inputs["input_ids"].shape))
+
+    hook = llama.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        run_together(llama, [list(range(5, 5 + length)) for length in lengths], max_new_tokens=3)
+    finally:
+        hook.remove()
+    assert next(rows for rows, tokens in shapes if tokens == 1) == first_rows
 
 
 def test_a_choice_has_a_generator_of_its_own(llama: LoadedModel) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from modelyard.core.errors import OutOfMemory
 from modelyard.ml.generation.batch_cache import BatchCache
 from modelyard.ml.generation.logprobs import read_likely
-from modelyard.ml.generation.prefill import Prefill, last_logits_only
+from modelyard.ml.generation.prefill import PIECE_TOKENS, Prefill, last_logits_only
 from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.loading import devices, placement
 
@@ -35,9 +35,10 @@ _Group = SequenceOf[Sequence]
 class Batcher:
     """Runs one loaded model for all its requests, in a thread that is there while there are any.
 
-    Between two tokens the model's lock is free, so that other work with the model gets its turn. A prompt is read in
-    pieces between the others' tokens. Where memory runs short, the sequence that came last waits: its prompt and what
-    it has written are read again later. `_changed` guards the line and the thread; all else belongs to the thread.
+    Between two tokens the model's lock is free, so that other work with the model gets its turn. Prompts are read
+    between the others' tokens, PIECE_TOKENS at most before the next ones. Where memory runs short, the sequence that
+    came last waits: its prompt and what it has written are read again later. `_changed` guards the line and the thread;
+    all else belongs to the thread.
     """
 
     def __init__(self, loaded: "LoadedModel") -> None:
@@ -97,7 +98,7 @@ class Batcher:
 
     @torch.no_grad()
     def _step(self) -> None:
-        """Read a piece of a prompt and write one token of each row."""
+        """Read a part of the prompts in line and write one token of each row."""
         self._drop_unwanted()
         self._read()
         self._write()
@@ -115,21 +116,28 @@ class Batcher:
         self._ended += [(sequence, None) for sequence in gone]
 
     def _read(self) -> None:
+        """Read the prompts that are next in line, PIECE_TOKENS of them at most."""
+        left = PIECE_TOKENS
+        while (prefill := self._next_prefill()) is not None and prefill.next_tokens <= left:
+            left -= prefill.next_tokens
+            self._read_piece(prefill)
+
+    def _next_prefill(self) -> Prefill | None:
+        if self._prefill is None and (group := self._next_group()):
+            self._prefill = Prefill(self._loaded.model, group)
+            for sequence in group:
+                sequence.start()
+        return self._prefill
+
+    def _read_piece(self, prefill: Prefill) -> None:
         try:
-            if self._prefill is None and (group := self._next_group()):
-                self._prefill = Prefill(self._loaded.model, group)
-                for sequence in group:
-                    sequence.start()
-            if self._prefill is None:
-                return
-            logits = self._prefill.read_piece(self._loaded.model)
+            logits = prefill.read_piece(self._loaded.model)
         except Exception as error:  # noqa: BLE001 - raised by the request, in its own thread
-            assert self._prefill is not None  # noqa: S101 - nothing else raises
-            group, self._prefill = self._prefill.group, None
-            self._fail(group, error)
+            self._prefill = None
+            self._fail(prefill.group, error)
             return
         if logits is not None:
-            prefill, self._prefill = self._prefill, None
+            self._prefill = None
             self._join(prefill, logits)
 
     def _next_group(self) -> _Group | None:

@@ -15,7 +15,7 @@ from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.loading import devices
 
 PIECE_TOKENS = 512
-"""Read at once; between two pieces the others' next tokens are written."""
+"""Read at once, of one prompt or of several; then the others' next tokens are written."""
 
 _LOGIT_TOKENS = 128
 """Read at once where the logits of every token are wanted: a large vocabulary's take a megabyte each."""
@@ -41,10 +41,15 @@ class Prefill:
         # Of sequences that had to give up their cache, the prompt's are known already.
         self._notes = group[0].prompt_logprobs and not group[0].prompt_likely and not group[0].tokens
 
+    @property
+    def next_tokens(self) -> int:
+        """Return how many tokens the next piece has."""
+        return min(len(self._ids) - self.cache.length, _LOGIT_TOKENS if self._notes else PIECE_TOKENS)
+
     def read_piece(self, model: PreTrainedModel) -> torch.Tensor | None:
-        """Read the next tokens; return the logits [vocabulary] after the last one, None while there are more."""
+        """Read the next piece; return the logits [vocabulary] after the last token, None while there are more."""
         start = self.cache.length
-        piece = self._ids[start : start + (_LOGIT_TOKENS if self._notes else PIECE_TOKENS)]
+        piece = self._ids[start : start + self.next_tokens]
         end, device = start + len(piece), devices.input_device(model)
         output = model(
             input_ids=torch.tensor([piece], device=device),
