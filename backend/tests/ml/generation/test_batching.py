@@ -122,6 +122,25 @@ def test_prompts_that_wait_are_read_before_the_next_token(
     assert next(rows for rows, tokens in shapes if tokens == 1) == first_rows
 
 
+def test_the_first_text_is_made_known_at_once(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the second token is being written: nothing waits for more text to come."""
+    monkeypatch.setattr(text_generation, "READ_SECONDS", WAIT_SECONDS)
+    begun, seen = threading.Event(), threading.Event()
+
+    def wait(_model: Any, _arguments: Any, inputs: dict[str, Any]) -> None:
+        is_prompt = inputs["input_ids"].shape[1] > 1
+        assert (begun if is_prompt else seen).wait(WAIT_SECONDS / 4)
+
+    hook = llama.model.register_forward_pre_hook(wait, with_kwargs=True)
+    try:
+        made = generate(
+            llama, token_ids=[5, 6, 7], max_new_tokens=2, on_start=begun.set, on_delta=lambda _delta: seen.set()
+        )
+    finally:
+        hook.remove()
+    assert made.new_tokens == 2
+
+
 def test_a_choice_has_a_generator_of_its_own(llama: LoadedModel) -> None:
     def texts(seed: int | None, *, n: int) -> list[str]:
         options = Options(n=n, max_new_tokens=8, temperature=1.0, seed=seed)

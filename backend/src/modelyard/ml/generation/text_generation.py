@@ -97,7 +97,7 @@ def _follow(
     """Write the sequences and read their text until all have ended; return when the first prompt's reading began."""
     sequences = [sequence for group in groups for sequence in group]
     started: float | None = None
-    has_waited = False
+    has_waited = has_text = False
     with _running(loaded, groups):
         while True:
             changed.wait(TURN_SECONDS)
@@ -109,21 +109,23 @@ def _follow(
             if not has_waited and any(sequence.waits_for_memory for sequence in sequences):
                 has_waited = True
                 on_wait()
-            _read(answers, on_text)
+            has_text = _read(answers, on_text) or has_text
             if error := next((sequence.error for sequence in sequences if sequence.error is not None), None):
                 raise error
             if have_ended or should_stop():
                 break
-            if started is not None and not any(answer.may_stop for answer in answers):
+            if has_text and not any(answer.may_stop for answer in answers):
                 sequences[-1].has_ended.wait(READ_SECONDS)
     _read(answers, on_text)  # what came until it ended
     return time.monotonic() if started is None else started
 
 
-def _read(answers: SequenceOf[Answer], on_text: Callable[[Snapshot], None]) -> None:
+def _read(answers: SequenceOf[Answer], on_text: Callable[[Snapshot], None]) -> bool:
+    """Make text of new tokens; return whether there is more to show."""
     news = [answer.read() for answer in answers]
     if any(news):
         on_text(lambda: [answer.choice() for answer in answers])
+    return any(news)
 
 
 @contextmanager
