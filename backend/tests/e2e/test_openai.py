@@ -330,6 +330,20 @@ def test_errors_are_the_clients_exceptions(client: openai.OpenAI) -> None:
     assert streamed.value.code == "context_length_exceeded"
 
 
+@pytest.mark.parametrize("seconds", [1e10, 1e308])
+def test_a_time_beyond_every_date_is_refused_and_stops_nothing(
+    client: openai.OpenAI, instance: Instance, seconds: float
+) -> None:
+    """Such a time cannot be told as a date: a worker that took it could tell of no model any more."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        greedy(client, extra_body={"modelyard": {"ttl_seconds": seconds}})
+    assert refused.value.param == "modelyard.ttl_seconds"
+    row_id = instance.api.get("/models").json()["items"][0]["id"]
+    answer = instance.api.post(f"/models/{row_id}/load", json={"ttl_seconds": seconds})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "ttl_seconds")
+    assert greedy(client, extra_body={"modelyard": {"ttl_seconds": 10**8}}).choices[0].text
+
+
 @pytest.mark.thorough
 def test_a_trained_model_answers_a_question(client: openai.OpenAI, instance: Instance) -> None:
     try:

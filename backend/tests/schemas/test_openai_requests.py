@@ -103,6 +103,7 @@ def test_what_is_not_supported_in_a_completion_is_refused_by_name(fields: dict[s
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"modelyard": {"ttl_seconds": 0}}, "modelyard.ttl_seconds"),
+        ({"modelyard": {"ttl_seconds": 1e10}}, "modelyard.ttl_seconds"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages.0.role"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),

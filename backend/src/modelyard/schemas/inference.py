@@ -18,6 +18,10 @@ class QuantizeRequest(Schema):
     keep_original: bool = Field(default=True, description="Keep the unquantized model as well.")
 
 
+MAX_TTL_SECONDS = 10**8
+"""Three years: what clocks and dates can be added to; longer is `null`, never."""
+
+
 class LoadRequest(Schema):
     """Load a model into memory."""
 
@@ -31,7 +35,10 @@ class LoadRequest(Schema):
     )
     dtype: DtypeName = Field(default="auto", description="Dtype of unquantized weights; auto: as stored.")
     ttl_seconds: float | None = Field(
-        default=3600, gt=0, description="Seconds after the last use until it is unloaded; null: never."
+        default=3600,
+        gt=0,
+        le=MAX_TTL_SECONDS,
+        description="Seconds after the last use until it is unloaded; null: never.",
     )
     pinned: bool = Field(default=False, description="Never unloaded to make room for another model.")
     allow_offload: bool = Field(

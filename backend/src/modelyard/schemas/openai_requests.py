@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from modelyard.schemas import openai_examples as examples
 from modelyard.schemas.common import Schema
-from modelyard.schemas.inference import MAX_CONTENT
+from modelyard.schemas.inference import MAX_CONTENT, MAX_TTL_SECONDS
 
 MAX_SEQUENCES = 2048
 """Of one request: its prompts times `n`."""
@@ -115,6 +115,7 @@ class ModelyardOptions(OpenAIRequest):
     ttl_seconds: float | None = Field(
         default=None,
         gt=0,
+        le=MAX_TTL_SECONDS,
         description="The model is unloaded so long after its last use, in seconds; left out: as loaded, or 3600.",
         examples=[600],
     )
