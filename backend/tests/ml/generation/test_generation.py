@@ -69,6 +69,14 @@ def test_temperature_zero_is_what_transformers_decodes_greedily(chat: LoadedMode
     assert result.prompt_tokens == inputs["input_ids"].shape[1]
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-7])
+def test_a_temperature_that_float32_cannot_divide_by_takes_the_likeliest_token(
+    chat: LoadedModel, temperature: float
+) -> None:
+    made = generate(chat, prompt=PROMPT, max_new_tokens=4, temperature=temperature, seed=1)
+    assert made.text == generate(chat, prompt=PROMPT, max_new_tokens=4).text
+
+
 def test_a_seed_decides_and_nothing_else(chat: LoadedModel) -> None:
     def text(seed: int) -> str:
         torch.manual_seed(torch.seed() % 2**32)  # the process-wide generator must not matter

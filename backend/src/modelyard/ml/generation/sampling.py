@@ -19,6 +19,9 @@ from modelyard.core.errors import OutputNotFinite
 from modelyard.ml.generation.generation_request import Options
 from modelyard.ml.inspect.meta_model import dtype_name
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it, logits divided by it are beyond float32, and nothing but the likeliest token is left to draw."""
+
 
 def generation_config(model: PreTrainedModel, max_length: int | None, max_new_tokens: int | None) -> GenerationConfig:
     """Return the model's own settings with greedy decoding: sampling is `TokenChooser`'s."""
@@ -50,7 +53,7 @@ def own_processors(model: PreTrainedModel, prompt_tokens: int, max_new_tokens: i
 
 
 class TokenChooser:
-    """Chooses the tokens of one sequence: bias and penalties, then the likeliest or, above temperature 0, a draw.
+    """Chooses the tokens of one sequence: bias and penalties, then the likeliest or, with a temperature, a draw.
 
     `number` is the sequence's place in its request; each draws with a generator of its own, because torch's own is
     shared by all threads. `processors` run before everything else.
@@ -67,7 +70,7 @@ class TokenChooser:
         self._name, self._dtype = name, dtype_name(model.dtype)
         self._options = options
         self._processors = LogitsProcessorList(processors)
-        self._warpers = _warpers(options, model.generation_config) if options.temperature > 0 else None
+        self._warpers = _warpers(options, model.generation_config) if options.temperature >= LEAST_TEMPERATURE else None
         self._generator = torch.Generator()
         if options.seed is None:
             self._generator.seed()
