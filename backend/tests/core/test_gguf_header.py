@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -130,8 +131,48 @@ def test_a_header_that_is_not_true_is_refused(content: bytes, damage: Callable[[
 
 def test_a_long_array_is_refused_before_it_is_passed_over(content: bytes) -> None:
     at = content.index(b"tokenizer.ggml.scores") + len(b"tokenizer.ggml.scores") + 8
-    with pytest.raises(NoWeights, match=r"elements in .*, more than"):
+    with pytest.raises(NoWeights, match=r"elements in its arrays .*, more than"):
         _read(_with(content, at, "<Q", 2**60))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "texts"])
+def test_many_long_arrays_are_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library `gguf` makes 700 bytes of each element: 60 MB of single bytes would take 40 GB."""
+    monkeypatch.setattr(gguf_header, "MAX_ELEMENTS", 2000)
+    half = 1000
+
+    def arrays(writer: gguf.GGUFWriter) -> None:
+        values: list[int] | list[str] = [0] * half if kind == "numbers" else [""] * half
+        for name in ("one", "two"):
+            writer.add_key_value(name, values, gguf.GGUFValueType.ARRAY, sub_type=_SUB_TYPES[kind])
+
+    with pytest.raises(NoWeights, match=r"elements in its arrays up to 'two', more than"):
+        _read(_write(tmp_path / "m.gguf", more=arrays))
+
+
+_SUB_TYPES = {"numbers": gguf.GGUFValueType.UINT8, "texts": gguf.GGUFValueType.STRING}
+
+
+def test_a_token_of_many_bytes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoWeights, match="text of 5000 bytes in an array"):
+        _read(_write(tmp_path / "m.gguf", more=lambda writer: writer.add_token_merges(["x" * 5000])))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (2_000_000_000, gguf.GGUFValueType.UINT32),
+        ([2_000_000_000], gguf.GGUFValueType.ARRAY),
+        (-1, gguf.GGUFValueType.INT32),
+        (1e30, gguf.GGUFValueType.FLOAT32),
+        ("2000000000", gguf.GGUFValueType.STRING),
+    ],
+)
+def test_a_number_of_layers_that_no_model_has_is_refused(tmp_path: Path, value: Any, kind: gguf.GGUFValueType) -> None:
+    """Configurations make a list of so many entries."""
+    content = _write(tmp_path / "m.gguf", more=lambda writer: writer.add_key_value("llama.block_count", value, kind))
+    with pytest.raises(NoWeights, match="as its number of layers"):
+        _read(content)
 
 
 def test_an_array_of_arrays_is_refused(content: bytes) -> None:
