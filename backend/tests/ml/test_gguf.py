@@ -159,6 +159,26 @@ def test_weights_that_give_no_numbers_are_refused(sources: dict[str, Path], tmp_
     _require_refusal(OutputNotFinite, [path], tmp_path / "work")
 
 
+def test_a_file_that_lacks_weights_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    """transformers goes on with random values, and a model of those passes every other check."""
+    lacking = ("blk.0.attn_q.weight", "blk.1.ffn_up.weight")
+    path = write_gguf(sources["llama"], tmp_path / "model.gguf", without=lacking)[0]
+    with pytest.raises(NoWeights, match=r"lacks 2 tensors of LlamaForCausalLM, model\.layers\.0\.self_attn\.q_proj"):
+        _convert([path], tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_file_that_describes_more_than_it_holds_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    """Before memory is taken for it: a few bytes may describe more than any machine has."""
+    path = write_gguf(sources["llama"], tmp_path / "model.gguf")[0]
+    content = path.read_bytes()
+    at = content.index(b"llama.feed_forward_length") + len(b"llama.feed_forward_length") + 4
+    path.write_bytes(content[:at] + (1_000_000_000).to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(UnsupportedArchitecture, match=r"model\.gguf describes more than .* parameters"):
+        _convert([path], tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
 def test_what_is_offered_is_what_transformers_reads() -> None:
     renamed = {"gpt-oss": "gpt_oss", "qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "minimax-m2": "minimax_m2"}
     known = {*GGUF_SUPPORTED_ARCHITECTURES, *GGUF_CONFIG_ARCHS}

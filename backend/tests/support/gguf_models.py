@@ -83,16 +83,17 @@ def write_gguf(
     with_tokenizer: bool = True,
     split: int = 1,
     rope_scaling: str | None = None,
+    without: tuple[str, ...] = (),
 ) -> list[Path]:
     """Write the Llama or Qwen2 of a folder as a GGUF file, or as `split` files named as llama.cpp names them.
 
     `architecture` is what the file says it holds, where that is not the truth; `rope_scaling` what it says of its
-    position embeddings. Returns the files.
+    position embeddings; `without` are tensors that it lacks. Returns the files.
     """
     import gguf
 
     config = json.loads((folder / "config.json").read_text())
-    tensors = _tensors(folder, config)
+    tensors = {name: values for name, values in _tensors(folder, config).items() if name not in without}
     file_type = gguf.LlamaFileType["ALL_F32" if quantization == "F32" else f"MOSTLY_{quantization}"]
     paths = _paths(target, split)
     shares = [list(tensors)[number::split] for number in range(split)]

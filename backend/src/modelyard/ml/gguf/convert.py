@@ -12,16 +12,18 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from modelyard.core import units
+from modelyard.core.config_limits import main_sizes, parameter_limit
 from modelyard.core.errors import ArtifactMismatch, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
 from modelyard.core.gguf_header import GgufHeader, read_gguf
 from modelyard.core.paths import open_real
 from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.ml.gguf.join import join
 from modelyard.ml.gguf.rope import read_llama3_scaling
+from modelyard.ml.inspect.bounded_build import BuildLimits, bounded_build
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.disk_errors import disk_errors, require_free
-from modelyard.ml.loading.pretrained import load_model, read_config
+from modelyard.ml.loading.pretrained import load_model, read_config, require_all_weights
 from modelyard.ml.quantize.artifact_folder import exclusive, sha256_of
 from modelyard.ml.quantize.drift import Observation, identical, is_finite, observe
 
@@ -68,7 +70,7 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
         require_free(folder, what, request.weights_bytes + joined, spare_bytes=DISK_RESERVE_BYTES)
         with disk_errors(folder), _memory_errors(request):
             _place(parts, headers, folder, request.name)
-            _convert(request, folder, report)
+            _convert(request, folder, headers, report)
         (folder / _SOURCE).unlink()
     made = folder / CONVERTED
     return {
@@ -78,10 +80,10 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
     }
 
 
-def _convert(request: ConversionRequest, folder: Path, report: Report) -> None:
+def _convert(request: ConversionRequest, folder: Path, headers: Sequence[GgufHeader], report: Report) -> None:
     made = folder / CONVERTED
     _tell(report, 0)
-    model = _unpack(request, folder)
+    model = _unpack(request, folder, headers)
     ids = (torch.arange(_TOKENS) % model.config.get_text_config(decoder=True).vocab_size).unsqueeze(0)
     _tell(report, 1)
     unpacked = _run(model, ids, request.name)
@@ -105,15 +107,20 @@ def _convert(request: ConversionRequest, folder: Path, report: Report) -> None:
         )
 
 
-def _unpack(request: ConversionRequest, folder: Path) -> PreTrainedModel:
+def _unpack(request: ConversionRequest, folder: Path, headers: Sequence[GgufHeader]) -> PreTrainedModel:
+    """Read the file. Raises UnsupportedArchitecture, and NoWeights where it lacks some of the model's parameters."""
+    model: PreTrainedModel
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=_read_config(folder, request.name),
-            gguf_file=_SOURCE,
-            dtype=getattr(torch, request.dtype),
-            quantization_config=GgufConfig(dequantize=True),
-        )
+        config = _read_config(folder, request.name)
+        with bounded_build(_limits(config, headers, request.name)):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                gguf_file=_SOURCE,
+                dtype=getattr(torch, request.dtype),
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
+            )
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
         # What a reader of strangers' files raises; the file itself was checked before.
         if devices.is_out_of_memory(error):
@@ -122,7 +129,14 @@ def _unpack(request: ConversionRequest, folder: Path) -> PreTrainedModel:
             f"transformers cannot read {request.name}: {first_line(error)}",
             hint="Choose another GGUF file, or the repository it was made from.",
         ) from error
+    require_all_weights(loading, f"{request.name} lacks", type(model))
     return model.eval()
+
+
+def _limits(config: PreTrainedConfig, headers: Sequence[GgufHeader], name: str) -> BuildLimits:
+    """Return what may be built for a file's tensors; transformers builds the model twice."""
+    held = sum(header.num_parameters for header in headers)
+    return BuildLimits(2 * parameter_limit(held), main_sizes(config.to_dict()), held, source=name)
 
 
 def _read_config(folder: Path, name: str) -> PreTrainedConfig:

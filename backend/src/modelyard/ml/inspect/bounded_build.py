@@ -35,7 +35,7 @@ class BuildLimits:
 
     `held` is how many parameters the weight files hold, where that is known. `tensors` limits how many parameters are
     registered, however small each is; None does not. `cpu_seconds` are those of the building
-    thread, None is as many as it takes.
+    thread, None is as many as it takes. `source` is the file that describes the model.
     """
 
     parameters: int = MAX_PARAMETERS
@@ -43,6 +43,7 @@ class BuildLimits:
     held: int | None = None
     tensors: int | None = None
     cpu_seconds: float | None = None
+    source: str = "config.json"
 
 
 @dataclass
@@ -93,7 +94,7 @@ class _Count:
         held = self.limits.held
         beside = f", where the weight files hold {held:,} parameters" if held else ""
         return UnsupportedArchitecture(
-            f"config.json describes {what} ({self.limits.described}){beside}.",
+            f"{self.limits.source} describes {what} ({self.limits.described}){beside}.",
             hint="Choose another revision or model, or tell the author of this one.",
         )
 

@@ -136,15 +136,18 @@ def load_model(
     unnamed = {str(place) for place in getattr(model, "hf_device_map", {}).values()} & {"cpu", "disk"}
     if max_memory is not None and unnamed - {str(place) for place in max_memory}:
         raise OutOfMemory(f"{cls.__name__} does not fit on {_named(max_memory)}.")
-    if loading["missing_keys"]:
-        # transformers would go on with random values.
-        missing = sorted(loading["missing_keys"])
-        raise NoWeights(f"The weight files lack {len(missing)} tensors of {cls.__name__}, {missing[0]} for one.")
+    require_all_weights(loading, "The weight files lack", cls)
     if stored in ("8bit", "4bit") and dtype != "auto":
         cast_unquantized(model, stored_dtype, DTYPES[dtype])
     mend(model)
     found: PreTrainedModel = model.eval()
     return found
+
+
+def require_all_weights(loading: Mapping[str, Any], what_lacks: str, cls: type[PreTrainedModel]) -> None:
+    """Raise NoWeights where weights were not found, which transformers goes on without, with random values."""
+    if missing := sorted(loading["missing_keys"]):
+        raise NoWeights(f"{what_lacks} {len(missing)} tensors of {cls.__name__}, {missing[0]} for one.")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
