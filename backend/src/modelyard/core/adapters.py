@@ -44,26 +44,41 @@ _UNSUPPORTED = {
 }
 _DTYPES = ("F32", "F16", "BF16")
 _MATRIX = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?:(?P<linear>[AB])\.weight|embedding_(?P<table>[AB]))")
+_NAME = re.compile(r"[\w.-]+")
+"""Of a module, or the end of one: what PEFT would run as a regular expression, and strangers write."""
 _MAX_TARGETS = 50
 _MAX_TEXT = 200
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What `adapter_config.json` says. `ranks` are those that its matrices may have."""
+    """What `adapter_config.json` says. `ranks` are those that its matrices may have, `alphas` those of some modules."""
 
     base_model: str
     base_revision: str | None
     ranks: frozenset[int]
+    alpha: float
+    alphas: Mapping[str, float]
+    use_rslora: bool
+    fan_in_fan_out: bool
+
+    def alpha_of(self, module: str) -> float:
+        """Return the alpha of a module, by its path: that of the first name in `alphas` with which the path ends."""
+        named = (alpha for name, alpha in self.alphas.items() if module == name or module.endswith(f".{name}"))
+        return next(named, self.alpha)
 
 
 @dataclass(frozen=True)
 class AdapterWeights:
-    """What the header of the weight file says. `rank` is the largest, `target_modules` the last parts of the names."""
+    """What the header of the weight file says. `rank` is the largest, `target_modules` the last parts of the names.
+
+    `ranks` has the path of every module that is changed.
+    """
 
     num_parameters: int
     rank: int
     target_modules: tuple[str, ...]
+    ranks: Mapping[str, int]
 
     @property
     def memory_bytes(self) -> int:
@@ -84,7 +99,15 @@ def parse_adapter_config(content: bytes, repository: str) -> AdapterConfig:
     _require_plain(config, repository)
     _require_types(config, repository)
     ranks = frozenset({config["r"], *(config.get("rank_pattern") or {}).values()})
-    return AdapterConfig(_base_of(config, repository), config.get("revision") or None, ranks)
+    return AdapterConfig(
+        base_model=_base_of(config, repository),
+        base_revision=config.get("revision") or None,
+        ranks=ranks,
+        alpha=config.get("lora_alpha", 8),
+        alphas=config.get("alpha_pattern") or {},
+        use_rslora=bool(config.get("use_rslora")),
+        fan_in_fan_out=bool(config.get("fan_in_fan_out")),
+    )
 
 
 def read_adapter_config(folder: Path, repository: str) -> AdapterConfig:
@@ -118,7 +141,8 @@ def check_adapter_weights(
         if ranks.get((module, table, "B" if side == "A" else "A")) != rank:
             raise UnsupportedAdapter(f"{repository} holds only half of the LoRA of {_shown(module)}.")
     targets = sorted({module.rpartition(".")[2][:_MAX_TEXT] for module, _, _ in ranks})[:_MAX_TARGETS]
-    return AdapterWeights(count, max(ranks.values()), tuple(targets))
+    by_module = {module: rank for (module, _, _), rank in ranks.items()}
+    return AdapterWeights(count, max(ranks.values()), tuple(targets), by_module)
 
 
 def read_base_model(content: bytes | None, repository: str) -> str | None:
@@ -208,6 +232,8 @@ def _require_types(config: Mapping[str, Any], repository: str) -> None:
         pattern = config.get(field) or {}
         fine = isinstance(pattern, dict) and all(map(is_value, pattern.values()))
         require(field, "an object of numbers", fine=fine)
+    if unknown := next((name for name in config.get("alpha_pattern") or {} if not _NAME.fullmatch(name)), None):
+        raise UnsupportedAdapter(f"{repository} has the pattern {_shown(unknown)} in alpha_pattern.")
 
 
 def _is_rank(value: object) -> bool:

@@ -4,17 +4,18 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import ClassVar
 
 from modelyard.core import units
-from modelyard.core.errors import ModelInUse, NotReady
+from modelyard.core.errors import ModelInUse, NotReady, OutOfMemory
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.load_progress import LoadStep, OnStep, ignore_step
-from modelyard.ml.loading.load_spec import LoadSpec, ModelKey
+from modelyard.ml.loading.load_spec import AdapterSpec, LoadSpec, ModelKey
 from modelyard.ml.loading.loaded_model import LoadedInfo, LoadedModel, Unloaded
+from modelyard.ml.loading.loader_entry import POLL_SECONDS, Entry, adapter_key, await_other, is_on, may_go, never
 from modelyard.ml.loading.mapped import mapped_bytes
 from modelyard.ml.loading.placement import OFFLOADED, SPREAD, free_bytes, out_of_memory, places, resolve_device, where
 from modelyard.ml.loading.read_model import LoadCancelled, read_model
@@ -26,37 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
-
-
-POLL_SECONDS = 0.05
-
-
-def never() -> bool:
-    """For a load that nobody takes back."""
-    return False
-
-
-class _Entry:
-    def __init__(self, key: ModelKey, spec: LoadSpec) -> None:
-        self.key, self.spec = key, spec
-        self.ttl_seconds, self.pinned = spec.ttl_seconds, spec.pinned
-        self.ready = threading.Event()
-        self.loaded: LoadedModel | None = None
-        self.error: BaseException | None = None
-        self.step = LoadStep("waiting", "waiting")
-        self.uses = 0
-        self.last_used = time.monotonic()
-
-    @property
-    def expires(self) -> float | None:
-        """On the monotonic clock."""
-        if self.loaded is None or self.uses or self.pinned or self.ttl_seconds is None:
-            return None
-        return self.last_used + self.ttl_seconds
-
-    @property
-    def idle(self) -> bool:
-        return self.loaded is not None and not self.uses
 
 
 class ModelLoader:
@@ -73,7 +43,7 @@ class ModelLoader:
         """`on_unload` hears of every unload, evictions and expiries included; it is called with no lock held."""
         self.on_unload = on_unload
         self._last_unload: dict[ModelKey, Unloaded] = {}
-        self._entries: dict[ModelKey, _Entry] = {}
+        self._entries: dict[ModelKey, Entry] = {}
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._memory = threading.RLock()
@@ -98,7 +68,7 @@ class ModelLoader:
     def get(
         self, spec: LoadSpec, *, on_step: OnStep = ignore_step, is_cancelled: Callable[[], bool] = never
     ) -> Iterator[LoadedModel]:
-        """The model, loaded if it is not; it is not unloaded inside this context.
+        """The model, loaded if it is not, and the spec's adapter; neither is unloaded inside this context.
 
         Models that nobody uses and nobody pinned are evicted for it, the least recently used first. `on_step` is told
         what the load does or waits for. Once `is_cancelled`, the load stops, unless another caller waits for the same
@@ -109,10 +79,15 @@ class ModelLoader:
             if is_first:
                 self._load(entry, on_step, is_cancelled)
             else:
-                _await(entry, on_step, is_cancelled)
+                await_other(entry, on_step, is_cancelled)
             if entry.loaded is None:
                 raise entry.error or NotReady(f"{spec.model_id} could not be loaded.", hint="Load it again.")
-            yield entry.loaded
+            if spec.adapter is None:
+                yield entry.loaded
+            else:
+                room = partial(self._make_room_for, entry, on_step)
+                with entry.adapters.using(entry.loaded, spec.adapter, room, is_cancelled):
+                    yield entry.loaded
         finally:
             with self._changed:
                 entry.uses -= 1
@@ -122,32 +97,62 @@ class ModelLoader:
     def load(
         self, spec: LoadSpec, *, on_step: OnStep = ignore_step, is_cancelled: Callable[[], bool] = never
     ) -> LoadedInfo:
-        """Have the model in memory, with this spec's TTL and pin. Steps and cancelling as in `get`."""
+        """Have the model in memory, with this spec's TTL and pin. Steps and cancelling as in `get`.
+
+        Returns what is true of the adapter, where the spec has one; its base has the TTL and the pin.
+        """
         with self.get(spec, on_step=on_step, is_cancelled=is_cancelled) as loaded, self._changed:
             entry = self._entries[loaded.key]
             entry.ttl_seconds, entry.pinned = spec.ttl_seconds, spec.pinned
-            return self._info(entry)
+            if spec.adapter is not None:
+                return next(
+                    info for info in entry.adapter_infos(self._last_unload) if info.key.commit == spec.adapter.commit
+                )
+            return entry.info(self._last_unload.get(entry.key))
 
     def loaded(self) -> list[LoadedInfo]:
-        """The models in memory, the most recently used first."""
+        """The models in memory, the most recently used first, and after each its adapters.
+
+        An adapter that several models have is one, with the bytes of all.
+        """
+        found: dict[ModelKey, LoadedInfo] = {}
         with self._lock:
-            entries = sorted(self._entries.values(), key=lambda entry: -entry.last_used)
-            return [self._info(entry) for entry in entries if entry.loaded is not None]
+            for entry in sorted(self._entries.values(), key=lambda entry: -entry.last_used):
+                if entry.loaded is None:
+                    continue
+                for info in (entry.info(self._last_unload.get(entry.key)), *entry.adapter_infos(self._last_unload)):
+                    known = found.get(info.key)
+                    found[info.key] = info if known is None else known.plus(info)
+        return list(found.values())
 
     def unload_model(self, key: ModelKey) -> Unloaded:
-        """Free a model's memory for real, pinned or not.
+        """Free the memory of a model, with its adapters, or of an adapter, for real, pinned or not.
 
         Raises NotReady if it is not loaded, ModelInUse if it is used or still being loaded.
         """
         with self._lock:
-            self._idle(key)  # refused at once, not after somebody else's load
+            bases = self._bases_of(key)
+            if not bases:
+                self._idle(key)  # refused at once, not after somebody else's load
         with self._alone("an unload"):
-            with self._lock:
-                entry = self._idle(key)
-                del self._entries[key]
-            unloaded = self._free(entry, entry.loaded)
+            if bases:
+                unloaded = self._free_adapter(bases)
+            else:
+                with self._lock:
+                    entry = self._idle(key)
+                    del self._entries[key]
+                unloaded = self._free(entry, entry.loaded)
         self._tell([unloaded])
         return unloaded
+
+    def _bases_of(self, key: ModelKey) -> list[tuple[Entry, AdapterSpec]]:
+        """Return the models that have the adapter of a key."""
+        return [
+            (entry, held.spec)
+            for entry in self._entries.values()
+            for held in entry.adapters
+            if adapter_key(held.spec, entry.key) == key
+        ]
 
     def close(self) -> None:
         """Stop watching for expiry and unload what is idle."""
@@ -161,14 +166,14 @@ class ModelLoader:
         for key in idle:
             self.unload_model(key)
 
-    def _enter(self, spec: LoadSpec) -> tuple[_Entry, bool]:
+    def _enter(self, spec: LoadSpec) -> tuple[Entry, bool]:
         with self._lock:
             entry = self._find(spec)
             is_first = entry is None
             if entry is None:
                 device = resolve_device(spec)
                 key = ModelKey(spec.model_id, spec.commit, spec.quantization, device, spec.dtype)
-                entry = self._entries[key] = _Entry(key, spec)
+                entry = self._entries[key] = Entry(key, spec, self._changed)
             elif spec.sets_ttl:
                 entry.ttl_seconds = spec.ttl_seconds
             entry.uses += 1
@@ -177,7 +182,7 @@ class ModelLoader:
                 self._reaper.start()
             return entry, is_first
 
-    def _find(self, spec: LoadSpec) -> _Entry | None:
+    def _find(self, spec: LoadSpec) -> Entry | None:
         device = spec.device if spec.device == SPREAD else str(devices.parse_device(spec.device))
         found = [
             entry
@@ -189,7 +194,7 @@ class ModelLoader:
         # As asked for goes before another dtype, and what is there before what is being loaded.
         return min(found, key=lambda entry: (entry.key.dtype != spec.dtype, entry.loaded is None), default=None)
 
-    def _load(self, entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
+    def _load(self, entry: Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
         evicted: list[Unloaded] = []
 
         def step(now: LoadStep) -> None:
@@ -234,7 +239,7 @@ class ModelLoader:
         finally:
             self._memory.release()
 
-    def _stop_if_unwanted(self, entry: _Entry, is_cancelled: Callable[[], bool]) -> None:
+    def _stop_if_unwanted(self, entry: Entry, is_cancelled: Callable[[], bool]) -> None:
         """Raises LoadCancelled when it was cancelled and nobody else waits for the model."""
         if not is_cancelled():
             return
@@ -244,7 +249,7 @@ class ModelLoader:
             del self._entries[entry.key]  # whoever asks from here on begins anew
         raise LoadCancelled
 
-    def _make_it_fit(self, entry: _Entry, evicted: list[Unloaded], step: OnStep) -> None:
+    def _make_it_fit(self, entry: Entry, evicted: list[Unloaded], step: OnStep) -> None:
         needed, device = entry.spec.needed_bytes, entry.key.device
         self._evict(device, needed, evicted, step)
         free = free_bytes(device)
@@ -255,21 +260,57 @@ class ModelLoader:
                 f"needs about {units.size(needed)} {where(device)}, where {units.size(free)} are free",
             )
 
+    def _make_room_for(self, entry: Entry, step: OnStep, adapter: AdapterSpec) -> None:
+        """Have room for an adapter beside its base. Raises OutOfMemory."""
+        evicted: list[Unloaded] = []
+        try:
+            with self._alone("another load", step):
+                self._evict(entry.key.device, adapter.needed_bytes, evicted, step)
+        finally:
+            self._tell(evicted)
+        free = free_bytes(entry.key.device)
+        if adapter.needed_bytes > free:
+            raise OutOfMemory(
+                f"{adapter.model_id} needs {units.size(adapter.needed_bytes)} beside its base"
+                f" {where(entry.key.device)}, where {units.size(free)} are free.",
+                hint="Unload other models, or use a smaller precision of the base.",
+            )
+
     def _evict(self, device: str, needed_bytes: int, evicted: list[Unloaded], step: OnStep) -> None:
         while free_bytes(device) < needed_bytes:
             with self._lock:
-                candidates = [entry for entry in self._entries.values() if _may_go(entry, device)]
+                candidates = [entry for entry in self._entries.values() if may_go(entry, device)]
             if not candidates:
-                return
+                if not self._evict_adapter(device, evicted, step):
+                    return
+                continue
             entry = min(candidates, key=lambda entry: entry.last_used)
             step(LoadStep("making_room", f"making room: unloading {entry.key.model_id}"))
             with self._lock:
-                if not _may_go(entry, device):
+                if not may_go(entry, device):
                     continue  # used again in the meantime
                 del self._entries[entry.key]
             evicted.append(self._free(entry, entry.loaded))
 
-    def _idle(self, key: ModelKey) -> _Entry:
+    def _evict_adapter(self, device: str, evicted: list[Unloaded], step: OnStep) -> bool:
+        """Unload the least recently used adapter that stands beside a model in use; return whether there was one."""
+        with self._lock:
+            idle = [
+                (held, entry)
+                for entry in self._entries.values()
+                if is_on(entry, device) and not entry.pinned
+                for held in entry.adapters
+                if held.idle
+            ]
+        if not idle:
+            return False
+        held, entry = min(idle, key=lambda each: each[0].last_used)
+        step(LoadStep("making_room", f"making room: unloading {held.spec.model_id}"))
+        with suppress(NotReady, ModelInUse):  # used again in the meantime
+            evicted.append(self._free_adapter([(entry, held.spec)]))
+        return True
+
+    def _idle(self, key: ModelKey) -> Entry:
         entry = self._entries.get(key)
         if entry is None:
             raise NotReady(f"{key.model_id} is not loaded.", hint="Load it first.")
@@ -278,7 +319,7 @@ class ModelLoader:
             raise ModelInUse(f"{key.model_id} is {doing}.", hint="Wait until it is done, then unload it.")
         return entry
 
-    def _free(self, entry: _Entry, loaded: LoadedModel | None) -> Unloaded:
+    def _free(self, entry: Entry, loaded: LoadedModel | None) -> Unloaded:
         """Unload the model of an entry that is out of the table; the caller holds `_memory`."""
         assert loaded is not None  # noqa: S101 - only idle entries are unloaded
         held_by = places(entry.key.device)
@@ -293,18 +334,20 @@ class ModelLoader:
         self._last_unload[entry.key] = unloaded
         return unloaded
 
-    def _info(self, entry: _Entry) -> LoadedInfo:
-        assert entry.loaded is not None  # noqa: S101 - callers look first
-        expires = entry.expires
-        return LoadedInfo(
-            key=entry.key,
-            measured_bytes=entry.loaded.measured_bytes,
-            load_seconds=entry.loaded.load_seconds,
-            in_use=entry.uses,
-            pinned=entry.pinned,
-            expires_at=None if expires is None else datetime.now(UTC) + timedelta(seconds=expires - time.monotonic()),
-            last_unload=self._last_unload.get(entry.key),
-        )
+    def _free_adapter(self, bases: Sequence[tuple[Entry, AdapterSpec]]) -> Unloaded:
+        """Unload an adapter of models that stay; the caller holds `_memory`. Raises NotReady, ModelInUse."""
+        key = adapter_key(bases[0][1], bases[0][0].key)
+        held_by = {place for entry, _ in bases for place in places(entry.key.device)}
+        devices.release_memory()
+        before = sum(map(devices.held_bytes, held_by))
+        size = 0
+        for entry, spec in bases:
+            assert entry.loaded is not None  # noqa: S101 - it has adapters, and is unloaded by who holds `_memory`
+            size += entry.adapters.unload(entry.loaded, spec)
+        devices.release_memory()
+        freed = max(0, before - sum(map(devices.held_bytes, held_by)))
+        unloaded = self._last_unload[key] = Unloaded(key, freed, size, 0)
+        return unloaded
 
     def _tell(self, unloaded: list[Unloaded]) -> None:
         if self.on_unload is not None:
@@ -338,19 +381,3 @@ class ModelLoader:
                 del self._entries[key]
             unloaded = self._free(entry, entry.loaded)
         self._tell([unloaded])
-
-
-def _may_go(entry: _Entry, device: str) -> bool:
-    """Return whether unloading a model would make room on a device, and harm nobody."""
-    return entry.idle and not entry.pinned and bool(set(places(entry.key.device)) & set(places(device)))
-
-
-def _await(entry: _Entry, on_step: OnStep, is_cancelled: Callable[[], bool]) -> None:
-    """Wait for somebody else's load of the same model."""
-    told: LoadStep | None = None
-    while not entry.ready.wait(POLL_SECONDS):
-        if is_cancelled():
-            raise LoadCancelled
-        if entry.step is not told:
-            told = entry.step
-            on_step(told)

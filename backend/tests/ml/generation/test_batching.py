@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +19,13 @@ from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, OutOfMe
 from modelyard.ml.generation import batching, text_generation
 from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.batching import Batcher
-from modelyard.ml.generation.fair_lock import FairLock
 from modelyard.ml.generation.generation_request import Options, Prompt
 from modelyard.ml.generation.one_by_one import run_one_by_one
 from modelyard.ml.generation.sampling import TokenChooser
 from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.loading import placement
 from modelyard.ml.loading.loaded_model import LoadedModel
-from modelyard.ml.model_loader import LoadSpec, ModelLoader
+from modelyard.ml.model_loader import LoadSpec, ModelKey, ModelLoader
 from support.samples import sample_models
 
 CLIENTS = 8
@@ -298,13 +297,13 @@ TYPES = {
 
 
 @pytest.mark.parametrize("model_type", TYPES)
-def test_every_type_writes_what_it_writes_alone(model_type: str) -> None:
+def test_every_type_writes_what_it_writes_alone(model_type: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = tiny_config(model_type)
     model = getattr(transformers, config.architectures[0])._from_config(config, dtype=torch.float32).eval()
     scatter_norms(model)
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = None, 0
-    loaded: Any = SimpleNamespace(model=model, lock=FairLock(), key=SimpleNamespace(model_id=model_type, device="cpu"))
+    loaded = LoadedModel(ModelKey(model_type, "c" * 40, "none", "cpu", "float32"), model, tmp_path, 0.0)
     changed = threading.Event()
     sequences = [
         Sequence(ids, 8, TokenChooser(model, model_type, Options()), frozenset(), changed) for ids in prompts_of(4)

@@ -131,6 +131,7 @@ class Batcher:
 
     def _read_piece(self, prefill: Prefill) -> None:
         try:
+            self._loaded.adapters.use(prefill.group[0].adapter)
             logits = prefill.read_piece(self._loaded.model)
         except Exception as error:  # noqa: BLE001 - raised by the request, in its own thread
             self._prefill = None
@@ -194,7 +195,8 @@ class Batcher:
         assert self._cache is not None  # noqa: S101 - there are rows
         device, length = devices.input_device(model), self._cache.length
         padding = torch.tensor(self._cache.padding, device=device)[:, None]
-        output = model(
+        output = self._loaded.adapters.run(
+            [sequence.adapter for sequence in self._rows],
             input_ids=torch.tensor([[sequence.tokens[-1]] for sequence in self._rows], device=device),
             attention_mask=(torch.arange(length + 1, device=device)[None] >= padding).long(),
             position_ids=length - padding,

@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from modelyard.core.errors import ContextLengthExceeded, UnsupportedArchitecture
 from modelyard.ml.generation.batching import out_of_memory
-from modelyard.ml.generation.fair_lock import turn
 from modelyard.ml.generation.pooling import Pooling
 from modelyard.ml.generation.text_generation import require_known
 from modelyard.ml.inspect.meta_model import first_line
@@ -32,8 +31,11 @@ def embed(
     inputs: SequenceOf[str | SequenceOf[int]],
     pooling: Pooling,
     should_stop: Callable[[], bool],
+    adapter: str | None = None,
 ) -> Embedded:
     """Return the vectors of texts or of token ids, in float32, each read alone, between other work with the model.
+
+    `adapter` is the name of one that is in memory.
 
     Raises NoTokenizer, TemplateFailed, TokenizerStopped, LoadCancelled when `should_stop` says so, InvalidRequest,
     ContextLengthExceeded, OutOfMemory, and UnsupportedArchitecture for a model without hidden states of text.
@@ -47,7 +49,7 @@ def embed(
         require_known(ids, loaded.model)
     vectors = list[list[float]]()
     for ids in texts:
-        with turn(loaded.lock, should_stop) as is_ours:
+        with loaded.turn(should_stop, adapter) as is_ours:
             if not is_ours or should_stop():
                 raise LoadCancelled
             vectors.append(_vector(loaded, ids, pooling))

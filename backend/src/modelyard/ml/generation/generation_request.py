@@ -31,6 +31,7 @@ class Options:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)

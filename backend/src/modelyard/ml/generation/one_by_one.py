@@ -8,7 +8,6 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, 
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.ml.generation.batching import out_of_memory
-from modelyard.ml.generation.fair_lock import turn
 from modelyard.ml.generation.logprobs import read_likely
 from modelyard.ml.generation.sampling import generation_config
 from modelyard.ml.generation.sequence import Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 def run_one_by_one(loaded: "LoadedModel", sequences: SequenceOf[Sequence]) -> None:
     """Write each sequence in its turn; errors are theirs."""
     for sequence in sequences:
-        with turn(loaded.lock, lambda sequence=sequence: sequence.unwanted) as is_ours:  # type: ignore[misc]
+        with loaded.turn(lambda sequence=sequence: sequence.unwanted, sequence.adapter) as is_ours:  # type: ignore[misc]
             error = _run(loaded, sequence) if is_ours else None
         if isinstance(error, MemoryError):
             devices.release_memory()

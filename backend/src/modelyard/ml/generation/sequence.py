@@ -12,7 +12,8 @@ class Sequence:
     """A prompt and the tokens after it. Whoever runs the model adds tokens; the request reads them from another thread.
 
     `changed` is set with every change. `logprobs` is the number of likeliest tokens to note, `prompt_logprobs` whether
-    for the prompt's tokens too. Once `unwanted`, it ends at the next token.
+    for the prompt's tokens too. The model runs with `adapter`, or without one. Once `unwanted`, it ends at the next
+    token.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class Sequence:
         *,
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
+        adapter: str | None = None,
     ) -> None:
         self.prompt = list(prompt)
         self.max_new_tokens = max_new_tokens
         self.chooser = chooser
         self.logprobs = logprobs
         self.prompt_logprobs = prompt_logprobs
+        self.adapter = adapter
         self.tokens: list[int] = []
         self.likely: list[Likely] = []
         self.prompt_likely: list[Likely] = []

@@ -162,6 +162,7 @@ def _group(
             changed,
             logprobs=options.logprobs,
             prompt_logprobs=options.echo and options.logprobs is not None,
+            adapter=options.adapter,
         )
         for index in range(options.n)
     ]

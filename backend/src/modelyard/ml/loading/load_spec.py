@@ -20,6 +20,17 @@ class ModelKey(NamedTuple):
 
 
 @dataclass(frozen=True)
+class AdapterSpec:
+    """An adapter that may be loaded: its folder, and the name it has in memory, which no other adapter has."""
+
+    name: str
+    model_id: str
+    commit: str
+    folder: Path
+    needed_bytes: int
+
+
+@dataclass(frozen=True)
 class LoadSpec:
     """What to load and how long to keep it.
 
@@ -29,7 +40,7 @@ class LoadSpec:
     `sets_ttl` also a copy that is in memory already.
     `allow_offload` lets a model that the accelerators cannot hold stay in system memory in part, which is slow; with it
     the device must be `auto`, and the model not quantized. With `any_dtype` a copy that is in memory already will do,
-    whatever its dtype; `dtype` is for the case that there is none.
+    whatever its dtype; `dtype` is for the case that there is none. `adapter` is to be in memory beside the model.
     """
 
     model_id: str
@@ -45,9 +56,13 @@ class LoadSpec:
     allow_offload: bool = False
     any_dtype: bool = False
     sets_ttl: bool = False
+    adapter: AdapterSpec | None = None
 
     @property
     def needed_bytes(self) -> int:
-        """The estimate for this quantization; without one, the size of the files."""
+        """The estimate for this quantization; without one, the size of the files. The adapter is counted."""
         known = self.option_bytes.get(self.quantization)
-        return known if known is not None else sum(path.stat().st_size for path in weight_files(self.folder))
+        adapter = 0 if self.adapter is None else self.adapter.needed_bytes
+        return adapter + (
+            known if known is not None else sum(path.stat().st_size for path in weight_files(self.folder))
+        )

@@ -1,6 +1,8 @@
 """A model in memory, and what is told of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -8,15 +10,16 @@ from transformers import PreTrainedModel
 
 from modelyard.core.errors import NoTokenizer, NotReady
 from modelyard.ml.generation.batching import Batcher
-from modelyard.ml.generation.fair_lock import FairLock
+from modelyard.ml.generation.fair_lock import FairLock, turn
 from modelyard.ml.generation.generation_config import read_stop_strings
+from modelyard.ml.loading.adapters import Adapters
 from modelyard.ml.loading.load_spec import ModelKey
 from modelyard.ml.quantize.quantization import measured_bytes
 from modelyard.ml.untrusted import Tokenizer
 
 
 class LoadedModel:
-    """A model in memory. `lock` is held by whoever runs it, for generations by `batcher`.
+    """A model in memory, and its adapters. `lock` is held by whoever runs it, for generations by `batcher`.
 
     Its tokenizer is in a process of its own, which begins to read it now; nothing here waits for that.
     """
@@ -26,6 +29,7 @@ class LoadedModel:
         self.load_seconds = load_seconds
         self.measured_bytes = measured_bytes(model)
         self.lock = FairLock()
+        self.adapters = Adapters(model, key.model_id)
         self.batcher = Batcher(self)
         self.stop_strings = read_stop_strings(folder)
         self._model: PreTrainedModel | None = model
@@ -53,9 +57,18 @@ class LoadedModel:
             raise NotReady(f"{self.key.model_id} has been unloaded.", hint="Load it again.")
         return self._tokenizer
 
+    @contextmanager
+    def turn(self, should_stop: Callable[[], bool], adapter: str | None = None) -> Iterator[bool]:
+        """Hold the lock and run with an adapter or none; gives False where `should_stop` said so before."""
+        with turn(self.lock, should_stop) as is_ours:
+            if is_ours:
+                self.adapters.use(adapter)
+            yield is_ours
+
     def drop(self) -> None:
         """Let go of the weights, whoever still holds this object."""
         self._model = None
+        self.adapters.drop()
         tokenizer, self._tokenizer = self._tokenizer, None
         if tokenizer is not None:
             tokenizer.close()
@@ -86,3 +99,9 @@ class LoadedInfo:
     pinned: bool
     expires_at: datetime | None
     last_unload: Unloaded | None
+
+    def plus(self, other: "LoadedInfo") -> "LoadedInfo":
+        """Return what is true of an adapter that is beside two models."""
+        return replace(
+            self, measured_bytes=self.measured_bytes + other.measured_bytes, in_use=self.in_use + other.in_use
+        )

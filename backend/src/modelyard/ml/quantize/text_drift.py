@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from modelyard.core.errors import InvalidRequest, OutOfMemory, UnsupportedArchitecture
-from modelyard.ml.generation.fair_lock import turn
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.loaded_model import LoadedModel
@@ -31,7 +30,7 @@ def run_text(loaded: LoadedModel, prompts: Prompts, should_stop: Callable[[], bo
     run on text alone.
     """
     refused = False
-    with turn(loaded.lock, should_stop) as is_ours:
+    with loaded.turn(should_stop) as is_ours:
         if not is_ours:
             raise LoadCancelled
         try:
