@@ -32,6 +32,7 @@ from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from modelyard.hub.sources import RepoSource
 from modelyard.services.event_hub import EventHub
+from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.inspection.inspection_service import close_inspector, warm_up_inspector
 from modelyard.services.maintenance import answer_late, maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ServedModels
@@ -101,6 +102,7 @@ def create_app() -> FastAPI:
     )
     app.state.database = database
     app.state.event_hub = EventHub(database)
+    app.state.inference = InferenceService(database)
     app.state.hub_watch = HubWatch()
     app.state.hub_slots = HubSlots()
     app.state.wrong_keys = WrongKeys()

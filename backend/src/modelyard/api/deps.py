@@ -41,6 +41,12 @@ def _reading(database: DatabaseDep) -> Iterator[Session]:
 Service = TypeVar("Service")
 
 
+async def _inference(request: Request) -> InferenceService:
+    """Return the one of this process, which looks at all jobs that are waited for together."""
+    inference: InferenceService = request.app.state.inference
+    return inference
+
+
 def _service(kind: Callable[[Database], Service]) -> Callable[[Database], Service]:
     """Return a dependency that creates a service which owns its transactions.
 
@@ -67,7 +73,7 @@ SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
 LocalModelsDep = Annotated[LocalModelService, Depends(_service(LocalModelService))]
 ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureService))]
-InferenceDep = Annotated[InferenceService, Depends(_service(InferenceService))]
+InferenceDep = Annotated[InferenceService, Depends(_inference)]
 OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]

@@ -1,9 +1,8 @@
 """Models in memory: asking inference workers to load, unload and generate, and seeing what they hold."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Mo
 from modelyard.schemas.inference import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.inference.generation_result import Choice
+from modelyard.services.inference.job_watcher import JobWatcher
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
@@ -43,11 +43,6 @@ from modelyard.services.model_usage import loaded_rows
 from modelyard.services.quantization_service import original_folder
 from modelyard.services.settings_service import SettingsService
 
-POLL_SECONDS = 0.05
-FIRST_POLL_SECONDS = 0.01
-FIRST_POLL_SHARE = 0.05
-"""Until there is a first result, this share of what was waited so far; at least FIRST_POLL_SECONDS."""
-RETRY_SECONDS = 0.5
 OPTION_SECONDS = 10.0
 
 
@@ -64,6 +59,7 @@ class InferenceService:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._watcher = JobWatcher(database)
 
     def start_load(self, row_id: str, request: LoadRequest) -> None:
         """Queue a load. Raises ModelNotFound, NotReady."""
@@ -175,40 +171,27 @@ class InferenceService:
             return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
 
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
-        """A generation or comparison, every POLL_SECONDS; the last one has the result. Leaving early stops it.
+        """A generation or comparison, as it changes and now and then; the last one has the result.
 
-        Raises the error it ended with.
+        Leaving early stops it. Raises the error it ended with.
         """
-        finished, job, began = False, None, time.monotonic()
+        finished = False
         try:
-            while not finished:
-                try:
-                    job = await asyncio.to_thread(self._job, job_id, job)
-                except DatabaseUnavailable:  # the worker goes on meanwhile
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
-                result = job.result or {}
-                finished = job.ended
-                if job.state is JobState.FAILED:
-                    raise error_from(job.error or {})
-                if job.state is JobState.CANCELLED:
-                    raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
-                yield Generation(result.get("choices", []), result if finished else None)
-                if not finished:
-                    await asyncio.sleep(_poll_seconds(time.monotonic() - began, has_result=bool(result)))
+            async with aclosing(self._watcher.watch(job_id)) as states:
+                async for job in states:
+                    result = job.result or {}
+                    finished = job.ended
+                    if job.state is JobState.FAILED:
+                        raise error_from(job.error or {})
+                    if job.state is JobState.CANCELLED:
+                        raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
+                    yield Generation(result.get("choices", []), result if finished else None)
+                    if finished:
+                        return
         finally:
             if not finished:
                 with suppress(DatabaseUnavailable):
                     await asyncio.shield(asyncio.to_thread(self._stop, job_id))
-
-    def _job(self, job_id: str, known: Job | None) -> Job:
-        """Return a job as it is now. Its result, which may be long, is read where it may be another than `known`'s."""
-        with self.database.reading() as session:
-            if known is not None:
-                state = session.execute(select(Job.state, Job.updated_at).where(Job.id == job_id)).one()
-                if (state.state, state.updated_at) == (known.state, known.updated_at):
-                    return known
-            return session.get_one(Job, job_id)
 
     def _stop(self, job_id: str) -> None:
         with self.database.session() as session:
@@ -246,11 +229,6 @@ class InferenceService:
 def _known_bytes(row: Model, dtype: str) -> dict[str, int]:
     size = row.memory_measured_bytes or row.memory_estimated_bytes
     return {row.quantization.value: size} if dtype == "auto" and size is not None else {}
-
-
-def _poll_seconds(waited: float, *, has_result: bool) -> float:
-    """Return when to look again: soon at the beginning, where the first token is waited for."""
-    return POLL_SECONDS if has_result else min(POLL_SECONDS, max(FIRST_POLL_SECONDS, waited * FIRST_POLL_SHARE))
 
 
 def _holder(
