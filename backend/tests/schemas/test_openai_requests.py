@@ -1,11 +1,19 @@
 """Requests of OpenAI's API: what is read, what is accepted because it changes nothing, and what is refused by name."""
 
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from modelyard.schemas.openai_requests import ChatCompletionRequest, CompletionRequest, OpenAIRequest
+from modelyard.schemas.openai_requests import (
+    MAX_TOKENS,
+    ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    OpenAIRequest,
+)
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -137,6 +145,43 @@ def test_a_bad_value_of_a_chat_is_named(fields: dict[str, Any], param: str) -> N
 )
 def test_a_bad_value_of_a_completion_is_named(fields: dict[str, Any], param: str) -> None:
     assert refused(CompletionRequest, **fields)[0] == param
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (CompletionRequest, {"prompt": [[1]] * MANY}),
+        (CompletionRequest, {"prompt": ["a"] * MANY}),
+        (CompletionRequest, {"prompt": [1] * (MAX_TOKENS + 1)}),
+        (CompletionRequest, {"prompt": [[1] * MAX_TOKENS, [1]]}),
+        (EmbeddingRequest, {"input": [[1]] * MANY}),
+        (ChatCompletionRequest, {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * MANY}]}),
+    ],
+)
+def test_nothing_is_made_of_what_is_too_much(kind: type[OpenAIRequest], fields: dict[str, Any]) -> None:
+    """A body of 12 MB took 700 MB, and the event loop for seconds."""
+    tracemalloc.start()
+    try:
+        with suppress(ValidationError):  # a message of many empty parts is an empty one
+            kind.model_validate({"model": "owner/name"} | fields)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * MANY
+
+
+def test_as_many_token_ids_as_a_request_may_have_are_read() -> None:
+    assert len(completion(prompt=[1] * MAX_TOKENS).prompts[0]) == MAX_TOKENS
+    assert refused(CompletionRequest, prompt=[1] * (MAX_TOKENS + 1)) == ("prompt", "prompt")
+    assert refused(CompletionRequest, prompt=["a"] * 2049) == ("prompt", "prompt")
+
+
+def test_the_parts_of_a_message_are_its_text() -> None:
+    made = chat(messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])
+    assert made.messages[0].content == "ab"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from modelyard.schemas.inference import MAX_CONTENT, MAX_TTL_SECONDS
 
 MAX_SEQUENCES = 2048
 """Of one request: its prompts times `n`."""
+MAX_TOKENS = 2_000_000
+"""Token ids of one request."""
 
 
 def _is_token(value: Any) -> bool:
@@ -31,9 +33,23 @@ def _are_tokens(value: Any) -> bool:
 
 
 def _check_prompt(value: Any) -> Any:
+    _require_few(value)
     if _is_text(value) or any(_are(kind, value) for kind in (_is_text, _is_token, _are_tokens)):
         return value
     raise PydanticCustomError("prompt", "Send a text, a list of texts, a list of token ids, or a list of such lists")
+
+
+def _require_few(value: Any) -> None:
+    """Refuse what is too much before anything is made of it: every element becomes some objects, and a body has
+    millions."""
+    if not isinstance(value, list) or not value:
+        return
+    is_one = isinstance(value[0], int)
+    if not is_one and len(value) > MAX_SEQUENCES:
+        raise PydanticCustomError("prompt", f"A request may have {MAX_SEQUENCES:,} prompts or inputs")
+    tokens = len(value) if is_one else sum(len(each) for each in value if isinstance(each, list))
+    if tokens > MAX_TOKENS:
+        raise PydanticCustomError("prompt", f"A request may have {MAX_TOKENS:,} token ids")
 
 
 def _check_stop(value: Any) -> Any:
@@ -43,9 +59,10 @@ def _check_stop(value: Any) -> Any:
     raise PydanticCustomError("stop", "Send a text, or a list of at most 16 texts, of 1 to 1000 characters each")
 
 
-def _check_content(value: Any) -> Any:
+def _read_content(value: Any) -> Any:
+    """Check a message's content and return its text."""
     if _is_text(value):
-        return _short_enough(value, len(value))
+        return _short_enough(value)
     if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
         raise PydanticCustomError("content", "Send a text, or a list of parts of the type text")
     for part in value:
@@ -53,13 +70,13 @@ def _check_content(value: Any) -> Any:
             raise PydanticCustomError("content", "Only parts of the type text are supported")
         if not _is_text(part.get("text")) or part.keys() - {"type", "text"}:
             raise PydanticCustomError("content", "A part of the type text has a text and nothing else")
-    return _short_enough(value, sum(len(part["text"]) for part in value))
+    return _short_enough("".join(part["text"] for part in value))
 
 
-def _short_enough(value: Any, characters: int) -> Any:
-    if characters > MAX_CONTENT:
+def _short_enough(text: str) -> str:
+    if len(text) > MAX_CONTENT:
         raise PydanticCustomError("content", f"A message may have {MAX_CONTENT:,} characters")
-    return value
+    return text
 
 
 class TextPart(Schema):
@@ -69,7 +86,7 @@ class TextPart(Schema):
 
 Prompt = Annotated[str | list[str] | list[int] | list[list[int]], BeforeValidator(_check_prompt)]
 Stop = Annotated[str | list[str], BeforeValidator(_check_stop)]
-Content = Annotated[str | list[TextPart], BeforeValidator(_check_content)]
+Content = Annotated[str, BeforeValidator(_read_content, json_schema_input_type=str | list[TextPart])]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 MAX_NAME = 500

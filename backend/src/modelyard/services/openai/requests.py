@@ -56,6 +56,4 @@ def _common(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _message(message: ChatMessage) -> Message:
-    content = message.content
-    text = content if isinstance(content, str) else "".join(part.text for part in content)
-    return Message(role="system" if message.role == "developer" else message.role, content=text)
+    return Message(role="system" if message.role == "developer" else message.role, content=message.content)
