@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from ml.generation.generating import generate
 from ml.zoo import scatter_norms, tiny_config
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, OutOfMemory
-from modelyard.ml.generation import batching, text_generation
+from modelyard.ml.generation import answer, batching, text_generation
 from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.batching import Batcher
 from modelyard.ml.generation.generation_request import Options, Prompt
@@ -329,3 +329,27 @@ def test_every_type_writes_what_it_writes_alone(model_type: str, tmp_path: Path)
                 best, second = logits[0].topk(2).values.tolist()
                 assert best - second < NEAR
                 break
+
+
+@pytest.mark.parametrize("way", [{"logprobs": 3}, {"logprobs": 3, "echo": True, "max_new_tokens": 0}, {"n": 8}])
+def test_an_answer_that_becomes_too_long_ends_alone(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, way: dict[str, Any]
+) -> None:
+    """How long one may become is a matter of a stranger's tokenizer too, and each is held several times."""
+    prompt = "The import statement" * 4
+    expected = generate(model, prompt="A class", max_new_tokens=8).text
+    monkeypatch.setattr(answer, "MAX_ANSWER_BYTES", 300)
+    options = Options(**{"max_new_tokens": 200, "temperature": 1.0} | way)
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(text_generation.generate, model, [Prompt(prompt)], options)
+        short = pool.submit(generate, model, prompt="A class", max_new_tokens=8)
+        with pytest.raises(InvalidRequest, match="would have more than 300 B"):
+            long.result(WAIT_SECONDS)
+        assert short.result(WAIT_SECONDS).text == expected
+
+
+def test_tokens_are_counted_by_what_they_stand_for(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens of a stranger's vocabulary may have a megabyte each: they are counted before lists are made of them."""
+    monkeypatch.setattr(model.tokenizer, "pieces", lambda ids: dict.fromkeys(ids, bytes(10**7)))
+    with pytest.raises(InvalidRequest, match="would have more than 128 MB"):
+        generate(model, prompt="The", max_new_tokens=1, logprobs=3)

@@ -1,25 +1,64 @@
 """What a request gets of one sequence: its text, and its tokens with their log-probabilities."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from typing import Any
 
+from modelyard.core import units
+from modelyard.core.errors import InvalidRequest
 from modelyard.ml.generation.generation_request import Choice, FinishReason, Options
 from modelyard.ml.generation.logprobs import Likely
 from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.generation.text_stream import TextStream
 from modelyard.ml.loading.loaded_model import LoadedModel
 
+MAX_ANSWER_BYTES = 128_000_000
+"""As JSON, of all choices of a request. The API takes several times as much memory to pass it on."""
+_TOKEN_BYTES = 100
+"""Of a token with its log-probability; each byte that it stands for is a number of its own besides."""
+_NUMBER_BYTES = 5
+
+
+class AnswerRoom:
+    """How much the choices of one request may still tell together; used from one thread only.
+
+    How long a token or a text becomes is a matter of the tokenizer, which may be a stranger's.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_ANSWER_BYTES
+
+    def take(self, count: int) -> None:
+        """Use up so many bytes. Raises InvalidRequest where there are fewer."""
+        self._left -= count
+        if self._left < 0:
+            raise InvalidRequest(
+                f"The answer would have more than {units.size(MAX_ANSWER_BYTES)}.",
+                hint="Ask for fewer choices, tokens or log-probabilities at once.",
+            )
+
+    def take_tokens(self, pieces: Iterable[bytes]) -> None:
+        """Use up what these tokens take, each with its log-probability. Raises InvalidRequest."""
+        self.take(sum(_TOKEN_BYTES + _NUMBER_BYTES * len(piece) for piece in pieces))
+
 
 class Answer:
-    """The text of a sequence so far. `read` takes what is new; it may be called from one thread only."""
+    """The text of a sequence so far. `read` takes what is new; it may be called from one thread only.
 
-    def __init__(self, loaded: LoadedModel, sequence: Sequence, options: Options, prompt_text: str | None) -> None:
+    All methods raise InvalidRequest where there is no `room` for more.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, sequence: Sequence, options: Options, prompt_text: str | None, room: AnswerRoom
+    ) -> None:
+        self._room = room
         self._tokenizer = loaded.tokenizer
         self._sequence = sequence
         self._echo = options.echo
         self._before = ""
         if options.echo:
             self._before = prompt_text if prompt_text is not None else self._tokenizer.decode(sequence.prompt)[0]
+        room.take(len(self._before))
         self._stream = TextStream(
             self._tokenizer,
             stop=options.stop,
@@ -45,6 +84,7 @@ class Answer:
         stream.put(new)
         if has_ended:
             stream.end()
+        self._room.take(len(stream.text) - len(before[0]))
         if stream.is_stopped:
             sequence.unwanted = True
         self._read_tokens()
@@ -87,6 +127,8 @@ class Answer:
     def _described(self, ids: SequenceOf[int], likely: SequenceOf[Likely | None]) -> list[dict[str, Any]]:
         tops = [each.top if each is not None else [] for each in likely]
         pieces = self._tokenizer.pieces({*ids, *(token for top in tops for token, _ in top)})
+        self._room.take_tokens(pieces[token] for token in ids)
+        self._room.take_tokens(pieces[token] for top in tops for token, _ in top)
 
         def described(token: int, logprob: float | None) -> dict[str, Any]:
             piece = pieces[token]

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, no_language_head
-from modelyard.ml.generation.answer import Answer
+from modelyard.ml.generation.answer import Answer, AnswerRoom
 from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.fair_lock import TURN_SECONDS
 from modelyard.ml.generation.generation_request import Choice, Generated, Options, Prompt
@@ -67,8 +67,9 @@ def generate(
         require_known(ids, loaded.model)
     changed = threading.Event()
     groups = [_group(loaded, ids, options, changed, number * options.n) for number, (ids, _) in enumerate(encoded)]
+    room = AnswerRoom()
     answers = [
-        Answer(loaded, sequence, options, text)
+        Answer(loaded, sequence, options, text, room)
         for group, (_, text) in zip(groups, encoded, strict=True)
         for sequence in group
     ]
