@@ -55,6 +55,14 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
     assert "8.19 MB" in newest
     assert "download started" in oldest
 
+    labelled = modelyard("label", SAMPLE, "--tag", "small", "--tag", "a b", "--note", "Mine.", "--favourite")
+    assert labelled.stdout.split() == ["model", SAMPLE, "tags", "a", "b,", "small", "note", "Mine.", "favourite", "yes"]
+    assert SAMPLE in modelyard("ls", "--tag", "small", "--favourite").stdout
+    assert modelyard("ls", "--tag", "other").stderr.startswith("No installed model matches.")
+    changed = modelyard("label", SAMPLE, "--untag", "a b", "--note", "", "--no-favourite", "--json")
+    labels = {"model_id": SAMPLE, "tags": ["small"], "note": "", "favourite": False}
+    assert json.loads(changed.stdout) == json.loads(modelyard("label", SAMPLE, "--json").stdout) == labels
+
     again = modelyard("pull", SAMPLE)
     assert (again.returncode, again.stdout) == (0, f"{SAMPLE} is already installed: 8.19 MB.\n")
 

@@ -303,7 +303,11 @@ export interface paths {
         delete: operations["delete_model_row_api_v1_models__id__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Tag and note
+         * @description Change the tags, note and favourite mark of a model's repository; its other rows have the same.
+         */
+        patch: operations["change_labels_api_v1_models__id__patch"];
         trace?: never;
     };
     "/api/v1/models/{id}/architecture": {
@@ -2611,6 +2615,37 @@ export interface components {
             from_tokens: number;
         };
         /**
+         * LabelChange
+         * @description Changes the tags, note or favourite mark of a repository; fields that are left out stay as they are.
+         * @example {
+         *       "favourite": true,
+         *       "tags": [
+         *         "baseline",
+         *         "small"
+         *       ]
+         *     }
+         */
+        LabelChange: {
+            /**
+             * Favourite
+             * @description Whether the repository is a favourite.
+             * @default false
+             */
+            favourite: boolean;
+            /**
+             * Note
+             * @description Plain text; an empty text removes the note.
+             * @default
+             */
+            note: string;
+            /**
+             * Tags
+             * @description Replaces all tags; an empty list removes them.
+             * @default []
+             */
+            tags: string[];
+        };
+        /**
          * LastUnload
          * @description Memory freed by the last unload of a model, in bytes.
          */
@@ -3212,6 +3247,7 @@ export interface components {
          *           "downloaded_bytes": 402653184,
          *           "dtype": "bfloat16",
          *           "endpoint": "https://huggingface.co",
+         *           "favourite": true,
          *           "gated": false,
          *           "generates_text": true,
          *           "has_custom_code": false,
@@ -3230,6 +3266,7 @@ export interface components {
          *           "model_id": "Qwen/Qwen3-0.6B",
          *           "model_type": "qwen3",
          *           "name": "Qwen3-0.6B",
+         *           "note": "",
          *           "num_attention_heads": 16,
          *           "num_key_value_heads": 8,
          *           "num_layers": 28,
@@ -3253,6 +3290,9 @@ export interface components {
          *           "shared_bytes": 0,
          *           "size_bytes": 1519209472,
          *           "status": "downloading",
+         *           "tags": [
+         *             "baseline"
+         *           ],
          *           "training": {
          *             "compatible": true,
          *             "reasons": []
@@ -3293,6 +3333,7 @@ export interface components {
          *       "downloaded_bytes": 402653184,
          *       "dtype": "bfloat16",
          *       "endpoint": "https://huggingface.co",
+         *       "favourite": true,
          *       "gated": false,
          *       "generates_text": true,
          *       "has_custom_code": false,
@@ -3311,6 +3352,7 @@ export interface components {
          *       "model_id": "Qwen/Qwen3-0.6B",
          *       "model_type": "qwen3",
          *       "name": "Qwen3-0.6B",
+         *       "note": "",
          *       "num_attention_heads": 16,
          *       "num_key_value_heads": 8,
          *       "num_layers": 28,
@@ -3334,6 +3376,9 @@ export interface components {
          *       "shared_bytes": 0,
          *       "size_bytes": 1519209472,
          *       "status": "downloading",
+         *       "tags": [
+         *         "baseline"
+         *       ],
          *       "training": {
          *         "compatible": true,
          *         "reasons": []
@@ -3396,6 +3441,8 @@ export interface components {
              */
             endpoint: string;
             error: components["schemas"]["ModelError"] | null;
+            /** Favourite */
+            favourite: boolean;
             /** Gated */
             gated: boolean;
             /**
@@ -3474,6 +3521,8 @@ export interface components {
             model_type: string | null;
             /** Name */
             name: string;
+            /** Note */
+            note: string;
             /** Num Attention Heads */
             num_attention_heads?: number | null;
             /** Num Key Value Heads */
@@ -3527,6 +3576,11 @@ export interface components {
              * @enum {string}
              */
             status: "pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting";
+            /**
+             * Tags
+             * @description Of the repository, like `note` and `favourite`: the same in each row.
+             */
+            tags: string[];
             /** @description Whether an SAE could be trained on it, judged by its configuration; null if not checked. */
             training: components["schemas"]["TrainingVerdict"] | null;
             /**
@@ -5377,6 +5431,10 @@ export interface operations {
                 quantization?: ("none" | "8bit" | "4bit") | null;
                 /** @description Text in the name or architecture. */
                 q?: string | null;
+                /** @description Only models with this tag; may be given several times. */
+                tag?: string[] | null;
+                /** @description Only favourites, or only others. */
+                favourite?: boolean | null;
                 /**
                  * @description A field, with - in front for descending.
                  * @example -created_at
@@ -6549,6 +6607,105 @@ export interface operations {
             };
             /** @description Conflict: `model_in_use`, `shared_cache`, `conflict` */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_labels_api_v1_models__id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };

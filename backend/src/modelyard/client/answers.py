@@ -405,6 +405,12 @@ class KvCacheSegment(TypedDict):
     bytes_per_token: int
 
 
+class LabelChange(TypedDict):
+    tags: NotRequired[list[str]]
+    note: NotRequired[str]
+    favourite: NotRequired[bool]
+
+
 class LastUnload(TypedDict):
     freed_bytes: int
     held_before_bytes: int
@@ -601,6 +607,9 @@ class ModelResponse(TypedDict):
     latest_commit: str | None
     update_available: bool | None
     checked_at: str | None
+    tags: list[str]
+    note: str
+    favourite: bool
     job_id: str | None
     has_chat_template: bool | None
     generates_text: bool | None

@@ -90,6 +90,9 @@ class ApiClient:
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PUT", path, body=body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PATCH", path, body=body)
+
     def delete(self, path: str, **query: Any) -> Any:
         return self._call("DELETE", path, query=query)
 

@@ -44,7 +44,7 @@ _ANY_STATUS = ", ".join(ModelStatus)
 
 
 def register(app: typer.Typer) -> None:
-    for command in (ls, show, ps, rm, drop_original):
+    for command in (ls, show, label, ps, rm, drop_original):
         app.command(cls=ClientCommand, rich_help_panel=OWN_PANEL)(command)
 
 
@@ -55,11 +55,20 @@ def ls(
         list[ModelStatus] | None, typer.Option(metavar="STATUS", help=f"{_ANY_STATUS}; may be given several times.")
     ] = None,
     quantization: Annotated[QuantizationName | None, typer.Option("--quantization", "-q", help="Only this.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag; may be given several times.")] = None,
+    favourite: Annotated[bool, typer.Option("--favourite", help="Only favourites.")] = False,
     sort: Annotated[SortName, typer.Option(metavar="FIELD", help=f"{_ANY_SORT}.")] = "-created_at",
     as_json: JsonOption = False,
 ) -> None:
     """List installed models."""
-    page = connect(context).models(q=query, status=list(status or ()), quantization=quantization, sort=sort)
+    page = connect(context).models(
+        q=query,
+        status=list(status or ()),
+        quantization=quantization,
+        tag=list(tag or ()),
+        favourite=True if favourite else None,
+        sort=sort,
+    )
     if as_json:
         print_json(page)
     elif page["items"]:
@@ -80,7 +89,7 @@ def ls(
             right=("PARAMS", "ON DISK", "MEMORY"),
             wrap=("STATUS",),
         )
-    elif query or status or quantization:
+    elif query or status or quantization or tag or favourite:
         note("No installed model matches. `modelyard ls` lists all of them.")
     else:
         note("No models yet. `modelyard search TEXT` finds models, `modelyard pull MODEL_ID` downloads one.")
@@ -105,6 +114,35 @@ def show(
         print()
         headings = ("WHEN", "WHAT", "TOOK", "BYTES", "RATE")
         print_table(headings, [_event(event) for event in history["items"]], right=headings[2:], wrap=("WHAT",))
+
+
+def label(
+    context: typer.Context,
+    model: ModelArgument,
+    quantization: WhichQuantization = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag to add; may be given several times.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(help="Tag to remove; may be given several times.")] = None,
+    new_note: Annotated[str | None, typer.Option("--note", help="New note; an empty text removes it.")] = None,
+    favourite: Annotated[bool | None, typer.Option("--favourite/--no-favourite", help="Favourite or not.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show or change the tags, note and favourite mark of a model; all of its precisions have the same."""
+    client = connect(context)
+    row = find_row(client, model, quantization)
+    change: dict[str, object] = {}
+    if tag or untag:
+        change["tags"] = sorted({*row["tags"], *(tag or ())} - set(untag or ()))
+    if new_note is not None:
+        change["note"] = new_note
+    if favourite is not None:
+        change["favourite"] = favourite
+    if change:
+        row = client.patch(f"/models/{row['id']}", change)
+    labels = {name: row[name] for name in ("tags", "note", "favourite")}
+    if as_json:
+        print_json({"model_id": row["model_id"], **labels})
+    else:
+        print_facts([("model", row["model_id"]), *_labels(row)])
 
 
 def ps(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -300,6 +338,7 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
         yield "on the Hub", row["canonical_id"]
     yield "id", row["id"]
     yield "status", _status(row)
+    yield from _labels(row)
     if row["error"]:
         yield "error", f"{row['error']['message']} {row['error']['hint'] or ''}".strip()
     if _is_under_way(row):
@@ -338,6 +377,13 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
         yield "remark", remark
     yield "folder", row["snapshot_path"]
     yield "added", row["created_at"]
+
+
+def _labels(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
+    yield "tags", ", ".join(row["tags"]) or None
+    yield "note", row["note"] or None
+    if row["favourite"]:
+        yield "favourite", "yes"
 
 
 def dimension_facts(dimensions: "Dimensions | ModelResponse") -> Iterator[tuple[str, Cell]]:

@@ -20,6 +20,7 @@ from modelyard.models.deletion import Deletion
 from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job
 from modelyard.models.job_event import JobEvent
+from modelyard.models.label import Label
 from modelyard.models.loaded_model import LoadedModel
 from modelyard.models.model import Model
 from modelyard.models.repo_facts import StoredRepoFacts
@@ -43,6 +44,7 @@ __all__ = [
     "JobEvent",
     "JobKind",
     "JobState",
+    "Label",
     "LoadedModel",
     "Model",
     "ModelKind",

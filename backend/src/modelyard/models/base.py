@@ -30,6 +30,7 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime(),
         dict[str, Any]: _JSON,
         list[dict[str, Any]]: _JSON,
+        list[str]: _JSON,
     }
 
 

@@ -70,6 +70,9 @@ MODEL_RESPONSE: dict[str, Any] = {
     "latest_commit": "c1899de289a04d12100db370d81485cdf75e47ca",
     "update_available": False,
     "checked_at": "2026-11-24T10:00:00.000Z",
+    "tags": ["baseline"],
+    "note": "",
+    "favourite": True,
     "job_id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
     "snapshot_path": None,
     "created_at": "2026-11-24T10:00:00.000Z",
@@ -239,6 +242,8 @@ TRAINING_CREATE: dict[str, Any] = {
 }
 
 DELETION_PLAN_REQUEST: dict[str, Any] = {"ids": ["0f8fad5bd9cb469fa16570867728950e"], "confirm_shared": False}
+
+LABEL_CHANGE: dict[str, Any] = {"tags": ["baseline", "small"], "favourite": True}
 
 MODEL_PAGE: dict[str, Any] = {"items": [MODEL_RESPONSE], "total": 1, "limit": 50, "offset": 0}
 

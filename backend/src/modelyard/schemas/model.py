@@ -215,6 +215,9 @@ class ModelResponse(Dimensions):
         description="Whether `latest_commit` differs from `commit`; null if not known."
     )
     checked_at: UtcTime | None = Field(description="Time of the last update check.")
+    tags: list[str] = Field(description="Of the repository, like `note` and `favourite`: the same in each row.")
+    note: str
+    favourite: bool
     job_id: str | None
     has_chat_template: bool | None = Field(
         description="Whether `messages` can be sent to generate; null if not ready or the template is unreadable."

@@ -16,6 +16,7 @@ from modelyard.models import (
     JobControl,
     JobKind,
     JobState,
+    Label,
     Model,
     ModelStatus,
 )
@@ -37,6 +38,7 @@ from modelyard.services.jobs.control import IMPORTING_MESSAGE, STARTING
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.kinds import LOADING_PHASE
 from modelyard.services.jobs.queries import is_load
+from modelyard.services.label_service import LabelService
 from modelyard.services.model_files import artifact_of, hub_cache, next_work, snapshot_owners
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_by, loaded_rows, training_users
@@ -78,6 +80,7 @@ class RowFacts:
     load: Job | None
     unloading: bool
     last_load_seconds: float | None
+    label: Label | None
     shares_snapshot: bool
     """Its snapshot is there for another row."""
     cache: HubCache
@@ -120,6 +123,7 @@ class ModelResponses:
             users.setdefault(row_id, []).extend(trainings)
         load_seconds = self._history.last_load_seconds(row_ids)
         owners = snapshot_owners(self.session, models)
+        labels = LabelService(self.session).of(models)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         self._read_manifests([model for model in models if _begins_by_its_files(model, jobs.get(model.job_id or ""))])
         return [
@@ -132,6 +136,7 @@ class ModelResponses:
                 load=loads.get(model.id),
                 unloading=model.id in unloading,
                 last_load_seconds=load_seconds.get(model.id),
+                label=labels.get(model.model_id),
                 shares_snapshot=owners.get((model.model_id, model.commit), model.id) != model.id,
                 cache=self.cache,
             )
@@ -147,6 +152,7 @@ class ModelResponses:
 
 def _response(facts: RowFacts) -> ModelResponse:
     model, job, load, used_by, cache = facts.model, facts.job, facts.load, facts.used_by, facts.cache
+    label = facts.label
     done = model.status is ModelStatus.READY
     disk_bytes = max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes
     folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
@@ -206,6 +212,9 @@ def _response(facts: RowFacts) -> ModelResponse:
         latest_commit=model.latest_commit,
         update_available=None if model.latest_commit is None else model.latest_commit != model.hub_commit,
         checked_at=model.checked_at,
+        tags=label.tags if label else [],
+        note=label.note if label else "",
+        favourite=label.favourite if label else False,
         job_id=model.job_id,
         snapshot_path=str(folder) if done else None,
         created_at=model.created_at,

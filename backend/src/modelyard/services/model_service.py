@@ -28,6 +28,7 @@ from modelyard.services.adapters import link_adapters
 from modelyard.services.deletion_plan import RowPlan
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.payloads import Payload
+from modelyard.services.label_service import LabelService
 from modelyard.services.model_deletion import ModelDeletion
 from modelyard.services.model_files import FilesOnDisk, ModelFiles, forget_facts, hub_cache
 
@@ -142,6 +143,8 @@ class ModelService:
         statuses: Sequence[ModelStatus] = (),
         quantization: Quantization | None = None,
         query: str | None = None,
+        tags: Collection[str] = (),
+        favourite: bool | None = None,
         sort: str = "-created_at",
         limit: int = 50,
         offset: int = 0,
@@ -159,6 +162,7 @@ class ModelService:
                     Model.architecture.icontains(query, autoescape=True),
                 )
             )
+        conditions += LabelService(self.session).condition(tags=tags, favourite=favourite)
         return read_page(self.session, _rows(*conditions, sort=sort), limit=limit, offset=offset)
 
     def list_active(self) -> Sequence[Model]:

@@ -25,11 +25,13 @@ from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.deletion import DeletionPlan, DeletionPlanRequest, DeletionReport
 from modelyard.schemas.history import HistoryPage
 from modelyard.schemas.inference import QuantizeRequest
+from modelyard.schemas.label import LabelChange
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import InstalledFiles, ModelPage, ModelResponse, StatusName
 from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services import model_actions
 from modelyard.services.jobs.history_service import HistoryService
+from modelyard.services.label_service import LabelService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.model_service import SORTS, ModelService
 from modelyard.services.original_files import drop_original, plan_drop
@@ -55,6 +57,13 @@ def list_models(
     q: Annotated[
         str | None, Query(description="Text in the name or architecture.", max_length=200, examples=["qwen"])
     ] = None,
+    tag: Annotated[
+        list[str] | None,
+        Query(
+            description="Only models with this tag; may be given several times.", max_length=20, examples=[["baseline"]]
+        ),
+    ] = None,
+    favourite: Annotated[bool | None, Query(description="Only favourites, or only others.", examples=[True])] = None,
     sort: Annotated[
         str, Query(description="A field, with - in front for descending.", pattern=f"^({'|'.join(SORTS)})$")
     ] = "-created_at",
@@ -67,6 +76,8 @@ def list_models(
             statuses=[ModelStatus(name) for name in status or ()],
             quantization=Quantization(quantization) if quantization else None,
             query=q,
+            tags=tag or (),
+            favourite=favourite,
             sort=sort,
             limit=limit,
             offset=offset,
@@ -111,6 +122,14 @@ def quantize_model(
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))
 def get_model(row_id: RowId, answer: RowAnswerDep) -> ModelResponse:
     """Return a model with its current progress."""
+    return answer(row_id)
+
+
+@router.patch("/{id}", summary="Tag and note", responses=problems(errors.ModelNotFound))
+def change_labels(row_id: RowId, change: LabelChange, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
+    """Change the tags, note and favourite mark of a model's repository; its other rows have the same."""
+    with database.session() as session:
+        LabelService(session).change(ModelService(session).get_by_id(row_id), change)
     return answer(row_id)
 
 
