@@ -36,6 +36,7 @@ export default defineConfig({
     host: "127.0.0.1",
     proxy: {
       "/api": { target: api, ws: true },
+      "/v1": { target: api },
       "/hub": { target: api },
       "/openapi.json": { target: api },
     },

@@ -18,6 +18,10 @@ test("Tab comes to everything in the order it is read, shows where it is, and le
     await open(page, path);
     await eachTab(page, (name) => expectReachable(page, `${path} ${name}`));
   }
+  await open(page, `/models/${id}?tab=try`);
+  await page.getByRole("textbox", { name: "Text to continue" }).fill("So");
+  await page.getByRole("button", { name: "Settings" }).click();
+  await expectReachable(page, "trying a model");
 });
 
 test("the skip link leads past the menu", async ({ page }) => {

@@ -56,6 +56,7 @@ test("first run", async ({ page, request }) => {
 test("states", async ({ page, request }) => {
   await tell("fill");
   const sample = await readySample(request, SMALL_SAMPLE);
+  const chatty = await readySample(request, "modelyard-samples/tiny-llama");
   const all = await rows(request);
   const idOf = (name: string) => all.find((row) => row.model_id === `pictures/${name}`)?.id ?? "";
   const trainings = (
@@ -103,6 +104,15 @@ test("states", async ({ page, request }) => {
         await page.waitForTimeout(tab === "architecture" ? 8000 : 1000);
       },
     })),
+    {
+      name: "chat",
+      path: `/models/${chatty}?tab=try`,
+      ready: async (page) => {
+        await page.getByRole("textbox", { name: "Message" }).fill("What is a tensor?");
+        await page.keyboard.press("Enter");
+        await expect(page.getByText(/first token after/)).toBeVisible({ timeout: 60_000 });
+      },
+    },
     ...["Failed-disk_full", "Downloading", "Loaded-4bit", "Newer-on-the-Hub", "Gated-custom-code", "Missing"].map(
       (name) => ({
         name: `drawer-${name.toLowerCase()}`,

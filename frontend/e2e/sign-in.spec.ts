@@ -18,6 +18,11 @@ test("the server's key: asked for, refused, accepted", async ({ page }) => {
   await expect(page.getByRole("heading", { name: "Models" })).toBeVisible();
   // The feed has the cookie too.
   await expect(page.getByRole("banner").getByRole("status")).toHaveText("Live");
+  // And so has OpenAI's API, through which a model is tried: what is wrong there is the request alone.
+  const asked = await page.evaluate(
+    async () => (await fetch("/v1/completions", { method: "POST", body: "{}" })).status,
+  );
+  expect(asked).toBe(400);
   await page.reload();
   await expect(page.getByRole("heading", { name: "Models" })).toBeVisible();
 });

@@ -12,10 +12,10 @@ from support.browser import served, walk
 
 def test_the_main_job_from_an_empty_home(tmp_path: Path) -> None:
     with served(tmp_path) as instance:
-        walk(instance, "walk")
+        walk(instance, "walk", "chat")
 
 
 @pytest.mark.thorough
 def test_what_a_model_is_and_needs(tmp_path: Path) -> None:
     with served(tmp_path) as instance:
-        walk(instance, "architecture", "docs", "memory")
+        walk(instance, "architecture", "code", "docs", "memory")

@@ -1,7 +1,7 @@
 import { delay } from "msw";
 import { expect, it, vi } from "vitest";
-import { api, http, server } from "../test/handlers";
-import { request } from "./client";
+import { api, http, HttpResponse, server } from "../test/handlers";
+import { request, setUnauthorizedHandler } from "./client";
 import { isAbort } from "../lib/apiError";
 
 it("does not wait for ever for an answer", async () => {
@@ -23,4 +23,23 @@ it("lets whoever asked give up", async () => {
   const asked = request("GET", "/settings", { signal: controller.signal });
   controller.abort();
   await expect(asked).rejects.toSatisfy(isAbort);
+});
+
+it("reads errors of OpenAI's API, and asks for the key there too", async () => {
+  const unauthorized = vi.fn();
+  setUnauthorizedHandler(unauthorized);
+  const error = {
+    message: "This server needs its key.",
+    type: "authentication_error",
+    code: "unauthorized",
+    param: null,
+  };
+  server.use(http.post("*/v1/completions", () => HttpResponse.json({ error }, { status: 401 })));
+  await expect(request("POST", "/completions", { root: "v1", body: {} })).rejects.toMatchObject({
+    status: 401,
+    code: "unauthorized",
+    detail: "This server needs its key.",
+    hint: null,
+  });
+  expect(unauthorized).toHaveBeenCalledOnce();
 });

@@ -1,6 +1,5 @@
-import { ApiError, isAbort, unreachable } from "../lib/apiError";
+import { ApiError, errorFromBody, isAbort, unreachable } from "../lib/apiError";
 import { BASE } from "../lib/base";
-import type { Problem } from "../types/model";
 
 type Query = Record<string, string | number | boolean | null | undefined>;
 
@@ -8,9 +7,10 @@ interface RequestOptions {
   query?: Query;
   body?: unknown;
   signal?: AbortSignal;
+  /** Which of the server's two APIs the path belongs to; its own, unless OpenAI's is named. */
+  root?: "api/v1" | "v1";
 }
 
-const PREFIX = "api/v1";
 /** No question takes the server this long, not even a first look into a model or a slow Hub. */
 const PATIENCE_MS = 90_000;
 const ACCEPT = { Accept: "application/json" };
@@ -30,8 +30,8 @@ export async function request<T>(method: string, path: string, options: RequestO
 
 /** The same, for whoever reads the body piece by piece. */
 export async function open(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
-  const { query, body, signal } = options;
-  const response = await send(PREFIX + path + queryString(query), {
+  const { query, body, signal, root = "api/v1" } = options;
+  const response = await send(root + path + queryString(query), {
     method,
     signal:
       method === "GET"
@@ -62,8 +62,7 @@ async function send(url: string, init: RequestInit): Promise<Response> {
 async function errorFrom(response: Response): Promise<ApiError> {
   const text = await response.text();
   try {
-    const problem = JSON.parse(text) as Partial<Problem>;
-    return new ApiError({ ...problem, status: response.status });
+    return errorFromBody(JSON.parse(text) as object, response.status);
   } catch {
     // A proxy in between answers in its own format.
     return new ApiError({ status: response.status, detail: `${response.status} ${response.statusText}`.trim() });

@@ -1,4 +1,4 @@
-import type { Problem } from "../types/model";
+import type { OpenAIError, Problem } from "../types/model";
 
 /** An answer that is not a success: the server's problem document, or what stood in its way. */
 export class ApiError extends Error {
@@ -18,6 +18,13 @@ export class ApiError extends Error {
     this.status = problem.status;
     this.problem = problem;
   }
+}
+
+/** The error that a body holds, as the REST API or as OpenAI's writes it, whose message says what to do next as well. */
+export function errorFromBody(body: object, status: number): ApiError {
+  if (!("error" in body)) return new ApiError({ ...(body as Partial<Problem>), status });
+  const { code, message } = (body as OpenAIError).error;
+  return new ApiError({ status, code, detail: message });
 }
 
 export function unreachable(detail: string): ApiError {

@@ -47,7 +47,21 @@ export type Problem = Schemas["Problem"];
 
 export type LoadedModel = Schemas["LoadedModelResponse"];
 export type QuantizeRequest = Required<Schemas["QuantizeRequest"]>;
-export type ChatMessage = Schemas["Message"];
-export type GenerateRequest = Omit<Schemas["GenerateRequest"], "stream">;
-export type Generated = Schemas["GenerateResponse"];
 export type Drift = Schemas["Drift"];
+
+/** OpenAI's API; what has a default there may be left out. */
+type Asked<T, Needed extends keyof T> = Partial<T> & Pick<T, Needed>;
+export type ChatRequest = Asked<Omit<Schemas["ChatCompletionRequest"], "messages">, "model"> & {
+  messages: ChatMessage[];
+};
+export type CompletionRequest = Asked<Schemas["CompletionRequest"], "model" | "prompt">;
+export type ChatMessage = Schemas["ChatMessage"] & { content: string };
+export type ChatLogprobs = Schemas["ChatLogprobs"];
+export type CompletionLogprobs = Schemas["CompletionLogprobs"];
+export type FinishReason = Schemas["ChatChoice"]["finish_reason"];
+export type Usage = Schemas["Usage"];
+export type OpenAIError = Schemas["OpenAIError"];
+
+/** To answer a conversation, or to continue a text. */
+export type AnswerRequest =
+  { path: "/chat/completions"; body: ChatRequest } | { path: "/completions"; body: CompletionRequest };

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../../stores/modelsStore";
 import { useSystemStore } from "../../../stores/systemStore";
-import { usePlaygroundStore } from "../../../stores/playgroundStore";
+import { trialOf, usePlaygroundStore } from "../../../stores/playgroundStore";
 import {
   architecture,
   downloading,
@@ -121,7 +121,7 @@ it("loads, or unloads and tries, what is ready", async () => {
   await userEvent.click(screen.getByRole("button", { name: "Unload" }));
   expect(onLoaded).toHaveBeenLastCalledWith(expect.objectContaining({ id: "m1" }), "unload");
   await userEvent.click(screen.getByRole("button", { name: "Try it" }));
-  expect(await screen.findByRole("textbox", { name: "Text to continue" })).toBeVisible();
+  expect(await screen.findByRole("textbox", { name: "Message" })).toBeVisible();
 });
 
 it("unloads what is loaded although its files are gone, and offers what follows", async () => {
@@ -285,7 +285,7 @@ it("offers to try it where it is not being tried, and no second load while a tex
   show(model({ loaded: true }), "try");
   expect(screen.queryByRole("button", { name: "Try it" })).toBeNull();
   cleanup();
-  usePlaygroundStore.getState().change("m1", { running: true });
+  usePlaygroundStore.setState((state) => ({ trials: { m1: { ...trialOf(state, "m1"), running: true } } }));
   show(model(), "try");
   expect(screen.getByRole("button", { name: "Loading" })).toBeDisabled();
   usePlaygroundStore.setState({ trials: {} });

@@ -29,7 +29,7 @@ import { WorkActions, Unload, LoadedLines, ReadyActions } from "./DrawerActions"
 
 const ArchitectureView = lazyWithRetry(() => import("../architecture/ArchitectureView"));
 
-const Playground = lazyWithRetry(() => import("./Playground"));
+const Playground = lazyWithRetry(() => import("../playground/Playground"));
 
 export interface Props {
   /** Whether the address names a model; its row may be unknown. */
