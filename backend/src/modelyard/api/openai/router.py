@@ -1,8 +1,6 @@
 """`/v1`: the models of this instance behind OpenAI's API."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -12,6 +10,7 @@ from modelyard.api.deps import InferenceDep, OpenAIDep
 from modelyard.api.openai.problems import openai_problems
 from modelyard.api.openai.streaming import streamed
 from modelyard.api.plain_text import PlainTextRoute
+from modelyard.api.waiting import last_result
 from modelyard.core import errors
 from modelyard.schemas import openai_examples as examples
 from modelyard.schemas.openai import ChatCompletion, Completion, EmbeddingList, OpenAIModel, OpenAIModelList
@@ -116,7 +115,7 @@ async def create_embeddings(
     Closing the connection stops it. `dimensions` is refused.
     """
     job_id = await asyncio.to_thread(openai.start_embeddings, request)
-    result = await _result(inference.follow(job_id), http)
+    result = await last_result(inference.follow(job_id), http)
     body = await asyncio.to_thread(lambda: embeddings(request, result).model_dump_json())
     return Response(body, media_type="application/json")
 
@@ -128,22 +127,10 @@ async def _answer(
     if request.stream:
         include_usage = request.stream_options is not None and request.stream_options.include_usage
         return await streamed(started, steps, http, include_usage=include_usage)
-    result = await _result(steps, http)
+    result = await last_result(steps, http)
     # Thousands of log-probabilities take a while to write; the event loop serves others meanwhile.
     return Response(await asyncio.to_thread(_body, started, result), media_type="application/json")
 
 
 def _body(started: StartedAnswer, result: dict[str, Any]) -> str:
     return started.form.whole(started.heading, result["choices"], started.n).model_dump_json()
-
-
-async def _result(steps: AsyncGenerator[Any], http: Request) -> dict[str, Any]:
-    """Wait for the end. Raises Conflict when the client has gone, and the error the job ended with."""
-    async with aclosing(steps):
-        async for step in steps:
-            if step.result is not None:
-                result: dict[str, Any] = step.result
-                return result
-            if await http.is_disconnected():
-                break
-    raise errors.Conflict("The client has gone.", hint="Ask again.")

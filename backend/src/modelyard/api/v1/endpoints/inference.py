@@ -13,11 +13,12 @@ from modelyard.api.event_stream import event_stream
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, RowId
+from modelyard.api.waiting import last_result
 from modelyard.core import errors
 from modelyard.schemas import examples
 from modelyard.schemas.inference import DriftRequest, GenerateRequest, GenerateResponse, LoadedPage, LoadRequest
 from modelyard.schemas.model import Drift, ModelResponse
-from modelyard.services.inference.inference_service import Generation, InferenceService
+from modelyard.services.inference.inference_service import Generation
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
@@ -86,7 +87,7 @@ async def generate(row_id: RowId, request: GenerateRequest, inference: Inference
     job_id = await asyncio.to_thread(inference.start_generate, row_id, request)
     if request.stream:
         return event_stream(_events(inference.follow(job_id)))
-    return GenerateResponse.model_validate(_answer(await _result(inference, job_id, http)), extra="ignore")
+    return GenerateResponse.model_validate(_answer(await last_result(inference.follow(job_id), http)), extra="ignore")
 
 
 @router.post(
@@ -111,18 +112,7 @@ async def measure_drift(row_id: RowId, request: DriftRequest, inference: Inferen
     when the copy was made.
     """
     job_id = await asyncio.to_thread(inference.start_drift, row_id, request)
-    return Drift.model_validate(await _result(inference, job_id, http))
-
-
-async def _result(inference: InferenceService, job_id: str, http: Request) -> dict[str, Any]:
-    """Wait for the end of a job. Raises Conflict when the client has gone, and the error the job ended with."""
-    async with aclosing(inference.follow(job_id)) as steps:
-        async for step in steps:
-            if step.result is not None:
-                return step.result
-            if await http.is_disconnected():
-                break
-    raise errors.Conflict("It was cancelled.", hint="Ask again.")
+    return Drift.model_validate(await last_result(inference.follow(job_id), http))
 
 
 def _answer(result: dict[str, Any]) -> dict[str, Any]:
