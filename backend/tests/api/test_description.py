@@ -21,6 +21,7 @@ from modelyard.main import create_app
 from modelyard.openapi import answer_types
 from modelyard.schemas.cache import ModelImportRequest
 from modelyard.schemas.common import Problem
+from modelyard.schemas.compare import CompareRequest
 from modelyard.schemas.deletion import DeletionPlanRequest
 from modelyard.schemas.download import ModelDownloadRequest
 from modelyard.schemas.inference import GenerateRequest, LoadRequest, QuantizeRequest
@@ -136,6 +137,7 @@ def test_the_examples_of_bodies_are_requests_that_are_understood() -> None:
         QuantizeRequest,
         LoadRequest,
         GenerateRequest,
+        CompareRequest,
         ChatCompletionRequest,
         CompletionRequest,
         EmbeddingRequest,

@@ -4,6 +4,29 @@
  */
 
 export interface paths {
+    "/api/v1/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare two models
+         * @description Have two models write after the same prompt, and each read the other's text.
+         *
+         *     Models that are not loaded are loaded, one after the other where they do not fit together. Closing the connection
+         *     stops the work. Errors name the `side` they are about.
+         */
+        post: operations["compare_api_v1_compare_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets": {
         parameters: {
             query?: never;
@@ -1076,6 +1099,29 @@ export interface components {
              */
             target_modules: string[];
         };
+        /**
+         * Agreement
+         * @description How close the two models are on both texts, over the tokens whose log-probability is known for both.
+         */
+        Agreement: {
+            /**
+             * Largest Difference
+             * @description Largest absolute difference of the log-probabilities, in nats.
+             */
+            largest_difference: number;
+            /**
+             * Mean Difference
+             * @description Mean absolute difference of the log-probabilities, in nats.
+             */
+            mean_difference: number;
+            /**
+             * Same Choice
+             * @description Tokens that the other model finds the most likely ones too.
+             */
+            same_choice: number;
+            /** Tokens */
+            tokens: number;
+        };
         /** AnsweredMessage */
         AnsweredMessage: {
             /** Content */
@@ -1485,6 +1531,210 @@ export interface components {
             token: string;
             /** Top Logprobs */
             top_logprobs: components["schemas"]["LikelyToken"][];
+        };
+        /**
+         * CompareRequest
+         * @description Have two models continue a prompt, or answer messages, always with the most likely token.
+         * @example {
+         *       "left": "Qwen/Qwen3-0.6B",
+         *       "max_new_tokens": 2,
+         *       "prompt": "The capital of France is",
+         *       "right": "Qwen/Qwen3-0.6B:4bit"
+         *     }
+         */
+        CompareRequest: {
+            /**
+             * Left
+             * @description `owner/name[@revision][:8bit|:4bit]`, as under `/v1`, or a row's id.
+             * @example Qwen/Qwen3-0.6B:4bit
+             */
+            left: string;
+            /**
+             * Max New Tokens
+             * @description Limit of generated tokens for each model.
+             * @default 64
+             */
+            max_new_tokens: number;
+            /**
+             * Messages
+             * @description A conversation to answer, latest turn last; null if a prompt is sent.
+             * @example null
+             */
+            messages?: components["schemas"]["Message"][] | null;
+            /**
+             * Prompt
+             * @description Text to continue; null if messages are sent.
+             * @example The capital of France is
+             */
+            prompt?: string | null;
+            /**
+             * Right
+             * @description `owner/name[@revision][:8bit|:4bit]`, as under `/v1`, or a row's id.
+             * @example Qwen/Qwen3-0.6B:4bit
+             */
+            right: string;
+            /**
+             * Stream
+             * @description Answer with server-sent events that report the current step.
+             * @default false
+             */
+            stream: boolean;
+        };
+        /**
+         * CompareResponse
+         * @example {
+         *       "agreement": {
+         *         "largest_difference": 0.58,
+         *         "mean_difference": 0.3,
+         *         "same_choice": 2,
+         *         "tokens": 4
+         *       },
+         *       "first_divergence": 1,
+         *       "left": {
+         *         "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *         "finish_reason": "length",
+         *         "first_divergence": 1,
+         *         "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *         "model_id": "Qwen/Qwen3-0.6B",
+         *         "quantization": "none",
+         *         "text": " Paris.",
+         *         "tokens": [
+         *           {
+         *             "id": 12095,
+         *             "logprob": -0.21,
+         *             "other_choice": {
+         *               "id": 12095,
+         *               "logprob": -0.34,
+         *               "text": " Paris"
+         *             },
+         *             "other_logprob": -0.34,
+         *             "text": " Paris"
+         *           },
+         *           {
+         *             "id": 13,
+         *             "logprob": -0.63,
+         *             "other_choice": {
+         *               "id": 11,
+         *               "logprob": -0.58,
+         *               "text": ","
+         *             },
+         *             "other_logprob": -1.21,
+         *             "text": "."
+         *           }
+         *         ]
+         *       },
+         *       "right": {
+         *         "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *         "finish_reason": "length",
+         *         "first_divergence": 1,
+         *         "id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+         *         "model_id": "Qwen/Qwen3-0.6B",
+         *         "quantization": "4bit",
+         *         "text": " Paris,",
+         *         "tokens": [
+         *           {
+         *             "id": 12095,
+         *             "logprob": -0.34,
+         *             "other_choice": {
+         *               "id": 12095,
+         *               "logprob": -0.21,
+         *               "text": " Paris"
+         *             },
+         *             "other_logprob": -0.21,
+         *             "text": " Paris"
+         *           },
+         *           {
+         *             "id": 11,
+         *             "logprob": -0.58,
+         *             "other_choice": {
+         *               "id": 13,
+         *               "logprob": -0.63,
+         *               "text": "."
+         *             },
+         *             "other_logprob": -0.95,
+         *             "text": ","
+         *           }
+         *         ]
+         *       }
+         *     }
+         */
+        CompareResponse: {
+            /** @description Null if no token has a log-probability under both models. */
+            agreement: components["schemas"]["Agreement"] | null;
+            /**
+             * First Divergence
+             * @description `first_divergence` of `left`.
+             */
+            first_divergence: number | null;
+            left: components["schemas"]["ComparedSide"];
+            /**
+             * Reason
+             * @description Why log-probabilities under the other model are missing, for people; null if none is.
+             */
+            reason: string | null;
+            right: components["schemas"]["ComparedSide"];
+        };
+        /**
+         * ComparedSide
+         * @description One model and what it wrote.
+         */
+        ComparedSide: {
+            /** Commit */
+            commit: string;
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length";
+            /**
+             * First Divergence
+             * @description Index in `tokens` of the first one that is not in the other text; the number of tokens if this text ends there, null if both texts are equal.
+             */
+            first_divergence: number | null;
+            /**
+             * Id
+             * @description The row's id.
+             */
+            id: string;
+            /** Model Id */
+            model_id: string;
+            /**
+             * Quantization
+             * @enum {string}
+             */
+            quantization: "none" | "8bit" | "4bit";
+            /** Text */
+            text: string;
+            /**
+             * Tokens
+             * @description Tokens of the text, with the one that ended it.
+             */
+            tokens: components["schemas"]["ComparedToken"][];
+        };
+        /**
+         * ComparedToken
+         * @description A token of one model's text.
+         */
+        ComparedToken: {
+            /** Id */
+            id: number;
+            /**
+             * Logprob
+             * @description Its log-probability under the model that wrote it: a natural logarithm.
+             */
+            logprob: number;
+            /** @description The token that the other model finds most likely there. */
+            other_choice: components["schemas"]["PossibleToken"] | null;
+            /**
+             * Other Logprob
+             * @description The same token's log-probability under the other model after the same tokens; null: see `reason`.
+             */
+            other_logprob: number | null;
+            /**
+             * Text
+             * @description What it adds to the text; empty for a part of a character that is not complete yet.
+             */
+            text: string;
         };
         /**
          * Completion
@@ -3711,6 +3961,18 @@ export interface components {
             object: "list";
         };
         /**
+         * PossibleToken
+         * @description A token that could have come, with its log-probability, a natural logarithm.
+         */
+        PossibleToken: {
+            /** Id */
+            id: number;
+            /** Logprob */
+            logprob: number;
+            /** Text */
+            text: string;
+        };
+        /**
          * Problem
          * @description An RFC 9457 problem document, the body of every error answer.
          */
@@ -5167,6 +5429,117 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    compare_api_v1_compare_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompareRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompareResponse"];
+                    /**
+                     * @example data: {"step": {"side": "left", "work": "write", "waiting": false, "phase": "loading", "message": "reading weights", "bytes_done": 0, "bytes_total": 1192099840}}
+                     *
+                     *     data: {"done": true, "result": {"left": {}, "right": {}, "first_divergence": 1, "agreement": null, "reason": null}}
+                     */
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `unsupported_parameter`, `output_not_finite`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied`, `out_of_memory` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_datasets_api_v1_datasets_get: {
         parameters: {
             query?: never;

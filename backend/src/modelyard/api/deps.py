@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from modelyard.core.database import Database
 from modelyard.schemas.model import ModelResponse
 from modelyard.services.architecture_service import ArchitectureService
+from modelyard.services.compare_service import CompareService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
@@ -47,6 +48,10 @@ async def _inference(request: Request) -> InferenceService:
     return inference
 
 
+async def _comparisons(request: Request) -> CompareService:
+    return CompareService(await _inference(request))
+
+
 def _service(kind: Callable[[Database], Service]) -> Callable[[Database], Service]:
     """Return a dependency that creates a service which owns its transactions.
 
@@ -74,6 +79,7 @@ ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
 LocalModelsDep = Annotated[LocalModelService, Depends(_service(LocalModelService))]
 ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureService))]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
+ComparisonsDep = Annotated[CompareService, Depends(_comparisons)]
 OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]

@@ -15,6 +15,13 @@ class AdapterFacts(TypedDict):
     target_modules: list[str]
 
 
+class Agreement(TypedDict):
+    tokens: int
+    same_choice: int
+    mean_difference: float
+    largest_difference: float
+
+
 class AnsweredMessage(TypedDict):
     role: NotRequired[Literal['assistant']]
     content: str
@@ -105,6 +112,42 @@ class ChatToken(TypedDict):
     logprob: float | None
     bytes: list[int] | None
     top_logprobs: list[LikelyToken]
+
+
+class CompareRequest(TypedDict):
+    left: str
+    right: str
+    prompt: NotRequired[str | None]
+    messages: NotRequired[list[Message] | None]
+    max_new_tokens: NotRequired[int]
+    stream: NotRequired[bool]
+
+
+class CompareResponse(TypedDict):
+    left: ComparedSide
+    right: ComparedSide
+    first_divergence: int | None
+    agreement: Agreement | None
+    reason: str | None
+
+
+class ComparedSide(TypedDict):
+    id: str
+    model_id: str
+    commit: str
+    quantization: Literal['none', '8bit', '4bit']
+    text: str
+    tokens: list[ComparedToken]
+    finish_reason: Literal['stop', 'length']
+    first_divergence: int | None
+
+
+class ComparedToken(TypedDict):
+    id: int
+    text: str
+    logprob: float
+    other_logprob: float | None
+    other_choice: PossibleToken | None
 
 
 class Completion(TypedDict):
@@ -639,6 +682,12 @@ class OpenAIModel(TypedDict):
 class OpenAIModelList(TypedDict):
     object: NotRequired[Literal['list']]
     data: list[OpenAIModel]
+
+
+class PossibleToken(TypedDict):
+    id: int
+    text: str
+    logprob: float
 
 
 class Progress(TypedDict):

@@ -642,6 +642,74 @@ data: {"delta": "."}
 data: {"done": true, "text": " Paris.", "new_tokens": 3, "tokens_per_second": 41.5, "load_seconds": 0.0}
 """
 
+COMPARE_REQUEST: dict[str, Any] = {
+    "left": "Qwen/Qwen3-0.6B",
+    "right": "Qwen/Qwen3-0.6B:4bit",
+    "prompt": "The capital of France is",
+    "max_new_tokens": 2,
+}
+
+_COMPARED: dict[str, Any] = {
+    "id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+    "model_id": "Qwen/Qwen3-0.6B",
+    "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+    "quantization": "none",
+    "text": " Paris.",
+    "tokens": [
+        {
+            "id": 12095,
+            "text": " Paris",
+            "logprob": -0.21,
+            "other_logprob": -0.34,
+            "other_choice": {"id": 12095, "text": " Paris", "logprob": -0.34},
+        },
+        {
+            "id": 13,
+            "text": ".",
+            "logprob": -0.63,
+            "other_logprob": -1.21,
+            "other_choice": {"id": 11, "text": ",", "logprob": -0.58},
+        },
+    ],
+    "finish_reason": "length",
+    "first_divergence": 1,
+}
+
+COMPARE_RESPONSE: dict[str, Any] = {
+    "left": _COMPARED,
+    "right": _COMPARED
+    | {
+        "id": "0b9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e",
+        "quantization": "4bit",
+        "text": " Paris,",
+        "tokens": [
+            {
+                "id": 12095,
+                "text": " Paris",
+                "logprob": -0.34,
+                "other_logprob": -0.21,
+                "other_choice": {"id": 12095, "text": " Paris", "logprob": -0.21},
+            },
+            {
+                "id": 11,
+                "text": ",",
+                "logprob": -0.58,
+                "other_logprob": -0.95,
+                "other_choice": {"id": 13, "text": ".", "logprob": -0.63},
+            },
+        ],
+    },
+    "first_divergence": 1,
+    "agreement": {"tokens": 4, "same_choice": 2, "mean_difference": 0.3, "largest_difference": 0.58},
+    "reason": None,
+}
+
+COMPARE_STREAM = """data: {"step": {"side": "left", "work": "write", "waiting": false, "phase": "loading",\
+ "message": "reading weights", "bytes_done": 0, "bytes_total": 1192099840}}
+
+data: {"done": true, "result": {"left": {}, "right": {}, "first_divergence": 1, "agreement": null, "reason": null}}
+"""
+
 TRAINING_PLAN: dict[str, Any] = {
     "d_in": 1024,
     "d_sae": 8192,

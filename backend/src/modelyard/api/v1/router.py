@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from modelyard.api.v1.endpoints import (
+    compare,
     datasets,
     events,
     hub_models,
@@ -16,5 +17,5 @@ from modelyard.api.v1.endpoints import (
 
 router = APIRouter(prefix="/api/v1")
 # `models` comes after what has fixed paths, which win over its `{id}`.
-for part in (hub_models, local_models, inference, models, trainings, datasets, system, settings, events):
+for part in (hub_models, local_models, inference, compare, models, trainings, datasets, system, settings, events):
     router.include_router(part.router)

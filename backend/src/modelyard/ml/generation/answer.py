@@ -55,6 +55,7 @@ class Answer:
         self._tokenizer = loaded.tokenizer
         self._sequence = sequence
         self._echo = options.echo
+        self._prompt_ids = list(sequence.prompt) if options.prompt_ids else None
         self._before = ""
         if options.echo:
             self._before = prompt_text if prompt_text is not None else self._tokenizer.decode(sequence.prompt)[0]
@@ -108,6 +109,7 @@ class Answer:
             tokens=None if tokens is None else list(tokens),
             prompt_tokens=len(self._sequence.prompt),
             new_tokens=self._stream.tokens,
+            prompt_ids=self._prompt_ids,
         )
 
     def _read_tokens(self) -> None:

@@ -28,6 +28,7 @@ class Options:
     stop: Sequence[str] = ()
     logprobs: int | None = None
     echo: bool = False
+    prompt_ids: bool = False
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -36,13 +37,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """One continuation of one input. `tokens` are objects as the API has them; None where no logprobs were wanted."""
+    """One continuation of one input. `tokens` are objects as the API has them; None where no logprobs were wanted.
+
+    `prompt_ids` are the tokens of its prompt, where they were wanted.
+    """
 
     text: str
     finish_reason: FinishReason | None
     tokens: list[dict[str, Any]] | None
     prompt_tokens: int
     new_tokens: int
+    prompt_ids: list[int] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a generation has written so far: the JSON in `result` of its job, while it runs and at its end."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class LikelyToken(TypedDict):
@@ -27,6 +27,8 @@ class Choice(TypedDict):
     """With `logprobs` only; with `echo` the prompt's come first."""
     prompt_tokens: int
     new_tokens: int
+    prompt_ids: NotRequired[list[int] | None]
+    """With `prompt_ids` only."""
 
 
 class GenerationResult(TypedDict):

@@ -21,8 +21,16 @@ from modelyard.core.errors import (
 )
 from modelyard.core.model_types import generates_text
 from modelyard.models import Job, JobControl, JobKind, JobState, LoadedModel, Model, ModelStatus
-from modelyard.schemas.inference import DriftRequest, GenerateRequest, LoadedModelResponse, LoadedPage, LoadRequest
+from modelyard.schemas.inference import (
+    DriftRequest,
+    GenerateRequest,
+    LoadedModelResponse,
+    LoadedPage,
+    LoadRequest,
+    Message,
+)
 from modelyard.services.architecture_service import local_checkpoint
+from modelyard.services.facts.chat_template import find_chat_template
 from modelyard.services.inference.generation_result import Choice
 from modelyard.services.inference.job_watcher import JobWatcher
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
@@ -38,6 +46,7 @@ from modelyard.services.jobs.payloads import (
     LoadPayload,
     Payload,
 )
+from modelyard.services.model_files import artifact_of, hub_cache
 from modelyard.services.model_service import ModelService
 from modelyard.services.model_usage import loaded_rows
 from modelyard.services.quantization_service import original_folder
@@ -47,11 +56,23 @@ OPTION_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Where a job stands: `waiting` for a worker, or in the `phase` that its worker reports."""
+
+    waiting: bool = True
+    phase: str | None = None
+    message: str | None = None
+    bytes_done: int = 0
+    bytes_total: int | None = None
+
+
+@dataclass(frozen=True)
 class Generation:
     """What a job has written so far; `result` at its end."""
 
     choices: Sequence[Choice]
     result: dict[str, Any] | None
+    stage: Stage = Stage()
 
 
 class InferenceService:
@@ -121,11 +142,9 @@ class InferenceService:
 
         Raises ModelNotFound, NotReady, InvalidRequest, UnsupportedArchitecture.
         """
-        if (request.prompt is None) == (request.messages is None):
-            raise InvalidRequest("Send either a prompt or messages.", hint="Exactly one of the two.")
+        given = given_input(request.prompt, request.messages)
         with self.database.reading() as session:
             row = _ready(ModelService(session).get_by_id(row_id))
-        given = GenerateInput(text=request.prompt, messages=request.messages)
         options = request.model_dump(include={"max_new_tokens", "temperature", "seed"})
         return self.start(row, {"inputs": [given]} | options)
 
@@ -135,8 +154,7 @@ class InferenceService:
         `ttl_seconds`, if given, is how long after its last use the model is unloaded, loaded already or not. Raises
         UnsupportedArchitecture where the model generates no text.
         """
-        if generates_text(row.architecture) is False:
-            raise no_language_head(str(row.architecture))
+        require_language_head(row)
         payload = GeneratePayload(**fields, load=self._any_load(row, ttl_seconds))
         return self._enqueue(JobKind.GENERATE, row, payload)
 
@@ -170,6 +188,27 @@ class InferenceService:
             worker = _holder(session, row_id, dtypes={"auto"})
             return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
 
+    async def run(self, row: Model, fields: Mapping[str, Any]) -> AsyncGenerator[Generation]:
+        """Queue a generation and follow it. Leaving early stops it, also while it is being queued.
+
+        Raises what `start` raises, and the error it ended with.
+        """
+        loop = asyncio.get_running_loop()
+        starting = loop.run_in_executor(None, self.start, row, fields)
+
+        def stop(started: asyncio.Future[str]) -> None:
+            if not started.cancelled() and started.exception() is None:
+                loop.run_in_executor(None, self._stop, started.result())
+
+        try:
+            job_id = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(stop)
+            raise
+        async with aclosing(self.follow(job_id)) as steps:
+            async for step in steps:
+                yield step
+
     async def follow(self, job_id: str) -> AsyncGenerator[Generation]:
         """A generation or comparison, as it changes and now and then; the last one has the result.
 
@@ -185,7 +224,7 @@ class InferenceService:
                         raise error_from(job.error or {})
                     if job.state is JobState.CANCELLED:
                         raise Conflict("Loading the model was stopped.", hint="Ask again to load it.")
-                    yield Generation(result.get("choices", []), result if finished else None)
+                    yield Generation(result.get("choices", []), result if finished else None, _stage(job))
                     if finished:
                         return
         finally:
@@ -229,6 +268,32 @@ class InferenceService:
 def _known_bytes(row: Model, dtype: str) -> dict[str, int]:
     size = row.memory_measured_bytes or row.memory_estimated_bytes
     return {row.quantization.value: size} if dtype == "auto" and size is not None else {}
+
+
+def given_input(prompt: str | None, messages: list[Message] | None) -> GenerateInput:
+    """Return what a request gives to continue or to answer. Raises InvalidRequest unless it is one of the two."""
+    if (prompt is None) == (messages is None):
+        raise InvalidRequest("Send either a prompt or messages.", hint="Exactly one of the two.")
+    return GenerateInput(text=prompt, messages=messages)
+
+
+def require_language_head(row: Model) -> None:
+    """Raise UnsupportedArchitecture where a model generates no text."""
+    if generates_text(row.architecture) is False:
+        raise no_language_head(str(row.architecture))
+
+
+def require_chat_template(row: Model, name: str, *, hint: str) -> None:
+    """Raise InvalidRequest where a model's tokenizer has no chat template."""
+    folder = artifact_of(row) or hub_cache().snapshot_path(row.model_id, row.commit)
+    if find_chat_template(folder).present is False:
+        raise InvalidRequest(f"{name} has no chat template.", hint=hint, param="messages")
+
+
+def _stage(job: Job) -> Stage:
+    if job.state is JobState.QUEUED:
+        return Stage()
+    return Stage(False, job.phase, job.message, job.bytes_done, job.bytes_total)
 
 
 def _holder(

@@ -87,6 +87,8 @@ class GeneratePayload(Payload):
     """How many of the likeliest tokens are listed at each place, beside the one that was taken. None: no tokens."""
     echo: bool = False
     """The answer begins with the prompt."""
+    prompt_ids: bool = False
+    """Each choice names the token ids of its prompt."""
     logit_bias: dict[int, float] = {}
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.core.errors import InvalidRequest
 from modelyard.models import Model
 from modelyard.schemas.openai import OpenAIModel, OpenAIModelList
 from modelyard.schemas.openai_requests import (
@@ -14,9 +13,7 @@ from modelyard.schemas.openai_requests import (
     EmbeddingRequest,
     GenerationRequest,
 )
-from modelyard.services.facts.chat_template import find_chat_template
-from modelyard.services.inference.inference_service import InferenceService
-from modelyard.services.model_files import artifact_of, hub_cache
+from modelyard.services.inference.inference_service import InferenceService, require_chat_template
 from modelyard.services.openai import model_names
 from modelyard.services.openai.answers import ChatForm, Form, Heading, TextForm
 from modelyard.services.openai.requests import chat_fields, completion_fields
@@ -50,12 +47,11 @@ class OpenAIService:
     def start_chat(self, request: ChatCompletionRequest) -> StartedAnswer:
         """Queue a conversation. Raises what `find_row` and `InferenceService.start` raise."""
         row = self._row(request.model)
-        if find_chat_template(artifact_of(row) or hub_cache().snapshot_path(row.model_id, row.commit)).present is False:
-            raise InvalidRequest(
-                f"{request.model} has no chat template.",
-                hint="Send its text to /v1/completions, or use a model that was trained on conversations.",
-                param="messages",
-            )
+        require_chat_template(
+            row,
+            request.model,
+            hint="Send its text to /v1/completions, or use a model that was trained on conversations.",
+        )
         return self._start(row, request, chat_fields(request), ChatForm(), "chatcmpl")
 
     def start_completion(self, request: CompletionRequest) -> StartedAnswer:
