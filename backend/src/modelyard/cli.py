@@ -11,6 +11,7 @@ from modelyard import __version__
 from modelyard.commands import (
     architecture,
     cache,
+    compare,
     doctor,
     download,
     drift,
@@ -54,5 +55,5 @@ def main(
     """
 
 
-for group in (serve, doctor, hub, download, models, cache, quantize, inference, architecture, drift, train):
+for group in (serve, doctor, hub, download, models, cache, quantize, inference, compare, architecture, drift, train):
     group.register(app)

@@ -238,6 +238,72 @@ def test_text_comes_while_it_is_made_and_ctrl_c_stops_it(equipped: Server) -> No
     wait_for(lambda: not any(item["in_use"] for item in equipped.client.get("/models/loaded")["items"]))
 
 
+def test_a_model_and_its_copy_are_compared(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    # The likeliest tokens of a model with random weights are close, so the copy's text depends on the machine.
+    for prompt in ("A list of animals:", "Once upon a time", "def main():", "The capital of France is"):
+        asked = ("compare", LLAMA, f"{LLAMA}:4bit", prompt, "--max-new-tokens", "12")
+        found = json.loads(modelyard(*asked, "--json").stdout)
+        if (first := found["first_divergence"]) is not None:
+            break
+    left, right = found["left"], found["right"]
+    assert (left["quantization"], right["quantization"], len(left["tokens"])) == ("none", "4bit", 12)
+    assert first is not None
+
+    below = modelyard(*asked)
+    assert below.returncode == 0, below.stderr
+    same = "".join(token["text"] for token in left["tokens"][:first])
+    titles, texts = (LLAMA, f"{LLAMA}:4bit"), [same + "»" + side["text"][len(same) :] for side in (left, right)]
+    begin = "".join(f"{title}\n{text}\n\n" for title, text in zip(titles, texts, strict=True))
+    assert below.stdout.startswith(begin)
+    *_, differ, agree = below.stdout.splitlines()
+    begin = f"The texts are the same for {first} token" if first else "The texts differ from the first token"
+    assert differ.startswith(begin)
+    assert repr(left["tokens"][first]["text"]) in differ
+    assert agree.startswith(f"The other model finds {found['agreement']['same_choice']} of 24 tokens the most likely")
+    assert f"{found['agreement']['mean_difference']:.3f} nats on average" in agree
+
+    terminal = {"FORCE_COLOR": "1", "NO_COLOR": "1"}
+    wide = modelyard(*asked, **terminal, COLUMNS="120").stdout
+    assert all(title in wide.splitlines()[0] for title in titles)
+    assert wide.count("»") == 2
+    narrow = modelyard(*asked, **terminal, COLUMNS="60").stdout
+    assert f"{LLAMA}:4bit" not in narrow.splitlines()[0]
+    coloured = modelyard(*asked, FORCE_COLOR="1", COLUMNS="120", TERM="xterm").stdout
+    assert "\x1b[33m»" in coloured
+
+
+def test_comparing_takes_short_names_chats_and_stdin(equipped: Server) -> None:
+    modelyard = equipped.modelyard
+    options = ("--max-new-tokens", "8", "--chat")
+    alike = modelyard("compare", "tiny-llama", "tiny-llama:none", "-", *options, stdin="Hello\n")
+    assert alike.returncode == 0, alike.stderr
+    assert "Both texts are the same (8 tokens)." in alike.stdout
+    assert "finds 16 of 16 tokens the most likely too. Log-probabilities differ by 0.000 nats" in alike.stdout
+    row = next(row for row in equipped.client.models(q=LLAMA)["items"] if row["quantization"] == "4bit")
+    by_id = json.loads(modelyard("compare", row["id"][:8], LLAMA, "Hello", *options, "--json").stdout)
+    assert by_id["left"]["id"] == row["id"]
+
+    unknown = modelyard("compare", LLAMA, f"{LLAMA[:-1]}:4bit", "Hello")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert f"Hint: The nearest names are {LLAMA}:4bit" in unknown.stderr
+    as_json = modelyard("compare", LLAMA, "no-such", "Hello", "--json")
+    assert json.loads(as_json.stderr)["code"] == "model_not_found"
+    assert modelyard("compare", LLAMA, LLAMA).returncode == 2
+    too_long = modelyard("compare", LLAMA, LLAMA, "-", stdin="a b c d e f g " * 2000)
+    assert (too_long.returncode, "this model reads at most" in too_long.stderr) == (1, True)
+
+
+def test_ctrl_c_stops_a_comparison(equipped: Server) -> None:
+    with standing_still(children_of(equipped.process.pid)["inference"]):
+        process = equipped.modelyard.start("compare", LLAMA, LLAMA, "The", "--max-new-tokens", "1900")
+        assert printed(process, "waiting") == f"{LLAMA}: waiting for a worker\n"
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "Stopped.\n")
+    wait_for(lambda: not any(item["in_use"] for item in equipped.client.get("/models/loaded")["items"]))
+
+
 def test_architecture_of_a_model_here_and_of_one_on_the_hub(equipped: Server) -> None:
     here = equipped.modelyard("architecture", LLAMA)
     assert here.returncode == 0, here.stderr

@@ -1,14 +1,16 @@
 """Progress for people: a bar on a terminal, lines elsewhere."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
-from modelyard.client.follow import PULL_AGAIN, follow_model
+from modelyard.client.follow import PULL_AGAIN, WAITING_SECONDS, follow_model, why_waiting
 from modelyard.client.progress import Display, Lines, Shown
 from modelyard.commands._output import err, note
+from modelyard.core.errors import ModelyardError
 from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
@@ -68,3 +70,22 @@ def left_to_the_server(remark: str) -> Iterator[None]:
     except KeyboardInterrupt:
         note(remark)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def explained(client: "ApiClient") -> Iterator[Callable[[], None]]:
+    """Explain after WAITING_SECONDS why nothing happens, unless the function it yields is called before."""
+
+    def explain() -> None:
+        try:
+            note(why_waiting(client, "inference"))
+        except ModelyardError as error:
+            note(error.message)
+
+    timer = threading.Timer(WAITING_SECONDS, explain)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()

@@ -1,23 +1,21 @@
 """Commands that use a model in memory: load, unload, generate."""
 
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from modelyard.client.follow import WAITING_SECONDS, why_waiting
 from modelyard.client.progress import shown_model
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import describe, find_row
 from modelyard.commands._options import USE_PANEL, DtypeName, JsonOption, ModelArgument, WhichQuantization
 from modelyard.commands._output import note, print_json, say
-from modelyard.commands._progress import display, left_to_the_server
-from modelyard.core.errors import Conflict, ModelyardError, NotReady
+from modelyard.commands._progress import display, explained, left_to_the_server
+from modelyard.core.errors import Conflict, NotReady
 from modelyard.core.printable import printable
 
 if TYPE_CHECKING:
@@ -210,7 +208,7 @@ def _start_unloading(client: "ApiClient", row: "ModelResponse") -> "ModelRespons
 
 def _wait(client: "ApiClient", row: "ModelResponse", done: "Callable[[ModelResponse], Result | None]") -> Result:
     """Return the first result of `done`, called on every change; show progress meanwhile, and why it waits."""
-    with display() as shown, _explained(client) as begun:
+    with display() as shown, explained(client) as begun:
         for now in client.watch(row["id"]):
             if now["progress"] and not now["progress"]["waiting"]:
                 begun()
@@ -218,25 +216,6 @@ def _wait(client: "ApiClient", row: "ModelResponse", done: "Callable[[ModelRespo
             if (result := done(now)) is not None:
                 return result
     raise AssertionError("watching ends only with a result")
-
-
-@contextmanager
-def _explained(client: "ApiClient") -> Iterator[Callable[[], None]]:
-    """Explain after WAITING_SECONDS why nothing happens, unless the function it yields is called before."""
-
-    def explain() -> None:
-        try:
-            note(why_waiting(client, "inference"))
-        except ModelyardError as error:
-            note(error.message)
-
-    timer = threading.Timer(WAITING_SECONDS, explain)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield timer.cancel
-    finally:
-        timer.cancel()
 
 
 def _loaded(client: "ApiClient") -> "list[LoadedModelResponse]":
@@ -280,7 +259,7 @@ def _generate(client: "ApiClient", row: "ModelResponse", request: Json, *, show:
     events = client.stream(f"/models/{row['id']}/generate", request | {"stream": True})
     text = ""
     try:
-        with closing(events), _explained(client) as begun:
+        with closing(events), explained(client) as begun:
             for event in events:
                 begun()
                 if "delta" in event:
