@@ -24,9 +24,6 @@ CONCURRENCY = {Queue.DOWNLOADS: 16, Queue.COMPUTE: 3, Queue.INFERENCE: 12}
 quantization and one training run, and a thread that finds out that a third job has to wait. Of `inference` they are
 generations, which share a model; loads go one by one."""
 
-REQUEST_POLL_SECONDS = 0.02
-"""How often an inference worker looks into the embedded queue: somebody waits for the first token."""
-
 TASK_MODULES = (
     "modelyard.workers.lifecycle",
     "modelyard.workers.model_tasks",
@@ -70,9 +67,6 @@ def run_worker(queues: Sequence[str], *, concurrency: int | None = None, app: "C
     for queue in queues:
         if queue not in QUEUES:
             raise InvalidRequest(f"There is no queue {queue!r}.", hint=f"The queues are {', '.join(QUEUES)}.")
-    options = celery_app.conf.broker_transport_options
-    if Queue.INFERENCE in queues and "polling_interval" in options:
-        options["polling_interval"] = REQUEST_POLL_SECONDS
     with _claimed_name(get_settings(), queues) as name:
         os.environ["MODELYARD_WORKER_NAME"] = name
         host, _, rest = name.partition(":")

@@ -1,4 +1,7 @@
 import multiprocessing
+import os
+import select
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +12,10 @@ import pytest
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 
-from modelyard.workers.broker import safe_filesystem
+from modelyard.workers.broker import bells, safe_filesystem
 
 QUEUE = Queue("downloads", Exchange("test"), routing_key="downloads")
+WAIT_SECONDS = 60.0
 FAN = Exchange("fan", type="fanout")
 
 
@@ -22,8 +26,8 @@ def _size(connection: Connection, queue: str) -> int:
     return size
 
 
-def connect(folder: Path) -> Connection:
-    options = {"folder": str(folder), "polling_interval": 0.01}
+def connect(folder: Path, polling_interval: float = 0.01) -> Connection:
+    options = {"folder": str(folder), "polling_interval": polling_interval}
     return Connection(transport="modelyard.workers.broker.safe_filesystem:Transport", transport_options=options)
 
 
@@ -172,3 +176,49 @@ def test_a_damaged_exchange_table_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "exchanges" / "test.json").write_bytes(b"")
     publish(tmp_path, "n", 1)
     assert len(messages(tmp_path)) == 2
+
+
+def test_a_message_wakes_who_waits_for_it(tmp_path: Path) -> None:
+    """Nobody looks before that: the next look would come too late."""
+    with connect(tmp_path, polling_interval=WAIT_SECONDS * 2) as connection:
+        queue = connection.SimpleQueue(QUEUE)  # type: ignore[arg-type]
+        for number in range(5):
+            publisher = multiprocessing.get_context("spawn").Process(target=publish, args=(tmp_path, f"{number}-", 1))
+            publisher.start()
+            began = time.monotonic()
+            message = queue.get(timeout=WAIT_SECONDS)
+            assert message.payload == f"{number}-0"
+            assert time.monotonic() - began < WAIT_SECONDS  # then it would be found without a bell
+            message.ack()
+            publisher.join()
+        with pytest.raises(queue.Empty):
+            queue.get(timeout=0.1)
+
+
+def test_a_message_is_found_where_no_bell_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "mkfifo", refuse)
+    with connect(tmp_path) as connection:
+        queue = connection.SimpleQueue(QUEUE)  # type: ignore[arg-type]
+        thread = threading.Timer(0.1, publish, args=(tmp_path, "", 1))
+        thread.start()
+        assert queue.get(timeout=WAIT_SECONDS).payload == "0"
+        thread.join()
+
+
+def test_a_bell_that_rang_before_the_wait_is_heard(tmp_path: Path) -> None:
+    """And one that was rung often is heard once; nobody who publishes ever waits for who listens."""
+    listening = bells.Bells(tmp_path)
+    listening.listen(["downloads", "compute"])
+    for _ in range(70_000):  # more than a pipe holds
+        bells.ring(tmp_path, "compute")
+    began = time.monotonic()
+    listening.wait(WAIT_SECONDS)
+    assert time.monotonic() - began < WAIT_SECONDS
+    listening.wait(0)
+    (ready, _, _) = select.select([bell for bell in listening._held.values() if bell is not None], [], [], 0)
+    assert not ready
+    listening.close()
+    bells.ring(tmp_path, "compute")  # nobody listens any more

@@ -3,11 +3,14 @@
 Kombu's own `filesystem://` opens the final name before it writes, so a reader can take an empty file, lose the
 message and stop the worker. Here a message is written under a temporary name and renamed to publish it, and claimed
 by renaming it again. All of that happens inside one folder, hence on one filesystem, where a rename is atomic.
+Who publishes a message rings the queue's bell (`bells`), which wakes the consumers on this host.
 
-Transport options: `folder` (absolute path; created if needed) and Kombu's `polling_interval` (seconds).
+Transport options: `folder` (absolute path; created if needed) and Kombu's `polling_interval` (seconds), after which
+consumers look at the latest: they may have no bells, or have been too busy for a message when it rang.
 """
 
 import logging
+import math
 import os
 import time
 import uuid
@@ -24,6 +27,7 @@ from kombu.utils.json import dumps, loads
 
 from modelyard.core import locks
 from modelyard.core.private_files import open_private
+from modelyard.workers.broker import bells
 from modelyard.workers.broker.messages import envelope_problem
 
 logger = logging.getLogger(__name__)
@@ -36,6 +40,7 @@ PROBE_BYTES = 16_384
 
 _NEW = ".new-"
 _CLAIMED = ".claimed-"
+_BELLS = "bells"
 
 Binding = tuple[str, str, str]
 """A row of an exchange's table, in Kombu's order: routing key, pattern, queue."""
@@ -53,7 +58,8 @@ class Channel(virtual.Channel):
         self._messages = folder / "messages"
         self._tables = folder / "exchanges"
         self._damaged = folder / "damaged"
-        for each in (self._messages, self._tables, self._damaged):
+        self._bells = folder / _BELLS
+        for each in (self._messages, self._tables, self._damaged, self._bells):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._recover()
 
@@ -65,6 +71,7 @@ class Channel(virtual.Channel):
             _write_then_rename(self._messages / name, dumps(message))
         except OSError as error:
             raise ChannelError(f"cannot add a message to {self._messages}: {error}") from error
+        bells.ring(self._bells, queue)
 
     def _put_fanout(self, exchange: str, message: Any, _routing_key: str, **options: Any) -> None:
         for _, _, queue in self.get_table(exchange):
@@ -173,6 +180,10 @@ class Transport(virtual.Transport):
     driver_type = "safe-filesystem"
     driver_name = "safe-filesystem"
 
+    def __init__(self, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self._bells = bells.Bells(Path(client.transport_options["folder"]) / _BELLS)
+
     def establish_connection(self) -> Any:
         """Raises OSError where the folder takes no message: whoever connects tries again later, less and less often."""
         client: Any = self.client
@@ -184,6 +195,26 @@ class Transport(virtual.Transport):
         finally:
             probe.unlink(missing_ok=True)
         return super().establish_connection()
+
+    def drain_events(self, _connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
+        """Deliver one message, when there is one. Raises TimeoutError after `timeout` seconds without."""
+        transport: Any = self  # its base has no types
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            self._bells.listen(queue for channel in transport.channels for queue in channel._active_queues)
+            try:
+                transport.cycle.get(transport._deliver, timeout=timeout)
+            except Empty:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError from None
+                self._bells.wait(min(transport.polling_interval, left))
+            else:
+                return
+
+    def close_connection(self, connection: Any) -> None:
+        super().close_connection(connection)
+        self._bells.close()
 
     def driver_version(self) -> str:
         return "1"
