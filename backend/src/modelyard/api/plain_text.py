@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
+from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette._utils import get_route_path
@@ -23,6 +24,8 @@ from modelyard.hub.server.responses import HubFailure
 
 MAX_DIGITS = 400
 """Of a number in a body. The largest float has 309."""
+LARGE_BODY_BYTES = 100_000
+"""Larger ones take longer to read than the event loop may stand still."""
 
 _ESCAPED = re.compile(rb"\\u(0000|d[89a-f])", re.IGNORECASE)
 _ODD = re.compile("[\0\ud800-\udfff]")
@@ -57,11 +60,15 @@ class PlainTextRoute(APIRoute):
 class _StrictRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
-        value = json.loads(body, parse_constant=_no_number, parse_float=_float, parse_int=_int)
-        # Written unescaped, neither is JSON in UTF-8.
-        if _ESCAPED.search(body) and _holds_odd_text(value):
-            raise HTTPException(422, "The body holds a text with U+0000 or with half of a surrogate pair.")
-        return value
+        return _read(body) if len(body) < LARGE_BODY_BYTES else await to_thread.run_sync(_read, body)
+
+
+def _read(body: bytes) -> Any:
+    value = json.loads(body, parse_constant=_no_number, parse_float=_float, parse_int=_int)
+    # Written unescaped, neither is JSON in UTF-8.
+    if _ESCAPED.search(body) and _holds_odd_text(value):
+        raise HTTPException(422, "The body holds a text with U+0000 or with half of a surrogate pair.")
+    return value
 
 
 def _no_number(constant: str) -> NoReturn:
