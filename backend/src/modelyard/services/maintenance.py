@@ -20,6 +20,7 @@ from modelyard.services.facts.model_facts import store_figures
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.jobs.job_service import JobService
+from modelyard.services.jobs.kinds import REQUESTS, WITH_TEXTS
 from modelyard.services.model_actions import finish_removal
 from modelyard.services.model_files import FilesDiffer, changed_files
 from modelyard.services.model_service import ModelService
@@ -36,6 +37,8 @@ FILES_CHECK_SECONDS = 10.0
 FILES_CHECK_SHARE = 0.05
 """Of the time that looking at files may take: with very many of them it is done less often."""
 REQUESTS_KEPT_SECONDS = 3600.0
+TEXTS_KEPT_SECONDS = 300.0
+"""Their caller reads them within moments; a busy server has gigabytes of them in an hour."""
 UPDATE_ROUND_SECONDS = 60.0
 UPDATE_PATIENCE_SECONDS = 900.0
 """Before a Hub that did not answer is asked for newer versions again."""
@@ -111,7 +114,8 @@ def reconcile_jobs(database: Database) -> None:
     with database.session() as session:
         jobs = JobService(session)
         woken = jobs.reconcile()
-        jobs.forget_requests(REQUESTS_KEPT_SECONDS)
+        jobs.forget_requests(REQUESTS, REQUESTS_KEPT_SECONDS)
+        jobs.forget_requests(WITH_TEXTS, TEXTS_KEPT_SECONDS)
         DeletionLog(session).forget_old()
     if woken:
         logger.info("Sent %d wake-ups again", woken)

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from modelyard.core.database import Database
 from modelyard.core.settings import get_settings
 from modelyard.models import Job, JobControl, JobKind, JobState, Worker
 from modelyard.models.worker import ALIVE_SECONDS
+from modelyard.services import maintenance
 from modelyard.services.jobs.control import STARTING, JobProgress, JobStep
 from modelyard.services.jobs.job_service import GONE_SECONDS, WAKE_BACKOFF_SECONDS, JobService, LeaseLost
 from services.conftest import Clock
@@ -295,6 +296,35 @@ def test_heartbeats_keep_a_job_for_hours(database: Database, clock: Clock) -> No
         clock.advance(LEASE * 0.9)
         beat(database, job_id, owner)
         assert claim(database, job_id, "w2") is None
+
+
+def test_what_was_sent_and_answered_is_soon_forgotten(database: Database, clock: Clock) -> None:
+    """A load that has ended is told of for an hour, a generation may be many megabytes."""
+
+    def end(kind: JobKind) -> str:
+        job_id = enqueue(database, kind)
+        owner = claim(database, job_id)
+        assert owner is not None
+        with jobs(database) as service:
+            service.finish(job_id, owner, JobState.DONE, result={"choices": []})
+        return job_id
+
+    def left() -> list[JobKind]:
+        maintenance.reconcile_jobs(database)
+        with database.reading() as session:
+            return sorted(session.scalars(select(Job.kind)))
+
+    texts = [JobKind.DRIFT, JobKind.EMBED, JobKind.GENERATE]
+    for kind in (JobKind.UNLOAD, *texts):
+        end(kind)
+    running = enqueue(database, JobKind.GENERATE)
+    clock.advance(maintenance.TEXTS_KEPT_SECONDS - 10)
+    assert left() == sorted([JobKind.UNLOAD, *texts, JobKind.GENERATE])
+    clock.advance(20)
+    assert left() == sorted([JobKind.UNLOAD, JobKind.GENERATE])
+    assert job_of(database, running).state is JobState.QUEUED
+    clock.advance(maintenance.REQUESTS_KEPT_SECONDS)
+    assert left() == [JobKind.GENERATE]
 
 
 def test_two_threads_of_one_worker_are_two_owners(database: Database, clock: Clock) -> None:

@@ -290,12 +290,12 @@ class JobService:
         for job in waiting:
             self._wake(job)
 
-    def forget_requests(self, older_than_seconds: float) -> int:
-        """Remove finished loads, unloads and generations, which nobody asks for any more. Returns how many."""
+    def forget_requests(self, kinds: Sequence[JobKind], older_than_seconds: float) -> int:
+        """Remove finished requests of these kinds, which nobody asks for any more. Returns how many."""
         removed = self.session.scalars(
             delete(Job)
             .where(
-                Job.kind.in_(REQUESTS),
+                Job.kind.in_(kinds),
                 Job.finished_at < self._later(-older_than_seconds),
             )
             .returning(Job.id)

@@ -32,3 +32,5 @@ JOB_QUEUES = {
 LOADING_PHASE = "loading"
 REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
 """Work with a model in memory, for somebody who waits."""
+WITH_TEXTS = (JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
+"""Those that hold what a user sent and got, which may be many megabytes."""
