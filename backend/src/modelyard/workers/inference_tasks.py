@@ -135,7 +135,8 @@ def _generate(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.generation.text_generation import generate, require_language_head
 
     row, loader = _row(job.subject_id), _loader_for(job)
-    require_language_head(weights_folder(row))
+    if not any(_is_of(info, row) for info in loader.loaded()):
+        require_language_head(weights_folder(row))  # before it is loaded; one in memory is asked itself
     wanted = GeneratePayload.of(job.job)
     waiting = JobProgress("waiting", message="waiting for other work with the model")
     with _held(job, loader, row, wanted.load, waiting) as held:

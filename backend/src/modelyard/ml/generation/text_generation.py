@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, no_language_head
 from modelyard.ml.generation.answer import Answer, AnswerRoom
-from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.fair_lock import TURN_SECONDS
 from modelyard.ml.generation.generation_request import Choice, Generated, Options, Prompt
 from modelyard.ml.generation.one_by_one import run_one_by_one
@@ -132,7 +131,7 @@ def _read(answers: SequenceOf[Answer], on_text: Callable[[Snapshot], None]) -> b
 @contextmanager
 def _running(loaded: LoadedModel, groups: SequenceOf[SequenceOf[Sequence]]) -> Iterator[None]:
     """Have sequences written while the context lasts: together with others', or one by one."""
-    if can_batch(loaded.model):
+    if loaded.can_batch:
         with loaded.batcher.running(groups):
             yield
         return
@@ -153,7 +152,7 @@ def _group(
     """Return the sequences of one prompt, whose choices are numbered from `number`."""
     model = loaded.model
     wanted = _new_tokens_left(model.config, len(ids), options.max_new_tokens)
-    processors = own_processors(model, len(ids), wanted) if can_batch(model) else []
+    processors = own_processors(model, len(ids), wanted) if loaded.can_batch else []
     return [
         Sequence(
             ids,

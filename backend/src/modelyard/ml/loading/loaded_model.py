@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from modelyard.core.errors import NoTokenizer, NotReady
+from modelyard.ml.generation.batch_cache import can_batch
 from modelyard.ml.generation.batching import Batcher
 from modelyard.ml.generation.fair_lock import FairLock, turn
 from modelyard.ml.generation.generation_config import read_stop_strings
@@ -47,6 +49,11 @@ class LoadedModel:
         if self._model is None:
             raise NotReady(f"{self.key.model_id} has been unloaded.", hint="Load it again.")
         return self._model
+
+    @cached_property
+    def can_batch(self) -> bool:
+        """Whether its sequences can share a batch; found out once, which takes a millisecond."""
+        return can_batch(self.model)
 
     @property
     def tokenizer(self) -> Tokenizer:
