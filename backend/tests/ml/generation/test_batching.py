@@ -23,7 +23,7 @@ from modelyard.ml.generation.generation_request import Options, Prompt
 from modelyard.ml.generation.one_by_one import run_one_by_one
 from modelyard.ml.generation.sampling import TokenChooser
 from modelyard.ml.generation.sequence import Sequence
-from modelyard.ml.loading import placement
+from modelyard.ml.loading import loaded_model, placement
 from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.model_loader import LoadSpec, ModelKey, ModelLoader
 from support.samples import sample_models
@@ -138,6 +138,22 @@ def test_the_first_text_is_made_known_at_once(llama: LoadedModel, monkeypatch: p
     finally:
         hook.remove()
     assert made.new_tokens == 2
+
+
+def test_a_model_is_asked_once_whether_its_sequences_share_a_batch(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[PreTrainedModel] = []
+
+    def note(model: PreTrainedModel) -> bool:
+        asked.append(model)
+        return can_batch(model)
+
+    monkeypatch.setattr(loaded_model, "can_batch", note)
+    llama.__dict__.pop("can_batch", None)
+    for _ in range(2):
+        generate(llama, token_ids=[5, 6, 7], max_new_tokens=1)
+    assert asked == [llama.model]
 
 
 def test_a_choice_has_a_generator_of_its_own(llama: LoadedModel) -> None:
