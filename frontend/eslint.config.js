@@ -6,7 +6,7 @@ import tseslint from "typescript-eslint";
 const LAYERS = ["types|lib", "api", "stores", "hooks", "components"];
 
 /** Inside components, too: common, then one feature beside the other, then panels and the frame around them. */
-const FEATURES = ["models", "training", "settings"];
+const FEATURES = ["models", "compare", "training", "settings"];
 
 /** Forbids `files` to import from folders whose path matches one of `folders`. */
 function contract(files, folders, message) {

@@ -5,6 +5,7 @@ import { NotFound } from "./components/panels/NotFound";
 import { lazyWithRetry } from "./hooks/lazyWithRetry";
 
 const TrainingPanel = lazyWithRetry(() => import("./components/panels/TrainingPanel"));
+const ComparePanel = lazyWithRetry(() => import("./components/panels/ComparePanel"));
 const NewTraining = lazyWithRetry(() => import("./components/training/NewTraining"));
 const TrainingRun = lazyWithRetry(() => import("./components/training/TrainingRun"));
 const SettingsPanel = lazyWithRetry(() => import("./components/panels/SettingsPanel"));
@@ -15,6 +16,7 @@ export function AppRoutes() {
       <Route element={<AppLayout />}>
         <Route index element={<Navigate to="/models" replace />} />
         <Route path="models/:id?" element={<ModelsPanel />} />
+        <Route path="compare" element={<ComparePanel />} />
         <Route path="training" element={<TrainingPanel />} />
         <Route path="training/new" element={<NewTraining />} />
         <Route path="training/:id" element={<TrainingRun />} />

@@ -12,7 +12,7 @@ from support.browser import served, walk
 
 def test_the_main_job_from_an_empty_home(tmp_path: Path) -> None:
     with served(tmp_path) as instance:
-        walk(instance, "walk", "chat")
+        walk(instance, "walk", "chat", "compare")
 
 
 @pytest.mark.thorough

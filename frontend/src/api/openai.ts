@@ -1,4 +1,4 @@
-import { ApiError, errorFromBody, isAbort, unreachable } from "../lib/apiError";
+import { ApiError, cutOff, errorFromBody, isAbort } from "../lib/apiError";
 import { sseData } from "../lib/sse";
 import { readTokens, type WrittenToken } from "../lib/tokens";
 import type { AnswerRequest, ChatLogprobs, CompletionLogprobs, FinishReason, OpenAIError, Usage } from "../types/model";
@@ -54,8 +54,4 @@ export async function* streamAnswer({ path, body }: AnswerRequest, signal: Abort
     throw error instanceof ApiError || isAbort(error) ? error : cutOff();
   }
   throw cutOff();
-}
-
-function cutOff(): ApiError {
-  return unreachable("The connection ended before the answer did.");
 }

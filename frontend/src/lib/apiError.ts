@@ -36,6 +36,11 @@ export function unreachable(detail: string): ApiError {
   });
 }
 
+/** What a stream rejects with that has no end of its own. */
+export function cutOff(): ApiError {
+  return unreachable("The connection ended before the answer did.");
+}
+
 export function isAbort(error: unknown): boolean {
   return typeof error === "object" && error !== null && "name" in error && error.name === "AbortError";
 }

@@ -11,7 +11,7 @@ import {
   VisuallyHidden,
 } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { Boxes, BrainCircuit, Moon, Settings2, Sun } from "lucide-react";
+import { Boxes, BrainCircuit, Columns2, Moon, Settings2, Sun } from "lucide-react";
 import { Suspense, useEffect } from "react";
 import { NavLink as RouterLink, Outlet, useHref, useLocation } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
@@ -29,6 +29,7 @@ import { SystemStrip } from "./SystemStrip";
 
 const PAGES = [
   { to: "/models", label: "Models", icon: Boxes },
+  { to: "/compare", label: "Compare", icon: Columns2 },
   { to: "/training", label: "Training", icon: BrainCircuit },
   { to: "/settings", label: "Settings", icon: Settings2 },
 ] as const;

@@ -6,6 +6,7 @@ import {
   Ban,
   BrainCircuit,
   Code,
+  Columns2,
   EllipsisVertical,
   ExternalLink,
   Folder,
@@ -17,6 +18,7 @@ import {
 import { useRef } from "react";
 import { Link } from "react-router";
 import { useOfflineReason } from "../../../hooks/useOfflineReason";
+import { compareSide } from "../../../lib/compare";
 import { isActive, loadSnippet, waitsForDisk } from "../../../lib/labels";
 import type { Props } from "../ModelCard";
 import type { CardAction, ActionProps } from "./actions";
@@ -145,6 +147,15 @@ function UseItems({ model, busy, onAction }: ActionProps) {
           leftSection={<BrainCircuit size={14} aria-hidden />}
         >
           Train an SAE on this
+        </Menu.Item>
+      )}
+      {ready && model.generates_text !== false && (
+        <Menu.Item
+          component={Link}
+          to={`/compare?${compareSide(model)}=${model.id}`}
+          leftSection={<Columns2 size={14} aria-hidden />}
+        >
+          Compare…
         </Menu.Item>
       )}
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}

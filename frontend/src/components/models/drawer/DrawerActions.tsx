@@ -3,6 +3,7 @@ import { Link } from "react-router";
 import { getCompatibility } from "../../../api/trainings";
 import { useResource } from "../../../hooks/useResource";
 import { formatBytes } from "../../../lib/bytes";
+import { compareSide } from "../../../lib/compare";
 import { isActive, loadState, sentence, waitsForDisk } from "../../../lib/labels";
 import { trialOf, usePlaygroundStore } from "../../../stores/playgroundStore";
 import type { Model } from "../../../types/model";
@@ -125,6 +126,11 @@ export function ReadyActions({ model, live, pending, onAction, onTry }: ReadyPro
           <ServerButton size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "quantize-4bit")}>
             Quantize…
           </ServerButton>
+        )}
+        {model.generates_text !== false && (
+          <Button size="xs" variant="default" component={Link} to={`/compare?${compareSide(model)}=${model.id}`}>
+            Compare…
+          </Button>
         )}
         {(training ?? model.training)?.compatible !== false && (
           <Button size="xs" variant="default" component={Link} to={`/training/new?model=${model.id}`}>
