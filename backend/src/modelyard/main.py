@@ -24,7 +24,7 @@ from modelyard.api.security import SecurityMiddleware
 from modelyard.api.v1.router import router
 from modelyard.api.wrong_keys import WrongKeys
 from modelyard.core import migrate
-from modelyard.core.database import Database, get_database
+from modelyard.core.database import Database, get_database, utc_now
 from modelyard.core.errors import DatabaseUnavailable
 from modelyard.core.settings import get_settings
 from modelyard.core.start_process import given_channel
@@ -34,6 +34,7 @@ from modelyard.hub.sources import RepoSource
 from modelyard.services.event_hub import EventHub
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.inspection.inspection_service import close_inspector, warm_up_inspector
+from modelyard.services.jobs.job_service import JobService
 from modelyard.services.maintenance import answer_late, maintain, refine_estimates, watch_updates
 from modelyard.services.served_models import ServedModels
 from modelyard.services.settings_service import SettingsService
@@ -167,8 +168,13 @@ async def _bring_up_to_date(database: Database) -> None:
 
 
 async def _remember_how_it_runs(database: Database, url: str) -> None:
+    begun = utc_now()
+
     def remember() -> None:
         with database.session() as session:
+            # Only a server that has its database to itself knows that nobody waits any more.
+            if session.get_bind().dialect.name == "sqlite":
+                JobService(session).stop_texts(before=begun)
             stored = SettingsService(session)
             stored.remember_server_url(url)
             stored.remember_path_rules()

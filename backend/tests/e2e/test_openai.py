@@ -305,6 +305,26 @@ def test_a_worker_that_is_killed_in_a_batch_ends_nobodys_answer(client: openai.O
     )
 
 
+def test_what_was_asked_of_a_server_that_died_is_not_done_for_nobody(client: openai.OpenAI, instance: Instance) -> None:
+    database = Database(f"sqlite:///{instance.home / 'modelyard.db'}")
+    with standing_still(worker_of(instance)), ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(greedy, client)
+        job_id = instance.wait_until(lambda: _queued(database), 30, "it waits for the worker")
+        killed = instance.children()["api"]
+        killed.kill()
+        with pytest.raises(openai.APIConnectionError):
+            asked.result(60)
+        instance.wait_until(lambda: _state(database, job_id) is JobState.CANCELLED, 60, "it is cancelled")
+        instance.wait_until(instance.healthy, 60, "the next one answers")
+    database.dispose()
+    assert greedy(client).choices[0].text
+
+
+def _state(database: Database, job_id: str) -> JobState:
+    with database.reading() as session:
+        return session.get_one(Job, job_id).state
+
+
 def test_errors_are_the_clients_exceptions(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         chat(client, model="modelyard-samples/tiny-lama")

@@ -18,7 +18,7 @@ from modelyard.core.settings import get_settings
 from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model, Worker
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
-from modelyard.services.jobs.kinds import JOB_QUEUES, REQUESTS, TASKS
+from modelyard.services.jobs.kinds import JOB_QUEUES, REQUESTS, TASKS, WITH_TEXTS
 from modelyard.services.jobs.payloads import Payload
 from modelyard.services.jobs.queries import claimable, is_load
 
@@ -234,6 +234,12 @@ class JobService:
         last = max(wanted, key=lambda job: (job.kind is JobKind.LOAD, job.created_at))
         self.request(last.id, JobControl.CANCEL)
         return True
+
+    def stop_texts(self, before: datetime) -> None:
+        """Ask generations and comparisons that were queued before to stop: who waited for them is gone."""
+        left = select(Job.id).where(Job.kind.in_(WITH_TEXTS), Job.created_at < before, ~Job.ended)
+        for job_id in self.session.scalars(left).all():
+            self.request(job_id, JobControl.CANCEL)
 
     def running_of(self, worker: str) -> Sequence[Job]:
         """The jobs a worker is at, or was when it died."""
