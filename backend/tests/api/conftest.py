@@ -9,7 +9,8 @@ import pytest
 from hub.hub_faults import HubFaults, serve
 from modelyard.hub.server.app import RepoSource, create_hub_app
 from modelyard.hub.server.samples import SampleSource
-from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle
+from support.adapters import make_lora
+from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle, make_tiny
 from support.instance import Instance
 from support.samples import sample_models
 
@@ -29,6 +30,10 @@ def _hub(hub_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         lab__pickle=make_pickle(lab / "pickle"),
         lab__packed=make_packed(lab / "packed"),
         lab__adapter=make_adapter(lab / "adapter"),
+        lab__base=make_tiny(lab / "base"),
+        lab__lora=make_lora(lab / "lora", "lab/base", dtype="float16"),
+        lab__lost=make_lora(lab / "lost", "lab/nowhere"),
+        lab__second=make_lora(lab / "second", "lab/lora"),
         lab__cut=cut,
     )
     small.pretend("lab/huge", "model.safetensors", size_bytes=10**15)

@@ -92,11 +92,12 @@ def test_packed_weights_are_not_counted_as_parameters(instance: Instance, hub: H
 
 def test_an_adapter_with_a_configuration_is_called_one(instance: Instance, hub: HubFaults) -> None:
     support = instance.api.get("/models/info/lab/adapter").json()["support"]
-    assert (support["level"], [reason["code"] for reason in support["reasons"]]) == ("unsupported", ["peft_adapter"])
-    assert "Download lab/base," in support["reasons"][0]["message"]
-    refused = _ask(instance, "download", "lab/adapter")
-    assert problem(refused) == (422, "no_weights")
-    assert "Download lab/base," in refused.json()["hint"]
+    assert (support["level"], [reason["code"] for reason in support["reasons"]]) == (
+        "unsupported",
+        ["unsupported_adapter"],
+    )
+    assert "DoRA" in support["reasons"][0]["message"]
+    assert problem(_ask(instance, "download", "lab/adapter")) == (422, "unsupported_adapter")
 
 
 def test_a_weight_file_that_was_cut_short_is_not_the_endpoints_fault(instance: Instance, hub: HubFaults) -> None:

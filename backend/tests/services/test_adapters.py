@@ -11,6 +11,7 @@ from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import AdapterFacts
 from modelyard.services.adapters import adapters_of, base_for, find_base, fits, link_adapters
+from modelyard.services.deletion_plan import plan_row, plan_rows
 from modelyard.services.model_deletion import ModelDeletion
 from services.cache import COMMIT, OTHER_COMMIT, new_row
 
@@ -88,6 +89,13 @@ def test_an_adapter_names_the_row_that_came_and_another_when_it_goes(database: D
         assert find_base(session, AdapterFacts.model_validate(adapter.adapter)) is full
         both = frozenset({full.id, copy.id})
         assert [(use.name, use.bases) for use in adapters_of(session, copy)] == [("lab/adapter", both)]
+        deletion = ModelDeletion(session)
+        one, two = deletion.facts(full), deletion.facts(copy)
+        assert plan_row(cache, one).report.adapters == []
+        plan = plan_rows(cache, [one, two], confirm_shared=True)
+        assert [item.adapters for item in plan.items] == [[], ["lab/adapter"]]
+        with_it = plan_rows(cache, [one, two, deletion.facts(adapter)], confirm_shared=True)
+        assert [item.adapters for item in with_it.items] == [[], [], []]
         full.status = ModelStatus.DELETING
         ModelDeletion(session).end(full)
         session.refresh(adapter)

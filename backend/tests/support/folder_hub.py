@@ -165,11 +165,11 @@ def make_packed(folder: Path) -> Path:
 
 
 def make_adapter(folder: Path) -> Path:
-    """A PEFT adapter beside the configuration of its base model."""
+    """An adapter of DoRA, which is not supported, beside the configuration of its base model."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(TINY_LLAMA))
     (folder / "adapter_config.json").write_text(
-        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "lab/base"})
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "lab/base", "r": 4, "use_dora": True})
     )
     save_file({"lora_A.weight": np.zeros((4, 64), dtype=np.float32)}, folder / "adapter_model.safetensors")
     return folder

@@ -188,7 +188,8 @@ export interface paths {
          * Download a model
          * @description Check access and disk space, then queue the download of a model.
          *
-         *     With `gguf_file`, that file is downloaded and converted to safetensors. A model that failed, was cancelled or lost
+         *     With `gguf_file`, that file is downloaded and converted to safetensors. A PEFT adapter needs its base: it is
+         *     refused unless that is here, or `with_base` has it downloaded, too. A model that failed, was cancelled or lost
          *     its files is downloaded again under the same id and reuses the files that are left.
          */
         post: operations["download_model_api_v1_models_download_post"];
@@ -208,6 +209,8 @@ export interface paths {
         /**
          * Memory of a model on the Hub
          * @description Estimate a model's memory in each precision before the download, and whether it fits this machine.
+         *
+         *     Figures of an adapter are those of its base with it.
          */
         get: operations["estimate_memory_api_v1_models_estimate_memory_get"];
         put?: never;
@@ -342,7 +345,7 @@ export interface paths {
         };
         /**
          * Architecture
-         * @description Return the blocks, dimensions and hook points of an installed model.
+         * @description Return the blocks, dimensions and hook points of an installed model; of an adapter, those of its base.
          */
         get: operations["get_architecture_api_v1_models__id__architecture_get"];
         put?: never;
@@ -448,6 +451,8 @@ export interface paths {
         /**
          * Memory of an installed model
          * @description Estimate a model's memory in each precision, from its files if it is installed, otherwise from its Hub.
+         *
+         *     Figures of an adapter are those of its base with it.
          */
         get: operations["estimate_local_memory_api_v1_models__id__estimate_memory_get"];
         put?: never;
@@ -1074,6 +1079,42 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AdapterBase
+         * @description The base of an adapter: a row of this instance, or what a download of it would fetch, unquantized.
+         */
+        AdapterBase: {
+            /**
+             * Id
+             * @description Id of the row that the adapter will work with; null if none is here.
+             */
+            id: string | null;
+            /**
+             * Missing Bytes
+             * @description Bytes that a download would transfer; 0 if it is here.
+             */
+            missing_bytes: number | null;
+            /**
+             * Problem
+             * @description Why it cannot be downloaded.
+             */
+            problem: string | null;
+            /**
+             * Quantization
+             * @description Precision of that row.
+             */
+            quantization: ("none" | "8bit" | "4bit") | null;
+            /**
+             * Size Bytes
+             * @description Bytes of its files.
+             */
+            size_bytes: number | null;
+            /**
+             * Status
+             * @description Status of that row.
+             */
+            status: ("pending" | "downloading" | "paused" | "quantizing" | "ready" | "failed" | "cancelled" | "missing" | "deleting") | null;
+        };
+        /**
          * AdapterFacts
          * @description An adapter, as its configuration describes it.
          */
@@ -1088,6 +1129,39 @@ export interface components {
              * @description Revision of the base that it was made for; null if not stated.
              */
             base_revision: string | null;
+            /**
+             * Rank
+             * @description Rank of its matrices; the largest if there are several.
+             */
+            rank: number | null;
+            /**
+             * Target Modules
+             * @description Names, or one pattern, of the modules that it changes.
+             */
+            target_modules: string[];
+        };
+        /**
+         * AdapterPreview
+         * @description An adapter on the Hub and its base.
+         */
+        AdapterPreview: {
+            /** @description Null for a folder. */
+            base: components["schemas"]["AdapterBase"] | null;
+            /**
+             * Base Model
+             * @description Repository of the model that it changes, its base.
+             */
+            base_model: string;
+            /**
+             * Base Revision
+             * @description Revision of the base that it was made for; null if not stated.
+             */
+            base_revision: string | null;
+            /**
+             * Memory Bytes
+             * @description Memory that it takes in addition to its base.
+             */
+            memory_bytes: number;
             /**
              * Rank
              * @description Rank of its matrices; the largest if there are several.
@@ -2039,6 +2113,7 @@ export interface components {
          *       "freed_bytes": 1519209472,
          *       "items": [
          *         {
+         *           "adapters": [],
          *           "freed_bytes": 1519209472,
          *           "id": "0f8fad5bd9cb469fa16570867728950e",
          *           "kept_because": [],
@@ -2100,6 +2175,9 @@ export interface components {
          * DeletionReport
          * @description The bytes that a deletion frees and keeps.
          * @example {
+         *       "adapters": [
+         *         "some/adapter"
+         *       ],
          *       "freed_bytes": 0,
          *       "kept_because": [
          *         {
@@ -2114,6 +2192,11 @@ export interface components {
          *     }
          */
         DeletionReport: {
+            /**
+             * Adapters
+             * @description Names of the adapters that have no base then. They stay.
+             */
+            adapters?: string[];
             /** Freed Bytes */
             freed_bytes: number;
             /** Kept Because */
@@ -3093,6 +3176,12 @@ export interface components {
          *     }
          */
         MemoryEstimate: {
+            /**
+             * Adapter Bytes
+             * @description Part of each option's `weights_bytes` that an adapter takes; the rest is its base's.
+             * @default 0
+             */
+            adapter_bytes: number;
             /** Batch */
             batch: number;
             /** Commit */
@@ -3225,7 +3314,8 @@ export interface components {
          *       "keep_original": true,
          *       "model_id": "Qwen/Qwen3-0.6B",
          *       "quantization": "4bit",
-         *       "revision": "main"
+         *       "revision": "main",
+         *       "with_base": false
          *     }
          */
         ModelDownloadRequest: {
@@ -3255,7 +3345,7 @@ export interface components {
             model_id: string;
             /**
              * Quantization
-             * @description Precision to keep it in; none: as stored.
+             * @description Precision to keep it in; none: as stored. Of an adapter, that of the base fetched with it.
              * @default none
              * @example 4bit
              * @enum {string}
@@ -3267,6 +3357,12 @@ export interface components {
              * @example main
              */
             revision?: string | null;
+            /**
+             * With Base
+             * @description Download the base of an adapter, too, unless it is here. Ignored for a model.
+             * @default false
+             */
+            with_base: boolean;
         };
         /**
          * ModelError
@@ -3423,6 +3519,8 @@ export interface components {
              * @enum {string}
              */
             access: "open" | "accepted" | "needs_acceptance" | "no_token" | "token_invalid" | "unknown";
+            /** @description Of a PEFT adapter that can be downloaded. */
+            adapter: components["schemas"]["AdapterPreview"] | null;
             /**
              * Already Quantized
              * @description Quantization method of already quantized weights.
@@ -4126,6 +4224,7 @@ export interface components {
          * RowDeletion
          * @description The deletion of one model of a set; `kept_because` names files that no model of the set frees.
          * @example {
+         *       "adapters": [],
          *       "freed_bytes": 1519209472,
          *       "id": "0f8fad5bd9cb469fa16570867728950e",
          *       "kept_because": [],
@@ -4137,6 +4236,11 @@ export interface components {
          *     }
          */
         RowDeletion: {
+            /**
+             * Adapters
+             * @description Names of the adapters that have no base then. They stay.
+             */
+            adapters?: string[];
             /** Freed Bytes */
             freed_bytes: number;
             /** Id */
@@ -6273,7 +6377,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `already_exists`, `conflict` */
+            /** @description Conflict: `already_exists`, `conflict`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6291,7 +6395,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_architecture`, `no_tokenizer` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `no_weights`, `unsafe_weights`, `unsupported_adapter`, `unsupported_architecture`, `no_tokenizer` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6408,7 +6512,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository` */
+            /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_adapter` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6522,7 +6626,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `no_weights`, `unsafe_weights`, `invalid_repository`, `unsupported_architecture`, `no_tokenizer` */
+            /** @description Unprocessable Entity: `invalid_request`, `no_weights`, `unsafe_weights`, `unsupported_adapter`, `invalid_repository`, `unsupported_architecture`, `no_tokenizer` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7172,7 +7276,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready` */
+            /** @description Conflict: `not_ready`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7701,7 +7805,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready` */
+            /** @description Conflict: `not_ready`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;

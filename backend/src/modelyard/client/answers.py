@@ -8,11 +8,29 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class AdapterBase(TypedDict):
+    id: str | None
+    status: Literal['pending', 'downloading', 'paused', 'quantizing', 'ready', 'failed', 'cancelled', 'missing', 'deleting'] | None
+    quantization: Literal['none', '8bit', '4bit'] | None
+    size_bytes: int | None
+    missing_bytes: int | None
+    problem: str | None
+
+
 class AdapterFacts(TypedDict):
     base_model: str
     base_revision: str | None
     rank: int | None
     target_modules: list[str]
+
+
+class AdapterPreview(TypedDict):
+    base_model: str
+    base_revision: str | None
+    rank: int | None
+    target_modules: list[str]
+    memory_bytes: int
+    base: AdapterBase | None
 
 
 class Agreement(TypedDict):
@@ -237,6 +255,7 @@ class DeletionReport(TypedDict):
     original_bytes: NotRequired[int]
     shared_cache: bool
     used_by: NotRequired[list[UsedBy]]
+    adapters: NotRequired[list[str]]
 
 
 class Device(TypedDict):
@@ -506,6 +525,7 @@ class MemoryEstimate(TypedDict):
     method: Literal['exact', 'approximate']
     method_reason: str | None
     may_improve: bool
+    adapter_bytes: NotRequired[int]
     num_parameters: int | None
     dtype: str | None
     fast_dtype: NotRequired[FastDtype | None]
@@ -546,6 +566,7 @@ class ModelDownloadRequest(TypedDict):
     keep_original: NotRequired[bool]
     allow_pickle: NotRequired[bool]
     gguf_file: NotRequired[str | None]
+    with_base: NotRequired[bool]
 
 
 class ModelError(TypedDict):
@@ -585,6 +606,7 @@ class ModelInfo(TypedDict):
     needs_custom_code: bool
     already_quantized: str | None
     support: Support
+    adapter: AdapterPreview | None
     gguf_files: list[GgufFile]
     training: TrainingVerdict
     warnings: list[str]
@@ -734,6 +756,7 @@ class RowDeletion(TypedDict):
     original_bytes: NotRequired[int]
     shared_cache: bool
     used_by: NotRequired[list[UsedBy]]
+    adapters: NotRequired[list[str]]
     id: str
     stays: bool
 

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from modelyard.client.progress import WAITING as WAITING
 from modelyard.client.progress import amounts as amounts
 from modelyard.client.progress import disk_error, disk_phase
@@ -166,6 +168,15 @@ def faster(found: "FastDtype | None", more_bytes: int | None) -> str:
         return ""
     more = "" if more_bytes is None else f", +{size(more_bytes)}"
     return f"{found['dtype']} here: {found['prefill_speedup']:.3g} \N{MULTIPLICATION SIGN} faster prefill{more}"
+
+
+def status(row: "ModelResponse") -> Text:
+    """Return a row's status in its colour, with how much is done."""
+    state, progress = row["status"], row["progress"]
+    text: str = state
+    if progress and progress["bytes_total"] and state in ("downloading", "quantizing", "paused"):
+        text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
+    return Text(text, style=STATUS_STYLES.get(state, "cyan"))
 
 
 def memory(row: "ModelResponse") -> str:

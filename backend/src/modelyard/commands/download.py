@@ -23,6 +23,7 @@ from modelyard.commands._progress import follow
 
 if TYPE_CHECKING:
     from modelyard.client.answers import ModelResponse
+    from modelyard.client.api_client import ApiClient
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +47,9 @@ def pull(
     gguf: Annotated[
         str | None, typer.Option("--gguf", metavar="FILE", help="Fetch this GGUF file and convert it to safetensors.")
     ] = None,
+    with_base: Annotated[
+        bool, typer.Option("--with-base", help="Of an adapter: download the model it changes, too, unless it is here.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Download a model and wait until it is ready.
@@ -65,10 +69,13 @@ def pull(
             "keep_original": not drop_original,
             "allow_pickle": allow_pickle,
             "gguf_file": gguf,
+            "with_base": with_base,
         }
         with asking_the_hub(context, client):
             row, fresh = start(client, request, note)
         here_before = row["downloaded_bytes"]
+        if with_base and row["base_id"]:
+            _follow_base(client, row["base_id"])
         if row["status"] != "ready":
             row = follow(client, row)
     except KeyboardInterrupt:
@@ -81,6 +88,14 @@ def pull(
         say(f"{row['model_id']} is ready: {_format.own_size(row)}{', the rest' if here_before else ''} in {took}.")
     else:
         say(f"{row['model_id']} is already installed: {_format.own_size(row)}.")
+
+
+def _follow_base(client: "ApiClient", base_id: str) -> None:
+    """Wait until the base of an adapter is ready, and say so; nothing if it is."""
+    base: ModelResponse = client.get(f"/models/{base_id}")
+    if base["status"] != "ready":
+        base = follow(client, base)
+        note(f"{base['model_id']} is ready: {_format.own_size(base)}.")
 
 
 def pause(context: typer.Context, model: ModelArgument, quantization: WhichQuantization = None) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from modelyard.commands import _format
+from modelyard.commands._adapter_facts import offered_adapter
 from modelyard.commands._connect import ClientCommand, asking_the_hub, connect, note_if_slow
 from modelyard.commands._options import HUB_PANEL, DtypeName, HubModelArgument, JsonOption, RevisionOption
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
@@ -129,6 +130,7 @@ def info(
             ("on the Hub", answer["canonical_id"] if answer["canonical_id"] != answer["model_id"] else None),
             ("commit", answer["commit"] if folder is None else None),
             ("from", answer["endpoint"] if folder is None else "this folder"),
+            *offered_adapter(answer.get("adapter")),
             ("architecture", answer["architecture"]),
             ("parameters", _format.count(answer["num_parameters"])),
             ("stored as", answer["dtype"]),

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.text import Text
 
 from modelyard.commands import _format
+from modelyard.commands._adapter_facts import installed_adapter, name_with_base
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import describe, find_row
 from modelyard.commands._options import (
@@ -76,9 +76,9 @@ def ls(
             ("MODEL", "QUANT", "STATUS", "PARAMS", "ON DISK", "MEMORY", "ID"),
             [
                 (
-                    row["model_id"],
+                    name_with_base(row),
                     row["quantization"],
-                    _status(row),
+                    _format.status(row),
                     _format.count(row["num_parameters"]),
                     _format.own_size(row),
                     _format.memory(row),
@@ -311,15 +311,8 @@ def _remarks(plan: "DeletionReport") -> list[str]:
     return [
         *(f"{_format.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]),
         *(f"It is {user['name']}." for user in plan["used_by"]),
+        *(f"The adapter {name} stays and has no base then." for name in plan["adapters"]),
     ]
-
-
-def _status(row: "ModelResponse") -> Text:
-    status, progress = row["status"], row["progress"]
-    text: str = status
-    if progress and progress["bytes_total"] and status in ("downloading", "quantizing", "paused"):
-        text += f" {100 * progress['bytes_done'] // progress['bytes_total']} %"
-    return Text(text, style=_format.STATUS_STYLES.get(status, "cyan"))
 
 
 def _event(event: "HistoryEvent") -> tuple[Cell, ...]:
@@ -337,7 +330,8 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
     if row["canonical_id"] != row["model_id"]:
         yield "on the Hub", row["canonical_id"]
     yield "id", row["id"]
-    yield "status", _status(row)
+    yield from installed_adapter(row)
+    yield "status", _format.status(row)
     yield from _labels(row)
     if row["error"]:
         yield "error", f"{row['error']['message']} {row['error']['hint'] or ''}".strip()

@@ -14,9 +14,11 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from modelyard.core.errors import InvalidRepository, PathNotAllowed, UnsupportedAdapter
+from modelyard.core.errors import InvalidRepository, UnsupportedAdapter
 from modelyard.core.paths import open_inside
 from modelyard.core.repository_json import MAX_BYTES, kind_of, parse_object
+from modelyard.core.safetensors_header import read_header
+from modelyard.core.weight_files import WeightFiles, weights_form
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -42,8 +44,11 @@ _UNSUPPORTED = {
     "velora_config": "VeLoRA",
     "megatron_config": "Megatron",
 }
-_DTYPES = ("F32", "F16", "BF16")
-_MATRIX = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?:(?P<linear>[AB])\.weight|embedding_(?P<table>[AB]))")
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_MATRIX = re.compile(
+    r"base_model\.model\.(?P<module>[\w.-]{1,500})\.lora_(?:(?P<linear>[AB])\.weight|embedding_(?P<table>[AB]))",
+    re.ASCII,
+)
 _NAME = re.compile(r"[\w.-]+")
 """Of a module, or the end of one: what PEFT would run as a regular expression, and strangers write."""
 _MAX_TARGETS = 50
@@ -72,10 +77,11 @@ class AdapterConfig:
 class AdapterWeights:
     """What the header of the weight file says. `rank` is the largest, `target_modules` the last parts of the names.
 
-    `ranks` has the path of every module that is changed.
+    `dtype` is that of the first matrix, `ranks` has the path of every module that is changed.
     """
 
     num_parameters: int
+    dtype: str
     rank: int
     target_modules: tuple[str, ...]
     ranks: Mapping[str, int]
@@ -85,9 +91,26 @@ class AdapterWeights:
         return self.num_parameters * MEMORY_BYTES
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter whose configuration and weights fit each other."""
+
+    config: AdapterConfig
+    weights: AdapterWeights
+
+
 def is_adapter(names: Collection[str]) -> bool:
-    """Return whether files are those of an adapter; there may be a whole model beside it."""
-    return ADAPTER_CONFIG in names or any(name.startswith("adapter_model.") for name in names)
+    """Return whether a repository is an adapter, by its files; one with the weights of a whole model is none."""
+    return ADAPTER_CONFIG in names and weights_form(names) is None
+
+
+def adapter_files(names: Collection[str]) -> WeightFiles:
+    """Return the weight file of an adapter: safetensors only."""
+    if ADAPTER_WEIGHTS in names:
+        return WeightFiles((ADAPTER_WEIGHTS,))
+    pickle = next((name for name in sorted(names) if name.startswith("adapter_model.")), None)
+    why = "has no weights" if pickle is None else f"has its weights only in {pickle}, which is never read"
+    return WeightFiles(problem=f"The adapter {why}; there is no {ADAPTER_WEIGHTS}.")
 
 
 def parse_adapter_config(content: bytes, repository: str) -> AdapterConfig:
@@ -116,11 +139,22 @@ def read_adapter_config(folder: Path, repository: str) -> AdapterConfig:
         return parse_adapter_config(file.read(MAX_BYTES + 1), repository)
 
 
+def read_adapter(folder: Path, repository: str) -> Adapter:
+    """Read the configuration and the header of an adapter on this machine.
+
+    Raises what `parse_adapter_config` and `check_adapter_weights` do, NoWeights for a damaged file, and OSError.
+    """
+    config = read_adapter_config(folder, repository)
+    header = read_header(folder / ADAPTER_WEIGHTS, repository)
+    tensors = ((name, tensor.dtype, tensor.shape) for name, tensor in header.items())
+    return Adapter(config, check_adapter_weights(config, tensors, repository))
+
+
 def check_adapter_weights(
     config: AdapterConfig, tensors: Iterable[tuple[str, str, tuple[int, ...]]], repository: str
 ) -> AdapterWeights:
     """Compare a weight file's tensors (name, dtype, shape) with the configuration. Raises UnsupportedAdapter."""
-    count, ranks = 0, {}
+    count, ranks, dtypes = 0, {}, []
     for name, dtype, shape in tensors:
         match = _MATRIX.fullmatch(name)
         if match is None:
@@ -135,6 +169,7 @@ def check_adapter_weights(
             )
         ranks[match["module"], bool(match["table"]), side] = rank
         count += math.prod(shape)
+        dtypes.append(_DTYPES[dtype])
     if not ranks:
         raise UnsupportedAdapter(f"{ADAPTER_WEIGHTS} of {repository} holds no matrices.")
     for (module, table, side), rank in ranks.items():
@@ -142,39 +177,11 @@ def check_adapter_weights(
             raise UnsupportedAdapter(f"{repository} holds only half of the LoRA of {_shown(module)}.")
     targets = sorted({module.rpartition(".")[2][:_MAX_TEXT] for module, _, _ in ranks})[:_MAX_TARGETS]
     by_module = {module: rank for (module, _, _), rank in ranks.items()}
-    return AdapterWeights(count, max(ranks.values()), tuple(targets), by_module)
+    return AdapterWeights(count, dtypes[0], max(ranks.values()), tuple(targets), by_module)
 
 
-def read_base_model(content: bytes | None, repository: str) -> str | None:
-    """The repository id that `adapter_config.json` names as its base; None for no such file, or anything else in it."""
-    if content is None:
-        return None
-    try:
-        base = parse_object(content, ADAPTER_CONFIG, repository).get("base_model_name_or_path")
-        if not isinstance(base, str):
-            return None
-        validate_repo_id(base)
-    except (InvalidRepository, HFValidationError):
-        return None
-    return base
-
-
-def find_base_model(folder: Path) -> str | None:
-    """The same of a folder on this machine."""
-    try:
-        with open_inside(folder, ADAPTER_CONFIG) as file:
-            return read_base_model(file.read(MAX_BYTES + 1), str(folder))
-    except (OSError, PathNotAllowed):
-        return None
-
-
-def adapter_message(base: str | None) -> str:
-    of = f"to {base}" if base else "to another model"
-    return f"This is a PEFT adapter: a small change {of}, not a model."
-
-
-def adapter_hint(base: str | None) -> str:
-    return f"Download {base}, the model it was made for." if base else "Download the model it was made for."
+def adapter_message(base: str) -> str:
+    return f"A PEFT adapter: a small change to {base}, which it needs."
 
 
 def _base_of(config: Mapping[str, Any], repository: str) -> str:

@@ -125,13 +125,15 @@ def is_inside(name: str) -> bool:
 
 def missing_weights(names: Collection[str]) -> str:
     """A sentence on the weights a repository has where transformers does not look for them."""
+    if any(name.startswith("adapter_model.") for name in names):
+        return "The repository holds the weights of an adapter, but no adapter_config.json."
     folders = sorted(
         str(PurePosixPath(name).parent) for name in names if PurePosixPath(name).name in _FORMS and "/" in name
     )
     top = sorted(name for name in names if "/" not in name)
     shards = [name for name in top if _SHARD.fullmatch(name)]
     variants = [(name, match) for name in top if (match := _VARIANT.fullmatch(name))]
-    others = [name for name in top if name.endswith(".safetensors") and not name.startswith("adapter_model")]
+    others = [name for name in top if name.endswith(".safetensors")]
     misspelt = [name for name in top if name.lower() in _FORMS]
     if misspelt:
         right = misspelt[0].lower()

@@ -42,7 +42,7 @@ class SnapshotFacts:
     converted_from: Mapped[dict[str, Any] | None]
     """Of a snapshot that was made here of a GGUF file: the file's path, commit, quantization type, bytes and hashes."""
     kind: Mapped[ModelKind] = mapped_column(
-        string_enum(ModelKind, "kind"), default=ModelKind.MODEL, server_default=ModelKind.MODEL
+        string_enum(ModelKind, "kind"), default=ModelKind.MODEL, server_default=ModelKind.MODEL, index=True
     )
     adapter: Mapped[dict[str, Any] | None]
     """Of an adapter: its base_model, base_revision, rank and target_modules, as its configuration states them."""

@@ -26,6 +26,9 @@ class DeletionReport(Schema):
     )
     shared_cache: bool
     used_by: list[UsedBy] = Field(default_factory=list)
+    adapters: list[str] = Field(
+        default_factory=list, description="Names of the adapters that have no base then. They stay."
+    )
 
 
 class DeletionPlanRequest(Schema):

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from modelyard.schemas import examples
 from modelyard.schemas.architecture import Dimensions
 from modelyard.schemas.common import ModelIdField, QuantizationName, Reason, Schema, UtcTime
-from modelyard.schemas.model import TrainingVerdict
+from modelyard.schemas.model import AdapterFacts, StatusName, TrainingVerdict
 
 SearchSort = Literal["downloads", "likes", "trending", "updated"]
 
@@ -27,7 +27,9 @@ class ModelDownloadRequest(Schema):
         examples=["main"],
     )
     quantization: QuantizationName = Field(
-        default="none", description="Precision to keep it in; none: as stored.", examples=["4bit"]
+        default="none",
+        description="Precision to keep it in; none: as stored. Of an adapter, that of the base fetched with it.",
+        examples=["4bit"],
     )
     keep_original: bool = Field(default=True, description="Keep the original files after a quantized copy is made.")
     allow_pickle: bool = Field(
@@ -38,6 +40,9 @@ class ModelDownloadRequest(Schema):
         max_length=1024,
         description="Fetch this GGUF file of the repository and convert it to safetensors; the first of split files.",
         examples=[None],
+    )
+    with_base: bool = Field(
+        default=False, description="Download the base of an adapter, too, unless it is here. Ignored for a model."
     )
 
 
@@ -73,6 +78,24 @@ class GgufFile(Schema):
     problem: str | None = Field(description="Why it cannot be converted.")
 
 
+class AdapterBase(Schema):
+    """The base of an adapter: a row of this instance, or what a download of it would fetch, unquantized."""
+
+    id: str | None = Field(description="Id of the row that the adapter will work with; null if none is here.")
+    status: StatusName | None = Field(description="Status of that row.")
+    quantization: QuantizationName | None = Field(description="Precision of that row.")
+    size_bytes: int | None = Field(description="Bytes of its files.")
+    missing_bytes: int | None = Field(description="Bytes that a download would transfer; 0 if it is here.")
+    problem: str | None = Field(description="Why it cannot be downloaded.")
+
+
+class AdapterPreview(AdapterFacts):
+    """An adapter on the Hub and its base."""
+
+    memory_bytes: int = Field(description="Memory that it takes in addition to its base.")
+    base: AdapterBase | None = Field(description="Null for a folder.")
+
+
 class ModelInfo(Schema):
     """A model on the Hub, before anything is downloaded."""
 
@@ -100,6 +123,7 @@ class ModelInfo(Schema):
     needs_custom_code: bool
     already_quantized: str | None = Field(description="Quantization method of already quantized weights.")
     support: Support
+    adapter: AdapterPreview | None = Field(description="Of a PEFT adapter that can be downloaded.")
     gguf_files: list[GgufFile] = Field(description="What can be chosen of a repository with GGUF files.")
     training: TrainingVerdict
     warnings: list[str]

@@ -195,6 +195,7 @@ MODEL_DOWNLOAD_REQUEST: dict[str, Any] = {
     "quantization": "4bit",
     "keep_original": True,
     "allow_pickle": False,
+    "with_base": False,
 }
 
 MODEL_IMPORT_REQUEST: dict[str, Any] = {"path": "/data/my-model", "model_id": "local/my-model", "mode": "link"}
@@ -294,6 +295,7 @@ MODEL_INFO: dict[str, Any] = {
     "needs_custom_code": False,
     "already_quantized": None,
     "support": {"level": "supported", "reasons": []},
+    "adapter": None,
     "gguf_files": [
         {
             "path": "gpt2.Q4_K_M.gguf",
@@ -373,6 +375,7 @@ DELETION_REPORT: dict[str, Any] = {
     "original_bytes": 1519209472,
     "shared_cache": False,
     "used_by": [],
+    "adapters": ["some/adapter"],
 }
 
 DELETION_PLAN: dict[str, Any] = {
@@ -388,6 +391,7 @@ DELETION_PLAN: dict[str, Any] = {
             "original_bytes": 0,
             "shared_cache": False,
             "used_by": [],
+            "adapters": [],
         },
     ],
 }

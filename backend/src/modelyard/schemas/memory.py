@@ -70,6 +70,9 @@ class MemoryEstimate(Schema):
     may_improve: bool = Field(
         description="Whether asking again may give better figures, because the server had no time for all of them."
     )
+    adapter_bytes: int = Field(
+        default=0, description="Part of each option's `weights_bytes` that an adapter takes; the rest is its base's."
+    )
     num_parameters: int | None
     dtype: str | None
     fast_dtype: FastDtype | None = Field(

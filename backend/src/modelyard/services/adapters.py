@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session, aliased, defer
 
-from modelyard.core.adapters import AdapterConfig, AdapterWeights
 from modelyard.core.errors import BaseMissing, InvalidRequest, NotReady
 from modelyard.models import Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import AdapterFacts
@@ -57,16 +55,6 @@ def facts_of(adapter: Model) -> AdapterFacts:
     return AdapterFacts.model_validate(adapter.adapter)
 
 
-def adapter_facts(config: AdapterConfig, weights: AdapterWeights | None = None) -> dict[str, Any]:
-    """Return what is stored of an adapter: its base, and its rank and targets where its header was read."""
-    return AdapterFacts(
-        base_model=config.base_model,
-        base_revision=config.base_revision,
-        rank=None if weights is None else weights.rank,
-        target_modules=[] if weights is None else list(weights.target_modules),
-    ).model_dump()
-
-
 def base_missing(name: str, facts: AdapterFacts) -> BaseMissing:
     at = f"@{facts.base_revision}" if facts.base_revision else ""
     return BaseMissing(
@@ -87,6 +75,13 @@ def coming_base(session: Session, facts: AdapterFacts) -> Model | None:
     return _best(row for row in _bases(session, facts) if is_coming(row))
 
 
+def note_adapter(session: Session, row: Model, facts: AdapterFacts) -> None:
+    """Write down that a row is an adapter, and name its base; never commits."""
+    row.kind, row.adapter = ModelKind.ADAPTER, facts.model_dump()
+    base = find_base(session, facts)
+    row.base_id = None if base is None else base.id
+
+
 def link_adapters(session: Session, base: Model) -> None:
     """Name the base of each adapter of a model anew, of which a row came or goes; never commits."""
     for adapter in _adapters_for(session, base):
@@ -96,20 +91,29 @@ def link_adapters(session: Session, base: Model) -> None:
 
 @dataclass(frozen=True)
 class AdapterUse:
-    """An adapter and the rows that it can work with, or could once they are ready."""
+    """A row of an adapter, and the rows that it can work with, or could once they are ready."""
 
+    id: str
     name: str
     bases: frozenset[str]
 
 
 def adapters_of(session: Session, base: Model) -> list[AdapterUse]:
     """Return the adapters that are made for a row, by name."""
+    linked = aliased(Model)
+    adapters = session.scalars(
+        select(Model)
+        .options(defer(Model.files))
+        .join(linked, Model.base_id == linked.id)
+        .where(linked.model_id == base.model_id)
+        .order_by(Model.model_id, Model.id)
+    ).all()
     uses = []
-    for adapter in _adapters_for(session, base):
+    for adapter in adapters:
         facts = facts_of(adapter)
         if is_base(facts, base):
-            rows = frozenset(row.id for row in _bases(session, facts) if is_coming(row) or row.id == base.id)
-            uses.append(AdapterUse(adapter.model_id, rows))
+            rows = frozenset(row.id for row in _bases(session, facts) if is_coming(row))
+            uses.append(AdapterUse(adapter.id, adapter.model_id, rows | {base.id}))
     return uses
 
 
@@ -129,7 +133,6 @@ def _bases(session: Session, facts: AdapterFacts) -> Sequence[Model]:
     name = facts.base_model
     rows = session.scalars(
         select(Model)
-        .options(defer(Model.files))
         .where(or_(Model.model_id == name, Model.canonical_id == name))
         .order_by(Model.created_at.desc(), Model.id)
         .execution_options(populate_existing=True)

@@ -1,6 +1,7 @@
 """What a model is made of: blocks, dimensions and hook points, for one on the Hub as for one that is here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from modelyard.core.errors import (
 )
 from modelyard.core.repository_json import read_config_file
 from modelyard.core.storage import storage_errors
-from modelyard.models import Model, ModelStatus
+from modelyard.models import Model, ModelKind, ModelStatus
 from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.memory import EstimateParts, MemoryEstimate
 from modelyard.services import system_service
+from modelyard.services.adapters import base_for
 from modelyard.services.facts.header_estimate import Tensor
 from modelyard.services.facts.model_facts import tensors
 from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
-from modelyard.services.inspection.checkpoint import Checkpoint
+from modelyard.services.inspection.checkpoint import AdapterInMemory, Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionFailed, InspectionService
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.model_files import artifact_of, hub_cache, manifest, weight_files
@@ -49,9 +51,14 @@ class ArchitectureService:
         return self._inspect(model.model_id, model.commit, config)
 
     def of_row(self, row_id: str) -> Architecture:
-        """Raises ModelNotFound, NotReady, InvalidRepository, UnsupportedArchitecture, NeedsCustomCode."""
+        """Return the architecture of a model; of an adapter, that of its base.
+
+        Raises ModelNotFound, NotReady, BaseMissing, InvalidRepository, UnsupportedArchitecture, NeedsCustomCode.
+        """
         with self.database.reading() as session:
             row = ModelService(session).get_by_id(row_id)
+            if row.kind is ModelKind.ADAPTER:
+                row = base_for(session, row)
         return self._inspect(row.model_id, row.commit, local_config(row))
 
     def memory_of_row(
@@ -59,10 +66,12 @@ class ArchitectureService:
     ) -> MemoryEstimate:
         """Memory per precision; a Hub is asked only until the model is here, and then the row's own.
 
-        Raises what `of_row` does, and HubError.
+        Of an adapter, that of its base with it. Raises what `of_row` does, and HubError.
         """
         with self.database.reading() as session:
-            row = ModelService(session).get_by_id(row_id)
+            asked = row = ModelService(session).get_by_id(row_id)
+            if asked.kind is ModelKind.ADAPTER:
+                row = base_for(session, asked)
             devices = system_service.devices(system_service.local_pids(session))
             copies = ModelService(session).ready_copies(row.model_id, row.commit)
         if row.status is ModelStatus.READY or row.endpoint == LOCAL:
@@ -70,7 +79,13 @@ class ArchitectureService:
         else:
             checkpoint = HuggingFaceModelService(self.database).checkpoint_of_row(row)
         return MemoryService(self.database).estimate(
-            checkpoint, devices, context=context, batch=batch, dtype=dtype, parts=parts, copies=copies
+            checkpoint if asked is row else with_adapter(checkpoint, asked),
+            devices,
+            context=context,
+            batch=batch,
+            dtype=dtype,
+            parts=parts,
+            copies=copies,
         )
 
     def _inspect(self, model_id: str, commit: str, config: Mapping[str, Any]) -> Architecture:
@@ -79,6 +94,12 @@ class ArchitectureService:
         except InspectionFailed as failure:
             raise _as_error(failure) from failure
         return Architecture(model_id=model_id, commit=commit, **answer)
+
+
+def with_adapter(checkpoint: Checkpoint, adapter: Model) -> Checkpoint:
+    """Return the base's checkpoint as it is loaded for an adapter that is here."""
+    held = AdapterInMemory(adapter.model_id, adapter.commit, adapter.memory_estimated_bytes or 0)
+    return replace(checkpoint, adapter=held)
 
 
 def local_config(row: Model) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.adapters import find_base_model
+from modelyard.core.adapters import is_adapter
 from modelyard.core.errors import (
     Conflict,
     InvalidRepository,
@@ -12,6 +12,7 @@ from modelyard.core.errors import (
     NoWeights,
     PathNotAllowed,
     UnsafeWeights,
+    UnsupportedAdapter,
 )
 from modelyard.core.paths import FoundFile, resolve_inside
 from modelyard.hub.cache.hub_cache import HubCache
@@ -31,7 +32,8 @@ def best_snapshot(repo: CachedRepo) -> CachedSnapshot | None:
 def adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) -> ModelyardError | None:
     """Return why a cached snapshot is not a whole model of which Modelyard can take care, or None.
 
-    A Conflict for what the cache made of it; NoWeights, UnsafeWeights or InvalidRepository for its files.
+    A Conflict for what the cache made of it; NoWeights, UnsafeWeights, UnsupportedAdapter or InvalidRepository for its
+    files.
     """
     names = set(snapshot.files)
     folder = cache.snapshot_path(repo_id, snapshot.commit)
@@ -46,7 +48,7 @@ def adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) ->
             return Conflict(f"{name} is a link that leads out of its repository", hint=ADOPTION_HINT)
     if snapshot.missing:
         return Conflict(f"{len(snapshot.missing)} of its files are broken links", hint=ADOPTION_HINT)
-    if "config.json" not in names:
+    if "config.json" not in names and not is_adapter(names):
         return NoWeights("it has no config.json")
     return _content_problem(folder, names, repo_id)
 
@@ -56,9 +58,9 @@ def _content_problem(folder: Path, names: set[str], repo_id: str) -> ModelyardEr
     found = {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
     try:
         plan = plan_files(hub_files(found), index=index_of(found, repo_id))
-        plan.require_weights(repo_id, allow_pickle=False, adapter_base=find_base_model(folder))
+        plan.require_weights(repo_id, allow_pickle=False)
         require_content(found, plan, repo_id)
-    except (NoWeights, UnsafeWeights, InvalidRepository, Conflict, InvalidRequest) as error:
+    except (NoWeights, UnsafeWeights, UnsupportedAdapter, InvalidRepository, Conflict, InvalidRequest) as error:
         return error
     return None
 

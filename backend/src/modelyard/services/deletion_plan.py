@@ -1,7 +1,7 @@
 """What deleting rows frees and keeps: worked out from rows that were read before, while no transaction is open."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.core.errors import ModelInUse, SharedCache
@@ -11,6 +11,7 @@ from modelyard.hub.cache.scan import Partial
 from modelyard.models import Model
 from modelyard.schemas.deletion import DeletionPlan, DeletionReport, KeptBytes, RowDeletion
 from modelyard.schemas.model import UsedBy
+from modelyard.services.adapters import AdapterUse
 from modelyard.services.model_files import artifact_files, is_copy, manifest
 
 
@@ -24,6 +25,8 @@ class DeletionFacts:
     partial_owners: frozenset[str]
     """The other rows that may own unfinished files of the repository."""
     used_by: Sequence[UsedBy]
+    adapters: Sequence[AdapterUse] = ()
+    """The adapters that are made for the row."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def plan_row(
         original_bytes=plan_snapshot([]).freed_bytes if only_copies and siblings else 0,
         shared_cache=model.adopted and not siblings,
         used_by=facts.used_by,
+        adapters=sorted({use.name for use in facts.adapters if not use.bases - gone.keys() - {model.id}}),
     )
     row_ids, copy_ids = frozenset(row.id for row in siblings), frozenset(row.id for row in copies)
     return RowPlan(report, row_ids, copy_ids, with_original and only_copies, plan, partials)
@@ -107,6 +111,8 @@ def plan_rows(
     What several of them share comes free with the last; what is kept is what nothing of the set gives up.
     `with_original` is that of every deletion.
     """
+    going = {facts.model.id for facts in rows}
+    rows = [replace(row, adapters=[use for use in row.adapters if use.id not in going]) for row in rows]
     items = _plan_items(cache, rows, confirm_shared=confirm_shared, with_original=with_original)
     plan = DeletionPlan(freed_bytes=_freed(items), items=items)
     if any(item.original_bytes for item in items if not item.stays):

@@ -10,6 +10,7 @@ from modelyard.core.paths import resolve_inside
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.models import Model
+from modelyard.schemas.model import AdapterFacts
 from modelyard.services.facts.gguf_files import GgufFacts
 from modelyard.services.gguf_conversion import GgufConversion, is_converted
 from modelyard.services.inspection.hub_gguf import HubGguf
@@ -21,7 +22,10 @@ from modelyard.services.model_service import ModelService
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a download fetches, and the snapshot it puts that into. `gguf` says what the headers of `parts` do."""
+    """What a download fetches, and the snapshot it puts that into. `gguf` says what the headers of `parts` do.
+
+    `adapter` is what is known of an adapter; None for a model.
+    """
 
     commit: str
     files: list[RemoteFile]
@@ -29,6 +33,7 @@ class Wanted:
     gguf: GgufFacts | None = None
     parts: Sequence[str] = ()
     converted_from: dict[str, Any] | None = None
+    adapter: AdapterFacts | None = None
 
     @property
     def made_bytes(self) -> int:

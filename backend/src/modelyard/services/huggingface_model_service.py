@@ -3,11 +3,17 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from modelyard.core.database import Database, utc_now
-from modelyard.core.errors import DatabaseUnavailable, HubRateLimited, HubUnreachable, UnsupportedArchitecture
+from modelyard.core.database import Database
+from modelyard.core.errors import (
+    DatabaseUnavailable,
+    HubRateLimited,
+    HubUnreachable,
+    UnsupportedArchitecture,
+)
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.client import Access, HubClient
@@ -26,13 +32,15 @@ from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchItem, SearchPage, SearchSort
 from modelyard.schemas.memory import EstimateParts, MemoryEstimate
-from modelyard.schemas.model import ModelCreate
 from modelyard.services import system_service
+from modelyard.services.adapter_base import AdapterBases
+from modelyard.services.download_order import DownloadOrders, add_row
+from modelyard.services.facts.adapter_facts import adapter_facts, store_adapter_facts
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.folder_content import require_checkpoint
 from modelyard.services.facts.model_facts import store_facts
 from modelyard.services.gguf_download import Wanted, convert_fetched, store_wanted, wanted_gguf
-from modelyard.services.inspection.checkpoint import Checkpoint
+from modelyard.services.inspection.checkpoint import AdapterInMemory, Checkpoint
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
@@ -105,13 +113,16 @@ class HuggingFaceModelService:
         with client.within_patience():
             repository = self._repository(client, reference.model_id, revision or reference.revision)
             access = client.access(repository.model)
-            return preview(repository, access, self.inspections, self.cache, seconds=self._support_seconds)
+            info = preview(repository, access, self.inspections, self.cache, seconds=self._support_seconds)
+            if info.adapter is not None:
+                info.adapter.base = AdapterBases(self.database, client, self.cache).preview(info.adapter)
+            return info
 
     def start_download(self, request: ModelDownloadRequest) -> str:
         """Check that a download can become a ready model, then queue it. Returns the row's id.
 
-        Raises InvalidRequest, AlreadyExists, NoWeights, UnsafeWeights, DiskFull, GatedNoToken, GatedNotAccepted
-        and the other HubErrors; nothing is created then.
+        Raises InvalidRequest, AlreadyExists, NoWeights, UnsafeWeights, UnsupportedAdapter, BaseMissing, DiskFull,
+        GatedNoToken, GatedNotAccepted and the other HubErrors; nothing is created then.
         """
         with self.database.reading() as session:
             settings = SettingsService(session)
@@ -120,49 +131,12 @@ class HuggingFaceModelService:
         revision = request.revision or reference.revision
         with client.within_patience():
             repository = self._repository(client, reference.model_id, revision)
-            model = repository.model
             repository.require_access()
-            wanted = (
-                self._wanted(repository, request)
-                if request.gguf_file is None
-                else wanted_gguf(repository, request.gguf_file)
-            )
-        self._require_disk(model, wanted)
+            orders = DownloadOrders(self.database, client, self.cache).of(repository, request, revision)
+        self._require_disk(*((order.model, order.wanted) for order in orders))
         with self.database.session() as session:
-            models = ModelService(session, self.cache)
-            row = models.create(
-                ModelCreate(
-                    model_id=model.model_id,
-                    canonical_id=model.canonical_id,
-                    endpoint=hub,
-                    revision=revision or "main",
-                    commit=wanted.commit,
-                    quantization=request.quantization,
-                    keep_original=request.keep_original,
-                    allow_pickle=request.allow_pickle,
-                    gated=model.gated,
-                    private=model.private,
-                )
-            )
-            row.size_bytes = sum(file.size_bytes for file in wanted.files)
-            row.num_parameters = wanted.num_parameters
-            row.converted_from = wanted.converted_from
-            row.licence = model.licence
-            row.latest_commit, row.checked_at = model.commit, utc_now()
-            models.start_download(row)
-            return row.id
-
-    def _wanted(self, repository: HubRepository, request: ModelDownloadRequest) -> Wanted:
-        model = repository.model
-        plan = repository.plan(allow_pickle=request.allow_pickle)
-        base = repository.adapter_base()
-        plan.require_weights(model.model_id, allow_pickle=request.allow_pickle, adapter_base=base)
-        files = remote_files(plan)
-        validate_files(files)
-        config = repository.config() or {}
-        repository.require_scaled(plan, config)
-        described = self.inspections.described(model.model_id, model.commit)
-        return Wanted(model.commit, files, repository.count(plan, config, described, model.num_parameters))
+            rows = [add_row(session, self.cache, hub, order) for order in orders]
+            return rows[-1].id
 
     def download_model(self, row: Model, reporter: JobReporter) -> None:
         """Information first, then bytes: fill the row's architecture and manifest, fetch and verify every file.
@@ -241,6 +215,15 @@ class HuggingFaceModelService:
         repository = self._repository(client, model_id, revision)
         repository.require_access()
         plan = repository.offered()
+        if plan.is_adapter and plan.weights.problem is None:
+            adapter = repository.adapter(plan)
+            base = AdapterBases(self.database, client, self.cache).on_hub(adapter_facts(adapter))
+            base.require_access()
+            held = AdapterInMemory(model_id, repository.model.commit, adapter.weights.memory_bytes)
+            return replace(self._checkpoint_of(base, base.offered()), adapter=held)
+        return self._checkpoint_of(repository, plan)
+
+    def _checkpoint_of(self, repository: HubRepository, plan: FilePlan) -> Checkpoint:
         return Checkpoint(
             model_id=repository.model.model_id,
             commit=repository.model.commit,
@@ -266,33 +249,41 @@ class HuggingFaceModelService:
         repository.require_access()
         if row.converted_from is not None:
             wanted = wanted_gguf(repository, row.converted_from["path"])
-            self._require_disk(repository.model, wanted)
+            self._require_disk((repository.model, wanted))
             store_wanted(self.database, self.cache, row, wanted)
             return wanted
         plan = repository.plan(allow_pickle=row.allow_pickle)
         plan.require_weights(row.model_id, allow_pickle=row.allow_pickle)
         wanted = Wanted(row.commit, remote_files(plan), None)
         validate_files(wanted.files)
-        self._require_disk(repository.model, wanted)
+        self._require_disk((repository.model, wanted))
         self._store_facts(row, repository, plan, wanted.files)
         return wanted
 
     def _store_facts(self, resolved: Model, repository: HubRepository, plan: FilePlan, files: list[RemoteFile]) -> None:
-        config = repository.config() or {}
-        repository.require_scaled(plan, config)
-        found = repository.tensors(plan)
-        described = self.inspections.described(repository.model.model_id, repository.model.commit)
-        num_parameters = repository.count(plan, config, described, None)
+        store = self._read_facts(repository, plan)
         inventory = self.cache.inventory(resolved.model_id, resolved.commit, files)
         with self.database.session() as session:
             models = ModelService(session, self.cache)
             row = models.get_by_id(resolved.id)
-            store_facts(row, config, found, repository.file_names, num_parameters=num_parameters)
+            store(row)
             if row.files is None:
                 row.files = new_manifest(row, files, inventory)
                 row.adopted = any(file["present_before"] for file in row.files)
             row.size_bytes = plan.size_bytes
             models.mark_downloading(row)
+
+    def _read_facts(self, repository: HubRepository, plan: FilePlan) -> Callable[[Model], None]:
+        """Ask the Hub for the facts of a model or an adapter; returns what writes them into its row."""
+        names = repository.file_names
+        if plan.is_adapter:
+            return partial(store_adapter_facts, adapter=repository.adapter(plan), names=names)
+        config = repository.config() or {}
+        repository.require_scaled(plan, config)
+        found = repository.tensors(plan)
+        described = self.inspections.described(repository.model.model_id, repository.model.commit)
+        num_parameters = repository.count(plan, config, described, None)
+        return partial(store_facts, config=config, found=found, names=names, num_parameters=num_parameters)
 
     def config(self, text: str, revision: str | None = None) -> tuple[HubModel, dict[str, Any]]:
         """A model on the Hub and its configuration. Raises InvalidRequest, UnsupportedArchitecture, HubError."""
@@ -322,8 +313,11 @@ class HuggingFaceModelService:
         except DatabaseUnavailable:
             return byte_count / rate  # nobody else can be asked now: this download keeps to the limit alone
 
-    def _require_disk(self, model: HubModel, wanted: Wanted) -> None:
-        missing = bytes_to_fetch(self.cache, model.model_id, wanted.commit, wanted.files) + wanted.made_bytes
+    def _require_disk(self, *downloads: tuple[HubModel, Wanted]) -> None:
+        missing = sum(
+            bytes_to_fetch(self.cache, model.model_id, wanted.commit, wanted.files) + wanted.made_bytes
+            for model, wanted in downloads
+        )
         if missing:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, defer
 from modelyard.core.database import utc_now
 from modelyard.core.errors import STORAGE_CODES, Conflict, StorageError
 from modelyard.models import ACTIVE_STATUSES, Job, Model, ModelStatus, Quantization
-from modelyard.services.adapters import link_adapters
+from modelyard.services.adapters import adapters_of, link_adapters
 from modelyard.services.deletion_log import DeletionLog
 from modelyard.services.deletion_plan import DeletionFacts, RowPlan, require_free
 from modelyard.services.jobs.job_service import JobService
@@ -48,6 +48,7 @@ class ModelDeletion:
             others=self._other_rows_of_snapshot(model),
             partial_owners=self._partial_owners(model),
             used_by=users_of(self.session, model),
+            adapters=adapters_of(self.session, model),
         )
 
     def begin(self, model: Model, plan: RowPlan, *, confirm_shared: bool = False) -> None:

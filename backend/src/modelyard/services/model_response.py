@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import and_, bindparam, inspect, or_, select
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session, defer, undefer
 
 from modelyard.core.model_types import generates_text
 from modelyard.core.warm_state import warm_state
@@ -84,6 +85,8 @@ class RowFacts:
     shares_snapshot: bool
     """Its snapshot is there for another row."""
     cache: HubCache
+    base: Model | None = None
+    """Of an adapter: the row of its base, without which it has no architecture."""
 
     def response(self) -> ModelResponse:
         """Look at the row's files and return the answer; to be called outside of a transaction."""
@@ -124,6 +127,7 @@ class ModelResponses:
         load_seconds = self._history.last_load_seconds(row_ids)
         owners = snapshot_owners(self.session, models)
         labels = LabelService(self.session).of(models)
+        bases = self._bases(models)
         urls = {reference: self._settings.endpoint_url(reference) for reference in {m.endpoint for m in models}}
         self._read_manifests([model for model in models if _begins_by_its_files(model, jobs.get(model.job_id or ""))])
         return [
@@ -139,9 +143,18 @@ class ModelResponses:
                 label=labels.get(model.model_id),
                 shares_snapshot=owners.get((model.model_id, model.commit), model.id) != model.id,
                 cache=self.cache,
+                base=bases.get(model.base_id or ""),
             )
             for model in models
         ]
+
+    def _bases(self, models: Sequence[Model]) -> dict[str, Model]:
+        """Return the bases of the adapters among these rows, by id."""
+        wanted = {model.base_id for model in models if model.base_id is not None}
+        if not wanted:
+            return {}
+        rows = self.session.scalars(select(Model).options(defer(Model.files)).where(Model.id.in_(wanted)))
+        return {row.id: row for row in rows}
 
     def _read_manifests(self, models: Sequence[Model]) -> None:
         """Fill in the manifests that the rows of a list come without; what they begin with again depends on them."""
@@ -155,8 +168,10 @@ def _response(facts: RowFacts) -> ModelResponse:
     label = facts.label
     done = model.status is ModelStatus.READY
     disk_bytes = max(model.disk_bytes, job.bytes_done) if job and _has_partial_data(model) else model.disk_bytes
-    folder = artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
-    template = find_chat_template(folder) if done else ChatTemplate(None)
+    folder = _folder(model, cache)
+    source = facts.base or model
+    here = done and source.status is ModelStatus.READY
+    template = find_chat_template(_folder(source, cache)) if here else ChatTemplate(None)
     return ModelResponse(
         id=model.id,
         model_id=model.model_id,
@@ -170,18 +185,18 @@ def _response(facts: RowFacts) -> ModelResponse:
         adapter=AdapterFacts.model_validate(model.adapter) if model.adapter else None,
         status=model.status.value,
         quantization=model.quantization.value,
-        architecture=model.architecture,
-        model_type=model.model_type,
+        architecture=source.architecture,
+        model_type=source.model_type,
         num_parameters=model.num_parameters,
         dtype=model.dtype,
-        hidden_size=model.hidden_size,
-        num_layers=model.num_layers,
-        num_attention_heads=model.num_attention_heads,
-        num_key_value_heads=model.num_key_value_heads,
-        head_dim=model.head_dim,
-        intermediate_size=model.intermediate_size,
-        vocab_size=model.vocab_size,
-        max_position_embeddings=model.max_position_embeddings,
+        hidden_size=source.hidden_size,
+        num_layers=source.num_layers,
+        num_attention_heads=source.num_attention_heads,
+        num_key_value_heads=source.num_key_value_heads,
+        head_dim=source.head_dim,
+        intermediate_size=source.intermediate_size,
+        vocab_size=source.vocab_size,
+        max_position_embeddings=source.max_position_embeddings,
         size_bytes=model.size_bytes,
         downloaded_bytes=(model.size_bytes or 0) if done else (job.bytes_done if job else 0),
         disk_bytes=disk_bytes,
@@ -200,7 +215,7 @@ def _response(facts: RowFacts) -> ModelResponse:
         used_by=used_by,
         drift=stored_drift(model.drift, model.architecture),
         has_chat_template=template.present,
-        generates_text=generates_text(model.architecture),
+        generates_text=generates_text(source.architecture),
         adopted=model.adopted,
         gated=model.gated,
         licence=model.licence,
@@ -220,6 +235,10 @@ def _response(facts: RowFacts) -> ModelResponse:
         created_at=model.created_at,
         updated_at=max(model.updated_at, job.updated_at) if job and not done else model.updated_at,
     )
+
+
+def _folder(model: Model, cache: HubCache) -> Path:
+    return artifact_of(model) or cache.snapshot_path(model.model_id, model.commit)
 
 
 def _last_unload(job: Job) -> LastUnload | None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modelyard.core.database import Database
-from modelyard.core.errors import AlreadyQuantized, Conflict, NotReady
+from modelyard.core.errors import AlreadyQuantized, Conflict, InvalidRequest, NotReady
 from modelyard.core.settings import get_settings
-from modelyard.models import JobKind, Model, ModelStatus, Quantization
+from modelyard.models import JobKind, Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import ModelCreate
+from modelyard.services.adapters import facts_of
 from modelyard.services.architecture_service import local_checkpoint, local_config
 from modelyard.services.facts.config_facts import read_config
 from modelyard.services.facts.model_facts import store_figures
@@ -60,12 +61,15 @@ class QuantizationService:
     def start(self, row_id: str, quantization: Literal["8bit", "4bit"], *, keep_original: bool = True) -> str:
         """Queue another precision of a model that is here, on the same snapshot. Returns the new row's id.
 
-        Raises ModelNotFound, AlreadyExists, AlreadyQuantized, NotReady, Conflict.
+        Raises ModelNotFound, InvalidRequest for an adapter, AlreadyExists, AlreadyQuantized, NotReady, Conflict.
         """
         with self.database.reading() as session:
             source = ModelService(session).get_by_id(row_id)
         if source.status is not ModelStatus.READY:
             raise NotReady(f"{source.model_id} is {source.status}.", hint="Wait until it is ready.")
+        if source.kind is ModelKind.ADAPTER:
+            base = facts_of(source).base_model
+            raise InvalidRequest(f"{source.model_id} is an adapter, which is kept as it is.", hint=f"Quantize {base}.")
         if self.cache.inventory(source.model_id, source.commit, manifest(source)).missing:
             raise Conflict(
                 f"The unquantized files of {source.model_id} are not here.", hint="Download it in that precision."

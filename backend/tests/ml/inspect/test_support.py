@@ -11,7 +11,6 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from modelyard.core.adapters import read_base_model
 from modelyard.core.model_types import ENCODERS
 from modelyard.ml.inspect.support import full_support, static_support
 
@@ -66,13 +65,13 @@ def test_an_ordinary_model_is_supported_without_a_word() -> None:
             "Flax and TensorFlow",
         ),
         (LLAMA, ["model-q4.gguf"], "unsupported", "gguf_only", "Choose one of them"),
-        (None, ["adapter_config.json", "adapter_model.safetensors"], "unsupported", "peft_adapter", "it was made for"),
+        (None, ["adapter_config.json", "adapter_model.safetensors"], "unsupported", "peft_adapter", "it changes"),
         (
             LLAMA,
             ["adapter_config.json", "config.json", "adapter_model.safetensors"],
             "unsupported",
             "peft_adapter",
-            "it was made for",
+            "the model it changes",
         ),
         (None, ["model_index.json", "unet/model.safetensors"], "unsupported", "not_a_language_model", "Diffusers"),
         (None, ["model.safetensors"], "unsupported", "no_config", "config.json"),
@@ -91,27 +90,6 @@ def test_kinds_known_from_config_and_file_names(
     assert found.level == level
     assert [reason.code for reason in found.reasons] == [code]
     assert words in found.reasons[0].message
-
-
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        (b'{"base_model_name_or_path": "somebody/base"}', "somebody/base"),
-        (b'\xef\xbb\xbf{"base_model_name_or_path": "gpt2"}', "gpt2"),
-        (b'{"base_model_name_or_path": "/home/somebody/base"}', None),
-        (b'{"base_model_name_or_path": "a/b\\u0000"}', None),
-        (b'{"base_model_name_or_path": ["somebody/base"]}', None),
-        (b"{}", None),
-        (b"[", None),
-        (None, None),
-    ],
-)
-def test_an_adapter_names_its_base(content: bytes | None, named: str | None) -> None:
-    base = read_base_model(content, "somebody/adapter")
-    assert base == named
-    files = ["adapter_config.json", "adapter_model.safetensors"]
-    [reason] = static_support(None, files, adapter_base=base).reasons
-    assert (named or "the model it was made for") in reason.message
 
 
 def test_an_adapter_beside_whole_weights_is_no_obstacle() -> None:

@@ -138,8 +138,7 @@ def test_consent_changes_nothing_where_there_are_safetensors() -> None:
     ("names", "word"),
     [
         (["model-Q4_K_M.gguf", "model-Q8_0.gguf", "config.json"], "GGUF"),
-        (["adapter_model.safetensors", "adapter_config.json"], "adapter"),
-        (["adapter_model.bin", "adapter_config.json"], "adapter"),
+        (["adapter_model.safetensors", "config.json"], "no adapter_config.json"),
         (["consolidated.safetensors", "params.json"], "no weights"),
         (["unet/diffusion_pytorch_model.safetensors", "model_index.json"], "no weights"),
         (["diffusion_pytorch_model.safetensors"], "no weights"),

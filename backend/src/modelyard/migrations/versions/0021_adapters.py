@@ -22,11 +22,13 @@ def upgrade() -> None:
         batch.create_check_constraint(op.f("ck_models_kind"), sa.text("kind IN ('model', 'adapter')"))
         batch.create_foreign_key(op.f("fk_models_base_id_models"), "models", ["base_id"], ["id"], ondelete="SET NULL")
         batch.create_index(op.f("ix_models_base_id"), ["base_id"])
+        batch.create_index(op.f("ix_models_kind"), ["kind"])
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM models WHERE kind = 'adapter'")
     with op.batch_alter_table("models") as batch:
+        batch.drop_index(op.f("ix_models_kind"))
         batch.drop_index(op.f("ix_models_base_id"))
         batch.drop_constraint(op.f("fk_models_base_id_models"), type_="foreignkey")
         batch.drop_constraint(op.f("ck_models_kind"), type_="check")

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from modelyard.core.adapters import ADAPTER_CONFIG, adapter_hint, adapter_message
+from modelyard.core.adapters import is_adapter
 from modelyard.core.errors import ModelyardError
 from modelyard.core.model_types import ENCODERS
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message
@@ -91,15 +91,14 @@ def static_support(
     *,
     weights_problem: str | None = None,
     unscaled: str | None = None,
-    adapter_base: str | None = None,
 ) -> Support:
     """Classify a repository by its `config.json` (`None` if it has none) and its file names.
 
     `weights_problem` is why its weight files are not a whole checkpoint, `unscaled` a tensor of few bits whose scale
-    transformers would ignore, where somebody looked into them, `adapter_base` the model an adapter says it changes.
+    transformers would ignore, where somebody looked into them. An adapter is no model by itself.
     """
     names = list(files)
-    reasons = [*_file_reasons(config, names, weights_problem, adapter_base)]
+    reasons = [*_file_reasons(config, names, weights_problem)]
     method = None
     if config is not None:
         method = quantization_method(config)
@@ -186,17 +185,16 @@ def growth_when_loaded(method: str | None) -> int | None:
     return 1 if method in _NEEDS_PACKAGES else None
 
 
-def _file_reasons(
-    config: Mapping[str, Any] | None, names: list[str], weights_problem: str | None, adapter_base: str | None
-) -> list[Reason]:
+def _file_reasons(config: Mapping[str, Any] | None, names: list[str], weights_problem: str | None) -> list[Reason]:
     weights = weights_form(names)
     if "model_index.json" in names:
         return [
             Reason("not_a_language_model", "This is a Diffusers pipeline, not a transformers model.", "unsupported")
         ]
-    if ADAPTER_CONFIG in names and (config is None or not weights):
-        message = f"{adapter_message(adapter_base)} {adapter_hint(adapter_base)}"
-        return [Reason("peft_adapter", message, "unsupported")]
+    if is_adapter(names):
+        return [
+            Reason("peft_adapter", "This is a PEFT adapter: it works only with the model it changes.", "unsupported")
+        ]
     if not weights:
         return [_no_weights(names)]
     if weights_problem is not None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from modelyard.core.adapters import adapter_hint, adapter_message, is_adapter
-from modelyard.core.errors import NoWeights, UnsafeWeights
+from modelyard.core.adapters import adapter_files, is_adapter
+from modelyard.core.errors import NoWeights, UnsafeWeights, UnsupportedAdapter
 from modelyard.core.weight_files import (
     INDEX,
     SINGLE,
@@ -79,11 +79,12 @@ class FilePlan:
         paths = [PurePosixPath(file.path) for file in self.fetched if "/" not in file.path]
         return any(path.name in _VOCABULARIES or path.suffix in _VOCABULARY_SUFFIXES for path in paths)
 
-    def require_weights(self, model_id: str, *, allow_pickle: bool, adapter_base: str | None = None) -> None:
-        """Raises NoWeights or UnsafeWeights when a download could never become a loadable model.
+    @property
+    def is_adapter(self) -> bool:
+        return is_adapter([planned.file.path for planned in self.files])
 
-        `adapter_base` is the model that the configuration of an adapter names.
-        """
+    def require_weights(self, model_id: str, *, allow_pickle: bool) -> None:
+        """Raises NoWeights, UnsafeWeights or UnsupportedAdapter when a download could never become of use."""
         names = [planned.file.path for planned in self.files]
         if form := weights_form(names):
             if form not in (SINGLE, INDEX) and not allow_pickle:
@@ -91,8 +92,10 @@ class FilePlan:
             if self.weights.problem is None:
                 return
             raise NoWeights(f"{model_id}: {self.weights.problem}")
-        if is_adapter(names):
-            raise NoWeights(f"{model_id}: {adapter_message(adapter_base)}", hint=adapter_hint(adapter_base))
+        if self.is_adapter:
+            if self.weights.problem is not None:
+                raise UnsupportedAdapter(f"{model_id}: {self.weights.problem}")
+            return
         if choices := gguf_choices(names):
             raise NoWeights(
                 f"{model_id} has only GGUF weights, and none of its files was chosen.",
@@ -107,7 +110,8 @@ def plan_files(files: Sequence[HubFile], *, allow_pickle: bool = False, index: I
     `index` is the content of the index that `weight_files.index_to_read` names, None where it may not be read.
     """
     names = [file.path for file in files]
-    weights, form = find_weights(names, index), weights_form(names)
+    weights = adapter_files(names) if is_adapter(names) else find_weights(names, index)
+    form = weights_form(names)
     main, modules = set(weights.files), module_files(names)
     decided = [
         _decide_module(file, modules[file.path], modules)

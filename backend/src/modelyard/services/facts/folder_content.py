@@ -4,7 +4,14 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelyard.core.adapters import find_base_model
+from modelyard.core.adapters import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    check_adapter_weights,
+    is_adapter,
+    parse_adapter_config,
+    read_adapter,
+)
 from modelyard.core.checkpoint_folder import read_checkpoint
 from modelyard.core.errors import InvalidRequest, NoWeights
 from modelyard.core.paths import FoundFile, PathRules
@@ -41,7 +48,7 @@ def index_of(found: Mapping[str, FoundFile], repository: str) -> Index | None:
 def require_content(found: Mapping[str, FoundFile], plan: FilePlan, repository: str) -> None:
     """Require whole weight files that are scaled as the configuration says, and no pointers of git-lfs.
 
-    Raises NoWeights, InvalidRepository, InvalidRequest, Conflict.
+    Raises NoWeights, UnsupportedAdapter, InvalidRepository, InvalidRequest, Conflict.
     """
     dtypes = []
     for planned in plan.fetched:
@@ -53,6 +60,9 @@ def require_content(found: Mapping[str, FoundFile], plan: FilePlan, repository: 
                     dtypes += [(name, tensor.dtype) for name, tensor in header.items()]
             elif is_lfs_pointer(content.read(MAX_POINTER_BYTES), file.status.st_size):
                 raise pointer_error(planned.path, repository)
+    if plan.is_adapter:
+        _require_adapter(found, repository)
+        return
     if "config.json" not in found:
         return
     with found["config.json"].open() as content:
@@ -63,11 +73,28 @@ def require_content(found: Mapping[str, FoundFile], plan: FilePlan, repository: 
             raise NoWeights(f"{repository}: {unscaled_message(seen)}", hint="Choose another checkpoint of this model.")
 
 
+def _require_adapter(found: Mapping[str, FoundFile], repository: str) -> None:
+    with found[ADAPTER_CONFIG].open() as content:
+        config = parse_adapter_config(content.read(MAX_BYTES + 1), repository)
+    file = found[ADAPTER_WEIGHTS]
+    with file.open() as content:
+        header = parse_header(content, file.status.st_size, ADAPTER_WEIGHTS, repository)
+    check_adapter_weights(config, ((name, tensor.dtype, tensor.shape) for name, tensor in header.items()), repository)
+
+
+def holds_adapter(snapshot: Path) -> bool:
+    """Return whether the files of a snapshot are those of an adapter. Raises OSError."""
+    return snapshot.is_dir() and is_adapter({path.name for path in snapshot.iterdir()})
+
+
 def require_checkpoint(snapshot: Path, repository: str, *, allow_pickle: bool) -> None:
     """Require of the files of a snapshot what a load requires of them; a hash says only that they are the author's.
 
-    Raises NoWeights, UnsafeWeights, InvalidRepository and OSError.
+    Raises NoWeights, UnsafeWeights, UnsupportedAdapter, InvalidRepository and OSError.
     """
+    if holds_adapter(snapshot):
+        read_adapter(snapshot, repository)
+        return
     try:
         config = read_config_inside(snapshot, repository)
     except FileNotFoundError:
@@ -79,12 +106,12 @@ def require_checkpoint(snapshot: Path, repository: str, *, allow_pickle: bool) -
 def list_importable(folder: Path, rules: PathRules) -> dict[str, FoundFile]:
     """The files of a folder that a download would have fetched, by name.
 
-    Raises PathNotAllowed, InvalidRequest, NoWeights.
+    Raises PathNotAllowed, InvalidRequest, NoWeights, UnsupportedAdapter.
     """
     found = rules.list_folder(folder)
     plan = plan_files(hub_files(found), index=index_of(found, str(folder)))
-    plan.require_weights(str(folder), allow_pickle=False, adapter_base=find_base_model(folder))
-    if "config.json" not in found:
+    plan.require_weights(str(folder), allow_pickle=False)
+    if "config.json" not in found and not plan.is_adapter:
         raise NoWeights(f"{folder} has no config.json.", hint="Choose a folder made by save_pretrained or a snapshot.")
     for file in plan.fetched:
         if problem := path_problem(file.path):

@@ -14,8 +14,9 @@ NEVER = {
     " so there is no causal residual stream to train on.",
     "encoder_decoder": "This is an encoder-decoder model: it needs two inputs, and training feeds only one text."
     " Choose a decoder-only model.",
+    "peft_adapter": "This is an adapter. Train on its base.",
 }
-_FATAL = {"gguf_only", "no_weights", "no_config", "not_a_language_model", "peft_adapter", "needs_custom_code"}
+_FATAL = {"gguf_only", "no_weights", "no_config", "not_a_language_model", "needs_custom_code"}
 
 
 def static_verdict(model_id: str, config: Mapping[str, Any] | None, names: Sequence[str]) -> TrainingVerdict:

@@ -11,6 +11,15 @@ from modelyard.services.facts.parameter_count import Compare, Count, Described, 
 
 
 @dataclass(frozen=True)
+class AdapterInMemory:
+    """An adapter that is loaded on a model."""
+
+    model_id: str
+    commit: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What is known of a model's files; `tensors` is empty where there are no safetensors headers.
 
@@ -26,6 +35,8 @@ class Checkpoint:
     num_parameters: int | None = None
     weights_problem: str | None = None
     """Why its weight files are not a whole checkpoint."""
+    adapter: AdapterInMemory | None = None
+    """What is loaded on it as well."""
     same: Compare = field(default=lambda _first, _second: None, compare=False, repr=False)
     """Whether two of the tensors have the same content."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
-from modelyard.core.adapters import ADAPTER_CONFIG, adapter_hint, adapter_message, find_base_model
+from modelyard.core.adapters import ADAPTER_CONFIG
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.paths import PathRules
@@ -38,8 +38,8 @@ def model_folder(text: str) -> Path | None:
     if not text.startswith(("/", ".", "~")):
         return None
     if (folder / ADAPTER_CONFIG).is_file():
-        base = find_base_model(folder)
-        raise InvalidRequest(f"{text}: {adapter_message(base)}", hint=adapter_hint(base))
+        message = f"{text} is a PEFT adapter, which works only with the model it changes."
+        raise InvalidRequest(message, hint=f"Import it: modelyard import {text} --name local/my-adapter.")
     if any(folder.glob("*.gguf")):
         message = f"{text} holds only GGUF files, which are loaded only after they were converted."
         raise InvalidRequest(message, hint="Convert one: modelyard import FILE.gguf --name local/my-model.")
@@ -121,6 +121,7 @@ def preview_folder(local: LocalCheckpoint, inspections: InspectionService, *, se
         needs_custom_code=bool(found.needs_custom_code),
         already_quantized=facts.quantization_method,
         support=found.support,
+        adapter=None,
         gguf_files=[],
         training=static_verdict(checkpoint.model_id, checkpoint.config, names),
         warnings=list(facts.problems),

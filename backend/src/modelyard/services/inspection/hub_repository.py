@@ -9,7 +9,13 @@ from typing import Any
 
 from huggingface_hub.utils import SafetensorsFileMetadata
 
-from modelyard.core.adapters import ADAPTER_CONFIG, read_base_model
+from modelyard.core.adapters import (
+    ADAPTER_CONFIG,
+    Adapter,
+    AdapterConfig,
+    check_adapter_weights,
+    parse_adapter_config,
+)
 from modelyard.core.errors import (
     GatedNotAccepted,
     GatedNoToken,
@@ -18,7 +24,7 @@ from modelyard.core.errors import (
     InvalidRepository,
     NoWeights,
 )
-from modelyard.core.repository_json import MAX_BYTES, parse_config, require_readable_size
+from modelyard.core.repository_json import parse_config, require_readable_size
 from modelyard.core.safetensors_header import QUANTIZATION_FILE, unscaled_message, unscaled_tensor
 from modelyard.core.weight_files import MAX_INDEX_BYTES, Index, index_to_read, parse_index
 from modelyard.hub.cache.hashing import content_hasher
@@ -79,13 +85,29 @@ class HubRepository:
         self.remember("config text", {"text": json.dumps(config)})
         return config
 
-    def adapter_base(self) -> str | None:
-        """Return the model that an adapter was made for, as far as its configuration says."""
-        listed = self._listed(ADAPTER_CONFIG)
-        if listed is None or (listed.size_bytes or 0) > MAX_BYTES:
-            return None
+    def adapter(self, plan: FilePlan) -> Adapter:
+        """Return what an adapter's configuration and header say. Raises UnsupportedAdapter, InvalidRepository."""
+        config = self.adapter_config()
+        found = ((tensor.name, tensor.dtype, tensor.shape) for tensor in self.tensors(plan))
+        return Adapter(config, check_adapter_weights(config, found, self.model.model_id))
+
+    def adapter_config(self) -> AdapterConfig:
+        """Return what the configuration of an adapter says. Raises UnsupportedAdapter, InvalidRepository."""
+        known = self.recall("adapter config text")
+        if known is not None:
+            return parse_adapter_config(known["text"].encode(), self.model.model_id)
+        listed = next(file for file in self.model.files if file.path == ADAPTER_CONFIG)
+        require_readable_size(listed.size_bytes or 0, listed.path, self.model.model_id)
         content = self.client.read_small_file(self.model.model_id, self.model.commit, ADAPTER_CONFIG)
-        return read_base_model(content, self.model.model_id)
+        if content is None:
+            raise HubMisbehaved(f"The Hub lists {ADAPTER_CONFIG} of {self.model.model_id}, but does not have it.")
+        try:
+            config = parse_adapter_config(content, self.model.model_id)
+        except InvalidRepository:
+            _require_listed_content(listed, content)
+            raise
+        self.remember("adapter config text", {"text": content.decode("utf-8-sig")})
+        return config
 
     def plan(self, *, allow_pickle: bool) -> FilePlan:
         """Return which files a download fetches."""

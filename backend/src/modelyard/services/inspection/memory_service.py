@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple
 
 from modelyard.core.database import Database
 from modelyard.schemas.memory import EstimateParts, FastDtype, MemoryEstimate
@@ -49,11 +50,16 @@ class MemoryService:
         context = min(context, facts.dimensions["max_position_embeddings"] or context)
         found = self._weights.find(checkpoint, dtype, deadline)
         use = self._runtime.find(checkpoint, found, context, batch, parts, deadline)
+        name, commit, extra = checkpoint.model_id, checkpoint.commit, 0
+        if checkpoint.adapter is not None:
+            name, commit, extra = astuple(checkpoint.adapter)
+            found = found.with_more(extra)
         faster, more = self._faster(checkpoint, found, devices, dtype, deadline)
         remarks = [remark for remark in (found.reason, found.remark, *use.remarks) if remark is not None]
         return MemoryEstimate(
-            model_id=checkpoint.model_id,
-            commit=checkpoint.commit,
+            model_id=name,
+            commit=commit,
+            adapter_bytes=extra,
             method="exact" if found.reason is None else "approximate",
             method_reason="; ".join(remarks) or None,
             may_improve=found.may_improve or use.may_improve,

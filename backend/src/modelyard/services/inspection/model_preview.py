@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from modelyard.core.adapters import Adapter, adapter_message
+from modelyard.core.errors import UnsupportedAdapter
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import Access
 from modelyard.hub.model_info import HubModel
 from modelyard.hub.names import validate_files
 from modelyard.schemas.architecture import Dimensions
 from modelyard.schemas.common import Reason
+from modelyard.schemas.download import AdapterPreview, ModelInfo, Support
 from modelyard.schemas.download import FilePlan as FilePlanRow
-from modelyard.schemas.download import ModelInfo, Support
+from modelyard.services.facts.adapter_facts import adapter_facts
 from modelyard.services.facts.config_facts import ConfigFacts, read_config
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.parameter_count import Described
@@ -32,6 +35,7 @@ class Found:
     support: Support
     needs_custom_code: bool | None = None
     described: Described | None = None
+    adapter: AdapterPreview | None = None
 
 
 def preview(
@@ -71,6 +75,7 @@ def preview(
         has_tokenizer=plan.has_tokenizer,
         already_quantized=facts.quantization_method,
         support=found.support,
+        adapter=found.adapter,
         gguf_files=HubGguf(repository).listed(readable=readable),
         training=static_verdict(model.model_id, config, repository.file_names),
         needs_custom_code=bool(found.needs_custom_code),
@@ -88,16 +93,16 @@ def _support(
     seconds: float,
 ) -> tuple[Found, int | None]:
     """Return what is found of a model on a Hub, and its number of parameters."""
+    if plan.is_adapter:
+        return _adapter_support(repository, plan, readable=readable)
     model = repository.model
     counted, unscaled = model.num_parameters, None
     if plan.safetensors and readable:
         unscaled = repository.unscaled(plan, config or {})
         if counted is None:
             counted = sum(tensor.elements for tensor in repository.tensors(plan))
-    base = repository.adapter_base() if readable else None
     if config is None and "config.json" in repository.file_names:
-        unread = Reason(code="no_access", message="Its configuration cannot be read yet.")
-        found = Found(Support(level="unverified", reasons=[unread]))
+        found = _unread()
     else:
         found = support(
             inspections,
@@ -107,7 +112,6 @@ def _support(
             names=repository.file_names,
             weights_problem=plan.weights.problem,
             unscaled=unscaled,
-            adapter_base=base,
             held=counted if read_config(config or {}).quantization_method is None else None,
             seconds=seconds,
         )
@@ -117,6 +121,32 @@ def _support(
         if lacking:
             found = replace(found, support=_with_missing_weights(found.support, lacking))
     return found, counted
+
+
+def _unread() -> Found:
+    reason = Reason(code="no_access", message="Its configuration cannot be read yet.")
+    return Found(Support(level="unverified", reasons=[reason]))
+
+
+def _adapter_support(repository: HubRepository, plan: FilePlan, *, readable: bool) -> tuple[Found, int | None]:
+    """Return what is found of an adapter, and its number of parameters."""
+    if not readable:
+        return _unread(), None
+    try:
+        plan.require_weights(repository.model.model_id, allow_pickle=False)
+        adapter = repository.adapter(plan)
+    except UnsupportedAdapter as error:
+        reason = Reason(code=error.code, message=error.message)
+        return Found(Support(level="unsupported", reasons=[reason])), None
+    reason = Reason(code="peft_adapter", message=adapter_message(adapter.config.base_model))
+    found = Found(Support(level="supported", reasons=[reason]), adapter=adapter_preview(adapter))
+    return found, adapter.weights.num_parameters
+
+
+def adapter_preview(adapter: Adapter) -> AdapterPreview:
+    """Return what is told of an adapter before its base was looked up."""
+    memory = adapter.weights.memory_bytes
+    return AdapterPreview(**adapter_facts(adapter).model_dump(), memory_bytes=memory, base=None)
 
 
 def _with_missing_weights(support: Support, lacking: int) -> Support:
@@ -137,16 +167,13 @@ def support(
     names: Sequence[str],
     weights_problem: str | None = None,
     unscaled: str | None = None,
-    adapter_base: str | None = None,
     held: int | None = None,
     seconds: float = SUPPORT_SECONDS,
 ) -> Found:
     """Judge a model before it is here; `names` are all its files, `held` the parameters in its weights."""
     from modelyard.ml.inspect.support import static_support, worth_building
 
-    static = static_support(
-        config, names, weights_problem=weights_problem, unscaled=unscaled, adapter_base=adapter_base
-    )
+    static = static_support(config, names, weights_problem=weights_problem, unscaled=unscaled)
     verdict = asdict(static)
     if config is not None and worth_building(static):
         try:
@@ -177,7 +204,7 @@ def plan_rows(plan: FilePlan) -> list[FilePlanRow]:
 def _warnings(model: HubModel, plan: FilePlan, facts: ConfigFacts, found: Found) -> list[str]:
     """Return what `support` does not tell already."""
     warnings = list(facts.problems)
-    if not plan.has_tokenizer:
+    if not plan.has_tokenizer and not plan.is_adapter:
         warnings.append("No tokenizer in the repository.")
     for folder in plan.unusable_modules:
         warnings.append(

@@ -32,6 +32,20 @@ class OptionWeights:
     load_peak: int | None = None
     copy_peak: int | None = None
 
+    def with_more(self, size_bytes: int) -> "OptionWeights":
+        """Add what is loaded after the weights: an adapter."""
+
+        def add(value: int | None) -> int | None:
+            return None if value is None else value + size_bytes
+
+        return replace(
+            self,
+            weights=add(self.weights),
+            at_most=add(self.at_most),
+            load_peak=add(self.load_peak),
+            copy_peak=add(self.copy_peak),
+        )
+
 
 @dataclass(frozen=True)
 class FoundWeights:
@@ -51,6 +65,10 @@ class FoundWeights:
         """One precision's weights, whose load is that of a quantized copy where there is one."""
         option = self.options[name]
         return replace(option, load_peak=option.copy_peak or option.load_peak) if name in copies else option
+
+    def with_more(self, size_bytes: int) -> "FoundWeights":
+        """Add what is loaded together with the weights, in every precision."""
+        return replace(self, options={name: option.with_more(size_bytes) for name, option in self.options.items()})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError
-from modelyard.models import Model, ModelStatus
+from modelyard.models import Model, ModelKind, ModelStatus
 from modelyard.schemas.architecture import Architecture, Dimensions, HookPoint
 from modelyard.schemas.common import Reason
 from modelyard.schemas.training import TrainingCompatibility
@@ -103,6 +103,8 @@ def _static(row: Model) -> TrainingCompatibility:
     if row.status is not ModelStatus.READY:
         message = f"{row.model_id} is {row.status}; only models that are ready can be trained on."
         found = verdict(False, "not_ready", message)
+    elif row.kind is ModelKind.ADAPTER:
+        found = static_verdict(row.model_id, None, [file["path"] for file in row.files or ()])
     else:
         try:
             found = static_verdict(row.model_id, local_config(row), [file["path"] for file in row.files or ()])

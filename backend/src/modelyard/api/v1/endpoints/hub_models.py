@@ -30,6 +30,8 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute
         errors.Conflict,
         errors.NoWeights,
         errors.UnsafeWeights,
+        errors.UnsupportedAdapter,
+        errors.BaseMissing,
         errors.UnsupportedArchitecture,
         errors.NoTokenizer,
         errors.DiskFull,
@@ -38,7 +40,8 @@ router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute
 def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: RowAnswerDep) -> ModelResponse:
     """Check access and disk space, then queue the download of a model.
 
-    With `gguf_file`, that file is downloaded and converted to safetensors. A model that failed, was cancelled or lost
+    With `gguf_file`, that file is downloaded and converted to safetensors. A PEFT adapter needs its base: it is
+    refused unless that is here, or `with_base` has it downloaded, too. A model that failed, was cancelled or lost
     its files is downloaded again under the same id and reuses the files that are left.
     """
     return answer(hub.start_download(request))
@@ -64,7 +67,7 @@ def search_models(
     "/estimate-memory",
     summary="Memory of a model on the Hub",
     dependencies=TALKS_TO_A_HUB,
-    responses=problems(*HUB_PROBLEMS),
+    responses=problems(*HUB_PROBLEMS, errors.UnsupportedAdapter),
 )
 def estimate_memory(
     hub: HubModelsDep,
@@ -75,7 +78,10 @@ def estimate_memory(
     dtype: Dtype = "auto",
     parts: Parts = "all",
 ) -> MemoryEstimate:
-    """Estimate a model's memory in each precision before the download, and whether it fits this machine."""
+    """Estimate a model's memory in each precision before the download, and whether it fits this machine.
+
+    Figures of an adapter are those of its base with it.
+    """
     return hub.estimate_memory(model_id, revision, context=context, batch=batch, dtype=dtype, parts=parts)
 
 

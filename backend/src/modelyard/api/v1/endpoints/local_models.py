@@ -42,6 +42,7 @@ def drop_leftovers(
         errors.AlreadyExists,
         errors.NoWeights,
         errors.UnsafeWeights,
+        errors.UnsupportedAdapter,
         errors.InvalidRepository,
         errors.UnsupportedArchitecture,
         errors.NoTokenizer,

@@ -171,13 +171,14 @@ def check_update(row_id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> Mo
     responses=problems(
         errors.ModelNotFound,
         errors.NotReady,
+        errors.BaseMissing,
         errors.InvalidRepository,
         errors.UnsupportedArchitecture,
         errors.NeedsCustomCode,
     ),
 )
 def get_architecture(row_id: RowId, architectures: ArchitecturesDep) -> Architecture:
-    """Return the blocks, dimensions and hook points of an installed model."""
+    """Return the blocks, dimensions and hook points of an installed model; of an adapter, those of its base."""
     return architectures.of_row(row_id)
 
 
@@ -208,6 +209,7 @@ def get_training_compatibility(
         *HUB_PROBLEMS,
         errors.ModelNotFound,
         errors.NotReady,
+        errors.BaseMissing,
         errors.UnsupportedArchitecture,
         errors.NoWeights,
     ),
@@ -220,7 +222,10 @@ def estimate_local_memory(
     dtype: Dtype = "auto",
     parts: Parts = "all",
 ) -> MemoryEstimate:
-    """Estimate a model's memory in each precision, from its files if it is installed, otherwise from its Hub."""
+    """Estimate a model's memory in each precision, from its files if it is installed, otherwise from its Hub.
+
+    Figures of an adapter are those of its base with it.
+    """
     return architectures.memory_of_row(row_id, context=context, batch=batch, dtype=dtype, parts=parts)
 
 
