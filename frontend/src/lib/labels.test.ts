@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { model } from "../test/fixtures";
+import { adapter, model } from "../test/fixtures";
 import { loadSnippet } from "./labels";
 
 describe("loadSnippet", () => {
@@ -13,6 +13,12 @@ describe("loadSnippet", () => {
     ['x"; import os', "AutoModel, AutoTokenizer"],
   ])("imports the class that keeps the head of a %s", (architecture, imported) => {
     expect(loadSnippet(model({ architecture }))).toContain(`from transformers import ${imported}\n`);
+  });
+
+  it("puts an adapter on its base", () => {
+    const lines = loadSnippet(adapter({ revision: "v2" }));
+    expect(lines).toContain('model = AutoModelForCausalLM.from_pretrained("Qwen/Qwen3-0.6B", dtype="auto")');
+    expect(lines).toContain('model = PeftModel.from_pretrained(model, "lab/lora", revision="v2")');
   });
 
   it.each(["http://127.0.0.1:8000/hub", "local"])("names the folder of a model from %s", (endpoint) => {

@@ -160,6 +160,17 @@ export function loadSnippet(model: Model): string {
   }
   const source = pythonArguments(sourceOf(model));
   const name = classToLoadWith(model);
+  if (model.adapter !== null) {
+    const base = pythonArguments({ name: model.adapter.base_model, revision: model.adapter.base_revision });
+    return [
+      "from peft import PeftModel",
+      `from transformers import ${[name, "AutoTokenizer"].sort().join(", ")}`,
+      "",
+      `tokenizer = AutoTokenizer.from_pretrained(${base})`,
+      `model = ${name}.from_pretrained(${base}, dtype="auto")`,
+      `model = PeftModel.from_pretrained(model, ${source})`,
+    ].join("\n");
+  }
   return [
     `from transformers import ${[name, "AutoTokenizer"].sort().join(", ")}`,
     "",

@@ -267,6 +267,7 @@ describe("actions", () => {
       keep_original: true,
       allow_pickle: false,
       gguf_file: null,
+      with_base: false,
     });
     expect(store.getState().ids[0]).toBe("m7");
     expect(

@@ -88,6 +88,20 @@ export function model(changes: Partial<Model> = {}): Model {
   };
 }
 
+/** An adapter of a model that is here, unless `base_id` says otherwise. */
+export function adapter(changes: Partial<Model> = {}): Model {
+  return model({
+    id: "a1",
+    model_id: changes.model_id ?? "lab/lora",
+    kind: "adapter",
+    base_id: "m1",
+    adapter: { base_model: "Qwen/Qwen3-0.6B", base_revision: null, rank: 8, target_modules: ["q_proj", "v_proj"] },
+    num_parameters: 1_000_000,
+    memory_estimated_bytes: 4_000_000,
+    ...changes,
+  });
+}
+
 /** One model of a Hub's search. */
 export function hit(changes: Partial<SearchItem> = {}): SearchItem {
   return {
@@ -219,6 +233,7 @@ export function info(changes: Partial<ModelInfo> = {}): ModelInfo {
     needs_custom_code: false,
     already_quantized: null,
     support: { level: "supported", reasons: [] },
+    adapter: null,
     gguf_files: [],
     training: { compatible: true, reasons: [] },
     warnings: [],
@@ -251,6 +266,7 @@ export function estimate(changes: Partial<MemoryEstimate> = {}): MemoryEstimate 
   return {
     model_id: "Qwen/Qwen3-0.6B",
     commit: "c1899de289a04d12100db370d81485cdf75e47ca",
+    adapter_bytes: 0,
     method: "exact",
     method_reason: null,
     may_improve: false,

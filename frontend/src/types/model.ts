@@ -12,6 +12,7 @@ export type RowError = NonNullable<Model["error"]>;
 export type ModelPage = Schemas["ModelPage"] & { items: Model[] };
 export type ModelDownloadRequest = Required<Schemas["ModelDownloadRequest"]>;
 export type ModelInfo = Schemas["ModelInfo"];
+export type AdapterPreview = Schemas["AdapterPreview"];
 export type RepoFile = Schemas["FilePlan"];
 export type Access = ModelInfo["access"];
 export type SearchItem = Schemas["SearchItem"];

@@ -51,6 +51,12 @@ it("asks again for files of the shared cache", async () => {
   await waitFor(() => expect(asked).toEqual(["?dry_run=true", "?confirm_shared=true"]));
 });
 
+it("names the adapters that have no base then", async () => {
+  show({ ...plan, adapters: ["lab/lora", "lab/other"] });
+  expect(await screen.findByText("lab/lora, lab/other")).toBeVisible();
+  expect(screen.getByText(/These adapters stay, without their base/)).toBeVisible();
+});
+
 it("does not delete what is in use", async () => {
   show({ ...plan, used_by: [{ kind: "training", id: "t1", name: "in use by the training run t1 on model.layers.8" }] });
   expect(await screen.findByRole("link", { name: "In use by the training run t1 on model.layers.8" })).toHaveAttribute(

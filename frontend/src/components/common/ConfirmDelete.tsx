@@ -11,6 +11,7 @@ import { precisionLabel, sentence } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { DeleteAnswers } from "./DeleteAnswers";
+import { LosesBase } from "./LosesBase";
 import { OriginalBox } from "./OriginalBox";
 import { Placeholder } from "./Placeholder";
 import { ProblemAlert } from "./ProblemAlert";
@@ -94,6 +95,7 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
           )}
         </div>
       )}
+      {report !== null && <LosesBase adapters={report.adapters} />}
       {report !== null && (withOriginal || report.original_bytes > 0) && (
         <OriginalBox checked={withOriginal} bytes={report.original_bytes} onChange={setWithOriginal} />
       )}

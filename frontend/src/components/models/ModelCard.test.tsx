@@ -1,7 +1,7 @@
 import { act, cleanup, screen, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
-import { downloading, liveOf, model, outOfRoom, progress, system } from "../../test/fixtures";
+import { adapter, downloading, liveOf, model, outOfRoom, progress, system } from "../../test/fixtures";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { Pending } from "../../types/feed";
 import { useModelsStore } from "../../stores/modelsStore";
@@ -44,6 +44,19 @@ it("says what a ready model is and needs", async () => {
     expect(within(card).getByText(text)).toBeVisible();
   }
   await expectAccessible();
+});
+
+it("says what an adapter belongs to, and that its base is missing", async () => {
+  const user = userEvent.setup();
+  show(adapter());
+  expect(screen.getByText("Adapter of Qwen/Qwen3-0.6B")).toBeVisible();
+  await expectAccessible();
+  await user.click(screen.getByRole("button", { name: "More actions for lora" }));
+  expect(await screen.findByRole("menuitem", { name: "Verify the files" })).toBeVisible();
+  expect(screen.queryByRole("menuitem", { name: /Quantize/ })).toBeNull();
+  cleanup();
+  show(adapter({ base_id: null }));
+  expect(screen.getByText("Base missing: Qwen/Qwen3-0.6B")).toBeVisible();
 });
 
 it("tells whether it fits what is free, and not of one that is loaded or goes", () => {

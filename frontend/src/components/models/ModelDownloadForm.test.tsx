@@ -116,6 +116,7 @@ it("goes from typed letters to a started download", async () => {
     keep_original: true,
     allow_pickle: false,
     gguf_file: null,
+    with_base: false,
   });
 });
 
@@ -573,4 +574,77 @@ it("never shows one model's memory beside another", async () => {
   release();
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(screen.queryByRole("region", { name: "About slow/one" })).toBeNull();
+});
+
+const LORA: Partial<ModelInfo> = {
+  model_id: "lab/lora",
+  canonical_id: "lab/lora",
+  size_bytes: 10_000_000,
+  missing_bytes: 10_000_000,
+  files: [{ path: "adapter_model.safetensors", size_bytes: 9_000_000, sha256: null, fetch: true, reason: "weights" }],
+  adapter: {
+    base_model: "lab/base",
+    base_revision: null,
+    rank: 8,
+    target_modules: ["q_proj", "v_proj"],
+    memory_bytes: 20_000_000,
+    base: { id: null, status: null, quantization: null, size_bytes: GB, missing_bytes: GB, problem: null },
+  },
+};
+
+function base(changes: Partial<NonNullable<NonNullable<ModelInfo["adapter"]>["base"]>>): Partial<ModelInfo> {
+  const { adapter } = LORA;
+  return adapter?.base ? { ...LORA, adapter: { ...adapter, base: { ...adapter.base, ...changes } } } : LORA;
+}
+
+function downloads() {
+  const body = vi.fn();
+  server.use(
+    http.post(api("/models/download"), async ({ request }) => {
+      body(await request.json());
+      return HttpResponse.json(downloading({ status: "pending" }), { status: 202 });
+    }),
+  );
+  return body;
+}
+
+it("offers the base of an adapter, in a precision of choice", async () => {
+  const user = userEvent.setup();
+  const body = downloads();
+  tell(LORA);
+  const onDone = show("lab/lora");
+  const about = await screen.findByRole("region", { name: "About lab/lora" });
+  for (const text of ["lab/base", "q_proj, v_proj", "20.0 MB in addition to its base"])
+    expect(within(about).getByText(text)).toBeVisible();
+  const offer = screen.getByRole("checkbox", { name: "Also download its base, lab/base" });
+  expect(offer).toBeChecked();
+  await user.click(await screen.findByRole("radio", { name: /8-bit/ }));
+  await expectAccessible();
+
+  await user.click(offer);
+  expect(await screen.findByText("The adapter is of no use without its base.")).toBeVisible();
+  expect(screen.getByRole("button", { name: "Download 10.0 MB" })).toBeDisabled();
+  await user.click(offer);
+  await user.click(screen.getByRole("button", { name: "Download 1.01 GB" }));
+  await waitFor(() => expect(onDone).toHaveBeenCalled());
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "8bit", with_base: true }));
+});
+
+it("takes an adapter as it is where its base is here", async () => {
+  const user = userEvent.setup();
+  const body = downloads();
+  tell(base({ id: "m7", status: "ready", quantization: "4bit", missing_bytes: 0 }));
+  const onDone = show("lab/lora");
+  expect(await screen.findByText("Its base, lab/base, is here (4-bit, ready).")).toBeVisible();
+  expect(screen.queryByRole("checkbox", { name: /base/ })).toBeNull();
+  await user.click(await screen.findByRole("button", { name: "Download 10.0 MB" }));
+  await waitFor(() => expect(onDone).toHaveBeenCalled());
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none", with_base: false }));
+});
+
+it("says why the base of an adapter cannot be downloaded", async () => {
+  tell(base({ size_bytes: null, missing_bytes: null, problem: "There is no model 'lab/base'." }));
+  show("lab/lora");
+  expect(await screen.findByText(/cannot be downloaded: There is no model 'lab\/base'/)).toBeVisible();
+  expect(await screen.findByRole("button", { name: /^Download/ })).toBeDisabled();
 });

@@ -159,7 +159,7 @@ function UseItems({ model, busy, onAction }: ActionProps) {
         </Menu.Item>
       )}
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
-      {ready && model.quantization === "none" && (
+      {ready && model.quantization === "none" && model.adapter === null && (
         <>
           {item("Quantize to 4-bit…", <Shrink size={14} aria-hidden />, "quantize-4bit")}
           {item("Quantize to 8-bit…", <Shrink size={14} aria-hidden />, "quantize-8bit")}

@@ -1,4 +1,4 @@
-import { ArrowUpCircle, BrainCircuit, FileCode2, KeyRound } from "lucide-react";
+import { ArrowUpCircle, BrainCircuit, FileCode2, KeyRound, Puzzle } from "lucide-react";
 import { Link } from "react-router";
 import { useNewerRow } from "../../../hooks/useModels";
 import type { Model } from "../../../types/model";
@@ -15,7 +15,15 @@ interface Props {
 export function ModelBadges({ model, filesHref, training = true }: Props) {
   const newer = useNewerRow(model);
   const obstacle = training ? trainingLabel(model) : null;
-  if (!model.gated && !model.has_custom_code && model.update_available !== true && obstacle === null) return null;
+  const { adapter } = model;
+  if (
+    adapter === null &&
+    !model.gated &&
+    !model.has_custom_code &&
+    model.update_available !== true &&
+    obstacle === null
+  )
+    return null;
   return (
     <ul className={classes.badges} aria-label={`About ${model.name}`}>
       {model.update_available === true && (
@@ -24,6 +32,16 @@ export function ModelBadges({ model, filesHref, training = true }: Props) {
             <ArrowUpCircle size={12} aria-hidden />
             {newer === undefined ? "Update available" : "Newer version installed"}
           </Link>
+        </li>
+      )}
+      {adapter !== null && (
+        <li
+          className={classes.badge}
+          title={model.base_id === null ? `${adapter.base_model} is not installed` : undefined}
+        >
+          <Puzzle size={12} aria-hidden />
+          {model.base_id === null ? "Base missing: " : "Adapter of "}
+          {adapter.base_model}
         </li>
       )}
       {model.gated && (
@@ -49,7 +67,8 @@ export function ModelBadges({ model, filesHref, training = true }: Props) {
 }
 
 /** What stands in the way of training an SAE on it; "not verified" is no refusal. */
-function trainingLabel({ training }: Model): string | null {
+function trainingLabel({ adapter, training }: Model): string | null {
+  if (adapter !== null) return null;
   if (training?.compatible === false) return "No SAE training";
   return training?.compatible === null ? "SAE training not verified" : null;
 }

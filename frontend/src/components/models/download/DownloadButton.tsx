@@ -142,9 +142,11 @@ function Condition({ obstacle, loadable }: ConditionProps) {
       ? "This repository has no weights to download."
       : obstacle === "consent"
         ? "Accept the pickle weights above to download them."
-        : loadable
-          ? null
-          : "Modelyard cannot load this model. The files are downloaded for use with other programs.";
+        : obstacle === "base"
+          ? "The adapter is of no use without its base."
+          : loadable
+            ? null
+            : "Modelyard cannot load this model. The files are downloaded for use with other programs.";
   return words === null ? null : (
     <Text size="sm" c="dimmed" role="status">
       {words}

@@ -14,16 +14,22 @@ import { ModelPreview } from "./ModelPreview";
 import { RoughMemory } from "../memory/RoughMemory";
 import { Yard } from "../memory/Yard";
 import type { ChosenProps } from "../ModelDownloadForm";
+import { AdapterBase, lacksBase, withBase } from "./AdapterBase";
 import { obstacleOf, needsConsent } from "./obstacle";
 import { suggest, roughFits } from "./suggestPrecision";
 import { Submit } from "./DownloadButton";
 import { GgufDownload } from "./GgufDownload";
 
-export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
+export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProps) {
   const [picked, setPicked] = useState<Quantization | null>(null);
   const [keepOriginal, setKeepOriginal] = useState(true);
   const [allowPickle, setAllowPickle] = useState(false);
-  const obstacle = obstacleOf(info, allowPickle);
+  const [wantsBase, setWantsBase] = useState(true);
+  const fetchesBase = wantsBase && lacksBase(chosen);
+  const info = fetchesBase ? withBase(chosen) : chosen;
+  // An adapter is kept as it is: what is chosen is the precision of the base that comes with it.
+  const fixed = info.adapter !== null && !fetchesBase;
+  const obstacle = obstacleOf(info, allowPickle, fetchesBase);
   const loadable = info.support.level !== "unsupported";
   const onlyGguf = obstacle === "nothing" && info.gguf_files.length > 0;
   const askable = obstacle !== "locked" && obstacle !== "nothing";
@@ -36,7 +42,7 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
     settings.loading || !askable
       ? null
       : suggest(plan.options, settings.data?.defaults.quantization ?? null, roughFits(info, devices ?? []));
-  const quantization = picked ?? suggested;
+  const quantization = fixed ? "none" : (picked ?? suggested);
   const option = plan.options.find((candidate) => candidate.quantization === quantization);
   const artifact = quantization === "none" ? 0 : (option?.option.disk_bytes ?? 0);
   // A copy is made of the original, which goes only then.
@@ -55,10 +61,11 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
 
   return (
     <>
-      <ModelPreview info={info} revision={revision} estimate={plan.estimate} onRecheck={onRecheck} />
+      <ModelPreview info={chosen} revision={revision} estimate={plan.estimate} onRecheck={onRecheck} />
       {info.gguf_files.length > 0 && obstacle !== "locked" && (
         <GgufDownload info={info} revision={revision} onDone={onDone} />
       )}
+      {info.adapter !== null && <AdapterBase adapter={info.adapter} checked={wantsBase} onChange={setWantsBase} />}
       {needsConsent(info) && (
         <Checkbox
           checked={allowPickle}
@@ -77,15 +84,17 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
       )}
       {askable && (loadable || plan.loading || figures) && (
         <MemoryChart
-          title="Precision"
+          title={info.adapter === null ? "Precision" : "Precision of the base, with the adapter"}
           plan={plan}
           selected={quantization}
           rough={rough}
-          marks={Object.fromEntries([...rows].map(([name, row]) => [name, installedLabel(row)]))}
+          marks={
+            info.adapter !== null ? {} : Object.fromEntries([...rows].map(([name, row]) => [name, installedLabel(row)]))
+          }
           filesOf={({ option, quantization }) =>
             option.available || quantization === "none" ? formatFiles(option, info, keepOriginal) : undefined
           }
-          onPick={loadable ? setPicked : undefined}
+          onPick={loadable && !fixed ? setPicked : undefined}
         />
       )}
       {option !== undefined && (
@@ -110,7 +119,7 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
           estimating={plan.loading}
           diskShort={diskShort}
           obstacle={obstacle}
-          row={quantization === null ? undefined : rows.get(quantization)}
+          row={quantization === null ? undefined : rows.get(info.adapter === null ? quantization : "none")}
           request={
             quantization === null
               ? null
@@ -121,6 +130,7 @@ export function Chosen({ info, revision, onRecheck, onDone }: ChosenProps) {
                   keep_original: keepOriginal,
                   allow_pickle: allowPickle,
                   gguf_file: null,
+                  with_base: fetchesBase,
                 }
           }
           onRecheck={onRecheck}

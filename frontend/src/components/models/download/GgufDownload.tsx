@@ -26,7 +26,7 @@ export function GgufDownload({ info, revision, onDone }: Props) {
     setBusy(true);
     setProblem(null);
     try {
-      const request = { model_id: info.model_id, revision, gguf_file, allow_pickle: false } as const;
+      const request = { model_id: info.model_id, revision, gguf_file, allow_pickle: false, with_base: false } as const;
       onDone(await downloadModel({ ...request, quantization: "none", keep_original: true }));
     } catch (error) {
       setProblem(toProblem(error));

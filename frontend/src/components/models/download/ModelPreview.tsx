@@ -52,11 +52,22 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
             ? null
             : `${info.num_parameters.toLocaleString("en")} (${formatCount(info.num_parameters)})`}
         </Fact>
-        <Fact name="Architecture">{info.architecture ?? info.model_type}</Fact>
-        <Fact name="Shape">
-          {layers == null || hidden == null ? "unknown" : `${layers} layers × ${hidden}`}
-          {context != null && `, ${context.toLocaleString("en")} context`}
-        </Fact>
+        {info.adapter === null ? (
+          <>
+            <Fact name="Architecture">{info.architecture ?? info.model_type}</Fact>
+            <Fact name="Shape">
+              {layers == null || hidden == null ? "unknown" : `${layers} layers × ${hidden}`}
+              {context != null && `, ${context.toLocaleString("en")} context`}
+            </Fact>
+          </>
+        ) : (
+          <>
+            <Fact name="Adapter of">{info.adapter.base_model}</Fact>
+            <Fact name="Rank">{info.adapter.rank}</Fact>
+            <Fact name="Changes">{info.adapter.target_modules.join(", ")}</Fact>
+            <Fact name="Memory">{`${formatBytes(info.adapter.memory_bytes)} in addition to its base`}</Fact>
+          </>
+        )}
         <Fact name="Stored as">
           {info.already_quantized === null ? info.dtype : `already quantized (${info.already_quantized})`}
         </Fact>
@@ -67,7 +78,9 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
         <Fact name="Transformers">
           <VerdictLabel verdict={support.verdict}>{support.word}</VerdictLabel>
         </Fact>
-        <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
+        {info.adapter === null && (
+          <Fact name="Tokenizer">{info.has_tokenizer ? "included" : "none in the repository"}</Fact>
+        )}
       </Facts>
       {reasons.map((reason) => (
         <Text key={reason.code + reason.message} size="sm">
@@ -88,7 +101,9 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
         </Text>
       ))}
       <FilesLine info={info} />
-      {info.support.level !== "unsupported" && <ArchitectureLine info={info} revision={revision} />}
+      {info.support.level !== "unsupported" && info.adapter === null && (
+        <ArchitectureLine info={info} revision={revision} />
+      )}
     </section>
   );
 }

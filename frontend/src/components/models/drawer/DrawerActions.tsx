@@ -122,7 +122,7 @@ export function ReadyActions({ model, live, pending, onAction, onTry }: ReadyPro
             {pending?.op === "load" || asked ? "Loading" : "Load"}
           </ServerButton>
         )}
-        {model.quantization === "none" && (
+        {model.quantization === "none" && model.adapter === null && (
           <ServerButton size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "quantize-4bit")}>
             Quantize…
           </ServerButton>

@@ -441,6 +441,7 @@ it("downloads the newer version as a model of its own", async () => {
     keep_original: true,
     allow_pickle: false,
     gguf_file: null,
+    with_base: false,
   });
   expect(screen.getByRole("link", { name: "Open it" })).toHaveAttribute("href", "/models/m2");
 });

@@ -40,11 +40,32 @@ function Measured({ model }: { model: Model }) {
   );
 }
 
+/** What an adapter changes, and how much. */
+function adapterFacts({ adapter, base_id: base }: Model): [string, React.ReactNode][] {
+  if (adapter === null) return [];
+  const name = adapter.base_revision === null ? adapter.base_model : `${adapter.base_model}@${adapter.base_revision}`;
+  return [
+    [
+      "Adapter of",
+      base === null ? (
+        `${name} (not installed)`
+      ) : (
+        <Link key="base" to={`/models/${base}`}>
+          {name}
+        </Link>
+      ),
+    ],
+    ["Rank", exact(adapter.rank)],
+    ["Changes", adapter.target_modules.join(", ")],
+  ];
+}
+
 export function Overview({ model, busy, onAction }: WorkProps) {
   const snippet = loadSnippet(model);
   const hub = useSystemStore((state) => state.system?.hub);
   const users = model.used_by.filter((use) => use.kind !== "loaded");
   const shape: [string, React.ReactNode][] = [
+    ...adapterFacts(model),
     ["Parameters", exact(model.num_parameters)],
     ["Architecture", model.architecture],
     ["Layers", exact(model.num_layers)],

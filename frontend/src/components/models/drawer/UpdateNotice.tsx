@@ -79,7 +79,15 @@ function Newer({ model, onProblem }: StepProps) {
     onProblem(null);
     try {
       const { model_id, revision, quantization, gguf_file } = model;
-      await downloadModel({ model_id, revision, quantization, gguf_file, keep_original: true, allow_pickle: false });
+      await downloadModel({
+        model_id,
+        revision,
+        quantization,
+        gguf_file,
+        keep_original: true,
+        allow_pickle: false,
+        with_base: false,
+      });
       toastDone(`Downloading the newer ${model.name}`, "The installed version is kept until you delete it.");
     } catch (error) {
       onProblem(toProblem(error));

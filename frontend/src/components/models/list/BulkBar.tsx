@@ -13,6 +13,7 @@ import type { DeletionPlan, Model, QuantizeRequest } from "../../../types/model"
 import { DeleteAnswers } from "../../common/DeleteAnswers";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
+import { LosesBase } from "../../common/LosesBase";
 import { OriginalBox } from "../../common/OriginalBox";
 import { ServerButton } from "../../common/ServerButton";
 import { ConnectionNotice } from "../../common/ConnectionNotice";
@@ -209,6 +210,7 @@ function DeleteBody({ models, onClose, onDeleted }: DeleteProps) {
                     keeps {formatBytes(kept.bytes)}: {kept.reason}
                   </Text>
                 ))}
+              {row?.stays === false && <LosesBase adapters={row.adapters} />}
             </List.Item>
           ))}
         </List>

@@ -1,0 +1,13 @@
+import { Text } from "@mantine/core";
+
+/** Names the adapters that have no base after a deletion; nothing where there are none. */
+export function LosesBase({ adapters = [] }: { adapters: string[] | undefined }) {
+  if (adapters.length === 0) return null;
+  const stay =
+    adapters.length === 1 ? "This adapter stays, without its base" : "These adapters stay, without their base";
+  return (
+    <Text>
+      {stay}: <span className="mono">{adapters.join(", ")}</span>
+    </Text>
+  );
+}
