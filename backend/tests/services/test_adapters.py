@@ -1,5 +1,6 @@
 """Which row an adapter works with, as rows of its base come and go."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,12 +9,16 @@ from sqlalchemy.orm import Session
 from modelyard.core.database import Database
 from modelyard.core.errors import BaseMissing, InvalidRequest, NotReady
 from modelyard.hub.cache.hub_cache import HubCache
-from modelyard.models import Model, ModelKind, ModelStatus, Quantization
+from modelyard.models import JobKind, Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import AdapterFacts
 from modelyard.services.adapters import adapters_of, base_for, find_base, fits, link_adapters
 from modelyard.services.deletion_plan import plan_row, plan_rows
 from modelyard.services.model_deletion import ModelDeletion
+from modelyard.services.model_files import FilesOnDisk
+from modelyard.services.model_service import ModelService
 from services.cache import COMMIT, OTHER_COMMIT, new_row
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def _row(session: Session, cache: HubCache, status: ModelStatus = ModelStatus.READY, **fields: Any) -> Model:
@@ -116,3 +121,16 @@ def test_a_row_of_a_base_that_is_removed_otherwise_is_forgotten(database: Databa
         session.flush()
         session.refresh(adapter)
         assert adapter.base_id is None
+
+
+def test_pages_hear_of_an_adapter_whose_base_becomes_ready(database: Database, cache: HubCache) -> None:
+    with database.session() as session:
+        base = _row(session, cache, ModelStatus.DOWNLOADING)
+        adapter = _adapter(session, cache)
+        link_adapters(session, base)
+        adapter.updated_at = LONG_AGO
+        session.flush()
+        found = FilesOnDisk(whole=True, artifact_bytes=0, disk_bytes=1)
+        ModelService(session, cache).mark_done(base, JobKind.DOWNLOAD, found)
+        session.refresh(adapter)
+        assert adapter.updated_at > LONG_AGO

@@ -20,7 +20,7 @@ def offered_adapter(adapter: "AdapterPreview | None") -> Iterator[tuple[str, Cel
 
 def installed_adapter(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
     """Yield the facts of an installed adapter; nothing for a model."""
-    adapter = row["adapter"]
+    adapter = row.get("adapter")
     if adapter is not None:
         name = _base_name(adapter)
         yield "adapter of", name if row["base_id"] else f"{name}, which is not here: `modelyard pull {name}` gets it"
@@ -29,7 +29,7 @@ def installed_adapter(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
 
 def name_with_base(row: "ModelResponse") -> str:
     """Return the name of a model; of an adapter also what it belongs to."""
-    adapter = row["adapter"]
+    adapter = row.get("adapter")
     return row["model_id"] if adapter is None else f"{row['model_id']} (adapter of {adapter['base_model']})"
 
 

@@ -74,8 +74,8 @@ def pull(
         with asking_the_hub(context, client):
             row, fresh = start(client, request, note)
         here_before = row["downloaded_bytes"]
-        if with_base and row["base_id"]:
-            _follow_base(client, row["base_id"])
+        if with_base and (base_id := row.get("base_id")):
+            _follow_base(client, base_id)
         if row["status"] != "ready":
             row = follow(client, row)
     except KeyboardInterrupt:

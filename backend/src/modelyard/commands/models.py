@@ -311,7 +311,7 @@ def _remarks(plan: "DeletionReport") -> list[str]:
     return [
         *(f"{_format.size(kept['bytes'])} stay: {kept['reason']}." for kept in plan["kept_because"]),
         *(f"It is {user['name']}." for user in plan["used_by"]),
-        *(f"The adapter {name} stays and has no base then." for name in plan["adapters"]),
+        *(f"The adapter {name} stays and has no base then." for name in plan.get("adapters", ())),
     ]
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session, aliased, defer
 
+from modelyard.core.database import utc_now
 from modelyard.core.errors import BaseMissing, InvalidRequest, NotReady
 from modelyard.models import Model, ModelKind, ModelStatus, Quantization
 from modelyard.schemas.model import AdapterFacts
@@ -87,6 +88,11 @@ def link_adapters(session: Session, base: Model) -> None:
     for adapter in _adapters_for(session, base):
         found = find_base(session, facts_of(adapter))
         adapter.base_id = None if found is None else found.id
+
+
+def touch_adapters(session: Session, base: Model) -> None:
+    """Have pages told of the adapters of a row anew: what they say of themselves depends on it."""
+    session.execute(update(Model).where(Model.base_id == base.id).values(updated_at=utc_now()))
 
 
 @dataclass(frozen=True)

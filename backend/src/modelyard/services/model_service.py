@@ -24,7 +24,7 @@ from modelyard.models import (
     Quantization,
 )
 from modelyard.schemas.model import ModelCreate
-from modelyard.services.adapters import link_adapters
+from modelyard.services.adapters import link_adapters, touch_adapters
 from modelyard.services.deletion_plan import RowPlan
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.jobs.payloads import Payload
@@ -279,6 +279,7 @@ class ModelService:
             return
         model.status, model.error = ModelStatus.READY, None
         self.files.note(model, found)
+        touch_adapters(self.session, model)
         if kind is JobKind.QUANTIZE and not model.keep_original:
             self.deletion.give_up_original(model)
         forget_facts(self.session, model)
