@@ -10,7 +10,10 @@ test.beforeAll(async ({ request }) => {
   for (const sample of SAMPLES) id = await readySample(request, sample);
 });
 
-test("Tab comes to everything in the order it is read, shows where it is, and leaves again", async ({ page }) => {
+test("Tab comes to everything in the order it is read, shows where it is, and leaves again", async ({
+  page,
+  request,
+}) => {
   test.setTimeout(240_000);
   for (const path of await routes(page)) {
     // The documentation is another project's page.
@@ -18,7 +21,7 @@ test("Tab comes to everything in the order it is read, shows where it is, and le
     await open(page, path);
     await eachTab(page, (name) => expectReachable(page, `${path} ${name}`));
   }
-  await open(page, `/models/${id}?tab=try`);
+  await open(page, `/models/${await readySample(request, SMALL_SAMPLE)}?tab=try`);
   await page.getByRole("textbox", { name: "Text to continue" }).fill("So");
   await page.getByRole("button", { name: "Settings" }).click();
   await expectReachable(page, "trying a model");

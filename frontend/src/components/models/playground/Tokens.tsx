@@ -117,8 +117,8 @@ function Alternatives({ part }: { part: Stretch }) {
       {part.tokens.map((token, index) => (
         <table key={index} className={classes.table}>
           <tbody>
-            {rowsOf(token).map(({ text, logprob }) => (
-              <tr key={text} className={text === token.text ? classes.written : undefined}>
+            {rowsOf(token).map(({ text, logprob }, row) => (
+              <tr key={row} className={text === token.text ? classes.written : undefined}>
                 <td className="mono">{visibleToken(text)}</td>
                 <td className={classes.bar}>
                   <span style={{ width: `${Math.exp(logprob ?? -Infinity) * 100}%` }} />
