@@ -534,7 +534,7 @@ export interface paths {
         put?: never;
         /**
          * Load
-         * @description Load a model into the memory of an inference worker.
+         * @description Load a model into the memory of an inference worker; of an adapter, its base too, if that is not loaded.
          *
          *     While it loads, `progress` reports the current step. `loaded` becomes true, or `error` says why the load failed.
          *     Unload or cancel stops it.
@@ -1504,7 +1504,7 @@ export interface components {
             messages: components["schemas"]["ChatMessage"][];
             /**
              * Model
-             * @description `owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.
+             * @description `owner/name[@revision][:8bit|:4bit][+owner/adapter]`, as in `GET /v1/models`, or the id of a row.
              * @example Qwen/Qwen3-0.6B:4bit
              */
             model: string;
@@ -1951,7 +1951,7 @@ export interface components {
             max_tokens: number;
             /**
              * Model
-             * @description `owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.
+             * @description `owner/name[@revision][:8bit|:4bit][+owner/adapter]`, as in `GET /v1/models`, or the id of a row.
              * @example Qwen/Qwen3-0.6B:4bit
              */
             model: string;
@@ -2436,7 +2436,7 @@ export interface components {
             input: string | string[] | number[] | number[][];
             /**
              * Model
-             * @description `owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.
+             * @description `owner/name[@revision][:8bit|:4bit][+owner/adapter]`, as in `GET /v1/models`, or the id of a row.
              * @example Qwen/Qwen3-0.6B:4bit
              */
             model: string;
@@ -3954,6 +3954,12 @@ export interface components {
          * @description What Modelyard adds to OpenAI's API.
          */
         ModelyardOptions: {
+            /**
+             * Adapter
+             * @description The LoRA adapter to run the model with: `owner/name`, or the id of its row.
+             * @example null
+             */
+            adapter?: string | null;
             /**
              * Ttl Seconds
              * @description The model is unloaded so long after its last use, in seconds; left out: as loaded, or 3600.
@@ -8007,7 +8013,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready` */
+            /** @description Conflict: `not_ready`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8025,7 +8031,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_adapter`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `output_not_finite`, `unsupported_architecture` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8212,7 +8218,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready` */
+            /** @description Conflict: `not_ready`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10328,7 +10334,7 @@ export interface operations {
                     "text/event-stream": unknown;
                 };
             };
-            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `no_weights`, `unsupported_adapter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10364,7 +10370,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `conflict` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10439,7 +10445,7 @@ export interface operations {
                     "text/event-stream": unknown;
                 };
             };
-            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `no_weights`, `unsupported_adapter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10475,7 +10481,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `conflict` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10544,7 +10550,7 @@ export interface operations {
                     "application/json": components["schemas"]["EmbeddingList"];
                 };
             };
-            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
+            /** @description Bad Request: `invalid_request`, `unsupported_parameter`, `no_weights`, `unsupported_adapter`, `context_length_exceeded`, `invalid_repository`, `no_tokenizer`, `template_failed`, `output_not_finite`, `unsupported_architecture` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10580,7 +10586,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `conflict` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10713,7 +10719,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIModel"];
                 };
             };
-            /** @description Bad Request: `invalid_request`, `unsupported_parameter` */
+            /** @description Bad Request: `invalid_request` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10749,7 +10755,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready` */
+            /** @description Conflict: `not_ready`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;

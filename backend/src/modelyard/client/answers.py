@@ -684,6 +684,7 @@ class ModelResponse(TypedDict):
 
 
 class ModelyardOptions(TypedDict):
+    adapter: NotRequired[str | None]
     ttl_seconds: NotRequired[float | None]
 
 

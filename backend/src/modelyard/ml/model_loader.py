@@ -131,17 +131,15 @@ class ModelLoader:
         Raises NotReady if it is not loaded, ModelInUse if it is used or still being loaded.
         """
         with self._lock:
-            bases = self._bases_of(key)
-            if not bases:
+            if not self._bases_of(key):
                 self._idle(key)  # refused at once, not after somebody else's load
         with self._alone("an unload"):
-            if bases:
-                unloaded = self._free_adapter(bases)
-            else:
-                with self._lock:
-                    entry = self._idle(key)
+            with self._lock:
+                bases = self._bases_of(key)
+                entry = None if bases else self._idle(key)
+                if entry is not None:
                     del self._entries[key]
-                unloaded = self._free(entry, entry.loaded)
+            unloaded = self._free_adapter(bases) if entry is None else self._free(entry, entry.loaded)
         self._tell([unloaded])
         return unloaded
 

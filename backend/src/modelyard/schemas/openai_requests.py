@@ -129,6 +129,13 @@ class ModelyardOptions(OpenAIRequest):
 
     changes_nothing = {"interventions": ([],)}
 
+    adapter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_NAME,
+        description="The LoRA adapter to run the model with: `owner/name`, or the id of its row.",
+        examples=[None],
+    )
     ttl_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -153,7 +160,7 @@ class ModelRequest(OpenAIRequest):
     model: str = Field(
         min_length=1,
         max_length=MAX_NAME,
-        description="`owner/name[@revision][:8bit|:4bit]`, as in `GET /v1/models`, or the id of a row.",
+        description="`owner/name[@revision][:8bit|:4bit][+owner/adapter]`, as in `GET /v1/models`, or the id of a row.",
         examples=["Qwen/Qwen3-0.6B:4bit"],
     )
     modelyard: ModelyardOptions = Field(default=ModelyardOptions(), description="Options that OpenAI's API has not.")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from modelyard.core.errors import InvalidRequest, ModelyardError
-from modelyard.models import Model
 from modelyard.schemas.compare import CompareRequest, CompareResponse, SideName
 from modelyard.services.comparison import OTHER_PROMPT, Written, compare, difference_of_tokens
 from modelyard.services.inference.generation_result import Choice, WrittenToken
@@ -18,6 +17,7 @@ from modelyard.services.inference.inference_service import (
     require_chat_template,
     require_language_head,
 )
+from modelyard.services.inference.served import Served
 from modelyard.services.jobs.payloads import GenerateInput
 from modelyard.services.openai import model_names
 from modelyard.services.openai.answers import finish_reason
@@ -32,7 +32,7 @@ Work = Literal["write", "score"]
 class Comparison:
     """A request whose models are here."""
 
-    rows: Mapping[SideName, Model]
+    models: Mapping[SideName, Served]
     given: GenerateInput
     max_new_tokens: int
 
@@ -56,12 +56,12 @@ class CompareService:
     def prepare(self, request: CompareRequest) -> Comparison:
         """Find the models of a request.
 
-        Raises what `find_row` raises, InvalidRequest, and UnsupportedArchitecture for a model that generates no text;
-        `side` is in `extra`.
+        Raises what `find_served` raises, InvalidRequest, and UnsupportedArchitecture for a model that generates no
+        text; `side` is in `extra`.
         """
         given = given_input(request.prompt, request.messages)
-        rows = {side: self._row(side, getattr(request, side), given) for side in SIDES}
-        return Comparison(rows, given, request.max_new_tokens)
+        models = {side: self._served(side, getattr(request, side), given) for side in SIDES}
+        return Comparison(models, given, request.max_new_tokens)
 
     def follow(self, comparison: Comparison) -> AsyncGenerator[ComparisonStep]:
         """Yield what is being done, and at the end the result. Leaving early stops the work.
@@ -70,14 +70,16 @@ class CompareService:
         """
         return _Run(self.inference, comparison).steps()
 
-    def _row(self, side: SideName, name: str, given: GenerateInput) -> Model:
+    def _served(self, side: SideName, name: str, given: GenerateInput) -> Served:
         with _naming(side):
             with self.inference.database.reading() as session:
-                row = model_names.find_row(session, name)
-            require_language_head(row)
+                served = model_names.find_served(session, name)
+            require_language_head(served.row)
             if given.messages is not None:
-                require_chat_template(row, name, hint="Send a prompt, or choose models that were trained on chats.")
-        return row
+                require_chat_template(
+                    served.row, name, hint="Send a prompt, or choose models that were trained on chats."
+                )
+        return served
 
 
 class _Run:
@@ -105,7 +107,7 @@ class _Run:
         async with aclosing(self._generate(side, "write", fields, made)) as steps:
             async for step in steps:
                 yield step
-        self._written[side] = Written(asked.rows[side], made[0])
+        self._written[side] = Written(asked.models[side], made[0])
 
     async def _score(self, side: SideName) -> AsyncGenerator[ComparisonStep]:
         """Have the other model read a side's text."""
@@ -137,8 +139,9 @@ class _Run:
     ) -> AsyncGenerator[ComparisonStep]:
         """Run a generation of a side's model; its choice is added to `made`."""
         with _naming(side):
-            wanted = {**fields, "logprobs": 1}
-            async with aclosing(self._inference.run(self._comparison.rows[side], wanted)) as steps:
+            served = self._comparison.models[side]
+            wanted = {**fields, "logprobs": 1, "adapter": served.adapter_id}
+            async with aclosing(self._inference.run(served.row, wanted)) as steps:
                 async for step in steps:
                     yield ComparisonStep(side, work, step.stage)
                     if step.result is not None:

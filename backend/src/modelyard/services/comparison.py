@@ -4,7 +4,6 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelyard.models import Model
 from modelyard.schemas.compare import (
     Agreement,
     ComparedSide,
@@ -13,6 +12,7 @@ from modelyard.schemas.compare import (
     PossibleToken,
 )
 from modelyard.services.inference.generation_result import Choice, LikelyToken, WrittenToken
+from modelyard.services.inference.served import Served
 from modelyard.services.openai.answers import finish_reason
 
 OTHER_PROMPT = (
@@ -24,7 +24,7 @@ OTHER_PROMPT = (
 class Written:
     """What one model wrote. `scored` are the same tokens with the other model's log-probabilities, where known."""
 
-    row: Model
+    served: Served
     choice: Choice
     scored: Sequence[WrittenToken] | None = None
 
@@ -62,14 +62,14 @@ def compare(left: Written, right: Written, reason: str | None) -> CompareRespons
 
 
 def _side(written: Written, other: Written) -> ComparedSide:
-    row, choice = written.row, written.choice
+    named, choice = written.served.named, written.choice
     scored = written.scored if written.scored is not None else [None] * len(written.tokens)
     texts = _texts(written.tokens)
     return ComparedSide(
-        id=row.id,
-        model_id=row.model_id,
-        commit=row.commit,
-        quantization=row.quantization.value,
+        id=named.id,
+        model_id=named.model_id,
+        commit=named.commit,
+        quantization=written.served.row.quantization.value,
         text=choice["text"],
         tokens=[_token(*each) for each in zip(written.tokens, texts, scored, strict=True)],
         finish_reason=finish_reason(choice),

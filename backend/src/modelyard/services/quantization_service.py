@@ -26,6 +26,7 @@ from modelyard.services.model_service import ModelService
 
 if TYPE_CHECKING:
     from modelyard.ml.loading.load_progress import OnStep
+    from modelyard.ml.loading.load_spec import AdapterSpec
     from modelyard.ml.model_loader import LoadedModel, LoadSpec
 
 
@@ -48,15 +49,24 @@ class QuantizationService:
         self.cache = hub_cache()
 
     def load_model(
-        self, row: Model, options: LoadOptions, *, on_step: "OnStep", is_cancelled: Callable[[], bool]
+        self,
+        row: Model,
+        options: LoadOptions,
+        adapter: Model | None = None,
+        *,
+        on_step: "OnStep",
+        is_cancelled: Callable[[], bool],
     ) -> AbstractContextManager["LoadedModel"]:
-        """The model and its tokenizer, from this process's loader; held while the context lasts. Imports torch.
+        """The model, its adapter and its tokenizer, from this process's loader; held while the context lasts.
+
+        Imports torch.
 
         Raises NotReady, LoadCancelled, OutOfMemory and what loading raises.
         """
         from modelyard.ml.model_loader import ModelLoader
 
-        return ModelLoader.instance().get(load_spec(row, options), on_step=on_step, is_cancelled=is_cancelled)
+        spec = load_spec(row, options, adapter)
+        return ModelLoader.instance().get(spec, on_step=on_step, is_cancelled=is_cancelled)
 
     def start(self, row_id: str, quantization: Literal["8bit", "4bit"], *, keep_original: bool = True) -> str:
         """Queue another precision of a model that is here, on the same snapshot. Returns the new row's id.
@@ -213,12 +223,21 @@ def original_spec(row: Model, options: LoadOptions) -> "LoadSpec":
     return _spec(row, Quantization.NONE, original_folder(row), options)
 
 
-def load_spec(row: Model, options: LoadOptions) -> "LoadSpec":
-    """Return how to load a row. Raises NotReady."""
-    return _spec(row, row.quantization, weights_folder(row), options)
+def load_spec(row: Model, options: LoadOptions, adapter: Model | None = None) -> "LoadSpec":
+    """Return how to load a row, with an adapter beside it if one is given. Raises NotReady."""
+    return _spec(row, row.quantization, weights_folder(row), options, adapter)
 
 
-def _spec(row: Model, quantization: Quantization, folder: Path, options: LoadOptions) -> "LoadSpec":
+def _adapter_spec(row: Model) -> "AdapterSpec":
+    from modelyard.ml.loading.load_spec import AdapterSpec
+
+    folder, size = weights_folder(row), row.memory_measured_bytes or row.memory_estimated_bytes or row.size_bytes
+    return AdapterSpec(name=row.id, model_id=row.model_id, commit=row.commit, folder=folder, needed_bytes=size or 0)
+
+
+def _spec(
+    row: Model, quantization: Quantization, folder: Path, options: LoadOptions, adapter: Model | None = None
+) -> "LoadSpec":
     from modelyard.ml.model_loader import LoadSpec
 
     return LoadSpec(
@@ -227,5 +246,6 @@ def _spec(row: Model, quantization: Quantization, folder: Path, options: LoadOpt
         quantization=quantization.value,
         folder=folder,
         allow_pickle=row.allow_pickle,
+        adapter=None if adapter is None else _adapter_spec(adapter),
         **dict(options),
     )

@@ -17,6 +17,7 @@ from modelyard.core.database import get_database
 from modelyard.core.errors import DatabaseUnavailable, ModelInUse, NotReady
 from modelyard.models import JobControl, JobKind, Model, Worker
 from modelyard.services.inference.loaded_models import LoadedModels
+from modelyard.services.inference.served import Served
 from modelyard.services.inspection.fast_dtype import options_here
 from modelyard.services.jobs.control import IMPORTING_MESSAGE, STARTING, JobProgress
 from modelyard.services.jobs.job_service import JobService
@@ -96,10 +97,13 @@ def _loader() -> "ModelLoader":
 
 def _load(job: RunningJob) -> dict[str, Any]:
     row = _row(job.subject_id)
+    with get_database().reading() as session:
+        served = Served.of(session, row)
     loader = _loader_for(job)
     with _stoppable():
-        options = options_here(get_database(), row.dtype, LoadPayload.of(job.job))
-        info = loader.load(load_spec(row, options), on_step=_telling(job), is_cancelled=_taken_back(job))
+        options = options_here(get_database(), served.row.dtype, LoadPayload.of(job.job))
+        spec = load_spec(served.row, options, served.adapter)
+        info = loader.load(spec, on_step=_telling(job), is_cancelled=_taken_back(job))
     _loaded_models().publish(loader)
     _loaded_models().note_measured(row.id, info)
     _loaded_models().forget_failure(row.id)
@@ -109,7 +113,7 @@ def _load(job: RunningJob) -> dict[str, Any]:
 def _unload(job: RunningJob) -> dict[str, Any]:
     """With `only_idle`, made room for something else: what is pinned or in use stays, and that is no error.
 
-    Nor is it one that the model went meanwhile: its time was over, or this process began anew.
+    Nor is it one that the model went meanwhile: its time was over, its base went, or this process began anew.
     """
     row, loader = _row(job.subject_id), _loader()
     held = [info for info in loader.loaded() if _is_of(info, row)]
@@ -121,7 +125,9 @@ def _unload(job: RunningJob) -> dict[str, Any]:
         if not freed:
             return {}
     else:
-        freed = [loader.unload_model(info.key) for info in held]
+        for info in held:
+            with suppress(NotReady):
+                freed.append(loader.unload_model(info.key))
     _loaded_models().publish(loader)
     _loaded_models().forget_failure(row.id)
     return {
@@ -139,7 +145,7 @@ def _generate(job: RunningJob) -> dict[str, Any]:
         require_language_head(weights_folder(row))  # before it is loaded; one in memory is asked itself
     wanted = GeneratePayload.of(job.job)
     waiting = JobProgress("waiting", message="waiting for other work with the model")
-    with _held(job, loader, row, wanted.load, waiting) as held:
+    with _held(job, loader, row, wanted.load, waiting, wanted.adapter) as held:
         made = generate(
             held.loaded,
             *_request(wanted),
@@ -158,8 +164,8 @@ def _embed(job: RunningJob) -> dict[str, Any]:
     row, loader = _row(job.subject_id), _loader_for(job)
     wanted = EmbedPayload.of(job.job)
     pooling = read_pooling(hub_cache().snapshot_path(row.model_id, row.commit), row.model_id)
-    with _held(job, loader, row, wanted.load, JobProgress("embedding")) as held:
-        made = embed(held.loaded, wanted.inputs, pooling, _taken_back(job))
+    with _held(job, loader, row, wanted.load, JobProgress("embedding"), wanted.adapter) as held:
+        made = embed(held.loaded, wanted.inputs, pooling, _taken_back(job), wanted.adapter)
     return asdict(made)
 
 
@@ -171,17 +177,24 @@ class _Held(NamedTuple):
 
 @contextmanager
 def _held(
-    job: RunningJob, loader: "ModelLoader", row: Model, load: LoadPayload, progress: JobProgress
+    job: RunningJob,
+    loader: "ModelLoader",
+    row: Model,
+    load: LoadPayload,
+    progress: JobProgress,
+    adapter_id: str | None = None,
 ) -> Iterator[_Held]:
-    """The model, loaded if it is not; `progress` is reported when it is there, and its use is published.
+    """The model, and an adapter, loaded if they are not; `progress` is reported when they are there.
 
-    Such work names no dtype: whatever copy there is will do.
+    Their use is published. Such work names no dtype: whatever copy there is will do.
     """
     before = {info.key for info in loader.loaded()}
+    adapter = None if adapter_id is None else _row(adapter_id)
     options = options_here(get_database(), row.dtype, load)
     held = QuantizationService(get_database()).load_model(
         row,
         options.model_copy(update={"any_dtype": True}),
+        adapter,
         on_step=_telling(job),
         is_cancelled=_taken_back(job),
     )
@@ -190,8 +203,10 @@ def _held(
         _loaded_models().publish(loader)
         yield _Held(loaded, loaded.key in before)
     _loaded_models().publish(loader)
-    if loaded.key not in before and (info := next((i for i in loader.loaded() if i.key == loaded.key), None)):
-        _loaded_models().note_measured(row.id, info)
+    used = [row] if adapter is None else [row, adapter]
+    for info in loader.loaded():
+        if info.key not in before and (measured := next((each for each in used if _is_of(info, each)), None)):
+            _loaded_models().note_measured(measured.id, info)
     _loaded_models().forget_failure(row.id)
 
 

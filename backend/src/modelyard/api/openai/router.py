@@ -27,9 +27,12 @@ from modelyard.services.openai.openai_service import StartedAnswer
 
 router = APIRouter(prefix="/v1", tags=["openai"], route_class=PlainTextRoute)
 
-_NAMING = (errors.InvalidRequest, errors.UnsupportedParameter, errors.ModelNotFound, errors.NotReady)
+_NAMING = (errors.InvalidRequest, errors.ModelNotFound, errors.NotReady, errors.BaseMissing)
 _WORKING = openai_problems(
     *_NAMING,
+    errors.UnsupportedParameter,
+    errors.NoWeights,
+    errors.UnsupportedAdapter,
     errors.ContextLengthExceeded,
     errors.PayloadTooLarge,
     errors.Conflict,

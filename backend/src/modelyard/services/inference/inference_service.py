@@ -33,6 +33,7 @@ from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.facts.chat_template import find_chat_template
 from modelyard.services.inference.generation_result import Choice
 from modelyard.services.inference.job_watcher import JobWatcher
+from modelyard.services.inference.served import Served
 from modelyard.services.inspection.fast_dtype import FAST, SLOW
 from modelyard.services.inspection.memory_service import MemoryService
 from modelyard.services.jobs.job_service import JobService
@@ -83,14 +84,13 @@ class InferenceService:
         self._watcher = JobWatcher(database)
 
     def start_load(self, row_id: str, request: LoadRequest) -> None:
-        """Queue a load. Raises ModelNotFound, NotReady."""
-        with self.database.reading() as session:
-            row = _ready(ModelService(session).get_by_id(row_id))
-        payload = self._load_payload(row, request)
+        """Queue a load, of an adapter beside its base. Raises ModelNotFound, NotReady, BaseMissing."""
+        base = self._served(row_id).row
+        payload = self._load_payload(base, request)
         dtypes = {payload.dtype, payload.faster.dtype} if payload.faster else {payload.dtype}
         with self.database.session() as session:
             ModelService(session).get_by_id(row_id).error = None
-            worker = _holder(session, row_id, device=request.device, dtypes=dtypes)
+            worker = _holder(session, base.id, device=request.device, dtypes=dtypes)
             JobService(session).enqueue(JobKind.LOAD, row_id, payload, worker=worker)
 
     def start_unload(self, row_id: str) -> None:
@@ -140,13 +140,17 @@ class InferenceService:
     def start_generate(self, row_id: str, request: GenerateRequest) -> str:
         """Queue a generation; the model is loaded if it is not. Returns the job's id.
 
-        Raises ModelNotFound, NotReady, InvalidRequest, UnsupportedArchitecture.
+        Raises ModelNotFound, NotReady, BaseMissing, InvalidRequest, UnsupportedArchitecture.
         """
         given = given_input(request.prompt, request.messages)
-        with self.database.reading() as session:
-            row = _ready(ModelService(session).get_by_id(row_id))
+        served = self._served(row_id)
         options = request.model_dump(include={"max_new_tokens", "temperature", "seed"})
-        return self.start(row, {"inputs": [given]} | options)
+        return self.start(served.row, {"inputs": [given], "adapter": served.adapter_id} | options)
+
+    def _served(self, row_id: str) -> Served:
+        """Return what a ready row stands for. Raises ModelNotFound, NotReady, BaseMissing."""
+        with self.database.reading() as session:
+            return Served.of(session, _ready(ModelService(session).get_by_id(row_id)))
 
     def start(self, row: Model, fields: Mapping[str, Any], *, ttl_seconds: float | None = None) -> str:
         """Queue a generation with these fields of a GeneratePayload. Returns the job's id.
@@ -158,9 +162,16 @@ class InferenceService:
         payload = GeneratePayload(**fields, load=self._any_load(row, ttl_seconds))
         return self._enqueue(JobKind.GENERATE, row, payload)
 
-    def start_embed(self, row: Model, inputs: Sequence[str | list[int]], *, ttl_seconds: float | None = None) -> str:
+    def start_embed(
+        self,
+        row: Model,
+        inputs: Sequence[str | list[int]],
+        *,
+        adapter: str | None = None,
+        ttl_seconds: float | None = None,
+    ) -> str:
         """Queue embeddings of texts or of token ids; `ttl_seconds` as in `start`. Returns the job's id."""
-        payload = EmbedPayload(inputs=list(inputs), load=self._any_load(row, ttl_seconds))
+        payload = EmbedPayload(inputs=list(inputs), adapter=adapter, load=self._any_load(row, ttl_seconds))
         return self._enqueue(JobKind.EMBED, row, payload)
 
     def _enqueue(self, kind: JobKind, row: Model, payload: Payload) -> str:

@@ -92,6 +92,8 @@ class GeneratePayload(Payload):
     logit_bias: dict[int, float] = {}
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    adapter: str | None = None
+    """The id of an adapter's row; the job's own row is that of its base."""
     load: LoadPayload
 
 
@@ -104,4 +106,6 @@ class EmbedPayload(Payload):
     """A request for embeddings: texts, or the token ids of texts."""
 
     inputs: list[str | list[int]] = Field(min_length=1)
+    adapter: str | None = None
+    """As in a GeneratePayload."""
     load: LoadPayload

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.models import Model
 from modelyard.schemas.openai import OpenAIModel, OpenAIModelList
 from modelyard.schemas.openai_requests import (
     ChatCompletionRequest,
@@ -14,6 +13,7 @@ from modelyard.schemas.openai_requests import (
     GenerationRequest,
 )
 from modelyard.services.inference.inference_service import InferenceService, require_chat_template
+from modelyard.services.inference.served import Served
 from modelyard.services.openai import model_names
 from modelyard.services.openai.answers import ChatForm, Form, Heading, TextForm
 from modelyard.services.openai.requests import chat_fields, completion_fields
@@ -38,50 +38,55 @@ class OpenAIService:
     def list_models(self) -> OpenAIModelList:
         """Return the ready models, by name."""
         with self.database.reading() as session:
-            return OpenAIModelList(data=[_card(row, name) for row, name in model_names.named_rows(session)])
+            return OpenAIModelList(data=[_card(served, name) for served, name in model_names.served_names(session)])
 
     def get_model(self, name: str) -> OpenAIModel:
-        """Return one model. Raises what `find_row` raises."""
-        return _card(self._row(name), name)
+        """Return one model. Raises what `find_served` raises."""
+        return _card(self._served(name), name)
 
     def start_chat(self, request: ChatCompletionRequest) -> StartedAnswer:
-        """Queue a conversation. Raises what `find_row` and `InferenceService.start` raise."""
-        row = self._row(request.model)
+        """Queue a conversation. Raises what `find_served` and `InferenceService.start` raise."""
+        served = self._served(request.model, request.modelyard.adapter)
         require_chat_template(
-            row,
+            served.row,
             request.model,
             hint="Send its text to /v1/completions, or use a model that was trained on conversations.",
         )
-        return self._start(row, request, chat_fields(request), ChatForm(), "chatcmpl")
+        return self._start(served, request, chat_fields(request), ChatForm(), "chatcmpl")
 
     def start_completion(self, request: CompletionRequest) -> StartedAnswer:
-        """Queue texts to continue. Raises what `find_row` and `InferenceService.start` raise."""
-        return self._start(self._row(request.model), request, completion_fields(request), TextForm(), "cmpl")
+        """Queue texts to continue. Raises what `find_served` and `InferenceService.start` raise."""
+        served = self._served(request.model, request.modelyard.adapter)
+        return self._start(served, request, completion_fields(request), TextForm(), "cmpl")
 
     def start_embeddings(self, request: EmbeddingRequest) -> str:
-        """Queue texts to embed. Returns the job's id. Raises what `find_row` raises."""
-        inference = InferenceService(self.database)
-        return inference.start_embed(
-            self._row(request.model), request.inputs, ttl_seconds=request.modelyard.ttl_seconds
+        """Queue texts to embed. Returns the job's id. Raises what `find_served` raises."""
+        served = self._served(request.model, request.modelyard.adapter)
+        return InferenceService(self.database).start_embed(
+            served.row, request.inputs, adapter=served.adapter_id, ttl_seconds=request.modelyard.ttl_seconds
         )
 
-    def _row(self, name: str) -> Model:
+    def _served(self, name: str, adapter: str | None = None) -> Served:
         with self.database.reading() as session:
-            return model_names.find_row(session, name)
+            return model_names.find_served(session, name, adapter)
 
     def _start(
-        self, row: Model, request: GenerationRequest, fields: dict[str, Any], form: Form, prefix: str
+        self, served: Served, request: GenerationRequest, fields: dict[str, Any], form: Form, prefix: str
     ) -> StartedAnswer:
-        job_id = InferenceService(self.database).start(row, fields, ttl_seconds=request.modelyard.ttl_seconds)
+        row, adapter = served.row, served.adapter
+        job_id = InferenceService(self.database).start(
+            row, fields | {"adapter": served.adapter_id}, ttl_seconds=request.modelyard.ttl_seconds
+        )
         heading = Heading(
             id=f"{prefix}-{job_id}",
             created=int(time.time()),
             model=request.model,
-            system_fingerprint=f"{row.commit}-{row.quantization}",
+            system_fingerprint=f"{row.commit}-{row.quantization}" + (f"+{adapter.commit}" if adapter else ""),
         )
         return StartedAnswer(job_id, heading, form, request.n)
 
 
-def _card(row: Model, name: str) -> OpenAIModel:
+def _card(served: Served, name: str) -> OpenAIModel:
+    row = served.named
     owner = row.model_id.rpartition("/")[0] or "modelyard"
     return OpenAIModel(id=name, created=int(row.created_at.timestamp()), owned_by=owner)

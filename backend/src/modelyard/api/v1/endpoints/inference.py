@@ -37,10 +37,10 @@ def list_loaded(inference: InferenceDep) -> LoadedPage:
     "/{id}/load",
     status_code=202,
     summary="Load",
-    responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady),
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady, errors.BaseMissing),
 )
 def load_model(row_id: RowId, request: LoadRequest, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
-    """Load a model into the memory of an inference worker.
+    """Load a model into the memory of an inference worker; of an adapter, its base too, if that is not loaded.
 
     While it loads, `progress` reports the current step. `loaded` becomes true, or `error` says why the load failed.
     Unload or cancel stops it.
@@ -72,7 +72,10 @@ def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -
     | problems(
         errors.ModelNotFound,
         errors.NotReady,
+        errors.BaseMissing,
         errors.InvalidRepository,
+        errors.NoWeights,
+        errors.UnsupportedAdapter,
         errors.NoTokenizer,
         errors.TemplateFailed,
         errors.ContextLengthExceeded,

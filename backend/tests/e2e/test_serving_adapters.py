@@ -1,0 +1,133 @@
+"""Adapters on a real server: through /v1 and the REST API, one base in memory, errors in each API's form."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from support.instance import Instance
+from support.lora import install_adapter, make_adapter
+from support.samples import sample_models
+
+LLAMA, GPT2 = "modelyard-samples/tiny-llama", "modelyard-samples/tiny-gpt2"
+FIRST, SECOND, FOREIGN, BROKEN = "lab/first", "lab/second", "lab/foreign", "lab/broken"
+
+
+class Served:
+    """A server with a base, adapters of it, and one of a model that is not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.instance = Instance(folder).start()
+        self.instance.use_builtin_hub()
+        self.ids = {name: self.instance.download(name)["id"] for name in (LLAMA, GPT2)}
+        for row_id in self.ids.values():
+            self.instance.wait_for(row_id, "ready")
+        base = sample_models() / "tiny-llama"
+        first, second = (make_adapter(base, folder / f"adapter{seed}", of=LLAMA, seed=seed) for seed in (0, 1))
+        broken = make_adapter(base, folder / "broken", of=LLAMA)
+        (broken / "adapter_model.safetensors").write_bytes(b"not safetensors")
+        for name, made, of in (
+            (FIRST, first, LLAMA),
+            (SECOND, second, LLAMA),
+            (FOREIGN, first, "lab/not-here"),
+            (BROKEN, broken, LLAMA),
+        ):
+            self.ids[name] = install_adapter(self.instance.home, self.instance.hf_home, made, name, of)
+
+    def loaded(self) -> dict[str, int]:
+        items = self.instance.api.get("/models/loaded").json()["items"]
+        return {item["model_id"]: item["measured_bytes"] for item in items}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    served = Served(tmp_path_factory.mktemp("adapters"))
+    yield served
+    served.instance.stop()
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{served.instance.url}/v1", api_key="any", max_retries=0, timeout=120) as client:
+        yield client
+
+
+def text(client: openai.OpenAI, model: str, **fields: Any) -> str:
+    settings: Any = {"model": model, "prompt": "The import", "max_tokens": 12, "temperature": 0}
+    return client.completions.create(**settings | fields).choices[0].text
+
+
+def generate(served: Served, name: str) -> dict[str, Any]:
+    answer = served.instance.api.post(
+        f"/models/{served.ids[name]}/generate", json={"prompt": "The import", "max_new_tokens": 12}
+    )
+    return {"status": answer.status_code} | answer.json()
+
+
+def test_an_adapter_answers_under_its_names_with_one_base_in_memory(client: openai.OpenAI, served: Served) -> None:
+    listed = {model.id for model in client.models.list()}
+    assert {f"{LLAMA}+{FIRST}", f"{LLAMA}+{SECOND}"} < listed
+    assert not any(FOREIGN in name for name in listed)
+    bare = text(client, LLAMA)
+    first, second = text(client, f"{LLAMA}+{FIRST}"), text(client, f"{LLAMA}+{SECOND}")
+    assert len({bare, first, second}) == 3
+    for name in (FIRST, served.ids[FIRST]):
+        assert text(client, name) == first
+        assert text(client, LLAMA, extra_body={"modelyard": {"adapter": name}}) == first
+    assert generate(served, FIRST)["text"] == first
+    assert text(client, LLAMA) == bare
+    chat: Any = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "temperature": 0}
+    answers = [client.chat.completions.create(model=model, **chat) for model in (LLAMA, f"{LLAMA}+{FIRST}")]
+    assert answers[0].choices[0].message.content != answers[1].choices[0].message.content
+    assert answers[1].system_fingerprint.startswith(answers[0].system_fingerprint)
+    vectors = [client.embeddings.create(model=model, input="Hello").data[0].embedding for model in (LLAMA, FIRST)]
+    assert vectors[0] != vectors[1]
+    loaded = served.loaded()
+    assert loaded.keys() == {LLAMA, FIRST, SECOND}
+    assert loaded[FIRST] == loaded[SECOND] < loaded[LLAMA] / 10
+
+
+def test_an_adapter_is_loaded_and_unloaded_and_goes_with_its_base(served: Served) -> None:
+    api, instance = served.instance.api, served.instance
+
+    def is_loaded(name: str, wanted: bool) -> None:
+        instance.wait_until(lambda: (name in served.loaded()) is wanted, 60, f"{name} loaded: {wanted}")
+
+    instance.unload_all()
+    assert api.post(f"/models/{served.ids[FIRST]}/load", json={}).status_code == 202
+    is_loaded(FIRST, True)
+    assert LLAMA in served.loaded()
+    assert api.get(f"/models/{served.ids[FIRST]}").json()["loaded"] is True
+    assert api.post(f"/models/{served.ids[SECOND]}/load", json={}).status_code == 202
+    is_loaded(SECOND, True)
+    assert api.post(f"/models/{served.ids[FIRST]}/unload").status_code == 202
+    is_loaded(FIRST, False)
+    assert served.loaded().keys() == {LLAMA, SECOND}
+    assert api.post(f"/models/{served.ids[LLAMA]}/unload").status_code == 202
+    is_loaded(LLAMA, False)
+    is_loaded(SECOND, False)
+
+
+def test_what_an_adapter_cannot_do_is_said(client: openai.OpenAI, served: Served) -> None:
+    with pytest.raises(openai.ConflictError) as missing:
+        text(client, FOREIGN)
+    assert missing.value.code == "base_missing"
+    assert "modelyard pull lab/not-here" in missing.value.message
+    assert generate(served, FOREIGN)["code"] == "base_missing"
+    with pytest.raises(openai.ConflictError, match="adapter of") as other:
+        text(client, f"{GPT2}+{FIRST}")
+    assert (other.value.code, other.value.param) == ("conflict", "model")
+    with pytest.raises(openai.ConflictError) as named:
+        text(client, GPT2, extra_body={"modelyard": {"adapter": FIRST}})
+    assert named.value.param == "modelyard.adapter"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        text(client, f"{LLAMA}+lab/firs")
+    assert FIRST in unknown.value.message
+    with pytest.raises(openai.APIStatusError) as broken:
+        text(client, BROKEN)
+    assert broken.value.code == "no_weights"
+    assert generate(served, BROKEN)["code"] == "no_weights"
+    assert BROKEN not in served.loaded()
+    assert text(client, f"{LLAMA}+{FIRST}") != text(client, LLAMA)
