@@ -16,7 +16,6 @@ from ml.generation.generating import generate
 from ml.generation.test_batching import WAIT_SECONDS, held, require_same
 from modelyard.core.adapters import ADAPTER_WEIGHTS as WEIGHTS
 from modelyard.core.errors import ModelInUse, ModelyardError, NotReady, NoWeights, OutOfMemory, UnsupportedAdapter
-from modelyard.ml.generation import text_generation
 from modelyard.ml.generation.embedding import embed
 from modelyard.ml.generation.pooling import Pooling
 from modelyard.ml.loading.load_spec import AdapterSpec
@@ -168,7 +167,7 @@ def test_sequences_one_by_one_and_embeddings_have_adapters(
 ) -> None:
     with loader.get(spec(adapters / "plain")) as loaded:
         batched = [generate(loaded, token_ids=IDS, adapter=kind).text for kind in (None, "plain")]
-        monkeypatch.setattr(text_generation, "can_batch", lambda _model: False)
+        monkeypatch.setattr(LoadedModel, "can_batch", False)
         assert [generate(loaded, token_ids=IDS, adapter=kind).text for kind in (None, "plain")] == batched
         assert batched[0] != batched[1]
         vectors = [embed(loaded, [IDS], Pooling("mean", False), lambda: False, kind) for kind in (None, "plain", None)]
