@@ -167,7 +167,7 @@ def test_sequences_one_by_one_and_embeddings_have_adapters(
 ) -> None:
     with loader.get(spec(adapters / "plain")) as loaded:
         batched = [generate(loaded, token_ids=IDS, adapter=kind).text for kind in (None, "plain")]
-        monkeypatch.setattr(LoadedModel, "can_batch", False)
+        monkeypatch.setattr(loaded, "can_batch", False)
         assert [generate(loaded, token_ids=IDS, adapter=kind).text for kind in (None, "plain")] == batched
         assert batched[0] != batched[1]
         vectors = [embed(loaded, [IDS], Pooling("mean", False), lambda: False, kind) for kind in (None, "plain", None)]
