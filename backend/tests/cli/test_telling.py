@@ -12,7 +12,7 @@ import typer
 from modelyard.cli import app
 from modelyard.client.api_client import ApiError
 from modelyard.client.progress import shown_model, waits_for_worker
-from modelyard.commands import _connect, _format, _progress, models
+from modelyard.commands import _connect, _format, _progress
 from modelyard.commands._connect import asking_the_hub
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import Connection
@@ -72,7 +72,7 @@ def test_what_a_message_says_changes_nothing_but_itself(status: str) -> None:
         said = shown_model(plain)
         assert shown_model(reworded) == replace(said, phase=said.phase.replace("QX", message))
         assert waits_for_worker(reworded) == waits_for_worker(plain)
-        assert models._status(reworded).plain == models._status(plain).plain
+        assert _format.status(reworded).plain == _format.status(plain).plain
 
 
 def test_a_run_says_that_it_waits_for_a_disk() -> None:
@@ -114,8 +114,8 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
 
 
 def test_a_failed_model_is_not_told_as_complete() -> None:
-    assert models._status(row("failed", bytes_done=100, bytes_total=100)).plain == "failed"
-    assert models._status(row("paused", bytes_done=50, bytes_total=100)).plain == "paused 50 %"
+    assert _format.status(row("failed", bytes_done=100, bytes_total=100)).plain == "failed"
+    assert _format.status(row("paused", bytes_done=50, bytes_total=100)).plain == "paused 50 %"
 
 
 @pytest.mark.parametrize(
