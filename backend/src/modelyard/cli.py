@@ -16,6 +16,7 @@ from modelyard.commands import (
     download,
     drift,
     hub,
+    hub_choice,
     inference,
     models,
     quantize,
@@ -55,5 +56,19 @@ def main(
     """
 
 
-for group in (serve, doctor, hub, download, models, cache, quantize, inference, compare, architecture, drift, train):
+for group in (
+    serve,
+    doctor,
+    hub,
+    hub_choice,
+    download,
+    models,
+    cache,
+    quantize,
+    inference,
+    compare,
+    architecture,
+    drift,
+    train,
+):
     group.register(app)
