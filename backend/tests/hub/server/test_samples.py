@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -221,6 +222,7 @@ for repo_id in sys.argv[1:]:
 def test_the_server_side_never_imports_torch(samples_folder: Path) -> None:
     program = """
 import asyncio, sys
+from importlib.util import find_spec
 from pathlib import Path
 from modelyard.hub.server.samples import SampleSource
 from modelyard.hub.server.app import create_hub_app
@@ -258,3 +260,20 @@ def _makers() -> list[psutil.Process]:
 
 def _environment_without_hub() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+
+
+@pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
+def test_handlers_that_libraries_register_for_forks_do_not_stop_the_server(tmp_path: Path) -> None:
+    """Such as one that waits for a lock which another thread holds; a forked child would never get it."""
+    program = (
+        "import os, sys, threading, uvloop\n"
+        "from pathlib import Path\n"
+        "from modelyard.hub.server.samples import CATALOGUE, SampleSource\n"
+        "lock = threading.Lock()\n"
+        "lock.acquire()\n"
+        "os.register_at_fork(after_in_child=lock.acquire)\n"
+        "print(uvloop.run(SampleSource(Path(sys.argv[1])).get_repo(CATALOGUE[0].repo_id, None)).commit)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert len(done.stdout.strip()) == 40, done.stderr

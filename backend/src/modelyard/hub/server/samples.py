@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
@@ -127,26 +129,20 @@ class SampleSource:
         """Run the child process. Raises DiskFull, StorageDenied, and RepoUnavailable if it fails or takes too long."""
         logger.info("making the sample models in %s", self._folder)
         try:
-            child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(self._folder)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=child_environment(),
-            )
+            child = await to_thread.run_sync(self._start)
         except OSError as error:
             raise RepoUnavailable(f"The sample models could not be made: {error}") from error
+        ended = partial(child.communicate, timeout=self._making_timeout_seconds)
         try:
-            async with asyncio.timeout(self._making_timeout_seconds):
-                stdout, stderr = await child.communicate()
-        except TimeoutError as error:
+            stdout, stderr = await to_thread.run_sync(ended, abandon_on_cancel=True)
+        except subprocess.TimeoutExpired as error:
             raise RepoUnavailable(
                 f"Making the sample models took longer than {self._making_timeout_seconds:.0f} s and was stopped."
             ) from error
         finally:
-            if child.returncode is None:
+            if child.poll() is None:
                 child.kill()
-                await child.wait()
+                child.wait()
         if child.returncode == EXIT_STORAGE:
             raise error_from(json.loads(stdout))
         if child.returncode != 0:
@@ -154,6 +150,17 @@ class SampleSource:
             logger.error("the sample models could not be made:\n%s", said)
             last_line = said.rsplit("\n", 1)[-1] or f"exit status {child.returncode}"
             raise RepoUnavailable(f"The sample models could not be made: {last_line}")
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        # Not by asyncio: uvloop forks with the handlers that libraries register for it, and huggingface_hub's waits in
+        # the child for a lock that a thread of this process may hold; the event loop then waits for the child.
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelyard.ml.sample_models", "--into", str(self._folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment(),
+        )
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:
