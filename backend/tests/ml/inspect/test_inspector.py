@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -110,6 +111,28 @@ def test_an_endless_build_is_given_up_in_time(inspector: Inspector) -> None:
 
 
 @pytest.mark.thorough
+def test_an_import_is_not_given_up_halfway(tmp_path: Path) -> None:
+    (tmp_path / "slow_package").mkdir()
+    (tmp_path / "slow_package" / "__init__.py").write_text("from . import part\nimport time\ntime.sleep(0.5)\n")
+    (tmp_path / "slow_package" / "part.py").write_text("")
+    program = (
+        "import itertools, signal, sys\n"
+        "from modelyard.ml.inspect import inspector_child as child\n"
+        "signal.signal(signal.SIGALRM, child._expire)\n"
+        "try:\n"
+        "    with child._time_limit(0.1):\n"
+        "        import slow_package\n"
+        "        print('imported', slow_package.part.__name__)\n"
+        "        for _ in itertools.count(): pass\n"
+        "except child._TimeLimit:\n"
+        "    print('given up')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.stdout == "imported slow_package.part\ngiven up\n", done.stderr
+
+
 def test_a_frozen_child_is_replaced(inspector: Inspector) -> None:
     inspector.inspect("warm_up", {}, timeout=TIMEOUT)
     frozen = child_of(inspector)

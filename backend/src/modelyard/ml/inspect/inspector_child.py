@@ -152,12 +152,21 @@ class _Service:
 
 
 _limited = False
-_REPEAT_SECONDS = 0.1  # a handler's exception is lost where Python calls back into a finalizer
+_REPEAT_SECONDS = 0.1  # a handler's exception is lost where Python calls back into a finalizer, and imports are ended
 
 
-def _expire(_signal: int, _frame: FrameType | None) -> None:
-    if _limited:
+def _expire(_signal: int, frame: FrameType | None) -> None:
+    # Half of an import would stay, and fail every later question that needs it. The clock comes again.
+    if _limited and not _is_importing(frame):
         raise _TimeLimit
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
