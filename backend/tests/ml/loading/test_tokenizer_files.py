@@ -19,7 +19,7 @@ from modelyard.ml.loading import tokenizer_files
 from modelyard.ml.loading.pretrained import load_tokenizer
 from modelyard.ml.loading.tokenizer_files import checked
 from modelyard.ml.quantize import drift
-from modelyard.ml.quantize.artifact import _prompts
+from modelyard.ml.quantize.answers import find_prompts
 from modelyard.ml.untrusted import Tokenizer
 from modelyard.workers.processes.train_child import _try_tokenizer
 
@@ -82,7 +82,7 @@ def test_what_a_process_may_know_of_itself_is_not_read(
 def test_a_copy_of_less_precision_is_not_judged_by_it(repository: Path, secret: Path) -> None:
     write(repository, "tokenizer_config.json", vocab=str(secret))
     tiny = BertConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    prompts = _prompts("some/model", repository, BertModel(tiny))
+    prompts = find_prompts("some/model", repository, BertModel(tiny))
     without = drift.fixed_prompts(None, 10)
     assert all(torch.equal(ids, other) for ids, other in zip(prompts.ids, without.ids, strict=True)), (
         "as without a tokenizer"

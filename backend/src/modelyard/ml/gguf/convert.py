@@ -1,8 +1,7 @@
 """Convert once: a GGUF file becomes a folder that `from_pretrained` loads, and that gives the same answers."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedConfig, PreTrainedModel
 
-from modelyard.core import units
 from modelyard.core.config_limits import main_sizes, parameter_limit
-from modelyard.core.errors import ArtifactMismatch, OutOfMemory, OutputNotFinite, UnsupportedArchitecture
+from modelyard.core.errors import ArtifactMismatch, OutputNotFinite, UnsupportedArchitecture
 from modelyard.core.gguf_header import GgufHeader, read_gguf
 from modelyard.core.paths import open_real
 from modelyard.core.storage import DISK_RESERVE_BYTES
@@ -23,9 +21,11 @@ from modelyard.ml.inspect.bounded_build import BuildLimits, bounded_build
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.disk_errors import disk_errors, require_free
+from modelyard.ml.loading.memory_errors import memory_errors
 from modelyard.ml.loading.pretrained import load_model, read_config, require_all_weights
-from modelyard.ml.quantize.artifact_folder import exclusive, sha256_of
+from modelyard.ml.quantize.artifact_folder import exclusive, files_of
 from modelyard.ml.quantize.drift import Observation, identical, is_finite, observe
+from modelyard.ml.quantize.side_files import write_config
 
 SHARD_SIZE = "5GB"
 CONVERTED = "model"
@@ -68,16 +68,11 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
         joined = sum(map(_size, parts)) if len(parts) > 1 else 0
         what = f"The converted {request.name}"
         require_free(folder, what, request.weights_bytes + joined, spare_bytes=DISK_RESERVE_BYTES)
-        with disk_errors(folder), _memory_errors(request):
+        with disk_errors(folder), memory_errors(request.name, "convert", _MEMORY_FACTOR * request.weights_bytes):
             _place(parts, headers, folder, request.name)
             _convert(request, folder, headers, report)
         (folder / _SOURCE).unlink()
-    made = folder / CONVERTED
-    return {
-        "files": {
-            path.name: {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(made.iterdir())
-        }
-    }
+    return {"files": files_of(folder / CONVERTED)}
 
 
 def _convert(request: ConversionRequest, folder: Path, headers: Sequence[GgufHeader], report: Report) -> None:
@@ -165,7 +160,7 @@ def _clean_config(folder: Path) -> None:
     """Leave out the name that the author of the file gave it."""
     config = read_config(folder)
     config.pop("_model_name_or_path", None)
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_config(folder, config)
 
 
 def _place(parts: Sequence[FileIO], headers: Sequence[GgufHeader], folder: Path, name: str) -> None:
@@ -179,24 +174,6 @@ def _place(parts: Sequence[FileIO], headers: Sequence[GgufHeader], folder: Path,
         return
     opened = Path(f"/proc/self/fd/{parts[0].fileno()}")
     target.symlink_to(opened if opened.exists() else str(parts[0].name))
-
-
-@contextmanager
-def _memory_errors(request: ConversionRequest) -> Iterator[None]:
-    """OutOfMemory before work that cannot fit, and instead of the many forms it takes in the middle."""
-    hint = "Unload models, or use a machine with more memory, then retry."
-    free, needed = devices.free_bytes(_CPU), _MEMORY_FACTOR * request.weights_bytes
-    if needed > free:
-        raise OutOfMemory(
-            f"Converting {request.name} needs {units.size(needed)} of memory, where {units.size(free)} are free.",
-            hint=hint,
-        )
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not devices.is_out_of_memory(error):
-            raise
-        raise OutOfMemory(f"Memory ran out while {request.name} was being converted.", hint=hint) from error
 
 
 def _tell(report: Report, done: int) -> None:

@@ -24,10 +24,8 @@ from modelyard.core.checkpoint_folder import weight_files
 from modelyard.core.errors import (
     ArtifactMismatch,
     Conflict,
-    NoTokenizer,
     OutOfMemory,
     OutputNotFinite,
-    TemplateFailed,
     UnsupportedArchitecture,
 )
 from modelyard.core.storage import sync
@@ -37,18 +35,20 @@ from modelyard.ml.loading.disk_errors import disk_errors, require_free
 from modelyard.ml.loading.load_progress import Parameters, watching_parameters
 from modelyard.ml.loading.pretrained import load_model, read_config, stored_quantization
 from modelyard.ml.quantize import drift
+from modelyard.ml.quantize.answers import answers_of, find_prompts
 from modelyard.ml.quantize.artifact_folder import (
     FORMAT,
     MANIFEST,
     ArtifactRequest,
     exclusive,
+    files_of,
     partial_of,
     read_manifest,
-    sha256_of,
 )
 from modelyard.ml.quantize.quantization import is_quantized, measured_bytes
 from modelyard.ml.quantize.quantization_plan import BITSANDBYTES, PACKING_METHOD
-from modelyard.ml.untrusted import Tokenizer, warm_up
+from modelyard.ml.quantize.side_files import copy_side_files, write_config
+from modelyard.ml.untrusted import warm_up
 from modelyard.ml.untrusted.tokenizer import has_tokenizer_files
 
 SHARD_SIZE = "5GB"
@@ -56,12 +56,6 @@ SPARE_BYTES = 64 * 10**6
 """Left free on the disk, beyond what the artifact takes."""
 
 _LIBRARIES = ("torch", "transformers", "bitsandbytes", "safetensors", "accelerate")
-_COPIED = (
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.tiktoken", "spiece.model",
-    "sentencepiece*.model", "chat_template*", "additional_chat_templates/*", "generation_config.json",
-    "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
-    "video_preprocessor_config.json", "LICENSE*", "NOTICE*",
-)  # fmt: skip
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
 
 Report = Callable[[dict[str, Any]], None]
@@ -100,7 +94,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     if has_tokenizer_files(source):
         warm_up()  # it takes a second, and is needed after the quantizing
     model = _quantize(request, source, device, report)
-    prompts = _prompts(request.model_id, source, model)
+    prompts = find_prompts(request.model_id, source, model)
     stored_bytes = measured_bytes(model)
     require_free(partial, "The quantized copy", stored_bytes, spare_bytes=SPARE_BYTES)
     report(_progress("quantizing", 1, 1, "writing the copy"))
@@ -109,7 +103,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     special = read_config(partial)["quantization_config"]["quant_method"] == PACKING_METHOD
 
     report(_progress("checking", 0, 3, "running the quantized model"))
-    on_the_fly = _run(model, prompts)
+    on_the_fly = answers_of(model, prompts)
     if isinstance(on_the_fly, drift.Observation) and not drift.is_finite(on_the_fly):
         raise OutputNotFinite(
             f"The output of {request.model_id} is not finite with its weights in {request.quantization} and the rest"
@@ -121,7 +115,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
     report(_progress("checking", 1, 3, "loading the copy"))
     model = _load_back(request, partial, device)
     loaded_bytes = measured_bytes(model)
-    reloaded = _run(model, prompts)
+    reloaded = answers_of(model, prompts)
     del model
     devices.release_memory()
     if not _same(on_the_fly, reloaded):
@@ -147,11 +141,7 @@ def _make(request: ArtifactRequest, partial: Path, report: Report) -> dict[str, 
         "drift": asdict(found),
         "peak_rss_bytes": {"quantizing": quantizing_peak, "in_all": _peak_rss_bytes()},
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "files": {
-            path.relative_to(partial).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(partial.rglob("*"))
-            if path.is_file()
-        },
+        "files": files_of(partial),
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for path in (*partial.rglob("*"), partial):
@@ -193,15 +183,8 @@ def _write(model: PreTrainedModel, source: Path, folder: Path) -> str:
         used: list[Any] = model._weight_conversions
         model._weight_conversions = [each for each in used if isinstance(each, WeightRenaming)]
         model.save_pretrained(folder, max_shard_size=SHARD_SIZE)
-        for pattern in _COPIED:
-            for path in source.glob(pattern):
-                if path.is_file():
-                    copied = folder / path.relative_to(source)
-                    copied.parent.mkdir(exist_ok=True)
-                    shutil.copyfile(path, copied)
-        config = read_config(folder)
-        config["dtype"] = dtype
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        copy_side_files(source, folder)
+        write_config(folder, read_config(folder) | {"dtype": dtype})
     return dtype
 
 
@@ -212,25 +195,6 @@ def _load_back(request: ArtifactRequest, folder: Path, device: torch.device) -> 
         raise ArtifactMismatch(
             f"{request.model_id} cannot be loaded back after saving it as {request.quantization}: {first_line(error)}"
         ) from error
-
-
-def _prompts(model_id: str, source: Path, model: PreTrainedModel) -> drift.Prompts:
-    vocab_size = model.config.get_text_config(decoder=True).vocab_size
-    try:
-        with Tokenizer(source, model_id) as tokenizer:
-            return drift.fixed_prompts(tokenizer, vocab_size)
-    except (NoTokenizer, TemplateFailed):
-        return drift.fixed_prompts(None, vocab_size)
-
-
-def _run(model: PreTrainedModel, prompts: drift.Prompts) -> drift.Observation | str:
-    """Return what the model makes of the prompts, or why it cannot run them."""
-    try:
-        return drift.observe(model, prompts.ids)
-    except Exception as error:  # a model that needs more than text says so with any exception
-        if devices.is_out_of_memory(error):
-            raise
-        return f"The model does not run on text alone: {first_line(error)}"
 
 
 def _same(first: drift.Observation | str, second: drift.Observation | str) -> bool:
@@ -254,7 +218,7 @@ def _drift(
         reason = f"The source needs {units.size(needed)} on {device}, where {units.size(free)} are free."
         return replace(nothing, reason=quantized if isinstance(quantized, str) else reason)
     model = load_model(source, device_map={"": device}, dtype=request.dtype, allow_pickle=request.allow_pickle)
-    original = _run(model, prompts)
+    original = answers_of(model, prompts)
     if isinstance(original, str):
         return replace(nothing, reason=original)
     if isinstance(quantized, str):
