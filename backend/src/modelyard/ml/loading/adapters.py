@@ -1,6 +1,7 @@
 """LoRA adapters on a loaded model: PEFT's layers around the model's own, whose weights stay as they are."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,14 @@ from modelyard.core.adapters import (
     check_adapter_weights,
     read_adapter_config,
 )
-from modelyard.core.errors import InvalidRepository, ModelyardError, NoWeights, OutOfMemory, UnsupportedArchitecture
+from modelyard.core.errors import (
+    InvalidRepository,
+    ModelyardError,
+    NoWeights,
+    OutOfMemory,
+    UnsupportedAdapter,
+    UnsupportedArchitecture,
+)
 from modelyard.core.safetensors_header import StoredTensor, read_header
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
@@ -105,6 +113,28 @@ class Adapters:
             self.use(next(name for name in names if name is not None))
         return self._peft(**inputs, adapter_names=[_BARE if name is None else _key(name) for name in names])
 
+    def merge(self, spec: AdapterSpec) -> None:
+        """Add a loaded adapter to the model's own weights, and remove it.
+
+        The sum is taken in float32. Raises UnsupportedAdapter, before anything is changed, for one that changes weights
+        which the model uses in several places: merged, it would change them in all of them.
+        """
+        model, key = self._require_model(), _key(spec.name)
+        changed = {path: layer for path, layer in self._adapted() if key in layer.scaling}
+        shared = _shared_weights(model)
+        for path, layer in changed.items():
+            if id(layer.get_base_layer().weight) in shared:
+                raise UnsupportedAdapter(
+                    f"{spec.model_id} changes {path!a}, whose weights {self._model_id} uses in another place as well"
+                    " (they are tied).",
+                    hint="Use the adapter beside its base instead.",
+                )
+        with torch.no_grad():
+            for layer in changed.values():
+                weight = layer.get_base_layer().weight
+                weight.copy_(weight.float() + layer.get_delta_weight(key).float())
+        self.unload(spec.name)
+
     def drop(self) -> None:
         """Let go of the model."""
         self._model = self._peft = self._current = None
@@ -148,13 +178,24 @@ class Adapters:
 
     def _find_layers(self) -> None:
         """Note PEFT's layers, and let the model run without adapters."""
-        self._layers, self._current = [], None
-        if self._peft is not None:
-            from peft.tuners.tuners_utils import BaseTunerLayer
-
-            self._layers = [module for module in self._require_model().modules() if isinstance(module, BaseTunerLayer)]
+        self._layers, self._current = [layer for _, layer in self._adapted()], None
         for layer in self._layers:
             layer.enable_adapters(False)
+
+    def _adapted(self) -> list[tuple[str, Any]]:
+        """Return PEFT's layers with their paths in the model."""
+        if self._peft is None:
+            return []
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        modules = self._require_model().named_modules()
+        return [(path, module) for path, module in modules if isinstance(module, BaseTunerLayer)]
+
+
+def _shared_weights(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that belong to several modules."""
+    found = Counter(id(own) for module in model.modules() for own in module.parameters(recurse=False))
+    return {parameter for parameter, count in found.items() if count > 1}
 
 
 def _key(name: str) -> str:
