@@ -12,6 +12,7 @@ const DONE: Record<Kind, string> = {
   load: "Loaded",
   unload: "Unloaded",
   generate: "Text generated",
+  merge: "Merged",
   files: "Files checked",
 };
 
@@ -23,6 +24,7 @@ const WORK: Record<Kind, string> = {
   load: "load",
   unload: "unload",
   generate: "generation",
+  merge: "merge",
   files: "files",
 };
 

@@ -87,6 +87,8 @@ export function phaseLabel(row: State, progress: Progress | null): string {
       return sentence(progress.message ?? "retrying");
     case "converting":
       return sentence(`converting: ${progress.message ?? "from GGUF"}`);
+    case "merging":
+      return sentence(`merging: ${progress.message ?? "an adapter into its base"}`);
     case "quantizing":
       return sentence(progress.message ?? "quantizing");
     case "checking":

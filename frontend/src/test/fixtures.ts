@@ -72,6 +72,7 @@ export function model(changes: Partial<Model> = {}): Model {
     licence: "apache-2.0",
     converted_from: null,
     gguf_file: null,
+    merged_from: null,
     has_custom_code: false,
     training: { compatible: true, reasons: [] },
     latest_commit: null,

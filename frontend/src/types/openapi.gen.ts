@@ -546,6 +546,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{id}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Merge an adapter
+         * @description Merge an adapter into its base, in full precision. The result is a model of its own that needs neither.
+         */
+        post: operations["merge_adapter_api_v1_models__id__merge_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/pause": {
         parameters: {
             query?: never;
@@ -2695,7 +2715,7 @@ export interface components {
              * @description The kind of work; `files` is a check of the disk.
              * @enum {string}
              */
-            kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "files";
+            kind: "download" | "verify" | "import" | "quantize" | "load" | "unload" | "generate" | "merge" | "files";
             /**
              * Moved Bytes
              * @description Bytes fetched or read in these `seconds`, for downloads, verifications and imports.
@@ -3269,6 +3289,20 @@ export interface components {
             verdicts: components["schemas"]["Verdict"][];
             /** Weights Bytes */
             weights_bytes: number | null;
+        };
+        /**
+         * MergeOrigin
+         * @description What a merged model was made from.
+         */
+        MergeOrigin: {
+            /** Adapter Commit */
+            adapter_commit: string;
+            /** Adapter Model */
+            adapter_model: string;
+            /** Base Commit */
+            base_commit: string;
+            /** Base Model */
+            base_model: string;
         };
         /**
          * Message
@@ -3859,6 +3893,8 @@ export interface components {
              * @description exact or approximate.
              */
             memory_method: string | null;
+            /** @description The adapter and the base it was merged from; null if it was not. */
+            merged_from: components["schemas"]["MergeOrigin"] | null;
             /**
              * Model Id
              * @description The requested name.
@@ -3901,7 +3937,7 @@ export interface components {
              * Restarts With
              * @description What `resume` starts with for a failed, cancelled or missing row; `quantize` if only the quantized copy is missing.
              */
-            restarts_with: ("download" | "verify" | "import" | "quantize") | null;
+            restarts_with: ("download" | "verify" | "import" | "quantize" | "merge") | null;
             /** Revision */
             revision: string;
             /**
@@ -4142,7 +4178,7 @@ export interface components {
              * Phase
              * @enum {string}
              */
-            phase: "resolving" | "downloading" | "verifying" | "retrying" | "converting" | "quantizing" | "checking" | "loading";
+            phase: "resolving" | "downloading" | "verifying" | "retrying" | "converting" | "merging" | "quantizing" | "checking" | "loading";
             /** @description Step of a load or a quantization; null if not known. */
             step: components["schemas"]["ProgressStep"] | null;
             /**
@@ -4160,7 +4196,7 @@ export interface components {
              * @description The kind of work. Cancelling a verification removes nothing.
              * @enum {string}
              */
-            work: "download" | "verify" | "import" | "quantize" | "load";
+            work: "download" | "verify" | "import" | "quantize" | "merge" | "load";
         };
         /**
          * ProgressStep
@@ -4176,7 +4212,7 @@ export interface components {
              * Name
              * @enum {string}
              */
-            name: "starting" | "waiting" | "making_room" | "building" | "reading" | "converting" | "quantizing" | "checking" | "finishing";
+            name: "starting" | "waiting" | "making_room" | "building" | "reading" | "converting" | "merging" | "quantizing" | "checking" | "finishing";
             /** Total */
             total: number | null;
         };
@@ -8237,6 +8273,101 @@ export interface operations {
                 };
             };
             /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    merge_adapter_api_v1_models__id__merge_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `already_exists`, `base_missing`, `not_ready`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `already_quantized`, `invalid_repository` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -13,6 +13,7 @@ from modelyard.services.compare_service import CompareService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
+from modelyard.services.merge_service import MergeService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.openai.openai_service import OpenAIService
 from modelyard.services.quantization_service import QuantizationService
@@ -81,6 +82,7 @@ ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureS
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
 ComparisonsDep = Annotated[CompareService, Depends(_comparisons)]
 OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
+MergesDep = Annotated[MergeService, Depends(_service(MergeService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
 TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]

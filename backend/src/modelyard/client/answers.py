@@ -393,7 +393,7 @@ class Health(TypedDict):
 
 class HistoryEvent(TypedDict):
     at: str
-    kind: Literal['download', 'verify', 'import', 'quantize', 'load', 'unload', 'generate', 'files']
+    kind: Literal['download', 'verify', 'import', 'quantize', 'load', 'unload', 'generate', 'merge', 'files']
     event: Literal['started', 'resumed', 'taken_over', 'paused', 'done', 'failed', 'cancelled', 'missing', 'found']
     seconds: float | None
     bytes: int | None
@@ -554,6 +554,13 @@ class MemoryOption(TypedDict):
     verdicts: list[Verdict]
 
 
+class MergeOrigin(TypedDict):
+    adapter_model: str
+    adapter_commit: str
+    base_model: str
+    base_commit: str
+
+
 class Message(TypedDict):
     role: Literal['system', 'user', 'assistant']
     content: str
@@ -654,7 +661,7 @@ class ModelResponse(TypedDict):
     memory_measured_bytes: int | None
     progress: Progress | None
     error: ModelError | None
-    restarts_with: Literal['download', 'verify', 'import', 'quantize'] | None
+    restarts_with: Literal['download', 'verify', 'import', 'quantize', 'merge'] | None
     last_load_seconds: float | None
     loaded: bool
     last_unload: NotRequired[LastUnload | None]
@@ -666,6 +673,7 @@ class ModelResponse(TypedDict):
     licence: str | None
     converted_from: str | None
     gguf_file: str | None
+    merged_from: MergeOrigin | None
     has_custom_code: bool
     training: TrainingVerdict | None
     remarks: list[str]
@@ -714,8 +722,8 @@ class PossibleToken(TypedDict):
 
 
 class Progress(TypedDict):
-    work: Literal['download', 'verify', 'import', 'quantize', 'load']
-    phase: Literal['resolving', 'downloading', 'verifying', 'retrying', 'converting', 'quantizing', 'checking', 'loading']
+    work: Literal['download', 'verify', 'import', 'quantize', 'merge', 'load']
+    phase: Literal['resolving', 'downloading', 'verifying', 'retrying', 'converting', 'merging', 'quantizing', 'checking', 'loading']
     bytes_done: int
     bytes_total: int | None
     bytes_per_second: float | None
@@ -729,7 +737,7 @@ class Progress(TypedDict):
 
 
 class ProgressStep(TypedDict):
-    name: Literal['starting', 'waiting', 'making_room', 'building', 'reading', 'converting', 'quantizing', 'checking', 'finishing']
+    name: Literal['starting', 'waiting', 'making_room', 'building', 'reading', 'converting', 'merging', 'quantizing', 'checking', 'finishing']
     done: int | None
     total: int | None
 

@@ -45,6 +45,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     DRIFT = "drift"
     EMBED = "embed"
+    MERGE = "merge"
 
 
 class JobState(StrEnum):
@@ -68,7 +69,7 @@ class JobControl(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What was at work; the first seven are those of `JobKind` that work on a model."""
+    """What was at work; the first eight are those of `JobKind` that work on a model."""
 
     DOWNLOAD = "download"
     VERIFY = "verify"
@@ -77,6 +78,7 @@ class EventKind(StrEnum):
     LOAD = "load"
     UNLOAD = "unload"
     GENERATE = "generate"
+    MERGE = "merge"
     FILES = "files"
     """Nobody's work: what a look at the disk found."""
 

@@ -41,6 +41,8 @@ class SnapshotFacts:
 
     converted_from: Mapped[dict[str, Any] | None]
     """Of a snapshot that was made here of a GGUF file: the file's path, commit, quantization type, bytes and hashes."""
+    merged_from: Mapped[dict[str, Any] | None]
+    """Of a snapshot that was made here of an adapter and its base: the repository and the commit of each."""
     kind: Mapped[ModelKind] = mapped_column(
         string_enum(ModelKind, "kind"), default=ModelKind.MODEL, server_default=ModelKind.MODEL, index=True
     )

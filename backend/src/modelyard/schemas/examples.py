@@ -64,6 +64,7 @@ MODEL_RESPONSE: dict[str, Any] = {
     "licence": "apache-2.0",
     "converted_from": None,
     "gguf_file": None,
+    "merged_from": None,
     "has_custom_code": False,
     "training": {"compatible": True, "reasons": []},
     "remarks": [],

@@ -12,7 +12,7 @@ class HistoryEvent(Schema):
     """One thing that happened to a model."""
 
     at: UtcTime
-    kind: Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "files"] = Field(
+    kind: Literal["download", "verify", "import", "quantize", "load", "unload", "generate", "merge", "files"] = Field(
         description="The kind of work; `files` is a check of the disk."
     )
     event: Literal["started", "resumed", "taken_over", "paused", "done", "failed", "cancelled", "missing", "found"] = (

@@ -11,12 +11,21 @@ from modelyard.schemas.common import ErrorDetail, QuantizationName, Reason, Sche
 StatusName = Literal[
     "pending", "downloading", "paused", "quantizing", "ready", "failed", "cancelled", "missing", "deleting"
 ]
-WorkName = Literal["download", "verify", "import", "quantize", "load"]
+WorkName = Literal["download", "verify", "import", "quantize", "merge", "load"]
 StepName = Literal[
-    "starting", "waiting", "making_room", "building", "reading", "converting", "quantizing", "checking", "finishing"
+    "starting",
+    "waiting",
+    "making_room",
+    "building",
+    "reading",
+    "converting",
+    "merging",
+    "quantizing",
+    "checking",
+    "finishing",
 ]
 PhaseName = Literal[
-    "resolving", "downloading", "verifying", "retrying", "converting", "quantizing", "checking", "loading"
+    "resolving", "downloading", "verifying", "retrying", "converting", "merging", "quantizing", "checking", "loading"
 ]
 
 
@@ -139,7 +148,16 @@ class AdapterFacts(Schema):
 
 
 KindName = Literal["model", "adapter"]
-RestartName = Literal["download", "verify", "import", "quantize"]
+RestartName = Literal["download", "verify", "import", "quantize", "merge"]
+
+
+class MergeOrigin(Schema):
+    """What a merged model was made from."""
+
+    adapter_model: str
+    adapter_commit: str
+    base_model: str
+    base_commit: str
 
 
 class ModelResponse(Dimensions):
@@ -203,6 +221,9 @@ class ModelResponse(Dimensions):
         description="Quantization type of the GGUF file it was converted from, such as Q4_K_M; null if it was not."
     )
     gguf_file: str | None = Field(description="Path or name of that GGUF file; null if there is none.")
+    merged_from: MergeOrigin | None = Field(
+        description="The adapter and the base it was merged from; null if it was not."
+    )
     has_custom_code: bool = Field(description="The repository contains code, which is never run.")
     training: TrainingVerdict | None = Field(
         description="Whether an SAE could be trained on it, judged by its configuration; null if not checked."

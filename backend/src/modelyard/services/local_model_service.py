@@ -126,9 +126,10 @@ class LocalModelService:
                 seen[file.path] = found
                 self.cache.mark_verified(row.model_id, file)
         if bad and row.endpoint == LOCAL:
+            again = "import the folder" if row.merged_from is None else "merge the adapter"
             raise ChecksumMismatch(
                 f"{bad[0].path} of {row.model_id} is damaged or gone, and there is no Hub to fetch it from.",
-                hint="Delete the entry and import the folder again.",
+                hint=f"Delete the entry and {again} again.",
             )
         if row.endpoint == LOCAL:
             self._remember_seen(row, seen)

@@ -19,9 +19,9 @@ from modelyard.services.model_files import (
     ModelFiles,
     Removal,
     artifact_of,
-    conversion_folder,
     forget_facts,
     manifest,
+    work_folder,
 )
 from modelyard.services.model_usage import loaded_rows, training_users, users_of
 
@@ -93,7 +93,8 @@ class ModelDeletion:
         if not self._other_rows_of_snapshot(model):
             present_before = {file["path"] for file in model.files or () if file["present_before"]}
             files = [file for file in manifest(model) if file.path not in present_before]
-        half_made = None if model.converted_from is None else conversion_folder(model)
+        is_made = model.converted_from is not None or model.merged_from is not None
+        half_made = work_folder(model) if is_made else None
         return Removal(
             model.model_id, model.commit, partials=not self._partial_owners(model), files=files, artifact=half_made
         )

@@ -109,9 +109,10 @@ def artifact_of(model: Model) -> Path | None:
     return None if model.artifact_path is None else get_settings().artifacts_folder / model.artifact_path
 
 
-def conversion_folder(model: Model) -> Path:
-    """Return where the files of a row are made that is converted from GGUF; there only while that is under way."""
-    return get_settings().artifacts_folder / f"{model.id}--gguf.partial"
+def work_folder(model: Model) -> Path:
+    """Return where the files of a row that is converted or merged are made; there only while that is under way."""
+    work = "gguf" if model.merged_from is None else "merge"
+    return get_settings().artifacts_folder / f"{model.id}--{work}.partial"
 
 
 def artifact_files(model: Model) -> list[Path]:
@@ -175,6 +176,8 @@ def _file_error(cache: HubCache, model: Model) -> dict[str, Any] | None:
 
 def next_work(cache: HubCache, model: Model) -> JobKind:
     """Return what a row that ended, or whose files are gone, begins with when it is started again."""
+    if model.merged_from is not None and model.quantization is Quantization.NONE:
+        return JobKind.MERGE
     files = manifest(model)
     here = bool(files) and not cache.inventory(model.model_id, model.commit, files).missing
     return JobKind.QUANTIZE if here and model.quantization is not Quantization.NONE else JobKind.DOWNLOAD

@@ -24,6 +24,7 @@ from modelyard.models import (
 from modelyard.schemas.model import (
     AdapterFacts,
     LastUnload,
+    MergeOrigin,
     ModelError,
     ModelResponse,
     Progress,
@@ -53,6 +54,7 @@ _RESTARTS: dict[JobKind, RestartName] = {
     JobKind.VERIFY: "verify",
     JobKind.IMPORT: "import",
     JobKind.QUANTIZE: "quantize",
+    JobKind.MERGE: "merge",
 }
 # Of rows: the jobs that they name, their loads under way, and all their unloads, the oldest first.
 _JOBS = (
@@ -221,6 +223,7 @@ def _response(facts: RowFacts) -> ModelResponse:
         licence=model.licence,
         converted_from=model.converted_from and model.converted_from["quantization_type"],
         gguf_file=model.converted_from and model.converted_from["path"],
+        merged_from=MergeOrigin.model_validate(model.merged_from) if model.merged_from else None,
         has_custom_code=model.has_custom_code,
         training=TrainingVerdict.model_validate(model.training) if model.training else None,
         remarks=[*config_remarks(folder), *([template.problem] if template.problem else [])] if done else [],

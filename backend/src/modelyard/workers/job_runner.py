@@ -276,7 +276,8 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
     """Do the work; returns a function that records its end, which may be called more than once. Raises LeaseLost."""
     key = (running.database, running.id, running.owner, running.subject_id)
     try:
-        _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if running.kind is JobKind.QUANTIZE else MAX_JOB_ATTEMPTS)
+        in_child = running.kind in (JobKind.QUANTIZE, JobKind.MERGE)
+        _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if in_child else MAX_JOB_ATTEMPTS)
         with storage_errors():
             work(running)
     except JobPaused:

@@ -5,6 +5,7 @@ from modelyard.models import Model
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.jobs.payloads import ImportPayload
 from modelyard.services.local_model_service import LocalModelService
+from modelyard.services.merge_service import MergeService
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.workers.celery_app import celery_app
@@ -35,6 +36,12 @@ def quantize_model_task(job_id: str) -> None:
     run_job(job_id, _quantize)
 
 
+@celery_app.task(name="models.merge")
+def merge_model_task(job_id: str) -> None:
+    """Make a model of an adapter and its base in a child process."""
+    run_job(job_id, _merge)
+
+
 def _download(job: RunningJob) -> None:
     HuggingFaceModelService(get_database()).download_model(_row(job), job)
 
@@ -49,6 +56,10 @@ def _import(job: RunningJob) -> None:
 
 def _quantize(job: RunningJob) -> None:
     QuantizationService(get_database()).quantize(_row(job), job)
+
+
+def _merge(job: RunningJob) -> None:
+    MergeService(get_database()).merge(_row(job), job)
 
 
 def _row(job: RunningJob) -> Model:

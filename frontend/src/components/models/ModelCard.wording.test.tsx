@@ -11,6 +11,7 @@ const PHASES: Progress["phase"][] = [
   "verifying",
   "retrying",
   "converting",
+  "merging",
   "quantizing",
   "checking",
   "loading",

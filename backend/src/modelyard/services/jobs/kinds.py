@@ -8,6 +8,7 @@ TASKS = {
     JobKind.VERIFY: "models.verify",
     JobKind.IMPORT: "models.import",
     JobKind.QUANTIZE: "models.quantize",
+    JobKind.MERGE: "models.merge",
     JobKind.LOAD: "models.load",
     JobKind.UNLOAD: "models.unload",
     JobKind.GENERATE: "models.generate",
@@ -21,6 +22,7 @@ JOB_QUEUES = {
     JobKind.VERIFY: Queue.DOWNLOADS,
     JobKind.IMPORT: Queue.DOWNLOADS,
     JobKind.QUANTIZE: Queue.COMPUTE,
+    JobKind.MERGE: Queue.COMPUTE,
     # Hours long: a quantization does not wait for it.
     JobKind.TRAIN: Queue.TRAINING,
     JobKind.LOAD: Queue.INFERENCE,

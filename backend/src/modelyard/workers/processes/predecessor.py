@@ -31,6 +31,7 @@ _MAY_BE_TO_BLAME = {
     JobKind.DRIFT: "compared",
     JobKind.EMBED: "embedded with",
     JobKind.QUANTIZE: "quantized",
+    JobKind.MERGE: "merged",
 }
 """Downloads take no memory to speak of, and a training run goes on from its checkpoint, in a process of its own."""
 
@@ -72,7 +73,7 @@ def end_starved(database: Database, worker: str) -> int:
         ).as_dict()
         owner = job.owner or ""
         with suppress(LeaseLost):  # its lease ran out, and somebody else has it
-            if job.kind is JobKind.QUANTIZE:
+            if job.kind in (JobKind.QUANTIZE, JobKind.MERGE):
                 MODEL_ENDINGS.failed(database, job.id, owner, job.subject_id, error)
                 continue
             if job.kind is JobKind.LOAD:

@@ -12,6 +12,7 @@ CHILDREN = frozenset(
         "modelyard.ml.inspect.inspector_child",
         "modelyard.workers",
         "modelyard.workers.processes.convert_child",
+        "modelyard.workers.processes.merge_child",
         "modelyard.workers.processes.quantize_child",
         "modelyard.workers.processes.train_child",
     }

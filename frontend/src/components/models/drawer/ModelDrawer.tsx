@@ -214,6 +214,7 @@ const STOPPED: Record<NonNullable<Model["restarts_with"]>, string> = {
   verify: "The verification failed",
   import: "The import failed",
   quantize: "The quantization failed",
+  merge: "The merge failed",
 };
 
 /** What stopped a row; a ready one is still ready, and only its last use went wrong. */

@@ -17,6 +17,7 @@ const ACTIONS: Partial<Record<ModelStatus, [label: string, icon: typeof Ban, act
 function labelOf({ status, error, restarts_with }: Model, word: string): string {
   // The error names the file; those that are whole stay.
   if (status === "failed") return error?.code === "checksum_mismatch" ? "Download that file again" : word;
+  if (restarts_with === "merge") return "Merge again";
   return restarts_with === "quantize" ? "Quantize again" : word;
 }
 

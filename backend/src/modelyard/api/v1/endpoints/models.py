@@ -8,6 +8,7 @@ from modelyard.api.deps import (
     ArchitecturesDep,
     DatabaseDep,
     LocalModelsDep,
+    MergesDep,
     QuantizationsDep,
     ReadingDep,
     RowAnswerDep,
@@ -117,6 +118,27 @@ def quantize_model(
 ) -> ModelResponse:
     """Make a quantized copy of an installed model. It is a row of its own that shares the snapshot."""
     return answer(quantizations.start(row_id, request.quantization, keep_original=request.keep_original))
+
+
+@router.post(
+    "/{id}/merge",
+    status_code=202,
+    summary="Merge an adapter",
+    responses=ACCEPTED
+    | problems(
+        errors.ModelNotFound,
+        errors.AlreadyExists,
+        errors.AlreadyQuantized,
+        errors.BaseMissing,
+        errors.DiskFull,
+        errors.InvalidRepository,
+        errors.NotReady,
+        errors.Conflict,
+    ),
+)
+def merge_adapter(row_id: RowId, merges: MergesDep, answer: RowAnswerDep) -> ModelResponse:
+    """Merge an adapter into its base, in full precision. The result is a model of its own that needs neither."""
+    return answer(merges.start(row_id))
 
 
 @router.get("/{id}", summary="One model", responses=problems(errors.ModelNotFound))
