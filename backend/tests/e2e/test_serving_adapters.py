@@ -1,18 +1,24 @@
 """Adapters on a real server: through /v1 and the REST API, one base in memory, errors in each API's form."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
 
-from support.instance import Instance
+from support import programs
+from support.instance import Instance, running, standing_still
 from support.lora import install_adapter, make_adapter
 from support.samples import sample_models
 
 LLAMA, GPT2 = "modelyard-samples/tiny-llama", "modelyard-samples/tiny-gpt2"
 FIRST, SECOND, FOREIGN, BROKEN = "lab/first", "lab/second", "lab/foreign", "lab/broken"
+MERGE_CHILD = "modelyard.workers.processes.merge_child"
 
 
 class Served:
@@ -39,6 +45,11 @@ class Served:
     def loaded(self) -> dict[str, int]:
         items = self.instance.api.get("/models/loaded").json()["items"]
         return {item["model_id"]: item["measured_bytes"] for item in items}
+
+    def modelyard(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "modelyard", "--server", self.instance.url, *arguments]
+        environment = {**os.environ, "MODELYARD_HOME": str(self.instance.home), "COLUMNS": "300"}
+        return programs.run(command, capture_output=True, text=True, timeout=240, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +142,75 @@ def test_what_an_adapter_cannot_do_is_said(client: openai.OpenAI, served: Served
     assert generate(served, BROKEN)["code"] == "no_weights"
     assert BROKEN not in served.loaded()
     assert text(client, f"{LLAMA}+{FIRST}") != text(client, LLAMA)
+
+
+def test_a_merged_adapter_is_a_model_of_its_own(client: openai.OpenAI, served: Served) -> None:
+    api, instance = served.instance.api, served.instance
+    before = instance.cache_bytes()
+    told = served.modelyard("merge", FIRST)
+    assert told.returncode == 0, told.stderr
+    assert f"{FIRST}-merged is ready" in told.stdout
+    assert "KL divergence" in told.stdout
+    assert f"{FIRST}-merged is already installed." in served.modelyard("merge", FIRST).stdout
+    rows = api.get("/models").json()["items"]
+    row = next(row for row in rows if row["model_id"] == f"{FIRST}-merged")
+    assert f"{FIRST} ({row['merged_from']['adapter_commit']})" in served.modelyard("show", row["id"]).stdout
+
+    first, base = (instance.model(served.ids[name]) for name in (FIRST, LLAMA))
+    assert (row["model_id"], row["kind"], row["endpoint"]) == (f"{FIRST}-merged", "model", "local")
+    assert row["merged_from"] == {
+        "adapter_model": FIRST,
+        "adapter_commit": first["commit"],
+        "base_model": LLAMA,
+        "base_commit": base["commit"],
+    }
+    for fact in ("architecture", "num_parameters", "dtype", "has_chat_template"):
+        assert row[fact] == base[fact]
+    assert row["drift"]["kl_mean"] < 0.05
+    assert row["drift"]["reason"] is None
+    snapshot = Path(row["snapshot_path"])
+    assert FIRST in (snapshot / "README.md").read_text()
+    assert (snapshot.parents[1] / "refs/main").read_text() == row["commit"]
+    assert text(client, row["model_id"]) != text(client, LLAMA)
+    assert not list((instance.home / "artifacts").iterdir())
+
+    again = api.post(f"/models/{served.ids[FIRST]}/merge")
+    assert (again.status_code, again.json()["code"], again.json()["id"]) == (409, "already_exists", row["id"])
+    assert api.post(f"/models/{row['id']}/verify").status_code == 202
+    instance.wait_for(row["id"], "ready")
+    history = [event["kind"] for event in api.get(f"/models/{row['id']}/history").json()["items"]]
+    assert "merge" in history
+    instance.unload_all()
+    assert api.delete(f"/models/{row['id']}").json()["freed_bytes"] == row["disk_bytes"] == row["size_bytes"]
+    assert instance.cache_bytes() == before
+    assert api.post(f"/models/{served.ids[FOREIGN]}/merge").json()["code"] == "base_missing"
+    assert api.post(f"/models/{served.ids[LLAMA]}/merge").json()["code"] == "invalid_request"
+
+
+def test_a_merge_pauses_survives_a_kill_and_is_cancelled(served: Served) -> None:
+    api, instance = served.instance.api, served.instance
+    before = instance.cache_bytes()
+
+    def child() -> psutil.Process:
+        found: psutil.Process = instance.wait_until(lambda: running(MERGE_CHILD), 60, "the child merges")
+        return found
+
+    row_id = api.post(f"/models/{served.ids[SECOND]}/merge").json()["id"]
+    with standing_still(child()):
+        instance.wait_until(lambda: instance.model(row_id)["progress"]["phase"] == "merging", 60, "it is told of")
+        assert api.post(f"/models/{row_id}/pause").status_code == 202
+    instance.wait_for(row_id, "paused")
+    instance.wait_until(lambda: running(MERGE_CHILD) is None, 60, "the child is gone")
+    assert not list((instance.home / "artifacts").iterdir())
+    assert api.post(f"/models/{row_id}/resume").status_code == 202
+    killed = child()
+    with standing_still(killed):
+        instance.children()["compute"].kill()
+    instance.wait_until(lambda: not killed.is_running(), 60, "the child goes with its worker")
+    with standing_still(child()):
+        assert api.post(f"/models/{row_id}/cancel").status_code == 202
+    instance.wait_for(row_id, "cancelled")
+    instance.wait_until(lambda: running(MERGE_CHILD) is None, 60, "the child is gone")
+    assert not list((instance.home / "artifacts").iterdir())
+    assert api.delete(f"/models/{row_id}").status_code == 200
+    assert instance.cache_bytes() == before

@@ -19,18 +19,25 @@ PULL_AGAIN = "What was fetched is kept; the same command continues from there."
 
 def start(client: "ApiClient", request: "Json", note: Callable[[str], None]) -> "tuple[ModelResponse, bool]":
     """Ask the server for a download. Returns the row to follow, and whether it was not ready before."""
-    from modelyard.client.api_client import ApiError
-
-    try:
-        return client.post("/models/download", request), True
-    except ApiError as error:
-        if error.code != AlreadyExists.code or "id" not in error.extra:
-            raise
-        row: ModelResponse = client.get(f"/models/{error.extra['id']}")
+    row = post_or_find(client, "/models/download", request)
     if row["status"] == "paused":
         note(f"{row['model_id']} was paused; resuming it.")
         row = client.post(f"/models/{row['id']}/resume")
     return row, row["status"] != "ready"
+
+
+def post_or_find(client: "ApiClient", path: str, request: "Json | None" = None) -> "ModelResponse":
+    """Ask the server for work that makes a row. Returns the row, or the one that is there already."""
+    from modelyard.client.api_client import ApiError
+
+    try:
+        made: ModelResponse = client.post(path, request)
+    except ApiError as error:
+        if error.code != AlreadyExists.code or "id" not in error.extra:
+            raise
+        row: ModelResponse = client.get(f"/models/{error.extra['id']}")
+        return row
+    return made
 
 
 def follow_model(
@@ -66,7 +73,8 @@ def follow_model(
             waiting_since = None
         elif waiting_since is not None and time.monotonic() - waiting_since > WAITING_SECONDS:
             waiting_since = None
-            note(why_waiting(client, "compute" if now["status"] == "quantizing" else "downloads"))
+            in_child = now["status"] == "quantizing" or now.get("merged_from") is not None
+            note(why_waiting(client, "compute" if in_child else "downloads"))
     raise AssertionError("watching ends only with a result")
 
 

@@ -63,12 +63,14 @@ EVENTS = {
         "load": "loaded",
         "unload": "unloaded",
         "generate": "generated text",
+        "merge": "merged",
     },
     "started": {
         "download": "download started",
         "verify": "verification started",
         "import": "import started",
         "quantize": "quantization started",
+        "merge": "merge started",
     },
 }
 KINDS = {"verify": "verification", "quantize": "quantization", "generate": "generation"}

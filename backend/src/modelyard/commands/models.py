@@ -355,6 +355,9 @@ def _facts(row: "ModelResponse") -> Iterator[tuple[str, Cell]]:
     yield "stored as", row["dtype"]
     yield "licence", row["licence"]
     yield "converted from", row.get("converted_from")
+    if merged := row.get("merged_from"):
+        yield "merged from", f"{merged['adapter_model']} ({merged['adapter_commit']})"
+        yield "and", f"{merged['base_model']} ({merged['base_commit']})"
     yield from dimension_facts(row)
     yield "download", _format.size(row["size_bytes"])
     yield "on disk", _format.disk(row)

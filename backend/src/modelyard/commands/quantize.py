@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from modelyard.client.follow import post_or_find
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import Ambiguous, find_row
 from modelyard.commands._options import USE_PANEL, JsonOption, ModelArgument
 from modelyard.commands._output import print_json, say
 from modelyard.commands._progress import follow, left_to_the_server
-from modelyard.core.errors import AlreadyExists
 
 if TYPE_CHECKING:
     from modelyard.client.answers import DeletionReport, ModelResponse
@@ -74,13 +74,6 @@ def _start_quantizing(
     client: "ApiClient", source: "ModelResponse", quantization: str, *, keep_original: bool
 ) -> "tuple[ModelResponse, bool]":
     """Return the copy's row, and whether it is new."""
-    from modelyard.client.api_client import ApiError
-
     request = {"quantization": quantization, "keep_original": keep_original}
-    try:
-        return client.post(f"/models/{source['id']}/quantize", request), True
-    except ApiError as error:
-        if error.code != AlreadyExists.code or "id" not in error.extra:
-            raise
-        row: ModelResponse = client.get(f"/models/{error.extra['id']}")
+    row = post_or_find(client, f"/models/{source['id']}/quantize", request)
     return row, row["status"] != "ready"
