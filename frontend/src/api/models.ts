@@ -73,6 +73,11 @@ export function quantizeModel(id: string, body: QuantizeRequest): Promise<Model>
   return request("POST", `/models/${id}/quantize`, { body });
 }
 
+/** An adapter merged into its base: a model of its own. */
+export function mergeAdapter(id: string): Promise<Model> {
+  return request("POST", `/models/${id}/merge`, {});
+}
+
 /** What is to be removed of a model: all of it, with the original of its quantized copies, or that original alone. */
 export type Removal = "model" | "with-original" | "original";
 

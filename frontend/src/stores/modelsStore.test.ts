@@ -228,6 +228,21 @@ describe("actions", () => {
     expect(store.getState().byId.m4?.status).toBe("quantizing");
   });
 
+  it("show a merged adapter, and say why there is none", async () => {
+    const { store } = await connected();
+    const said = vi.spyOn(toast, "toastProblem").mockImplementation(() => undefined);
+    server.use(
+      http.post(api("/models/m2/merge"), () =>
+        HttpResponse.json(model({ id: "m4", status: "pending" }), { status: 202 }),
+      ),
+      http.post(api("/models/m1/merge"), () => refuse(problem(409, "base_missing", "Its base is not here."))),
+    );
+    await store.getState().mergeAdapter("m2");
+    expect(store.getState().byId.m4?.status).toBe("pending");
+    await store.getState().mergeAdapter("m1");
+    expect(said).toHaveBeenCalledWith("Could not merge Qwen3-0.6B", expect.objectContaining({ code: "base_missing" }));
+  });
+
   it("roll back and say what the server said", async () => {
     const { store } = await connected();
     const said = vi.spyOn(toast, "toastProblem").mockImplementation(() => undefined);

@@ -36,6 +36,8 @@ export interface ModelsState extends Feed, Cursor {
   /** The same; a refusal is shown in passing. */
   act: (id: string, op: api.ModelAction, dtype?: Dtype) => Promise<void>;
   quantizeModel: (id: string, body: QuantizeRequest) => Promise<Model>;
+  /** Failures are shown in a toast. */
+  mergeAdapter: (id: string) => Promise<void>;
   /** Asks the model's Hub for a newer version; rejects with why it could not be asked. */
   checkUpdate: (id: string) => Promise<Model>;
   deleteModel: (id: string, confirmShared: boolean, what?: api.Removal) => Promise<DeletionReport>;
@@ -242,6 +244,15 @@ export function createModelsStore() {
         const model = await api.quantizeModel(id, body);
         set((state) => applyModel(state, model));
         return model;
+      },
+
+      mergeAdapter: async (id) => {
+        try {
+          const model = await api.mergeAdapter(id);
+          set((state) => applyModel(state, model));
+        } catch (error) {
+          toastProblem(`Could not merge ${get().byId[id]?.name ?? "the adapter"}`, error);
+        }
       },
 
       deleteModel: async (id, confirmShared, what = "model") => {

@@ -207,6 +207,19 @@ it("offers to load a ready model, and to quantize it from its menu", async () =>
   expect(onAction).toHaveBeenLastCalledWith(row, "quantize-8bit");
 });
 
+it("offers to merge an adapter, and nothing else, from its menu", async () => {
+  const row = adapter({ status: "ready" });
+  const onAction = show(row);
+  await userEvent.click(screen.getByRole("button", { name: `More actions for ${row.name}` }));
+  await userEvent.click(await screen.findByRole("menuitem", { name: "Merge into a model" }));
+  expect(onAction).toHaveBeenLastCalledWith(row, "merge");
+  cleanup();
+  show(model());
+  await userEvent.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  await screen.findByRole("menuitem", { name: "Quantize to 8-bit…" });
+  expect(screen.queryByRole("menuitem", { name: "Merge into a model" })).toBeNull();
+});
+
 const LOADED = model({
   loaded: true,
   memory_measured_bytes: 1_192_099_840,

@@ -60,6 +60,7 @@ export function ModelsPanel() {
   const load = useModelsStore((state) => state.load);
   const fetchModels = useModelsStore((state) => state.fetchModels);
   const act = useModelsStore((state) => state.act);
+  const mergeAdapter = useModelsStore((state) => state.mergeAdapter);
   const models = useModelList();
   const filter = readFilter(parameters);
   const ids = useFilteredIds(filter);
@@ -108,11 +109,12 @@ export function ModelsPanel() {
         setOriginalOnly(action === "drop-original");
       } else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
+      else if (action === "merge") void mergeAdapter(model.id);
       else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
         setCancelling(model.id);
       else void act(model.id, action);
     },
-    [act],
+    [act, mergeAdapter],
   );
 
   const select = useCallback(

@@ -10,6 +10,7 @@ import {
   EllipsisVertical,
   ExternalLink,
   Folder,
+  Merge,
   Play,
   ShieldCheck,
   Shrink,
@@ -165,6 +166,7 @@ function UseItems({ model, busy, onAction }: ActionProps) {
           {item("Quantize to 8-bit…", <Shrink size={14} aria-hidden />, "quantize-8bit")}
         </>
       )}
+      {ready && model.adapter !== null && item("Merge into a model", <Merge size={14} aria-hidden />, "merge")}
     </>
   );
 }

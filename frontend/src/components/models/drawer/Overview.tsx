@@ -95,13 +95,21 @@ export function Overview({ model, busy, onAction }: WorkProps) {
     ...(isActive(model.status) ? [] : [["On disk", formatDisk(model)] satisfies [string, React.ReactNode]]),
   ];
   const origin: [string, React.ReactNode][] = [
-    ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : "none, imported from a folder"],
+    ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : `none, ${madeHow(model)}`],
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
     ["Licence", model.licence],
     ...(model.converted_from === null
       ? []
       : [["Converted from", `${model.converted_from} (GGUF)`] satisfies [string, React.ReactNode]]),
+    ...(model.merged_from === null
+      ? []
+      : [
+          ["Merged from", `${model.merged_from.adapter_model} and ${model.merged_from.base_model}`] satisfies [
+            string,
+            React.ReactNode,
+          ],
+        ]),
     ["Access", model.gated ? "gated; its terms were accepted" : "open"],
     ...(model.has_custom_code
       ? [["Code", "the repository contains custom code, which is never run"] satisfies [string, React.ReactNode]]
@@ -222,4 +230,8 @@ function Memory({ model, busy, onAction }: WorkProps) {
       <FasterLoad model={model} estimate={plan.estimate} busy={busy} />
     </div>
   );
+}
+
+function madeHow({ merged_from }: Model): string {
+  return merged_from === null ? "imported from a folder" : "merged here";
 }
