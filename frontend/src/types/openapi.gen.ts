@@ -1639,7 +1639,7 @@ export interface components {
         CompareRequest: {
             /**
              * Left
-             * @description `owner/name[@revision][:8bit|:4bit]`, as under `/v1`, or a row's id.
+             * @description `owner/name[@revision][:8bit|:4bit][+adapter]`, as under `/v1`, or the id of a row.
              * @example Qwen/Qwen3-0.6B:4bit
              */
             left: string;
@@ -1663,7 +1663,7 @@ export interface components {
             prompt?: string | null;
             /**
              * Right
-             * @description `owner/name[@revision][:8bit|:4bit]`, as under `/v1`, or a row's id.
+             * @description `owner/name[@revision][:8bit|:4bit][+adapter]`, as under `/v1`, or the id of a row.
              * @example Qwen/Qwen3-0.6B:4bit
              */
             right: string;

@@ -14,7 +14,7 @@ ComparedName = Annotated[
     Field(
         min_length=1,
         max_length=500,
-        description="`owner/name[@revision][:8bit|:4bit]`, as under `/v1`, or a row's id.",
+        description="`owner/name[@revision][:8bit|:4bit][+adapter]`, as under `/v1`, or the id of a row.",
         examples=["Qwen/Qwen3-0.6B:4bit"],
     ),
 ]
