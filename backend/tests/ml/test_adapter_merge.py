@@ -45,7 +45,12 @@ def _logits(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_merged_model_answers_as_base_and_adapter_and_as_peft_merges(tmp_path: Path, dtype: str) -> None:
     base = _base(tmp_path / "base", dtype)
-    settings = {"target_modules": "all-linear", "lora_alpha": 1, "use_rslora": True, "rank_pattern": {"v_proj": 2}}
+    settings: dict[str, Any] = {
+        "target_modules": "all-linear",
+        "lora_alpha": 1,
+        "use_rslora": True,
+        "rank_pattern": {"v_proj": 2},
+    }
     adapter = make_adapter(base, tmp_path / "adapter", of="tests/base", dtype=dtype, **settings)
     reports: list[dict[str, Any]] = []
 
