@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from modelyard.schemas import examples
 from modelyard.schemas.common import QuantizationName, Schema
-from modelyard.schemas.inference import Message
+from modelyard.schemas.inference import MessagesField, PromptField
 
 SideName = Literal["left", "right"]
 ComparedName = Annotated[
@@ -27,19 +27,8 @@ class CompareRequest(Schema):
 
     left: ComparedName
     right: ComparedName
-    prompt: str | None = Field(
-        default=None,
-        max_length=200_000,
-        description="Text to continue; null if messages are sent.",
-        examples=["The capital of France is"],
-    )
-    messages: list[Message] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1000,
-        description="A conversation to answer, latest turn last; null if a prompt is sent.",
-        examples=[None],
-    )
+    prompt: PromptField = None
+    messages: MessagesField = None
     max_new_tokens: int = Field(default=64, ge=1, le=100_000, description="Limit of generated tokens for each model.")
     stream: bool = Field(default=False, description="Answer with server-sent events that report the current step.")
 

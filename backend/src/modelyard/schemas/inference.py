@@ -1,6 +1,6 @@
 """Quantizing, loading and comparing models, and generating text."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -82,24 +82,32 @@ class Message(Schema):
     content: str = Field(max_length=MAX_CONTENT, description="The text.", examples=["What is the capital of France?"])
 
 
+PromptField = Annotated[
+    str | None,
+    Field(
+        max_length=200_000,
+        description="Text to continue; null if messages are sent.",
+        examples=["The capital of France is"],
+    ),
+]
+MessagesField = Annotated[
+    list[Message] | None,
+    Field(
+        min_length=1,
+        max_length=1000,
+        description="A conversation to answer, latest turn last; null if a prompt is sent.",
+        examples=[None],
+    ),
+]
+
+
 class GenerateRequest(Schema):
     """Continue a prompt, or answer messages with the tokenizer's chat template."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.GENERATE_REQUEST]})
 
-    prompt: str | None = Field(
-        default=None,
-        max_length=200_000,
-        description="Text to continue; null if messages are sent.",
-        examples=["The capital of France is"],
-    )
-    messages: list[Message] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1000,
-        description="A conversation to answer, latest turn last; null if a prompt is sent.",
-        examples=[None],
-    )
+    prompt: PromptField = None
+    messages: MessagesField = None
     max_new_tokens: int = Field(default=64, ge=1, le=100_000, description="Limit of generated tokens.")
     temperature: float = Field(default=0.0, ge=0, le=10, description="0 always takes the most likely token.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed draws the same tokens.")
