@@ -1,6 +1,7 @@
 """Celery's consumer for wake-ups: what is none does not reach Celery, which some of it would end."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -9,9 +10,34 @@ from modelyard.workers.broker.messages import log_dropped, wakeup_problem
 
 logger = logging.getLogger(__name__)
 
+_LOGGERS = (__name__, "celery.worker.request", "celery.worker.consumer.consumer")
+
+
+class LostConnections(logging.Filter):
+    """Makes warnings of one line of what is written, with a traceback, about a connection that was lost.
+
+    A message that could not be acknowledged comes again, and its job's row tells that it has run.
+    """
+
+    def __init__(self, errors: Sequence[type[BaseException]]) -> None:
+        super().__init__()
+        self._errors = tuple(errors)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], self._errors):
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        return True
+
 
 class Consumer(CeleryConsumer):
     """Drops messages that are no wake-ups."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        consumer: Any = self
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(LostConnections(consumer.connection_errors))
 
     def create_task_handler(self, *args: Any, **options: Any) -> Any:
         consumer: Any = self
