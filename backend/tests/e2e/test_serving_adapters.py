@@ -19,13 +19,16 @@ from support.samples import sample_models
 LLAMA, GPT2 = "modelyard-samples/tiny-llama", "modelyard-samples/tiny-gpt2"
 FIRST, SECOND, FOREIGN, BROKEN = "lab/first", "lab/second", "lab/foreign", "lab/broken"
 MERGE_CHILD = "modelyard.workers.processes.merge_child"
+ROUNDING = 0.05
+"""What bfloat16, in which the server runs the model, may change of a log-probability."""
 
 
 class Served:
     """A server with a base, adapters of it, and one of a model that is not there."""
 
     def __init__(self, folder: Path) -> None:
-        self.instance = Instance(folder).start()
+        self.instance = Instance(folder, {"MODELYARD_LEASE_SECONDS": "4"}).start()
+        self.folder = folder
         self.instance.use_builtin_hub()
         self.ids = {name: self.instance.download(name)["id"] for name in (LLAMA, GPT2)}
         for row_id in self.ids.values():
@@ -142,6 +145,73 @@ def test_what_an_adapter_cannot_do_is_said(client: openai.OpenAI, served: Served
     assert generate(served, BROKEN)["code"] == "no_weights"
     assert BROKEN not in served.loaded()
     assert text(client, f"{LLAMA}+{FIRST}") != text(client, LLAMA)
+
+
+def test_a_base_and_its_adapter_are_compared(client: openai.OpenAI, served: Served) -> None:
+    """Against the same files, loaded here with PEFT."""
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    asked = {"left": LLAMA, "right": f"{LLAMA}+{FIRST}", "prompt": "The import", "max_new_tokens": 12}
+    answer = served.instance.api.post("/compare", json=asked)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    left, right = found["left"], found["right"]
+    assert [(side["id"], side["model_id"]) for side in (left, right)] == [(served.ids[n], n) for n in (LLAMA, FIRST)]
+    assert [left["text"], right["text"]] == [text(client, LLAMA), text(client, FIRST)]
+
+    base = sample_models() / "tiny-llama"
+    prompt = AutoTokenizer.from_pretrained(base).encode("The import")
+    model = peft.PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), served.folder / "adapter0"
+    )
+
+    def logprobs(ids: list[int]) -> torch.Tensor:
+        found: torch.Tensor = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        return found
+
+    differences = []
+    for side in (left, right):
+        ids = [token["id"] for token in side["tokens"]]
+        with torch.no_grad(), model.disable_adapter():
+            bare = logprobs(ids)
+        with torch.no_grad():
+            adapted = logprobs(ids)
+        own, other = (bare, adapted) if side is left else (adapted, bare)
+        for place, token in enumerate(side["tokens"]):
+            assert token["logprob"] == pytest.approx(float(own[place, token["id"]]), abs=ROUNDING)
+            assert token["other_logprob"] == pytest.approx(float(other[place, token["id"]]), abs=ROUNDING)
+            differences.append(abs(token["logprob"] - token["other_logprob"]))
+
+    pairs = zip(*([token["id"] for token in side["tokens"]] for side in (left, right)), strict=False)
+    first = next(place for place, (mine, others) in enumerate(pairs) if mine != others)
+    assert (found["first_divergence"], left["first_divergence"], right["first_divergence"]) == (first,) * 3
+    assert (found["agreement"]["tokens"], found["reason"]) == (len(differences), None)
+    assert found["agreement"]["mean_difference"] == pytest.approx(sum(differences) / len(differences))
+    assert found["agreement"]["largest_difference"] == max(differences) > 10 * ROUNDING
+
+
+def test_a_worker_that_is_killed_while_an_adapter_answers_leaves_nothing_behind(
+    client: openai.OpenAI, served: Served
+) -> None:
+    instance, name = served.instance, f"{LLAMA}+{FIRST}"
+    bare, whole = text(client, LLAMA), text(client, name, max_tokens=120)
+    worker = instance.children()["inference"]
+    stream: Any = client.completions.create(model=name, prompt="The import", max_tokens=120, temperature=0, stream=True)
+    told = next(iter(stream)).choices[0].text
+    with standing_still(worker):
+        worker.kill()
+    assert told + "".join(chunk.choices[0].text for chunk in stream) == whole
+
+    def uses() -> dict[str, int]:
+        items = instance.api.get("/models/loaded").json()["items"]
+        return {item["model_id"]: item["in_use"] for item in items}
+
+    instance.wait_until(lambda: uses() == {LLAMA: 0, FIRST: 0}, 30, "the new worker has both, and nothing is in use")
+    assert text(client, LLAMA) == bare
+    instance.unload_all()
+    assert text(client, name, max_tokens=120) == whole
 
 
 def test_a_merged_adapter_is_a_model_of_its_own(client: openai.OpenAI, served: Served) -> None:
