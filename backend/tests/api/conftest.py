@@ -51,6 +51,12 @@ def hub(_hub: tuple[HubFaults, str]) -> Iterator[HubFaults]:
 
 
 @pytest.fixture(scope="session")
+def hub_endpoint(_hub: tuple[HubFaults, str]) -> str:
+    """The address of the Hub of `instance`."""
+    return _hub[1]
+
+
+@pytest.fixture(scope="session")
 def instance(_hub: tuple[HubFaults, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     instance = Instance(tmp_path_factory.mktemp("api"), {"HF_ENDPOINT": _hub[1], "MODELYARD_LEASE_SECONDS": "4"})
     instance.start()
@@ -65,5 +71,6 @@ def _clean(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     instance: Instance = request.getfixturevalue("instance")
     for model in instance.api.get("/models").json()["items"]:
-        assert instance.api.delete(f"/models/{model['id']}").status_code == 200
+        answer = instance.api.delete(f"/models/{model['id']}", params={"confirm_shared": True})
+        assert answer.status_code == 200, answer.text
     instance.api.put("/settings", json={"token": None, "endpoint": None})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi, snapshot_download
 
 from api.test_models_api import problem
 from hub.hub_faults import HubFaults
@@ -145,6 +146,59 @@ def test_an_adapter_of_an_adapter_is_refused(instance: Instance, hub: HubFaults)
     for with_base in (False, True):
         assert problem(_pull(instance, "lab/second", with_base=with_base)) == (422, "unsupported_adapter")
     assert _rows(instance) == {}
+
+
+def test_others_fetch_an_adapter_from_here(instance: Instance, hub: HubFaults, tmp_path: Path) -> None:
+    adapter = _pull(instance, with_base=True).json()
+    instance.wait_for(adapter["base_id"], "ready")
+    adapter = instance.wait_for(adapter["id"], "ready")
+    own = HfApi(endpoint=f"{instance.url}/hub", token=False)
+    assert {LORA, BASE} <= {model.id for model in own.list_models(author="lab")}
+    assert [model.id for model in own.list_models(filter="peft")] == [LORA]
+    info = own.model_info(LORA, files_metadata=True)
+    assert (info.id, info.sha, info.library_name) == (LORA, adapter["commit"], "peft")
+    assert f"base_model:adapter:{BASE}" in (info.tags or [])
+    here = {path.name: path.read_bytes() for path in Path(adapter["snapshot_path"]).iterdir()}
+    assert {file.rfilename: file.size for file in info.siblings or []} == {
+        name: len(content) for name, content in here.items()
+    }
+    fetched = Path(snapshot_download(LORA, endpoint=own.endpoint, cache_dir=tmp_path, token=False))
+    assert fetched.name == adapter["commit"]
+    assert {path.name: path.read_bytes() for path in fetched.iterdir()} == here
+
+
+def test_an_adapter_in_the_cache_is_adopted(instance: Instance, hub: HubFaults, hub_endpoint: str) -> None:
+    """Its base is named when it comes, here out of the cache as well."""
+    cache = instance.hf_home / "hub"
+    for name in (LORA, BASE):
+        snapshot_download(name, endpoint=hub_endpoint, cache_dir=cache, token=False)
+    size = instance.cache_bytes()
+    listed = instance.api.get("/models/cache").json()["items"]
+    assert sorted((item["model_id"], item["importable"]) for item in listed) == [(BASE, True), (LORA, True)]
+
+    def adopted(name: str) -> dict[str, Any]:
+        answer = instance.api.post("/models/import", json={"cached": name})
+        assert answer.status_code == 202, answer.text
+        return instance.wait_for(answer.json()["id"], "ready")
+
+    adapter = adopted(LORA)
+    assert (adapter["kind"], adapter["adopted"], adapter["base_id"]) == ("adapter", True, None)
+    assert (adapter["adapter"]["base_model"], adapter["num_parameters"]) == (BASE, LORA_PARAMETERS)
+    asked = instance.api.post(f"/models/{adapter['id']}/load", json={})
+    assert problem(asked) == (409, "base_missing")
+    assert f"modelyard pull {BASE}" in asked.json()["hint"]
+    offered = instance.api.get(f"/models/info/{LORA}").json()["adapter"]["base"]
+    assert (offered["id"], offered["missing_bytes"], offered["problem"]) == (None, 0, None)
+
+    base = adopted(BASE)
+    assert instance.cache_bytes() == size
+    adapter = instance.model(adapter["id"])
+    assert (adapter["base_id"], adapter["architecture"]) == (base["id"], "LlamaForCausalLM")
+    for row in (adapter, base):
+        assert problem(instance.api.delete(f"/models/{row['id']}")) == (409, "shared_cache")
+    assert instance.api.delete(f"/models/{adapter['id']}", params={"confirm_shared": True}).status_code == 200
+    snapshot_download(LORA, endpoint=hub_endpoint, cache_dir=cache, token=False)
+    assert adopted(LORA)["base_id"] == base["id"]
 
 
 def _lora_folder(instance: Instance, tmp_path: Path) -> Path:

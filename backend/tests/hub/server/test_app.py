@@ -212,6 +212,17 @@ class TestRepositories:
         assert config.lfs is None
         assert config.blob_id == git_blob_sha1(FILES[0][1])
 
+    def test_an_adapter_is_told_by_its_files(self, api: HfApi, store: Store) -> None:
+        config = b'{"peft_type": "LORA", "base_model_name_or_path": "org/model"}'
+        files = [small("adapter_config.json", config), large("adapter_model.safetensors", WEIGHTS)]
+        store.add("org/adapter", OLD, files)
+        info = api.model_info("org/adapter")
+        assert info.library_name == "peft"
+        assert info.tags == ["peft", "base_model:org/model", "base_model:adapter:org/model"]
+        assert [model.id for model in api.list_models(filter="base_model:adapter:org/model")] == ["org/adapter"]
+        store.add("org/both", OLD, [*FILES, *files])
+        assert api.model_info("org/both").library_name == "transformers"
+
     def test_without_blobs_only_names(self, api: HfApi) -> None:
         siblings = api.model_info("org/model").siblings or []
         assert siblings

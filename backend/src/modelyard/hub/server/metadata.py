@@ -13,6 +13,7 @@ from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
+from modelyard.core.adapters import ADAPTER_CONFIG, is_adapter
 from modelyard.core.errors import InvalidRepository, PathNotAllowed
 from modelyard.core.paths import open_inside, resolve_inside
 from modelyard.core.repository_json import parse_object
@@ -60,14 +61,15 @@ def read_facts(repo: StoredRepo) -> RepoFacts:
     config = _read_json(repo, "config.json")
     readme = repo.files.get(_CARD)
     card = _read_card(readme) if readme else None
+    adapter = _read_json(repo, ADAPTER_CONFIG) if is_adapter(repo.files) else None
     generates = _generates_text(config)
     pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates else None)
-    library_name = _text(card, "library_name") or ("transformers" if config else None)
+    library_name = _text(card, "library_name") or ("peft" if adapter else "transformers" if config else None)
     parameters = _count_parameters(repo)
     return RepoFacts(
         config=_short_config(repo, config),
         card=card,
-        tags=repo.tags or _tags(library_name, pipeline_tag, config, card, has_safetensors=bool(parameters)),
+        tags=repo.tags or _tags(library_name, pipeline_tag, config, card, adapter, has_safetensors=bool(parameters)),
         pipeline_tag=pipeline_tag,
         library_name=library_name,
         auto_model="AutoModelForCausalLM" if generates else None,
@@ -94,12 +96,15 @@ def _tags(
     pipeline_tag: str | None,
     config: Mapping[str, Any] | None,
     card: Mapping[str, Any] | None,
+    adapter: Mapping[str, Any] | None,
     *,
     has_safetensors: bool,
 ) -> tuple[str, ...]:
     tags = [library_name, "safetensors" if has_safetensors else None, _text(config, "model_type"), pipeline_tag]
     own = (card or {}).get("tags")
     tags += [tag for tag in own if isinstance(tag, str) and tag.isprintable()] if isinstance(own, list) else []
+    base = _text(adapter, "base_model_name_or_path")
+    tags += [f"base_model:{base}", f"base_model:adapter:{base}"] if base else []
     licence = licence_name((card or {}).get("license"))
     tags.append(f"license:{licence}" if licence else None)
     return tuple(dict.fromkeys(tag for tag in tags if tag))
