@@ -172,15 +172,26 @@ def test_a_process_ends_with_its_parent_on_every_platform(platform: str) -> None
     child.stdout.close()
 
 
-@pytest.mark.parametrize(("set_by_the_user", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_that_wait_sleep_unless_the_user_wants_otherwise(set_by_the_user: dict[str, str], policy: str) -> None:
+@pytest.mark.parametrize(
+    ("set_by_the_user", "policy", "spins"),
+    [
+        ({}, "PASSIVE", "20000"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", "None"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE", "None"),
+        ({"GOMP_SPINCOUNT": "7"}, "PASSIVE", "7"),
+    ],
+)
+def test_threads_that_wait_sleep_soon_unless_the_user_wants_otherwise(
+    set_by_the_user: dict[str, str], policy: str, spins: str
+) -> None:
     program = (
         "import sys, os; from modelyard.core.process import prepare_process; prepare_process()\n"
-        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+        "print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | set_by_the_user
+    ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | set_by_the_user
     said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.split() == [policy, "False"]
+    assert said.stdout.split() == [policy, spins, "False"]
 
 
 def test_the_console_gets_one_line_and_the_log_everything(

@@ -76,6 +76,7 @@ _READ_BY_LIBRARIES = (
     "ATEN_", "BNB_", "CUDA_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH",
 )  # fmt: skip
 _WHILE_LIBRARIES_ARE_IMPORTED = {
+    "GOMP_SPINCOUNT": "20000",
     "HF_HUB_OFFLINE": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     "OPENBLAS_NUM_THREADS": "1",  # it starts its threads when it is loaded

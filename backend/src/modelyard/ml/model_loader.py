@@ -19,6 +19,7 @@ from modelyard.ml.loading.loader_entry import POLL_SECONDS, Entry, adapter_key, 
 from modelyard.ml.loading.mapped import mapped_bytes
 from modelyard.ml.loading.placement import OFFLOADED, SPREAD, free_bytes, out_of_memory, places, resolve_device, where
 from modelyard.ml.loading.read_model import LoadCancelled, read_model
+from modelyard.ml.loading.threads import end_team
 from modelyard.ml.quantize.quantization import measured_bytes
 
 __all__ = [
@@ -203,7 +204,10 @@ class ModelLoader:
         try:
             with self._alone("another load", step):
                 self._make_it_fit(entry, evicted, step)
-                loaded = read_model(entry.key, entry.spec, step)
+                try:
+                    loaded = read_model(entry.key, entry.spec, step)
+                finally:
+                    end_team()
                 on_step(LoadStep("finishing", "finishing", is_last=True))
                 taken_back = is_cancelled()
                 try:

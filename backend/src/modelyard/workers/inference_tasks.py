@@ -51,31 +51,46 @@ EMPTY_RSS_BYTES = 2_000_000_000
 @celery_app.task(name="models.load")
 def load_model_task(job_id: str) -> None:
     """Have a model in memory."""
-    run_request(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
+    _run(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
 
 
 @celery_app.task(name="models.unload")
 def unload_model_task(job_id: str) -> None:
     """Free a model's memory and measure what came back."""
-    run_request(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
+    _run(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
 
 
 @celery_app.task(name="models.generate")
 def generate_task(job_id: str) -> None:
     """Generate text, publishing it as it comes."""
-    run_request(job_id, _generate)
+    _run(job_id, _generate)
 
 
 @celery_app.task(name="models.embed")
 def embed_task(job_id: str) -> None:
     """Make embeddings of texts."""
-    run_request(job_id, _embed)
+    _run(job_id, _embed)
 
 
 @celery_app.task(name="models.drift")
 def drift_task(job_id: str) -> None:
     """Compare a quantized copy with its original on a text."""
-    run_request(job_id, _drift)
+    _run(job_id, _drift)
+
+
+def _run(
+    job_id: str,
+    work: Callable[[RunningJob], dict[str, Any]],
+    on_failure: Callable[[str, dict[str, Any]], None] | None = None,
+) -> None:
+    """Run a request, and leave no threads behind that would slow those of the next one."""
+    try:
+        run_request(job_id, work, on_failure=on_failure)
+    finally:
+        if "torch" in sys.modules:
+            from modelyard.ml.loading.threads import end_team
+
+            end_team()
 
 
 @lru_cache
