@@ -3,6 +3,7 @@
 `modelyard.load("owner/name")` gives a model that is here to this process.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core.environment import forget_empty_variables
@@ -10,13 +11,15 @@ from modelyard.core.environment import forget_empty_variables
 if TYPE_CHECKING:
     from modelyard.notebook import load as load
 
-__version__ = "0.1.0"
+    __version__: str
 
 forget_empty_variables()
 
 
 def __getattr__(name: str) -> Any:
-    # Every part of Modelyard imports this module; only who loads a model needs more than the version.
+    # Every part of Modelyard imports this module; what not every part needs is imported when it is used.
+    if name == "__version__":
+        return _version()
     if name == "load":
         from modelyard.notebook import load
 
@@ -25,4 +28,12 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "load"]
+    return [*globals(), "__version__", "load"]
+
+
+@cache
+def _version() -> str:
+    """Return the version that was built from git (`pyproject.toml`), as the installation has recorded it."""
+    from importlib.metadata import version
+
+    return version("modelyard")

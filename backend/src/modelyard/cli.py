@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard import __version__
+import modelyard
 from modelyard.commands import (
     architecture,
     cache,
@@ -38,7 +38,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"modelyard {__version__}")
+        typer.echo(f"modelyard {modelyard.__version__}")
         raise typer.Exit
 
 
