@@ -10,6 +10,7 @@ import type {
   HistoryPage,
   ImportRequest,
   InstalledFile,
+  Labels,
   LoadedModel,
   MemoryEstimate,
   Model,
@@ -55,6 +56,11 @@ export async function listModels(onPart?: (models: Model[]) => void): Promise<Mo
 
 export function getModel(id: string, signal?: AbortSignal): Promise<Model> {
   return request("GET", `/models/${id}`, { signal });
+}
+
+/** Changes what is noted about the repository of a model, and so of each of its models. */
+export function changeLabels(id: string, change: Partial<Labels>): Promise<Model> {
+  return request("PATCH", `/models/${id}`, { body: change });
 }
 
 export function downloadModel(body: ModelDownloadRequest): Promise<Model> {

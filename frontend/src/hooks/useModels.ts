@@ -41,10 +41,10 @@ export const useModelList = () => useModelsStore(listOf);
 
 export function useFilteredIds(filter: ModelFilter): string[] {
   const models = useModelList();
-  const { q, status, quantization, sort } = filter;
+  const { q, status, quantization, tag, favourite, sort } = filter;
   return useMemo(
-    () => filterModels(models, { q, status, quantization, sort }).map((model) => model.id),
-    [models, q, status, quantization, sort],
+    () => filterModels(models, { q, status, quantization, tag, favourite, sort }).map((model) => model.id),
+    [models, q, status, quantization, tag, favourite, sort],
   );
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { model } from "../test/fixtures";
-import { countGroups, filterModels, readFilter } from "./filter";
+import { countFilters, countGroups, filterModels, readFilter, tagsOf } from "./filter";
 
 const models = [
   model({ id: "a", model_id: "Qwen/Qwen3-0.6B", created_at: "2026-01-01T00:00:00.000Z" }),
@@ -26,6 +26,8 @@ it("reads the address and ignores what it does not know", () => {
     q: "",
     status: null,
     quantization: null,
+    tag: null,
+    favourite: false,
     sort: "newest",
   });
 });
@@ -44,4 +46,19 @@ it("filters by words, status and precision, and sorts", () => {
   expect(ids("quantization=4bit")).toEqual(["c"]);
   expect(ids("sort=name")).toEqual(["b", "a", "c"]);
   expect(ids("sort=memory").at(-1)).toBe("c");
+});
+
+it("filters by tag and favourite, and finds tags by their words", () => {
+  const labelled = [
+    model({ id: "a", model_id: "lab/one", tags: ["baseline", "small"], favourite: true }),
+    model({ id: "b", model_id: "lab/two", tags: ["Small"] }),
+    model({ id: "c", model_id: "lab/three" }),
+  ];
+  const find = (query: string) => filterModels(labelled, readFilter(new URLSearchParams(query))).map(({ id }) => id);
+  expect(find("tag=small")).toEqual(["a"]);
+  expect(find("favourite=true")).toEqual(["a"]);
+  expect(find("favourite=yes")).toHaveLength(3);
+  expect(find("q=small")).toEqual(["a", "b"]);
+  expect(tagsOf(labelled)).toEqual(["baseline", "small", "Small"]);
+  expect(countFilters(readFilter(new URLSearchParams("tag=small&favourite=true&q=x")))).toBe(2);
 });

@@ -37,7 +37,17 @@ export interface ModelFilter {
   q: string;
   status: StatusGroup | null;
   quantization: Quantization | null;
+  tag: string | null;
+  favourite: boolean;
   sort: Sort;
+}
+
+/** What the address has to lose for all models to be listed, whatever is searched for. */
+export const NO_FILTER = { status: null, quantization: null, tag: null, favourite: null };
+
+/** How many of them narrow the list. */
+export function countFilters({ status, quantization, tag, favourite }: ModelFilter): number {
+  return [status !== null, quantization !== null, tag !== null, favourite].filter(Boolean).length;
 }
 
 /** The filter as the address bar holds it; unknown values mean "no filter". */
@@ -46,6 +56,8 @@ export function readFilter(parameters: URLSearchParams): ModelFilter {
     q: parameters.get("q") ?? "",
     status: oneOf(parameters.get("status"), STATUS_GROUPS),
     quantization: oneOf(parameters.get("quantization"), ["none", "8bit", "4bit"]),
+    tag: parameters.get("tag"),
+    favourite: parameters.get("favourite") === "true",
     sort: oneOf(parameters.get("sort"), SORTS) ?? "newest",
   };
 }
@@ -78,8 +90,11 @@ export function filterModels(models: Model[], filter: ModelFilter): Model[] {
     .filter((model) => {
       if (filter.status !== null && !isIn(model, filter.status)) return false;
       if (filter.quantization !== null && model.quantization !== filter.quantization) return false;
+      if (filter.tag !== null && !model.tags.includes(filter.tag)) return false;
+      if (filter.favourite && !model.favourite) return false;
       if (words.length === 0) return true;
-      const text = `${model.model_id} ${model.architecture ?? ""} ${model.model_type ?? ""}`.toLowerCase();
+      const { model_id, architecture, model_type, tags } = model;
+      const text = `${model_id} ${architecture ?? ""} ${model_type ?? ""} ${tags.join(" ")}`.toLowerCase();
       return words.every((word) => text.includes(word));
     })
     .sort((a, b) => ORDER[filter.sort](a, b) || byText(a.id, b.id));
@@ -93,4 +108,9 @@ export function countGroups(models: Model[]): Record<StatusGroup, number> {
     if (model.update_available === true) counts.outdated += 1;
   }
   return counts;
+}
+
+/** The tags in use, in the order of the alphabet. */
+export function tagsOf(models: Model[]): string[] {
+  return [...new Set(models.flatMap((model) => model.tags))].sort(byName.compare);
 }

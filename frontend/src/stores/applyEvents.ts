@@ -1,6 +1,6 @@
 /** How an event changes the store's data. Pure: no sockets, no timers, no requests. */
 import type { Cursor, Feed, Live, Pending } from "../types/feed";
-import type { Model } from "../types/model";
+import type { Labels, Model } from "../types/model";
 
 /**
  * Whether a stamped event follows what is known (`next`), was seen (`old`), or something is missing (`gap`). A batch
@@ -43,6 +43,24 @@ export function applyModel(feed: Feed, model: Model): Feed {
     live,
     pending: keepPending(feed.pending, byId),
   };
+}
+
+/** What is noted about a repository, on each of its rows. */
+export function applyLabels(feed: Feed, modelId: string, change: Partial<Labels>): Pick<Feed, "byId"> {
+  const rows = Object.values(feed.byId).filter((row) => row.model_id === modelId);
+  return { byId: { ...feed.byId, ...Object.fromEntries(rows.map((row) => [row.id, { ...row, ...change }])) } };
+}
+
+/** Takes a change of labels back where it still stands: what an event told meanwhile is newer. */
+export function revertLabels(feed: Feed, change: Partial<Labels>, before: Model[]): Pick<Feed, "byId"> {
+  const fields = Object.keys(change) as (keyof Labels)[];
+  const reverted = before.flatMap((known) => {
+    const row = feed.byId[known.id];
+    if (row === undefined) return [];
+    const mine = fields.filter((field) => row[field] === change[field]);
+    return [[row.id, { ...row, ...Object.fromEntries(mine.map((field) => [field, known[field]])) }] as const];
+  });
+  return { byId: { ...feed.byId, ...Object.fromEntries(reverted) } };
 }
 
 /** Progress of several rows at once; touches nothing but `live`, save for rows in which nothing moves any more. */

@@ -334,3 +334,64 @@ describe("batches", () => {
     expect(reads).toBe(2);
   });
 });
+
+describe("labels", () => {
+  const COPY = model({ id: "m3", model_id: "gpt2", quantization: "4bit" });
+
+  it("belong to the repository: each of its rows shows a change at once", async () => {
+    rows = [...rows, COPY];
+    let release: () => void = () => undefined;
+    server.use(
+      http.patch(api("/models/m2"), async () => {
+        await new Promise<void>((resolve) => (release = resolve));
+        return HttpResponse.json(model({ id: "m2", model_id: "gpt2", tags: ["a", "b"] }));
+      }),
+    );
+    const { store } = await connected();
+    const changed = store.getState().changeLabels("m2", { tags: ["b", "a"] });
+    await vi.waitFor(() => expect(store.getState().byId.m3?.tags).toEqual(["b", "a"]));
+    expect(store.getState().byId.m1?.tags).toEqual([]);
+    await vi.waitFor(() => {
+      release();
+      // As the server keeps them.
+      expect(store.getState().byId.m3?.tags).toEqual(["a", "b"]);
+    });
+    await changed;
+  });
+
+  it("go back when they are refused, and nothing else does", async () => {
+    rows = [...rows, COPY];
+    let release: () => void = () => undefined;
+    server.use(
+      http.patch(api("/models/m2"), async () => {
+        await new Promise<void>((resolve) => (release = resolve));
+        return refuse(problem(503, "database_unavailable", "Away."));
+      }),
+    );
+    const { store, socket } = await connected();
+    const changed = store.getState().changeLabels("m2", { favourite: true, note: "x" });
+    await vi.waitFor(() => expect(store.getState().byId.m3?.favourite).toBe(true));
+    socket.model("model.updated", { ...COPY, note: "of another page", loaded: true });
+    release();
+    await expect(changed).rejects.toThrow("Away.");
+    expect(store.getState().byId.m2).toMatchObject({ favourite: false, note: "" });
+    expect(store.getState().byId.m3).toMatchObject({ favourite: false, note: "of another page", loaded: true });
+  });
+
+  it("are changed one after the other, each with the one before to go back to", async () => {
+    let answers = 0;
+    server.use(
+      http.patch(api("/models/m2"), () => {
+        answers += 1;
+        return answers === 1
+          ? HttpResponse.json(model({ id: "m2", model_id: "gpt2", favourite: true }))
+          : refuse(problem(503, "database_unavailable", "Away."));
+      }),
+    );
+    const { store } = await connected();
+    const [first, second] = [true, false].map((favourite) => store.getState().changeLabels("m2", { favourite }));
+    await first;
+    await expect(second).rejects.toThrow("Away.");
+    expect(store.getState().byId.m2?.favourite).toBe(true);
+  });
+});

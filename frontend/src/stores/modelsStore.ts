@@ -7,11 +7,22 @@ import type {
   DeletionReport,
   Dtype,
   ImportRequest,
+  Labels,
   Model,
   ModelDownloadRequest,
   QuantizeRequest,
 } from "../types/model";
-import { applyList, applyModel, applyProgress, follows, isStructural, removeModel, without } from "./applyEvents";
+import {
+  applyLabels,
+  applyList,
+  applyModel,
+  applyProgress,
+  follows,
+  isStructural,
+  removeModel,
+  revertLabels,
+  without,
+} from "./applyEvents";
 import { createListSync, type Load } from "./listSync";
 import type { Cursor, Feed, PendingOp } from "../types/feed";
 
@@ -40,6 +51,8 @@ export interface ModelsState extends Feed, Cursor {
   mergeAdapter: (id: string) => Promise<void>;
   /** Asks the model's Hub for a newer version; rejects with why it could not be asked. */
   checkUpdate: (id: string) => Promise<Model>;
+  /** Shown at once on all models of the repository; rejects with why it was taken back. */
+  changeLabels: (id: string, change: Partial<Labels>) => Promise<void>;
   deleteModel: (id: string, confirmShared: boolean, what?: api.Removal) => Promise<DeletionReport>;
   getReadyModels: () => Model[];
 }
@@ -65,6 +78,7 @@ export function createModelsStore() {
     let flushTimer: ReturnType<typeof setTimeout> | undefined;
     let held: Model[] = [];
     let feed: Transport | null = null;
+    const labelling = new Map<string, Promise<unknown>>();
 
     function flush(): void {
       clearTimeout(flushTimer);
@@ -161,6 +175,21 @@ export function createModelsStore() {
       }, PENDING_CHECK_MS);
     }
 
+    async function changeLabels(id: string, change: Partial<Labels>): Promise<void> {
+      const { byId } = get();
+      const row = byId[id];
+      if (row === undefined) return;
+      const before = Object.values(byId).filter((other) => other.model_id === row.model_id);
+      set((state) => applyLabels(state, row.model_id, change));
+      try {
+        const { tags, note, favourite } = await api.changeLabels(id, change);
+        set((state) => applyLabels(state, row.model_id, { tags, note, favourite }));
+      } catch (error) {
+        set((state) => revertLabels(state, change, before));
+        throw error;
+      }
+    }
+
     return {
       byId: {},
       ids: [],
@@ -253,6 +282,17 @@ export function createModelsStore() {
         } catch (error) {
           toastProblem(`Could not merge ${get().byId[id]?.name ?? "the adapter"}`, error);
         }
+      },
+
+      changeLabels: (id, change) => {
+        // One after the other, so that a refused one has the answer to the one before to go back to.
+        const repository = get().byId[id]?.model_id ?? id;
+        const changed = (labelling.get(repository) ?? Promise.resolve()).then(() => changeLabels(id, change));
+        labelling.set(
+          repository,
+          changed.catch(() => undefined),
+        );
+        return changed;
       },
 
       deleteModel: async (id, confirmShared, what = "model") => {

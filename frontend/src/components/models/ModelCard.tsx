@@ -13,6 +13,8 @@ import type { Device, Model } from "../../types/model";
 import { CopyText } from "../common/CopyText";
 import { FactLine } from "../common/FactLine";
 import { ProgressLine } from "../common/ProgressLine";
+import { FavouriteButton } from "./labels/FavouriteButton";
+import { LabelLines } from "./labels/LabelLines";
 import { ModelBadges } from "./card/ModelBadges";
 import classes from "./ModelCard.module.css";
 import { PrecisionBadge } from "../common/PrecisionBadge";
@@ -67,10 +69,12 @@ export const ModelCard = memo(function ModelCard(props: Props) {
           </Link>
         </h2>
         <PrecisionBadge quantization={model.quantization} />
+        <FavouriteButton model={model} />
       </header>
       <CopyText text={model.model_id} label="repository id" />
       <FactLine facts={facts(model)} />
 
+      <LabelLines model={model} />
       <ModelBadges model={model} filesHref={tabOf(href, "files")} />
       <Memory model={model} scale={scale} devices={devices} />
 

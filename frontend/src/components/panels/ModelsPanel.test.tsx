@@ -71,11 +71,39 @@ it("filters from the address, counts, and clears", async () => {
   show(MODELS, "/models?q=qwen&status=ready");
   expect(screen.getAllByRole("article")).toHaveLength(1);
   expect(screen.getByText("1 of 3 models")).toBeVisible();
-  await userEvent.selectOptions(screen.getByRole("combobox", { name: "Precision" }), "4bit");
+  await userEvent.click(screen.getByRole("button", { name: "Filter (1)" }));
+  await userEvent.selectOptions(await screen.findByRole("combobox", { name: "Precision" }), "4bit");
   expect(await screen.findByText("No model matches")).toBeVisible();
   expect(screen.getByText("The filter is “qwen”, status ready, precision 4-bit.")).toBeVisible();
+  await userEvent.keyboard("{Escape}");
   await userEvent.click(screen.getByRole("button", { name: "Clear the filters" }));
   expect(screen.getAllByRole("article")).toHaveLength(3);
+});
+
+it("filters by what is noted, and keeps that in the address", async () => {
+  show([...MODELS, model({ id: "d", model_id: "lab/noted", tags: ["baseline"], favourite: true })]);
+  await userEvent.click(screen.getByRole("button", { name: "Filter" }));
+  const dialog = await screen.findByRole("dialog", { name: "Filter" });
+  await expectAccessible();
+  await userEvent.click(within(dialog).getByRole("checkbox", { name: "Favourites only" }));
+  await userEvent.selectOptions(within(dialog).getByRole("combobox", { name: "Tag" }), "baseline");
+  expect(screen.getByText("1 of 4 models")).toBeVisible();
+  expect(screen.getByRole("button", { name: "Filter (2)" })).toBeVisible();
+  await userEvent.click(within(dialog).getByRole("button", { name: "Clear the filters" }));
+  expect(screen.getByText("4 models")).toBeVisible();
+});
+
+it("changes the tags of a model from its card", async () => {
+  const row = model({ id: "d", model_id: "lab/noted" });
+  server.use(http.patch(api("/models/d"), () => HttpResponse.json({ ...row, tags: ["baseline"] })));
+  const user = userEvent.setup();
+  show([row]);
+  await user.click(screen.getByRole("button", { name: "More actions for noted" }));
+  await user.click(await screen.findByRole("menuitem", { name: "Tags and note…" }));
+  const dialog = await screen.findByRole("dialog", { name: "Tags and note of noted" });
+  await user.type(within(dialog).getByRole("combobox", { name: "Tags" }), "baseline{Enter}");
+  await user.click(within(dialog).getByRole("button", { name: "Save" }));
+  expect(await screen.findByRole("link", { name: "baseline" })).toBeVisible();
 });
 
 it("offers to clear a search that nothing matches, or to ask the Hub the same", async () => {

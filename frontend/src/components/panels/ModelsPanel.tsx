@@ -6,7 +6,7 @@ import { Link, useLocation, useNavigate, useParams, useSearchParams } from "reac
 import { useFilteredIds, useModel, useModelList } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { losesWork } from "../../lib/cancel";
-import { readFilter } from "../../lib/filter";
+import { NO_FILTER, readFilter } from "../../lib/filter";
 import { cssHeightVariable } from "../../lib/cssHeightVariable";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
 import { useGhostStore } from "../../stores/ghostStore";
@@ -35,6 +35,7 @@ import { LoadingList } from "../models/list/LoadingList";
 const dialogPart = () => import("../models/DownloadDialog");
 
 const DownloadDialog = lazyWithRetry(dialogPart);
+const LabelsDialog = lazyWithRetry(() => import("../models/labels/LabelsDialog"));
 
 /** Long enough after the list is there for it to be drawn and scrolled first. */
 const PREFETCH_AFTER_MS = 2_000;
@@ -53,6 +54,7 @@ export function ModelsPanel() {
   const [originalOnly, setOriginalOnly] = useState(false);
   const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
   const [cancelling, setCancelling] = useState<string | null>(null);
+  const [labelling, setLabelling] = useState<string | null>(null);
   const [selected, setSelected] = useState<ReadonlySet<string> | null>(null);
   const searchField = useRef<HTMLInputElement>(null);
   const small = useMediaQuery("(max-width: 48em)", false, { getInitialValueInEffect: false });
@@ -109,6 +111,7 @@ export function ModelsPanel() {
         setOriginalOnly(action === "drop-original");
       } else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
+      else if (action === "labels") setLabelling(model.id);
       else if (action === "merge") void mergeAdapter(model.id);
       else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
         setCancelling(model.id);
@@ -191,7 +194,6 @@ export function ModelsPanel() {
                 onChange={change}
                 searchField={searchField}
                 selecting={selected !== null}
-                small={small}
                 onSelecting={(value) => setSelected(value ? new Set() : null)}
               />
               <div className={classes.list}>
@@ -203,10 +205,7 @@ export function ModelsPanel() {
                   />
                 )}
                 {ids.length === 0 ? (
-                  <NothingMatches
-                    filter={filter}
-                    onClear={() => change({ q: null, status: null, quantization: null })}
-                  />
+                  <NothingMatches filter={filter} onClear={() => change({ q: null, ...NO_FILTER })} />
                 ) : (
                   <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
                 )}
@@ -234,7 +233,7 @@ export function ModelsPanel() {
       <OpenDrawer
         id={id}
         loading={load.state !== "ready"}
-        covered={deleting !== null || quantizing !== null || cancelling !== null || formOpen || adding}
+        covered={[deleting, quantizing, cancelling, labelling].some((asked) => asked !== null) || formOpen || adding}
         onClose={() => void navigate({ pathname: "/models", search: withoutTab(search) })}
         onAction={onAction}
       />
@@ -244,6 +243,11 @@ export function ModelsPanel() {
         onClose={() => afterThisKey(() => setDeleting(null))}
       />
       <QuantizeDialog wish={quantizing} onClose={() => afterThisKey(() => setQuantizing(null))} />
+      <LazyDialog wanted={labelling !== null} title="Tags and note" onClose={() => setLabelling(null)}>
+        {(opened) => (
+          <LabelsDialog opened={opened} id={labelling} onClose={() => afterThisKey(() => setLabelling(null))} />
+        )}
+      </LazyDialog>
       <ConfirmCancel id={cancelling} onClose={keep} />
     </div>
   );

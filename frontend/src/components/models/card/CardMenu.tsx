@@ -14,6 +14,7 @@ import {
   Play,
   ShieldCheck,
   Shrink,
+  Tag,
   Trash2,
 } from "lucide-react";
 import { useRef } from "react";
@@ -59,6 +60,14 @@ export function CardMenu({ model, href, busy, onAction: onChosen }: ActionProps 
           </Menu.Item>
         )}
         <UseItems model={model} busy={busy} onAction={onAction} />
+        <Menu.Item
+          leftSection={<Tag size={14} aria-hidden />}
+          disabled={away !== undefined}
+          title={away}
+          onClick={() => onAction(model, "labels")}
+        >
+          Tags and note…
+        </Menu.Item>
         <Menu.Item leftSection={<Code size={14} aria-hidden />} onClick={() => clipboard.copy(loadSnippet(model))}>
           Copy code that loads it
         </Menu.Item>

@@ -1,7 +1,8 @@
 import type { ModelAction } from "../../../api/models";
 import type { Model } from "../../../types/model";
 
-export type CardAction = ModelAction | "quantize-4bit" | "quantize-8bit" | "merge" | "delete" | "drop-original";
+export type CardAction =
+  ModelAction | "quantize-4bit" | "quantize-8bit" | "merge" | "labels" | "delete" | "drop-original";
 
 export interface ActionProps {
   model: Model;

@@ -1,19 +1,11 @@
 import { Button, NativeSelect } from "@mantine/core";
-import { useMemo } from "react";
 import { Link } from "react-router";
-import {
-  STATUS_GROUPS,
-  countGroups,
-  type ModelFilter,
-  SORT_LABEL,
-  SORTS,
-  STATUS_GROUP_LABEL,
-} from "../../../lib/filter";
+import { countFilters, type ModelFilter, SORT_LABEL, SORTS, STATUS_GROUP_LABEL } from "../../../lib/filter";
 import { QUANTIZATION_LABEL } from "../../../lib/labels";
 import type { Model } from "../../../types/model";
 import { EmptyState } from "../../common/EmptyState";
 import { SearchBar } from "../../common/SearchBar";
-import classes from "./Filters.module.css";
+import { FilterMenu } from "./FilterMenu";
 
 interface FiltersProps {
   filter: ModelFilter;
@@ -23,23 +15,10 @@ interface FiltersProps {
   onChange: (changes: Record<string, string | null>) => void;
   searchField: React.RefObject<HTMLInputElement | null>;
   selecting: boolean;
-  /** On a phone: to select stands beside the search, where it needs no row of its own. */
-  small: boolean;
   onSelecting: (selecting: boolean) => void;
 }
 
-export function Filters({ filter, models, empty, onChange, searchField, selecting, small, onSelecting }: FiltersProps) {
-  const counts = useMemo(() => countGroups(models), [models]);
-  const select = (selecting || !empty) && (
-    <Button
-      variant={selecting ? "light" : "default"}
-      px="sm"
-      aria-pressed={selecting}
-      onClick={() => onSelecting(!selecting)}
-    >
-      Select
-    </Button>
-  );
+export function Filters({ filter, models, empty, onChange, searchField, selecting, onSelecting }: FiltersProps) {
   return (
     <SearchBar
       ref={searchField}
@@ -48,29 +27,8 @@ export function Filters({ filter, models, empty, onChange, searchField, selectin
       value={filter.q}
       onChange={(q) => onChange({ q })}
     >
-      {small && select}
+      <FilterMenu filter={filter} models={models} onChange={onChange} />
       <NativeSelect
-        className={classes.status}
-        aria-label="Status"
-        value={filter.status ?? ""}
-        onChange={(event) => onChange({ status: event.currentTarget.value })}
-        data={[
-          { value: "", label: `Any status (${models.length})` },
-          ...STATUS_GROUPS.map((group) => ({ value: group, label: `${STATUS_GROUP_LABEL[group]} (${counts[group]})` })),
-        ]}
-      />
-      <NativeSelect
-        className={classes.half}
-        aria-label="Precision"
-        value={filter.quantization ?? ""}
-        onChange={(event) => onChange({ quantization: event.currentTarget.value })}
-        data={[
-          { value: "", label: "Any precision" },
-          ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_LABEL[value] })),
-        ]}
-      />
-      <NativeSelect
-        className={classes.half}
         aria-label="Order"
         value={filter.sort}
         onChange={(event) =>
@@ -78,7 +36,16 @@ export function Filters({ filter, models, empty, onChange, searchField, selectin
         }
         data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
       />
-      {!small && select}
+      {(selecting || !empty) && (
+        <Button
+          variant={selecting ? "light" : "default"}
+          px="sm"
+          aria-pressed={selecting}
+          onClick={() => onSelecting(!selecting)}
+        >
+          Select
+        </Button>
+      )}
     </SearchBar>
   );
 }
@@ -93,8 +60,10 @@ export function NothingMatches({ filter, onClear }: { filter: ModelFilter; onCle
     filter.q === "" ? null : `“${filter.q}”`,
     filter.status === null ? null : `status ${STATUS_GROUP_LABEL[filter.status].toLowerCase()}`,
     filter.quantization === null ? null : `precision ${QUANTIZATION_LABEL[filter.quantization].toLowerCase()}`,
+    filter.tag === null ? null : `tag ${filter.tag}`,
+    filter.favourite ? "favourites" : null,
   ].filter((part) => part !== null);
-  const searchOnly = filter.status === null && filter.quantization === null;
+  const searchOnly = countFilters(filter) === 0;
   return (
     <EmptyState
       title="No model matches"

@@ -1,0 +1,79 @@
+import { Button, Checkbox, NativeSelect, Popover, Stack } from "@mantine/core";
+import { ListFilter } from "lucide-react";
+import { useMemo } from "react";
+import {
+  countFilters,
+  countGroups,
+  type ModelFilter,
+  NO_FILTER,
+  STATUS_GROUP_LABEL,
+  STATUS_GROUPS,
+  tagsOf,
+} from "../../../lib/filter";
+import { QUANTIZATION_LABEL } from "../../../lib/labels";
+import type { Model } from "../../../types/model";
+
+interface Props {
+  filter: ModelFilter;
+  models: Model[];
+  onChange: (changes: Record<string, string | null>) => void;
+}
+
+/** What narrows the list besides its search. */
+export function FilterMenu({ filter, models, onChange }: Props) {
+  const counts = useMemo(() => countGroups(models), [models]);
+  const known = useMemo(() => tagsOf(models), [models]);
+  const active = countFilters(filter);
+  // One of the address, which nothing has any more, is still a choice.
+  const tags = filter.tag === null || known.includes(filter.tag) ? known : [filter.tag, ...known];
+  return (
+    <Popover position="bottom-start" width={260} trapFocus returnFocus shadow="none" transitionProps={{ duration: 80 }}>
+      <Popover.Target>
+        <Button variant={active > 0 ? "light" : "default"} px="sm" leftSection={<ListFilter size={16} aria-hidden />}>
+          {active > 0 ? `Filter (${active})` : "Filter"}
+        </Button>
+      </Popover.Target>
+      <Popover.Dropdown aria-label="Filter">
+        <Stack gap="sm">
+          <NativeSelect
+            label="Status"
+            value={filter.status ?? ""}
+            onChange={(event) => onChange({ status: event.currentTarget.value })}
+            data={[
+              { value: "", label: "Any status" },
+              ...STATUS_GROUPS.map((group) => ({
+                value: group,
+                label: `${STATUS_GROUP_LABEL[group]} (${counts[group]})`,
+              })),
+            ]}
+          />
+          <NativeSelect
+            label="Precision"
+            value={filter.quantization ?? ""}
+            onChange={(event) => onChange({ quantization: event.currentTarget.value })}
+            data={[
+              { value: "", label: "Any precision" },
+              ...(["none", "8bit", "4bit"] as const).map((value) => ({ value, label: QUANTIZATION_LABEL[value] })),
+            ]}
+          />
+          <NativeSelect
+            label="Tag"
+            value={filter.tag ?? ""}
+            onChange={(event) => onChange({ tag: event.currentTarget.value })}
+            data={[{ value: "", label: "Any tag" }, ...tags]}
+          />
+          <Checkbox
+            label="Favourites only"
+            checked={filter.favourite}
+            onChange={(event) => onChange({ favourite: event.currentTarget.checked ? "true" : null })}
+          />
+          {active > 0 && (
+            <Button size="compact-sm" variant="default" onClick={() => onChange(NO_FILTER)}>
+              Clear the filters
+            </Button>
+          )}
+        </Stack>
+      </Popover.Dropdown>
+    </Popover>
+  );
+}
