@@ -179,13 +179,20 @@ def _state_in_modules(model: nn.Module) -> int:
 
 
 THE_PASS = "the pass"
-PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+PRODUCTS = {
+    "aten::mm",
+    "aten::addmm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+}
 
 
 def _peak(profiler: profile) -> int:
     """The most bytes that the pass had allocated at once, without what a product takes and frees again within itself.
 
-    That is the workspace of this processor's library: one without bfloat16 arithmetic needs float32 for it.
+    That is the workspace of this processor's library: one without bfloat16 arithmetic needs float32 for it, and one
+    with AMX packs the keys and values of an attention.
     """
     results: Any = profiler.profiler
     products, changes, begin = [], [], 0

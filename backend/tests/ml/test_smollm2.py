@@ -23,8 +23,8 @@ pytestmark = pytest.mark.thorough
 PARAMETERS = 134_515_008
 BYTES = {"none": 269_030_272, "8bit": 163_484_032, "4bit": 111_692_152}
 LAYERS, WIDTH = 30, 576
-FIRST_PROMPTS = 6
-"""The figures were measured on the first of the fixed prompts; those after them came later."""
+TOKENS = 540
+"""The tokens of all fixed prompts. Figures of fewer differ too much between processors to say anything."""
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +112,14 @@ def test_the_first_token_is_an_outlier(seen: dict[str, torch.Tensor]) -> None:
     assert float(norms[1:].median()) == pytest.approx(155, rel=0.05)
 
 
-DRIFT = {"8bit": (0.0342, 0.919), "4bit": (0.4047, 0.747)}
-"""Mean KL divergence in nats, and the share of positions with the same likeliest token."""
-PERPLEXITY = {"8bit": (10.69, 10.90), "4bit": (10.69, 14.24)}
-"""On all fixed prompts: the source's, and the quantized model's."""
+DRIFT = {"8bit": (0.0373, 0.91), "4bit": (0.386, 0.73)}
+"""Mean KL divergence in nats, and the share of positions with the same likeliest token.
+
+The middle of what processors gave: with AVX2 alone 0.0280 and 0.922 in 8-bit, with AVX-512 0.0467 and 0.900, with AMX
+0.0287 and 0.920; in 4-bit within half a percent of each other.
+"""
+PERPLEXITY = {"8bit": (10.69, 10.78), "4bit": (10.69, 14.29)}
+"""The source's, and the quantized model's."""
 
 
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
@@ -125,15 +129,11 @@ def test_drift_is_what_was_measured(
     quantized = load_model(folder, quantization=quantization)
     assert measured_bytes(quantized) == BYTES[quantization]
     divergence, agreement = DRIFT[quantization]
-    first = drift.Prompts(prompts.ids[:FIRST_PROMPTS], is_text=True)
-    found = drift.compare(drift.observe(model, first.ids), drift.observe(quantized, first.ids), first, "bfloat16")
-    assert found.tokens == 99
-    assert found.kl_mean == pytest.approx(divergence, rel=0.2)
-    assert found.top1_agreement == pytest.approx(agreement, abs=0.05)
-    everything = drift.compare(
-        drift.observe(model, prompts.ids), drift.observe(quantized, prompts.ids), prompts, "bfloat16"
-    )
+    found = drift.compare(drift.observe(model, prompts.ids), drift.observe(quantized, prompts.ids), prompts, "bfloat16")
+    assert found.tokens == TOKENS
+    assert found.kl_mean == pytest.approx(divergence, rel=0.3)
+    assert found.top1_agreement == pytest.approx(agreement, abs=0.03)
     source, expected = PERPLEXITY[quantization]
-    assert everything.source_perplexity == pytest.approx(source, rel=0.2)
-    assert everything.perplexity == pytest.approx(expected, rel=0.2)
-    assert len(everything.residual_cosine) == LAYERS + 1
+    assert found.source_perplexity == pytest.approx(source, rel=0.05)
+    assert found.perplexity == pytest.approx(expected, rel=0.05)
+    assert len(found.residual_cosine) == LAYERS + 1
