@@ -26,7 +26,8 @@ what was measured, with tiny random models of every causal-language-model type o
 | 8bit, 4bit | the loaded model's bytes relative to bfloat16; in models this small embeddings weigh a lot. \
 A copy gives bit by bit the logits of quantizing on the fly, in two shapes of each type; *no copy*: none is offered |
 | KV cache | bytes estimated for any length, against the cache that a forward pass filled, at {lengths} lengths |
-| Activations | estimated peak of a forward pass ({batch} x {sequence} tokens) relative to what torch's profiler saw; \
+| Activations | estimated peak of a forward pass ({batch} x {sequence} tokens) relative to what torch's profiler saw, \
+without what a product or an attention kernel takes and frees within itself, which depends on the processor; \
 beyond 5 % with the reason |
 | Hook points | residual stream, sublayers and norms found without weights, checked against the loaded model |
 
