@@ -46,7 +46,7 @@ test("the filter that matches nothing", async ({ page }) => {
   await expectAccessible(page);
 });
 
-test("the drawer, every tab", async ({ page }) => {
+test("a model, every tab", async ({ page }) => {
   test.setTimeout(240_000);
   await page.goto(`/models/${id}`);
   await expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 60_000 });

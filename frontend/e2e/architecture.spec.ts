@@ -14,30 +14,30 @@ const row = (where: Page | Locator, path: string) => where.locator(`[role=treeit
 
 test("a model that is here: tree by keyboard, hook points, code", async ({ page }) => {
   await page.goto(`/models/${id}?tab=architecture`);
-  const drawer = page.getByRole("dialog", { name: /tiny-gpt2/ });
-  await expect(drawer.getByText(/^Verified by a forward pass/)).toBeVisible({ timeout: 60_000 });
-  await expect(drawer.getByRole("button", { name: /^transformer\.wte\.weight/ })).toBeVisible();
+  const details = page.getByRole("main");
+  await expect(details.getByText(/^Verified by a forward pass/)).toBeVisible({ timeout: 60_000 });
+  await expect(details.getByRole("button", { name: /^transformer\.wte\.weight/ })).toBeVisible();
 
-  await row(drawer, "transformer.h").focus();
+  await row(details, "transformer.h").focus();
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("ArrowRight");
-  await expect(row(drawer, "transformer.h.0")).toBeFocused();
+  await expect(row(details, "transformer.h.0")).toBeFocused();
   await page.keyboard.press("Enter");
-  await expect(drawer.getByText("transformer.h.0 copied")).toBeVisible();
+  await expect(details.getByText("transformer.h.0 copied")).toBeVisible();
   expect(await clipboard(page)).toBe("transformer.h.0");
 
-  await drawer.getByRole("textbox", { name: "Search modules" }).fill("c_proj");
-  await expect(row(drawer, "transformer.h.0.attn.c_proj")).toBeVisible();
+  await details.getByRole("textbox", { name: "Search modules" }).fill("c_proj");
+  await expect(row(details, "transformer.h.0.attn.c_proj")).toBeVisible();
 
-  await drawer.getByRole("combobox", { name: "Layer" }).selectOption({ label: "Layer 1" });
-  await drawer.getByRole("button", { name: "Code for transformer.h.1", exact: true }).click();
-  await drawer.getByRole("button", { name: "Copy code" }).click();
+  await details.getByRole("combobox", { name: "Layer" }).selectOption({ label: "Layer 1" });
+  await details.getByRole("button", { name: "Code for transformer.h.1", exact: true }).click();
+  await details.getByRole("button", { name: "Copy code" }).click();
   expect(await clipboard(page)).toContain('model.get_submodule("transformer.h.1").register_forward_hook(keep)');
-  await drawer.getByText("SAELens", { exact: true }).click();
-  await expect(drawer.getByLabel("SAELens code")).toContainText('hook_name="transformer.h.1"');
+  await details.getByText("SAELens", { exact: true }).click();
+  await expect(details.getByLabel("SAELens code")).toContainText('hook_name="transformer.h.1"');
 
   await page.reload();
-  await expect(drawer.getByRole("tab", { name: "Architecture" })).toHaveAttribute("aria-selected", "true");
+  await expect(details.getByRole("tab", { name: "Architecture" })).toHaveAttribute("aria-selected", "true");
 });
 
 test("a model that is not downloaded: asked for when it is opened, not before", async ({ page }) => {

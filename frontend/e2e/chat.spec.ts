@@ -14,9 +14,9 @@ test("a chat, its tokens, and the same in code", async ({ page, request }) => {
   const id = await readySample(request, LLAMA);
   const seen = watch(page);
   await open(page, `/models/${id}?tab=try`);
-  const drawer = page.getByRole("dialog", { name: /tiny-llama/ });
-  const field = drawer.getByRole("textbox", { name: "Message" });
-  const chat = drawer.getByRole("region", { name: "Chat with tiny-llama" });
+  const details = page.getByRole("main");
+  const field = details.getByRole("textbox", { name: "Message" });
+  const chat = details.getByRole("region", { name: "Chat with tiny-llama" });
   const ended = (where: Locator) =>
     expect(where.getByRole("status")).toHaveText(
       /^\d+ tokens · .*first token after .* · (finished|token limit reached)$/,
@@ -37,9 +37,9 @@ test("a chat, its tokens, and the same in code", async ({ page, request }) => {
     );
 
   await test.step("a question by keyboard alone", async () => {
-    await drawer.getByRole("button", { name: "Settings" }).click();
-    await drawer.getByRole("textbox", { name: "Temperature" }).fill("0");
-    await drawer.getByRole("textbox", { name: "Max tokens" }).fill("24");
+    await details.getByRole("button", { name: "Settings" }).click();
+    await details.getByRole("textbox", { name: "Temperature" }).fill("0");
+    await details.getByRole("textbox", { name: "Max tokens" }).fill("24");
     await field.focus();
     await page.keyboard.type("Hello,");
     await page.keyboard.press("Shift+Enter");
@@ -54,12 +54,12 @@ test("a chat, its tokens, and the same in code", async ({ page, request }) => {
   });
 
   const code = async (form: string) => {
-    await drawer.getByText(form, { exact: true }).click();
-    return (await drawer.getByRole("group", { name: /^Code for/ }).textContent()) ?? "";
+    await details.getByText(form, { exact: true }).click();
+    return (await details.getByRole("group", { name: /^Code for/ }).textContent()) ?? "";
   };
 
   await test.step("the same in code, which runs", async () => {
-    await drawer.getByRole("button", { name: "Code", exact: true }).click();
+    await details.getByRole("button", { name: "Code", exact: true }).click();
     const curl = JSON.parse(run("bash", "-c", await code("curl"))) as {
       choices: { message: { content: string } }[];
     };
@@ -69,10 +69,10 @@ test("a chat, its tokens, and the same in code", async ({ page, request }) => {
   });
 
   await test.step("tokens with their alternatives", async () => {
-    await drawer.getByRole("button", { name: "Settings" }).click();
-    await drawer.getByRole("switch", { name: "Token probabilities" }).check();
-    await drawer.getByRole("button", { name: "Regenerate" }).click();
-    const tokens = drawer.getByRole("listbox", { name: "Tokens" }).getByRole("option");
+    await details.getByRole("button", { name: "Settings" }).click();
+    await details.getByRole("switch", { name: "Token probabilities" }).check();
+    await details.getByRole("button", { name: "Regenerate" }).click();
+    const tokens = details.getByRole("listbox", { name: "Tokens" }).getByRole("option");
     await expect(tokens.nth(1)).toBeVisible();
     await ended(chat);
     await tokens.first().focus();
@@ -90,7 +90,7 @@ test("a chat, its tokens, and the same in code", async ({ page, request }) => {
   await test.step("kept when the page is opened again, edited, cleared", async () => {
     await page.reload();
     await expect(chat).toContainText("it's me");
-    await drawer.getByRole("button", { name: "Edit the message" }).click();
+    await details.getByRole("button", { name: "Edit the message" }).click();
     await expect(field).toHaveValue("Hello,\nit's me");
     await field.fill("Who are you?");
     await field.press("Enter");
@@ -99,16 +99,16 @@ test("a chat, its tokens, and the same in code", async ({ page, request }) => {
     await page.setViewportSize({ width: 360, height: 740 });
     expect(await overflow(page)).toBe(0);
     await expect(field).toBeInViewport();
-    await drawer.getByRole("button", { name: "New chat" }).click();
+    await details.getByRole("button", { name: "New chat" }).click();
     await expect(chat).toHaveCount(0);
   });
 
   await test.step("a text, and the same in code", async () => {
-    await drawer.getByText("Continue a text", { exact: true }).click();
-    await drawer.getByRole("textbox", { name: "Text to continue" }).fill("The capital of France is");
-    await drawer.getByRole("button", { name: "Generate" }).click();
-    await ended(drawer.getByRole("region", { name: "Text from tiny-llama" }));
-    await drawer.getByRole("button", { name: "Code", exact: true }).click();
+    await details.getByText("Continue a text", { exact: true }).click();
+    await details.getByRole("textbox", { name: "Text to continue" }).fill("The capital of France is");
+    await details.getByRole("button", { name: "Generate" }).click();
+    await ended(details.getByRole("region", { name: "Text from tiny-llama" }));
+    await details.getByRole("button", { name: "Code", exact: true }).click();
     const curl = JSON.parse(run("bash", "-c", await code("curl"))) as { choices: { text: string }[] };
     expect(curl.choices[0]?.text).toBe(await answer("text"));
   });

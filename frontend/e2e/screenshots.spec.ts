@@ -95,12 +95,12 @@ test("states", async ({ page, request }) => {
       path: "/models?add",
       ready: (page) => expect(page.getByRole("textbox", { name: "Folder" })).toBeVisible(),
     },
-    ...["overview", "architecture", "files", "history", "try"].map((tab) => ({
-      name: `drawer-${tab}`,
+    ...["overview", "architecture", "files", "training", "history", "try"].map((tab) => ({
+      name: `model-${tab}`,
       tall: tab === "overview",
       path: `/models/${sample}?tab=${tab}`,
       ready: async (page: Page) => {
-        await expect(page.getByRole("dialog").getByRole("tab").first()).toBeVisible();
+        await expect(page.getByRole("tab").first()).toBeVisible();
         await page.waitForTimeout(tab === "architecture" ? 8000 : 1000);
       },
     })),
@@ -115,9 +115,9 @@ test("states", async ({ page, request }) => {
     },
     ...["Failed-disk_full", "Downloading", "Loaded-4bit", "Newer-on-the-Hub", "Gated-custom-code", "Missing"].map(
       (name) => ({
-        name: `drawer-${name.toLowerCase()}`,
+        name: `model-${name.toLowerCase()}`,
         path: `/models/${idOf(name)}`,
-        ready: (page: Page) => expect(page.getByRole("dialog").getByRole("tab").first()).toBeVisible(),
+        ready: (page: Page) => expect(page.getByRole("tab").first()).toBeVisible(),
       }),
     ),
     {

@@ -4,6 +4,7 @@ import { ModelsPanel } from "./components/panels/ModelsPanel";
 import { NotFound } from "./components/panels/NotFound";
 import { lazyWithRetry } from "./hooks/lazyWithRetry";
 
+const ModelPanel = lazyWithRetry(() => import("./components/panels/ModelPanel"));
 const TrainingPanel = lazyWithRetry(() => import("./components/panels/TrainingPanel"));
 const ComparePanel = lazyWithRetry(() => import("./components/panels/ComparePanel"));
 const NewTraining = lazyWithRetry(() => import("./components/training/NewTraining"));
@@ -15,7 +16,8 @@ export function AppRoutes() {
     <Routes>
       <Route element={<AppLayout />}>
         <Route index element={<Navigate to="/models" replace />} />
-        <Route path="models/:id?" element={<ModelsPanel />} />
+        <Route path="models" element={<ModelsPanel />} />
+        <Route path="models/:id" element={<ModelPanel />} />
         <Route path="compare" element={<ComparePanel />} />
         <Route path="training" element={<TrainingPanel />} />
         <Route path="training/new" element={<NewTraining />} />

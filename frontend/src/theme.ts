@@ -5,7 +5,6 @@ import {
   Button,
   createTheme,
   type CSSVariablesResolver,
-  Drawer,
   InputWrapper,
   Menu,
   type MantineColorsTuple,
@@ -97,12 +96,8 @@ export const theme = createTheme({
     NavLink: NavLink.extend({ defaultProps: { variant: "light" } }),
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, transitionProps: { duration: 100 } } }),
     Modal: Modal.extend({
-      // A question is asked over the drawer it came from, whichever of the two was mounted first.
-      defaultProps: { ...dialogProps, zIndex: 220 },
-      styles: { title: { fontSize: "17px", fontWeight: 620, lineHeight: 1.35, overflowWrap: "anywhere" } },
-    }),
-    Drawer: Drawer.extend({
       defaultProps: dialogProps,
+      styles: { title: { fontSize: "17px", fontWeight: 620, lineHeight: 1.35, overflowWrap: "anywhere" } },
     }),
   },
 });

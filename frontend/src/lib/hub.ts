@@ -1,4 +1,4 @@
-import type { SearchItem, SearchSort } from "../types/model";
+import type { Model, SearchItem, SearchSort } from "../types/model";
 import { formatBytes, formatCount } from "./bytes";
 
 /** What a Hub's search tells of a model, in a few words; what is not known or zero is left out. */
@@ -43,4 +43,9 @@ export function readHubQuery(parameters: URLSearchParams): HubQuery {
     limit: HIT_COUNTS.find((count) => String(count) === parameters.get("show")) ?? HIT_COUNTS[0],
     fitting: parameters.get("fits") === "1",
   };
+}
+
+/** Where a model's Hub shows it to people; a Modelyard's own Hub endpoint has files to give, but no pages. */
+export function hubPage({ endpoint, canonical_id }: Pick<Model, "endpoint" | "canonical_id">): string | null {
+  return endpoint.startsWith("http") && !endpoint.endsWith("/hub") ? `${endpoint}/${canonical_id}` : null;
 }

@@ -33,3 +33,9 @@ export function formatUnload(unload: NonNullable<Model["last_unload"]>): string 
       : `${formatBytes(freed)} freed of the ${formatBytes(held)} it held`;
   return mapped === 0 ? came : `${came}; ${formatBytes(mapped)} were only mapped from its files`;
 }
+
+/** Memory of the weights as it was computed, kept with the row. */
+export function formatWeights({ memory_estimated_bytes: bytes, memory_method }: Model): string | null {
+  if (bytes === null) return null;
+  return memory_method === "approximate" ? `≈ ${formatBytes(bytes)}` : `${formatBytes(bytes)}, exact`;
+}

@@ -12,8 +12,8 @@ import {
 } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { Boxes, BrainCircuit, Columns2, Moon, Settings2, Sun } from "lucide-react";
-import { Suspense, useEffect } from "react";
-import { NavLink as RouterLink, Outlet, useHref, useLocation } from "react-router";
+import { Suspense, useEffect, useLayoutEffect } from "react";
+import { NavigationType, NavLink as RouterLink, Outlet, useHref, useLocation, useNavigationType } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
 import { useConn } from "../../hooks/useModels";
@@ -42,6 +42,7 @@ export function AppLayout() {
   const { close } = menu;
   useLiveFeed();
   useEffect(close, [pathname, close]);
+  useStartAtTop(pathname);
 
   return (
     <AppShell
@@ -99,6 +100,15 @@ export function AppLayout() {
       <Announcer />
     </AppShell>
   );
+}
+
+/** A page that a link leads to begins at its top; the way back is the browser's, which knows where one was. */
+function useStartAtTop(pathname: string): void {
+  const type = useNavigationType();
+  useLayoutEffect(() => {
+    if (type !== NavigationType.Pop) document.documentElement.scrollTop = 0;
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- only another page counts, not another view of it
+  }, [pathname]);
 }
 
 /** In the place of a page that is still being fetched. */

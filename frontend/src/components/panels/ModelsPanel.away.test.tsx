@@ -22,7 +22,7 @@ it("says when the form appears that cannot be fetched, and marks what is shown a
   });
   renderPage(
     <Routes>
-      <Route path="models/:id?" element={<ModelsPanel />} />
+      <Route path="models" element={<ModelsPanel />} />
     </Routes>,
   );
   expect(screen.getAllByRole("img", { name: /when the server last answered$/ })).toHaveLength(2);

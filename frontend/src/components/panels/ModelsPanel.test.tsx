@@ -22,7 +22,7 @@ function show(models: Model[], path = "/models") {
   useModelsStore.setState({ ...applyList(EMPTY, models), load: { state: "ready" } });
   return renderPage(
     <Routes>
-      <Route path="models/:id?" element={<ModelsPanel />} />
+      <Route path="models" element={<ModelsPanel />} />
     </Routes>,
     path,
   );
@@ -224,7 +224,7 @@ it("says why the list could not be read", async () => {
   server.use(http.get(api("/models"), () => refuse(problem(500, "internal_error", "The database is locked."))));
   renderPage(
     <Routes>
-      <Route path="models/:id?" element={<ModelsPanel />} />
+      <Route path="models" element={<ModelsPanel />} />
     </Routes>,
   );
   await useModelsStore.getState().fetchModels();
@@ -232,37 +232,20 @@ it("says why the list could not be read", async () => {
   expect(screen.getByRole("button", { name: "Try again" })).toBeVisible();
 });
 
-it("opens the form with n and a model at its own address", async () => {
-  show(MODELS);
-  await userEvent.keyboard("n");
-  expect(await screen.findByRole("dialog", { name: "Download a model" })).toBeVisible();
-  await userEvent.keyboard("{Escape}");
-  await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
-  await userEvent.click(screen.getByRole("link", { name: "gpt2" }));
-  const drawer = await screen.findByRole("dialog", { name: /gpt2/ });
-  expect(within(drawer).getByText("GPT2LMHeadModel")).toBeVisible();
-  expect(within(drawer).getByRole("tab", { name: "Overview" })).toHaveAttribute("aria-selected", "true");
-  await expectAccessible();
-});
-
-it("closes the form and not the drawer below it, which takes no keys of the page's own", async () => {
+it("opens the form with n, and takes no keys of the page's own while it is open", async () => {
   const user = userEvent.setup();
-  show(MODELS, "/models/b?download");
+  show(MODELS);
+  await user.keyboard("n");
   const form = await screen.findByRole("dialog", { name: "Download a model" });
-  const drawer = await screen.findByRole("dialog", { name: /gpt2/ });
-  await waitFor(() => expect(document.title).toBe("(1) gpt2 · Models · Modelyard"));
+  await user.click(within(form).getByText("Download a model"));
+  await user.keyboard("/");
+  expect(screen.getByRole("textbox", { name: "Search models", hidden: true })).not.toHaveFocus();
   await user.keyboard("{Escape}");
   await waitFor(() => expect(form).not.toBeInTheDocument());
-  expect(drawer).toBeInTheDocument();
-  drawer.focus();
-  await user.keyboard("n/");
-  expect(screen.queryByRole("dialog", { name: "Download a model" })).toBeNull();
-  await user.keyboard("{Escape}");
-  await waitFor(() => expect(drawer).not.toBeInTheDocument());
   expect(document.title).toBe("(1) Models · Modelyard");
 });
 
-it("asks the same before it cancels from a card's menu and from the drawer", async () => {
+it("asks before it cancels from a card's menu", async () => {
   const sent: string[] = [];
   server.use(
     http.post(api("/models/c/:action"), ({ params }) => {
@@ -271,16 +254,7 @@ it("asks the same before it cancels from a card's menu and from the drawer", asy
     }),
   );
   const user = userEvent.setup();
-  show(MODELS, "/models/c");
-  const drawer = await screen.findByRole("dialog", { name: /pythia-70m/ });
-  await user.click(within(drawer).getByRole("button", { name: "Cancel and remove…" }));
-  const question = await screen.findByRole("dialog", { name: "Cancel pythia-70m" });
-  await user.keyboard("{Escape}");
-  await waitFor(() => expect(question).not.toBeInTheDocument());
-  expect(drawer).toBeInTheDocument();
-  await user.keyboard("{Escape}");
-  await waitFor(() => expect(drawer).not.toBeInTheDocument());
-  expect(sent).toEqual([]);
+  show(MODELS);
   await user.click(screen.getByRole("button", { name: "More actions for pythia-70m" }));
   await user.click(await screen.findByRole("menuitem", { name: "Cancel and remove…" }));
   await user.click(await screen.findByRole("button", { name: "Discard 400 MB" }));
@@ -298,9 +272,4 @@ it("moves between cards with the arrow keys", async () => {
   await userEvent.keyboard("{ArrowUp}{ArrowUp}");
   expect(links[0]).toHaveFocus();
   scrolled.mockRestore();
-});
-
-it("says that a model is gone", async () => {
-  show(MODELS, "/models/nope");
-  expect(await screen.findByText("Model not found")).toBeVisible();
 });

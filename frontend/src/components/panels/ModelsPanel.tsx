@@ -2,18 +2,15 @@ import { Button, Group, Kbd, Modal, Tabs, Text, Title } from "@mantine/core";
 import { useHotkeys, useMediaQuery } from "@mantine/hooks";
 import { FolderInput, Plus } from "lucide-react";
 import { useCallback, useEffect, useRef, useState } from "react";
-import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
-import { useFilteredIds, useModel, useModelList } from "../../hooks/useModels";
+import { Link, useLocation, useSearchParams } from "react-router";
+import { useFilteredIds, useModelList } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
-import { losesWork } from "../../lib/cancel";
 import { NO_FILTER, readFilter } from "../../lib/filter";
 import { cssHeightVariable } from "../../lib/cssHeightVariable";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
 import { useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
-import { ConfirmCancel } from "../common/ConfirmCancel";
-import { ConfirmDelete } from "../common/ConfirmDelete";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { ConnectionNotice } from "../common/ConnectionNotice";
@@ -21,21 +18,19 @@ import { AddLocal } from "../models/local/AddLocal";
 import { BulkBar } from "../models/list/BulkBar";
 import { FirstRun } from "../models/list/FirstRun";
 import { HubView } from "../models/hub/HubView";
-import type { CardAction } from "../models/card/actions";
-import { QuantizeDialog, type QuantizeWish } from "../models/drawer/QuantizeDialog";
 import { Yard } from "../models/memory/Yard";
 import classes from "./ModelsPanel.module.css";
 import { Filters, formatCountOf, NothingMatches } from "../models/list/Filters";
 import { Cards } from "../models/list/Cards";
 import { LazyDialog } from "../common/LazyDialog";
-import { drawerPart, OpenDrawer } from "../models/drawer/OpenDrawer";
 import { LoadingList } from "../models/list/LoadingList";
+import { useModelActions } from "../models/useModelActions";
 
 // Not needed to show the list.
 const dialogPart = () => import("../models/DownloadDialog");
+const detailsPart = () => import("./ModelPanel");
 
 const DownloadDialog = lazyWithRetry(dialogPart);
-const LabelsDialog = lazyWithRetry(() => import("../models/labels/LabelsDialog"));
 
 /** Long enough after the list is there for it to be drawn and scrolled first. */
 const PREFETCH_AFTER_MS = 2_000;
@@ -44,25 +39,16 @@ const yardHeight = cssHeightVariable("--y-yard-height");
 
 /** The yard, the models, and what can be done with them. Filters and dialogs live in the address. */
 export function ModelsPanel() {
-  const { id } = useParams();
-  const open = useModel(id ?? "")?.name;
-  useTitle(open === undefined ? "Models" : `${open} · Models`);
-  const navigate = useNavigate();
+  useTitle("Models");
   const { search } = useLocation();
   const [parameters, setParameters] = useSearchParams();
-  const [deleting, setDeleting] = useState<Model | null>(null);
-  const [originalOnly, setOriginalOnly] = useState(false);
-  const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
-  const [cancelling, setCancelling] = useState<string | null>(null);
-  const [labelling, setLabelling] = useState<string | null>(null);
+  const { onAction, questions } = useModelActions();
   const [selected, setSelected] = useState<ReadonlySet<string> | null>(null);
   const searchField = useRef<HTMLInputElement>(null);
   const small = useMediaQuery("(max-width: 48em)", false, { getInitialValueInEffect: false });
 
   const load = useModelsStore((state) => state.load);
   const fetchModels = useModelsStore((state) => state.fetchModels);
-  const act = useModelsStore((state) => state.act);
-  const mergeAdapter = useModelsStore((state) => state.mergeAdapter);
   const models = useModelList();
   const filter = readFilter(parameters);
   const ids = useFilteredIds(filter);
@@ -95,30 +81,13 @@ export function ModelsPanel() {
   );
   const adding = parameters.has("add");
   // In place, or the way back would lead into what was closed.
-  const close = (name: "download" | "add") => afterThisKey(() => change({ [name]: null }));
+  const close = (name: "download" | "add") => change({ [name]: null });
 
   useHotkeys([
     ["/", () => whereNothingIsOpen(() => searchField.current?.focus())],
     ["n", () => whereNothingIsOpen(() => openForm())],
   ]);
   usePrefetch(load.state === "ready");
-  const keep = useCallback(() => afterThisKey(() => setCancelling(null)), []);
-
-  const onAction = useCallback(
-    (model: Model, action: CardAction) => {
-      if (action === "delete" || action === "drop-original") {
-        setDeleting(model);
-        setOriginalOnly(action === "drop-original");
-      } else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
-      else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
-      else if (action === "labels") setLabelling(model.id);
-      else if (action === "merge") void mergeAdapter(model.id);
-      else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
-        setCancelling(model.id);
-      else void act(model.id, action);
-    },
-    [act, mergeAdapter],
-  );
 
   const select = useCallback(
     (model: Model, on: boolean) =>
@@ -230,32 +199,9 @@ export function ModelsPanel() {
         <ConnectionNotice />
         <AddLocal onAdded={() => close("add")} />
       </Modal>
-      <OpenDrawer
-        id={id}
-        loading={load.state !== "ready"}
-        covered={[deleting, quantizing, cancelling, labelling].some((asked) => asked !== null) || formOpen || adding}
-        onClose={() => void navigate({ pathname: "/models", search: withoutTab(search) })}
-        onAction={onAction}
-      />
-      <ConfirmDelete
-        model={deleting}
-        originalOnly={originalOnly}
-        onClose={() => afterThisKey(() => setDeleting(null))}
-      />
-      <QuantizeDialog wish={quantizing} onClose={() => afterThisKey(() => setQuantizing(null))} />
-      <LazyDialog wanted={labelling !== null} title="Tags and note" onClose={() => setLabelling(null)}>
-        {(opened) => (
-          <LabelsDialog opened={opened} id={labelling} onClose={() => afterThisKey(() => setLabelling(null))} />
-        )}
-      </LazyDialog>
-      <ConfirmCancel id={cancelling} onClose={keep} />
+      {questions}
     </div>
   );
-}
-
-/** The same press of Esc reaches the drawer below, which has to find itself covered still. */
-function afterThisKey(close: () => void): void {
-  setTimeout(close);
 }
 
 /** A key of the page's own: behind a dialogue it would move what is not seen. */
@@ -268,7 +214,7 @@ function usePrefetch(ready: boolean): void {
   useEffect(() => {
     if (!ready) return;
     // One that cannot be fetched now is asked for again when it is opened.
-    const timer = setTimeout(() => void Promise.allSettled([drawerPart(), dialogPart()]), PREFETCH_AFTER_MS);
+    const timer = setTimeout(() => void Promise.allSettled([detailsPart(), dialogPart()]), PREFETCH_AFTER_MS);
     return () => clearTimeout(timer);
   }, [ready]);
 }
@@ -277,12 +223,6 @@ function withParameter(parameters: URLSearchParams, name: string): string {
   const next = new URLSearchParams(parameters);
   next.set(name, "");
   return next.toString();
-}
-
-function withoutTab(search: string): string {
-  const parameters = new URLSearchParams(search);
-  parameters.delete("tab");
-  return parameters.toString();
 }
 
 /** Alone in following the pointer, so that pointing at cards draws the bars and nothing else. */

@@ -1,22 +1,17 @@
 import { Button, Stack, Title } from "@mantine/core";
-import { CircleAlert, Plus } from "lucide-react";
+import { Plus } from "lucide-react";
 import { Link } from "react-router";
 import { useModelList } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { useTrainings } from "../../hooks/useTrainings";
-import { formatWhen } from "../../lib/dates";
-import { fromRow } from "../../lib/problems";
-import { runName, saeFigures, formatTokens } from "../../lib/training";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
-import type { Training } from "../../types/training";
 import { EmptyState } from "../common/EmptyState";
-import { FactLine } from "../common/FactLine";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { EngineMissing } from "../training/EngineMissing";
-import { MetricsLine, RunActions, RunTitle, TrainingProgressLine } from "../training/RunState";
+import { RunList } from "../training/RunList";
 import { TrainingPage } from "../training/TrainingPage";
 import classes from "./TrainingPanel.module.css";
 
@@ -51,15 +46,7 @@ export default function TrainingPanel() {
             <TryAgain onClick={() => void fetchTrainings()} />
           </ProblemAlert>
         )}
-        {runs.length > 0 ? (
-          <ul className={classes.runs} aria-label="Training runs">
-            {runs.map((training) => (
-              <Run key={training.id} training={training} />
-            ))}
-          </ul>
-        ) : load.state === "ready" ? (
-          <NoRuns />
-        ) : null}
+        {runs.length > 0 ? <RunList runs={runs} /> : load.state === "ready" ? <NoRuns /> : null}
         {(load.state === "idle" || load.state === "loading") && (
           // Below those that the feed has told already.
           <Placeholder h={96} label="Loading the training runs" />
@@ -85,40 +72,5 @@ function NoRuns() {
       Choose a ready model, a hook point and a text file. A sparse autoencoder learns features of the activations there.
       {lacking && " No model is ready yet."}
     </EmptyState>
-  );
-}
-
-function Run({ training }: { training: Training }) {
-  const { status, error } = training;
-  return (
-    <li className={classes.run} data-status={status}>
-      <div>
-        <RunTitle training={training}>
-          <h2>
-            <Link to={`/training/${training.id}`}>{runName(training)}</Link>
-          </h2>
-        </RunTitle>
-        <FactLine
-          facts={[
-            ...saeFigures(training),
-            formatTokens(training.training_tokens),
-            `requested ${formatWhen(training.created_at)}`,
-          ]}
-        />
-      </div>
-      <div>
-        {status !== "completed" && <TrainingProgressLine training={training} />}
-        {error !== null && (
-          <p className={classes.error}>
-            <CircleAlert size={12} aria-hidden />
-            <span>{fromRow(error).message}</span>
-          </p>
-        )}
-        <MetricsLine training={training} />
-      </div>
-      <div className={classes.actions}>
-        <RunActions training={training} compact />
-      </div>
-    </li>
   );
 }

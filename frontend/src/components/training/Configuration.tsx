@@ -6,6 +6,7 @@ import { formatWhen } from "../../lib/dates";
 import { deviceLabel } from "../../lib/fit";
 import { ARCHITECTURE_LABEL, contextStartLabel } from "../../lib/training";
 import { precisionLabel } from "../../lib/labels";
+import { modelPath } from "../../lib/modelPath";
 import type { Training } from "../../types/training";
 import { CopyText } from "../common/CopyText";
 import { Fact, Facts } from "../common/Facts";
@@ -19,7 +20,7 @@ export function Configuration({ training }: { training: Training }) {
       model === undefined ? (
         <span className="mono">{training.model_name}</span>
       ) : (
-        <Anchor component={Link} to={`/models/${model.id}`} className="mono">
+        <Anchor component={Link} to={modelPath(model.id)} className="mono">
           {training.model_name}
         </Anchor>
       ),

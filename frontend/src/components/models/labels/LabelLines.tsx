@@ -1,9 +1,16 @@
 import { Link, useLocation } from "react-router";
+import { listPath } from "../../../lib/modelPath";
 import type { Model } from "../../../types/model";
 import classes from "./labels.module.css";
 
-/** The tags of a model's repository, each a link to all that have it, and the first line of its note. */
-export function LabelLines({ model }: { model: Model }) {
+interface Props {
+  model: Model;
+  /** All of the note, where there is room for it. */
+  whole?: boolean;
+}
+
+/** The tags of a model's repository, each a link to all that have it, and its note, of which a list has one line. */
+export function LabelLines({ model, whole = false }: Props) {
   const { search } = useLocation();
   const { name, tags, note } = model;
   return (
@@ -12,7 +19,7 @@ export function LabelLines({ model }: { model: Model }) {
         <ul className={classes.tags} aria-label={`Tags of ${name}`}>
           {tags.map((tag) => (
             <li key={tag}>
-              <Link className={classes.tag} to={`/models?${withTag(search, tag)}`}>
+              <Link className={classes.tag} to={listPath(withTag(search, tag))}>
                 {tag}
               </Link>
             </li>
@@ -20,7 +27,7 @@ export function LabelLines({ model }: { model: Model }) {
         </ul>
       )}
       {note !== "" && (
-        <p className={classes.note} title={note}>
+        <p className={classes.note} data-whole={whole || undefined} title={whole ? undefined : note}>
           {note}
         </p>
       )}
@@ -28,8 +35,8 @@ export function LabelLines({ model }: { model: Model }) {
   );
 }
 
-function withTag(search: string, tag: string): string {
+function withTag(search: string, tag: string): URLSearchParams {
   const parameters = new URLSearchParams(search);
   parameters.set("tag", tag);
-  return parameters.toString();
+  return parameters;
 }

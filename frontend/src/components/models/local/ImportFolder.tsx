@@ -5,6 +5,7 @@ import { ApiError } from "../../../lib/apiError";
 import { parseModelReference } from "../../../lib/modelId";
 import { type ProblemView, toProblem } from "../../../lib/problems";
 import { toastDone } from "../../../lib/toast";
+import { modelPath } from "../../../lib/modelPath";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { ImportRequest, Model } from "../../../types/model";
 import { ProblemAlert } from "../../common/ProblemAlert";
@@ -91,7 +92,7 @@ export function ImportFolder({ onAdded }: { onAdded?: (model: Model) => void }) 
         {failure !== null && (
           <ProblemAlert title="The folder was not imported" problem={failure.problem}>
             {failure.existing !== null && (
-              <Button size="compact-sm" variant="default" component={Link} to={`/models/${failure.existing}`}>
+              <Button size="compact-sm" variant="default" component={Link} to={modelPath(failure.existing)}>
                 Show it
               </Button>
             )}

@@ -8,6 +8,7 @@ import { useLive, useModel, usePending } from "../../../hooks/useModels";
 import { canPause, discardLabel, losesWork } from "../../../lib/cancel";
 import { problemOf } from "../../../lib/problems";
 import { waitsForDisk } from "../../../lib/labels";
+import { modelPath } from "../../../lib/modelPath";
 import type { Live } from "../../../types/feed";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { Model } from "../../../types/model";
@@ -29,7 +30,7 @@ export function FinishedRow({ id, onOpen }: { id: string; onOpen: () => void }) 
     <li className={classes.row}>
       <Group justify="space-between" wrap="nowrap" gap="xs">
         <Group gap="xs" wrap="nowrap" miw={0}>
-          <Link to={`/models/${id}`} className={classes.name} onClick={onOpen}>
+          <Link to={modelPath(id)} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
           <PrecisionBadge quantization={model.quantization} />
@@ -68,7 +69,7 @@ export function TrayRow({ model, onOpen }: { model: Model; onOpen: () => void })
     <li className={classes.row}>
       <Group justify="space-between" wrap="nowrap" gap="xs">
         <Group gap="xs" wrap="nowrap" miw={0}>
-          <Link to={`/models/${model.id}`} className={classes.name} onClick={onOpen}>
+          <Link to={modelPath(model.id)} className={classes.name} onClick={onOpen}>
             {model.name}
           </Link>
           <PrecisionBadge quantization={model.quantization} />

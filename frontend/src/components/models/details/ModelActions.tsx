@@ -7,10 +7,11 @@ import { compareSide } from "../../../lib/compare";
 import { isActive, loadState, sentence, waitsForDisk } from "../../../lib/labels";
 import { trialOf, usePlaygroundStore } from "../../../stores/playgroundStore";
 import type { Model } from "../../../types/model";
+import { DeleteButton } from "../../common/DeleteButton";
 import { ServerButton } from "../../common/ServerButton";
 import { TrainingFact } from "../../common/TrainingFact";
 import { WorkAction } from "../status/WorkAction";
-import type { Props } from "./ModelDrawer";
+import type { Props } from "./ModelDetails";
 
 export interface WorkProps extends Pick<Props, "onAction"> {
   model: Model;
@@ -52,15 +53,15 @@ export function Unload({ model, pending, onAction }: { model: Model } & Pick<Pro
   );
 }
 
-/** Where it is loaded and what it takes there; its files may be gone meanwhile. */
 /** What a worker holds of the model, in whatever dtype it was loaded. */
 function holds({ measured_bytes }: Model["used_by"][number], { memory_measured_bytes }: Model): number | null {
   return measured_bytes ?? memory_measured_bytes;
 }
 
-export function LoadedLines({ model, children }: { model: Model; children: React.ReactNode }) {
+/** Where it is loaded and what it takes there; its files may be gone meanwhile. */
+export function LoadedLines({ model }: { model: Model }) {
   return (
-    <Group gap="xs">
+    <>
       {model.used_by
         .filter((use) => use.kind === "loaded")
         .map((use) => (
@@ -69,7 +70,25 @@ export function LoadedLines({ model, children }: { model: Model; children: React
             {holds(use, model) !== null && `, ${formatBytes(holds(use, model))} measured`}
           </Text>
         ))}
-      {children}
+    </>
+  );
+}
+
+/** What concerns the entry itself: its labels, and taking its files off the disk. */
+export function EntryActions({ model, busy, onAction }: WorkProps) {
+  // One whose files are missing has it beside its problem.
+  const canDelete = !isActive(model.status) && model.status !== "missing";
+  return (
+    <Group gap="xs">
+      <ServerButton size="xs" variant="default" onClick={() => onAction(model, "labels")}>
+        Tags and note…
+      </ServerButton>
+      {canDelete && model.original_bytes > 0 && model.shared_bytes === 0 && (
+        <ServerButton size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "drop-original")}>
+          Remove the original files, {formatBytes(model.original_bytes)}…
+        </ServerButton>
+      )}
+      {canDelete && <DeleteButton size="xs" disabled={busy} onClick={() => onAction(model, "delete")} />}
     </Group>
   );
 }

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { Link } from "react-router";
 import { useNewerRow } from "../../../hooks/useModels";
 import { formatDuration } from "../../../lib/bytes";
+import { modelPath } from "../../../lib/modelPath";
 import { type ProblemView, toProblem } from "../../../lib/problems";
 import { toastDone } from "../../../lib/toast";
 import { useModelsStore } from "../../../stores/modelsStore";
@@ -120,7 +121,7 @@ function Newer({ model, onProblem }: StepProps) {
               Download the newer version
             </ServerButton>
           ) : (
-            <Button size="compact-sm" variant="default" component={Link} to={`/models/${newer}`}>
+            <Button size="compact-sm" variant="default" component={Link} to={modelPath(newer)}>
               Open it
             </Button>
           )}

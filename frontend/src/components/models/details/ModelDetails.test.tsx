@@ -22,21 +22,19 @@ import { api, http, HttpResponse, refuse, server } from "../../../test/handlers"
 import { expectAccessible, renderPage } from "../../../test/render";
 import { compatibility } from "../../../test/trainingFixtures";
 import type { InstalledFile, Model } from "../../../types/model";
-import ModelDrawer from "./ModelDrawer";
+import { ModelDetails } from "./ModelDetails";
 
 beforeEach(() => useSystemStore.setState({ system: system(), loaded: [], error: null }));
 
 function show(row: Model, tab = "") {
   const onAction = vi.fn();
   renderPage(
-    <ModelDrawer
-      opened
+    <ModelDetails
       model={row}
-      loading={false}
       live={row.status === "ready" && row.progress !== null ? liveOf(row) : undefined}
       pending={undefined}
-      onClose={() => undefined}
       onAction={onAction}
+      training={<p>Runs on {row.name}</p>}
     />,
     `/models/${row.id}?tab=${tab}`,
   );
@@ -225,12 +223,6 @@ it("puts verifying first where a file is damaged", async () => {
   expect(screen.getByRole("button", { name: "Load" })).toHaveAttribute("data-variant", "default");
 });
 
-it("says what is on its way while a model is not known yet", () => {
-  const nothing = { model: undefined, live: undefined, pending: undefined };
-  renderPage(<ModelDrawer opened loading {...nothing} onClose={() => undefined} onAction={() => undefined} />);
-  expect(screen.getByRole("dialog", { name: "Loading the model" })).toBeVisible();
-});
-
 it("shows how far a load is, and stops it", async () => {
   const loading = progress({
     phase: "loading",
@@ -299,16 +291,16 @@ it("looks at the files again with each that comes", async () => {
       return HttpResponse.json({ items: [file("a.safetensors", { present: asked > 1 })] });
     }),
   );
-  const drawer = (files_done: number) => {
+  const details = (files_done: number) => {
     const row = downloading({ progress: progress({ files_done }) });
-    const nothing = { pending: undefined, onClose: () => undefined, onAction: () => undefined };
-    return <ModelDrawer opened model={downloading()} loading={false} live={liveOf(row)} {...nothing} />;
+    const nothing = { pending: undefined, training: null, onAction: () => undefined };
+    return <ModelDetails model={downloading()} live={liveOf(row)} {...nothing} />;
   };
   function Counted() {
     const [files, setFiles] = useState(0);
     return (
       <>
-        {drawer(files)}
+        {details(files)}
         <button data-testid="next" onClick={() => setFiles(1)} />
       </>
     );
@@ -326,7 +318,6 @@ it("offers nothing that needs the server while it is away, and says that it is",
     expect(screen.getByRole("button", { name })).toBeDisabled();
     expect(screen.getByRole("button", { name })).toHaveAttribute("title", "The server does not answer");
   }
-  expect(within(screen.getByRole("dialog")).getByText("The server does not answer")).toBeVisible();
   useModelsStore.setState({ conn: "connecting" });
 });
 

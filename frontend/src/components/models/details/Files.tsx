@@ -7,7 +7,7 @@ import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { TryAgain } from "../../common/TryAgain";
 import { FileTable } from "../download/FileTable";
-import type { Props } from "./ModelDrawer";
+import type { Props } from "./ModelDetails";
 
 export function Files({ model, live }: { model: Model } & Pick<Props, "live">) {
   // What is on the disk changes with the row, and with every file that comes.

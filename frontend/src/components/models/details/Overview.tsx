@@ -2,27 +2,26 @@ import { Group, Stack, Text } from "@mantine/core";
 import { Link } from "react-router";
 import { TriangleAlert } from "lucide-react";
 import { useMemoryPlan } from "../../../hooks/useMemoryPlan";
-import { formatDisk, formatBytes, formatCount, formatSeconds } from "../../../lib/bytes";
+import { formatBytes, formatCount, formatSeconds } from "../../../lib/bytes";
 import { formatWhen } from "../../../lib/dates";
 import { hubName } from "../../../lib/hubName";
-import { formatGap, takesMore, formatUnload } from "../../../lib/measured";
-import { isActive, loadSnippet, precisionLabel, sentence } from "../../../lib/labels";
+import { formatGap, formatUnload, formatWeights, takesMore } from "../../../lib/measured";
+import { isActive, loadSnippet, sentence } from "../../../lib/labels";
+import { modelPath } from "../../../lib/modelPath";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Model } from "../../../types/model";
 import { CodeBlock } from "../../common/CodeBlock";
 import { CopyCode } from "../../common/CopyCode";
 import { CopyText } from "../../common/CopyText";
-import { DeleteButton } from "../../common/DeleteButton";
 import { Fact, Facts } from "../../common/Facts";
-import { ServerButton } from "../../common/ServerButton";
 import { Subheading } from "../../common/Subheading";
 import { DriftOnText } from "./DriftOnText";
 import { DriftView } from "./DriftView";
 import { FasterLoad } from "./FasterLoad";
-import classes from "./ModelDrawer.module.css";
+import classes from "./Overview.module.css";
 import { MemoryChart } from "../memory/MemoryChart";
 import { MemoryProblem } from "../memory/MemoryProblem";
-import type { WorkProps } from "./DrawerActions";
+import type { WorkProps } from "./ModelActions";
 
 function Measured({ model }: { model: Model }) {
   if (model.memory_measured_bytes === null) return "not loaded yet";
@@ -50,7 +49,7 @@ function adapterFacts({ adapter, base_id: base }: Model): [string, React.ReactNo
       base === null ? (
         `${name} (not installed)`
       ) : (
-        <Link key="base" to={`/models/${base}`}>
+        <Link key="base" to={modelPath(base)}>
           {name}
         </Link>
       ),
@@ -66,23 +65,14 @@ export function Overview({ model, busy, onAction }: WorkProps) {
   const users = model.used_by.filter((use) => use.kind !== "loaded");
   const shape: [string, React.ReactNode][] = [
     ...adapterFacts(model),
-    ["Parameters", exact(model.num_parameters)],
-    ["Architecture", model.architecture],
     ["Layers", exact(model.num_layers)],
     ["Hidden size", exact(model.hidden_size)],
     ["Attention heads", exact(model.num_attention_heads)],
     ["Key/value heads", exact(model.num_key_value_heads)],
     ["Intermediate size", exact(model.intermediate_size)],
     ["Vocabulary", exact(model.vocab_size)],
-    [
-      "Longest context",
-      model.max_position_embeddings === null ? null : `${model.max_position_embeddings.toLocaleString("en")} tokens`,
-    ],
-    ["Stored as", model.dtype],
   ];
   const sizes: [string, React.ReactNode][] = [
-    ["Precision", precisionLabel(model)],
-    ["Memory, weights", weights(model)],
     ["Memory, measured", <Measured key="measured" model={model} />],
     ...(model.last_load_seconds === null
       ? []
@@ -91,14 +81,11 @@ export function Overview({ model, busy, onAction }: WorkProps) {
       ? []
       : [["Last unload", formatUnload(model.last_unload)] satisfies [string, React.ReactNode]]),
     ["Download", model.size_bytes === null ? null : formatBytes(model.size_bytes)],
-    // While it comes or goes, the line above says it as it changes.
-    ...(isActive(model.status) ? [] : [["On disk", formatDisk(model)] satisfies [string, React.ReactNode]]),
   ];
   const origin: [string, React.ReactNode][] = [
     ["Hub", model.endpoint.startsWith("http") ? hubName(model.endpoint, hub) : `none, ${madeHow(model)}`],
     ["Revision", model.revision],
     ["Commit", <CopyText key="commit" text={model.commit} label="commit" />],
-    ["Licence", model.licence],
     ...(model.converted_from === null
       ? []
       : [["Converted from", `${model.converted_from} (GGUF)`] satisfies [string, React.ReactNode]]),
@@ -147,25 +134,8 @@ export function Overview({ model, busy, onAction }: WorkProps) {
         </Group>
         <CodeBlock label="Code that loads it">{snippet}</CodeBlock>
       </section>
-      {!isActive(model.status) && (
-        <Group>
-          {model.original_bytes > 0 && model.shared_bytes === 0 && (
-            <ServerButton variant="default" disabled={busy} onClick={() => onAction(model, "drop-original")}>
-              Remove the original files, {formatBytes(model.original_bytes)}…
-            </ServerButton>
-          )}
-          <DeleteButton disabled={busy} onClick={() => onAction(model, "delete")} />
-        </Group>
-      )}
     </Stack>
   );
-}
-
-/** Memory of the weights as it was computed, kept with the row. */
-function weights(model: Model): string | null {
-  if (model.memory_estimated_bytes === null) return null;
-  const figure = formatBytes(model.memory_estimated_bytes);
-  return model.memory_method === "approximate" ? `≈ ${figure}` : `${figure}, exact`;
 }
 
 function exact(value: number | null): string | null {
@@ -219,7 +189,7 @@ function Memory({ model, busy, onAction }: WorkProps) {
             <MemoryProblem
               model={model}
               problem={plan.problem}
-              weights={weights(model)}
+              weights={formatWeights(model)}
               busy={busy}
               onVerify={() => onAction(model, "verify")}
               onRetry={plan.reload}
