@@ -14,7 +14,7 @@ from sqlalchemy import exc, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from modelyard.core import database as core_database
-from modelyard.core.database import Database, UtcDateTime
+from modelyard.core.database import Database, DatabaseChanges, UtcDateTime
 from modelyard.core.errors import DatabaseDamaged, DatabaseFull
 from modelyard.models import Job, JobKind, JobState, Model, Setting, Worker
 from support.storage import reachable_folder, read_only, small_disk
@@ -55,6 +55,39 @@ def test_instants_compare_across_zones(database: Database) -> None:
     with database.reading() as session:
         assert session.scalars(select(Worker).where(Worker.seen_at > earlier)).one()
         assert not session.scalars(select(Worker).where(Worker.seen_at < earlier)).all()
+
+
+def test_changes_are_those_of_all_connections_and_of_no_reader(database: Database) -> None:
+    changes, other = DatabaseChanges(database), Database(database.engine.url.render_as_string(hide_password=False))
+    assert changes.any()
+    if not changes.are_known:
+        assert changes.any()  # whoever asks looks
+        other.dispose()
+        return
+    assert not changes.any()
+    for writer in (database, other):
+        with writer.reading() as session:
+            session.scalars(select(Worker)).all()
+        assert not changes.any()
+        with writer.session() as session:
+            session.add(Worker(name=f"w{id(writer)}", host="h", pid=1, queues="", seen_at=datetime.now(UTC)))
+            session.flush()
+            assert not changes.any()  # not before the commit
+        assert changes.any()
+        assert not changes.any()
+    changes.close()
+    other.dispose()
+    assert changes.any()  # looked at anew
+    changes.close()
+
+
+def test_changes_of_a_file_that_is_away_may_be_there(tmp_path: Path) -> None:
+    gone = Database(f"sqlite:///{tmp_path / 'gone' / 'none.db'}")
+    changes = DatabaseChanges(gone)
+    assert changes.are_known
+    assert changes.any()
+    assert changes.any()
+    gone.dispose()
 
 
 def test_naive_instants_are_refused(database: Database) -> None:

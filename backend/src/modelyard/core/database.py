@@ -111,7 +111,7 @@ class Database:
         self.availability = Availability(self.probe)
         self.engine = _create_engine(url, is_away=self.availability.is_away)
         embedded = self.engine.dialect.name == "sqlite" and self.engine.url.database
-        self._file = Path(embedded) if embedded else None
+        self.file = Path(embedded) if embedded else None
         self._trouble = _Trouble()
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
         self._reading = sessionmaker(self.engine.execution_options(sqlite_begin="DEFERRED"), expire_on_commit=False)
@@ -125,7 +125,7 @@ class Database:
         """
         with self.guarded(), self._writing() as session, session.begin():
             yield session
-        self._trouble.may_have_ended(self._file)
+        self._trouble.may_have_ended(self.file)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -146,7 +146,7 @@ class Database:
         try:
             yield
         except SQLAlchemyError as error:
-            problem = problem_of(error, self._file)
+            problem = problem_of(error, self.file)
             if problem is None:
                 raise
             if is_away(error):
@@ -168,6 +168,49 @@ class Database:
     def dispose(self) -> None:
         self.availability.close()
         self.engine.dispose()
+
+
+class DatabaseChanges:
+    """Whether an embedded database was written, by any process, at a hundredth of the price of a query.
+
+    Of a database server nothing is known, and of a file only since another one was put in its place nothing either: so
+    look from time to time, whatever this says. To be used from one thread at a time.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._file = database.file
+        self._connection: sqlite3.Connection | None = None
+        self._seen: int | None = None
+
+    @property
+    def are_known(self) -> bool:
+        """Whether `any` can be asked: the database is embedded."""
+        return self._file is not None
+
+    def any(self) -> bool:
+        """Return whether there may be one since this was asked before."""
+        before, self._seen = self._seen, self._version()
+        return self._seen is None or self._seen != before
+
+    def close(self) -> None:
+        """Close the file; the next question opens it again."""
+        connection, self._connection, self._seen = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def _version(self) -> int | None:
+        """Return a number that every commit of another connection changes. https://sqlite.org/pragma.html"""
+        if self._file is None:
+            return None
+        try:
+            if self._connection is None:
+                address = f"{self._file.absolute().as_uri()}?mode=ro"
+                self._connection = sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
+            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:  # who looks then is told what is wrong
+            self.close()
+            return None
+        return version
 
 
 class _Trouble:

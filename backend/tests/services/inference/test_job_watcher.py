@@ -1,7 +1,7 @@
 """Who waits for jobs hears of them, and one query looks at all of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 from sqlalchemy import event
@@ -72,9 +72,37 @@ async def test_each_hears_of_its_own_job(database: Database) -> None:
 
 
 @pytest.mark.anyio
+async def test_an_embedded_database_is_looked_at_when_it_was_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.file is None:
+        pytest.skip("a database server does not tell")
+    for name in ("POLL_SECONDS", "FIRST_POLL_SECONDS", "QUIET_SECONDS"):
+        monkeypatch.setattr(job_watcher, name, WAIT_SECONDS * 2)
+    watcher, job_id = JobWatcher(database), queued(database)
+    states = watcher.watch(job_id)
+    await anext(states)
+    looks = 0
+    look = watcher._look
+
+    def counted(watches: Sequence[job_watcher._Watch]) -> dict[job_watcher._Watch, Job | Exception]:
+        nonlocal looks
+        looks += 1
+        return look(watches)
+
+    monkeypatch.setattr(watcher, "_look", counted)
+    await asyncio.sleep(job_watcher.CHECK_SECONDS * 10)
+    assert not looks
+    await asyncio.to_thread(write, database, job_id, "text")
+    assert (await text_of(states, "text")).id == job_id
+    assert 1 <= looks <= 3  # it was written twice: claimed, and its result
+    await states.aclose()
+
+
+@pytest.mark.anyio
 async def test_one_query_looks_at_all_jobs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each answer that is waited for would otherwise cost a query of its own, twenty times a second."""
-    for name in ("POLL_SECONDS", "FIRST_POLL_SECONDS"):
+    for name in ("POLL_SECONDS", "FIRST_POLL_SECONDS", "QUIET_SECONDS"):
         monkeypatch.setattr(job_watcher, name, WAIT_SECONDS)  # none but this test's look, after the first ones
     watcher = JobWatcher(database)
     watches = [watcher.watch(queued(database)) for _ in range(8)]

@@ -7,11 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 
 from sqlalchemy import select
 
-from modelyard.core.database import Database
+from modelyard.core.database import Database, DatabaseChanges
 from modelyard.core.errors import Conflict, DatabaseUnavailable
 from modelyard.models import Job
 
+CHECK_SECONDS = 0.01
+"""How often an embedded database is asked whether it was written, which costs next to nothing."""
 POLL_SECONDS = 0.05
+"""How often to look at a database that does not tell."""
 FIRST_POLL_SECONDS = 0.01
 FIRST_POLL_SHARE = 0.05
 """Until there is a first result, this share of what was waited so far; at least FIRST_POLL_SECONDS."""
@@ -55,6 +58,7 @@ class JobWatcher:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._changes = DatabaseChanges(database)
         self._watches: set[_Watch] = set()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -79,8 +83,15 @@ class JobWatcher:
             self._watches.discard(watch)
 
     async def _run(self) -> None:
+        try:
+            await self._follow()
+        finally:
+            self._changes.close()
+
+    async def _follow(self) -> None:
         while watches := list(self._watches):
             self._news.clear()
+            self._changes.any()  # noted before the look, so that none is missed
             try:
                 found = await asyncio.to_thread(self._look, watches)
             except DatabaseUnavailable:  # workers go on meanwhile
@@ -95,12 +106,21 @@ class JobWatcher:
 
     async def _pause(self) -> None:
         """Wait until the next look is due, or somebody begins to wait."""
-        pause = min((watch.poll_seconds() for watch in self._watches), default=0.0)
-        try:
-            async with asyncio.timeout(pause):
-                await self._news.wait()
-        except TimeoutError:
+        if not self._changes.are_known:
+            await self._is_news(min((watch.poll_seconds() for watch in self._watches), default=0.0))
             return
+        due = time.monotonic() + QUIET_SECONDS
+        while self._watches and time.monotonic() < due:
+            if await self._is_news(CHECK_SECONDS) or self._changes.any():
+                return
+
+    async def _is_news(self, seconds: float) -> bool:
+        """Return whether somebody begins to wait within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._news.wait()
+        except TimeoutError:
+            return False
 
     def _look(self, watches: Sequence[_Watch]) -> dict[_Watch, Job | Exception]:
         """Return the jobs that have changed. Their results, which may be long, are read of no others."""
