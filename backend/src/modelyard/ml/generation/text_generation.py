@@ -22,8 +22,9 @@ from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.loading.pretrained import read_config
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
-READ_SECONDS = 0.05
-"""How often new tokens are made into text after the first; at once where they may complete a stop string."""
+READ_SECONDS = 0.1
+"""How often new tokens are made into text after the first, which is as often as text is published; at once where they
+may complete a stop string."""
 
 Snapshot = Callable[[], list[Choice]]
 
