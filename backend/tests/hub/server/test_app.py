@@ -220,6 +220,11 @@ class TestRepositories:
         assert info.library_name == "peft"
         assert info.tags == ["peft", "base_model:org/model", "base_model:adapter:org/model"]
         assert [model.id for model in api.list_models(filter="base_model:adapter:org/model")] == ["org/adapter"]
+        assert (info.pipeline_tag, info.transformers_info) == (None, None)
+        writes = small("adapter_config.json", config.replace(b"}", b', "task_type": "CAUSAL_LM"}'))
+        store.add("org/writer", OLD, [writes, files[1]])
+        info = api.model_info("org/writer")
+        assert (info.pipeline_tag, info.transformers_info) == ("text-generation", None)
         store.add("org/both", OLD, [*FILES, *files])
         assert api.model_info("org/both").library_name == "transformers"
 

@@ -63,7 +63,8 @@ def read_facts(repo: StoredRepo) -> RepoFacts:
     card = _read_card(readme) if readme else None
     adapter = _read_json(repo, ADAPTER_CONFIG) if is_adapter(repo.files) else None
     generates = _generates_text(config)
-    pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates else None)
+    changes_one_that_does = _text(adapter, "task_type") == "CAUSAL_LM"
+    pipeline_tag = _text(card, "pipeline_tag") or ("text-generation" if generates or changes_one_that_does else None)
     library_name = _text(card, "library_name") or ("peft" if adapter else "transformers" if config else None)
     parameters = _count_parameters(repo)
     return RepoFacts(
