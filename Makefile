@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Another index for torch, for example https://download.pytorch.org/whl/cpu on a Linux machine with no GPU.
 TORCH_INDEX ?=
+# All but `sae`, which `make sae` adds.
+EXTRAS := torch,gguf,postgres,redis
 
 BIN := $(CURDIR)/.venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -26,11 +28,11 @@ $(STAMPS)/python: pyproject.toml constraints.txt
 	@echo "Installing torch"
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	@echo "Installing Modelyard"
-	@$(PIP) -e '.[build]'
+	@$(PIP) -e '.[$(EXTRAS),build]'
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/dev: $(STAMPS)/python
-	@$(PIP) -e '.[build,dev]'
+	@$(PIP) -e '.[$(EXTRAS),build,dev]'
 	@touch $@
 
 sae: $(STAMPS)/sae

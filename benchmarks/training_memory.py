@@ -17,8 +17,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from modelyard.core.extras import Extra, require
 from modelyard.core.process import run_child
-from modelyard.ml.sae.engine import TrainingRun, require_engine
+from modelyard.ml.sae.engine import TrainingRun
 from modelyard.ml.sae.plan import Size, memory_plan
 
 D_IN, INTERMEDIATE, VOCABULARY, STEPS = 256, 704, 8192, 3
@@ -36,7 +37,7 @@ RUNS: tuple[tuple[Architecture, int, int, int], ...] = (
 
 
 def main() -> None:
-    require_engine()
+    require(Extra.SAE)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     table = Table("architecture", "d_sae", "batch", "planned GB", "peak GB", "peak / planned")
     with tempfile.TemporaryDirectory() as name:

@@ -46,8 +46,8 @@ def load(
 
     The tokenizer is transformers' own, in this process: none of the server's limits hold for it or its chat template.
 
-    Raises ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, and what reading the weights raises:
-    AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture; each says what to do next.
+    Raises ExtraMissing, ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, and what reading the weights
+    raises: AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture; each says what to do next.
     """
     try:
         return _load(model, quantization, revision, device, dtype, download=download)
@@ -60,8 +60,10 @@ def load(
 def _load(
     model: str | Path, quantization: QuantizationName, revision: str | None, device: str, dtype: str, *, download: bool
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
+    from modelyard.core.extras import Extra, require
     from modelyard.services.inspection.folder_preview import model_folder
 
+    require(Extra.TORCH)
     folder = model_folder(str(model))
     if folder is not None:
         found = _Found(folder, quantization)

@@ -319,7 +319,7 @@ def test_without_the_extra(tmp_path: Path) -> None:
         model = instance.wait_for(instance.download(GPT2)["id"], "ready", seconds=120)
         extras = instance.api.get("/system").json()["extras"]
         assert not extras["sae"]
-        assert f"{sys.executable} -m pip install 'sae-lens" in extras["sae_install"]
+        assert f"{sys.executable} -m pip install 'modelyard[sae]' torch==" in extras["sae_install"]
         text = ("\n\n".join(pydoc_data.topics.topics.values())).encode()
         path = instance.api.post("/datasets", files={"file": ("topics.txt", text)}).json()["path"]
         body = RUN | {"model_id": model["id"], "dataset": {"path": path}, "hook_point": "transformer.h.2"}
@@ -331,7 +331,7 @@ def test_without_the_extra(tmp_path: Path) -> None:
         )
         refused = instance.api.post("/trainings", json=body)
         assert (refused.status_code, refused.json()["code"]) == (409, "sae_engine_missing")
-        assert f"{sys.executable} -m pip install 'sae-lens" in refused.json()["hint"]
+        assert f"{sys.executable} -m pip install 'modelyard[sae]' torch==" in refused.json()["hint"]
         assert instance.api.get("/trainings").json()["total"] == 0
     finally:
         instance.stop()

@@ -65,6 +65,11 @@ def test_a_rate_limit_ends_as_one() -> None:
     assert (broken.final, broken.retry_after_seconds) == (HubUnreachable, None)
 
 
+@pytest.mark.parametrize("status", [404, 501, 507])
+def test_what_waiting_does_not_mend_is_not_waited_for(status: int) -> None:
+    assert transient_status(status) is None
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high"),
     [("3", 3, 3), ("in a minute", 50, 61), (formatdate(0, usegmt=True), 0, 0)],

@@ -117,7 +117,8 @@ class Instance:
     """One server with its workers. `folder` holds home, cache and the console's output.
 
     It is forked from a process that has imported everything; one that is started `afresh` is not. It uses the warm
-    parent that all tests share; one that is started `as_users_do` is started afresh and has its own.
+    parent that all tests share; one that is started `as_users_do` is started afresh and has its own. `python` is that
+    of another installation, for one `as_users_do`.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Instance:
         user: Unprivileged | None = None,
         afresh: bool = False,
         as_users_do: bool = False,
+        python: Path = Path(sys.executable),
     ):
         self.folder = folder
         self.port = free_port()
@@ -143,7 +145,7 @@ class Instance:
             **({} if as_users_do else {"MODELYARD_WARM": "0"}),
             **(environment or {}),
         }
-        self.arguments = arguments
+        self.arguments, self.python = arguments, python
         self.user = user
         self.shares_warm_parent = user is None and not as_users_do
         self._popen = subprocess.Popen if afresh or as_users_do else Popen
@@ -157,9 +159,10 @@ class Instance:
         if self.user is None and not self.home.exists():
             link_samples_if_made(self.home)
         variables, descriptors = shared_channel() if self.shares_warm_parent else ({}, ())
+        serve = [str(self.python), "-m", "modelyard", "serve", *self.arguments]
         with (self.folder / "console.log").open("ab") as console:
             self.process = self._popen(
-                [*(self.user.prefix if self.user else ()), sys.executable, "-m", "modelyard", "serve", *self.arguments],
+                [*(self.user.prefix if self.user else ()), *serve],
                 env=self.environment | variables,
                 pass_fds=descriptors,
                 stdout=console,

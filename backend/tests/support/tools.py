@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from modelyard.ml.sae.engine import engine_installed
+from modelyard.core.extras import Extra, has
 
 
 def require(program: str, *, package: str) -> str:
@@ -24,7 +24,7 @@ def require(program: str, *, package: str) -> str:
 
 def skip_without_training_extra(items: Iterable[pytest.Item]) -> None:
     """Skip the tests marked `sae` where SAELens is not installed."""
-    if engine_installed():
+    if has(Extra.SAE):
         return
     skip = pytest.mark.skip(reason="the training extra is not installed; make test-thorough installs it")
     for item in items:

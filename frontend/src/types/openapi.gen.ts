@@ -2501,6 +2501,11 @@ export interface components {
              * @description Command that installs it into this installation; null if installed.
              */
             sae_install?: string | null;
+            /**
+             * Torch
+             * @description Whether models can be loaded: torch is installed here, or a live inference worker has it.
+             */
+            torch: boolean;
         };
         /**
          * FastDtype
@@ -3322,6 +3327,24 @@ export interface components {
              * @enum {string}
              */
             role: "system" | "user" | "assistant";
+        };
+        /**
+         * MissingExtra
+         * @description A part of Modelyard that this server's installation lacks.
+         */
+        MissingExtra: {
+            /**
+             * Extra
+             * @description Its name, as in `modelyard[torch]`.
+             */
+            extra: string;
+            /**
+             * Install
+             * @description Command that installs it into this installation.
+             */
+            install: string;
+            /** Needed For */
+            needed_for: string;
         };
         /**
          * ModelDeletedEvent
@@ -4597,7 +4620,8 @@ export interface components {
          *       ],
          *       "extras": {
          *         "sae": false,
-         *         "sae_install": "/opt/my/bin/python -m pip install 'sae-lens>=6.54,<7' torch==2.13.0 transformers==5.23.0"
+         *         "sae_install": "/opt/my/bin/python -m pip install 'modelyard[sae]' torch==2.13.0 transformers==5.23.0",
+         *         "torch": true
          *       },
          *       "hub": {
          *         "endpoint": "https://huggingface.co",
@@ -4611,6 +4635,13 @@ export interface components {
          *         "torch": "2.13.0",
          *         "transformers": "5.23.0"
          *       },
+         *       "missing": [
+         *         {
+         *           "extra": "sae",
+         *           "install": "/opt/my/bin/python -m pip install 'modelyard[sae]' torch==2.13.0 transformers==5.23.0",
+         *           "needed_for": "Training sparse autoencoders needs it."
+         *         }
+         *       ],
          *       "uptime_seconds": 3600,
          *       "version": "0.1.0",
          *       "warm": true,
@@ -4640,6 +4671,11 @@ export interface components {
             libraries: {
                 [key: string]: string | null;
             };
+            /**
+             * Missing
+             * @description Extras that are not installed with this server.
+             */
+            missing: components["schemas"]["MissingExtra"][];
             /**
              * Uptime Seconds
              * @description Seconds since the API started. In the first seconds, workers are still starting.
@@ -5630,7 +5666,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready`, `conflict` */
+            /** @description Conflict: `not_ready`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6091,6 +6127,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict: `extra_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_architecture`, `needs_custom_code` */
             422: {
                 headers: {
@@ -6419,7 +6464,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `already_exists`, `conflict`, `base_missing` */
+            /** @description Conflict: `extra_missing`, `already_exists`, `conflict`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6554,6 +6599,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict: `extra_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Unprocessable Entity: `invalid_request`, `too_many_files`, `invalid_repository`, `unsupported_adapter` */
             422: {
                 headers: {
@@ -6650,7 +6704,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `already_exists`, `conflict` */
+            /** @description Conflict: `already_exists`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6750,6 +6804,15 @@ export interface operations {
             };
             /** @description Not Found: `hub_model_not_found`, `revision_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6920,6 +6983,15 @@ export interface operations {
             };
             /** @description Not Found: `hub_model_not_found`, `revision_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `extra_missing` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7318,7 +7390,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing` */
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7508,7 +7580,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `conflict` */
+            /** @description Conflict: `extra_missing`, `conflict` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7616,7 +7688,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready`, `conflict` */
+            /** @description Conflict: `not_ready`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7847,7 +7919,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing` */
+            /** @description Conflict: `extra_missing`, `not_ready`, `base_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8049,7 +8121,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing` */
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8254,7 +8326,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing` */
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8358,7 +8430,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `already_exists`, `base_missing`, `not_ready`, `conflict` */
+            /** @description Conflict: `already_exists`, `base_missing`, `not_ready`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8552,7 +8624,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `already_exists`, `not_ready`, `conflict` */
+            /** @description Conflict: `already_exists`, `not_ready`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8656,7 +8728,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `conflict` */
+            /** @description Conflict: `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9617,7 +9689,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `not_ready` */
+            /** @description Conflict: `not_ready`, `sae_engine_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10181,7 +10253,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Conflict: `conflict`, `not_ready` */
+            /** @description Conflict: `conflict`, `not_ready`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10501,7 +10573,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10612,7 +10684,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10717,7 +10789,7 @@ export interface operations {
                     "application/json": components["schemas"]["OpenAIError"];
                 };
             };
-            /** @description Conflict: `not_ready`, `base_missing`, `conflict` */
+            /** @description Conflict: `not_ready`, `base_missing`, `conflict`, `extra_missing` */
             409: {
                 headers: {
                     [name: string]: unknown;

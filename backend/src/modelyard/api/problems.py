@@ -60,6 +60,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.NoTokenizer: 422,
     errors.TemplateFailed: 422,
     errors.OutputNotFinite: 422,
+    errors.ExtraMissing: 409,
     errors.SaeEngineMissing: 409,
     errors.TrainingIncompatible: 422,
     errors.HubRateLimited: 503,
@@ -126,6 +127,7 @@ HUB_PROBLEMS = (
     errors.InvalidRepository,
     errors.HubUnreachable,
     errors.HubMisbehaved,
+    errors.ExtraMissing,
 )
 
 

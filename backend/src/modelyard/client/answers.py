@@ -336,6 +336,7 @@ class ErrorDetail(TypedDict):
 
 
 class Extras(TypedDict):
+    torch: bool
     sae: bool
     sae_install: NotRequired[str | None]
 
@@ -564,6 +565,12 @@ class MergeOrigin(TypedDict):
 class Message(TypedDict):
     role: Literal['system', 'user', 'assistant']
     content: str
+
+
+class MissingExtra(TypedDict):
+    extra: str
+    needed_for: str
+    install: str
 
 
 class ModelDownloadRequest(TypedDict):
@@ -842,6 +849,7 @@ class System(TypedDict):
     disks: list[Disk]
     hub: HubStatus
     extras: Extras
+    missing: list[MissingExtra]
     libraries: dict[str, str | None]
     workers: list[WorkerStatus]
     warm: NotRequired[bool]

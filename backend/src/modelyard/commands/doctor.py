@@ -16,8 +16,9 @@ from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._options import SERVER_PANEL, JsonOption
 from modelyard.commands._output import out, print_json
+from modelyard.core.extras import Extra
 from modelyard.core.printable import printable
-from modelyard.core.queues import QUEUES
+from modelyard.core.queues import QUEUES, Queue
 
 if TYPE_CHECKING:
     from modelyard.client.api_client import ApiClient
@@ -34,7 +35,6 @@ STARTING_SECONDS = 30.0
 MIN_FREE_BYTES = 1_000_000_000
 LOW_FREE_BYTES = 20_000_000_000
 _MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "broken": ("broken ", "bold red")}
-_INSTALL = "Install Modelyard again: `make setup` in a checkout, otherwise `pip install --force-reinstall modelyard`."
 
 
 @dataclass(frozen=True)
@@ -165,17 +165,13 @@ def _local_hub(found: "Database") -> "HubStatus":
 def _libraries(system: "System") -> Iterator[Check]:
     versions = system.libraries
     yield Check("python", "ok", f"{versions['python']}")
-    for name in ("torch", "transformers"):
-        version = versions.get(name)
-        if version:
+    for name in ("torch", "transformers", "bitsandbytes"):
+        if version := versions.get(name):
             yield Check(name, "ok", version)
-        else:
-            yield Check(name, "broken", "not installed: no model can be loaded", _INSTALL)
-    version = versions.get("bitsandbytes")
-    if version:
-        yield Check("bitsandbytes", "ok", version)
-    else:
-        yield Check("bitsandbytes", "warning", "not installed: no quantization to 8 or 4 bit", _INSTALL)
+    for each in system.missing:
+        if each.extra == Extra.TORCH:
+            hint = f"{each.needed_for} Run: {each.install} and restart Modelyard."
+            yield Check(each.extra, "warning", f"modelyard[{each.extra}] is not installed", hint)
     if any(device.id != "cpu" for device in system.devices) and "+cpu" in (versions.get("torch") or ""):
         yield Check(
             "torch",
@@ -246,9 +242,11 @@ def _network() -> Iterator[Check]:
 def _workers(system: "System") -> Check:
     alive = [worker for worker in system.workers if worker.alive]
     served = {queue for worker in alive for queue in worker.queues}
-    idle = [queue for queue in QUEUES if queue not in served]
+    wanted = QUEUES if system.extras.torch else (Queue.DOWNLOADS,)
+    idle = [queue for queue in wanted if queue not in served]
     if not idle:
-        return Check("workers", "ok", f"{len(alive)} alive, every queue has one")
+        queues = "every queue has one" if system.extras.torch else "for downloads"
+        return Check("workers", "ok", f"{len(alive)} alive, {queues}")
     if system.uptime_seconds is not None and system.uptime_seconds < STARTING_SECONDS:
         detail = f"starting; not running yet for: {', '.join(idle)}"
         return Check("workers", "warning", detail, "They take a few seconds: run the command again.")

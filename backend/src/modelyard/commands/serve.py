@@ -37,7 +37,10 @@ def serve(
 
 def worker(
     queues: Annotated[
-        str, typer.Option(metavar="NAMES", help="Queues to work on, with commas between them.")
+        str,
+        typer.Option(
+            metavar="NAMES", help="Queues to work on, with commas between them; without torch only downloads."
+        ),
     ] = "downloads,compute,inference",
 ) -> None:
     """Start a worker for a server that was started with --no-workers.

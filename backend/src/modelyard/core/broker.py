@@ -4,19 +4,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.extras import Extra, require
 from modelyard.core.settings import Settings
 
 CONNECT_SECONDS = 3.0
 
 
 def broker_options(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """The broker's URL and Kombu's transport options for it; InvalidRequest if the URL's scheme is not supported."""
+    """The broker's URL and Kombu's transport options for it; InvalidRequest if the URL's scheme is not supported.
+
+    Raises ExtraMissing for Redis where its client is not installed.
+    """
     # Kombu would otherwise try for ever to reach a broker that is down, inside a user's request.
     options: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
     if settings.broker_url is None:
         return "safefs://embedded", options | {"folder": str(settings.broker_folder), "polling_interval": 0.2}
     match urlsplit(settings.broker_url).scheme:
         case "redis" | "rediss" | "sentinel":
+            require(Extra.REDIS)
             return settings.broker_url, options | {
                 # A job's lease decides who may take it over; Redis must never hand out a running one again.
                 "visibility_timeout": 86_400,

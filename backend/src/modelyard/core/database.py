@@ -33,6 +33,7 @@ from sqlalchemy.types import TypeDecorator
 
 from modelyard.core.availability import Availability, is_away, is_busy, problem_of, reason_of
 from modelyard.core.errors import DatabaseDamaged, ModelyardError
+from modelyard.core.extras import Extra, require
 from modelyard.core.private_files import open_private
 from modelyard.core.settings import get_settings
 from modelyard.core.sqlite_file import database_problem
@@ -264,6 +265,7 @@ def _connectable(url: str | URL, is_away: Callable[[], bool] | None) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    require(Extra.POSTGRES)
     from modelyard.core import postgres
 
     if is_away is None:

@@ -335,7 +335,14 @@ class OutputNotFinite(ModelyardError):
     )
 
 
-class SaeEngineMissing(ModelyardError):
+class ExtraMissing(ModelyardError):
+    """A part of Modelyard that this installation lacks (`core.extras`); `extra` has its name."""
+
+    code = "extra_missing"
+    default_hint = "Settings shows the command that installs it."
+
+
+class SaeEngineMissing(ExtraMissing):
     code = "sae_engine_missing"
     default_hint = "The Training page shows the command that installs it."
 

@@ -30,6 +30,7 @@ from modelyard.core.errors import (
     StorageDenied,
     TokenInvalid,
 )
+from modelyard.core.extras import Extra, missing
 from modelyard.core.settings import get_settings
 from modelyard.hub.network_check import not_an_address
 from modelyard.hub.retry import HUB_IN_TROUBLE, as_transient, is_untrusted_certificate
@@ -129,6 +130,8 @@ def _from_status(error: HfHubHTTPError, endpoint: str, *, is_builtin: bool) -> E
         kind = StorageDenied if error.response.headers.get("X-Error-Code") == StorageDenied.code else DiskFull
         message = error.server_message or "The sample models cannot be written."
         return kind(message, folder=str(get_settings().samples_folder), needed_bytes=SAMPLES_BYTES)
+    if status == 501 and is_builtin:
+        return missing(Extra.TORCH)
     if status >= 500 and is_builtin:
         return HubUnreachable(
             f"The built-in sample Hub could not answer: {error.server_message or f'HTTP {status}'}",

@@ -24,6 +24,7 @@ HUB_IN_TROUBLE = (
 """What to do where a Hub answers with an error of its own: network and proxy are in order then."""
 
 _TRANSIENT_STATUSES = {408, 425, 429}
+_LASTING_STATUSES = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.INSUFFICIENT_STORAGE)
 _TRANSIENT_HTTPX = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
 _TRANSIENT_URLLIB3 = (
     urllib3_errors.TimeoutError,
@@ -89,7 +90,7 @@ def as_transient(error: BaseException) -> Transient | None:
 
 def transient_status(status: int, retry_after: str | None = None) -> Transient | None:
     """Return a Transient for an HTTP status and its Retry-After header (seconds or a date), None as above."""
-    if status == HTTPStatus.INSUFFICIENT_STORAGE or (status not in _TRANSIENT_STATUSES and status < 500):
+    if status in _LASTING_STATUSES or (status not in _TRANSIENT_STATUSES and status < 500):
         return None
     seconds = _parse_retry_after(retry_after) if retry_after else None
     final = HubRateLimited if status == 429 else HubUnreachable

@@ -157,7 +157,13 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "no_tokenizer": {"detail": "some/model has no tokenizer files."},
     "output_not_finite": {"detail": "The output of some/model is not finite in float16."},
     "template_failed": {"detail": "The chat template of some/model took more than 5 s of processor time."},
-    "sae_engine_missing": {"detail": "SAELens is not installed."},
+    "extra_missing": {
+        "detail": "modelyard[torch] is not installed.",
+        "hint": "Exact figures, the architecture, loading, generating, quantizing and the sample models need it. Run:"
+        " /opt/my/bin/python -m pip install 'modelyard[torch]' and restart Modelyard.",
+        "extra": "torch",
+    },
+    "sae_engine_missing": {"detail": "modelyard[sae] is not installed.", "extra": "sae"},
     "training_incompatible": {
         "detail": "The blocks of Mamba2ForCausalLM have no attention to hook.",
         "reason": "no_hook_points",
@@ -408,6 +414,8 @@ HUB_ANSWER: dict[str, Any] = {
 
 HUB_STATUS: dict[str, Any] = HUB_ANSWER | {"endpoint_source": "default"}
 
+SAE_INSTALL = "/opt/my/bin/python -m pip install 'modelyard[sae]' torch==2.13.0 transformers==5.23.0"
+
 SYSTEM: dict[str, Any] = {
     "version": "0.1.0",
     "devices": [
@@ -440,10 +448,10 @@ SYSTEM: dict[str, Any] = {
         }
     ],
     "hub": HUB_STATUS,
-    "extras": {
-        "sae": False,
-        "sae_install": "/opt/my/bin/python -m pip install 'sae-lens>=6.54,<7' torch==2.13.0 transformers==5.23.0",
-    },
+    "extras": {"torch": True, "sae": False, "sae_install": SAE_INSTALL},
+    "missing": [
+        {"extra": "sae", "needed_for": "Training sparse autoencoders needs it.", "install": SAE_INSTALL},
+    ],
     "libraries": {"python": "3.12.4", "torch": "2.13.0", "transformers": "5.23.0", "sae-lens": None},
     "workers": [
         {

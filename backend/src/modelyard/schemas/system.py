@@ -71,10 +71,21 @@ class WorkerStatus(Schema):
 
 
 class Extras(Schema):
+    torch: bool = Field(
+        description="Whether models can be loaded: torch is installed here, or a live inference worker has it."
+    )
     sae: bool = Field(description="Whether the SAE training engine is installed.")
     sae_install: str | None = Field(
         default=None, description="Command that installs it into this installation; null if installed."
     )
+
+
+class MissingExtra(Schema):
+    """A part of Modelyard that this server's installation lacks."""
+
+    extra: str = Field(description="Its name, as in `modelyard[torch]`.")
+    needed_for: str
+    install: str = Field(description="Command that installs it into this installation.")
 
 
 class System(Schema):
@@ -85,6 +96,7 @@ class System(Schema):
     disks: list[Disk]
     hub: HubStatus
     extras: Extras
+    missing: list[MissingExtra] = Field(description="Extras that are not installed with this server.")
     libraries: dict[str, str | None]
     workers: list[WorkerStatus]
     warm: bool = Field(

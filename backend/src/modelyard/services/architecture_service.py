@@ -10,6 +10,7 @@ from huggingface_hub.errors import SafetensorsParsingError
 
 from modelyard.core.database import Database
 from modelyard.core.errors import (
+    ExtraMissing,
     InvalidRepository,
     ModelyardError,
     NeedsCustomCode,
@@ -17,6 +18,7 @@ from modelyard.core.errors import (
     NoWeights,
     UnsupportedArchitecture,
 )
+from modelyard.core.extras import Extra, missing
 from modelyard.core.repository_json import read_config_file
 from modelyard.core.storage import storage_errors
 from modelyard.models import Model, ModelKind, ModelStatus
@@ -167,5 +169,7 @@ def _local_tensors(row: Model) -> list[Tensor]:
 
 
 def _as_error(failure: InspectionFailed) -> ModelyardError:
+    if failure.reason_code == ExtraMissing.code:
+        return missing(Extra.TORCH)
     kind = NeedsCustomCode if failure.reason_code == NeedsCustomCode.code else UnsupportedArchitecture
     return kind(failure.message, hint=failure.hint)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.database import Database
+from modelyard.core.extras import Extra, require
+from modelyard.core.settings import get_settings
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
 from modelyard.models import Model
@@ -12,6 +14,12 @@ from modelyard.services.facts.gguf_files import GgufFacts
 from modelyard.services.jobs.control import JobReporter
 from modelyard.services.made_snapshot import MadeSnapshot
 from modelyard.services.model_files import manifest
+
+
+def require_gguf() -> None:
+    """Raise ExtraMissing where this installation converts no GGUF files; what other hosts have is not known here."""
+    if not get_settings().is_shareable:
+        require(Extra.GGUF)
 
 
 def is_converted(cache: HubCache, row: Model, fetched: Sequence[RemoteFile]) -> bool:
@@ -32,8 +40,9 @@ class GgufConversion:
     ) -> None:
         """Make the snapshot's files of `sources` (real paths) and store what they say of the model.
 
-        `kept` are the entries of the manifest that stay. Raises what `MadeSnapshot.make` does.
+        `kept` are the entries of the manifest that stay. Raises ExtraMissing and what `MadeSnapshot.make` does.
         """
+        require(Extra.GGUF)
         name = f"{(row.converted_from or {})['path']} of {row.model_id}"
         request = {
             "sources": list(map(str, sources)),

@@ -17,7 +17,7 @@ from modelyard.models import JobKind, Model
 from modelyard.schemas.model import ModelCreate
 from modelyard.services.facts.folder_content import commit_of
 from modelyard.services.facts.gguf_files import GgufFacts, choose, gguf_choices
-from modelyard.services.gguf_conversion import GgufConversion
+from modelyard.services.gguf_conversion import GgufConversion, require_gguf
 from modelyard.services.jobs.control import JobReporter
 from modelyard.services.jobs.payloads import ImportPayload
 from modelyard.services.model_service import ModelService
@@ -91,8 +91,9 @@ class GgufImport:
     def start(self, text: str, model_id: str, rules: PathRules) -> str:
         """Queue the conversion of a file under a new name. Returns the row's id.
 
-        Raises AlreadyExists, DiskFull, Conflict and what `find_gguf` does.
+        Raises ExtraMissing, AlreadyExists, DiskFull, Conflict and what `find_gguf` does.
         """
+        require_gguf()
         found = find_gguf(text, rules)
         self.cache.ensure_free(found.made_bytes, reserve_bytes=DISK_RESERVE_BYTES)
         with self.database.session() as session:

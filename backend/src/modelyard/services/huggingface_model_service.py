@@ -15,6 +15,7 @@ from modelyard.core.errors import (
     UnsupportedArchitecture,
 )
 from modelyard.core.model_ids import parse_model_reference
+from modelyard.core.queues import Queue
 from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.client import Access, HubClient
 from modelyard.hub.deadlines import within
@@ -39,12 +40,14 @@ from modelyard.services.facts.adapter_facts import adapter_facts, store_adapter_
 from modelyard.services.facts.file_plan import FilePlan
 from modelyard.services.facts.folder_content import require_checkpoint
 from modelyard.services.facts.model_facts import store_facts
+from modelyard.services.gguf_conversion import require_gguf
 from modelyard.services.gguf_download import Wanted, convert_fetched, store_wanted, wanted_gguf
 from modelyard.services.inspection.checkpoint import AdapterInMemory, Checkpoint
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
 from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
+from modelyard.services.jobs.able_workers import require_able_worker
 from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress, JobReporter, raise_if_stopped
 from modelyard.services.model_files import bytes_to_fetch, hub_cache, new_manifest
 from modelyard.services.model_service import ModelService
@@ -122,9 +125,13 @@ class HuggingFaceModelService:
         """Check that a download can become a ready model, then queue it. Returns the row's id.
 
         Raises InvalidRequest, AlreadyExists, NoWeights, UnsafeWeights, UnsupportedAdapter, BaseMissing, DiskFull,
-        GatedNoToken, GatedNotAccepted and the other HubErrors; nothing is created then.
+        GatedNoToken, GatedNotAccepted, the other HubErrors and ExtraMissing; nothing is created then.
         """
         with self.database.reading() as session:
+            if request.quantization != "none":
+                require_able_worker(session, Queue.COMPUTE)
+            if request.gguf_file is not None:
+                require_gguf()
             settings = SettingsService(session)
             hub, client = settings.endpoint_reference(), settings.hub_client()
         reference = parse_model_reference(request.model_id, endpoint=client.endpoint)

@@ -21,7 +21,9 @@ import modelyard
 from modelyard.core import container
 from modelyard.core.database import Database, database_now
 from modelyard.core.errors import HubError, TokenInvalid
+from modelyard.core.extras import NEEDED_FOR, Extra, has, install_command
 from modelyard.core.process_memory import proportional_bytes
+from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
 from modelyard.core.warm_state import warm_state
 from modelyard.hub.client import HubClient, TokenState
@@ -32,10 +34,12 @@ from modelyard.schemas.system import (
     Extras,
     HubAnswer,
     HubStatus,
+    MissingExtra,
     StoragePlace,
     System,
     WorkerStatus,
 )
+from modelyard.services.jobs.able_workers import can_do
 from modelyard.services.model_files import ModelFiles
 from modelyard.services.settings_service import EndpointSource, SettingsService
 
@@ -186,7 +190,8 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
         devices=devices(sorted({*local_pids(session), *warm.pids})),
         disks=disks(ModelFiles(session).stored_bytes()),
         hub=hub(),
-        extras=_extras(),
+        extras=_extras(session),
+        missing=_missing(),
         libraries=libraries(),
         workers=seen,
         warm=warm.warm,
@@ -194,11 +199,19 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
     )
 
 
-def _extras() -> Extras:
-    from modelyard.ml.sae.engine import engine_installed, install_command
+def _extras(session: Session) -> Extras:
+    sae = has(Extra.SAE)
+    return Extras(
+        torch=can_do(session, Queue.INFERENCE), sae=sae, sae_install=None if sae else install_command(Extra.SAE)
+    )
 
-    installed = engine_installed()
-    return Extras(sae=installed, sae_install=None if installed else install_command())
+
+def _missing() -> list[MissingExtra]:
+    return [
+        MissingExtra(extra=extra, needed_for=NEEDED_FOR[extra], install=install_command(extra))
+        for extra in Extra
+        if not has(extra)
+    ]
 
 
 def _cpu(our_pids: list[int]) -> Device:

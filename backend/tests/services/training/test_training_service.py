@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from ml import zoo
-from modelyard.core import process
+from modelyard.core import extras, process
 from modelyard.core import queue as core_queue
 from modelyard.core.database import Database
 from modelyard.core.errors import (
@@ -39,7 +39,6 @@ from modelyard.core.settings import get_settings
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
 from modelyard.ml.model_loader import LoadSpec, ModelLoader
-from modelyard.ml.sae import engine
 from modelyard.ml.sae.plan import Size, memory_plan
 from modelyard.models import Job, JobControl, JobState, Model, ModelStatus, Quantization, TrainingStatus
 from modelyard.schemas.model import ModelCreate
@@ -133,7 +132,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is trained here."""
-    monkeypatch.setattr(engine, "engine_installed", lambda: True)
+    monkeypatch.setitem(extras._MODULES, extras.Extra.SAE, ())
 
 
 @pytest.fixture
@@ -550,18 +549,13 @@ def test_a_killed_process_is_told_in_plain_words(
 
 
 def test_without_the_extra(database: Database, cache: HubCache, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "engine_installed", lambda: False)
+    monkeypatch.setitem(extras._MODULES, extras.Extra.SAE, ("not_installed",))
     row_id = add_model(database, cache)
     with pytest.raises(SaeEngineMissing) as missing:
         TrainingRunService(database).start(asked(row_id, corpus))
-    assert "-m pip install 'sae-lens>=6.54,<7' torch==" in (missing.value.hint or "")
+    assert "-m pip install 'modelyard[sae]' torch==" in (missing.value.hint or "")
     plan = TrainingRunService(database).plan(asked(row_id, corpus))
     assert (plan.fits, plan.refusal and plan.refusal.code) == (True, "sae_engine_missing")
-
-
-def test_the_extra_is_what_the_hint_installs() -> None:
-    project = Path(__file__).parents[4] / "pyproject.toml"
-    assert f'sae = ["{engine.REQUIREMENT}"]' in project.read_text()
 
 
 # Room for a run

@@ -12,6 +12,7 @@ import { useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
+import { TorchMissing } from "../common/TorchMissing";
 import { TryAgain } from "../common/TryAgain";
 import { ConnectionNotice } from "../common/ConnectionNotice";
 import { AddLocal } from "../models/local/AddLocal";
@@ -123,6 +124,7 @@ export function ModelsPanel() {
         </Group>
       </Group>
 
+      <TorchMissing />
       <section ref={yardHeight} className={classes.panel} aria-label="Memory and disk">
         <PointedYard />
       </section>

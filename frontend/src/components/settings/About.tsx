@@ -73,8 +73,29 @@ export function About({ system }: Props) {
             ))}
           </Group>
         </div>
+        {system.missing.length > 0 && <Missing missing={system.missing} />}
       </Stack>
     </Section>
+  );
+}
+
+function Missing({ missing }: Pick<SystemInfo, "missing">) {
+  return (
+    <div>
+      <Title order={3} mb={4}>
+        Not installed
+      </Title>
+      <Stack gap="sm">
+        {missing.map(({ extra, needed_for, install }) => (
+          <div key={extra}>
+            <Text size="sm">
+              <span className="mono">modelyard[{extra}]</span>: {needed_for}
+            </Text>
+            <CopyText text={install} label="command" wrap />
+          </div>
+        ))}
+      </Stack>
+    </div>
   );
 }
 

@@ -20,8 +20,8 @@ export function EngineMissing() {
       title="Training needs SAELens, which is not installed"
     >
       <Text size="sm">
-        Install it where the server runs, about 700 MB, then start the server again. Until then runs can be planned, not
-        started.
+        Install it where the server runs, about 700 MB, then start the server again.
+        {extras.torch && " Until then runs can be planned, not started."}
       </Text>
       {extras.sae_install && <CopyText text={extras.sae_install} label="command" />}
     </Alert>

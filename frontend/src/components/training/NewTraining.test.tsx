@@ -18,7 +18,7 @@ beforeEach(() => {
   planned = [];
   const m1 = model({ quantization: "4bit" });
   useModelsStore.setState({ byId: { m1 }, ids: ["m1"], live: {}, pending: {}, load: { state: "ready" } });
-  useSystemStore.setState({ system: system({ extras: { sae: true } }) });
+  useSystemStore.setState({ system: system({ extras: { torch: true, sae: true } }) });
   useTrainingsStore.setState({ byId: {}, pending: {}, load: { state: "idle" } });
   server.use(
     http.get(api("/models/m1/training-compatibility"), () => HttpResponse.json(compatibility())),
@@ -146,9 +146,9 @@ it("changes what is asked for with the architecture", async () => {
 });
 
 it("says how to install what is missing, and still plans", async () => {
-  const command = "/opt/modelyard/bin/python -m pip install 'sae-lens>=6.54,<7' torch==2.13.0 transformers==5.23.0";
-  useSystemStore.setState({ system: system({ extras: { sae: false, sae_install: command } }) });
-  const refusal = { code: "sae_engine_missing", message: "SAELens is not installed.", hint: "pip install" };
+  const command = "/opt/modelyard/bin/python -m pip install 'modelyard[sae]' torch==2.13.0 transformers==5.23.0";
+  useSystemStore.setState({ system: system({ extras: { torch: true, sae: false, sae_install: command } }) });
+  const refusal = { code: "sae_engine_missing", message: "modelyard[sae] is not installed.", hint: "pip install" };
   server.use(http.post(api("/trainings/plan"), () => HttpResponse.json(plan({ refusal }))));
   show();
   expect(await screen.findByText(command)).toBeVisible();

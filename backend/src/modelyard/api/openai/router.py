@@ -36,6 +36,7 @@ _WORKING = openai_problems(
     errors.ContextLengthExceeded,
     errors.PayloadTooLarge,
     errors.Conflict,
+    errors.ExtraMissing,
     errors.InvalidRepository,
     errors.NoTokenizer,
     errors.TemplateFailed,

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from modelyard.core.errors import DatabaseUnavailable, StorageError
+from modelyard.core.errors import DatabaseUnavailable, ExtraMissing, StorageError
 from modelyard.hub.server.file_response import file_response
 from modelyard.hub.server.metadata import RepoFacts, read_facts
 from modelyard.hub.server.repositories import RepoNotFound, RepoRevisionNotFound, RepoUnavailable, StoredRepo
@@ -220,6 +220,8 @@ class _HubServer:
                 failure = HubFailure(503, str(error))
             except StorageError as error:
                 failure = HubFailure(507, error.message, code=error.code)
+            except ExtraMissing as error:
+                failure = HubFailure(501, error.message, code=error.code)
         raise failure
 
     async def _facts_of(self, repo: StoredRepo) -> RepoFacts:

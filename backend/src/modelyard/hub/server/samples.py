@@ -16,6 +16,7 @@ from anyio import CapacityLimiter, to_thread
 
 from modelyard.core.child_environment import child_environment
 from modelyard.core.errors import error_from
+from modelyard.core.extras import Extra, has, require
 from modelyard.core.process import EXIT_STORAGE
 from modelyard.hub.server.metadata import RepoFacts, read_facts
 from modelyard.hub.server.repositories import (
@@ -65,7 +66,7 @@ CATALOGUE = (
 
 
 class SampleSource:
-    """The sample models in `folder`, which a child process fills on first use."""
+    """The sample models in `folder`, which a child process fills on first use; without torch those that are there."""
 
     listed_last = True
 
@@ -78,13 +79,13 @@ class SampleSource:
 
     async def find(self, query: RepoQuery, *, skip: int, limit: int, details: bool) -> Found:  # noqa: ARG002
         # Only the first listing starts the making: listings are polled, and one that fails must not run all the time.
-        if self._making is None and not self._all_made():
+        if self._making is None and not self._all_made() and has(Extra.TORCH):
             self._make_in_background()
-        listed = [await self._listed(sample) for sample in CATALOGUE]
+        listed = [await self._listed(sample) for sample in self._offered()]
         return find_among(sorted(listed, key=lambda each: each.repo.repo_id), query, skip=skip, limit=limit)
 
     async def holding(self, repo_ids: Collection[str]) -> set[str]:
-        return {sample.repo_id for sample in CATALOGUE} & set(repo_ids)
+        return {sample.repo_id for sample in self._offered()} & set(repo_ids)
 
     async def get_repo(self, repo_id: str, revision: str | None) -> StoredRepo:
         sample = next((sample for sample in CATALOGUE if sample.repo_id == repo_id), None)
@@ -92,6 +93,7 @@ class SampleSource:
             raise RepoNotFound(f"there is no sample model {repo_id}")
         repo = await self._made_repo(sample)
         if repo is None:
+            require(Extra.TORCH)
             # A client that gives up must not stop the making that others wait for.
             await asyncio.shield(self._make_in_background())
             repo = await self._made_repo(sample)
@@ -101,8 +103,15 @@ class SampleSource:
             raise RepoRevisionNotFound(f"{repo_id} has no revision {revision}")
         return repo
 
+    def _is_made(self, sample: SampleModel) -> bool:
+        return (self._folder / sample.folder).is_dir()
+
     def _all_made(self) -> bool:
-        return all((self._folder / sample.folder).is_dir() for sample in CATALOGUE)
+        return all(map(self._is_made, CATALOGUE))
+
+    def _offered(self) -> list[SampleModel]:
+        """Return the samples that are there or can be made."""
+        return [sample for sample in CATALOGUE if self._is_made(sample) or has(Extra.TORCH)]
 
     async def _listed(self, sample: SampleModel) -> ListedRepo:
         """Return the sample as it was made, otherwise what is known before."""

@@ -3,19 +3,12 @@
 This module needs neither torch nor an engine; `load_engine` does.
 """
 
-import importlib.metadata
-import importlib.util
-import shlex
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from modelyard.core.errors import SaeEngineMissing
-
-REQUIREMENT = "sae-lens>=6.54,<7"
-"""As in the extra `sae` of pyproject.toml."""
+from modelyard.core.extras import Extra, require
 
 SaeArchitecture = Literal["topk", "batchtopk", "matryoshka", "standard"]
 OUTPUT_FOLDER = "sae"
@@ -119,28 +112,9 @@ class SaeEngine(Protocol):
         """
 
 
-def engine_installed() -> bool:
-    return importlib.util.find_spec("sae_lens") is not None
-
-
-def install_command() -> str:
-    """Return the shell command that adds the engine to this installation and leaves its torch as it is."""
-    pinned = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "transformers"))
-    return f"{shlex.quote(sys.executable)} -m pip install '{REQUIREMENT}' {pinned}"
-
-
-def require_engine() -> None:
-    """Raises SaeEngineMissing, with the command that mends it."""
-    if not engine_installed():
-        raise SaeEngineMissing(
-            "The training engine SAELens is not installed.",
-            hint=f"Run: {install_command()} and restart the workers.",
-        )
-
-
 def load_engine() -> SaeEngine:
     """Raises SaeEngineMissing. Importing it takes seconds."""
-    require_engine()
+    require(Extra.SAE)
     from modelyard.ml.sae.saelens_engine import SaeLensEngine
 
     return SaeLensEngine()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import modelyard
 from modelyard.core.database import Database, insert
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ExtraMissing, ModelyardError
+from modelyard.core.extras import Extra, require
 from modelyard.core.start_process import given_channel
 from modelyard.models import Inspection
 from modelyard.services.facts.parameter_count import Described
@@ -28,7 +29,9 @@ IDLE_SECONDS = 20.0
 
 Kind = Literal["support", "memory", "kv_cache", "activations", "architecture"]
 PASSING = ("inspector_timeout", "inspector_busy", "inspector_crashed", "internal_error")
-"""Errors that say nothing about the model."""
+"""Errors after which the same question may be answered later."""
+
+NOT_ABOUT_THE_MODEL = (*PASSING, ExtraMissing.code)
 
 UNANSWERED = ("inspector_timeout", "inspector_busy")
 """Errors of questions for which there was no time; they are asked again when there is."""
@@ -48,8 +51,13 @@ class InspectionFailed(ModelyardError):
 
     @property
     def passing(self) -> bool:
-        """Return whether the same question may be answered later: the failure says nothing about the model."""
+        """Return whether the same question may be answered later."""
         return self.reason_code in PASSING
+
+    @property
+    def is_about_the_model(self) -> bool:
+        """Return whether the failure says something about the model, and not about this installation."""
+        return self.reason_code not in NOT_ABOUT_THE_MODEL
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class InspectionService:
         if answer is None:
             answer = _inspect(kind, config, seconds, options)
             code = answer.get("error", {}).get("code")
-            if code not in PASSING:
+            if code not in NOT_ABOUT_THE_MODEL:
                 self._remember_answer(kind, model_id, commit, question, answer)
             if code in UNANSWERED:
                 _unanswered.add(_Question(kind, model_id, commit, config, options))
@@ -132,7 +140,7 @@ class InspectionService:
             code = answer.get("error", {}).get("code")
             if code == "inspector_busy":
                 return False
-            if code not in PASSING:
+            if code not in NOT_ABOUT_THE_MODEL:
                 self._remember_answer(question.kind, *question.key, answer)
         _unanswered.remove(question)
         return True
@@ -166,9 +174,10 @@ class InspectionService:
 
 @lru_cache
 def get_inspector() -> "Inspector":
-    """The inspector of this process. Its module imports no torch; only its child does."""
+    """The inspector of this process. Its module imports no torch; only its child does. Raises ExtraMissing."""
     from modelyard.ml.inspect.inspector import Inspector
 
+    require(Extra.TORCH)
     return Inspector(idle_seconds=IDLE_SECONDS if given_channel() else None)
 
 
@@ -210,5 +219,12 @@ def _described_question() -> str:
 
 @lru_cache
 def library_versions() -> str:
-    libraries = " ".join(f"{name}-{importlib.metadata.version(name)}" for name in ("transformers", "bitsandbytes"))
+    libraries = " ".join(f"{name}-{_version(name)}" for name in ("transformers", "bitsandbytes"))
     return f"modelyard-{modelyard.__version__} {libraries}"
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

@@ -16,6 +16,7 @@ from modelyard.core.queue import wake_after_commit
 from modelyard.core.queues import QUEUE_SERVED_BY, Queue, with_served, worker_queue
 from modelyard.core.settings import get_settings
 from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Model, Worker
+from modelyard.services.jobs.able_workers import require_able_worker
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.kinds import JOB_QUEUES, REQUESTS, TASKS, WITH_TEXTS
@@ -56,7 +57,8 @@ class JobService:
     def enqueue(
         self, kind: JobKind, subject_id: str, payload: Payload | None = None, *, worker: str | None = None
     ) -> Job:
-        """Create a queued job, for one `worker` or for any; its wake-up is sent when the transaction commits."""
+        """Create a queued job, for one `worker` or for any, woken after the commit. Raises ExtraMissing if none can."""
+        require_able_worker(self.session, JOB_QUEUES[kind])
         job = Job(
             kind=kind,
             queue=JOB_QUEUES[kind],

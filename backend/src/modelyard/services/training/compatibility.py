@@ -14,7 +14,6 @@ from modelyard.schemas.training import TrainingCompatibility
 from modelyard.services.architecture_service import local_config
 from modelyard.services.facts.training_verdict import NEVER, static_verdict, verdict
 from modelyard.services.inspection.inspection_service import (
-    PASSING,
     InspectionFailed,
     InspectionService,
     library_versions,
@@ -55,9 +54,9 @@ class TrainingCompatibilityService:
                 "architecture", row.model_id, row.commit, local_config(row), seconds=INSPECTION_SECONDS
             )
         except InspectionFailed as failure:
-            passing = failure.reason_code in PASSING
-            reason = Reason(code="not_inspected" if passing else failure.reason_code, message=failure.message)
-            return static.model_copy(update={"compatible": None if passing else False, "reasons": [reason]})
+            reason = Reason(code="not_inspected" if failure.passing else failure.reason_code, message=failure.message)
+            compatible = False if failure.is_about_the_model else None
+            return static.model_copy(update={"compatible": compatible, "reasons": [reason]})
         found = Architecture(model_id=row.model_id, commit=row.commit, **answer)
         for flag, message in NEVER.items():
             if flag in found.flags:

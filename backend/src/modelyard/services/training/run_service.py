@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.core.database import Database
 from modelyard.core.errors import ModelyardError, OutOfMemory
+from modelyard.core.extras import Extra, has, missing, require
 from modelyard.core.paths import PathRules
 from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
@@ -53,15 +54,17 @@ class TrainingRunService:
     def plan(self, request: TrainingCreate) -> TrainingPlan:
         """Return what a run would take, and whether it would be refused.
 
-        Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest, PathNotAllowed.
+        Raises ModelNotFound, NotReady, TrainingIncompatible, InvalidRequest, PathNotAllowed, and SaeEngineMissing where
+        even torch is not installed.
         """
         return self._plan(request, find_text(request.dataset, PathRules.of(get_settings())))[0]
 
     def _plan(self, request: TrainingCreate, text: Text) -> tuple[TrainingPlan, ModelyardError | None]:
         """The plan, and the error with which it would be refused."""
-        from modelyard.ml.sae.engine import require_engine
         from modelyard.ml.sae.plan import USABLE_FRACTION, refusal
 
+        if not has(Extra.TORCH):
+            raise missing(Extra.SAE)  # which brings torch: without that, no hook point is known
         row = self._row(request.model_id)
         verdict = self.compatibility.of_row(row.id)
         point = hook_point(verdict, request.hook_point)
@@ -86,10 +89,8 @@ class TrainingRunService:
             refused = refusal(memory.total_bytes, device.free_bytes + given_up, device.id, memory.hint())
             refused = refused or no_room(memory)
         fits = None if device is None else not isinstance(refused, OutOfMemory)
-        try:
-            require_engine()
-        except ModelyardError as error:
-            refused = error
+        if not has(Extra.SAE):
+            refused = missing(Extra.SAE)
         plan = TrainingPlan(
             d_in=point.width,
             d_sae=point.width * request.expansion_factor,
@@ -127,9 +128,7 @@ class TrainingRunService:
 
     def start(self, request: TrainingCreate) -> Training:
         """Queue a run. Raises SaeEngineMissing, OutOfMemory, DiskFull, and what `plan` raises."""
-        from modelyard.ml.sae.engine import require_engine
-
-        require_engine()
+        require(Extra.SAE)
         text = find_text(request.dataset, PathRules.of(get_settings()))
         plan, refused = self._plan(request, text)
         if refused is not None:

@@ -24,13 +24,13 @@ class ForkParents:
     workers: WarmChannel
 
     @classmethod
-    def open(cls, stack: contextlib.ExitStack, *, wanted: bool) -> "ForkParents":
-        """Open the channels for as long as the stack lasts.
+    def open(cls, stack: contextlib.ExitStack, *, wanted: bool, models: bool) -> "ForkParents":
+        """Open the channels for as long as the stack lasts; without `models` there is nothing for a warm parent.
 
         Where somebody else's warm parent is used, workers are forked from a worker parent only if that is given too.
         """
-        warm = open_channel(stack, WARM_FD, wanted=wanted)
-        both = warm.serving is not None or given_channel(WORKERS_FD) is not None
+        warm = open_channel(stack, WARM_FD, wanted=wanted and models)
+        both = not models or warm.serving is not None or given_channel(WORKERS_FD) is not None
         return cls(warm, open_channel(stack, WORKERS_FD, wanted=wanted and both))
 
     def children(

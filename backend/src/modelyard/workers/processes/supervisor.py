@@ -24,6 +24,7 @@ from types import FrameType
 from modelyard.core import locks
 from modelyard.core.broker import broker_options
 from modelyard.core.errors import ModelyardError
+from modelyard.core.extras import Extra, has, missing, require
 from modelyard.core.process import CONSOLE_FD, EXIT_CONFIGURATION, describe_exit, end_group, parent_pipe
 from modelyard.core.queues import QUEUES, Queue
 from modelyard.core.settings import Settings
@@ -69,7 +70,8 @@ class Supervisor:
         self._settings = settings
         self._host = settings.host if host is None else host
         self._port = settings.port if port is None else port
-        self._queues = QUEUES if workers else ()
+        self._models = has(Extra.TORCH)
+        self._queues = _queues_here(self._models) if workers else ()
         self._concurrency = concurrency or {}
         self._application = application
         self._celery = celery
@@ -85,7 +87,10 @@ class Supervisor:
         return self._run(self._serve)
 
     def run_worker(self, queues: Sequence[str]) -> int:
-        """As `run`, for a worker of these queues, whose output goes where this process's own goes."""
+        """As `run`, for a worker of these queues, whose output goes where this process's own goes.
+
+        Without torch it works on downloads alone.
+        """
         return self._run(lambda stack: self._work(stack, queues))
 
     def _run(self, work: Callable[[contextlib.ExitStack], None]) -> int:
@@ -106,6 +111,9 @@ class Supervisor:
         return 0
 
     def _serve(self, stack: contextlib.ExitStack) -> None:
+        if not self._models:
+            error = missing(Extra.TORCH)
+            say(f"{error.message} {error.hint}")
         lock = stack.enter_context(self._alone_in_its_home())
         listener = stack.enter_context(self._listen())
         if lock is not None:
@@ -126,7 +134,7 @@ class Supervisor:
         def log(name: str) -> ChildLog:
             return ChildLog(self._settings.logs_folder / f"{name}.log")
 
-        parents = ForkParents.open(stack, wanted=self._settings.warm)
+        parents = ForkParents.open(stack, wanted=self._settings.warm, models=self._models)
         common |= parents.warm.environment
         inherited = (parent, console, *parents.warm.descriptors)
         api = SupervisedChild(
@@ -151,9 +159,11 @@ class Supervisor:
         self._supervise(api, _url_of(listener), workers, parents.children(parent, environment, log), wakeups)
 
     def _work(self, stack: contextlib.ExitStack, queues: Sequence[str]) -> None:
+        if set(queues) - set(_queues_here(self._models)):
+            require(Extra.TORCH)
         wakeups = stack.enter_context(_waking(self._on_signal))
         parent, environment = stack.enter_context(parent_pipe())
-        parents = ForkParents.open(stack, wanted=self._settings.warm)
+        parents = ForkParents.open(stack, wanted=self._settings.warm, models=self._models)
         common = {**environment, **parents.warm.environment, "MODELYARD_HOME": str(self._settings.home)}
         variables = _environment_for(queues) | common
         inherited = (parent, *parents.warm.descriptors)
@@ -302,6 +312,11 @@ class Supervisor:
             _sleep(wakeups, deadline - time.monotonic(), children)
         for process in processes:
             end_group(process, 0)
+
+
+def _queues_here(models: bool) -> Sequence[Queue]:
+    """Return the queues whose jobs can be done here: without torch only the files of models are handled."""
+    return QUEUES if models else (Queue.DOWNLOADS,)
 
 
 def _rotate_logs(children: "list[SupervisedChild]") -> None:

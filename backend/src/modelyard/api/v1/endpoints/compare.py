@@ -34,6 +34,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
         errors.ModelNotFound,
         errors.NotReady,
         errors.Conflict,
+        errors.ExtraMissing,
         errors.InvalidRepository,
         errors.NoTokenizer,
         errors.TemplateFailed,

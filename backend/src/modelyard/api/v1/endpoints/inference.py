@@ -37,7 +37,7 @@ def list_loaded(inference: InferenceDep) -> LoadedPage:
     "/{id}/load",
     status_code=202,
     summary="Load",
-    responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady, errors.BaseMissing),
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.NotReady, errors.BaseMissing, errors.ExtraMissing),
 )
 def load_model(row_id: RowId, request: LoadRequest, inference: InferenceDep, answer: RowAnswerDep) -> ModelResponse:
     """Load a model into the memory of an inference worker; of an adapter, its base too, if that is not loaded.
@@ -73,6 +73,7 @@ def unload_model(row_id: RowId, inference: InferenceDep, answer: RowAnswerDep) -
         errors.ModelNotFound,
         errors.NotReady,
         errors.BaseMissing,
+        errors.ExtraMissing,
         errors.InvalidRepository,
         errors.NoWeights,
         errors.UnsupportedAdapter,
@@ -100,6 +101,7 @@ async def generate(row_id: RowId, request: GenerateRequest, inference: Inference
         errors.ModelNotFound,
         errors.NotReady,
         errors.Conflict,
+        errors.ExtraMissing,
         errors.InvalidRepository,
         errors.NoTokenizer,
         errors.TemplateFailed,

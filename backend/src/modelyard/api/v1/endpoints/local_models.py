@@ -47,6 +47,7 @@ def drop_leftovers(
         errors.UnsupportedArchitecture,
         errors.NoTokenizer,
         errors.Conflict,
+        errors.ExtraMissing,
     ),
 )
 def import_model(request: ModelImportRequest, local: LocalModelsDep, answer: RowAnswerDep) -> ModelResponse:

@@ -111,6 +111,7 @@ def verify_model(row_id: RowId, local: LocalModelsDep, answer: RowAnswerDep) -> 
         errors.InvalidRepository,
         errors.NotReady,
         errors.Conflict,
+        errors.ExtraMissing,
     ),
 )
 def quantize_model(
@@ -134,6 +135,7 @@ def quantize_model(
         errors.InvalidRepository,
         errors.NotReady,
         errors.Conflict,
+        errors.ExtraMissing,
     ),
 )
 def merge_adapter(row_id: RowId, merges: MergesDep, answer: RowAnswerDep) -> ModelResponse:
@@ -197,6 +199,7 @@ def check_update(row_id: RowId, updates: UpdatesDep, answer: RowAnswerDep) -> Mo
         errors.InvalidRepository,
         errors.UnsupportedArchitecture,
         errors.NeedsCustomCode,
+        errors.ExtraMissing,
     ),
 )
 def get_architecture(row_id: RowId, architectures: ArchitecturesDep) -> Architecture:
@@ -314,7 +317,7 @@ def pause_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> M
     status_code=202,
     summary="Resume",
     operation_id="resume_model",
-    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict),
+    responses=ACCEPTED | problems(errors.ModelNotFound, errors.Conflict, errors.ExtraMissing),
 )
 def resume_model(row_id: RowId, database: DatabaseDep, answer: RowAnswerDep) -> ModelResponse:
     """Resume a paused, failed or cancelled download."""

@@ -36,6 +36,7 @@ REFUSALS = (
     errors.TrainingIncompatible,
     errors.InvalidRequest,
     errors.PathNotAllowed,
+    errors.SaeEngineMissing,
 )
 
 
@@ -43,7 +44,7 @@ REFUSALS = (
     "",
     status_code=202,
     summary="Start a training run",
-    responses=ACCEPTED | problems(*REFUSALS, errors.SaeEngineMissing, errors.OutOfMemory, errors.DiskFull),
+    responses=ACCEPTED | problems(*REFUSALS, errors.OutOfMemory, errors.DiskFull),
 )
 def start_training(request: TrainingCreate, trainings: TrainingRunsDep) -> TrainingResponse:
     """Start training a sparse autoencoder on one hook point of an installed model.
@@ -125,7 +126,7 @@ def cancel_training(training_id: TrainingId, session: SessionDep) -> TrainingRes
     "/{id}/resume",
     status_code=202,
     summary="Resume a run",
-    responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict, errors.NotReady),
+    responses=ACCEPTED | problems(errors.TrainingNotFound, errors.Conflict, errors.NotReady, errors.ExtraMissing),
 )
 def resume_training(training_id: TrainingId, session: SessionDep) -> TrainingResponse:
     """Resume a cancelled or failed run from its last checkpoint, or from the start if there is none."""
