@@ -63,4 +63,8 @@ test("the files of a model that is here need no Hub", async ({ page }) => {
   await page.goto(`/models/${id}?tab=files`);
   await expect(page.getByText(/files, all on the disk$/)).toBeVisible();
   await expect(page.getByText("model.safetensors").first()).toBeVisible();
+  await page.getByRole("link", { name: "config.json", exact: true }).click();
+  await expect(page.getByRole("group", { name: "Text of config.json" })).toContainText("GPT2LMHeadModel");
+  await page.getByRole("tab", { name: "Card" }).click();
+  await expect(page.getByRole("article", { name: /^Model card/ })).toContainText("tiny-gpt2");
 });

@@ -95,7 +95,7 @@ test("states", async ({ page, request }) => {
       path: "/models?add",
       ready: (page) => expect(page.getByRole("textbox", { name: "Folder" })).toBeVisible(),
     },
-    ...["overview", "architecture", "files", "training", "history", "try"].map((tab) => ({
+    ...["overview", "card", "architecture", "files", "training", "history", "try"].map((tab) => ({
       name: `model-${tab}`,
       tall: tab === "overview",
       path: `/models/${sample}?tab=${tab}`,

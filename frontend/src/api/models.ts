@@ -14,12 +14,14 @@ import type {
   LoadedModel,
   MemoryEstimate,
   Model,
+  ModelCard,
   ModelDownloadRequest,
   ModelInfo,
   ModelPage,
   QuantizeRequest,
   SearchItem,
   SearchSort,
+  TextFile,
 } from "../types/model";
 import { request } from "./client";
 
@@ -172,6 +174,16 @@ export function measureDrift(id: string, text: string, signal?: AbortSignal): Pr
 /** The manifest of a model that is here, and which of its files are on the disk; needs no Hub. */
 export function listFiles(id: string, signal?: AbortSignal): Promise<{ items: InstalledFile[] }> {
   return request("GET", `/models/${id}/files`, { signal });
+}
+
+/** The model card of a model that is here, as HTML that the server has made safe; needs no Hub. */
+export function getCard(id: string, signal?: AbortSignal): Promise<ModelCard> {
+  return request("GET", `/models/${id}/card`, { signal });
+}
+
+/** A text file of a model that is here; of a large one, its beginning. */
+export function getTextFile(id: string, path: string, signal?: AbortSignal): Promise<TextFile> {
+  return request("GET", `/models/${id}/text`, { query: { path }, signal });
 }
 
 /** What the Hugging Face cache holds that is not managed, and what unfinished downloads left there. */

@@ -573,6 +573,12 @@ class MissingExtra(TypedDict):
     install: str
 
 
+class ModelCard(TypedDict):
+    html: str
+    text: str
+    truncated: bool
+
+
 class ModelDownloadRequest(TypedDict):
     model_id: str
     revision: NotRequired[str | None]
@@ -854,6 +860,13 @@ class System(TypedDict):
     workers: list[WorkerStatus]
     warm: NotRequired[bool]
     uptime_seconds: NotRequired[float | None]
+
+
+class TextFile(TypedDict):
+    path: str
+    text: str
+    size_bytes: int
+    truncated: bool
 
 
 class TextPart(TypedDict):

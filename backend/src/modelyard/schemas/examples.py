@@ -563,6 +563,19 @@ INSTALLED_FILES: dict[str, Any] = {
     ]
 }
 
+MODEL_CARD: dict[str, Any] = {
+    "html": "<h3>Qwen3-0.6B</h3>\n<p>A causal language model with 0.6 B parameters.</p>\n",
+    "text": "---\nlicense: apache-2.0\n---\n# Qwen3-0.6B\n\nA causal language model with 0.6 B parameters.\n",
+    "truncated": False,
+}
+
+TEXT_FILE: dict[str, Any] = {
+    "path": "generation_config.json",
+    "text": '{\n  "do_sample": true,\n  "temperature": 0.6\n}\n',
+    "size_bytes": 46,
+    "truncated": False,
+}
+
 HISTORY_PAGE: dict[str, Any] = {
     "items": [
         {

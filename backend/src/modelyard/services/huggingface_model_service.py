@@ -33,6 +33,7 @@ from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchItem, SearchPage, SearchSort
 from modelyard.schemas.memory import EstimateParts, MemoryEstimate
+from modelyard.schemas.text_file import ModelCard
 from modelyard.services import system_service
 from modelyard.services.adapter_base import AdapterBases
 from modelyard.services.download_order import DownloadOrders, add_row
@@ -51,6 +52,7 @@ from modelyard.services.jobs.able_workers import require_able_worker
 from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress, JobReporter, raise_if_stopped
 from modelyard.services.model_files import bytes_to_fetch, hub_cache, new_manifest
 from modelyard.services.model_service import ModelService
+from modelyard.services.repository_text import CARD, files_page, make_card
 from modelyard.services.settings_service import SettingsService
 
 RESOLVE_SECONDS = 600.0
@@ -120,6 +122,16 @@ class HuggingFaceModelService:
             if info.adapter is not None:
                 info.adapter.base = AdapterBases(self.database, client, self.cache).preview(info.adapter)
             return info
+
+    def card(self, text: str, revision: str | None = None) -> ModelCard:
+        """Return the model card of a repository, empty where it has none. Raises InvalidRequest, HubError."""
+        client = self.client()
+        reference = parse_model_reference(text, endpoint=client.endpoint)
+        with client.within_patience():
+            model = client.model_info(reference.model_id, revision or reference.revision)
+            listed = any(file.path == CARD for file in model.files)
+            content = client.read_small_file(model.model_id, model.commit, CARD) if listed else None
+        return make_card(content or b"", files_page(client.endpoint, model.canonical_id, model.commit))
 
     def start_download(self, request: ModelDownloadRequest) -> str:
         """Check that a download can become a ready model, then queue it. Returns the row's id.

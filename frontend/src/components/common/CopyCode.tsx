@@ -2,8 +2,8 @@ import { Button } from "@mantine/core";
 import { useClipboard } from "@mantine/hooks";
 import { Check, Copy } from "lucide-react";
 
-/** Copies code, and says so for a moment. */
-export function CopyCode({ code }: { code: string }) {
+/** Copies code or another text, and says so for a moment. */
+export function CopyCode({ code, label = "Copy code" }: { code: string; label?: string }) {
   const clipboard = useClipboard({ timeout: 1500 });
   const Icon = clipboard.copied ? Check : Copy;
   return (
@@ -13,7 +13,7 @@ export function CopyCode({ code }: { code: string }) {
       leftSection={<Icon size={13} aria-hidden />}
       onClick={() => clipboard.copy(code)}
     >
-      {clipboard.copied ? "Copied" : "Copy code"}
+      {clipboard.copied ? "Copied" : label}
     </Button>
   );
 }

@@ -66,6 +66,67 @@ it("lists the files that are here and their hashes", async () => {
   await expectAccessible();
 });
 
+it("opens text files at an address of their own, and no others", async () => {
+  const user = userEvent.setup();
+  serveFiles([
+    file("model.safetensors"),
+    file("config.json", { sha256: null }),
+    file("vocab.json", { sha256: null, present: false }),
+  ]);
+  const asked: string[] = [];
+  server.use(
+    http.get(api("/models/m1/text"), ({ request }) => {
+      const path = new URL(request.url).searchParams.get("path") ?? "";
+      asked.push(path);
+      return HttpResponse.json({ path, text: '{"a": "<b>"}', size_bytes: 600_000, truncated: true });
+    }),
+  );
+  show(model(), "files");
+  const opener = await screen.findByRole("link", { name: "config.json" });
+  expect(screen.queryByRole("link", { name: "model.safetensors" })).toBeNull();
+  expect(screen.queryByRole("link", { name: "vocab.json" })).toBeNull();
+  await user.click(opener);
+  expect(await screen.findByRole("group", { name: "Text of config.json" })).toHaveTextContent('{"a": "<b>"}');
+  expect(screen.getByText("600 kB, the first 12 B are shown")).toBeVisible();
+  expect(asked).toEqual(["config.json"]);
+  await expectAccessible();
+  await user.click(screen.getByRole("button", { name: "Copy text" }));
+  expect(await navigator.clipboard.readText()).toBe('{"a": "<b>"}');
+  await user.click(screen.getByRole("link", { name: "All files" }));
+  expect(await screen.findByRole("table")).toBeVisible();
+});
+
+it("has no column of hashes where there are none, and says why a file cannot be shown", async () => {
+  serveFiles([file("config.json", { sha256: null })]);
+  server.use(http.get(api("/models/m1/text"), () => refuse(problem(400, "invalid_request", "It is not a text file."))));
+  show(model(), "files");
+  await userEvent.click(await screen.findByRole("link", { name: "config.json" }));
+  expect(await screen.findByText("It is not a text file.")).toBeVisible();
+  await userEvent.click(screen.getByRole("link", { name: "All files" }));
+  expect(await screen.findByRole("columnheader", { name: "Size" })).toBeVisible();
+  expect(screen.queryByRole("columnheader", { name: "SHA-256" })).toBeNull();
+});
+
+it("shows the model card", async () => {
+  const html = '<h3>Qwen3</h3>\n<p>See <a href="https://example.com">more</a>.</p>';
+  server.use(http.get(api("/models/m1/card"), () => HttpResponse.json({ html, text: "# Qwen3", truncated: true })));
+  show(model(), "card");
+  const card = await screen.findByRole("article", { name: "Model card of Qwen3-0.6B" });
+  expect(within(card).getByRole("heading", { level: 3, name: "Qwen3" })).toBeVisible();
+  expect(within(card).getByRole("link", { name: "more" })).toHaveAttribute("href", "https://example.com");
+  expect(screen.getByText("The first 7 B are shown.")).toBeVisible();
+  await expectAccessible();
+});
+
+it("says that there is no model card, or why it cannot be shown", async () => {
+  show(model(), "card");
+  expect(await screen.findByText("No model card")).toBeVisible();
+  cleanup();
+  server.use(http.get(api("/models/m1/card"), () => refuse(problem(409, "conflict", "README.md is not on the disk."))));
+  show(model(), "card");
+  expect(await screen.findByText("README.md is not on the disk.")).toBeVisible();
+});
+
 it("tells a file that is gone from one that is still to come", async () => {
   serveFiles([file("a.safetensors", { present: false })]);
   show(model({ status: "missing" }), "files");

@@ -1,4 +1,4 @@
-import { Stack, Tabs, VisuallyHidden } from "@mantine/core";
+import { Tabs, VisuallyHidden } from "@mantine/core";
 import { type ReactNode, Suspense, useEffect, useRef } from "react";
 import { useSearchParams } from "react-router";
 import { getArchitecture } from "../../../api/models";
@@ -9,13 +9,13 @@ import type { Live, Pending } from "../../../types/feed";
 import type { Model } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
 import type { CardAction } from "../card/actions";
-import { Files } from "./Files";
+import { CardView } from "./CardView";
+import { FilesView } from "./Files";
 import { HistoryView } from "./HistoryView";
 import classes from "./ModelDetails.module.css";
 import { ModelProblem } from "./ModelProblem";
 import { Overview } from "./Overview";
 import { Summary } from "./Summary";
-import { UpdateNotice } from "./UpdateNotice";
 
 const ArchitectureView = lazyWithRetry(() => import("../architecture/ArchitectureView"));
 const Playground = lazyWithRetry(() => import("../playground/Playground"));
@@ -38,6 +38,7 @@ export function ModelDetails({ model, live, pending, onAction, training }: Props
   const open = (value: string | null) =>
     setParameters((before) => {
       const next = new URLSearchParams(before);
+      next.delete("file");
       if (value === null || value === "overview") next.delete("tab");
       else next.set("tab", value);
       return next;
@@ -66,6 +67,9 @@ export function ModelDetails({ model, live, pending, onAction, training }: Props
             <Tabs.Panel value="overview" pt="md">
               <Overview model={model} busy={busy} onAction={onAction} />
             </Tabs.Panel>
+            <Tabs.Panel value="card" pt="md">
+              <CardView key={model.id} model={model} />
+            </Tabs.Panel>
             <Tabs.Panel value="architecture" pt="md">
               <ArchitectureView
                 about={`${model.id}@${model.commit}`}
@@ -74,10 +78,7 @@ export function ModelDetails({ model, live, pending, onAction, training }: Props
               />
             </Tabs.Panel>
             <Tabs.Panel value="files" pt="md">
-              <Stack gap="md">
-                <UpdateNotice key={model.id} model={model} />
-                <Files model={model} live={live} />
-              </Stack>
+              <FilesView model={model} live={live} />
             </Tabs.Panel>
             <Tabs.Panel value="try" pt="md" className={classes.chat}>
               <Playground key={model.id} model={model} />

@@ -1,5 +1,6 @@
 import { Table, Text } from "@mantine/core";
 import { useMemo } from "react";
+import { Link } from "react-router";
 import { formatBytes } from "../../../lib/bytes";
 import { CopyText } from "../../common/CopyText";
 import classes from "./FileTable.module.css";
@@ -14,8 +15,15 @@ export interface ListedFile {
   state: "normal" | "skipped" | "missing";
 }
 
+interface Props {
+  files: ListedFile[];
+  hashes?: boolean;
+  /** Where the text of a file is shown, for those that are opened; null for others. */
+  open?: (path: string) => string | null;
+}
+
 /** Files of a repository or a snapshot, largest first, then those that are not fetched. */
-export function FileTable({ files, hashes = false }: { files: ListedFile[]; hashes?: boolean }) {
+export function FileTable({ files, hashes = false, open }: Props) {
   const sorted = useMemo(
     () =>
       files.toSorted(
@@ -26,6 +34,8 @@ export function FileTable({ files, hashes = false }: { files: ListedFile[]; hash
       ),
     [files],
   );
+  // Of small files the Hub gives none; a column of dashes says less than nothing.
+  const someHash = hashes && files.some(({ sha256 }) => sha256 !== null);
   return (
     <div className={classes.frame}>
       <Table verticalSpacing={4} horizontalSpacing={8} fz="xs" className={classes.table}>
@@ -33,16 +43,14 @@ export function FileTable({ files, hashes = false }: { files: ListedFile[]; hash
           <Table.Tr>
             <Table.Th>File</Table.Th>
             <Table.Th ta="right">Size</Table.Th>
-            {hashes && <Table.Th>SHA-256</Table.Th>}
+            {someHash && <Table.Th>SHA-256</Table.Th>}
           </Table.Tr>
         </Table.Thead>
         <Table.Tbody>
           {sorted.map((file) => (
             <Table.Tr key={file.path}>
               <Table.Td>
-                <span className={`${classes.path} mono`} data-state={file.state}>
-                  {file.path}
-                </span>
+                <Name file={file} to={open?.(file.path) ?? null} />
                 {file.remark !== null && (
                   <span className={classes.reason} data-state={file.state}>
                     {file.remark}
@@ -50,7 +58,7 @@ export function FileTable({ files, hashes = false }: { files: ListedFile[]; hash
                 )}
               </Table.Td>
               <Table.Td className={`${classes.size} num`}>{formatBytes(file.size_bytes)}</Table.Td>
-              {hashes && (
+              {someHash && (
                 <Table.Td>
                   {file.sha256 === null ? (
                     <span className={classes.none}>–</span>
@@ -65,11 +73,19 @@ export function FileTable({ files, hashes = false }: { files: ListedFile[]; hash
           ))}
         </Table.Tbody>
       </Table>
-      {hashes && files.some((file) => file.sha256 === null) && (
+      {someHash && files.some((file) => file.sha256 === null) && (
         <Text size="xs" c="dimmed" className={classes.note}>
           The Hub gives a SHA-256 for large files only.
         </Text>
       )}
     </div>
+  );
+}
+
+function Name({ file: { path, state }, to }: { file: ListedFile; to: string | null }) {
+  return (
+    <span className={`${classes.path} mono`} data-state={state}>
+      {to === null ? path : <Link to={to}>{path}</Link>}
+    </span>
   );
 }

@@ -14,6 +14,7 @@ from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import ModelResponse
+from modelyard.schemas.text_file import ModelCard
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
@@ -98,6 +99,17 @@ def get_model_info(
 ) -> ModelInfo:
     """Return what the Hub says about a model, and which of its files a download would fetch."""
     return hub.get_model_info(model_id, revision)
+
+
+@router.get(
+    "/card",
+    summary="Model card on the Hub",
+    dependencies=TALKS_TO_A_HUB,
+    responses=problems(*HUB_PROBLEMS),
+)
+def get_hub_card(hub: HubModelsDep, model_id: HubModelId, revision: Revision = None) -> ModelCard:
+    """Return the model card of a repository, before its download."""
+    return hub.card(model_id, revision)
 
 
 @router.get(

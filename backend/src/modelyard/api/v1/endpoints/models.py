@@ -29,8 +29,9 @@ from modelyard.schemas.inference import QuantizeRequest
 from modelyard.schemas.label import LabelChange
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import InstalledFiles, ModelPage, ModelResponse, StatusName
+from modelyard.schemas.text_file import ModelCard, TextFile
 from modelyard.schemas.training import TrainingCompatibility
-from modelyard.services import model_actions
+from modelyard.services import model_actions, repository_text
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.label_service import LabelService
 from modelyard.services.model_response import ModelResponses
@@ -161,6 +162,32 @@ def change_labels(row_id: RowId, change: LabelChange, database: DatabaseDep, ans
 def list_files(row_id: RowId, database: DatabaseDep) -> InstalledFiles:
     """List the files of a model's snapshot with their hashes, and whether each is on disk."""
     return model_actions.installed_files(database, row_id)
+
+
+@router.get(
+    "/{id}/text",
+    summary="A text file",
+    responses=problems(errors.ModelNotFound, errors.InvalidRequest, errors.Conflict, errors.PathNotAllowed),
+)
+def get_text_file(
+    row_id: RowId,
+    database: DatabaseDep,
+    path: Annotated[
+        str, Query(description="Its path in the list of files.", max_length=1000, examples=["config.json"])
+    ],
+) -> TextFile:
+    """Return the text of a file of a model's snapshot; of a large one, its beginning."""
+    return repository_text.read_text_file(database, row_id, path)
+
+
+@router.get(
+    "/{id}/card",
+    summary="Model card",
+    responses=problems(errors.ModelNotFound, errors.Conflict, errors.PathNotAllowed),
+)
+def get_card(row_id: RowId, database: DatabaseDep) -> ModelCard:
+    """Return the model card in a model's snapshot; no Hub is asked."""
+    return repository_text.card_of_row(database, row_id)
 
 
 @router.get("/{id}/history", summary="History", responses=problems(errors.ModelNotFound))
