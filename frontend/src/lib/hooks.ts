@@ -23,6 +23,37 @@ export function formatShape(shape: HookPoint["shape"]): string {
   return `(${shape.join(", ")})`;
 }
 
+/** What all points of a list have in common, of several. */
+export interface SameOfAll {
+  kind: HookPoint["kind"] | undefined;
+  /** Whether what they put out is alike: form, shape, and whether it was verified. */
+  output: boolean;
+  first: HookPoint | undefined;
+}
+
+export function sameOfAll(points: HookPoint[]): SameOfAll {
+  const [first] = points;
+  const several = points.length > 1;
+  const outputOf = ({ output, shape, verified }: HookPoint) => JSON.stringify([output, shape, verified]);
+  return {
+    kind: several && points.every(({ kind }) => kind === first?.kind) ? first?.kind : undefined,
+    output: several && first !== undefined && points.every((point) => outputOf(point) === outputOf(first)),
+    first,
+  };
+}
+
+/** The same in a sentence, in place of columns that would repeat it; empty where they have nothing in common. */
+export function sameLabel({ kind, output, first }: SameOfAll): string {
+  if (first === undefined || (kind === undefined && !output)) return "";
+  const { output: form, shape, verified } = first;
+  const parts = [
+    kind === undefined ? "" : KIND_LABEL[kind],
+    output ? `${form === "tuple" ? "first of the tuple" : "tensor"} ${formatShape(shape)}` : "",
+    output ? (verified ? "verified" : "unverified") : "",
+  ];
+  return `All: ${parts.filter(Boolean).join(", ")}.`;
+}
+
 /** What a flag means to whoever reads or edits activations. */
 const FLAGS: Record<string, { word: string; meaning: string }> = {
   tied_weights: {

@@ -133,6 +133,17 @@ it("filters hook points and gives the code for each library", async () => {
   await expectAccessible();
 });
 
+it("says once what all hook points have in common, and has no column for it", async () => {
+  const user = userEvent.setup();
+  await show();
+  expect(screen.getByText("All: residual stream, tensor (batch, seq, 1024), verified.")).toBeVisible();
+  const columns = () => screen.getAllByRole("columnheader").map((column) => column.textContent);
+  expect(columns()).toEqual(["Layer", "Module path", "Code"]);
+  await user.selectOptions(screen.getByRole("combobox", { name: "Kind of hook point" }), "Every kind (4)");
+  expect(screen.queryByText(/^All: /)).toBeNull();
+  expect(columns()).toEqual(["Layer", "Kind", "Module path", "Output", "Code"]);
+});
+
 it("leads on where a filter leaves nothing", async () => {
   const user = userEvent.setup();
   const points = architecture().hook_points.filter((point) => point.kind === "residual" || point.layer === 0);

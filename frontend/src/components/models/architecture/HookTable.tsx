@@ -1,7 +1,17 @@
 import { Button, Group, NativeSelect, SegmentedControl, Table, Text, VisuallyHidden } from "@mantine/core";
 import { CheckCircle2, CircleHelp } from "lucide-react";
-import { Fragment, useMemo, useState } from "react";
-import { filterHooks, KIND_LABEL, formatShape, SNIPPET_LABEL, type SnippetKind, snippetsFor } from "../../../lib/hooks";
+import { Fragment, type ReactNode, useMemo, useState } from "react";
+import {
+  filterHooks,
+  formatShape,
+  KIND_LABEL,
+  type SameOfAll,
+  sameLabel,
+  sameOfAll,
+  SNIPPET_LABEL,
+  type SnippetKind,
+  snippetsFor,
+} from "../../../lib/hooks";
 import type { PretrainedSource } from "../../../lib/labels";
 import type { Architecture, HookKind, HookPoint } from "../../../types/model";
 import { CodeBlock } from "../../common/CodeBlock";
@@ -29,6 +39,8 @@ export function HookTable({ architecture, source }: Props) {
   const kinds = useMemo(() => countKinds(points), [points]);
   const found = filterHooks(points, { layer, kind });
   const shown = all ? found : found.slice(0, FIRST_ROWS);
+  const same = sameOfAll(found);
+  const said = sameLabel(same);
 
   return (
     <div className={classes.frame}>
@@ -76,47 +88,50 @@ export function HookTable({ architecture, source }: Props) {
           </Button>
         </Group>
       ) : (
-        <Table.ScrollContainer
-          minWidth={480}
-          maxHeight={560}
-          type="native"
-          tabIndex={0}
-          role="region"
-          aria-label="Hook points"
-          className={classes.scroll}
-        >
-          <Table verticalSpacing={4} horizontalSpacing={8} fz="xs" stickyHeader>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th ta="right">Layer</Table.Th>
-                <Table.Th>Kind</Table.Th>
-                <Table.Th>Module path</Table.Th>
-                <Table.Th>Output</Table.Th>
-                <Table.Th className={classes.last}>
-                  <VisuallyHidden>Code</VisuallyHidden>
-                </Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {shown.map((point) => (
-                <Fragment key={`${point.path} ${point.kind}`}>
-                  <PointRow
-                    point={point}
-                    open={chosen === point.path}
-                    onToggle={() => setChosen(chosen === point.path ? null : point.path)}
-                  />
-                  {chosen === point.path && (
-                    <Table.Tr>
-                      <Table.Td colSpan={5} className={classes.codeCell}>
-                        <Code point={point} architecture={architecture} source={source} />
-                      </Table.Td>
-                    </Table.Tr>
-                  )}
-                </Fragment>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Table.ScrollContainer>
+        <>
+          {said !== "" && (
+            <Text size="sm" c="dimmed" className="num">
+              {said}
+            </Text>
+          )}
+          <Frame wide={same.kind === undefined || !same.output}>
+            <Table verticalSpacing={4} horizontalSpacing={8} fz="xs">
+              <Table.Thead>
+                <Table.Tr>
+                  <Table.Th ta="right">Layer</Table.Th>
+                  {same.kind === undefined && <Table.Th>Kind</Table.Th>}
+                  <Table.Th>Module path</Table.Th>
+                  {!same.output && <Table.Th>Output</Table.Th>}
+                  <Table.Th className={classes.last}>
+                    <VisuallyHidden>Code</VisuallyHidden>
+                  </Table.Th>
+                </Table.Tr>
+              </Table.Thead>
+              <Table.Tbody>
+                {shown.map((point) => (
+                  <Fragment key={`${point.path} ${point.kind}`}>
+                    <PointRow
+                      point={point}
+                      same={same}
+                      open={chosen === point.path}
+                      onToggle={() => setChosen(chosen === point.path ? null : point.path)}
+                    />
+                    {chosen === point.path && (
+                      <Table.Tr>
+                        <Table.Td
+                          colSpan={3 + Number(same.kind === undefined) + Number(!same.output)}
+                          className={classes.codeCell}
+                        >
+                          <Code point={point} architecture={architecture} source={source} />
+                        </Table.Td>
+                      </Table.Tr>
+                    )}
+                  </Fragment>
+                ))}
+              </Table.Tbody>
+            </Table>
+          </Frame>
+        </>
       )}
       {shown.length < found.length && (
         <Button size="compact-sm" variant="default" onClick={() => setAll(true)}>
@@ -127,20 +142,44 @@ export function HookTable({ architecture, source }: Props) {
   );
 }
 
+/** As wide as it needs to be where columns vary; otherwise it fits a phone. */
+function Frame({ wide, children }: { wide: boolean; children: ReactNode }) {
+  if (!wide) return <div className={classes.scroll}>{children}</div>;
+  return (
+    <Table.ScrollContainer
+      minWidth={480}
+      type="native"
+      tabIndex={0}
+      role="region"
+      aria-label="Hook points"
+      className={classes.scroll}
+    >
+      {children}
+    </Table.ScrollContainer>
+  );
+}
+
 function countKinds(points: HookPoint[]): [HookKind, number][] {
   const counts = new Map<HookKind, number>();
   for (const { kind } of points) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return [...counts];
 }
 
-function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; onToggle: () => void }) {
+interface RowProps {
+  point: HookPoint;
+  same: SameOfAll;
+  open: boolean;
+  onToggle: () => void;
+}
+
+function PointRow({ point, same, open, onToggle }: RowProps) {
   const Mark = point.verified ? CheckCircle2 : CircleHelp;
   return (
     <Table.Tr data-open={open || undefined}>
       <Table.Td ta="right" className="num">
         {point.layer ?? "–"}
       </Table.Td>
-      <Table.Td className={classes.kind}>{KIND_LABEL[point.kind]}</Table.Td>
+      {same.kind === undefined && <Table.Td className={classes.kind}>{KIND_LABEL[point.kind]}</Table.Td>}
       <Table.Td>
         <CopyText text={point.path} label="module path" />
         {point.transformer_lens !== null && (
@@ -149,16 +188,18 @@ function PointRow({ point, open, onToggle }: { point: HookPoint; open: boolean; 
           </CopyText>
         )}
       </Table.Td>
-      <Table.Td className="num">
-        <span className={classes.output}>{formatShape(point.shape)}</span>
-        <span className={classes.output}>
-          <span className={classes.quiet}>{point.output === "tuple" ? "first of the tuple" : "tensor"}</span>
-          <span className={classes.mark} data-verified={point.verified || undefined}>
-            <Mark size={13} aria-hidden />
-            {point.verified ? "verified" : "unverified"}
+      {!same.output && (
+        <Table.Td className="num">
+          <span className={classes.output}>{formatShape(point.shape)}</span>
+          <span className={classes.output}>
+            <span className={classes.quiet}>{point.output === "tuple" ? "first of the tuple" : "tensor"}</span>
+            <span className={classes.mark} data-verified={point.verified || undefined}>
+              <Mark size={13} aria-hidden />
+              {point.verified ? "verified" : "unverified"}
+            </span>
           </span>
-        </span>
-      </Table.Td>
+        </Table.Td>
+      )}
       <Table.Td ta="right" className={classes.last}>
         <Button
           size="compact-xs"
