@@ -3,10 +3,13 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from huggingface_hub import snapshot_download
@@ -14,6 +17,7 @@ from huggingface_hub import snapshot_download
 from hub.hub_faults import HubFaults, serve
 from modelyard.core.gguf_header import FIRST_READ_BYTES
 from modelyard.hub.server.app import create_hub_app
+from support.browser import walk
 from support.folder_hub import FolderSource
 from support.gguf_models import PARAMETERS, make_source, write_gguf
 from support.instance import Instance, running, standing_still
@@ -24,6 +28,7 @@ REPO, SPLIT, OTHER = "lab/llama", "lab/split", "lab/other"
 FILE = "model.Q8_0.gguf"
 CHILD = "modelyard.workers.processes.convert_child"
 WEIGHTS = 2 * PARAMETERS["llama"]
+QUESTION, ANSWER = "What is the capital of France?", "The capital of France is Paris."
 
 
 @pytest.fixture(scope="module")
@@ -305,12 +310,33 @@ def test_what_is_no_gguf_model_is_not_imported(
 
 @pytest.mark.thorough
 def test_a_trained_model_speaks_after_its_import(instance: Instance) -> None:
+    """Through the API, `/v1`, the command line and the page."""
     try:
         path = smollm2_gguf()
     except NotAvailable as reason:
         pytest.skip(f"SmolLM2-135M-Instruct is not available here: {reason}")
     ready = instance.wait_for(_import(instance, path).json()["id"], "ready", seconds=300)
     assert (ready["converted_from"], ready["dtype"], ready["num_parameters"]) == ("Q4_1", "bfloat16", 134_515_008)
-    question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_new_tokens": 16}
-    answer = instance.api.post(f"/models/{ready['id']}/generate", json=question, timeout=300).json()
-    assert answer["text"].strip() == "The capital of France is Paris."
+    messages = [{"role": "user", "content": QUESTION}]
+    answer = instance.api.post(
+        f"/models/{ready['id']}/generate", json={"messages": messages, "max_new_tokens": 16}, timeout=300
+    ).json()
+    assert answer["text"].strip() == ANSWER
+    told = httpx.post(
+        f"{instance.url}/v1/chat/completions",
+        json={"model": ready["model_id"], "messages": messages, "max_tokens": 16, "temperature": 0},
+        timeout=300,
+        trust_env=False,
+    ).json()
+    assert told["choices"][0]["message"]["content"].strip() == ANSWER
+    command = [sys.executable, "-m", "modelyard", "generate", "--chat", "--max-new-tokens", "16"]
+    printed = subprocess.run(
+        [*command, ready["model_id"], QUESTION],
+        env=instance.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert ANSWER in printed.stdout
+    walk(instance, "speaks")
