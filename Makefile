@@ -14,7 +14,7 @@ ANSWERS := backend/src/modelyard/client/answers.py
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
-.PHONY: setup run sae test test-thorough coverage check bench types clean
+.PHONY: setup run sae test test-thorough coverage check bench types dist clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -93,8 +93,19 @@ types: $(STAMPS)/dev $(STAMPS)/node
 	$(BIN)/python -m modelyard.openapi --answers > $(ANSWERS)
 	$(NPM) run --silent types
 
+# The wheel and everything that it needs with torch, as wheels, and torch first as above; then both kinds of installation are
+# made of these alone and tried.
+PIP_WHEEL = $(BIN)/python -m pip wheel --quiet --disable-pip-version-check -c constraints.txt -w dist/wheelhouse
+
+dist: setup $(STAMPS)/dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build --target wheel --directory dist
+	$(PIP_WHEEL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(PIP_WHEEL) --find-links dist/wheelhouse "modelyard[torch] @ file://$$(ls $(CURDIR)/dist/*.whl)"
+	$(BIN)/python -m pytest backend/tests/e2e/wheel.py -s
+
 bench: setup $(STAMPS)/dev
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv frontend/node_modules backend/src/modelyard/web/static htmlcov frontend/coverage .coverage*
+	rm -rf .venv dist frontend/node_modules backend/src/modelyard/web/static htmlcov frontend/coverage .coverage*

@@ -1,5 +1,6 @@
 """An installation without extras, made of what is installed here: the distributions that the core requires."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -48,6 +49,6 @@ def _closure(requirements: Iterable[str]) -> Iterator[metadata.Distribution]:
                     yield distribution
 
 
-def environment_without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+def environment_without_ours(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return an environment without what points Python elsewhere."""
     return {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
