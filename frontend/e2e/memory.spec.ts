@@ -1,7 +1,10 @@
-import { expect, test } from "@playwright/test";
+import { expect, type Locator, type Page, test } from "@playwright/test";
 import { putSettings } from "./helpers";
 
 const LLAMA = "modelyard-samples/tiny-llama";
+
+/** The cells of one column, top to bottom; unavailable precisions have none. */
+const column = (chart: Locator, name: string) => chart.locator(`td[data-label="${name}"]`);
 
 test.beforeAll(async ({ request }) => putSettings(request, { endpoint: "builtin" }));
 
@@ -18,34 +21,34 @@ test("the chart answers for context and batch by itself, and asks for activation
   await page.goto(`/models?download=${LLAMA}`);
   const chart = page.getByRole("group", { name: "Precision" });
   // 12 layers of 4 heads of 32 values, keys and values, 2 bytes each: 6144 bytes per token.
-  await expect(chart.getByText("KV cache 12.6 MB").first()).toBeVisible({ timeout: 60_000 });
+  await expect(column(chart, "KV cache").first()).toHaveText("12.6 MB", { timeout: 60_000 });
   await expect(chart.getByText(/^Exact: /)).toBeVisible();
-  await expect(chart.getByText("weights 26.1 MB")).toBeVisible();
+  await expect(column(chart, "Weights").first()).toHaveText("26.1 MB");
   expect(asked).toEqual(["2048 1 auto"]);
 
   const batch = chart.getByRole("slider", { name: "Batch" });
   await batch.focus();
   await page.keyboard.press("End");
   await expect(batch).toHaveAttribute("aria-valuetext", "64 sequences");
-  await expect(chart.getByText("KV cache 805 MB").first()).toBeVisible();
-  await expect(chart.getByText(/^activations ≈ /).first()).toBeVisible();
-  await expect(chart.getByText(/^activations \d/).first()).toBeVisible({ timeout: 30_000 });
+  await expect(column(chart, "KV cache").first()).toHaveText("805 MB");
+  await expect(column(chart, "Activations").first()).toHaveText(/^≈ /);
+  await expect(column(chart, "Activations").first()).toHaveText(/^\d/, { timeout: 30_000 });
   expect(asked).toEqual(["2048 1 auto", "2048 64 auto"]);
 
   const context = chart.getByRole("slider", { name: "Context" });
   await context.focus();
   await page.keyboard.press("Home");
   await expect(context).toHaveAttribute("aria-valuetext", "128 tokens");
-  await expect(chart.getByText("KV cache 50.3 MB").first()).toBeVisible();
+  await expect(column(chart, "KV cache").first()).toHaveText("50.3 MB");
 });
 
 test("another dtype is asked for once", async ({ page }) => {
   await page.goto(`/models?download=${LLAMA}`);
   const chart = page.getByRole("group", { name: "Precision" });
-  await expect(chart.getByText("weights 26.1 MB")).toBeVisible({ timeout: 60_000 });
+  await expect(column(chart, "Weights").first()).toHaveText("26.1 MB", { timeout: 60_000 });
   await chart.getByRole("combobox", { name: "Load in" }).selectOption("float32");
-  await expect(chart.getByText("weights 52.2 MB")).toBeVisible({ timeout: 30_000 });
-  await expect(chart.getByText("KV cache 25.2 MB").first()).toBeVisible();
+  await expect(column(chart, "Weights").first()).toHaveText("52.2 MB", { timeout: 30_000 });
+  await expect(column(chart, "KV cache").first()).toHaveText("25.2 MB");
 });
 
 test("the client's totals are the server's", async ({ page, request }) => {
@@ -55,7 +58,7 @@ test("the client's totals are the server's", async ({ page, request }) => {
   const told = (await response.json()) as { options: { total_bytes: number }[] };
   await page.goto(`/models?download=${LLAMA}`);
   const chart = page.getByRole("group", { name: "Precision" });
-  await expect(chart.getByText("weights 26.1 MB")).toBeVisible({ timeout: 60_000 });
+  await expect(column(chart, "Weights").first()).toHaveText("26.1 MB", { timeout: 60_000 });
   await chart.getByRole("combobox", { name: "Load in" }).selectOption("float16");
   const context = chart.getByRole("slider", { name: "Context" });
   await context.focus();
@@ -63,10 +66,10 @@ test("the client's totals are the server's", async ({ page, request }) => {
   const batch = chart.getByRole("slider", { name: "Batch" });
   await batch.focus();
   while ((await batch.getAttribute("aria-valuetext")) !== "4 sequences") await page.keyboard.press("ArrowRight");
-  for (const { total_bytes } of told.options) {
-    const figure = (total_bytes / 1e6).toFixed(total_bytes >= 99.95e6 ? 0 : 1);
-    await expect(chart.getByText(`${figure} MB to run`, { exact: true })).toBeVisible({ timeout: 30_000 });
-  }
+  const figures = told.options.map(
+    ({ total_bytes }) => `${(total_bytes / 1e6).toFixed(total_bytes >= 99.95e6 ? 0 : 1)} MB`,
+  );
+  await expect(column(chart, "Total")).toHaveText(figures, { timeout: 30_000 });
 });
 
 test("a search tells roughly what would fit", async ({ page }) => {
@@ -74,3 +77,32 @@ test("a search tells roughly what would fit", async ({ page }) => {
   await page.getByRole("combobox", { name: "Model" }).fill("tiny");
   await expect(page.getByRole("option", { name: /tiny-llama.*≈ fits.*13\.0 M parameters/ })).toBeVisible();
 });
+
+test("the form fits a window of 1440 by 900, and elsewhere scrolls as a whole", async ({ page }) => {
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.goto(`/models?download=${LLAMA}`);
+  const chart = page.getByRole("group", { name: "Precision" });
+  await expect(chart.getByText(/^Exact: /)).toBeVisible({ timeout: 60_000 });
+  expect(await scrolling(page)).toEqual([]);
+  for (const name of [/^Full precision/, /^8-bit/, /^4-bit/])
+    expect((await chart.getByRole("row", { name }).boundingBox())?.height).toBeCloseTo(44, -1);
+  await expect(page.getByRole("button", { name: /^Download \d/ })).toBeInViewport();
+  for (const [width, height] of [
+    [1024, 768],
+    [390, 844],
+  ] as const) {
+    await page.setViewportSize({ width, height });
+    await expect.poll(() => scrolling(page)).toHaveLength(1);
+    await expect(page.getByRole("button", { name: /^Download \d/ })).toBeInViewport();
+  }
+});
+
+/** What of the page has a scrollbar of its own, by its role. */
+function scrolling(page: Page): Promise<(string | null)[]> {
+  return page.evaluate(() =>
+    [...document.querySelectorAll("[role=dialog], [role=dialog] *")]
+      .filter((element) => /auto|scroll/.test(getComputedStyle(element).overflowY))
+      .filter(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight + 1)
+      .map((element) => element.getAttribute("role") ?? element.className),
+  );
+}

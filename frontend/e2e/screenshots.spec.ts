@@ -83,7 +83,8 @@ test("states", async ({ page, request }) => {
     {
       name: "form",
       path: "/models?download=modelyard-samples/tiny-llama",
-      ready: (page) => expect(page.getByText(/to run$/).first()).toBeVisible({ timeout: 30_000 }),
+      ready: (page) =>
+        expect(page.getByText(/^(Exact|Approximate|The weights are exact)/)).toBeVisible({ timeout: 30_000 }),
     },
     {
       name: "form-unknown-model",

@@ -140,8 +140,8 @@ it("draws limits near the needs and leaves far ones out", () => {
   expect(axisEnd([10, 5], [20])).toBeCloseTo(20.4);
   expect(axisEnd([10, 5], [1000])).toBeCloseTo(10.4);
   expect(axisEnd([], [])).toBe(0);
-  expect(axisTicks(20.4)).toEqual([0, 5, 10, 15, 20]);
-  expect(axisTicks(0)).toEqual([0]);
+  expect(axisTicks(20.4, 6)).toEqual([0, 5, 10, 15, 20]);
+  expect(axisTicks(0, 6)).toEqual([0]);
 });
 
 it("takes the kindest verdict", () => {

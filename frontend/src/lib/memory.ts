@@ -156,10 +156,10 @@ export function axisEnd(needs: number[], limits: number[]): number {
   return Math.max(largest * 1.04, ...shown.map((limit) => limit * 1.02));
 }
 
-/** Round figures from 0 to the end of an axis, at most six steps apart. */
-export function axisTicks(end: number): number[] {
+/** Round figures from 0 to the end of an axis, at most so many steps apart. */
+export function axisTicks(end: number, steps: number): number[] {
   if (end <= 0) return [0];
-  const rough = end / 6;
+  const rough = end / steps;
   const scale = 10 ** Math.floor(Math.log10(rough));
   const step = scale * ([1, 2, 5, 10].find((factor) => factor * scale >= rough) ?? 10);
   return Array.from({ length: Math.floor(end / step) + 1 }, (_, index) => index * step);

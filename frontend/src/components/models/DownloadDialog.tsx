@@ -15,7 +15,14 @@ interface Props {
 /** The form in a dialog, which a started download closes. */
 export default function DownloadDialog({ opened, fullScreen, initial, onLookUp, onClose }: Props) {
   return (
-    <Modal opened={opened} onClose={onClose} title="Download a model" size={880} fullScreen={fullScreen} yOffset="5dvh">
+    <Modal
+      opened={opened}
+      onClose={onClose}
+      title="Download a model"
+      size={1360}
+      fullScreen={fullScreen}
+      yOffset="3dvh"
+    >
       <ConnectionNotice />
       <ModelDownloadForm
         initial={initial}

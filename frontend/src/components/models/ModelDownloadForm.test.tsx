@@ -4,7 +4,7 @@ import { beforeEach, expect, it, vi } from "vitest";
 import { applyList } from "../../stores/applyEvents";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { disk, downloading, estimate, GB, info, model, option, problem, system } from "../../test/fixtures";
+import { disk as diskOf, downloading, estimate, GB, info, model, option, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { Model, ModelInfo, SettingsChange } from "../../types/model";
@@ -53,6 +53,9 @@ function show(initial = "") {
   return onDone;
 }
 
+const verdict = (name: RegExp) => within(screen.getByRole("row", { name })).getAllByRole("cell").at(-2)?.textContent;
+const disk = (name: RegExp) => within(screen.getByRole("row", { name })).getAllByRole("cell").at(-3)?.textContent;
+
 const field = () => screen.getByRole("combobox", { name: "Model" });
 
 it("goes from typed letters to a started download", async () => {
@@ -100,10 +103,10 @@ it("goes from typed letters to a started download", async () => {
   ]) {
     expect(within(about).getByText(text)).toBeVisible();
   }
-  expect(within(about).getByRole("button", { name: "1 file, 1.50 GB; 1 skipped" })).toBeVisible();
-  expect(await screen.findByText("1.50 GB to run")).toBeVisible();
+  expect(screen.getByRole("button", { name: "1 file; 1 skipped" })).toBeVisible();
+  await screen.findByText(/^Exact: /);
   expect(screen.getByRole("radio", { name: /bfloat16/ })).toBeChecked();
-  expect(screen.getAllByText("fits, 18.5 GB left")).toHaveLength(2); // in the yard and beside the button
+  expect(verdict(/^Full precision/)).toBe("fits18.5 GB left");
   await expectAccessible();
 
   await user.click(screen.getByRole("radio", { name: /4-bit/ }));
@@ -252,9 +255,10 @@ it("fetches what cannot be loaded here all the same, for other programs", async 
   const about = await screen.findByRole("region", { name: /About/ });
   expect(within(about).getByText(message)).toBeVisible();
   expect(within(about).getAllByText(/never run/)).toHaveLength(1);
-  expect(await screen.findByText("1.40 GB as stored")).toBeVisible();
+  expect(await screen.findByText("1.40 GB as stored. Not available.")).toBeVisible();
+  expect(screen.queryByRole("slider")).toBeNull();
   expect(screen.getByText(/The files are downloaded for use with other programs/)).toBeVisible();
-  expect(screen.queryByText(/Fits in/)).toBeNull();
+  expect(screen.queryByText(/^fits/)).toBeNull();
   await expectAccessible();
   await user.click(await screen.findByRole("button", { name: "Download anyway 1.50 GB" }));
   await waitFor(() => expect(onDone).toHaveBeenCalled());
@@ -331,7 +335,7 @@ it("lets a person accept pickle weights, and only then", async () => {
   );
   const onDone = show("x/y");
   const accept = await screen.findByRole("checkbox", { name: /Accept pickle weights/ });
-  expect(await screen.findByText("1.50 GB to run")).toBeVisible();
+  await screen.findByText(/^Exact: /);
   expect(screen.getByText("Accept the pickle weights above to download them.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeDisabled();
   await user.click(accept);
@@ -343,16 +347,20 @@ it("lets a person accept pickle weights, and only then", async () => {
 it("says what each precision means for the disk, with the original and without", async () => {
   const user = userEvent.setup();
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByText("Downloads 1.50 GB · 1.50 GB on disk after")).toBeVisible();
-  expect(screen.getByText("Downloads 1.50 GB · 2.00 GB on disk after (500 MB without the original)")).toBeVisible();
+  await screen.findByText(/^Exact: /);
+  expect(disk(/^Full precision/)).toBe("1.50 GB");
+  expect(disk(/^4-bit/)).toBe("2.00 GB");
+  expect(screen.getByText("Disk: 200 GB free")).toBeVisible();
+  await user.click(screen.getByRole("button", { name: "Details of 4-bit" }));
+  expect(screen.getByText("On disk without the original 500 MB")).toBeVisible();
+  expect(screen.getByRole("checkbox", { name: /Keep the original files/ })).toBeDisabled();
   await user.click(screen.getByRole("radio", { name: /4-bit/ }));
   await user.click(screen.getByRole("checkbox", { name: /Keep the original files/ }));
-  expect(screen.getByText("Downloads 1.50 GB · 500 MB on disk after (2.00 GB while it is made)")).toBeVisible();
-  const yard = screen.getByRole("group", { name: "Memory and disk after the download" });
-  expect(within(yard).getByText("fits, 200 GB left")).toBeVisible(); // 199.5 GB: the copy alone
+  expect(disk(/^4-bit/)).toBe("500 MB");
+  expect(screen.getByText("On disk while it is made 2.00 GB")).toBeVisible();
 });
 
-it("marks the precisions that are here, and shows them instead of downloading them again", async () => {
+it("marks the precisions that are here, shows them, and chooses one that is missing", async () => {
   const user = userEvent.setup();
   const rows: Model[] = [
     model({ id: "whole" }),
@@ -361,13 +369,21 @@ it("marks the precisions that are here, and shows them instead of downloading th
   ];
   useModelsStore.setState(applyList(NO_MODELS, rows));
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByRole("radio", { name: /^Full precision, bfloat16 ?installed/ })).toBeChecked();
+  const full = await screen.findByRole("radio", { name: /^Full precision ?bfloat16 · installed/ });
+  expect(screen.getByRole("radio", { name: /4-bit/ })).toBeChecked();
+  await waitFor(() => expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled());
+  await user.click(full);
   expect(screen.getByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/whole");
   expect(screen.queryByRole("button", { name: /^Download/ })).toBeNull();
   await user.click(screen.getByRole("radio", { name: /^8-bit ?downloading/ }));
   expect(screen.getByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/coming");
-  await user.click(screen.getByRole("radio", { name: /4-bit/ }));
-  expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled();
+});
+
+it("chooses among all where every precision is here", async () => {
+  const rows = (["none", "8bit", "4bit"] as const).map((quantization) => model({ id: quantization, quantization }));
+  useModelsStore.setState(applyList(NO_MODELS, rows));
+  show("Qwen/Qwen3-0.6B");
+  expect(await screen.findByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/none");
 });
 
 it("starts a download before its memory is known", async () => {
@@ -383,8 +399,18 @@ it("starts a download before its memory is known", async () => {
   const onDone = show("Qwen/Qwen3-0.6B");
   const download = await screen.findByRole("button", { name: "Download 1.50 GB" });
   await waitFor(() => expect(download).toBeEnabled());
-  expect(screen.getByText(/≈ 1.19 GB for the weights alone in bfloat16, from 596 M parameters/)).toBeVisible();
-  expect(screen.getByText("computing memory")).toBeVisible();
+  const cells = within(screen.getByRole("row", { name: /^4-bit/ })).getAllByRole("cell");
+  expect(cells.map((cell) => cell.textContent)).toEqual([
+    "",
+    "≈ 387 MB",
+    "…",
+    "…",
+    "≥ 387 MB",
+    "…",
+    "≈ fitsat most 19.6 GB left",
+    "",
+  ]);
+  expect(disk(/^Full precision/)).toBe("1.50 GB");
   await user.click(download);
   await waitFor(() => expect(onDone).toHaveBeenCalled());
   expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none" }));
@@ -403,10 +429,10 @@ it("suggests a precision by the parameters until the memory is known, and keeps 
   );
   show("Qwen/Qwen3-0.6B");
   // 30 GB of 16-bit weights do not fit in 20 GB, 16.5 GB of 8-bit ones do.
-  expect(await screen.findByRole("checkbox", { name: /Keep the original files/ })).toBeVisible();
-  await user.click(await screen.findByRole("radio", { name: /4-bit/ }));
+  await waitFor(() => expect(screen.getByRole("radio", { name: /8-bit/ })).toBeChecked());
+  await user.click(screen.getByRole("radio", { name: /4-bit/ }));
   answer();
-  await waitFor(() => expect(screen.queryByText(/being worked out/)).toBeNull());
+  await screen.findByText(/^Exact: /);
   expect(screen.getByRole("radio", { name: /4-bit/ })).toBeChecked();
 });
 
@@ -433,11 +459,11 @@ it("turns approximate figures into exact ones by itself", async () => {
     }),
   );
   show("Qwen/Qwen3-0.6B");
-  await screen.findAllByText(/^≈ .* to run$/);
+  await screen.findByText(/^Approximate/);
   expect(screen.getByText(/Retrying the rest/)).toBeVisible();
   expect(screen.getByRole("button", { name: "Download 1.50 GB" })).toBeEnabled();
-  expect(await screen.findByText("1.50 GB to run", {}, { timeout: 5000 })).toBeVisible();
-  expect(screen.queryByText(/^≈ .* to run$/)).toBeNull();
+  expect(await screen.findByText(/^Exact: /, {}, { timeout: 5000 })).toBeVisible();
+  expect(screen.queryByText(/≈/)).toBeNull();
   expect(asked).toBe(2);
 }, 10_000);
 
@@ -501,10 +527,9 @@ it("marks approximate figures, disables what makes no sense, and warns where not
     ),
   );
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByText("≈ 140 GB to run")).toBeVisible();
+  await screen.findByText(/^Approximate/);
   expect(screen.getByText(/the inspector did not answer in time/)).toBeVisible();
-  expect(screen.getByText("Does not fit in system memory: 120 GB short")).toBeVisible();
-  expect(screen.getByText("does not fit, 120 GB short")).toBeVisible();
+  expect(verdict(/^Full precision/)).toBe("does not fit120 GB short");
   expect(screen.getByRole("radio", { name: /8-bit/ })).toBeDisabled();
   expect(screen.getByText("The weights are quantized already.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Download anyway 1.50 GB" })).toBeEnabled();
@@ -525,19 +550,16 @@ it("chooses the most precise option that fits", async () => {
     ),
   );
   show("Qwen/Qwen3-0.6B");
-  expect(await screen.findByRole("radio", { name: /8-bit/ })).toBeChecked();
+  await waitFor(() => expect(screen.getByRole("radio", { name: /8-bit/ })).toBeChecked());
 });
 
 it("stops only where the disk is too small", async () => {
   useSystemStore.setState({
-    system: system({ disks: [disk({ total_bytes: 10 * GB, free_bytes: 1 * GB })] }),
+    system: system({ disks: [diskOf({ total_bytes: 10 * GB, free_bytes: 1 * GB })] }),
   });
   show("Qwen/Qwen3-0.6B");
   expect(await screen.findByText(/Not enough disk space: 503 MB more needed/)).toBeVisible();
   expect(screen.getByRole("button", { name: /^Download/ })).toBeDisabled();
-  // The memory has room, and nothing beside the button says that all is well.
-  expect(await screen.findByText("does not fit on the disk")).toBeVisible();
-  expect(screen.getAllByText(/^fits, /)).toHaveLength(1); // the row of the memory
 });
 
 it("shows the model that is there already", async () => {
@@ -548,7 +570,7 @@ it("shows the model that is there already", async () => {
     ),
   );
   show("Qwen/Qwen3-0.6B");
-  await screen.findByText("1.50 GB to run");
+  await screen.findByText(/^Exact: /);
   await waitFor(() => expect(screen.getByRole("button", { name: /^Download/ })).toBeEnabled());
   await user.click(screen.getByRole("button", { name: /^Download/ }));
   expect(await screen.findByRole("link", { name: "Show it" })).toHaveAttribute("href", "/models/m42");

@@ -1,4 +1,4 @@
-import { Button, Stack, TextInput } from "@mantine/core";
+import { Button, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { getModelInfo } from "../../api/models";
 import { useResource } from "../../hooks/useResource";
@@ -44,7 +44,7 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
   }
 
   return (
-    <Stack gap="md">
+    <div className={classes.form}>
       <form
         className={classes.lookup}
         onSubmit={(event) => {
@@ -77,7 +77,7 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
 
       {info.loading && (
         <Placeholder
-          h={168}
+          h={420}
           label={builtin ? "Asking the sample Hub, which creates the sample on its first request" : "Asking the Hub"}
         />
       )}
@@ -96,7 +96,7 @@ export function ModelDownloadForm({ initial, onLookUp, onDone }: Props) {
           onDone={onDone}
         />
       )}
-    </Stack>
+    </div>
   );
 }
 

@@ -146,8 +146,8 @@ it("shows the memory of every precision, its own marked, and nothing to choose",
   server.use(http.get(api("/models/estimate-memory"), () => HttpResponse.json(estimate())));
   show(model({ quantization: "4bit" }));
   const chart = await screen.findByRole("group", { name: "Memory needed" });
-  expect(await within(chart).findByText("1.50 GB to run")).toBeVisible();
-  expect(within(chart).getByText("this model").parentElement).toHaveTextContent("4-bit");
+  expect(await within(chart).findByRole("cell", { name: "1.50 GB" })).toBeVisible();
+  expect(within(chart).getByRole("rowheader", { name: /this model/ })).toHaveTextContent("4-bit");
   expect(within(chart).queryByRole("radio")).toBeNull();
   await expectAccessible();
 });
@@ -163,7 +163,7 @@ it("asks no Hub about the memory of a model that is here", async () => {
   );
   show(model({ endpoint: "local", model_id: "local/mine" }));
   const chart = screen.getByRole("group", { name: "Memory needed" });
-  expect((await within(chart).findAllByText(/to run$/)).length).toBe(3);
+  expect(await within(chart).findAllByRole("rowheader")).toHaveLength(3);
   expect(hubAsked).toBe(false);
   expect(screen.getByText("1.19 GB, exact")).toBeVisible();
 });
@@ -259,7 +259,7 @@ it("asks for the memory of a model that stopped by its row, so that its own Hub 
     http.get(api("/models/estimate-memory"), () => refuse(problem(404, "hub_model_not_found", "Another Hub."))),
   );
   show(model({ status: "paused" }));
-  expect(await screen.findAllByText(/to run$/)).toHaveLength(3);
+  expect(await screen.findAllByRole("rowheader")).toHaveLength(3);
 });
 
 it("puts verifying first where a file is damaged", async () => {

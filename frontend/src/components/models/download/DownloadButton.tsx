@@ -2,24 +2,19 @@ import { Anchor, Button, Group, Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "react-router";
 import { ApiError } from "../../../lib/apiError";
-import type { PlannedOption } from "../../../hooks/useMemoryPlan";
 import { formatBytes } from "../../../lib/bytes";
 import { type ProblemView, toProblem } from "../../../lib/problems";
-import { VERDICT_LABEL } from "../../../lib/labels";
 import { useModelsStore } from "../../../stores/modelsStore";
-import type { Model, ModelInfo } from "../../../types/model";
+import type { Model, ModelInfo, Verdict } from "../../../types/model";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import classes from "../ModelDownloadForm.module.css";
 import { PrecisionBadge } from "../../common/PrecisionBadge";
-import { VerdictLabel } from "../../common/VerdictLabel";
 import type { Obstacle } from "./obstacle";
 
 interface SubmitProps {
   info: ModelInfo;
-  /** What the chosen precision takes; undefined while that is not known. */
-  option: PlannedOption | undefined;
-  /** The memory is being worked out. */
-  estimating: boolean;
+  /** Whether the chosen precision fits; undefined while none is chosen. */
+  verdict: Verdict | undefined;
   /** What full precision is stored in. */
   dtype: string | null;
   /** Bytes missing on the disk; 0 when there is room. */
@@ -34,7 +29,7 @@ interface SubmitProps {
 }
 
 export function Submit(props: SubmitProps) {
-  const { info, option, estimating, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
+  const { info, verdict, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
   const downloadModel = useModelsStore((state) => state.downloadModel);
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
@@ -67,13 +62,7 @@ export function Submit(props: SubmitProps) {
       {row === undefined && <Condition obstacle={obstacle} loadable={loadable} />}
       <Group gap="xs">
         {request !== null && (
-          <span className={`${classes.choice} num`}>
-            <PrecisionBadge
-              quantization={request.quantization}
-              dtype={request.quantization === "none" ? dtype : null}
-            />
-            <Choice option={option} estimating={estimating} diskShort={diskShort} loadable={loadable} />
-          </span>
+          <PrecisionBadge quantization={request.quantization} dtype={request.quantization === "none" ? dtype : null} />
         )}
         <Group gap="xs" ml="auto">
           {obstacle === "locked" ? (
@@ -103,7 +92,7 @@ export function Submit(props: SubmitProps) {
               {busy
                 ? "Starting the download…"
                 : [
-                    loadable && option?.verdict !== "does_not_fit" ? "Download" : "Download anyway",
+                    loadable && verdict !== "does_not_fit" ? "Download" : "Download anyway",
                     ...(info.missing_bytes > 0 ? [formatBytes(info.missing_bytes)] : []),
                   ].join(" ")}
             </Button>
@@ -152,28 +141,4 @@ function Condition({ obstacle, loadable }: ConditionProps) {
       {words}
     </Text>
   );
-}
-
-/** Whether what the button is about to fetch fits, as its options may be out of sight. */
-function Choice({
-  option,
-  estimating,
-  diskShort,
-  loadable,
-}: Pick<SubmitProps, "option" | "estimating" | "diskShort"> & { loadable: boolean }) {
-  if (diskShort > 0) return <VerdictLabel verdict="does_not_fit">does not fit on the disk</VerdictLabel>;
-  if (!loadable) return <VerdictLabel verdict="does_not_fit">cannot be loaded here</VerdictLabel>;
-  if (option !== undefined) return <VerdictLabel verdict={option.verdict}>{verdictLabel(option)}</VerdictLabel>;
-  return <VerdictLabel verdict="unknown">{estimating ? "computing memory" : "fit unknown"}</VerdictLabel>;
-}
-
-/** "fits, 21.9 GB left", on the device that gave the verdict. */
-function verdictLabel({ need, fits, verdict }: PlannedOption): string {
-  const fit = fits.find((candidate) => candidate.verdict === verdict);
-  if (fit === undefined || fit.free === null || need.required === null) return "fit unknown";
-  const left = fit.free - need.required;
-  if (left < 0) return `${VERDICT_LABEL[verdict]}, ${need.partial ? "at least " : ""}${formatBytes(-left)} short`;
-  const where = fit.device === "cpu" && fits.length > 1 ? " in system memory" : "";
-  const word = verdict === "unknown" ? "may fit" : VERDICT_LABEL[verdict];
-  return `${word}${where}, ${need.partial ? "at most " : ""}${formatBytes(left)} left`;
 }

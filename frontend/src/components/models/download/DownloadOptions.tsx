@@ -10,16 +10,18 @@ import { placesOf, type Wanted, wantedIn } from "../../../lib/yard";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { MemoryOption, Model, ModelInfo, Quantization } from "../../../types/model";
 import { MemoryChart } from "../memory/MemoryChart";
-import { ModelPreview } from "./ModelPreview";
+import type { DiskUse } from "../memory/PrecisionTable";
+import { ModelContents, ModelPreview } from "./ModelPreview";
 import { RoughMemory } from "../memory/RoughMemory";
-import { Yard } from "../memory/Yard";
 import type { ChosenProps } from "../ModelDownloadForm";
+import classes from "../ModelDownloadForm.module.css";
 import { AdapterBase, lacksBase, withBase } from "./AdapterBase";
 import { obstacleOf, needsConsent } from "./obstacle";
-import { suggest, roughFits } from "./suggestPrecision";
+import { roughOptions, suggest } from "./suggestPrecision";
 import { Submit } from "./DownloadButton";
 import { GgufDownload } from "./GgufDownload";
 
+/** What is known of the chosen model at the left, and at the right what a download of it may be. */
 export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProps) {
   const [picked, setPicked] = useState<Quantization | null>(null);
   const [keepOriginal, setKeepOriginal] = useState(true);
@@ -38,85 +40,84 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
   const settings = useResource("settings", getSettings);
   const rows = useRowsOf(info);
   const devices = useSystemStore((state) => state.system?.devices);
+  const rough = useMemo(() => roughOptions(info, devices ?? []), [info, devices]);
+  const options = plan.estimate === null ? rough : plan.options;
   const suggested =
     settings.loading || !askable
       ? null
-      : suggest(plan.options, settings.data?.defaults.quantization ?? null, roughFits(info, devices ?? []));
+      : suggest(
+          options,
+          settings.data?.defaults.quantization ?? null,
+          new Set(info.adapter === null ? rows.keys() : []),
+        );
   const quantization = fixed ? "none" : (picked ?? suggested);
-  const option = plan.options.find((candidate) => candidate.quantization === quantization);
+  const option = options.find((candidate) => candidate.quantization === quantization);
   const artifact = quantization === "none" ? 0 : (option?.option.disk_bytes ?? 0);
   // A copy is made of the original, which goes only then.
-  const diskShort = useDiskShort({ memory: null, cache: info.missing_bytes, artifact });
-  const kept = quantization === "none" || keepOriginal;
-  const wanted: Wanted = {
-    memory: loadable ? (option?.need.required ?? null) : 0,
-    cache: kept ? info.missing_bytes : 0,
-    artifact,
-  };
-  const rough =
-    info.num_parameters === null || info.already_quantized !== null
-      ? undefined
-      : { parameters: info.num_parameters, dtype: info.dtype };
-  const figures = plan.options.some(({ need }) => need.total !== null);
+  const { short: diskShort, free } = useDisks({ memory: null, cache: info.missing_bytes, artifact });
+  const figures = options.some(({ need }) => need.total !== null);
 
   return (
     <>
-      <ModelPreview info={chosen} revision={revision} estimate={plan.estimate} onRecheck={onRecheck} />
-      {info.gguf_files.length > 0 && obstacle !== "locked" && (
-        <GgufDownload info={info} revision={revision} onDone={onDone} />
-      )}
-      {info.adapter !== null && <AdapterBase adapter={info.adapter} checked={wantsBase} onChange={setWantsBase} />}
-      {needsConsent(info) && (
-        <Checkbox
-          checked={allowPickle}
-          onChange={(event) => setAllowPickle(event.currentTarget.checked)}
-          label="Accept pickle weights from this author"
-          description="They are loaded without running any code in them."
-        />
-      )}
-      {obstacle === "locked" && (
-        <div>
-          {rough !== undefined && <RoughMemory {...rough} />}
-          <Text size="sm" c="dimmed">
-            Exact memory is available after you get access.
-          </Text>
+      <div className={classes.columns}>
+        <ModelPreview info={chosen} estimate={plan.estimate} onRecheck={onRecheck} />
+        <div className={classes.plan}>
+          {info.gguf_files.length > 0 && obstacle !== "locked" && (
+            <GgufDownload info={info} revision={revision} onDone={onDone} />
+          )}
+          {info.adapter !== null && <AdapterBase adapter={info.adapter} checked={wantsBase} onChange={setWantsBase} />}
+          {needsConsent(info) && (
+            <Checkbox
+              checked={allowPickle}
+              onChange={(event) => setAllowPickle(event.currentTarget.checked)}
+              label="Accept pickle weights from this author"
+              description="They are loaded without running any code in them."
+            />
+          )}
+          {obstacle === "locked" && (
+            <div>
+              {info.num_parameters !== null && info.already_quantized === null && (
+                <RoughMemory parameters={info.num_parameters} dtype={info.dtype} />
+              )}
+              <Text size="sm" c="dimmed">
+                Exact memory is available after you get access.
+              </Text>
+            </div>
+          )}
+          {askable && (loadable || plan.loading || figures) && (
+            <MemoryChart
+              title={info.adapter === null ? "Precision" : "Precision of the base, with the adapter"}
+              plan={plan}
+              selected={quantization}
+              rough={rough}
+              dtype={info.dtype}
+              marks={
+                info.adapter !== null
+                  ? {}
+                  : Object.fromEntries([...rows].map(([name, row]) => [name, installedLabel(row)]))
+              }
+              diskOf={({ option }) => diskUseOf(option, info, keepOriginal)}
+              disks={free}
+              onPick={loadable && !fixed ? setPicked : undefined}
+            />
+          )}
+          {quantization !== null && !fixed && askable && loadable && (
+            <Checkbox
+              checked={keepOriginal || quantization === "none"}
+              disabled={quantization === "none"}
+              onChange={(event) => setKeepOriginal(event.currentTarget.checked)}
+              label="Keep the original files"
+              description="Another precision can then be made without a second download."
+            />
+          )}
         </div>
-      )}
-      {askable && (loadable || plan.loading || figures) && (
-        <MemoryChart
-          title={info.adapter === null ? "Precision" : "Precision of the base, with the adapter"}
-          plan={plan}
-          selected={quantization}
-          rough={rough}
-          marks={
-            info.adapter !== null ? {} : Object.fromEntries([...rows].map(([name, row]) => [name, installedLabel(row)]))
-          }
-          filesOf={({ option, quantization }) =>
-            option.available || quantization === "none" ? formatFiles(option, info, keepOriginal) : undefined
-          }
-          onPick={loadable && !fixed ? setPicked : undefined}
-        />
-      )}
-      {option !== undefined && (
-        <Yard
-          label="Memory and disk after the download"
-          ghost={{ label: info.model_id, quantization: option.quantization, wanted }}
-        />
-      )}
-      {quantization !== null && quantization !== "none" && (
-        <Checkbox
-          checked={keepOriginal}
-          onChange={(event) => setKeepOriginal(event.currentTarget.checked)}
-          label="Keep the original files"
-          description="Another precision can then be made without a second download."
-        />
-      )}
+      </div>
+      <ModelContents info={chosen} revision={revision} />
       {!onlyGguf && (
         <Submit
           info={info}
-          option={option}
+          verdict={option?.verdict}
           dtype={plan.estimate?.dtype ?? info.dtype}
-          estimating={plan.loading}
           diskShort={diskShort}
           obstacle={obstacle}
           row={quantization === null ? undefined : rows.get(info.adapter === null ? quantization : "none")}
@@ -141,16 +142,15 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
   );
 }
 
-/** "Downloads 26.7 MB · 39.7 MB on disk after (13.0 MB without the original)". */
-function formatFiles(option: MemoryOption, info: ModelInfo, keepOriginal: boolean): string {
-  const download = info.missing_bytes === 0 ? "Nothing to download" : `Downloads ${formatBytes(info.missing_bytes)}`;
-  if (option.quantization === "none") return `${download} · ${formatBytes(info.size_bytes)} on disk after`;
-  if (option.disk_bytes === null) return `${download} · disk use unknown`;
-  const copy = formatBytes(option.disk_bytes);
-  const both = formatBytes(info.size_bytes + option.disk_bytes);
+/** What stands on the disk after the download; null where there is no such precision. */
+function diskUseOf(option: MemoryOption, info: ModelInfo, keepOriginal: boolean): DiskUse | null {
+  if (option.quantization === "none") return { bytes: info.size_bytes };
+  if (!option.available) return null;
+  if (option.disk_bytes === null) return { bytes: null };
+  const both = info.size_bytes + option.disk_bytes;
   return keepOriginal
-    ? `${download} · ${both} on disk after (${copy} without the original)`
-    : `${download} · ${copy} on disk after (${both} while it is made)`;
+    ? { bytes: both, note: `on disk without the original ${formatBytes(option.disk_bytes)}` }
+    : { bytes: option.disk_bytes, note: `on disk while it is made ${formatBytes(both)}` };
 }
 
 /** The rows that a download of this commit would meet, by their precision; one that failed or is gone starts again. */
@@ -172,9 +172,13 @@ function installedLabel({ status }: Model): string {
   return status === "ready" ? "installed" : STATUS_LABEL[status].toLowerCase();
 }
 
-/** Bytes the fullest disk lacks for this; 0 when there is room. */
-function useDiskShort(wanted: Wanted): number {
+/** Bytes the fullest disk lacks for this, 0 when there is room; and what each has left, in words. */
+function useDisks(wanted: Wanted): { short: number; free: string[] } {
   const system = useSystemStore((state) => state.system);
   const disks = system === null ? [] : placesOf(system, []).filter((place) => place.kind === "disk");
-  return Math.max(0, ...disks.map((disk) => (wantedIn(disk, wanted) ?? 0) - disk.free));
+  const name = (detail: string) => (disks.length === 1 ? "Disk" : `Disk of ${detail}`);
+  return {
+    short: Math.max(0, ...disks.map((disk) => (wantedIn(disk, wanted) ?? 0) - disk.free)),
+    free: disks.map(({ detail, free }) => `${name(detail)}: ${formatBytes(free)} free`),
+  };
 }

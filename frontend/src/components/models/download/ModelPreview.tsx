@@ -26,7 +26,6 @@ const SUPPORT = {
 
 interface Props {
   info: ModelInfo;
-  revision: string | null;
   /** Null as long as there is none. */
   estimate: MemoryEstimate | null;
   /** Asks for `info` again. */
@@ -34,7 +33,7 @@ interface Props {
 }
 
 /** What the Hub tells of a model before a byte of weights is fetched. */
-export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
+export function ModelPreview({ info, estimate, onRecheck }: Props) {
   const { level, reasons, unchecked } = supportOf(info, estimate);
   const support = SUPPORT[level];
   const { num_layers: layers, hidden_size: hidden, max_position_embeddings: context } = info.dimensions;
@@ -100,11 +99,19 @@ export function ModelPreview({ info, revision, estimate, onRecheck }: Props) {
           {warning}
         </Text>
       ))}
+    </section>
+  );
+}
+
+/** What takes a whole line of the form: its files and its structure, on demand. */
+export function ModelContents({ info, revision }: Pick<Props, "info"> & { revision: string | null }) {
+  return (
+    <div>
       <FilesLine info={info} />
       {info.support.level !== "unsupported" && info.adapter === null && (
         <ArchitectureLine info={info} revision={revision} />
       )}
-    </section>
+    </div>
   );
 }
 
@@ -168,7 +175,7 @@ function FilesLine({ info }: { info: ModelInfo }) {
     <div>
       <UnstyledButton onClick={toggle} aria-expanded={open} className={`${classes.more} num`}>
         <Chevron open={open} />
-        {fetched === 1 ? "1 file" : `${fetched} files`}, {formatBytes(info.size_bytes)}
+        {fetched === 1 ? "1 file" : `${fetched} files`}
         {cached > 0 && `, ${formatBytes(cached)} already in the cache`}
         {skipped > 0 && `; ${skipped} skipped`}
       </UnstyledButton>

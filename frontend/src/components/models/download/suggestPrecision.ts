@@ -1,48 +1,86 @@
 import type { PlannedOption } from "../../../hooks/useMemoryPlan";
-import { fitOf, roughWeights } from "../../../lib/fit";
-import type { Device, ModelInfo, Quantization, Verdict } from "../../../types/model";
+import { roughWeights, verdictFor } from "../../../lib/fit";
+import { kindest } from "../../../lib/memory";
+import type { Device, ModelInfo, Quantization } from "../../../types/model";
 
-interface Candidate {
-  quantization: Quantization;
-  available: boolean;
-  verdict: Verdict;
-}
+const PRECISIONS: Quantization[] = ["none", "8bit", "4bit"];
 
 /**
- * What the settings prefer, where it can be had; else the most precise that fits somewhere, or full precision. Until the
- * estimate is there, by rough figures: a download does not wait for it.
+ * Of the precisions that are not here yet, the one that the settings prefer, where it can be had; else the most precise
+ * that fits somewhere. Where all are here, of all.
  */
-export function suggest(options: PlannedOption[], preferred: Quantization | null, rough: Candidate[]): Quantization {
-  const known = options.map(({ option, quantization, verdict }) => ({
-    quantization,
-    available: option.available,
-    verdict,
-  }));
-  const candidates = (known.length > 0 ? known : rough).filter(({ available }) => available);
-  const order: Quantization[] = ["none", "8bit", "4bit"];
-  const fitting = order.find((name) =>
+export function suggest(
+  options: PlannedOption[],
+  preferred: Quantization | null,
+  here: ReadonlySet<Quantization>,
+): Quantization {
+  const available = options.filter(({ option }) => option.available);
+  const missing = available.filter(({ quantization }) => !here.has(quantization));
+  const candidates = missing.length > 0 ? missing : available;
+  const names = PRECISIONS.filter((name) => candidates.some(({ quantization }) => quantization === name));
+  const fitting = names.find((name) =>
     candidates.some(
       ({ quantization, verdict }) => quantization === name && (verdict === "fits" || verdict === "tight"),
     ),
   );
-  return candidates.find(({ quantization }) => quantization === preferred)?.quantization ?? fitting ?? "none";
+  return names.find((name) => name === preferred) ?? fitting ?? names[0] ?? "none";
 }
 
 /** Bytes per parameter of a quantized copy, with what it keeps unquantized and its state. */
 const ROUGH_BYTES = { "8bit": 1.1, "4bit": 0.65 } as const;
 
-/** Whether the weights alone seem to fit in each precision; where the parameters are not known, none seems to. */
-export function roughFits(info: ModelInfo, devices: Device[]): Candidate[] {
+/** The precisions by the number of parameters alone, until the estimate is there: a download does not wait for it. */
+export function roughOptions(info: ModelInfo, devices: Device[]): PlannedOption[] {
   const { num_parameters: parameters, dtype, already_quantized: packed } = info;
-  const bytes = (quantization: Quantization) =>
-    parameters === null
-      ? null
-      : quantization === "none"
-        ? roughWeights(parameters, dtype)
-        : parameters * ROUGH_BYTES[quantization];
-  return (["none", "8bit", "4bit"] as const).map((quantization) => ({
-    quantization,
-    available: quantization === "none" || packed === null,
-    verdict: fitOf(bytes(quantization), devices).verdict,
-  }));
+  return PRECISIONS.map((quantization) => {
+    const bytes =
+      parameters === null || packed !== null
+        ? null
+        : quantization === "none"
+          ? roughWeights(parameters, dtype)
+          : Math.round(parameters * ROUGH_BYTES[quantization]);
+    const fits = devices
+      .toSorted((a, b) => Number(a.id === "cpu") - Number(b.id === "cpu"))
+      .map(({ id, free_bytes: free, total_bytes: total }) => ({
+        device: id,
+        free,
+        total,
+        verdict: verdictFor(bytes, free),
+        reach: null,
+      }));
+    return {
+      option: {
+        quantization,
+        available: quantization === "none" || packed === null,
+        note: packed === null ? null : "The weights are quantized already.",
+        weights_bytes: bytes,
+        quantization_state_bytes: null,
+        quantized_fraction: null,
+        kv_cache_bytes: null,
+        activation_bytes: null,
+        overhead_bytes: null,
+        total_bytes: bytes,
+        total_is_lower_bound: true,
+        load_peak_bytes: null,
+        download_bytes: null,
+        disk_bytes: null,
+        verdicts: [],
+      },
+      quantization,
+      need: {
+        parts: [
+          { name: "weights", bytes },
+          { name: "cache", bytes: null },
+          { name: "activations", bytes: null },
+        ],
+        total: bytes,
+        required: bytes,
+        partial: true,
+        missing: ["cache", "activations"],
+        scaled: false,
+      },
+      fits,
+      verdict: kindest(fits.map(({ verdict }) => verdict)),
+    };
+  });
 }

@@ -50,48 +50,73 @@ function serve() {
   return asked;
 }
 
+const row = (name: RegExp) => screen.getByRole("row", { name });
+/** The figures of a row, in the order of the columns. */
+const figures = (name: RegExp) =>
+  within(row(name))
+    .getAllByRole("cell")
+    .map((cell) => cell.textContent);
+const total = async (words: string) => expect(await screen.findByRole("cell", { name: words })).toBeVisible();
 const slider = (name: string) => screen.getByRole("slider", { name });
 
-it("draws every option with its parts and says where it fits and how far", async () => {
+it("gives every option a row with its parts, where it fits and, on demand, how far", async () => {
+  const user = userEvent.setup();
   serve();
   renderPage(<Chart pick={() => undefined} />);
-  expect(await screen.findByText("1.51 GB to run")).toBeVisible();
+  await total("1.51 GB");
   expect(screen.getByText(/^Exact: /)).toBeVisible();
-  expect(screen.getAllByText("KV cache 205 MB")).toHaveLength(2);
-  expect(screen.getAllByText(/Fits in system memory, 18/)).toHaveLength(2);
-  expect(screen.getAllByText("longest context: 40,960 tokens (its limit)")).toHaveLength(2);
-  expect(screen.getByText("System memory: 20.0 GB free of 25.0 GB, beyond this scale")).toBeVisible();
+  expect(figures(/^Full precision/)).toEqual(["", "1.20 GB", "205 MB", "102 MB", "1.51 GB", "fits18.5 GB left", ""]);
+  expect(figures(/^8-bit/).slice(1, 5)).toEqual(["750 MB", "205 MB", "102 MB", "1.06 GB"]);
+  expect(screen.getByRole("list", { name: "Legend" })).toHaveTextContent(
+    "weightsKV cacheactivationspeak while loadingSystem memory: 20.0 GB free of 25.0 GB",
+  );
+  expect(screen.queryByText(/Longest context/)).toBeNull();
+  await user.click(screen.getByRole("button", { name: "Details of 8-bit" }));
+  expect(screen.getByText("Longest context: 40,960 tokens (its limit)")).toBeVisible();
   expect(screen.getByRole("radio", { name: /4-bit/ })).toBeDisabled();
   expect(screen.getByText("Nothing would get smaller.")).toBeVisible();
   await expectAccessible();
+});
+
+it("takes a click anywhere in a row for its choice, but not one on its details", async () => {
+  const user = userEvent.setup();
+  serve();
+  const pick = vi.fn();
+  renderPage(<Chart pick={pick} />);
+  await total("1.51 GB");
+  await user.click(screen.getByRole("button", { name: "Details of 8-bit" }));
+  expect(pick).not.toHaveBeenCalled();
+  await user.click(screen.getByRole("cell", { name: "750 MB" }));
+  expect(pick).toHaveBeenCalledWith("8bit");
+  await user.click(screen.getByText("Nothing would get smaller."));
+  expect(pick).toHaveBeenCalledTimes(1);
 });
 
 it("redraws at once from the keyboard, in proportion first, and asks only for what it has not been told", async () => {
   const user = userEvent.setup();
   const asked = serve();
   renderPage(<Chart />);
-  await screen.findByText("1.51 GB to run");
+  await total("1.51 GB");
   expect(slider("Context")).toHaveAttribute("aria-valuetext", "2,048 tokens");
   slider("Context").focus();
   await user.keyboard("{ArrowRight}{ArrowRight}");
   expect(slider("Context")).toHaveAttribute("aria-valuetext", "4,096 tokens");
   expect(asked).toHaveBeenCalledTimes(1);
   // 1.2 GB + 4096 * 100 kB + twice the 101.92 MB that were told for half the tokens.
-  expect(screen.getByText("≈ 1.81 GB to run")).toBeVisible();
-  expect(screen.getAllByText("activations ≈ 204 MB")).toHaveLength(2);
-  expect(await screen.findByText("1.79 GB to run")).toBeVisible();
+  expect(figures(/^Full precision/).slice(3, 5)).toEqual(["≈ 204 MB", "≈ 1.81 GB"]);
+  await total("1.79 GB");
   expect(asked).toHaveBeenLastCalledWith({ context: "4096", batch: "1", dtype: "auto" });
   expect(asked).toHaveBeenCalledTimes(2);
 
   await user.keyboard("{ArrowLeft}{ArrowLeft}");
-  expect(screen.getByText("1.51 GB to run")).toBeVisible();
+  await total("1.51 GB");
   await user.click(slider("Batch"));
   slider("Batch").focus();
   await user.keyboard("{End}");
   expect(slider("Batch")).toHaveAttribute("aria-valuetext", "64 sequences");
   // 64 * 204.8 MB of cache beside the weights, and the verdict goes with it.
-  expect(screen.getAllByText("KV cache 13.1 GB")).toHaveLength(2);
-  expect(screen.getByText(/^Does not fit in system memory: /)).toBeVisible();
+  expect(screen.getAllByRole("cell", { name: "13.1 GB" })).toHaveLength(2);
+  expect(figures(/^Full precision/)[5]).toMatch(/^does not fit.* short$/);
   await waitFor(() => expect(asked).toHaveBeenCalledTimes(3));
 });
 
@@ -99,12 +124,12 @@ it("asks again for another dtype", async () => {
   const user = userEvent.setup();
   const asked = serve();
   renderPage(<Chart />);
-  await screen.findByText("1.51 GB to run");
+  await total("1.51 GB");
   await user.selectOptions(screen.getByRole("combobox", { name: "Load in" }), "float32");
-  expect(await screen.findByText("2.71 GB to run")).toBeVisible();
+  await total("2.71 GB");
   expect(asked).toHaveBeenLastCalledWith({ context: "2048", batch: "1", dtype: "float32" });
   await user.selectOptions(screen.getByRole("combobox", { name: "Load in" }), "auto");
-  expect(screen.getByText("1.51 GB to run")).toBeVisible();
+  await total("1.51 GB");
 });
 
 it("never prints what is unknown as nothing", async () => {
@@ -129,14 +154,18 @@ it("never prints what is unknown as nothing", async () => {
     ),
   );
   renderPage(<Chart />);
-  const full = await screen.findByText("at least ≈ 1.20 GB to run");
-  expect(full).toBeVisible();
-  expect(screen.getAllByText("KV cache unknown")).not.toHaveLength(0);
-  expect(screen.getAllByText("activations unknown")).not.toHaveLength(0);
-  expect(screen.getByText("memory unknown")).toBeVisible();
-  expect(screen.getByText("Unknown for system memory")).toBeVisible();
-  expect(screen.getByText("May fit in system memory: at most 18.5 GB left")).toBeVisible();
-  expect(screen.queryByText(/^Fits/)).toBeNull();
+  await total("≥ 1.20 GB");
+  expect(figures(/^Full precision/)).toEqual([
+    "",
+    "≈ 1.20 GB",
+    "unknown",
+    "unknown",
+    "≥ 1.20 GB",
+    "unknownat most 18.5 GB left",
+    "",
+  ]);
+  expect(figures(/^8-bit/).slice(1, 6)).toEqual(["unknown", "unknown", "≈ 100 MB", "unknown", "unknown"]);
+  expect(screen.queryByText(/fits/)).toBeNull();
   expect(
     screen.getByText(
       "Approximate (≈): the weights are quantized already (gptq). Not in the totals, because unknown: KV cache, activations.",
@@ -144,7 +173,7 @@ it("never prints what is unknown as nothing", async () => {
   ).toBeVisible();
   // Another answer would be the same.
   expect(screen.queryByRole("button", { name: "Retry" })).toBeNull();
-  expect(screen.queryByText(/longest context/)).toBeNull();
+  expect(screen.queryByText(/Longest context/)).toBeNull();
 });
 
 it("says what the exact weights leave out, and believes the server that the rest fits", async () => {
@@ -160,8 +189,8 @@ it("says what the exact weights leave out, and believes the server that the rest
     ),
   );
   renderPage(<Chart />);
-  expect(await screen.findByText("at least 1.40 GB to run")).toBeVisible();
-  expect(screen.getByText("Fits in system memory, at most 18.5 GB left")).toBeVisible();
+  await total("≥ 1.40 GB");
+  expect(figures(/^Full precision/)[5]).toBe("fitsat most 18.5 GB left");
   expect(screen.queryByText(/^Exact: /)).toBeNull();
   expect(
     screen.getByText(
@@ -189,12 +218,17 @@ it("shows the weights first where the whole takes its time", async () => {
     }),
   );
   renderPage(<Chart />);
-  expect(await screen.findByText("at least 1.20 GB to run")).toBeVisible();
-  expect(screen.getByText("KV cache …")).toBeVisible();
-  expect(screen.getByText("Fits in system memory, at most 18.5 GB left")).toBeVisible();
+  await total("≥ 1.20 GB");
+  expect(figures(/^Full precision/).slice(1, 6)).toEqual([
+    "1.20 GB",
+    "…",
+    "…",
+    "≥ 1.20 GB",
+    "fitsat most 18.5 GB left",
+  ]);
   expect(screen.getByText(/Computing the KV cache and the activations…$/)).toBeVisible();
   answer();
-  expect(await screen.findByText("1.51 GB to run")).toBeVisible();
+  await total("1.51 GB");
   expect(screen.getByText(/^Exact: /)).toBeVisible();
 });
 
@@ -209,7 +243,7 @@ it("asks for the whole alone where that is there at once", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"], shouldAdvanceTime: false });
   try {
     renderPage(<Chart />);
-    await vi.waitFor(() => expect(screen.getByText("1.50 GB to run")).toBeVisible(), { timeout: 5000 });
+    await vi.waitFor(() => expect(screen.getByRole("cell", { name: "1.50 GB" })).toBeVisible(), { timeout: 5000 });
     vi.advanceTimersByTime(1000);
   } finally {
     vi.useRealTimers();
@@ -224,8 +258,11 @@ it("counts the peak while loading", async () => {
     ),
   );
   renderPage(<Chart />);
-  expect(await screen.findByText("Tight in system memory, only 1.00 GB left")).toBeVisible();
-  expect(screen.getByText("Peak while loading: 19.0 GB.")).toBeVisible();
+  await total("1.50 GB");
+  expect(figures(/^Full precision/)[5]).toBe("tight1.00 GB left");
+  expect(screen.getByText("peak while loading")).toBeVisible();
+  await userEvent.click(screen.getByRole("button", { name: "Details of Full precision" }));
+  expect(screen.getByText("Peak while loading 19.0 GB")).toBeVisible();
 });
 
 it("says what is going on while the exact answer takes its time, and what stood in its way", async () => {
@@ -249,7 +286,7 @@ it("says what is going on while the exact answer takes its time, and what stood 
   expect(within(alert).getByText(/Name or service not known/)).toBeVisible();
   expect(screen.queryByRole("slider")).toBeNull();
   await user.click(within(alert).getByRole("button", { name: "Try again" }));
-  expect(await screen.findByText("1.50 GB to run")).toBeVisible();
+  await total("1.50 GB");
 });
 
 it("shows one accelerator of many, and system memory", async () => {
@@ -265,7 +302,9 @@ it("shows one accelerator of many, and system memory", async () => {
   });
   serve();
   renderPage(<Chart />);
-  expect(await screen.findByText(/^GPU 1: 20.0 GB free of 24.0 GB/)).toBeVisible();
+  expect(await screen.findByText(/GPU 1: 20.0 GB free of 24.0 GB/)).toBeVisible();
   expect(screen.getByText("Of 3 GPUs, the one with the most free memory is shown.")).toBeVisible();
-  expect(screen.queryByText(/^GPU 0/)).toBeNull();
+  expect(screen.queryByText(/GPU 0/)).toBeNull();
+  await userEvent.click(screen.getByRole("button", { name: "Details of 8-bit" }));
+  expect(screen.getByText(/^Fits in GPU 1, 18.5 GB left; longest context: 40,960 tokens/)).toBeVisible();
 });

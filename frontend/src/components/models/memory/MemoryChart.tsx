@@ -1,17 +1,14 @@
 import { Button, NativeSelect, Text } from "@mantine/core";
 import { useEffect, useState } from "react";
-import type { DeviceFit, MemoryPlan, PlannedOption } from "../../../hooks/useMemoryPlan";
-import { formatBytes } from "../../../lib/bytes";
-import { deviceLabel } from "../../../lib/fit";
-import { axisEnd, axisTicks, BATCH_STOPS, PART_LABEL, PARTS } from "../../../lib/memory";
+import type { MemoryPlan, PlannedOption } from "../../../hooks/useMemoryPlan";
+import { BATCH_STOPS, PART_LABEL, PARTS } from "../../../lib/memory";
 import { DTYPE_LABEL, sentence } from "../../../lib/labels";
 import type { Dtype, Quantization } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { TryAgain } from "../../common/TryAgain";
 import classes from "./MemoryChart.module.css";
-import { QuantOption } from "./QuantOption";
-import { type RoughFacts, RoughMemory } from "./RoughMemory";
+import { type DiskUse, PrecisionTable } from "./PrecisionTable";
 import { SteppedSlider } from "./SteppedSlider";
 
 interface Props {
@@ -20,11 +17,15 @@ interface Props {
   /** Null as long as nothing is chosen. */
   selected: Quantization | null;
   /** What stands in for the figures until they are there. */
-  rough?: RoughFacts;
+  rough?: PlannedOption[] | undefined;
+  /** What full precision is stored in, as far as it is known without the figures. */
+  dtype?: string | null;
   /** A word or two beside a precision's name; left out, the selected one is that of the model that is shown. */
   marks?: Partial<Record<Quantization, string>>;
   /** What a precision means for the disk. */
-  filesOf?: (planned: PlannedOption) => string | undefined;
+  diskOf?: (planned: PlannedOption) => DiskUse | null;
+  /** Said of the disks, below the table. */
+  disks?: string[];
   /** Shown in place of the problem as the server told it. */
   problem?: React.ReactNode;
   /** Left out where the precision is what it is. */
@@ -32,70 +33,52 @@ interface Props {
 }
 
 /** What a model needs in each precision, on one scale with what the devices have, for any context and batch. */
-export function MemoryChart({ title, plan, selected, rough, marks, filesOf, problem, onPick }: Props) {
-  const { estimate, options } = plan;
+export function MemoryChart(props: Props) {
+  const { title, plan, selected, rough = [], dtype = null, marks, diskOf, disks, problem, onPick } = props;
+  const { estimate } = plan;
+  const options = estimate === null ? rough : plan.options;
   const failed = plan.problem !== null && estimate === null;
-  const devices = shownDevices(options[0]?.fits ?? []);
-  const needs = options.flatMap(({ option, need }) => (option.available ? (need.required ?? []) : []));
-  const limits = devices.flatMap(({ free, total }) => [free ?? [], total ?? []].flat());
-  const end = axisEnd(needs, limits);
+  const adjustable = !failed && (estimate === null || options.some(({ option }) => option.available));
   const thisModel = ({ quantization }: PlannedOption) => (quantization === selected ? "this model" : undefined);
-  const shown = new Set(devices.map(({ device }) => device));
   return (
-    <fieldset className={classes.chart} aria-busy={plan.loading}>
-      <legend>{title}</legend>
-      {!failed && <Controls plan={plan} />}
-      <How plan={plan} />
+    // Not a fieldset: Chromium lays out no size container inside one.
+    <div className={classes.chart} role="group" aria-label={title} aria-busy={plan.loading}>
+      <div className={classes.title} aria-hidden>
+        {title}
+      </div>
+      {adjustable && <Controls plan={plan} />}
       {plan.problem !== null &&
-        estimate === null &&
+        failed &&
         (problem ?? (
           <ProblemAlert
-            title={rough === undefined ? "The memory is not available" : "The exact memory is not available"}
+            title={rough.length === 0 ? "The memory is not available" : "The exact memory is not available"}
             problem={plan.problem}
-            tone={rough === undefined ? "bad" : "warn"}
+            tone={rough.length === 0 ? "bad" : "warn"}
           >
             <TryAgain onClick={plan.reload} />
           </ProblemAlert>
         ))}
-      {estimate === null && rough !== undefined && <RoughMemory {...rough} />}
-      {estimate === null && plan.loading && <Placeholder h={336} label="Building the model without its weights" />}
-      {estimate !== null && (
-        <div
-          className={classes.options}
-          data-outdated={plan.outdated || undefined}
-          data-choice={onPick !== undefined || undefined}
-        >
-          {end > 0 && <Limits devices={devices} end={end} all={options[0]?.fits.length ?? 0} />}
-          {options.map((planned) => (
-            <QuantOption
-              key={planned.quantization}
-              planned={{ ...planned, fits: planned.fits.filter(({ device }) => shown.has(device)) }}
-              dtype={estimate.dtype}
-              faster={estimate.fast_dtype}
-              approximate={estimate.method === "approximate"}
-              longest={plan.longest}
-              end={end}
-              selected={planned.quantization === selected}
-              weightsOnly={plan.weightsOnly}
-              mark={marks === undefined ? thisModel(planned) : marks[planned.quantization]}
-              files={filesOf?.(planned)}
-              onSelect={onPick}
-            />
-          ))}
-          {end > 0 && <Axis end={end} />}
+      {options.length > 0 ? (
+        <div className={classes.options} data-outdated={plan.outdated || undefined}>
+          <PrecisionTable
+            options={options}
+            estimate={estimate}
+            dtype={estimate?.dtype ?? dtype}
+            longest={plan.longest}
+            selected={selected}
+            pending={estimate === null ? plan.loading : plan.weightsOnly}
+            markOf={marks === undefined ? thisModel : ({ quantization }) => marks[quantization]}
+            diskOf={diskOf}
+            disks={disks}
+            onPick={onPick}
+          />
         </div>
+      ) : (
+        plan.loading && <Placeholder h={216} label="Building the model without its weights" />
       )}
-    </fieldset>
+      {adjustable && <How plan={plan} rough={rough.length > 0} />}
+    </div>
   );
-}
-
-/** All devices where there are few; else the accelerator with the most free memory, and system memory. */
-function shownDevices(fits: DeviceFit[]): DeviceFit[] {
-  if (fits.length <= 3) return fits;
-  const roomiest = fits
-    .filter(({ device }) => device !== "cpu")
-    .reduce((best, fit) => ((fit.free ?? 0) > (best.free ?? 0) ? fit : best));
-  return fits.filter((fit) => fit === roomiest || fit.device === "cpu");
 }
 
 function Controls({ plan }: { plan: MemoryPlan }) {
@@ -130,17 +113,17 @@ function Controls({ plan }: { plan: MemoryPlan }) {
 const SLOW_MS = 1200;
 
 /** How the figures were found, and what is going on while they are not there yet. */
-function How({ plan }: { plan: MemoryPlan }) {
+function How({ plan, rough }: { plan: MemoryPlan; rough: boolean }) {
   const { estimate, loading, problem } = plan;
-  const outdated = loading && plan.outdated;
+  const outdated = loading && (plan.outdated || (rough && estimate === null));
   const slow = useSlow(outdated);
-  if (estimate === null) return null;
   if (outdated)
     return (
       <Text size="sm" c="dimmed" role="status">
         {slow ? "Building the model without its weights…" : "Computing the memory"}
       </Text>
     );
+  if (estimate === null) return null;
   const { method, method_reason: reason, may_improve: mayImprove } = estimate;
   return (
     <div className={classes.how}>
@@ -195,44 +178,4 @@ function useSlow(waiting: boolean): boolean {
     };
   }, [waiting]);
   return slow;
-}
-
-function Limits({ devices, end, all }: { devices: DeviceFit[]; end: number; all: number }) {
-  return (
-    <ul className={`${classes.limits} num`} aria-label="Free memory">
-      {devices.map(({ device, free, total }) => (
-        <li key={device}>
-          <span className={classes.mark} data-beyond={(free ?? 0) > end || undefined} aria-hidden />
-          <span>
-            {sentence(deviceLabel(device))}:{" "}
-            {free === null ? "free memory unknown" : `${formatBytes(free)} free of ${formatBytes(total)}`}
-            {free !== null && free > end && ", beyond this scale"}
-          </span>
-        </li>
-      ))}
-      {devices[0]?.free != null && devices[0].free < end && (
-        <li>
-          <span className={classes.taken} aria-hidden /> in use now
-        </li>
-      )}
-      {all > devices.length && <li>Of {all - 1} GPUs, the one with the most free memory is shown.</li>}
-    </ul>
-  );
-}
-
-/** "1.50 GB" as "1.5 GB": a tick is round, so the zeros say nothing. */
-function withoutZeros(figure: string): string {
-  return figure.replace(/(\.\d*?)0+(?= )/, "$1").replace(/\.(?= )/, "");
-}
-
-function Axis({ end }: { end: number }) {
-  return (
-    <div className={`${classes.axis} num`} aria-hidden>
-      {axisTicks(end).map((tick) => (
-        <span key={tick} style={{ left: `${(100 * tick) / end}%` }}>
-          {tick === 0 ? "0" : withoutZeros(formatBytes(tick))}
-        </span>
-      ))}
-    </div>
-  );
 }
