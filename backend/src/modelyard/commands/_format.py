@@ -236,13 +236,12 @@ def compatibility(verdict: "TrainingCompatibility | TrainingVerdict", level: str
     if verdict["compatible"] is False:
         return f"not possible: {reasons}"
     if verdict["compatible"] is None:
-        return f"not verified, a run checks it first: {reasons}"
-    seen = {
-        "static": "judged by its configuration",
-        "structural": "verified on the model's structure",
-        "live": "verified by an earlier run",
-    }
-    return f"possible, {seen[level]}"
+        return f"not verified; a run checks it first: {reasons}"
+    return {
+        "static": "ready, by its configuration",
+        "structural": "ready",
+        "live": "ready, as an earlier run has shown",
+    }[level]
 
 
 def drift(found: "Drift") -> str:

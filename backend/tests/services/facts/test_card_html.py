@@ -40,6 +40,11 @@ def test_shows_what_cards_are_made_of() -> None:
     assert "<pre><code>print(1 &lt; 2)\n</code></pre>" in html
 
 
+def test_has_no_header_that_says_nothing() -> None:
+    html = card_html("| | b |\n| - | - |\n| 1 | 2 |\n")
+    assert "<td></td>\n<th>b</th>" in html
+
+
 def test_leaves_no_heading_level_out() -> None:
     levels = re.findall(r"<h(\d)>", card_html("# a\n\n### b\n\n###### c\n\n## d\n"))
     assert levels == ["3", "4", "5", "4"]

@@ -55,7 +55,7 @@ export function ComparedText({ label, side }: Props) {
           />
         ))}
       </div>
-      {ended && <p className={classes.end}>▸ The text ends here; the other one goes on.</p>}
+      {ended && <p className={classes.end}>▸ The text ends here; the other one continues.</p>}
       <p className={classes.facts}>
         {shown === undefined
           ? "Point at a token, or use the arrow keys in the text, for its numbers."

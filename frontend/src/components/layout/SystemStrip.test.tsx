@@ -28,7 +28,7 @@ it("marks its figures as heard before while the server is away", () => {
 it("does not call unknown what is none", () => {
   useSystemStore.setState({ loaded: null });
   renderPage(<SystemStrip />);
-  expect(strip()).toHaveTextContent("Loadednot known");
+  expect(strip()).toHaveTextContent("Loadedunknown");
 });
 
 it("says that the machine could not be read, and asks again", async () => {

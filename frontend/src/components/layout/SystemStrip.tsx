@@ -49,7 +49,7 @@ function Unread() {
 }
 
 function loadedLabel(loaded: LoadedModel[] | null): string {
-  if (loaded === null) return "not known";
+  if (loaded === null) return "unknown";
   const models = new Set(loaded.map((item) => item.id)).size;
   if (models === 0) return "no model";
   return models === 1 ? "1 model" : `${models} models`;

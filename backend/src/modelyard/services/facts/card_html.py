@@ -64,14 +64,14 @@ class _SafeWriter(HTMLParser):
         super().__init__(convert_charrefs=True)
         self._base = repository_url
         self._written: list[str] = []
-        self._open: list[tuple[str, str]] = []
-        """The tags that are open, as they were read, each with what closes it."""
+        self._open: list[tuple[str, str, int]] = []
+        """The tags that are open, as they were read, each with what closes it and what was written before it."""
         self._unseen: list[str] = []
         self._level = 2
 
     def result(self) -> str:
         while self._open:
-            self._written.append(self._open.pop()[1])
+            self._close()
         return "".join(self._written)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -97,13 +97,10 @@ class _SafeWriter(HTMLParser):
             if tag in self._unseen:
                 del self._unseen[self._unseen.index(tag) :]
             return
-        if all(tag != name for name, _ in self._open):
+        if all(tag != name for name, _, _ in self._open):
             return
-        while True:
-            name, closing = self._open.pop()
-            self._written.append(closing)
-            if name == tag:
-                return
+        while self._close() != tag:
+            pass
 
     def handle_data(self, data: str) -> None:
         if not self._unseen:
@@ -125,8 +122,18 @@ class _SafeWriter(HTMLParser):
             self._begin(tag, f"<{name}{_attributes(name, values)}>", f"</{name}>")
 
     def _begin(self, tag: str, opening: str, closing: str) -> None:
+        self._open.append((tag, closing, len(self._written)))
         self._written.append(opening)
-        self._open.append((tag, closing))
+
+    def _close(self) -> str:
+        """Close what was opened last. Returns its tag."""
+        tag, closing, start = self._open.pop()
+        if tag == "th" and not "".join(self._written[start + 1 :]).strip():
+            # A header that says nothing is none, and readers of the screen would stop at it.
+            self._written[start] = self._written[start].replace("<th", "<td", 1)
+            closing = "</td>"
+        self._written.append(closing)
+        return tag
 
     def _link(self, values: dict[str, str]) -> None:
         address = self._address(values.get("href", ""))
@@ -139,7 +146,7 @@ class _SafeWriter(HTMLParser):
         self._written.append(words if address is None else f"{_anchor(address)}{words}</a>")
 
     def _in_link(self) -> bool:
-        return any(name == "a" for name, _ in self._open)
+        return any(name == "a" for name, _, _ in self._open)
 
     def _address(self, address: str) -> str | None:
         """Return where a link leads, if that is another site or a page of the Hub."""

@@ -503,7 +503,7 @@ it("asks the Hub for a newer version now, and says why it could not", async () =
   server.use(http.post(api("/models/m1/check-update"), () => refuse(problem(502, "hub_unreachable", "No Hub."))));
   useModelsStore.setState({ byId: { m1: model() }, ids: ["m1"], live: {}, pending: {} });
   show(model(), "files");
-  expect(await screen.findByText("Not known whether there is a newer main.")).toBeVisible();
+  expect(await screen.findByText("No update information for main.")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Check now" }));
   expect(await screen.findByText("No Hub.")).toBeVisible();
   server.use(http.post(api("/models/m1/check-update"), () => HttpResponse.json(OUTDATED)));

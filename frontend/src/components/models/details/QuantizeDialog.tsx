@@ -50,7 +50,7 @@ function Body({ wish: { model, quantization }, onClose }: { wish: QuantizeWish; 
     setBusy(true);
     try {
       await quantize(model.id, { quantization: wanted, keep_original: keep });
-      toastDone(`Quantizing ${model.name} to ${QUANTIZATION_LABEL[wanted]}`, "The copy appears as a card of its own.");
+      toastDone(`Quantizing ${model.name} to ${QUANTIZATION_LABEL[wanted]}`, "The copy appears beside the original.");
       onClose();
     } catch (error) {
       setProblem(toProblem(error));

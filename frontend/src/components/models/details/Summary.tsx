@@ -31,8 +31,11 @@ interface Props extends Omit<DetailsProps, "training"> {
 /** What stays while the views change: what the model is, its precisions, and what can be done with it. */
 export function Summary({ model, live, pending, tab, onAction, onTry }: Props) {
   const [parameters] = useSearchParams();
+  const stacked = useMediaQuery("(max-width: 62em)", false, { getInitialValueInEffect: false });
   const busy = pending !== undefined;
   const page = hubPage(model);
+  // Above another view, what is not asked for there would push that view off a phone.
+  const brief = stacked && tab !== "overview";
   return (
     <section className={classes.summary} aria-label="Summary">
       <div>
@@ -73,14 +76,14 @@ export function Summary({ model, live, pending, tab, onAction, onTry }: Props) {
           {model.loaded && <Unload model={model} pending={pending} onAction={onAction} />}
         </Group>
       )}
-      <Shape model={model} />
-      {page !== null && (
+      {!brief && <Shape model={model} stacked={stacked} />}
+      {!brief && page !== null && (
         <a href={page} target="_blank" rel="noreferrer" className={classes.outside}>
           <ExternalLink size={14} aria-hidden />
           {model.gated ? "Open the licence page" : "Open on the Hub"}
         </a>
       )}
-      <EntryActions model={model} busy={busy} onAction={onAction} />
+      {!brief && <EntryActions model={model} busy={busy} onAction={onAction} />}
     </section>
   );
 }
@@ -101,8 +104,7 @@ function Name({ name }: { name: string }) {
 }
 
 /** The figures that are asked for first: a list beside the views, a line above them. */
-function Shape({ model }: { model: Model }) {
-  const stacked = useMediaQuery("(max-width: 62em)", false, { getInitialValueInEffect: false });
+function Shape({ model, stacked }: { model: Model; stacked: boolean }) {
   const context = model.max_position_embeddings;
   const parameters = model.num_parameters === null ? null : formatCount(model.num_parameters);
   const tokens = context === null ? null : context.toLocaleString("en");

@@ -36,7 +36,7 @@ export function UpdateNotice({ model }: { model: Model }) {
         <Group gap="xs">
           <Text size="sm" c="dimmed">
             {model.update_available === null
-              ? `Not known whether there is a newer ${model.revision}`
+              ? `No update information for ${model.revision}`
               : `Up to date with ${model.revision}`}
             {formatChecked(model)}.
           </Text>
