@@ -11,6 +11,7 @@ export function TorchMissing() {
   return (
     <Alert
       color="yellow"
+      mb="md"
       variant="light"
       icon={<PackagePlus size={18} aria-hidden />}
       title="modelyard[torch] is not installed"
