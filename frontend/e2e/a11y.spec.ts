@@ -32,12 +32,26 @@ test("a card that is pointed at, and its menu", async ({ page }) => {
   await open(page, "/models");
   await page.getByRole("article").first().hover();
   await expectAccessible(page);
-  await page
-    .getByRole("button", { name: /^More actions/ })
-    .first()
-    .click();
+  await page.getByRole("button", { name: "More actions for tiny-gpt2, full precision" }).click();
   await expect(page.getByRole("menu")).toBeVisible();
   await expectAccessible(page, { popup: true });
+});
+
+test("a favourite with tags and a note, and the filters by them", async ({ page, request }) => {
+  const labels = { favourite: true, tags: ["baseline", "small model"], note: "Used in the first report." };
+  await request.patch(`/api/v1/models/${id}`, { data: labels });
+  await open(page, "/models?tag=baseline&favourite=true");
+  await expect(page.getByRole("link", { name: "small model" })).toBeVisible();
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Filter (2)" }).click();
+  await expect(page.getByRole("dialog", { name: "Filter" })).toBeVisible();
+  await expectAccessible(page, { popup: true });
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "More actions for tiny-gpt2", exact: true }).click();
+  await page.getByRole("menuitem", { name: "Tags and note…" }).click();
+  await expect(page.getByRole("dialog").getByRole("button", { name: "Remove the tag baseline" })).toBeVisible();
+  await expectAccessible(page);
+  await request.patch(`/api/v1/models/${id}`, { data: { favourite: false, tags: [], note: "" } });
 });
 
 test("the filter that matches nothing", async ({ page }) => {

@@ -53,7 +53,7 @@ test("/ searches, n downloads, arrows move, Enter opens, Esc closes, and the foc
   await expect(page.getByRole("dialog")).toHaveCount(0);
   await search.fill("");
 
-  const link = (index: number) => page.locator(`[data-card-index="${index}"] [data-card-link]`);
+  const link = (index: number) => page.locator(`[data-card-index="${index}"] [data-card-link]`).first();
   await expect(page.getByRole("article")).toHaveCount(SAMPLES.length);
   await link(0).focus();
   await page.keyboard.press("ArrowRight");
@@ -111,7 +111,7 @@ test("whatever is opened gives the focus back to what opened it", async ({ page 
   await closes(page.getByRole("button", { name: "Download a model" }), dialog("Download a model"));
   await closes(page.getByRole("link", { name: "Add local" }), dialog("Add local models"));
 
-  const menuButton = page.getByRole("button", { name: "More actions for tiny-gpt2" });
+  const menuButton = page.getByRole("button", { name: "More actions for tiny-gpt2, full precision" });
   await closes(menuButton, page.getByRole("menu"));
   for (const [item, name] of [
     ["Quantize to 4-bit…", "Quantize tiny-gpt2"],

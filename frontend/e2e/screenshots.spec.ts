@@ -130,7 +130,10 @@ test("states", async ({ page, request }) => {
       name: "delete",
       path: `/models?q=Loaded`,
       ready: async (page) => {
-        await page.getByRole("button", { name: /^More/ }).first().click();
+        await page
+          .getByRole("button", { name: /^More actions for .*, / })
+          .first()
+          .click();
         await page.getByRole("menuitem", { name: /Delete/ }).click();
         await expect(page.getByRole("dialog")).toBeVisible();
       },
@@ -156,7 +159,10 @@ test("states", async ({ page, request }) => {
       name: "quantize",
       path: "/models?q=tiny-gpt2",
       ready: async (page) => {
-        await page.getByRole("button", { name: /^More/ }).first().click();
+        await page
+          .getByRole("button", { name: /^More actions for .*, / })
+          .first()
+          .click();
         await page
           .getByRole("menuitem", { name: /Quantize/ })
           .first()

@@ -49,7 +49,7 @@ test("from an empty home to a model that is used, and back to an empty home", as
     await expect(page.getByText(/^(Exact|Approximate|The weights are exact)/)).toBeVisible({ timeout: 30_000 });
   });
 
-  const original = page.getByRole("article", { name: "tiny-gpt2, full precision" });
+  const original = page.getByRole("group", { name: "tiny-gpt2, full precision" });
   const bar = original.getByRole("progressbar");
   const share = async () => Number(await bar.getAttribute("aria-valuenow"));
 
@@ -90,7 +90,7 @@ test("from an empty home to a model that is used, and back to an empty home", as
   const details = page.getByRole("main");
 
   await test.step("what it is, at an address of its own", async () => {
-    await original.getByRole("link", { name: "tiny-gpt2" }).click();
+    await page.getByRole("article").getByRole("link", { name: "tiny-gpt2", exact: true }).click();
     await expect(page).toHaveURL(/\/models\/[0-9a-f]+/);
     await details.getByRole("tab", { name: "Files" }).click();
     await expect(details).toContainText("model.safetensors");
@@ -103,7 +103,7 @@ test("from an empty home to a model that is used, and back to an empty home", as
     await expect(original).toBeVisible();
   });
 
-  const copy = page.getByRole("article", { name: "tiny-gpt2, 4-bit" });
+  const copy = page.getByRole("group", { name: "tiny-gpt2, 4-bit" });
 
   await test.step("quantize", async () => {
     await original.getByRole("button", { name: "More actions for tiny-gpt2" }).click();
@@ -115,9 +115,15 @@ test("from an empty home to a model that is used, and back to an empty home", as
   });
 
   await test.step("load", async () => {
+    await expect(page.getByRole("article")).toHaveCount(1);
+    await expect(page.getByRole("tab", { name: "Installed (1)" })).toBeVisible();
+    const card = page.getByRole("article");
+    const before = await card.boundingBox();
     await copy.getByRole("button", { name: "Load tiny-gpt2" }).click();
     await expect(copy.getByText(/^Loading: /)).toBeVisible();
+    expect(await card.boundingBox(), "nothing jumps").toEqual(before);
     await expect(copy.getByText(/^Loaded in /)).toBeVisible({ timeout: 60_000 });
+    expect(await card.boundingBox(), "nothing jumps").toEqual(before);
     await expect(copy).toContainText("4.91 MBmeasured");
     const yard = page.getByRole("group", { name: "Memory and disk of this machine" });
     await expect(yard.getByRole("list", { name: "Loaded models" })).toContainText("tiny-gpt2 4.91 MB");

@@ -1,7 +1,8 @@
 import { useMemo } from "react";
 import { type ModelsState, useModelsStore } from "../stores/modelsStore";
 import type { Model } from "../types/model";
-import { type ModelFilter, filterModels } from "../lib/filter";
+import { filterGroups, type ModelFilter } from "../lib/filter";
+import { groupModels, type ModelGroup } from "../lib/groups";
 import { isActive } from "../lib/labels";
 
 export const useModel = (id: string) => useModelsStore((state) => state.byId[id]);
@@ -39,12 +40,28 @@ export function useNewerRow({ update_available, model_id, latest_commit, quantiz
 /** All rows; a new array only when a row's status or facts changed. */
 export const useModelList = () => useModelsStore(listOf);
 
-export function useFilteredIds(filter: ModelFilter): string[] {
-  const models = useModelList();
+let grouped: { models: Model[]; groups: ModelGroup[] } = { models: [], groups: [] };
+
+/** Grouped once for whoever asks. */
+function groupsOf(state: ModelsState): ModelGroup[] {
+  const models = listOf(state);
+  if (grouped.models !== models) grouped = { models, groups: groupModels(models) };
+  return grouped.groups;
+}
+
+/** All models as repositories with their variants. */
+export const useModelGroups = () => useModelsStore(groupsOf);
+
+/** How many there are; null while they are being read. */
+export const useModelCount = () =>
+  useModelsStore((state) => (state.load.state === "ready" ? groupsOf(state).length : null));
+
+export function useFilteredGroups(filter: ModelFilter): ModelGroup[] {
+  const groups = useModelGroups();
   const { q, status, quantization, tag, favourite, sort } = filter;
   return useMemo(
-    () => filterModels(models, { q, status, quantization, tag, favourite, sort }).map((model) => model.id),
-    [models, q, status, quantization, tag, favourite, sort],
+    () => filterGroups(groups, { q, status, quantization, tag, favourite, sort }),
+    [groups, q, status, quantization, tag, favourite, sort],
   );
 }
 

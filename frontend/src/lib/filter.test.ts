@@ -1,6 +1,8 @@
 import { expect, it } from "vitest";
 import { model } from "../test/fixtures";
-import { countFilters, countGroups, filterModels, readFilter, tagsOf } from "./filter";
+import type { Model } from "../types/model";
+import { countFilters, countGroups, filterGroups, readFilter, tagsOf } from "./filter";
+import { groupModels } from "./groups";
 
 const models = [
   model({ id: "a", model_id: "Qwen/Qwen3-0.6B", created_at: "2026-01-01T00:00:00.000Z" }),
@@ -19,7 +21,9 @@ const models = [
     created_at: "2026-01-02T00:00:00.000Z",
   }),
 ];
-const ids = (query: string) => filterModels(models, readFilter(new URLSearchParams(query))).map(({ id }) => id);
+const find = (rows: Model[], query: string) =>
+  filterGroups(groupModels(rows), readFilter(new URLSearchParams(query))).map(({ head }) => head.id);
+const ids = (query: string) => find(models, query);
 
 it("reads the address and ignores what it does not know", () => {
   expect(readFilter(new URLSearchParams("status=nope&sort=zzz&quantization=2bit"))).toEqual({
@@ -33,9 +37,13 @@ it("reads the address and ignores what it does not know", () => {
 });
 
 it("finds those with a newer version, whatever else they are", () => {
-  const outdated = [...models, model({ id: "d", update_available: true }), model({ id: "e", update_available: false })];
-  expect(filterModels(outdated, readFilter(new URLSearchParams("status=outdated"))).map(({ id }) => id)).toEqual(["d"]);
-  expect(countGroups(outdated)).toEqual({ ready: 4, active: 0, attention: 1, outdated: 1 });
+  const outdated = [
+    ...models,
+    model({ id: "d", model_id: "lab/d", update_available: true }),
+    model({ id: "e", model_id: "lab/e", update_available: false }),
+  ];
+  expect(find(outdated, "status=outdated")).toEqual(["d"]);
+  expect(countGroups(groupModels(outdated))).toEqual({ ready: 4, active: 0, attention: 1, outdated: 1 });
 });
 
 it("filters by words, status and precision, and sorts", () => {
@@ -54,11 +62,11 @@ it("filters by tag and favourite, and finds tags by their words", () => {
     model({ id: "b", model_id: "lab/two", tags: ["Small"] }),
     model({ id: "c", model_id: "lab/three" }),
   ];
-  const find = (query: string) => filterModels(labelled, readFilter(new URLSearchParams(query))).map(({ id }) => id);
-  expect(find("tag=small")).toEqual(["a"]);
-  expect(find("favourite=true")).toEqual(["a"]);
-  expect(find("favourite=yes")).toHaveLength(3);
-  expect(find("q=small")).toEqual(["a", "b"]);
+
+  expect(find(labelled, "tag=small")).toEqual(["a"]);
+  expect(find(labelled, "favourite=true")).toEqual(["a"]);
+  expect(find(labelled, "favourite=yes")).toHaveLength(3);
+  expect(find(labelled, "q=small")).toEqual(["a", "b"]);
   expect(tagsOf(labelled)).toEqual(["baseline", "small", "Small"]);
   expect(countFilters(readFilter(new URLSearchParams("tag=small&favourite=true&q=x")))).toBe(2);
 });

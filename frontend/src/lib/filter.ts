@@ -1,4 +1,5 @@
 import type { Model, ModelStatus, Quantization } from "../types/model";
+import { diskOf, type ModelGroup } from "./groups";
 
 export const SORTS = ["newest", "name", "parameters", "memory", "disk"] as const;
 export type Sort = (typeof SORTS)[number];
@@ -12,7 +13,7 @@ export const SORT_LABEL: Record<Sort, string> = {
 };
 
 export const STATUS_GROUPS = ["ready", "active", "attention", "outdated"] as const;
-/** Each row is in one of the first three; an outdated one is so besides. */
+/** Each variant is in one of the first three; an outdated one is so besides. */
 export type StatusGroup = (typeof STATUS_GROUPS)[number];
 export const STATUS_GROUP_LABEL: Record<StatusGroup, string> = {
   ready: "Ready",
@@ -72,40 +73,46 @@ const memoryOf = (model: Model) => model.memory_measured_bytes ?? model.memory_e
 const byName = new Intl.Collator("en", { numeric: true });
 const byText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-const ORDER: Record<Sort, (a: Model, b: Model) => number> = {
-  newest: (a, b) => byText(b.created_at, a.created_at),
-  name: (a, b) => byName.compare(a.name, b.name),
-  parameters: (a, b) => (b.num_parameters ?? -1) - (a.num_parameters ?? -1),
-  memory: (a, b) => memoryOf(b) - memoryOf(a),
-  disk: (a, b) => b.disk_bytes - a.disk_bytes,
+const newest = ({ variants }: ModelGroup) =>
+  variants.reduce((latest, { created_at }) => (created_at > latest ? created_at : latest), "");
+const most = (group: ModelGroup, of: (model: Model) => number) => Math.max(...group.variants.map(of));
+
+const ORDER: Record<Sort, (a: ModelGroup, b: ModelGroup) => number> = {
+  newest: (a, b) => byText(newest(b), newest(a)),
+  name: (a, b) => byName.compare(a.head.name, b.head.name),
+  parameters: (a, b) => (b.head.num_parameters ?? -1) - (a.head.num_parameters ?? -1),
+  memory: (a, b) => most(b, memoryOf) - most(a, memoryOf),
+  disk: (a, b) => diskOf(b.variants) - diskOf(a.variants),
 };
 
 function isIn(model: Model, group: StatusGroup): boolean {
   return group === "outdated" ? model.update_available === true : GROUP[model.status] === group;
 }
 
-export function filterModels(models: Model[], filter: ModelFilter): Model[] {
-  const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
-  return models
-    .filter((model) => {
-      if (filter.status !== null && !isIn(model, filter.status)) return false;
-      if (filter.quantization !== null && model.quantization !== filter.quantization) return false;
-      if (filter.tag !== null && !model.tags.includes(filter.tag)) return false;
-      if (filter.favourite && !model.favourite) return false;
-      if (words.length === 0) return true;
-      const { model_id, architecture, model_type, tags } = model;
-      const text = `${model_id} ${architecture ?? ""} ${model_type ?? ""} ${tags.join(" ")}`.toLowerCase();
-      return words.every((word) => text.includes(word));
-    })
-    .sort((a, b) => ORDER[filter.sort](a, b) || byText(a.id, b.id));
+function matches(model: Model, filter: ModelFilter, words: string[]): boolean {
+  if (filter.status !== null && !isIn(model, filter.status)) return false;
+  if (filter.quantization !== null && model.quantization !== filter.quantization) return false;
+  if (filter.tag !== null && !model.tags.includes(filter.tag)) return false;
+  if (filter.favourite && !model.favourite) return false;
+  if (words.length === 0) return true;
+  const { model_id, architecture, model_type, tags } = model;
+  const text = `${model_id} ${architecture ?? ""} ${model_type ?? ""} ${tags.join(" ")}`.toLowerCase();
+  return words.every((word) => text.includes(word));
 }
 
-/** How many rows each status group holds. */
-export function countGroups(models: Model[]): Record<StatusGroup, number> {
+/** The repositories of which a variant has all that is asked for. */
+export function filterGroups(groups: ModelGroup[], filter: ModelFilter): ModelGroup[] {
+  const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
+  return groups
+    .filter(({ variants }) => variants.some((model) => matches(model, filter, words)))
+    .sort((a, b) => ORDER[filter.sort](a, b) || byText(a.key, b.key));
+}
+
+/** How many repositories have a variant in each status group. */
+export function countGroups(groups: ModelGroup[]): Record<StatusGroup, number> {
   const counts = { ready: 0, active: 0, attention: 0, outdated: 0 };
-  for (const model of models) {
-    counts[GROUP[model.status]] += 1;
-    if (model.update_available === true) counts.outdated += 1;
+  for (const { variants } of groups) {
+    for (const group of STATUS_GROUPS) if (variants.some((model) => isIn(model, group))) counts[group] += 1;
   }
   return counts;
 }

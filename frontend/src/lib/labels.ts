@@ -55,6 +55,11 @@ export function isActive(status: ModelStatus): boolean {
   return status === "pending" || status === "downloading" || status === "quantizing" || status === "paused";
 }
 
+/** Whether it can be deleted; work under way is cancelled instead. */
+export function isDeletable({ status }: Pick<Model, "status">): boolean {
+  return !isActive(status) && status !== "deleting";
+}
+
 type State = Pick<Model, "status" | "error">;
 
 /** The status as a word; of a row that the server paused, with the reason. */

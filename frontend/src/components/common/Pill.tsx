@@ -8,7 +8,7 @@ export function Pill({ icon: Icon, tone, children }: { icon: LucideIcon; tone: T
   return (
     <span className={classes.pill} data-tone={tone}>
       <Icon size={14} aria-hidden />
-      {children}
+      <span className="truncate">{children}</span>
     </span>
   );
 }

@@ -16,8 +16,7 @@ import { Suspense, useEffect, useLayoutEffect } from "react";
 import { NavigationType, NavLink as RouterLink, Outlet, useHref, useLocation, useNavigationType } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
-import { useConn } from "../../hooks/useModels";
-import { useModelsStore } from "../../stores/modelsStore";
+import { useConn, useModelCount } from "../../hooks/useModels";
 import { Announcer } from "./Announcer";
 import classes from "./AppLayout.module.css";
 import { Brand } from "./Brand";
@@ -136,7 +135,7 @@ function PanelFallback({ at }: { at: string }) {
 }
 
 function ModelCount() {
-  const count = useModelsStore((state) => (state.load.state === "ready" ? state.ids.length : null));
+  const count = useModelCount();
   return count === null ? null : (
     <Text span size="xs" c="dimmed" className="num">
       {count}

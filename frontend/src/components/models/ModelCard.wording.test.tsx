@@ -2,6 +2,7 @@ import { cleanup } from "@testing-library/react";
 import { expect, it } from "vitest";
 import { liveOf, model, progress, system } from "../../test/fixtures";
 import { renderPage } from "../../test/render";
+import { useModelsStore } from "../../stores/modelsStore";
 import type { Model, Progress } from "../../types/model";
 import { ModelCard } from "./ModelCard";
 
@@ -22,14 +23,13 @@ const STATUSES: Model["status"][] = ["pending", "downloading", "quantizing", "pa
 const MESSAGES = ["waiting for a worker", "stopping", "layer 3 of 12"];
 
 function htmlOf(row: Model): string {
+  useModelsStore.setState({ live: { m1: liveOf(row) }, pending: {} });
+  const group = { key: row.model_id, head: row, variants: [row] };
   const { container } = renderPage(
     <ModelCard
-      model={row}
-      live={liveOf(row)}
-      pending={undefined}
-      scale={undefined}
+      group={group}
       devices={system().devices}
-      href="/models/m1"
+      search=""
       onAction={() => undefined}
       onPoint={() => undefined}
     />,

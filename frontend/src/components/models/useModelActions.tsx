@@ -1,19 +1,22 @@
 import { type ReactNode, useCallback, useState } from "react";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
+import { useModelGroups } from "../../hooks/useModels";
 import { losesWork } from "../../lib/cancel";
+import { isDeletable } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
 import { ConfirmCancel } from "../common/ConfirmCancel";
 import { ConfirmDelete } from "../common/ConfirmDelete";
 import { LazyDialog } from "../common/LazyDialog";
-import type { CardAction } from "./card/actions";
+import type { OnAction } from "./card/actions";
+import { DeleteModels } from "./list/DeleteModels";
 import { QuantizeDialog, type QuantizeWish } from "./details/QuantizeDialog";
 
 const LabelsDialog = lazyWithRetry(() => import("./labels/LabelsDialog"));
 
 interface ModelActions {
   /** Does it, or asks first where something may be lost. */
-  onAction: (model: Model, action: CardAction) => void;
+  onAction: OnAction;
   /** The questions that are asked; belongs somewhere on the page. */
   questions: ReactNode;
 }
@@ -23,18 +26,20 @@ export function useModelActions(): ModelActions {
   const act = useModelsStore((state) => state.act);
   const mergeAdapter = useModelsStore((state) => state.mergeAdapter);
   const [deleting, setDeleting] = useState<Model | null>(null);
+  const [deletingAll, setDeletingAll] = useState<Model | null>(null);
   const [originalOnly, setOriginalOnly] = useState(false);
   const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
   const [cancelling, setCancelling] = useState<string | null>(null);
   const [labelling, setLabelling] = useState<string | null>(null);
   const keep = useCallback(() => setCancelling(null), []);
 
-  const onAction = useCallback(
-    (model: Model, action: CardAction) => {
+  const onAction: OnAction = useCallback(
+    (model, action) => {
       if (action === "delete" || action === "drop-original") {
         setDeleting(model);
         setOriginalOnly(action === "drop-original");
-      } else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
+      } else if (action === "delete-all") setDeletingAll(model);
+      else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
       else if (action === "labels") setLabelling(model.id);
       else if (action === "merge") void mergeAdapter(model.id);
@@ -50,6 +55,7 @@ export function useModelActions(): ModelActions {
     questions: (
       <>
         <ConfirmDelete model={deleting} originalOnly={originalOnly} onClose={() => setDeleting(null)} />
+        <DeleteVariants model={deletingAll} onClose={() => setDeletingAll(null)} />
         <QuantizeDialog wish={quantizing} onClose={() => setQuantizing(null)} />
         <LazyDialog wanted={labelling !== null} title="Tags and note" onClose={() => setLabelling(null)}>
           {(opened) => <LabelsDialog opened={opened} id={labelling} onClose={() => setLabelling(null)} />}
@@ -58,4 +64,18 @@ export function useModelActions(): ModelActions {
       </>
     ),
   };
+}
+
+/** Which variants of a repository are to go. */
+function DeleteVariants({ model, onClose }: { model: Model | null; onClose: () => void }) {
+  const groups = useModelGroups();
+  const group = model === null ? undefined : groups.find(({ variants }) => variants.some(({ id }) => id === model.id));
+  return (
+    <DeleteModels
+      title={`Delete ${model?.name ?? ""}`}
+      models={group?.variants.filter(isDeletable) ?? null}
+      choosable
+      onClose={onClose}
+    />
+  );
 }

@@ -4,10 +4,10 @@ import { Route, Routes } from "react-router";
 import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { downloading, hit, model, problem, system } from "../../test/fixtures";
+import { adapter, downloading, hit, model, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
-import type { Model } from "../../types/model";
+import type { DeletionPlanRequest, Model } from "../../types/model";
 import { applyList } from "../../stores/applyEvents";
 import { ModelsPanel } from "./ModelsPanel";
 
@@ -60,7 +60,7 @@ it("lays the model that is pointed at over the bars", async () => {
   show(MODELS);
   const [memory] = screen.getAllByText(/free of/);
   expect(memory).toBeVisible();
-  await userEvent.hover(screen.getByRole("article", { name: /^Qwen3-0.6B/ }));
+  await userEvent.hover(screen.getByRole("group", { name: /^Qwen3-0.6B/ }));
   expect(await screen.findByTestId("ghost-cpu")).toHaveAttribute("data-verdict", "fits");
   expect(screen.getByText("fits, 18.8 GB left")).toBeVisible();
   // It is on the disk already.
@@ -255,10 +255,61 @@ it("asks before it cancels from a card's menu", async () => {
   );
   const user = userEvent.setup();
   show(MODELS);
-  await user.click(screen.getByRole("button", { name: "More actions for pythia-70m" }));
+  await user.click(screen.getByRole("button", { name: /^More actions for pythia-70m, / }));
   await user.click(await screen.findByRole("menuitem", { name: "Cancel and remove…" }));
   await user.click(await screen.findByRole("button", { name: "Discard 400 MB" }));
   await waitFor(() => expect(sent).toEqual(["cancel"]));
+});
+
+it("counts repositories, and deletes some variants of one with exact bytes", async () => {
+  const rows = [
+    model({ id: "a" }),
+    model({ id: "a4", quantization: "4bit" }),
+    adapter({ id: "l", base_id: "a" }),
+    model({ id: "b", model_id: "gpt2" }),
+  ];
+  const planned: string[][] = [];
+  const deleted: string[] = [];
+  server.use(
+    http.post(api("/models/deletion-plan"), async ({ request }) => {
+      const { ids, with_original } = (await request.json()) as DeletionPlanRequest;
+      planned.push(ids);
+      const whole = ids.includes("a4") || with_original;
+      const row = {
+        kept_bytes: 0,
+        kept_because: [],
+        original_bytes: whole ? 0 : 1e9,
+        shared_cache: false,
+        stays: false,
+      };
+      const items = ids.map((id) => ({ ...row, id, freed_bytes: whole ? 5e8 : 0 }));
+      const freed_bytes = items.reduce((sum, item) => sum + item.freed_bytes, 0);
+      return HttpResponse.json({ freed_bytes, original_bytes: whole ? 0 : 1e9, items });
+    }),
+    http.delete(api("/models/:id"), ({ params, request }) => {
+      deleted.push(`${String(params.id)}${new URL(request.url).search}`);
+      return HttpResponse.json({ freed_bytes: 5e8, kept_bytes: 0, kept_because: [], shared_cache: false });
+    }),
+  );
+  const user = userEvent.setup();
+  show(rows);
+  expect(screen.getByRole("tab", { name: "Installed (2)" })).toBeVisible();
+  expect(screen.getAllByRole("article")).toHaveLength(2);
+  await user.click(screen.getByRole("button", { name: "More actions for Qwen3-0.6B" }));
+  await user.click(await screen.findByRole("menuitem", { name: "Delete several…" }));
+  const dialog = await screen.findByRole("dialog", { name: "Delete Qwen3-0.6B" });
+  expect(await within(dialog).findByRole("button", { name: "Delete 2, free 1.00 GB" })).toBeEnabled();
+  // An adapter is a repository of its own: it goes when it is ticked.
+  expect(within(dialog).getByRole("checkbox", { name: "lora, adapter" })).not.toBeChecked();
+  await user.click(within(dialog).getByRole("checkbox", { name: "Qwen3-0.6B, 4-bit" }));
+  await user.click(await within(dialog).findByRole("checkbox", { name: /^Also remove the original files, 1.00 GB/ }));
+  await expectAccessible();
+  const confirm = await within(dialog).findByRole("button", { name: "Delete 1, free 500 MB" });
+  await waitFor(() => expect(confirm).toBeEnabled());
+  await user.click(confirm);
+  expect(await screen.findByText("500 MB freed.")).toBeVisible();
+  expect(planned[0]).toEqual(["a", "a4"]);
+  expect(deleted).toEqual(["a?with_original=true"]);
 });
 
 it("moves between cards with the arrow keys", async () => {

@@ -3,14 +3,14 @@ import { useHotkeys, useMediaQuery } from "@mantine/hooks";
 import { FolderInput, Plus } from "lucide-react";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { Link, useLocation, useSearchParams } from "react-router";
-import { useFilteredIds, useModelList } from "../../hooks/useModels";
+import { useFilteredGroups, useModelGroups } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { NO_FILTER, readFilter } from "../../lib/filter";
+import type { ModelGroup } from "../../lib/groups";
 import { cssHeightVariable } from "../../lib/cssHeightVariable";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
 import { useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
-import type { Model } from "../../types/model";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TorchMissing } from "../common/TorchMissing";
 import { TryAgain } from "../common/TryAgain";
@@ -50,9 +50,9 @@ export function ModelsPanel() {
 
   const load = useModelsStore((state) => state.load);
   const fetchModels = useModelsStore((state) => state.fetchModels);
-  const models = useModelList();
+  const all = useModelGroups();
   const filter = readFilter(parameters);
-  const ids = useFilteredIds(filter);
+  const groups = useFilteredGroups(filter);
   const view = parameters.get("view") === "hub" ? "hub" : "installed";
 
   const change = useCallback(
@@ -91,11 +91,11 @@ export function ModelsPanel() {
   usePrefetch(load.state === "ready");
 
   const select = useCallback(
-    (model: Model, on: boolean) =>
+    ({ key }: ModelGroup, on: boolean) =>
       setSelected((before) => {
         const next = new Set(before);
-        if (on) next.add(model.id);
-        else next.delete(model.id);
+        if (on) next.add(key);
+        else next.delete(key);
         return next;
       }),
     [],
@@ -132,14 +132,12 @@ export function ModelsPanel() {
       <Tabs value={view} onChange={(value) => change({ view: value === "hub" ? "hub" : null })} keepMounted={false}>
         <div className={classes.tabs}>
           <Tabs.List aria-label="View">
-            <Tabs.Tab value="installed">
-              {load.state === "ready" ? `Installed (${models.length})` : "Installed"}
-            </Tabs.Tab>
+            <Tabs.Tab value="installed">{load.state === "ready" ? `Installed (${all.length})` : "Installed"}</Tabs.Tab>
             <Tabs.Tab value="hub">Hub</Tabs.Tab>
           </Tabs.List>
-          {view === "installed" && models.length > 0 && load.state !== "error" && (
+          {view === "installed" && all.length > 0 && load.state !== "error" && (
             <Text size="sm" c="dimmed" className={`${classes.shown} num`} role="status">
-              {formatCountOf(ids.length, models.length)}
+              {formatCountOf(groups.length, all.length)}
               {load.state !== "ready" && ", more are coming"}
             </Text>
           )}
@@ -152,16 +150,16 @@ export function ModelsPanel() {
             <ProblemAlert title="Could not load the models" problem={load.error}>
               <TryAgain onClick={() => void fetchModels()} />
             </ProblemAlert>
-          ) : load.state !== "ready" && models.length === 0 ? (
+          ) : load.state !== "ready" && all.length === 0 ? (
             <LoadingList />
-          ) : models.length === 0 ? (
+          ) : all.length === 0 ? (
             <FirstRun onStart={openForm} />
           ) : (
             <>
               <Filters
                 filter={filter}
-                models={models}
-                empty={ids.length === 0}
+                groups={all}
+                empty={groups.length === 0}
                 onChange={change}
                 searchField={searchField}
                 selecting={selected !== null}
@@ -170,15 +168,15 @@ export function ModelsPanel() {
               <div className={classes.list}>
                 {selected !== null && (
                   <BulkBar
-                    models={models.filter((model) => selected.has(model.id))}
-                    onSelectAll={() => setSelected(new Set(ids))}
+                    groups={all.filter(({ key }) => selected.has(key))}
+                    onSelectAll={() => setSelected(new Set(groups.map(({ key }) => key)))}
                     onDone={() => setSelected(null)}
                   />
                 )}
-                {ids.length === 0 ? (
+                {groups.length === 0 ? (
                   <NothingMatches filter={filter} onClear={() => change({ q: null, ...NO_FILTER })} />
                 ) : (
-                  <Cards ids={ids} search={search} selected={selected} onSelect={select} onAction={onAction} />
+                  <Cards groups={groups} search={search} selected={selected} onSelect={select} onAction={onAction} />
                 )}
               </div>
             </>

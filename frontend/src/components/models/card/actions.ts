@@ -2,10 +2,12 @@ import type { ModelAction } from "../../../api/models";
 import type { Model } from "../../../types/model";
 
 export type CardAction =
-  ModelAction | "quantize-4bit" | "quantize-8bit" | "merge" | "labels" | "delete" | "drop-original";
+  ModelAction | "quantize-4bit" | "quantize-8bit" | "merge" | "labels" | "delete" | "delete-all" | "drop-original";
+
+export type OnAction = (model: Model, action: CardAction) => void;
 
 export interface ActionProps {
   model: Model;
   busy: boolean;
-  onAction: (model: Model, action: CardAction) => void;
+  onAction: OnAction;
 }

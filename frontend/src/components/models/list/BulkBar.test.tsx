@@ -3,6 +3,7 @@ import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
 import { applyList } from "../../../stores/applyEvents";
 import { useModelsStore } from "../../../stores/modelsStore";
+import { groupModels } from "../../../lib/groups";
 import { downloading, model, problem } from "../../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../../test/handlers";
 import { expectAccessible, renderPage } from "../../../test/render";
@@ -15,14 +16,14 @@ const MOVING = downloading({ id: "c" });
 
 function show(models: Model[]) {
   useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, models));
-  renderPage(<BulkBar models={models} onSelectAll={vi.fn()} onDone={vi.fn()} />);
+  renderPage(<BulkBar groups={groupModels(models)} onSelectAll={vi.fn()} onDone={vi.fn()} />);
 }
 
 it("counts what each action would touch", async () => {
   show([ONE, FOUR, MOVING]);
   for (const name of ["Verify 2", "Quantize 1", "Delete 2…"])
     expect(screen.getByRole("button", { name })).toBeEnabled();
-  expect(screen.getByText("3 selected")).toBeVisible();
+  expect(screen.getByText("2 selected, 3 variants")).toBeVisible();
   await expectAccessible();
 });
 
@@ -37,7 +38,7 @@ it("does what it can and names what was refused", async () => {
   await userEvent.click(screen.getByRole("button", { name: "Verify 2" }));
   expect(await screen.findByText("1 of 2 not being verified")).toBeVisible();
   expect(screen.getByText("gpt2, 4-bit: It is being quantized. Wait.")).toBeVisible();
-  expect(screen.getByText("1 model being verified")).toBeVisible();
+  expect(screen.getByText("1 variant being verified")).toBeVisible();
 });
 
 const ROW = {
@@ -76,7 +77,7 @@ it("deletes after one question; what is in use or shared stays", async () => {
       return HttpResponse.json(ROW);
     }),
   );
-  show([ONE, FOUR, model({ id: "d" })]);
+  show([ONE, FOUR, model({ id: "d", model_id: "lab/shared" })]);
   await userEvent.click(screen.getByRole("button", { name: "Delete 3…" }));
   const question = await screen.findByRole("dialog", { name: "Delete models" });
   expect(await within(question).findByText("gpt2, 4-bit: not deleted, loaded on cpu of lab")).toBeVisible();
@@ -90,7 +91,7 @@ it("deletes after one question; what is in use or shared stays", async () => {
   await waitFor(() => expect(confirm).toBeEnabled());
   await expectAccessible();
   await userEvent.click(confirm);
-  expect(await screen.findByText("1 model deleted")).toBeVisible();
+  expect(await screen.findByText("1 variant deleted")).toBeVisible();
   expect(asked).toEqual(["a"]);
 });
 
@@ -123,7 +124,7 @@ it("takes the originals of copies that stay along, when that is ticked", async (
   const confirm = await within(question).findByRole("button", { name: "Delete 1, free 269 MB" });
   await waitFor(() => expect(confirm).toBeEnabled());
   await userEvent.click(confirm);
-  expect(await screen.findByText("1 model deleted")).toBeVisible();
+  expect(await screen.findByText("1 variant deleted")).toBeVisible();
   expect(asked).toEqual(["true"]);
 });
 

@@ -1,63 +1,41 @@
-import { memo } from "react";
-import { useLive, useModel, usePending } from "../../../hooks/useModels";
-import { useMemoryPlace } from "../../../hooks/useMemoryPlace";
 import { fetchedBytes } from "../../../lib/cancel";
-import type { Place } from "../../../lib/yard";
+import type { ModelGroup } from "../../../lib/groups";
 import { type Ghost, useGhostStore } from "../../../stores/ghostStore";
 import { useModelsStore } from "../../../stores/modelsStore";
 import { useSystemStore } from "../../../stores/systemStore";
-import type { Device, Model } from "../../../types/model";
-import type { CardAction } from "../card/actions";
+import type { Model } from "../../../types/model";
+import type { OnAction } from "../card/actions";
 import { ModelCard } from "../ModelCard";
 import { ModelGrid } from "./ModelGrid";
 
-interface CardsProps {
-  ids: string[];
+interface Props {
+  groups: ModelGroup[];
   search: string;
-  /** The chosen ones, or null while none are being chosen. */
+  /** The keys of the chosen ones, or null while none are being chosen. */
   selected: ReadonlySet<string> | null;
-  onSelect: (model: Model, selected: boolean) => void;
-  onAction: (model: Model, action: CardAction) => void;
+  onSelect: (group: ModelGroup, selected: boolean) => void;
+  onAction: OnAction;
 }
 
-export function Cards({ ids, search, selected, onSelect, onAction }: CardsProps) {
-  const system = useSystemStore((state) => state.system);
-  const scale = useMemoryPlace();
+export function Cards({ groups, search, selected, onSelect, onAction }: Props) {
+  const devices = useSystemStore((state) => state.system?.devices);
   return (
     <ModelGrid
-      ids={ids}
-      renderCard={(id) => (
-        <StoredCard
-          id={id}
-          scale={scale}
-          devices={system?.devices}
+      groups={groups}
+      renderCard={(group) => (
+        <ModelCard
+          group={group}
+          devices={devices}
           search={search}
-          selected={selected?.has(id)}
+          selected={selected?.has(group.key)}
           onSelect={onSelect}
           onAction={onAction}
+          onPoint={point}
         />
       )}
     />
   );
 }
-
-interface StoredCardProps extends Omit<CardsProps, "ids" | "selected"> {
-  id: string;
-  scale: Place | undefined;
-  devices: Device[] | undefined;
-  selected: boolean | undefined;
-}
-
-/** Remembered, because the grid draws itself again with each row that scrolls into view. */
-const StoredCard = memo(function StoredCard({ id, search, ...props }: StoredCardProps) {
-  const model = useModel(id);
-  const live = useLive(id);
-  const pending = usePending(id);
-  if (model === undefined) return null;
-  return (
-    <ModelCard model={model} live={live} pending={pending} href={`/models/${id}${search}`} onPoint={point} {...props} />
-  );
-});
 
 function point(model: Model | null): void {
   useGhostStore.getState().show(model === null ? null : ghostOf(model));

@@ -11,18 +11,18 @@ import {
   tagsOf,
 } from "../../../lib/filter";
 import { QUANTIZATION_LABEL } from "../../../lib/labels";
-import type { Model } from "../../../types/model";
+import type { ModelGroup } from "../../../lib/groups";
 
 interface Props {
   filter: ModelFilter;
-  models: Model[];
+  groups: ModelGroup[];
   onChange: (changes: Record<string, string | null>) => void;
 }
 
 /** What narrows the list besides its search. */
-export function FilterMenu({ filter, models, onChange }: Props) {
-  const counts = useMemo(() => countGroups(models), [models]);
-  const known = useMemo(() => tagsOf(models), [models]);
+export function FilterMenu({ filter, groups, onChange }: Props) {
+  const counts = useMemo(() => countGroups(groups), [groups]);
+  const known = useMemo(() => tagsOf(groups.flatMap(({ variants }) => variants)), [groups]);
   const active = countFilters(filter);
   // One of the address, which nothing has any more, is still a choice.
   const tags = filter.tag === null || known.includes(filter.tag) ? known : [filter.tag, ...known];

@@ -2,14 +2,14 @@ import { Button, NativeSelect } from "@mantine/core";
 import { Link } from "react-router";
 import { countFilters, type ModelFilter, SORT_LABEL, SORTS, STATUS_GROUP_LABEL } from "../../../lib/filter";
 import { QUANTIZATION_LABEL } from "../../../lib/labels";
-import type { Model } from "../../../types/model";
+import type { ModelGroup } from "../../../lib/groups";
 import { EmptyState } from "../../common/EmptyState";
 import { SearchBar } from "../../common/SearchBar";
 import { FilterMenu } from "./FilterMenu";
 
 interface FiltersProps {
   filter: ModelFilter;
-  models: Model[];
+  groups: ModelGroup[];
   /** Whether they leave nothing to show, and so nothing to select. */
   empty: boolean;
   onChange: (changes: Record<string, string | null>) => void;
@@ -18,7 +18,7 @@ interface FiltersProps {
   onSelecting: (selecting: boolean) => void;
 }
 
-export function Filters({ filter, models, empty, onChange, searchField, selecting, onSelecting }: FiltersProps) {
+export function Filters({ filter, groups, empty, onChange, searchField, selecting, onSelecting }: FiltersProps) {
   return (
     <SearchBar
       ref={searchField}
@@ -27,7 +27,7 @@ export function Filters({ filter, models, empty, onChange, searchField, selectin
       value={filter.q}
       onChange={(q) => onChange({ q })}
     >
-      <FilterMenu filter={filter} models={models} onChange={onChange} />
+      <FilterMenu filter={filter} groups={groups} onChange={onChange} />
       <NativeSelect
         aria-label="Order"
         value={filter.sort}

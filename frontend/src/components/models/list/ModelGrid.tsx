@@ -1,18 +1,19 @@
 import { defaultRangeExtractor, type Range, useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useCallback, useLayoutEffect, useRef, useState } from "react";
+import type { ModelGroup } from "../../../lib/groups";
 import classes from "./ModelGrid.module.css";
 
-const CARD_MIN_PX = 340;
+const CARD_MIN_PX = 376;
 const GAP_PX = 16;
 const ROW_GUESS_PX = 200;
 
 interface Props {
-  ids: string[];
-  renderCard: (id: string) => React.ReactNode;
+  groups: ModelGroup[];
+  renderCard: (group: ModelGroup) => React.ReactNode;
 }
 
 /** Cards in rows, of which only those near the window are in the page; arrows move between cards. */
-export function ModelGrid({ ids, renderCard }: Props) {
+export function ModelGrid({ groups, renderCard }: Props) {
   const frame = useRef<HTMLDivElement>(null);
   const [columns, setColumns] = useState<number | null>(null);
   const [offset, setOffset] = useState(0);
@@ -35,16 +36,18 @@ export function ModelGrid({ ids, renderCard }: Props) {
 
   return (
     <div ref={frame}>
-      {columns !== null && <Rows key={columns} ids={ids} columns={columns} offset={offset} renderCard={renderCard} />}
+      {columns !== null && (
+        <Rows key={columns} groups={groups} columns={columns} offset={offset} renderCard={renderCard} />
+      )}
     </div>
   );
 }
 
 /** The rows for one number of columns; with another number nothing measured before is of use. */
-function Rows({ ids, columns, offset, renderCard }: Props & { columns: number; offset: number }) {
+function Rows({ groups, columns, offset, renderCard }: Props & { columns: number; offset: number }) {
   const list = useRef<HTMLDivElement>(null);
   const [focused, setFocused] = useState<number | null>(null);
-  const rows = Math.ceil(ids.length / columns);
+  const rows = Math.ceil(groups.length / columns);
   const focusedRow = focused === null ? null : Math.floor(focused / columns);
 
   const virtualizer = useWindowVirtualizer({
@@ -102,15 +105,15 @@ function Rows({ ids, columns, offset, renderCard }: Props & { columns: number; o
             gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
           }}
         >
-          {ids.slice(row.index * columns, (row.index + 1) * columns).map((id, column) => (
+          {groups.slice(row.index * columns, (row.index + 1) * columns).map((group, column) => (
             <div
-              key={id}
+              key={group.key}
               role="listitem"
-              aria-setsize={ids.length}
+              aria-setsize={groups.length}
               aria-posinset={row.index * columns + column + 1}
               data-card-index={row.index * columns + column}
             >
-              {renderCard(id)}
+              {renderCard(group)}
             </div>
           ))}
         </div>

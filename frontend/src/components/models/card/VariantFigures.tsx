@@ -1,0 +1,77 @@
+import { VisuallyHidden } from "@mantine/core";
+import { formatBytes, formatDisk } from "../../../lib/bytes";
+import { isActive, waitsForDisk } from "../../../lib/labels";
+import type { Device, Model } from "../../../types/model";
+import { FitLabel } from "../../common/VerdictLabel";
+import classes from "./Variant.module.css";
+
+interface Props {
+  model: Model;
+  /** Where it may fit; not known yet while undefined. */
+  devices: Device[] | undefined;
+  /** How far a load is, in the place of whether it fits. */
+  loading: string | null;
+}
+
+/** What a variant needs, in one line that keeps its height whatever happens to it. */
+export function VariantFigures({ model, devices, loading }: Props) {
+  const { memory_measured_bytes: measured, memory_estimated_bytes: estimate } = model;
+  const bytes = measured ?? estimate;
+  const about = measured === null && model.memory_method === "approximate" ? "≈ " : "";
+  const how = howKnown(model);
+  // Of one that is loaded or leaves it is no question, and room in memory is no good news while the disk has none.
+  const asked = !model.loaded && model.status !== "deleting" && !waitsForDisk(model);
+  return (
+    <dl className={`${classes.figures} num`}>
+      <div>
+        <dt>Memory</dt>
+        <dd>
+          {about}
+          {formatBytes(bytes)}
+          {bytes !== null && how !== null && <span className={classes.how}>{how}</span>}
+        </dd>
+      </div>
+      {/* What is there already while it comes or goes, the line below says as it changes. */}
+      {!isActive(model.status) && (
+        <div title={formatDisk(model)}>
+          <dt>Disk</dt>
+          <dd>{shortDisk(model)}</dd>
+        </div>
+      )}
+      {loading !== null ? (
+        <div className={classes.fit}>
+          <dt>
+            <VisuallyHidden>Read</VisuallyHidden>
+          </dt>
+          <dd>{loading}</dd>
+        </div>
+      ) : (
+        asked &&
+        bytes !== null &&
+        devices !== undefined && (
+          <div className={classes.fit}>
+            <dt>
+              <VisuallyHidden>Fit</VisuallyHidden>
+            </dt>
+            <dd>
+              <FitLabel bytes={bytes} devices={devices} />
+            </dd>
+          </div>
+        )
+      )}
+    </dl>
+  );
+}
+
+/** What it takes alone; where that is nothing, what it shares. */
+function shortDisk({ disk_bytes, shared_bytes }: Model): string {
+  const own = disk_bytes - shared_bytes;
+  return own === 0 && shared_bytes > 0 ? `${formatBytes(shared_bytes)} shared` : formatBytes(own);
+}
+
+/** How the memory figure came about; of an approximate one its ≈ says it. */
+function howKnown({ memory_measured_bytes, memory_method }: Model): string | null {
+  if (memory_measured_bytes !== null) return "measured";
+  if (memory_method === "approximate") return null;
+  return memory_method === "exact" ? "exact" : "estimated";
+}
