@@ -34,3 +34,18 @@ test("nothing is wider than a small phone", async ({ page, request }) => {
   await expect(page.getByRole("dialog", { name: "Downloads" })).toBeVisible();
   expect(await overflow(page), "downloads").toBe(0);
 });
+
+test("the first model stands high on the page", async ({ page, request }) => {
+  await readySample(request, SMALL_SAMPLE);
+  for (const [width, height] of [
+    [1440, 900],
+    [1024, 768],
+    [390, 844],
+  ] as const) {
+    await page.setViewportSize({ width, height });
+    await open(page, "/models");
+    const strip = await page.getByRole("region", { name: "Memory and disk" }).boundingBox();
+    expect(strip?.height, `${width}`).toBe(40);
+    expect((await page.getByRole("article").first().boundingBox())?.y, `${width}`).toBeLessThan(260);
+  }
+});

@@ -1,5 +1,6 @@
 import { Button } from "@mantine/core";
 import { useMemo } from "react";
+import { useMatch } from "react-router";
 import { formatBytes } from "../../lib/bytes";
 import { type Place, placesOf } from "../../lib/yard";
 import { useSystemStore } from "../../stores/systemStore";
@@ -13,13 +14,13 @@ export function SystemStrip() {
   const system = useSystemStore((state) => state.system);
   const loaded = useSystemStore((state) => state.loaded);
   const places = useMemo(() => (system === null ? [] : placesOf(system, loaded)), [system, loaded]);
+  const onList = useMatch("/models") !== null;
   if (system === null) return <Unread />;
   return (
     <section className={`${classes.strip} num`} aria-label="This server">
       <dl>
-        {places.map((place) => (
-          <Line key={place.key} place={place} />
-        ))}
+        {/* The list of models has them in a strip of its own. */}
+        {!onList && places.map((place) => <Line key={place.key} place={place} />)}
         <div>
           <dt>Loaded</dt>
           <dd>

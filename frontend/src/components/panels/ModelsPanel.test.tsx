@@ -4,7 +4,7 @@ import { Route, Routes } from "react-router";
 import { beforeEach, expect, it, vi } from "vitest";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
-import { adapter, downloading, hit, model, problem, system } from "../../test/fixtures";
+import { adapter, downloading, hit, loadedModel, model, problem, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { DeletionPlanRequest, Model } from "../../types/model";
@@ -49,6 +49,20 @@ it("shows the yard and the models", async () => {
   await expectAccessible();
 });
 
+it("opens the whole yard on demand", async () => {
+  useSystemStore.setState({ loaded: [loadedModel()] });
+  show(MODELS);
+  expect(screen.queryByRole("list", { name: "Loaded models" })).toBeNull();
+  const toggle = screen.getByRole("button", { name: "Show memory and disk" });
+  expect(toggle).toHaveAttribute("aria-expanded", "false");
+  await userEvent.click(toggle);
+  const yard = screen.getByRole("group", { name: "Memory and disk of this machine" });
+  expect(within(yard).getByRole("list", { name: "Loaded models" })).toHaveTextContent(/^Qwen3-0.6B/);
+  await expectAccessible();
+  await userEvent.click(screen.getByRole("button", { name: "Hide memory and disk" }));
+  expect(yard).not.toBeInTheDocument();
+});
+
 it("shows the first models while the others are being read", () => {
   useModelsStore.setState({ ...applyList(EMPTY, MODELS), load: { state: "loading" } });
   renderPage(<ModelsPanel />);
@@ -58,8 +72,6 @@ it("shows the first models while the others are being read", () => {
 
 it("lays the model that is pointed at over the bars", async () => {
   show(MODELS);
-  const [memory] = screen.getAllByText(/free of/);
-  expect(memory).toBeVisible();
   await userEvent.hover(screen.getByRole("group", { name: /^Qwen3-0.6B/ }));
   expect(await screen.findByTestId("ghost-cpu")).toHaveAttribute("data-verdict", "fits");
   expect(screen.getByText("fits, 18.8 GB left")).toBeVisible();

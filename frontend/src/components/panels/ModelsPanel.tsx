@@ -7,9 +7,7 @@ import { useFilteredGroups, useModelGroups } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
 import { NO_FILTER, readFilter } from "../../lib/filter";
 import type { ModelGroup } from "../../lib/groups";
-import { cssHeightVariable } from "../../lib/cssHeightVariable";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
-import { useGhostStore } from "../../stores/ghostStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TorchMissing } from "../common/TorchMissing";
@@ -19,7 +17,7 @@ import { AddLocal } from "../models/local/AddLocal";
 import { BulkBar } from "../models/list/BulkBar";
 import { FirstRun } from "../models/list/FirstRun";
 import { HubView } from "../models/hub/HubView";
-import { Yard } from "../models/memory/Yard";
+import { YardStrip } from "../models/memory/YardStrip";
 import classes from "./ModelsPanel.module.css";
 import { Filters, formatCountOf, NothingMatches } from "../models/list/Filters";
 import { Cards } from "../models/list/Cards";
@@ -35,8 +33,6 @@ const DownloadDialog = lazyWithRetry(dialogPart);
 
 /** Long enough after the list is there for it to be drawn and scrolled first. */
 const PREFETCH_AFTER_MS = 2_000;
-
-const yardHeight = cssHeightVariable("--y-yard-height");
 
 /** The yard, the models, and what can be done with them. Filters and dialogs live in the address. */
 export function ModelsPanel() {
@@ -103,11 +99,12 @@ export function ModelsPanel() {
 
   return (
     <div className={classes.page}>
-      <Group justify="space-between" mb="md">
+      <Group justify="space-between" wrap="nowrap" mb={8}>
         <Title order={1}>Models</Title>
-        <Group gap="xs">
+        <Group gap="xs" wrap="nowrap">
           <Button
             variant="default"
+            px={small ? "xs" : undefined}
             leftSection={<FolderInput size={16} aria-hidden />}
             component={Link}
             to={`?${withParameter(parameters, "add")}`}
@@ -117,17 +114,16 @@ export function ModelsPanel() {
           <Button
             leftSection={<Plus size={16} aria-hidden />}
             rightSection={small ? null : <Kbd size="xs">n</Kbd>}
+            aria-label="Download a model"
             onClick={() => openForm()}
           >
-            Download a model
+            {small ? "Download" : "Download a model"}
           </Button>
         </Group>
       </Group>
 
       <TorchMissing />
-      <section ref={yardHeight} className={classes.panel} aria-label="Memory and disk">
-        <PointedYard />
-      </section>
+      <YardStrip />
 
       <Tabs value={view} onChange={(value) => change({ view: value === "hub" ? "hub" : null })} keepMounted={false}>
         <div className={classes.tabs}>
@@ -223,10 +219,4 @@ function withParameter(parameters: URLSearchParams, name: string): string {
   const next = new URLSearchParams(parameters);
   next.set(name, "");
   return next.toString();
-}
-
-/** Alone in following the pointer, so that pointing at cards draws the bars and nothing else. */
-function PointedYard() {
-  const ghost = useGhostStore((state) => state.ghost);
-  return <Yard ghost={ghost} label="Memory and disk of this machine" />;
 }

@@ -6,6 +6,8 @@ import {
   countGroups,
   type ModelFilter,
   NO_FILTER,
+  SORT_LABEL,
+  SORTS,
   STATUS_GROUP_LABEL,
   STATUS_GROUPS,
   tagsOf,
@@ -19,7 +21,7 @@ interface Props {
   onChange: (changes: Record<string, string | null>) => void;
 }
 
-/** What narrows the list besides its search. */
+/** What narrows the list besides its search, and its order. */
 export function FilterMenu({ filter, groups, onChange }: Props) {
   const counts = useMemo(() => countGroups(groups), [groups]);
   const known = useMemo(() => tagsOf(groups.flatMap(({ variants }) => variants)), [groups]);
@@ -66,6 +68,14 @@ export function FilterMenu({ filter, groups, onChange }: Props) {
             label="Favourites only"
             checked={filter.favourite}
             onChange={(event) => onChange({ favourite: event.currentTarget.checked ? "true" : null })}
+          />
+          <NativeSelect
+            label="Order"
+            value={filter.sort}
+            onChange={(event) =>
+              onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })
+            }
+            data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
           />
           {active > 0 && (
             <Button size="compact-sm" variant="default" onClick={() => onChange(NO_FILTER)}>

@@ -1,6 +1,6 @@
-import { Button, NativeSelect } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { Link } from "react-router";
-import { countFilters, type ModelFilter, SORT_LABEL, SORTS, STATUS_GROUP_LABEL } from "../../../lib/filter";
+import { countFilters, type ModelFilter, STATUS_GROUP_LABEL } from "../../../lib/filter";
 import { QUANTIZATION_LABEL } from "../../../lib/labels";
 import type { ModelGroup } from "../../../lib/groups";
 import { EmptyState } from "../../common/EmptyState";
@@ -28,14 +28,6 @@ export function Filters({ filter, groups, empty, onChange, searchField, selectin
       onChange={(q) => onChange({ q })}
     >
       <FilterMenu filter={filter} groups={groups} onChange={onChange} />
-      <NativeSelect
-        aria-label="Order"
-        value={filter.sort}
-        onChange={(event) =>
-          onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })
-        }
-        data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
-      />
       {(selecting || !empty) && (
         <Button
           variant={selecting ? "light" : "default"}

@@ -72,10 +72,10 @@ function Legend({ ours }: { ours: boolean }) {
   );
 }
 
-const ICON = { gpu: Cpu, memory: MemoryStick, disk: HardDrive } as const;
+export const PLACE_ICON = { gpu: Cpu, memory: MemoryStick, disk: HardDrive } as const;
 
 function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
-  const Icon = ICON[place.kind];
+  const Icon = PLACE_ICON[place.kind];
   const wanted = ghostBytes(place, ghost);
   return (
     <div className={classes.row}>
@@ -84,7 +84,7 @@ function PlaceRow({ place, ghost }: { place: Place; ghost: Ghost | null }) {
         <span className={classes.name}>{place.label}</span>
         <span className={classes.detail}>{place.detail}</span>
       </div>
-      <Bar place={place} ghost={ghost} wanted={wanted} />
+      <PlaceBar place={place} ghost={ghost} wanted={wanted} />
       <div className={`${classes.numbers} num`}>
         <span>
           <LastHeard />
@@ -112,13 +112,21 @@ function LoadedHere({ blocks }: { blocks: Block[] }) {
 }
 
 /** Bytes the ghost would take here; undefined where it takes none. */
-function ghostBytes(place: Place, ghost: Ghost | null): number | null | undefined {
+export function ghostBytes(place: Place, ghost: Ghost | null): number | null | undefined {
   if (ghost === null) return undefined;
   const bytes = wantedIn(place, ghost.wanted);
   return bytes === 0 ? undefined : bytes;
 }
 
-function GhostLabel({ place, ghost, wanted }: { place: Place; ghost: Ghost; wanted: number | null | undefined }) {
+export function GhostLabel({
+  place,
+  ghost,
+  wanted,
+}: {
+  place: Place;
+  ghost: Ghost;
+  wanted: number | null | undefined;
+}) {
   // While the server is away it is no verdict any more, but what was so then.
   const stale = useConn() === "stale";
   if (wanted === undefined)
@@ -139,7 +147,15 @@ function GhostLabel({ place, ghost, wanted }: { place: Place; ghost: Ghost; want
   );
 }
 
-function Bar({ place, ghost, wanted }: { place: Place; ghost: Ghost | null; wanted: number | null | undefined }) {
+export function PlaceBar({
+  place,
+  ghost,
+  wanted,
+}: {
+  place: Place;
+  ghost: Ghost | null;
+  wanted: number | null | undefined;
+}) {
   const percent = (bytes: number) => `${(100 * bytes) / place.total}%`;
   const used = place.total - place.free;
   return (
