@@ -54,6 +54,17 @@ test("a favourite with tags and a note, and the filters by them", async ({ page,
   await request.patch(`/api/v1/models/${id}`, { data: { favourite: false, tags: [], note: "" } });
 });
 
+test("the table, its columns, and the whole yard", async ({ page }) => {
+  await open(page, "/models");
+  await page.getByRole("button", { name: "Show a table" }).click();
+  await expect(page.getByRole("table", { name: "Models" })).toBeVisible();
+  await page.getByRole("button", { name: "Show memory and disk" }).click();
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Columns" }).click();
+  await expect(page.getByRole("dialog", { name: "Columns" })).toBeVisible();
+  await expectAccessible(page, { popup: true });
+});
+
 test("the filter that matches nothing", async ({ page }) => {
   await page.goto("/models?q=nothing-has-this-name");
   await expect(page.getByText("No model matches")).toBeVisible();

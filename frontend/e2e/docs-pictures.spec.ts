@@ -7,6 +7,11 @@ const folder = process.env.DOCS_PICTURES;
 test.skip(folder === undefined, "DOCS_PICTURES names no folder");
 test.setTimeout(1_200_000);
 
+// However many there are: what is looked at is on the cards.
+test.beforeEach(({ page }) =>
+  page.addInitScript(() => localStorage.setItem("modelyard.list", JSON.stringify({ layout: "cards" }))),
+);
+
 async function photograph(page: Page, name: string, height: number): Promise<void> {
   await page.setViewportSize({ width: 1440, height });
   await page.evaluate(() => {

@@ -12,6 +12,11 @@ const only = new RegExp(process.env.SHOTS_ONLY ?? "");
 test.skip(folder === undefined, "SHOTS names no folder");
 test.setTimeout(1_200_000);
 
+// However many there are: what is looked at is on the cards.
+test.beforeEach(({ page }) =>
+  page.addInitScript(() => localStorage.setItem("modelyard.list", JSON.stringify({ layout: "cards" }))),
+);
+
 interface State {
   name: string;
   path: string;

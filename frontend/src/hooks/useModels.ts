@@ -58,10 +58,10 @@ export const useModelCount = () =>
 
 export function useFilteredGroups(filter: ModelFilter): ModelGroup[] {
   const groups = useModelGroups();
-  const { q, status, quantization, tag, favourite, sort } = filter;
+  const { q, status, quantization, tag, favourite, sort, reversed } = filter;
   return useMemo(
-    () => filterGroups(groups, { q, status, quantization, tag, favourite, sort }),
-    [groups, q, status, quantization, tag, favourite, sort],
+    () => filterGroups(groups, { q, status, quantization, tag, favourite, sort, reversed }),
+    [groups, q, status, quantization, tag, favourite, sort, reversed],
   );
 }
 

@@ -33,6 +33,7 @@ it("reads the address and ignores what it does not know", () => {
     tag: null,
     favourite: false,
     sort: "newest",
+    reversed: false,
   });
 });
 
@@ -53,6 +54,7 @@ it("filters by words, status and precision, and sorts", () => {
   expect(ids("status=attention")).toEqual(["b"]);
   expect(ids("quantization=4bit")).toEqual(["c"]);
   expect(ids("sort=name")).toEqual(["b", "a", "c"]);
+  expect(ids("sort=name&reversed=true")).toEqual(["c", "a", "b"]);
   expect(ids("sort=memory").at(-1)).toBe("c");
 });
 

@@ -41,6 +41,8 @@ export interface ModelFilter {
   tag: string | null;
   favourite: boolean;
   sort: Sort;
+  /** The other way round than usual. */
+  reversed: boolean;
 }
 
 /** What the address has to lose for all models to be listed, whatever is searched for. */
@@ -60,6 +62,7 @@ export function readFilter(parameters: URLSearchParams): ModelFilter {
     tag: parameters.get("tag"),
     favourite: parameters.get("favourite") === "true",
     sort: oneOf(parameters.get("sort"), SORTS) ?? "newest",
+    reversed: parameters.get("reversed") === "true",
   };
 }
 
@@ -67,7 +70,8 @@ function oneOf<T extends string>(value: string | null, allowed: readonly T[]): T
   return allowed.find((candidate) => candidate === value) ?? null;
 }
 
-const memoryOf = (model: Model) => model.memory_measured_bytes ?? model.memory_estimated_bytes ?? -1;
+/** Bytes of the weights in memory; null where they are not known. */
+export const memoryOf = (model: Model) => model.memory_measured_bytes ?? model.memory_estimated_bytes;
 
 // Comparing by a locale's rules is slow, which thousands of rows make felt; times and ids need none.
 const byName = new Intl.Collator("en", { numeric: true });
@@ -75,13 +79,13 @@ const byText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
 const newest = ({ variants }: ModelGroup) =>
   variants.reduce((latest, { created_at }) => (created_at > latest ? created_at : latest), "");
-const most = (group: ModelGroup, of: (model: Model) => number) => Math.max(...group.variants.map(of));
+const mostMemory = ({ variants }: ModelGroup) => Math.max(...variants.map((model) => memoryOf(model) ?? -1));
 
 const ORDER: Record<Sort, (a: ModelGroup, b: ModelGroup) => number> = {
   newest: (a, b) => byText(newest(b), newest(a)),
   name: (a, b) => byName.compare(a.head.name, b.head.name),
   parameters: (a, b) => (b.head.num_parameters ?? -1) - (a.head.num_parameters ?? -1),
-  memory: (a, b) => most(b, memoryOf) - most(a, memoryOf),
+  memory: (a, b) => mostMemory(b) - mostMemory(a),
   disk: (a, b) => diskOf(b.variants) - diskOf(a.variants),
 };
 
@@ -105,7 +109,7 @@ export function filterGroups(groups: ModelGroup[], filter: ModelFilter): ModelGr
   const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
   return groups
     .filter(({ variants }) => variants.some((model) => matches(model, filter, words)))
-    .sort((a, b) => ORDER[filter.sort](a, b) || byText(a.key, b.key));
+    .sort((a, b) => (filter.reversed ? -1 : 1) * ORDER[filter.sort](a, b) || byText(a.key, b.key));
 }
 
 /** How many repositories have a variant in each status group. */

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { adapter, model } from "../test/fixtures";
 import { diskOf, groupModels, variantLabel, variantName } from "./groups";
 
-const FULL = model({ id: "m1", disk_bytes: 8_190_000, shared_bytes: 8_190_000 });
+const FULL = model({ id: "m1", disk_bytes: 8_190_000 });
 const EIGHT = model({ id: "m8", quantization: "8bit", disk_bytes: 15_000_000, shared_bytes: 8_190_000 });
 const FOUR = model({ id: "m4", quantization: "4bit", disk_bytes: 14_050_000, shared_bytes: 8_190_000 });
 const GGUF = model({

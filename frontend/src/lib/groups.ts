@@ -66,14 +66,12 @@ export function variantName(model: Model): string {
   return [name, kind, conversion, revision === "main" ? null : revision].filter((word) => word !== null).join(", ");
 }
 
-/** Bytes of a repository on this machine's disk; what several variants share counts once. */
+/** Bytes that a variant takes on the disk alone; what it shares is counted with the variant it shares it with. */
+export function ownBytes({ disk_bytes, shared_bytes }: Model): number {
+  return disk_bytes - shared_bytes;
+}
+
+/** Bytes of a repository on this machine's disk. */
 export function diskOf(variants: Model[]): number {
-  const shared = new Map<string, number>();
-  let own = 0;
-  for (const { commit, model_id, disk_bytes, shared_bytes } of variants) {
-    own += disk_bytes - shared_bytes;
-    const snapshot = `${model_id} ${commit}`;
-    shared.set(snapshot, Math.max(shared.get(snapshot) ?? 0, shared_bytes));
-  }
-  return [...shared.values()].reduce((sum, bytes) => sum + bytes, own);
+  return variants.reduce((sum, model) => sum + ownBytes(model), 0);
 }

@@ -291,9 +291,6 @@ it("keeps no rate and no time left of a worker that has fallen silent", () => {
 it("names apart what is on the disk for another row too", () => {
   show(model({ quantization: "4bit", disk_bytes: 14_050_000, shared_bytes: 8_190_000 }));
   expect(screen.getByText("5.86 MB").closest("[title]")).toHaveAttribute("title", "5.86 MB + 8.19 MB shared");
-  cleanup();
-  show(model({ disk_bytes: 8_190_000, shared_bytes: 8_190_000 }));
-  expect(screen.getByText("8.19 MB shared")).toBeVisible();
 });
 
 it("begins again with what is missing", () => {

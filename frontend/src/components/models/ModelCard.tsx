@@ -54,7 +54,7 @@ export const ModelCard = memo(function ModelCard(props: Props) {
       <FactLine facts={facts(group)} />
       <LabelLines model={head} />
       <ModelBadges model={head} filesHref={modelPath(head.id, "files", search)} />
-      <div className={classes.variants}>
+      <div>
         {variants.map((model) => (
           <Variant
             key={model.id}

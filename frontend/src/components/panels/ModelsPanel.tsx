@@ -1,13 +1,15 @@
-import { Button, Group, Kbd, Modal, Tabs, Text, Title } from "@mantine/core";
+import { Button, Group, Kbd, Modal, Tabs, Text, Title, VisuallyHidden } from "@mantine/core";
 import { useHotkeys, useMediaQuery } from "@mantine/hooks";
 import { FolderInput, Plus } from "lucide-react";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { Link, useLocation, useSearchParams } from "react-router";
 import { useFilteredGroups, useModelGroups } from "../../hooks/useModels";
 import { useTitle } from "../../hooks/useTitle";
+import { TABLE_FROM } from "../../lib/columns";
 import { NO_FILTER, readFilter } from "../../lib/filter";
 import type { ModelGroup } from "../../lib/groups";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
+import { useListViewStore } from "../../stores/listViewStore";
 import { useModelsStore } from "../../stores/modelsStore";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TorchMissing } from "../common/TorchMissing";
@@ -22,6 +24,7 @@ import classes from "./ModelsPanel.module.css";
 import { Filters, formatCountOf, NothingMatches } from "../models/list/Filters";
 import { Cards } from "../models/list/Cards";
 import { LazyDialog } from "../common/LazyDialog";
+import { ModelTable } from "../models/list/ModelTable";
 import { LoadingList } from "../models/list/LoadingList";
 import { useModelActions } from "../models/useModelActions";
 
@@ -49,6 +52,9 @@ export function ModelsPanel() {
   const all = useModelGroups();
   const filter = readFilter(parameters);
   const groups = useFilteredGroups(filter);
+  const chosenLayout = useListViewStore((state) => state.layout);
+  const columns = useListViewStore((state) => state.columns);
+  const layout = chosenLayout ?? (all.length >= TABLE_FROM ? "table" : "cards");
   const view = parameters.get("view") === "hub" ? "hub" : "installed";
 
   const change = useCallback(
@@ -105,7 +111,7 @@ export function ModelsPanel() {
           <Button
             variant="default"
             px={small ? "xs" : undefined}
-            leftSection={<FolderInput size={16} aria-hidden />}
+            leftSection={small ? null : <FolderInput size={16} aria-hidden />}
             component={Link}
             to={`?${withParameter(parameters, "add")}`}
           >
@@ -114,10 +120,9 @@ export function ModelsPanel() {
           <Button
             leftSection={<Plus size={16} aria-hidden />}
             rightSection={small ? null : <Kbd size="xs">n</Kbd>}
-            aria-label="Download a model"
             onClick={() => openForm()}
           >
-            {small ? "Download" : "Download a model"}
+            Download{small ? <VisuallyHidden> a model</VisuallyHidden> : " a model"}
           </Button>
         </Group>
       </Group>
@@ -156,6 +161,8 @@ export function ModelsPanel() {
                 filter={filter}
                 groups={all}
                 empty={groups.length === 0}
+                layout={layout}
+                small={small}
                 onChange={change}
                 searchField={searchField}
                 selecting={selected !== null}
@@ -171,6 +178,18 @@ export function ModelsPanel() {
                 )}
                 {groups.length === 0 ? (
                   <NothingMatches filter={filter} onClear={() => change({ q: null, ...NO_FILTER })} />
+                ) : layout === "table" ? (
+                  <ModelTable
+                    groups={groups}
+                    columns={columns}
+                    small={small}
+                    filter={filter}
+                    search={search}
+                    selected={selected}
+                    onSort={change}
+                    onSelect={select}
+                    onAction={onAction}
+                  />
                 ) : (
                   <Cards groups={groups} search={search} selected={selected} onSelect={select} onAction={onAction} />
                 )}

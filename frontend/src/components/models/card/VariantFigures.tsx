@@ -1,5 +1,6 @@
 import { VisuallyHidden } from "@mantine/core";
 import { formatBytes, formatDisk } from "../../../lib/bytes";
+import { ownBytes } from "../../../lib/groups";
 import { isActive, waitsForDisk } from "../../../lib/labels";
 import type { Device, Model } from "../../../types/model";
 import { FitLabel } from "../../common/VerdictLabel";
@@ -35,7 +36,7 @@ export function VariantFigures({ model, devices, loading }: Props) {
       {!isActive(model.status) && (
         <div title={formatDisk(model)}>
           <dt>Disk</dt>
-          <dd>{shortDisk(model)}</dd>
+          <dd>{formatBytes(ownBytes(model))}</dd>
         </div>
       )}
       {loading !== null ? (
@@ -61,12 +62,6 @@ export function VariantFigures({ model, devices, loading }: Props) {
       )}
     </dl>
   );
-}
-
-/** What it takes alone; where that is nothing, what it shares. */
-function shortDisk({ disk_bytes, shared_bytes }: Model): string {
-  const own = disk_bytes - shared_bytes;
-  return own === 0 && shared_bytes > 0 ? `${formatBytes(shared_bytes)} shared` : formatBytes(own);
 }
 
 /** How the memory figure came about; of an approximate one its ≈ says it. */

@@ -9,29 +9,35 @@ interface Props {
   whole?: boolean;
 }
 
-/** The tags of a model's repository, each a link to all that have it, and its note, of which a list has one line. */
+/** The tags of a model's repository and its note, of which a list has one line. */
 export function LabelLines({ model, whole = false }: Props) {
-  const { search } = useLocation();
-  const { name, tags, note } = model;
+  const { note } = model;
   return (
     <>
-      {tags.length > 0 && (
-        <ul className={classes.tags} aria-label={`Tags of ${name}`}>
-          {tags.map((tag) => (
-            <li key={tag}>
-              <Link className={classes.tag} to={listPath(withTag(search, tag))}>
-                {tag}
-              </Link>
-            </li>
-          ))}
-        </ul>
-      )}
+      <TagLinks model={model} />
       {note !== "" && (
         <p className={classes.note} data-whole={whole || undefined} title={whole ? undefined : note}>
           {note}
         </p>
       )}
     </>
+  );
+}
+
+/** Each a link to all models that have it. */
+export function TagLinks({ model: { name, tags } }: { model: Model }) {
+  const { search } = useLocation();
+  if (tags.length === 0) return null;
+  return (
+    <ul className={classes.tags} aria-label={`Tags of ${name}`}>
+      {tags.map((tag) => (
+        <li key={tag}>
+          <Link className={classes.tag} to={listPath(withTag(search, tag))}>
+            {tag}
+          </Link>
+        </li>
+      ))}
+    </ul>
   );
 }
 

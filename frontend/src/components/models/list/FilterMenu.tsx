@@ -73,7 +73,10 @@ export function FilterMenu({ filter, groups, onChange }: Props) {
             label="Order"
             value={filter.sort}
             onChange={(event) =>
-              onChange({ sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value })
+              onChange({
+                sort: event.currentTarget.value === "newest" ? null : event.currentTarget.value,
+                reversed: null,
+              })
             }
             data={SORTS.map((value) => ({ value, label: SORT_LABEL[value] }))}
           />

@@ -5,7 +5,9 @@ import { QUANTIZATION_LABEL } from "../../../lib/labels";
 import type { ModelGroup } from "../../../lib/groups";
 import { EmptyState } from "../../common/EmptyState";
 import { SearchBar } from "../../common/SearchBar";
+import type { Layout } from "../../../stores/listViewStore";
 import { FilterMenu } from "./FilterMenu";
+import { LayoutButtons } from "./LayoutButtons";
 
 interface FiltersProps {
   filter: ModelFilter;
@@ -14,11 +16,14 @@ interface FiltersProps {
   empty: boolean;
   onChange: (changes: Record<string, string | null>) => void;
   searchField: React.RefObject<HTMLInputElement | null>;
+  layout: Layout;
+  small: boolean;
   selecting: boolean;
   onSelecting: (selecting: boolean) => void;
 }
 
-export function Filters({ filter, groups, empty, onChange, searchField, selecting, onSelecting }: FiltersProps) {
+export function Filters(props: FiltersProps) {
+  const { filter, groups, empty, onChange, searchField, layout, small, selecting, onSelecting } = props;
   return (
     <SearchBar
       ref={searchField}
@@ -28,6 +33,7 @@ export function Filters({ filter, groups, empty, onChange, searchField, selectin
       onChange={(q) => onChange({ q })}
     >
       <FilterMenu filter={filter} groups={groups} onChange={onChange} />
+      <LayoutButtons layout={layout} small={small} />
       {(selecting || !empty) && (
         <Button
           variant={selecting ? "light" : "default"}

@@ -1,6 +1,7 @@
 import { defaultRangeExtractor, type Range, useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useCallback, useLayoutEffect, useRef, useState } from "react";
 import type { ModelGroup } from "../../../lib/groups";
+import { moveByArrows, positionOf } from "./arrows";
 import classes from "./ModelGrid.module.css";
 
 const CARD_MIN_PX = 376;
@@ -69,19 +70,6 @@ function Rows({ groups, columns, offset, renderCard }: Props & { columns: number
     ),
   });
 
-  function onKeyDown(event: React.KeyboardEvent<HTMLDivElement>) {
-    if (!(event.target instanceof HTMLElement) || !event.target.matches("[data-card-link]")) return;
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
-    const from = positionOf(event.target);
-    if (step === undefined || from === null) return;
-    const card = list.current?.querySelector(`[data-card-index="${from + step}"]`);
-    if (card == null) return;
-    event.preventDefault();
-    // The whole card, not only the link that takes the focus.
-    card.scrollIntoView({ block: "nearest" });
-    card.querySelector<HTMLElement>("[data-card-link]")?.focus({ preventScroll: true });
-  }
-
   return (
     <div
       ref={list}
@@ -89,7 +77,9 @@ function Rows({ groups, columns, offset, renderCard }: Props & { columns: number
       role="list"
       aria-label="Models"
       style={{ height: virtualizer.getTotalSize() }}
-      onKeyDown={onKeyDown}
+      onKeyDown={(event) =>
+        moveByArrows(event, list.current, { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns })
+      }
       onFocus={(event) => setFocused(positionOf(event.target))}
       onBlur={() => setFocused(null)}
     >
@@ -120,9 +110,4 @@ function Rows({ groups, columns, offset, renderCard }: Props & { columns: number
       ))}
     </div>
   );
-}
-
-function positionOf(element: Element): number | null {
-  const position = element.closest("[data-card-index]")?.getAttribute("data-card-index");
-  return position == null ? null : Number(position);
 }
