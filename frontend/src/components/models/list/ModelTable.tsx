@@ -56,7 +56,11 @@ export function ModelTable(props: Props) {
   const shown = items.map(({ index }) => index);
   if (focused !== null && focused < groups.length && !shown.includes(focused)) shown.push(focused);
 
-  const template = [small ? "minmax(100px, 2fr)" : "minmax(140px, 2fr)", ...columns.map((column) => WIDTH[column]), "28px"].join(" ");
+  const template = [
+    small ? "minmax(100px, 2fr)" : "minmax(140px, 2fr)",
+    ...columns.map((column) => WIDTH[column]),
+    "28px",
+  ].join(" ");
   return (
     <div className={classes.frame}>
       <div
