@@ -3,6 +3,7 @@ import { useState } from "react";
 import { Link } from "react-router";
 import { ApiError } from "../../../lib/apiError";
 import { formatBytes } from "../../../lib/bytes";
+import { modelPath } from "../../../lib/modelPath";
 import { type ProblemView, toProblem } from "../../../lib/problems";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { Model, ModelInfo, Verdict } from "../../../types/model";
@@ -81,7 +82,7 @@ export function Submit(props: SubmitProps) {
               )}
             </>
           ) : row !== undefined ? (
-            <Button component={Link} to={`/models/${row.id}`}>
+            <Button component={Link} to={modelPath(row.id)}>
               Show it
             </Button>
           ) : (
@@ -111,7 +112,7 @@ function Failure({ problem, existing }: { problem: ProblemView; existing: string
       problem={{ ...problem, message: "Nothing was downloaded.", hint: null }}
       tone="warn"
     >
-      <Button size="compact-sm" variant="default" component={Link} to={`/models/${existing}`}>
+      <Button size="compact-sm" variant="default" component={Link} to={modelPath(existing)}>
         Show it
       </Button>
     </ProblemAlert>

@@ -19,6 +19,7 @@ import {
 } from "../../../lib/hub";
 import { parseModelReference } from "../../../lib/modelId";
 import { ACCESS_LABEL } from "../../../lib/labels";
+import { modelPath } from "../../../lib/modelPath";
 import { useGhostStore } from "../../../stores/ghostStore";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Model, SearchItem } from "../../../types/model";
@@ -240,7 +241,7 @@ function Hit({ item, row, search, onDownload }: HitProps) {
               size="compact-sm"
               variant="default"
               component={Link}
-              to={`/models/${row.id}${search}`}
+              to={modelPath(row.id, "overview", search)}
               aria-label={`Open ${name}`}
             >
               Open
