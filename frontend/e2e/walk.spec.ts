@@ -29,7 +29,7 @@ test("from an empty home to a model that is used, and back to an empty home", as
   await test.step("a limit, slow enough to watch and to reload in the middle", async () => {
     await page.getByRole("link", { name: "Settings" }).first().click();
     const downloads = page.getByRole("region", { name: "Downloads" });
-    await downloads.getByLabel("Bandwidth limit, MB per second").fill("1");
+    await downloads.getByLabel("Bandwidth limit, MB per second").fill("0.4");
     await downloads.getByRole("button", { name: "Save" }).click();
     await expect(page.getByText("The settings were saved")).toBeVisible();
     await page.getByRole("link", { name: "Models", exact: false }).first().click();
