@@ -181,9 +181,9 @@ function PointRow({ point, same, open, onToggle }: RowProps) {
       </Table.Td>
       {same.kind === undefined && <Table.Td className={classes.kind}>{KIND_LABEL[point.kind]}</Table.Td>}
       <Table.Td>
-        <CopyText text={point.path} label="module path" />
+        <CopyText text={point.path} label="module path" wrap />
         {point.transformer_lens !== null && (
-          <CopyText text={point.transformer_lens} label="TransformerLens name">
+          <CopyText text={point.transformer_lens} label="TransformerLens name" wrap>
             <span className={classes.quiet}>TransformerLens</span> {point.transformer_lens}
           </CopyText>
         )}
