@@ -46,7 +46,7 @@ test("a model that is not downloaded: asked for when it is opened, not before", 
     if (request.url().includes("/models/architecture")) asked += 1;
   });
   await page.goto(`/models?download=${SAMPLE}`);
-  const about = page.getByRole("region", { name: `About ${SAMPLE}` });
+  const about = page.getByRole("dialog");
   const opener = about.getByRole("button", { name: "Architecture and hook points" });
   await expect(opener).toBeVisible({ timeout: 60_000 });
   expect(asked).toBe(0);

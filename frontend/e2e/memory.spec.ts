@@ -1,5 +1,5 @@
 import { expect, type Locator, type Page, test } from "@playwright/test";
-import { putSettings } from "./helpers";
+import { putSettings, SAMPLE } from "./helpers";
 
 const LLAMA = "modelyard-samples/tiny-llama";
 
@@ -26,12 +26,19 @@ test("the chart answers for context and batch by itself, and asks for activation
   await expect(column(chart, "Weights").first()).toHaveText("26.1 MB");
   expect(asked).toEqual(["2048 1 auto"]);
 
+  let answer: () => void = () => undefined;
+  const seen = new Promise<void>((resolve) => (answer = resolve));
+  await page.route(/estimate-memory.*batch=64/, async (route) => {
+    await seen;
+    await route.continue();
+  });
   const batch = chart.getByRole("slider", { name: "Batch" });
   await batch.focus();
   await page.keyboard.press("End");
   await expect(batch).toHaveAttribute("aria-valuetext", "64 sequences");
   await expect(column(chart, "KV cache").first()).toHaveText("805 MB");
   await expect(column(chart, "Activations").first()).toHaveText(/^≈ /);
+  answer();
   await expect(column(chart, "Activations").first()).toHaveText(/^\d/, { timeout: 30_000 });
   expect(asked).toEqual(["2048 1 auto", "2048 64 auto"]);
 
@@ -80,7 +87,7 @@ test("a search tells roughly what would fit", async ({ page }) => {
 
 test("the form fits a window of 1440 by 900, and elsewhere scrolls as a whole", async ({ page }) => {
   await page.setViewportSize({ width: 1440, height: 900 });
-  await page.goto(`/models?download=${LLAMA}`);
+  await page.goto(`/models?download=${SAMPLE}`);
   const chart = page.getByRole("group", { name: "Precision" });
   await expect(chart.getByText(/^Exact: /)).toBeVisible({ timeout: 60_000 });
   expect(await scrolling(page)).toEqual([]);
