@@ -53,9 +53,17 @@ def missing(extra: Extra) -> ExtraMissing:
 
 def install_command(extra: Extra) -> str:
     """Return the shell command that adds an extra to this installation and leaves its torch as it is."""
-    from importlib.metadata import version
-
     python = shlex.quote(sys.executable)
     install = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
-    pinned = [f"{name}=={version(name)}" for name in ("torch", "transformers") if find_spec(name)]
+    pinned = [f"{name}=={found}" for name in ("torch", "transformers") if (found := installed_version(name))]
     return " ".join([install, f"'modelyard[{extra}]'", *pinned])
+
+
+def installed_version(name: str) -> str | None:
+    """Return a package's version by its metadata, None where it is not installed; nothing is imported."""
+    from importlib import metadata  # which takes its time, and every process imports this module
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,6 +1,5 @@
 """What this machine has: devices and their memory, disks, libraries, workers, the Hub in use."""
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -21,7 +20,7 @@ import modelyard
 from modelyard.core import container
 from modelyard.core.database import Database, database_now
 from modelyard.core.errors import HubError, TokenInvalid
-from modelyard.core.extras import NEEDED_FOR, Extra, has, install_command
+from modelyard.core.extras import NEEDED_FOR, Extra, has, install_command, installed_version
 from modelyard.core.process_memory import proportional_bytes
 from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
@@ -81,13 +80,7 @@ def disks(stored_bytes: int) -> list[Disk]:
 
 def libraries() -> dict[str, str | None]:
     """Versions of what does the work, read from package metadata; nothing is imported."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return {"python": platform.python_version()} | {name: installed_version(name) for name in _LIBRARIES}
 
 
 def hub_answer(client: HubClient) -> HubAnswer:

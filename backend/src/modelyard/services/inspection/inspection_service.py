@@ -1,6 +1,5 @@
 """Exact answers about a model's configuration, found by the inspector once per commit and then remembered."""
 
-import importlib.metadata
 import json
 import logging
 import threading
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import modelyard
 from modelyard.core.database import Database, insert
 from modelyard.core.errors import ExtraMissing, ModelyardError
-from modelyard.core.extras import Extra, require
+from modelyard.core.extras import Extra, installed_version, require
 from modelyard.core.start_process import given_channel
 from modelyard.models import Inspection
 from modelyard.services.facts.parameter_count import Described
@@ -219,12 +218,5 @@ def _described_question() -> str:
 
 @lru_cache
 def library_versions() -> str:
-    libraries = " ".join(f"{name}-{_version(name)}" for name in ("transformers", "bitsandbytes"))
+    libraries = " ".join(f"{name}-{installed_version(name) or 'none'}" for name in ("transformers", "bitsandbytes"))
     return f"modelyard-{modelyard.__version__} {libraries}"
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
