@@ -222,7 +222,7 @@ def main() -> int:
         rounds = []
         for number in range(arguments.rounds):
             folder = Path(name) / f"round-{number}"
-            shutil.copytree(prepared.folder, folder, symlinks=True)
+            shutil.copytree(prepared.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("broker"))
             _forget_answers(folder)
             rounds.append(measure(Server(folder), ids))
             shutil.rmtree(folder)

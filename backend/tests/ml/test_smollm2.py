@@ -112,11 +112,11 @@ def test_the_first_token_is_an_outlier(seen: dict[str, torch.Tensor]) -> None:
     assert float(norms[1:].median()) == pytest.approx(155, rel=0.05)
 
 
-DRIFT = {"8bit": (0.0373, 0.91), "4bit": (0.386, 0.73)}
-"""Mean KL divergence in nats, and the share of positions with the same likeliest token.
+DRIFT = {"8bit": {0.0284: 0.921, 0.0467: 0.900}, "4bit": {0.386: 0.73}}
+"""Mean KL divergence in nats, and with it the share of positions with the same likeliest token.
 
-The middle of what processors gave: with AVX2 alone 0.0280 and 0.922 in 8-bit, with AVX-512 0.0467 and 0.900, with AMX
-0.0287 and 0.920; in 4-bit within half a percent of each other.
+In 8-bit, processors give one of two answers: AVX2 alone (0.0280, 0.922) and AMX (0.0287, 0.920) the first, AVX-512 the
+second. In 4-bit they are within half a percent of each other.
 """
 PERPLEXITY = {"8bit": (10.69, 10.78), "4bit": (10.69, 14.29)}
 """The source's, and the quantized model's."""
@@ -128,11 +128,11 @@ def test_drift_is_what_was_measured(
 ) -> None:
     quantized = load_model(folder, quantization=quantization)
     assert measured_bytes(quantized) == BYTES[quantization]
-    divergence, agreement = DRIFT[quantization]
     found = drift.compare(drift.observe(model, prompts.ids), drift.observe(quantized, prompts.ids), prompts, "bfloat16")
     assert found.tokens == TOKENS
-    assert found.kl_mean == pytest.approx(divergence, rel=0.3)
-    assert found.top1_agreement == pytest.approx(agreement, abs=0.03)
+    divergence = min(DRIFT[quantization], key=lambda measured: abs(measured - found.kl_mean))
+    assert found.kl_mean == pytest.approx(divergence, rel=0.2)
+    assert found.top1_agreement == pytest.approx(DRIFT[quantization][divergence], abs=0.05)
     source, expected = PERPLEXITY[quantization]
     assert found.source_perplexity == pytest.approx(source, rel=0.05)
     assert found.perplexity == pytest.approx(expected, rel=0.05)
