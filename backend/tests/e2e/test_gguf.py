@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def repositories(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     write_gguf(source, other / "clip.gguf", architecture="clip")
     write_gguf(source, other / "no-words.gguf", with_tokenizer=False)
     (other / "cut.gguf").write_bytes((llama / FILE).read_bytes()[:5000])
+    greedy = [letter * (1 + length) for letter in "ab" for length in range(4096)]
+    write_gguf(source, other / "greedy.gguf", tokens=greedy)
     (other / "part-00002-of-00002.gguf").write_bytes(b"GGUF")
     return {"llama": llama, "split": split, "other": other}
 
@@ -216,6 +219,15 @@ def _damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.resolve().write_bytes(content)
+
+
+def test_a_file_that_asks_for_all_memory_fails_by_itself(instance: Instance) -> None:
+    """Its header is in order; what is made of its vocabulary would fill any machine."""
+    row = instance.download(OTHER, gguf_file="greedy.gguf")
+    error = instance.wait_for(row["id"], "failed", seconds=120)["error"]
+    assert error["code"] == "unsupported_architecture"
+    assert re.match(r"Converting greedy\.gguf of lab/other used more than .* of memory", error["message"]), error
+    assert error["hint"]
 
 
 def test_a_kill_in_the_middle_is_taken_up_again(instance: Instance) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURE
 from modelyard.core.errors import (
     DiskFull,
     ModelyardError,
+    NoTokenizer,
     NoWeights,
     OutOfMemory,
     OutputNotFinite,
     UnsupportedArchitecture,
 )
 from modelyard.core.gguf_header import GgufHeader, read_gguf
+from modelyard.core.gguf_limits import conversion_limits
+from modelyard.core.process import ChildCrashed, run_child
 from modelyard.ml.gguf import convert as conversion
 from modelyard.ml.gguf.convert import ConversionRequest, convert
 from modelyard.ml.loading import devices
@@ -27,6 +32,7 @@ from modelyard.services.facts.gguf_files import READABLE, GgufFacts
 from support.gguf_models import LLAMA3_ROPE, make_source, write_gguf
 from support.samples import sample_models
 
+CHILD = "modelyard.workers.processes.convert_child"
 TEXT = "The capital of France is"
 
 
@@ -175,6 +181,50 @@ def test_a_file_that_describes_more_than_it_holds_is_refused(sources: dict[str, 
     at = content.index(b"llama.feed_forward_length") + len(b"llama.feed_forward_length") + 4
     path.write_bytes(content[:at] + (1_000_000_000).to_bytes(4, "little") + content[at + 4 :])
     with pytest.raises(UnsupportedArchitecture, match=r"model\.gguf describes more than .* parameters"):
+        _convert([path], tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def _run(path: Path, folder: Path, **lower: Any) -> dict[str, Any]:
+    """Convert in a process with the limits of the file, or `lower` ones."""
+    header = _header(path)
+    limits = asdict(conversion_limits(header.dense_bytes)) | lower
+    request = {
+        "sources": [str(path)],
+        "folder": str(folder),
+        "name": path.name,
+        "dtype": header.dense_dtype,
+        "weights_bytes": header.dense_bytes,
+        "limits": limits,
+    }
+    return run_child(CHILD, request, on_report=lambda _report: None, should_stop=lambda: False)
+
+
+def test_a_conversion_has_room_within_its_limits(sources: dict[str, Path], tmp_path: Path) -> None:
+    path = write_gguf(sources["llama"], tmp_path / "model.gguf")[0]
+    assert "model.safetensors" in _run(path, tmp_path / "work")["files"]
+
+
+def test_a_file_that_asks_for_all_memory_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    """Every token of this vocabulary is a merge of two others in every way: 17 MB make 16,000,000 pairs of texts."""
+    tokens = [letter * (1 + length) for letter in "ab" for length in range(4096)]
+    path = write_gguf(sources["llama"], tmp_path / "greedy.gguf", tokens=tokens)[0]
+    with pytest.raises(UnsupportedArchitecture, match=r"Converting greedy\.gguf used more than .* of memory"):
+        _run(path, tmp_path / "work", memory_bytes=10**9)
+
+
+def test_a_file_that_takes_too_long_is_ended(sources: dict[str, Path], tmp_path: Path) -> None:
+    """Every place where one of its tokens could be cut is tried."""
+    tokens = [f"{number:04}" * 1024 for number in range(8192)]
+    path = write_gguf(sources["llama"], tmp_path / "slow.gguf", tokens=tokens)[0]
+    with pytest.raises(ChildCrashed) as ended:
+        _run(path, tmp_path / "work", cpu_seconds=3)
+    assert ended.value.exit_code == -signal.SIGXCPU
+
+
+def test_a_tokenizer_that_makes_no_sense_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    path = write_gguf(sources["llama"], tmp_path / "odd.gguf", bos=2**32 - 1)[0]
+    with pytest.raises(NoTokenizer, match=r"tokenizer of odd\.gguf"):
         _convert([path], tmp_path / "work")
     assert not (tmp_path / "work").exists()
 

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,15 @@ def write_gguf(
     split: int = 1,
     rope_scaling: str | None = None,
     without: tuple[str, ...] = (),
+    tokens: Sequence[str] | None = None,
+    bos: int | None = None,
 ) -> list[Path]:
     """Write the Llama or Qwen2 of a folder as a GGUF file, or as `split` files named as llama.cpp names them.
 
     `architecture` is what the file says it holds, where that is not the truth; `rope_scaling` what it says of its
-    position embeddings; `without` are tensors that it lacks. Returns the files.
+    position embeddings; `without` are tensors that it lacks; `tokens` the vocabulary of a SentencePiece
+    tokenizer without merges, which is written in place of the folder's; `bos` the token that begins a text,
+    in place of the folder's too. Returns the files.
     """
     import gguf
 
@@ -107,8 +112,10 @@ def write_gguf(
             _describe(writer, config, file_type)
             if rope_scaling is not None:
                 writer.add_string(f"{config['model_type']}.rope.scaling.type", rope_scaling)
-            if with_tokenizer:
-                _add_tokenizer(writer, folder)
+            if tokens is not None:
+                _add_sentencepiece(writer, tokens)
+            elif with_tokenizer:
+                _add_tokenizer(writer, folder, {} if bos is None else {"bos_token": bos})
         for name in names:
             _add_tensor(writer, name, tensors[name], quantization)
         writer.write_header_to_file()
@@ -172,7 +179,7 @@ def _describe(writer: Any, config: dict[str, Any], file_type: int) -> None:
     writer.add_file_type(file_type)
 
 
-def _add_tokenizer(writer: Any, folder: Path) -> None:
+def _add_tokenizer(writer: Any, folder: Path, special: Mapping[str, int]) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
@@ -185,11 +192,18 @@ def _add_tokenizer(writer: Any, folder: Path) -> None:
     writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
     for name, add in (("bos_token", writer.add_bos_token_id), ("eos_token", writer.add_eos_token_id)):
         token = settings.get(name)
-        if token in ids:
-            add(ids[token])
+        if name in special or token in ids:
+            add(special.get(name) or ids[token])
     template = folder / "chat_template.jinja"
     if template.exists():
         writer.add_chat_template(template.read_text())
+
+
+def _add_sentencepiece(writer: Any, tokens: Sequence[str]) -> None:
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(list(tokens))
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types([_NORMAL] * len(tokens))
 
 
 def _add_tensor(writer: Any, name: str, values: np.ndarray, quantization: str) -> None:

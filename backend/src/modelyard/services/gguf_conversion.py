@@ -6,11 +6,13 @@ from typing import Any
 
 from modelyard.core.database import Database
 from modelyard.core.extras import Extra, require
+from modelyard.core.gguf_limits import beyond_limits, conversion_limits
 from modelyard.core.settings import get_settings
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
 from modelyard.models import Model
 from modelyard.services.facts.gguf_files import GgufFacts
+from modelyard.services.jobs.child_work import LimitExceeded
 from modelyard.services.jobs.control import JobReporter
 from modelyard.services.made_snapshot import MadeSnapshot
 from modelyard.services.model_files import manifest
@@ -40,7 +42,8 @@ class GgufConversion:
     ) -> None:
         """Make the snapshot's files of `sources` (real paths) and store what they say of the model.
 
-        `kept` are the entries of the manifest that stay. Raises ExtraMissing and what `MadeSnapshot.make` does.
+        `kept` are the entries of the manifest that stay. Raises ExtraMissing, UnsupportedArchitecture for a file that
+        takes more than `conversion_limits`, and what `MadeSnapshot.make` does.
         """
         require(Extra.GGUF)
         name = f"{(row.converted_from or {})['path']} of {row.model_id}"
@@ -50,12 +53,16 @@ class GgufConversion:
             "dtype": facts.dtype,
             "weights_bytes": facts.weights_bytes,
         }
-        self.made.make(
-            row,
-            "modelyard.workers.processes.convert_child",
-            request,
-            job,
-            phase="converting",
-            doing=f"{name} was being converted",
-            kept=kept,
-        )
+        try:
+            self.made.make(
+                row,
+                "modelyard.workers.processes.convert_child",
+                request,
+                job,
+                phase="converting",
+                doing=f"{name} was being converted",
+                kept=kept,
+                limits=conversion_limits(facts.weights_bytes),
+            )
+        except LimitExceeded as error:
+            raise beyond_limits(name, str(error)) from error

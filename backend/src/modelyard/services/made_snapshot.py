@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.core.database import Database
 from modelyard.core.paths import FoundFile
+from modelyard.core.process_limits import Limits
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.names import RemoteFile
 from modelyard.models import Model
@@ -34,19 +35,22 @@ class MadeSnapshot:
         phase: str,
         doing: str,
         kept: Sequence[Mapping[str, Any]] = (),
+        limits: Limits | None = None,
     ) -> dict[str, Any]:
         """Run `module`, bring its files into the cache and store what they say of the model; returns its result.
 
         `request` is what it gets beside `folder`, in which it works; its files are in `folder`/model. `kept` are the
         entries of the manifest that stay. Raises JobPaused or JobCancelled when asked to stop (nothing half-made
-        stays), OutOfMemory, DiskFull and what the child raises.
+        stays), OutOfMemory, DiskFull, LimitExceeded and what the child raises.
         """
         from modelyard.ml.quantize.artifact_folder import remove_leftovers
 
         folder = work_folder(row)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            made = run_in_child(module, {**request, "folder": str(folder)}, job, phase=phase, doing=doing)
+            made = run_in_child(
+                module, {**request, "folder": str(folder)}, job, phase=phase, doing=doing, limits=limits
+            )
             entries = [self._take(row, folder / "model", name, file) for name, file in made["files"].items()]
         finally:
             remove_leftovers(folder.with_name(folder.name.removesuffix(".partial")))

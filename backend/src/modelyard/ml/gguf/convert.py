@@ -1,20 +1,31 @@
 """Convert once: a GGUF file becomes a folder that `from_pretrained` loads, and that gives the same answers."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from modelyard.core.config_limits import main_sizes, parameter_limit
-from modelyard.core.errors import ArtifactMismatch, OutputNotFinite, UnsupportedArchitecture
+from modelyard.core.errors import ArtifactMismatch, NoTokenizer, OutputNotFinite, UnsupportedArchitecture
 from modelyard.core.gguf_header import GgufHeader, read_gguf
+from modelyard.core.gguf_limits import beyond_limits
 from modelyard.core.paths import open_real
+from modelyard.core.process_limits import memory_limit
 from modelyard.core.storage import DISK_RESERVE_BYTES
+from modelyard.core.units import size
 from modelyard.ml.gguf.join import join
 from modelyard.ml.gguf.rope import read_llama3_scaling
 from modelyard.ml.inspect.bounded_build import BuildLimits, bounded_build
@@ -59,8 +70,8 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
     """Convert and check; returns `{"files": {name: {"size_bytes", "sha256"}}}`, which lie in `folder`/CONVERTED.
 
     Reports `{"phase", "done", "total", "message"}`. Raises DiskFull and OutOfMemory before work that cannot fit,
-    UnsupportedArchitecture, OutputNotFinite, ArtifactMismatch, NoWeights, and Conflict while another process does the
-    same.
+    UnsupportedArchitecture, NoTokenizer, OutputNotFinite, ArtifactMismatch, NoWeights, and Conflict while another
+    process does the same.
     """
     with ExitStack() as stack, exclusive(Path(request.folder)) as folder:
         parts = [stack.enter_context(open_real(Path(path))) for path in request.sources]
@@ -70,7 +81,8 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
         require_free(folder, what, request.weights_bytes + joined, spare_bytes=DISK_RESERVE_BYTES)
         with disk_errors(folder), memory_errors(request.name, "convert", _MEMORY_FACTOR * request.weights_bytes):
             _place(parts, headers, folder, request.name)
-            _convert(request, folder, headers, report)
+            with _limit_errors(request.name):
+                _convert(request, folder, headers, report)
         (folder / _SOURCE).unlink()
     return {"files": files_of(folder / CONVERTED)}
 
@@ -78,6 +90,7 @@ def convert(request: ConversionRequest, report: Report) -> dict[str, Any]:
 def _convert(request: ConversionRequest, folder: Path, headers: Sequence[GgufHeader], report: Report) -> None:
     made = folder / CONVERTED
     _tell(report, 0)
+    tokenizer = _read_tokenizer(folder, request.name)
     model = _unpack(request, folder, headers)
     ids = (torch.arange(_TOKENS) % model.config.get_text_config(decoder=True).vocab_size).unsqueeze(0)
     _tell(report, 1)
@@ -89,7 +102,7 @@ def _convert(request: ConversionRequest, folder: Path, headers: Sequence[GgufHea
         )
     _tell(report, 2)
     model.save_pretrained(made, max_shard_size=SHARD_SIZE)
-    AutoTokenizer.from_pretrained(folder, gguf_file=_SOURCE).save_pretrained(made)
+    tokenizer.save_pretrained(made)
     _clean_config(made)
     del model
     devices.release_memory()
@@ -126,6 +139,31 @@ def _unpack(request: ConversionRequest, folder: Path, headers: Sequence[GgufHead
         ) from error
     require_all_weights(loading, f"{request.name} lacks", type(model))
     return model.eval()
+
+
+def _read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, gguf_file=_SOURCE)
+    except (MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the Rust library is no Exception
+        raise NoTokenizer(
+            f"transformers cannot read the tokenizer of {name}: {first_line(error)}",
+            hint="Choose another GGUF file, or the repository it was made from.",
+        ) from error
+    return tokenizer
+
+
+@contextmanager
+def _limit_errors(name: str) -> Iterator[None]:
+    """Where this process has a limit of memory, it is what refused memory: without one the system kills."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        limit = memory_limit()
+        if limit is None or not devices.is_out_of_memory(error):
+            raise
+        raise beyond_limits(name, f"used more than {size(limit)} of memory") from error
 
 
 def _limits(config: PreTrainedConfig, headers: Sequence[GgufHeader], name: str) -> BuildLimits:

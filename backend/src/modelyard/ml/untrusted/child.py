@@ -6,7 +6,6 @@ forked. A forked one reads one folder's tokenizer under limits, and ends with it
 
 import ctypes
 import gc
-import math
 import os
 import resource
 import signal
@@ -14,11 +13,11 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.process_limits import data_bytes, limit_this_process
 from modelyard.ml.loading.tokenizer_files import checked
 from modelyard.ml.untrusted import landlock
 from modelyard.ml.untrusted.pieces import piece_bytes
@@ -30,7 +29,6 @@ from modelyard.ml.untrusted.protocol import (
     PROCESS,
     START,
     WORKING,
-    Limits,
     pack,
     unpack,
 )
@@ -157,19 +155,19 @@ class _Worker:
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         assert self._tokenizer is not None  # noqa: S101 - loading comes first
-        _allow(WORKING, self._most_bytes)
+        limit_this_process(WORKING, self._most_bytes)
         return self._tokenizer
 
     def _load(self, folder: Path) -> dict[str, Any]:
         from transformers import AutoTokenizer
 
-        _allow(LOADING, _data_bytes() + LOADING.memory_bytes)
+        limit_this_process(LOADING, data_bytes() + LOADING.memory_bytes)
         with checked(folder) as readable:
             # TMPDIR is the warm process's own: `checked` has a folder there, and removes it after this.
             landlock.restrict([*_libraries(), *_files(folder), readable], removable=Path(tempfile.gettempdir()))
             self._tokenizer = AutoTokenizer.from_pretrained(readable, trust_remote_code=False, local_files_only=True)
         gc.collect()
-        self._most_bytes = _data_bytes() + WORKING.memory_bytes
+        self._most_bytes = data_bytes() + WORKING.memory_bytes
         return {
             "bos_token_id": self._tokenizer.bos_token_id,
             "bos_token": self._tokenizer.bos_token,
@@ -235,32 +233,6 @@ def _described(error: BaseException) -> dict[str, Any]:
     if type(error) is TemplateError:  # raise_exception, which templates are given
         return {"kind": "refused", "said": said}
     return {"kind": "failed", "said": f"{type(error).__name__}: {said}"}
-
-
-def _allow(limits: Limits, most_bytes: int) -> None:
-    """Let this process take so much from now on; the kernel ends it, or refuses it memory, when it wants more."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _lower(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + limits.cpu_seconds)
-    if sys.platform == "linux":
-        _lower(resource.RLIMIT_DATA, most_bytes)
-
-
-def _lower(kind: int, limit: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-def _data_bytes() -> int:
-    """Return what RLIMIT_DATA counts of this process; 0 where there is no such limit."""
-    if sys.platform != "linux":
-        return 0
-    return int(os.pread(_statm(), 256, 0).split()[5]) * resource.getpagesize()
-
-
-@cache
-def _statm() -> int:
-    """Open before /proc is out of reach."""
-    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _read(link: socket.socket, size: int) -> bytes:

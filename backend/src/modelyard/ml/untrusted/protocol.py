@@ -1,9 +1,13 @@
-"""What the two sides of a tokenizer's process agree on: how much one request may take, and how messages are sent."""
+"""What the two sides of a tokenizer's process agree on: how much one request may take, and how messages are sent.
+
+The kernel enforces limits of memory on Linux; macOS has none, so there memory is watched from outside.
+"""
 
 import json
 import struct
-from dataclasses import dataclass
 from typing import Any
+
+from modelyard.core.process_limits import MEGABYTE, Limits
 
 START, END = b"S", b"E"
 """Commands to the warm process: fork for the socket that comes with it; end the process whose id follows."""
@@ -14,24 +18,11 @@ PROCESS = struct.Struct("!q")
 LENGTH = struct.Struct("!I")
 """Before every message: how many bytes of JSON it has."""
 
-MEGABYTE = 1_000_000
 LARGEST_TEXT_BYTES = 16 * MEGABYTE
 """What a chat template or a decoder may write, in UTF-8; as much as the largest body of a request."""
 
 LARGEST_REPLY_BYTES = 64 * MEGABYTE
 """The token ids of the largest text, with room; a longer message is not read."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of one request: memory above what the process held before, seconds of processor time, and seconds by the clock.
-
-    The kernel enforces the first two on Linux. macOS has only the second; there, memory is watched from outside.
-    """
-
-    memory_bytes: int
-    cpu_seconds: int
-    seconds: float
 
 
 LOADING = Limits(memory_bytes=2_000 * MEGABYTE, cpu_seconds=60, seconds=120.0)

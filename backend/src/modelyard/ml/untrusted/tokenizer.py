@@ -15,14 +15,13 @@ import psutil
 
 from modelyard.core.errors import NoTokenizer, TemplateFailed
 from modelyard.core.process import describe_exit
+from modelyard.core.process_limits import MEGABYTE, Limits
 from modelyard.ml.untrusted.protocol import (
     LARGEST_REPLY_BYTES,
     LARGEST_TEXT_BYTES,
     LENGTH,
     LOADING,
-    MEGABYTE,
     WORKING,
-    Limits,
     pack,
     unpack,
 )
