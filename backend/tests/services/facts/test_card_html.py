@@ -1,6 +1,7 @@
 """Model cards as HTML: what strangers write there is shown, and nothing of it runs or is fetched."""
 
 import re
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -130,3 +131,23 @@ def test_closes_what_was_left_open_and_goes_no_deeper_than_a_browser_likes() -> 
     assert card_html("<div><b>bold").rstrip() == "<div><b>bold</b></div>"
     assert card_html("<div>" * 1000).count("<div>") == MAX_DEPTH
     assert card_html("</div></table>text").rstrip() == "text"
+
+
+def test_an_address_that_is_used_often_does_not_fill_the_memory() -> None:
+    """Written once and used 20,000 times it would make 400 MB of a card of 100 kB, and its title as much again."""
+    address = "https://x.example/" + "x" * 20_000
+    html = card_html(f'[a]: {address} "{"t" * 20_000}"\n\n' + "[a] " * 10_000 + "![a] " * 5_000 + "\n\n[b](https://y)")
+    assert len(html) < 1_000_000
+    assert html.count(address) == 9
+    assert html.count("a\n") + html.count(" a") > 14_000, "the text stays"
+    assert "https://y" not in html
+    _require_harmless(html)
+
+
+def test_comments_that_never_end_are_text_and_cost_no_time() -> None:
+    """Python's parser looks for the end of each: a megabyte of them took many minutes of a processor."""
+    started = time.process_time()
+    html = card_html("<!--" * 250_000)
+    assert time.process_time() - started < 60
+    assert html.startswith("&lt;!--&lt;!--")
+    assert card_html("a <!-- b --> c <!-- d").rstrip() == "<p>a  c &lt;!-- d</p>"

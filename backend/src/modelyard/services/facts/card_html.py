@@ -5,14 +5,19 @@ is escaped, so whatever a browser reads differently cannot become anything else.
 """
 
 import re
+from collections.abc import Sequence
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import quote, urljoin
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 MAX_CARD_BYTES = 100_000
 """Of a card's text. Rendering takes up to two seconds of a processor for hostile text of this size."""
+MAX_ADDRESSES = 200_000
+"""Characters of all addresses together: an address is written once in a card and may be used thousands of times. What
+comes after has none."""
 MAX_DEPTH = 40
 """Elements within one another; deeper ones are left out, their text stays."""
 
@@ -51,10 +56,32 @@ def card_html(text: str, *, repository_url: str | None = None) -> str:
     begin at the third level, below those of whoever shows the card.
     """
     markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    tokens = markdown.parse(without_front_matter(text))
+    _limit_addresses(tokens)
     writer = _SafeWriter(repository_url)
-    writer.feed(markdown.render(without_front_matter(text)))
+    writer.feed(_without_open_comments(markdown.renderer.render(tokens, markdown.options, {})))
     writer.close()
     return writer.result()
+
+
+def _limit_addresses(tokens: Sequence[Token]) -> None:
+    """Take titles, which are not shown, from links and images, and addresses beyond MAX_ADDRESSES."""
+    left = MAX_ADDRESSES
+    waiting = list(reversed(tokens))
+    while waiting:
+        token = waiting.pop()
+        token.attrs.pop("title", None)
+        for name in ("href", "src"):
+            left -= len(str(token.attrs.get(name, "")))
+            if left < 0 and name in token.attrs:
+                token.attrs[name] = ""
+        waiting.extend(reversed(token.children or []))
+
+
+def _without_open_comments(html: str) -> str:
+    """Have comments that never end be text: the parser would look for the end of each again."""
+    end = html.rfind("-->") + 1
+    return html[:end] + html[end:].replace("<!--", "&lt;!--")
 
 
 class _SafeWriter(HTMLParser):
