@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from modelyard.hub.parameter_range import ANY_SIZE, ParameterRange
 from modelyard.hub.server.metadata import RepoFacts
 from modelyard.hub.server.repositories import PlannedRepo, StoredRepo
 
@@ -17,6 +18,8 @@ class RepoQuery:
     pipeline_tag: str | None = None
     tags: frozenset[str] = frozenset()
     gated: bool | None = None
+    num_parameters: ParameterRange = ANY_SIZE
+    """No repository whose parameters are not known is in a range."""
 
     def matches(self, listed: "ListedRepo") -> bool:
         repo, facts = listed.repo, listed.facts
@@ -26,6 +29,7 @@ class RepoQuery:
             and self.pipeline_tag in (None, facts.pipeline_tag)
             and self.tags <= set(facts.tags)
             and self.gated in (None, isinstance(repo, StoredRepo) and repo.gated)
+            and (not self.num_parameters or (facts.num_parameters or -1) in self.num_parameters)
         )
 
 

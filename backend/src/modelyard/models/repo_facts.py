@@ -1,6 +1,6 @@
 """The `repo_facts` table: what a snapshot's own files say of it, read once and searched by the Hub endpoint."""
 
-from sqlalchemy import String, Text
+from sqlalchemy import BigInteger, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard.models.base import Base
@@ -15,6 +15,7 @@ class StoredRepoFacts(Base):
     """False where the manifest is empty, or a name in it could lead out of the snapshot's folder."""
     pipeline_tag: Mapped[str | None] = mapped_column(Text)
     library_name: Mapped[str | None] = mapped_column(Text)
+    num_parameters: Mapped[int | None] = mapped_column(BigInteger)
     tags: Mapped[str] = mapped_column(Text)
     """One a line, with a line break before the first and after the last."""
     facts: Mapped[str] = mapped_column(Text)

@@ -226,6 +226,7 @@ class ServedModels:
             servable=servable,
             pipeline_tag=facts.pipeline_tag,
             library_name=facts.library_name,
+            num_parameters=facts.num_parameters,
             tags="".join(f"\n{tag}" for tag in facts.tags) + "\n",
             facts=json.dumps(asdict(facts)),
         )
@@ -311,6 +312,10 @@ def _conditions(query: RepoQuery) -> list[ColumnElement[bool]]:
     told = [func.replace(StoredRepoFacts.tags, f"\n{tag}\n", "") != StoredRepoFacts.tags for tag in query.tags]
     if query.pipeline_tag is not None:
         told.append(StoredRepoFacts.pipeline_tag == query.pipeline_tag)
+    if query.num_parameters.least is not None:
+        told.append(StoredRepoFacts.num_parameters >= query.num_parameters.least)
+    if query.num_parameters.most is not None:
+        told.append(StoredRepoFacts.num_parameters <= query.num_parameters.most)
     return [*conditions, *(or_(StoredRepoFacts.servable.is_(None), each) for each in told)]
 
 

@@ -376,6 +376,30 @@ class TestSearch:
         assert not list(api.list_models(filter="no-such-tag"))
         assert not list(api.list_models(search="zzz"))
 
+    def test_number_of_parameters(self, store: Store, api: HfApi) -> None:
+        weights = safetensors({"w.weight": ("F32", [25, 40], 4000)})
+        store.add("org/thousand", OLD, [large("model.safetensors", weights)], age=timedelta(days=1))
+        store.add("org/unknown", OLD, [small("README.md", CARD.encode())], age=timedelta(days=2))
+        assert [m.id for m in api.list_models()] == ["org/model", "org/thousand", "org/unknown"]
+        for asked, found in {
+            "min:17": ["org/model", "org/thousand"],  # its weights have 17 elements
+            "min:18": ["org/thousand"],
+            "max:17": ["org/model"],
+            "max:1K": ["org/model", "org/thousand"],
+            "min:0.018K,max:0.001M": ["org/thousand"],
+            "max:999999999999999999T": ["org/model", "org/thousand"],
+            "min:1B": [],
+        }.items():
+            assert [m.id for m in api.list_models(num_parameters=asked)] == found, asked
+        assert not list(api.list_models(num_parameters="min:18", filter="license:mit"))
+
+    def test_a_header_of_more_parameters_than_a_database_can_store(self, store: Store, api: HfApi) -> None:
+        header = json.dumps({"w": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}).encode()
+        weights = len(header).to_bytes(8, "little") + header
+        store.add("org/endless", OLD, [large("model.safetensors", weights)], age=timedelta(days=1))
+        assert [m.id for m in api.list_models()] == ["org/model", "org/endless"]
+        assert [m.id for m in api.list_models(num_parameters="min:0")] == ["org/model"]
+
     @pytest.mark.usefixtures("many")
     def test_newest_first_whatever_the_order(self, api: HfApi) -> None:
         for sort in (None, "downloads", "last_modified", "likes", "trending_score", "created_at"):
@@ -409,9 +433,11 @@ class TestSearch:
         assert expanded.tags is None
 
     def test_what_cannot_be_judged_is_refused(self, api: HfApi, endpoint: str) -> None:
-        with pytest.raises(BadRequestError, match="num_parameters"):
-            list(api.list_models(num_parameters="min:6B"))
-        for query in ("limit=many", "sort=beauty", "expand=nothing", "cursor=-1"):
+        with pytest.raises(BadRequestError, match="apps"):
+            list(api.list_models(apps="vllm"))
+        with pytest.raises(BadRequestError, match="min:6B,max:128B"):
+            list(api.list_models(num_parameters="6B"))
+        for query in ("limit=many", "sort=beauty", "expand=nothing", "cursor=-1", "num_parameters="):
             assert fetch(f"{endpoint}/api/models?{query}").status == 400
         assert fetch(f"{endpoint}/api/models?limit=0").status == 200
         assert fetch(f"{endpoint}/api/models?limit=99999999999999999999").status == 200

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from modelyard.core.errors import DatabaseUnavailable, ExtraMissing, StorageError
+from modelyard.hub.parameter_range import ANY_SIZE, ParameterRange
 from modelyard.hub.server.file_response import file_response
 from modelyard.hub.server.metadata import RepoFacts, read_facts
 from modelyard.hub.server.repositories import RepoNotFound, RepoRevisionNotFound, RepoUnavailable, StoredRepo
@@ -48,7 +49,7 @@ MAX_SKIPPED = 2**31
 INVALID_CREDENTIALS = "Invalid credentials in Authorization header"
 """huggingface_hub tells this 401 apart from the one that means that a repository is missing."""
 
-_UNSUPPORTED_FILTERS = ("apps", "inference", "inference_provider", "num_parameters")
+_UNSUPPORTED_FILTERS = ("apps", "inference", "inference_provider")
 _DETAILS = frozenset({"cardData", "config", "safetensors", "siblings", "transformersInfo", "usedStorage"})
 _SORT_KEYS = ("lastModified", "createdAt", "trendingScore", "downloads", "likes")
 
@@ -291,7 +292,17 @@ def _repo_query(query: QueryParams) -> RepoQuery:
         pipeline_tag=query.get("pipeline_tag") or None,
         tags=frozenset(tag for value in query.getlist("filter") for tag in value.split(",") if tag),
         gated=_flag(query, "gated") if "gated" in query else None,
+        num_parameters=_parameter_range(query.get("num_parameters")),
     )
+
+
+def _parameter_range(text: str | None) -> ParameterRange:
+    if text is None:
+        return ANY_SIZE
+    try:
+        return ParameterRange.parse(text)
+    except ValueError as error:
+        raise HubFailure(400, f"num_parameters must be such as min:6B,max:128B, not {text!r}.") from error
 
 
 def _page(request: Request, items: Sequence[Any], size: int) -> tuple[Sequence[Any], dict[str, str]]:

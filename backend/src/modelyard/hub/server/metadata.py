@@ -22,6 +22,8 @@ from modelyard.hub.server.repositories import StoredFile, StoredRepo
 
 MAX_JSON_BYTES = 20_000_000
 MAX_CARD_BYTES = 2_000_000
+MAX_PARAMETERS = 2**53
+"""Authors write the headers that are counted; a database's integer ends not far beyond."""
 
 _WEIGHTS = "model.safetensors"
 _CARD = "README.md"
@@ -49,6 +51,12 @@ class RepoFacts:
     library_name: str | None
     auto_model: str | None
     parameters_by_dtype: Mapping[str, int]
+
+    @property
+    def num_parameters(self) -> int | None:
+        """Return the number of stored elements, None where it is not known or no model has so many."""
+        count = sum(self.parameters_by_dtype.values())
+        return count if 0 < count <= MAX_PARAMETERS else None
 
 
 NO_FACTS = RepoFacts(
