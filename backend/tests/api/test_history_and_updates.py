@@ -102,3 +102,28 @@ def test_search_in_every_order_there_is(served: Instance, sort: str) -> None:
     ]
     assert len(items) == 2
     assert served.api.get("/models/search", params={"sort": "age"}).status_code == 422
+
+
+def test_search_by_filters_page_after_page(served: Instance) -> None:
+    def found(**params: Any) -> dict[str, Any]:
+        answer = served.api.get("/models/search", params=params)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    whole = found(q="tiny")
+    names = [item["model_id"] for item in whole["items"]]
+    assert len(names) == 3
+    assert whole["next_cursor"] is None
+    first = found(q="tiny", limit=2)
+    second = found(q="tiny", limit=2, cursor=first["next_cursor"])
+    assert [item["model_id"] for item in first["items"] + second["items"]] == names
+    (only,) = found(
+        task="text-generation", licence="apache-2.0", architecture="gpt2", max_parameters=2_000_000, fits=True
+    )["items"]
+    assert only["model_id"] == GPT2
+    assert (only["model_type"], only["licence"], only["fits"]) == ("gpt2", "apache-2.0", "fits")
+    assert only["weights_bytes"] == 4 * only["num_parameters"]
+    assert found(licence="mit")["items"] == []
+    for refused in ({"licence": "a,b"}, {"architecture": "../x"}, {"min_parameters": -1}, {"cursor": ""}):
+        assert served.api.get("/models/search", params=refused).status_code == 422, refused

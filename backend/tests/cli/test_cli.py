@@ -45,6 +45,16 @@ def test_a_model_is_found_pulled_shown_and_deleted(server: Server) -> None:
     assert SAMPLE in modelyard("ls", "--status", "ready").stdout
     assert modelyard("ls", "no such thing").stdout == ""
     assert "sample, installed" in modelyard("search", "gpt2").stdout
+    assert modelyard("search", "--max-parameters", "2M", "--fits", "--licence", "apache-2.0").stdout.count(SAMPLE) == 1
+    assert modelyard("search", "tiny", "--architecture", "gpt2", "--min-parameters", "0.1B").stdout == ""
+    # Installed models come first.
+    paged = modelyard("search", "tiny", "--limit", "2")
+    assert SAMPLE in paged.stdout
+    assert paged.stderr == "There are more: the same command with --cursor 2\n"
+    further = modelyard("search", "tiny", "--limit", "2", "--cursor", "2")
+    assert LARGER_SAMPLE in paged.stdout + further.stdout
+    assert further.stderr == ""
+    assert "500M or 7B" in modelyard("search", "--min-parameters", "many").stderr
 
     for name in (SAMPLE, row["id"], row["id"][:6]):
         assert json.loads(modelyard("show", name, "--json").stdout)["id"] == row["id"]

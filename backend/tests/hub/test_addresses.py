@@ -16,6 +16,7 @@ from modelyard.hub import addresses
 from modelyard.hub.addresses import Reach, allowed_addresses, named_reach, reach_of
 from modelyard.hub.client import HubClient
 from modelyard.hub.download.transport import Transport
+from modelyard.hub.search import HubQuery
 from modelyard.services.system_service import hub_answer
 
 from .test_client import COMMIT, GOOD, NAME, Answer, Script, as_json, scripted_hub
@@ -68,7 +69,7 @@ def test_no_redirect_to_this_machine(names: dict[str, list[str]], victim: Script
         client = HubClient(hub.endpoint, False)
         for ask in (
             lambda: client.model_info(NAME),
-            lambda: client.search("x", 1),
+            lambda: client.search(HubQuery("x"), 1),
             lambda: client.read_small_file(NAME, COMMIT, "config.json"),
             lambda: client.safetensors_headers(NAME, COMMIT, ["model.safetensors"]),
             lambda: client.check(5),

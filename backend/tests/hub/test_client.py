@@ -42,6 +42,7 @@ from modelyard.hub.download import transport as transport_module
 from modelyard.hub.download.transport import Transport
 from modelyard.hub.model_info import MAX_FILES
 from modelyard.hub.retry import HUB_IN_TROUBLE, Transient
+from modelyard.hub.search import HubQuery
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from support.trickling_hub import trickling
@@ -147,7 +148,7 @@ def test_configuration_headers_and_search(hub: tuple[HubFaults, str]) -> None:
     assert client.read_small_file(GPT2, commit, "no-such.json") is None
     (header,) = client.safetensors_headers(GPT2, commit, ["model.safetensors"])
     assert header.tensors
-    hits = client.search("tiny", 3)
+    hits = client.search(HubQuery("tiny"), 3).hits
     assert len(hits) == 3
     assert all("tiny" in hit.model_id for hit in hits)
     client.check(60)
@@ -167,7 +168,7 @@ def test_a_short_outage_is_not_noticed(hub: tuple[HubFaults, str], ask: str) -> 
     {
         "info": lambda: client.model_info(GPT2),
         "config": lambda: client.read_small_file(GPT2, model.commit, "config.json"),
-        "search": lambda: client.search("tiny", 3),
+        "search": lambda: client.search(HubQuery("tiny"), 3),
         "headers": lambda: client.safetensors_headers(GPT2, model.commit, ["model.safetensors"]),
         "access": lambda: client.access(model),
     }[ask]()
@@ -206,10 +207,11 @@ def test_the_built_in_hub_names_what_it_has(hub: tuple[HubFaults, str]) -> None:
 
 
 def test_samples_are_told_from_other_models(hub: tuple[HubFaults, str]) -> None:
-    assert all(hit.is_sample for hit in HubClient(hub[1], False).search("tiny", 3))
+    assert all(hit.is_sample for hit in HubClient(hub[1], False).search(HubQuery("tiny"), 3).hits)
     other = json.dumps([{"id": NAME, "tags": ["gguf"]}, {"id": "a/b"}]).encode()
     with scripted_hub(lambda _: Answer(body=other)) as script:
-        assert [hit.is_sample for hit in HubClient(script.endpoint, False).search("", 3)] == [False, False]
+        hits = HubClient(script.endpoint, False).search(HubQuery(), 3).hits
+        assert [hit.is_sample for hit in hits] == [False, False]
 
 
 def test_nobody_waits_as_long_as_a_rate_limit_asks(hub: tuple[HubFaults, str]) -> None:
@@ -330,7 +332,7 @@ def test_a_wrong_token(hub: tuple[HubFaults, str]) -> None:
     with pytest.raises(TokenInvalid):
         client.model_info(GPT2)
     with pytest.raises(TokenInvalid):
-        client.search("x", 1)
+        client.search(HubQuery("x"), 1)
     assert client.user() == ("invalid", None)
 
 
@@ -360,7 +362,7 @@ def test_no_token_goes_to_another_host() -> None:
                 client = HubClient(first.endpoint, "secret-token")
                 assert client.model_info(NAME).commit == COMMIT
                 with pytest.raises(HubMisbehaved):
-                    client.search("x", 1)
+                    client.search(HubQuery("x"), 1)
                 assert {token for _path, token in first.asked} == {"Bearer secret-token"}
         assert len(other.asked) == 4
         assert {token for _path, token in other.asked} == {None}
@@ -392,7 +394,7 @@ def test_the_client_for_a_hub_sends_what_is_stored_for_it(monkeypatch: pytest.Mo
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", home.endpoint)
         for script in (home, other):
             client = HubClient(script.endpoint)
-            client.search("x", 1)
+            client.search(HubQuery("x"), 1)
             client.check(5)
         assert {token for _path, token in home.asked} == {"Bearer of-the-environment"}
         assert {token for _path, token in other.asked} == {None}
@@ -538,12 +540,12 @@ def test_a_large_file_is_taken_where_it_may_be_large() -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"error": "x"}', b"[5]", b'[{"id": 5}]', b'[{"nothing": 1}]'])
 def test_a_search_of_the_wrong_shape(body: bytes) -> None:
-    assert isinstance(refused(Answer(body=body), lambda client: client.search("x", 5)), HubMisbehaved)
+    assert isinstance(refused(Answer(body=body), lambda client: client.search(HubQuery("x"), 5)), HubMisbehaved)
 
 
 def test_another_kind_of_server_is_named_so() -> None:
     assert isinstance(refused(Answer(404), lambda client: client.check(60)), HubMisbehaved)
-    assert isinstance(refused(Answer(404), lambda client: client.search("x", 5)), HubMisbehaved)
+    assert isinstance(refused(Answer(404), lambda client: client.search(HubQuery("x"), 5)), HubMisbehaved)
 
 
 def test_pages_without_end() -> None:
@@ -551,13 +553,13 @@ def test_pages_without_end() -> None:
         return as_json([], headers={"Link": f'<{script.endpoint}/api/models?cursor=x>; rel="next"'})
 
     with scripted_hub(answer) as script:
-        assert HubClient(script.endpoint, False).search("x", 5) == []
+        assert HubClient(script.endpoint, False).search(HubQuery("x"), 5).hits == ()
         assert len(script.asked) == 1
 
 
 def test_more_hits_than_asked_for() -> None:
     with scripted_hub(lambda _path: as_json([{"id": f"owner/m{n}"} for n in range(1000)])) as script:
-        assert len(HubClient(script.endpoint, False).search("x", 5)) == 5
+        assert len(HubClient(script.endpoint, False).search(HubQuery("x"), 5).hits) == 5
 
 
 def test_packed_elements_are_not_counted_as_parameters() -> None:
@@ -569,7 +571,8 @@ def test_packed_elements_are_not_counted_as_parameters() -> None:
     }
     with scripted_hub(lambda path: as_json([packed] if "search" in path else packed)) as script:
         client = HubClient(script.endpoint, False)
-        assert client.search("x", 5)[0].num_parameters is None
+        (hit,) = client.search(HubQuery("x"), 5).hits
+        assert (hit.num_parameters, hit.parameters_by_dtype) == (None, {})
         assert "expand=config" in script.asked[0][0]
         assert client.model_info(NAME).num_parameters is None
 

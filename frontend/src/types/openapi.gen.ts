@@ -317,7 +317,7 @@ export interface paths {
         };
         /**
          * Search the Hub
-         * @description Search the current Hub for models by name.
+         * @description Search the current Hub for models, one page at a time. All filters given must match.
          */
         get: operations["search_models_api_v1_models_search_get"];
         put?: never;
@@ -4425,6 +4425,12 @@ export interface components {
             access: "open" | "accepted" | "needs_acceptance" | "no_token" | "token_invalid" | "unknown";
             /** Downloads */
             downloads: number | null;
+            /**
+             * Fits
+             * @description Whether `weights_bytes` fits this machine now: its roomiest GPU, or its memory.
+             * @enum {string}
+             */
+            fits: "fits" | "tight" | "does_not_fit" | "unknown";
             /** Installed */
             installed: boolean;
             /**
@@ -4433,16 +4439,28 @@ export interface components {
              * @default false
              */
             is_sample: boolean;
+            /** Licence */
+            licence: string | null;
             /** Likes */
             likes: number | null;
             /** Model Id */
             model_id: string;
+            /**
+             * Model Type
+             * @description As config.json names it, such as llama; what `architecture` searches.
+             */
+            model_type: string | null;
             /** Num Parameters */
             num_parameters: number | null;
             /** Pipeline Tag */
             pipeline_tag: string | null;
             /** Size Bytes */
             size_bytes: number | null;
+            /**
+             * Weights Bytes
+             * @description Approximate memory of the weights alone, as stored; null where the Hub has not counted them.
+             */
+            weights_bytes: number | null;
         };
         /**
          * SearchPage
@@ -4451,20 +4469,30 @@ export interface components {
          *         {
          *           "access": "open",
          *           "downloads": 9000000,
+         *           "fits": "fits",
          *           "installed": false,
          *           "is_sample": false,
+         *           "licence": "apache-2.0",
          *           "likes": 800,
          *           "model_id": "Qwen/Qwen3-0.6B",
+         *           "model_type": "qwen3",
          *           "num_parameters": 751632384,
          *           "pipeline_tag": "text-generation",
-         *           "size_bytes": 1519209472
+         *           "size_bytes": 1519209472,
+         *           "weights_bytes": 1503264768
          *         }
-         *       ]
+         *       ],
+         *       "next_cursor": "eyIkb3IiOlt7ImRvd25sb2FkcyI6OTAwMDAwMH1dfQ=="
          *     }
          */
         SearchPage: {
             /** Items */
             items: components["schemas"]["SearchItem"][];
+            /**
+             * Next Cursor
+             * @description `cursor` of the next page; null at the end. A page may hold fewer models than `limit`.
+             */
+            next_cursor: string | null;
         };
         /**
          * SessionRequest
@@ -7153,8 +7181,23 @@ export interface operations {
     search_models_api_v1_models_search_get: {
         parameters: {
             query?: {
-                /** @description Part of a name; empty for models that generate text. */
+                /** @description Part of a name; without it and `task`, models that generate text. */
                 q?: string;
+                /** @description What the model is for, as the Hub names it. */
+                task?: string | null;
+                /** @description As the Hub names it. */
+                licence?: string | null;
+                /** @description Model type, as config.json names it. */
+                architecture?: string | null;
+                /** @description Models of unknown size are left out. */
+                min_parameters?: number | null;
+                /** @description Models of unknown size are left out. */
+                max_parameters?: number | null;
+                /**
+                 * @description Only models whose weights, as stored, are known to fit this machine now.
+                 * @example false
+                 */
+                fits?: boolean;
                 /**
                  * @description Field to sort by, descending.
                  * @example downloads
@@ -7165,6 +7208,8 @@ export interface operations {
                  * @example 10
                  */
                 limit?: number;
+                /** @description `next_cursor` of the page before; everything else as for that page. */
+                cursor?: string | null;
             };
             header?: never;
             path?: never;

@@ -10,6 +10,7 @@ from modelyard.core.database import Database
 from modelyard.schemas.model import ModelResponse
 from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.compare_service import CompareService
+from modelyard.services.hub_search import HubSearchService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.local_model_service import LocalModelService
@@ -84,6 +85,7 @@ ComparisonsDep = Annotated[CompareService, Depends(_comparisons)]
 OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
 MergesDep = Annotated[MergeService, Depends(_service(MergeService))]
 QuantizationsDep = Annotated[QuantizationService, Depends(_service(QuantizationService))]
+HubSearchDep = Annotated[HubSearchService, Depends(_service(HubSearchService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
 TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]

@@ -791,12 +791,17 @@ class SearchItem(TypedDict):
     size_bytes: int | None
     access: Literal['open', 'accepted', 'needs_acceptance', 'no_token', 'token_invalid', 'unknown']
     pipeline_tag: str | None
+    licence: str | None
+    model_type: str | None
+    weights_bytes: int | None
+    fits: Literal['fits', 'tight', 'does_not_fit', 'unknown']
     installed: bool
     is_sample: NotRequired[bool]
 
 
 class SearchPage(TypedDict):
     items: list[SearchItem]
+    next_cursor: str | None
 
 
 class SessionRequest(TypedDict):

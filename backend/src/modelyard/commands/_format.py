@@ -39,6 +39,7 @@ STATUS_STYLES = {
     "deleting": "dim",
 }
 VERDICTS = {"fits": "fits", "tight": "tight", "does_not_fit": "does not fit", "unknown": "unknown"}
+VERDICT_STYLES = {"fits": "green", "tight": "yellow", "does_not_fit": "red", "unknown": "dim"}
 ACCESS = {
     "open": "open to everyone",
     "accepted": "gated; your account has access",

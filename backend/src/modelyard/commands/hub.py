@@ -1,7 +1,7 @@
 """Commands about models on a Hub."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,10 +10,11 @@ from rich.text import Text
 
 from modelyard.commands import _format
 from modelyard.commands._adapter_facts import offered_adapter
-from modelyard.commands._connect import ClientCommand, asking_the_hub, connect, note_if_slow
+from modelyard.commands._connect import ClientCommand, connect, note_if_slow
 from modelyard.commands._options import HUB_PANEL, DtypeName, HubModelArgument, JsonOption, RevisionOption
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
 from modelyard.commands.models import dimension_facts
+from modelyard.commands.search import search
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
         MemoryEstimate,
         MemoryOption,
         ModelInfo,
-        SearchItem,
-        SearchPage,
         Support,
     )
     from modelyard.client.api_client import ApiClient
@@ -54,53 +53,11 @@ _FIGURES: dict[str, Figure] = {
     "on disk": "disk_bytes",
 }
 _PARTS_OF_TOTAL = ("weights_bytes", "kv_cache_bytes", "activation_bytes", "total_bytes")
-_VERDICT_STYLES = {"fits": "green", "tight": "yellow", "does_not_fit": "red", "unknown": "dim"}
 
 
 def register(app: typer.Typer) -> None:
     for command in (search, info, estimate):
         app.command(cls=ClientCommand, rich_help_panel=HUB_PANEL)(command)
-
-
-def search(
-    context: typer.Context,
-    text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="Part of a name; the most downloaded models if left out.")
-    ] = "",
-    limit: Annotated[int, typer.Option(help="Maximum number of models.", min=1, max=50)] = 10,
-    as_json: JsonOption = False,
-) -> None:
-    """Search the Hub for models."""
-    client = connect(context)
-    with asking_the_hub(context, client):
-        answer: SearchPage = client.get("/models/search", q=text, limit=limit)
-    if as_json:
-        print_json(answer)
-    elif answer["items"]:
-        print_table(
-            ("MODEL", "PARAMS", "SIZE", "DOWNLOADS", "ACCESS", ""),
-            [
-                (
-                    item["model_id"],
-                    _format.count(item["num_parameters"]),
-                    _format.size(item["size_bytes"]),
-                    _format.count(item["downloads"]),
-                    "open" if item["access"] == "open" else "gated",
-                    ", ".join(_remarks(item)),
-                )
-                for item in answer["items"]
-            ],
-            right=("PARAMS", "SIZE", "DOWNLOADS"),
-        )
-    else:
-        note(f"The Hub has no model whose name contains {text!r}.")
-
-
-def _remarks(item: "SearchItem") -> Iterator[str]:
-    if item.get("is_sample"):  # a server of an older version does not say
-        yield "sample"
-    if item["installed"]:
-        yield "installed"
 
 
 def info(
@@ -351,4 +308,4 @@ def _verdict(option: "MemoryOption", device: str) -> Text:
     if not option["available"]:
         return Text("-", "dim")
     verdict = next(v for v in option["verdicts"] if v["device"] == device)["verdict"]
-    return Text(_format.VERDICTS[verdict], _VERDICT_STYLES[verdict])
+    return Text(_format.VERDICTS[verdict], _format.VERDICT_STYLES[verdict])

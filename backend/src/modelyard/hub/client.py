@@ -41,7 +41,6 @@ from modelyard.hub.licence import licence_name
 from modelyard.hub.model_info import (
     BranchState,
     HubModel,
-    HubSearchHit,
     as_hub_model,
     as_search_hit,
     commit_of,
@@ -51,6 +50,7 @@ from modelyard.hub.model_info import (
 from modelyard.hub.names import validate_revision
 from modelyard.hub.origins import AskedHub, asking
 from modelyard.hub.retry import RetryPolicy, call_with_retries
+from modelyard.hub.search import HubQuery, HubSearchPage, next_cursor
 from modelyard.hub.tokens import missing_token_note, token_for
 
 # Somebody waits for the answer; work in the background has patience of its own.
@@ -153,22 +153,19 @@ class HubClient:
             return "unknown"
         return "accepted"
 
-    def search(self, query: str, limit: int, sort: str = "downloads") -> list[HubSearchHit]:
-        """Return models whose id matches, sorted by `sort` (one of the Hub's keys), descending."""
-        params: dict[str, Any] = {
-            "sort": sort,
-            "limit": limit,
-            "expand": ["config", "downloads", "likes", "gated", "pipeline_tag", "safetensors", "usedStorage", "tags"],
-        }
-        params |= {"search": query} if query else {"pipeline_tag": "text-generation"}
+    def search(self, query: HubQuery, limit: int, cursor: str | None = None) -> HubSearchPage:
+        """Return at most `limit` models that match, from `cursor` on, which an earlier page named."""
+        params = query.parameters(limit, cursor)
 
-        def ask() -> list[HubSearchHit]:
+        def ask() -> HubSearchPage:
             # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away, and it
             # follows a misbehaving Hub from page to page for ever.
-            answer = _parsed(self._get(f"{self.endpoint}/api/models", params=params).content)
+            response = self._get(f"{self.endpoint}/api/models", params=params)
+            answer = _parsed(response.content)
             if not isinstance(answer, list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")
-            return [as_search_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
+            hits = [as_search_hit(ModelInfo(**item)) for item in answer[:limit]]  # type: ignore[no-untyped-call]
+            return HubSearchPage(tuple(hits), next_cursor(response))
 
         return self._ask(ask, "", None)
 

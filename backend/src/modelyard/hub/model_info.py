@@ -1,6 +1,7 @@
 """Models as a Hub describes them, read from its answers, none of which is trusted."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import TensorInfo
 
 from modelyard.core.errors import HubMisbehaved, InvalidRequest, TooManyFiles
+from modelyard.hub.licence import LICENCE_TAG, licence_name
 from modelyard.hub.names import validate_repo_id
 from modelyard.hub.server.samples import SAMPLE_TAG
 
@@ -66,9 +68,12 @@ class HubSearchHit:
     downloads: int | None
     likes: int | None
     num_parameters: int | None
+    parameters_by_dtype: dict[str, int]
     size_bytes: int | None
     gated: bool
     pipeline_tag: str | None
+    licence: str | None
+    model_type: str | None
     is_sample: bool
 
 
@@ -86,7 +91,6 @@ def as_hub_model(model_id: str, info: ModelInfo, licence: str | None) -> HubMode
     _require_repo_id(info.id)
     if len(info.siblings or ()) > MAX_FILES:
         raise TooManyFiles(f"{model_id} has {len(info.siblings or ())} files; at most {MAX_FILES} are managed.")
-    parameters = info.safetensors.parameters if info.safetensors and not _is_quantized(info) else {}
     return HubModel(
         model_id=model_id,
         canonical_id=info.id,
@@ -100,8 +104,13 @@ def as_hub_model(model_id: str, info: ModelInfo, licence: str | None) -> HubMode
         downloads=number_of(info.downloads),
         likes=number_of(info.likes),
         last_modified=info.last_modified,
-        parameters_by_dtype={str(name): count for name, count in parameters.items() if number_of(count) is not None},
+        parameters_by_dtype=_parameters_by_dtype(info),
     )
+
+
+def _parameters_by_dtype(info: ModelInfo) -> dict[str, int]:
+    parameters = info.safetensors.parameters if info.safetensors and not _is_quantized(info) else {}
+    return {str(name): count for name, count in parameters.items() if number_of(count) is not None}
 
 
 def _is_quantized(info: ModelInfo) -> bool:
@@ -131,11 +140,20 @@ def as_search_hit(info: ModelInfo) -> HubSearchHit:
         downloads=number_of(info.downloads),
         likes=number_of(info.likes),
         num_parameters=number_of(info.safetensors.total) if info.safetensors and not _is_quantized(info) else None,
+        parameters_by_dtype=_parameters_by_dtype(info),
         size_bytes=number_of(info.used_storage),
         gated=bool(info.gated),
         pipeline_tag=text_of(info.pipeline_tag),
+        licence=_licence_among(info.tags or ()),
+        model_type=text_of(info.config.get("model_type")) if isinstance(info.config, dict) else None,
         is_sample=SAMPLE_TAG in (info.tags or ()),
     )
+
+
+def _licence_among(tags: Iterable[object]) -> str | None:
+    """Return the licence that a Hub lists among the tags of a model."""
+    named = (tag.removeprefix(LICENCE_TAG) for tag in tags if isinstance(tag, str) and tag.startswith(LICENCE_TAG))
+    return licence_name(next(named, None))
 
 
 def is_plausible(tensor: TensorInfo) -> bool:

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from modelyard.schemas import examples
 from modelyard.schemas.architecture import Dimensions
 from modelyard.schemas.common import ModelIdField, QuantizationName, Reason, Schema, UtcTime
+from modelyard.schemas.memory import VerdictName
 from modelyard.schemas.model import AdapterFacts, StatusName, TrainingVerdict
 
 SearchSort = Literal["downloads", "likes", "trending", "updated"]
@@ -137,6 +138,14 @@ class SearchItem(Schema):
     size_bytes: int | None
     access: AccessName
     pipeline_tag: str | None
+    licence: str | None
+    model_type: str | None = Field(description="As config.json names it, such as llama; what `architecture` searches.")
+    weights_bytes: int | None = Field(
+        description="Approximate memory of the weights alone, as stored; null where the Hub has not counted them."
+    )
+    fits: VerdictName = Field(
+        description="Whether `weights_bytes` fits this machine now: its roomiest GPU, or its memory."
+    )
     installed: bool
     is_sample: bool = Field(default=False, description="A small model with random weights, for trying Modelyard out.")
 
@@ -145,3 +154,6 @@ class SearchPage(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.SEARCH_PAGE]})
 
     items: list[SearchItem]
+    next_cursor: str | None = Field(
+        description="`cursor` of the next page; null at the end. A page may hold fewer models than `limit`."
+    )

@@ -331,10 +331,15 @@ SEARCH_PAGE: dict[str, Any] = {
             "size_bytes": 1519209472,
             "access": "open",
             "pipeline_tag": "text-generation",
+            "licence": "apache-2.0",
+            "model_type": "qwen3",
+            "weights_bytes": 1503264768,
+            "fits": "fits",
             "installed": False,
             "is_sample": False,
         }
-    ]
+    ],
+    "next_cursor": "eyIkb3IiOlt7ImRvd25sb2FkcyI6OTAwMDAwMH1dfQ==",
 }
 
 MEMORY_ESTIMATE: dict[str, Any] = {

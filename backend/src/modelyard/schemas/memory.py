@@ -19,11 +19,14 @@ class KvCacheSegment(Schema):
 EstimateParts = Literal["weights", "all"]
 
 
+VerdictName = Literal["fits", "tight", "does_not_fit", "unknown"]
+
+
 class Verdict(Schema):
     """Whether an option fits one device's free memory."""
 
     device: str
-    verdict: Literal["fits", "tight", "does_not_fit", "unknown"]
+    verdict: VerdictName
     free_bytes: int | None
     total_bytes: int | None
 

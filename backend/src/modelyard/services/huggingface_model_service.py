@@ -17,7 +17,7 @@ from modelyard.core.errors import (
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.queues import Queue
 from modelyard.core.storage import DISK_RESERVE_BYTES
-from modelyard.hub.client import Access, HubClient
+from modelyard.hub.client import HubClient
 from modelyard.hub.deadlines import within
 from modelyard.hub.download.fetcher import (
     Control,
@@ -31,7 +31,7 @@ from modelyard.hub.model_info import HubModel
 from modelyard.hub.names import RemoteFile, validate_files
 from modelyard.hub.retry import RetryPolicy
 from modelyard.models import JobControl, Model
-from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchItem, SearchPage, SearchSort
+from modelyard.schemas.download import ModelDownloadRequest, ModelInfo
 from modelyard.schemas.memory import EstimateParts, MemoryEstimate
 from modelyard.schemas.text_file import ModelCard
 from modelyard.services import system_service
@@ -61,12 +61,6 @@ RESOLVE_SECONDS = 600.0
 PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
 """Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
 
-_SORT_KEYS: dict[SearchSort, str] = {
-    "downloads": "downloads",
-    "likes": "likes",
-    "trending": "trendingScore",
-    "updated": "lastModified",
-}
 _CONTROLS = {JobControl.RUN: Control.RUN, JobControl.PAUSE: Control.PAUSE, JobControl.CANCEL: Control.CANCEL}
 
 
@@ -85,31 +79,6 @@ class HuggingFaceModelService:
         """A client for the Hub in use, or for the one a row remembers."""
         with self.database.reading() as session:
             return SettingsService(session).hub_client(reference)
-
-    def search(self, query: str, limit: int, sort: SearchSort = "downloads") -> SearchPage:
-        """Models on the Hub whose id matches. Raises HubError."""
-        client = self.client()
-        with client.within_patience():
-            hits = client.search(query, limit, _SORT_KEYS[sort])
-        with self.database.reading() as session:
-            installed = ModelService(session).ready_among([hit.model_id for hit in hits])
-        gated: Access = "unknown" if client.has_token() else "no_token"
-        return SearchPage(
-            items=[
-                SearchItem(
-                    model_id=hit.model_id,
-                    downloads=hit.downloads,
-                    likes=hit.likes,
-                    num_parameters=hit.num_parameters,
-                    size_bytes=hit.size_bytes,
-                    access=gated if hit.gated else "open",
-                    pipeline_tag=hit.pipeline_tag,
-                    installed=hit.model_id in installed,
-                    is_sample=hit.is_sample,
-                )
-                for hit in hits
-            ]
-        )
 
     def get_model_info(self, text: str, revision: str | None = None) -> ModelInfo:
         """Return what a model is and which of its files would be fetched. Raises InvalidRequest, HubError."""

@@ -17,7 +17,7 @@ from modelyard.core.adapters import ADAPTER_CONFIG, is_adapter
 from modelyard.core.errors import InvalidRepository, PathNotAllowed
 from modelyard.core.paths import open_inside, resolve_inside
 from modelyard.core.repository_json import parse_object
-from modelyard.hub.licence import licence_name
+from modelyard.hub.licence import LICENCE_TAG, licence_name
 from modelyard.hub.server.repositories import StoredFile, StoredRepo
 
 MAX_JSON_BYTES = 20_000_000
@@ -115,7 +115,7 @@ def _tags(
     base = _text(adapter, "base_model_name_or_path")
     tags += [f"base_model:{base}", f"base_model:adapter:{base}"] if base else []
     licence = licence_name((card or {}).get("license"))
-    tags.append(f"license:{licence}" if licence else None)
+    tags.append(f"{LICENCE_TAG}{licence}" if licence else None)
     return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 

@@ -61,6 +61,11 @@ class WeightFigures:
     quantized_fraction: float
 
 
+def stored_bytes(parameters_by_dtype: Mapping[str, int]) -> int | None:
+    """The bytes of so many parameters as they are stored, None where none were counted."""
+    return sum(count * DTYPE_BYTES.get(dtype, 2) for dtype, count in parameters_by_dtype.items()) or None
+
+
 def checkpoint_dtype(tensors: Iterable[Tensor]) -> str | None:
     """The floating dtype most of the elements are stored in. Integers hold packed weights, or none."""
     elements: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from modelyard.schemas.memory import MemoryOption, Verdict
+from modelyard.schemas.memory import MemoryOption, Verdict, VerdictName
 from modelyard.schemas.system import Device
 from modelyard.services.inspection.runtime_memory import RuntimeMemory
 from modelyard.services.inspection.weight_memory import OptionWeights
@@ -53,12 +53,19 @@ def memory_option(
 
 def _verdict(known: int | None, at_most: int | None, load_peak: int, device: Device) -> Verdict:
     """`fits` and `tight` are said of the most that it may take, `does_not_fit` of the least that it takes."""
-    word: Literal["fits", "tight", "does_not_fit", "unknown"] = "unknown"
+    word: VerdictName = "unknown"
     if known is not None and max(known, load_peak) > device.free_bytes:
         word = "does_not_fit"
     elif at_most is not None and max(at_most, load_peak) <= device.free_bytes:
         word = "fits" if max(at_most, load_peak) <= FITS_FRACTION * device.free_bytes else "tight"
     return Verdict(device=device.id, verdict=word, free_bytes=device.free_bytes, total_bytes=device.total_bytes)
+
+
+def rough_verdict(weights_bytes: int | None, devices: Sequence[Device]) -> VerdictName:
+    """Return whether the weights alone fit the roomiest accelerator or, failing that, the machine's memory."""
+    by_room = sorted(devices, key=lambda device: (device.id == "cpu", -device.free_bytes))
+    words = [_verdict(weights_bytes, weights_bytes, 0, device).verdict for device in by_room]
+    return next((word for word in words if word != "does_not_fit"), words[0] if words else "unknown")
 
 
 def _no_verdict(device: Device) -> Verdict:

@@ -1,20 +1,31 @@
 """Endpoints of models on a Hub: search, inspect, download."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from modelyard.api.deps import ArchitecturesDep, HubModelsDep, RowAnswerDep
+from modelyard.api.deps import ArchitecturesDep, HubModelsDep, HubSearchDep, RowAnswerDep
 from modelyard.api.hub_slots import TALKS_TO_A_HUB
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import HUB_PROBLEMS, problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, Batch, Context, Dtype, HubModelId, Parts, Revision
 from modelyard.core import errors
+from modelyard.hub.parameter_range import ParameterRange
+from modelyard.hub.search import MAX_CURSOR_CHARACTERS, HubQuery
 from modelyard.schemas.architecture import Architecture
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.text_file import ModelCard
+
+NAME_ON_HUB: dict[str, Any] = {"max_length": 100, "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+MAX_COUNT = 2**53
+SORT_KEYS: dict[SearchSort, str] = {
+    "downloads": "downloads",
+    "likes": "likes",
+    "trending": "trendingScore",
+    "updated": "lastModified",
+}
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=PlainTextRoute)
 
@@ -50,18 +61,56 @@ def download_model(request: ModelDownloadRequest, hub: HubModelsDep, answer: Row
 
 @router.get("/search", summary="Search the Hub", dependencies=TALKS_TO_A_HUB, responses=problems(*HUB_PROBLEMS))
 def search_models(
-    hub: HubModelsDep,
+    hub: HubSearchDep,
     q: Annotated[
         str,
         Query(
-            description="Part of a name; empty for models that generate text.", max_length=200, examples=["qwen3 0.6b"]
+            description="Part of a name; without it and `task`, models that generate text.",
+            max_length=200,
+            examples=["qwen3 0.6b"],
         ),
     ] = "",
+    task: Annotated[
+        str | None,
+        Query(description="What the model is for, as the Hub names it.", **NAME_ON_HUB, examples=["text-generation"]),
+    ] = None,
+    licence: Annotated[
+        str | None, Query(description="As the Hub names it.", **NAME_ON_HUB, examples=["apache-2.0"])
+    ] = None,
+    architecture: Annotated[
+        str | None, Query(description="Model type, as config.json names it.", **NAME_ON_HUB, examples=["qwen3"])
+    ] = None,
+    min_parameters: Annotated[
+        int | None, Query(description="Models of unknown size are left out.", ge=0, le=MAX_COUNT, examples=[500000000])
+    ] = None,
+    max_parameters: Annotated[
+        int | None, Query(description="Models of unknown size are left out.", ge=0, le=MAX_COUNT, examples=[8000000000])
+    ] = None,
+    fits: Annotated[
+        bool, Query(description="Only models whose weights, as stored, are known to fit this machine now.")
+    ] = False,
     sort: Annotated[SearchSort, Query(description="Field to sort by, descending.")] = "downloads",
     limit: Annotated[int, Query(description="Maximum number of models.", ge=1, le=50)] = 10,
+    cursor: Annotated[
+        str | None,
+        Query(
+            description="`next_cursor` of the page before; everything else as for that page.",
+            min_length=1,
+            max_length=MAX_CURSOR_CHARACTERS,
+            examples=["eyIkb3IiOlt7ImRvd25sb2FkcyI6OTAwMDAwMH1dfQ=="],
+        ),
+    ] = None,
 ) -> SearchPage:
-    """Search the current Hub for models by name."""
-    return hub.search(q.strip(), limit, sort)
+    """Search the current Hub for models, one page at a time. All filters given must match."""
+    query = HubQuery(
+        text=q.strip(),
+        sort=SORT_KEYS[sort],
+        task=task,
+        licence=licence,
+        architecture=architecture,
+        num_parameters=ParameterRange(min_parameters, max_parameters),
+    )
+    return hub.search(query, limit, cursor=cursor, fits=fits)
 
 
 @router.get(
