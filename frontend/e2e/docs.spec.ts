@@ -28,6 +28,19 @@ test("the API's documentation shows every path and asks nobody else for anything
   expect(elsewhere).toEqual([]);
 });
 
+test("it is reached from the settings, looks as they do, and leads back", async ({ page }) => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.goto("/settings");
+  await page.getByRole("button", { name: "Use dark colours" }).click();
+  const bar = await page.getByRole("banner").evaluate((element) => getComputedStyle(element).backgroundColor);
+  await page.getByRole("link", { name: "Open the API documentation" }).click();
+  await expect(page).toHaveURL(/\/docs$/);
+  expect(await page.getByRole("banner").evaluate((element) => getComputedStyle(element).backgroundColor)).toBe(bar);
+  await page.getByRole("link", { name: "Back to Modelyard" }).click();
+  await expect(page).toHaveURL(/\/settings#api$/);
+  await expect(page.getByRole("region", { name: "API" })).toBeInViewport();
+});
+
 test("a call of each method and the schemas, opened, are accessible in both schemes", async ({ page }) => {
   test.setTimeout(240_000);
   await page.goto("/docs");

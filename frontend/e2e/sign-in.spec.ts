@@ -25,4 +25,9 @@ test("the server's key: asked for, refused, accepted", async ({ page }) => {
   expect(asked).toBe(400);
   await page.reload();
   await expect(page.getByRole("heading", { name: "Models" })).toBeVisible();
+  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Settings" }).click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await expect(page.getByRole("heading", { name: "Sign in" })).toBeVisible();
+  await page.reload();
+  await expect(page.getByRole("heading", { name: "Sign in" })).toBeVisible();
 });

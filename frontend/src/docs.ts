@@ -1,23 +1,25 @@
-/** The page at /docs: the server's own description of its API, to read and to try. Shares nothing with the app. */
+/** The page at /docs: the server's own description of its API, to read and to try. Shares its colours with the app, and no code. */
 import "swagger-ui-dist/swagger-ui.css";
+import "./styles.css";
 import "./docs.css";
 import SwaggerUIBundle, { type Plugin } from "swagger-ui-dist/swagger-ui-es-bundle.js";
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
+/** As the app: what was chosen there, or else what the system prefers. */
 function followScheme(): void {
-  document.documentElement.classList.toggle("dark-mode", dark.matches);
+  const chosen = localStorage.getItem("mantine-color-scheme-value");
+  const isDark = chosen === "dark" || (chosen !== "light" && dark.matches);
+  document.documentElement.classList.toggle("dark-mode", isDark);
+  document.documentElement.dataset.mantineColorScheme = isDark ? "dark" : "light";
 }
 
 followScheme();
 dark.addEventListener("change", followScheme);
+window.addEventListener("storage", followScheme);
 
-/** What Swagger UI leaves out for those who do not see the page: landmarks, a level of headings, one thing per button. */
+/** What Swagger UI leaves out for those who do not see the page: a level of headings, one thing per button. */
 const wrapComponents: Plugin["wrapComponents"] = {
-  InfoContainer:
-    (Original, { React }) =>
-    (props) =>
-      React.createElement("div", { role: "banner" }, React.createElement(Original, props)),
   operations:
     (Original, { React }) =>
     (props) =>

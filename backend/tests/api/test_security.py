@@ -98,6 +98,17 @@ def test_a_browser_signs_in_once(locked: Instance) -> None:
         assert browser.get("/api/v1/models").status_code == 200
 
 
+def test_a_browser_signs_out(locked: Instance) -> None:
+    with httpx.Client(base_url=locked.url) as browser:
+        browser.post("/api/v1/session", json={"api_key": KEY})
+        assert browser.get("/api/v1/system").json()["needs_key"] is True
+        assert browser.delete("/api/v1/session").status_code == 204
+        assert not browser.cookies
+        assert browser.get("/api/v1/system").status_code == 401
+        # Who is not signed in is not either afterwards.
+        assert browser.delete("/api/v1/session").status_code == 204
+
+
 def test_the_builtin_hub_works_behind_the_key(locked: Instance) -> None:
     assert locked.api.put("/settings", json={"endpoint": "builtin"}).status_code == 200
     assert locked.api.get("/models/search", params={"q": "tiny"}).json()["items"]

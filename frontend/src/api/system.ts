@@ -23,3 +23,8 @@ export function testHub(attempt: HubAttempt): Promise<HubAnswer> {
 export function signIn(apiKey: string): Promise<void> {
   return request("POST", "/session", { body: { api_key: apiKey } });
 }
+
+/** Forgets this browser's session cookie. */
+export function signOut(): Promise<void> {
+  return request("DELETE", "/session");
+}

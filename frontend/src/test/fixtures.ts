@@ -380,6 +380,7 @@ export function system(changes: Partial<SystemInfo> = {}): SystemInfo {
     libraries: { torch: "2.13.0" },
     workers: [],
     warm: true,
+    needs_key: false,
     ...changes,
   };
 }

@@ -764,7 +764,11 @@ export interface paths {
          * @description Exchange the server's key for a session cookie. Browsers need it if `MODELYARD_API_KEY` is set.
          */
         post: operations["sign_in_api_v1_session_post"];
-        delete?: never;
+        /**
+         * Sign out
+         * @description Forget the session cookie of this browser. Other browsers stay signed in until the key changes.
+         */
+        delete: operations["sign_out_api_v1_session_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -4756,6 +4760,7 @@ export interface components {
          *           "needed_for": "Training sparse autoencoders needs it."
          *         }
          *       ],
+         *       "needs_key": false,
          *       "uptime_seconds": 3600,
          *       "version": "0.1.0",
          *       "warm": true,
@@ -4790,6 +4795,12 @@ export interface components {
              * @description Extras that are not installed with this server.
              */
             missing: components["schemas"]["MissingExtra"][];
+            /**
+             * Needs Key
+             * @description Whether this server asks for its key, so that a browser signs in and out.
+             * @default false
+             */
+            needs_key: boolean;
             /**
              * Uptime Seconds
              * @description Seconds since the API started. In the first seconds, workers are still starting.
@@ -9562,6 +9573,69 @@ export interface operations {
             };
             /** @description Unprocessable Entity: `invalid_request` */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_out_api_v1_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

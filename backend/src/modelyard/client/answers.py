@@ -864,6 +864,7 @@ class System(TypedDict):
     libraries: dict[str, str | None]
     workers: list[WorkerStatus]
     warm: NotRequired[bool]
+    needs_key: NotRequired[bool]
     uptime_seconds: NotRequired[float | None]
 
 

@@ -470,6 +470,7 @@ SYSTEM: dict[str, Any] = {
         }
     ],
     "warm": True,
+    "needs_key": False,
     "uptime_seconds": 3600.0,
 }
 

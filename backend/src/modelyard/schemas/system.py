@@ -103,6 +103,9 @@ class System(Schema):
         default=False,
         description="Whether the warm parent has imported the libraries, so that new processes start at once.",
     )
+    needs_key: bool = Field(
+        default=False, description="Whether this server asks for its key, so that a browser signs in and out."
+    )
     uptime_seconds: float | None = Field(
         default=None, description="Seconds since the API started. In the first seconds, workers are still starting."
     )

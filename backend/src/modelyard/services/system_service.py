@@ -188,6 +188,7 @@ def system(session: Session, hub: Callable[[], HubStatus]) -> System:
         libraries=libraries(),
         workers=seen,
         warm=warm.warm,
+        needs_key=get_settings().api_key is not None,
         uptime_seconds=time.time() - psutil.Process().create_time(),
     )
 

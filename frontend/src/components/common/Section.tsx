@@ -15,14 +15,16 @@ interface Props {
 
 /** A part of a page, in a frame. */
 export function Section({ label, title = label, id, children }: Props) {
-  const { hash } = useLocation();
+  const { hash, key } = useLocation();
   const section = useRef<HTMLElement>(null);
   const isMeant = id !== undefined && hash === `#${id}`;
   useEffect(() => {
-    if (isMeant) section.current?.scrollIntoView();
-  }, [isMeant]);
+    if (!isMeant) return;
+    section.current?.scrollIntoView();
+    section.current?.focus({ preventScroll: true });
+  }, [isMeant, key]);
   return (
-    <section ref={section} id={id} className={classes.section} aria-label={label}>
+    <section ref={section} id={id} className={classes.section} aria-label={label} tabIndex={isMeant ? -1 : undefined}>
       {title !== null && (
         <Title order={2} mb="sm">
           {title}

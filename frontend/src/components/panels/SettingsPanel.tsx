@@ -10,44 +10,67 @@ import { TryAgain } from "../common/TryAgain";
 import { SystemPending } from "../common/SystemPending";
 import { AddLocal } from "../models/local/AddLocal";
 import { About, Storage } from "../settings/About";
+import { ApiSection } from "../settings/ApiSection";
 import { DownloadSettings } from "../settings/DownloadSettings";
 import { HubSettings } from "../settings/HubSettings";
 import { LoadSettings } from "../settings/LoadSettings";
+import { SessionSection } from "../settings/SessionSection";
 import classes from "../settings/settings.module.css";
+import { SettingsIndex } from "../settings/SettingsIndex";
 import { TokenSettings } from "../settings/TokenSettings";
 
 export default function SettingsPanel() {
   useTitle("Settings");
   const settings = useResource("settings", getSettings, "settings");
   const system = useSystemStore((state) => state.system);
+  const there = settings.data !== null;
+  const sections = [
+    there && { id: "hub", label: "Hub" },
+    there && { id: "token", label: "Hub token" },
+    there && { id: "downloads", label: "Downloads" },
+    there && { id: "loading", label: "Loading" },
+    system !== null && { id: "storage", label: "Storage" },
+    there && { id: "local", label: "Local models" },
+    { id: "api", label: "API" },
+    system?.needs_key === true && { id: "session", label: "Session" },
+    system !== null && { id: "about", label: "About this server" },
+  ].filter((section) => section !== false);
   return (
     <div className={classes.page}>
       <Title order={1} mb="md" className={classes.title}>
         Settings
       </Title>
-      <Stack gap="md">
-        {settings.loading && settings.data === null && <Placeholder h={320} label="Loading settings" />}
-        {settings.problem !== null && (
-          <ProblemAlert title="Could not load the settings" problem={settings.problem}>
-            <TryAgain onClick={settings.reload} />
-          </ProblemAlert>
-        )}
-        {settings.data !== null && (
-          <>
-            <HubSettings settings={settings.data} onSaved={settings.reload} />
-            <TokenSettings settings={settings.data} onSaved={settings.reload} />
-            <DownloadSettings settings={settings.data} onSaved={settings.reload} />
-            <LoadSettings settings={settings.data} onSaved={settings.reload} />
-          </>
-        )}
-        {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}
-        {settings.data !== null && (
-          <Section label="Local models">
-            <AddLocal />
-          </Section>
-        )}
-        {system !== null && <About system={system} />}
-      </Stack>
+      {settings.loading && !there ? (
+        <Placeholder h={320} label="Loading settings" />
+      ) : (
+        <div className={classes.columns}>
+          <SettingsIndex sections={sections} />
+          <Stack gap="md" className={classes.sections}>
+            {settings.problem !== null && (
+              <ProblemAlert title="Could not load the settings" problem={settings.problem}>
+                <TryAgain onClick={settings.reload} />
+              </ProblemAlert>
+            )}
+            {settings.data !== null && (
+              <>
+                <HubSettings settings={settings.data} onSaved={settings.reload} />
+                <TokenSettings settings={settings.data} onSaved={settings.reload} />
+                <DownloadSettings settings={settings.data} onSaved={settings.reload} />
+                <LoadSettings settings={settings.data} onSaved={settings.reload} />
+              </>
+            )}
+            {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}
+            {there && (
+              <Section label="Local models" id="local">
+                <AddLocal />
+              </Section>
+            )}
+            <ApiSection />
+            {system?.needs_key === true && <SessionSection />}
+            {system !== null && <About system={system} />}
+          </Stack>
+        </div>
+      )}
     </div>
   );
 }

@@ -40,7 +40,7 @@ export function Storage({ system }: Props) {
 
 export function About({ system }: Props) {
   return (
-    <Section label="About this server">
+    <Section label="About this server" id="about">
       <Stack gap="md">
         <Text size="sm">
           Modelyard {system.version}. All sizes are decimal: 1 GB is 10⁹ bytes, as disks and the Hub count. “≈” marks

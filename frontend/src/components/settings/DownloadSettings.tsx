@@ -28,7 +28,7 @@ export function DownloadSettings({ settings, onSaved }: SectionProps) {
     },
   });
   return (
-    <Section label="Downloads">
+    <Section label="Downloads" id="downloads">
       <form
         onSubmit={form.onSubmit(
           (values) =>

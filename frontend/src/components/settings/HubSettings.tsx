@@ -29,7 +29,7 @@ export function HubSettings({ settings, onSaved }: SectionProps) {
   const name = source === "builtin" ? "The sample Hub" : shown?.endpoint;
 
   return (
-    <Section label="Hub">
+    <Section label="Hub" id="hub">
       <Stack gap="sm">
         <Radio.Group
           label="Models come from"

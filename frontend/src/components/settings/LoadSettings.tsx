@@ -6,7 +6,7 @@ import { type SectionProps, useSave } from "./useSave";
 export function LoadSettings({ settings, onSaved }: SectionProps) {
   const { busy, save } = useSave(onSaved);
   return (
-    <Section label="Loading">
+    <Section label="Loading" id="loading">
       <Switch
         label="Prefer the faster dtype"
         description="Load bfloat16 models in float32 where this server's processor is slower in bfloat16. It takes more memory; each model shows how much."

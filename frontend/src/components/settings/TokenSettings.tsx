@@ -36,7 +36,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
   }
 
   return (
-    <Section label="Hub token">
+    <Section label="Hub token" id="token">
       <form
         onSubmit={(event) => {
           event.preventDefault();

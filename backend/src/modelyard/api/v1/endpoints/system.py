@@ -49,5 +49,11 @@ async def sign_in(credentials: SessionRequest, response: Response, request: Requ
     )
 
 
+@router.delete("/session", status_code=204, summary="Sign out")
+async def sign_out(response: Response) -> None:
+    """Forget the session cookie of this browser. Other browsers stay signed in until the key changes."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+
+
 def _same(given: str, key: str) -> bool:
     return hmac.compare_digest(session_token(given), session_token(key))
