@@ -57,10 +57,10 @@ it("asks for the key where the server wants one, then goes on", async () => {
   expect(await screen.findByRole("heading", { name: "Get a first model" })).toBeVisible();
 });
 
-it("counts jobs in the title and lists them in the tray, on every page", async () => {
+it("tells in the title how far jobs are and lists them in the tray, on every page", async () => {
   server.use(http.get(api("/models"), () => HttpResponse.json(page([downloading()]))));
   show("/training");
-  await waitFor(() => expect(document.title).toBe("(1) Training · Modelyard"));
+  await waitFor(() => expect(document.title).toBe("25 % · Training · Modelyard"));
   await userEvent.click(screen.getByRole("button", { name: /1 download under way/ }));
   const tray = await screen.findByRole("dialog", { name: "Downloads" });
   expect(tray).toHaveTextContent("Downloading file 3 of 5");

@@ -9,6 +9,8 @@ interface RequestOptions {
   signal?: AbortSignal;
   /** Which of the server's two APIs the path belongs to; its own, unless OpenAI's is named. */
   root?: "api/v1" | "v1";
+  /** It goes on when the page is left. */
+  keepalive?: boolean;
 }
 
 /** No question takes the server this long, not even a first look into a model or a slow Hub. */
@@ -30,7 +32,7 @@ export async function request<T>(method: string, path: string, options: RequestO
 
 /** The same, for whoever reads the body piece by piece. */
 export async function open(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
-  const { query, body, signal, root = "api/v1" } = options;
+  const { query, body, signal, root = "api/v1", keepalive = false } = options;
   const response = await send(root + path + queryString(query), {
     method,
     signal:
@@ -39,6 +41,7 @@ export async function open(method: string, path: string, options: RequestOptions
         : (signal ?? null),
     // A form names its own type, with the boundary between its parts.
     headers: body === undefined || body instanceof FormData ? ACCEPT : { "Content-Type": "application/json" },
+    keepalive,
     body: body === undefined ? null : body instanceof FormData ? body : JSON.stringify(body),
   });
   if (!response.ok) {

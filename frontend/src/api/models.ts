@@ -103,8 +103,10 @@ function remove(
   query: { dry_run?: boolean; confirm_shared?: boolean | undefined },
   signal?: AbortSignal,
 ): Promise<DeletionReport> {
-  if (what === "original") return request("POST", `/models/${id}/drop-original`, { query, signal });
+  const keepalive = query.dry_run !== true;
+  if (what === "original") return request("POST", `/models/${id}/drop-original`, { query, signal, keepalive });
   return request("DELETE", `/models/${id}`, {
+    keepalive,
     query: { ...query, with_original: what === "with-original" || undefined },
     signal,
   });

@@ -54,6 +54,8 @@ export interface ModelsState extends Feed, Cursor {
   /** Shown at once on all models of the repository; rejects with why it was taken back. */
   changeLabels: (id: string, change: Partial<Labels>) => Promise<void>;
   deleteModel: (id: string, confirmShared: boolean, what?: api.Removal) => Promise<DeletionReport>;
+  /** Shown as being deleted, though the server is not told yet; the returned function takes it back. */
+  announceDeletion: (ids: string[]) => () => void;
   getReadyModels: () => Model[];
 }
 
@@ -296,7 +298,7 @@ export function createModelsStore() {
       },
 
       deleteModel: async (id, confirmShared, what = "model") => {
-        begin(id, "delete");
+        if (get().pending[id]?.op !== "delete") begin(id, "delete");
         try {
           const report = await api.removeModel(id, what, confirmShared);
           if (what === "original") end(id);
@@ -306,6 +308,11 @@ export function createModelsStore() {
           end(id);
           throw error;
         }
+      },
+
+      announceDeletion: (ids) => {
+        const announced = ids.filter((id) => begin(id, "delete") !== null);
+        return () => announced.forEach(end);
       },
 
       getReadyModels: () =>

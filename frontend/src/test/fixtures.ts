@@ -184,6 +184,7 @@ export function progress(changes: Partial<Progress> = {}): Progress {
     files_total: 5,
     waiting: false,
     stopping: false,
+    started_at: new Date().toISOString(),
     step: null,
     message: null,
     ...changes,

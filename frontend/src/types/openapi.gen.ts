@@ -3775,6 +3775,7 @@ export interface components {
          *             "files_done": 4,
          *             "files_total": 6,
          *             "phase": "downloading",
+         *             "started_at": "2026-11-24T10:00:00.000Z",
          *             "stopping": false,
          *             "waiting": false,
          *             "work": "download"
@@ -3861,6 +3862,7 @@ export interface components {
          *         "files_done": 4,
          *         "files_total": 6,
          *         "phase": "downloading",
+         *         "started_at": "2026-11-24T10:00:00.000Z",
          *         "stopping": false,
          *         "waiting": false,
          *         "work": "download"
@@ -4292,6 +4294,11 @@ export interface components {
              * @enum {string}
              */
             phase: "resolving" | "downloading" | "verifying" | "retrying" | "converting" | "merging" | "quantizing" | "checking" | "loading";
+            /**
+             * Started At
+             * @description When this work was asked for.
+             */
+            started_at: string;
             /** @description Step of a load or a quantization; null if not known. */
             step: components["schemas"]["ProgressStep"] | null;
             /**

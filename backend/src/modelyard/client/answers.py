@@ -745,6 +745,7 @@ class Progress(TypedDict):
     files_total: int | None
     waiting: bool
     stopping: bool
+    started_at: str
     step: ProgressStep | None
     message: str | None
 

@@ -46,6 +46,7 @@ MODEL_RESPONSE: dict[str, Any] = {
         "files_total": 6,
         "waiting": False,
         "stopping": False,
+        "started_at": "2026-11-24T10:00:00.000Z",
         "step": None,
         "message": None,
     },

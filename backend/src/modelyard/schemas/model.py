@@ -65,6 +65,7 @@ class Progress(Schema):
     files_total: int | None
     waiting: bool = Field(description="No worker has taken this work yet.")
     stopping: bool = Field(description="It was asked to stop and has not stopped yet.")
+    started_at: UtcTime = Field(description="When this work was asked for.")
     step: ProgressStep | None = Field(description="Step of a load or a quantization; null if not known.")
     message: str | None = Field(
         description='For people only, such as "retrying in 4 s (connection reset)"; its wording may change.'

@@ -300,6 +300,7 @@ def _progress_of(job: Job, phase: str, message: str | None) -> Progress:
         files_total=job.files_total,
         waiting=waiting,
         stopping=job.control is JobControl.CANCEL and not job.ended,
+        started_at=job.created_at,
         step=ProgressStep.model_validate(job.step) if job.step and not waiting else None,
         message=message,
     )

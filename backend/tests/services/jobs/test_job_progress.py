@@ -1,5 +1,6 @@
 """The progress of work: its state is fields, and its message is only shown."""
 
+from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
@@ -10,12 +11,13 @@ from modelyard.schemas.model import Progress
 from modelyard.services import model_response
 
 WORDS = "Reworded: nobody compares this"
+ASKED_AT = datetime(2026, 11, 24, 10, tzinfo=UTC)
 STEP = {"name": "reading", "done": 3, "total": 7}
 
 
 def job(kind: JobKind, state: JobState, control: JobControl, message: str | None) -> Job:
     said = {"phase": "quantizing", "message": message, "step": STEP}
-    return Job(kind=kind, state=state, control=control, bytes_done=1, files_done=0, **said)
+    return Job(kind=kind, state=state, control=control, bytes_done=1, files_done=0, created_at=ASKED_AT, **said)
 
 
 def of_model(work: Job) -> Progress | None:
@@ -55,5 +57,5 @@ def test_the_state_of_a_load_is_in_fields(
 ) -> None:
     found = of_load(job(JobKind.LOAD, state, control, "anything"))
     assert found is not None
-    assert (found.waiting, found.stopping) == (waiting, stopping)
+    assert (found.waiting, found.stopping, found.started_at) == (waiting, stopping, ASKED_AT)
     assert (found.step and found.step.model_dump()) == step

@@ -1,6 +1,7 @@
 import { act, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
+import { doNow } from "../../lib/later";
 import { applyList, applyModel } from "../../stores/applyEvents";
 import { useModelsStore } from "../../stores/modelsStore";
 import { model, problem } from "../../test/fixtures";
@@ -38,8 +39,9 @@ it("says what is freed and kept before it deletes", async () => {
   expect(asked).toEqual(["?dry_run=true"]);
   await expectAccessible();
   await userEvent.click(screen.getByRole("button", { name: "Delete and free 1.20 GB" }));
-  await waitFor(() => expect(onClose).toHaveBeenCalled());
-  expect(asked).toEqual(["?dry_run=true", ""]);
+  expect(onClose).toHaveBeenCalled();
+  act(doNow);
+  await waitFor(() => expect(asked).toEqual(["?dry_run=true", ""]));
 });
 
 it("asks again for files of the shared cache", async () => {
@@ -48,6 +50,7 @@ it("asks again for files of the shared cache", async () => {
   expect(button).toBeDisabled();
   await userEvent.click(screen.getByRole("checkbox", { name: /shared Hugging Face cache/ }));
   await userEvent.click(button);
+  act(doNow);
   await waitFor(() => expect(asked).toEqual(["?dry_run=true", "?confirm_shared=true"]));
 });
 
@@ -90,13 +93,33 @@ it("unloads what is in memory, and can delete it then", async () => {
   act(() => useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} }));
 });
 
-it("stays open and says why nothing was deleted", async () => {
-  const { onClose } = show(plan);
+it("says why nothing was deleted", async () => {
+  show(plan);
   const button = await screen.findByRole("button", { name: /^Delete and free/ });
   server.use(http.delete(api("/models/m1"), () => refuse(problem(409, "conflict", "It is still being worked on."))));
   await userEvent.click(button);
+  act(doNow);
   expect(await screen.findByText(/It is still being worked on/)).toBeVisible();
-  expect(onClose).not.toHaveBeenCalled();
+});
+
+it("deletes nothing where it is taken back within ten seconds", async () => {
+  const row = model();
+  useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, [row]));
+  const { asked } = show(plan);
+  await userEvent.click(await screen.findByRole("button", { name: /^Delete and free/ }));
+  expect(useModelsStore.getState().pending["m1"]?.op).toBe("delete");
+  await userEvent.click(await screen.findByRole("button", { name: "Undo" }));
+  expect(useModelsStore.getState().pending["m1"]).toBeUndefined();
+  act(doNow);
+  expect(asked).toEqual(["?dry_run=true"]);
+  act(() => useModelsStore.setState({ byId: {}, ids: [], live: {}, pending: {} }));
+});
+
+it("deletes when the page is left", async () => {
+  const { asked } = show(plan);
+  await userEvent.click(await screen.findByRole("button", { name: /^Delete and free/ }));
+  act(() => void window.dispatchEvent(new Event("pagehide")));
+  await waitFor(() => expect(asked).toEqual(["?dry_run=true", ""]));
 });
 
 it("offers the original files that only quantized copies keep, with their true bytes", async () => {
@@ -122,8 +145,11 @@ it("offers the original files that only quantized copies keep, with their true b
   await userEvent.click(screen.getByRole("checkbox", { name: "Also remove the original files, 269 MB" }));
   await expectAccessible();
   await userEvent.click(await screen.findByRole("button", { name: "Delete and free 269 MB" }));
-  await waitFor(() => expect(onClose).toHaveBeenCalled());
-  expect(asked).toEqual(["?dry_run=true", "?dry_run=true&with_original=true", "?with_original=true"]);
+  expect(onClose).toHaveBeenCalled();
+  act(doNow);
+  await waitFor(() =>
+    expect(asked).toEqual(["?dry_run=true", "?dry_run=true&with_original=true", "?with_original=true"]),
+  );
 });
 
 it("removes the original alone, and the copy stays", async () => {
@@ -138,6 +164,7 @@ it("removes the original alone, and the copy stays", async () => {
   useModelsStore.setState(applyList({ byId: {}, ids: [], live: {}, pending: {} }, [copy]));
   renderPage(<ConfirmDelete model={copy} originalOnly onClose={vi.fn()} />);
   await userEvent.click(await screen.findByRole("button", { name: "Remove and free 269 MB" }));
+  act(doNow);
   expect(await screen.findByText(/The original of .* was removed/)).toBeVisible();
   expect(asked).toEqual(["?dry_run=true", ""]);
   expect(useModelsStore.getState().byId["m1"]).toBeDefined();

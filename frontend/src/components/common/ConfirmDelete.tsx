@@ -5,8 +5,8 @@ import { planRemoval, type Removal } from "../../api/models";
 import { useModel, usePending } from "../../hooks/useModels";
 import { useResource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
-import { type ProblemView, toProblem } from "../../lib/problems";
-import { toastDone } from "../../lib/toast";
+import { doLater } from "../../lib/later";
+import { toastDone, toastProblem } from "../../lib/toast";
 import { precisionLabel, sentence } from "../../lib/labels";
 import { useModelsStore } from "../../stores/modelsStore";
 import type { Model } from "../../types/model";
@@ -37,29 +37,30 @@ export function ConfirmDelete({ model, originalOnly = false, onClose }: Props) {
 }
 
 function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: boolean; onClose: () => void }) {
-  const deleteModel = useModelsStore((state) => state.deleteModel);
+  const { deleteModel, announceDeletion } = useModelsStore.getState();
   // Asked about again once something lets go of it.
   const users = (useModel(model.id) ?? model).used_by.map((use) => use.id).join(" ");
   const [withOriginal, setWithOriginal] = useState(false);
   const what: Removal = originalOnly ? "original" : withOriginal ? "with-original" : "model";
   const plan = useResource(`${model.id} ${users} ${what}`, (signal) => planRemoval(model.id, what, signal), model.id);
   const [confirmed, setConfirmed] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<ProblemView | null>(null);
 
-  async function confirm() {
-    setBusy(true);
-    try {
-      const report = await deleteModel(model.id, confirmed, what);
-      toastDone(
-        originalOnly ? `The original of ${model.name} was removed` : `${model.name} deleted`,
-        `${formatBytes(report.freed_bytes)} freed.`,
-      );
-      onClose();
-    } catch (error) {
-      setProblem(toProblem(error));
-      setBusy(false);
-    }
+  function confirm() {
+    onClose();
+    const undo = announceDeletion([model.id]);
+    doLater({
+      title: originalOnly ? `The original of ${model.name} will be removed` : `${model.name} will be deleted`,
+      undo,
+      run: () =>
+        void deleteModel(model.id, confirmed, what).then(
+          ({ freed_bytes }) =>
+            toastDone(
+              originalOnly ? `The original of ${model.name} was removed` : `${model.name} deleted`,
+              `${formatBytes(freed_bytes)} freed.`,
+            ),
+          (error: unknown) => toastProblem(`${model.name} was not deleted`, error),
+        ),
+    });
   }
 
   const report = plan.data;
@@ -109,14 +110,12 @@ function Body({ model, originalOnly, onClose }: { model: Model; originalOnly: bo
           description="Modelyard did not download them itself; another tool may still need them."
         />
       )}
-      {problem !== null && <ProblemAlert title="Nothing was deleted" problem={problem} />}
       <DeleteAnswers
         label={buttonLabel(originalOnly, freed)}
-        busy={busy}
         // A plan of what was ticked before is none.
         disabled={report === null || plan.loading || usedBy.length > 0 || (shared && !confirmed)}
         onKeep={onClose}
-        onDelete={() => void confirm()}
+        onDelete={confirm}
       />
     </Stack>
   );

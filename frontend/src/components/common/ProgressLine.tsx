@@ -1,7 +1,9 @@
 import { useConn } from "../../hooks/useModels";
 import { useQuiet } from "../../hooks/useQuiet";
-import { formatBytes, formatRate, fraction } from "../../lib/bytes";
+import { useElapsed } from "../../hooks/useElapsed";
+import { formatBytes, formatRate } from "../../lib/bytes";
 import { formatEta, PENDING_LABEL, phaseLabel } from "../../lib/labels";
+import { countsBytes, isUncounted, shareOf } from "../../lib/progress";
 import type { Live, Pending } from "../../types/feed";
 import type { Model } from "../../types/model";
 import { JobProgress } from "./JobProgress";
@@ -15,19 +17,9 @@ interface Props {
 /** A job as facts: the phase in words; a bar, bytes, rate and time left as far as they are known. */
 export function ProgressLine({ model, live, pending }: Props) {
   const progress = live?.progress ?? model.progress;
-  // Quantizing and checking count layers and steps, not bytes; their message says it in words.
-  const inBytes = model.status !== "quantizing" && progress?.phase !== "quantizing" && progress?.phase !== "checking";
-  // A download has all its bytes before they are hashed, and the hashing is not counted.
-  const uncounted = progress?.phase === "verifying" && progress.bytes_done >= (progress.bytes_total ?? 0);
-  // The checks after the layers are few and begin again at nothing.
-  const share =
-    uncounted || progress?.phase === "checking"
-      ? null
-      : progress === null
-        ? fraction(model.downloaded_bytes, model.size_bytes)
-        : inBytes
-          ? fraction(progress.bytes_done, progress.bytes_total)
-          : fraction(progress.files_done, progress.files_total);
+  const inBytes = countsBytes(model, progress);
+  const uncounted = isUncounted(progress);
+  const share = shareOf(model, progress);
   const stale = useConn() === "stale";
   const words = pending === undefined ? phaseLabel(model, progress) : PENDING_LABEL[pending.op];
   const phase = stale ? `${words} (last known)` : words;
@@ -35,6 +27,7 @@ export function ProgressLine({ model, live, pending }: Props) {
   const total = progress?.bytes_total ?? (progress?.phase === "loading" ? null : model.size_bytes);
   const quiet = useQuiet(live?.heardAt);
   const flowing = model.status === "downloading" && pending === undefined && !stale && !quiet;
+  const elapsed = useElapsed(model.status === "paused" || stale ? undefined : progress?.started_at);
   const figures = [
     !inBytes || uncounted
       ? ""
@@ -52,6 +45,7 @@ export function ProgressLine({ model, live, pending }: Props) {
       phase={phase}
       share={share}
       figures={figures}
+      elapsed={elapsed}
       tone={progress?.phase === "retrying" ? "retrying" : model.status === "paused" || stale ? "still" : "active"}
     />
   );

@@ -11,18 +11,22 @@ import {
   VisuallyHidden,
 } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { Boxes, BrainCircuit, Columns2, Moon, Settings2, Sun } from "lucide-react";
+import { Boxes, BrainCircuit, Columns2, Moon, Search, Settings2, Sun } from "lucide-react";
 import { Suspense, useEffect, useLayoutEffect } from "react";
 import { NavigationType, NavLink as RouterLink, Outlet, useHref, useLocation, useNavigationType } from "react-router";
 import { useColorScheme } from "../../hooks/useColorScheme";
 import { useLiveFeed } from "../../hooks/useLiveFeed";
 import { useConn, useModelCount } from "../../hooks/useModels";
+import { MOD_KEY } from "../../lib/keys";
+import { usePaletteStore } from "../../stores/paletteStore";
 import { Announcer } from "./Announcer";
 import classes from "./AppLayout.module.css";
 import { Brand } from "./Brand";
 import { ConnectionBadge } from "./ConnectionBadge";
 import { ConnectionNotice } from "../common/ConnectionNotice";
 import { DownloadsTray } from "../models/tray/DownloadsTray";
+import { Endings } from "./Endings";
+import { Keys } from "./Keys";
 import { PartBoundary } from "./PartBoundary";
 import { SystemStrip } from "./SystemStrip";
 
@@ -63,6 +67,7 @@ export function AppLayout() {
           />
           <Brand />
           <Group ml="auto" gap="xs" wrap="nowrap">
+            <PaletteButton />
             <DownloadsTray />
             <ConnectionBadge />
             <ThemeToggle />
@@ -97,6 +102,8 @@ export function AppLayout() {
         </Suspense>
       </AppShell.Main>
       <Announcer />
+      <Endings />
+      <Keys />
     </AppShell>
   );
 }
@@ -140,6 +147,15 @@ function ModelCount() {
     <Text span size="xs" c="dimmed" className="num">
       {count}
     </Text>
+  );
+}
+
+function PaletteButton() {
+  const open = usePaletteStore((state) => state.open);
+  return (
+    <ActionIcon onClick={open} aria-label="Go to…" aria-keyshortcuts="Control+K Meta+K" title={`Go to… (${MOD_KEY} K)`}>
+      <Search size={18} aria-hidden />
+    </ActionIcon>
   );
 }
 

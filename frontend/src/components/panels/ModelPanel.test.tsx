@@ -65,7 +65,7 @@ it("is a page that a card leads to; its views are in the address, and the way ba
   const name = await screen.findByRole("heading", { level: 1, name: "gpt2" });
   expect(name).toHaveFocus();
   expect(screen.queryByRole("dialog")).toBeNull();
-  await waitFor(() => expect(document.title).toBe("(1) gpt2 · Models · Modelyard"));
+  await waitFor(() => expect(document.title).toBe("25 % · gpt2 · Models · Modelyard"));
   expect(screen.getByText("GPT2LMHeadModel")).toBeVisible();
   expect(tab("Overview")).toHaveAttribute("aria-selected", "true");
   await expectAccessible();

@@ -2,6 +2,7 @@ import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
 import { beforeEach, expect, it, vi } from "vitest";
+import { doNow } from "../../lib/later";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import { adapter, downloading, hit, loadedModel, model, problem, system } from "../../test/fixtures";
@@ -254,7 +255,7 @@ it("opens the form with n, and takes no keys of the page's own while it is open"
   expect(screen.getByRole("textbox", { name: "Search models", hidden: true })).not.toHaveFocus();
   await user.keyboard("{Escape}");
   await waitFor(() => expect(form).not.toBeInTheDocument());
-  expect(document.title).toBe("(1) Models · Modelyard");
+  expect(document.title).toBe("25 % · Models · Modelyard");
 });
 
 it("asks before it cancels from a card's menu", async () => {
@@ -319,6 +320,7 @@ it("counts repositories, and deletes some variants of one with exact bytes", asy
   const confirm = await within(dialog).findByRole("button", { name: "Delete 1, free 500 MB" });
   await waitFor(() => expect(confirm).toBeEnabled());
   await user.click(confirm);
+  act(doNow);
   expect(await screen.findByText("500 MB freed.")).toBeVisible();
   expect(planned[0]).toEqual(["a", "a4"]);
   expect(deleted).toEqual(["a?with_original=true"]);

@@ -82,6 +82,17 @@ export function ModelsPanel() {
       }),
     [setParameters],
   );
+  // A step of its own, which the way back undoes.
+  const showView = useCallback(
+    (value: string | null) =>
+      setParameters((before) => {
+        const next = new URLSearchParams(before);
+        if (value === "hub") next.set("view", "hub");
+        else next.delete("view");
+        return next;
+      }),
+    [setParameters],
+  );
   const adding = parameters.has("add");
   // In place, or the way back would lead into what was closed.
   const close = (name: "download" | "add") => change({ [name]: null });
@@ -130,7 +141,7 @@ export function ModelsPanel() {
       <TorchMissing />
       <YardStrip />
 
-      <Tabs value={view} onChange={(value) => change({ view: value === "hub" ? "hub" : null })} keepMounted={false}>
+      <Tabs value={view} onChange={showView} keepMounted={false}>
         <div className={classes.tabs}>
           <Tabs.List aria-label="View">
             <Tabs.Tab value="installed">{load.state === "ready" ? `Installed (${all.length})` : "Installed"}</Tabs.Tab>

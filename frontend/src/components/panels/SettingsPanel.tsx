@@ -2,6 +2,7 @@ import { Stack, Title } from "@mantine/core";
 import { getSettings } from "../../api/system";
 import { useResource } from "../../hooks/useResource";
 import { useTitle } from "../../hooks/useTitle";
+import type { SettingsSection } from "../../lib/settingsSections";
 import { useSystemStore } from "../../stores/systemStore";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
@@ -14,6 +15,7 @@ import { ApiSection } from "../settings/ApiSection";
 import { DownloadSettings } from "../settings/DownloadSettings";
 import { HubSettings } from "../settings/HubSettings";
 import { LoadSettings } from "../settings/LoadSettings";
+import { NotificationSettings } from "../settings/NotificationSettings";
 import { SessionSection } from "../settings/SessionSection";
 import classes from "../settings/settings.module.css";
 import { SettingsIndex } from "../settings/SettingsIndex";
@@ -24,17 +26,11 @@ export default function SettingsPanel() {
   const settings = useResource("settings", getSettings, "settings");
   const system = useSystemStore((state) => state.system);
   const there = settings.data !== null;
-  const sections = [
-    there && { id: "hub", label: "Hub" },
-    there && { id: "token", label: "Hub token" },
-    there && { id: "downloads", label: "Downloads" },
-    there && { id: "loading", label: "Loading" },
-    system !== null && { id: "storage", label: "Storage" },
-    there && { id: "local", label: "Local models" },
-    { id: "api", label: "API" },
-    system?.needs_key === true && { id: "session", label: "Session" },
-    system !== null && { id: "about", label: "About this server" },
-  ].filter((section) => section !== false);
+  const absent = new Set<SettingsSection>([
+    ...(there ? [] : (["hub", "token", "downloads", "loading", "local"] as const)),
+    ...(system === null ? (["storage", "about"] as const) : []),
+    ...(system?.needs_key === true ? [] : (["session"] as const)),
+  ]);
   return (
     <div className={classes.page}>
       <Title order={1} mb="md" className={classes.title}>
@@ -44,7 +40,7 @@ export default function SettingsPanel() {
         <Placeholder h={320} label="Loading settings" />
       ) : (
         <div className={classes.columns}>
-          <SettingsIndex sections={sections} />
+          <SettingsIndex absent={absent} />
           <Stack gap="md" className={classes.sections}>
             {settings.problem !== null && (
               <ProblemAlert title="Could not load the settings" problem={settings.problem}>
@@ -59,6 +55,7 @@ export default function SettingsPanel() {
                 <LoadSettings settings={settings.data} onSaved={settings.reload} />
               </>
             )}
+            <NotificationSettings />
             {system === null ? <SystemPending height={200} label="Loading storage" /> : <Storage system={system} />}
             {there && (
               <Section label="Local models" id="local">

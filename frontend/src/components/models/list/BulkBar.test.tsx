@@ -1,9 +1,10 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { expect, it, vi } from "vitest";
 import { applyList } from "../../../stores/applyEvents";
 import { useModelsStore } from "../../../stores/modelsStore";
 import { groupModels } from "../../../lib/groups";
+import { doNow } from "../../../lib/later";
 import { downloading, model, problem } from "../../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../../test/handlers";
 import { expectAccessible, renderPage } from "../../../test/render";
@@ -91,6 +92,8 @@ it("deletes after one question; what is in use or shared stays", async () => {
   await waitFor(() => expect(confirm).toBeEnabled());
   await expectAccessible();
   await userEvent.click(confirm);
+  expect(asked).toEqual([]);
+  act(doNow);
   expect(await screen.findByText("1 variant deleted")).toBeVisible();
   expect(asked).toEqual(["a"]);
 });
@@ -124,6 +127,8 @@ it("takes the originals of copies that stay along, when that is ticked", async (
   const confirm = await within(question).findByRole("button", { name: "Delete 1, free 269 MB" });
   await waitFor(() => expect(confirm).toBeEnabled());
   await userEvent.click(confirm);
+  expect(asked).toEqual([]);
+  act(doNow);
   expect(await screen.findByText("1 variant deleted")).toBeVisible();
   expect(asked).toEqual(["true"]);
 });

@@ -1,11 +1,12 @@
 import { Checkbox, List, Modal, Stack, Text } from "@mantine/core";
 import { useState } from "react";
-import { planDeletions } from "../../../api/models";
+import { planDeletions, type Removal } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
-import { type Failure, forEach } from "../../../lib/bulk";
+import { forEach } from "../../../lib/bulk";
 import { formatBytes } from "../../../lib/bytes";
 import { variantName } from "../../../lib/groups";
-import { toastDone } from "../../../lib/toast";
+import { doLater } from "../../../lib/later";
+import { toastDone, toastRefusal } from "../../../lib/toast";
 import { useModelsStore } from "../../../stores/modelsStore";
 import type { DeletionPlan, Model } from "../../../types/model";
 import { ConnectionNotice } from "../../common/ConnectionNotice";
@@ -15,7 +16,6 @@ import { OriginalBox } from "../../common/OriginalBox";
 import { Placeholder } from "../../common/Placeholder";
 import { ProblemAlert } from "../../common/ProblemAlert";
 import { TryAgain } from "../../common/TryAgain";
-import { Refusals } from "./Refusals";
 
 interface Props {
   title: string;
@@ -56,15 +56,24 @@ function deleteLabel(count: number, bytes: number): string {
   return bytes === 0 ? `Delete ${count}` : `Delete ${count}, free ${formatBytes(bytes)}`;
 }
 
+/** One after the other; each refusal is told by name. */
+async function deleteAll(models: Model[], confirmShared: boolean, what: Removal): Promise<void> {
+  const { deleteModel } = useModelsStore.getState();
+  let freed = 0;
+  const { done, failures } = await forEach(models, async ({ id }) => {
+    freed += (await deleteModel(id, confirmShared, what)).freed_bytes;
+  });
+  if (done.length > 0) toastDone(`${countOf(done)} deleted`, `${formatBytes(freed)} freed.`);
+  for (const { item, problem } of failures) toastRefusal(`${variantName(item)} was not deleted`, problem);
+}
+
 function Body({ models, choosable, onClose }: { models: Model[] } & Required<Pick<Props, "choosable" | "onClose">>) {
-  const deleteModel = useModelsStore((state) => state.deleteModel);
+  const { announceDeletion } = useModelsStore.getState();
   const [kept, setKept] = useState<ReadonlySet<string>>(
     () => new Set(choosable ? models.filter(({ adapter }) => adapter !== null).map(({ id }) => id) : []),
   );
   const [confirmed, setConfirmed] = useState(false);
   const [withOriginal, setWithOriginal] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [failures, setFailures] = useState<Failure<Model>[]>([]);
   const ids = models.map(({ id }) => id).filter((id) => !kept.has(id));
   const plan = useResource(
     ids.length === 0 ? null : `${ids.join(" ")} ${confirmed} ${withOriginal}`,
@@ -76,24 +85,12 @@ function Body({ models, choosable, onClose }: { models: Model[] } & Required<Pic
   const shared = found.filter(({ row }) => row?.shared_cache === true && (row.used_by ?? []).length === 0);
   const going = found.filter(({ row }) => row?.stays === false);
 
-  async function confirm() {
-    setBusy(true);
-    let freed = 0;
-    const outcome = await forEach(
-      going.map(({ model }) => model),
-      async (model) => {
-        const report = await deleteModel(model.id, confirmed, withOriginal ? "with-original" : "model");
-        freed += report.freed_bytes;
-      },
-    );
-    if (outcome.done.length > 0) toastDone(`${countOf(outcome.done)} deleted`, `${formatBytes(freed)} freed.`);
-    if (outcome.failures.length === 0) {
-      onClose();
-      return;
-    }
-    setFailures(outcome.failures);
-    setBusy(false);
-    plan.reload();
+  function confirm() {
+    onClose();
+    const chosen = going.map(({ model }) => model);
+    const undo = announceDeletion(chosen.map(({ id }) => id));
+    const what = withOriginal ? "with-original" : "model";
+    doLater({ title: `${countOf(chosen)} will be deleted`, undo, run: () => void deleteAll(chosen, confirmed, what) });
   }
 
   const keep = (id: string, keeps: boolean) =>
@@ -143,17 +140,13 @@ function Body({ models, choosable, onClose }: { models: Model[] } & Required<Pic
           description={`Another tool may still need ${shared.length === 1 ? "it" : "them"}.`}
         />
       )}
-      {failures.length > 0 && (
-        <Refusals title={`${failures.length} of ${failures.length + going.length} not deleted`} failures={failures} />
-      )}
       <DeleteAnswers
         label={deleteLabel(going.length, plan.data?.freed_bytes ?? 0)}
         keep="Keep them"
-        busy={busy}
         // A plan of what was ticked before is none.
         disabled={going.length === 0 || plan.loading}
         onKeep={onClose}
-        onDelete={() => void confirm()}
+        onDelete={confirm}
       />
     </Stack>
   );

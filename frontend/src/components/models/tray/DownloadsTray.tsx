@@ -78,13 +78,16 @@ function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
     !quiet && live !== undefined && heardAt - live.heardAt < QUIET_MS ? live.progress : null;
   const rate = useModelsStore((state) => sum(ids, (id) => flows(state.live[id])?.bytes_per_second ?? 0));
   const eta = useModelsStore((state) => longest(going, (id) => flows(state.live[id])?.eta_seconds ?? null));
+  const downloads = active.filter(isDownload).length;
+  const others = active.length - downloads;
   if (active.length === 0) return <span className={classes.idle}>Downloads</span>;
   const flow = [formatRate(rate), eta === null ? "" : `${formatDuration(eta)} left`].filter(Boolean);
   return (
     <span className="num">
-      <span aria-hidden>{active.length}</span>
+      <span aria-hidden>{downloads > 0 ? downloads : others}</span>
       <VisuallyHidden>
-        {active.length === 1 ? "1 download" : `${active.length} downloads`} under way{stale && " (last known)"}
+        {[counted(downloads, "download"), counted(others, "other job")].filter(Boolean).join(" and ")} under way
+        {stale && " (last known)"}
       </VisuallyHidden>
       {(stale || rate > 0) && (
         <span className={classes.detail} aria-hidden>
@@ -93,6 +96,15 @@ function Summary({ active, stale }: { active: Model[]; stale: boolean }) {
       )}
     </span>
   );
+}
+
+/** Whether bytes come from a Hub; other work is a quantization, a conversion, a check, an import. */
+function isDownload({ status, progress }: Model): boolean {
+  return status !== "quantizing" && (progress === null || progress.work === "download");
+}
+
+function counted(count: number, what: string): string {
+  return count === 0 ? "" : count === 1 ? `1 ${what}` : `${count} ${what}s`;
 }
 
 /** When any of them told something new. */
