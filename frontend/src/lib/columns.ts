@@ -20,7 +20,17 @@ export const DEFAULT_COLUMNS: Column[] = COLUMNS.filter((column) => column !== "
 export const NARROW_COLUMNS: readonly Column[] = ["memory", "state"];
 
 /** How a column is sorted by; the others have no order. */
-export const COLUMN_SORT: Partial<Record<Column, Sort>> = { parameters: "parameters", memory: "memory", disk: "disk" };
+export const COLUMN_SORT: Partial<Record<Column, Sort>> = {
+  parameters: "parameters",
+  precisions: "precisions",
+  memory: "memory",
+  disk: "disk",
+  state: "state",
+  tags: "tags",
+};
+
+/** Those that begin with the first letter or state; the others begin with the largest figure. */
+export const ASCENDING: ReadonlySet<Sort> = new Set(["name", "state", "tags"]);
 
 /** From this many models on, a table shows more of them than cards do. */
 export const TABLE_FROM = 13;

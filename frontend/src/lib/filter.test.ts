@@ -72,3 +72,17 @@ it("filters by tag and favourite, and finds tags by their words", () => {
   expect(tagsOf(labelled)).toEqual(["baseline", "small", "Small"]);
   expect(countFilters(readFilter(new URLSearchParams("tag=small&favourite=true&q=x")))).toBe(2);
 });
+
+it("sorts by state, precisions and tags; the untagged come last", () => {
+  const rows = [
+    model({ id: "plain", model_id: "a/plain" }),
+    model({ id: "loaded", model_id: "a/loaded", loaded: true, tags: ["small"] }),
+    model({ id: "two", model_id: "a/two", tags: ["baseline"] }),
+    model({ id: "two4", model_id: "a/two", quantization: "4bit", tags: ["baseline"] }),
+    model({ id: "failed", model_id: "a/failed", status: "failed" }),
+  ];
+  expect(find(rows, "sort=state").slice(0, 2)).toEqual(["failed", "loaded"]);
+  expect(find(rows, "sort=state&reversed=true").at(-1)).toBe("failed");
+  expect(find(rows, "sort=precisions")[0]).toBe("two");
+  expect(find(rows, "sort=tags").slice(0, 2)).toEqual(["two", "loaded"]);
+});

@@ -1,7 +1,7 @@
 import type { Model, ModelStatus, Quantization } from "../types/model";
 import { diskOf, type ModelGroup } from "./groups";
 
-export const SORTS = ["newest", "name", "parameters", "memory", "disk"] as const;
+export const SORTS = ["newest", "name", "parameters", "memory", "disk", "precisions", "state", "tags"] as const;
 export type Sort = (typeof SORTS)[number];
 
 export const SORT_LABEL: Record<Sort, string> = {
@@ -10,6 +10,9 @@ export const SORT_LABEL: Record<Sort, string> = {
   parameters: "Most parameters",
   memory: "Most memory",
   disk: "Most disk",
+  precisions: "Most precisions",
+  state: "State",
+  tags: "Tags",
 };
 
 export const STATUS_GROUPS = ["ready", "active", "attention", "outdated"] as const;
@@ -81,12 +84,28 @@ const newest = ({ variants }: ModelGroup) =>
   variants.reduce((latest, { created_at }) => (created_at > latest ? created_at : latest), "");
 const mostMemory = ({ variants }: ModelGroup) => Math.max(...variants.map((model) => memoryOf(model) ?? -1));
 
+/** What is at work first, then what needs attention, what is loaded, and what is ready. */
+function stateRank({ variants }: ModelGroup): number {
+  if (variants.some(({ status }) => GROUP[status] === "active")) return 0;
+  if (variants.some(({ status }) => GROUP[status] === "attention")) return 1;
+  return variants.some(({ loaded }) => loaded) ? 2 : 3;
+}
+
+/** The untagged come last. */
+function byTags({ head: a }: ModelGroup, { head: b }: ModelGroup): number {
+  if (a.tags.length === 0 || b.tags.length === 0) return b.tags.length - a.tags.length;
+  return byName.compare(a.tags.join(" "), b.tags.join(" "));
+}
+
 const ORDER: Record<Sort, (a: ModelGroup, b: ModelGroup) => number> = {
   newest: (a, b) => byText(newest(b), newest(a)),
   name: (a, b) => byName.compare(a.head.name, b.head.name),
   parameters: (a, b) => (b.head.num_parameters ?? -1) - (a.head.num_parameters ?? -1),
   memory: (a, b) => mostMemory(b) - mostMemory(a),
   disk: (a, b) => diskOf(b.variants) - diskOf(a.variants),
+  precisions: (a, b) => b.variants.length - a.variants.length,
+  state: (a, b) => stateRank(a) - stateRank(b),
+  tags: byTags,
 };
 
 function isIn(model: Model, group: StatusGroup): boolean {

@@ -22,7 +22,7 @@ export const QUANTIZATION_LABEL: Record<Quantization, string> = {
 
 /** What weights are loaded in. */
 export const DTYPE_LABEL: Record<Dtype, string> = {
-  auto: "As stored",
+  auto: "Model's dtype",
   float32: "float32",
   bfloat16: "bfloat16",
   float16: "float16",

@@ -57,7 +57,7 @@ it("asks again for files of the shared cache", async () => {
 it("names the adapters that have no base then", async () => {
   show({ ...plan, adapters: ["lab/lora", "lab/other"] });
   expect(await screen.findByText("lab/lora, lab/other")).toBeVisible();
-  expect(screen.getByText(/These adapters stay, without their base/)).toBeVisible();
+  expect(screen.getByText(/These adapters lose their base model/)).toBeVisible();
 });
 
 it("does not delete what is in use", async () => {

@@ -1,13 +1,12 @@
 import { Alert, Text } from "@mantine/core";
 import { PackagePlus } from "lucide-react";
-import { useSystemStore } from "../../stores/systemStore";
+import { useMissingTorch } from "../../hooks/useTorchReason";
 import { CopyText } from "./CopyText";
 
 /** What to install where nothing can load a model. */
 export function TorchMissing() {
-  const system = useSystemStore((state) => state.system);
-  const missing = system?.missing.find(({ extra }) => extra === "torch");
-  if (!system || system.extras.torch || !missing) return null;
+  const missing = useMissingTorch();
+  if (missing === undefined) return null;
   return (
     <Alert
       color="yellow"

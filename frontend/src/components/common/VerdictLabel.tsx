@@ -24,18 +24,17 @@ export function VerdictLabel({ verdict, icon: Icon = VERDICT_ICON[verdict], chil
 
 interface LiveVerdictProps {
   verdict: Verdict;
-  /** What was held against the free memory, and what else is to be said of it. */
+  /** What was held against the free memory. */
   what: string;
-  remark?: string;
   children: React.ReactNode;
 }
 
 /** A verdict on what is free now; while the server is away it is no verdict any more, but what was so then. */
-export function LiveVerdictLabel({ verdict, what, remark = "", children }: LiveVerdictProps) {
+export function LiveVerdictLabel({ verdict, what, children }: LiveVerdictProps) {
   const stale = useConn() === "stale";
   return (
     <span
-      title={`${what}, compared with the memory that ${stale ? "was free when the server last answered" : "is free"}${remark}`}
+      title={`${what}, compared with the memory that ${stale ? "was free when the server last answered" : "is free"}`}
     >
       <VerdictLabel verdict={stale ? "unknown" : verdict} icon={stale ? Clock : undefined}>
         {children}

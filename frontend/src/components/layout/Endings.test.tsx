@@ -89,6 +89,7 @@ it("notifies through the browser once that is turned on and the page is in the b
       FakeNotification.permission = "granted";
       return Promise.resolve("granted");
     };
+    close = () => undefined;
     constructor(title: string) {
       sent.push(title);
     }

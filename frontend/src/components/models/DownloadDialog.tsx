@@ -28,7 +28,7 @@ export default function DownloadDialog({ opened, fullScreen, initial, onLookUp, 
         initial={initial}
         onLookUp={onLookUp}
         onDone={(model) => {
-          toastDone(`Downloading ${model.name}`, "Its progress is under Downloads and on its card.");
+          toastDone(`Downloading ${model.name}`, "Follow it under Downloads.");
           onClose();
         }}
       />

@@ -255,7 +255,7 @@ it("fetches what cannot be loaded here all the same, for other programs", async 
   const about = await screen.findByRole("region", { name: /About/ });
   expect(within(about).getByText(message)).toBeVisible();
   expect(within(about).getAllByText(/never run/)).toHaveLength(1);
-  expect(await screen.findByText("1.40 GB as stored. Not available.")).toBeVisible();
+  expect(await screen.findByText("1.40 GB of weights. Not available.")).toBeVisible();
   expect(screen.queryByRole("slider")).toBeNull();
   expect(screen.getByText(/The files are downloaded for use with other programs/)).toBeVisible();
   expect(screen.queryByText(/^fits/)).toBeNull();
@@ -636,15 +636,15 @@ it("offers the base of an adapter, in a precision of choice", async () => {
   tell(LORA);
   const onDone = show("lab/lora");
   const about = await screen.findByRole("region", { name: "About lab/lora" });
-  for (const text of ["lab/base", "q_proj, v_proj", "20.0 MB in addition to its base"])
+  for (const text of ["lab/base", "q_proj, v_proj", "20.0 MB on top of the base model"])
     expect(within(about).getByText(text)).toBeVisible();
-  const offer = screen.getByRole("checkbox", { name: "Also download its base, lab/base" });
+  const offer = screen.getByRole("checkbox", { name: "Also download the base model, lab/base" });
   expect(offer).toBeChecked();
   await user.click(await screen.findByRole("radio", { name: /8-bit/ }));
   await expectAccessible();
 
   await user.click(offer);
-  expect(await screen.findByText("The adapter is of no use without its base.")).toBeVisible();
+  expect(await screen.findByText("The adapter needs its base model.")).toBeVisible();
   expect(screen.getByRole("button", { name: "Download 10.0 MB" })).toBeDisabled();
   await user.click(offer);
   await user.click(screen.getByRole("button", { name: "Download 1.01 GB" }));
@@ -657,7 +657,7 @@ it("takes an adapter as it is where its base is here", async () => {
   const body = downloads();
   tell(base({ id: "m7", status: "ready", quantization: "4bit", missing_bytes: 0 }));
   const onDone = show("lab/lora");
-  expect(await screen.findByText("Its base, lab/base, is here (4-bit, ready).")).toBeVisible();
+  expect(await screen.findByText("Base model lab/base: installed (4-bit, ready)")).toBeVisible();
   expect(screen.queryByRole("checkbox", { name: /base/ })).toBeNull();
   await user.click(await screen.findByRole("button", { name: "Download 10.0 MB" }));
   await waitFor(() => expect(onDone).toHaveBeenCalled());

@@ -4,6 +4,7 @@ import { memo } from "react";
 import { Link } from "react-router";
 import { useLive, usePending } from "../../../hooks/useModels";
 import { useOfflineReason } from "../../../hooks/useOfflineReason";
+import { useTorchReason } from "../../../hooks/useTorchReason";
 import { formatBytes, fraction } from "../../../lib/bytes";
 import { variantLabel, variantName } from "../../../lib/groups";
 import { isActive, loadingLabel, loadState, sentence, waitsForDisk } from "../../../lib/labels";
@@ -165,6 +166,7 @@ function PrimaryAction({
   onAction,
 }: ActionProps & Pick<Props, "search"> & { load: Progress | null }) {
   const away = useOfflineReason();
+  const torch = useTorchReason();
   // There is no room to go on; the steps that make some stand below, and the menu still has it.
   if (waitsForDisk(model)) return null;
   if (model.status !== "ready") return <WorkAction model={model} busy={busy} onAction={onAction} />;
@@ -181,14 +183,15 @@ function PrimaryAction({
         Try it
       </Button>
     );
+  const why = away ?? torch;
   const label = load === null ? "Load" : "Stop";
   return (
     <Button
       size="compact-sm"
       variant="default"
       leftSection={load === null ? <MemoryStick size={14} aria-hidden /> : <Square size={14} aria-hidden />}
-      disabled={busy || loadState(load) === "stopping" || (away !== undefined && load === null)}
-      title={load === null ? away : undefined}
+      disabled={busy || loadState(load) === "stopping" || (why !== undefined && load === null)}
+      title={load === null ? why : undefined}
       onClick={() => onAction(model, load === null ? "load" : "cancel")}
       aria-label={`${label}${load === null ? "" : " loading"} ${model.name}`}
     >

@@ -19,6 +19,7 @@ import {
 import { useRef } from "react";
 import { Link } from "react-router";
 import { useOfflineReason } from "../../../hooks/useOfflineReason";
+import { useTorchReason } from "../../../hooks/useTorchReason";
 import { formatBytes } from "../../../lib/bytes";
 import { compareSide } from "../../../lib/compare";
 import { modelPath } from "../../../lib/modelPath";
@@ -129,12 +130,13 @@ export function VariantMenu({ model, search, busy, onAction: onChosen }: Props) 
 /** What can be done with a model that is ready; one whose files are gone may still be in memory. */
 function UseItems({ model, busy, onAction }: ActionProps) {
   const away = useOfflineReason();
+  const torch = useTorchReason();
   const ready = model.status === "ready";
-  const item = (label: string, icon: React.ReactNode, action: CardAction) => (
+  const item = (label: string, icon: React.ReactNode, action: CardAction, why = away) => (
     <Menu.Item
       leftSection={icon}
-      disabled={busy || away !== undefined}
-      title={away}
+      disabled={busy || why !== undefined}
+      title={why}
       onClick={() => onAction(model, action)}
     >
       {label}
@@ -163,11 +165,13 @@ function UseItems({ model, busy, onAction }: ActionProps) {
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
       {ready && model.quantization === "none" && model.adapter === null && (
         <>
-          {item("Quantize to 4-bit…", <Shrink size={14} aria-hidden />, "quantize-4bit")}
-          {item("Quantize to 8-bit…", <Shrink size={14} aria-hidden />, "quantize-8bit")}
+          {item("Quantize to 4-bit…", <Shrink size={14} aria-hidden />, "quantize-4bit", away ?? torch)}
+          {item("Quantize to 8-bit…", <Shrink size={14} aria-hidden />, "quantize-8bit", away ?? torch)}
         </>
       )}
-      {ready && model.adapter !== null && item("Merge into a model", <Merge size={14} aria-hidden />, "merge")}
+      {ready &&
+        model.adapter !== null &&
+        item("Merge into a model", <Merge size={14} aria-hidden />, "merge", away ?? torch)}
     </>
   );
 }

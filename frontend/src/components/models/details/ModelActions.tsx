@@ -2,6 +2,7 @@ import { Button, Group, Text } from "@mantine/core";
 import { Link } from "react-router";
 import { getCompatibility } from "../../../api/trainings";
 import { useResource } from "../../../hooks/useResource";
+import { useTorchReason } from "../../../hooks/useTorchReason";
 import { formatBytes } from "../../../lib/bytes";
 import { compareSide } from "../../../lib/compare";
 import { isActive, loadState, sentence, waitsForDisk } from "../../../lib/labels";
@@ -102,6 +103,7 @@ interface ReadyProps extends Pick<Props, "live" | "pending" | "onAction"> {
 /** Load or unload, try, quantize, train on, verify. */
 export function ReadyActions({ model, live, pending, onAction, onTry }: ReadyProps) {
   const busy = pending !== undefined;
+  const torch = useTorchReason();
   const loading = loadState(live?.progress);
   // A text that is asked for loads the model before its progress tells so.
   const asked = usePlaygroundStore((state) => trialOf(state, model.id).running);
@@ -136,13 +138,20 @@ export function ReadyActions({ model, live, pending, onAction, onTry }: ReadyPro
             // Where a text is to be written, to ask for one is the first thing to do, and loads it too.
             variant={onTry === undefined ? "default" : forUse}
             disabled={busy || asked}
+            why={torch}
             onClick={() => onAction(model, "load")}
           >
             {pending?.op === "load" || asked ? "Loading" : "Load"}
           </ServerButton>
         )}
         {model.quantization === "none" && model.adapter === null && (
-          <ServerButton size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "quantize-4bit")}>
+          <ServerButton
+            size="xs"
+            variant="default"
+            disabled={busy}
+            why={torch}
+            onClick={() => onAction(model, "quantize-4bit")}
+          >
             Quantize…
           </ServerButton>
         )}

@@ -3,11 +3,13 @@ import { type ReactNode, Suspense, useEffect, useRef } from "react";
 import { useSearchParams } from "react-router";
 import { getArchitecture } from "../../../api/models";
 import { lazyWithRetry } from "../../../hooks/lazyWithRetry";
+import { useTorchReason } from "../../../hooks/useTorchReason";
 import { sourceOf } from "../../../lib/labels";
 import { MODEL_TABS, tabIn } from "../../../lib/modelPath";
 import type { Live, Pending } from "../../../types/feed";
 import type { Model } from "../../../types/model";
 import { Placeholder } from "../../common/Placeholder";
+import { TorchMissing } from "../../common/TorchMissing";
 import type { CardAction } from "../card/actions";
 import { CardView } from "./CardView";
 import { FilesView } from "./Files";
@@ -33,6 +35,7 @@ export interface Props {
 export function ModelDetails({ model, live, pending, onAction, training }: Props) {
   const [parameters, setParameters] = useSearchParams();
   const tab = tabIn(parameters);
+  const torch = useTorchReason();
   const busy = pending !== undefined;
   const strip = useRef<HTMLDivElement>(null);
   const open = (value: string | null) =>
@@ -52,11 +55,17 @@ export function ModelDetails({ model, live, pending, onAction, training }: Props
     <div className={classes.page}>
       <Summary model={model} live={live} pending={pending} tab={tab} onAction={onAction} onTry={() => open("try")} />
       <div className={classes.content}>
+        <TorchMissing />
         <ModelProblem model={model} busy={busy} onAction={onAction} />
         <Tabs value={tab} onChange={open} keepMounted={false}>
           <Tabs.List ref={strip} className={classes.tabs} aria-label="Views">
             {MODEL_TABS.map(([value, word]) => (
-              <Tabs.Tab key={value} value={value}>
+              <Tabs.Tab
+                key={value}
+                value={value}
+                disabled={value === "try" && torch !== undefined}
+                title={value === "try" ? torch : undefined}
+              >
                 {word}
               </Tabs.Tab>
             ))}

@@ -17,14 +17,14 @@ export function AdapterBase({ adapter, checked, onChange }: Props) {
   if (base === null) return null;
   if (base.status !== null && base.quantization !== null) {
     const state = `${QUANTIZATION_LABEL[base.quantization]}, ${STATUS_LABEL[base.status].toLowerCase()}`;
-    return <Text size="sm">{`Its base, ${name}, is here (${state}).`}</Text>;
+    return <Text size="sm">{`Base model ${name}: installed (${state})`}</Text>;
   }
-  if (base.problem !== null) return <Text size="sm">{`Its base, ${name}, cannot be downloaded: ${base.problem}`}</Text>;
+  if (base.problem !== null) return <Text size="sm">{`Base model ${name} can't be downloaded: ${base.problem}`}</Text>;
   return (
     <Checkbox
       checked={checked}
       onChange={(event) => onChange(event.currentTarget.checked)}
-      label={`Also download its base, ${name}`}
+      label={`Also download the base model, ${name}`}
       description={base.missing_bytes === null ? undefined : `${formatBytes(base.missing_bytes)} more to download.`}
     />
   );

@@ -133,7 +133,7 @@ function Condition({ obstacle, loadable }: ConditionProps) {
       : obstacle === "consent"
         ? "Accept the pickle weights above to download them."
         : obstacle === "base"
-          ? "The adapter is of no use without its base."
+          ? "The adapter needs its base model."
           : loadable
             ? null
             : "Modelyard cannot load this model. The files are downloaded for use with other programs.";

@@ -64,7 +64,7 @@ export function ModelPreview({ info, estimate, onRecheck }: Props) {
             <Fact name="Adapter of">{info.adapter.base_model}</Fact>
             <Fact name="Rank">{info.adapter.rank}</Fact>
             <Fact name="Changes">{info.adapter.target_modules.join(", ")}</Fact>
-            <Fact name="Memory">{`${formatBytes(info.adapter.memory_bytes)} in addition to its base`}</Fact>
+            <Fact name="Memory">{`${formatBytes(info.adapter.memory_bytes)} on top of the base model`}</Fact>
           </>
         )}
         <Fact name="Stored as">

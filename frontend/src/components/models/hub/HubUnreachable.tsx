@@ -3,6 +3,7 @@ import { useEffect, useEffectEvent, useRef, useState } from "react";
 import { Link } from "react-router";
 import { putSettings } from "../../../api/system";
 import { useHubTest } from "../../../hooks/useHubTest";
+import { useHasSamples } from "../../../hooks/useTorchReason";
 import type { ProblemView } from "../../../lib/problems";
 import { toastProblem } from "../../../lib/toast";
 import { useSystemStore } from "../../../stores/systemStore";
@@ -18,6 +19,7 @@ interface Props {
 export function HubUnreachable({ problem, onRetry }: Props) {
   const hub = useSystemStore((state) => state.system?.hub);
   const refresh = useSystemStore((state) => state.refresh);
+  const hasSamples = useHasSamples();
   const [busy, setBusy] = useState(false);
   const { busy: testing, test } = useHubTest();
   const reachable = hub?.reachable;
@@ -48,7 +50,7 @@ export function HubUnreachable({ problem, onRetry }: Props) {
       problem={{ ...problem, message: withoutAddress(problem.message, hub?.endpoint) }}
       tone="warn"
     >
-      {hub?.endpoint_source !== "builtin" && (
+      {hub?.endpoint_source !== "builtin" && hasSamples && (
         <Button size="compact-sm" disabled={busy} onClick={() => void switchToSamples()}>
           {busy ? "Switching to the built-in sample Hub…" : "Use the built-in sample Hub"}
         </Button>

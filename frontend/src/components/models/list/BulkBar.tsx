@@ -1,6 +1,7 @@
 import { Button, Group, Menu, Stack, Text } from "@mantine/core";
 import { ShieldCheck, Shrink, Trash2 } from "lucide-react";
 import { useState } from "react";
+import { useTorchReason } from "../../../hooks/useTorchReason";
 import { type Failure, forEach, type Outcome } from "../../../lib/bulk";
 import type { ModelGroup } from "../../../lib/groups";
 import { cssHeightVariable } from "../../../lib/cssHeightVariable";
@@ -28,6 +29,7 @@ export function BulkBar({ groups, onSelectAll, onDone }: Props) {
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState<{ title: string; failures: Failure<Model>[] } | null>(null);
   const [deleting, setDeleting] = useState<Model[] | null>(null);
+  const torch = useTorchReason();
   const models = groups.flatMap(({ variants }) => variants);
   const ready = models.filter((model) => model.status === "ready");
   const quantizable = ready.filter((model) => model.quantization === "none");
@@ -79,6 +81,7 @@ export function BulkBar({ groups, onSelectAll, onDone }: Props) {
               size="compact-sm"
               variant="default"
               disabled={busy || quantizable.length === 0}
+              why={torch}
               leftSection={<Shrink size={14} aria-hidden />}
             >
               Quantize {quantizable.length}

@@ -3,6 +3,7 @@ import { FolderInput } from "lucide-react";
 import { Link } from "react-router";
 import { searchHub } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
+import { useHasSamples } from "../../../hooks/useTorchReason";
 import { formatBytes, formatCount } from "../../../lib/bytes";
 import { roughFit } from "../../../lib/fit";
 import { sentence } from "../../../lib/labels";
@@ -24,6 +25,7 @@ const STARTERS = ["EleutherAI/pythia-70m", "gpt2", "HuggingFaceTB/SmolLM2-135M",
 export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
   const system = useSystemStore((state) => state.system);
   const failed = useSystemStore((state) => state.error !== null);
+  const hasSamples = useHasSamples();
   return (
     <div className={classes.columns}>
       <Section label="Get a first model">
@@ -37,7 +39,9 @@ export function FirstRun({ onStart }: { onStart: (modelId?: string) => void }) {
               problem={{
                 code: "hub_unreachable",
                 message: system.hub.reason ?? "It could not be reached.",
-                hint: "The built-in sample Hub serves small models with random weights, to try everything without internet.",
+                hint: hasSamples
+                  ? "The built-in sample Hub serves small models with random weights, to try everything without internet."
+                  : null,
               }}
             />
           )}
@@ -101,6 +105,7 @@ interface StartersProps {
 
 function Starters({ hub, devices, onStart }: StartersProps) {
   const builtin = hub.endpoint_source === "builtin";
+  const hasSamples = useHasSamples();
   const known = useResource(hub.endpoint, (signal) => lookUpStarters(builtin, signal));
   const named = builtin ? [] : STARTERS.map((id) => ({ id, parameters: null }));
   const items = known.data ?? named;
@@ -143,7 +148,7 @@ function Starters({ hub, devices, onStart }: StartersProps) {
         <Button component={Link} to="/models?view=hub">
           {builtin ? "Search the sample Hub" : "Search the Hub"}
         </Button>
-        {!builtin && (
+        {!builtin && hasSamples && (
           <Text size="sm" c="dimmed">
             No internet? Choose the built-in sample Hub in <Link to="/settings">Settings</Link>.
           </Text>

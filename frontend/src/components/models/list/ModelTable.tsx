@@ -2,7 +2,7 @@ import { Checkbox, VisuallyHidden } from "@mantine/core";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
 import { useLayoutEffect, useRef, useState } from "react";
-import { type Column, COLUMN_LABEL, COLUMN_SORT, NARROW_COLUMNS } from "../../../lib/columns";
+import { ASCENDING, type Column, COLUMN_LABEL, COLUMN_SORT, NARROW_COLUMNS } from "../../../lib/columns";
 import type { ModelFilter, Sort } from "../../../lib/filter";
 import type { ModelGroup } from "../../../lib/groups";
 import type { OnAction } from "../card/actions";
@@ -154,8 +154,7 @@ interface HeaderProps {
 function Header({ label, sort, filter, onSort }: HeaderProps) {
   if (sort === undefined) return <span role="columnheader">{label}</span>;
   const active = filter.sort === sort;
-  // Names begin with the first letter, figures with the largest.
-  const ascending = (sort === "name") !== filter.reversed;
+  const ascending = ASCENDING.has(sort) !== filter.reversed;
   const Arrow = ascending ? ArrowUp : ArrowDown;
   return (
     <span role="columnheader" aria-sort={active ? (ascending ? "ascending" : "descending") : "none"}>

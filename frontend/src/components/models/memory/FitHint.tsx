@@ -8,7 +8,7 @@ export function FitHint({ parameters }: { parameters: number | null }) {
   if (devices === undefined) return null;
   const fit = roughFit(parameters, devices);
   return (
-    <LiveVerdictLabel verdict={fit.verdict} what="16-bit weights alone" remark="; the preview is exact">
+    <LiveVerdictLabel verdict={fit.verdict} what="Estimated 16-bit weights">
       {fit.verdict !== "unknown" && "≈ "}
       {fit.words}
     </LiveVerdictLabel>

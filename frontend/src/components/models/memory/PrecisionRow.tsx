@@ -62,7 +62,7 @@ export function PrecisionRow(props: Props) {
         ) : (
           <td role="cell" colSpan={5} className={classes.note}>
             {quantization === "none" && option.weights_bytes !== null && (
-              <>{formatBytes(option.weights_bytes)} as stored. </>
+              <>{formatBytes(option.weights_bytes)} of weights. </>
             )}
             {refused ? "Not available." : (option.note ?? "Not available for this model.")}
           </td>
