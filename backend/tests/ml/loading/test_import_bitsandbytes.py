@@ -8,9 +8,10 @@ import torch
 from modelyard.ml.loading.import_bitsandbytes import compiling_at_first_call
 
 
-def test_bitsandbytes_is_imported_without_the_compiler() -> None:
+@pytest.mark.parametrize("module", ["loading.import_bitsandbytes", "quantize.packed_experts"])
+def test_bitsandbytes_is_imported_without_the_compiler(module: str) -> None:
     program = (
-        "import modelyard.ml.loading.import_bitsandbytes, sys, torch\n"
+        f"import modelyard.ml.{module}, sys, torch\n"
         "wanted = ('bitsandbytes', 'torch._dynamo', 'torch._inductor.codecache')\n"
         "print(*(name for name in wanted if name in sys.modules))\n"
         "print(torch.compile.__module__)"

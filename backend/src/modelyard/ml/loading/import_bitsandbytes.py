@@ -1,4 +1,4 @@
-"""Imports bitsandbytes without torch's compiler.
+"""Imports bitsandbytes without torch's compiler; all other modules get it from here.
 
 bitsandbytes decorates four functions with `torch.compile`, for devices that it has no kernels for. The decorator
 imports the compiler: hundreds of modules, a second of processor time and 50 MB. Imported from here, each of these
@@ -35,4 +35,16 @@ def compiling_at_first_call() -> Iterator[None]:
 
 
 with compiling_at_first_call():
-    import bitsandbytes  # noqa: F401
+    from bitsandbytes import MatmulLtState
+    from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+__all__ = [
+    "Linear4bit",
+    "Linear8bitLt",
+    "MatmulLtState",
+    "QuantState",
+    "compiling_at_first_call",
+    "dequantize_4bit",
+    "quantize_4bit",
+]

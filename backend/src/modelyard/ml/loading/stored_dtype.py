@@ -5,9 +5,9 @@ dtype it is stored in, whatever dtype was asked for. Quantizing while loading ho
 """
 
 import torch
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from transformers import PreTrainedModel
 
+from modelyard.ml.loading.import_bitsandbytes import Linear4bit, Linear8bitLt
 from modelyard.ml.loading.kept_dtypes import KeptDtypes
 
 

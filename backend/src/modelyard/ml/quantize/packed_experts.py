@@ -12,7 +12,6 @@ Importing this module registers the quantizer with transformers; a checkpoint th
 import copy
 from typing import Any
 
-import bitsandbytes.functional as bnb
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
@@ -21,6 +20,7 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import MODULES_TO_PATCH_FOR_QUANTIZATION
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
+from modelyard.ml.loading.import_bitsandbytes import QuantState, dequantize_4bit, quantize_4bit
 from modelyard.ml.quantize.quantization_plan import (
     BLOCK,
     NESTED_BLOCK,
@@ -63,7 +63,7 @@ class PackedExperts(nn.Module):
         """Pack the experts of one parameter, on the device it is on."""
         packed = cls(weights.shape, weights.dtype, weights.device)
         for index, expert in enumerate(weights):
-            values, state = bnb.quantize_4bit(
+            values, state = quantize_4bit(
                 expert.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
             )
             packed.packed[index] = values.view(-1)
@@ -76,10 +76,10 @@ class PackedExperts(nn.Module):
 
     def __getitem__(self, index: Any) -> torch.Tensor:
         expert = int(index)
-        nested = bnb.QuantState(
+        nested = QuantState(
             absmax=self.nested_absmax[expert], blocksize=NESTED_BLOCK, code=self.nested_code, dtype=torch.float32
         )
-        state = bnb.QuantState(
+        state = QuantState(
             absmax=self.absmax[expert],
             shape=(self.shape[1:].numel(),),  # as rows, bitsandbytes 0.50 misreads blocks that straddle them on a CPU
             code=self.code,
@@ -89,7 +89,7 @@ class PackedExperts(nn.Module):
             offset=self.offset[expert],
             state2=nested,
         )
-        matrix: torch.Tensor = bnb.dequantize_4bit(self.packed[expert].view(-1, 1), state)
+        matrix: torch.Tensor = dequantize_4bit(self.packed[expert].view(-1, 1), state)
         return matrix.view(self.shape[1:])
 
     def extra_repr(self) -> str:

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from bitsandbytes import MatmulLtState
-from bitsandbytes.functional import QuantState, dequantize_4bit
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
 from torch.nn import functional
 from transformers import BitsAndBytesConfig
 
 from modelyard.ml.loading import devices
+from modelyard.ml.loading.import_bitsandbytes import (
+    Linear4bit,
+    Linear8bitLt,
+    MatmulLtState,
+    QuantState,
+    dequantize_4bit,
+)
 from modelyard.ml.quantize.packed_experts import FourBitConfig, PackedExperts
 from modelyard.ml.quantize.quantization_plan import BLOCK
 
