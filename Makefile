@@ -11,10 +11,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 NPM := cd frontend && PATH="$(BIN):$$PATH" npm
 STAMPS := .venv/.stamps
 ANSWERS := backend/src/modelyard/client/answers.py
+CHECKS := check-tests check-package check-page check-types
 WEB := backend/src/modelyard/web/static/index.html
 WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(wildcard frontend/*.html) frontend/vite.config.ts frontend/tsconfig.json
 
-.PHONY: setup run sae test test-thorough coverage check bench types dist clean
+# Some containers forbid it; tests start hundreds of processes, and each would compile the package and the tests again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench types dist clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -66,7 +70,9 @@ test-thorough: setup $(STAMPS)/dev $(STAMPS)/sae
 	$(PYTEST) -m "thorough or sae" $(PYTEST_ARGS)
 
 # Tests patch what modules import, and scripts of theirs are typed less strictly than the package.
-MYPY_OF_TESTS = MYPYPATH=backend/src:backend/tests $(BIN)/mypy --explicit-package-bases --implicit-reexport \
+# Other options make another cache of what mypy knows.
+MYPY_OF_TESTS = MYPYPATH=backend/src:backend/tests $(BIN)/mypy --cache-dir .mypy_cache/tests \
+  --explicit-package-bases --implicit-reexport \
   --no-warn-return-any --allow-any-generics --allow-untyped-calls --no-warn-unused-ignores --no-strict-equality \
   --disable-error-code misc backend/tests
 
@@ -78,12 +84,21 @@ coverage: setup $(STAMPS)/dev
 check: setup $(STAMPS)/dev
 	$(BIN)/ruff check backend benchmarks
 	$(BIN)/ruff format --check backend benchmarks
-	$(BIN)/mypy
+	@$(MAKE) --no-print-directory -j2 $(CHECKS)
+
+check-tests:
 	$(MYPY_OF_TESTS)
+
+check-package:
+	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-page:
 	$(NPM) run --silent lint
 	$(NPM) run --silent format:check
 	$(NPM) run --silent typecheck
+
+check-types:
 	@$(BIN)/python -m modelyard.openapi | diff -q - frontend/openapi.json >/dev/null || { echo "frontend/openapi.json is out of date: make types"; exit 1; }
 	@$(BIN)/python -m modelyard.openapi --answers | diff -q - $(ANSWERS) >/dev/null || { echo "$(ANSWERS) is out of date: make types"; exit 1; }
 	@$(NPM) run --silent types -- --check
