@@ -186,6 +186,52 @@ def test_a_short_request_does_not_wait_for_a_long_one(llama: LoadedModel) -> Non
         llama.model.generation_config.eos_token_id = ends
 
 
+def test_a_request_with_many_prompts_does_not_keep_others_out(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those that wait in line nor those that are being written, however long they become."""
+    monkeypatch.setattr(batching, "MAX_ROWS", 3)
+    alone = generate(llama, token_ids=[8, 9], max_new_tokens=3).text
+    begun, enough = threading.Event(), threading.Event()
+    prompts = [Prompt(token_ids=[5, 6, 7 + number]) for number in range(6)]
+    llama.model.generation_config.eos_token_id, ends = None, llama.model.generation_config.eos_token_id
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            greedy = pool.submit(
+                text_generation.generate, llama, prompts, Options(max_new_tokens=400), should_stop=enough.is_set,
+                on_start=begun.set,
+            )  # fmt: skip
+            assert begun.wait(WAIT_SECONDS)
+            while len(llama.batcher._rows) < 3:
+                time.sleep(0.01)
+            assert generate(llama, token_ids=[8, 9], max_new_tokens=3).text == alone
+            waiting, ended = len(llama.batcher._line), greedy.done()
+            enough.set()
+            assert not ended
+            assert waiting >= 3, "none of the first ones has ended"
+            greedy.result(WAIT_SECONDS)
+    finally:
+        enough.set()
+        llama.model.generation_config.eos_token_id = ends
+
+
+def test_what_gave_way_goes_on_as_if_it_had_not(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MAX_ROWS", 3)
+    prompts = [Prompt(token_ids=ids) for ids in prompts_of(4)]
+    options = Options(max_new_tokens=6)
+    alone = [choice.text for choice in text_generation.generate(llama, prompts, options).choices]
+    begun = threading.Event()
+    with held(llama.model) as let_go, ThreadPoolExecutor(3) as pool:
+        many = pool.submit(text_generation.generate, llama, prompts, options, on_start=begun.set)
+        assert begun.wait(WAIT_SECONDS)
+        others = [pool.submit(text_generation.generate, llama, [prompt], options) for prompt in prompts[:2]]
+        while len(llama.batcher._line) < 5:
+            time.sleep(0.01)
+        let_go()
+        assert [choice.text for choice in many.result(WAIT_SECONDS).choices] == alone
+        assert [each.result(WAIT_SECONDS).choices[0].text for each in others] == alone[:2]
+
+
 def test_a_sequence_waits_while_its_cache_would_not_fit(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, begins when the others have ended, and writes what it writes alone."""
     alone = [generate(llama, token_ids=ids, max_new_tokens=6).text for ids in prompts_of(2)]

@@ -1,7 +1,7 @@
 """Many continuations of one loaded model at once: sequences join between two tokens, and leave when they end."""
 
 import threading
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from modelyard.ml.generation.batch_cache import BatchCache
 from modelyard.ml.generation.logprobs import read_likely
 from modelyard.ml.generation.prefill import PIECE_TOKENS, Prefill, last_logits_only
 from modelyard.ml.generation.sequence import Sequence
+from modelyard.ml.generation.waiting_line import Group, WaitingLine
 from modelyard.ml.loading import devices, placement
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ AHEAD_TOKENS = 256
 MEMORY_SHARE = 0.8
 """How much of what is free the caches may take; the rest is for activations, and for others."""
 
-_Group = SequenceOf[Sequence]
-
 
 class Batcher:
     """Runs one loaded model for all its requests, in a thread that is there while there are any.
@@ -44,7 +43,7 @@ class Batcher:
     def __init__(self, loaded: "LoadedModel") -> None:
         self._loaded = loaded
         self._changed = threading.Condition()
-        self._line: deque[_Group] = deque()
+        self._line = WaitingLine()
         self._thread: threading.Thread | None = None
         self._prefill: Prefill | None = None
         self._rows: list[Sequence] = []
@@ -52,13 +51,13 @@ class Batcher:
         self._ended: list[tuple[Sequence, Exception | None]] = []
 
     @contextmanager
-    def running(self, groups: SequenceOf[_Group]) -> Iterator[None]:
+    def running(self, groups: SequenceOf[Group]) -> Iterator[None]:
         """Write sequences while the context lasts; those of a group have the same prompt.
 
         On leaving, what has not ended is ended, and the model is used for none of them any more.
         """
         with self._changed:
-            self._line.extend(groups)
+            self._line.add(groups)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
                 self._thread.start()
@@ -75,13 +74,8 @@ class Batcher:
     def _leave_line(self) -> None:
         """End those that nobody wants and that have not begun; these wait for no turn of the model."""
         with self._changed:
-            line, self._line = self._line, deque()
-            for group in line:
-                if wanted := [sequence for sequence in group if not sequence.unwanted]:
-                    self._line.append(wanted)
-                for sequence in group:
-                    if sequence.unwanted:
-                        sequence.end()
+            for sequence in self._line.take_unwanted():
+                sequence.end()
 
     def _run(self) -> None:
         while True:
@@ -141,19 +135,31 @@ class Batcher:
             self._prefill = None
             self._join(prefill, logits)
 
-    def _next_group(self) -> _Group | None:
+    def _next_group(self) -> Group | None:
         """Return who begins now: the first in line, where there is room."""
         with self._changed:
-            if not self._line:
+            group = self._line.first(Counter(sequence.request for sequence in self._rows))
+            if group is None:
                 return None
-            group = self._line[0]
-            if self._rows and not self._has_room(group):
-                for sequence in group:
-                    sequence.note_waiting()
-                return None
-            return self._line.popleft()
+            while self._rows and not self._has_room(group):
+                if not self._give_way(group):
+                    for sequence in group:
+                        sequence.note_waiting()
+                    return None
+            return self._line.take()
 
-    def _has_room(self, group: _Group) -> bool:
+    def _give_way(self, group: Group) -> bool:
+        """Let the request with most rows give up its last one for a request that has none; return whether it does."""
+        rows = Counter(sequence.request for sequence in self._rows)
+        (busiest, count), *_ = rows.most_common(1)
+        if group[0].request in rows or count <= len(group):
+            return False
+        last = next(sequence for sequence in reversed(self._rows) if sequence.request is busiest)
+        self._keep([sequence for sequence in self._rows if sequence is not last])
+        self._line.add_back(last)
+        return True
+
+    def _has_room(self, group: Group) -> bool:
         assert self._cache is not None  # noqa: S101 - there are rows
         rows = len(self._rows) + len(group)
         longest = max(
@@ -256,7 +262,7 @@ class Batcher:
         self._keep(self._rows[:-1])
         sequence.note_waiting()
         with self._changed:
-            self._line.appendleft([sequence])
+            self._line.add_first([sequence])
 
     def _after_error(self, error: Exception) -> None:
         """Let the last sequence wait where memory ran out and there are others; otherwise all fail."""
@@ -270,7 +276,7 @@ class Batcher:
             rows, self._rows, self._cache = self._rows, [], None
             self._fail(rows, error)
 
-    def _fail(self, group: _Group, error: Exception) -> None:
+    def _fail(self, group: Group, error: Exception) -> None:
         """End sequences with an error, without its traceback, which would hold caches and activations."""
         error = error.with_traceback(None)
         is_out_of_memory = devices.is_out_of_memory(error)

@@ -11,9 +11,9 @@ from modelyard.ml.generation.sampling import TokenChooser
 class Sequence:
     """A prompt and the tokens after it. Whoever runs the model adds tokens; the request reads them from another thread.
 
-    `changed` is set with every change. `logprobs` is the number of likeliest tokens to note, `prompt_logprobs` whether
-    for the prompt's tokens too. The model runs with `adapter`, or without one. Once `unwanted`, it ends at the next
-    token.
+    `changed`, one of each request, is set with every change. `logprobs` is the number of likeliest tokens to note,
+    `prompt_logprobs` whether for the prompt's tokens too. The model runs with `adapter`, or without one. Once
+    `unwanted`, it ends at the next token.
     """
 
     def __init__(
@@ -43,6 +43,11 @@ class Sequence:
         self.has_ended = threading.Event()
         self._ends = ends
         self._changed = changed
+
+    @property
+    def request(self) -> object:
+        """Return what only the sequences of one request have in common."""
+        return self._changed
 
     @property
     def ids(self) -> list[int]:
