@@ -145,6 +145,8 @@ def test_an_adapter_without_its_base_is_refused(models: ModelService) -> None:
         find_served(session, "owner/name", "lab/adaptr")
     assert refused.value.extra["param"] == "modelyard.adapter"
     assert "lab/adapter" in str(refused.value.hint)
+    with pytest.raises(InvalidRequest, match="owner/name is a model, not an adapter"):
+        find_served(session, "owner/name+owner/name")
     adapter(models, "lab/late", status=ModelStatus.DOWNLOADING)
     with pytest.raises(NotReady, match="downloading"):
         find_served(session, "owner/name+lab/late")

@@ -81,7 +81,10 @@ def _adapter(session: Session, base: Model, text: str, param: str) -> Model:
     """Return the ready adapter with a name, or an id, that fits a model."""
     models = ModelService(session)
     known = models.find(text)
-    rows = [row for row in ([known] if known else models.get_by_model_id(text)) if row.kind is ModelKind.ADAPTER]
+    named = [known] if known else models.get_by_model_id(text)
+    rows = [row for row in named if row.kind is ModelKind.ADAPTER]
+    if named and not rows:
+        raise InvalidRequest(f"{text} is a model, not an adapter.", hint="Name it as the model.", param=param)
     fitting = [row for row in rows if fits(row, base)]
     row = _ready(session, fitting or rows, text, param)
     if fitting:
