@@ -77,6 +77,13 @@ def test_more_than_the_weights_hold_is_refused_while_it_is_built(changes: dict[s
         load_model(tmp_path / "model")
 
 
+@pytest.mark.parametrize("changes", [{"pad_token_id": 10**18}, {"num_attention_heads": 0}, {"num_key_value_heads": 0}])
+def test_values_that_transformers_does_not_check_are_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    write_model(tmp_path / "model", **changes)
+    with pytest.raises(UnsupportedArchitecture, match=r"transformers .* cannot (load|read)"):
+        load_model(tmp_path / "model")
+
+
 def test_a_load_can_be_cancelled_while_the_model_is_built(tmp_path: Path) -> None:
     write_model(tmp_path / "model", num_hidden_layers=9_000)
     loader, building = ModelLoader(), threading.Event()

@@ -28,7 +28,7 @@ from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.core.units import size
 from modelyard.ml.gguf.join import join
 from modelyard.ml.gguf.rope import read_llama3_scaling
-from modelyard.ml.inspect.bounded_build import BuildLimits, bounded_build
+from modelyard.ml.inspect.bounded_build import BUILD_ERRORS, BuildLimits, bounded_build
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
 from modelyard.ml.loading.disk_errors import disk_errors, require_free
@@ -129,7 +129,7 @@ def _unpack(request: ConversionRequest, folder: Path, headers: Sequence[GgufHead
                 quantization_config=GgufConfig(dequantize=True),
                 output_loading_info=True,
             )
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+    except (*BUILD_ERRORS, RuntimeError) as error:
         # What a reader of strangers' files raises; the file itself was checked before.
         if devices.is_out_of_memory(error):
             raise
@@ -185,7 +185,7 @@ def _read_config(folder: Path, name: str) -> PreTrainedConfig:
 def _run(model: PreTrainedModel, ids: torch.Tensor, name: str) -> Observation:
     try:
         return observe(model, [ids])
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except (*BUILD_ERRORS, RuntimeError) as error:
         if devices.is_out_of_memory(error):
             raise
         raise UnsupportedArchitecture(

@@ -22,6 +22,9 @@ from torch.nn.modules.module import (
 from modelyard.core.config_limits import MAX_PARAMETERS
 from modelyard.core.errors import UnsupportedArchitecture
 
+BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, TypeError, ValueError)
+"""What transformers raises while it builds and fills a model from a configuration whose values it does not check."""
+
 MAX_MODULES = 1_000_000
 """Far above the 150,000 of a mixture of 60 layers with 384 experts each."""
 

@@ -23,7 +23,7 @@ from modelyard.core.repository_json import read_config_file
 from modelyard.core.safetensors_header import StoredTensor
 from modelyard.ml.generation.generation_config import read_generation_config
 from modelyard.ml.inspect import meta_model
-from modelyard.ml.inspect.bounded_build import BuildLimits, bounded_build, nothing
+from modelyard.ml.inspect.bounded_build import BUILD_ERRORS, BuildLimits, bounded_build, nothing
 from modelyard.ml.inspect.meta_model import DTYPES, dtype_name, first_line
 from modelyard.ml.loading.stored_dtype import cast_unquantized
 from modelyard.ml.loading.tokenizer_files import checked
@@ -120,7 +120,7 @@ def load_model(
                 adapter_kwargs=_NO_ADAPTER,
                 output_loading_info=True,
             )
-    except (ImportError, ValueError, KeyError, TypeError) as error:  # whatever a config can make transformers raise
+    except BUILD_ERRORS as error:
         if _NO_PLACE in str(error):
             raise OutOfMemory(f"{cls.__name__} does not fit on {_named(max_memory)}.") from error
         raise UnsupportedArchitecture(
