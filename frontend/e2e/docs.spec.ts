@@ -17,6 +17,9 @@ test("the API's documentation shows every path and asks nobody else for anything
   });
   await page.goto("/docs");
   await expect(page).toHaveTitle("API · Modelyard");
+  // Its fonts come with the page, and its policy lets them.
+  for (const font of ["14px Inter", "14px 'JetBrains Mono'"])
+    expect(await page.evaluate(async (name) => (await document.fonts.load(name)).length, font), font).toBe(1);
   const description = (await (await request.get("/openapi.json")).json()) as { paths: Record<string, object> };
   const operations = Object.values(description.paths).reduce((sum, path) => sum + Object.keys(path).length, 0);
   await expect(page.locator(".opblock")).toHaveCount(operations);

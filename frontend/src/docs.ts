@@ -1,5 +1,6 @@
 /** The page at /docs: the server's own description of its API, to read and to try. Shares its colours with the app, and no code. */
 import "swagger-ui-dist/swagger-ui.css";
+import "./fonts.css";
 import "./styles.css";
 import "./docs.css";
 import SwaggerUIBundle, { type Plugin } from "swagger-ui-dist/swagger-ui-es-bundle.js";

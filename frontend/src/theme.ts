@@ -69,8 +69,8 @@ export const theme = createTheme({
   autoContrast: true,
   luminanceThreshold: 0.32,
   defaultRadius: 6,
-  fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif',
-  fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
+  fontFamily: 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", Arial, sans-serif',
+  fontFamilyMonospace: '"JetBrains Mono", ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
   fontSizes: { xs: "12px", sm: "13px", md: "14px", lg: "16px", xl: "20px" },
   lineHeights: { xs: "1.4", sm: "1.45", md: "1.5", lg: "1.55", xl: "1.6" },
   spacing: { xs: "8px", sm: "12px", md: "16px", lg: "24px", xl: "32px" },
@@ -78,7 +78,7 @@ export const theme = createTheme({
   headings: {
     fontWeight: "620",
     sizes: {
-      h1: { fontSize: "22px", lineHeight: "1.3" },
+      h1: { fontSize: "20px", lineHeight: "1.4" },
       h2: { fontSize: "16px", lineHeight: "1.4" },
       h3: { fontSize: "14px", lineHeight: "1.4" },
     },
@@ -97,7 +97,7 @@ export const theme = createTheme({
     Tooltip: Tooltip.extend({ defaultProps: { withArrow: true, openDelay: 250, transitionProps: { duration: 100 } } }),
     Modal: Modal.extend({
       defaultProps: dialogProps,
-      styles: { title: { fontSize: "17px", fontWeight: 620, lineHeight: 1.35, overflowWrap: "anywhere" } },
+      styles: { title: { fontSize: "16px", fontWeight: 620, lineHeight: 1.35, overflowWrap: "anywhere" } },
     }),
   },
 });

@@ -77,7 +77,7 @@ function Body({ onClose, onKeys }: Props) {
           autoComplete="off"
         />
       </Combobox.EventsTarget>
-      <ScrollArea.Autosize mah="50vh" type="auto" mt="xs" viewportProps={{ tabIndex: -1 }}>
+      <ScrollArea.Autosize mah="50vh" type="auto" offsetScrollbars mt="xs" viewportProps={{ tabIndex: -1 }}>
         <Combobox.Options aria-label="Found">
           {found.map(({ id, label, kind }) => (
             <Combobox.Option key={id} value={id}>

@@ -667,6 +667,6 @@ it("takes an adapter as it is where its base is here", async () => {
 it("says why the base of an adapter cannot be downloaded", async () => {
   tell(base({ size_bytes: null, missing_bytes: null, problem: "There is no model 'lab/base'." }));
   show("lab/lora");
-  expect(await screen.findByText(/cannot be downloaded: There is no model 'lab\/base'/)).toBeVisible();
+  expect(await screen.findByText(/can't be downloaded: There is no model 'lab\/base'/)).toBeVisible();
   expect(await screen.findByRole("button", { name: /^Download/ })).toBeDisabled();
 });

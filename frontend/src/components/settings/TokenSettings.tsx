@@ -64,7 +64,7 @@ export function TokenSettings({ settings, onSaved }: SectionProps) {
             autoComplete="off"
           />
           <Group gap="sm">
-            <Button type="submit" loading={busy}>
+            <Button type="submit" variant={typed ? "filled" : "default"} loading={busy}>
               Save the token
             </Button>
             <Button

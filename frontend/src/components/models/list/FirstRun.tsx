@@ -145,7 +145,7 @@ function Starters({ hub, devices, onStart }: StartersProps) {
         ))}
       </div>
       <Group gap="xs">
-        <Button component={Link} to="/models?view=hub">
+        <Button variant="default" component={Link} to="/models?view=hub">
           {builtin ? "Search the sample Hub" : "Search the Hub"}
         </Button>
         {!builtin && hasSamples && (
