@@ -19,7 +19,14 @@ PROJECT = Path(__file__).parents[2]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in [*PROJECT.glob("docs/*.md"), *PROJECT.glob("*.md")]}
 EVERYTHING = "\n".join(DOCS.values())
 MADE_BY_COMMANDS = {"frontend/node_modules", "frontend/coverage"}
-ANSWERS_NOBODY = {"ambiguous_model", "cannot_start", "database_unusable", "folders_not_shared", "server_unreachable"}
+ANSWERS_NOBODY = {
+    "ambiguous_model",
+    "cannot_start",
+    "database_unusable",
+    "folders_not_shared",
+    "invalid_lock_file",
+    "server_unreachable",
+}
 """Errors of the command line and of starting processes, which no call answers; `docs/cli.md` has them."""
 
 

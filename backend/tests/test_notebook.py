@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from modelyard.client.lock_file import LIBRARIES, Lock, LockedModel, locked_files, write_lock
+from modelyard.core.extras import installed_version
 from support import programs
 from support.instance import Instance
 
@@ -71,6 +73,47 @@ def notebook(instance: Instance, *calls: str, afresh: bool = False, **variables:
     assert done.returncode == 0, done.stderr
     answers: list[Any] = json.loads(done.stdout.splitlines()[-1])
     return answers
+
+
+def lock_of(instance: Instance, row: dict[str, Any]) -> Lock:
+    """A lock file's content for one row, with the library versions of this installation."""
+    manifest = instance.api.get(f"/models/{row['id']}/files").json()["items"]
+    kept = {name: row[name] for name in ("model_id", "endpoint", "commit", "quantization")}
+    libraries = {name: version for name in LIBRARIES if (version := installed_version(name))}
+    return Lock(model=(LockedModel(**kept, files=locked_files(manifest)),), libraries=libraries)
+
+
+def test_a_model_that_is_locked(instance: Instance, rows: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    def written(name: str, lock: Lock) -> str:
+        path = tmp_path / name
+        path.write_text(write_lock(lock), encoding="utf-8")
+        return repr(str(path))
+
+    lock = lock_of(instance, rows["4bit"])
+    (model,) = lock.model
+    changed = model.files[0].model_copy(update={"sha256": "0" * 64, "git_sha1": None})
+    files = (changed, *model.files[1:])
+    right, other_file, other_libraries = (
+        written("right", lock),
+        written("file", lock.model_copy(update={"model": (model.model_copy(update={"files": files}),)})),
+        written("libraries", lock.model_copy(update={"libraries": {"transformers": "1.0"}})),
+    )
+    as_locked, unlike, older, unnamed, twice = notebook(
+        instance,
+        f"load({LLAMA!r}, '4bit', lock={right})",
+        f"load({LLAMA!r}, '4bit', lock={other_file})",
+        f"load({LLAMA!r}, '4bit', lock={other_libraries})",
+        f"load({LLAMA!r}, lock={right})",
+        f"load({LLAMA!r}, '4bit', revision='main', lock={right})",
+    )
+    assert (as_locked["quantized"], as_locked["warnings"]) == (True, [])
+    assert unlike["code"] == "checksum_mismatch"
+    assert f"{changed.path} has another content" in unlike["message"]
+    (told,) = older["warnings"]
+    assert "locked is 1.0" in told[0]
+    assert told[1] == "<string>"
+    assert (unnamed["code"], "only 4bit" in unnamed["message"]) == ("model_not_found", True)
+    assert twice["code"] == "invalid_request"
 
 
 def test_models_of_the_store_are_loaded_in_each_precision(instance: Instance, rows: dict[str, dict[str, Any]]) -> None:

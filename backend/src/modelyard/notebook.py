@@ -3,17 +3,18 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from modelyard.core.errors import ModelNotFound, ModelyardError, NoTokenizer, NotReady
+from modelyard.core.errors import ChecksumMismatch, InvalidRequest, ModelNotFound, ModelyardError, NoTokenizer, NotReady
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from modelyard.client.lock_file import LockedModel
     from modelyard.core.database import Database
     from modelyard.models import Model
 
@@ -27,6 +28,8 @@ class _Found:
     folder: Path
     quantization: QuantizationName
     allow_pickle: bool = False
+    files: "Sequence[Mapping[str, Any]]" = ()
+    """Its manifest."""
 
 
 def load(
@@ -36,21 +39,25 @@ def load(
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     download: bool = False,
+    lock: str | Path | None = None,
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
     """The model, ready for inference, and its tokenizer (None, with a warning, where it has none).
 
     `model` is the name of one that is ready in this instance's store, or a folder: a snapshot or a quantized copy,
     which is loaded as it is stored. `revision` is a branch, tag or commit (its first letters are enough); otherwise
     the newest that is here. `device` is auto (the GPU with the most free memory, else the CPU), cpu, mps or cuda:N.
-    With `download`, a model that is not here is asked of the running server and waited for.
+    With `download`, a model that is not here is asked of the running server and waited for. `lock` is a lock file,
+    which names the commit; other files than it lists are an error, other versions of libraries a warning.
 
     The tokenizer is transformers' own, in this process: none of the server's limits hold for it or its chat template.
 
-    Raises ExtraMissing, ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, and what reading the weights
+    Raises ExtraMissing, ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, InvalidLockFile, ChecksumMismatch
+    for a model that is not as locked, and what reading the weights
     raises: AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture; each says what to do next.
     """
     try:
-        return _load(model, quantization, revision, device, dtype, download=download)
+        locked = None if lock is None else _locked(Path(lock), model, quantization, revision)
+        return _load(model, quantization, locked.commit if locked else revision, device, dtype, download, locked)
     except ModelyardError as error:
         if error.hint:
             error.add_note(error.hint)
@@ -58,7 +65,13 @@ def load(
 
 
 def _load(
-    model: str | Path, quantization: QuantizationName, revision: str | None, device: str, dtype: str, *, download: bool
+    model: str | Path,
+    quantization: QuantizationName,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    download: bool,
+    locked: "LockedModel | None",
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
     from modelyard.core.extras import Extra, require
     from modelyard.services.inspection.folder_preview import model_folder
@@ -71,6 +84,8 @@ def _load(
         raise ModelNotFound(f"There is no model's folder at {model}.", hint="Name a folder with a config.json.")
     else:
         found = _find(model, quantization, revision, download=download)
+        if locked is not None:
+            _require_locked(found, locked)
 
     # It warns of a faster kernel on the Hub, which is not asked here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -88,6 +103,41 @@ def _load(
     except NoTokenizer as error:
         warnings.warn(error.message, stacklevel=3)
         return loaded, None
+
+
+def _locked(file: Path, model: str | Path, quantization: str, revision: str | None) -> "LockedModel":
+    """Raises InvalidLockFile, InvalidRequest, and ModelNotFound for a model that the file does not name."""
+    from modelyard.client.lock_file import LIBRARIES, library_differences, read_lock
+    from modelyard.core.extras import installed_version
+
+    if revision is not None or isinstance(model, Path):
+        raise InvalidRequest(
+            "A lock file names the commit of a model.", hint="Give the model's name, and no revision, with lock=."
+        )
+    lock = read_lock(file)
+    found = lock.find(model, quantization)
+    if found is None:
+        there = sorted(each.quantization for each in lock.model if each.model_id == model)
+        raise ModelNotFound(
+            f"{file} does not name {model}"
+            + (f" in precision {quantization}, only {', '.join(there)}." if there else "."),
+            hint="Write it again with `modelyard lock -o FILE`.",
+        )
+    here = {name: installed_version(name) for name in LIBRARIES}
+    for difference in library_differences(lock.libraries, here):
+        warnings.warn(f"{difference.subject} is {difference.message}.", stacklevel=3)
+    return found
+
+
+def _require_locked(found: _Found, locked: "LockedModel") -> None:
+    """Raise ChecksumMismatch where a model has other files than were locked."""
+    from modelyard.client.lock_file import file_differences, locked_files
+
+    if differences := file_differences(locked, locked_files(found.files)):
+        raise ChecksumMismatch(
+            f"{locked.name} is not as it was locked: {differences[0].message}.",
+            hint="`modelyard lock --check FILE` lists what differs; `modelyard verify` fetches damaged files again.",
+        )
 
 
 def _find(name: str, quantization: QuantizationName, revision: str | None, *, download: bool) -> _Found:
@@ -119,7 +169,7 @@ def _find(name: str, quantization: QuantizationName, revision: str | None, *, do
         stacklevel=4,
     )
     stored = _as_stored(unquantized)
-    return _Found(stored.folder, quantization, stored.allow_pickle)
+    return replace(stored, quantization=quantization)
 
 
 def _rows(name: str) -> "tuple[Sequence[Model], str]":
@@ -166,7 +216,7 @@ def _as_stored(row: "Model") -> _Found:
             f"The files of {row.model_id} are gone from {spec.folder}.",
             hint=f"Get them again: {_pull(row.model_id, row.quantization.value, None)}.",
         )
-    return _Found(spec.folder, "none", row.allow_pickle)
+    return _Found(spec.folder, "none", row.allow_pickle, row.files or ())
 
 
 def _not_here(name: str, quantization: str, revision: str | None, rows: "Sequence[Model]") -> ModelNotFound | NotReady:
