@@ -34,7 +34,7 @@ ENDLESS = {**LLAMA, "num_hidden_layers": 10_000}
 TIMEOUT = 150.0  # a child with the lowest priority on a busy machine may take a minute to import torch
 
 
-@pytest.fixture(scope="module", params=["afresh", "forked"])
+@pytest.fixture(scope="module", params=[pytest.param("afresh", marks=pytest.mark.thorough), "forked"])
 def inspector(request: pytest.FixtureRequest) -> Iterator[Inspector]:
     with forking() if request.param == "forked" else without_channel():
         inspector = Inspector()
