@@ -5,6 +5,9 @@ import react from "@vitejs/plugin-react";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
+/** Tests of plain functions: all of `lib` but what reads where the document is. */
+const FUNCTIONS = ["src/lib/!(base|hubName).test.ts"];
+
 const api = process.env.MODELYARD_URL ?? "http://127.0.0.1:8000";
 
 /** Puts a compressed copy beside every script and style sheet, so that the server need not compress while it runs. */
@@ -42,9 +45,6 @@ export default defineConfig({
     },
   },
   test: {
-    environment: "jsdom",
-    include: ["src/**/*.test.{ts,tsx}"],
-    setupFiles: ["src/test/setup.ts"],
     css: { modules: { classNameStrategy: "non-scoped" } },
     restoreMocks: true,
     testTimeout: 15_000,
@@ -53,5 +53,19 @@ export default defineConfig({
     retry: process.env.CI ? 1 : 0,
     // Left to itself, it keeps one of two cores idle.
     maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "page",
+          environment: "jsdom",
+          include: ["src/**/*.test.{ts,tsx}"],
+          exclude: FUNCTIONS,
+          setupFiles: ["src/test/setup.ts"],
+        },
+      },
+      // They need neither a document nor a fresh process per file.
+      { extends: true, test: { name: "functions", environment: "node", include: FUNCTIONS, isolate: false } },
+    ],
   },
 });
