@@ -44,6 +44,7 @@ it("disables what loads a model, with the reason and the command", async () => {
     expect(button).toHaveAttribute("title", `modelyard[torch] is not installed. Run: ${TORCH.install}`);
   }
   expect(screen.getByRole("button", { name: "Verify the files" })).toBeEnabled();
+  await expectAccessible();
 });
 
 it("offers no samples where they cannot be made", () => {
