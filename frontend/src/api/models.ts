@@ -19,7 +19,7 @@ import type {
   ModelInfo,
   ModelPage,
   QuantizeRequest,
-  SearchItem,
+  SearchPage,
   SearchSort,
   TextFile,
 } from "../types/model";
@@ -117,13 +117,27 @@ export function planDeletions(body: DeletionPlanRequest, signal?: AbortSignal): 
   return request("POST", "/models/deletion-plan", { body, signal });
 }
 
-export function searchHub(
-  q: string,
-  limit: number,
-  signal?: AbortSignal,
-  sort: SearchSort = "downloads",
-): Promise<{ items: SearchItem[] }> {
-  return request("GET", "/models/search", { query: { q, limit, sort }, signal });
+export interface HubSearch {
+  q: string;
+  limit: number;
+  sort?: SearchSort;
+  task?: string | null;
+  licence?: string | null;
+  architecture?: string | null;
+  min_parameters?: number | null;
+  max_parameters?: number | null;
+  fits?: boolean | null;
+  /** The page after the one that ended with it. */
+  cursor?: string | null;
+}
+
+export function searchHub(query: HubSearch, signal?: AbortSignal): Promise<SearchPage> {
+  return request("GET", "/models/search", { query: { ...query }, signal });
+}
+
+/** The model card of a repository that need not be here. */
+export function getHubCard(model_id: string, signal?: AbortSignal): Promise<ModelCard> {
+  return request("GET", "/models/card", { query: { model_id }, signal });
 }
 
 /** Asks the model's Hub now whether its branch has moved on. */

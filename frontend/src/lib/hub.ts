@@ -25,14 +25,92 @@ export const SEARCH_SORT_LABEL: Record<SearchSort, string> = {
   updated: "Recently updated",
 };
 
-export const HIT_COUNTS = [12, 24, 50] as const;
+/** Suggestions; the Hub knows more of each, and one of the address is taken as it is. */
+export const TASKS = [
+  "text-generation",
+  "image-text-to-text",
+  "fill-mask",
+  "feature-extraction",
+  "sentence-similarity",
+  "text-classification",
+  "token-classification",
+  "question-answering",
+  "summarization",
+  "translation",
+];
+
+export const LICENCES = [
+  "apache-2.0",
+  "mit",
+  "bsd-3-clause",
+  "cc-by-4.0",
+  "cc-by-nc-4.0",
+  "gemma",
+  "llama3.1",
+  "llama3.2",
+  "llama3.3",
+  "openrail",
+  "other",
+];
+
+export const ARCHITECTURES = [
+  "bert",
+  "gemma2",
+  "gemma3_text",
+  "gpt2",
+  "gpt_neox",
+  "llama",
+  "mistral",
+  "mixtral",
+  "olmo2",
+  "phi3",
+  "qwen2",
+  "qwen3",
+  "qwen3_moe",
+  "roberta",
+];
+
+/** Millions of parameters, from and to. */
+const SIZES = {
+  "500M": [null, 500],
+  "500M-2B": [500, 2_000],
+  "2B-8B": [2_000, 8_000],
+  "8B-20B": [8_000, 20_000],
+  "20B-80B": [20_000, 80_000],
+  "80B": [80_000, null],
+} as const;
+
+export type HubSize = keyof typeof SIZES;
+
+export const SIZE_LABEL: Record<HubSize, string> = {
+  "500M": "Up to 500M parameters",
+  "500M-2B": "500M to 2B",
+  "2B-8B": "2B to 8B",
+  "8B-20B": "8B to 20B",
+  "20B-80B": "20B to 80B",
+  "80B": "80B and more",
+};
+
+export const HUB_SIZES = Object.keys(SIZES) as HubSize[];
 
 export interface HubQuery {
   find: string;
   sort: SearchSort;
-  limit: number;
-  /** Only what may fit this machine. */
+  task: string | null;
+  licence: string | null;
+  architecture: string | null;
+  size: HubSize | null;
+  /** Only what is known to fit this machine. */
   fitting: boolean;
+}
+
+/** In the address; null clears them. */
+export const NO_HUB_FILTER = { task: null, licence: null, architecture: null, size: null, fits: null };
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+
+function nameOf(text: string | null): string | null {
+  return text !== null && NAME.test(text) ? text : null;
 }
 
 /** The search as the address bar holds it; unknown values mean the usual ones. */
@@ -40,8 +118,32 @@ export function readHubQuery(parameters: URLSearchParams): HubQuery {
   return {
     find: parameters.get("find") ?? "",
     sort: SEARCH_SORTS.find((sort) => sort === parameters.get("by")) ?? "downloads",
-    limit: HIT_COUNTS.find((count) => String(count) === parameters.get("show")) ?? HIT_COUNTS[0],
+    task: nameOf(parameters.get("task")),
+    licence: nameOf(parameters.get("licence")),
+    architecture: nameOf(parameters.get("architecture")),
+    size: HUB_SIZES.find((size) => size === parameters.get("size")) ?? null,
     fitting: parameters.get("fits") === "1",
+  };
+}
+
+/** How many filters narrow the search. */
+export function countHubFilters({ task, licence, architecture, size, fitting }: HubQuery): number {
+  return [task, licence, architecture, size].filter((value) => value !== null).length + Number(fitting);
+}
+
+/** What the server is asked. */
+export function hubSearch(query: HubQuery, limit: number) {
+  const [least, most] = query.size === null ? [null, null] : SIZES[query.size];
+  return {
+    q: query.find,
+    limit,
+    sort: query.sort,
+    task: query.task,
+    licence: query.licence,
+    architecture: query.architecture,
+    min_parameters: least === null ? null : least * 1e6,
+    max_parameters: most === null ? null : most * 1e6,
+    fits: query.fitting ? true : null,
   };
 }
 

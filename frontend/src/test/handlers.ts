@@ -23,6 +23,7 @@ export const handlers = [
   http.get(api("/models"), () => HttpResponse.json(page([]))),
   http.get(api("/models/cache"), () => HttpResponse.json({ items: [], leftovers: [] })),
   http.get(api("/models/search"), () => HttpResponse.json({ items: [], next_cursor: null })),
+  http.get(api("/models/card"), () => HttpResponse.json({ html: "", text: "", truncated: false })),
   http.get(api("/models/info/*"), () => HttpResponse.json(fixtures.info())),
   http.get(api("/models/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),
   http.get(api("/models/:id/estimate-memory"), () => HttpResponse.json(fixtures.estimate())),

@@ -16,6 +16,7 @@ export type AdapterPreview = Schemas["AdapterPreview"];
 export type RepoFile = Schemas["FilePlan"];
 export type Access = ModelInfo["access"];
 export type SearchItem = Schemas["SearchItem"];
+export type SearchPage = Schemas["SearchPage"];
 export type SearchSort = NonNullable<NonNullable<paths["/api/v1/models/search"]["get"]["parameters"]["query"]>["sort"]>;
 export type MemoryEstimate = Schemas["MemoryEstimate"];
 export type FastDtype = Schemas["FastDtype"];

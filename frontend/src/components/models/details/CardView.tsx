@@ -1,40 +1,11 @@
-import { Stack, Text } from "@mantine/core";
 import { getCard } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
-import { formatBytes } from "../../../lib/bytes";
 import type { Model } from "../../../types/model";
-import { EmptyState } from "../../common/EmptyState";
-import { Placeholder } from "../../common/Placeholder";
-import { ProblemAlert } from "../../common/ProblemAlert";
-import { TryAgain } from "../../common/TryAgain";
-import classes from "./CardView.module.css";
+import { CardText } from "./CardText";
 
 /** What the authors say of a model: the README of its repository, from its files. */
 export function CardView({ model }: { model: Model }) {
   // What is on the disk changes with the row.
   const card = useResource(`${model.id}@${model.updated_at}`, (signal) => getCard(model.id, signal), model.id);
-  if (card.problem !== null)
-    return (
-      <ProblemAlert title="The model card is not available" problem={card.problem}>
-        <TryAgain onClick={card.reload} />
-      </ProblemAlert>
-    );
-  if (card.data === null) return <Placeholder h={200} label="Loading the model card" />;
-  if (card.data.html.trim() === "")
-    return <EmptyState title="No model card">The repository has no README.md with text.</EmptyState>;
-  return (
-    <Stack gap="sm">
-      {/* The server has written it anew from known tags only; the page's policy allows no script in it either. */}
-      <article
-        className={classes.card}
-        aria-label={`Model card of ${model.name}`}
-        dangerouslySetInnerHTML={{ __html: card.data.html }}
-      />
-      {card.data.truncated && (
-        <Text size="sm" c="dimmed">
-          The first {formatBytes(new Blob([card.data.text]).size)} are shown.
-        </Text>
-      )}
-    </Stack>
-  );
+  return <CardText card={card} name={model.name} />;
 }

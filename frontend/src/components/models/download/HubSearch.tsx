@@ -28,7 +28,7 @@ export function HubSearch({ text, invalid, current, onText, onPick }: HubSearchP
   const settled = query === current || /^https?:/i.test(query);
   const search = useResource(
     settled ? null : `search:${query}`,
-    async (signal) => (await searchHub(query, 10, signal)).items,
+    async (signal) => (await searchHub({ q: query, limit: 10 }, signal)).items,
   );
   const hub = useSystemStore((state) => state.system?.hub);
   const items = new Map((search.data ?? []).map((item) => [item.model_id, item]));
@@ -94,7 +94,7 @@ function SearchOption({ id, item }: { id: string; item: SearchItem | undefined }
     <span className={classes.found}>
       <span className="truncate">{id}</span>
       <span className={`${classes.foundFacts} num`}>
-        {item !== undefined && <FitHint parameters={item.num_parameters} />}
+        {item !== undefined && <FitHint bytes={item.weights_bytes} />}
         <span>{facts.filter((fact) => fact !== null).join(" · ")}</span>
       </span>
     </span>

@@ -5,7 +5,7 @@ import { searchHub } from "../../../api/models";
 import { useResource } from "../../../hooks/useResource";
 import { useHasSamples } from "../../../hooks/useTorchReason";
 import { formatBytes, formatCount } from "../../../lib/bytes";
-import { roughFit } from "../../../lib/fit";
+import { HALF_PRECISION_BYTES, roughFit } from "../../../lib/fit";
 import { sentence } from "../../../lib/labels";
 import { useSystemStore } from "../../../stores/systemStore";
 import type { Device, SystemInfo } from "../../../types/model";
@@ -86,14 +86,14 @@ interface Starter {
 async function lookUpStarters(builtin: boolean, signal: AbortSignal): Promise<Starter[]> {
   const found = await Promise.all(
     (builtin ? [] : STARTERS).map(async (id): Promise<Starter | null> => {
-      const { items } = await searchHub(id, 5, signal);
+      const { items } = await searchHub({ q: id, limit: 5 }, signal);
       const hit = items.find((item) => item.model_id === id || item.model_id.endsWith(`/${id}`));
       return hit === undefined ? null : { id, parameters: hit.num_parameters };
     }),
   );
   const known = found.filter((starter) => starter !== null);
   if (known.length > 0) return known;
-  const { items } = await searchHub("", STARTERS.length, signal);
+  const { items } = await searchHub({ q: "", limit: STARTERS.length }, signal);
   return items.map((item) => ({ id: item.model_id, parameters: item.num_parameters }));
 }
 
@@ -138,7 +138,7 @@ function Starters({ hub, devices, onStart }: StartersProps) {
             {parameters !== null && (
               <span className={`${classes.size} num`}>
                 {formatCount(parameters)} parameters
-                <FitHint parameters={parameters} />
+                <FitHint bytes={parameters * HALF_PRECISION_BYTES} />
               </span>
             )}
           </Button>

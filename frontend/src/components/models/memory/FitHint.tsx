@@ -1,14 +1,14 @@
-import { roughFit } from "../../../lib/fit";
+import { fitOf } from "../../../lib/fit";
 import { useSystemStore } from "../../../stores/systemStore";
 import { LiveVerdictLabel } from "../../common/VerdictLabel";
 
-/** A first idea of whether a model fits this machine, from its number of parameters; nothing until that is known. */
-export function FitHint({ parameters }: { parameters: number | null }) {
+/** A first idea of whether a model fits this machine, from its weights alone; nothing until that is known. */
+export function FitHint({ bytes }: { bytes: number | null }) {
   const devices = useSystemStore((state) => state.system?.devices);
   if (devices === undefined) return null;
-  const fit = roughFit(parameters, devices);
+  const fit = fitOf(bytes, devices);
   return (
-    <LiveVerdictLabel verdict={fit.verdict} what="Estimated 16-bit weights">
+    <LiveVerdictLabel verdict={fit.verdict} what="Estimated weights">
       {fit.verdict !== "unknown" && "≈ "}
       {fit.words}
     </LiveVerdictLabel>
