@@ -38,7 +38,7 @@ test("it is reached from the settings, looks as they do, and leads back", async 
   const bar = await page.getByRole("banner").evaluate((element) => getComputedStyle(element).backgroundColor);
   await page.getByRole("link", { name: "Open the API documentation" }).click();
   await expect(page).toHaveURL(/\/docs$/);
-  expect(await page.getByRole("banner").evaluate((element) => getComputedStyle(element).backgroundColor)).toBe(bar);
+  await expect(page.getByRole("banner")).toHaveCSS("background-color", bar);
   await page.getByRole("link", { name: "Back to Modelyard" }).click();
   await expect(page).toHaveURL(/\/settings#api$/);
   await expect(page.getByRole("region", { name: "API" })).toBeInViewport();
