@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -27,6 +28,7 @@ from modelyard.core.gguf_limits import conversion_limits
 from modelyard.core.process import ChildCrashed, run_child
 from modelyard.ml.gguf import convert as conversion
 from modelyard.ml.gguf.convert import ConversionRequest, convert
+from modelyard.ml.gguf.join import join
 from modelyard.ml.loading import devices
 from modelyard.services.facts.gguf_files import READABLE, GgufFacts
 from support.gguf_models import LLAMA3_ROPE, make_source, write_gguf
@@ -126,6 +128,31 @@ def test_split_files_are_joined(sources: dict[str, Path], tmp_path: Path) -> Non
     _convert(parts, tmp_path / "three")
 
     assert torch.equal(_logits(tmp_path / "one/model", "bfloat16"), _logits(tmp_path / "three/model", "bfloat16"))
+
+
+def test_parts_that_are_joined_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """The first part names an alignment of 64 kB, which the tensors of the second one do not have."""
+    gguf, tensors = pytest.importorskip("gguf"), [["a"], [f"b{number}" for number in range(100)]]
+    paths = [tmp_path / "first.gguf", tmp_path / "second.gguf"]
+    for number, (path, names) in enumerate(zip(paths, tensors, strict=True)):
+        writer = gguf.GGUFWriter(path, "llama")
+        if number == 0:
+            writer.add_custom_alignment(2**16)
+        writer.add_uint16("split.no", number)
+        writer.add_int32("split.tensors.count", 101)
+        for name in names:
+            writer.add_tensor(name, np.full(4, ord(name[0]) + len(name), np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    with paths[0].open("rb") as first, paths[1].open("rb") as second:
+        join([(first, _header(paths[0])), (second, _header(paths[1]))], tmp_path / "joined.gguf", "model")
+
+    joined = tmp_path / "joined.gguf"
+    assert joined.stat().st_size <= sum(path.stat().st_size for path in paths)
+    read = {tensor.name: tensor.data.tolist() for tensor in gguf.GGUFReader(joined).tensors}
+    assert read == {name: [ord(name[0]) + len(name)] * 4 for names in tensors for name in names}
 
 
 def test_parts_of_two_models_are_not_joined(sources: dict[str, Path], tmp_path: Path) -> None:

@@ -11,14 +11,17 @@ from modelyard.core.gguf_header import DEFAULT_ALIGNMENT, MAGIC, TYPE_NUMBERS, G
 _COPY_BYTES = 2**22
 _VERSION = 3
 _SPLIT = "split."
+_ALIGNMENT = "general.alignment"
 
 
 def join(parts: Sequence[tuple[BinaryIO, GgufHeader]], target: Path, name: str) -> None:
-    """Write the parts, in their order, into one file. Raises NoWeights where they are not those of one model."""
+    """Write the parts, in their order, into one file. Raises NoWeights where they are not those of one model.
+
+    It has the usual alignment: a part may name one that makes 64 kB of each small tensor of the others.
+    """
     _require_one_model([header for _, header in parts], name)
     first_file, first = parts[0]
-    alignment = first.number("general.alignment") or DEFAULT_ALIGNMENT
-    keys = [span for key, span in first.spans.items() if not key.startswith(_SPLIT)]
+    keys = [span for key, span in first.spans.items() if not key.startswith(_SPLIT) and key != _ALIGNMENT]
     tensors = [(file, header, tensor) for file, header in parts for tensor in header.tensors]
     with target.open("xb") as joined:
         joined.write(MAGIC + struct.pack("<IQQ", _VERSION, len(tensors), len(keys)))
@@ -27,11 +30,11 @@ def join(parts: Sequence[tuple[BinaryIO, GgufHeader]], target: Path, name: str) 
         begin = 0
         for _, _, tensor in tensors:
             joined.write(_described(tensor, begin))
-            begin += _padded(tensor.bytes, alignment)
-        joined.write(bytes(_padded(joined.tell(), alignment) - joined.tell()))
+            begin += _padded(tensor.bytes)
+        joined.write(bytes(_padded(joined.tell()) - joined.tell()))
         for file, header, tensor in tensors:
             _copy(file, header.data_start + tensor.start, tensor.bytes, joined)
-            joined.write(bytes(_padded(tensor.bytes, alignment) - tensor.bytes))
+            joined.write(bytes(_padded(tensor.bytes) - tensor.bytes))
 
 
 def _require_one_model(headers: Sequence[GgufHeader], name: str) -> None:
@@ -64,5 +67,5 @@ def _copy(source: BinaryIO, start: int, count: int, target: BinaryIO) -> None:
         count -= len(chunk)
 
 
-def _padded(count: int, alignment: int) -> int:
-    return -(-count // alignment) * alignment
+def _padded(count: int) -> int:
+    return -(-count // DEFAULT_ALIGNMENT) * DEFAULT_ALIGNMENT
