@@ -1,9 +1,13 @@
 """Adapters on a real server: through /v1 and the REST API, one base in memory, errors in each API's form."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from support.samples import sample_models
 LLAMA, GPT2 = "modelyard-samples/tiny-llama", "modelyard-samples/tiny-gpt2"
 FIRST, SECOND, FOREIGN, BROKEN = "lab/first", "lab/second", "lab/foreign", "lab/broken"
 MERGE_CHILD = "modelyard.workers.processes.merge_child"
+DEADLY = 2
+"""After so many workers died of an answer, it is not tried again."""
 ROUNDING = 0.05
 """What bfloat16, in which the server runs the model, may change of a log-probability."""
 
@@ -212,6 +218,43 @@ def test_a_worker_that_is_killed_while_an_adapter_answers_leaves_nothing_behind(
     assert text(client, LLAMA) == bare
     instance.unload_all()
     assert text(client, name, max_tokens=120) == whole
+
+
+def attempts_of_the_last_answer(instance: Instance) -> int:
+    """How many workers have begun it."""
+    query = "SELECT attempts FROM jobs WHERE kind = 'generate' AND state = 'running' ORDER BY created_at DESC LIMIT 1"
+    with closing(sqlite3.connect(instance.home / "modelyard.db")) as database:
+        found = database.execute(query).fetchone()
+    return found[0] if found else 0
+
+
+def test_an_answer_whose_workers_are_killed_again_and_again_ends_with_an_error_in_openais_form(
+    client: openai.OpenAI, served: Served
+) -> None:
+    instance, name = served.instance, f"{LLAMA}+{FIRST}"
+    stream: Any = client.completions.create(model=name, prompt="The import", max_tokens=400, temperature=0, stream=True)
+    told = iter(stream)
+    next(told)
+
+    def kill_the_next(times_before: int) -> bool:
+        if attempts_of_the_last_answer(instance) != times_before + 1:
+            return False
+        instance.children()["inference"].kill()
+        return True
+
+    def kill_all() -> None:
+        for number in range(DEADLY):
+            instance.wait_until(partial(kill_the_next, number), 60, "a worker is at it")
+
+    with ThreadPoolExecutor(1) as killer:
+        kills = killer.submit(kill_all)
+        with pytest.raises(openai.APIError) as refused:
+            for _ in told:
+                pass
+        kills.result()
+    assert refused.value.code == "out_of_memory"
+    assert "2 workers died" in refused.value.message
+    assert generate(served, FIRST)["status"] == 200
 
 
 def test_a_merged_adapter_is_a_model_of_its_own(client: openai.OpenAI, served: Served) -> None:

@@ -72,9 +72,13 @@ it("goes from typed letters to a started download", async () => {
                 downloads: 5000,
                 likes: 1,
                 num_parameters: 596_049_920,
+                weights_bytes: 1_192_099_840,
+                fits: "fits",
                 size_bytes: null,
                 access: "needs_acceptance",
                 pipeline_tag: null,
+                licence: null,
+                model_type: "qwen3",
                 installed: false,
               },
             ]
