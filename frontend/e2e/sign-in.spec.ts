@@ -23,6 +23,7 @@ test("the server's key: asked for, refused, accepted", async ({ page }) => {
     async () => (await fetch("/v1/completions", { method: "POST", body: "{}" })).status,
   );
   expect(asked).toBe(400);
+  await page.setViewportSize({ width: 1440, height: 900 });
   await page.reload();
   await expect(page.getByRole("heading", { name: "Models" })).toBeVisible();
   await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Settings" }).click();

@@ -19,8 +19,12 @@ followScheme();
 dark.addEventListener("change", followScheme);
 window.addEventListener("storage", followScheme);
 
-/** What Swagger UI leaves out for those who do not see the page: a level of headings, one thing per button. */
+/** What Swagger UI leaves out for those who do not see the page: a landmark, a level of headings, one thing per button. */
 const wrapComponents: Plugin["wrapComponents"] = {
+  InfoContainer:
+    (Original, { React }) =>
+    (props) =>
+      React.createElement("section", { "aria-label": "About" }, React.createElement(Original, props)),
   operations:
     (Original, { React }) =>
     (props) =>
