@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from modelyard.core.errors import HubMisbehaved
+from modelyard.core.errors import HubMisbehaved, InvalidRequest
 from modelyard.hub.client import HubClient
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import MAX_CURSOR_CHARACTERS, HubQuery
@@ -80,6 +80,12 @@ def test_page_after_page(hub: HubClient) -> None:
     second = hub.search(HubQuery("tiny"), 2, first.next_cursor)
     assert [hit.model_id for hit in second.hits] == NAMES[2:]
     assert second.next_cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["\ufffd", "x"])
+def test_a_cursor_that_the_hub_did_not_give_is_the_callers_mistake(hub: HubClient, cursor: str) -> None:
+    with pytest.raises(InvalidRequest, match="does not take this search"):
+        hub.search(HubQuery("tiny"), 2, cursor)
 
 
 @pytest.mark.parametrize("path", ["/api/models?cursor=further&limit=1", "/elsewhere?x=1&cursor=further"])

@@ -240,6 +240,19 @@ def test_a_file_that_asks_for_all_memory_is_refused(sources: dict[str, Path], tm
         _run(path, tmp_path / "work", memory_bytes=10**9)
 
 
+def test_a_library_that_gets_no_memory_and_gives_no_error(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_given: object, **_options: object) -> None:
+        raise SystemError("returned NULL without setting an exception")
+
+    monkeypatch.setattr(conversion.AutoTokenizer, "from_pretrained", fails)
+    monkeypatch.setattr(conversion, "memory_limit", lambda: 10**9)
+    path = write_gguf(sources["llama"], tmp_path / "model.gguf")[0]
+    with pytest.raises(UnsupportedArchitecture, match=r"used more than 1\.0+ GB of memory"):
+        _convert([path], tmp_path / "work")
+
+
 def test_a_file_that_takes_too_long_is_ended(sources: dict[str, Path], tmp_path: Path) -> None:
     """Every place where one of its tokens could be cut is tried."""
     tokens = [f"{number:04}" * 1024 for number in range(8192)]

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx2
 from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_url
-from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import BadRequestError, EntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import SafetensorsFileMetadata, build_hf_headers, get_session, hf_raise_for_status
 from huggingface_hub.utils import validate_repo_id as validate_name
 
@@ -28,6 +28,7 @@ from modelyard.core.errors import (
     HubRateLimited,
     HubUnreachable,
     InvalidRepository,
+    InvalidRequest,
     NoWeights,
     TokenInvalid,
 )
@@ -154,13 +155,21 @@ class HubClient:
         return "accepted"
 
     def search(self, query: HubQuery, limit: int, cursor: str | None = None) -> HubSearchPage:
-        """Return at most `limit` models that match, from `cursor` on, which an earlier page named."""
+        """Return at most `limit` models that match, from `cursor` on, which an earlier page named.
+
+        Raises InvalidRequest for what the Hub does not take, a cursor that it did not give for example.
+        """
         params = query.parameters(limit, cursor)
 
         def ask() -> HubSearchPage:
             # Not `list_models`: its own five retries make a person wait half a minute for a Hub that is away, and it
             # follows a misbehaving Hub from page to page for ever.
-            response = self._get(f"{self.endpoint}/api/models", params=params)
+            try:
+                response = self._get(f"{self.endpoint}/api/models", params=params)
+            except BadRequestError as error:
+                raise InvalidRequest(
+                    f"{self.endpoint} does not take this search.", hint="Search again from the first page."
+                ) from error
             answer = _parsed(response.content)
             if not isinstance(answer, list):
                 raise HubMisbehaved(f"{self.endpoint} answers, but not as a Hub does.")

@@ -144,7 +144,7 @@ def _unpack(request: ConversionRequest, folder: Path, headers: Sequence[GgufHead
 def _read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, gguf_file=_SOURCE)
-    except (MemoryError, KeyboardInterrupt, SystemExit):
+    except (MemoryError, SystemError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the Rust library is no Exception
         raise NoTokenizer(
@@ -156,12 +156,15 @@ def _read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def _limit_errors(name: str) -> Iterator[None]:
-    """Where this process has a limit of memory, it is what refused memory: without one the system kills."""
+    """Where this process has a limit of memory, it is what refused memory: without one the system kills.
+
+    Python raises a SystemError for C code that fails without an error of its own, as some does when it gets no memory.
+    """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, SystemError) as error:
         limit = memory_limit()
-        if limit is None or not devices.is_out_of_memory(error):
+        if limit is None or not (isinstance(error, SystemError) or devices.is_out_of_memory(error)):
             raise
         raise beyond_limits(name, f"used more than {size(limit)} of memory") from error
 
