@@ -52,8 +52,8 @@ def load(
     The tokenizer is transformers' own, in this process: none of the server's limits hold for it or its chat template.
 
     Raises ExtraMissing, ModelNotFound, NotReady, ServerUnreachable, InvalidRequest, InvalidLockFile, ChecksumMismatch
-    for a model that is not as locked, and what reading the weights
-    raises: AlreadyQuantized, NoWeights, UnsafeWeights, UnsupportedArchitecture; each says what to do next.
+    for a model that is not as locked, and what reading the weights raises: AlreadyQuantized, NoWeights, UnsafeWeights,
+    UnsupportedArchitecture; each says what to do next.
     """
     try:
         locked = None if lock is None else _locked(Path(lock), model, quantization, revision)

@@ -12,6 +12,7 @@ from modelyard.commands import _format
 from modelyard.commands._connect import asking_the_hub, connect
 from modelyard.commands._options import JsonOption
 from modelyard.commands._output import note, print_json, print_table
+from modelyard.hub.parameter_range import UNITS
 
 if TYPE_CHECKING:
     from modelyard.client.answers import SearchItem, SearchPage
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Sort = Literal["downloads", "likes", "trending", "updated"]
 
 _COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([KMBT]?)", re.ASCII | re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 def parameter_count(value: str | int) -> int:
@@ -27,7 +27,7 @@ def parameter_count(value: str | int) -> int:
     count = _COUNT.fullmatch(str(value))
     if count is None:
         raise typer.BadParameter(f"{value!r} is not a number of parameters such as 500M or 7B.")
-    return int(Decimal(count[1]) * _UNITS[count[2].upper()])
+    return int(Decimal(count[1]) * UNITS[count[2].upper()])
 
 
 def search(

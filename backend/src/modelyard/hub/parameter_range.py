@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import ceil
 
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+"""What may follow a count of parameters, and what it is worth."""
+
 _BOUND = re.compile(r"(?P<name>min|max):(?P<number>\d{1,18}(?:\.\d{1,18})?)(?P<unit>[KMBT]?)", re.ASCII)
 _MOST = 2**62
 """Larger bounds mean the same, and no database takes them."""
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ParameterRange:
             bound = _BOUND.fullmatch(part.strip())
             if bound is None or bound["name"] in bounds:
                 raise ValueError(f"not a range of parameters: {text!r}")
-            bounds[bound["name"]] = Decimal(bound["number"]) * _UNITS[bound["unit"]]
+            bounds[bound["name"]] = Decimal(bound["number"]) * UNITS[bound["unit"]]
         least, most = bounds.get("min"), bounds.get("max")
         return cls(None if least is None else min(ceil(least), _MOST), None if most is None else min(int(most), _MOST))
 
