@@ -1,6 +1,5 @@
-import { Button, Checkbox, NativeSelect, Popover, Stack, TextInput } from "@mantine/core";
+import { Button, Checkbox, NativeSelect, TextInput } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
-import { ListFilter } from "lucide-react";
 import { useId } from "react";
 import {
   ARCHITECTURES,
@@ -14,6 +13,7 @@ import {
   SIZE_LABEL,
   TASKS,
 } from "../../../lib/hub";
+import { FilterPopover } from "../../common/FilterPopover";
 import classes from "./HubView.module.css";
 
 interface Props {
@@ -34,18 +34,9 @@ export function HubFilters(props: Props) {
       </div>
     );
   return (
-    <Popover position="bottom-start" width={260} trapFocus returnFocus shadow="none" transitionProps={{ duration: 80 }}>
-      <Popover.Target>
-        <Button variant={active > 0 ? "light" : "default"} px="sm" leftSection={<ListFilter size={16} aria-hidden />}>
-          {active > 0 ? `Filter (${active})` : "Filter"}
-        </Button>
-      </Popover.Target>
-      <Popover.Dropdown aria-label="Filter">
-        <Stack gap="sm">
-          <Fields {...props} />
-        </Stack>
-      </Popover.Dropdown>
-    </Popover>
+    <FilterPopover active={active}>
+      <Fields {...props} />
+    </FilterPopover>
   );
 }
 
