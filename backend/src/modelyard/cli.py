@@ -22,6 +22,7 @@ from modelyard.commands import (
     merge,
     models,
     quantize,
+    saes,
     serve,
     train,
 )
@@ -74,5 +75,6 @@ for group in (
     architecture,
     drift,
     train,
+    saes,
 ):
     group.register(app)

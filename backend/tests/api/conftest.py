@@ -12,6 +12,7 @@ from modelyard.hub.server.samples import SampleSource
 from support.adapters import make_lora
 from support.folder_hub import FolderSource, make_adapter, make_llama, make_packed, make_pickle, make_tiny
 from support.instance import Instance
+from support.saes import make_sae
 from support.samples import sample_models
 
 
@@ -25,6 +26,7 @@ def _hub(hub_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     lab = tmp_path_factory.mktemp("lab")
     cut = make_llama(lab / "cut", weight_bytes=1_000_000)
     os.truncate(cut / "model.safetensors", 40)
+    make_sae(lab / "saes" / "layer-2", seed=2)
     small = FolderSource(
         lab__huge=make_llama(lab / "huge", weight_bytes=1_000_000),
         lab__pickle=make_pickle(lab / "pickle"),
@@ -35,6 +37,7 @@ def _hub(hub_samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         lab__lost=make_lora(lab / "lost", "lab/nowhere"),
         lab__second=make_lora(lab / "second", "lab/lora"),
         lab__cut=cut,
+        lab__saes=make_sae(lab / "saes" / "layer-1").parent,
     )
     small.pretend("lab/huge", "model.safetensors", size_bytes=10**15)
     sources: list[RepoSource] = [SampleSource(hub_samples), small]

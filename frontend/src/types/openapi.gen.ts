@@ -750,6 +750,134 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/saes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List sparse autoencoders
+         * @description List the sparse autoencoders on the shelf, newest first, one page at a time.
+         */
+        get: operations["list_saes_api_v1_saes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Download a sparse autoencoder
+         * @description Fetch a sparse autoencoder in SAELens's format from a folder of a repository, verified by its hashes.
+         *
+         *     Asking again for one that failed or was cancelled starts it again; what was fetched is kept.
+         */
+        post: operations["download_sae_api_v1_saes_download_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import a sparse autoencoder
+         * @description Copy a sparse autoencoder in SAELens's format from a folder on the server's machine.
+         *
+         *     Only safetensors files are read. The folder must be one that the server reads for users.
+         */
+        post: operations["import_sae_api_v1_saes_import_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One sparse autoencoder
+         * @description Return a sparse autoencoder with its evaluation, the models it fits, and the work on it.
+         */
+        get: operations["get_sae_api_v1_saes__id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a sparse autoencoder
+         * @description Delete a sparse autoencoder and its feature pages. The run that trained it stays, with its curve.
+         */
+        delete: operations["delete_one_sae_api_v1_saes__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel the work on a sparse autoencoder
+         * @description Stop the download, the evaluation or the building of features that is under way.
+         */
+        post: operations["cancel_sae_work_api_v1_saes__id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export a sparse autoencoder
+         * @description Return the folder as an uncompressed tar archive, which `SAE.load_from_disk` reads once it is unpacked.
+         */
+        get: operations["export_sae_api_v1_saes__id__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -2297,6 +2425,19 @@ export interface components {
             shared_cache: boolean;
             /** Used By */
             used_by?: components["schemas"]["UsedBy"][];
+        };
+        /**
+         * DensityHistogram
+         * @description How many features are active on which share of the tokens. Features that never are, are not in it.
+         */
+        DensityHistogram: {
+            /** Counts */
+            counts: number[];
+            /**
+             * Edges
+             * @description Of the bins, as powers of ten: -3 is one token in a thousand.
+             */
+            edges: number[];
         };
         /**
          * Device
@@ -4427,6 +4568,481 @@ export interface components {
             /** Used By */
             used_by?: components["schemas"]["UsedBy"][];
         };
+        /**
+         * SaeDownload
+         * @description Fetch a sparse autoencoder in SAELens's format from the Hub in use.
+         * @example {
+         *       "path": "blocks.8.hook_resid_pre",
+         *       "repo_id": "jbloom/GPT2-Small-SAEs-Reformatted"
+         *     }
+         */
+        SaeDownload: {
+            /**
+             * Path
+             * @description The folder in it that holds cfg.json; empty: the repository itself.
+             * @default
+             */
+            path: string;
+            /**
+             * Repo Id
+             * @description The repository, `owner/name`.
+             */
+            repo_id: string;
+            /**
+             * Revision
+             * @description Branch, tag or commit; null: the default branch.
+             */
+            revision?: string | null;
+        };
+        /**
+         * SaeEvaluation
+         * @description How well an SAE reconstructs a model's activations on a text, and what the model loses with it.
+         */
+        SaeEvaluation: {
+            /**
+             * Ce Clean
+             * @description Cross-entropy of the model, in nats per token.
+             */
+            ce_clean: number | null;
+            /**
+             * Ce Reconstructed
+             * @description With the reconstruction in the place of the activations.
+             */
+            ce_reconstructed: number | null;
+            /**
+             * Ce Zero
+             * @description With zeros in their place.
+             */
+            ce_zero: number | null;
+            /** Context Size */
+            context_size: number;
+            /**
+             * Cosine
+             * @description Mean similarity of activations and reconstructions.
+             */
+            cosine: number | null;
+            dataset: components["schemas"]["DatasetChoice"];
+            /**
+             * Dead Features
+             * @description Features never active on this text.
+             */
+            dead_features: number;
+            /**
+             * Dense Features
+             * @description Features active on more than a tenth of the tokens.
+             */
+            dense_features: number;
+            density_histogram: components["schemas"]["DensityHistogram"];
+            /** Engine */
+            engine: string;
+            /** Evaluated At */
+            evaluated_at: string;
+            /**
+             * Explained Variance
+             * @description Pooled over all tokens; 1 is perfect.
+             */
+            explained_variance: number | null;
+            /**
+             * Explained Variance Per Token
+             * @description Mean over the tokens.
+             */
+            explained_variance_per_token: number | null;
+            /**
+             * Held Out
+             * @description Whether only rows that its training kept back were read.
+             */
+            held_out: boolean;
+            /**
+             * L0
+             * @description Features active per token.
+             */
+            l0: number | null;
+            /**
+             * Loss Recovered
+             * @description (ce_zero - ce_reconstructed) / (ce_zero - ce_clean).
+             */
+            loss_recovered: number | null;
+            /**
+             * Model Row Id
+             * @description Id of the row of the model.
+             */
+            model_row_id: string;
+            /** Mse */
+            mse: number | null;
+            /**
+             * Quantization
+             * @description Precision of that model.
+             * @enum {string}
+             */
+            quantization: "none" | "8bit" | "4bit";
+            /**
+             * Relative Reconstruction Bias
+             * @description Below 1: reconstructions are too short.
+             */
+            relative_reconstruction_bias: number | null;
+            /**
+             * Shrinkage
+             * @description Mean ratio of the norms of reconstruction and activations.
+             */
+            shrinkage: number | null;
+            /**
+             * Skip Positions
+             * @description Positions at the beginning of every context that were left as they are.
+             */
+            skip_positions: number;
+            /**
+             * Tokens
+             * @description Tokens that were compared.
+             */
+            tokens: number;
+        };
+        /**
+         * SaeFeaturesFacts
+         * @description What an SAE's feature pages were built of.
+         */
+        SaeFeaturesFacts: {
+            /** Built At */
+            built_at: string;
+            dataset: components["schemas"]["DatasetChoice"];
+            /** Model Row Id */
+            model_row_id: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Tokens */
+            tokens: number;
+            /** Top */
+            top: number;
+        };
+        /**
+         * SaeImport
+         * @description Put a sparse autoencoder of a folder on the shelf.
+         * @example {
+         *       "path": "/data/saes/layer-14"
+         *     }
+         */
+        SaeImport: {
+            /**
+             * Name
+             * @description Null: the folder's name.
+             */
+            name?: string | null;
+            /**
+             * Path
+             * @description Absolute path of a folder on the server's machine with cfg.json and sae_weights.safetensors.
+             */
+            path: string;
+        };
+        /**
+         * SaePage
+         * @example {
+         *       "items": [
+         *         {
+         *           "architecture": "topk",
+         *           "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *           "compatible_with": [
+         *             "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f"
+         *           ],
+         *           "context_size": 256,
+         *           "created_at": "2026-11-24T11:00:00.000Z",
+         *           "d_in": 1024,
+         *           "d_sae": 8192,
+         *           "dtype": "bfloat16",
+         *           "evaluation": {
+         *             "ce_clean": 3.697,
+         *             "ce_reconstructed": 4.026,
+         *             "ce_zero": 12.59,
+         *             "context_size": 256,
+         *             "cosine": 0.88,
+         *             "dataset": {
+         *               "column": "text",
+         *               "path": "/data/corpus.jsonl"
+         *             },
+         *             "dead_features": 611,
+         *             "dense_features": 12,
+         *             "density_histogram": {
+         *               "counts": [
+         *                 900,
+         *                 4310,
+         *                 2359,
+         *                 12
+         *               ],
+         *               "edges": [
+         *                 -4,
+         *                 -3,
+         *                 -2,
+         *                 -1,
+         *                 0
+         *               ]
+         *             },
+         *             "engine": "sae-lens 6.54.12",
+         *             "evaluated_at": "2026-11-24T12:00:00.000Z",
+         *             "explained_variance": 0.74,
+         *             "explained_variance_per_token": 0.73,
+         *             "held_out": true,
+         *             "l0": 32,
+         *             "loss_recovered": 0.963,
+         *             "model_row_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *             "mse": 412.5,
+         *             "quantization": "none",
+         *             "relative_reconstruction_bias": 0.99,
+         *             "shrinkage": 0.94,
+         *             "skip_positions": 2,
+         *             "tokens": 49920
+         *           },
+         *           "features": {
+         *             "built_at": "2026-11-24T13:00:00.000Z",
+         *             "dataset": {
+         *               "column": "text",
+         *               "path": "/data/corpus.jsonl"
+         *             },
+         *             "model_row_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *             "size_bytes": 31457280,
+         *             "tokens": 1000000,
+         *             "top": 20
+         *           },
+         *           "folder": "/home/ada/.local/share/modelyard/trainings/1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f/sae",
+         *           "hook_point": "model.layers.14",
+         *           "id": "7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d",
+         *           "model_id": "Qwen/Qwen3-0.6B",
+         *           "name": "Qwen3-0.6B model.layers.14",
+         *           "quantization": "none",
+         *           "size_bytes": 67141632,
+         *           "source": "trained",
+         *           "status": "ready",
+         *           "training_id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f",
+         *           "updated_at": "2026-11-24T12:00:00.000Z",
+         *           "used_by": [],
+         *           "warnings": []
+         *         }
+         *       ],
+         *       "limit": 50,
+         *       "offset": 0,
+         *       "total": 1
+         *     }
+         */
+        SaePage: {
+            /** Items */
+            items: components["schemas"]["SaeResponse"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /**
+         * SaeResponse
+         * @description A sparse autoencoder on the shelf.
+         * @example {
+         *       "architecture": "topk",
+         *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *       "compatible_with": [
+         *         "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f"
+         *       ],
+         *       "context_size": 256,
+         *       "created_at": "2026-11-24T11:00:00.000Z",
+         *       "d_in": 1024,
+         *       "d_sae": 8192,
+         *       "dtype": "bfloat16",
+         *       "evaluation": {
+         *         "ce_clean": 3.697,
+         *         "ce_reconstructed": 4.026,
+         *         "ce_zero": 12.59,
+         *         "context_size": 256,
+         *         "cosine": 0.88,
+         *         "dataset": {
+         *           "column": "text",
+         *           "path": "/data/corpus.jsonl"
+         *         },
+         *         "dead_features": 611,
+         *         "dense_features": 12,
+         *         "density_histogram": {
+         *           "counts": [
+         *             900,
+         *             4310,
+         *             2359,
+         *             12
+         *           ],
+         *           "edges": [
+         *             -4,
+         *             -3,
+         *             -2,
+         *             -1,
+         *             0
+         *           ]
+         *         },
+         *         "engine": "sae-lens 6.54.12",
+         *         "evaluated_at": "2026-11-24T12:00:00.000Z",
+         *         "explained_variance": 0.74,
+         *         "explained_variance_per_token": 0.73,
+         *         "held_out": true,
+         *         "l0": 32,
+         *         "loss_recovered": 0.963,
+         *         "model_row_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *         "mse": 412.5,
+         *         "quantization": "none",
+         *         "relative_reconstruction_bias": 0.99,
+         *         "shrinkage": 0.94,
+         *         "skip_positions": 2,
+         *         "tokens": 49920
+         *       },
+         *       "features": {
+         *         "built_at": "2026-11-24T13:00:00.000Z",
+         *         "dataset": {
+         *           "column": "text",
+         *           "path": "/data/corpus.jsonl"
+         *         },
+         *         "model_row_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *         "size_bytes": 31457280,
+         *         "tokens": 1000000,
+         *         "top": 20
+         *       },
+         *       "folder": "/home/ada/.local/share/modelyard/trainings/1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f/sae",
+         *       "hook_point": "model.layers.14",
+         *       "id": "7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d",
+         *       "model_id": "Qwen/Qwen3-0.6B",
+         *       "name": "Qwen3-0.6B model.layers.14",
+         *       "quantization": "none",
+         *       "size_bytes": 67141632,
+         *       "source": "trained",
+         *       "status": "ready",
+         *       "training_id": "1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f",
+         *       "updated_at": "2026-11-24T12:00:00.000Z",
+         *       "used_by": [],
+         *       "warnings": []
+         *     }
+         */
+        SaeResponse: {
+            /** Architecture */
+            architecture: string | null;
+            /** Commit */
+            commit: string | null;
+            /**
+             * Compatible With
+             * @description Ids of the rows of installed models that it fits.
+             */
+            compatible_with: string[];
+            /** Context Size */
+            context_size: number | null;
+            /** Created At */
+            created_at: string;
+            /** D In */
+            d_in: number | null;
+            /** D Sae */
+            d_sae: number | null;
+            /**
+             * Dtype
+             * @description Dtype of that model; null where it is not known.
+             */
+            dtype: string | null;
+            evaluation: components["schemas"]["SaeEvaluation"] | null;
+            features: components["schemas"]["SaeFeaturesFacts"] | null;
+            /**
+             * Folder
+             * @description Where its files are, or will be, on the server's machine.
+             */
+            folder: string;
+            /** Hook Point */
+            hook_point: string | null;
+            /** Id */
+            id: string;
+            /**
+             * Model Id
+             * @description The model it was trained on, as its files name it.
+             */
+            model_id: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Quantization
+             * @description Precision of that model; null where it is not known.
+             */
+            quantization: ("none" | "8bit" | "4bit") | null;
+            /** Repo Commit */
+            repo_commit: string | null;
+            /** Repo Id */
+            repo_id: string | null;
+            /** Repo Path */
+            repo_path: string | null;
+            /** Size Bytes */
+            size_bytes: number | null;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "trained" | "imported" | "hub";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "downloading" | "ready" | "failed" | "cancelled";
+            /** Training Id */
+            training_id: string | null;
+            /** Updated At */
+            updated_at: string;
+            /** Used By */
+            used_by: components["schemas"]["UsedBy"][];
+            /** Warnings */
+            warnings: components["schemas"]["SaeWarning"][];
+            work: components["schemas"]["SaeWork"] | null;
+        };
+        /**
+         * SaeWarning
+         * @description A difference to what the SAE was trained on; `model_id` is the id of a row, null where it is about none.
+         */
+        SaeWarning: {
+            /**
+             * Code
+             * @enum {string}
+             */
+            code: "model_not_installed" | "unknown_model" | "unknown_hook_point" | "transformer_lens" | "width_mismatch" | "other_precision" | "other_commit" | "files_missing";
+            /** Message */
+            message: string;
+            /** Model Id */
+            model_id?: string | null;
+        };
+        /**
+         * SaeWork
+         * @description The last work on an SAE.
+         */
+        SaeWork: {
+            /**
+             * Bytes Per Second
+             * @description Of a download.
+             */
+            bytes_per_second: number | null;
+            /** Created At */
+            created_at: string;
+            /**
+             * Done
+             * @description Bytes of a download, else tokens.
+             */
+            done: number;
+            error: components["schemas"]["ErrorDetail"] | null;
+            /** Eta Seconds */
+            eta_seconds: number | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "download" | "evaluate" | "features";
+            /**
+             * Message
+             * @description For people only; its wording may change.
+             */
+            message: string | null;
+            /** Phase */
+            phase: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "running" | "stopping" | "done" | "failed" | "cancelled";
+            /** Total */
+            total: number | null;
+        };
         /** SearchItem */
         SearchItem: {
             /**
@@ -5703,7 +6319,7 @@ export interface components {
         };
         /**
          * UsedBy
-         * @description A use of a model: loaded in memory, or a training run.
+         * @description A use of a model: loaded in memory, a training run, or work on a sparse autoencoder.
          */
         UsedBy: {
             /**
@@ -5717,7 +6333,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "loaded" | "training";
+            kind: "loaded" | "training" | "sae";
             /**
              * Measured Bytes
              * @description Memory of a loaded model.
@@ -9485,6 +10101,681 @@ export interface operations {
                 };
             };
             /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_saes_api_v1_saes_get: {
+        parameters: {
+            query?: {
+                /** @description Only those trained on this model. */
+                model_id?: string | null;
+                /**
+                 * @description Maximum number of items on the page.
+                 * @example 50
+                 */
+                limit?: number;
+                /**
+                 * @description Number of items to skip.
+                 * @example 0
+                 */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaePage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    download_sae_api_v1_saes_download_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeDownload"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `hub_model_not_found`, `revision_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `already_exists`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Bad Gateway: `hub_unreachable` */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_sae_api_v1_saes_import_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeImport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_architecture` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sae_api_v1_saes__id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_one_sae_api_v1_saes__id__delete: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Return the plan without deleting anything.
+                 * @example false
+                 */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionReport"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `model_in_use`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_sae_work_api_v1_saes__id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_sae_api_v1_saes__id__export_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A tar archive. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example sae-7a8b9c0d/cfg.json… */
+                    "application/x-tar": string;
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.core.database import Database
 from modelyard.schemas.model import ModelResponse
+from modelyard.schemas.sae import SaeResponse
 from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.compare_service import CompareService
 from modelyard.services.hub_search import HubSearchService
@@ -18,6 +19,8 @@ from modelyard.services.merge_service import MergeService
 from modelyard.services.model_response import ModelResponses
 from modelyard.services.openai.openai_service import OpenAIService
 from modelyard.services.quantization_service import QuantizationService
+from modelyard.services.saes.arrivals import SaeArrivals
+from modelyard.services.saes.sae_response import SaeResponses
 from modelyard.services.training.compatibility import TrainingCompatibilityService
 from modelyard.services.training.run_service import TrainingRunService
 from modelyard.services.update_service import UpdateService
@@ -75,6 +78,15 @@ def _row_answer(database: DatabaseDep) -> Callable[[str], ModelResponse]:
     return answer
 
 
+def _sae_answer(database: DatabaseDep) -> Callable[[str], SaeResponse]:
+    def answer(sae_id: str) -> SaeResponse:
+        with database.reading() as session:
+            row = SaeResponses(session).of_id(sae_id)
+        return row.response()
+
+    return answer
+
+
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
@@ -89,6 +101,8 @@ HubSearchDep = Annotated[HubSearchService, Depends(_service(HubSearchService))]
 HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceModelService))]
 TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]
+SaeArrivalsDep = Annotated[SaeArrivals, Depends(_service(SaeArrivals))]
+SaeAnswerDep = Annotated[Callable[[str], SaeResponse], Depends(_sae_answer)]
 UpdatesDep = Annotated[UpdateService, Depends(_service(UpdateService))]
 RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]
 """The answer for a row as it is after a service has done its part in transactions of its own."""

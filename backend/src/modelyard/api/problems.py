@@ -38,6 +38,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.PathNotAllowed: 403,
     errors.ModelNotFound: 404,
     errors.TrainingNotFound: 404,
+    errors.SaeNotFound: 404,
     errors.DatasetNotFound: 404,
     errors.HubModelNotFound: 404,
     errors.RevisionNotFound: 404,

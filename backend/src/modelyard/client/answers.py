@@ -258,6 +258,11 @@ class DeletionReport(TypedDict):
     adapters: NotRequired[list[str]]
 
 
+class DensityHistogram(TypedDict):
+    edges: list[float]
+    counts: list[int]
+
+
 class Device(TypedDict):
     id: str
     name: str
@@ -784,6 +789,109 @@ class RowDeletion(TypedDict):
     stays: bool
 
 
+class SaeDownload(TypedDict):
+    repo_id: str
+    path: NotRequired[str]
+    revision: NotRequired[str | None]
+
+
+class SaeEvaluation(TypedDict):
+    tokens: int
+    dataset: DatasetChoice
+    held_out: bool
+    model_row_id: str
+    quantization: Literal['none', '8bit', '4bit']
+    context_size: int
+    skip_positions: int
+    explained_variance: float | None
+    explained_variance_per_token: float | None
+    mse: float | None
+    cosine: float | None
+    l0: float | None
+    dead_features: int
+    dense_features: int
+    density_histogram: DensityHistogram
+    ce_clean: float | None
+    ce_reconstructed: float | None
+    ce_zero: float | None
+    loss_recovered: float | None
+    shrinkage: float | None
+    relative_reconstruction_bias: float | None
+    engine: str
+    evaluated_at: str
+
+
+class SaeFeaturesFacts(TypedDict):
+    dataset: DatasetChoice
+    tokens: int
+    top: int
+    model_row_id: str
+    size_bytes: int
+    built_at: str
+
+
+class SaeImport(TypedDict):
+    path: str
+    name: NotRequired[str | None]
+
+
+class SaePage(TypedDict):
+    items: list[SaeResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class SaeResponse(TypedDict):
+    id: str
+    name: str
+    status: Literal['downloading', 'ready', 'failed', 'cancelled']
+    model_id: str | None
+    commit: str | None
+    quantization: Literal['none', '8bit', '4bit'] | None
+    dtype: str | None
+    hook_point: str | None
+    d_in: int | None
+    d_sae: int | None
+    architecture: str | None
+    context_size: int | None
+    source: Literal['trained', 'imported', 'hub']
+    training_id: str | None
+    repo_id: str | None
+    repo_commit: str | None
+    repo_path: str | None
+    folder: str
+    size_bytes: int | None
+    evaluation: SaeEvaluation | None
+    features: SaeFeaturesFacts | None
+    compatible_with: list[str]
+    warnings: list[SaeWarning]
+    work: SaeWork | None
+    used_by: list[UsedBy]
+    created_at: str
+    updated_at: str
+
+
+class SaeWarning(TypedDict):
+    code: Literal['model_not_installed', 'unknown_model', 'unknown_hook_point', 'transformer_lens', 'width_mismatch', 'other_precision', 'other_commit', 'files_missing']
+    message: str
+    model_id: NotRequired[str | None]
+
+
+class SaeWork(TypedDict):
+    kind: Literal['download', 'evaluate', 'features']
+    state: Literal['waiting', 'running', 'stopping', 'done', 'failed', 'cancelled']
+    phase: str | None
+    done: int
+    total: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    message: str | None
+    error: ErrorDetail | None
+    created_at: str
+    finished_at: str | None
+
+
 class SearchItem(TypedDict):
     model_id: str
     downloads: int | None
@@ -1047,7 +1155,7 @@ class Usage(TypedDict):
 
 
 class UsedBy(TypedDict):
-    kind: Literal['loaded', 'training']
+    kind: Literal['loaded', 'training', 'sae']
     id: str
     name: str
     dtype: NotRequired[str | None]

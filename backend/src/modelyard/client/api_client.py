@@ -123,13 +123,14 @@ class ApiClient:
 
     def models(self, **query: Any) -> "ModelPage":
         """Every row that matches, as one page."""
-        return cast("ModelPage", self._all("/models", _PAGE, query))
+        return cast("ModelPage", self.all_pages("/models", _PAGE, query))
 
     def trainings(self, **query: Any) -> "TrainingPage":
         """Every training run that matches, as one page."""
-        return cast("TrainingPage", self._all("/trainings", _TRAININGS_PAGE, query))
+        return cast("TrainingPage", self.all_pages("/trainings", _TRAININGS_PAGE, query))
 
-    def _all(self, path: str, limit: int, query: Mapping[str, Any]) -> Json:
+    def all_pages(self, path: str, limit: int, query: Mapping[str, Any]) -> Json:
+        """Every item of a list, as one page; pages of `limit` are asked for."""
         page: Json = self.get(path, limit=limit, **query)
         while len(page["items"]) < page["total"]:
             more = self.get(path, limit=limit, offset=len(page["items"]), **query)

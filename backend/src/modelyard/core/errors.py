@@ -113,6 +113,11 @@ class TrainingNotFound(ModelyardError):
     default_hint = "GET /api/v1/trainings lists the runs."
 
 
+class SaeNotFound(ModelyardError):
+    code = "sae_not_found"
+    default_hint = "`modelyard saes ls` lists the sparse autoencoders."
+
+
 class DatasetNotFound(ModelyardError):
     code = "dataset_not_found"
     default_hint = "GET /api/v1/datasets lists the uploaded files."

@@ -80,7 +80,12 @@ class PathRules:
             named=named or (),
             anywhere=anywhere,
             private=settings.home,
-            public=(settings.samples_folder, settings.artifacts_folder, settings.trainings_folder),
+            public=(
+                settings.samples_folder,
+                settings.artifacts_folder,
+                settings.trainings_folder,
+                settings.saes_folder,
+            ),
         )
 
     @classmethod

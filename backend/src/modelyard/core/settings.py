@@ -143,6 +143,10 @@ class Settings(BaseSettings):
         return self.home / "trainings"
 
     @property
+    def saes_folder(self) -> Path:
+        return self.home / "saes"
+
+    @property
     def logs_folder(self) -> Path:
         return self.home / "logs"
 
@@ -161,6 +165,7 @@ class Settings(BaseSettings):
             self.artifacts_folder,
             self.datasets_folder,
             self.trainings_folder,
+            self.saes_folder,
             self.logs_folder,
             self.home / "workers",
         )

@@ -46,6 +46,9 @@ class JobKind(StrEnum):
     DRIFT = "drift"
     EMBED = "embed"
     MERGE = "merge"
+    FETCH_SAE = "fetch_sae"
+    EVALUATE_SAE = "evaluate_sae"
+    BUILD_FEATURES = "build_features"
 
 
 class JobState(StrEnum):
@@ -109,3 +112,9 @@ ACTIVE_TRAINING_STATUSES = (TrainingStatus.PENDING, TrainingStatus.RUNNING, Trai
 """The run needs its model's files."""
 
 RESUMABLE_TRAINING_STATUSES = (TrainingStatus.CANCELLED, TrainingStatus.FAILED)
+
+
+class SaeSource(StrEnum):
+    TRAINED = "trained"
+    IMPORTED = "imported"
+    HUB = "hub"

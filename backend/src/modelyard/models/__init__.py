@@ -13,6 +13,7 @@ from modelyard.core.statuses import (
     ModelKind,
     ModelStatus,
     Quantization,
+    SaeSource,
     TrainingStatus,
 )
 from modelyard.models.base import Base
@@ -24,6 +25,7 @@ from modelyard.models.label import Label
 from modelyard.models.loaded_model import LoadedModel
 from modelyard.models.model import Model
 from modelyard.models.repo_facts import StoredRepoFacts
+from modelyard.models.sae import Sae
 from modelyard.models.setting import Setting
 from modelyard.models.training import Training
 from modelyard.models.training_metric import TrainingMetric
@@ -50,6 +52,8 @@ __all__ = [
     "ModelKind",
     "ModelStatus",
     "Quantization",
+    "Sae",
+    "SaeSource",
     "Setting",
     "StoredRepoFacts",
     "Training",

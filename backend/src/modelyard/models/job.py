@@ -20,7 +20,7 @@ class Job(Base):
     kind: Mapped[JobKind] = mapped_column(string_enum(JobKind, "kind"))
     queue: Mapped[str] = mapped_column(String(32))
     subject_id: Mapped[str] = mapped_column(String(32), index=True)
-    """The row the job works on: the id of a model, or of a training run."""
+    """The row the job works on: the id of a model, of a training run, or of a sparse autoencoder."""
     payload: Mapped[dict[str, Any] | None]
     """What the job needs to know beside its row: the folder an import reads, for example."""
     state: Mapped[JobState] = mapped_column(string_enum(JobState, "state"), default=JobState.QUEUED)

@@ -110,6 +110,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         " add it to MODELYARD_ALLOWED_PATHS (folders with : between) on the server.",
     },
     "model_not_found": {"detail": "There is no model with the id '6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f'."},
+    "sae_not_found": {"detail": "There is no sparse autoencoder with the id '7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d'."},
     "training_not_found": {"detail": "There is no training run with the id '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f'."},
     "dataset_not_found": {"detail": "There is no data set 'corpus-3f9a1c2b4d5e.jsonl' here."},
     "hub_model_not_found": {"detail": "There is no model 'no/such' on https://huggingface.co."},

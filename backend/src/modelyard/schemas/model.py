@@ -73,9 +73,9 @@ class Progress(Schema):
 
 
 class UsedBy(Schema):
-    """A use of a model: loaded in memory, or a training run."""
+    """A use of a model: loaded in memory, a training run, or work on a sparse autoencoder."""
 
-    kind: Literal["loaded", "training"]
+    kind: Literal["loaded", "training", "sae"]
     id: str
     name: str
     dtype: str | None = Field(default=None, description="Dtype of a loaded model; auto: as stored.")

@@ -1,36 +1,20 @@
 """Models on a Hub: what they are, what they need, and how their files get here."""
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from modelyard.core.database import Database
-from modelyard.core.errors import (
-    DatabaseUnavailable,
-    HubRateLimited,
-    HubUnreachable,
-    UnsupportedArchitecture,
-)
+from modelyard.core.errors import UnsupportedArchitecture
 from modelyard.core.model_ids import parse_model_reference
 from modelyard.core.queues import Queue
 from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.client import HubClient
 from modelyard.hub.deadlines import within
-from modelyard.hub.download.fetcher import (
-    Control,
-    FetchLimits,
-    TransferCancelled,
-    TransferPaused,
-    TransferProgress,
-    fetch_snapshot,
-)
 from modelyard.hub.model_info import HubModel
 from modelyard.hub.names import RemoteFile, validate_files
-from modelyard.hub.retry import RetryPolicy
-from modelyard.models import JobControl, Model
+from modelyard.models import Model
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo
 from modelyard.schemas.memory import EstimateParts, MemoryEstimate
 from modelyard.schemas.text_file import ModelCard
@@ -49,19 +33,15 @@ from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.inspection.memory_service import EXACT_SECONDS, MemoryService
 from modelyard.services.inspection.model_preview import SUPPORT_SECONDS, preview
 from modelyard.services.jobs.able_workers import require_able_worker
-from modelyard.services.jobs.control import JobCancelled, JobPaused, JobProgress, JobReporter, raise_if_stopped
+from modelyard.services.jobs.control import JobProgress, JobReporter
 from modelyard.services.model_files import bytes_to_fetch, hub_cache, new_manifest
 from modelyard.services.model_service import ModelService
 from modelyard.services.repository_text import CARD, files_page, make_card
 from modelyard.services.settings_service import SettingsService
+from modelyard.services.snapshot_transfer import SnapshotTransfer, patiently
 
 RESOLVE_SECONDS = 600.0
 """Of one attempt to hear what a download consists of, the headers of all its weight files included."""
-
-PATIENCE = RetryPolicy(attempts=40, max_wait_seconds=60.0)
-"""Nobody watches a long download: about half an hour of a Hub that does not answer is waited out."""
-
-_CONTROLS = {JobControl.RUN: Control.RUN, JobControl.PAUSE: Control.PAUSE, JobControl.CANCEL: Control.CANCEL}
 
 
 class HuggingFaceModelService:
@@ -134,34 +114,16 @@ class HuggingFaceModelService:
         """
         reporter.report(JobProgress(phase="resolving"))
         client = self.client(row.endpoint)
-        wanted = _patiently(reporter, lambda: self._resolve_in_time(row, client))
-        self._fetch(row, client, wanted.files, reporter)
+        wanted = patiently(reporter, lambda: self._resolve_in_time(row, client))
+        SnapshotTransfer(self.database).fetch(
+            client, self.cache, row.model_id, row.hub_commit, wanted.files, reporter, snapshot=row.commit
+        )
         if wanted.gguf is not None:
             convert_fetched(self.database, self.cache, row.id, wanted, reporter)
             return  # no branch of the Hub leads to what was made here
         snapshot = self.cache.snapshot_path(row.model_id, row.commit)
         require_checkpoint(snapshot, row.model_id, allow_pickle=row.allow_pickle)
         self.cache.write_ref(row.model_id, row.revision, row.commit)
-
-    def _fetch(self, row: Model, client: HubClient, files: list[RemoteFile], reporter: JobReporter) -> None:
-        try:
-            fetch_snapshot(
-                endpoint=client.endpoint,
-                repo_id=row.model_id,
-                commit=row.hub_commit,
-                snapshot=row.commit,
-                files=files,
-                store=self.cache,
-                token=client.token,
-                limits=self._limits,
-                on_progress=lambda progress: reporter.report(_job_progress(progress)),
-                control=lambda: _CONTROLS[reporter.control()],
-                reserve=self._reserve_bandwidth,
-            )
-        except TransferPaused:
-            raise JobPaused from None
-        except TransferCancelled:
-            raise JobCancelled from None
 
     def estimate_memory(
         self,
@@ -285,22 +247,6 @@ class HuggingFaceModelService:
             raise UnsupportedArchitecture(f"{repository.model.model_id} has no config.json for transformers.")
         return repository.model, config
 
-    def _limits(self) -> FetchLimits:
-        with self.database.reading() as session:
-            transfers = SettingsService(session).transfers()
-        return FetchLimits(
-            retry=PATIENCE,
-            connections=transfers.connections,
-            bandwidth_bytes_per_second=transfers.bandwidth_limit_bytes_per_second,
-        )
-
-    def _reserve_bandwidth(self, byte_count: int, rate: float) -> float:
-        try:
-            with self.database.session() as session:
-                return SettingsService(session).reserve_bandwidth(byte_count, rate)
-        except DatabaseUnavailable:
-            return byte_count / rate  # nobody else can be asked now: this download keeps to the limit alone
-
     def _require_disk(self, *downloads: tuple[HubModel, Wanted]) -> None:
         missing = sum(
             bytes_to_fetch(self.cache, model.model_id, wanted.commit, wanted.files) + wanted.made_bytes
@@ -308,35 +254,3 @@ class HuggingFaceModelService:
         )
         if missing:
             self.cache.ensure_free(missing, reserve_bytes=DISK_RESERVE_BYTES)
-
-
-def _patiently(reporter: JobReporter, call: Callable[[], Wanted]) -> Wanted:
-    """`call()`, again while the Hub does not answer; the user sees each wait and can end it.
-
-    Raises JobPaused or JobCancelled when asked to stop while waiting.
-    """
-    for failures in range(1, PATIENCE.attempts):
-        try:
-            return call()
-        except (HubUnreachable, HubRateLimited) as error:
-            end = time.monotonic() + PATIENCE.wait_seconds(failures)
-            while (left := end - time.monotonic()) > 0:
-                message = f"retrying in {math.ceil(left)} s ({error.message.rstrip('.')})"
-                reporter.report(JobProgress(phase="retrying", message=message))
-                raise_if_stopped(reporter)
-                time.sleep(min(left, 0.5))
-    return call()
-
-
-def _job_progress(progress: TransferProgress) -> JobProgress:
-    return JobProgress(
-        phase=progress.phase,
-        bytes_done=progress.bytes_done,
-        bytes_moved=progress.bytes_moved,
-        bytes_total=progress.bytes_total,
-        bytes_per_second=progress.bytes_per_second,
-        eta_seconds=progress.eta_seconds,
-        files_done=progress.files_done,
-        files_total=progress.files_total,
-        message=progress.message,
-    )

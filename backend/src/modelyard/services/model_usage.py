@@ -1,4 +1,4 @@
-"""What holds models in use: the workers that have them in memory, and the training runs on them."""
+"""What holds models in use: workers that have them in memory, training runs, and work on sparse autoencoders."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.core.database import database_now
-from modelyard.models import ACTIVE_TRAINING_STATUSES, LoadedModel, Model, Training
+from modelyard.core.statuses import ENDED_STATES
+from modelyard.models import ACTIVE_TRAINING_STATUSES, Job, LoadedModel, Model, Sae, Training
 from modelyard.schemas.model import UsedBy
 
 _PLACE_WORDS = {
@@ -24,6 +25,12 @@ _TRAININGS = (
         Training.model_row_id.in_(bindparam("row_ids", expanding=True)), Training.status.in_(ACTIVE_TRAINING_STATUSES)
     )
     .order_by(Training.created_at)
+)
+_SAES = (
+    select(Sae)
+    .join(Job, Job.id == Sae.job_id)
+    .where(Sae.model_row_id.in_(bindparam("row_ids", expanding=True)), Job.state.not_in(ENDED_STATES))
+    .order_by(Sae.created_at)
 )
 
 
@@ -54,9 +61,12 @@ def loaded_by(loaded: LoadedModel) -> UsedBy:
 
 
 def training_users(session: Session, row_ids: Sequence[str]) -> dict[str, list[UsedBy]]:
-    """The runs under way on these models, by the model's row."""
+    """The runs under way on these models and the work on their SAEs, by the model's row."""
     users: dict[str, list[UsedBy]] = {}
     for training in session.scalars(_TRAININGS, {"row_ids": row_ids}):
         name = f"in use by the training run {training.id[:8]} on {training.hook_point}"
         users.setdefault(training.model_row_id or "", []).append(UsedBy(kind="training", id=training.id, name=name))
+    for sae in session.scalars(_SAES, {"row_ids": row_ids}):
+        name = f"read for the sparse autoencoder {sae.name}"
+        users.setdefault(sae.model_row_id or "", []).append(UsedBy(kind="sae", id=sae.id, name=name))
     return users

@@ -29,6 +29,7 @@ TASK_MODULES = (
     "modelyard.workers.model_tasks",
     "modelyard.workers.inference_tasks",
     "modelyard.workers.training_tasks",
+    "modelyard.workers.sae_tasks",
 )
 """Imported when a worker starts, not with this module: `worker_init` and `worker_ready` handlers and the tasks."""
 

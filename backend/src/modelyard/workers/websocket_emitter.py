@@ -17,6 +17,7 @@ from modelyard.services.jobs.job_service import JobService
 from modelyard.services.model_actions import files_on_disk, finish_removal, remove_partial_data
 from modelyard.services.model_files import FilesOnDisk
 from modelyard.services.model_service import ModelService
+from modelyard.services.saes.sae_service import SaeService
 from modelyard.services.training.training_service import TrainingService
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,9 @@ def emit_training_completed(database: Database, job_id: str, owner: str, trainin
     with database.session() as session:
         JobService(session).finish(job_id, owner, JobState.DONE)
         trainings = TrainingService(session)
-        trainings.mark_completed(trainings.get_by_id(training_id))
+        training = trainings.get_by_id(training_id)
+        trainings.mark_completed(training)
+        SaeService(session).add_trained(training)
 
 
 def emit_training_failed(database: Database, job_id: str, owner: str, training_id: str, error: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from modelyard.api.v1.endpoints import (
     inference,
     local_models,
     models,
+    saes,
     settings,
     system,
     trainings,
@@ -17,5 +18,5 @@ from modelyard.api.v1.endpoints import (
 
 router = APIRouter(prefix="/api/v1")
 # `models` comes after what has fixed paths, which win over its `{id}`.
-for part in (hub_models, local_models, inference, compare, models, trainings, datasets, system, settings, events):
+for part in (hub_models, local_models, inference, compare, models, trainings, saes, datasets, system, settings, events):
     router.include_router(part.router)

@@ -15,6 +15,9 @@ TASKS = {
     JobKind.DRIFT: "models.drift",
     JobKind.EMBED: "models.embed",
     JobKind.TRAIN: "trainings.train",
+    JobKind.FETCH_SAE: "saes.fetch",
+    JobKind.EVALUATE_SAE: "saes.evaluate",
+    JobKind.BUILD_FEATURES: "saes.build_features",
 }
 JOB_QUEUES = {
     # These move or read whole models: they wait for each other, not for the GPU.
@@ -25,12 +28,16 @@ JOB_QUEUES = {
     JobKind.MERGE: Queue.COMPUTE,
     # Hours long: a quantization does not wait for it.
     JobKind.TRAIN: Queue.TRAINING,
+    JobKind.FETCH_SAE: Queue.DOWNLOADS,
+    JobKind.EVALUATE_SAE: Queue.COMPUTE,
+    JobKind.BUILD_FEATURES: Queue.COMPUTE,
     JobKind.LOAD: Queue.INFERENCE,
     JobKind.UNLOAD: Queue.INFERENCE,
     JobKind.GENERATE: Queue.INFERENCE,
     JobKind.DRIFT: Queue.INFERENCE,
     JobKind.EMBED: Queue.INFERENCE,
 }
+SAE_WORK = (JobKind.FETCH_SAE, JobKind.EVALUATE_SAE, JobKind.BUILD_FEATURES)
 LOADING_PHASE = "loading"
 REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
 """Work with a model in memory, for somebody who waits."""

@@ -9,30 +9,39 @@ from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, ModelyardError, StorageError
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.services.saes.sae_folder import own_folder
+from modelyard.services.saes.sae_service import SaeService
 from modelyard.services.training.training_service import TrainingService
 
 
 def delete_training(database: Database, training_id: str) -> int:
     """Remove a run that has ended, with its SAE and its checkpoint; returns the bytes freed.
 
-    Raises TrainingNotFound, StorageError, and Conflict while it is under way or where its folder cannot be removed. A
-    run whose folder could not be removed stays and says why.
+    Raises TrainingNotFound, StorageError, and Conflict while it is under way, while there is work on its SAE, or where
+    its folder cannot be removed. A run whose folder could not be removed stays and says why.
     """
     with database.session() as session:
         TrainingService(session).begin_deletion(training_id)
-    folder = _folder(training_id)
-    freed = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        saes = SaeService(session)
+        if (sae := saes.of_training(training_id)) is not None:
+            saes.require_idle(sae)
+    folders = [_folder(training_id), *([own_folder(sae.id)] if sae is not None else [])]
+    freed = sum(path.lstat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
     remove_training_files(database, training_id)
     return freed
 
 
 def remove_training_files(database: Database, training_id: str) -> None:
-    """Remove the folder of a run whose removal is due, then its row. Raises StorageError, Conflict."""
+    """Remove the folder of a run whose removal is due, and of its SAE, then its row. Raises StorageError, Conflict."""
     folder = _folder(training_id)
+    with database.reading() as session:
+        sae = SaeService(session).of_training(training_id)
     refused: ModelyardError | None = None
     try:
         with storage_errors(folder):
             remove_folder(folder)
+            if sae is not None:
+                remove_folder(own_folder(sae.id))
     except StorageError as error:
         refused = error
     except OSError as error:
@@ -40,6 +49,8 @@ def remove_training_files(database: Database, training_id: str) -> None:
     with database.session() as session:
         trainings = TrainingService(session)
         if refused is None:
+            if sae is not None:
+                SaeService(session).remove(sae.id)
             trainings.end_deletion(training_id)
         else:
             trainings.give_up_deletion(training_id, refused.as_dict(), keeps_files=folder.exists())

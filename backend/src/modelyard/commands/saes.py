@@ -1,0 +1,223 @@
+"""Commands for sparse autoencoders: list, import, fetch and delete them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from modelyard.client.progress import Shown
+from modelyard.commands import _format
+from modelyard.commands._connect import ClientCommand, Json, connect
+from modelyard.commands._find_model import find_row
+from modelyard.commands._options import TRAIN_PANEL, JsonOption, YesOption
+from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
+from modelyard.commands._progress import display, left_to_the_server
+from modelyard.core.environment import expand_home
+from modelyard.core.errors import Conflict, InvalidRequest, SaeNotFound
+
+if TYPE_CHECKING:
+    from modelyard.client.answers import DeletionReport, SaePage, SaeResponse, SaeWork
+    from modelyard.client.api_client import ApiClient
+
+SaeArgument = Annotated[str, typer.Argument(metavar="SAE", help="An SAE's id, the id's first letters, or its name.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
+_LIST_IT = "`modelyard saes ls` lists them."
+_PAGE = 200
+_POLL_SECONDS = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True)
+    for command in (ls, show, pull, cancel, rm):
+        group.command(cls=ClientCommand)(command)
+    group.command("import", cls=ClientCommand)(import_folder)
+    app.add_typer(group, name="saes", help="Keep and judge sparse autoencoders.", rich_help_panel=TRAIN_PANEL)
+
+
+def ls(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Only those trained on this model: owner/name or a row's id.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the sparse autoencoders, the newest first."""
+    client = connect(context)
+    page = _all(client, None if model is None else find_row(client, model, None)["id"])
+    if as_json:
+        print_json(page)
+    elif page["items"]:
+        headings = ("NAME", "HOOK POINT", "FEATURES", "ARCHITECTURE", "SOURCE", "JUDGED", "ID")
+        print_table(headings, map(_row, page["items"]), right=("FEATURES",), wrap=("HOOK POINT", "JUDGED"))
+    else:
+        note("No sparse autoencoder yet. `modelyard train start`, `saes import` and `saes pull` bring one.")
+
+
+def show(context: typer.Context, sae: SaeArgument, as_json: JsonOption = False) -> None:
+    """Show everything about one sparse autoencoder."""
+    found = find_sae(connect(context), sae)
+    print_json(found) if as_json else print_facts(_facts(found))
+
+
+def import_folder(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with cfg.json, on the server's machine.")],
+    name: Annotated[str | None, typer.Option(help="How it is called; the folder's name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a sparse autoencoder in SAELens's format from a folder on the server's machine."""
+    client = connect(context)
+    path = expand_home(folder)
+    request: Json = {"path": str(path.absolute() if client.is_local else path), "name": name}
+    made: SaeResponse = client.post("/saes/import", request)
+    _print_result(made, as_json=as_json)
+
+
+def pull(
+    context: typer.Context,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub.")],
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="The folder in it that holds cfg.json.")] = "",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; the default branch.")] = None,
+    detach: DetachOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a sparse autoencoder in SAELens's format from a Hub, verified."""
+    client = connect(context)
+    made: SaeResponse = client.post("/saes/download", {"repo_id": repo, "path": path, "revision": revision})
+    if not detach:
+        made = follow_work(client, made)
+    _print_result(made, as_json=as_json)
+
+
+def cancel(context: typer.Context, sae: SaeArgument) -> None:
+    """Stop the work on a sparse autoencoder."""
+    client = connect(context)
+    now: SaeResponse = client.post(f"/saes/{find_sae(client, sae)['id']}/cancel")
+    state = now["work"]["state"] if now["work"] else "cancelled"
+    say(f"The work on {now['name']} is {state}.")
+
+
+def rm(
+    context: typer.Context,
+    sae: SaeArgument,
+    yes: YesOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would free.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a sparse autoencoder and its feature pages; the run that trained it stays."""
+    client = connect(context)
+    found = find_sae(client, sae)
+    plan: DeletionReport = client.delete(f"/saes/{found['id']}", dry_run=True)
+    if dry_run:
+        print_json(plan) if as_json else say(f"Deleting {found['name']} frees {_format.size(plan['freed_bytes'])}.")
+        return
+    if not yes:
+        note(f"Deleting {found['name']} frees {_format.size(plan['freed_bytes'])}. Models and texts stay.")
+        if not typer.confirm("Delete it?", err=True):
+            note("Nothing was deleted.")
+            raise typer.Exit(1)
+    freed: DeletionReport = client.delete(f"/saes/{found['id']}")
+    print_json(freed) if as_json else say(f"Deleted {found['name']} and freed {_format.size(freed['freed_bytes'])}.")
+
+
+def find_sae(client: "ApiClient", text: str) -> "SaeResponse":
+    """Return the one SAE of this name, or whose id begins with `text`. Raises SaeNotFound, InvalidRequest."""
+    saes = _all(client, None)["items"]
+    found = [sae for sae in saes if text and sae["id"].startswith(text.lower())]
+    found = found or [sae for sae in saes if sae["name"] == text]
+    if not found:
+        raise SaeNotFound(f"There is no sparse autoencoder {text!r}.", hint=_LIST_IT)
+    if len(found) > 1:
+        raise InvalidRequest(f"{text} may mean {len(found)} of them.", hint=f"Give more of the id; {_LIST_IT}")
+    return found[0]
+
+
+def follow_work(client: "ApiClient", sae: "SaeResponse") -> "SaeResponse":
+    """Show the progress of the work on an SAE until it ends. Raises ApiError or Conflict if it fails."""
+    from modelyard.client.api_client import ApiError
+
+    short = sae["id"][:8]
+    remark = f"The work continues at {client.url}.\n`modelyard saes cancel {short}` stops it."
+    with left_to_the_server(remark), display() as shown:
+        while True:
+            work = sae["work"]
+            if work is None or work["state"] == "done":
+                return sae
+            if error := work["error"]:
+                raise ApiError(error["code"], error["message"], error["hint"], id=sae["id"])
+            if work["state"] in ("cancelled", "failed"):
+                raise Conflict(f"The work on {sae['name']} was {work['state']}.", id=sae["id"])
+            shown.update(_shown(sae["name"], work))
+            time.sleep(_POLL_SECONDS)
+            sae = client.get(f"/saes/{sae['id']}")
+
+
+def _shown(name: str, work: "SaeWork") -> Shown:
+    count = _format.size if work["kind"] == "download" else _format.count
+    speed = work["bytes_per_second"]
+    total = "" if work["total"] is None else f" of {count(work['total'])}"
+    return Shown(
+        name=name,
+        phase=work["message"] or work["phase"] or work["state"],
+        done=work["done"],
+        total=work["total"],
+        amounts=f"{count(work['done'])}{total}",
+        speed="" if speed is None else f"{_format.size(int(speed))}/s",
+        ended=False,
+    )
+
+
+def _all(client: "ApiClient", model_id: str | None) -> "SaePage":
+    return cast("SaePage", client.all_pages("/saes", _PAGE, {"model_id": model_id}))
+
+
+def _print_result(sae: "SaeResponse", *, as_json: bool) -> None:
+    if as_json:
+        print_json(sae)
+        return
+    state = "is on the shelf" if sae["status"] == "ready" else f"is {sae['status']}"
+    say(f"{sae['name']} ({sae['id'][:8]}) {state}.")
+    for warning in sae["warnings"]:
+        note(warning["message"])
+
+
+def _row(sae: "SaeResponse") -> tuple[Cell, ...]:
+    features = "" if sae["d_sae"] is None else f"{sae['d_sae']:,}"
+    state = _judged(sae) if sae["status"] == "ready" else sae["status"]
+    return sae["name"], sae["hook_point"], features, sae["architecture"], sae["source"], state, sae["id"][:8]
+
+
+def _judged(sae: "SaeResponse") -> str | None:
+    """explained variance 0.741, loss recovered 96.3 %."""
+    judged = sae["evaluation"]
+    if judged is None:
+        return None
+    explained, recovered = judged["explained_variance_per_token"], judged["loss_recovered"]
+    parts = (
+        None if explained is None else f"explained variance {explained:.3f}",
+        None if recovered is None else f"loss recovered {recovered:.1%}",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _facts(sae: "SaeResponse") -> Iterator[tuple[str, Cell]]:
+    yield "id", sae["id"]
+    yield "name", sae["name"]
+    yield "status", sae["status"]
+    work = sae["work"]
+    if work and work["state"] != "done":
+        yield "work", f"{work['kind']}, {work['state']}"
+        if error := work["error"]:
+            yield "error", f"{error['message']} {error['hint'] or ''}".strip()
+    yield "model", None if sae["model_id"] is None else f"{sae['model_id']} ({sae['commit'] or 'unknown commit'})"
+    yield "quantization", sae["quantization"]
+    yield "hook point", sae["hook_point"]
+    yield "SAE", f"{sae['architecture']}, {sae['d_sae']:,} features, width {sae['d_in']:,}" if sae["d_sae"] else None
+    yield "source", sae["source"] if sae["repo_id"] is None else f"{sae['repo_id']}/{sae['repo_path']}"
+    yield "folder", sae["folder"]
+    yield "on disk", None if sae["size_bytes"] is None else _format.size(sae["size_bytes"])
+    yield "fits", ", ".join(row[:8] for row in sae["compatible_with"]) or "no installed model"
+    for warning in sae["warnings"]:
+        yield "remark", warning["message"]

@@ -1,0 +1,197 @@
+"""The shelf of sparse autoencoders: imports, downloads, what they fit, export and deletion."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from api.test_models_api import problem
+from hub.hub_faults import HubFaults
+from support.instance import Instance
+from support.saes import D_IN, D_SAE, make_sae
+
+BASE, SAES = "lab/base", "lab/saes"
+
+
+@pytest.fixture(autouse=True)
+def _clean_shelf(instance: Instance) -> Iterator[None]:
+    yield
+    for sae in shelf(instance):
+        assert instance.api.delete(f"/saes/{sae['id']}").status_code == 200
+
+
+def shelf(instance: Instance, **query: Any) -> list[dict[str, Any]]:
+    answer = instance.api.get("/saes", params=query)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+def imported(instance: Instance, folder: Path) -> Any:
+    return instance.api.post("/saes/import", json={"path": str(folder)})
+
+
+def downloaded(instance: Instance, path: str, state: str = "done") -> dict[str, Any]:
+    answer = instance.api.post("/saes/download", json={"repo_id": SAES, "path": path})
+    assert answer.status_code == 202, answer.text
+    sae_id = answer.json()["id"]
+
+    def ended() -> dict[str, Any] | None:
+        sae: dict[str, Any] = instance.api.get(f"/saes/{sae_id}").json()
+        return sae if sae["work"]["state"] == state else None
+
+    sae: dict[str, Any] = instance.wait_until(ended, 30, f"the download is {state}")
+    return sae
+
+
+def codes(sae: dict[str, Any]) -> list[str]:
+    return [warning["code"] for warning in sae["warnings"]]
+
+
+def test_a_folder_is_copied_and_its_facts_are_read(instance: Instance, tmp_path: Path) -> None:
+    folder = make_sae(tmp_path / "layer-1", model_name="lab/elsewhere", model_quantization="4bit")
+    answer = imported(instance, folder)
+    assert answer.status_code == 201, answer.text
+    sae = answer.json()
+    assert (sae["name"], sae["source"], sae["status"]) == ("layer-1", "imported", "ready")
+    assert (sae["d_in"], sae["d_sae"], sae["architecture"], sae["context_size"]) == (D_IN, D_SAE, "topk", 32)
+    assert (sae["model_id"], sae["hook_point"], sae["quantization"]) == ("lab/elsewhere", "model.layers.1", "4bit")
+    assert (sae["compatible_with"], codes(sae)) == ([], ["model_not_installed"])
+    kept = Path(sae["folder"])
+    assert kept.is_relative_to(instance.home)
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        assert (kept / name).read_bytes() == (folder / name).read_bytes()
+    (folder / "cfg.json").unlink()
+    assert shelf(instance) == [instance.api.get(f"/saes/{sae['id']}").json()]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"d_in": D_IN + 1}, "invalid_repository"),
+        ({"d_sae": "many"}, "invalid_repository"),
+        ({"architecture": "transcoder"}, "unsupported_architecture"),
+    ],
+)
+def test_what_is_no_sae_is_refused(instance: Instance, tmp_path: Path, change: dict[str, Any], code: str) -> None:
+    folder = make_sae(tmp_path / "odd")
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | change))
+    assert problem(imported(instance, folder)) == (422, code)
+    assert shelf(instance) == []
+    assert list((instance.home / "saes").iterdir()) == []
+
+
+def test_damaged_weights_and_missing_files_are_refused(instance: Instance, tmp_path: Path) -> None:
+    folder = make_sae(tmp_path / "cut")
+    weights = folder / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert problem(imported(instance, folder)) == (422, "no_weights")
+    weights.unlink()
+    (folder / "sae_weights.pt").write_bytes(b"a pickle")
+    refused = imported(instance, folder)
+    assert problem(refused) == (422, "invalid_request")
+    assert "sae_weights.safetensors" in refused.json()["detail"]
+    assert problem(imported(instance, Path("/etc"))) == (403, "path_not_allowed")
+
+
+def test_the_format_of_older_versions_is_read(instance: Instance, tmp_path: Path) -> None:
+    folder = make_sae(tmp_path / "old")
+    config = {
+        "model_name": "gpt2-small", "hook_point": "blocks.8.hook_resid_pre", "d_in": D_IN, "d_sae": D_SAE,
+        "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 8}, "context_size": 128,
+    }  # fmt: skip
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = imported(instance, folder).json()
+    assert (sae["model_id"], sae["hook_point"], sae["architecture"]) == (
+        "gpt2-small",
+        "blocks.8.hook_resid_pre",
+        "topk",
+    )
+    assert codes(sae) == ["transformer_lens", "model_not_installed"]
+
+
+def test_differences_to_the_installed_model_are_told(instance: Instance, hub: HubFaults, tmp_path: Path) -> None:
+    row = instance.wait_for(instance.download(BASE)["id"], "ready")
+    same = make_sae(tmp_path / "same", model_name=BASE, model_commit=row["commit"], model_quantization="none")
+    sae = imported(instance, same).json()
+    assert (sae["compatible_with"], sae["warnings"]) == ([row["id"]], [])
+    other = make_sae(tmp_path / "other", model_name=BASE, model_commit="f" * 40, model_quantization="8bit")
+    sae = imported(instance, other).json()
+    assert (sae["compatible_with"], codes(sae)) == ([row["id"]], ["other_precision", "other_commit"])
+    assert {warning["model_id"] for warning in sae["warnings"]} == {row["id"]}
+    wide = imported(instance, make_sae(tmp_path / "wide", d_in=96, model_name=BASE)).json()
+    assert (wide["compatible_with"], codes(wide)) == ([], ["width_mismatch"])
+    imported(instance, make_sae(tmp_path / "stranger", model_name="lab/elsewhere"))
+    assert {found["name"] for found in shelf(instance, model_id=row["id"])} == {"same", "other", "wide"}
+
+
+def test_an_sae_comes_from_a_folder_of_a_repository(instance: Instance, hub: HubFaults) -> None:
+    sae = downloaded(instance, "layer-1")
+    assert (sae["status"], sae["source"], sae["repo_id"]) == ("ready", "hub", SAES)
+    assert (sae["name"], sae["repo_path"], sae["hook_point"]) == (f"{SAES}/layer-1", "layer-1", "model.layers.1")
+    kept = Path(sae["folder"])
+    assert sorted(path.name for path in kept.iterdir()) == ["cfg.json", "sae_weights.safetensors"]
+    assert load_file(kept / "sae_weights.safetensors")["W_dec"].shape == (D_SAE, D_IN)
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["sae"], "nothing is kept twice"
+    again = instance.api.post("/saes/download", json={"repo_id": SAES, "path": "/layer-1/"})
+    assert problem(again) == (409, "already_exists")
+    assert again.json()["id"] == sae["id"]
+
+
+def test_a_folder_without_one_names_those_that_have_one(instance: Instance, hub: HubFaults) -> None:
+    refused = instance.api.post("/saes/download", json={"repo_id": SAES})
+    assert problem(refused) == (422, "invalid_request")
+    assert refused.json()["folders"] == ["layer-1", "layer-2"]
+
+
+def test_what_is_not_what_the_hub_announced_is_not_kept(instance: Instance, hub: HubFaults) -> None:
+    hub.corrupt("layer-2/sae_weights.safetensors", at_byte=5000, times=20)
+    failed = downloaded(instance, "layer-2", "failed")
+    hub.clear()
+    assert failed["status"] == "failed"
+    assert failed["work"]["error"]["code"] == "checksum_mismatch"
+    assert not Path(failed["folder"]).exists()
+    assert downloaded(instance, "layer-2")["id"] == failed["id"], "it is started again"
+
+
+def test_an_archive_holds_the_folder(instance: Instance, tmp_path: Path) -> None:
+    folder = make_sae(tmp_path / "mine")
+    save_file({"sparsity": load_file(folder / "sae_weights.safetensors")["b_enc"]}, folder / "sparsity.safetensors")
+    (folder / "notes.txt").write_text("not a part of it")
+    sae = imported(instance, folder).json()
+    answer = instance.api.get(f"/saes/{sae['id']}/export")
+    assert answer.headers["content-type"] == "application/x-tar"
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    [unpacked] = (tmp_path / "out").iterdir()
+    assert sorted(path.name for path in unpacked.iterdir()) == [
+        "cfg.json",
+        "sae_weights.safetensors",
+        "sparsity.safetensors",
+    ]
+    assert (unpacked / "cfg.json").read_bytes() == (folder / "cfg.json").read_bytes()
+
+
+def test_a_deletion_frees_what_its_plan_says(instance: Instance, tmp_path: Path) -> None:
+    folder = make_sae(tmp_path / "gone")
+    sae = imported(instance, folder).json()
+    plan = instance.api.delete(f"/saes/{sae['id']}", params={"dry_run": True}).json()
+    assert plan["freed_bytes"] == sum(path.stat().st_size for path in folder.iterdir())
+    assert Path(sae["folder"]).is_dir()
+    assert instance.api.delete(f"/saes/{sae['id']}").json() == plan
+    assert not Path(sae["folder"]).parent.exists()
+    assert problem(instance.api.get(f"/saes/{sae['id']}")) == (404, "sae_not_found")
+
+
+def test_files_that_vanish_are_told(instance: Instance, tmp_path: Path) -> None:
+    sae = imported(instance, make_sae(tmp_path / "lost")).json()
+    (Path(sae["folder"]) / "cfg.json").unlink()
+    assert "files_missing" in codes(instance.api.get(f"/saes/{sae['id']}").json())
+    assert problem(instance.api.get(f"/saes/{sae['id']}/export")) == (409, "not_ready")
