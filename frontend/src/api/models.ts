@@ -136,8 +136,8 @@ export function searchHub(query: HubSearch, signal?: AbortSignal): Promise<Searc
 }
 
 /** The model card of a repository that need not be here. */
-export function getHubCard(model_id: string, signal?: AbortSignal): Promise<ModelCard> {
-  return request("GET", "/models/card", { query: { model_id }, signal });
+export function getHubCard(model_id: string, revision: string | null, signal?: AbortSignal): Promise<ModelCard> {
+  return request("GET", "/models/card", { query: { model_id, revision }, signal });
 }
 
 /** Asks the model's Hub now whether its branch has moved on. */

@@ -98,7 +98,7 @@ it("goes from typed letters to a started download", async () => {
 
   const about = await screen.findByRole("region", { name: "About Qwen/Qwen3-0.6B" });
   for (const text of [
-    "596,049,920 (596 M)",
+    "596 M",
     "Qwen3ForCausalLM",
     "28 layers × 1024, 40,960 context",
     "apache-2.0",
@@ -125,6 +125,36 @@ it("goes from typed letters to a started download", async () => {
     gguf_file: null,
     with_base: false,
   });
+});
+
+it("shows the card of the very commit: beside the figures, or on demand where there is no room", async () => {
+  const user = userEvent.setup();
+  const asked = vi.fn();
+  server.use(
+    http.get(api("/models/card"), ({ request }) => {
+      asked(new URL(request.url).searchParams.get("revision"));
+      return HttpResponse.json({ html: "<p>A small model.</p>", text: "A small model.", truncated: false });
+    }),
+  );
+  const { unmount } = renderPage(<ModelDownloadForm initial="Qwen/Qwen3-0.6B" onDone={() => undefined} />);
+  const line = await screen.findByRole("button", { name: "Model card" });
+  expect(asked).not.toHaveBeenCalled();
+  await user.click(line);
+  expect(await screen.findByText("A small model.")).toBeVisible();
+  expect(asked).toHaveBeenCalledWith(info().commit);
+  unmount();
+
+  const query = window.matchMedia("(min-width: 75em)");
+  const wide = vi.spyOn(window, "matchMedia").mockReturnValue(Object.assign(query, { matches: true }));
+  try {
+    show("Qwen/Qwen3-0.6B");
+    const frame = await screen.findByRole("region", { name: "Model card" });
+    expect(await within(frame).findByText("A small model.")).toBeVisible();
+    expect(screen.queryByRole("button", { name: "Model card" })).toBeNull();
+    await expectAccessible();
+  } finally {
+    wide.mockRestore();
+  }
 });
 
 it("takes a pasted address with its revision", async () => {

@@ -16,8 +16,6 @@ interface SubmitProps {
   info: ModelInfo;
   /** Whether the chosen precision fits; undefined while none is chosen. */
   verdict: Verdict | undefined;
-  /** What full precision is stored in. */
-  dtype: string | null;
   /** Bytes missing on the disk; 0 when there is room. */
   diskShort: number;
   obstacle: Obstacle;
@@ -30,7 +28,7 @@ interface SubmitProps {
 }
 
 export function Submit(props: SubmitProps) {
-  const { info, verdict, dtype, diskShort, obstacle, row, request, onRecheck, onDone } = props;
+  const { info, verdict, diskShort, obstacle, row, request, onRecheck, onDone } = props;
   const downloadModel = useModelsStore((state) => state.downloadModel);
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<{ problem: ProblemView; existing: string | null } | null>(null);
@@ -62,9 +60,7 @@ export function Submit(props: SubmitProps) {
       {failure !== null && <Failure {...failure} />}
       {row === undefined && <Condition obstacle={obstacle} loadable={loadable} />}
       <Group gap="xs">
-        {request !== null && (
-          <PrecisionBadge quantization={request.quantization} dtype={request.quantization === "none" ? dtype : null} />
-        )}
+        {request !== null && <PrecisionBadge quantization={request.quantization} />}
         <Group gap="xs" ml="auto">
           {obstacle === "locked" ? (
             <>

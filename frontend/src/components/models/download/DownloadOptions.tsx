@@ -1,4 +1,5 @@
 import { Checkbox, Text } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
 import { useMemo, useState } from "react";
 import { getSettings } from "../../../api/system";
 import { useMemoryPlan } from "../../../hooks/useMemoryPlan";
@@ -11,6 +12,7 @@ import { useSystemStore } from "../../../stores/systemStore";
 import type { MemoryOption, Model, ModelInfo, Quantization } from "../../../types/model";
 import { MemoryChart } from "../memory/MemoryChart";
 import type { DiskUse } from "../memory/PrecisionTable";
+import { HubCardFrame } from "./HubCard";
 import { ModelContents, ModelPreview } from "./ModelPreview";
 import { RoughMemory } from "../memory/RoughMemory";
 import type { ChosenProps } from "../ModelDownloadForm";
@@ -27,6 +29,7 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
   const [keepOriginal, setKeepOriginal] = useState(true);
   const [allowPickle, setAllowPickle] = useState(false);
   const [wantsBase, setWantsBase] = useState(true);
+  const wide = useMediaQuery("(min-width: 75em)", true, { getInitialValueInEffect: false });
   const fetchesBase = wantsBase && lacksBase(chosen);
   const info = fetchesBase ? withBase(chosen) : chosen;
   // An adapter is kept as it is: what is chosen is the precision of the base that comes with it.
@@ -60,7 +63,10 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
   return (
     <>
       <div className={classes.columns}>
-        <ModelPreview info={chosen} estimate={plan.estimate} onRecheck={onRecheck} />
+        <div className={classes.about}>
+          <ModelPreview info={chosen} estimate={plan.estimate} onRecheck={onRecheck} />
+          {wide && <HubCardFrame info={chosen} />}
+        </div>
         <div className={classes.plan}>
           {info.gguf_files.length > 0 && obstacle !== "locked" && (
             <GgufDownload info={info} revision={revision} onDone={onDone} />
@@ -110,14 +116,13 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
               description="Another precision can then be made without a second download."
             />
           )}
+          <ModelContents info={chosen} revision={revision} card={!wide} />
         </div>
       </div>
-      <ModelContents info={chosen} revision={revision} />
       {!onlyGguf && (
         <Submit
           info={info}
           verdict={option?.verdict}
-          dtype={plan.estimate?.dtype ?? info.dtype}
           diskShort={diskShort}
           obstacle={obstacle}
           row={quantization === null ? undefined : rows.get(info.adapter === null ? quantization : "none")}

@@ -12,6 +12,7 @@ import { CopyText } from "../../common/CopyText";
 import { Fact, Facts } from "../../common/Facts";
 import { Placeholder } from "../../common/Placeholder";
 import { FileTable } from "./FileTable";
+import { HubCard } from "./HubCard";
 import classes from "./ModelPreview.module.css";
 import { VerdictLabel } from "../../common/VerdictLabel";
 
@@ -46,11 +47,7 @@ export function ModelPreview({ info, estimate, onRecheck }: Props) {
         </CopyText>
       </div>
       <Facts columns={320}>
-        <Fact name="Parameters">
-          {info.num_parameters === null
-            ? null
-            : `${info.num_parameters.toLocaleString("en")} (${formatCount(info.num_parameters)})`}
-        </Fact>
+        <Fact name="Parameters">{info.num_parameters === null ? null : formatCount(info.num_parameters)}</Fact>
         {info.adapter === null ? (
           <>
             <Fact name="Architecture">{info.architecture ?? info.model_type}</Fact>
@@ -67,9 +64,9 @@ export function ModelPreview({ info, estimate, onRecheck }: Props) {
             <Fact name="Memory">{`${formatBytes(info.adapter.memory_bytes)} on top of the base model`}</Fact>
           </>
         )}
-        <Fact name="Stored as">
-          {info.already_quantized === null ? info.dtype : `already quantized (${info.already_quantized})`}
-        </Fact>
+        {info.already_quantized !== null && (
+          <Fact name="Stored as">{`already quantized (${info.already_quantized})`}</Fact>
+        )}
         <Fact name="Licence">{info.licence}</Fact>
         <Fact name="Access">
           <AccessLabel info={info} />
@@ -103,10 +100,17 @@ export function ModelPreview({ info, estimate, onRecheck }: Props) {
   );
 }
 
-/** What takes a whole line of the form: its files and its structure, on demand. */
-export function ModelContents({ info, revision }: Pick<Props, "info"> & { revision: string | null }) {
+interface ContentsProps extends Pick<Props, "info"> {
+  revision: string | null;
+  /** The card too: there is no room for it elsewhere. */
+  card: boolean;
+}
+
+/** What takes room only on demand: files, structure, and the card on a narrow screen. */
+export function ModelContents({ info, revision, card }: ContentsProps) {
   return (
     <div>
+      {card && <CardLine info={info} />}
       <FilesLine info={info} />
       {info.support.level !== "unsupported" && info.adapter === null && (
         <ArchitectureLine info={info} revision={revision} />
@@ -190,6 +194,19 @@ function FilesLine({ info }: { info: ModelInfo }) {
           }))}
         />
       </Collapse>
+    </div>
+  );
+}
+
+function CardLine({ info }: { info: ModelInfo }) {
+  const [open, { toggle }] = useDisclosure(false);
+  return (
+    <div>
+      <UnstyledButton onClick={toggle} aria-expanded={open} className={classes.more}>
+        <Chevron open={open} />
+        Model card
+      </UnstyledButton>
+      {open && <HubCard info={info} />}
     </div>
   );
 }

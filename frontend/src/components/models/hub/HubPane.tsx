@@ -54,7 +54,7 @@ export function HubPane(props: Props) {
 
 function Content({ modelId, item, rows, onDownload }: Props) {
   const away = useOfflineReason();
-  const card = useResource(modelId, (signal) => getHubCard(modelId, signal));
+  const card = useResource(modelId, (signal) => getHubCard(modelId, null, signal));
   return (
     <div className={classes.content}>
       <CopyText text={modelId} label="repository id" />
