@@ -105,7 +105,14 @@ export function phaseLabel(row: State, progress: Progress | null): string {
 
 /** What a load into memory does or waits for. */
 export function loadingLabel(progress: Progress): string {
-  return progress.message === null ? "Loading" : `Loading: ${progress.message}`;
+  const step = loadStepLabel(progress);
+  return step === null ? "Loading" : `Loading: ${step}`;
+}
+
+/** "reading weights 3 of 12"; null where nothing is told. */
+export function loadStepLabel({ message, step }: Progress): string | null {
+  if (message === null || step?.total == null || step.done === null || /\d/.test(message)) return message;
+  return `${message} ${step.done} of ${step.total}`;
 }
 
 /** Whether a model that is here is on its way into memory, and whether that was taken back already. */

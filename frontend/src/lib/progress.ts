@@ -1,6 +1,6 @@
 import type { Live } from "../types/feed";
 import type { Model, Progress } from "../types/model";
-import { fraction } from "./bytes";
+import { formatBytes, fraction } from "./bytes";
 
 /** Quantizing and checking count layers and steps, not bytes; their message says it in words. */
 export function countsBytes({ status }: Pick<Model, "status">, progress: Progress | null): boolean {
@@ -33,4 +33,9 @@ export function percentOf(byId: Record<string, Model>, live: Record<string, Live
   });
   if (shares.length === 0) return null;
   return Math.floor((100 * shares.reduce((sum, share) => sum + share, 0)) / shares.length);
+}
+
+/** "300 MB of 1.2 GB", or nothing where the whole is not known. */
+export function readSoFar({ bytes_done: done, bytes_total: total }: Progress): string {
+  return total === null ? "" : `${formatBytes(done)} of ${formatBytes(total)}`;
 }

@@ -20,6 +20,8 @@ export interface TrainingsState {
   fetchTrainings: () => Promise<void>;
   start: (body: TrainingRequest) => Promise<Training>;
   act: (training: Training, op: api.TrainingAction) => Promise<void>;
+  /** Shown as being deleted, though the server is not told yet; the returned function takes it back. */
+  announceDeletion: (id: string) => () => void;
   /** Bytes freed. */
   remove: (id: string) => Promise<number>;
 }
@@ -108,6 +110,11 @@ export function createTrainingsStore() {
         } catch (error) {
           toastProblem(OP_TITLE[op], error);
         }
+      },
+
+      announceDeletion: (id) => {
+        set((state) => ({ pending: { ...state.pending, [id]: "delete" } }));
+        return () => set((state) => ({ pending: without(state.pending, id) }));
       },
 
       remove: async (id) => {

@@ -38,7 +38,7 @@ it("disables what loads a model, with the reason and the command", async () => {
   renderPage(
     <ReadyActions model={model()} live={undefined} pending={undefined} onAction={() => undefined} onTry={undefined} />,
   );
-  for (const name of ["Load", "Quantize…"]) {
+  for (const name of ["Load", "Quantize…", "Compare…"]) {
     const button = screen.getByRole("button", { name });
     expect(button).toBeDisabled();
     expect(button).toHaveAttribute("title", `modelyard[torch] is not installed. Run: ${TORCH.install}`);

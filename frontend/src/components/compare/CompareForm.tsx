@@ -1,6 +1,7 @@
 import { Button, Group, Kbd, SegmentedControl, Select, Stack, Text, Textarea } from "@mantine/core";
 import { Columns2, Square } from "lucide-react";
 import { useOfflineReason } from "../../hooks/useOfflineReason";
+import { useTorchReason } from "../../hooks/useTorchReason";
 import { precisionLabel } from "../../lib/labels";
 import { canCompare, useCompareStore } from "../../stores/compareStore";
 import type { Side } from "../../types/compare";
@@ -22,6 +23,7 @@ export const SIDE_LABEL: Record<Side, string> = { left: "Left model", right: "Ri
 export function CompareForm({ models, chosen, onChoose }: Props) {
   const { prompt, chat, maxNewTokens, running, change, run, stop } = useCompareStore();
   const away = useOfflineReason();
+  const torch = useTorchReason();
   const { left, right } = chosen;
   const noChat = [left, right].filter((model) => model?.has_chat_template === false);
   const asksChat = chat && noChat.length === 0;
@@ -34,7 +36,7 @@ export function CompareForm({ models, chosen, onChoose }: Props) {
   }
 
   function send() {
-    if (away !== undefined || left === undefined || right === undefined) return;
+    if (away !== undefined || torch !== undefined || left === undefined || right === undefined) return;
     change({ chat: asksChat });
     void run({ left: left.id, right: right.id });
   }
@@ -113,6 +115,7 @@ export function CompareForm({ models, chosen, onChoose }: Props) {
           ) : (
             <ServerButton
               type="submit"
+              why={torch}
               disabled={missing !== null || !canCompare({ prompt, chat, maxNewTokens })}
               leftSection={<Columns2 size={14} aria-hidden />}
             >

@@ -344,12 +344,17 @@ it("tells how far a load is and offers to stop it, once", async () => {
     message: "reading weights",
     bytes_done: 300_000_000,
     bytes_total: 1_200_000_000,
+    step: { name: "reading" as const, done: 3, total: 12 },
   };
-  const row = model({ progress: progress({ ...reading, bytes_per_second: null, eta_seconds: null }) });
+  const since = new Date(Date.now() - 125_000).toISOString();
+  const row = model({
+    progress: progress({ ...reading, bytes_per_second: null, eta_seconds: null, started_at: since }),
+  });
   const onAction = show(row);
-  expect(screen.getByText("Loading: reading weights")).toBeVisible();
+  expect(screen.getByText("Loading")).toBeVisible();
+  expect(screen.getByText("Reading weights 3 of 12")).toBeVisible();
   expect(screen.queryByText("Ready")).toBeNull();
-  expect(screen.getByText("300 MB of 1.20 GB")).toBeVisible();
+  expect(screen.getByText("300 MB of 1.20 GB · 2 min")).toBeVisible();
   expect(screen.getByRole("progressbar")).toHaveAttribute("aria-valuenow", "25");
   expect(screen.queryByRole("button", { name: "Load Qwen3-0.6B" })).toBeNull();
   await userEvent.click(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" }));
@@ -362,7 +367,7 @@ it("tells how far a load is and offers to stop it, once", async () => {
       progress: progress({ phase: "loading", stopping: true, message: "stopping", bytes_done: 0, bytes_total: null }),
     }),
   );
-  expect(screen.getByText("Loading: stopping")).toBeVisible();
+  expect(screen.getByText("Stopping")).toBeVisible();
   expect(screen.queryByText(/ of .* GB$/)).toBeNull();
   expect(screen.getByRole("button", { name: "Stop loading Qwen3-0.6B" })).toBeDisabled();
 });

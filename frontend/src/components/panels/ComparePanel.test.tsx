@@ -1,10 +1,11 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, it } from "vitest";
 import { applyList } from "../../stores/applyEvents";
 import { useCompareStore } from "../../stores/compareStore";
 import { useModelsStore } from "../../stores/modelsStore";
-import { model } from "../../test/fixtures";
+import { useSystemStore } from "../../stores/systemStore";
+import { model, system } from "../../test/fixtures";
 import { api, http, HttpResponse, refuse, server } from "../../test/handlers";
 import { expectAccessible, renderPage } from "../../test/render";
 import type { ComparedSide, ComparedToken, CompareRequest, CompareStep, Comparison } from "../../types/compare";
@@ -200,4 +201,19 @@ it("keeps the tokens of one character together", () => {
       .map((option) => option.textContent),
   ).toEqual(["🦙", "↵\n"]);
   expect(within(left).getByText(/The text ends here/)).toBeVisible();
+});
+
+it("says what is missing where nothing can load a model", async () => {
+  const user = userEvent.setup();
+  const install = "pip install 'modelyard[torch]'";
+  const missing = [{ extra: "torch", needed_for: "Loading a model needs it.", install }];
+  useSystemStore.setState({ system: system({ extras: { torch: false, sae: false }, missing }) });
+  renderPage(<ComparePanel />, "/compare?left=m1&right=m2");
+  expect(screen.getByText("modelyard[torch] is not installed")).toBeVisible();
+  await user.type(screen.getByRole("textbox", { name: /^(Text to continue|Message)/ }), "Hello");
+  const button = screen.getByRole("button", { name: "Compare" });
+  expect(button).toBeDisabled();
+  expect(button).toHaveAttribute("title", `modelyard[torch] is not installed. Run: ${install}`);
+  act(() => useSystemStore.setState({ system: system() }));
+  expect(button).toBeEnabled();
 });

@@ -11,6 +11,7 @@ import { EmptyState } from "../common/EmptyState";
 import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { Section } from "../common/Section";
+import { TorchMissing } from "../common/TorchMissing";
 import { ComparedText, Legend } from "../compare/ComparedText";
 import { CompareForm, SIDE_LABEL } from "../compare/CompareForm";
 import classes from "./ComparePanel.module.css";
@@ -25,6 +26,7 @@ export default function ComparePanel() {
       <Title order={1} mb="md">
         Compare
       </Title>
+      <TorchMissing />
       {models.length > 0 ? (
         <Comparing models={models} />
       ) : state === "ready" || state === "error" ? (

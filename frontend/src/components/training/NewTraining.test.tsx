@@ -1,7 +1,8 @@
-import { cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { act, cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
 import { beforeEach, expect, it } from "vitest";
+import { doNow } from "../../lib/later";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useSystemStore } from "../../stores/systemStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
@@ -351,7 +352,7 @@ it("puts models that cannot be trained on last, with the reason", async () => {
   expect(options[2]).toHaveAttribute("data-combobox-disabled", "true");
 });
 
-it("offers what was sent before, and deletes it when asked twice", async () => {
+function serveSent() {
   const file = {
     name: "a-1.jsonl",
     path: "/home/datasets/a-1.jsonl",
@@ -359,21 +360,43 @@ it("offers what was sent before, and deletes it when asked twice", async () => {
     created_at: "2026-11-24T10:00:00.000Z",
     used_by: [{ id: "t1", status: "cancelled" }],
   };
-  let files = [file];
+  const stored = { files: [file] };
   server.use(
-    http.get(api("/datasets"), () => HttpResponse.json({ items: files })),
+    http.get(api("/datasets"), () => HttpResponse.json({ items: stored.files })),
     http.delete(api("/datasets/a-1.jsonl"), () => {
-      files = [];
+      stored.files = [];
       return HttpResponse.json({ freed_bytes: 2e6 });
     }),
   );
+  return stored;
+}
+
+const sentBefore = { name: "Uploaded before" };
+
+it("offers what was sent before, and deletes it when asked twice", async () => {
+  const stored = serveSent();
   show();
-  await userEvent.selectOptions(await screen.findByRole("combobox", { name: "Uploaded before" }), "a-1.jsonl, 2.00 MB");
+  await userEvent.selectOptions(await screen.findByRole("combobox", sentBefore), "a-1.jsonl, 2.00 MB");
   expect(await textFile()).toHaveValue("/home/datasets/a-1.jsonl");
   await waitFor(() => expect(planned.at(-1)?.dataset.path).toBe("/home/datasets/a-1.jsonl"));
   await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
   expect(await screen.findByText(/1 training run uses it/)).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Delete and free 2.00 MB" }));
-  await waitFor(() => expect(screen.queryByRole("combobox", { name: "Uploaded before" })).toBeNull());
+  await waitFor(() => expect(screen.queryByRole("combobox", sentBefore)).toBeNull());
   expect(await textFile()).toHaveValue("");
+  act(doNow);
+  expect(await screen.findByText("a-1.jsonl deleted")).toBeVisible();
+  expect(stored.files).toEqual([]);
+});
+
+it("lets the deletion of a file be taken back before the server is told", async () => {
+  const stored = serveSent();
+  show();
+  await userEvent.selectOptions(await screen.findByRole("combobox", sentBefore), "a-1.jsonl, 2.00 MB");
+  await userEvent.click(await screen.findByRole("button", { name: "Delete…" }));
+  await userEvent.click(await screen.findByRole("button", { name: "Delete and free 2.00 MB" }));
+  await waitFor(() => expect(screen.queryByRole("combobox", sentBefore)).toBeNull());
+  await userEvent.click(await screen.findByRole("button", { name: "Undo" }));
+  expect(await screen.findByRole("combobox", sentBefore)).toBeVisible();
+  expect(stored.files).toHaveLength(1);
 });

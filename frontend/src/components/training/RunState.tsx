@@ -9,6 +9,7 @@ import {
   Play,
   Save,
   Square,
+  Trash2,
 } from "lucide-react";
 import { useConn, useModel } from "../../hooks/useModels";
 import { fraction } from "../../lib/bytes";
@@ -46,7 +47,14 @@ const TONE: Record<TrainingStatus, Tone> = {
   completed: "good",
 };
 
-function TrainingPill({ status }: { status: TrainingStatus }) {
+function TrainingPill({ training: { id, status } }: { training: Training }) {
+  const leaves = useTrainingsStore((state) => state.pending[id] === "delete");
+  if (leaves)
+    return (
+      <Pill icon={Trash2} tone="neutral">
+        Deleting
+      </Pill>
+    );
   return (
     <Pill icon={ICON[status]} tone={TONE[status]}>
       {TRAINING_STATUS_LABEL[status]}
@@ -60,7 +68,7 @@ export function RunTitle({ training, children }: { training: Training; children:
     <div className={classes.title}>
       {children}
       <RunPrecision training={training} />
-      <TrainingPill status={training.status} />
+      <TrainingPill training={training} />
     </div>
   );
 }

@@ -3,8 +3,9 @@ import { useState } from "react";
 import { deleteDataset } from "../../api/trainings";
 import type { Resource } from "../../hooks/useResource";
 import { formatBytes } from "../../lib/bytes";
-import { type ProblemView, toProblem } from "../../lib/problems";
-import { toastDone } from "../../lib/toast";
+import { doLater } from "../../lib/later";
+import { toastDone, toastProblem } from "../../lib/toast";
+import { useDatasetsStore } from "../../stores/datasetsStore";
 import type { SentDataset } from "../../types/training";
 import { DeleteAnswers } from "../common/DeleteAnswers";
 import { DeleteButton } from "../common/DeleteButton";
@@ -21,7 +22,8 @@ interface Props {
 /** The files that were sent to the server before: to be chosen again, or removed. */
 export function SentDatasets({ sent, path, onChoose }: Props) {
   const [asking, setAsking] = useState(false);
-  const files = sent.data ?? [];
+  const leaving = useDatasetsStore((state) => state.leaving);
+  const files = (sent.data ?? []).filter(({ name }) => !leaving.has(name));
   const chosen = files.find((file) => file.path === path);
   if (sent.problem !== null)
     return (
@@ -56,10 +58,10 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
           <DeleteDataset
             file={chosen}
             onClose={() => setAsking(false)}
-            onDeleted={() => {
+            onDelete={() => {
               setAsking(false);
               onChoose("");
-              sent.reload();
+              deleteLater(chosen, sent.reload);
             }}
           />
         )}
@@ -68,29 +70,33 @@ export function SentDatasets({ sent, path, onChoose }: Props) {
   );
 }
 
+function deleteLater({ name }: SentDataset, reload: () => void): void {
+  const undo = useDatasetsStore.getState().announceDeletion(name);
+  doLater({
+    title: `${name} will be deleted`,
+    undo,
+    run: () =>
+      void deleteDataset(name)
+        .then(
+          ({ freed_bytes }) => {
+            toastDone(`${name} deleted`, `${formatBytes(freed_bytes)} freed.`);
+            reload();
+          },
+          (error: unknown) => toastProblem(`${name} was not deleted`, error),
+        )
+        // A file of that name that is sent again later is another one.
+        .finally(undo),
+  });
+}
+
 interface DeleteProps {
   file: SentDataset;
   onClose: () => void;
-  onDeleted: () => void;
+  onDelete: () => void;
 }
 
-function DeleteDataset({ file, onClose, onDeleted }: DeleteProps) {
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<ProblemView | null>(null);
+function DeleteDataset({ file, onClose, onDelete }: DeleteProps) {
   const runs = file.used_by.length;
-
-  async function confirm() {
-    setBusy(true);
-    try {
-      const { freed_bytes } = await deleteDataset(file.name);
-      toastDone(`${file.name} deleted`, `${formatBytes(freed_bytes)} freed.`);
-      onDeleted();
-    } catch (error) {
-      setProblem(toProblem(error));
-      setBusy(false);
-    }
-  }
-
   return (
     <Stack>
       <Text>
@@ -98,13 +104,7 @@ function DeleteDataset({ file, onClose, onDeleted }: DeleteProps) {
           ? "No training run uses it."
           : `${runs === 1 ? "1 training run uses" : `${runs} training runs use`} it. Trained SAEs stay, but a stopped run cannot be resumed without it.`}
       </Text>
-      {problem !== null && <ProblemAlert title="It was not deleted" problem={problem} />}
-      <DeleteAnswers
-        label={`Delete and free ${formatBytes(file.size_bytes)}`}
-        busy={busy}
-        onKeep={onClose}
-        onDelete={() => void confirm()}
-      />
+      <DeleteAnswers label={`Delete and free ${formatBytes(file.size_bytes)}`} onKeep={onClose} onDelete={onDelete} />
     </Stack>
   );
 }

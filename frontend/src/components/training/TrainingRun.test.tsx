@@ -1,7 +1,8 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { Route, Routes } from "react-router";
 import { beforeEach, expect, it, vi } from "vitest";
+import { doNow } from "../../lib/later";
 import { useModelsStore } from "../../stores/modelsStore";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import { model, problem } from "../../test/fixtures";
@@ -154,12 +155,37 @@ it("gives the lines that use the result, and deletes it on request", async () =>
   expect(screen.getByText("5 min")).toBeVisible();
   await userEvent.click(screen.getByRole("button", { name: "Delete…" }));
   const question = await screen.findByRole("dialog", { name: "Delete Qwen3-0.6B, model.layers.14" });
-  server.use(http.delete(api("/trainings/t1"), () => refuse(problem(409, "conflict", "It is being read."))));
-  await userEvent.click(within(question).getByRole("button", { name: "Delete and free 67.1 MB" }));
-  expect(await screen.findByText(/It is being read/)).toBeVisible();
   server.use(http.delete(api("/trainings/t1"), () => HttpResponse.json({ freed_bytes: 67_145_728 })));
   await userEvent.click(within(question).getByRole("button", { name: "Delete and free 67.1 MB" }));
+  expect(await screen.findByText("Deleting")).toBeVisible();
+  act(doNow);
   expect(await screen.findByText("No training run yet")).toBeVisible();
+});
+
+it("lets a deletion be taken back for ten seconds, and says when it is refused", async () => {
+  const asked = vi.fn();
+  server.use(
+    http.delete(api("/trainings/t1"), () => {
+      asked();
+      return refuse(problem(409, "conflict", "It is being read."));
+    }),
+  );
+  show([training({ status: "completed", output_path: "/home/runs/t1/sae", finished_at: "2026-11-24T10:05:01.000Z" })]);
+  const remove = async () => {
+    await userEvent.click(await screen.findByRole("button", { name: "Delete…" }));
+    await userEvent.click(await screen.findByRole("button", { name: "Delete and free 67.1 MB" }));
+  };
+  await remove();
+  expect(await screen.findByText("Deleting")).toBeVisible();
+  await userEvent.click(await screen.findByRole("button", { name: "Undo" }));
+  expect(await screen.findByText("Completed")).toBeVisible();
+  expect(asked).not.toHaveBeenCalled();
+
+  await userEvent.click(screen.getByRole("link", { name: "Qwen3-0.6B, model.layers.14" }));
+  await remove();
+  act(doNow);
+  expect(await screen.findByText(/It is being read/)).toBeVisible();
+  expect(await screen.findByText("Completed")).toBeVisible();
 });
 
 it("says when a run is not there, or cannot be read", async () => {

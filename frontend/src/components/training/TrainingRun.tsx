@@ -79,6 +79,7 @@ function AllRuns() {
 
 function Run({ training }: { training: Training }) {
   const [asking, setAsking] = useState(false);
+  const leaves = useTrainingsStore((state) => state.pending[training.id] === "delete");
   const { id, status, error } = training;
   const again = (
     <Button
@@ -102,7 +103,7 @@ function Run({ training }: { training: Training }) {
         <Group gap="xs">
           <RunActions training={training} />
           {!isRunning(status) && error === null && again}
-          {!isRunning(status) && <DeleteButton onClick={() => setAsking(true)} />}
+          {!isRunning(status) && <DeleteButton disabled={leaves} onClick={() => setAsking(true)} />}
         </Group>
       </div>
       <Stack gap="md">

@@ -5,11 +5,12 @@ import { Link } from "react-router";
 import { useLive, usePending } from "../../../hooks/useModels";
 import { useOfflineReason } from "../../../hooks/useOfflineReason";
 import { useTorchReason } from "../../../hooks/useTorchReason";
-import { formatBytes, fraction } from "../../../lib/bytes";
+import { fraction } from "../../../lib/bytes";
 import { variantLabel, variantName } from "../../../lib/groups";
-import { isActive, loadingLabel, loadState, sentence, waitsForDisk } from "../../../lib/labels";
+import { isActive, LOAD_LABEL, loadingLabel, loadState, sentence, waitsForDisk } from "../../../lib/labels";
 import { modelPath } from "../../../lib/modelPath";
 import { problemOf } from "../../../lib/problems";
+import { readSoFar } from "../../../lib/progress";
 import type { Live, Pending } from "../../../types/feed";
 import type { Device, Model, Progress } from "../../../types/model";
 import { ProgressBar } from "../../common/Bar";
@@ -71,7 +72,7 @@ export const Variant = memo(function Variant({ model, head, devices, search, onA
         <PrimaryAction model={model} load={load} search={search} busy={busy} onAction={onAction} />
         <VariantMenu model={model} search={search} busy={busy} onAction={onAction} />
       </div>
-      <VariantFigures model={model} devices={devices} loading={load === null ? null : readSoFar(load)} />
+      <VariantFigures model={model} devices={devices} load={load} />
       {load !== null && <LoadBar name={model.name} load={load} />}
       {model !== head && model.update_available === true && (
         <Link to={modelPath(model.id, "files", search)} className={classes.remark}>
@@ -101,7 +102,8 @@ interface StateProps {
 /** One word or sentence in a place of its own: to load or unload a model moves nothing. */
 function State({ model, load, live, pending }: StateProps) {
   const use = model.used_by.find(({ kind }) => kind === "loaded");
-  const text = load !== null ? loadingLabel(load) : use === undefined ? null : sentence(use.name);
+  const state = loadState(load);
+  const text = state !== null ? LOAD_LABEL[state] : use === undefined ? null : sentence(use.name);
   return (
     <span className={classes.state} title={text ?? undefined}>
       {text === null || pending !== undefined ? (
@@ -113,10 +115,6 @@ function State({ model, load, live, pending }: StateProps) {
       )}
     </span>
   );
-}
-
-function readSoFar({ bytes_done: done, bytes_total: total }: Progress): string {
-  return total === null ? "" : `${formatBytes(done)} of ${formatBytes(total)}`;
 }
 
 function LoadBar({ name, load }: { name: string; load: Progress }) {

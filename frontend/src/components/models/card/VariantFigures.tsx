@@ -1,8 +1,11 @@
 import { VisuallyHidden } from "@mantine/core";
-import { formatBytes, formatDisk } from "../../../lib/bytes";
+import { useElapsed } from "../../../hooks/useElapsed";
+import { useConn } from "../../../hooks/useModels";
+import { formatBytes, formatDisk, formatDuration } from "../../../lib/bytes";
 import { ownBytes } from "../../../lib/groups";
-import { isActive, waitsForDisk } from "../../../lib/labels";
-import type { Device, Model } from "../../../types/model";
+import { isActive, loadStepLabel, sentence, waitsForDisk } from "../../../lib/labels";
+import { readSoFar } from "../../../lib/progress";
+import type { Device, Model, Progress } from "../../../types/model";
 import { FitLabel } from "../../common/VerdictLabel";
 import classes from "./Variant.module.css";
 
@@ -10,16 +13,17 @@ interface Props {
   model: Model;
   /** Where it may fit; not known yet while undefined. */
   devices: Device[] | undefined;
-  /** How far a load is, in the place of whether it fits. */
-  loading: string | null;
+  /** A load under way, which stands in the place of the figures. */
+  load: Progress | null;
 }
 
 /** What a variant needs, in one line that keeps its height whatever happens to it. */
-export function VariantFigures({ model, devices, loading }: Props) {
+export function VariantFigures({ model, devices, load }: Props) {
   const { memory_measured_bytes: measured, memory_estimated_bytes: estimate } = model;
   const bytes = measured ?? estimate;
   const about = measured === null && model.memory_method === "approximate" ? "≈ " : "";
   const how = howKnown(model);
+  if (load !== null) return <Loading load={load} />;
   // Of one that is loaded or leaves it is no question, and room in memory is no good news while the disk has none.
   const asked = !model.loaded && model.status !== "deleting" && !waitsForDisk(model);
   return (
@@ -39,28 +43,30 @@ export function VariantFigures({ model, devices, loading }: Props) {
           <dd>{formatBytes(ownBytes(model))}</dd>
         </div>
       )}
-      {loading !== null ? (
+      {asked && bytes !== null && devices !== undefined && (
         <div className={classes.fit}>
           <dt>
-            <VisuallyHidden>Read</VisuallyHidden>
+            <VisuallyHidden>Fit</VisuallyHidden>
           </dt>
-          <dd>{loading}</dd>
+          <dd>
+            <FitLabel bytes={bytes} devices={devices} />
+          </dd>
         </div>
-      ) : (
-        asked &&
-        bytes !== null &&
-        devices !== undefined && (
-          <div className={classes.fit}>
-            <dt>
-              <VisuallyHidden>Fit</VisuallyHidden>
-            </dt>
-            <dd>
-              <FitLabel bytes={bytes} devices={devices} />
-            </dd>
-          </div>
-        )
       )}
     </dl>
+  );
+}
+
+/** What a load does, how far it is, and for how long it has been at it. */
+function Loading({ load }: { load: Progress }) {
+  const elapsed = useElapsed(useConn() === "stale" ? undefined : load.started_at);
+  return (
+    <p className={`${classes.figures} num`}>
+      <span className="truncate">{load.stopping ? null : sentence(loadStepLabel(load) ?? "starting")}</span>
+      <span className={classes.sofar}>
+        {[readSoFar(load), elapsed === null ? "" : formatDuration(elapsed)].filter(Boolean).join(" · ")}
+      </span>
+    </p>
   );
 }
 

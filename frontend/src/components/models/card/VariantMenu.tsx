@@ -154,13 +154,13 @@ function UseItems({ model, busy, onAction }: ActionProps) {
         </Menu.Item>
       )}
       {ready && model.generates_text !== false && (
-        <Menu.Item
-          component={Link}
+        <LinkItem
           to={`/compare?${compareSide(model)}=${model.id}`}
-          leftSection={<Columns2 size={14} aria-hidden />}
+          icon={<Columns2 size={14} aria-hidden />}
+          why={torch}
         >
           Compare…
-        </Menu.Item>
+        </LinkItem>
       )}
       {model.loaded && item("Unload", <ArrowUpFromLine size={14} aria-hidden />, "unload")}
       {ready && model.quantization === "none" && model.adapter === null && (
@@ -173,5 +173,27 @@ function UseItems({ model, busy, onAction }: ActionProps) {
         model.adapter !== null &&
         item("Merge into a model", <Merge size={14} aria-hidden />, "merge", away ?? torch)}
     </>
+  );
+}
+
+interface LinkItemProps {
+  to: string;
+  icon: React.ReactNode;
+  /** Why it leads nowhere; undefined where it does. */
+  why: string | undefined;
+  children: React.ReactNode;
+}
+
+function LinkItem({ to, icon, why, children }: LinkItemProps) {
+  if (why !== undefined)
+    return (
+      <Menu.Item leftSection={icon} disabled title={why}>
+        {children}
+      </Menu.Item>
+    );
+  return (
+    <Menu.Item component={Link} to={to} leftSection={icon}>
+      {children}
+    </Menu.Item>
   );
 }

@@ -155,11 +155,7 @@ export function ReadyActions({ model, live, pending, onAction, onTry }: ReadyPro
             Quantize…
           </ServerButton>
         )}
-        {model.generates_text !== false && (
-          <Button size="xs" variant="default" component={Link} to={`/compare?${compareSide(model)}=${model.id}`}>
-            Compare…
-          </Button>
-        )}
+        {model.generates_text !== false && <CompareButton model={model} />}
         {(training ?? model.training)?.compatible !== false && (
           <Button size="xs" variant="default" component={Link} to={`/training/new?model=${model.id}`}>
             Train an SAE on this
@@ -171,5 +167,20 @@ export function ReadyActions({ model, live, pending, onAction, onTry }: ReadyPro
       </Group>
       {training !== null && <TrainingFact training={training} />}
     </div>
+  );
+}
+
+function CompareButton({ model }: { model: Model }) {
+  const torch = useTorchReason();
+  if (torch !== undefined)
+    return (
+      <Button size="xs" variant="default" disabled title={torch}>
+        Compare…
+      </Button>
+    );
+  return (
+    <Button size="xs" variant="default" component={Link} to={`/compare?${compareSide(model)}=${model.id}`}>
+      Compare…
+    </Button>
   );
 }
