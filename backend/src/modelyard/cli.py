@@ -11,6 +11,7 @@ import modelyard
 from modelyard.commands import (
     architecture,
     cache,
+    carry,
     compare,
     doctor,
     download,
@@ -67,6 +68,7 @@ for group in (
     download,
     models,
     cache,
+    carry,
     lock,
     quantize,
     merge,

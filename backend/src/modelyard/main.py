@@ -31,6 +31,7 @@ from modelyard.core.start_process import given_channel
 from modelyard.hub.server.app import create_hub_app
 from modelyard.hub.server.samples import SampleSource
 from modelyard.hub.sources import RepoSource
+from modelyard.services.bundles.uploads import BundleUploads
 from modelyard.services.event_hub import EventHub
 from modelyard.services.inference.inference_service import InferenceService
 from modelyard.services.inspection.inspection_service import close_inspector, warm_up_inspector
@@ -133,6 +134,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
     settings.prepare_home()
     DatasetService().remove_unfinished()
+    BundleUploads().remove_stale()
     await _bring_up_to_date(database)
     remembering = asyncio.create_task(_remember_how_it_runs(database, settings.local_url))
     if not database.availability.is_away():

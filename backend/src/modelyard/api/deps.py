@@ -10,6 +10,8 @@ from modelyard.core.database import Database
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.sae import SaeResponse
 from modelyard.services.architecture_service import ArchitectureService
+from modelyard.services.bundles.export_service import BundleExportService
+from modelyard.services.bundles.import_service import BundleImportService
 from modelyard.services.compare_service import CompareService
 from modelyard.services.hub_search import HubSearchService
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
@@ -90,6 +92,8 @@ def _sae_answer(database: DatabaseDep) -> Callable[[str], SaeResponse]:
 # scope="function": the transaction is committed before the answer is sent, so what an answer says is already true.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
+BundleExportsDep = Annotated[BundleExportService, Depends(_service(BundleExportService))]
+BundleImportsDep = Annotated[BundleImportService, Depends(_service(BundleImportService))]
 LocalModelsDep = Annotated[LocalModelService, Depends(_service(LocalModelService))]
 ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureService))]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]

@@ -64,6 +64,81 @@ class Architecture(TypedDict):
     tree: ModuleNode
 
 
+class BundleCreate(TypedDict):
+    ids: list[str]
+    with_quantized: NotRequired[bool]
+    with_adapters: NotRequired[bool]
+    with_saes: NotRequired[bool]
+    split_bytes: NotRequired[int | None]
+
+
+class BundleImportRequest(TypedDict):
+    path: str
+    allow_pickle: NotRequired[bool]
+
+
+class BundlePage(TypedDict):
+    items: list[BundleResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class BundlePart(TypedDict):
+    name: str
+    size_bytes: int
+    sha256: str | None
+
+
+class BundlePlan(TypedDict):
+    size_bytes: int
+    parts: int
+    free_bytes: int
+    models: list[BundledModelName]
+    refusal: ErrorDetail | None
+
+
+class BundleProgress(TypedDict):
+    phase: Literal['waiting', 'starting', 'hashing', 'writing', 'reading', 'finishing']
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    files_done: int
+    files_total: int | None
+    waiting: bool
+    stopping: bool
+    started_at: str
+
+
+class BundleResponse(TypedDict):
+    id: str
+    kind: Literal['export', 'import']
+    status: Literal['pending', 'running', 'paused', 'ready', 'failed', 'cancelled']
+    name: str
+    progress: BundleProgress | None
+    size_bytes: int
+    parts: list[BundlePart]
+    models: list[BundledModelName]
+    error: ErrorDetail | None
+    created_at: str
+    finished_at: str | None
+
+
+class BundleUpload(TypedDict):
+    name: str
+    path: str
+    received_bytes: int
+    size_bytes: int
+
+
+class BundledModelName(TypedDict):
+    model_id: str
+    commit: str
+    quantization: Literal['none', '8bit', '4bit']
+    id: str | None
+
+
 class CacheListing(TypedDict):
     items: list[CachedModel]
     leftovers: list[Leftover]

@@ -121,6 +121,32 @@ class ApiClient:
         with file.open("rb") as content:
             return self._answer(self._send("POST", f"{self.url}/api/v1{path}", files={"file": (file.name, content)}))
 
+    def send_piece(self, path: str, content: bytes, content_range: str) -> Any:
+        """PUT a piece of a file."""
+        headers = {"Content-Range": content_range, "Content-Type": "application/octet-stream"}
+        try:
+            response = self._http.put(f"{self.url}/api/v1{path}", content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(f"The server at {self.url} went away.") from error
+        return self._answer(response)
+
+    def read_from(self, path: str, begin: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes of a file from `begin` to `end`, its size."""
+        if begin == end:
+            return
+        headers = {"Range": f"bytes={begin}-"} if begin else {}
+        try:
+            with self._http.stream("GET", f"{self.url}/api/v1{path}", headers=headers) as response:
+                if response.is_error or response.status_code != (206 if begin else 200):
+                    response.read()
+                    self._answer(response)
+                    raise self._not_modelyard(response)
+                yield from response.iter_raw(1 << 20)
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(
+                f"The server at {self.url} went away before it had finished.", hint="The same command continues."
+            ) from error
+
     def models(self, **query: Any) -> "ModelPage":
         """Every row that matches, as one page."""
         return cast("ModelPage", self.all_pages("/models", _PAGE, query))

@@ -9,7 +9,14 @@ from modelyard.core.errors import STORAGE_CODES, DiskFull
 from modelyard.core.units import duration, size
 
 if TYPE_CHECKING:
-    from modelyard.client.answers import ErrorDetail, ModelError, ModelResponse, Progress, TrainingResponse
+    from modelyard.client.answers import (
+        BundleProgress,
+        ErrorDetail,
+        ModelError,
+        ModelResponse,
+        Progress,
+        TrainingResponse,
+    )
 
 _LINE_SECONDS = 10.0
 
@@ -64,14 +71,14 @@ def phase(row: "ModelResponse") -> str:
             return progress["message"] or str(name)
 
 
-def amounts(progress: "Progress | None") -> str:
+def amounts(progress: "Progress | BundleProgress | None") -> str:
     """4.2 GB of 16.1 GB; empty while nothing is known."""
     if progress is None or progress["bytes_total"] is None:
         return ""
     return f"{size(progress['bytes_done'])} of {size(progress['bytes_total'])}"
 
 
-def speed(progress: "Progress | None") -> str:
+def speed(progress: "Progress | BundleProgress | None") -> str:
     """52.4 MB/s, 3 min left; empty while nothing flows."""
     if progress is None or not progress["bytes_per_second"]:
         return ""

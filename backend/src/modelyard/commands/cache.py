@@ -11,6 +11,7 @@ from modelyard.commands._find_model import find_row
 from modelyard.commands._options import OWN_PANEL, JsonOption, ModelArgument, WhichQuantization
 from modelyard.commands._output import note, print_json, print_table, say
 from modelyard.commands._progress import follow
+from modelyard.commands.carry import import_bundle, local_bundle
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest
 
@@ -46,7 +47,7 @@ def import_(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder or a GGUF file on the server's machine, a model of its cache, or one of its Ollama.",
+            help="A bundle, a folder or GGUF file on the server's machine, a model of its cache, or one of its Ollama.",
         ),
     ],
     name: Annotated[
@@ -55,13 +56,22 @@ def import_(
     mode: Annotated[
         Literal["link", "copy"], typer.Option(help="Hard links take no extra space; a copy is independent.")
     ] = "link",
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Of a bundle: accept models with pickle weights.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a folder, or a model that other tools downloaded, without a download; convert a GGUF file.
+    """Import a bundle, a folder, or a model that other tools downloaded, without a download; convert a GGUF file.
 
-    Ollama's names, such as llama3.2:1b, are known. A path must be inside one of the server's MODELYARD_ALLOWED_PATHS,
-    if they are set or the server has a key.
+    A bundle of this machine is sent to a server elsewhere. Ollama's names, such as llama3.2:1b, are known. Another path
+    must be inside one of the server's MODELYARD_ALLOWED_PATHS, if they are set or the server has a key.
     """
+    bundle = local_bundle(source)
+    if bundle and name is not None:
+        raise typer.BadParameter("A bundle holds the names of its models.", param_hint="--name")
+    if bundle or (name is None and _is_elsewhere(source)):
+        import_bundle(context, bundle or None, source, allow_pickle=allow_pickle, as_json=as_json)
+        return
     client = connect(context)
     of_ollama = ":" in source and not source.startswith(_PATHS)
     is_path = name is not None or of_ollama or source.startswith(_PATHS)
@@ -77,6 +87,11 @@ def import_(
         print_json(row)
     else:
         say(f"{row['model_id']} is ready: {_format.size(row['disk_bytes'])}, nothing was downloaded.")
+
+
+def _is_elsewhere(source: str) -> bool:
+    """Return whether this is a path that only the server's machine may have: of what is there, a bundle has no name."""
+    return source.startswith("/") and not Path(source).exists()
 
 
 def cache(

@@ -302,6 +302,18 @@ class BaseMissing(ModelyardError):
     default_hint = "Download the base first, or both at once: `modelyard pull ADAPTER --with-base`, with_base=true."
 
 
+class InvalidBundle(ModelyardError):
+    """A bundle that Modelyard did not write, or that was changed since."""
+
+    code = "invalid_bundle"
+    default_hint = "Copy the bundle again. If that does not help, export the models again."
+
+
+class BundleNotFound(ModelyardError):
+    code = "bundle_not_found"
+    default_hint = "GET /api/v1/bundles lists the bundles."
+
+
 class AlreadyQuantized(ModelyardError):
     code = "already_quantized"
     default_hint = "Download it with quantization none."

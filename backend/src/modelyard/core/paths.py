@@ -76,7 +76,7 @@ class PathRules:
         else:
             named, anywhere = tuple(map(Path, stored["named"])), stored["anywhere"]
         return cls(
-            own=(settings.datasets_folder, Path(constants.HF_HUB_CACHE)),
+            own=(settings.datasets_folder, settings.bundle_uploads_folder, Path(constants.HF_HUB_CACHE)),
             named=named or (),
             anywhere=anywhere,
             private=settings.home,

@@ -147,6 +147,14 @@ class Settings(BaseSettings):
         return self.home / "saes"
 
     @property
+    def bundles_folder(self) -> Path:
+        return self.home / "bundles"
+
+    @property
+    def bundle_uploads_folder(self) -> Path:
+        return self.bundles_folder / "uploads"
+
+    @property
     def logs_folder(self) -> Path:
         return self.home / "logs"
 
@@ -166,6 +174,8 @@ class Settings(BaseSettings):
             self.datasets_folder,
             self.trainings_folder,
             self.saes_folder,
+            self.bundles_folder,
+            self.bundle_uploads_folder,
             self.logs_folder,
             self.home / "workers",
         )

@@ -49,6 +49,10 @@ class JobKind(StrEnum):
     FETCH_SAE = "fetch_sae"
     EVALUATE_SAE = "evaluate_sae"
     BUILD_FEATURES = "build_features"
+    EXPORT = "export"
+    """Write models into a bundle."""
+    UNPACK = "unpack"
+    """Bring the models of a bundle into the cache."""
 
 
 class JobState(StrEnum):
@@ -97,6 +101,24 @@ class EventName(StrEnum):
     CANCELLED = "cancelled"
     MISSING = "missing"
     FOUND = "found"
+
+
+class BundleKind(StrEnum):
+    EXPORT = "export"
+    IMPORT = "import"
+
+
+class BundleStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE_BUNDLE_STATUSES = (BundleStatus.PENDING, BundleStatus.RUNNING)
+"""Work on the bundle is under way or waits for a worker."""
 
 
 class TrainingStatus(StrEnum):

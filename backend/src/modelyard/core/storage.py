@@ -120,6 +120,17 @@ def require_room(folder: Path, size_bytes: int = PROBE_BYTES) -> None:
             probe.unlink(missing_ok=True)
 
 
+def require_room_for(folder: Path, size_bytes: int) -> None:
+    """Raise DiskFull unless the disk of an existing folder has `size_bytes` free."""
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise DiskFull(
+            f"{units.size(size_bytes)} are needed, but the disk of {folder} has {units.size(free)} free.",
+            hint="Free space, or choose another disk.",
+            folder=str(folder),
+        )
+
+
 def sync(path: Path) -> None:
     """Bring a file's content, or the names in a folder, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)

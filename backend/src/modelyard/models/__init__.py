@@ -1,10 +1,13 @@
 """SQLAlchemy tables, one per file."""
 
 from modelyard.core.statuses import (
+    ACTIVE_BUNDLE_STATUSES,
     ACTIVE_STATUSES,
     ACTIVE_TRAINING_STATUSES,
     RESTARTABLE_STATUSES,
     RESUMABLE_TRAINING_STATUSES,
+    BundleKind,
+    BundleStatus,
     EventKind,
     EventName,
     JobControl,
@@ -17,6 +20,7 @@ from modelyard.core.statuses import (
     TrainingStatus,
 )
 from modelyard.models.base import Base
+from modelyard.models.bundle import Bundle
 from modelyard.models.deletion import Deletion
 from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job
@@ -32,11 +36,15 @@ from modelyard.models.training_metric import TrainingMetric
 from modelyard.models.worker import Worker
 
 __all__ = [
+    "ACTIVE_BUNDLE_STATUSES",
     "ACTIVE_STATUSES",
     "ACTIVE_TRAINING_STATUSES",
     "RESTARTABLE_STATUSES",
     "RESUMABLE_TRAINING_STATUSES",
     "Base",
+    "Bundle",
+    "BundleKind",
+    "BundleStatus",
     "Deletion",
     "EventKind",
     "EventName",

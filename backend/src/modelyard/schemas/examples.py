@@ -104,6 +104,11 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "detail": "The database /home/ada/.local/share/modelyard/modelyard.db was written by a newer version of"
         " Modelyard (schema 0042)."
     },
+    "invalid_bundle": {
+        "detail": "model.safetensors of Qwen/Qwen3-0.6B is damaged in the bundle: it does not have the hash that the"
+        " manifest gives."
+    },
+    "bundle_not_found": {"detail": "There is no bundle with the id '0c9f1d6f'."},
     "path_not_allowed": {
         "detail": "/root/model is not below a folder that this server reads for users.",
         "hint": "Allowed are /data/models and /home/ada/.cache/huggingface/hub. Name a folder below an allowed one, or"

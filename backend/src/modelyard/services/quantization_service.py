@@ -179,8 +179,12 @@ class QuantizationService:
 
 def artifact_folder(row: Model) -> Path:
     """Return where a row's quantized copy lives: one folder per model, commit and precision."""
-    name = f"{row.model_id.replace('/', '--')}--{row.commit[:12]}--{row.quantization.value}"
-    return get_settings().artifacts_folder / name
+    return get_settings().artifacts_folder / artifact_name(row.model_id, row.commit, row.quantization)
+
+
+def artifact_name(model_id: str, commit: str, quantization: Quantization) -> str:
+    """Return the name of the folder of a quantized copy."""
+    return f"{model_id.replace('/', '--')}--{commit[:12]}--{quantization.value}"
 
 
 def weights_folder(row: Model) -> Path:

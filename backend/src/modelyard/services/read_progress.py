@@ -9,11 +9,15 @@ from modelyard.services.jobs.control import JobProgress, JobReporter, raise_if_s
 
 
 class ReadProgress:
-    """Progress of reading files, with a rate over the whole read so far; asks whether to stop."""
+    """Progress of reading files, with a rate over the whole read so far; asks whether to stop.
 
-    def __init__(self, reporter: JobReporter, phase: str, total: int, files: int) -> None:
+    `before` is how many bytes of the total were done by an earlier attempt.
+    """
+
+    def __init__(self, reporter: JobReporter, phase: str, total: int, files: int, *, before: int = 0) -> None:
         self._reporter, self._phase, self._total, self._files = reporter, phase, total, files
-        self._done = self._files_done = 0
+        self._before = self._done = before
+        self._files_done = 0
         self._began = time.monotonic()
 
     def add(self, size: int) -> None:
@@ -27,12 +31,13 @@ class ReadProgress:
         self._report()
 
     def _report(self) -> None:
-        rate = self._done / max(time.monotonic() - self._began, 0.001)
+        moved = self._done - self._before
+        rate = moved / max(time.monotonic() - self._began, 0.001)
         self._reporter.report(
             JobProgress(
                 phase=self._phase,
                 bytes_done=self._done,
-                bytes_moved=self._done,
+                bytes_moved=moved,
                 bytes_total=self._total,
                 bytes_per_second=rate,
                 eta_seconds=(self._total - self._done) / rate if rate else None,

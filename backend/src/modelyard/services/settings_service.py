@@ -111,7 +111,7 @@ class SettingsService:
         """A client for a Hub, or with a token, that is not in use yet. Raises InvalidRequest."""
         reference = self.endpoint_reference()
         if "endpoint" in request.model_fields_set:
-            reference = constants.ENDPOINT if request.endpoint is None else _checked_endpoint(request.endpoint)
+            reference = constants.ENDPOINT if request.endpoint is None else checked_endpoint(request.endpoint)
         if request.token and reference != BUILTIN:
             return HubClient(reference, tokens.checked_token(request.token))
         return self.hub_client(reference)
@@ -154,7 +154,7 @@ class SettingsService:
         for field in request.model_fields_set - {"token"}:
             value = getattr(request, field)
             if field == "endpoint" and value is not None:
-                value = _checked_endpoint(value)
+                value = checked_endpoint(value)
             if isinstance(value, Defaults):
                 value = value.model_dump()
             self._set(field, value)
@@ -179,7 +179,8 @@ class SettingsService:
         return insert(self.session, Setting).values(key=key, value={"value": value})
 
 
-def _checked_endpoint(endpoint: str) -> str:
+def checked_endpoint(endpoint: str) -> str:
+    """Return a Hub's address without a slash at its end, or `builtin`. Raises InvalidRequest."""
     endpoint = endpoint.strip().rstrip("/")
     if endpoint == BUILTIN:
         return endpoint

@@ -30,6 +30,7 @@ TASK_MODULES = (
     "modelyard.workers.inference_tasks",
     "modelyard.workers.training_tasks",
     "modelyard.workers.sae_tasks",
+    "modelyard.workers.bundle_tasks",
 )
 """Imported when a worker starts, not with this module: `worker_init` and `worker_ready` handlers and the tasks."""
 

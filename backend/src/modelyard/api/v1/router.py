@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from modelyard.api.v1.endpoints import (
+    bundles,
     compare,
     datasets,
     events,
@@ -18,5 +19,6 @@ from modelyard.api.v1.endpoints import (
 
 router = APIRouter(prefix="/api/v1")
 # `models` comes after what has fixed paths, which win over its `{id}`.
-for part in (hub_models, local_models, inference, compare, models, trainings, saes, datasets, system, settings, events):
+with_fixed_paths = (hub_models, local_models, inference, compare)
+for part in (*with_fixed_paths, models, trainings, saes, datasets, bundles, system, settings, events):
     router.include_router(part.router)

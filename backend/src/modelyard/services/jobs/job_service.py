@@ -19,7 +19,7 @@ from modelyard.models import EventName, Job, JobControl, JobKind, JobState, Mode
 from modelyard.services.jobs.able_workers import require_able_worker
 from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
-from modelyard.services.jobs.kinds import JOB_QUEUES, REQUESTS, SAE_WORK, TASKS, WITH_TEXTS
+from modelyard.services.jobs.kinds import JOB_QUEUES, NOT_OF_A_MODEL, REQUESTS, TASKS, WITH_TEXTS
 from modelyard.services.jobs.payloads import Payload
 from modelyard.services.jobs.queries import claimable, is_load
 
@@ -28,7 +28,7 @@ GONE_SECONDS = 600.0
 """A worker that was silent for so long is not waited for; one that was only busy or stopped answers before."""
 
 JobOrder = Literal["oldest_first", "smallest_first"]
-_NOT_NOTED = (JobKind.TRAIN, JobKind.DRIFT, JobKind.EMBED, *SAE_WORK)
+_NOT_NOTED = (*NOT_OF_A_MODEL, JobKind.DRIFT, JobKind.EMBED)
 """The history of a model does not mention them: a run has its own, and a comparison changes nothing."""
 _ENDS = {
     JobState.DONE: EventName.DONE,

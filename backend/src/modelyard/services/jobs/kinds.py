@@ -18,12 +18,16 @@ TASKS = {
     JobKind.FETCH_SAE: "saes.fetch",
     JobKind.EVALUATE_SAE: "saes.evaluate",
     JobKind.BUILD_FEATURES: "saes.build_features",
+    JobKind.EXPORT: "bundles.export",
+    JobKind.UNPACK: "bundles.unpack",
 }
 JOB_QUEUES = {
     # These move or read whole models: they wait for each other, not for the GPU.
     JobKind.DOWNLOAD: Queue.DOWNLOADS,
     JobKind.VERIFY: Queue.DOWNLOADS,
     JobKind.IMPORT: Queue.DOWNLOADS,
+    JobKind.EXPORT: Queue.DOWNLOADS,
+    JobKind.UNPACK: Queue.DOWNLOADS,
     JobKind.QUANTIZE: Queue.COMPUTE,
     JobKind.MERGE: Queue.COMPUTE,
     # Hours long: a quantization does not wait for it.
@@ -43,3 +47,5 @@ REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT, JobKi
 """Work with a model in memory, for somebody who waits."""
 WITH_TEXTS = (JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
 """Those that hold what a user sent and got, which may be many megabytes."""
+NOT_OF_A_MODEL = (JobKind.TRAIN, JobKind.EXPORT, JobKind.UNPACK, *SAE_WORK)
+"""Work on a run, an autoencoder or a bundle, which the history of a model does not mention."""
