@@ -2,6 +2,7 @@
 
 import io
 import json
+import pydoc_data.topics
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 from api.test_models_api import problem
 from hub.hub_faults import HubFaults
-from support.instance import Instance
+from support.instance import Instance, standing_still
 from support.saes import D_IN, D_SAE, make_sae
 
-BASE, SAES = "lab/base", "lab/saes"
+BASE, SAES, SAMPLE = "lab/base", "lab/saes", "modelyard-samples/tiny-llama"
 
 
 @pytest.fixture(autouse=True)
@@ -195,3 +196,91 @@ def test_files_that_vanish_are_told(instance: Instance, tmp_path: Path) -> None:
     (Path(sae["folder"]) / "cfg.json").unlink()
     assert "files_missing" in codes(instance.api.get(f"/saes/{sae['id']}").json())
     assert problem(instance.api.get(f"/saes/{sae['id']}/export")) == (409, "not_ready")
+
+
+@pytest.fixture
+def judged_model(instance: Instance, hub: HubFaults) -> dict[str, Any]:
+    return instance.wait_for(instance.download(SAMPLE)["id"], "ready")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "topics.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in pydoc_data.topics.topics.values()))
+    return path
+
+
+def judge(instance: Instance, sae: dict[str, Any], corpus: Path, **fields: Any) -> Any:
+    body = {"dataset": {"path": str(corpus)}, "tokens": 4096, **fields}
+    return instance.api.post(f"/saes/{sae['id']}/evaluate", json=body)
+
+
+def ended(instance: Instance, sae_id: str, seconds: float = 300) -> dict[str, Any]:
+    def probe() -> dict[str, Any] | None:
+        sae: dict[str, Any] = instance.api.get(f"/saes/{sae_id}").json()
+        return sae if sae["work"]["state"] in ("done", "failed", "cancelled") else None
+
+    sae: dict[str, Any] = instance.wait_until(probe, seconds, "the work ends")
+    return sae
+
+
+@pytest.mark.sae
+def test_an_sae_is_judged_though_its_worker_is_killed(
+    instance: Instance, judged_model: dict[str, Any], corpus: Path, tmp_path: Path
+) -> None:
+    folder = make_sae(tmp_path / "here", d_in=judged_model["hidden_size"], model_name=SAMPLE, prepend_bos=False)
+    sae = imported(instance, folder).json()
+    answer = judge(instance, sae, corpus)
+    assert answer.status_code == 202, answer.text
+    assert problem(judge(instance, sae, corpus)) == (409, "conflict")
+
+    def is_running() -> bool:
+        return bool(instance.api.get(f"/saes/{sae['id']}").json()["work"]["state"] == "running")
+
+    instance.wait_until(is_running, 60, "a worker has it")
+    assert [user["kind"] for user in instance.model(judged_model["id"])["used_by"]] == ["sae"]
+    assert problem(instance.api.delete(f"/saes/{sae['id']}")) == (409, "model_in_use")
+    assert problem(instance.api.delete(f"/models/{judged_model['id']}")) == (409, "model_in_use")
+    instance.children()["compute"].kill()
+    judged = ended(instance, sae["id"])
+    assert judged["work"]["state"] == "done", judged["work"]
+    found = judged["evaluation"]
+    assert (found["model_row_id"], found["held_out"], found["context_size"]) == (judged_model["id"], False, 32)
+    assert found["dataset"] == {"path": str(corpus), "column": "text"}
+    assert 0 < found["tokens"] <= 4096
+    assert (found["l0"], judged["status"], judged["used_by"]) == (8.0, "ready", [])
+    assert found["ce_zero"] != found["ce_clean"]
+    assert instance.model(judged_model["id"])["used_by"] == []
+
+
+@pytest.mark.sae
+def test_an_evaluation_is_refused_with_a_reason(
+    instance: Instance, judged_model: dict[str, Any], corpus: Path, tmp_path: Path
+) -> None:
+    d_in = judged_model["hidden_size"]
+    stranger = imported(instance, make_sae(tmp_path / "stranger", model_name="lab/elsewhere")).json()
+    refused = judge(instance, stranger, corpus)
+    assert problem(refused) == (409, "not_ready")
+    assert "modelyard pull lab/elsewhere" in refused.json()["hint"]
+    nowhere = imported(
+        instance, make_sae(tmp_path / "nowhere", d_in=d_in, model_name=SAMPLE, hook_name="model.layers.99")
+    ).json()
+    assert problem(judge(instance, nowhere, corpus)) == (422, "invalid_request")
+    narrow = imported(
+        instance, make_sae(tmp_path / "narrow", d_in=16, model_name=SAMPLE, hook_name="model.layers.1.mlp")
+    ).json()
+    assert problem(judge(instance, narrow, corpus)) == (422, "invalid_request")
+    assert problem(judge(instance, narrow, Path("/etc/passwd"))) == (403, "path_not_allowed")
+
+
+@pytest.mark.sae
+def test_an_evaluation_can_be_cancelled(
+    instance: Instance, judged_model: dict[str, Any], corpus: Path, tmp_path: Path
+) -> None:
+    folder = make_sae(tmp_path / "long", d_in=judged_model["hidden_size"], model_name=SAMPLE, prepend_bos=False)
+    sae = imported(instance, folder).json()
+    with standing_still(instance.children()["compute"]):
+        assert judge(instance, sae, corpus, tokens=10_000_000).status_code == 202
+        assert instance.api.post(f"/saes/{sae['id']}/cancel").json()["work"]["state"] in ("cancelled", "stopping")
+    assert ended(instance, sae["id"])["work"]["state"] == "cancelled"
+    assert problem(instance.api.post(f"/saes/{sae['id']}/cancel")) == (409, "conflict")

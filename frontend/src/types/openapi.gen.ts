@@ -1053,6 +1053,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/saes/{id}/evaluate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Judge a sparse autoencoder
+         * @description Compare the model's activations on a text with their reconstructions, and its loss with and without them.
+         *
+         *     The figures are in `evaluation` once the work is done; those of an earlier evaluation stay until then.
+         */
+        post: operations["evaluate_sae_api_v1_saes__id__evaluate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/saes/{id}/export": {
         parameters: {
             query?: never;
@@ -5101,6 +5123,48 @@ export interface components {
              * @description Branch, tag or commit; null: the default branch.
              */
             revision?: string | null;
+        };
+        /**
+         * SaeEvaluate
+         * @description Judge a sparse autoencoder on a text.
+         * @example {
+         *       "dataset": {
+         *         "column": "text",
+         *         "path": "/data/corpus.jsonl"
+         *       },
+         *       "tokens": 50000
+         *     }
+         */
+        SaeEvaluate: {
+            /** @description The text. Of the text that the SAE was trained on here, only the rows kept back are read. */
+            dataset: components["schemas"]["DatasetChoice"];
+            /**
+             * Device
+             * @description Where it runs; auto: an accelerator, else the CPU.
+             * @default auto
+             * @example auto
+             * @example cpu
+             * @example cuda:0
+             */
+            device: string;
+            /**
+             * Dtype
+             * @description The model's precision; `auto`: as trained. For quantized models only `auto`.
+             * @default auto
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "bfloat16" | "float16";
+            /**
+             * Model Id
+             * @description A row of `compatible_with`; null: the one most like the trained one.
+             */
+            model_id?: string | null;
+            /**
+             * Tokens
+             * @description How much is read, at most.
+             * @default 50000
+             */
+            tokens: number;
         };
         /**
          * SaeEvaluation
@@ -12255,6 +12319,114 @@ export interface operations {
                 };
             };
             /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    evaluate_sae_api_v1_saes__id__evaluate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeEvaluate"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict`, `sae_engine_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `training_incompatible` */
             422: {
                 headers: {
                     [name: string]: unknown;

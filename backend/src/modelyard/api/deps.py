@@ -22,6 +22,7 @@ from modelyard.services.model_response import ModelResponses
 from modelyard.services.openai.openai_service import OpenAIService
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.saes.arrivals import SaeArrivals
+from modelyard.services.saes.judging import SaeJudging
 from modelyard.services.saes.sae_response import SaeResponses
 from modelyard.services.training.compatibility import TrainingCompatibilityService
 from modelyard.services.training.run_service import TrainingRunService
@@ -106,6 +107,7 @@ HubModelsDep = Annotated[HuggingFaceModelService, Depends(_service(HuggingFaceMo
 TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunService))]
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]
 SaeArrivalsDep = Annotated[SaeArrivals, Depends(_service(SaeArrivals))]
+SaeJudgingDep = Annotated[SaeJudging, Depends(_service(SaeJudging))]
 SaeAnswerDep = Annotated[Callable[[str], SaeResponse], Depends(_sae_answer)]
 UpdatesDep = Annotated[UpdateService, Depends(_service(UpdateService))]
 RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]

@@ -870,6 +870,14 @@ class SaeDownload(TypedDict):
     revision: NotRequired[str | None]
 
 
+class SaeEvaluate(TypedDict):
+    dataset: DatasetChoice
+    tokens: NotRequired[int]
+    model_id: NotRequired[str | None]
+    dtype: NotRequired[Literal['auto', 'float32', 'bfloat16', 'float16']]
+    device: NotRequired[str]
+
+
 class SaeEvaluation(TypedDict):
     tokens: int
     dataset: DatasetChoice

@@ -11,9 +11,10 @@ from modelyard.client.progress import Shown
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import TRAIN_PANEL, JsonOption, YesOption
+from modelyard.commands._options import TRAIN_PANEL, DtypeName, JsonOption, YesOption
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
 from modelyard.commands._progress import display, left_to_the_server
+from modelyard.commands.train import dataset_choice
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import Conflict, InvalidRequest, SaeNotFound
 
@@ -30,7 +31,7 @@ _POLL_SECONDS = 0.5
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
-    for command in (ls, show, pull, cancel, rm):
+    for command in (ls, show, pull, evaluate, cancel, rm):
         group.command(cls=ClientCommand)(command)
     group.command("import", cls=ClientCommand)(import_folder)
     app.add_typer(group, name="saes", help="Keep and judge sparse autoencoders.", rich_help_panel=TRAIN_PANEL)
@@ -89,6 +90,44 @@ def pull(
     if not detach:
         made = follow_work(client, made)
     _print_result(made, as_json=as_json)
+
+
+def evaluate(
+    context: typer.Context,
+    sae: SaeArgument,
+    dataset: Annotated[
+        Path,
+        typer.Option("--dataset", metavar="FILE", help="The text: .jsonl, .txt or .parquet, on the server's machine."),
+    ],
+    column: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="How much is read; 50000.", min=64)] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="An installed model that it fits.")] = None,
+    dtype: Annotated[DtypeName | None, typer.Option(help="Dtype of an unquantized model; auto: as trained.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, …")] = None,
+    upload: Annotated[bool, typer.Option("--upload", help="Send the text to the server first.")] = False,
+    detach: DetachOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a sparse autoencoder on a text: how much it explains, and what the model loses with it."""
+    client = connect(context)
+    found = find_sae(client, sae)
+    options = {
+        "tokens": tokens,
+        "model_id": None if model is None else find_row(client, model, None)["id"],
+        "dtype": dtype,
+        "device": device,
+    }
+    request: Json = {name: value for name, value in options.items() if value is not None}
+    request["dataset"] = dataset_choice(client, dataset, column, upload=upload)
+    judged: SaeResponse = client.post(f"/saes/{found['id']}/evaluate", request)
+    if not detach:
+        judged = follow_work(client, judged)
+    if as_json:
+        print_json(judged)
+    elif detach:
+        say(f"The evaluation of {judged['name']} is queued.")
+    else:
+        print_facts(_figures(judged))
 
 
 def cancel(context: typer.Context, sae: SaeArgument) -> None:
@@ -202,6 +241,26 @@ def _judged(sae: "SaeResponse") -> str | None:
     return ", ".join(part for part in parts if part)
 
 
+def _figures(sae: "SaeResponse") -> Iterator[tuple[str, Cell]]:
+    judged = sae["evaluation"]
+    if judged is None:
+        return
+    yield "judged on", f"{judged['tokens']:,} tokens{' that were kept back' if judged['held_out'] else ''}"
+    for name, value, form in (
+        ("explained variance", judged["explained_variance"], ".3f"),
+        ("… per token", judged["explained_variance_per_token"], ".3f"),
+        ("cosine", judged["cosine"], ".3f"),
+        ("L0", judged["l0"], ".1f"),
+        ("loss recovered", judged["loss_recovered"], ".1%"),
+        ("cross-entropy", judged["ce_clean"], ".3f"),
+        ("… reconstructed", judged["ce_reconstructed"], ".3f"),
+        ("… zeroed", judged["ce_zero"], ".3f"),
+        ("shrinkage", judged["shrinkage"], ".3f"),
+    ):
+        yield name, None if value is None else format(value, form)
+    yield "features", f"{judged['dead_features']:,} never active, {judged['dense_features']:,} dense"
+
+
 def _facts(sae: "SaeResponse") -> Iterator[tuple[str, Cell]]:
     yield "id", sae["id"]
     yield "name", sae["name"]
@@ -216,6 +275,7 @@ def _facts(sae: "SaeResponse") -> Iterator[tuple[str, Cell]]:
     yield "hook point", sae["hook_point"]
     yield "SAE", f"{sae['architecture']}, {sae['d_sae']:,} features, width {sae['d_in']:,}" if sae["d_sae"] else None
     yield "source", sae["source"] if sae["repo_id"] is None else f"{sae['repo_id']}/{sae['repo_path']}"
+    yield from _figures(sae)
     yield "folder", sae["folder"]
     yield "on disk", None if sae["size_bytes"] is None else _format.size(sae["size_bytes"])
     yield "fits", ", ".join(row[:8] for row in sae["compatible_with"]) or "no installed model"

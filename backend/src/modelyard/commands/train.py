@@ -145,7 +145,7 @@ def start(
             model = model or run["model_name"]
     request |= {name: value for name, value in options.items() if value is not None}
     if dataset is not None:
-        request["dataset"] = _dataset(client, dataset, column, upload=upload)
+        request["dataset"] = dataset_choice(client, dataset, column, upload=upload)
     elif column is not None:
         request["dataset"]["column"] = column
     if hook is not None:
@@ -343,7 +343,7 @@ def _suggested(client: "ApiClient", row: "ModelResponse") -> str:
     return path
 
 
-def _dataset(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> "DatasetChoice":
+def dataset_choice(client: "ApiClient", file: Path, column: str | None, *, upload: bool) -> "DatasetChoice":
     """Return the data set for the request, uploaded if the server is another machine. Raises InvalidRequest."""
     path = expand_home(file).absolute()
     if not upload and client.is_local:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from modelyard.schemas import sae_examples as examples
-from modelyard.schemas.common import ErrorDetail, QuantizationName, Schema, UtcTime
+from modelyard.schemas.common import DtypeName, ErrorDetail, QuantizationName, Schema, UtcTime
 from modelyard.schemas.model import UsedBy
 from modelyard.schemas.training import DatasetChoice
 
@@ -49,6 +49,29 @@ class SaeDownload(Schema):
     )
     revision: str | None = Field(
         default=None, min_length=1, max_length=200, description="Branch, tag or commit; null: the default branch."
+    )
+
+
+class SaeEvaluate(Schema):
+    """Judge a sparse autoencoder on a text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SAE_EVALUATE]})
+
+    dataset: DatasetChoice = Field(
+        description="The text. Of the text that the SAE was trained on here, only the rows kept back are read."
+    )
+    tokens: int = Field(default=50_000, ge=64, le=10_000_000, description="How much is read, at most.")
+    model_id: str | None = Field(
+        default=None, max_length=64, description="A row of `compatible_with`; null: the one most like the trained one."
+    )
+    dtype: DtypeName = Field(
+        default="auto", description="The model's precision; `auto`: as trained. For quantized models only `auto`."
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda:\d{1,3})$",
+        description="Where it runs; auto: an accelerator, else the CPU.",
+        examples=["auto", "cpu", "cuda:0"],
     )
 
 

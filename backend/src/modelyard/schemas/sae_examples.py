@@ -9,6 +9,8 @@ _DATASET = {"path": "/data/corpus.jsonl", "column": "text"}
 SAE_IMPORT: dict[str, Any] = {"path": "/data/saes/layer-14", "name": None}
 SAE_DOWNLOAD: dict[str, Any] = {"repo_id": "jbloom/GPT2-Small-SAEs-Reformatted", "path": "blocks.8.hook_resid_pre"}
 
+SAE_EVALUATE: dict[str, Any] = {"dataset": _DATASET, "tokens": 50000}
+
 SAE_EVALUATION: dict[str, Any] = {
     "tokens": 49920,
     "dataset": _DATASET,

@@ -6,6 +6,7 @@ from modelyard.core.database import Database, get_database
 from modelyard.models import JobKind, JobState
 from modelyard.services.jobs.job_service import JobService
 from modelyard.services.saes.arrivals import SaeArrivals
+from modelyard.services.saes.judging import SaeJudging
 from modelyard.services.saes.sae_service import SaeService
 from modelyard.workers.celery_app import celery_app
 from modelyard.workers.job_runner import Endings, RunningJob, run_job
@@ -50,3 +51,13 @@ def fetch_sae_task(job_id: str) -> None:
 
 def _fetch(job: RunningJob) -> None:
     SaeArrivals(get_database()).fetch(job.subject_id, job)
+
+
+@celery_app.task(name="saes.evaluate")
+def evaluate_sae_task(job_id: str) -> None:
+    """Judge a sparse autoencoder in a child process."""
+    run_job(job_id, _evaluate, SAE_ENDINGS)
+
+
+def _evaluate(job: RunningJob) -> None:
+    SaeJudging(get_database()).evaluate(job.job, job)

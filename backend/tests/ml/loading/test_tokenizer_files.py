@@ -21,13 +21,13 @@ from modelyard.ml.loading.tokenizer_files import checked
 from modelyard.ml.quantize import drift
 from modelyard.ml.quantize.answers import find_prompts
 from modelyard.ml.untrusted import Tokenizer
-from modelyard.workers.processes.train_child import _try_tokenizer
+from modelyard.workers.processes.library_process import try_tokenizer
 
 SECRET = "hunter2-of-the-operator"
 MAPS = ("tokenizer_config.json", "special_tokens_map.json")
 READERS: dict[str, Callable[[Path], Any]] = {
     "child": lambda folder: Tokenizer(folder, "some/model").encode(SECRET),
-    "training": lambda folder: _try_tokenizer(folder, "some/model", [SECRET]),
+    "training": lambda folder: try_tokenizer(folder, "some/model", [SECRET]),
     "process": load_tokenizer,
 }
 

@@ -109,3 +109,18 @@ class EmbedPayload(Payload):
     adapter: str | None = None
     """As in a GeneratePayload."""
     load: LoadPayload
+
+
+class SaeTextPayload(Payload):
+    """What a model reads for an SAE; the job's own row is that of the SAE."""
+
+    path: str
+    column: str
+    tokens: int
+    model_row_id: str
+    hook_point: str
+    held_out: bool
+    dtype: str = "auto"
+    """Auto: the one the SAE was trained in, else as the model is stored."""
+    device: str = "auto"
+    top: int = 0

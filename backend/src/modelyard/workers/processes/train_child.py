@@ -14,15 +14,11 @@ import signal
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
-
-import psutil
 
 from modelyard.core import locks
 from modelyard.core.errors import Conflict, ModelyardError, NoTokenizer, OutOfMemory, TrainingIncompatible
@@ -30,6 +26,7 @@ from modelyard.core.paths import PathRules
 from modelyard.core.process import Report, child_main, configure_logging
 from modelyard.core.settings import get_settings
 from modelyard.core.storage import room_problem
+from modelyard.workers.processes.library_process import prepare, try_tokenizer
 from modelyard.workers.training_speed import TrainingSpeed
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ REPORT_SECONDS = 0.5
 CURVE_POINTS = 400
 PREDECESSOR_SECONDS = 150.0
 LOG_SECONDS = 10.0
-TRIED_TEXTS = 8
 
 log = logging.getLogger("modelyard.workers.processes.train_child")
 
@@ -54,26 +50,6 @@ def _on_sigterm(_signal: int, _frame: FrameType | None) -> None:
         sys.exit(0)
 
 
-def _one_line(message: Warning | str, category: type[Warning], *_where: object, **_line: object) -> str:
-    return f"{category.__name__}: {message}"
-
-
-def _prepare(folder: Path) -> None:
-    """Set the environment before libraries are imported: no network, no files outside the run, one core left free."""
-    # What libraries warn of is a line of the log like any other.
-    warnings.formatwarning = _one_line
-    logging.captureWarnings(True)
-    os.environ |= {
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_DATASETS_CACHE": str(folder / "datasets"),
-        "TQDM_DISABLE": "1",
-        "WANDB_MODE": "disabled",
-        "WANDB_SILENT": "true",
-    }
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (psutil.cpu_count(logical=False) or 2) - 1)))
-    os.nice(5)
-
-
 def _work(request: dict[str, Any], report: Report) -> dict[str, Any]:
     try:
         return _attempt(request, report)
@@ -86,7 +62,7 @@ def _attempt(request: dict[str, Any], report: Report) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, _on_sigterm)
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    _prepare(folder)
+    prepare(folder)
     from modelyard.ml.sae.engine import TrainingRun, TrainingStopped
 
     run = TrainingRun(**request)
@@ -155,7 +131,7 @@ def _train(run: "TrainingRun", report: Report) -> str:
         return texts(Path(run.dataset_path), run.dataset_column, rules)
 
     weights = Path(run.weights_folder)
-    _try_tokenizer(weights, run.model_id, rows())
+    try_tokenizer(weights, run.model_id, rows())
     tokenizer = load_tokenizer(weights)
     ids = first_tokens(tokenizer, rows(), run.context_size)
     engine = load_engine()
@@ -188,15 +164,6 @@ def _train(run: "TrainingRun", report: Report) -> str:
     )
     log.info("the SAE is in %s", run.output)
     return engine.name
-
-
-def _try_tokenizer(folder: Path, model_id: str, texts: Iterable[str]) -> None:
-    """Try the tokenizer in a process with limits before this process uses it. Raises NoTokenizer, TemplateFailed."""
-    from modelyard.ml.untrusted import Tokenizer
-
-    with Tokenizer(folder, model_id) as tokenizer:
-        for text in islice(texts, TRIED_TEXTS):
-            tokenizer.encode(text, add_special_tokens=False)
 
 
 def _shorten_lines() -> None:

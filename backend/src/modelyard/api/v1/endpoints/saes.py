@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
-from modelyard.api.deps import DatabaseDep, ReadingDep, SaeAnswerDep, SaeArrivalsDep, SessionDep
+from modelyard.api.deps import DatabaseDep, ReadingDep, SaeAnswerDep, SaeArrivalsDep, SaeJudgingDep, SessionDep
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset
 from modelyard.core import errors
 from modelyard.schemas import examples, sae_examples
 from modelyard.schemas.deletion import DeletionReport
-from modelyard.schemas.sae import SaeDownload, SaeImport, SaePage, SaeResponse
+from modelyard.schemas.sae import SaeDownload, SaeEvaluate, SaeImport, SaePage, SaeResponse
 from modelyard.services.model_service import ModelService
 from modelyard.services.saes.actions import delete_sae, sae_deletion_plan
 from modelyard.services.saes.sae_archive import SaeArchive
@@ -110,6 +110,30 @@ def export_sae(sae_id: SaeId, session: ReadingDep) -> StreamingResponse:
             "Content-Disposition": f'attachment; filename="{archive.name}"',
         },
     )
+
+
+@router.post(
+    "/{id}/evaluate",
+    status_code=202,
+    summary="Judge a sparse autoencoder",
+    responses=ACCEPTED
+    | problems(
+        errors.SaeNotFound,
+        errors.InvalidRequest,
+        errors.PathNotAllowed,
+        errors.NotReady,
+        errors.Conflict,
+        errors.TrainingIncompatible,
+        errors.SaeEngineMissing,
+    ),
+)
+def evaluate_sae(sae_id: SaeId, request: SaeEvaluate, judging: SaeJudgingDep, answer: SaeAnswerDep) -> SaeResponse:
+    """Compare the model's activations on a text with their reconstructions, and its loss with and without them.
+
+    The figures are in `evaluation` once the work is done; those of an earlier evaluation stay until then.
+    """
+    judging.start(sae_id, request)
+    return answer(sae_id)
 
 
 @router.post(
