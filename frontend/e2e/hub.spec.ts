@@ -23,12 +23,12 @@ test("a Hub is searched, narrowed and read, by keyboard", async ({ page }) => {
   await test.step("filters, which the address keeps", async () => {
     await view.getByRole("combobox", { name: "Licence" }).selectOption("mit");
     await expect(found).toHaveText("24 models, more on the Hub");
-    await view.getByRole("checkbox", { name: "Fits this machine" }).check();
+    await view.getByRole("combobox", { name: "Fits this machine" }).selectOption("Fits in full precision");
     await expect(view.getByText("No results with these filters")).toBeVisible();
     await expectAccessible(page);
     await view.getByRole("button", { name: "Clear the filters" }).last().click();
     await view.getByRole("combobox", { name: "Architecture" }).fill("llama");
-    await view.getByRole("checkbox", { name: "Fits this machine" }).check();
+    await view.getByRole("combobox", { name: "Fits this machine" }).selectOption("Fits in full precision");
     await expect(hits).toHaveCount(1);
     await page.reload();
     await expect(hits).toHaveCount(1);

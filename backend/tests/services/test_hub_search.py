@@ -10,6 +10,7 @@ from modelyard.core.database import Database
 from modelyard.hub.client import HubClient
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import HubQuery
+from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.hub_search import PAGES_ASKED, HubSearchService
@@ -87,6 +88,29 @@ def test_the_hub_is_not_asked_for_ever(service: HubSearchService, hub: Script, h
     hits[:] = [UNKNOWN] * 100
     page = service.search(HubQuery("a"), PAGE, fits=True)
     assert (page.items, page.next_cursor, len(hub.asked)) == ([], str(PAGES_ASKED * PAGE), PAGES_ASKED)
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "weights"),
+    [
+        ("8bit", ["a/small", "a/large", "a/half"], [4400, 5501, 2750]),
+        ("4bit", ["a/small", "a/large", "a/half"], [2600, 3251, 1625]),
+    ],
+)
+def test_it_tells_what_fits_as_a_quantized_copy(
+    service: HubSearchService,
+    hits: list[dict[str, object]],
+    precision: QuantizationName,
+    found: list[str],
+    weights: list[int],
+) -> None:
+    hits[:] = [SMALL, LARGE, TIGHT, HALF, UNKNOWN]  # of TIGHT, a part is quantized already
+    page = service.search(HubQuery("a"), PAGE, fits=True, precision=precision)
+    rest = service.search(HubQuery("a"), PAGE, fits=True, precision=precision, cursor=page.next_cursor)
+    items = [*page.items, *rest.items]
+    assert [(each.model_id, each.weights_bytes, each.fits) for each in items] == [
+        (name, size, "fits") for name, size in zip(found, weights, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import type {
   ModelDownloadRequest,
   ModelInfo,
   ModelPage,
+  Quantization,
   QuantizeRequest,
   SearchPage,
   SearchSort,
@@ -127,6 +128,8 @@ export interface HubSearch {
   min_parameters?: number | null;
   max_parameters?: number | null;
   fits?: boolean | null;
+  /** What fits is asked of; as stored where it is left out. */
+  precision?: Quantization | null;
   /** The page after the one that ended with it. */
   cursor?: string | null;
 }

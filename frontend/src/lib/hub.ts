@@ -1,4 +1,4 @@
-import type { Model, SearchItem, SearchSort } from "../types/model";
+import type { Model, Quantization, SearchItem, SearchSort } from "../types/model";
 import { formatBytes, formatCount } from "./bytes";
 
 /** What a Hub's search tells of a model, in a few words; what is not known or zero is left out. */
@@ -93,6 +93,9 @@ export const SIZE_LABEL: Record<HubSize, string> = {
 
 export const HUB_SIZES = Object.keys(SIZES) as HubSize[];
 
+/** What fits this machine, by its word in the address. */
+export const FITS: Record<string, Quantization> = { "1": "none", "8bit": "8bit", "4bit": "4bit" };
+
 export interface HubQuery {
   find: string;
   sort: SearchSort;
@@ -100,8 +103,8 @@ export interface HubQuery {
   licence: string | null;
   architecture: string | null;
   size: HubSize | null;
-  /** Only what is known to fit this machine. */
-  fitting: boolean;
+  /** Only what is known to fit this machine in that precision. */
+  fitting: Quantization | null;
 }
 
 /** In the address; null clears them. */
@@ -122,13 +125,13 @@ export function readHubQuery(parameters: URLSearchParams): HubQuery {
     licence: nameOf(parameters.get("licence")),
     architecture: nameOf(parameters.get("architecture")),
     size: HUB_SIZES.find((size) => size === parameters.get("size")) ?? null,
-    fitting: parameters.get("fits") === "1",
+    fitting: FITS[parameters.get("fits") ?? ""] ?? null,
   };
 }
 
 /** How many filters narrow the search. */
 export function countHubFilters({ task, licence, architecture, size, fitting }: HubQuery): number {
-  return [task, licence, architecture, size].filter((value) => value !== null).length + Number(fitting);
+  return [task, licence, architecture, size, fitting].filter((value) => value !== null).length;
 }
 
 /** What the server is asked. */
@@ -143,7 +146,8 @@ export function hubSearch(query: HubQuery, limit: number) {
     architecture: query.architecture,
     min_parameters: least === null ? null : least * 1e6,
     max_parameters: most === null ? null : most * 1e6,
-    fits: query.fitting ? true : null,
+    fits: query.fitting === null ? null : true,
+    precision: query.fitting === "none" ? null : query.fitting,
   };
 }
 

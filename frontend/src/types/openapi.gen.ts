@@ -5657,7 +5657,7 @@ export interface components {
             size_bytes: number | null;
             /**
              * Weights Bytes
-             * @description Approximate memory of the weights alone, as stored; null where the Hub has not counted them.
+             * @description Approximate memory of the weights alone, in the `precision` that was asked for; null where the Hub has not counted them, or where they are quantized already and another precision was asked for.
              */
             weights_bytes: number | null;
         };
@@ -9458,10 +9458,15 @@ export interface operations {
                 /** @description Models of unknown size are left out. */
                 max_parameters?: number | null;
                 /**
-                 * @description Only models whose weights, as stored, are known to fit this machine now.
+                 * @description Only models whose weights, in `precision`, are known to fit this machine now.
                  * @example false
                  */
                 fits?: boolean;
+                /**
+                 * @description What `weights_bytes` and `fits` are of; `none`: as stored.
+                 * @example none
+                 */
+                precision?: "none" | "8bit" | "4bit";
                 /**
                  * @description Field to sort by, descending.
                  * @example downloads

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from modelyard.commands import _format
 from modelyard.commands._connect import asking_the_hub, connect
-from modelyard.commands._options import JsonOption
+from modelyard.commands._options import JsonOption, QuantizationName
 from modelyard.commands._output import note, print_json, print_table
 from modelyard.hub.parameter_range import UNITS
 
@@ -45,6 +45,7 @@ def search(
         int | None, typer.Option(metavar="COUNT", parser=parameter_count, help="Such as 8B.")
     ] = None,
     fits: Annotated[bool, typer.Option("--fits", help="Only models whose weights fit the server's machine.")] = False,
+    precision: Annotated[QuantizationName, typer.Option(help="What `--fits` and the column FIT are of.")] = "none",
     sort: Annotated[Sort, typer.Option(help="Field to sort by, descending.")] = "downloads",
     limit: Annotated[int, typer.Option(help="Maximum number of models.", min=1, max=50)] = 10,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
@@ -62,6 +63,7 @@ def search(
             min_parameters=min_parameters,
             max_parameters=max_parameters,
             fits=fits,
+            precision=precision,
             sort=sort,
             limit=limit,
             cursor=cursor,

@@ -141,7 +141,8 @@ class SearchItem(Schema):
     licence: str | None
     model_type: str | None = Field(description="As config.json names it, such as llama; what `architecture` searches.")
     weights_bytes: int | None = Field(
-        description="Approximate memory of the weights alone, as stored; null where the Hub has not counted them."
+        description="Approximate memory of the weights alone, in the `precision` that was asked for; null where the "
+        "Hub has not counted them, or where they are quantized already and another precision was asked for."
     )
     fits: VerdictName = Field(
         description="Whether `weights_bytes` fits this machine now: its roomiest GPU, or its memory."

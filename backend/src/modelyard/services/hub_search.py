@@ -8,8 +8,8 @@ from modelyard.hub.client import Access, HubClient
 from modelyard.hub.model_info import HubSearchHit
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import HubQuery, HubSearchPage
+from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.download import SearchItem, SearchPage
-from modelyard.schemas.memory import VerdictName
 from modelyard.schemas.system import Device
 from modelyard.services import system_service
 from modelyard.services.facts.header_estimate import stored_bytes
@@ -21,28 +21,41 @@ PAGES_ASKED = 4
 """For one answer at most: a Hub's page may be empty, or hold nothing that fits, with more to come."""
 
 
+BYTES_PER_PARAMETER: dict[QuantizationName, float] = {"8bit": 1.1, "4bit": 0.65}
+"""Of a quantized copy, with what it keeps unquantized and its state; roughly, as only parameters are counted."""
+QUANTIZABLE_DTYPES = {"F64", "F32", "F16", "BF16"}
+
+
 class HubSearchService:
     """Searches the Hub. No database transaction is open while it is asked."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def search(self, query: HubQuery, limit: int, *, cursor: str | None = None, fits: bool = False) -> SearchPage:
-        """Return a page of models; with `fits`, only those whose weights are known to fit. Raises HubError."""
+    def search(
+        self, query: HubQuery, limit: int, *, cursor: str | None = None, fits: bool = False,
+        precision: QuantizationName = "none",
+    ) -> SearchPage:  # fmt: skip
+        """Return a page of models; with `fits`, only those whose weights are known to fit in `precision`.
+
+        Raises HubError.
+        """
         with self.database.reading() as session:
             client = SettingsService(session).hub_client()
             devices = system_service.devices(system_service.local_pids(session))
         if fits:
-            query = replace(query, num_parameters=_at_most(query.num_parameters, devices))
+            query = replace(query, num_parameters=_at_most(query.num_parameters, devices, precision))
         with client.within_patience():
             found = _first_page(
-                client, query, limit, cursor, lambda hit: not fits or _verdict(hit, devices) in ("fits", "tight")
-            )
+                client, query, limit, cursor,
+                lambda hit: not fits or rough_verdict(_weights(hit, precision), devices) in ("fits", "tight"),
+            )  # fmt: skip
         with self.database.reading() as session:
             installed = ModelService(session).ready_among([hit.model_id for hit in found.hits])
         gated: Access = "unknown" if client.has_token() else "no_token"
         return SearchPage(
-            items=[_item(hit, gated, installed, devices) for hit in found.hits], next_cursor=found.next_cursor
+            items=[_item(hit, gated, installed, devices, precision) for hit in found.hits],
+            next_cursor=found.next_cursor,
         )
 
 
@@ -59,17 +72,26 @@ def _first_page(
     return HubSearchPage(hits, cursor)
 
 
-def _at_most(bounds: ParameterRange, devices: Sequence[Device]) -> ParameterRange:
-    """Leave out what is too large in every dtype: a parameter is stored in one byte at least."""
-    free_bytes = max(device.free_bytes for device in devices)
-    return replace(bounds, most=free_bytes if bounds.most is None else min(bounds.most, free_bytes))
+def _at_most(bounds: ParameterRange, devices: Sequence[Device], precision: QuantizationName) -> ParameterRange:
+    """Leave out what is too large in every dtype: as stored, a parameter takes one byte at least."""
+    most = int(max(device.free_bytes for device in devices) / BYTES_PER_PARAMETER.get(precision, 1))
+    return replace(bounds, most=most if bounds.most is None else min(bounds.most, most))
 
 
-def _verdict(hit: HubSearchHit, devices: Sequence[Device]) -> VerdictName:
-    return rough_verdict(stored_bytes(hit.parameters_by_dtype), devices)
+def _weights(hit: HubSearchHit, precision: QuantizationName) -> int | None:
+    """Return about how many bytes the weights take; None where the Hub has not counted them, or they are packed."""
+    counts = hit.parameters_by_dtype
+    if precision == "none":
+        return stored_bytes(counts)
+    if not counts or not QUANTIZABLE_DTYPES.issuperset(counts):
+        return None
+    return round(sum(counts.values()) * BYTES_PER_PARAMETER[precision])
 
 
-def _item(hit: HubSearchHit, gated: Access, installed: Collection[str], devices: Sequence[Device]) -> SearchItem:
+def _item(
+    hit: HubSearchHit, gated: Access, installed: Collection[str], devices: Sequence[Device], precision: QuantizationName
+) -> SearchItem:
+    weights = _weights(hit, precision)
     return SearchItem(
         model_id=hit.model_id,
         downloads=hit.downloads,
@@ -80,8 +102,8 @@ def _item(hit: HubSearchHit, gated: Access, installed: Collection[str], devices:
         pipeline_tag=hit.pipeline_tag,
         licence=hit.licence,
         model_type=hit.model_type,
-        weights_bytes=stored_bytes(hit.parameters_by_dtype),
-        fits=_verdict(hit, devices),
+        weights_bytes=weights,
+        fits=rough_verdict(weights, devices),
         installed=hit.model_id in installed,
         is_sample=hit.is_sample,
     )

@@ -1,9 +1,10 @@
-import { Button, Checkbox, NativeSelect, TextInput } from "@mantine/core";
+import { Button, NativeSelect, TextInput } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useId } from "react";
 import {
   ARCHITECTURES,
   countHubFilters,
+  FITS,
   HUB_SIZES,
   type HubQuery,
   LICENCES,
@@ -13,6 +14,7 @@ import {
   SIZE_LABEL,
   TASKS,
 } from "../../../lib/hub";
+import { QUANTIZATION_LABEL } from "../../../lib/labels";
 import { FilterPopover } from "../../common/FilterPopover";
 import classes from "./HubView.module.css";
 
@@ -84,10 +86,17 @@ function Fields({ query, ordered, onChange }: Props) {
           data={SEARCH_SORTS.map((value) => ({ value, label: SEARCH_SORT_LABEL[value] }))}
         />
       )}
-      <Checkbox
-        label="Fits this machine"
-        checked={query.fitting}
-        onChange={(event) => onChange({ fits: event.currentTarget.checked ? "1" : null })}
+      <NativeSelect
+        aria-label="Fits this machine"
+        value={Object.keys(FITS).find((word) => FITS[word] === query.fitting) ?? ""}
+        onChange={(event) => onChange({ fits: event.currentTarget.value })}
+        data={[
+          { value: "", label: "Any memory" },
+          ...Object.entries(FITS).map(([value, precision]) => ({
+            value,
+            label: `Fits in ${QUANTIZATION_LABEL[precision].toLowerCase()}`,
+          })),
+        ]}
       />
       {countHubFilters(query) > 0 && (
         <Button size="compact-sm" variant="default" onClick={() => onChange(NO_HUB_FILTER)}>

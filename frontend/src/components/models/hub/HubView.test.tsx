@@ -132,7 +132,7 @@ it("asks what the address says, and what is typed once it rests", async () => {
 
 it("asks for what the filters say, and for everything once they are cleared", async () => {
   serve([SMALL]);
-  show("/models?view=hub&task=fill-mask&licence=mit&architecture=qwen3&size=2B-8B&fits=1");
+  show("/models?view=hub&task=fill-mask&licence=mit&architecture=qwen3&size=2B-8B&fits=4bit");
   await screen.findByRole("list", { name: "Models on the Hub" });
   expect(asked).toEqual([
     {
@@ -144,9 +144,10 @@ it("asks for what the filters say, and for everything once they are cleared", as
       min_parameters: "2000000000",
       max_parameters: "8000000000",
       fits: "true",
+      precision: "4bit",
     },
   ]);
-  expect(screen.getByRole("checkbox", { name: "Fits this machine" })).toBeChecked();
+  expect(screen.getByRole("combobox", { name: "Fits this machine" })).toHaveDisplayValue("Fits in 4-bit");
   await userEvent.click(screen.getByRole("button", { name: "Clear the filters" }));
   await waitFor(() => expect(asked.at(-1)).toEqual({ limit: "24", sort: "downloads" }));
 });
@@ -161,7 +162,7 @@ it("takes each filter into the search", async () => {
   await userEvent.selectOptions(screen.getByRole("combobox", { name: "Size" }), "80B and more");
   await userEvent.selectOptions(screen.getByRole("combobox", { name: "Licence" }), "mit");
   await userEvent.type(screen.getByRole("combobox", { name: "Architecture" }), "gpt 2");
-  await userEvent.click(screen.getByRole("checkbox", { name: "Fits this machine" }));
+  await userEvent.selectOptions(screen.getByRole("combobox", { name: "Fits this machine" }), "Fits in full precision");
   const {
     task,
     licence,

@@ -13,6 +13,7 @@ from modelyard.core import errors
 from modelyard.hub.parameter_range import ParameterRange
 from modelyard.hub.search import MAX_CURSOR_CHARACTERS, HubQuery
 from modelyard.schemas.architecture import Architecture
+from modelyard.schemas.common import QuantizationName
 from modelyard.schemas.download import ModelDownloadRequest, ModelInfo, SearchPage, SearchSort
 from modelyard.schemas.memory import MemoryEstimate
 from modelyard.schemas.model import ModelResponse
@@ -87,8 +88,11 @@ def search_models(
         int | None, Query(description="Models of unknown size are left out.", ge=0, le=MAX_COUNT, examples=[8000000000])
     ] = None,
     fits: Annotated[
-        bool, Query(description="Only models whose weights, as stored, are known to fit this machine now.")
+        bool, Query(description="Only models whose weights, in `precision`, are known to fit this machine now.")
     ] = False,
+    precision: Annotated[
+        QuantizationName, Query(description="What `weights_bytes` and `fits` are of; `none`: as stored.")
+    ] = "none",
     sort: Annotated[SearchSort, Query(description="Field to sort by, descending.")] = "downloads",
     limit: Annotated[int, Query(description="Maximum number of models.", ge=1, le=50)] = 10,
     cursor: Annotated[
@@ -110,7 +114,7 @@ def search_models(
         architecture=architecture,
         num_parameters=ParameterRange(min_parameters, max_parameters),
     )
-    return hub.search(query, limit, cursor=cursor, fits=fits)
+    return hub.search(query, limit, cursor=cursor, fits=fits, precision=precision)
 
 
 @router.get(
