@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import create_engine, delete, make_url, text
 
@@ -14,6 +15,8 @@ from modelyard.models import Base
 from support.postgres import running_postgres
 
 BACKENDS = ("sqlite", "postgres")
+_DELETE_ROWS = "; ".join(str(delete(table)) for table in reversed(Base.metadata.sorted_tables)).encode()
+"""One message, which PostgreSQL runs as one transaction."""
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,14 @@ def _postgres_with_tables(postgres_url: str) -> Iterator[str]:
     with new_postgres_database(postgres_url) as url:
         _migrate(url)
         yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres_cleaner(_postgres_with_tables: str) -> Iterator[psycopg.Connection]:
+    """The one connection on which rows are deleted between tests: opening one takes as long as many a test."""
+    url = make_url(_postgres_with_tables).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +66,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         path.write_bytes(request.getfixturevalue("_sqlite_template").read_bytes())
         yield f"sqlite:///{path}"
         return
-    url = request.getfixturevalue("_postgres_with_tables")
-    yield url
-    _delete_rows(url)
+    cleaner = request.getfixturevalue("_postgres_cleaner")
+    yield request.getfixturevalue("_postgres_with_tables")
+    cleaner.execute(_DELETE_ROWS)
 
 
 @pytest.fixture
@@ -87,14 +98,6 @@ def _run(url: str, statement: str) -> None:
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(statement))
-    engine.dispose()
-
-
-def _delete_rows(url: str) -> None:
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(delete(table))
     engine.dispose()
 
 
