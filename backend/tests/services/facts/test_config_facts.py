@@ -1,7 +1,6 @@
 """What `config.json` says, read without transformers, against what transformers itself reads."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from modelyard.core.model_dimensions import _SPELLINGS
 from modelyard.services.facts.config_facts import read_config
+from support import programs
 
 NAMES = {"num_hidden_layers": "num_layers"}
 EXCEPTIONS = {
@@ -36,8 +36,8 @@ EXCEPTIONS = {
 @pytest.fixture(scope="session")
 def defaults() -> dict[str, dict[str, Any]]:
     """Model type → its default configuration and what the configuration object says."""
-    script = Path(__file__).with_name("default_configs.py")
-    answer = subprocess.run([sys.executable, str(script)], check=True, capture_output=True)
+    script = Path(__file__).with_name("default_configs.py").read_text()
+    answer = programs.run([sys.executable, "-c", script], libraries=True, check=True, capture_output=True)
     found: dict[str, dict[str, Any]] = json.loads(answer.stdout)
     return found
 
