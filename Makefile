@@ -18,7 +18,7 @@ WEB_SOURCES := $(shell find frontend/src frontend/public -type f 2>/dev/null) $(
 # Some containers forbid it; tests start hundreds of processes, and each would compile the package and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench types dist clean
+.PHONY: setup run sae test test-thorough coverage check $(CHECKS) bench pictures docs-pictures types dist clean
 
 setup: $(STAMPS)/python $(WEB)
 
@@ -118,6 +118,13 @@ dist: setup $(STAMPS)/dev
 	$(PIP_WHEEL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	$(PIP_WHEEL) --find-links dist/wheelhouse "modelyard[torch] @ file://$$(ls $(CURDIR)/dist/*.whl)"
 	$(BIN)/python -m pytest backend/tests/e2e/wheel.py -s
+
+# Of every state of the page, in three widths and both schemes, into build/pictures; or those of the documentation.
+pictures: setup $(STAMPS)/dev
+	cd backend/tests && $(BIN)/python -m e2e.pictures $(CURDIR)/build/pictures $(ONLY)
+
+docs-pictures: setup $(STAMPS)/dev $(STAMPS)/sae
+	cd backend/tests && $(BIN)/python -m e2e.pictures docs
 
 bench: setup $(STAMPS)/dev
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

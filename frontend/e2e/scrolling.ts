@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
 import { type BrowserContext, type CDPSession, chromium, type Page } from "@playwright/test";
 
-type Command = { do: "load" } | { do: "scroll"; seconds: number };
+type Command = { do: "load"; layout: "cards" | "table" } | { do: "scroll"; seconds: number };
 
 /** What the page counts about itself, from before its first script. */
 interface Counts {
@@ -34,16 +34,20 @@ let devtools: CDPSession | undefined;
 
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as Command;
-  console.log(JSON.stringify(command.do === "load" ? await load() : await scroll(command.seconds)));
+  console.log(JSON.stringify(command.do === "load" ? await load(command.layout) : await scroll(command.seconds)));
 }
 await browser.close();
 
 /** Opens the page with an empty cache and waits until all models are listed. */
-async function load() {
+async function load(layout: "cards" | "table") {
   await context?.close();
   context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
   page = await context.newPage();
   await page.addInitScript(count);
+  await page.addInitScript(
+    (chosen) => localStorage.setItem("modelyard.list", JSON.stringify({ layout: chosen })),
+    layout,
+  );
   const scripts: { sent: number; gzipped: number }[] = [];
   const arriving: Promise<unknown>[] = [];
   page.on("requestfinished", (request) => {
@@ -57,7 +61,7 @@ async function load() {
   });
   const started = Date.now();
   await page.goto(url);
-  await page.locator("[data-card-index]").first().waitFor();
+  await page.locator("[data-card-link]").first().waitFor();
   const firstCards = (Date.now() - started) / 1000;
   await page.getByText(`${models} models`, { exact: true }).waitFor({ timeout: 60_000 });
   const allModels = (Date.now() - started) / 1000;

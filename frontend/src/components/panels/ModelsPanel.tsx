@@ -129,6 +129,8 @@ export function ModelsPanel() {
             Add local
           </Button>
           <Button
+            // On the Hub's tab, the model that is looked at has the button that counts.
+            variant={view === "hub" ? "default" : "filled"}
             leftSection={<Plus size={16} aria-hidden />}
             rightSection={small ? null : <Kbd size="xs">n</Kbd>}
             onClick={() => openForm()}

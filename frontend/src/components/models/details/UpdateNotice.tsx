@@ -117,7 +117,7 @@ function Newer({ model, onProblem }: StepProps) {
         </Text>
         <Group gap="xs">
           {newer === undefined ? (
-            <ServerButton size="compact-sm" loading={busy} onClick={() => void download()}>
+            <ServerButton size="compact-sm" variant="default" loading={busy} onClick={() => void download()}>
               Download the newer version
             </ServerButton>
           ) : (

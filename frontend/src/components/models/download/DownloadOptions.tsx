@@ -69,7 +69,7 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
         </div>
         <div className={classes.plan}>
           {info.gguf_files.length > 0 && obstacle !== "locked" && (
-            <GgufDownload info={info} revision={revision} onDone={onDone} />
+            <GgufDownload info={info} revision={revision} alone={onlyGguf} onDone={onDone} />
           )}
           {info.adapter !== null && <AdapterBase adapter={info.adapter} checked={wantsBase} onChange={setWantsBase} />}
           {needsConsent(info) && (

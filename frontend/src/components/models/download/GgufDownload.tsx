@@ -11,11 +11,13 @@ type GgufFile = ModelInfo["gguf_files"][number];
 interface Props {
   info: ModelInfo;
   revision: string | null;
+  /** Nothing else of the repository can be downloaded. */
+  alone: boolean;
   onDone: (model: Model) => void;
 }
 
 /** Chooses one of a repository's GGUF files, which is fetched and converted to safetensors. */
-export function GgufDownload({ info, revision, onDone }: Props) {
+export function GgufDownload({ info, revision, alone, onDone }: Props) {
   const downloadModel = useModelsStore((state) => state.downloadModel);
   const [picked, setPicked] = useState("");
   const [busy, setBusy] = useState(false);
@@ -58,7 +60,12 @@ export function GgufDownload({ info, revision, onDone }: Props) {
               ? "Its header has not been read yet."
               : `Takes ${formatBytes(file.weights_bytes)} of memory in ${file.dtype ?? "its dtype"}.`}
           </Text>
-          <Button ml="auto" disabled={busy} onClick={() => void submit(file.path)}>
+          <Button
+            ml="auto"
+            variant={alone ? "filled" : "default"}
+            disabled={busy}
+            onClick={() => void submit(file.path)}
+          >
             {busy ? "Starting the download…" : `Download and convert ${formatBytes(file.size_bytes)}`}
           </Button>
         </Group>
