@@ -39,6 +39,7 @@ STATUSES: dict[type[errors.ModelyardError], int] = {
     errors.ModelNotFound: 404,
     errors.TrainingNotFound: 404,
     errors.SaeNotFound: 404,
+    errors.ActivationsNotFound: 404,
     errors.DatasetNotFound: 404,
     errors.BundleNotFound: 404,
     errors.HubModelNotFound: 404,

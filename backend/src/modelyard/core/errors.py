@@ -118,6 +118,11 @@ class SaeNotFound(ModelyardError):
     default_hint = "`modelyard saes ls` lists the sparse autoencoders."
 
 
+class ActivationsNotFound(ModelyardError):
+    code = "activations_not_found"
+    default_hint = "GET /activations lists what is stored."
+
+
 class DatasetNotFound(ModelyardError):
     code = "dataset_not_found"
     default_hint = "GET /api/v1/datasets lists the uploaded files."

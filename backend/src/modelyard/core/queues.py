@@ -9,12 +9,13 @@ class Queue(StrEnum):
     COMPUTE = "compute"
     INFERENCE = "inference"
     TRAINING = "training"
+    CAPTURES = "captures"
 
 
 QUEUES = (Queue.DOWNLOADS, Queue.COMPUTE, Queue.INFERENCE)
 """Those that workers listen to."""
 
-QUEUE_SERVED_BY: dict[str, Queue] = {Queue.TRAINING: Queue.COMPUTE}
+QUEUE_SERVED_BY: dict[str, Queue] = {Queue.TRAINING: Queue.COMPUTE, Queue.CAPTURES: Queue.INFERENCE}
 """Queues that have no workers of their own: whose workers are woken."""
 
 

@@ -155,6 +155,10 @@ class Settings(BaseSettings):
         return self.bundles_folder / "uploads"
 
     @property
+    def activations_folder(self) -> Path:
+        return self.home / "activations"
+
+    @property
     def logs_folder(self) -> Path:
         return self.home / "logs"
 
@@ -176,6 +180,7 @@ class Settings(BaseSettings):
             self.saes_folder,
             self.bundles_folder,
             self.bundle_uploads_folder,
+            self.activations_folder,
             self.logs_folder,
             self.home / "workers",
         )

@@ -53,6 +53,9 @@ class JobKind(StrEnum):
     """Write models into a bundle."""
     UNPACK = "unpack"
     """Bring the models of a bundle into the cache."""
+    ACTIVATIONS = "activations"
+    CAPTURE = "capture"
+    LENS = "lens"
 
 
 class JobState(StrEnum):

@@ -21,6 +21,7 @@ from modelyard.core.statuses import (
 )
 from modelyard.models.base import Base
 from modelyard.models.bundle import Bundle
+from modelyard.models.capture import Capture
 from modelyard.models.deletion import Deletion
 from modelyard.models.inspection import Inspection
 from modelyard.models.job import Job
@@ -45,6 +46,7 @@ __all__ = [
     "Bundle",
     "BundleKind",
     "BundleStatus",
+    "Capture",
     "Deletion",
     "EventKind",
     "EventName",

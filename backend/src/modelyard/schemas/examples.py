@@ -117,6 +117,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "model_not_found": {"detail": "There is no model with the id '6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f'."},
     "sae_not_found": {"detail": "There is no sparse autoencoder with the id '7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d'."},
     "training_not_found": {"detail": "There is no training run with the id '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f'."},
+    "activations_not_found": {"detail": "There are no activations with the id '9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b'."},
     "dataset_not_found": {"detail": "There is no data set 'corpus-3f9a1c2b4d5e.jsonl' here."},
     "hub_model_not_found": {"detail": "There is no model 'no/such' on https://huggingface.co."},
     "revision_not_found": {"detail": "Qwen/Qwen3-0.6B has no revision 'v9'."},
@@ -835,6 +836,52 @@ TRAINING_RESPONSE: dict[str, Any] = {
 }
 
 TRAINING_PAGE: dict[str, Any] = {"items": [TRAINING_RESPONSE], "total": 1, "limit": 50, "offset": 0}
+
+ACTIVATIONS_REQUEST: dict[str, Any] = {
+    "hook_points": ["model.layers.4"],
+    "texts": ["The capital of France is Paris."],
+    "positions": "last",
+    "dtype": "float32",
+    "save": False,
+}
+
+ACTIVATIONS_RESPONSE: dict[str, Any] = {
+    "tensors": {"model.layers.4": {"shape": [1, 2], "dtype": "float32", "data": "AACAPwAAAEA="}},
+    "tokens": [{"row": 0, "position": 6, "id": 13, "text": "."}],
+}
+
+CAPTURE_RESPONSE: dict[str, Any] = {
+    "id": "9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
+    "status": "running",
+    "model_id": MODEL_RESPONSE["id"],
+    "model_name": "Qwen/Qwen3-0.6B",
+    "commit": MODEL_RESPONSE["commit"],
+    "quantization": "none",
+    "hook_points": ["model.layers.4"],
+    "positions": "all",
+    "dtype": "float32",
+    "rows": 1000,
+    "tokens": 84_512,
+    "estimated_bytes": 347_513_160,
+    "progress": {
+        "phase": "capturing",
+        "bytes_done": 99_614_720,
+        "bytes_total": 346_161_152,
+        "bytes_per_second": 4_100_000.0,
+        "eta_seconds": 60.1,
+        "waiting": False,
+        "stopping": False,
+        "step": {"name": "batches", "done": 36, "total": 125},
+        "message": None,
+    },
+    "folder": "/home/ada/.local/share/modelyard/activations/9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
+    "error": None,
+    "created_at": "2026-11-24T10:00:00.000Z",
+    "updated_at": "2026-11-24T10:00:30.000Z",
+    "finished_at": None,
+}
+
+CAPTURE_PAGE: dict[str, Any] = {"items": [CAPTURE_RESPONSE], "total": 1, "limit": 50, "offset": 0}
 
 TRAINING_LOG: dict[str, Any] = {
     "text": "2026-11-24T10:00:34Z INFO step 50 of 489, 204,800 tokens\n",

@@ -28,6 +28,7 @@ TASK_MODULES = (
     "modelyard.workers.lifecycle",
     "modelyard.workers.model_tasks",
     "modelyard.workers.inference_tasks",
+    "modelyard.workers.activation_tasks",
     "modelyard.workers.training_tasks",
     "modelyard.workers.sae_tasks",
     "modelyard.workers.bundle_tasks",

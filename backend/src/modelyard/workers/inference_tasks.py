@@ -51,41 +51,48 @@ EMPTY_RSS_BYTES = 2_000_000_000
 @celery_app.task(name="models.load")
 def load_model_task(job_id: str) -> None:
     """Have a model in memory."""
-    _run(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
+    run_with_model(job_id, _load, on_failure=partial(_note_failure, JobKind.LOAD))
 
 
 @celery_app.task(name="models.unload")
 def unload_model_task(job_id: str) -> None:
     """Free a model's memory and measure what came back."""
-    _run(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
+    run_with_model(job_id, _unload, on_failure=partial(_note_failure, JobKind.UNLOAD))
 
 
 @celery_app.task(name="models.generate")
 def generate_task(job_id: str) -> None:
     """Generate text, publishing it as it comes."""
-    _run(job_id, _generate)
+    run_with_model(job_id, _generate)
 
 
 @celery_app.task(name="models.embed")
 def embed_task(job_id: str) -> None:
     """Make embeddings of texts."""
-    _run(job_id, _embed)
+    run_with_model(job_id, _embed)
 
 
 @celery_app.task(name="models.drift")
 def drift_task(job_id: str) -> None:
     """Compare a quantized copy with its original on a text."""
-    _run(job_id, _drift)
+    run_with_model(job_id, _drift)
 
 
-def _run(
+def run_with_model(
     job_id: str,
     work: Callable[[RunningJob], dict[str, Any]],
     on_failure: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> None:
-    """Run a request, and leave no threads behind that would slow those of the next one."""
-    try:
+    """Run a request."""
+    with no_threads_left():
         run_request(job_id, work, on_failure=on_failure)
+
+
+@contextmanager
+def no_threads_left() -> Iterator[None]:
+    """Leave no threads behind that would slow those of the next request."""
+    try:
+        yield
     finally:
         if "torch" in sys.modules:
             from modelyard.ml.loading.threads import end_team
@@ -111,14 +118,14 @@ def _loader() -> "ModelLoader":
 
 
 def _load(job: RunningJob) -> dict[str, Any]:
-    row = _row(job.subject_id)
+    row = model_row(job.subject_id)
     with get_database().reading() as session:
         served = Served.of(session, row)
-    loader = _loader_for(job)
+    loader = loader_for(job)
     with _stoppable():
         options = options_here(get_database(), served.row.dtype, LoadPayload.of(job.job))
         spec = load_spec(served.row, options, served.adapter)
-        info = loader.load(spec, on_step=_telling(job), is_cancelled=_taken_back(job))
+        info = loader.load(spec, on_step=_telling(job), is_cancelled=taken_back(job))
     _loaded_models().publish(loader)
     _loaded_models().note_measured(row.id, info)
     _loaded_models().forget_failure(row.id)
@@ -130,7 +137,7 @@ def _unload(job: RunningJob) -> dict[str, Any]:
 
     Nor is it one that the model went meanwhile: its time was over, its base went, or this process began anew.
     """
-    row, loader = _row(job.subject_id), _loader()
+    row, loader = model_row(job.subject_id), _loader()
     held = [info for info in loader.loaded() if _is_of(info, row)]
     freed = []
     if UnloadPayload.of(job.job).only_idle:
@@ -155,17 +162,17 @@ def _unload(job: RunningJob) -> dict[str, Any]:
 def _generate(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.generation.text_generation import generate, require_language_head
 
-    row, loader = _row(job.subject_id), _loader_for(job)
+    row, loader = model_row(job.subject_id), loader_for(job)
     if not any(_is_of(info, row) for info in loader.loaded()):
         require_language_head(weights_folder(row))  # before it is loaded; one in memory is asked itself
     wanted = GeneratePayload.of(job.job)
     waiting = JobProgress("waiting", message="waiting for other work with the model")
-    with _held(job, loader, row, wanted.load, waiting, wanted.adapter) as held:
+    with held_model(job, loader, row, wanted.load, waiting, wanted.adapter) as held:
         made = generate(
             held.loaded,
             *_request(wanted),
             on_text=lambda snapshot: job.publish(lambda: {"choices": [asdict(choice) for choice in snapshot()]}),
-            should_stop=_taken_back(job),
+            should_stop=taken_back(job),
             on_start=lambda: job.report(JobProgress("generating")),
             on_wait=lambda: job.report(JobProgress("waiting", message="waiting for the memory of other generations")),
         )
@@ -176,11 +183,11 @@ def _embed(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.generation.embedding import embed
     from modelyard.ml.generation.pooling import read_pooling
 
-    row, loader = _row(job.subject_id), _loader_for(job)
+    row, loader = model_row(job.subject_id), loader_for(job)
     wanted = EmbedPayload.of(job.job)
     pooling = read_pooling(hub_cache().snapshot_path(row.model_id, row.commit), row.model_id)
-    with _held(job, loader, row, wanted.load, JobProgress("embedding"), wanted.adapter) as held:
-        made = embed(held.loaded, wanted.inputs, pooling, _taken_back(job), wanted.adapter)
+    with held_model(job, loader, row, wanted.load, JobProgress("embedding"), wanted.adapter) as held:
+        made = embed(held.loaded, wanted.inputs, pooling, taken_back(job), wanted.adapter)
     return asdict(made)
 
 
@@ -191,7 +198,7 @@ class _Held(NamedTuple):
 
 
 @contextmanager
-def _held(
+def held_model(
     job: RunningJob,
     loader: "ModelLoader",
     row: Model,
@@ -204,14 +211,14 @@ def _held(
     Their use is published. Such work names no dtype: whatever copy there is will do.
     """
     before = {info.key for info in loader.loaded()}
-    adapter = None if adapter_id is None else _row(adapter_id)
+    adapter = None if adapter_id is None else model_row(adapter_id)
     options = options_here(get_database(), row.dtype, load)
     held = QuantizationService(get_database()).load_model(
         row,
         options.model_copy(update={"any_dtype": True}),
         adapter,
         on_step=_telling(job),
-        is_cancelled=_taken_back(job),
+        is_cancelled=taken_back(job),
     )
     with _stoppable(), held as loaded:
         job.report(progress)
@@ -245,7 +252,7 @@ def _drift(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.quantize.drift import compare
     from modelyard.ml.quantize.text_drift import read_text, run_text
 
-    row, loader, should_stop = _row(job.subject_id), _loader_for(job), _taken_back(job)
+    row, loader, should_stop = model_row(job.subject_id), loader_for(job), taken_back(job)
     wanted = DriftPayload.of(job.job)
     options = LoadOptions(option_bytes=wanted.option_bytes)
     with _stoppable():
@@ -262,7 +269,7 @@ def _drift(job: RunningJob) -> dict[str, Any]:
     return asdict(compare(source, quantized, prompts, dtype))
 
 
-def _loader_for(job: RunningJob) -> "ModelLoader":
+def loader_for(job: RunningJob) -> "ModelLoader":
     """The loader; its libraries take seconds to import where this process was not forked, which is reported."""
     if "torch" not in sys.modules:
         job.report(JobProgress(LOADING_PHASE, message=IMPORTING_MESSAGE, step=STARTING))
@@ -288,7 +295,7 @@ def _telling(job: RunningJob) -> Callable[["LoadStep"], None]:
     return tell
 
 
-def _taken_back(job: RunningJob) -> Callable[[], bool]:
+def taken_back(job: RunningJob) -> Callable[[], bool]:
     return lambda: job.control() is not JobControl.RUN
 
 
@@ -345,6 +352,6 @@ def _is_of(info: "LoadedInfo", row: Model) -> bool:
     )
 
 
-def _row(row_id: str) -> Model:
+def model_row(row_id: str) -> Model:
     with get_database().reading() as session:
         return ModelService(session).get_by_id(row_id)

@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 MAX_HEARTBEAT_SECONDS = 0.4
 MAX_REQUEST_ATTEMPTS = 2
 MAX_QUANTIZE_ATTEMPTS = 5
-_IN_CHILD = (JobKind.QUANTIZE, JobKind.MERGE, JobKind.EVALUATE_SAE, JobKind.BUILD_FEATURES)
+_WITH_A_MODEL = (JobKind.QUANTIZE, JobKind.MERGE, JobKind.EVALUATE_SAE, JobKind.BUILD_FEATURES, JobKind.CAPTURE)
 MAX_JOB_ATTEMPTS = 100
 """A job that was given up by so many workers is what ends them, for want of memory most likely."""
 
@@ -277,8 +277,8 @@ def _work(running: RunningJob, work: Callable[[RunningJob], None], endings: Endi
     """Do the work; returns a function that records its end, which may be called more than once. Raises LeaseLost."""
     key = (running.database, running.id, running.owner, running.subject_id)
     try:
-        in_child = running.kind in _IN_CHILD
-        _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if in_child else MAX_JOB_ATTEMPTS)
+        with_a_model = running.kind in _WITH_A_MODEL
+        _refuse_deadly(running.job, MAX_QUANTIZE_ATTEMPTS if with_a_model else MAX_JOB_ATTEMPTS)
         with storage_errors():
             work(running)
     except JobPaused:

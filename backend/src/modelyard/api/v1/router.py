@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from modelyard.api.v1.endpoints import (
+    activations,
     bundles,
     compare,
     datasets,
@@ -19,6 +20,6 @@ from modelyard.api.v1.endpoints import (
 
 router = APIRouter(prefix="/api/v1")
 # `models` comes after what has fixed paths, which win over its `{id}`.
-with_fixed_paths = (hub_models, local_models, inference, compare)
+with_fixed_paths = (hub_models, local_models, inference, activations, compare)
 for part in (*with_fixed_paths, models, trainings, saes, datasets, bundles, system, settings, events):
     router.include_router(part.router)

@@ -154,9 +154,15 @@ class Tokenizer:
         self, text: str, *, add_special_tokens: bool = True, should_stop: Callable[[], bool] = never
     ) -> list[int]:
         """The token ids of a text; one that a chat template made has its special tokens already."""
-        request = {"do": "encode", "texts": [text], "special_tokens": add_special_tokens}
+        return self.encode_all([text], add_special_tokens=add_special_tokens, should_stop=should_stop)[0]
+
+    def encode_all(
+        self, texts: Sequence[str], *, add_special_tokens: bool = True, should_stop: Callable[[], bool] = never
+    ) -> list[list[int]]:
+        """The token ids of each of these texts."""
+        request = {"do": "encode", "texts": list(texts), "special_tokens": add_special_tokens}
         ids: list[list[int]] = self._ask("tokenizer", request, should_stop)
-        return ids[0]
+        return ids
 
     def count(self, texts: Sequence[str], *, should_stop: Callable[[], bool] = never) -> int:
         """Return how many tokens these texts have together, special ones not counted."""

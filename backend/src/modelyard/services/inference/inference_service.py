@@ -85,12 +85,12 @@ class InferenceService:
 
     def start_load(self, row_id: str, request: LoadRequest) -> None:
         """Queue a load, of an adapter beside its base. Raises ModelNotFound, NotReady, BaseMissing."""
-        base = self._served(row_id).row
+        base = self.served(row_id).row
         payload = self._load_payload(base, request)
         dtypes = {payload.dtype, payload.faster.dtype} if payload.faster else {payload.dtype}
         with self.database.session() as session:
             ModelService(session).get_by_id(row_id).error = None
-            worker = _holder(session, base.id, device=request.device, dtypes=dtypes)
+            worker = holder(session, base.id, device=request.device, dtypes=dtypes)
             JobService(session).enqueue(JobKind.LOAD, row_id, payload, worker=worker)
 
     def start_unload(self, row_id: str) -> None:
@@ -143,11 +143,11 @@ class InferenceService:
         Raises ModelNotFound, NotReady, BaseMissing, InvalidRequest, UnsupportedArchitecture.
         """
         given = given_input(request.prompt, request.messages)
-        served = self._served(row_id)
+        served = self.served(row_id)
         options = request.model_dump(include={"max_new_tokens", "temperature", "seed"})
         return self.start(served.row, {"inputs": [given], "adapter": served.adapter_id} | options)
 
-    def _served(self, row_id: str) -> Served:
+    def served(self, row_id: str) -> Served:
         """Return what a ready row stands for. Raises ModelNotFound, NotReady, BaseMissing."""
         with self.database.reading() as session:
             return Served.of(session, _ready(ModelService(session).get_by_id(row_id)))
@@ -159,8 +159,8 @@ class InferenceService:
         UnsupportedArchitecture where the model generates no text.
         """
         require_language_head(row)
-        payload = GeneratePayload(**fields, load=self._any_load(row, ttl_seconds))
-        return self._enqueue(JobKind.GENERATE, row, payload)
+        payload = GeneratePayload(**fields, load=self.any_load(row, ttl_seconds))
+        return self.enqueue(JobKind.GENERATE, row, payload)
 
     def start_embed(
         self,
@@ -171,14 +171,16 @@ class InferenceService:
         ttl_seconds: float | None = None,
     ) -> str:
         """Queue embeddings of texts or of token ids; `ttl_seconds` as in `start`. Returns the job's id."""
-        payload = EmbedPayload(inputs=list(inputs), adapter=adapter, load=self._any_load(row, ttl_seconds))
-        return self._enqueue(JobKind.EMBED, row, payload)
+        payload = EmbedPayload(inputs=list(inputs), adapter=adapter, load=self.any_load(row, ttl_seconds))
+        return self.enqueue(JobKind.EMBED, row, payload)
 
-    def _enqueue(self, kind: JobKind, row: Model, payload: Payload) -> str:
+    def enqueue(self, kind: JobKind, row: Model, payload: Payload) -> str:
+        """Queue a request, for the worker that has the model if there is one. Returns the job's id."""
         with self.database.session() as session:
-            return JobService(session).enqueue(kind, row.id, payload, worker=_holder(session, row.id)).id
+            return JobService(session).enqueue(kind, row.id, payload, worker=holder(session, row.id)).id
 
-    def _any_load(self, row: Model, ttl_seconds: float | None) -> LoadPayload:
+    def any_load(self, row: Model, ttl_seconds: float | None = None) -> LoadPayload:
+        """Return how to load a row for work that any copy in memory will do for; `ttl_seconds` as in `start`."""
         with self.database.reading() as session:
             is_held = bool(loaded_rows(session, [row.id]))
         load = self._load_payload(row, LoadRequest(), is_held=is_held)
@@ -196,7 +198,7 @@ class InferenceService:
         original_folder(row)
         payload = DriftPayload(text=request.text, option_bytes=self._option_bytes(row, "auto"))
         with self.database.session() as session:
-            worker = _holder(session, row_id, dtypes={"auto"})
+            worker = holder(session, row_id, dtypes={"auto"})
             return JobService(session).enqueue(JobKind.DRIFT, row_id, payload, worker=worker).id
 
     async def run(self, row: Model, fields: Mapping[str, Any]) -> AsyncGenerator[Generation]:
@@ -307,9 +309,7 @@ def _stage(job: Job) -> Stage:
     return Stage(False, job.phase, job.message, job.bytes_done, job.bytes_total)
 
 
-def _holder(
-    session: Session, row_id: str, *, dtypes: Collection[str] | None = None, device: str = "auto"
-) -> str | None:
+def holder(session: Session, row_id: str, *, dtypes: Collection[str] | None = None, device: str = "auto") -> str | None:
     """The worker that has the model in memory in this way, or is about to; of several the least busy. None: any may.
 
     With no `dtypes` any will do, and one as stored goes before others.

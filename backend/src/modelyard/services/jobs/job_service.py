@@ -28,7 +28,7 @@ GONE_SECONDS = 600.0
 """A worker that was silent for so long is not waited for; one that was only busy or stopped answers before."""
 
 JobOrder = Literal["oldest_first", "smallest_first"]
-_NOT_NOTED = (*NOT_OF_A_MODEL, JobKind.DRIFT, JobKind.EMBED)
+_NOT_NOTED = (*NOT_OF_A_MODEL, JobKind.DRIFT, JobKind.EMBED, JobKind.ACTIVATIONS, JobKind.LENS)
 """The history of a model does not mention them: a run has its own, and a comparison changes nothing."""
 _ENDS = {
     JobState.DONE: EventName.DONE,

@@ -20,6 +20,9 @@ TASKS = {
     JobKind.BUILD_FEATURES: "saes.build_features",
     JobKind.EXPORT: "bundles.export",
     JobKind.UNPACK: "bundles.unpack",
+    JobKind.ACTIVATIONS: "models.activations",
+    JobKind.CAPTURE: "activations.capture",
+    JobKind.LENS: "models.lens",
 }
 JOB_QUEUES = {
     # These move or read whole models: they wait for each other, not for the GPU.
@@ -40,12 +43,16 @@ JOB_QUEUES = {
     JobKind.GENERATE: Queue.INFERENCE,
     JobKind.DRIFT: Queue.INFERENCE,
     JobKind.EMBED: Queue.INFERENCE,
+    JobKind.ACTIVATIONS: Queue.INFERENCE,
+    JobKind.LENS: Queue.INFERENCE,
+    # One at a time: it may take hours, and others share its model meanwhile.
+    JobKind.CAPTURE: Queue.CAPTURES,
 }
 SAE_WORK = (JobKind.FETCH_SAE, JobKind.EVALUATE_SAE, JobKind.BUILD_FEATURES)
 LOADING_PHASE = "loading"
-REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
+WITH_TEXTS = (JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED, JobKind.ACTIVATIONS, JobKind.LENS)
+"""Requests that hold what a user sent and got, which may be many megabytes."""
+REQUESTS = (JobKind.LOAD, JobKind.UNLOAD, *WITH_TEXTS)
 """Work with a model in memory, for somebody who waits."""
-WITH_TEXTS = (JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)
-"""Those that hold what a user sent and got, which may be many megabytes."""
-NOT_OF_A_MODEL = (JobKind.TRAIN, JobKind.EXPORT, JobKind.UNPACK, *SAE_WORK)
-"""Work on a run, an autoencoder or a bundle, which the history of a model does not mention."""
+NOT_OF_A_MODEL = (JobKind.TRAIN, JobKind.EXPORT, JobKind.UNPACK, JobKind.CAPTURE, *SAE_WORK)
+"""Work on a run, an autoencoder, a bundle or activations, which the history of a model does not mention."""

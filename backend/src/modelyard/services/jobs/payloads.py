@@ -1,12 +1,13 @@
 """What jobs need to know beside the row they work on: one structure per kind, for those that need anything."""
 
-from typing import Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.models import Job
 from modelyard.schemas.cache import ImportMode
 from modelyard.schemas.inference import Message
+from modelyard.schemas.interventions import InterventionSpec
 
 
 class Payload(BaseModel):
@@ -94,6 +95,9 @@ class GeneratePayload(Payload):
     frequency_penalty: float = 0.0
     adapter: str | None = None
     """The id of an adapter's row; the job's own row is that of its base."""
+    interventions: list[InterventionSpec] = []
+    """Their hook points are paths of modules. Paths of vectors are checked by `path_rules`."""
+    path_rules: dict[str, Any] = {}
     load: LoadPayload
 
 
@@ -124,3 +128,50 @@ class SaeTextPayload(Payload):
     """Auto: the one the SAE was trained in, else as the model is stored."""
     device: str = "auto"
     top: int = 0
+
+
+class DatasetSlice(Payload):
+    """Rows of a text file's column, from `begin` on and before `end`."""
+
+    path: str
+    column: str
+    begin: int = 0
+    end: int | None = None
+
+
+class ActivationsPayload(Payload):
+    """A request for activations: exactly one of texts, token ids and rows of a data set."""
+
+    hook_points: dict[str, str]
+    """The paths of modules, by the names they were asked for."""
+    texts: list[str] | None = None
+    token_ids: list[list[int]] | None = None
+    dataset: DatasetSlice | None = None
+    path_rules: dict[str, Any] = {}
+    positions: Literal["all", "last"] | list[int] = "all"
+    dtype: str = "float32"
+    max_tokens: int | None = None
+    adapter: str | None = None
+    """As in a GeneratePayload."""
+    interventions: list[InterventionSpec] = []
+    load: LoadPayload
+
+
+class CapturePayload(ActivationsPayload):
+    """Activations that are written to files: `batch_size` rows are run together, `shard_bytes` go in a file."""
+
+    batch_size: int
+    shard_bytes: int
+
+
+class LensPayload(Payload):
+    """A request for what each layer would say next."""
+
+    text: str
+    top: int
+    layers: list[str]
+    """The paths of the blocks, in order."""
+    final_norm: str
+    adapter: str | None = None
+    """As in a GeneratePayload."""
+    load: LoadPayload

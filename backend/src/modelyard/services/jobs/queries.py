@@ -7,7 +7,7 @@ from sqlalchemy import and_, or_
 
 from modelyard.core.queues import Queue
 from modelyard.models import Job, JobKind, JobState
-from modelyard.services.jobs.kinds import LOADING_PHASE
+from modelyard.services.jobs.kinds import LOADING_PHASE, WITH_TEXTS
 
 
 def claimable(now: datetime) -> Any:
@@ -25,7 +25,7 @@ def is_load() -> Any:
         or_(
             and_(Job.kind == JobKind.LOAD, Job.state.in_((JobState.QUEUED, JobState.RUNNING))),
             and_(
-                Job.kind.in_((JobKind.GENERATE, JobKind.DRIFT, JobKind.EMBED)),
+                Job.kind.in_(WITH_TEXTS),
                 Job.state == JobState.RUNNING,
                 Job.phase == LOADING_PHASE,
             ),

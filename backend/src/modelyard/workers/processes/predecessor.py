@@ -30,6 +30,8 @@ _MAY_BE_TO_BLAME = {
     JobKind.GENERATE: "generated with",
     JobKind.DRIFT: "compared",
     JobKind.EMBED: "embedded with",
+    JobKind.ACTIVATIONS: "read for activations",
+    JobKind.LENS: "read layer by layer",
     JobKind.QUANTIZE: "quantized",
     JobKind.MERGE: "merged",
 }
