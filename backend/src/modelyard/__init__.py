@@ -1,6 +1,7 @@
 """Modelyard: a self-hosted manager of Hugging Face transformer models.
 
-`modelyard.load("owner/name")` gives a model that is here to this process.
+`modelyard.load("owner/name")` gives a model that is here to this process; `modelyard.remote("owner/name")` uses the
+server's.
 """
 
 from functools import cache
@@ -10,6 +11,8 @@ from modelyard.core.environment import forget_empty_variables
 
 if TYPE_CHECKING:
     from modelyard.notebook import load as load
+    from modelyard.notebook_remote import activations as activations
+    from modelyard.notebook_remote import remote as remote
 
     __version__: str
 
@@ -24,11 +27,15 @@ def __getattr__(name: str) -> Any:
         from modelyard.notebook import load
 
         return load
+    if name in ("activations", "remote"):
+        from modelyard import notebook_remote as module
+
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "__version__", "load"]
+    return [*globals(), "__version__", "activations", "load", "remote"]
 
 
 @cache

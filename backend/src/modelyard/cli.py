@@ -9,6 +9,7 @@ import typer
 
 import modelyard
 from modelyard.commands import (
+    activations,
     architecture,
     cache,
     carry,
@@ -75,6 +76,7 @@ for group in (
     inference,
     compare,
     architecture,
+    activations,
     drift,
     train,
     saes,

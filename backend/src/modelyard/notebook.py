@@ -1,4 +1,7 @@
-"""`modelyard.load`: a model of this instance's store in the caller's own process, a notebook's for example."""
+"""`modelyard.load`: a model of this instance's store in the caller's own process, a notebook's for example.
+
+`modelyard.remote` and `modelyard.activations` use the server's model instead.
+"""
 
 import logging
 import sys

@@ -60,7 +60,7 @@ def tensor_of(answer: dict[str, Any]) -> torch.Tensor:
 
 
 def ask(instance: Instance, row_id: str, expected: int = 200, **fields: Any) -> Any:
-    answer = instance.api.post(f"/models/{row_id}/activations", json=fields, timeout=120)
+    answer = instance.api.post(f"/models/{row_id}/activations", json=fields, timeout=400)
     assert answer.status_code == expected, answer.text
     return answer.json()
 
@@ -75,7 +75,7 @@ def ended(instance: Instance, capture: dict[str, Any], status: str = "completed"
         assert now["status"] in (status, "pending", "running"), now
         return now if now["status"] == status else None
 
-    return dict(instance.wait_until(reached, 120, status))
+    return dict(instance.wait_until(reached, 400, status))
 
 
 def files_of(folder: str) -> dict[str, str]:
@@ -144,7 +144,7 @@ def test_rows_of_a_data_set_become_files(instance: Instance, row_id: str, model:
 def test_a_killed_worker_leaves_identical_files(instance: Instance, row_id: str) -> None:
     whole = ended(instance, ask(instance, row_id, 202, save=True, **LONG))
     capture = ask(instance, row_id, 202, save=True, **LONG)
-    instance.wait_until(lambda: len(shards(capture)) > 1, 60, "some files are there")
+    instance.wait_until(lambda: len(shards(capture)) > 1, 200, "some files are there")
     instance.children()["inference"].kill()
     early = {path.name: path.stat().st_mtime_ns for path in shards(capture)}
     assert len(early) < len(shards(whole))
@@ -159,7 +159,7 @@ def test_a_killed_worker_leaves_identical_files(instance: Instance, row_id: str)
 
 def test_writing_is_paused_resumed_and_cancelled(instance: Instance, row_id: str) -> None:
     capture = ask(instance, row_id, 202, save=True, **LONG)
-    instance.wait_until(lambda: len(shards(capture)) > 1, 60, "some files are there")
+    instance.wait_until(lambda: len(shards(capture)) > 1, 200, "some files are there")
     # Others use the model meanwhile.
     answer = instance.api.post(f"/models/{row_id}/generate", json={"prompt": "import", "max_new_tokens": 4}).json()
     assert answer["new_tokens"] == 4
@@ -169,7 +169,7 @@ def test_writing_is_paused_resumed_and_cancelled(instance: Instance, row_id: str
     assert paused["progress"]["step"] is None
     assert len(shards(capture)) > 0
     assert instance.api.post(f"/activations/{capture['id']}/resume").json()["status"] == "pending"
-    instance.wait_until(lambda: state(instance, capture)["progress"]["step"] is not None, 60, "it goes on")
+    instance.wait_until(lambda: state(instance, capture)["progress"]["step"] is not None, 200, "it goes on")
     assert instance.api.post(f"/activations/{capture['id']}/cancel").status_code == 202
     ended(instance, capture, "cancelled")
     assert not Path(capture["folder"]).exists()

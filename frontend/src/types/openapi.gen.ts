@@ -4,6 +4,110 @@
  */
 
 export interface paths {
+    "/api/v1/activations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List activations in files
+         * @description List activations that are, or are being, written to files, newest first, one page at a time.
+         */
+        get: operations["list_activations_api_v1_activations_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Activations in files
+         * @description Return one set with its progress.
+         */
+        get: operations["get_activations_api_v1_activations__id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete activations
+         * @description Delete the files of a set that has ended, and its entry.
+         */
+        delete: operations["delete_activations_api_v1_activations__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel activations
+         * @description Stop for good and remove what is written.
+         */
+        post: operations["cancel_activations_api_v1_activations__id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause activations
+         * @description Stop after the batch under way and keep the files that are complete.
+         */
+        post: operations["pause_activations_api_v1_activations__id__pause_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume activations
+         * @description Resume what was paused or failed; the files become what they would have been without the interruption.
+         */
+        post: operations["resume_activations_api_v1_activations__id__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bundles": {
         parameters: {
             query?: never;
@@ -551,6 +655,29 @@ export interface paths {
         patch: operations["change_labels_api_v1_models__id__patch"];
         trace?: never;
     };
+    "/api/v1/models/{id}/activations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read activations
+         * @description Return what hook points of a model give for texts, token ids or rows of a data set.
+         *
+         *     Tensors of at most 16 MB are the answer, unless `save` is true. Larger ones are written to files by a job, whose
+         *     size is known before it begins: one that does not fit on the disk is refused.
+         */
+        post: operations["read_activations_api_v1_models__id__activations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{id}/architecture": {
         parameters: {
             query?: never;
@@ -775,6 +902,28 @@ export interface paths {
          *     Unload or cancel stops it.
          */
         post: operations["load_model_api_v1_models__id__load_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{id}/logit-lens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Logit lens
+         * @description Return, for each layer and token of a prompt, the next tokens if that layer were the last one.
+         *
+         *     Its output goes through the model's final norm and output embedding.
+         */
+        post: operations["read_logit_lens_api_v1_models__id__logit_lens_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1508,6 +1657,156 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * ActivationsRequest
+         * @description Read what hook points of a model return for texts.
+         * @example {
+         *       "dtype": "float32",
+         *       "hook_points": [
+         *         "model.layers.4"
+         *       ],
+         *       "positions": "last",
+         *       "save": false,
+         *       "texts": [
+         *         "The capital of France is Paris."
+         *       ]
+         *     }
+         */
+        ActivationsRequest: {
+            /**
+             * Batch Size
+             * @description Rows that are run together when files are written.
+             * @default 8
+             */
+            batch_size: number;
+            /**
+             * @description Rows of a text file instead.
+             * @example null
+             */
+            dataset?: components["schemas"]["DatasetRows"] | null;
+            /**
+             * Dtype
+             * @description Dtype of the answer.
+             * @default float32
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16";
+            /**
+             * Hook Points
+             * @description Names of modules as the architecture page lists them, or their names in TransformerLens.
+             * @example [
+             *       "model.layers.4"
+             *     ]
+             */
+            hook_points: string[];
+            /**
+             * Interventions
+             * @description Changes of the model's activations for this request alone, in this order.
+             * @default []
+             * @example []
+             */
+            interventions: components["schemas"]["InterventionSpec"][];
+            /**
+             * Max Tokens
+             * @description Cut each row off after so many tokens.
+             * @example 128
+             */
+            max_tokens?: number | null;
+            /**
+             * Positions
+             * @description Which tokens of each row; negative ones count from its end, and those it has not are left out.
+             * @default all
+             * @example all
+             */
+            positions: ("all" | "last") | number[];
+            /**
+             * Save
+             * @description Write files, however few they are.
+             * @default false
+             */
+            save: boolean;
+            /**
+             * Shard Bytes
+             * @description Activations of about so many bytes go in one file.
+             * @default 256000000
+             */
+            shard_bytes: number;
+            /**
+             * Texts
+             * @description Texts; exactly one of texts, token_ids and dataset.
+             * @example [
+             *       "Hello world"
+             *     ]
+             */
+            texts?: string[] | null;
+            /**
+             * Token Ids
+             * @description The token ids of each row instead.
+             * @example null
+             */
+            token_ids?: number[][] | null;
+        };
+        /**
+         * ActivationsResponse
+         * @description Activations of at most 16 MB; each row was run alone, without padding.
+         * @example {
+         *       "tensors": {
+         *         "model.layers.4": {
+         *           "data": "AACAPwAAAEA=",
+         *           "dtype": "float32",
+         *           "shape": [
+         *             1,
+         *             2
+         *           ]
+         *         }
+         *       },
+         *       "tokens": [
+         *         {
+         *           "id": 13,
+         *           "position": 6,
+         *           "row": 0,
+         *           "text": "."
+         *         }
+         *       ]
+         *     }
+         */
+        ActivationsResponse: {
+            /** Tensors */
+            tensors: {
+                [key: string]: components["schemas"]["ActivationsTensor"];
+            };
+            /** Tokens */
+            tokens: components["schemas"]["ActivationsToken"][];
+        };
+        /**
+         * ActivationsTensor
+         * @description One hook point: `data` are little-endian values in base64, one row for each token.
+         */
+        ActivationsTensor: {
+            /** Data */
+            data: string;
+            /**
+             * Dtype
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16";
+            /** Shape */
+            shape: number[];
+        };
+        /**
+         * ActivationsToken
+         * @description The token of one row of every tensor; `text` is null where the model has no tokenizer.
+         */
+        ActivationsToken: {
+            /** Id */
+            id: number;
+            /** Position */
+            position: number;
+            /** Row */
+            row: number;
+            /** Text */
+            text: string | null;
+        };
+        /**
          * AdapterBase
          * @description The base of an adapter: a row of this instance, or what a download of it would fetch, unquantized.
          */
@@ -2132,6 +2431,204 @@ export interface components {
             /** Size Bytes */
             size_bytes: number;
         };
+        /**
+         * CapturePage
+         * @example {
+         *       "items": [
+         *         {
+         *           "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *           "created_at": "2026-11-24T10:00:00.000Z",
+         *           "dtype": "float32",
+         *           "estimated_bytes": 347513160,
+         *           "folder": "/home/ada/.local/share/modelyard/activations/9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
+         *           "hook_points": [
+         *             "model.layers.4"
+         *           ],
+         *           "id": "9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
+         *           "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *           "model_name": "Qwen/Qwen3-0.6B",
+         *           "positions": "all",
+         *           "progress": {
+         *             "bytes_done": 99614720,
+         *             "bytes_per_second": 4100000,
+         *             "bytes_total": 346161152,
+         *             "eta_seconds": 60.1,
+         *             "phase": "capturing",
+         *             "step": {
+         *               "done": 36,
+         *               "name": "batches",
+         *               "total": 125
+         *             },
+         *             "stopping": false,
+         *             "waiting": false
+         *           },
+         *           "quantization": "none",
+         *           "rows": 1000,
+         *           "status": "running",
+         *           "tokens": 84512,
+         *           "updated_at": "2026-11-24T10:00:30.000Z"
+         *         }
+         *       ],
+         *       "limit": 50,
+         *       "offset": 0,
+         *       "total": 1
+         *     }
+         */
+        CapturePage: {
+            /** Items */
+            items: components["schemas"]["CaptureResponse"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /**
+         * CaptureProgress
+         * @description Progress of activations that are being written.
+         */
+        CaptureProgress: {
+            /** Bytes Done */
+            bytes_done: number;
+            /** Bytes Per Second */
+            bytes_per_second: number | null;
+            /** Bytes Total */
+            bytes_total: number | null;
+            /** Eta Seconds */
+            eta_seconds: number | null;
+            /**
+             * Message
+             * @description For people only; its wording may change.
+             */
+            message: string | null;
+            /**
+             * Phase
+             * @description `loading`, `counting` or `capturing`; null before it began.
+             */
+            phase: string | null;
+            step: components["schemas"]["CaptureStep"] | null;
+            /**
+             * Stopping
+             * @description It was asked to stop and has not stopped yet.
+             */
+            stopping: boolean;
+            /**
+             * Waiting
+             * @description No worker has taken this work yet.
+             */
+            waiting: boolean;
+        };
+        /**
+         * CaptureResponse
+         * @description A set of activations in files.
+         * @example {
+         *       "commit": "c1899de289a04d12100db370d81485cdf75e47ca",
+         *       "created_at": "2026-11-24T10:00:00.000Z",
+         *       "dtype": "float32",
+         *       "estimated_bytes": 347513160,
+         *       "folder": "/home/ada/.local/share/modelyard/activations/9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
+         *       "hook_points": [
+         *         "model.layers.4"
+         *       ],
+         *       "id": "9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
+         *       "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *       "model_name": "Qwen/Qwen3-0.6B",
+         *       "positions": "all",
+         *       "progress": {
+         *         "bytes_done": 99614720,
+         *         "bytes_per_second": 4100000,
+         *         "bytes_total": 346161152,
+         *         "eta_seconds": 60.1,
+         *         "phase": "capturing",
+         *         "step": {
+         *           "done": 36,
+         *           "name": "batches",
+         *           "total": 125
+         *         },
+         *         "stopping": false,
+         *         "waiting": false
+         *       },
+         *       "quantization": "none",
+         *       "rows": 1000,
+         *       "status": "running",
+         *       "tokens": 84512,
+         *       "updated_at": "2026-11-24T10:00:30.000Z"
+         *     }
+         */
+        CaptureResponse: {
+            /** Commit */
+            commit: string;
+            /** Created At */
+            created_at: string;
+            /**
+             * Dtype
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16";
+            error: components["schemas"]["ErrorDetail"] | null;
+            /**
+             * Estimated Bytes
+             * @description The exact size of all files but manifest.json.
+             */
+            estimated_bytes: number | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Folder
+             * @description Where the files are, on the server's machine.
+             */
+            folder: string;
+            /** Hook Points */
+            hook_points: string[];
+            /** Id */
+            id: string;
+            /**
+             * Model Id
+             * @description The model's row; null once it was deleted.
+             */
+            model_id: string | null;
+            /** Model Name */
+            model_name: string;
+            /** Positions */
+            positions: ("all" | "last") | number[];
+            /** @description Null once it has ended. */
+            progress: components["schemas"]["CaptureProgress"] | null;
+            /**
+             * Quantization
+             * @enum {string}
+             */
+            quantization: "none" | "8bit" | "4bit";
+            /**
+             * Rows
+             * @description This and the next two are null until the tokens are counted.
+             */
+            rows: number | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "running" | "paused" | "completed" | "failed" | "cancelled";
+            /**
+             * Tokens
+             * @description Tokens that are kept.
+             */
+            tokens: number | null;
+            /** Updated At */
+            updated_at: string;
+        };
+        /**
+         * CaptureStep
+         * @description Batches that were run.
+         */
+        CaptureStep: {
+            /** Done */
+            done: number | null;
+            /** Name */
+            name: string;
+            /** Total */
+            total: number | null;
+        };
         /** ChatChoice */
         ChatChoice: {
             /**
@@ -2252,7 +2749,9 @@ export interface components {
             model: string;
             /**
              * @description Options that OpenAI's API has not.
-             * @default {}
+             * @default {
+             *       "interventions": []
+             *     }
              */
             modelyard: components["schemas"]["ModelyardOptions"];
             /**
@@ -2699,7 +3198,9 @@ export interface components {
             model: string;
             /**
              * @description Options that OpenAI's API has not.
-             * @default {}
+             * @default {
+             *       "interventions": []
+             *     }
              */
             modelyard: components["schemas"]["ModelyardOptions"];
             /**
@@ -2823,6 +3324,41 @@ export interface components {
             rows: number;
             /** Size Bytes */
             size_bytes: number;
+        };
+        /**
+         * DatasetRows
+         * @description Rows of a text file on the server's machine.
+         */
+        DatasetRows: {
+            /**
+             * Column
+             * @description The column with the text; null: the only one that holds text, or `text` among several.
+             * @example text
+             */
+            column?: string | null;
+            /**
+             * Id
+             * @description A data set's name, as in `GET /datasets`.
+             */
+            id?: string | null;
+            /**
+             * Path
+             * @description Absolute path of a .jsonl, .txt or .parquet file instead.
+             * @example /data/corpus.jsonl
+             */
+            path?: string | null;
+            /**
+             * Rows
+             * @description The first row and the one after the last; null: all. Rows without text are not counted.
+             * @example [
+             *       0,
+             *       1000
+             *     ]
+             */
+            rows?: [
+                number,
+                number
+            ] | null;
         };
         /**
          * DatasetUser
@@ -3197,7 +3733,9 @@ export interface components {
             model: string;
             /**
              * @description Options that OpenAI's API has not.
-             * @default {}
+             * @default {
+             *       "interventions": []
+             *     }
              */
             modelyard: components["schemas"]["ModelyardOptions"];
         };
@@ -3296,6 +3834,13 @@ export interface components {
          *     }
          */
         GenerateRequest: {
+            /**
+             * Interventions
+             * @description Changes of the model's activations for this request alone, in this order.
+             * @default []
+             * @example []
+             */
+            interventions: components["schemas"]["InterventionSpec"][];
             /**
              * Max New Tokens
              * @description Limit of generated tokens.
@@ -3688,6 +4233,61 @@ export interface components {
             /** Items */
             items: components["schemas"]["InstalledFile"][];
         };
+        /**
+         * InterventionSpec
+         * @description Change what one hook point returns, for chosen tokens, while this request runs.
+         */
+        InterventionSpec: {
+            /**
+             * Feature
+             * @description Of `sae_clamp`.
+             */
+            feature?: number | null;
+            /**
+             * Hook Point
+             * @description A module's name as the architecture page lists it, or its name in TransformerLens.
+             * @example model.layers.4
+             */
+            hook_point: string;
+            /**
+             * Op
+             * @description `add`: `value` times the vector; `scale`: times `value`; `zero`; `project_out`: the vector's direction is removed. `sae_clamp` and `sae_replace` need a sparse autoencoder and are not available yet.
+             * @example add
+             * @enum {string}
+             */
+            op: "add" | "scale" | "zero" | "project_out" | "sae_clamp" | "sae_replace";
+            /**
+             * Positions
+             * @description All tokens, those after the prompt, or a list of positions counted from the prompt's first token.
+             * @default all
+             * @example all
+             */
+            positions: ("all" | "generated") | number[];
+            /**
+             * Sae Id
+             * @description Of `sae_clamp` and `sae_replace`.
+             */
+            sae_id?: string | null;
+            /**
+             * Value
+             * @description The factor of `add` and `scale`.
+             * @default 1
+             * @example 4
+             */
+            value: number;
+            /**
+             * Vector
+             * @description As many values as the hook point has for a token.
+             * @example null
+             */
+            vector?: number[] | null;
+            /**
+             * Vector Path
+             * @description Absolute path, on the server's machine, of a safetensors file with one tensor, instead of vector.
+             * @example null
+             */
+            vector_path?: string | null;
+        };
         /** KeptBytes */
         KeptBytes: {
             /** Bytes */
@@ -3773,6 +4373,32 @@ export interface components {
             path: string;
             /** Size Bytes */
             size_bytes: number;
+        };
+        /**
+         * LensLayer
+         * @description One layer: for each token of the prompt the likeliest next ones.
+         */
+        LensLayer: {
+            /** Hook Point */
+            hook_point: string;
+            /** Positions */
+            positions: components["schemas"]["LikelyNext"][][];
+        };
+        /** LensToken */
+        LensToken: {
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+        };
+        /** LikelyNext */
+        LikelyNext: {
+            /** Id */
+            id: number;
+            /** Probability */
+            probability: number;
+            /** Text */
+            text: string;
         };
         /** LikelyToken */
         LikelyToken: {
@@ -3890,6 +4516,72 @@ export interface components {
         LoadedPage: {
             /** Items */
             items: components["schemas"]["LoadedModelResponse"][];
+        };
+        /**
+         * LogitLensRequest
+         * @description Read a prompt layer by layer.
+         * @example {
+         *       "prompt": "The capital of France is",
+         *       "top": 1
+         *     }
+         */
+        LogitLensRequest: {
+            /**
+             * Prompt
+             * @description The text, of at most 512 tokens.
+             * @example The capital of
+             */
+            prompt: string;
+            /**
+             * Top
+             * @description Tokens for each layer and position.
+             * @default 5
+             */
+            top: number;
+        };
+        /**
+         * LogitLensResponse
+         * @description The prompt's tokens, and the layers in their order; the last one's probabilities are the model's own.
+         * @example {
+         *       "layers": [
+         *         {
+         *           "hook_point": "model.layers.0",
+         *           "positions": [
+         *             [
+         *               {
+         *                 "id": 1156,
+         *                 "probability": 0.021,
+         *                 "text": " first"
+         *               }
+         *             ]
+         *           ]
+         *         },
+         *         {
+         *           "hook_point": "model.layers.1",
+         *           "positions": [
+         *             [
+         *               {
+         *                 "id": 1790,
+         *                 "probability": 0.083,
+         *                 "text": " following"
+         *               }
+         *             ]
+         *           ]
+         *         }
+         *       ],
+         *       "tokens": [
+         *         {
+         *           "id": 785,
+         *           "text": "The"
+         *         }
+         *       ]
+         *     }
+         */
+        LogitLensResponse: {
+            /** Layers */
+            layers: components["schemas"]["LensLayer"][];
+            /** Tokens */
+            tokens: components["schemas"]["LensToken"][];
         };
         /**
          * MemoryEstimate
@@ -4782,6 +5474,13 @@ export interface components {
              * @example null
              */
             adapter?: string | null;
+            /**
+             * Interventions
+             * @description Changes of the model's activations for this request alone, in this order.
+             * @default []
+             * @example []
+             */
+            interventions: components["schemas"]["InterventionSpec"][];
             /**
              * Ttl Seconds
              * @description The model is unloaded so long after its last use, in seconds; left out: as loaded, or 3600.
@@ -6957,6 +7656,557 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_activations_api_v1_activations_get: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Maximum number of items on the page.
+                 * @example 50
+                 */
+                limit?: number;
+                /**
+                 * @description Number of items to skip.
+                 * @example 0
+                 */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CapturePage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_activations_api_v1_activations__id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of activations in files. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaptureResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `activations_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_activations_api_v1_activations__id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of activations in files. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreedBytes"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `activations_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_activations_api_v1_activations__id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of activations in files. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaptureResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `activations_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_activations_api_v1_activations__id__pause_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of activations in files. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaptureResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `activations_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_activations_api_v1_activations__id__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of activations in files. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaptureResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `activations_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_bundles_api_v1_bundles_get: {
         parameters: {
             query?: {
@@ -9874,6 +11124,123 @@ export interface operations {
             };
         };
     };
+    read_activations_api_v1_models__id__activations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActivationsRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivationsResponse"];
+                };
+            };
+            /** @description They are written to files: `save` was sent, or they are larger. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CaptureResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found`, `dataset_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_adapter`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `unsupported_architecture`, `needs_custom_code` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied`, `out_of_memory` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_architecture_api_v1_models__id__architecture_get: {
         parameters: {
             query?: never;
@@ -10999,6 +12366,114 @@ export interface operations {
                 };
             };
             /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_logit_lens_api_v1_models__id__logit_lens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A row's id, as in the list of models. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LogitLensRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogitLensResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `model_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `no_weights`, `unsupported_adapter`, `no_tokenizer`, `template_failed`, `context_length_exceeded`, `unsupported_architecture`, `needs_custom_code` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied`, `out_of_memory` */
             507: {
                 headers: {
                     [name: string]: unknown;

@@ -10,6 +10,7 @@ from modelyard.core.database import Database
 from modelyard.schemas.model import ModelResponse
 from modelyard.schemas.sae import SaeResponse
 from modelyard.services.activations.activation_service import ActivationService
+from modelyard.services.activations.lens_service import LensService
 from modelyard.services.architecture_service import ArchitectureService
 from modelyard.services.bundles.export_service import BundleExportService
 from modelyard.services.bundles.import_service import BundleImportService
@@ -65,6 +66,10 @@ async def _activations(request: Request) -> ActivationService:
     return ActivationService(await _inference(request))
 
 
+async def _lenses(request: Request) -> LensService:
+    return LensService(await _inference(request))
+
+
 def _service(kind: Callable[[Database], Service]) -> Callable[[Database], Service]:
     """Return a dependency that creates a service which owns its transactions.
 
@@ -104,6 +109,7 @@ LocalModelsDep = Annotated[LocalModelService, Depends(_service(LocalModelService
 ArchitecturesDep = Annotated[ArchitectureService, Depends(_service(ArchitectureService))]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
 ActivationsDep = Annotated[ActivationService, Depends(_activations)]
+LensesDep = Annotated[LensService, Depends(_lenses)]
 ComparisonsDep = Annotated[CompareService, Depends(_comparisons)]
 OpenAIDep = Annotated[OpenAIService, Depends(_service(OpenAIService))]
 MergesDep = Annotated[MergeService, Depends(_service(MergeService))]

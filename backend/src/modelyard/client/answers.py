@@ -8,6 +8,38 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class ActivationsRequest(TypedDict):
+    hook_points: list[str]
+    texts: NotRequired[list[str] | None]
+    token_ids: NotRequired[list[list[int]] | None]
+    dataset: NotRequired[DatasetRows | None]
+    positions: NotRequired[Literal['all', 'last'] | list[int]]
+    dtype: NotRequired[Literal['float32', 'bfloat16', 'float16']]
+    save: NotRequired[bool]
+    max_tokens: NotRequired[int | None]
+    batch_size: NotRequired[int]
+    shard_bytes: NotRequired[int]
+    interventions: NotRequired[list[InterventionSpec]]
+
+
+class ActivationsResponse(TypedDict):
+    tensors: dict[str, ActivationsTensor]
+    tokens: list[ActivationsToken]
+
+
+class ActivationsTensor(TypedDict):
+    shape: list[int]
+    dtype: Literal['float32', 'bfloat16', 'float16']
+    data: str
+
+
+class ActivationsToken(TypedDict):
+    row: int
+    position: int
+    id: int
+    text: str | None
+
+
 class AdapterBase(TypedDict):
     id: str | None
     status: Literal['pending', 'downloading', 'paused', 'quantizing', 'ready', 'failed', 'cancelled', 'missing', 'deleting'] | None
@@ -151,6 +183,52 @@ class CachedModel(TypedDict):
     size_bytes: int
     importable: bool
     problem: str | None
+
+
+class CapturePage(TypedDict):
+    items: list[CaptureResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+class CaptureProgress(TypedDict):
+    phase: str | None
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    waiting: bool
+    stopping: bool
+    step: CaptureStep | None
+    message: str | None
+
+
+class CaptureResponse(TypedDict):
+    id: str
+    status: Literal['pending', 'running', 'paused', 'completed', 'failed', 'cancelled']
+    model_id: str | None
+    model_name: str
+    commit: str
+    quantization: Literal['none', '8bit', '4bit']
+    hook_points: list[str]
+    positions: Literal['all', 'last'] | list[int]
+    dtype: Literal['float32', 'bfloat16', 'float16']
+    rows: int | None
+    tokens: int | None
+    estimated_bytes: int | None
+    progress: CaptureProgress | None
+    folder: str
+    error: ErrorDetail | None
+    created_at: str
+    updated_at: str
+    finished_at: str | None
+
+
+class CaptureStep(TypedDict):
+    name: str
+    done: int | None
+    total: int | None
 
 
 class ChatChoice(TypedDict):
@@ -302,6 +380,13 @@ class DatasetResponse(TypedDict):
     size_bytes: int
 
 
+class DatasetRows(TypedDict):
+    id: NotRequired[str | None]
+    path: NotRequired[str | None]
+    column: NotRequired[str | None]
+    rows: NotRequired[tuple[int, int] | None]
+
+
 class DatasetUser(TypedDict):
     id: str
     status: Literal['pending', 'running', 'cancelling', 'cancelled', 'failed', 'completed']
@@ -445,6 +530,7 @@ class GenerateRequest(TypedDict):
     temperature: NotRequired[float]
     seed: NotRequired[int]
     stream: NotRequired[bool]
+    interventions: NotRequired[list[InterventionSpec]]
 
 
 class GenerateResponse(TypedDict):
@@ -537,6 +623,17 @@ class InstalledFiles(TypedDict):
     items: list[InstalledFile]
 
 
+class InterventionSpec(TypedDict):
+    hook_point: str
+    op: Literal['add', 'scale', 'zero', 'project_out', 'sae_clamp', 'sae_replace']
+    vector: NotRequired[list[float] | None]
+    vector_path: NotRequired[str | None]
+    value: NotRequired[float]
+    sae_id: NotRequired[str | None]
+    feature: NotRequired[int | None]
+    positions: NotRequired[Literal['all', 'generated'] | list[int]]
+
+
 class KeptBytes(TypedDict):
     bytes: int
     reason: str
@@ -565,6 +662,22 @@ class Leftover(TypedDict):
     path: str
     size_bytes: int
     age_seconds: float
+
+
+class LensLayer(TypedDict):
+    hook_point: str
+    positions: list[list[LikelyNext]]
+
+
+class LensToken(TypedDict):
+    id: int
+    text: str
+
+
+class LikelyNext(TypedDict):
+    id: int
+    text: str
+    probability: float
 
 
 class LikelyToken(TypedDict):
@@ -598,6 +711,16 @@ class LoadedModelResponse(TypedDict):
 
 class LoadedPage(TypedDict):
     items: list[LoadedModelResponse]
+
+
+class LogitLensRequest(TypedDict):
+    prompt: str
+    top: NotRequired[int]
+
+
+class LogitLensResponse(TypedDict):
+    tokens: list[LensToken]
+    layers: list[LensLayer]
 
 
 class MemoryEstimate(TypedDict):
@@ -787,6 +910,7 @@ class ModelResponse(TypedDict):
 class ModelyardOptions(TypedDict):
     adapter: NotRequired[str | None]
     ttl_seconds: NotRequired[float | None]
+    interventions: NotRequired[list[InterventionSpec]]
 
 
 class ModuleNode(TypedDict):

@@ -850,6 +850,16 @@ ACTIVATIONS_RESPONSE: dict[str, Any] = {
     "tokens": [{"row": 0, "position": 6, "id": 13, "text": "."}],
 }
 
+LENS_REQUEST: dict[str, Any] = {"prompt": "The capital of France is", "top": 1}
+
+LENS_RESPONSE: dict[str, Any] = {
+    "tokens": [{"id": 785, "text": "The"}],
+    "layers": [
+        {"hook_point": "model.layers.0", "positions": [[{"id": 1156, "text": " first", "probability": 0.021}]]},
+        {"hook_point": "model.layers.1", "positions": [[{"id": 1790, "text": " following", "probability": 0.083}]]},
+    ],
+}
+
 CAPTURE_RESPONSE: dict[str, Any] = {
     "id": "9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b",
     "status": "running",

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from modelyard.schemas import examples
 from modelyard.schemas.common import DtypeName, QuantizationName, Schema, UtcTime
+from modelyard.schemas.interventions import InterventionsField
 from modelyard.schemas.model import LastUnload
 
 
@@ -112,6 +113,7 @@ class GenerateRequest(Schema):
     temperature: float = Field(default=0.0, ge=0, le=10, description="0 always takes the most likely token.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed draws the same tokens.")
     stream: bool = Field(default=False, description="Answer with server-sent events, piece by piece.")
+    interventions: InterventionsField = []
 
 
 class DriftRequest(Schema):

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from modelyard.schemas import openai_examples as examples
 from modelyard.schemas.common import Schema
 from modelyard.schemas.inference import MAX_CONTENT, MAX_TTL_SECONDS
+from modelyard.schemas.interventions import InterventionsField
 
 MAX_SEQUENCES = 2048
 """Of one request: its prompts times `n`."""
@@ -127,8 +128,6 @@ class StreamOptions(OpenAIRequest):
 class ModelyardOptions(OpenAIRequest):
     """What Modelyard adds to OpenAI's API."""
 
-    changes_nothing = {"interventions": ([],)}
-
     adapter: str | None = Field(
         default=None,
         min_length=1,
@@ -143,6 +142,7 @@ class ModelyardOptions(OpenAIRequest):
         description="The model is unloaded so long after its last use, in seconds; left out: as loaded, or 3600.",
         examples=[600],
     )
+    interventions: InterventionsField = []
 
 
 class ModelRequest(OpenAIRequest):

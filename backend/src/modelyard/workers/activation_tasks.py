@@ -9,11 +9,10 @@ from modelyard.core.database import Database, get_database
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.models import JobKind, JobState
-from modelyard.schemas.interventions import InterventionSpec
 from modelyard.services.activations.activation_service import capture_folder, end_capture, remove_files
 from modelyard.services.activations.captures import CaptureService
 from modelyard.services.jobs.control import JobPaused, JobProgress, raise_if_stopped
-from modelyard.services.jobs.payloads import ActivationsPayload, CapturePayload
+from modelyard.services.jobs.payloads import ActivationsPayload, CapturePayload, LensPayload
 from modelyard.workers.celery_app import celery_app
 from modelyard.workers.inference_tasks import (
     held_model,
@@ -23,12 +22,12 @@ from modelyard.workers.inference_tasks import (
     run_with_model,
     taken_back,
 )
+from modelyard.workers.interventions import read_interventions
 from modelyard.workers.job_runner import Endings, RequestStopped, RunningJob, run_job
 
 if TYPE_CHECKING:
     from modelyard.ml.hooks.capture_run import CaptureProgress, CaptureRun
     from modelyard.ml.hooks.direct import Wanted
-    from modelyard.ml.hooks.interventions import Intervention
 
 READING = JobProgress("reading", message="reading activations")
 
@@ -46,6 +45,12 @@ def capture_task(job_id: str) -> None:
         run_job(job_id, _capture, CAPTURE_ENDINGS)
 
 
+@celery_app.task(name="models.lens")
+def lens_task(job_id: str) -> None:
+    """Read a prompt layer by layer."""
+    run_with_model(job_id, _lens)
+
+
 def _activations(job: RunningJob) -> dict[str, Any]:
     from modelyard.ml.hooks.direct import read_directly
     from modelyard.ml.hooks.reading import token_rows
@@ -56,6 +61,17 @@ def _activations(job: RunningJob) -> dict[str, Any]:
         rows = token_rows(held.loaded, _given(wanted), wanted.max_tokens, stop)
         answer = read_directly(held.loaded, _wanted(wanted), rows, _first_row(wanted), stop)
     return answer or {}
+
+
+def _lens(job: RunningJob) -> dict[str, Any]:
+    from modelyard.ml.hooks.logit_lens import read_lens
+
+    row, loader = model_row(job.subject_id), loader_for(job)
+    wanted, stop = LensPayload.of(job.job), taken_back(job)
+    with held_model(job, loader, row, wanted.load, READING, wanted.adapter) as held:
+        return read_lens(
+            held.loaded, wanted.text, wanted.layers, wanted.final_norm, wanted.top, stop, adapter=wanted.adapter
+        )
 
 
 def _capture(job: RunningJob) -> None:
@@ -119,26 +135,6 @@ def _wanted(payload: ActivationsPayload) -> "Wanted":
         adapter=payload.adapter,
         interventions=read_interventions(payload.interventions, payload.path_rules),
     )
-
-
-def read_interventions(given: Sequence[InterventionSpec], rules: dict[str, Any]) -> "list[Intervention]":
-    """Return interventions as models take them. Raises PathNotAllowed, InvalidRequest for the path of a vector."""
-    from modelyard.ml.hooks.interventions import Intervention
-
-    allowed = PathRules.of(get_settings(), rules) if given else None
-    return [
-        Intervention(
-            hook_point=each.hook_point,
-            op=each.op,
-            vector=each.vector,
-            vector_path=(
-                allowed.find_file(Path(each.vector_path)).real if allowed and each.vector_path is not None else None
-            ),
-            value=each.value,
-            positions=each.positions,
-        )
-        for each in given
-    ]
 
 
 def _given(payload: ActivationsPayload) -> Iterable[str | Sequence[int]]:

@@ -34,6 +34,7 @@ from modelyard.services.model_files import hub_cache
 from modelyard.services.model_service import ModelService
 from modelyard.services.quantization_service import QuantizationService, load_spec, original_spec, weights_folder
 from modelyard.workers.celery_app import celery_app, restart_process, stopping
+from modelyard.workers.interventions import read_interventions
 from modelyard.workers.job_runner import RequestStopped, RunningJob, owner_name, run_request
 
 if TYPE_CHECKING:
@@ -244,7 +245,11 @@ def _request(wanted: GeneratePayload) -> tuple[list["Prompt"], "Options"]:
         )
         for given in wanted.inputs
     ]
-    return prompts, Options(**{name: value for name, value in wanted if name not in ("inputs", "load")})
+    left_out = ("inputs", "load", "interventions", "path_rules")
+    return prompts, Options(
+        **{name: value for name, value in wanted if name not in left_out},
+        interventions=read_interventions(wanted.interventions, wanted.path_rules),
+    )
 
 
 def _drift(job: RunningJob) -> dict[str, Any]:

@@ -147,11 +147,12 @@ def test_an_answer_says_which_token_each_vector_is_of(llama: LoadedModel) -> Non
 
 
 def test_logits_are_a_hook_point_too(llama: LoadedModel) -> None:
-    answer = read_directly(llama, Wanted({"lm_head": "lm_head"}), [[5, 6, 7]], 0, never)
+    answer = read_directly(llama, Wanted({"lm_head": "lm_head", "logits": "logits"}), [[5, 6, 7]], 0, never)
     assert answer is not None
     with torch.no_grad():
         expected = llama.model(input_ids=torch.tensor([[5, 6, 7]])).logits[0]
     assert torch.equal(tensor_of(answer["tensors"]["lm_head"]), expected)
+    assert torch.equal(tensor_of(answer["tensors"]["logits"]), expected)
 
 
 def test_what_is_no_hook_point_is_refused_with_the_nearest(llama: LoadedModel) -> None:

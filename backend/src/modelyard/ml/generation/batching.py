@@ -16,6 +16,7 @@ from modelyard.ml.generation.logprobs import read_likely
 from modelyard.ml.generation.prefill import PIECE_TOKENS, Prefill, last_logits_only
 from modelyard.ml.generation.sequence import Sequence
 from modelyard.ml.generation.waiting_line import Group, WaitingLine
+from modelyard.ml.hooks.interventions import Steering, steered
 from modelyard.ml.loading import devices, placement
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class Batcher:
     all else belongs to the thread.
     """
 
-    def __init__(self, loaded: "LoadedModel") -> None:
+    def __init__(self, loaded: "LoadedModel", steering: Steering | None = None) -> None:
+        """With `steering` its sequences are those of one request; other batchers of the model run without it."""
         self._loaded = loaded
+        self._steering = steering
         self._changed = threading.Condition()
         self._line = WaitingLine()
         self._thread: threading.Thread | None = None
@@ -83,7 +86,7 @@ class Batcher:
                 if not (self._line or self._prefill or self._rows):
                     self._thread = None
                     return
-            with self._loaded.lock:
+            with self._loaded.lock, steered(self._steering, self._loaded.model):
                 self._step()
             # Not before the model is let go: who waits for the last one may unload it.
             ended, self._ended = self._ended, []
@@ -201,6 +204,8 @@ class Batcher:
         assert self._cache is not None  # noqa: S101 - there are rows
         device, length = devices.input_device(model), self._cache.length
         padding = torch.tensor(self._cache.padding, device=device)[:, None]
+        if self._steering is not None:
+            self._steering.at(length - padding, [len(sequence.prompt) for sequence in self._rows])
         output = self._loaded.adapters.run(
             [sequence.adapter for sequence in self._rows],
             input_ids=torch.tensor([[sequence.tokens[-1]] for sequence in self._rows], device=device),

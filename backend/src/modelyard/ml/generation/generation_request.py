@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from modelyard.ml.hooks.interventions import Intervention
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -33,6 +36,7 @@ class Options:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     adapter: str | None = None
+    interventions: Sequence["Intervention"] = ()
 
 
 @dataclass(frozen=True)

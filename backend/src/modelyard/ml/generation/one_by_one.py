@@ -1,6 +1,8 @@
 """Continuations of models whose sequences cannot share a batch: one after the other, by transformers' `generate`."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +13,7 @@ from modelyard.ml.generation.batching import out_of_memory
 from modelyard.ml.generation.logprobs import read_likely
 from modelyard.ml.generation.sampling import generation_config
 from modelyard.ml.generation.sequence import Sequence
+from modelyard.ml.hooks.interventions import steered
 from modelyard.ml.inspect.meta_model import first_line
 from modelyard.ml.loading import devices
 
@@ -33,7 +36,8 @@ def _run(loaded: "LoadedModel", sequence: Sequence) -> Exception | None:
     """Write a sequence; return the error it ends with, without its traceback, which would hold caches."""
     sequence.start()
     try:
-        _generate(loaded.model, sequence)
+        with steered(sequence.steering, loaded.model), _positions_told(loaded.model, sequence):
+            _generate(loaded.model, sequence)
     except ValueError as error:  # transformers' word for settings and inputs that it does not take
         return InvalidRequest(
             f"transformers refuses to generate with {loaded.key.model_id}: {first_line(error)}",
@@ -65,6 +69,26 @@ def _generate(model: PreTrainedModel, sequence: Sequence) -> None:
     finally:
         if hook is not None:
             hook.remove()
+
+
+@contextmanager
+def _positions_told(model: PreTrainedModel, sequence: Sequence) -> Iterator[None]:
+    """Tell a sequence's steering which tokens each pass has: the last ones of those there are."""
+    steering = sequence.steering
+    if steering is None:
+        yield
+        return
+
+    def tell(_model: Any, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        ids = options["input_ids"] if "input_ids" in options else args[0]
+        end = len(sequence.ids)
+        steering.at(torch.arange(end - ids.shape[1], end, device=ids.device)[None], [len(sequence.prompt)])
+
+    handle = model.register_forward_pre_hook(tell, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class _Choose(LogitsProcessor):  # type: ignore[misc]

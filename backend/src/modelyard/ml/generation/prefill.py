@@ -51,10 +51,13 @@ class Prefill:
         start = self.cache.length
         piece = self._ids[start : start + self.next_tokens]
         end, device = start + len(piece), devices.input_device(model)
+        positions = torch.arange(start, end, device=device)[None]
+        if (steering := self.group[0].steering) is not None:
+            steering.at(positions, [len(self.group[0].prompt)])
         output = model(
             input_ids=torch.tensor([piece], device=device),
             attention_mask=torch.ones((1, end), dtype=torch.long, device=device),
-            position_ids=torch.arange(start, end, device=device)[None],
+            position_ids=positions,
             past_key_values=self.cache.states,
             use_cache=True,
             **({} if self._notes else last_logits_only(model)),

@@ -2,18 +2,23 @@
 
 import threading
 from collections.abc import Sequence as Ids
+from typing import TYPE_CHECKING
 
 from modelyard.ml.generation.generation_request import FinishReason
 from modelyard.ml.generation.logprobs import Likely
 from modelyard.ml.generation.sampling import TokenChooser
+
+if TYPE_CHECKING:
+    from modelyard.ml.hooks.interventions import Steering
 
 
 class Sequence:
     """A prompt and the tokens after it. Whoever runs the model adds tokens; the request reads them from another thread.
 
     `changed`, one of each request, is set with every change. `logprobs` is the number of likeliest tokens to note,
-    `prompt_logprobs` whether for the prompt's tokens too. The model runs with `adapter`, or without one. Once
-    `unwanted`, it ends at the next token.
+    `prompt_logprobs` whether for the prompt's tokens too. The model runs with `adapter`, or without one, and is
+    changed by `steering`, which all sequences that run together have in common. Once `unwanted`, it ends at the next
+    token.
     """
 
     def __init__(
@@ -27,6 +32,7 @@ class Sequence:
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
         adapter: str | None = None,
+        steering: "Steering | None" = None,
     ) -> None:
         self.prompt = list(prompt)
         self.max_new_tokens = max_new_tokens
@@ -34,6 +40,7 @@ class Sequence:
         self.logprobs = logprobs
         self.prompt_logprobs = prompt_logprobs
         self.adapter = adapter
+        self.steering = steering
         self.tokens: list[int] = []
         self.likely: list[Likely] = []
         self.prompt_likely: list[Likely] = []

@@ -12,14 +12,17 @@ from transformers import PreTrainedModel
 
 from modelyard.core.errors import ContextLengthExceeded, InvalidRequest, no_language_head
 from modelyard.ml.generation.answer import Answer, AnswerRoom
+from modelyard.ml.generation.batching import Batcher
 from modelyard.ml.generation.fair_lock import TURN_SECONDS
 from modelyard.ml.generation.generation_request import Choice, Generated, Options, Prompt
 from modelyard.ml.generation.one_by_one import run_one_by_one
 from modelyard.ml.generation.sampling import TokenChooser, end_tokens, own_processors
 from modelyard.ml.generation.sequence import Sequence
+from modelyard.ml.hooks.interventions import Steering
 from modelyard.ml.inspect import meta_model
 from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.loading.pretrained import read_config
+from modelyard.ml.loading.read_model import LoadCancelled
 from modelyard.ml.untrusted import Tokenizer, TokenizerStopped
 
 READ_SECONDS = 0.1
@@ -66,7 +69,13 @@ def generate(
     for ids, _ in encoded:
         require_known(ids, loaded.model)
     changed = threading.Event()
-    groups = [_group(loaded, ids, options, changed, number * options.n) for number, (ids, _) in enumerate(encoded)]
+    try:
+        steering = _steering(loaded, options, should_stop)
+    except LoadCancelled:
+        return _nothing(len(prompts) * options.n)
+    groups = [
+        _group(loaded, ids, options, changed, number * options.n, steering) for number, (ids, _) in enumerate(encoded)
+    ]
     room = AnswerRoom()
     answers = [
         Answer(loaded, sequence, options, text, room)
@@ -133,7 +142,9 @@ def _read(answers: SequenceOf[Answer], on_text: Callable[[Snapshot], None]) -> b
 def _running(loaded: LoadedModel, groups: SequenceOf[SequenceOf[Sequence]]) -> Iterator[None]:
     """Have sequences written while the context lasts: together with others', or one by one."""
     if loaded.can_batch:
-        with loaded.batcher.running(groups):
+        steering = groups[0][0].steering
+        batcher = loaded.batcher if steering is None else Batcher(loaded, steering)
+        with batcher.running(groups):
             yield
         return
     sequences = [sequence for group in groups for sequence in group]
@@ -148,7 +159,12 @@ def _running(loaded: LoadedModel, groups: SequenceOf[SequenceOf[Sequence]]) -> I
 
 
 def _group(
-    loaded: LoadedModel, ids: list[int], options: Options, changed: threading.Event, number: int
+    loaded: LoadedModel,
+    ids: list[int],
+    options: Options,
+    changed: threading.Event,
+    number: int,
+    steering: Steering | None,
 ) -> list[Sequence]:
     """Return the sequences of one prompt, whose choices are numbered from `number`."""
     model = loaded.model
@@ -164,9 +180,20 @@ def _group(
             logprobs=options.logprobs,
             prompt_logprobs=options.echo and options.logprobs is not None,
             adapter=options.adapter,
+            steering=steering,
         )
         for index in range(options.n)
     ]
+
+
+def _steering(loaded: LoadedModel, options: Options, should_stop: Callable[[], bool]) -> Steering | None:
+    """Raises InvalidRequest for interventions that do not fit the model, LoadCancelled."""
+    if not options.interventions:
+        return None
+    with loaded.turn(should_stop, options.adapter) as is_ours:
+        if not is_ours:
+            raise LoadCancelled
+        return Steering(loaded.model, options.interventions)
 
 
 def _nothing(choices: int) -> Generated:

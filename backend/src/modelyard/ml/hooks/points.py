@@ -16,6 +16,10 @@ from modelyard.ml.generation.prefill import last_logits_only
 from modelyard.ml.loading import devices
 
 NEAREST = 3
+LOGITS = "logits"
+"""The name of what the whole model returns."""
+_OUTPUTS = ("logits", "last_hidden_state")
+"""The tensors that come first in what whole models return."""
 _ROWS, _TOKENS = 2, 7  # unlike each other, as a model's widths hardly are
 
 Layout = Literal["rows", "tokens_first", "flat"]
@@ -37,6 +41,8 @@ class HookShape:
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
     """Return the module with a name. Raises InvalidRequest, with the nearest names."""
+    if path == LOGITS and getattr(model, "get_output_embeddings", lambda: None)() is not None:
+        return model
     try:
         found: nn.Module = model.get_submodule(path)
     except AttributeError:
@@ -60,8 +66,8 @@ def first_tensor(output: Any) -> torch.Tensor | None:
         return output
     if isinstance(output, (tuple, list)):
         return output[0] if output and isinstance(output[0], torch.Tensor) else None
-    found = getattr(output, "last_hidden_state", None)
-    return found if isinstance(found, torch.Tensor) else None
+    named = [getattr(output, name, None) for name in _OUTPUTS]
+    return next((found for found in named if isinstance(found, torch.Tensor)), None)
 
 
 def with_first_tensor(output: Any, tensor: torch.Tensor) -> Any:
@@ -70,7 +76,7 @@ def with_first_tensor(output: Any, tensor: torch.Tensor) -> Any:
         return tensor
     if isinstance(output, (tuple, list)):
         return type(output)([tensor, *output[1:]])
-    output.last_hidden_state = tensor
+    setattr(output, next(name for name in _OUTPUTS if getattr(output, name, None) is not None), tensor)
     return output
 
 

@@ -29,6 +29,7 @@ from modelyard.schemas.inference import (
     LoadRequest,
     Message,
 )
+from modelyard.services.activations.hook_names import with_paths
 from modelyard.services.architecture_service import local_checkpoint
 from modelyard.services.facts.chat_template import find_chat_template
 from modelyard.services.inference.generation_result import Choice
@@ -145,7 +146,8 @@ class InferenceService:
         given = given_input(request.prompt, request.messages)
         served = self.served(row_id)
         options = request.model_dump(include={"max_new_tokens", "temperature", "seed"})
-        return self.start(served.row, {"inputs": [given], "adapter": served.adapter_id} | options)
+        fields = {"inputs": [given], "adapter": served.adapter_id, "interventions": request.interventions}
+        return self.start(served.row, fields | options)
 
     def served(self, row_id: str) -> Served:
         """Return what a ready row stands for. Raises ModelNotFound, NotReady, BaseMissing."""
@@ -159,8 +161,16 @@ class InferenceService:
         UnsupportedArchitecture where the model generates no text.
         """
         require_language_head(row)
-        payload = GeneratePayload(**fields, load=self.any_load(row, ttl_seconds))
+        payload = GeneratePayload(**self._with_interventions(row, fields), load=self.any_load(row, ttl_seconds))
         return self.enqueue(JobKind.GENERATE, row, payload)
+
+    def _with_interventions(self, row: Model, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields with interventions on modules. Raises InvalidRequest for an unknown hook point."""
+        if not (given := fields.get("interventions")):
+            return dict(fields)
+        with self.database.reading() as session:
+            rules = SettingsService(session).path_rules().stored()
+        return {**fields, "interventions": with_paths(self.database, row, given), "path_rules": rules}
 
     def start_embed(
         self,

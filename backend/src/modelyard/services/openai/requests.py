@@ -43,6 +43,7 @@ def _common(request: GenerationRequest) -> dict[str, Any]:
     stop = request.stop or []
     return {
         "n": request.n,
+        "interventions": request.modelyard.interventions,
         # Of no probability at all, only the likeliest token is left.
         "temperature": 0.0 if request.top_p == 0 else request.temperature,
         "top_p": request.top_p or None,

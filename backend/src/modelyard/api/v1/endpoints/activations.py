@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from modelyard.api.body_limit import MAX_TEXT_BYTES
-from modelyard.api.deps import ActivationsDep, InferenceDep
+from modelyard.api.deps import ActivationsDep, InferenceDep, LensesDep
 from modelyard.api.plain_text import PlainTextRoute
 from modelyard.api.problems import problems
 from modelyard.api.v1.endpoints._common import ACCEPTED, PAGE_SIZE, Offset, RowId
@@ -16,6 +16,7 @@ from modelyard.core import errors
 from modelyard.schemas import examples
 from modelyard.schemas.activations import ActivationsRequest, ActivationsResponse, CapturePage, CaptureResponse
 from modelyard.schemas.cache import FreedBytes
+from modelyard.schemas.logit_lens import LogitLensRequest, LogitLensResponse
 
 router = APIRouter(tags=["activations"], route_class=PlainTextRoute)
 
@@ -70,6 +71,18 @@ async def read_activations(
     capture_id = await asyncio.to_thread(activations.start, row_id, request)
     capture = await asyncio.to_thread(activations.await_estimate, capture_id)
     return JSONResponse(capture.model_dump(mode="json"), status_code=202)
+
+
+@router.post("/models/{id}/logit-lens", summary="Logit lens", responses=problems(*WITH_A_MODEL, errors.Conflict))
+async def read_logit_lens(
+    row_id: RowId, request: LogitLensRequest, lenses: LensesDep, inference: InferenceDep, http: Request
+) -> LogitLensResponse:
+    """Return, for each layer and token of a prompt, the next tokens if that layer were the last one.
+
+    Its output goes through the model's final norm and output embedding.
+    """
+    job_id = await asyncio.to_thread(lenses.start, row_id, request)
+    return LogitLensResponse.model_validate(await last_result(inference.follow(job_id), http))
 
 
 @router.get("/activations", summary="List activations in files")
