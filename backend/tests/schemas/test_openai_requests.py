@@ -65,7 +65,7 @@ def test_what_changes_nothing_is_accepted(fields: dict[str, Any]) -> None:
         ({"store": True}, "store"),
         ({"top_k": 5}, "top_k"),
         ({"max_token": 5}, "max_token"),
-        ({"modelyard": {"interventions": [{"op": "zero"}]}}, "modelyard.interventions"),
+        ({"modelyard": {"intervention": []}}, "modelyard.intervention"),
         ({"messages": [{"role": "user", "content": "a", "name": "ada"}]}, "messages.0.name"),
         ({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]}, "messages.0.tool_calls"),
     ],
