@@ -12,6 +12,7 @@ import type { OnAction } from "./card/actions";
 import { DeleteModels } from "./list/DeleteModels";
 import { QuantizeDialog, type QuantizeWish } from "./details/QuantizeDialog";
 
+const ExportDialog = lazyWithRetry(() => import("./bundles/ExportDialog"));
 const LabelsDialog = lazyWithRetry(() => import("./labels/LabelsDialog"));
 
 interface ModelActions {
@@ -30,6 +31,7 @@ export function useModelActions(): ModelActions {
   const [originalOnly, setOriginalOnly] = useState(false);
   const [quantizing, setQuantizing] = useState<QuantizeWish | null>(null);
   const [cancelling, setCancelling] = useState<string | null>(null);
+  const [exporting, setExporting] = useState<Model | null>(null);
   const [labelling, setLabelling] = useState<string | null>(null);
   const keep = useCallback(() => setCancelling(null), []);
 
@@ -41,6 +43,7 @@ export function useModelActions(): ModelActions {
       } else if (action === "delete-all") setDeletingAll(model);
       else if (action === "quantize-4bit") setQuantizing({ model, quantization: "4bit" });
       else if (action === "quantize-8bit") setQuantizing({ model, quantization: "8bit" });
+      else if (action === "export") setExporting(model);
       else if (action === "labels") setLabelling(model.id);
       else if (action === "merge") void mergeAdapter(model.id);
       else if (action === "cancel" && losesWork(model, useModelsStore.getState().live[model.id]))
@@ -57,6 +60,9 @@ export function useModelActions(): ModelActions {
         <ConfirmDelete model={deleting} originalOnly={originalOnly} onClose={() => setDeleting(null)} />
         <DeleteVariants model={deletingAll} onClose={() => setDeletingAll(null)} />
         <QuantizeDialog wish={quantizing} onClose={() => setQuantizing(null)} />
+        <LazyDialog wanted={exporting !== null} title="Export" onClose={() => setExporting(null)}>
+          {(opened) => <ExportDialog opened={opened} model={exporting} onClose={() => setExporting(null)} />}
+        </LazyDialog>
         <LazyDialog wanted={labelling !== null} title="Tags and note" onClose={() => setLabelling(null)}>
           {(opened) => <LabelsDialog opened={opened} id={labelling} onClose={() => setLabelling(null)} />}
         </LazyDialog>

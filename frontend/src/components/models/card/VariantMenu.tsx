@@ -11,6 +11,7 @@ import {
   Eraser,
   Folder,
   Merge,
+  PackageOpen,
   Play,
   ShieldCheck,
   Shrink,
@@ -78,6 +79,16 @@ export function VariantMenu({ model, search, busy, onAction: onChosen }: Props) 
             onClick={() => onAction(model, "verify")}
           >
             Verify the files
+          </Menu.Item>
+        )}
+        {model.status === "ready" && (
+          <Menu.Item
+            leftSection={<PackageOpen size={14} aria-hidden />}
+            disabled={away !== undefined}
+            title={away}
+            onClick={() => onAction(model, "export")}
+          >
+            Export…
           </Menu.Item>
         )}
         <Menu.Divider role="separator" />

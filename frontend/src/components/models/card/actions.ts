@@ -2,7 +2,15 @@ import type { ModelAction } from "../../../api/models";
 import type { Model } from "../../../types/model";
 
 export type CardAction =
-  ModelAction | "quantize-4bit" | "quantize-8bit" | "merge" | "labels" | "delete" | "delete-all" | "drop-original";
+  | ModelAction
+  | "export"
+  | "quantize-4bit"
+  | "quantize-8bit"
+  | "merge"
+  | "labels"
+  | "delete"
+  | "delete-all"
+  | "drop-original";
 
 export type OnAction = (model: Model, action: CardAction) => void;
 

@@ -84,6 +84,11 @@ export function EntryActions({ model, busy, onAction }: WorkProps) {
       <ServerButton size="xs" variant="default" onClick={() => onAction(model, "labels")}>
         Tags and note…
       </ServerButton>
+      {model.status === "ready" && (
+        <ServerButton size="xs" variant="default" onClick={() => onAction(model, "export")}>
+          Export…
+        </ServerButton>
+      )}
       {canDelete && model.original_bytes > 0 && model.shared_bytes === 0 && (
         <ServerButton size="xs" variant="default" disabled={busy} onClick={() => onAction(model, "drop-original")}>
           Remove the original files, {formatBytes(model.original_bytes)}…

@@ -1,9 +1,10 @@
 import { Stack, Title } from "@mantine/core";
 import type { Model } from "../../../types/model";
 import { CachedModels } from "./CachedModels";
+import { ImportBundle } from "./ImportBundle";
 import { ImportFolder } from "./ImportFolder";
 
-/** Models that need no download: those of the shared cache, and folders. */
+/** Models that need no download: those of the shared cache, folders, and bundles. */
 export function AddLocal({ onAdded }: { onAdded?: (model: Model) => void }) {
   return (
     <Stack gap="lg">
@@ -18,6 +19,12 @@ export function AddLocal({ onAdded }: { onAdded?: (model: Model) => void }) {
           In a folder
         </Title>
         <ImportFolder onAdded={onAdded} />
+      </section>
+      <section aria-label="In a bundle">
+        <Title order={3} mb={4}>
+          In a bundle
+        </Title>
+        <ImportBundle />
       </section>
     </Stack>
   );
