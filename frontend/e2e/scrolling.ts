@@ -61,7 +61,7 @@ async function load(layout: "cards" | "table") {
   });
   const started = Date.now();
   await page.goto(url);
-  await page.locator("[data-card-link]").first().waitFor();
+  await page.locator("[data-card-index]").first().waitFor();
   const firstCards = (Date.now() - started) / 1000;
   await page.getByText(`${models} models`, { exact: true }).waitFor({ timeout: 60_000 });
   const allModels = (Date.now() - started) / 1000;

@@ -67,7 +67,8 @@ function PlaceLine({ place, ghost }: { place: Place; ghost: Ghost | null }) {
         {ghost === null ? (
           <>
             <LastHeard />
-            <strong>{formatBytes(place.free)}</strong> free of {formatBytes(place.total)}
+            <strong>{formatBytes(place.free)}</strong> free
+            <span className={classes.whole}> of {formatBytes(place.total)}</span>
           </>
         ) : (
           <GhostLabel place={place} ghost={ghost} wanted={wanted} />
