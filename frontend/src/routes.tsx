@@ -9,6 +9,7 @@ const TrainingPanel = lazyWithRetry(() => import("./components/panels/TrainingPa
 const ComparePanel = lazyWithRetry(() => import("./components/panels/ComparePanel"));
 const NewTraining = lazyWithRetry(() => import("./components/training/NewTraining"));
 const TrainingRun = lazyWithRetry(() => import("./components/training/TrainingRun"));
+const SaeView = lazyWithRetry(() => import("./components/training/SaeView"));
 const SettingsPanel = lazyWithRetry(() => import("./components/panels/SettingsPanel"));
 
 export function AppRoutes() {
@@ -21,6 +22,7 @@ export function AppRoutes() {
         <Route path="compare" element={<ComparePanel />} />
         <Route path="training" element={<TrainingPanel />} />
         <Route path="training/new" element={<NewTraining />} />
+        <Route path="training/saes/:id" element={<SaeView />} />
         <Route path="training/:id" element={<TrainingRun />} />
         <Route path="settings" element={<SettingsPanel />} />
         <Route path="*" element={<NotFound />} />

@@ -30,6 +30,7 @@ export const handlers = [
   http.get(api("/models/:id/card"), () => HttpResponse.json({ html: "", text: "", truncated: false })),
   http.get(api("/models/:id/history"), () => HttpResponse.json({ items: [], total: 0, limit: 50, offset: 0 })),
   http.get(api("/bundles"), () => HttpResponse.json({ items: [], total: 0, limit: 50, offset: 0 })),
+  http.get(api("/saes"), () => HttpResponse.json({ items: [], total: 0, limit: 200, offset: 0 })),
   http.get(api("/datasets"), () => HttpResponse.json({ items: [] })),
   http.get(api("/models/:id/training-compatibility"), () => HttpResponse.json(compatibility())),
   http.get(api("/models/loaded"), () => HttpResponse.json({ items: [] })),

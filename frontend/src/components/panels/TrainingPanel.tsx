@@ -12,6 +12,7 @@ import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { EngineMissing } from "../training/EngineMissing";
 import { RunList } from "../training/RunList";
+import { SaeShelf } from "../training/SaeShelf";
 import { TrainingPage } from "../training/TrainingPage";
 import classes from "./TrainingPanel.module.css";
 
@@ -51,6 +52,7 @@ export default function TrainingPanel() {
           // Below those that the feed has told already.
           <Placeholder h={96} label="Loading the training runs" />
         )}
+        <SaeShelf />
       </Stack>
     </TrainingPage>
   );

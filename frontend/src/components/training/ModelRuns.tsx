@@ -1,4 +1,4 @@
-import { Button } from "@mantine/core";
+import { Button, Stack } from "@mantine/core";
 import { Plus } from "lucide-react";
 import { Link } from "react-router";
 import { useTrainings } from "../../hooks/useTrainings";
@@ -9,9 +9,20 @@ import { Placeholder } from "../common/Placeholder";
 import { ProblemAlert } from "../common/ProblemAlert";
 import { TryAgain } from "../common/TryAgain";
 import { RunList } from "./RunList";
+import { SaeShelf } from "./SaeShelf";
 
-/** The training runs on one model, in the order of `useTrainings`. */
+/** The training runs on one model, and the sparse autoencoders that were trained on it. */
 export default function ModelRuns({ model }: { model: Model }) {
+  return (
+    <Stack gap="md">
+      <Runs model={model} />
+      <SaeShelf modelId={model.id} />
+    </Stack>
+  );
+}
+
+/** In the order of `useTrainings`. */
+function Runs({ model }: { model: Model }) {
   const runs = useTrainings().filter(({ model_id }) => model_id === model.id);
   const load = useTrainingsStore((state) => state.load);
   const { fetchTrainings } = useTrainingsStore.getState();

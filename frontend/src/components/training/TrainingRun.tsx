@@ -4,6 +4,7 @@ import { Suspense, useState } from "react";
 import { Link, useParams } from "react-router";
 import { useCurve } from "../../hooks/useCurve";
 import { useTitle } from "../../hooks/useTitle";
+import { useSaes } from "../../hooks/useSaes";
 import { useTraining } from "../../hooks/useTrainings";
 import { formatBytes } from "../../lib/bytes";
 import { lazyWithRetry } from "../../hooks/lazyWithRetry";
@@ -25,6 +26,7 @@ import { RunActions, RunTitle, TrainingProgressLine } from "./RunState";
 import { TrainingPage } from "./TrainingPage";
 import classes from "./TrainingRun.module.css";
 import { DeleteRun } from "./DeleteRun";
+import { SaeFigures } from "./SaeFigures";
 import { Configuration } from "./Configuration";
 
 const MetricPlots = lazyWithRetry(() => import("./MetricPlots"));
@@ -128,6 +130,7 @@ function Run({ training }: { training: Training }) {
           </Stack>
         </Section>
         {training.output_path !== null && <Result training={training} path={training.output_path} />}
+        {training.output_path !== null && <Judgement id={id} />}
         <Curves training={training} />
         <Configuration training={training} />
         <RunLog training={training} />
@@ -173,6 +176,20 @@ function Curves({ training }: { training: Training }) {
           <MetricPlots points={points} />
         </Suspense>
       )}
+    </Section>
+  );
+}
+
+/** How well the SAE of a completed run does on a text; its own page evaluates it. */
+function Judgement({ id }: { id: string }) {
+  const sae = useSaes().data?.find(({ training_id }) => training_id === id);
+  if (sae === undefined) return null;
+  return (
+    <Section label="Evaluation">
+      {sae.evaluation !== null && <SaeFigures evaluation={sae.evaluation} />}
+      <Button component={Link} to={`/training/saes/${sae.id}`} variant="default" size="xs" mt="sm">
+        {sae.evaluation === null ? "Evaluate the SAE" : "Open the SAE"}
+      </Button>
     </Section>
   );
 }
