@@ -4,7 +4,7 @@
  */
 import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
-import { type BrowserContext, type CDPSession, chromium, type Page } from "@playwright/test";
+import { type BrowserContext, type CDPSession, chromium, type Page, type Request } from "@playwright/test";
 
 type Command = { do: "load"; layout: "cards" | "table" } | { do: "scroll"; seconds: number };
 
@@ -50,7 +50,7 @@ async function load(layout: "cards" | "table") {
   );
   const scripts: { sent: number; gzipped: number }[] = [];
   const arriving: Promise<unknown>[] = [];
-  page.on("requestfinished", (request) => {
+  const note = (request: Request) => {
     if (request.resourceType() !== "script") return;
     const measured = async () => {
       const [response, sizes] = await Promise.all([request.response(), request.sizes()]);
@@ -58,13 +58,16 @@ async function load(layout: "cards" | "table") {
       scripts.push({ sent: sizes.responseBodySize, gzipped: gzipSync(body, { level: 9 }).length });
     };
     arriving.push(measured());
-  });
+  };
+  page.on("requestfinished", note);
   const started = Date.now();
   await page.goto(url);
   await page.locator("[data-card-index]").first().waitFor();
   const firstCards = (Date.now() - started) / 1000;
   await page.getByText(`${models} models`, { exact: true }).waitFor({ timeout: 60_000 });
   const allModels = (Date.now() - started) / 1000;
+  // What comes later is none of the load's, and would be read when its page is closed.
+  page.off("requestfinished", note);
   await Promise.all(arriving);
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? NaN);
   const { longTasks } = await page.evaluate(() => window.counts);
