@@ -19,7 +19,7 @@ from modelyard.core.settings import Settings, get_settings
 if TYPE_CHECKING:
     from celery import Celery
 
-CONCURRENCY = {Queue.DOWNLOADS: 16, Queue.COMPUTE: 3, Queue.INFERENCE: 12}
+CONCURRENCY = {Queue.DOWNLOADS: 16, Queue.COMPUTE: 3, Queue.INFERENCE: 64}
 """How many jobs of a queue one worker process can run at a time; settings may allow fewer. Of `compute` that is one
 quantization and one training run, and a thread that finds out that a third job has to wait. Of `inference` they are
 generations, which share a model; loads go one by one."""

@@ -23,6 +23,7 @@ from modelyard.ml.generation.generation_request import Options, Prompt
 from modelyard.ml.generation.one_by_one import run_one_by_one
 from modelyard.ml.generation.sampling import TokenChooser
 from modelyard.ml.generation.sequence import Sequence
+from modelyard.ml.generation.waiting_line import WaitingLine
 from modelyard.ml.loading import loaded_model, placement
 from modelyard.ml.loading.loaded_model import LoadedModel
 from modelyard.ml.model_loader import LoadSpec, ModelKey, ModelLoader
@@ -230,6 +231,50 @@ def test_what_gave_way_goes_on_as_if_it_had_not(llama: LoadedModel, monkeypatch:
         let_go()
         assert [choice.text for choice in many.result(WAIT_SECONDS).choices] == alone
         assert [each.result(WAIT_SECONDS).choices[0].text for each in others] == alone[:2]
+
+
+def test_a_short_request_gets_a_turn_among_long_ones(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "MAX_ROWS", 2)
+    monkeypatch.setattr(batching, "TURN_TOKENS", 8)
+    alone = generate(llama, token_ids=[8, 9], max_new_tokens=3).text
+    enough = threading.Event()
+    llama.model.generation_config.eos_token_id, ends = None, llama.model.generation_config.eos_token_id
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            long = [
+                pool.submit(
+                    generate, llama, token_ids=[5, 6, 7 + number], max_new_tokens=400, should_stop=enough.is_set
+                )
+                for number in range(4)
+            ]
+            while len(llama.batcher._line) < 2:
+                time.sleep(0.01)
+            assert generate(llama, token_ids=[8, 9], max_new_tokens=3).text == alone
+            ended = [each.done() for each in long]
+            enough.set()
+            written = [each.result(WAIT_SECONDS).new_tokens for each in long]
+    finally:
+        enough.set()
+        llama.model.generation_config.eos_token_id = ends
+    assert not any(ended)
+    assert max(written) < 400
+
+
+def test_whose_turn_was_over_goes_on_as_if_it_had_not_been(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, prompts = Options(max_new_tokens=40), [Prompt(token_ids=ids) for ids in prompts_of(5)]
+    alone = [text_generation.generate(llama, [prompt], options).choices[0].text for prompt in prompts]
+    monkeypatch.setattr(batching, "MAX_ROWS", 2)
+    monkeypatch.setattr(batching, "TURN_TOKENS", 5)
+    turns = []
+    add_back = WaitingLine.add_back
+    monkeypatch.setattr(
+        WaitingLine, "add_back", lambda line, sequence: turns.append(sequence.turn_tokens) or add_back(line, sequence)
+    )
+    with ThreadPoolExecutor(5) as pool:
+        together = list(pool.map(lambda prompt: text_generation.generate(llama, [prompt], options).choices[0], prompts))
+    assert [choice.text for choice in together] == alone
+    assert turns
+    assert min(turns) >= 5, "nobody reads a prompt again for less"
 
 
 def test_a_sequence_waits_while_its_cache_would_not_fit(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

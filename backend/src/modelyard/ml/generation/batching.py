@@ -28,6 +28,12 @@ MAX_ROWS = 32
 AHEAD_TOKENS = 256
 """A sequence begins where there is memory for so many new tokens of all; most end long before the most they may."""
 
+TURN_TOKENS = 64
+"""A sequence keeps its row for so many tokens, and more after a long prompt, while requests wait that have none."""
+
+TURN_SHARE = 4
+"""A turn has at least one token for so many that are read again for it, so that little time goes into reading."""
+
 MEMORY_SHARE = 0.8
 """How much of what is free the caches may take; the rest is for activations, and for others."""
 
@@ -152,14 +158,22 @@ class Batcher:
             return self._line.take()
 
     def _give_way(self, group: Group) -> bool:
-        """Let the request with most rows give up its last one for a request that has none; return whether it does."""
+        """Let a sequence give up its row for a request that has none; return whether one does.
+
+        It is the last one of the request with most rows, or where they have equally few, one whose turn is over.
+        """
         rows = Counter(sequence.request for sequence in self._rows)
-        (busiest, count), *_ = rows.most_common(1)
-        if group[0].request in rows or count <= len(group):
+        if group[0].request in rows:
             return False
-        last = next(sequence for sequence in reversed(self._rows) if sequence.request is busiest)
-        self._keep([sequence for sequence in self._rows if sequence is not last])
-        self._line.add_back(last)
+        (busiest, count), *_ = rows.most_common(1)
+        if count > len(group):
+            gives = next(sequence for sequence in reversed(self._rows) if sequence.request is busiest)
+        else:
+            gives = max(self._rows, key=lambda sequence: sequence.turn_tokens)
+            if gives.turn_tokens < max(TURN_TOKENS, len(gives.ids) // TURN_SHARE):
+                return False
+        self._keep([sequence for sequence in self._rows if sequence is not gives])
+        self._line.add_back(gives)
         return True
 
     def _has_room(self, group: Group) -> bool:
@@ -174,6 +188,8 @@ class Batcher:
 
     def _join(self, prefill: Prefill, logits: torch.Tensor) -> None:
         """Let the sequences of a prompt that was read write their first tokens, and be rows from then on."""
+        for sequence in prefill.group:
+            sequence.turn_began_at = len(sequence.tokens)
         staying = [sequence for sequence in prefill.group if self._add(sequence, logits)]
         if not staying:
             return

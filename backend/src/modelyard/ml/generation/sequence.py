@@ -44,6 +44,8 @@ class Sequence:
         self.tokens: list[int] = []
         self.likely: list[Likely] = []
         self.prompt_likely: list[Likely] = []
+        self.turn_began_at = 0
+        """How many tokens it had when it last got a row of the batch."""
         self.finish_reason: FinishReason | None = None
         self.error: Exception | None = None
         self.is_started = self.waits_for_memory = self.unwanted = False
@@ -65,6 +67,11 @@ class Sequence:
     def tokens_left(self) -> int:
         """Return how many tokens may still come."""
         return self.max_new_tokens - len(self.tokens)
+
+    @property
+    def turn_tokens(self) -> int:
+        """Return how many tokens it has written since it last got a row."""
+        return len(self.tokens) - self.turn_began_at
 
     def start(self) -> None:
         """Note that its prompt is being read."""
