@@ -281,6 +281,7 @@ describe("actions", () => {
       quantization: "none",
       keep_original: true,
       allow_pickle: false,
+      allow_unsupported: false,
       gguf_file: null,
       with_base: false,
     });

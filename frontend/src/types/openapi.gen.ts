@@ -4836,6 +4836,12 @@ export interface components {
              */
             allow_pickle: boolean;
             /**
+             * Allow Unsupported
+             * @description Download a model that the installed transformers cannot load, for use with other programs.
+             * @default false
+             */
+            allow_unsupported: boolean;
+            /**
              * Gguf File
              * @description Fetch this GGUF file of the repository and convert it to safetensors; the first of split files.
              * @example null
@@ -4920,6 +4926,12 @@ export interface components {
          *     }
          */
         ModelImportRequest: {
+            /**
+             * Allow Unsupported
+             * @description Import a model that the installed transformers cannot load.
+             * @default false
+             */
+            allow_unsupported: boolean;
             /**
              * Cached
              * @description A model of the cache instead of a folder.

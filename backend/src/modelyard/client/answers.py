@@ -788,6 +788,7 @@ class ModelDownloadRequest(TypedDict):
     quantization: NotRequired[Literal['none', '8bit', '4bit']]
     keep_original: NotRequired[bool]
     allow_pickle: NotRequired[bool]
+    allow_unsupported: NotRequired[bool]
     gguf_file: NotRequired[str | None]
     with_base: NotRequired[bool]
 
@@ -804,6 +805,7 @@ class ModelImportRequest(TypedDict):
     model_id: NotRequired[str | None]
     mode: NotRequired[Literal['link', 'copy']]
     cached: NotRequired[str | None]
+    allow_unsupported: NotRequired[bool]
 
 
 class ModelInfo(TypedDict):

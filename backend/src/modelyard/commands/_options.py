@@ -114,4 +114,8 @@ WhichQuantization = Annotated[
 ]
 
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit; the default branch if left out.")]
+AllowUnsupportedOption = Annotated[
+    bool,
+    typer.Option("--allow-unsupported", help="Keep the files of a model that transformers here cannot load."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

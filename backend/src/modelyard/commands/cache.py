@@ -1,14 +1,20 @@
 """Commands about files on disk: verify, import, cache."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from modelyard.commands import _format
 from modelyard.commands._connect import ClientCommand, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import OWN_PANEL, JsonOption, ModelArgument, WhichQuantization
+from modelyard.commands._options import (
+    OWN_PANEL,
+    AllowUnsupportedOption,
+    JsonOption,
+    ModelArgument,
+    WhichQuantization,
+)
 from modelyard.commands._output import note, print_json, print_table, say
 from modelyard.commands._progress import follow
 from modelyard.commands.carry import import_bundle, local_bundle
@@ -59,6 +65,7 @@ def import_(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Of a bundle: accept models with pickle weights.")
     ] = False,
+    allow_unsupported: AllowUnsupportedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import a bundle, a folder, or a model that other tools downloaded, without a download; convert a GGUF file.
@@ -79,9 +86,10 @@ def import_(
         raise InvalidRequest("An imported folder or file needs a name.", hint="Give one: --name local/my-model.")
     if is_path:
         path = source if of_ollama else str(expand_home(Path(source)).absolute())
-        request = {"path": path, "model_id": name, "mode": mode}
+        request: dict[str, Any] = {"path": path, "model_id": name, "mode": mode}
     else:
         request = {"cached": source}
+    request["allow_unsupported"] = allow_unsupported
     row = follow(client, client.post("/models/import", request))
     if as_json:
         print_json(row)

@@ -11,6 +11,7 @@ from modelyard.commands._connect import ClientCommand, asking_the_hub, connect
 from modelyard.commands._find_model import find_row
 from modelyard.commands._options import (
     GET_PANEL,
+    AllowUnsupportedOption,
     HubModelArgument,
     JsonOption,
     ModelArgument,
@@ -44,6 +45,7 @@ def pull(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pickle weights where there are no safetensors.")
     ] = False,
+    allow_unsupported: AllowUnsupportedOption = False,
     gguf: Annotated[
         str | None, typer.Option("--gguf", metavar="FILE", help="Fetch this GGUF file and convert it to safetensors.")
     ] = None,
@@ -68,6 +70,7 @@ def pull(
             "quantization": quantization,
             "keep_original": not drop_original,
             "allow_pickle": allow_pickle,
+            "allow_unsupported": allow_unsupported,
             "gguf_file": gguf,
             "with_base": with_base,
         }

@@ -64,3 +64,6 @@ class ModelImportRequest(Schema):
     cached: ModelIdField | None = Field(
         default=None, description="A model of the cache instead of a folder.", examples=[None]
     )
+    allow_unsupported: bool = Field(
+        default=False, description="Import a model that the installed transformers cannot load."
+    )

@@ -36,6 +36,10 @@ class ModelDownloadRequest(Schema):
     allow_pickle: bool = Field(
         default=False, description="Accept pickle weights (.bin) if the repository has no safetensors."
     )
+    allow_unsupported: bool = Field(
+        default=False,
+        description="Download a model that the installed transformers cannot load, for use with other programs.",
+    )
     gguf_file: str | None = Field(
         default=None,
         max_length=1024,

@@ -1,5 +1,6 @@
 """Snapshots of the shared cache that no row manages, and whether one can be adopted as it is."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def adoption_problem(cache: HubCache, repo_id: str, snapshot: CachedSnapshot) ->
 
 def _content_problem(folder: Path, names: set[str], repo_id: str) -> ModelyardError | None:
     """Return what is wrong with the files of a snapshot, all of which lie in it; or None."""
-    found = {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
+    found = found_files(folder, names)
     try:
         plan = plan_files(hub_files(found), index=index_of(found, repo_id))
         plan.require_weights(repo_id, allow_pickle=False)
@@ -63,6 +64,11 @@ def _content_problem(folder: Path, names: set[str], repo_id: str) -> ModelyardEr
     except (NoWeights, UnsafeWeights, UnsupportedAdapter, InvalidRepository, Conflict, InvalidRequest) as error:
         return error
     return None
+
+
+def found_files(folder: Path, names: Iterable[str]) -> dict[str, FoundFile]:
+    """Return the files of a snapshot, all of which lie in it."""
+    return {name: FoundFile(name, real := resolve_inside(folder, name), real.stat()) for name in names}
 
 
 def manifest_entry(folder: Path, name: str) -> dict[str, Any]:

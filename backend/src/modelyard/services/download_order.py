@@ -19,6 +19,7 @@ from modelyard.services.facts.adapter_facts import adapter_facts
 from modelyard.services.gguf_download import Wanted, wanted_gguf
 from modelyard.services.inspection.hub_repository import HubRepository, remote_files
 from modelyard.services.inspection.inspection_service import InspectionService
+from modelyard.services.inspection.model_preview import require_loadable
 from modelyard.services.model_service import ModelService
 
 
@@ -26,10 +27,14 @@ from modelyard.services.model_service import ModelService
 class Order:
     """A row that a request makes, and what is fetched for it."""
 
-    model: HubModel
+    repository: HubRepository
     wanted: Wanted
     request: ModelDownloadRequest
     revision: str | None
+
+    @property
+    def model(self) -> HubModel:
+        return self.repository.model
 
 
 class DownloadOrders:
@@ -45,10 +50,10 @@ class DownloadOrders:
         Raises InvalidRequest, NoWeights, UnsafeWeights, UnsupportedAdapter, BaseMissing, HubError.
         """
         if request.gguf_file is not None:
-            return [Order(repository.model, wanted_gguf(repository, request.gguf_file), request, revision)]
+            return [Order(repository, wanted_gguf(repository, request.gguf_file), request, revision)]
         wanted = self._wanted(repository, request)
         if wanted.adapter is None:
-            return [Order(repository.model, wanted, request, revision)]
+            return [Order(repository, wanted, request, revision)]
         name = repository.model.model_id
         if request.quantization != "none" and not request.with_base:
             raise InvalidRequest(
@@ -57,11 +62,18 @@ class DownloadOrders:
             )
         base, facts = self._bases.to_fetch(name, wanted.adapter, with_base=request.with_base)
         own = request.model_copy(update={"quantization": "none", "keep_original": True, "allow_pickle": False})
-        order = Order(repository.model, replace(wanted, adapter=facts), own, revision)
+        order = Order(repository, replace(wanted, adapter=facts), own, revision)
         if base is None:
             return [order]
         base.require_access()
-        return [Order(base.model, self._wanted(base, request), request, facts.base_revision), order]
+        return [Order(base, self._wanted(base, request), request, facts.base_revision), order]
+
+    def require_loadable(self, order: Order) -> None:
+        """Raise UnsupportedArchitecture or NoWeights for a model that no load would open, unless that is allowed."""
+        is_plain = order.request.gguf_file is None and order.wanted.adapter is None
+        if is_plain and not order.request.allow_unsupported:
+            plan = order.repository.plan(allow_pickle=order.request.allow_pickle)
+            require_loadable(order.repository, plan, self._inspections)
 
     def _wanted(self, repository: HubRepository, request: ModelDownloadRequest) -> Wanted:
         model = repository.model

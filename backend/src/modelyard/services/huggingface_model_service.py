@@ -86,7 +86,8 @@ class HuggingFaceModelService:
         """Check that a download can become a ready model, then queue it. Returns the row's id.
 
         Raises InvalidRequest, AlreadyExists, NoWeights, UnsafeWeights, UnsupportedAdapter, BaseMissing, DiskFull,
-        GatedNoToken, GatedNotAccepted, the other HubErrors and ExtraMissing; nothing is created then.
+        UnsupportedArchitecture, GatedNoToken, GatedNotAccepted, the other HubErrors and ExtraMissing; nothing is
+        created then.
         """
         with self.database.reading() as session:
             if request.quantization != "none":
@@ -100,8 +101,11 @@ class HuggingFaceModelService:
         with client.within_patience():
             repository = self._repository(client, reference.model_id, revision)
             repository.require_access()
-            orders = DownloadOrders(self.database, client, self.cache).of(repository, request, revision)
-        self._require_disk(*((order.model, order.wanted) for order in orders))
+            wanted = DownloadOrders(self.database, client, self.cache)
+            orders = wanted.of(repository, request, revision)
+            self._require_disk(*((order.model, order.wanted) for order in orders))
+            for order in orders:
+                wanted.require_loadable(order)
         with self.database.session() as session:
             rows = [add_row(session, self.cache, hub, order) for order in orders]
             return rows[-1].id

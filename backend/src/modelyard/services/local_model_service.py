@@ -16,13 +16,21 @@ from modelyard.core.storage import DISK_RESERVE_BYTES
 from modelyard.hub.cache.hashing import Identity, content_hasher, identity
 from modelyard.hub.names import RemoteFile
 from modelyard.models import JobKind, Model, ModelStatus
-from modelyard.schemas.cache import CachedModel, CacheListing, ImportMode, Leftover, ModelImportRequest
+from modelyard.schemas.cache import CachedModel, CacheListing, Leftover, ModelImportRequest
 from modelyard.schemas.model import ModelCreate
-from modelyard.services.cached_snapshots import ADOPTION_HINT, adoption_problem, best_snapshot, manifest_entry
+from modelyard.services.cached_snapshots import (
+    ADOPTION_HINT,
+    adoption_problem,
+    best_snapshot,
+    found_files,
+    manifest_entry,
+)
 from modelyard.services.facts.folder_content import commit_of, list_importable
 from modelyard.services.folder_import import take_file
 from modelyard.services.gguf_import import GgufImport, names_gguf
 from modelyard.services.huggingface_model_service import HuggingFaceModelService
+from modelyard.services.inspection.folder_preview import require_loadable_files
+from modelyard.services.inspection.inspection_service import InspectionService
 from modelyard.services.jobs.control import JobReporter
 from modelyard.services.jobs.payloads import ImportPayload
 from modelyard.services.model_files import ModelFiles, hub_cache, manifest
@@ -87,7 +95,7 @@ class LocalModelService:
         InvalidRepository, UnsupportedArchitecture, NoTokenizer, DiskFull, Conflict.
         """
         if request.cached is not None:
-            return self._start_adoption(request.cached)
+            return self._start_adoption(request.cached, allow_unsupported=request.allow_unsupported)
         if request.path is None or request.model_id is None:
             raise InvalidRequest(
                 "An import needs a path and a model_id, or the name of a cached model.",
@@ -96,7 +104,7 @@ class LocalModelService:
         rules, model_id = PathRules.of(get_settings()), parse_model_reference(request.model_id).model_id
         if names_gguf(request.path, rules):
             return GgufImport(self.database, self.cache).start(request.path, model_id, rules)
-        return self._start_folder(Path(request.path), model_id, request.mode, rules)
+        return self._start_folder(Path(request.path), model_id, request, rules)
 
     def start_verify(self, row_id: str) -> None:
         """Queue a check of every byte. Raises ModelNotFound, Conflict."""
@@ -182,7 +190,7 @@ class LocalModelService:
     def _opened(self, row: Model, name: str) -> BinaryIO:
         return open_inside(self.cache.snapshot_path(row.model_id, row.commit), name)
 
-    def _start_adoption(self, name: str) -> str:
+    def _start_adoption(self, name: str, *, allow_unsupported: bool) -> str:
         model_id = parse_model_reference(name).model_id
         repo = next((repo for repo in self.cache.scan() if repo.repo_id == model_id), None)
         snapshot = best_snapshot(repo) if repo else None
@@ -196,6 +204,8 @@ class LocalModelService:
                 **problem.extra,
             ) from problem
         folder = self.cache.snapshot_path(model_id, snapshot.commit)
+        if not allow_unsupported:
+            self._require_loadable(found_files(folder, snapshot.files), model_id, snapshot.commit)
         files = [manifest_entry(folder, path) for path in snapshot.files]
         with self.database.session() as session:
             models = ModelService(session)
@@ -214,8 +224,13 @@ class LocalModelService:
             models.start_job(row, JobKind.VERIFY)
             return row.id
 
-    def _start_folder(self, path: Path, model_id: str, mode: ImportMode, rules: PathRules) -> str:
-        files = list_importable(path, rules)
+    def _require_loadable(self, files: Mapping[str, FoundFile], name: str, commit: str) -> None:
+        require_loadable_files(files, name, commit, InspectionService(self.database))
+
+    def _start_folder(self, path: Path, model_id: str, request: ModelImportRequest, rules: PathRules) -> str:
+        files, mode = list_importable(path, rules), request.mode
+        if not request.allow_unsupported:
+            self._require_loadable(files, str(path), commit_of(files))
         for file in files.values():
             file.open().close()  # what cannot be read is said now
         cache_device = (

@@ -122,6 +122,7 @@ it("goes from typed letters to a started download", async () => {
     quantization: "4bit",
     keep_original: true,
     allow_pickle: false,
+    allow_unsupported: false,
     gguf_file: null,
     with_base: false,
   });
@@ -296,7 +297,7 @@ it("fetches what cannot be loaded here all the same, for other programs", async 
   await expectAccessible();
   await user.click(await screen.findByRole("button", { name: "Download anyway 1.50 GB" }));
   await waitFor(() => expect(onDone).toHaveBeenCalled());
-  expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none", allow_pickle: false }));
+  expect(body).toHaveBeenCalledWith(expect.objectContaining({ quantization: "none", allow_unsupported: true }));
 });
 
 it("offers no download where there are no weights to fetch", async () => {

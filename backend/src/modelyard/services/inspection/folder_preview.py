@@ -1,15 +1,16 @@
 """What is told of a model's folder that nobody manages, without reading its weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import parse_local_safetensors_file_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
-from modelyard.core.adapters import ADAPTER_CONFIG
+from modelyard.core.adapters import ADAPTER_CONFIG, is_adapter
 from modelyard.core.environment import expand_home
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.paths import PathRules
+from modelyard.core.paths import FoundFile, PathRules
 from modelyard.core.repository_json import read_config_file
 from modelyard.core.safetensors_header import read_header
 from modelyard.schemas.architecture import Dimensions
@@ -23,7 +24,14 @@ from modelyard.services.facts.stored_tensors import compare_files
 from modelyard.services.facts.training_verdict import static_verdict
 from modelyard.services.inspection.checkpoint import Checkpoint
 from modelyard.services.inspection.inspection_service import InspectionService
-from modelyard.services.inspection.model_preview import plan_rows, support
+from modelyard.services.inspection.model_preview import (
+    REQUEST_SECONDS,
+    Found,
+    plan_rows,
+    refuse_unloadable,
+    support,
+    without_lacking,
+)
 from modelyard.services.settings_service import LOCAL
 
 
@@ -60,18 +68,23 @@ def read_folder(folder: Path) -> LocalCheckpoint:
     Raises InvalidRequest, InvalidRepository.
     """
     found = PathRules.of_this_user().list_folder(folder)
-    plan = plan_files(hub_files(found), allow_pickle=True, index=index_of(found, str(folder)))
+    return read_files(found, str(folder), commit_of(found))
+
+
+def read_files(found: Mapping[str, FoundFile], name: str, commit: str) -> LocalCheckpoint:
+    """The same of files that were found already. Raises InvalidRequest, InvalidRepository."""
+    plan = plan_files(hub_files(found), allow_pickle=True, index=index_of(found, name))
     try:
-        config = read_config_file(found["config.json"].real, str(folder))
+        config = read_config_file(found["config.json"].real, name)
         for file in plan.safetensors:
-            read_header(found[file.path].real, str(folder), file.path)
+            read_header(found[file.path].real, name, file.path)
         weights = {file.path: found[file.path].real for file in plan.safetensors}
         headers = [parse_local_safetensors_file_metadata(path) for path in weights.values()]
     except (ValueError, SafetensorsParsingError) as error:
-        raise InvalidRequest(f"A file of {folder} is damaged: {error}", hint="Copy or download it again.") from error
+        raise InvalidRequest(f"A file of {name} is damaged: {error}", hint="Copy or download it again.") from error
     checkpoint = Checkpoint(
-        str(folder),
-        commit_of(found),
+        name,
+        commit,
         config,
         tensors(headers),
         plan.size_bytes,
@@ -87,17 +100,7 @@ def preview_folder(local: LocalCheckpoint, inspections: InspectionService, *, se
     checkpoint, plan = local.checkpoint, local.plan
     facts = read_config(checkpoint.config)
     names = [planned.file.path for planned in plan.files]
-    found = support(
-        inspections,
-        checkpoint.model_id,
-        checkpoint.commit,
-        checkpoint.config,
-        names=names,
-        weights_problem=checkpoint.weights_problem,
-        unscaled=checkpoint.unscaled,
-        held=checkpoint.held,
-        seconds=seconds,
-    )
+    found = _support(local, inspections, seconds)
     return ModelInfo(
         model_id=checkpoint.model_id,
         canonical_id=checkpoint.model_id,
@@ -126,3 +129,30 @@ def preview_folder(local: LocalCheckpoint, inspections: InspectionService, *, se
         training=static_verdict(checkpoint.model_id, checkpoint.config, names),
         warnings=list(facts.problems),
     )
+
+
+def require_loadable_files(
+    found: Mapping[str, FoundFile], name: str, commit: str, inspections: InspectionService
+) -> None:
+    """Refuse files that the installed transformers cannot load; adapters are not looked at.
+
+    Raises UnsupportedArchitecture, NoWeights, InvalidRequest, InvalidRepository.
+    """
+    if not is_adapter(found):
+        refuse_unloadable(name, _support(read_files(found, name, commit), inspections, REQUEST_SECONDS))
+
+
+def _support(local: LocalCheckpoint, inspections: InspectionService, seconds: float) -> Found:
+    checkpoint = local.checkpoint
+    found = support(
+        inspections,
+        checkpoint.model_id,
+        checkpoint.commit,
+        checkpoint.config,
+        names=[planned.file.path for planned in local.plan.files],
+        weights_problem=checkpoint.weights_problem,
+        unscaled=checkpoint.unscaled,
+        held=checkpoint.held,
+        seconds=seconds,
+    )
+    return found if found.described is None else without_lacking(found, checkpoint.count(found.described).lacking)

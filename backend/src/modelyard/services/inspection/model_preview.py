@@ -5,7 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelyard.core.adapters import Adapter, adapter_message
-from modelyard.core.errors import UnsupportedAdapter
+from modelyard.core.errors import (
+    ModelyardError,
+    NoWeights,
+    UnsupportedAdapter,
+    UnsupportedArchitecture,
+)
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.hub.client import Access
 from modelyard.hub.model_info import HubModel
@@ -26,6 +31,18 @@ from modelyard.services.model_files import bytes_to_fetch
 
 SUPPORT_SECONDS = 10.0
 """How long a preview waits to hear whether transformers can build the model."""
+
+REQUEST_SECONDS = 3.0
+"""How long a download or an import waits for it; a preview has usually asked before."""
+
+_ANYWAY = "Choose another model, or keep its files for other programs: allow_unsupported, `--allow-unsupported`."
+_LACKING = "weights_incomplete"
+_REFUSED: Mapping[str, type[ModelyardError]] = {
+    UnsupportedArchitecture.code: UnsupportedArchitecture,
+    _LACKING: NoWeights,
+}
+"""What the installed transformers opens nowhere. What it opens with more packages, or in programs that run a
+repository's code, is downloaded."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,25 @@ def preview(
     )
 
 
+def require_loadable(
+    repository: HubRepository, plan: FilePlan, inspections: InspectionService, *, seconds: float = REQUEST_SECONDS
+) -> None:
+    """Raise UnsupportedArchitecture or NoWeights for what the installed transformers opens nowhere.
+
+    Where the inspector does not answer within `seconds`, nobody knows, and nothing is refused.
+    """
+    config = repository.config()
+    found, _ = _support(repository, config, plan, inspections, readable=True, seconds=seconds)
+    refuse_unloadable(repository.model.model_id, found)
+
+
+def refuse_unloadable(model_id: str, found: Found) -> None:
+    """Raise UnsupportedArchitecture or NoWeights for a model of which this was found."""
+    reason = next((reason for reason in found.support.reasons if reason.code in _REFUSED), None)
+    if reason is not None:
+        raise _REFUSED[reason.code](f"{model_id} cannot be loaded here: {reason.message}", hint=_ANYWAY)
+
+
 def _support(
     repository: HubRepository,
     config: dict[str, Any] | None,
@@ -118,8 +154,7 @@ def _support(
     if readable:
         lacking = repository.lacking(plan, config or {}, found.described, counted)
         counted = repository.count(plan, config or {}, found.described, counted)
-        if lacking:
-            found = replace(found, support=_with_missing_weights(found.support, lacking))
+        found = without_lacking(found, lacking)
     return found, counted
 
 
@@ -149,13 +184,17 @@ def adapter_preview(adapter: Adapter) -> AdapterPreview:
     return AdapterPreview(**adapter_facts(adapter).model_dump(), memory_bytes=memory, base=None)
 
 
-def _with_missing_weights(support: Support, lacking: int) -> Support:
+def without_lacking(found: Found, lacking: int) -> Found:
+    """Return what was found, where the weight files lack so many of the described parameters."""
+    if not lacking:
+        return found
     message = (
         f"The weight files lack {lacking:,} of the parameters that config.json describes. A load that finds tensors"
         " missing is refused."
     )
-    level = "unverified" if support.level == "supported" else support.level
-    return Support(level=level, reasons=[*support.reasons, Reason(code="weights_incomplete", message=message)])
+    reason = Reason(code=_LACKING, message=message)
+    support = Support(level="unsupported", reasons=[*found.support.reasons, reason])
+    return replace(found, support=support)
 
 
 def support(

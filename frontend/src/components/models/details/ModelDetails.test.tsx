@@ -492,6 +492,7 @@ it("downloads the newer version as a model of its own", async () => {
     quantization: "none",
     keep_original: true,
     allow_pickle: false,
+    allow_unsupported: false,
     gguf_file: null,
     with_base: false,
   });

@@ -87,6 +87,7 @@ function Newer({ model, onProblem }: StepProps) {
         gguf_file,
         keep_original: true,
         allow_pickle: false,
+        allow_unsupported: false,
         with_base: false,
       });
       toastDone(`Downloading the newer ${model.name}`, "The installed version is kept until you delete it.");

@@ -135,6 +135,7 @@ export function Chosen({ info: chosen, revision, onRecheck, onDone }: ChosenProp
                   quantization,
                   keep_original: keepOriginal,
                   allow_pickle: allowPickle,
+                  allow_unsupported: !loadable,
                   gguf_file: null,
                   with_base: fetchesBase,
                 }

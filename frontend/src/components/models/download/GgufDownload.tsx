@@ -28,7 +28,14 @@ export function GgufDownload({ info, revision, alone, onDone }: Props) {
     setBusy(true);
     setProblem(null);
     try {
-      const request = { model_id: info.model_id, revision, gguf_file, allow_pickle: false, with_base: false } as const;
+      const request = {
+        model_id: info.model_id,
+        revision,
+        gguf_file,
+        allow_pickle: false,
+        allow_unsupported: false,
+        with_base: false,
+      } as const;
       onDone(await downloadModel({ ...request, quantization: "none", keep_original: true }));
     } catch (error) {
       setProblem(toProblem(error));
