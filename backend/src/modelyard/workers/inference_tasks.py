@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 2.0
+_news = threading.Event()
+"""Set to have what is loaded published at once."""
 EMPTY_RSS_BYTES = 2_000_000_000
 """A worker that holds no model and still takes more than this restarts itself; torch alone is about 0.5 GB."""
 
@@ -223,7 +225,10 @@ def held_model(
     )
     with _stoppable(), held as loaded:
         job.report(progress)
-        _loaded_models().publish(loader)
+        if loaded.key in before:
+            _news.set()  # that it is in use may be known a moment later
+        else:
+            _loaded_models().publish(loader)
         yield _Held(loaded, loaded.key in before)
     _loaded_models().publish(loader)
     used = [row] if adapter is None else [row, adapter]
@@ -324,7 +329,9 @@ def _note_failure(kind: JobKind, row_id: str, error: dict[str, Any]) -> None:
 
 
 def _keep_published(loader: "ModelLoader") -> None:
-    while not stopping.wait(PUBLISH_SECONDS):
+    while not stopping.is_set():
+        _news.wait(PUBLISH_SECONDS)
+        _news.clear()
         try:
             _loaded_models().publish(loader)
             if not loader.loaded() and psutil.Process().memory_info().rss > EMPTY_RSS_BYTES and not _busy():

@@ -5,14 +5,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from modelyard.core.database import Database, get_database
+from modelyard.core.database import Database, DatabaseChanges, get_database
 from modelyard.core.errors import DatabaseUnavailable, ModelyardError, OutOfMemory, StorageError
 from modelyard.core.queues import Queue
 from modelyard.core.settings import get_settings
@@ -61,7 +61,8 @@ class RunningJob:
         self._progress: JobProgress | None = None
         self._result: Callable[[], dict[str, Any]] | None = None
         self._news = threading.Event()
-        self._interval = min(interval_seconds, get_settings().lease_seconds / 6)
+        self._renew_seconds = get_settings().lease_seconds / 6
+        self._interval = min(interval_seconds, self._renew_seconds)
         self._control = job.control
         self._ended = threading.Event()
 
@@ -100,7 +101,13 @@ class RunningJob:
             thread.join()
 
     def _send_heartbeats(self) -> None:
+        with closing(DatabaseChanges(self.database)) as changes:
+            self._beat(changes)
+
+    def _beat(self, changes: DatabaseChanges) -> None:
+        """Write what is new, and the lease in time; between that only look whether the job is still wanted."""
         sent_progress, sent_result, next_result = None, None, 0.0
+        renew_at = time.monotonic() + self._renew_seconds
         while True:
             self._news.wait(self._interval)
             self._news.clear()
@@ -109,11 +116,15 @@ class RunningJob:
             progress, result, began = self._progress, self._result, time.monotonic()
             is_due = result is not sent_result and began >= next_result
             try:
+                if progress is sent_progress and not is_due and began < renew_at:
+                    if changes.any():
+                        self._look()
+                    continue
                 self._send(
                     None if progress is sent_progress else progress,
                     result() if is_due and result is not None else None,
                 )
-                sent_progress = progress
+                sent_progress, renew_at = progress, began + self._renew_seconds
                 if is_due:
                     sent_result, now = result, time.monotonic()
                     next_result = now + RESULT_PAUSE * (now - began)
@@ -121,9 +132,14 @@ class RunningJob:
                 self.lost = True
                 return
             except DatabaseUnavailable:
+                changes.close()  # what was not read is a change the next time
                 continue  # The database itself tells of an outage; the work goes on meanwhile.
             except Exception:
                 logger.warning("Heartbeat of job %s failed", self.id, exc_info=True)
+
+    def _look(self) -> None:
+        with self.database.reading() as session:
+            self._control = JobService(session).control_of(self.id, self.owner)
 
     def _send(self, progress: JobProgress | None, result: dict[str, Any] | None) -> None:
         self._control = websocket_emitter.emit_model_download_progress(

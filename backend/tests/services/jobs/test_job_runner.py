@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from modelyard.core.database import Database
+from modelyard.core.database import Database, DatabaseChanges
 from modelyard.core.errors import DatabaseUnavailable, DiskFull, HubUnreachable
 from modelyard.hub.cache.hub_cache import HubCache
 from modelyard.models import Job, JobControl, JobKind, JobState, Model, ModelStatus
@@ -343,6 +343,8 @@ def test_a_job_that_was_taken_over_is_left_alone(database: Database, queued: tup
 def test_the_lease_is_kept_while_work_runs(
     database: Database, queued: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(job_runner, "get_settings", lambda: SimpleNamespace(lease_seconds=0.6))
+
     def lease() -> object:
         with database.reading() as session:
             return session.get_one(Job, queued[1]).lease_expires_at
@@ -356,6 +358,32 @@ def test_the_lease_is_kept_while_work_runs(
 
     run_job(queued[1], work)
     assert states(database, queued)[1] is JobState.DONE
+
+
+def test_work_without_news_is_only_looked_at(
+    database: Database, queued: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_runner, "get_settings", lambda: SimpleNamespace(lease_seconds=60_000.0))
+    written, looks = [], 0
+    is_changed = DatabaseChanges.any
+
+    def looked(changes: DatabaseChanges) -> bool:
+        nonlocal looks
+        looks += 1
+        return is_changed(changes)
+
+    monkeypatch.setattr(DatabaseChanges, "any", looked)
+    monkeypatch.setattr(RunningJob, "_send", lambda _job, *news: written.append(news))
+
+    def work(job: RunningJob) -> None:
+        while looks < 5:
+            time.sleep(0.01)
+        ask(database, job.id, JobControl.CANCEL)
+        obeys(job)
+
+    run_job(queued[1], work)
+    assert states(database, queued)[1] is JobState.CANCELLED
+    assert written == []
 
 
 def test_the_next_in_line_is_woken(

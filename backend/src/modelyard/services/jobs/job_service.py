@@ -159,6 +159,15 @@ class JobService:
             raise LeaseLost(job_id)
         return control
 
+    def control_of(self, job_id: str, owner: str) -> JobControl:
+        """Read what the user wants of an owned job. Raises LeaseLost."""
+        control = self.session.scalar(
+            select(Job.control).where(Job.id == job_id, Job.owner == owner, Job.state == JobState.RUNNING)
+        )
+        if control is None:
+            raise LeaseLost(job_id)
+        return control
+
     def finish(
         self,
         job_id: str,
