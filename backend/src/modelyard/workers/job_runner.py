@@ -42,7 +42,7 @@ RETRY_SECONDS = 0.5
 REQUEST_HEARTBEAT_SECONDS = 0.1
 """Heartbeat interval for interactive jobs."""
 
-RESULT_PAUSE = 9
+RESULT_PAUSE = 19
 """After a result so far is written, none is for so many times the time that took: a long one is written less often."""
 
 
