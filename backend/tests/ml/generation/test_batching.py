@@ -265,11 +265,14 @@ def test_whose_turn_was_over_goes_on_as_if_it_had_not_been(llama: LoadedModel, m
     alone = [text_generation.generate(llama, [prompt], options).choices[0].text for prompt in prompts]
     monkeypatch.setattr(batching, "MAX_ROWS", 2)
     monkeypatch.setattr(batching, "TURN_TOKENS", 5)
-    turns = []
+    turns = list[int]()
     add_back = WaitingLine.add_back
-    monkeypatch.setattr(
-        WaitingLine, "add_back", lambda line, sequence: turns.append(sequence.turn_tokens) or add_back(line, sequence)
-    )
+
+    def gives_way(line: WaitingLine, sequence: Sequence) -> None:
+        turns.append(sequence.turn_tokens)
+        add_back(line, sequence)
+
+    monkeypatch.setattr(WaitingLine, "add_back", gives_way)
     with ThreadPoolExecutor(5) as pool:
         together = list(pool.map(lambda prompt: text_generation.generate(llama, [prompt], options).choices[0], prompts))
     assert [choice.text for choice in together] == alone

@@ -96,7 +96,7 @@ def tensor_of(answer: dict[str, Any]) -> torch.Tensor:
 
 
 def run_of(folder: Path, loaded: LoadedModel, wanted: Wanted, **changes: Any) -> CaptureRun:
-    options = {"first_row": 0, "batch_size": 2, "shard_bytes": 10_000, "should_stop": never} | changes
+    options: dict[str, Any] = {"first_row": 0, "batch_size": 2, "shard_bytes": 10_000, "should_stop": never} | changes
     return CaptureRun(folder, loaded, wanted, **options)
 
 

@@ -155,4 +155,5 @@ def _support(local: LocalCheckpoint, inspections: InspectionService, seconds: fl
         held=checkpoint.held,
         seconds=seconds,
     )
-    return found if found.described is None else without_lacking(found, checkpoint.count(found.described).lacking)
+    lacking = 0 if found.described is None else checkpoint.count(found.described).lacking
+    return without_lacking(found, lacking, checkpoint.config)

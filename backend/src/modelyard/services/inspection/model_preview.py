@@ -36,10 +36,10 @@ REQUEST_SECONDS = 3.0
 """How long a download or an import waits for it; a preview has usually asked before."""
 
 _ANYWAY = "Choose another model, or keep its files for other programs: allow_unsupported, `--allow-unsupported`."
-_LACKING = "weights_incomplete"
+_NO_HEAD = "no_output_embedding"
 _REFUSED: Mapping[str, type[ModelyardError]] = {
     UnsupportedArchitecture.code: UnsupportedArchitecture,
-    _LACKING: NoWeights,
+    _NO_HEAD: NoWeights,
 }
 """What the installed transformers opens nowhere. What it opens with more packages, or in programs that run a
 repository's code, is downloaded."""
@@ -154,7 +154,7 @@ def _support(
     if readable:
         lacking = repository.lacking(plan, config or {}, found.described, counted)
         counted = repository.count(plan, config or {}, found.described, counted)
-        found = without_lacking(found, lacking)
+        found = without_lacking(found, lacking, config or {})
     return found, counted
 
 
@@ -184,17 +184,22 @@ def adapter_preview(adapter: Adapter) -> AdapterPreview:
     return AdapterPreview(**adapter_facts(adapter).model_dump(), memory_bytes=memory, base=None)
 
 
-def without_lacking(found: Found, lacking: int) -> Found:
+def without_lacking(found: Found, lacking: int, config: Mapping[str, Any]) -> Found:
     """Return what was found, where the weight files lack so many of the described parameters."""
     if not lacking:
         return found
-    message = (
-        f"The weight files lack {lacking:,} of the parameters that config.json describes. A load that finds tensors"
-        " missing is refused."
-    )
-    reason = Reason(code=_LACKING, message=message)
-    support = Support(level="unsupported", reasons=[*found.support.reasons, reason])
-    return replace(found, support=support)
+    dimensions = read_config(config).dimensions
+    if lacking == (dimensions["vocab_size"] or 0) * (dimensions["hidden_size"] or 0):
+        message = "The weight files have no output embedding, and config.json does not tie it to the input embedding."
+        reason, level = Reason(code=_NO_HEAD, message=message), "unsupported"
+    else:
+        message = (
+            f"The weight files lack {lacking:,} of the parameters that config.json describes. A load that finds tensors"
+            " missing is refused."
+        )
+        reason = Reason(code="weights_incomplete", message=message)
+        level = "unverified" if found.support.level == "supported" else found.support.level
+    return replace(found, support=Support(level=level, reasons=[*found.support.reasons, reason]))
 
 
 def support(
