@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import and_, case, delete, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from modelyard.core.database import database_now
 from modelyard.core.queue import wake_after_commit
@@ -21,7 +21,7 @@ from modelyard.services.jobs.control import JobProgress
 from modelyard.services.jobs.history_service import HistoryService
 from modelyard.services.jobs.kinds import JOB_QUEUES, NOT_OF_A_MODEL, REQUESTS, TASKS, WITH_TEXTS
 from modelyard.services.jobs.payloads import Payload
-from modelyard.services.jobs.queries import claimable, is_load
+from modelyard.services.jobs.queries import claimable, is_load, others_running
 
 WAKE_BACKOFF_SECONDS = 30.0
 GONE_SECONDS = 600.0
@@ -87,20 +87,7 @@ class JobService:
         now = self._now()
         wanted = and_(Job.id == job_id, claimable(now), or_(Job.worker.is_(None), Job.worker == worker))
         if parallel is not None:
-            other = aliased(Job)
-            running = (
-                select(func.count())
-                .select_from(other)
-                .where(
-                    other.queue == Job.queue,
-                    other.id != Job.id,
-                    other.state == JobState.RUNNING,
-                    other.lease_expires_at > now,
-                )
-                .correlate(Job)
-                .scalar_subquery()
-            )
-            wanted = and_(wanted, running < parallel)
+            wanted = and_(wanted, others_running(now) < parallel)
         job = self.session.scalars(
             update(Job)
             .where(wanted)

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import aliased
 
 from modelyard.core.queues import Queue
 from modelyard.models import Job, JobKind, JobState
@@ -15,6 +16,19 @@ def claimable(now: datetime) -> Any:
     return or_(
         Job.state == JobState.QUEUED,
         and_(Job.state == JobState.RUNNING, Job.lease_expires_at <= now),
+    )
+
+
+def others_running(now: datetime) -> Any:
+    """SQL: how many other jobs of a job's queue run under a lease that has not run out."""
+    other = aliased(Job)
+    running = other.state == JobState.RUNNING
+    return (
+        select(func.count())
+        .select_from(other)
+        .where(other.queue == Job.queue, other.id != Job.id, running, other.lease_expires_at > now)
+        .correlate(Job)
+        .scalar_subquery()
     )
 
 
