@@ -124,7 +124,7 @@ def _send_file(client: "ApiClient", path: Path, name: str, progress: "_Moved") -
             file.seek(begin)
             piece = file.read(PIECE_BYTES)
             if not piece:
-                raise InvalidRequest(f"{path} became shorter while it was sent.")
+                raise InvalidRequest(f"{path} became shorter while it was sent.", hint="Import it again.")
             place = f"bytes {begin}-{begin + len(piece) - 1}/{whole}"
             state = client.send_piece(f"/bundles/uploads/{name}", piece, place)
             progress.add(len(piece))

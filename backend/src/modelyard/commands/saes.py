@@ -187,7 +187,7 @@ def follow_work(client: "ApiClient", sae: "SaeResponse") -> "SaeResponse":
             if error := work["error"]:
                 raise ApiError(error["code"], error["message"], error["hint"], id=sae["id"])
             if work["state"] in ("cancelled", "failed"):
-                raise Conflict(f"The work on {sae['name']} was {work['state']}.", id=sae["id"])
+                raise Conflict(f"The work on {sae['name']} was {work['state']}.", hint="Start it again.", id=sae["id"])
             shown.update(_shown(sae["name"], work))
             time.sleep(_POLL_SECONDS)
             sae = client.get(f"/saes/{sae['id']}")

@@ -38,7 +38,9 @@ class BundleUploads:
         size = int(match["size"])
         piece = range(int(match["first"]), int(match["last"]) + 1) if match["first"] else range(0)
         if match["first"] and (not piece or piece.stop > size):
-            raise InvalidRequest("The Content-Range is not inside the file.")
+            raise InvalidRequest(
+                "The Content-Range is not inside the file.", hint="Its last byte is at most the size minus 1."
+            )
         return ArrivingPiece(get_settings().bundle_uploads_folder, name, size, piece)
 
     def remove_stale(self) -> None:
@@ -73,7 +75,7 @@ class ArrivingPiece:
     def write(self, content: bytes) -> None:
         """Append what is not there yet. Raises InvalidRequest beyond the announced piece, StorageError."""
         if not self._piece or len(content) > self._left:
-            raise InvalidRequest("The body is longer than its Content-Range.")
+            raise InvalidRequest("The body is longer than its Content-Range.", hint="Send as many bytes as it names.")
         self._left -= len(content)
         skipped = min(self._skip, len(content))
         self._skip -= skipped
