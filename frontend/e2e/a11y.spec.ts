@@ -152,7 +152,7 @@ test("adding what is here already, and a folder that is not", async ({ page }) =
   await expect(page.getByRole("button", { name: "Add another/model" })).toBeVisible();
   await expectAccessible(page);
   await page.getByRole("textbox", { name: "Folder" }).fill("/no/such/folder");
-  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByRole("button", { name: "Import", exact: true }).click();
   await expect(page.getByText("The folder was not imported")).toBeVisible();
   await expectAccessible(page);
 });
