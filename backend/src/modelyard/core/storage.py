@@ -140,6 +140,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder; 0 where there is none."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder; its name goes first, so that it is never there in part. Raises OSError.
 

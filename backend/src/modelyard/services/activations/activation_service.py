@@ -7,7 +7,7 @@ from typing import Any
 from modelyard.core.database import Database
 from modelyard.core.errors import DatasetNotFound, error_from
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.core.storage import folder_bytes, remove_folder, storage_errors
 from modelyard.models import Job, JobKind, JobState
 from modelyard.schemas.activations import ActivationsRequest, CapturePage, CaptureResponse, DatasetRows
 from modelyard.schemas.training import DatasetChoice
@@ -104,8 +104,7 @@ class ActivationService:
         """Remove a set that has ended; return the bytes freed. Raises ActivationsNotFound, Conflict, StorageError."""
         with self.database.reading() as session:
             CaptureService(session).require_ended(capture_id)
-        folder = capture_folder(capture_id)
-        freed = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        freed = folder_bytes(capture_folder(capture_id))
         remove_files(capture_id)
         with self.database.session() as session:
             CaptureService(session).remove(capture_id)

@@ -10,7 +10,7 @@ from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, InvalidRequest, ModelyardError, PathNotAllowed
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.core.storage import folder_bytes, remove_folder, storage_errors
 from modelyard.models import ACTIVE_BUNDLE_STATUSES, Bundle, BundleKind, BundleStatus, Model, ModelStatus
 from modelyard.services.bundles.bundle_service import BundleService
 from modelyard.services.bundles.import_service import MANIFEST_FILE
@@ -44,7 +44,7 @@ def delete_bundle(database: Database, bundle_id: str) -> int:
             cancel_bundle(database, bundle_id)
     deadline = time.monotonic() + CANCEL_WAIT_SECONDS
     folder = get_settings().bundles_folder / bundle_id
-    freed = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    freed = folder_bytes(folder)
     while True:
         try:
             with database.session() as session:

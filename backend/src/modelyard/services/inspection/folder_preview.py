@@ -30,7 +30,7 @@ from modelyard.services.inspection.model_preview import (
     plan_rows,
     refuse_unloadable,
     support,
-    without_lacking,
+    with_missing_weights,
 )
 from modelyard.services.settings_service import LOCAL
 
@@ -156,4 +156,4 @@ def _support(local: LocalCheckpoint, inspections: InspectionService, seconds: fl
         seconds=seconds,
     )
     lacking = 0 if found.described is None else checkpoint.count(found.described).lacking
-    return without_lacking(found, lacking, checkpoint.config)
+    return with_missing_weights(found, lacking, checkpoint.config)

@@ -154,7 +154,7 @@ def _support(
     if readable:
         lacking = repository.lacking(plan, config or {}, found.described, counted)
         counted = repository.count(plan, config or {}, found.described, counted)
-        found = without_lacking(found, lacking, config or {})
+        found = with_missing_weights(found, lacking, config or {})
     return found, counted
 
 
@@ -184,7 +184,7 @@ def adapter_preview(adapter: Adapter) -> AdapterPreview:
     return AdapterPreview(**adapter_facts(adapter).model_dump(), memory_bytes=memory, base=None)
 
 
-def without_lacking(found: Found, lacking: int, config: Mapping[str, Any]) -> Found:
+def with_missing_weights(found: Found, lacking: int, config: Mapping[str, Any]) -> Found:
     """Return what was found, where the weight files lack so many of the described parameters."""
     if not lacking:
         return found

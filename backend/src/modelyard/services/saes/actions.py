@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, ModelInUse
-from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.core.storage import folder_bytes, remove_folder, storage_errors
 from modelyard.models import Sae, SaeSource
 from modelyard.schemas.deletion import DeletionReport
 from modelyard.services.saes.sae_folder import own_folder, sae_folder
@@ -22,7 +22,7 @@ def sae_deletion_plan(database: Database, sae_id: str) -> DeletionReport:
         sae = saes.get_by_id(sae_id)
         used_by = users_of(sae, saes.work_of([sae]).get(sae.id))
     return DeletionReport(
-        freed_bytes=sum(map(_bytes_below, _folders(sae))),
+        freed_bytes=sum(map(folder_bytes, _folders(sae))),
         kept_bytes=0,
         kept_because=[],
         shared_cache=False,
@@ -59,7 +59,3 @@ def delete_sae(database: Database, sae_id: str) -> DeletionReport:
 
 def _folders(sae: Sae) -> list[Path]:
     return [own_folder(sae.id), *([sae_folder(sae)] if sae.source is SaeSource.TRAINED and sae.training_id else [])]
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

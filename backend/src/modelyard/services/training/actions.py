@@ -8,7 +8,7 @@ from pathlib import Path
 from modelyard.core.database import Database
 from modelyard.core.errors import Conflict, ModelyardError, StorageError
 from modelyard.core.settings import get_settings
-from modelyard.core.storage import remove_folder, storage_errors
+from modelyard.core.storage import folder_bytes, remove_folder, storage_errors
 from modelyard.services.saes.sae_folder import own_folder
 from modelyard.services.saes.sae_service import SaeService
 from modelyard.services.training.training_service import TrainingService
@@ -26,7 +26,7 @@ def delete_training(database: Database, training_id: str) -> int:
         if (sae := saes.of_training(training_id)) is not None:
             saes.require_idle(sae)
     folders = [_folder(training_id), *([own_folder(sae.id)] if sae is not None else [])]
-    freed = sum(path.lstat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    freed = sum(map(folder_bytes, folders))
     remove_training_files(database, training_id)
     return freed
 
