@@ -12,8 +12,6 @@ import { fromRow } from "../../lib/problems";
 import { isAtWork, saeNotebook, SOURCE_LABEL, workFigures, workLabel, workShare } from "../../lib/sae";
 import { toastProblem } from "../../lib/toast";
 import type { Sae, SaeWork } from "../../types/sae";
-import { CodeBlock } from "../common/CodeBlock";
-import { CopyCode } from "../common/CopyCode";
 import { CopyText } from "../common/CopyText";
 import { DeleteButton } from "../common/DeleteButton";
 import { Fact, Facts } from "../common/Facts";
@@ -28,6 +26,7 @@ import { EngineMissing, useEngine } from "./EngineMissing";
 import { SaeEvaluateForm } from "./SaeEvaluateForm";
 import { SaeFigures } from "./SaeFigures";
 import { TrainingPage } from "./TrainingPage";
+import { NotebookCode } from "./NotebookCode";
 import classes from "./TrainingRun.module.css";
 
 /** One sparse autoencoder at its own address. */
@@ -189,13 +188,7 @@ function Identity({ sae }: { sae: Sae }) {
           </Fact>
         </Facts>
         <CopyText text={sae.folder} label="folder of the SAE" wrap />
-        <Group justify="space-between" gap="xs">
-          <Text fw={620} size="sm">
-            Use it in a notebook
-          </Text>
-          <CopyCode code={lines} />
-        </Group>
-        <CodeBlock label="Code for a notebook">{lines}</CodeBlock>
+        <NotebookCode lines={lines} />
       </Stack>
     </Section>
   );

@@ -12,8 +12,6 @@ import { fromRow } from "../../lib/problems";
 import { isRunning, metricName, metricsOf, metricValue, notebookLines, runName } from "../../lib/training";
 import { useTrainingsStore } from "../../stores/trainingsStore";
 import type { Training } from "../../types/training";
-import { CodeBlock } from "../common/CodeBlock";
-import { CopyCode } from "../common/CopyCode";
 import { CopyText } from "../common/CopyText";
 import { DeleteButton } from "../common/DeleteButton";
 import { EmptyState } from "../common/EmptyState";
@@ -24,6 +22,7 @@ import { TryAgain } from "../common/TryAgain";
 import { RunLog } from "./RunLog";
 import { RunActions, RunTitle, TrainingProgressLine } from "./RunState";
 import { TrainingPage } from "./TrainingPage";
+import { NotebookCode } from "./NotebookCode";
 import classes from "./TrainingRun.module.css";
 import { DeleteRun } from "./DeleteRun";
 import { SaeFigures } from "./SaeFigures";
@@ -206,13 +205,7 @@ function Result({ training, path }: { training: Training; path: string }) {
             {training.architecture === "batchtopk" && " A BatchTopK SAE is saved as the JumpReLU it becomes."}
           </Text>
         </div>
-        <Group justify="space-between" gap="xs">
-          <Text fw={620} size="sm">
-            Use it in a notebook
-          </Text>
-          <CopyCode code={lines} />
-        </Group>
-        <CodeBlock label="Code for a notebook">{lines}</CodeBlock>
+        <NotebookCode lines={lines} />
       </Stack>
     </Section>
   );
