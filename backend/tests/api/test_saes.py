@@ -284,3 +284,73 @@ def test_an_evaluation_can_be_cancelled(
         assert instance.api.post(f"/saes/{sae['id']}/cancel").json()["work"]["state"] in ("cancelled", "stopping")
     assert ended(instance, sae["id"])["work"]["state"] == "cancelled"
     assert problem(instance.api.post(f"/saes/{sae['id']}/cancel")) == (409, "conflict")
+
+
+@pytest.mark.sae
+def test_features_are_looked_for_though_the_worker_is_killed(
+    instance: Instance, judged_model: dict[str, Any], corpus: Path, tmp_path: Path
+) -> None:
+    folder = make_sae(tmp_path / "pages", d_in=judged_model["hidden_size"], model_name=SAMPLE, prepend_bos=False)
+    sae = imported(instance, folder).json()
+    pages = f"/saes/{sae['id']}/features"
+    assert problem(instance.api.get(pages)) == (409, "not_ready")
+    answer = instance.api.post(f"{pages}/build", json={"dataset": {"path": str(corpus)}, "tokens": 4096, "top": 3})
+    assert answer.status_code == 202, answer.text
+
+    def is_running() -> bool:
+        return bool(instance.api.get(f"/saes/{sae['id']}").json()["work"]["state"] == "running")
+
+    instance.wait_until(is_running, 60, "a worker has it")
+    assert problem(judge(instance, sae, corpus)) == (409, "conflict")
+    instance.children()["compute"].kill()
+    found = ended(instance, sae["id"])
+    assert (found["work"]["kind"], found["work"]["state"]) == ("features", "done"), found["work"]
+    facts = found["features"]
+    assert (facts["top"], facts["model_row_id"], facts["final_norm"]) == (3, judged_model["id"], "model.norm")
+    own = Path(found["folder"]).parent
+    assert facts["size_bytes"] == (own / "features.sqlite").stat().st_size
+    assert not list(own.glob("*.partial"))
+    page = instance.api.get(pages, params={"sort": "-max", "limit": 2}).json()
+    assert (page["total"], len(page["items"])) == (D_SAE, 2)
+    first = page["items"][0]
+    feature = instance.api.get(f"{pages}/{first['index']}").json()
+    assert feature["max"] == first["max"] == feature["passages"][0]["activation"]
+    assert len(feature["promoted"]) == 10
+    assert problem(instance.api.get(f"{pages}/{D_SAE}")) == (422, "invalid_request")
+    assert_the_text_s_features(instance, sae["id"], feature)
+
+
+def assert_the_text_s_features(instance: Instance, sae_id: str, feature: dict[str, Any]) -> None:
+    """The resident model finds on a whole context of the file what the file says of it."""
+    text = "".join(token["text"] for token in feature["passages"][0]["tokens"])
+    answer = instance.api.post(f"/saes/{sae_id}/features/for-text", json={"text": text, "top": 500})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["active_features"] == len(found["features"]) > 0
+    assert [each["max"] for each in found["features"]] == sorted((e["max"] for e in found["features"]), reverse=True)
+    for each in found["features"]:
+        assert len(each["activations"]) == len(found["tokens"])
+        assert each["activations"][each["position"]] == each["max"]
+        assert each["density"] is not None
+    active = [
+        sum(each["activations"][place] != 0 for each in found["features"]) for place in range(len(found["tokens"]))
+    ]
+    assert set(active) == {8}, "as many as the SAE lets be active"
+    long = instance.api.post(f"/saes/{sae_id}/features/for-text", json={"text": "word " * 2000})
+    assert problem(long) == (422, "context_length_exceeded")
+    assert instance.api.post(f"/models/{found['model_id']}/unload").is_success
+    instance.wait_until(lambda: not instance.model(found["model_id"])["loaded"], 60, "the model is unloaded")
+
+
+@pytest.mark.sae
+def test_a_cancelled_search_for_features_leaves_nothing(
+    instance: Instance, judged_model: dict[str, Any], corpus: Path, tmp_path: Path
+) -> None:
+    folder = make_sae(tmp_path / "long", d_in=judged_model["hidden_size"], model_name=SAMPLE, prepend_bos=False)
+    sae = imported(instance, folder).json()
+    request = {"dataset": {"path": str(corpus)}, "tokens": 10_000_000}
+    assert instance.api.post(f"/saes/{sae['id']}/features/build", json=request).status_code == 202
+    assert instance.api.post(f"/saes/{sae['id']}/cancel").json()["work"]["state"] in ("cancelled", "stopping")
+    found = ended(instance, sae["id"])
+    assert (found["work"]["state"], found["features"]) == ("cancelled", None)
+    assert not list(Path(found["folder"]).parent.glob("features*"))

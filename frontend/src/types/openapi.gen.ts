@@ -1244,6 +1244,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/saes/{id}/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List features
+         * @description List the features of a sparse autoencoder whose pages were built, one page at a time.
+         */
+        get: operations["list_features_api_v1_saes__id__features_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{id}/features/build": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Build feature pages
+         * @description Have the model read a text, and note where each feature is most active and which tokens it promotes.
+         *
+         *     `features` says what the pages were built of once the work is done; earlier pages stay until then.
+         */
+        post: operations["build_features_api_v1_saes__id__features_build_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{id}/features/for-text": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Features of a text
+         * @description Return which features are active on which tokens of a text, the most active first.
+         *
+         *     The model is loaded if it is not. The text begins with the token that contexts began with in training.
+         */
+        post: operations["features_for_text_api_v1_saes__id__features_for_text_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{id}/features/{n}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One feature
+         * @description Return a feature: where it is active and how much, passages, and the tokens it promotes and suppresses.
+         */
+        get: operations["get_feature_api_v1_saes__id__features__n__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -1805,6 +1889,28 @@ export interface components {
             row: number;
             /** Text */
             text: string | null;
+        };
+        /** ActiveFeature */
+        ActiveFeature: {
+            /**
+             * Activations
+             * @description On each token.
+             */
+            activations: number[];
+            /**
+             * Density
+             * @description From the feature pages; null where there are none.
+             */
+            density: number | null;
+            /** Index */
+            index: number;
+            /** Max */
+            max: number;
+            /**
+             * Position
+             * @description The token it is most active on.
+             */
+            position: number;
         };
         /**
          * AdapterBase
@@ -3795,6 +3901,43 @@ export interface components {
              * @description Factor by which a prompt is processed faster.
              */
             prefill_speedup: number;
+        };
+        /**
+         * FeatureHistogram
+         * @description On how many tokens the feature has which activation; tokens without it are not counted.
+         */
+        FeatureHistogram: {
+            /** Counts */
+            counts: number[];
+            /** Edges */
+            edges: number[];
+        };
+        /**
+         * FeaturePassage
+         * @description A part of a text around a token that the feature is very active on.
+         */
+        FeaturePassage: {
+            /** Activation */
+            activation: number;
+            /**
+             * Position
+             * @description Which of `tokens` is the most active one.
+             */
+            position: number;
+            /** Tokens */
+            tokens: components["schemas"]["FeatureToken"][];
+        };
+        /**
+         * FeatureToken
+         * @description A token of a passage, with the feature's activation on it.
+         */
+        FeatureToken: {
+            /** Activation */
+            activation: number;
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
         };
         /**
          * FilePlan
@@ -5980,20 +6123,253 @@ export interface components {
             tokens: number;
         };
         /**
+         * SaeFeature
+         * @description Everything about one feature.
+         * @example {
+         *       "density": 0.0031,
+         *       "histogram": {
+         *         "counts": [
+         *           2210,
+         *           790,
+         *           100
+         *         ],
+         *         "edges": [
+         *           0,
+         *           6.5,
+         *           13,
+         *           19.5
+         *         ]
+         *       },
+         *       "index": 1204,
+         *       "max": 18.4,
+         *       "passages": [
+         *         {
+         *           "activation": 18.4,
+         *           "position": 1,
+         *           "tokens": [
+         *             {
+         *               "activation": 0,
+         *               "id": 9,
+         *               "text": "\n"
+         *             },
+         *             {
+         *               "activation": 18.4,
+         *               "id": 1200,
+         *               "text": " return"
+         *             },
+         *             {
+         *               "activation": 3.1,
+         *               "id": 42,
+         *               "text": " self"
+         *             }
+         *           ]
+         *         }
+         *       ],
+         *       "promoted": [
+         *         {
+         *           "effect": 0.81,
+         *           "id": 3220,
+         *           "text": " values"
+         *         }
+         *       ],
+         *       "suppressed": [
+         *         {
+         *           "effect": -0.64,
+         *           "id": 665,
+         *           "text": " def"
+         *         }
+         *       ]
+         *     }
+         */
+        SaeFeature: {
+            /**
+             * Density
+             * @description Share of the tokens that it is active on.
+             */
+            density: number;
+            histogram: components["schemas"]["FeatureHistogram"];
+            /** Index */
+            index: number;
+            /**
+             * Max
+             * @description Its largest activation.
+             */
+            max: number;
+            /**
+             * Passages
+             * @description The most active first; at most one of a context.
+             */
+            passages: components["schemas"]["FeaturePassage"][];
+            /**
+             * Promoted
+             * @description Null where the SAE's width is not that of the output embedding.
+             */
+            promoted: components["schemas"]["TokenEffect"][] | null;
+            /** Suppressed */
+            suppressed: components["schemas"]["TokenEffect"][] | null;
+        };
+        /**
+         * SaeFeatureItem
+         * @description A feature in a list.
+         */
+        SaeFeatureItem: {
+            /**
+             * Density
+             * @description Share of the tokens that it is active on.
+             */
+            density: number;
+            /** Index */
+            index: number;
+            /**
+             * Max
+             * @description Its largest activation.
+             */
+            max: number;
+            /**
+             * Promoted
+             * @description The first tokens it promotes.
+             */
+            promoted: string[];
+            /**
+             * Top Token
+             * @description The token it is most active on; null where it is never active.
+             */
+            top_token: string | null;
+        };
+        /**
+         * SaeFeaturePage
+         * @example {
+         *       "items": [
+         *         {
+         *           "density": 0.0031,
+         *           "index": 1204,
+         *           "max": 18.4,
+         *           "promoted": [
+         *             " values",
+         *             " None",
+         *             " the"
+         *           ],
+         *           "top_token": " return"
+         *         }
+         *       ],
+         *       "limit": 100,
+         *       "offset": 0,
+         *       "total": 8192
+         *     }
+         */
+        SaeFeaturePage: {
+            /** Items */
+            items: components["schemas"]["SaeFeatureItem"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /**
+         * SaeFeaturesBuild
+         * @description Look for what the features of a sparse autoencoder stand for.
+         * @example {
+         *       "dataset": {
+         *         "column": "text",
+         *         "path": "/data/corpus.jsonl"
+         *       },
+         *       "tokens": 1000000,
+         *       "top": 20
+         *     }
+         */
+        SaeFeaturesBuild: {
+            /** @description The text that passages are taken from; all of its rows are read. */
+            dataset: components["schemas"]["DatasetChoice"];
+            /**
+             * Device
+             * @description Where it runs; auto: an accelerator, else the CPU.
+             * @default auto
+             * @example auto
+             * @example cpu
+             * @example cuda:0
+             */
+            device: string;
+            /**
+             * Dtype
+             * @description The model's precision; `auto`: as trained. For quantized models only `auto`.
+             * @default auto
+             * @enum {string}
+             */
+            dtype: "auto" | "float32" | "bfloat16" | "float16";
+            /**
+             * Model Id
+             * @description A row of `compatible_with`; null: the one most like the trained one.
+             */
+            model_id?: string | null;
+            /**
+             * Tokens
+             * @description How much is read, at most.
+             * @default 200000
+             */
+            tokens: number;
+            /**
+             * Top
+             * @description Passages for each feature.
+             * @default 20
+             */
+            top: number;
+        };
+        /**
          * SaeFeaturesFacts
          * @description What an SAE's feature pages were built of.
          */
         SaeFeaturesFacts: {
+            /**
+             * Active Features
+             * @description Features that are active anywhere in this text.
+             */
+            active_features: number;
             /** Built At */
             built_at: string;
             dataset: components["schemas"]["DatasetChoice"];
+            /**
+             * Final Norm
+             * @description The norm whose weight is part of the promoted tokens; null: none is, or there are none.
+             */
+            final_norm: string | null;
             /** Model Row Id */
             model_row_id: string;
             /** Size Bytes */
             size_bytes: number;
             /** Tokens */
             tokens: number;
-            /** Top */
+            /**
+             * Top
+             * @description Passages for each feature, at most.
+             */
+            top: number;
+        };
+        /**
+         * SaeFeaturesForText
+         * @description Ask which features are active in a text.
+         * @example {
+         *       "text": "The function returns a list.",
+         *       "top": 50
+         *     }
+         */
+        SaeFeaturesForText: {
+            /**
+             * Model Id
+             * @description A row of `compatible_with`; null: the one most like the trained one.
+             */
+            model_id?: string | null;
+            /**
+             * Text
+             * @description Of at most 512 tokens.
+             */
+            text: string;
+            /**
+             * Top
+             * @description How many features are returned, the most active first.
+             * @default 50
+             */
             top: number;
         };
         /**
@@ -6073,11 +6449,13 @@ export interface components {
          *             "tokens": 49920
          *           },
          *           "features": {
+         *             "active_features": 7581,
          *             "built_at": "2026-11-24T13:00:00.000Z",
          *             "dataset": {
          *               "column": "text",
          *               "path": "/data/corpus.jsonl"
          *             },
+         *             "final_norm": "model.norm",
          *             "model_row_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *             "size_bytes": 31457280,
          *             "tokens": 1000000,
@@ -6170,11 +6548,13 @@ export interface components {
          *         "tokens": 49920
          *       },
          *       "features": {
+         *         "active_features": 7581,
          *         "built_at": "2026-11-24T13:00:00.000Z",
          *         "dataset": {
          *           "column": "text",
          *           "path": "/data/corpus.jsonl"
          *         },
+         *         "final_norm": "model.norm",
          *         "model_row_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
          *         "size_bytes": 31457280,
          *         "tokens": 1000000,
@@ -6268,6 +6648,54 @@ export interface components {
             /** Warnings */
             warnings: components["schemas"]["SaeWarning"][];
             work: components["schemas"]["SaeWork"] | null;
+        };
+        /**
+         * SaeTextFeatures
+         * @description The features that are active in a text.
+         * @example {
+         *       "active_features": 31,
+         *       "features": [
+         *         {
+         *           "activations": [
+         *             0,
+         *             7.2
+         *           ],
+         *           "density": 0.0031,
+         *           "index": 1204,
+         *           "max": 7.2,
+         *           "position": 1
+         *         }
+         *       ],
+         *       "model_id": "6f0d1e1c9c5f4f0b8f3f0a2b1c0d9e8f",
+         *       "tokens": [
+         *         {
+         *           "counted": false,
+         *           "id": 504,
+         *           "text": "The"
+         *         },
+         *         {
+         *           "counted": true,
+         *           "id": 1517,
+         *           "text": " function"
+         *         }
+         *       ]
+         *     }
+         */
+        SaeTextFeatures: {
+            /**
+             * Active Features
+             * @description How many are active, those that are not returned too.
+             */
+            active_features: number;
+            /** Features */
+            features: components["schemas"]["ActiveFeature"][];
+            /**
+             * Model Id
+             * @description The row of the model that read it.
+             */
+            model_id: string;
+            /** Tokens */
+            tokens: components["schemas"]["TextToken"][];
         };
         /**
          * SaeWarning
@@ -6758,6 +7186,30 @@ export interface components {
              * @constant
              */
             type: "text";
+        };
+        /**
+         * TextToken
+         * @description A token of the text; one that is not `counted` was left out in training, and no feature is reported on it.
+         */
+        TextToken: {
+            /** Counted */
+            counted: boolean;
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+        };
+        /**
+         * TokenEffect
+         * @description How much one unit of a feature adds to a token's logit, but for the division by the final norm.
+         */
+        TokenEffect: {
+            /** Effect */
+            effect: number;
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
         };
         /**
          * TrainingCompatibility
@@ -13976,6 +14428,430 @@ export interface operations {
                 content: {
                     /** @example sae-7a8b9c0d/cfg.json… */
                     "application/x-tar": string;
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_features_api_v1_saes__id__features_get: {
+        parameters: {
+            query?: {
+                /**
+                 * @description `-` sorts descending. Features that are never active come last, but by `index`.
+                 * @example -density
+                 */
+                sort?: "-density" | "density" | "-max" | "max" | "index";
+                /**
+                 * @description Maximum number of items on the page.
+                 * @example 100
+                 */
+                limit?: number;
+                /**
+                 * @description Number of items to skip.
+                 * @example 0
+                 */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeFeaturePage"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    build_features_api_v1_saes__id__features_build_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeFeaturesBuild"];
+            };
+        };
+        responses: {
+            /** @description Taken; progress comes over the WebSocket. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeResponse"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin`, `path_not_allowed` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `conflict`, `sae_engine_missing` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `training_incompatible` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    features_for_text_api_v1_saes__id__features_for_text_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeFeaturesForText"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeTextFeatures"];
+                };
+            };
+            /** @description Unauthorized: `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden: `forbidden_origin` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found: `sae_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict: `not_ready`, `base_missing`, `extra_missing`, `sae_engine_missing`, `conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large: `payload_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity: `invalid_request`, `invalid_repository`, `template_failed`, `no_tokenizer`, `unsupported_architecture`, `unsupported_adapter`, `context_length_exceeded`, `needs_custom_code`, `no_weights`, `training_incompatible` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests: `too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable: `database_unavailable`, `database_damaged` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Insufficient Storage: `disk_full`, `storage_denied`, `out_of_memory` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_feature_api_v1_saes__id__features__n__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An SAE's id. */
+                id: string;
+                /** @description The feature's number. */
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeFeature"];
                 };
             };
             /** @description Unauthorized: `unauthorized` */

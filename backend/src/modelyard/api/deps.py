@@ -24,6 +24,7 @@ from modelyard.services.model_response import ModelResponses
 from modelyard.services.openai.openai_service import OpenAIService
 from modelyard.services.quantization_service import QuantizationService
 from modelyard.services.saes.arrivals import SaeArrivals
+from modelyard.services.saes.features import SaeFeatures
 from modelyard.services.saes.judging import SaeJudging
 from modelyard.services.saes.sae_response import SaeResponses
 from modelyard.services.training.compatibility import TrainingCompatibilityService
@@ -64,6 +65,10 @@ async def _comparisons(request: Request) -> CompareService:
 
 async def _activations(request: Request) -> ActivationService:
     return ActivationService(await _inference(request))
+
+
+async def _sae_features(request: Request) -> SaeFeatures:
+    return SaeFeatures(await _inference(request))
 
 
 async def _lenses(request: Request) -> LensService:
@@ -120,6 +125,7 @@ TrainingRunsDep = Annotated[TrainingRunService, Depends(_service(TrainingRunServ
 TrainingCompatibilityDep = Annotated[TrainingCompatibilityService, Depends(_service(TrainingCompatibilityService))]
 SaeArrivalsDep = Annotated[SaeArrivals, Depends(_service(SaeArrivals))]
 SaeJudgingDep = Annotated[SaeJudging, Depends(_service(SaeJudging))]
+SaeFeaturesDep = Annotated[SaeFeatures, Depends(_sae_features)]
 SaeAnswerDep = Annotated[Callable[[str], SaeResponse], Depends(_sae_answer)]
 UpdatesDep = Annotated[UpdateService, Depends(_service(UpdateService))]
 RowAnswerDep = Annotated[Callable[[str], ModelResponse], Depends(_row_answer)]

@@ -40,6 +40,14 @@ class ActivationsToken(TypedDict):
     text: str | None
 
 
+class ActiveFeature(TypedDict):
+    index: int
+    max: float
+    position: int
+    density: float | None
+    activations: list[float]
+
+
 class AdapterBase(TypedDict):
     id: str | None
     status: Literal['pending', 'downloading', 'paused', 'quantizing', 'ready', 'failed', 'cancelled', 'missing', 'deleting'] | None
@@ -509,6 +517,23 @@ class Extras(TypedDict):
 class FastDtype(TypedDict):
     dtype: Literal['auto', 'float32', 'bfloat16', 'float16']
     prefill_speedup: float
+
+
+class FeatureHistogram(TypedDict):
+    edges: list[float]
+    counts: list[int]
+
+
+class FeaturePassage(TypedDict):
+    position: int
+    activation: float
+    tokens: list[FeatureToken]
+
+
+class FeatureToken(TypedDict):
+    id: int
+    text: str
+    activation: float
 
 
 class FilePlan(TypedDict):
@@ -1030,13 +1055,55 @@ class SaeEvaluation(TypedDict):
     evaluated_at: str
 
 
+class SaeFeature(TypedDict):
+    index: int
+    density: float
+    max: float
+    histogram: FeatureHistogram
+    passages: list[FeaturePassage]
+    promoted: list[TokenEffect] | None
+    suppressed: list[TokenEffect] | None
+
+
+class SaeFeatureItem(TypedDict):
+    index: int
+    density: float
+    max: float
+    top_token: str | None
+    promoted: list[str]
+
+
+class SaeFeaturePage(TypedDict):
+    items: list[SaeFeatureItem]
+    total: int
+    limit: int
+    offset: int
+
+
+class SaeFeaturesBuild(TypedDict):
+    dataset: DatasetChoice
+    tokens: NotRequired[int]
+    model_id: NotRequired[str | None]
+    dtype: NotRequired[Literal['auto', 'float32', 'bfloat16', 'float16']]
+    device: NotRequired[str]
+    top: NotRequired[int]
+
+
 class SaeFeaturesFacts(TypedDict):
     dataset: DatasetChoice
     tokens: int
     top: int
+    active_features: int
+    final_norm: str | None
     model_row_id: str
     size_bytes: int
     built_at: str
+
+
+class SaeFeaturesForText(TypedDict):
+    text: str
+    top: NotRequired[int]
+    model_id: NotRequired[str | None]
 
 
 class SaeImport(TypedDict):
@@ -1079,6 +1146,13 @@ class SaeResponse(TypedDict):
     used_by: list[UsedBy]
     created_at: str
     updated_at: str
+
+
+class SaeTextFeatures(TypedDict):
+    model_id: str
+    tokens: list[TextToken]
+    features: list[ActiveFeature]
+    active_features: int
 
 
 class SaeWarning(TypedDict):
@@ -1196,6 +1270,18 @@ class TextFile(TypedDict):
 class TextPart(TypedDict):
     type: Literal['text']
     text: str
+
+
+class TextToken(TypedDict):
+    id: int
+    text: str
+    counted: bool
+
+
+class TokenEffect(TypedDict):
+    id: int
+    text: str
+    effect: float
 
 
 class TrainingCompatibility(TypedDict):

@@ -1,32 +1,36 @@
 """Commands for sparse autoencoders: list, import, fetch and delete them."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.client.progress import Shown
-from modelyard.commands import _format
+from modelyard.commands import _format, sae_features
 from modelyard.commands._connect import ClientCommand, Json, connect
 from modelyard.commands._find_model import find_row
-from modelyard.commands._options import TRAIN_PANEL, DtypeName, JsonOption, YesOption
+from modelyard.commands._options import TRAIN_PANEL, JsonOption, YesOption
 from modelyard.commands._output import Cell, note, print_facts, print_json, print_table, say
-from modelyard.commands._progress import display, left_to_the_server
+from modelyard.commands._saes import (
+    ColumnOption,
+    DatasetOption,
+    DetachOption,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    SaeArgument,
+    UploadOption,
+    all_saes,
+    find_sae,
+    follow_work,
+    given,
+    row_id,
+)
 from modelyard.commands.train import dataset_choice
 from modelyard.core.environment import expand_home
-from modelyard.core.errors import Conflict, InvalidRequest, SaeNotFound
 
 if TYPE_CHECKING:
-    from modelyard.client.answers import DeletionReport, SaePage, SaeResponse, SaeWork
-    from modelyard.client.api_client import ApiClient
-
-SaeArgument = Annotated[str, typer.Argument(metavar="SAE", help="An SAE's id, the id's first letters, or its name.")]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
-_LIST_IT = "`modelyard saes ls` lists them."
-_PAGE = 200
-_POLL_SECONDS = 0.5
+    from modelyard.client.answers import DeletionReport, SaeResponse
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +38,7 @@ def register(app: typer.Typer) -> None:
     for command in (ls, show, pull, evaluate, cancel, rm):
         group.command(cls=ClientCommand)(command)
     group.command("import", cls=ClientCommand)(import_folder)
+    sae_features.register(group)
     app.add_typer(group, name="saes", help="Keep and judge sparse autoencoders.", rich_help_panel=TRAIN_PANEL)
 
 
@@ -46,7 +51,7 @@ def ls(
 ) -> None:
     """List the sparse autoencoders, the newest first."""
     client = connect(context)
-    page = _all(client, None if model is None else find_row(client, model, None)["id"])
+    page = all_saes(client, None if model is None else find_row(client, model, None)["id"])
     if as_json:
         print_json(page)
     elif page["items"]:
@@ -95,29 +100,20 @@ def pull(
 def evaluate(
     context: typer.Context,
     sae: SaeArgument,
-    dataset: Annotated[
-        Path,
-        typer.Option("--dataset", metavar="FILE", help="The text: .jsonl, .txt or .parquet, on the server's machine."),
-    ],
-    column: Annotated[str | None, typer.Option(help="The column with the text.")] = None,
+    dataset: DatasetOption,
+    column: ColumnOption = None,
     tokens: Annotated[int | None, typer.Option(help="How much is read; 50000.", min=64)] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="An installed model that it fits.")] = None,
-    dtype: Annotated[DtypeName | None, typer.Option(help="Dtype of an unquantized model; auto: as trained.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, …")] = None,
-    upload: Annotated[bool, typer.Option("--upload", help="Send the text to the server first.")] = False,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    upload: UploadOption = False,
     detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a sparse autoencoder on a text: how much it explains, and what the model loses with it."""
     client = connect(context)
     found = find_sae(client, sae)
-    options = {
-        "tokens": tokens,
-        "model_id": None if model is None else find_row(client, model, None)["id"],
-        "dtype": dtype,
-        "device": device,
-    }
-    request: Json = {name: value for name, value in options.items() if value is not None}
+    request = given(tokens=tokens, model_id=row_id(client, model), dtype=dtype, device=device)
     request["dataset"] = dataset_choice(client, dataset, column, upload=upload)
     judged: SaeResponse = client.post(f"/saes/{found['id']}/evaluate", request)
     if not detach:
@@ -159,57 +155,6 @@ def rm(
             raise typer.Exit(1)
     freed: DeletionReport = client.delete(f"/saes/{found['id']}")
     print_json(freed) if as_json else say(f"Deleted {found['name']} and freed {_format.size(freed['freed_bytes'])}.")
-
-
-def find_sae(client: "ApiClient", text: str) -> "SaeResponse":
-    """Return the one SAE of this name, or whose id begins with `text`. Raises SaeNotFound, InvalidRequest."""
-    saes = _all(client, None)["items"]
-    found = [sae for sae in saes if text and sae["id"].startswith(text.lower())]
-    found = found or [sae for sae in saes if sae["name"] == text]
-    if not found:
-        raise SaeNotFound(f"There is no sparse autoencoder {text!r}.", hint=_LIST_IT)
-    if len(found) > 1:
-        raise InvalidRequest(f"{text} may mean {len(found)} of them.", hint=f"Give more of the id; {_LIST_IT}")
-    return found[0]
-
-
-def follow_work(client: "ApiClient", sae: "SaeResponse") -> "SaeResponse":
-    """Show the progress of the work on an SAE until it ends. Raises ApiError or Conflict if it fails."""
-    from modelyard.client.api_client import ApiError
-
-    short = sae["id"][:8]
-    remark = f"The work continues at {client.url}.\n`modelyard saes cancel {short}` stops it."
-    with left_to_the_server(remark), display() as shown:
-        while True:
-            work = sae["work"]
-            if work is None or work["state"] == "done":
-                return sae
-            if error := work["error"]:
-                raise ApiError(error["code"], error["message"], error["hint"], id=sae["id"])
-            if work["state"] in ("cancelled", "failed"):
-                raise Conflict(f"The work on {sae['name']} was {work['state']}.", hint="Start it again.", id=sae["id"])
-            shown.update(_shown(sae["name"], work))
-            time.sleep(_POLL_SECONDS)
-            sae = client.get(f"/saes/{sae['id']}")
-
-
-def _shown(name: str, work: "SaeWork") -> Shown:
-    count = _format.size if work["kind"] == "download" else _format.count
-    speed = work["bytes_per_second"]
-    total = "" if work["total"] is None else f" of {count(work['total'])}"
-    return Shown(
-        name=name,
-        phase=work["message"] or work["phase"] or work["state"],
-        done=work["done"],
-        total=work["total"],
-        amounts=f"{count(work['done'])}{total}",
-        speed="" if speed is None else f"{_format.size(int(speed))}/s",
-        ended=False,
-    )
-
-
-def _all(client: "ApiClient", model_id: str | None) -> "SaePage":
-    return cast("SaePage", client.all_pages("/saes", _PAGE, {"model_id": model_id}))
 
 
 def _print_result(sae: "SaeResponse", *, as_json: bool) -> None:

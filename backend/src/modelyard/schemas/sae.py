@@ -52,15 +52,11 @@ class SaeDownload(Schema):
     )
 
 
-class SaeEvaluate(Schema):
-    """Judge a sparse autoencoder on a text."""
+class _SaeReading(Schema):
+    """A text, and the model that reads it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.SAE_EVALUATE]})
-
-    dataset: DatasetChoice = Field(
-        description="The text. Of the text that the SAE was trained on here, only the rows kept back are read."
-    )
-    tokens: int = Field(default=50_000, ge=64, le=10_000_000, description="How much is read, at most.")
+    dataset: DatasetChoice
+    tokens: int
     model_id: str | None = Field(
         default=None, max_length=64, description="A row of `compatible_with`; null: the one most like the trained one."
     )
@@ -73,6 +69,27 @@ class SaeEvaluate(Schema):
         description="Where it runs; auto: an accelerator, else the CPU.",
         examples=["auto", "cpu", "cuda:0"],
     )
+
+
+class SaeEvaluate(_SaeReading):
+    """Judge a sparse autoencoder on a text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SAE_EVALUATE]})
+
+    dataset: DatasetChoice = Field(
+        description="The text. Of the text that the SAE was trained on here, only the rows kept back are read."
+    )
+    tokens: int = Field(default=50_000, ge=64, le=10_000_000, description="How much is read, at most.")
+
+
+class SaeFeaturesBuild(_SaeReading):
+    """Look for what the features of a sparse autoencoder stand for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SAE_FEATURES_BUILD]})
+
+    dataset: DatasetChoice = Field(description="The text that passages are taken from; all of its rows are read.")
+    tokens: int = Field(default=200_000, ge=64, le=100_000_000, description="How much is read, at most.")
+    top: int = Field(default=20, ge=1, le=100, description="Passages for each feature.")
 
 
 class SaeWarning(Schema):
@@ -139,7 +156,11 @@ class SaeFeaturesFacts(Schema):
 
     dataset: DatasetChoice
     tokens: int
-    top: int
+    top: int = Field(description="Passages for each feature, at most.")
+    active_features: int = Field(description="Features that are active anywhere in this text.")
+    final_norm: str | None = Field(
+        description="The norm whose weight is part of the promoted tokens; null: none is, or there are none."
+    )
     model_row_id: str
     size_bytes: int
     built_at: UtcTime

@@ -11,6 +11,8 @@ SAE_DOWNLOAD: dict[str, Any] = {"repo_id": "jbloom/GPT2-Small-SAEs-Reformatted",
 
 SAE_EVALUATE: dict[str, Any] = {"dataset": _DATASET, "tokens": 50000}
 
+SAE_FEATURES_BUILD: dict[str, Any] = {"dataset": _DATASET, "tokens": 1000000, "top": 20}
+
 SAE_EVALUATION: dict[str, Any] = {
     "tokens": 49920,
     "dataset": _DATASET,
@@ -62,6 +64,8 @@ SAE_RESPONSE: dict[str, Any] = {
         "dataset": _DATASET,
         "tokens": 1000000,
         "top": 20,
+        "active_features": 7581,
+        "final_norm": "model.norm",
         "model_row_id": _MODEL_ROW,
         "size_bytes": 31457280,
         "built_at": "2026-11-24T13:00:00.000Z",
@@ -75,3 +79,34 @@ SAE_RESPONSE: dict[str, Any] = {
 }
 
 SAE_PAGE: dict[str, Any] = {"items": [SAE_RESPONSE], "total": 1, "limit": 50, "offset": 0}
+
+_FEATURE: dict[str, Any] = {"index": 1204, "density": 0.0031, "max": 18.4}
+SAE_FEATURE_PAGE: dict[str, Any] = {
+    "items": [_FEATURE | {"top_token": " return", "promoted": [" values", " None", " the"]}],
+    "total": 8192,
+    "limit": 100,
+    "offset": 0,
+}
+SAE_FEATURE: dict[str, Any] = _FEATURE | {
+    "histogram": {"edges": [0.0, 6.5, 13.0, 19.5], "counts": [2210, 790, 100]},
+    "passages": [
+        {
+            "position": 1,
+            "activation": 18.4,
+            "tokens": [
+                {"id": 9, "text": "\n", "activation": 0.0},
+                {"id": 1200, "text": " return", "activation": 18.4},
+                {"id": 42, "text": " self", "activation": 3.1},
+            ],
+        }
+    ],
+    "promoted": [{"id": 3220, "text": " values", "effect": 0.81}],
+    "suppressed": [{"id": 665, "text": " def", "effect": -0.64}],
+}
+SAE_FEATURES_FOR_TEXT: dict[str, Any] = {"text": "The function returns a list.", "top": 50, "model_id": None}
+SAE_TEXT_FEATURES: dict[str, Any] = {
+    "model_id": _MODEL_ROW,
+    "tokens": [{"id": 504, "text": "The", "counted": False}, {"id": 1517, "text": " function", "counted": True}],
+    "features": [{"index": 1204, "max": 7.2, "position": 1, "density": 0.0031, "activations": [0.0, 7.2]}],
+    "active_features": 31,
+}

@@ -12,7 +12,7 @@ from modelyard.models import JobKind, JobState
 from modelyard.services.activations.activation_service import capture_folder, end_capture, remove_files
 from modelyard.services.activations.captures import CaptureService
 from modelyard.services.jobs.control import JobPaused, JobProgress, raise_if_stopped
-from modelyard.services.jobs.payloads import ActivationsPayload, CapturePayload, LensPayload
+from modelyard.services.jobs.payloads import ActivationsPayload, CapturePayload, FeaturesOfText, LensPayload
 from modelyard.workers.celery_app import celery_app
 from modelyard.workers.inference_tasks import (
     held_model,
@@ -22,7 +22,7 @@ from modelyard.workers.inference_tasks import (
     run_with_model,
     taken_back,
 )
-from modelyard.workers.interventions import read_interventions
+from modelyard.workers.interventions import loaded_sae, read_interventions
 from modelyard.workers.job_runner import Endings, RequestStopped, RunningJob, run_job
 
 if TYPE_CHECKING:
@@ -57,10 +57,22 @@ def _activations(job: RunningJob) -> dict[str, Any]:
 
     row, loader = model_row(job.subject_id), loader_for(job)
     wanted, stop = ActivationsPayload.of(job.job), taken_back(job)
+    if wanted.sae_features is not None:
+        return _features_of_text(job, wanted, wanted.sae_features)
     with held_model(job, loader, row, wanted.load, READING, wanted.adapter) as held:
         rows = token_rows(held.loaded, _given(wanted), wanted.max_tokens, stop)
         answer = read_directly(held.loaded, _wanted(wanted), rows, _first_row(wanted), stop)
     return answer or {}
+
+
+def _features_of_text(job: RunningJob, wanted: ActivationsPayload, of: FeaturesOfText) -> dict[str, Any]:
+    from modelyard.ml.hooks.sae_features import read_features
+
+    row, loader, stop = model_row(job.subject_id), loader_for(job), taken_back(job)
+    sae = loaded_sae(of.sae_id, job)
+    [path], [text] = wanted.hook_points.values(), wanted.texts or [""]
+    with held_model(job, loader, row, wanted.load, READING) as held:
+        return read_features(held.loaded, sae, path, text, of.top, wanted.max_tokens or 0, stop)
 
 
 def _lens(job: RunningJob) -> dict[str, Any]:

@@ -1,15 +1,37 @@
-"""Interventions of a request, as models take them."""
+"""Interventions of a request, as models take them, and the SAEs they need."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.core.database import get_database
 from modelyard.core.paths import PathRules
 from modelyard.core.settings import get_settings
 from modelyard.schemas.interventions import InterventionSpec
+from modelyard.services.jobs.child_work import report_importing
+from modelyard.services.jobs.control import JobReporter
+from modelyard.services.jobs.kinds import LOADING_PHASE
+from modelyard.services.saes.sae_folder import sae_folder
+from modelyard.services.saes.sae_service import SaeService
 
 if TYPE_CHECKING:
     from modelyard.ml.hooks.interventions import Intervention
+    from modelyard.ml.sae.inference import LoadedSae
+
+
+def loaded_sae(sae_id: str, reporter: JobReporter) -> "LoadedSae":
+    """Load an SAE; the first one of this process takes seconds, which is reported.
+
+    Raises SaeNotFound, NotReady, SaeEngineMissing, InvalidRepository.
+    """
+    with get_database().reading() as session:
+        sae = SaeService(session).get_ready(sae_id)
+    if "sae_lens" not in sys.modules:
+        report_importing(reporter, LOADING_PHASE)
+    from modelyard.ml.sae.inference import load_sae
+
+    return load_sae(sae_folder(sae))
 
 
 def read_interventions(given: Sequence[InterventionSpec], rules: dict[str, Any]) -> "list[Intervention]":

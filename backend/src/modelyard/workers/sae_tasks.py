@@ -28,6 +28,8 @@ def _stopped(database: Database, job_id: str, owner: str, sae_id: str, error: di
 def _cancelled(database: Database, job_id: str, owner: str, sae_id: str, kind: JobKind) -> None:
     if kind is JobKind.FETCH_SAE:
         SaeArrivals(database).discard(sae_id)
+    elif kind is JobKind.BUILD_FEATURES:
+        SaeJudging(database).discard_features(sae_id)
     _end(database, job_id, owner, sae_id, JobState.CANCELLED)
 
 
@@ -61,3 +63,13 @@ def evaluate_sae_task(job_id: str) -> None:
 
 def _evaluate(job: RunningJob) -> None:
     SaeJudging(get_database()).evaluate(job.job, job)
+
+
+@celery_app.task(name="saes.build_features")
+def build_features_task(job_id: str) -> None:
+    """Look for what the features of a sparse autoencoder stand for, in a child process."""
+    run_job(job_id, _build_features, SAE_ENDINGS)
+
+
+def _build_features(job: RunningJob) -> None:
+    SaeJudging(get_database()).build_features(job.job, job)

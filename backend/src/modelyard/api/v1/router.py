@@ -12,6 +12,7 @@ from modelyard.api.v1.endpoints import (
     inference,
     local_models,
     models,
+    sae_features,
     saes,
     settings,
     system,
@@ -21,5 +22,5 @@ from modelyard.api.v1.endpoints import (
 router = APIRouter(prefix="/api/v1")
 # `models` comes after what has fixed paths, which win over its `{id}`.
 with_fixed_paths = (hub_models, local_models, inference, activations, compare)
-for part in (*with_fixed_paths, models, trainings, saes, datasets, bundles, system, settings, events):
+for part in (*with_fixed_paths, models, trainings, saes, sae_features, datasets, bundles, system, settings, events):
     router.include_router(part.router)

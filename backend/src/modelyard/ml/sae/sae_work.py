@@ -28,3 +28,5 @@ class SaeWork:
     device: str
     top: int = 0
     """Passages per feature."""
+    final_norm: str | None = None
+    """The model's final norm, where it is known: features are compared with tokens through its weight."""

@@ -128,6 +128,8 @@ class SaeTextPayload(Payload):
     """Auto: the one the SAE was trained in, else as the model is stored."""
     device: str = "auto"
     top: int = 0
+    """Passages for each feature, where features are looked for."""
+    final_norm: str | None = None
 
 
 class DatasetSlice(Payload):
@@ -137,6 +139,13 @@ class DatasetSlice(Payload):
     column: str
     begin: int = 0
     end: int | None = None
+
+
+class FeaturesOfText(Payload):
+    """Which SAE, and how many of its features are answered."""
+
+    sae_id: str
+    top: int
 
 
 class ActivationsPayload(Payload):
@@ -154,6 +163,8 @@ class ActivationsPayload(Payload):
     adapter: str | None = None
     """As in a GeneratePayload."""
     interventions: list[InterventionSpec] = []
+    sae_features: FeaturesOfText | None = None
+    """The features of an SAE are the answer, and not its input, which the only hook point returns."""
     load: LoadPayload
 
 

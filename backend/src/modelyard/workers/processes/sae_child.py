@@ -66,9 +66,15 @@ def _read(work: "SaeWork", report: Report) -> dict[str, Any]:
     chosen = kept_back_texts(rows)() if work.held_out else rows()
     reading = Reading(work, loaded, model, tokenizer, chosen)
     check_live(model, tokenizer, work.hook_point, loaded.sae.cfg.d_in, reading.contexts.flatten().tolist()[:64])
-    from modelyard.ml.sae.evaluation import evaluate
+    if work.kind == "evaluate":
+        from modelyard.ml.sae.evaluation import evaluate
 
-    return evaluate(loaded, reading, report)
+        return evaluate(loaded, reading, report)
+    from modelyard.ml.sae.feature_file import NAME
+    from modelyard.ml.sae.features import build_features
+
+    path = Path(work.folder) / NAME
+    return build_features(loaded, reading, tokenizer, work.final_norm, work.top, path, report)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,15 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {
         "content": {"application/x-tar": {"schema": {"type": "string"}, "example": "sae-7a8b9c0d/cfg.json…"}},
     }
 }
+FOR_WORK = (
+    errors.SaeNotFound,
+    errors.InvalidRequest,
+    errors.PathNotAllowed,
+    errors.NotReady,
+    errors.Conflict,
+    errors.TrainingIncompatible,
+    errors.SaeEngineMissing,
+)
 UNREADABLE = (errors.InvalidRepository, errors.NoWeights, errors.UnsupportedArchitecture)
 
 
@@ -116,16 +125,7 @@ def export_sae(sae_id: SaeId, session: ReadingDep) -> StreamingResponse:
     "/{id}/evaluate",
     status_code=202,
     summary="Judge a sparse autoencoder",
-    responses=ACCEPTED
-    | problems(
-        errors.SaeNotFound,
-        errors.InvalidRequest,
-        errors.PathNotAllowed,
-        errors.NotReady,
-        errors.Conflict,
-        errors.TrainingIncompatible,
-        errors.SaeEngineMissing,
-    ),
+    responses=ACCEPTED | problems(*FOR_WORK),
 )
 def evaluate_sae(sae_id: SaeId, request: SaeEvaluate, judging: SaeJudgingDep, answer: SaeAnswerDep) -> SaeResponse:
     """Compare the model's activations on a text with their reconstructions, and its loss with and without them.
