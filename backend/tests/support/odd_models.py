@@ -178,5 +178,8 @@ REFUSED: Mapping[str, Write] = {
     "config-architectures-text": _model(architectures="LlamaForCausalLM"),
     "config-dimension-text": _model(vocab_size=str(VOCABULARY)),
     "config-more-layers-than-weights": _model(num_hidden_layers=40),
+    "weights-without-a-part-of-a-layer": _model(
+        {name: tensor for name, tensor in tensors().items() if "layers.1.mlp" not in name}
+    ),
 }
 """What cannot be loaded as its author meant it: it is refused with the reason, and nothing breaks."""

@@ -156,4 +156,4 @@ def _support(local: LocalCheckpoint, inspections: InspectionService, seconds: fl
         seconds=seconds,
     )
     lacking = 0 if found.described is None else checkpoint.count(found.described).lacking
-    return with_missing_weights(found, lacking, checkpoint.config)
+    return with_missing_weights(found, lacking, checkpoint.config, tensors=len(checkpoint.tensors))

@@ -36,13 +36,19 @@ REQUEST_SECONDS = 3.0
 """How long a download or an import waits for it; a preview has usually asked before."""
 
 _ANYWAY = "Choose another model, or keep its files for other programs: allow_unsupported, `--allow-unsupported`."
-_NO_HEAD = "no_output_embedding"
+_NO_HEAD, _INCOMPLETE, _FEW_TENSORS = "no_output_embedding", "weights_incomplete", "few_tensors"
 _REFUSED: Mapping[str, type[ModelyardError]] = {
     UnsupportedArchitecture.code: UnsupportedArchitecture,
     _NO_HEAD: NoWeights,
+    _INCOMPLETE: NoWeights,
 }
 """What the installed transformers opens nowhere. What it opens with more packages, or in programs that run a
 repository's code, is downloaded."""
+
+
+_FEWEST_TENSORS = 12
+"""Weight files with fewer tensors than the smallest model are not refused for what they lack: they are something that
+config.json does not describe, which nobody here can judge."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,8 @@ def _support(
     if readable:
         lacking = repository.lacking(plan, config or {}, found.described, counted)
         counted = repository.count(plan, config or {}, found.described, counted)
-        found = with_missing_weights(found, lacking, config or {})
+        held = len(repository.tensors(plan)) if lacking else 0
+        found = with_missing_weights(found, lacking, config or {}, tensors=held)
     return found, counted
 
 
@@ -184,11 +191,11 @@ def adapter_preview(adapter: Adapter) -> AdapterPreview:
     return AdapterPreview(**adapter_facts(adapter).model_dump(), memory_bytes=memory, base=None)
 
 
-def with_missing_weights(found: Found, lacking: int, config: Mapping[str, Any]) -> Found:
-    """Return what was found, where the weight files lack so many of the described parameters."""
+def with_missing_weights(found: Found, lacking: int, config: Mapping[str, Any], *, tensors: int) -> Found:
+    """Return what was found, where weight files with so many tensors lack so many of the described parameters."""
     if not lacking:
         return found
-    dimensions = read_config(config).dimensions
+    dimensions, level = read_config(config).dimensions, found.support.level
     if lacking == (dimensions["vocab_size"] or 0) * (dimensions["hidden_size"] or 0):
         message = "The weight files have no output embedding, and config.json does not tie it to the input embedding."
         reason, level = Reason(code=_NO_HEAD, message=message), "unsupported"
@@ -197,8 +204,11 @@ def with_missing_weights(found: Found, lacking: int, config: Mapping[str, Any]) 
             f"The weight files lack {lacking:,} of the parameters that config.json describes. A load that finds tensors"
             " missing is refused."
         )
-        reason = Reason(code="weights_incomplete", message=message)
-        level = "unverified" if found.support.level == "supported" else found.support.level
+        if tensors >= _FEWEST_TENSORS:
+            reason, level = Reason(code=_INCOMPLETE, message=message), "unsupported"
+        else:
+            reason = Reason(code=_FEW_TENSORS, message=message)
+            level = "unverified" if level == "supported" else level
     return replace(found, support=Support(level=level, reasons=[*found.support.reasons, reason]))
 
 
