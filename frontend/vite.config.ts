@@ -8,6 +8,15 @@ import { defineConfig } from "vitest/config";
 /** Tests of plain functions: all of `lib` but what reads where the document is. */
 const FUNCTIONS = ["src/lib/!(base|hubName).test.ts"];
 
+/** Tests of parts of the page: short, so that a process and a document for each file took most of their time. */
+const PARTS = [
+  "src/{api,hooks,lib,stores}/*.test.{ts,tsx}",
+  "src/components/{common,layout,settings}/*.test.tsx",
+  "src/components/models/{details,labels,list,local}/*.test.tsx",
+];
+
+const PAGE = { environment: "jsdom", setupFiles: ["src/test/setup.ts"] };
+
 const api = process.env.MODELYARD_URL ?? "http://127.0.0.1:8000";
 
 /** Puts a compressed copy beside every script and style sheet, so that the server need not compress while it runs. */
@@ -56,14 +65,10 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: {
-          name: "page",
-          environment: "jsdom",
-          include: ["src/**/*.test.{ts,tsx}"],
-          exclude: FUNCTIONS,
-          setupFiles: ["src/test/setup.ts"],
-        },
+        test: { ...PAGE, name: "page", include: ["src/**/*.test.{ts,tsx}"], exclude: [...FUNCTIONS, ...PARTS] },
       },
+      // setup.ts gives each file modules of its own, so that they share only libraries and the document.
+      { extends: true, test: { ...PAGE, name: "parts", include: PARTS, exclude: FUNCTIONS, isolate: false } },
       // They need neither a document nor a fresh process per file.
       { extends: true, test: { name: "functions", environment: "node", include: FUNCTIONS, isolate: false } },
     ],

@@ -189,7 +189,7 @@ def test_what_cannot_be_used_is_refused_with_the_reason(
     instance: Instance, source: FolderSource, tmp_path: Path, name: str
 ) -> None:
     walk = Walk(instance, source, name, made(DOES_NOT[name], tmp_path))
-    level, status, failure = walked(walk)
+    level, status, _ = walked(walk)
     assert level != "supported" or name in TOLD_LATE
     assert status != "ready"
 

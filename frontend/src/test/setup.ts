@@ -26,6 +26,7 @@ vi.stubGlobal(
 );
 Element.prototype.scrollIntoView = () => undefined;
 Object.defineProperty(document, "fonts", {
+  configurable: true,
   value: { addEventListener: () => undefined, removeEventListener: () => undefined },
 });
 
@@ -36,4 +37,9 @@ afterEach(() => {
   cleanup();
   server.resetHandlers();
 });
-afterAll(() => server.close());
+// The next file has the same document and libraries, but stores and mocks of its own.
+afterAll(() => {
+  server.close();
+  vi.unstubAllGlobals();
+  vi.resetModules();
+});
