@@ -1,6 +1,7 @@
 """The built page's files as a browser gets them."""
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from modelyard.api import pages
+from modelyard.api.error_help import HELP
 
 SCRIPT = b"console.log('a page');" * 100
 
@@ -49,3 +51,14 @@ def test_a_file_without_a_copy_is_sent_as_it_is(client: TestClient) -> None:
     assert answer.content == b"font"
     assert "Content-Encoding" not in answer.headers
     assert client.get("/assets/nothing.js", headers={"Accept-Encoding": "gzip"}).status_code == 404
+
+
+def test_the_page_of_error_codes_has_an_anchor_for_each_and_needs_nothing_else(client: TestClient) -> None:
+    answer = client.get("/docs/errors")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert set(re.findall(r'<h2 id="(\w+)">', answer.text)) == HELP.keys()
+    assert "<script" not in answer.text
+    # The other pages of the documentation are not on the server.
+    assert ".md" not in answer.text
+    assert "which these are" in answer.text

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
@@ -252,11 +253,15 @@ def test_doctor_finds_a_whole_server_well(server: Server) -> None:
     assert (f"landlock      ABI {found}:" if found else "landlock      not available") in answer.stdout
 
 
-def test_what_the_server_refuses_is_told_in_two_lines(server: Server) -> None:
+def test_an_error_is_told_in_two_lines_and_what_the_server_refuses_has_a_link(server: Server) -> None:
     for command in (("pull", "no/such-model"), ("show", "nothing"), ("rm", "nothing"), ("pause", "nothing")):
         answer = server.modelyard(*command)
         assert answer.returncode == 1
         lines = answer.stderr.splitlines()
+        if command[0] == "pull":
+            link = f"{server.url}/docs/errors#hub_model_not_found"
+            assert lines.pop() == f"More: {link}"
+            assert 'id="hub_model_not_found"' in httpx.get(link).text
         assert lines[-2].startswith("Error: There is no model")
         assert lines[-1].startswith("Hint: ")
 

@@ -27,6 +27,11 @@ export function problemOf(model: Model): ProblemView | null {
     : problem;
 }
 
+/** Where the server explains a code, relative to the page's base; null where there is none, or nobody to ask. */
+export function helpAddress(code: string): string | null {
+  return code === "" || code === "server_unreachable" ? null : `docs/errors#${code}`;
+}
+
 /** Whether a hint says no more than the button below it. */
 export function onlyRepeats(hint: string | null): boolean {
   return hint !== null && /^(try again|retry)\.?$/i.test(hint);

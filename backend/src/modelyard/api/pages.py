@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 import modelyard
+from modelyard.api.error_page import errors_html
 
 STATIC = Path(modelyard.__file__).parent / "web" / "static"
 MAX_NAME_BYTES = 255
@@ -60,6 +61,10 @@ def install(app: FastAPI) -> None:
     def docs() -> Response:
         return _page("docs.html")
 
+    @app.get("/docs/errors", include_in_schema=False)
+    def docs_of_errors() -> Response:
+        return _html(errors_html())
+
     @app.get("/{path:path}", include_in_schema=False)
     def page(path: str, request: Request) -> Response:
         if path.startswith(_RESERVED):
@@ -78,9 +83,12 @@ def install(app: FastAPI) -> None:
 
 
 def _page(name: str, base: str = "./") -> Response:
-    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
     file = STATIC / name
-    content = file.read_text().replace(_BASE, f'<base href="{base}"') if file.is_file() else _NOT_BUILT
+    return _html(file.read_text().replace(_BASE, f'<base href="{base}"') if file.is_file() else _NOT_BUILT)
+
+
+def _html(content: str) -> Response:
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
     return HTMLResponse(content, headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""Connect commands with the server, and turn errors into two lines."""
+"""Connect commands with the server, and turn errors into a few lines."""
 
 import os
 import sys
@@ -49,7 +49,7 @@ class ClientCommand(TyperCommand):
 
 
 class ModelyardGroup(TyperGroup):
-    """Turns expected failures into two lines and exit code 1."""
+    """Turns expected failures into a few lines and exit code 1."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
         open_closed_streams()
@@ -69,7 +69,7 @@ class ModelyardGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except ModelyardError as error:
-            _show_error(error, as_json=connection_of(ctx).json)
+            _show_error(ctx, error)
             raise typer.Exit(1) from error
 
 
@@ -78,13 +78,17 @@ def connect(context: typer.Context) -> "ApiClient":
     from modelyard.client.api_client import ApiClient
 
     connection = connection_of(context)
-    server = connection.server or server_address(os.environ.get("MODELYARD_SERVER", "").strip())
     name = "--api-key" if connection.api_key else "MODELYARD_API_KEY"
     try:
         key = clean_key(connection.api_key or os.environ.get("MODELYARD_API_KEY", ""))
     except ValueError as error:
         raise InvalidRequest(f"{name} cannot be used: {error}.", hint=f"Correct {name}.") from None
-    return ApiClient(server or load_settings().local_url, key or None)
+    return ApiClient(_address(context), key or None)
+
+
+def _address(context: typer.Context) -> str:
+    server = connection_of(context).server or server_address(os.environ.get("MODELYARD_SERVER", "").strip())
+    return server or load_settings().local_url
 
 
 @contextmanager
@@ -113,9 +117,11 @@ def asking_the_hub(context: typer.Context, client: "ApiClient") -> Iterator[None
         yield
 
 
-def _show_error(error: ModelyardError, *, as_json: bool) -> None:
+def _show_error(context: typer.Context, error: ModelyardError) -> None:
+    from modelyard.client.api_client import ApiError
+
     hint = _hint(error)
-    if as_json:
+    if connection_of(context).json:
         answer = error.as_dict() | error.extra | {"hint": hint}
         print(printable_json(answer), file=sys.stderr)
         return
@@ -123,6 +129,9 @@ def _show_error(error: ModelyardError, *, as_json: bool) -> None:
     console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)), soft_wrap=True)
     if hint:
         console.print(Text.assemble(("Hint: ", "bold"), printable(hint)), soft_wrap=True)
+    if isinstance(error, ApiError):  # the server answers, and so does its page
+        more = f"{_address(context).rstrip('/')}/docs/errors#{error.code}"
+        console.print(Text.assemble(("More: ", "bold"), printable(more)), soft_wrap=True)
 
 
 def _hint(error: ModelyardError) -> str | None:

@@ -15,6 +15,17 @@ it("leaves out a hint that its button repeats", () => {
   expect(screen.queryByText(/Try again\./)).toBeNull();
 });
 
+it("links the server's own page about the code, unless no server answers", () => {
+  const { unmount } = renderPage(<ProblemAlert title="The models could not be read" problem={LOCKED} />);
+  expect(screen.getByRole("link", { name: "More about this error" })).toHaveAttribute(
+    "href",
+    "docs/errors#internal_error",
+  );
+  unmount();
+  renderPage(<ProblemAlert title="No connection" problem={{ ...LOCKED, code: "server_unreachable" }} />);
+  expect(screen.queryByRole("link")).toBeNull();
+});
+
 it("keeps it where there is no button", () => {
   renderPage(<ProblemAlert title="The models could not be read" problem={LOCKED} />);
   expect(screen.getByText("The database is locked. Try again.")).toBeVisible();

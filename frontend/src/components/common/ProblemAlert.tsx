@@ -1,6 +1,6 @@
-import { Alert, Group, Stack, Text } from "@mantine/core";
+import { Alert, Anchor, Group, Stack, Text } from "@mantine/core";
 import { CircleAlert } from "lucide-react";
-import { onlyRepeats, type ProblemView } from "../../lib/problems";
+import { helpAddress, onlyRepeats, type ProblemView } from "../../lib/problems";
 import classes from "./ProblemAlert.module.css";
 
 interface Props {
@@ -13,6 +13,7 @@ interface Props {
 
 /** What happened, what to do, and the buttons that do it. */
 export function ProblemAlert({ title, problem, tone = "bad", children }: Props) {
+  const help = helpAddress(problem.code);
   return (
     <Alert
       color={tone === "bad" ? "red" : "yellow"}
@@ -22,7 +23,12 @@ export function ProblemAlert({ title, problem, tone = "bad", children }: Props) 
     >
       <Stack gap="xs">
         <Text size="sm" className={classes.text}>
-          {problem.message} {children !== undefined && onlyRepeats(problem.hint) ? null : problem.hint}
+          {problem.message} {children !== undefined && onlyRepeats(problem.hint) ? null : problem.hint}{" "}
+          {help !== null && (
+            <Anchor href={help} target="_blank" rel="noreferrer" fz="inherit" underline="always">
+              More about this error
+            </Anchor>
+          )}
         </Text>
         {children !== undefined && (
           <Group gap="xs" className={classes.actions}>
